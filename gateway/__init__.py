@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
+
+#: The User-Agent of every HTTP request (RFC 9110 §10.1.5): firewalls refuse requests without one.
+USER_AGENT = f"singlewindow-gateway/{__version__}"

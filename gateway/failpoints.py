@@ -14,8 +14,6 @@ import signal
 from collections import Counter
 from typing import Final
 
-__all__ = ["kill_at_failpoint"]
-
 _NAME, _, _COUNT = os.environ.get("GATEWAY_FAILPOINT", "").partition(":")
 _PASSAGE: Final = int(_COUNT) if _COUNT.isascii() and _COUNT.isdigit() else 1
 _passages: Counter[str] = Counter()

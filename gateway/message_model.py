@@ -15,40 +15,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Protocol, cast
 
-__all__ = [
-    "LAST_SEQUENCE_NUMBER",
-    "NEXT_MSH",
-    "TO_PARTY_MSH",
-    "UNNAMED",
-    "AckRequest",
-    "Body",
-    "DigestReference",
-    "ErrorEntry",
-    "ErrorSignal",
-    "JoinedBody",
-    "MemoryBody",
-    "MessageProperty",
-    "Party",
-    "PartyId",
-    "Payload",
-    "Ping",
-    "Pong",
-    "PositionedStream",
-    "PullRequest",
-    "Receipt",
-    "SequenceNumber",
-    "SlicedBody",
-    "StatusRequest",
-    "StatusResponse",
-    "Unit",
-    "UserMessage",
-    "as_body",
-    "compute_body_digest",
-    "count_octets",
-    "iterate_octets",
-    "read_octets",
-]
-
 #: Octets of a body that are held at a time.
 _STEP: Final = 1024**2
 
@@ -129,7 +95,25 @@ class SlicedBody(DigestedBody):
         return cast("BinaryIO", _SlicedStream(self.base.open_stream(), self.offset, self.octet_count))
 
 
-class _SlicedStream(io.RawIOBase):
+class _SeekableStream(io.RawIOBase):
+    """A stream whose `seek` takes only offsets from the beginning; else it raises UnsupportedOperation."""
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset from the beginning, and return it."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only from the beginning")
+        self._go_to(offset)
+        return offset
+
+    def _go_to(self, offset: int) -> None:
+        raise NotImplementedError
+
+
+class _SlicedStream(_SeekableStream):
     """A piece of a stream, which is closed with this one."""
 
     def __init__(self, stream: BinaryIO, offset: int, octets: int) -> None:
@@ -139,15 +123,9 @@ class _SlicedStream(io.RawIOBase):
         self._position = 0
         stream.seek(offset)
 
-    def readable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset from the beginning, the only place that anybody counts from."""
-        if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("only from the beginning")
+    def _go_to(self, offset: int) -> None:
         self._position = min(offset, self._octets)
-        return self._stream.seek(self._offset + self._position)
+        self._stream.seek(self._offset + self._position)
 
     def readinto(self, buffer: Any) -> int:
         piece = self._stream.read(min(len(buffer), self._octets - self._position))
@@ -166,15 +144,15 @@ class JoinedBody(DigestedBody):
     __slots__ = ("_pieces",)
 
     def __init__(self, pieces: Sequence[bytes | Body]) -> None:
-        self._pieces = tuple(as_body(one) for one in pieces)
-        super().__init__(sum(one.octet_count for one in self._pieces))
+        self._pieces = tuple(as_body(piece) for piece in pieces)
+        super().__init__(sum(piece.octet_count for piece in self._pieces))
 
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet."""
         return cast("BinaryIO", _JoinedStream(self._pieces))
 
 
-class _JoinedStream(io.RawIOBase):
+class _JoinedStream(_SeekableStream):
     """The octets of bodies, one after the other; one of their streams is open at a time."""
 
     def __init__(self, pieces: Sequence[Body]) -> None:
@@ -182,21 +160,14 @@ class _JoinedStream(io.RawIOBase):
         self._next = 0
         self._stream: BinaryIO | None = None
 
-    def readable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset from the beginning, the only place that anybody counts from."""
-        if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("only from the beginning")
+    def _go_to(self, offset: int) -> None:
         self._leave_piece()
-        self._next, left = 0, offset
-        while self._next < len(self._pieces) and left >= self._pieces[self._next].octet_count:
-            left -= self._pieces[self._next].octet_count
+        self._next, remaining = 0, offset
+        while self._next < len(self._pieces) and remaining >= self._pieces[self._next].octet_count:
+            remaining -= self._pieces[self._next].octet_count
             self._next += 1
-        if left and self._next < len(self._pieces):
-            self._enter_piece().seek(left)
-        return offset
+        if remaining and self._next < len(self._pieces):
+            self._enter_piece().seek(remaining)
 
     def readinto(self, buffer: Any) -> int:
         while self._stream is not None or self._next < len(self._pieces):
@@ -222,23 +193,19 @@ class _JoinedStream(io.RawIOBase):
         super().close()
 
 
-class PositionedStream(io.RawIOBase):
-    """Reads an open file at a place of its own, whatever its name is and wherever others read it."""
+class PositionedStream(_SeekableStream):
+    """A stream over an open file with a position of its own, independent of other readers of the file.
 
-    def __init__(self, descriptor: int) -> None:
+    It keeps a reference to `owner`: some files are closed as soon as their owner is no longer referenced.
+    """
+
+    def __init__(self, descriptor: int, owner: object = None) -> None:
         self._descriptor = descriptor
+        self._owner = owner
         self._position = 0
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset from the beginning, the only place that anybody counts from."""
-        if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("only from the beginning")
+    def _go_to(self, offset: int) -> None:
         self._position = offset
-        return offset
 
     def readinto(self, buffer: Any) -> int:
         """Read octets into the buffer; return how many there were, 0 at the end."""
@@ -274,10 +241,10 @@ def count_octets(octets: bytes | Body) -> int:
 
 def compute_body_digest(octets: bytes | Body) -> str:
     """Return the SHA-256 in lower-case hexadecimal; a body is read in pieces."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for piece in iterate_octets(octets):
-        found.update(piece)
-    return found.hexdigest()
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
-"""The log of every process of the gateway, in one format: time, level, place and text.
+"""The log of every process of the gateway, in one format: time, level, place, text and fields.
 
-The time is UTC as in RFC 3339. With ``--json`` each line is one JSON object with the same four
-values, and with the traceback where there is one.
+The time is UTC as in RFC 3339. The fields name the objects of a line by their ids (``delivery=12``), so that
+a search finds all lines of one. With ``--json`` each line is one JSON object with the same values, and with
+the traceback where there is one. A long text is cut, and the number of lines that requests of strangers
+can cause is limited per minute, so that an outsider cannot fill the disk of the log.
 """
 
 from __future__ import annotations
@@ -10,27 +12,84 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final
-
-__all__ = ["START_LOG", "pass_log_form", "set_up_logging"]
+from typing import Any, Final
 
 #: The place of the lines about start and readiness, which are logged at the default level, too.
 START_LOG: Final = "gateway.start"
+#: The objects that a line can name, each by its id: the keys of ``extra`` of a call that logs.
+FIELDS: Final = (
+    "partner",
+    "case",
+    "case_id",
+    "message_id",
+    "delivery",
+    "deadline",
+    "task",
+    "source",
+    "certificate",
+    "sha256",
+    "problem",
+)
 _LEVEL: Final = "GATEWAY_LOG"
 _DEFAULT_LEVEL: Final = "WARNING"
 #: Tells the processes that a process starts which form the lines have.
 _FORM: Final = "GATEWAY_LOG_FORM"
 
 
+#: The places whose lines strangers can cause.
+_OPEN_TO_STRANGERS: Final = "gateway.web."
+#: The most lines of one place and form that are written within `_PERIOD` seconds.
+_MOST_LINES: Final = 30
+_PERIOD: Final = 60.0
+_LONGEST_TEXT: Final = 2000
+_LONGEST_FIELD: Final = 200
+_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+class RepeatedLineFilter(logging.Filter):
+    """Leaves out lines that the servers log too often; the next line says how many were left out."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._begun = clock()
+        # By place and form, neither of which a stranger writes.
+        self._written: Counter[tuple[str, str]] = Counter()
+        self._left_out: Counter[tuple[str, str]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is written: at most 30 of one place and form within 60 seconds.
+
+        Records below WARNING are always written: an operator who sets a lower level wants each line. So are
+        those of places that strangers cannot reach.
+        """
+        if record.levelno < logging.WARNING or not record.name.startswith(_OPEN_TO_STRANGERS):
+            return True
+        if self._clock() - self._begun >= _PERIOD:
+            self._begun = self._clock()
+            self._written.clear()
+        form = (record.name, str(record.msg))
+        if self._written[form] >= _MOST_LINES:
+            self._left_out[form] += 1
+            return False
+        self._written[form] += 1
+        left_out = self._left_out.pop(form, 0)
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out} more were left out)", ()
+        return True
+
+
 class _LineFormatter(logging.Formatter):
-    """Writes ``TIME LEVEL PLACE TEXT``; a line break inside the text is escaped."""
+    """Writes ``TIME LEVEL PLACE TEXT FIELD=VALUE…``; what is not printable inside is escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and its traceback below it."""
-        text = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        text = _escape_unprintable(format_text(record))
         line = f"{_format_time(record)} {record.levelname} {record.name} {text}"
         return line if not record.exc_info else f"{line}\n{self.formatException(record.exc_info)}"
 
@@ -40,15 +99,58 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the object of a record on one line."""
-        told = {
+        fields = {
             "time": _format_time(record),
             "level": record.levelname,
             "place": record.name,
-            "text": record.getMessage(),
+            "text": _get_text(record),
+            **_get_fields(record),
         }
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False)
+            fields["traceback"] = self.formatException(record.exc_info)
+        return _escape_unprintable(json.dumps(fields, ensure_ascii=False))
+
+
+def _escape_unprintable(text: str) -> str:
+    """Return a text with each character that could end a line or move a cursor escaped as in JSON."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else _SHORT.get(character) or escape_character(character)
+        for character in text
+    )
+
+
+def escape_character(character: str) -> str:
+    """Return the escapes of JSON for one character, of two units where it needs them."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[start : start + 2].hex()}" for start in range(0, len(units), 2))
+
+
+def format_text(record: logging.LogRecord) -> str:
+    """Return the text of a record and, behind it, its fields as ``NAME=VALUE``."""
+    fields = (f" {name}={_quote_value(value)}" for name, value in _get_fields(record).items())
+    return "".join([_get_text(record), *fields])
+
+
+def _get_text(record: logging.LogRecord) -> str:
+    return record.getMessage()[:_LONGEST_TEXT]
+
+
+def _get_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the ids of the objects that a record names, each text cut as the line's own."""
+    values = {name: vars(record).get(name) for name in FIELDS}
+    return {
+        name: value if isinstance(value, int) else str(value)[:_LONGEST_FIELD]
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _quote_value(value: int | str) -> str:
+    """Return a value as text of a line: in quotation marks if it is empty or has a space, ``"`` or ``=``."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=') else text
 
 
 def _format_time(record: logging.LogRecord) -> str:
@@ -73,8 +175,9 @@ def pass_log_form(*, as_json: bool) -> Iterator[None]:
 def set_up_logging(*, as_json: bool = False) -> None:
     """Log to standard error at the level of ``GATEWAY_LOG``."""
     handler = logging.StreamHandler(sys.stderr)
-    wanted = as_json or os.environ.get(_FORM) == "json"
-    handler.setFormatter(_JsonFormatter() if wanted else _LineFormatter())
+    is_json = as_json or os.environ.get(_FORM) == "json"
+    handler.setFormatter(_JsonFormatter() if is_json else _LineFormatter())
+    handler.addFilter(RepeatedLineFilter())
     level = os.environ.get(_LEVEL)
     logging.basicConfig(level=level or _DEFAULT_LEVEL, handlers=[handler])
     if not level:

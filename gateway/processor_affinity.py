@@ -22,14 +22,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
-__all__ = [
-    "bind_to_processor",
-    "choose_processor",
-    "count_bound_processes",
-    "leave_processor",
-    "list_siblings",
-]
-
 _PROCESSES: Final = "/proc"
 _OWN_THREADS: Final = "/proc/self/task"
 _OWN_NAMESPACE: Final = "/proc/self/ns/pid"
@@ -43,21 +35,23 @@ _TURN: Final = 1.0
 _LOOK_EVERY: Final = 0.01
 
 
-def bind_to_processor(wanted: Literal["auto", "always", "never"] = "auto") -> int | None:
+def bind_to_processor(mode: Literal["auto", "always", "never"] = "auto") -> int | None:
     """Bind this process, with all its threads, to one of the processors that it may use; return its number.
 
-    Returns None, and changes nothing, where that is not `wanted`, where the process may use one processor
-    only, or where the system does not bind processes. "auto" binds outside containers. Processes that it
+    Returns None, and changes nothing, where `mode` does not ask for it, where the process may use only one
+    processor, or where the system does not bind processes. "auto" binds outside containers. Processes that it
     starts later are bound in the same way, and find in the environment where it might run before.
     """
-    if wanted == "never" or not hasattr(os, "sched_setaffinity"):
+    if mode == "never" or not hasattr(os, "sched_setaffinity"):
         return None
     try:
         allowed = os.sched_getaffinity(0)
-        if len(allowed) < 2 or (wanted == "auto" and os.stat(_OWN_NAMESPACE).st_ino != _FIRST_NAMESPACE):
+        if len(allowed) < 2 or (mode == "auto" and os.stat(_OWN_NAMESPACE).st_ino != _FIRST_NAMESPACE):
             return None
         with _wait_for_turn():
-            chosen = choose_processor({one: list_siblings(one) for one in allowed}, count_bound_processes())
+            chosen = choose_processor(
+                {processor: list_siblings(processor) for processor in allowed}, count_bound_processes()
+            )
             _bind_threads({chosen}, allowed)
     except OSError:
         # A sandbox may forbid it, or show nothing of the system. The process works all the same.
@@ -72,7 +66,7 @@ def leave_processor() -> None:
     if allowed and hasattr(os, "sched_setaffinity"):
         # The processors may be others by now.
         with suppress(OSError, ValueError):
-            os.sched_setaffinity(0, [int(one) for one in allowed.split(",")])
+            os.sched_setaffinity(0, [int(number) for number in allowed.split(",")])
 
 
 @contextmanager
@@ -111,36 +105,36 @@ def choose_processor(siblings: Mapping[int, Collection[int]], bound: Mapping[int
     """
 
     def weigh(processor: int) -> tuple[int, int]:
-        return bound.get(processor, 0), sum(bound.get(one, 0) for one in siblings[processor])
+        return bound.get(processor, 0), sum(bound.get(sibling, 0) for sibling in siblings[processor])
 
     least = min(map(weigh, siblings))
-    return secrets.choice([one for one in siblings if weigh(one) == least])
+    return secrets.choice([processor for processor in siblings if weigh(processor) == least])
 
 
-def list_siblings(processor: int, place: str = _SIBLINGS) -> Collection[int]:
-    """Return the processors that share a core with one, itself included; itself where none is told.
+def list_siblings(processor: int, file_pattern: str = _SIBLINGS) -> Collection[int]:
+    """Return the processors that share a core with one, itself included; itself where the system names none.
 
-    `place` is the file that tells them, with {} for the number: "0,4", "0-1".
+    `file_pattern` is the file that lists them ("0,4", "0-1"), with {} for the number.
     """
     try:
-        with open(place.format(processor), encoding="ascii") as file:
+        with open(file_pattern.format(processor), encoding="ascii") as file:
             ranges = [part.partition("-") for part in file.read().strip().split(",")]
-        return {one for first, _, last in ranges for one in range(int(first), int(last or first) + 1)}
+        return {number for first, _, last in ranges for number in range(int(first), int(last or first) + 1)}
     except (OSError, ValueError):
         return {processor}
 
 
 def count_bound_processes() -> Counter[int]:
     """Return how many other processes are bound to each processor alone, as far as the system shows them."""
-    found: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for name in os.listdir(_PROCESSES):
         if name.isdecimal() and int(name) != os.getpid():
             # The process may have ended.
             with suppress(OSError):
                 processors = os.sched_getaffinity(int(name))
                 if len(processors) == 1 and not _is_kernel_thread(name):
-                    found.update(processors)
-    return found
+                    counts.update(processors)
+    return counts
 
 
 def _is_kernel_thread(name: str) -> bool:

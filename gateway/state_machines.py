@@ -1,7 +1,8 @@
-"""The five state machines as tables, and the one function that applies them.
+"""The six state machines as tables, and the one function that applies them.
 
 The tables are authoritative: the store writes no state that `get_next_state` did not return, and
-the manual's diagrams are drawn from here. An event that a state does not list is GW705.
+the manual's diagrams and `gateway reference states` are made from here. An event that a state does
+not list is GW705.
 """
 
 from __future__ import annotations
@@ -11,18 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
-
-__all__ = [
-    "CASE",
-    "CLEARANCE",
-    "DELIVERY",
-    "FEE",
-    "MACHINES",
-    "MESSAGE",
-    "REQUEST",
-    "StateMachine",
-    "get_next_state",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +60,7 @@ CASE: Final = StateMachine(
             "dispatch": "IN_PROGRESS",
             "none_concerned": "DECIDED",
         },
-        # A document that the goods need was not applied for, and nobody was asked yet.
+        # A document that the goods need was not applied for, and no agency was asked yet.
         "HELD": {
             "hold": "HELD",
             "refuse": "REFUSED",
@@ -127,7 +116,7 @@ _NOTICES: Final = {
 _STAYING: Final = ("send", "ask_cancel", "refuse_cancel")
 # The last fee that was due is paid or cancelled: the agency goes on, or the hub forwards the application.
 _FEE_ENDS: Final = ("fee_settled", "forward")
-# One of several demands is settled, or came behind a later one: what else stands determines the state.
+# One of several demands is settled or was replaced by a later one: the remaining one determines the state.
 _STANDING: Final = {
     "ask_stands": "INFORMATION_REQUIRED",
     "inspect_stands": "INSPECTION",
@@ -201,8 +190,8 @@ DELIVERY: Final = StateMachine(
     },
 )
 
-# A result of clearance stands until customs itself issues another one; an answer of customs to what it
-# was told changes nothing about it, and neither does anything that an agency says.
+# A result of clearance holds until customs itself issues another one. An answer of customs to a message of
+# the hub does not change it, and neither does a notice of an agency.
 _RESULTS: Final = {"clear": "CLEARED", "refuse": "NOT_CLEARED", "cancel": "CANCELLED"}
 
 
@@ -259,10 +248,10 @@ def get_next_state(machine: StateMachine, state: str, event: str) -> str:
     """Return the state after `event` in `state`; raises GW705 when the table has no such entry."""
     following = machine.table.get(state, {}).get(event)
     if following is None:
-        known = ", ".join(machine.table.get(state, {})) or "nothing"
+        accepted = ", ".join(machine.table.get(state, {})) or "nothing"
         raise GatewayError(
             TRANSITION_REFUSED,
-            f"a {machine.name} in state {state[:40]} accepts {known}, not {event[:40]}",
+            f"a {machine.name} in state {state[:40]} accepts {accepted}, not {event[:40]}",
             f"{machine.name}/{state[:40]}",
         )
     return following

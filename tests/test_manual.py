@@ -7,6 +7,7 @@ then marked ``?`` in the page, and are to be written.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import sys
@@ -21,21 +22,20 @@ from lxml import etree
 from sqlalchemy import create_engine
 
 from gateway import cli
-from gateway.agreements import Reliability, read_pmodes
-from gateway.cli.demo_stories import list_stories
-from gateway.cli.verb_table import OLD_SPELLINGS
+from gateway.agreements import AGREEMENT_RULES, CPA_RULES, Reliability, read_pmodes
 from gateway.config import describe_settings, load_settings
-from gateway.conformance.__main__ import _build_parser as conformance_parser
-from gateway.conformance.partners.agency_plan import read_agency_plans
 from gateway.errors import PROBLEMS
 from gateway.harmonize import load_bundle as load_mappings
-from gateway.harmonize.notices.notice_facts import read_notice
+from gateway.harmonize import read_notice
 from gateway.protocols import PROTOCOLS
 from gateway.state_machines import MACHINES, StateMachine
 from gateway.store.tables import metadata
-from gateway.web.api.api_services import BASE_PATH
-from gateway.web.api.operation_table import OPERATIONS
+from gateway.web.api.api_application import OPERATIONS
+from gateway.web.api.api_operations import BASE_PATH
 from gateway.web.status_endpoints import build_status_application
+from gateway_conformance.__main__ import _build_parser as conformance_parser
+from gateway_conformance.partners import read_agency_plans
+from gateway_conformance.verbs.demo_stories import list_stories
 from tests.kit import examples, facts, pictures
 from tests.kit.paths import MANUAL, ROOT
 from tests.kit.state_diagram import list_changes
@@ -73,72 +73,137 @@ def test_every_table_is_in_one_page() -> None:
     assert drawn == dict.fromkeys(facts.DRAWN, 1)
 
 
-def test_every_problem_has_a_heading_and_nothing_else_has() -> None:
-    wanted = [f"{problem.id} {problem.title}" for problem in PROBLEMS.values()]
-    assert headings(page("errors.md"), 3) == wanted
-    for problem in PROBLEMS.values():
-        for words in (problem.meaning, problem.cause, problem.remedy):
-            assert words in page("errors.md")
-
-
-def test_every_key_of_the_settings_is_described() -> None:
-    text = page("configuration.md")
-    for key in describe_settings():
-        section, _, name = key.name.rpartition(".")
-        start = text.index(f"## [{section.replace('<code>', 'CODE')}]\n")
-        rows = text[start : text.find("\n## ", start + 1)]
-        default = f"`{key.default}`" if key.default else " "
-        assert f"| `{name}` | {default.replace('|', chr(92) + '|')} | {key.sentence} |" in rows, key.name
-
-
-def test_every_verb_has_a_heading() -> None:
-    assert set(headings(page("verbs.md"), 3)) == set(facts.every_verb())
-
-
-def test_every_table_and_column_has_its_meaning() -> None:
-    text = page("data-model.md")
-    assert sorted(headings(text, 3)) == sorted(metadata.tables)
-    for name, block in facts.BLOCK.findall(text):
-        table = metadata.tables[name.removeprefix("table:")]
-        assert re.findall(r"^\| `(\w+)` \|", block, re.MULTILINE) == [column.name for column in table.columns]
-
-
-@pytest.mark.parametrize("machine", MACHINES.values(), ids=lambda one: one.name)
-def test_every_state_and_event_of_a_machine_is_told(machine: facts.StateMachine) -> None:
-    blocks = dict(facts.BLOCK.findall(page("states.md")))
-    rows = {
-        kind: re.findall(r"^\| ([\w]+) \|", blocks[f"{kind}:{machine.name}"], re.MULTILINE)[1:]
-        for kind in ("states", "events")
-    }
-    assert rows["states"] == list(machine.states)
-    assert set(rows["events"]) == set(machine.events)
-    told = {
-        (before, event, after)
-        for before, events, after in re.findall(
-            r"^\| (\w+) \| ([\w, ]+) \| (\w+) \|$", blocks[f"steps:{machine.name}"], re.MULTILINE
-        )
-        for event in events.split(", ")
-    }
-    assert told == {
-        (state, event, after) for state, row in machine.table.items() for event, after in row.items()
-    }
-
-
-def test_every_kind_of_evidence_is_told() -> None:
-    told = set(
-        re.findall(
-            r"^\| `(\w+)` \|", dict(facts.BLOCK.findall(page("evidence.md")))["evidence"], re.MULTILINE
-        )
+def read_reference(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, str]]]:
+    """Return the rows of each section that the verb prints, after a look at its Markdown."""
+    assert cli.main(["reference", name]) == 0
+    printed = capsys.readouterr().out
+    assert cli.main(["reference", name, "--json"]) == 0
+    sections = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert headings(printed, 2) == [section["title"] for section in sections]
+    for section in sections:
+        assert all(sentence in printed for sentence in section["sentences"])
+    rows = {section["title"]: section["rows"] for section in sections}
+    assert len(re.findall(r"^\| (?!---)", printed, re.MULTILINE)) == sum(
+        len(part) + bool(part) for part in rows.values()
     )
-    assert told == {kind for kind, _ in facts.evidence_kinds()}
-    assert {"NRO", "NRR", "NRS", "admitted", "notice", "decided"} <= told
+    for target in LINK.findall(printed):
+        file, _, anchor = target.partition("#")
+        assert "://" in target or not anchor or anchor in anchors(page(file)), target
+    return rows
 
 
-def test_every_commit_and_failpoint_is_told() -> None:
-    names = set(facts.transactions())
-    assert {"receive.message", "admit.case", "reply.call_back", "conclude.result"} <= names
-    for name in (*names, *facts.failpoints()):
-        assert f"| `{name}` | " in page("overview.md"), name
+def test_the_reference_has_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = read_reference("errors", capsys)["Problems"]
+    assert [row["id"] for row in rows] == list(PROBLEMS)
+    for row in rows:
+        problem = PROBLEMS[row["id"]]
+        assert (row["problem"], row["meaning"]) == (problem.title, problem.meaning)
+        assert (row["cause"], row["remedy"]) == (problem.cause, problem.remedy)
+        assert (row["at fault"] == "the sender") is not problem.ours
+        assert (row["the same octets"] == "fail again") is not problem.retry
+        for code in (problem.codes.ebms2, problem.codes.ebms3, problem.codes.soap, problem.codes.http):
+            assert not code or str(code) in row["reported as"]
+
+
+def test_the_reference_has_every_finding_on_an_agreement(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = read_reference("findings", capsys)
+    for title, rules in (("Agreements", AGREEMENT_RULES), ("CPA documents", CPA_RULES)):
+        rows = [
+            (row["finding"], row["severity"], row["what is wrong"], row["clause"]) for row in sections[title]
+        ]
+        assert rows == [(name, one.severity, one.meaning, one.clause) for name, one in rules.items()]
+
+
+def test_the_page_names_the_subject_of_every_problem() -> None:
+    ranges = set(re.findall(r"^\| (GW\d) \|", page("errors.md"), re.MULTILINE))
+    assert ranges == {name[:3] for name in PROBLEMS}
+
+
+def test_the_reference_has_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        (section[1:-1].replace("CODE", "<code>"), row["key"], row["default"], row["meaning"])
+        for section, part in read_reference("settings", capsys).items()
+        for row in part
+    ]
+    assert sorted(rows) == sorted(
+        (*key.name.rpartition(".")[::2], key.default, key.sentence) for key in describe_settings()
+    )
+
+
+def test_the_reference_has_every_verb_with_its_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = read_reference("verbs", capsys)
+    assert set(sections) == set(facts.every_verb())
+    for words, (command, _) in facts.every_verb().items():
+        spelt = [word for row in sections[words] for word in row["argument"].replace(",", " ").split()]
+        assert len(sections[words]) == len(command.params)
+        assert {option for one in command.params for option in one.opts if option.startswith("-")} <= set(
+            spelt
+        )
+        assert all(row["meaning"] for row in sections[words])
+
+
+def test_the_reference_has_every_table_and_column(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = read_reference("data-model", capsys)
+    assert {name: [row["column"] for row in rows] for name, rows in sections.items()} == {
+        name: [column.name for column in table.columns] for name, table in metadata.tables.items()
+    }
+    assert all(row["meaning"] for rows in sections.values() for row in rows)
+    parties = {row["column"]: row for row in sections["party_ids"]}
+    assert parties["party_id"]["properties"] == "→ parties.id"
+    assert parties["type"]["properties"] == "key"
+
+
+def test_the_reference_has_every_state_event_and_transition(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = read_reference("states", capsys)
+    for name, machine in MACHINES.items():
+        states = {row["state"]: row for row in sections[f"{name}: states"]}
+        assert list(states) == list(machine.states)
+        assert {state for state, row in states.items() if row["place"] == "final"} == machine.final
+        assert {row["event"] for row in sections[f"{name}: events"]} == machine.events
+        steps = [tuple(row.values()) for row in sections[f"{name}: transitions"]]
+        assert steps == [
+            (state, event, after) for state, row in machine.table.items() for event, after in row.items()
+        ]
+    assert all(row.get("meaning", row.get("when", "-")) for rows in sections.values() for row in rows)
+
+
+def test_every_word_of_the_reference_is_about_something_that_is_there() -> None:
+    words = tomllib.loads((ROOT / "gateway" / "cli" / "reference_words.toml").read_text(encoding="utf-8"))
+    assert {name: {*columns} for name, columns in words["tables"].items()} == {
+        name: {"", *table.columns.keys()} for name, table in metadata.tables.items()
+    }
+    assert {name: [*states] for name, states in words["states"].items()} == {
+        name: list(machine.states) for name, machine in MACHINES.items()
+    }
+    assert {name: {*events} for name, events in words["events"].items()} == {
+        name: machine.events for name, machine in MACHINES.items()
+    }
+    assert {f"gateway {verb}" for verb in (*words["json_lines"], *words["keys"])} <= set(facts.every_verb())
+
+
+def test_the_reference_has_every_kind_of_evidence(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = read_reference("evidence", capsys)
+    rows = sections["Evidence"]
+    kinds = [(row["kind"], row["about a"]) for row in rows]
+    assert kinds == sorted(facts.evidence_kinds())
+    assert {"NRO", "NRR", "NRS", "admitted", "notice", "decided"} <= {kind for kind, _ in kinds}
+    assert all(row["what it proves, and what its data holds"] for row in rows)
+    seen = {
+        row["kind"]: row["what a party of the case sees of its data"] for row in sections["What parties see"]
+    }
+    assert list(seen) == sorted({kind for kind, _ in kinds})
+    assert seen["act"] == "the hash alone"
+    assert seen["closed"] == "`number`, `outcome`"
+    assert seen["filed"].endswith("`salt` (the party that filed), `way` (the party that filed)")
+
+
+def test_the_reference_has_every_commit_and_failpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = read_reference("transactions", capsys)
+    names = [row["transaction"] for row in sections["Transactions"]]
+    assert names == sorted(facts.transactions())
+    assert {"receive.message", "admit.case", "reply.call_back", "conclude.result"} <= {*names}
+    assert [row["failpoint"] for row in sections["Further failpoints"]] == facts.failpoints()
+    assert all(all(row.values()) for rows in sections.values() for row in rows)
 
 
 def anchors(text: str) -> set[str]:
@@ -190,11 +255,6 @@ def test_commands_of_the_manual_can_be_parsed() -> None:
         assert facts.parse_words(words[1:]), line
 
 
-def test_every_old_spelling_is_told() -> None:
-    told = re.findall(r"^\| `([a-z ]+)` \| `gateway ([a-z ]+)` \|$", page("verbs.md"), re.MULTILINE)
-    assert dict(told) == OLD_SPELLINGS
-
-
 def test_verbs_and_options_in_running_text_exist() -> None:
     verbs = facts.every_verb()
     groups = {name.split()[1] for name in verbs}
@@ -223,8 +283,6 @@ def test_problems_and_settings_in_running_text_exist() -> None:
     for name, text in PAGES.items():
         for problem in re.findall(r"\bGW\d{3}\b", text):
             assert problem in PROBLEMS, f"{name}: {problem}"
-        if name in ("glossary.md", "renamed.md"):  # they name what was
-            continue
         for key in re.findall(rf"`((?:{sections})\.[\w.<>]+)`", FENCE.sub("", text)):
             if key not in commits and not key.endswith((".pem", ".toml")):
                 assert key.replace("agency.CODE.", "agency.<code>.") in keys, f"{name}: {key}"
@@ -243,13 +301,12 @@ def agreement_keys() -> set[str]:
     tree = ast.parse((ROOT / "gateway" / "agreements" / "agreement_file.py").read_text(encoding="utf-8"))
     keys = set(Reliability.__dataclass_fields__)
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "read_fields"
-        ):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "read_fields":
             keys |= {
-                one.value for part in node.args for one in ast.walk(part) if isinstance(one, ast.Constant)
+                constant.value
+                for part in node.args[1:]
+                for constant in ast.walk(part)
+                if isinstance(constant, ast.Constant)
             }
     assert {"parties", "ids", "deliver_to", "endpoint"} <= keys
     return keys
@@ -328,8 +385,15 @@ def test_every_address_is_told_and_no_other() -> None:
     assert {path for path in told if not path.startswith(("/api", "/console"))} == served
 
 
+def test_the_files_of_the_verifier_are_there() -> None:
+    named = set(re.findall(r"`((?:protocols|xmlsec|wire)(?:/[a-z0-9_]+)+)`", page("verifier.md")))
+    assert len(named) > 25
+    missing = [name for name in named if not (ROOT / "gateway" / f"{name}.py").exists()]
+    assert not missing, missing
+
+
 def test_the_words_of_the_glossary_are_in_the_code() -> None:
-    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| `([\w.]+)` \|", page("glossary.md"), re.MULTILINE)
+    rows = re.findall(r"^- \*\*([^*]+)\*\*: (.+) `([\w.]+)`$", page("glossary.md"), re.MULTILINE)
     words = [word for word, _, _ in rows]
     assert len(rows) > 400
     assert words == sorted(words, key=lambda one: re.sub("[^a-z]", "", one.lower()))
@@ -396,7 +460,7 @@ def test_the_notice_of_the_mapping_page_says_its_facts(tmp_path: Path) -> None:
 
 def test_the_submission_of_the_mapping_page_is_valid() -> None:
     from gateway.share import get_data_folder
-    from gateway.wire.schema_sets import SchemaSet
+    from gateway.wire import SchemaSet
 
     SchemaSet.load_cached(get_data_folder("xsd"), "hub/submission.xsd").validate_document(
         etree.fromstring(EXAMPLES.submission)
@@ -420,8 +484,8 @@ def test_an_example_of_the_mapping_page_runs(example: examples.Example, tmp_path
 
 
 def test_the_mapping_page_has_every_source_and_conversion() -> None:
+    from gateway.harmonize.language import HUB_VALUES
     from gateway.harmonize.language.conversion_steps import FORMS
-    from gateway.harmonize.language.simple_sources import HUB_VALUES
     from gateway.harmonize.language.source_reader import SOURCES
 
     puts = " ".join(

@@ -17,15 +17,16 @@ from pathlib import Path
 import click
 import pytest
 
+from gateway.cli.added_verbs import list_nouns, list_verbs
 from gateway.cli.verb_groups import build_root, load_verb
-from gateway.cli.verb_table import NOUNS, VERBS
 from gateway.errors import PROBLEMS
 from tests.kit.paths import MANUAL, ROOT
-from tests.kit.source_tree import walk_source
+from tests.kit.source_tree import list_sources, walk_source
+
+NOUNS = list_nouns()
+VERBS = list_verbs()
 
 FRONT = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
-#: It names what was.
-PAST = {"renamed.md"}
 QUOTED = re.compile(r"(?<!`)`(?:\.venv/bin/)?(gateway [a-z][^`]*)`")
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 #: What the reader fills in.
@@ -37,9 +38,7 @@ SHELL = {">", ">>", "<", "|", "&&", "||", ";", "&", "2>", "\\"}
 def pages() -> dict[str, str]:
     found = {name: (ROOT / name).read_text(encoding="utf-8") for name in FRONT}
     for path in sorted(MANUAL.rglob("*.md")):
-        name = path.relative_to(MANUAL).as_posix()
-        if name not in PAST:
-            found[name] = path.read_text(encoding="utf-8")
+        found[path.relative_to(MANUAL).as_posix()] = path.read_text(encoding="utf-8")
     return found
 
 
@@ -157,12 +156,12 @@ def test_the_examples_of_a_page_can_be_parsed(name: str) -> None:
 
 @pytest.mark.parametrize("name", VERBS)
 def test_the_example_of_a_verb_is_complete(name: str) -> None:
-    check_command(VERBS[name].example, whole=True)
+    check_command(VERBS[name].format_example(name), whole=True)
 
 
 def test_the_commands_that_messages_name_exist() -> None:
     found = 0
-    for path in sorted((ROOT / "gateway").rglob("*.py")):
+    for path in list_sources():
         for text in literals(path):
             for command in quoted(text):
                 if "GAP" not in command.split()[1]:

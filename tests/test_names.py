@@ -11,13 +11,15 @@ import re
 import statistics
 from collections.abc import Iterable, Iterator
 
-from gateway.cli.verb_table import VERBS
+from gateway.cli.added_verbs import list_verbs
 from tests.kit.source_tree import get_place, list_sources, parse_sources, walk_sources
+
+VERBS = list_verbs()
 
 MEAN_WORDS = 2.0
 
 #: File names of one word that the field understands without a docstring; so are the nouns and verbs
-#: of the command line, below `gateway/cli/commands`.
+#: of the command line, below `gateway/cli/commands` and `conformance/verbs`.
 PLAIN_FILES = {
     # Python's own
     *("__init__", "__main__", "env"),
@@ -117,7 +119,9 @@ def test_a_file_is_named_by_a_noun_of_the_field() -> None:
     commands = {word.replace("-", "_") for words in VERBS for word in words.split()}
     wrong = []
     for path in list_sources():
-        is_command = get_place(path).startswith("cli/commands/") and path.stem in commands | {"process"}
+        is_command = get_place(path).startswith(
+            ("cli/commands/", "conformance/verbs/")
+        ) and path.stem in commands | {"process"}
         if not is_command and (fault := find_file_fault(path.stem)):
             wrong.append(f"{get_place(path)}: {fault}")
     assert not wrong, "\n".join(wrong)

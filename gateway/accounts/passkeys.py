@@ -35,24 +35,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-__all__ = [
-    "CONFIRMATION_TYPE",
-    "Passkey",
-    "PasskeyError",
-    "PasskeyUse",
-    "RelyingParty",
-    "build_assertion_options",
-    "build_registration_options",
-    "decode_base64url",
-    "derive_document_challenge",
-    "encode_base64url",
-    "find_relying_party",
-    "read_answer_challenge",
-    "read_answer_credential",
-    "verify_assertion",
-    "verify_confirmation",
-    "verify_registration",
-]
+from gateway.errors import raise_resource_problem
 
 #: Media type of the evidence of a confirmation.
 CONFIRMATION_TYPE: Final = "application/vnd.gateway.passkey-confirmation+json"
@@ -97,6 +80,15 @@ class PasskeyUse:
     evidence: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class PasskeyUser:
+    """Whom a passkey is made for: the id of the account, its sign-in name, and the name that is shown."""
+
+    account: int
+    name: str
+    display_name: str
+
+
 def find_relying_party(public_url: str) -> RelyingParty | None:
     """Return for whom passkeys of a console are made; None when browsers allow none at its URL.
 
@@ -107,9 +99,16 @@ def find_relying_party(public_url: str) -> RelyingParty | None:
     host = parts.hostname or ""
     if not host or _is_address(host) or (parts.scheme != "https" and host != "localhost"):
         return None
+    return RelyingParty(host, find_web_origin(public_url))
+
+
+def find_web_origin(url: str) -> str:
+    """Return the origin of an http or https URL as browsers write it (RFC 6454 6.2)."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     usual = {"https": 443, "http": 80}[parts.scheme]
     port = "" if parts.port in (None, usual) else f":{parts.port}"
-    return RelyingParty(host, f"{parts.scheme}://{host}{port}")
+    return f"{parts.scheme}://{host}{port}"
 
 
 def derive_document_challenge(document: bytes) -> bytes:
@@ -118,20 +117,18 @@ def derive_document_challenge(document: bytes) -> bytes:
 
 
 def build_registration_options(
-    party: RelyingParty, challenge: bytes, person: tuple[int, str, str], known: tuple[str, ...]
+    party: RelyingParty, challenge: bytes, user: PasskeyUser, credential_ids: tuple[str, ...]
 ) -> str:
     """Return the options of `navigator.credentials.create()` as JSON.
 
-    `person` is the id, the sign-in name and the shown name of the account; `known` are the ids of its
-    passkeys, so that an authenticator is registered once.
+    `credential_ids` are the ids of the passkeys of the user, so that an authenticator is registered once.
     """
-    account, name, display_name = person
     options = generate_registration_options(
         rp_id=party.id,
         rp_name=party.id,
-        user_id=_derive_user_id(party, account),
-        user_name=name,
-        user_display_name=display_name,
+        user_id=_derive_user_id(party, user.account),
+        user_name=user.name,
+        user_display_name=user.display_name,
         challenge=challenge,
         timeout=_TIMEOUT,
         attestation=AttestationConveyancePreference.NONE,
@@ -139,19 +136,21 @@ def build_registration_options(
             resident_key=ResidentKeyRequirement.REQUIRED,
             user_verification=UserVerificationRequirement.REQUIRED,
         ),
-        exclude_credentials=_describe_credentials(known),
+        exclude_credentials=_describe_credentials(credential_ids),
         supported_pub_key_algs=_ALGORITHMS,
     )
     return options_to_json(options)
 
 
-def build_assertion_options(party: RelyingParty, challenge: bytes, known: tuple[str, ...] = ()) -> str:
+def build_assertion_options(
+    party: RelyingParty, challenge: bytes, credential_ids: tuple[str, ...] = ()
+) -> str:
     """Return the options of `navigator.credentials.get()` as JSON; without ids, any passkey may answer."""
     options = generate_authentication_options(
         rp_id=party.id,
         challenge=challenge,
         timeout=_TIMEOUT,
-        allow_credentials=_describe_credentials(known),
+        allow_credentials=_describe_credentials(credential_ids),
         user_verification=UserVerificationRequirement.REQUIRED,
     )
     return options_to_json(options)
@@ -159,11 +158,11 @@ def build_assertion_options(party: RelyingParty, challenge: bytes, known: tuple[
 
 def verify_registration(party: RelyingParty, challenge: bytes, answer: str) -> Passkey:
     """Return the passkey that answers a challenge; raises PasskeyError."""
-    told = _read_answer(answer)
-    _check_client_data(told)
+    attestation = _read_answer(answer)
+    _check_client_data(attestation)
     try:
-        made = verify_registration_response(
-            credential=told,
+        registration = verify_registration_response(
+            credential=attestation,
             expected_challenge=challenge,
             expected_rp_id=party.id,
             expected_origin=party.origin,
@@ -171,9 +170,15 @@ def verify_registration(party: RelyingParty, challenge: bytes, answer: str) -> P
             supported_pub_key_algs=_ALGORITHMS,
         )
     except Exception as problem:  # the library raises errors of several libraries for octets of strangers
+        raise_resource_problem(problem)
         raise PasskeyError(f"{type(problem).__name__}: {problem}"[:300]) from problem
-    credential = encode_base64url(made.credential_id)
-    return Passkey(credential, made.credential_public_key, made.sign_count, made.credential_backed_up)
+    credential = encode_base64url(registration.credential_id)
+    return Passkey(
+        credential,
+        registration.credential_public_key,
+        registration.sign_count,
+        registration.credential_backed_up,
+    )
 
 
 def verify_assertion(
@@ -184,16 +189,16 @@ def verify_assertion(
     A counter that does not rise is an error: a copy of the passkey may exist. When the answer names a
     person, it must be the `account`.
     """
-    told = _read_answer(answer)
-    _check_client_data(told)
-    handle = told["response"].get("userHandle")
+    assertion = _read_answer(answer)
+    _check_client_data(assertion)
+    handle = assertion["response"].get("userHandle")
     if handle and account is not None and handle != encode_base64url(_derive_user_id(party, account)):
         raise PasskeyError("the passkey was made for another account")
-    if told.get("id") != passkey.credential_id:
+    if assertion.get("id") != passkey.credential_id:
         raise PasskeyError("another passkey answers")
     try:
         used = verify_authentication_response(
-            credential=told,
+            credential=assertion,
             expected_challenge=challenge,
             expected_rp_id=party.id,
             expected_origin=party.origin,
@@ -202,8 +207,9 @@ def verify_assertion(
             require_user_verification=True,
         )
     except Exception as problem:  # as above
+        raise_resource_problem(problem)
         raise PasskeyError(f"{type(problem).__name__}: {problem}"[:300]) from problem
-    evidence = _write_evidence(party, challenge, told, passkey)
+    evidence = _write_evidence(party, challenge, assertion, passkey)
     return PasskeyUse(passkey.credential_id, used.new_sign_count, evidence)
 
 
@@ -213,11 +219,11 @@ def verify_confirmation(document: bytes, evidence: bytes) -> PasskeyUse:
     The evidence names the public key, the host and the origin: whether these are those of the person and
     of the gateway is known from the rows that name the credential.
     """
-    told = _read_answer(evidence.decode("utf-8", "replace"))
+    fields = _read_answer(evidence.decode("utf-8", "replace"))
     try:
-        party = RelyingParty(told["rp_id"], told["origin"])
-        passkey = Passkey(told["credential_id"], decode_base64url(told["public_key"]), 0)
-        response = {name: told[name] for name in ("clientDataJSON", "authenticatorData", "signature")}
+        party = RelyingParty(fields["rp_id"], fields["origin"])
+        passkey = Passkey(fields["credential_id"], decode_base64url(fields["public_key"]), 0)
+        response = {name: fields[name] for name in ("clientDataJSON", "authenticatorData", "signature")}
     except (KeyError, TypeError, ValueError) as problem:
         raise PasskeyError("the evidence lacks a field") from problem
     answer = {"id": passkey.credential_id, "rawId": passkey.credential_id, "type": "public-key"}
@@ -228,18 +234,22 @@ def verify_confirmation(document: bytes, evidence: bytes) -> PasskeyUse:
 
 def read_answer_challenge(answer: str) -> str:
     """Return the challenge that an answer says to answer, not verified; raises PasskeyError."""
-    said = _read_client_data(_read_answer(answer)).get("challenge")
-    if not isinstance(said, str):
+    challenge = _read_client_data(_read_answer(answer)).get("challenge")
+    if not isinstance(challenge, str) or not _BASE64URL.fullmatch(challenge):
         raise PasskeyError("the answer names no challenge")
-    return said
+    return challenge
 
 
 def read_answer_credential(answer: str) -> str:
     """Return the id of the passkey that an answer names, not verified; raises PasskeyError."""
-    said = _read_answer(answer).get("id")
-    if not isinstance(said, str) or len(said) > 2048 or not _BASE64URL.fullmatch(said):
+    credential_id = _read_answer(answer).get("id")
+    if (
+        not isinstance(credential_id, str)
+        or len(credential_id) > 2048
+        or not _BASE64URL.fullmatch(credential_id)
+    ):
         raise PasskeyError("the answer names no passkey")
-    return said
+    return credential_id
 
 
 def encode_base64url(octets: bytes) -> str:
@@ -258,36 +268,41 @@ def _read_answer(answer: str) -> dict[str, Any]:
     if len(answer) > _LONGEST_ANSWER:
         raise PasskeyError("the answer is too long")
     try:
-        told = json.loads(answer)
+        credential = json.loads(answer)
     except (ValueError, RecursionError) as problem:
         raise PasskeyError("the answer is not JSON") from problem
-    if not isinstance(told, dict):
+    if not isinstance(credential, dict):
         raise PasskeyError("the answer is not an object")
-    return told
+    return credential
 
 
-def _read_client_data(told: dict[str, Any]) -> dict[str, Any]:
-    response = told.get("response")
+def _read_client_data(credential: dict[str, Any]) -> dict[str, Any]:
+    response = credential.get("response")
     if not isinstance(response, dict):
         raise PasskeyError("the answer has no response")
     try:
-        said = json.loads(decode_base64url(response["clientDataJSON"]))
+        client_data = json.loads(decode_base64url(response["clientDataJSON"]))
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         raise PasskeyError("the client data cannot be read") from problem
-    if not isinstance(said, dict):
+    if not isinstance(client_data, dict):
         raise PasskeyError("the client data are not an object")
-    return said
+    return client_data
 
 
-def _check_client_data(told: dict[str, Any]) -> None:
-    """Refuse what was signed within a frame of another site (Web Authentication 5.8.1); library leaves it."""
-    if _read_client_data(told).get("crossOrigin"):
+def _check_client_data(credential: dict[str, Any]) -> None:
+    """Refuse a credential that was signed within a frame of another site (Web Authentication §5.8.1).
+
+    The library does not check this.
+    """
+    if _read_client_data(credential).get("crossOrigin"):
         raise PasskeyError("the answer was made within a page of another site")
 
 
-def _write_evidence(party: RelyingParty, challenge: bytes, told: dict[str, Any], passkey: Passkey) -> bytes:
+def _write_evidence(
+    party: RelyingParty, challenge: bytes, credential: dict[str, Any], passkey: Passkey
+) -> bytes:
     """Return a use as JSON with sorted names: everything that a later verification needs."""
-    response = told["response"]
+    response = credential["response"]
     fields = {
         "type": CONFIRMATION_TYPE,
         "rp_id": party.id,
@@ -302,8 +317,10 @@ def _write_evidence(party: RelyingParty, challenge: bytes, told: dict[str, Any],
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def _describe_credentials(known: tuple[str, ...]) -> list[PublicKeyCredentialDescriptor]:
-    return [PublicKeyCredentialDescriptor(id=decode_base64url(one)) for one in known]
+def _describe_credentials(credential_ids: tuple[str, ...]) -> list[PublicKeyCredentialDescriptor]:
+    return [
+        PublicKeyCredentialDescriptor(id=decode_base64url(credential_id)) for credential_id in credential_ids
+    ]
 
 
 def _derive_user_id(party: RelyingParty, account: int) -> bytes:

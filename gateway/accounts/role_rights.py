@@ -1,4 +1,4 @@
-"""The roles that a person may have in an organisation, and the rights that each role gives.
+"""The roles that a person may have in an organisation, the rights of each, and who may give them.
 
 An organisation is an agency, a party (a trader or a broker), or the operator of the gateway. A role is
 given in one organisation only: an officer of one agency has no right in another one.
@@ -6,15 +6,14 @@ given in one organisation only: an officer of one agency has no right in another
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["ROLES", "Organisation", "OrganisationKind", "Right", "Role", "list_rights", "list_roles"]
-
 
 class OrganisationKind(StrEnum):
-    """What an organisation is to the gateway."""
+    """The kind of an organisation, by its role towards the gateway."""
 
     AGENCY = "agency"
     PARTY = "party"
@@ -30,7 +29,7 @@ class Organisation:
 
 
 class Right(StrEnum):
-    """What a person may do; pages and acts ask for one right each."""
+    """A permission of a person; each page and each act requires one right."""
 
     # of an agency
     READ_APPLICATIONS = "applications.read"
@@ -111,5 +110,40 @@ def list_rights(kind: OrganisationKind, roles: frozenset[str]) -> frozenset[Righ
 
     A role that is unknown, or that belongs to another kind of organisation, gives no right.
     """
-    given = (ROLES[name] for name in roles if name in ROLES)
-    return frozenset(right for role in given if role.kind is kind for right in role.rights)
+    known_roles = (ROLES[name] for name in roles if name in ROLES)
+    return frozenset(right for role in known_roles if role.kind is kind for right in role.rights)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    """New roles in an organisation; `own` tells whether the manager changes the manager's own roles."""
+
+    organisation: Organisation
+    before: frozenset[str]
+    after: frozenset[str]
+    own: bool = False
+
+
+def may_manage_organisation(manager: Organisation, organisation: Organisation) -> bool:
+    """Return whether a manager in one organisation may give roles in another one."""
+    return manager.kind is OrganisationKind.OPERATOR or manager == organisation
+
+
+def may_manage_account(manager: Organisation, places: Collection[Organisation]) -> bool:
+    """Return whether a manager may act on a whole account, which has roles in these organisations."""
+    if not places:
+        return manager.kind is OrganisationKind.OPERATOR
+    return all(may_manage_organisation(manager, organisation) for organisation in places)
+
+
+def find_role_problem(manager: Organisation, change: RoleChange) -> str | None:
+    """Return why a manager may not make a change of roles, as a sentence; None when it is allowed."""
+    kind = change.organisation.kind
+    if not may_manage_organisation(manager, change.organisation):
+        return "You manage accounts of your own organisation only."
+    if not change.after <= set(list_roles(kind)):
+        return "A role belongs to another kind of organisation."
+    keeps = Right.MANAGE_ACCOUNTS in list_rights(kind, change.after)
+    if change.own and Right.MANAGE_ACCOUNTS in list_rights(kind, change.before) and not keeps:
+        return "You cannot take the management of accounts away from yourself."
+    return None

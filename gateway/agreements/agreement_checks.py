@@ -6,74 +6,100 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from gateway.agreements.agreement_rules import (
     AgreementDocument,
     AgreementFinding,
-    AgreementSurroundings,
+    HubView,
     KnownCertificate,
     KnownParty,
+    make_finding,
+    sort_findings,
 )
-from gateway.agreements.as4.as4_checks import find_as4_problems, find_profile_deviations
-from gateway.agreements.as4.partner_checks import find_partner_problems
-from gateway.agreements.login_checks import find_login_problem
+from gateway.agreements.as4.as4_checks import (
+    find_as4_problems,
+    find_partner_problems,
+    find_profile_deviations,
+)
+from gateway.agreements.filing_actions import describe_mailbox_filing, list_mailbox_filings
 from gateway.agreements.pmode import PMode
 from gateway.message_model import PartyId
-
-__all__ = ["find_agreement_findings", "find_document_findings"]
+from gateway.wire import format_instant
 
 _SHOWN: Final = 80
-_ORDER: Final = ("error", "warning", "note")
+
+
+def _judge_login(pmode: PMode, logins: frozenset[str], location: str) -> AgreementFinding | None:
+    """Return a finding, at `location`, on a P-Mode with authentication that the hub cannot do; else None.
+
+    `logins` are the hosts, or host:port, for which the settings have a name and a password. Only basic
+    authentication over TLS is done (RFC 7617): digest (RFC 7616) hashes with MD5 in most products, and
+    each message would have to be posted twice.
+    """
+    parts = urlsplit(pmode.endpoint or "")
+    demand = f"{(pmode.endpoint or '')[:_SHOWN]} wants a name and a password"
+    if "basic" not in pmode.transport.authentication:
+        text = f"{demand} by digest only: agree on basic over TLS, or on a client certificate"
+        return make_finding("login-impossible", location, text)
+    if parts.scheme != "https":
+        text = f"{demand} without TLS, where everybody on the way reads them: agree on an https endpoint"
+        return make_finding("login-impossible", location, text)
+    if logins.isdisjoint((parts.netloc.lower(), (parts.hostname or "").lower())):
+        text = f'{demand}: set login and login_password in [tls."{parts.hostname}"] of the settings'
+        return make_finding("login-missing", location, text)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
-class _TwoSides:
+class _PartyPair:
     """The agreement seen from the hub: who the partner is, and what goes which way."""
 
     agreement: AgreementDocument
-    known: AgreementSurroundings
+    hub_view: HubView
     ours: tuple[PartyId, ...]
     theirs: tuple[PartyId, ...]
 
     @property
     def partner(self) -> KnownParty | None:
-        return self.known.find_party(self.theirs[0])
+        return self.hub_view.find_party(self.theirs[0])
 
     @property
     def incoming(self) -> tuple[PMode, ...]:
-        return tuple(one for one in self.agreement.pmodes if one.from_party == self.theirs)
+        return tuple(pmode for pmode in self.agreement.pmodes if pmode.from_party == self.theirs)
 
     @property
     def outgoing(self) -> tuple[PMode, ...]:
-        return tuple(one for one in self.agreement.pmodes if one.from_party == self.ours)
+        return tuple(pmode for pmode in self.agreement.pmodes if pmode.from_party == self.ours)
 
     @property
     def begins(self) -> datetime:
         """Return when the agreement can first be used: its start, or now."""
-        return max(self.known.at, min(one.valid_from for one in self.agreement.pmodes))
+        return max(self.hub_view.at, min(pmode.valid_from for pmode in self.agreement.pmodes))
 
     @property
     def ends(self) -> datetime:
-        return max(one.valid_until for one in self.agreement.pmodes)
+        return max(pmode.valid_until for pmode in self.agreement.pmodes)
 
 
 _Found = Iterator[AgreementFinding]
 
 
-def find_agreement_findings(
-    agreement: AgreementDocument, known: AgreementSurroundings
-) -> tuple[AgreementFinding, ...]:
+def find_agreement_findings(agreement: AgreementDocument, hub_view: HubView) -> tuple[AgreementFinding, ...]:
     """Return every finding on an agreement, errors first, then in the order of the rules.
 
     The checks of the two directions are left out where it is not clear which side is the hub.
     """
-    found = [*agreement.findings, *(one for check in _CHECKS_OF_THE_FILE for one in check(agreement, known))]
-    ours = [ids for ids in _list_sides(agreement) if _is_hub_side(ids, known)]
-    theirs = [ids for ids in _list_sides(agreement) if not _is_hub_side(ids, known)]
+    findings = [
+        *agreement.findings,
+        *(finding for check in _CHECKS_OF_THE_FILE for finding in check(agreement, hub_view)),
+    ]
+    ours = [ids for ids in _list_sides(agreement) if _is_hub_side(ids, hub_view)]
+    theirs = [ids for ids in _list_sides(agreement) if not _is_hub_side(ids, hub_view)]
     if len(ours) == 1 and len(theirs) == 1:
-        sides = _TwoSides(agreement, known, ours[0], theirs[0])
-        found += [one for check in _CHECKS_OF_THE_SIDES for one in check(sides)]
-    return tuple(sorted(found, key=lambda one: _ORDER.index(one.severity)))
+        sides = _PartyPair(agreement, hub_view, ours[0], theirs[0])
+        findings += [finding for check in _CHECKS_OF_THE_SIDES for finding in check(sides)]
+    return sort_findings(findings)
 
 
 def find_document_findings(
@@ -83,10 +109,10 @@ def find_document_findings(
     list_unsupported: Callable[[PMode], Sequence[str]] = lambda _: (),
 ) -> tuple[AgreementFinding, ...]:
     """Return the findings on an agreement that no register is needed for, errors first."""
-    known = AgreementSurroundings("", at, (), protocols=protocols, list_unsupported=list_unsupported)
-    checked = (one for check in _CHECKS_OF_THE_DOCUMENT for one in check(agreement, known))
-    found = [*agreement.findings, *checked]
-    return tuple(sorted(found, key=lambda one: _ORDER.index(one.severity)))
+    hub_view = HubView("", at, (), protocols=protocols, list_unsupported=list_unsupported)
+    checked = (finding for check in _CHECKS_OF_THE_DOCUMENT for finding in check(agreement, hub_view))
+    findings = [*agreement.findings, *checked]
+    return sort_findings(findings)
 
 
 def _list_sides(agreement: AgreementDocument) -> tuple[tuple[PartyId, ...], ...]:
@@ -94,152 +120,169 @@ def _list_sides(agreement: AgreementDocument) -> tuple[tuple[PartyId, ...], ...]
     return tuple(dict.fromkeys(both))
 
 
-def _is_hub_side(ids: tuple[PartyId, ...], known: AgreementSurroundings) -> bool:
-    owners = (known.find_party(one) for one in ids)
-    return any(owner is not None and owner.name == known.hub for owner in owners)
+def _is_hub_side(ids: tuple[PartyId, ...], hub_view: HubView) -> bool:
+    owners = (hub_view.find_party(party_id) for party_id in ids)
+    return any(owner is not None and owner.name == hub_view.hub for owner in owners)
 
 
-def _format_party_id(one: PartyId) -> str:
+def _format_party_id(party_id: PartyId) -> str:
     """Return an identifier as ``gateway party add --id`` takes it."""
-    return (f"{one.type[:_SHOWN]}|" if one.type is not None else "") + one.value[:_SHOWN]
+    return (f"{party_id.type[:_SHOWN]}|" if party_id.type is not None else "") + party_id.value[:_SHOWN]
 
 
-def _format_time(at: datetime) -> str:
-    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _find_party_problems(agreement: AgreementDocument, known: AgreementSurroundings) -> _Found:
+def _find_party_problems(agreement: AgreementDocument, hub_view: HubView) -> _Found:
     for ids in _list_sides(agreement):
-        owners = {one: known.find_party(one) for one in ids}
-        for one, owner in owners.items():
-            place = agreement.find_place(("party", one.value))
+        owners = {party_id: hub_view.find_party(party_id) for party_id in ids}
+        for own_id, owner in owners.items():
+            location = agreement.find_place(("party", own_id.value))
             if owner is None:
-                told = _format_party_id(one)
-                text = f"no party is registered as {told}: `gateway party add NAME --id '{told}'`"
-                yield AgreementFinding("party-unknown", place, text)
+                identifier = _format_party_id(own_id)
+                text = f"no party is registered as {identifier}: `gateway party add NAME --id '{identifier}'`"
+                yield make_finding("party-unknown", location, text)
         names = sorted({owner.name for owner in owners.values() if owner is not None})
-        place = agreement.find_place(("party", ids[0].value))
+        location = agreement.find_place(("party", ids[0].value))
         if len(names) > 1:
             text = f"the identifiers of one side belong to several parties: {', '.join(names)[:_SHOWN]}"
-            yield AgreementFinding("party-mixed", place, text)
-        yield from _find_inactive_parties(place, [owner for owner in owners.values() if owner is not None])
+            yield make_finding("party-mixed", location, text)
+        yield from _find_inactive_parties(location, [owner for owner in owners.values() if owner is not None])
 
 
-def _find_inactive_parties(place: str, owners: list[KnownParty]) -> _Found:
+def _find_inactive_parties(location: str, owners: list[KnownParty]) -> _Found:
     for name, status in dict.fromkeys((owner.name, owner.status) for owner in owners):
         if status == "RETIRED":
-            yield AgreementFinding(
-                "party-retired", place, f"party {name} is retired: its messages are refused"
+            yield make_finding(
+                "party-retired", location, f"party {name} is retired: its messages are refused"
             )
         elif status != "ACTIVE":
             text = f"party {name} is suspended: its messages are refused until `gateway party resume {name}`"
-            yield AgreementFinding("party-suspended", place, text)
+            yield make_finding("party-suspended", location, text)
 
 
-def _find_hub_problems(agreement: AgreementDocument, known: AgreementSurroundings) -> _Found:
+def _find_hub_problems(agreement: AgreementDocument, hub_view: HubView) -> _Found:
     sides = _list_sides(agreement)
-    count = sum(_is_hub_side(ids, known) for ids in sides)
+    count = sum(_is_hub_side(ids, hub_view) for ids in sides)
     if count == 1:
         return
-    ids = [_format_party_id(one) for party in known.parties if party.name == known.hub for one in party.ids]
-    told = f"this hub is party {known.hub}, " + (
+    ids = [
+        _format_party_id(party_id)
+        for party in hub_view.parties
+        if party.name == hub_view.hub
+        for party_id in party.ids
+    ]
+    identity = f"this hub is party {hub_view.hub}, " + (
         f"known as {', '.join(ids)[:300]}" if ids else "without an id"
     )
-    text = f"both parties are this hub: {told}" if count else f"neither party is this hub: {told}"
-    yield AgreementFinding("hub-missing", agreement.find_place(("agreement", "")), text)
+    text = f"both parties are this hub: {identity}" if count else f"neither party is this hub: {identity}"
+    yield make_finding("hub-missing", agreement.find_place(("agreement", "")), text)
 
 
-def _find_period_problems(agreement: AgreementDocument, known: AgreementSurroundings) -> _Found:
-    ends = max(one.valid_until for one in agreement.pmodes)
-    begins = min(one.valid_from for one in agreement.pmodes)
-    if ends <= known.at:
-        place = agreement.find_place(("valid_until", ""))
-        yield AgreementFinding("period-ended", place, f"the agreement ended at {_format_time(ends)}")
-    elif begins > known.at:
-        place = agreement.find_place(("valid_from", ""))
-        yield AgreementFinding("period-later", place, f"the agreement begins at {_format_time(begins)}")
+def _find_period_problems(agreement: AgreementDocument, hub_view: HubView) -> _Found:
+    ends = max(pmode.valid_until for pmode in agreement.pmodes)
+    begins = min(pmode.valid_from for pmode in agreement.pmodes)
+    if ends <= hub_view.at:
+        location = agreement.find_place(("valid_until", ""))
+        yield make_finding(
+            "period-ended", location, f"the agreement ended at {format_instant(ends, 'seconds')}"
+        )
+    elif begins > hub_view.at:
+        location = agreement.find_place(("valid_from", ""))
+        yield make_finding(
+            "period-later", location, f"the agreement begins at {format_instant(begins, 'seconds')}"
+        )
 
 
-def _find_protocol_problems(agreement: AgreementDocument, known: AgreementSurroundings) -> _Found:
-    for protocol in dict.fromkeys(one.protocol for one in agreement.pmodes):
-        if protocol not in known.protocols:
-            spoken = ", ".join(sorted(known.protocols))
+def _find_protocol_problems(agreement: AgreementDocument, hub_view: HubView) -> _Found:
+    for protocol in dict.fromkeys(pmode.protocol for pmode in agreement.pmodes):
+        if protocol not in hub_view.protocols:
+            spoken = ", ".join(sorted(hub_view.protocols))
             text = f"the hub does not speak {protocol}; it speaks {spoken}"
-            yield AgreementFinding("protocol-unknown", agreement.find_place(("protocol", "")), text)
+            yield make_finding("protocol-unknown", agreement.find_place(("protocol", "")), text)
 
 
-def _find_foreign_terms(agreement: AgreementDocument, known: AgreementSurroundings) -> _Found:
+def _find_foreign_terms(agreement: AgreementDocument, hub_view: HubView) -> _Found:
     for pmode in agreement.pmodes:
-        for term in known.list_unsupported(pmode):
+        for term in hub_view.list_unsupported(pmode):
             text = f"P-Mode {pmode.id}: {term}"
-            yield AgreementFinding("term-unsupported", agreement.find_place(("pmode", pmode.id)), text)
+            yield make_finding("term-unsupported", agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _find_reliability_problems(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:
+def _find_reliability_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
     for pmode in agreement.pmodes:
-        terms, place = pmode.reliability, agreement.find_place(("pmode", pmode.id))
+        terms, location = pmode.reliability, agreement.find_place(("pmode", pmode.id))
         if not terms.retries:
             continue
         if terms.ack_requested == "never":
             text = f"P-Mode {pmode.id} has {terms.retries} retries and no receipt: nothing is repeated"
-            yield AgreementFinding("retries-without-receipt", place, text)
+            yield make_finding("retries-without-receipt", location, text)
         elif terms.duplicate_elimination == "never":
             text = f"P-Mode {pmode.id} repeats without duplicate elimination: a repeat has a second effect"
-            yield AgreementFinding("retries-without-elimination", place, text)
+            yield make_finding("retries-without-elimination", location, text)
 
 
-def _find_same_messages(agreement: AgreementDocument, known: AgreementSurroundings) -> _Found:
+def _find_mailbox_filings(agreement: AgreementDocument, surroundings: HubView) -> _Found:
+    """Yield each action by which submissions come here that opens no case; what the hub sends is none."""
+    for pmode in list_mailbox_filings(agreement.pmodes):
+        if not _is_hub_side(pmode.from_party, surroundings):
+            pmode_place = agreement.find_place(("pmode", pmode.id))
+            yield make_finding("filing-in-mailbox", pmode_place, describe_mailbox_filing(pmode))
+
+
+def _find_same_messages(agreement: AgreementDocument, hub_view: HubView) -> _Found:
     for pmode in agreement.pmodes:
-        for other in known.others:
-            if other.agreement != pmode.agreement and _are_for_same_messages(pmode, other):
+        for foreign in hub_view.others:
+            if foreign.agreement != pmode.agreement and _are_for_same_messages(pmode, foreign):
                 text = (
-                    f"P-Mode {pmode.id} is for the same messages as P-Mode {other.id} of agreement "
-                    f"{other.agreement}: the CPAId of each message decides"
+                    f"P-Mode {pmode.id} is for the same messages as P-Mode {foreign.id} of agreement "
+                    f"{foreign.agreement}: the CPAId of each message decides"
                 )
-                yield AgreementFinding("same-messages", agreement.find_place(("pmode", pmode.id)), text)
+                yield make_finding("same-messages", agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _are_for_same_messages(one: PMode, other: PMode) -> bool:
+def _are_for_same_messages(pmode: PMode, foreign: PMode) -> bool:
     names = ("service", "service_type", "action", "from_role", "to_role", "protocol")
     return (
-        all(getattr(one, name) == getattr(other, name) for name in names)
-        and not set(one.from_party).isdisjoint(other.from_party)
-        and not set(one.to_party).isdisjoint(other.to_party)
-        and one.valid_from < other.valid_until
-        and other.valid_from < one.valid_until
+        all(getattr(pmode, name) == getattr(foreign, name) for name in names)
+        and not set(pmode.from_party).isdisjoint(foreign.from_party)
+        and not set(pmode.to_party).isdisjoint(foreign.to_party)
+        and pmode.valid_from < foreign.valid_until
+        and foreign.valid_from < pmode.valid_until
     )
 
 
-def _find_certificate_problems(sides: _TwoSides) -> _Found:
+def _find_certificate_problems(sides: _PartyPair) -> _Found:
     partner = sides.partner
     if partner is None or not _must_partner_sign(sides):
         return
     pins = sides.incoming[0].security.certificates if sides.incoming else ()
     pins = pins or (sides.outgoing[0].security.reply_certificates if sides.outgoing else ())
-    held = [one for one in partner.certificates if one.use == "signing"]
-    usable = [one for one in held if one.begins < sides.ends and one.ends > sides.begins]
-    place = sides.agreement.find_place(
+    held = [certificate for certificate in partner.certificates if certificate.use == "signing"]
+    usable = [
+        certificate
+        for certificate in held
+        if certificate.begins < sides.ends and certificate.ends > sides.begins
+    ]
+    location = sides.agreement.find_place(
         ("certificates", sides.theirs[0].value), ("party", sides.theirs[0].value)
     )
     for pin in pins:
-        if pin not in {one.sha256 for one in usable}:
+        if pin not in {certificate.sha256 for certificate in usable}:
             text = f"certificate {pin[:16]} is not one that {partner.name} may use to sign"
-            yield AgreementFinding("pin-unknown", place, text)
-    if not [one for one in usable if not pins or one.sha256 in pins]:
+            yield make_finding("pin-unknown", location, text)
+    if not [certificate for certificate in usable if not pins or certificate.sha256 in pins]:
         text = _describe_missing_certificate(partner, held, pins if usable else ())
-        yield AgreementFinding("certificate-missing", place, text)
+        yield make_finding("certificate-missing", location, text)
         return
-    usable = [one for one in usable if not pins or one.sha256 in pins]
-    if min(one.begins for one in usable) > sides.begins:
-        first = _format_time(min(one.begins for one in usable))
+    usable = [certificate for certificate in usable if not pins or certificate.sha256 in pins]
+    if min(certificate.begins for certificate in usable) > sides.begins:
+        first = format_instant(min(certificate.begins for certificate in usable), "seconds")
         text = f"party {partner.name} may use no certificate before {first}"
-        yield AgreementFinding("certificate-later", place, text)
+        yield make_finding("certificate-later", location, text)
 
 
-def _must_partner_sign(sides: _TwoSides) -> bool:
+def _must_partner_sign(sides: _PartyPair) -> bool:
     """Return whether the partner signs messages or receipts."""
-    receipts = (one.reliability for one in sides.outgoing)
-    return any(one.security.sign for one in sides.incoming) or any(
+    receipts = (pmode.reliability for pmode in sides.outgoing)
+    return any(pmode.security.sign for pmode in sides.incoming) or any(
         terms.ack_requested != "never" and terms.ack_signed == "always" for terms in receipts
     )
 
@@ -253,107 +296,114 @@ def _describe_missing_certificate(
         return f"party {partner.name} has no certificate to sign with: {remedy}"
     if pins:
         return f"party {partner.name} has no certificate that the agreement names ({pins[0][:16]}): {remedy}"
-    ended = _format_time(max(one.ends for one in held))
+    ended = format_instant(max(certificate.ends for certificate in held), "seconds")
     return f"party {partner.name} has no certificate to use, the last one ended at {ended}: {remedy}"
 
 
-def _find_own_pin_problems(sides: _TwoSides) -> _Found:
+def _find_own_pin_problems(sides: _PartyPair) -> _Found:
     pins = sides.outgoing[0].security.certificates if sides.outgoing else ()
     pins = pins or (sides.incoming[0].security.reply_certificates if sides.incoming else ())
-    own = sides.known.own_certificates
-    if pins and own and own.isdisjoint(pins):
+    own_certificates = sides.hub_view.own_certificates
+    if pins and own_certificates and own_certificates.isdisjoint(pins):
         value = sides.ours[0].value
-        place = sides.agreement.find_place(("certificates", value), ("party", value))
-        text = f"the hub signs with certificate {min(own)[:16]}, which the file does not name"
-        yield AgreementFinding("own-pin", place, text)
+        location = sides.agreement.find_place(("certificates", value), ("party", value))
+        text = f"the hub signs with certificate {min(own_certificates)[:16]}, which the file does not name"
+        yield make_finding("own-pin", location, text)
 
 
-def _find_tls_problems(sides: _TwoSides) -> _Found:
+def _find_tls_problems(sides: _PartyPair) -> _Found:
     partner = sides.partner
-    agreed = [one for one in sides.incoming if one.security.mutual_tls]
+    agreed = [pmode for pmode in sides.incoming if pmode.security.mutual_tls]
     if partner is None or not agreed:
         return
-    if not any(one.use == "tls" and one.ends > sides.begins for one in partner.certificates):
+    if not any(
+        certificate.use == "tls" and certificate.ends > sides.begins for certificate in partner.certificates
+    ):
         text = (
             f"mutual_tls is agreed, and party {partner.name} has no certificate for TLS: "
             f"`gateway party certificate add {partner.name} FILE --use tls`"
         )
-        place = sides.agreement.find_place(("pmode", agreed[0].id))
-        yield AgreementFinding("tls-certificate-missing", place, text)
+        location = sides.agreement.find_place(("pmode", agreed[0].id))
+        yield make_finding("tls-certificate-missing", location, text)
 
 
-def _find_login_problems(sides: _TwoSides) -> _Found:
+def _find_login_problems(sides: _PartyPair) -> _Found:
     value = sides.theirs[0].value
-    asked = [one for one in sides.outgoing if one.transport.authentication and one.endpoint is not None]
-    found = find_login_problem(asked[0], sides.known.logins) if asked else None
-    if found is not None:
-        place = sides.agreement.find_place(("endpoint", value), ("party", value))
-        yield AgreementFinding(found[0], place, found[1])
-    for pmode in (one for one in sides.incoming[:1] if one.transport.authentication):
+    with_login = [
+        candidate
+        for candidate in sides.outgoing
+        if candidate.transport.authentication and candidate.endpoint is not None
+    ]
+    location = sides.agreement.find_place(("endpoint", value), ("party", value))
+    finding = _judge_login(with_login[0], sides.hub_view.logins, location) if with_login else None
+    if finding is not None:
+        yield finding
+    for pmode in (candidate for candidate in sides.incoming[:1] if candidate.transport.authentication):
         text = (
             f"the hub asks nobody for a password ({', '.join(pmode.transport.authentication)}): "
             "it knows senders by their signatures, and by mutual_tls"
         )
-        yield AgreementFinding("login-unchecked", sides.agreement.find_place(("pmode", pmode.id)), text)
+        yield make_finding("login-unchecked", sides.agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _find_case_problems(sides: _TwoSides) -> _Found:
-    action, agreement = sides.known.result_action, sides.agreement
-    answered = _index_by_service(one for one in sides.outgoing if one.action == action)
-    filed = _index_by_service(one for one in sides.incoming if one.deliver_to == "case")
+def _find_case_problems(sides: _PartyPair) -> _Found:
+    action, agreement = sides.hub_view.result_action, sides.agreement
+    answered = _index_by_service(candidate for candidate in sides.outgoing if candidate.action == action)
+    filed = _index_by_service(candidate for candidate in sides.incoming if candidate.deliver_to == "case")
     for service, pmode in filed.items():
         if service not in answered:
             text = (
                 f"P-Mode {pmode.id} accepts submissions, and no P-Mode of service {service[0][:_SHOWN]} "
                 f"sends their {action} back to the partner"
             )
-            yield AgreementFinding("result-missing", agreement.find_place(("pmode", pmode.id)), text)
+            yield make_finding("result-missing", agreement.find_place(("pmode", pmode.id)), text)
     for service, pmode in answered.items():
         if service not in filed:
             text = (
                 f"P-Mode {pmode.id} sends a {action}, and no P-Mode of the partner has `deliver_to: case`: "
                 "its messages are stored, and nothing answers them"
             )
-            yield AgreementFinding("case-missing", agreement.find_place(("pmode", pmode.id)), text)
+            yield make_finding("case-missing", agreement.find_place(("pmode", pmode.id)), text)
 
 
 def _index_by_service(pmodes: Iterable[PMode]) -> dict[tuple[str, str | None], PMode]:
     """Return the first P-Mode of each service."""
-    found: dict[tuple[str, str | None], PMode] = {}
-    for one in pmodes:
-        found.setdefault((one.service, one.service_type), one)
-    return found
+    by_service: dict[tuple[str, str | None], PMode] = {}
+    for pmode in pmodes:
+        by_service.setdefault((pmode.service, pmode.service_type), pmode)
+    return by_service
 
 
-def _find_direction_problems(sides: _TwoSides) -> _Found:
+def _find_direction_problems(sides: _PartyPair) -> _Found:
     if not sides.incoming:
         text = "no P-Mode lets the partner send anything to the hub"
-        yield AgreementFinding("nothing-received", sides.agreement.find_place(("pmodes", "")), text)
+        yield make_finding("nothing-received", sides.agreement.find_place(("pmodes", "")), text)
     for pmode in sides.incoming:
         if not pmode.security.sign:
             text = f"P-Mode {pmode.id} accepts messages that nobody signed"
-            yield AgreementFinding("unsigned", sides.agreement.find_place(("pmode", pmode.id)), text)
+            yield make_finding("unsigned", sides.agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _find_endpoint_problems(sides: _TwoSides) -> _Found:
+def _find_endpoint_problems(sides: _PartyPair) -> _Found:
     value = sides.theirs[0].value
-    place = sides.agreement.find_place(("endpoint", value), ("party", value))
-    pushed = [one.id for one in sides.outgoing if one.endpoint is None and one.pull is None]
+    location = sides.agreement.find_place(("endpoint", value), ("party", value))
+    pushed = [sent.id for sent in sides.outgoing if sent.endpoint is None and sent.pull is None]
     if pushed:
         text = f"the partner has no endpoint, and the hub must send to it: {', '.join(pushed)[:200]}"
-        yield AgreementFinding("endpoint-missing", place, text)
+        yield make_finding("endpoint-missing", location, text)
     for pmode in sides.agreement.pmodes:
         if pmode.endpoint is not None and pmode.endpoint == pmode.reply_endpoint:
             text = f"hub and partner have the same endpoint, {pmode.endpoint[:_SHOWN]}"
-            yield AgreementFinding("endpoint-same", place, text)
+            yield make_finding("endpoint-same", location, text)
             return
 
 
-def _find_reply_problems(sides: _TwoSides) -> _Found:
+def _find_reply_problems(sides: _PartyPair) -> _Found:
     for pmode in sides.agreement.pmodes:
-        place = sides.agreement.find_place(("pmode", pmode.id))
+        location = sides.agreement.find_place(("pmode", pmode.id))
         if (
             pmode.posts_signals
+            and pmode.pull is None
             and pmode.reply_endpoint is None
             and pmode.reliability.ack_requested != "never"
         ):
@@ -361,14 +411,14 @@ def _find_reply_problems(sides: _TwoSides) -> _Found:
                 f"the receipts of P-Mode {pmode.id} travel by a POST of their own, and its sender has no "
                 "endpoint: give it one, or set sync_reply_mode to mshSignalsOnly"
             )
-            yield AgreementFinding("reply-endpoint-missing", place, text)
-        wanted = pmode in sides.incoming and pmode.has_response_in_answer
-        if wanted and not _has_response(pmode):
+            yield make_finding("reply-endpoint-missing", location, text)
+        has_agreed_response = pmode in sides.incoming and pmode.has_response_in_answer
+        if has_agreed_response and not _has_response(pmode):
             text = (
                 f"P-Mode {pmode.id} agrees a response in the HTTP answer, and the hub has none to it: each "
                 "message is answered with its signal, or with nothing"
             )
-            yield AgreementFinding("response-not-sent", place, text)
+            yield make_finding("response-not-sent", location, text)
 
 
 def _has_response(pmode: PMode) -> bool:
@@ -377,43 +427,44 @@ def _has_response(pmode: PMode) -> bool:
 
 
 def _list_order_needs(pmode: PMode) -> list[str]:
-    """Return what an order needs, and the P-Mode does not say (ebMS 2.0 §9.2)."""
+    """Return the terms that message order needs and the P-Mode lacks (ebMS 2.0 §9.2)."""
     terms = pmode.reliability
     needs = {
         "duplicate_elimination: always": terms.duplicate_elimination == "always",
         "ack_requested: always": terms.ack_requested == "always",
         "sync_reply_mode: none": pmode.sync_reply_mode == "none",
     }
-    return [words for words, met in needs.items() if not met]
+    return [term for term, met in needs.items() if not met]
 
 
-def _find_unsupported_terms(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:
+def _find_unsupported_terms(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
     for pmode in agreement.pmodes:
         lacking = _list_order_needs(pmode) if pmode.reliability.message_order else ()
         if lacking:
             text = f"P-Mode {pmode.id} guarantees an order, which needs {' and '.join(lacking)}"
-            yield AgreementFinding("order-incomplete", agreement.find_place(("pmode", pmode.id)), text)
+            yield make_finding("order-incomplete", agreement.find_place(("pmode", pmode.id)), text)
         if pmode.reliability.ack_actor != "toPartyMSH":
             text = f"the receipts of P-Mode {pmode.id} are those of the next handler, not of the To party"
-            yield AgreementFinding("actor-next", agreement.find_place(("pmode", pmode.id)), text)
+            yield make_finding("actor-next", agreement.find_place(("pmode", pmode.id)), text)
 
 
-_CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, AgreementSurroundings], _Found], ...]] = (
+_CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, HubView], _Found], ...]] = (
     _find_period_problems,
     _find_protocol_problems,
     _find_reliability_problems,
     _find_unsupported_terms,
     _find_foreign_terms,
+    _find_mailbox_filings,
     find_as4_problems,
     find_profile_deviations,
 )
-_CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, AgreementSurroundings], _Found], ...]] = (
+_CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, HubView], _Found], ...]] = (
     _find_party_problems,
     _find_hub_problems,
     *_CHECKS_OF_THE_DOCUMENT,
     _find_same_messages,
 )
-_CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_TwoSides], _Found], ...]] = (
+_CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_PartyPair], _Found], ...]] = (
     _find_certificate_problems,
     _find_own_pin_problems,
     _find_tls_problems,
@@ -422,5 +473,5 @@ _CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_TwoSides], _Found], ...]] = (
     _find_direction_problems,
     _find_endpoint_problems,
     _find_reply_problems,
-    lambda sides: find_partner_problems(sides.agreement, sides.partner, sides.known, sides.outgoing),
+    lambda sides: find_partner_problems(sides.agreement, sides.partner, sides.hub_view, sides.outgoing),
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeVar
 
 from gateway.agreements.agreement_rules import AgreementDocument
-from gateway.agreements.as4.profile_fillings import read_fillings
-from gateway.agreements.pmode import GZIP, PMode
+from gateway.agreements.as4.profile_tables import read_fillings
+from gateway.agreements.pmode import GZIP, PMode, parse_instant
 from gateway.agreements.pmode_index import PModeIndex
 from gateway.agreements.pmode_values import (
     ConversationLimits,
@@ -22,13 +22,71 @@ from gateway.agreements.pmode_values import (
     SplittingTerms,
     TransportTerms,
     find_endpoint_fault,
+    require_choice,
     require_condition,
 )
-from gateway.agreements.yaml_nodes import YamlNode as _YamlNode
-from gateway.agreements.yaml_nodes import parse_yaml
+from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
+from gateway.wire import YamlNode, read_yaml
 
-__all__ = ["read_agreement", "read_pmodes"]
+_MAX_BYTES: Final = 1 << 20
+_DEEPEST: Final = 11
+_LARGEST_NUMBER: Final = 999_999_999
+_Value = TypeVar("_Value")
+
+
+def raise_problem(node: YamlNode, detail: str) -> NoReturn:
+    """Raise GW808 at a node."""
+    raise GatewayError(MISUSE, detail, str(node.mark))
+
+
+def read_fields(
+    node: YamlNode, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, YamlNode]:
+    """Return the entries of a mapping that has the required keys, and no keys but these and the optional."""
+    table = node.read_table()
+    fields = {key: table.get_required(key) for key in required}
+    fields |= {key: entry for key in optional if (entry := table.get(key)) is not None}
+    table.reject_unread_keys()
+    return fields
+
+
+def read_entries(node: YamlNode) -> dict[str, YamlNode]:
+    """Return the entries of a mapping, whatever their keys."""
+    return {key: entry for key, entry, _ in node.read_table().take_unread_items()}
+
+
+def read_members(node: YamlNode) -> list[YamlNode]:
+    """Return the entries of a list that has at least one."""
+    if not (members := node.read_list()):
+        raise_problem(node, f"{node.name}: an empty list")
+    return members
+
+
+def read_number(node: YamlNode) -> int:
+    """Return a whole number of at most nine digits."""
+    return node.read_integer(high=_LARGEST_NUMBER)
+
+
+def read_boolean(node: YamlNode) -> bool:
+    """Return true or false."""
+    return node.read_choice(node.name, ("true", "false")) == "true"
+
+
+def read_instant(node: YamlNode) -> datetime:
+    """Return a time in UTC."""
+    return parse_instant(node.read_text(), str(node.mark))
+
+
+def build_located(node: YamlNode, make: Callable[[], _Value]) -> _Value:
+    """Return the value that `make` returns; add the file and line of a node to the error that it raises."""
+    try:
+        return make()
+    except GatewayError as refused:
+        if refused.location.startswith(f"{node.mark.file}:"):
+            raise
+        location = f"{node.mark} ({refused.location})" if refused.location else str(node.mark)
+        raise GatewayError(MISUSE, refused.detail, location) from refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +109,30 @@ class _AgreementTerms:
     valid_from: datetime
     valid_until: datetime
     sides: dict[str, _AgreementParty]
-    defaults: dict[str, _YamlNode] = field(default_factory=dict)
+    defaults: dict[str, YamlNode] = field(default_factory=dict)
     conversations: ConversationLimits = field(default_factory=ConversationLimits)
     agreement_type: str | None = None
     profile: str | None = None
-    filled: dict[str, _YamlNode] = field(default_factory=dict)
+    filled: dict[str, YamlNode] = field(default_factory=dict)
 
 
-def _read_optional_text(fields: dict[str, _YamlNode], name: str) -> str | None:
+def _read_optional_text(fields: dict[str, YamlNode], name: str) -> str | None:
     return fields[name].read_text() if name in fields else None
 
 
-def _read_party(node: _YamlNode) -> _AgreementParty:
-    fields = node.read_fields(("ids",), ("role", "endpoint", "certificates", "authentication"))
+def _read_party(node: YamlNode) -> _AgreementParty:
+    fields = read_fields(node, ("ids",), ("role", "endpoint", "certificates", "authentication"))
     ids = []
-    for one in fields["ids"].read_list():
-        parts = one.read_fields(("value",), ("type",))
+    for id_node in read_members(fields["ids"]):
+        parts = read_fields(id_node, ("value",), ("type",))
         ids.append(PartyId(parts["value"].read_text(), _read_optional_text(parts, "type")))
     listed = {
-        name: tuple(one.read_text() for one in fields[name].read_list()) if name in fields else ()
+        name: tuple(entry.read_text() for entry in read_members(fields[name])) if name in fields else ()
         for name in ("certificates", "authentication")
     }
     endpoint = _read_optional_text(fields, "endpoint")
     if endpoint is not None and (fault := find_endpoint_fault(endpoint)):
-        fields["endpoint"].raise_problem(f"the endpoint {fault}")
+        raise_problem(fields["endpoint"], f"the endpoint {fault}")
     return _AgreementParty(
         tuple(ids),
         _read_optional_text(fields, "role"),
@@ -103,31 +161,34 @@ _COMPRESSED: Final = Packaging(
 
 
 def _merge_defaults(
-    terms: _AgreementTerms, own: dict[str, _YamlNode], name: str, keys: tuple[str, ...]
-) -> dict[str, _YamlNode]:
+    terms: _AgreementTerms, pmode_fields: dict[str, YamlNode], name: str, keys: tuple[str, ...]
+) -> dict[str, YamlNode]:
     """Return the keys of group `name`; the P-Mode's own keys override the defaults of the file.
 
     What neither says has the value that the profile of the file fills in.
     """
-    merged: dict[str, _YamlNode] = {}
-    for layer in (terms.filled, terms.defaults, own):
+    merged: dict[str, YamlNode] = {}
+    for layer in (terms.filled, terms.defaults, pmode_fields):
         if name in layer and name in _DROPPED and layer[name].value == "none":
             merged = {}
         elif name in layer:
-            merged.update(layer[name].read_fields((), keys))
+            merged.update(read_fields(layer[name], (), keys))
     return merged
 
 
 def _read_security(
-    terms: _AgreementTerms, own: dict[str, _YamlNode], sender: _AgreementParty, receiver: _AgreementParty
+    terms: _AgreementTerms,
+    pmode_fields: dict[str, YamlNode],
+    sender: _AgreementParty,
+    receiver: _AgreementParty,
 ) -> Security:
-    fields = _merge_defaults(terms, own, "security", _SECURITY)
+    fields = _merge_defaults(terms, pmode_fields, "security", _SECURITY)
     algorithm = _read_optional_text(fields, "signature_algorithm")
     return Security(
-        sign=fields["sign"].read_boolean() if "sign" in fields else True,
+        sign=read_boolean(fields["sign"]) if "sign" in fields else True,
         policy=_read_optional_text(fields, "policy") or "strict",
-        mutual_tls=fields["mutual_tls"].read_boolean() if "mutual_tls" in fields else False,
-        sign_status=fields["sign_status"].read_boolean() if "sign_status" in fields else True,
+        mutual_tls=read_boolean(fields["mutual_tls"]) if "mutual_tls" in fields else False,
+        sign_status=read_boolean(fields["sign_status"]) if "sign_status" in fields else True,
         certificates=sender.certificates,
         reply_certificates=receiver.certificates,
         signature_algorithms=() if algorithm is None else (algorithm,),
@@ -136,65 +197,70 @@ def _read_security(
     )
 
 
-def _read_reliability(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Reliability:
-    fields = _merge_defaults(terms, own, "reliability", _RELIABILITY)
+def _read_reliability(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) -> Reliability:
+    fields = _merge_defaults(terms, pmode_fields, "reliability", _RELIABILITY)
     values: dict[str, Any] = {}
     for name, node in fields.items():
         if name == "message_order":
-            values[name] = node.read_boolean()
+            values[name] = read_boolean(node)
         else:
-            values[name] = node.read_text() if name in _WORDS else node.read_integer()
-    found = Reliability(**values)
+            values[name] = node.read_text() if name in _WORDS else read_number(node)
+    reliability = Reliability(**values)
     require_condition(
-        found.persists_long_enough,
+        reliability.persists_long_enough,
         "persist_duration must last for all repeats: (retries + 1) x retry_interval",
         "reliability/persist_duration",
     )
-    return found
+    return reliability
 
 
-def _read_encryption(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Encryption | None:
-    """Return how payloads are encrypted, None where nothing says that they are, or ``none`` says it."""
-    fields = _merge_defaults(terms, own, "encryption", _ENCRYPTION)
+def _read_encryption(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) -> Encryption | None:
+    """Return the terms of encryption; None if the file and its profile have none, or say ``none``."""
+    fields = _merge_defaults(terms, pmode_fields, "encryption", _ENCRYPTION)
     if not fields:
         return None
-    algorithms = fields["algorithms"].read_list() if "algorithms" in fields else []
+    algorithms = read_members(fields["algorithms"]) if "algorithms" in fields else []
     return Encryption(
         _read_optional_text(fields, "protocol") or "XMLENC",
-        tuple(one.read_text() for one in algorithms) or (_STRONGEST,),
+        tuple(algorithm.read_text() for algorithm in algorithms) or (_STRONGEST,),
         _read_optional_text(fields, "certificate"),
         policy=_read_optional_text(fields, "policy") or "strict",
     )
 
 
-def _read_compression(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Packaging | None:
-    node = own.get("compression") or terms.defaults.get("compression") or terms.filled.get("compression")
+def _read_compression(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) -> Packaging | None:
+    node = (
+        pmode_fields.get("compression")
+        or terms.defaults.get("compression")
+        or terms.filled.get("compression")
+    )
     method = node.read_text() if node is not None else "none"
-    require_condition(method in ("none", "gzip"), "compression is gzip or none", "compression")
+    require_choice(method, ("gzip", "none"), "compression")
     return _COMPRESSED if method == "gzip" else None
 
 
-def _read_service(node: _YamlNode) -> tuple[str, str | None]:
+def _read_service(node: YamlNode) -> tuple[str, str | None]:
     if isinstance(node.value, str):
         return node.read_text(), None
-    fields = node.read_fields(("value", "type"))
+    fields = read_fields(node, ("value", "type"))
     return fields["value"].read_text(), fields["type"].read_text()
 
 
 def _find_pmode_parties(
-    fields: dict[str, _YamlNode], terms: _AgreementTerms
+    fields: dict[str, YamlNode], terms: _AgreementTerms
 ) -> tuple[_AgreementParty, _AgreementParty]:
     sides = []
     for name in ("from", "to"):
         key = fields[name].read_text()
         if key not in terms.sides:
-            fields[name].raise_problem(f"{key[:60]!r} is not one of the parties of this file")
+            raise_problem(fields[name], f"{key[:60]!r} is not one of the parties of this file")
         sides.append(terms.sides[key])
     return sides[0], sides[1]
 
 
-def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
-    fields = node.read_fields(
+def _read_pmode(node: YamlNode, terms: _AgreementTerms) -> PMode:
+    fields = read_fields(
+        node,
         ("id", "from", "to", "service", "action"),
         (*_MODES, "deliver_to", "mpc", "mep", "mep_binding", "reply_pattern", "pull"),
     )
@@ -202,7 +268,8 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
     service, service_type = _read_service(fields["service"])
     mode = fields.get("sync_reply_mode") or terms.defaults.get("sync_reply_mode")
     fields = {**{name: node for name, node in terms.filled.items() if name == "mep"}, **fields}
-    return node.build_located(
+    return build_located(
+        node,
         lambda: PMode(
             id=fields["id"].read_text(),
             agreement=terms.agreement,
@@ -234,58 +301,58 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             pull=_read_pull(fields),
             profile=terms.profile,
             splitting=_read_splitting(terms, fields),
-        )
+        ),
     )
 
 
-def _read_splitting(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> SplittingTerms | None:
-    """Return how large messages are split, None where nothing says that they are, or ``none`` says it."""
-    fields = _merge_defaults(terms, own, "splitting", _SPLITTING)
+def _read_splitting(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) -> SplittingTerms | None:
+    """Return the terms of splitting large messages; None if the file and profile have none, or ``none``."""
+    fields = _merge_defaults(terms, pmode_fields, "splitting", _SPLITTING)
     if not fields:
         return None
     require_condition("fragment_size" in fields, "splitting needs fragment_size", "splitting/fragment_size")
     values: dict[str, Any] = {}
     for name, node in fields.items():
         if name == "routing_properties":
-            values[name] = tuple(one.read_text() for one in node.read_list())
+            values[name] = tuple(property_name.read_text() for property_name in read_members(node))
         else:
-            values[name] = node.read_text() if name == "compression" else node.read_integer()
+            values[name] = node.read_text() if name == "compression" else read_number(node)
     return SplittingTerms(**values)
 
 
-def _read_pull(fields: dict[str, _YamlNode]) -> PullTerms | None:
+def _read_pull(fields: dict[str, YamlNode]) -> PullTerms | None:
     if "pull" not in fields:
         return None
     node = fields["pull"]
-    terms = node.read_fields(("authorization",), ("sub_channel",))
-    return node.build_located(
-        lambda: PullTerms(terms["authorization"].read_text(), _read_optional_text(terms, "sub_channel"))
+    terms = read_fields(node, ("authorization",), ("sub_channel",))
+    return build_located(
+        node, lambda: PullTerms(terms["authorization"].read_text(), _read_optional_text(terms, "sub_channel"))
     )
 
 
-def _read_limits(fields: dict[str, _YamlNode]) -> ConversationLimits:
+def _read_limits(fields: dict[str, YamlNode]) -> ConversationLimits:
     if "conversations" not in fields:
         return ConversationLimits()
     node = fields["conversations"]
-    limits = node.read_fields((), ("invocations", "concurrent"))
-    return node.build_located(
-        lambda: ConversationLimits(**{name: limit.read_integer() for name, limit in limits.items()})
+    limits = read_fields(node, (), ("invocations", "concurrent"))
+    return build_located(
+        node, lambda: ConversationLimits(**{name: read_number(limit) for name, limit in limits.items()})
     )
 
 
-def _read_terms(fields: dict[str, _YamlNode]) -> _AgreementTerms:
+def _read_terms(fields: dict[str, YamlNode]) -> _AgreementTerms:
     parties = fields["parties"]
-    sides = {name: _read_party(side) for name, side in parties.read_mapping().items()}
+    sides = {name: _read_party(side) for name, side in read_entries(parties).items()}
     if len(sides) != 2:
-        parties.raise_problem("an agreement has two parties")
+        raise_problem(parties, "an agreement has two parties")
     filled = read_fillings(fields["profile"]) if "profile" in fields else {}
     return _AgreementTerms(
         agreement=fields["agreement"].read_text(),
         protocol=_read_optional_text(fields, "protocol") or "ebms2",
-        valid_from=fields["valid_from"].read_instant(),
-        valid_until=fields["valid_until"].read_instant(),
+        valid_from=read_instant(fields["valid_from"]),
+        valid_until=read_instant(fields["valid_until"]),
         sides=sides,
-        defaults=fields["defaults"].read_fields((), _MODES) if "defaults" in fields else {},
+        defaults=read_fields(fields["defaults"], (), _MODES) if "defaults" in fields else {},
         conversations=_read_limits(fields),
         agreement_type=_read_optional_text({**filled, **fields}, "agreement_type"),
         profile=_read_optional_text(fields, "profile"),
@@ -300,31 +367,34 @@ def read_pmodes(data: bytes, filename: str) -> tuple[PMode, ...]:
 
 def read_agreement(data: bytes, filename: str) -> AgreementDocument:
     """Return the P-Modes of an agreement file with the lines of its parts; raises GW808 with the line."""
-    root = parse_yaml(data, filename)
-    fields = root.read_fields(
+    root = read_yaml(data, filename, largest=_MAX_BYTES, deepest=_DEEPEST, problem=MISUSE)
+    fields = read_fields(
+        root,
         ("agreement", "valid_from", "valid_until", "parties", "pmodes"),
         ("protocol", "profile", "defaults", "conversations", "agreement_type"),
     )
     terms = _read_terms(fields)
-    nodes = fields["pmodes"].read_list()
+    nodes = read_members(fields["pmodes"])
     pmodes = tuple(_read_pmode(node, terms) for node in nodes)
     # The index refuses two P-Modes with one id, or for the same messages.
-    fields["pmodes"].build_located(lambda: PModeIndex(pmodes))
-    places = {part: f"{filename}:{node.line}" for part, node in _list_parts(fields)}
+    build_located(fields["pmodes"], lambda: PModeIndex(pmodes))
+    places = {part: str(node.mark) for part, node in _list_parts(fields)}
     return AgreementDocument(pmodes, filename, places)
 
 
-def _list_parts(fields: dict[str, _YamlNode]) -> Iterator[tuple[tuple[str, str], _YamlNode]]:
+def _list_parts(fields: dict[str, YamlNode]) -> Iterator[tuple[tuple[str, str], YamlNode]]:
     """Yield the parts of a file that has been read, each with the node where it begins."""
     for name, node in fields.items():
         yield (name, ""), node
-    for side in fields["parties"].read_mapping().values():
-        party = side.read_mapping()
-        ids = [(one.read_mapping()["value"].read_text(), one) for one in party["ids"].read_list()]
+    for side in read_entries(fields["parties"]).values():
+        party = read_entries(side)
+        ids = [
+            (read_entries(id_node)["value"].read_text(), id_node) for id_node in read_members(party["ids"])
+        ]
         for value, node in ids:
             yield ("party", value), node
         for name in ("endpoint", "certificates"):
             if name in party:
                 yield (name, ids[0][0]), party[name]
-    for node in fields["pmodes"].read_list():
-        yield ("pmode", node.read_mapping()["id"].read_text()), node
+    for node in read_members(fields["pmodes"]):
+        yield ("pmode", read_entries(node)["id"].read_text()), node

@@ -1,15 +1,20 @@
 """The P-Mode: the terms that two parties agreed for one service and action, in one direction.
 
-A P-Mode does not depend on which side is ours: it refers to the From and the To party. The
-readers of agreement files and of CPA documents both produce this type.
+A P-Mode does not depend on whether the hub is the From or the To party: it refers to these two roles. The
+readers of agreement files and of CPA documents both produce this type. It is stored and shown as plain JSON
+values: a written P-Mode has every value, also the defaults; when it is read, a missing value gets its
+default.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import cache
+from types import UnionType
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from gateway.agreements.pmode_values import (
     REPLY_PATTERNS,
@@ -29,12 +34,11 @@ from gateway.agreements.pmode_values import (
     TransportTerms,
     TypedEndpoint,
     is_endpoint,
+    require_choice,
     require_condition,
 )
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import Party, PartyId
-
-__all__ = ["BINDINGS", "DESTINATIONS", "GZIP", "PROTOCOLS_KNOWN", "PMode", "is_uri", "parse_instant"]
 
 PROTOCOLS_KNOWN: Final = ("ebms2", "as4")
 DESTINATIONS: Final = ("case", "mailbox")
@@ -153,7 +157,7 @@ class PMode:
 
     @property
     def pull_channel(self) -> str | None:
-        """Return what a PullRequest for these messages names: the channel with the sub-channel (AS4 §3.5)."""
+        """Return the channel that a PullRequest for these messages names, with the sub-channel (AS4 §3.5)."""
         if self.pull is None or self.pull.sub_channel is None:
             return self.mpc
         return f"{self.mpc}/{self.pull.sub_channel}"
@@ -190,7 +194,7 @@ class PMode:
     def compresses_payloads(self) -> bool:
         """Return whether the packaging wraps payloads into gzip (RFC 1952)."""
         parts = self.packaging.parts if self.packaging is not None else ()
-        return any(GZIP in one.inside for one in parts)
+        return any(GZIP in part.inside for part in parts)
 
     def is_in_force(self, at: datetime) -> bool:
         """Return whether the agreement is in force at the time `at`."""
@@ -205,21 +209,17 @@ def _check_names(pmode: PMode) -> None:
             f"{name} is a short text",
             name,
         )
-    require_condition(
-        pmode.protocol in PROTOCOLS_KNOWN, f"protocol is one of {', '.join(PROTOCOLS_KNOWN)}", "protocol"
-    )
-    require_condition(pmode.mep in EXCHANGES, f"mep is one of {', '.join(EXCHANGES)}", "mep")
-    patterns = f"reply_pattern is one of {', '.join(REPLY_PATTERNS)}"
-    require_condition(pmode.reply_pattern in REPLY_PATTERNS, patterns, "reply_pattern")
+    for name, choices in (
+        ("protocol", PROTOCOLS_KNOWN),
+        ("mep", EXCHANGES),
+        ("reply_pattern", REPLY_PATTERNS),
+        ("sync_reply_mode", SYNC_REPLY_MODES),
+        ("deliver_to", DESTINATIONS),
+    ):
+        require_choice(getattr(pmode, name), choices, name)
     require_condition(pmode.mpc is None or is_uri(pmode.mpc), "mpc is a URI", "mpc")
     extended = pmode.pull is not None and pmode.pull.sub_channel is not None
     require_condition(pmode.mpc is not None or not extended, "a sub-channel has a channel: mpc", "mpc")
-    require_condition(
-        pmode.sync_reply_mode in SYNC_REPLY_MODES, "sync_reply_mode is not one of ebMS 2.0", "sync_reply_mode"
-    )
-    require_condition(
-        pmode.deliver_to in DESTINATIONS, f"deliver_to is one of {', '.join(DESTINATIONS)}", "deliver_to"
-    )
     # ebMS 2.0 §3.1.4.1: a Service without type is a URI.
     require_condition(
         pmode.service_type is not None or is_uri(pmode.service), "a service without type is a URI", "service"
@@ -230,7 +230,7 @@ def _check_binding(pmode: PMode) -> None:
     binding = pmode.mep_binding
     if binding is None:
         return
-    require_condition(binding in BINDINGS, f"mep_binding is one of {', '.join(BINDINGS)}", "mep_binding")
+    require_choice(binding, BINDINGS, "mep_binding")
     require_condition(
         pmode.mep == BINDINGS[binding], f"mep is {BINDINGS[binding]} by {binding}", "mep_binding"
     )
@@ -244,12 +244,72 @@ def _check_binding(pmode: PMode) -> None:
 def _check_parties(pmode: PMode) -> None:
     for name, ids in (("from", pmode.from_party), ("to", pmode.to_party)):
         require_condition(bool(ids), f"the {name} party has no id", name)
-        for one in ids:
-            require_condition(bool(one.value) and one.value == one.value.strip(), "a party id is empty", name)
+        for party_id in ids:
+            require_condition(
+                bool(party_id.value) and party_id.value == party_id.value.strip(), "a party id is empty", name
+            )
             # ebMS 2.0 §3.1.1.1: a PartyId without type is a URI.
             require_condition(
-                one.type is not None or is_uri(one.value), "a party id without type is a URI", name
+                party_id.type is not None or is_uri(party_id.value), "a party id without type is a URI", name
             )
-        types = [one.type for one in ids]
+        types = [party_id.type for party_id in ids]
         require_condition(len(set(types)) == len(types), "two ids of one party have the same type", name)
     require_condition(not set(pmode.from_party) & set(pmode.to_party), "both parties have the same id", "to")
+
+
+def pmode_to_json(pmode: PMode) -> dict[str, object]:
+    """Return `pmode` as plain JSON values, each of them written out."""
+    return terms_to_json(pmode)
+
+
+def terms_to_json(terms: Any) -> dict[str, object]:
+    """Return an object of a class of terms as plain JSON values, each of them written out."""
+    kind: Any = type(terms)
+    return {name: _write_value(getattr(terms, name)) for name in _list_field_types(kind)}
+
+
+def _write_value(value: Any) -> Any:
+    if isinstance(value, PartyId):
+        return [value.value, value.type]
+    if isinstance(value, tuple):
+        return [_write_value(member) for member in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return terms_to_json(value) if is_dataclass(value) else value
+
+
+def pmode_from_json(data: Mapping[str, object]) -> PMode:
+    """Return the P-Mode that `pmode_to_json` converted to `data`; raise GW808 for other values."""
+    try:
+        pmode: PMode = terms_from_json(PMode, data)
+    except (KeyError, TypeError, ValueError, AttributeError) as mistake:
+        detail = "the stored P-Mode has another form"
+        raise GatewayError(MISUSE, detail, str(data.get("id", ""))) from mistake
+    return pmode
+
+
+def terms_from_json(kind: Any, data: Mapping[str, Any]) -> Any:
+    """Return the object of a class of terms that `terms_to_json` converted to `data`."""
+    types = _list_field_types(kind)
+    return kind(**{name: _read_value(types[name], value, name) for name, value in data.items()})
+
+
+def _read_value(kind: Any, value: Any, name: str) -> Any:
+    """Return the value of the field `name` of type `kind` that `_write_value` wrote."""
+    if value is None or kind in (str, int, bool):
+        return value
+    if get_origin(kind) is UnionType:
+        return _read_value(get_args(kind)[0], value, name)
+    if get_origin(kind) is tuple:
+        return tuple(_read_value(get_args(kind)[0], member, name) for member in value)
+    if kind is PartyId:
+        return PartyId(*value)
+    if kind is datetime:
+        return parse_instant(value, name)
+    return terms_from_json(kind, value)
+
+
+@cache
+def _list_field_types(kind: type) -> dict[str, Any]:
+    """Return the type of each field of a class of terms, in their order."""
+    return get_type_hints(kind)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gateway.agreements.pmode import PMode
-from gateway.agreements.pmode_json import pmode_to_json
+from gateway.agreements.pmode import PMode, pmode_to_json
 
-__all__ = ["TermDifference", "list_differences"]
-
-#: What is not told: names that the messages do not carry, and what the direction is found by.
+#: Terms that are not compared: names that no message carries, and the parties of the direction.
 _UNTOLD: Final = {"id", "from_party", "to_party", "service", "service_type", "action"}
 #: Terms of the agreement as a whole: told once where every message changes alike.
 _WHOLE: Final = {
@@ -82,27 +80,27 @@ class TermDifference(NamedTuple):
         """Return the difference in words."""
         if not self.term:
             return f"{self.action} {self.after}"
-        told = f"{self.term} of {self.action}" if self.action else self.term
-        return f"{told}: {self.before} becomes {self.after}"
+        subject = f"{self.term} of {self.action}" if self.action else self.term
+        return f"{subject}: {self.before} becomes {self.after}"
 
 
 def list_differences(old: Sequence[PMode], new: Sequence[PMode]) -> tuple[TermDifference, ...]:
-    """Return what differs between two agreements, of the whole first, then by action.
+    """Return the differences between two agreements: those of the whole first, then by action.
 
     Messages are compared where service, action and direction are the same.
     """
     before, after = _index_pmodes(old), _index_pmodes(new)
     names = _name_actions([*before, *after])
-    found: list[TermDifference] = []
+    differences: list[TermDifference] = []
     for key in dict.fromkeys((*before, *after)):
         name = names[key]
         if key not in after:
-            found.append(TermDifference(name, "", "", "is no longer agreed"))
+            differences.append(TermDifference(name, "", "", "is no longer agreed"))
         elif key not in before:
-            found.append(TermDifference(name, "", "", "is new"))
+            differences.append(TermDifference(name, "", "", "is new"))
         else:
-            found += _compare_terms(name, before[key], after[key])
-    return tuple(_join_common(found, len(before.keys() & after.keys())))
+            differences += _compare_terms(name, before[key], after[key])
+    return tuple(_join_common(differences, len(before.keys() & after.keys())))
 
 
 _Key = tuple[str, str | None, str, tuple[Any, ...], tuple[Any, ...]]
@@ -110,8 +108,8 @@ _Key = tuple[str, str | None, str, tuple[Any, ...], tuple[Any, ...]]
 
 def _index_pmodes(pmodes: Sequence[PMode]) -> dict[_Key, PMode]:
     return {
-        (one.service, one.service_type, one.action, one.from_party, one.to_party): one
-        for one in sorted(pmodes, key=lambda one: (one.service, one.action, one.id))
+        (pmode.service, pmode.service_type, pmode.action, pmode.from_party, pmode.to_party): pmode
+        for pmode in sorted(pmodes, key=lambda pmode: (pmode.service, pmode.action, pmode.id))
     }
 
 
@@ -119,9 +117,9 @@ def _name_actions(keys: Sequence[_Key]) -> dict[_Key, str]:
     """Return the action of each key, with the sender where both parties send it."""
     names = {}
     for key in keys:
-        others = {other for other in keys if other[2] == key[2]}
-        sender = f" from {key[3][0].value}" if len({one[3] for one in others}) > 1 else ""
-        service = f" of {key[0]}" if len({one[:2] for one in others}) > 1 else ""
+        others = {candidate for candidate in keys if candidate[2] == key[2]}
+        sender = f" from {key[3][0].value}" if len({same_action[3] for same_action in others}) > 1 else ""
+        service = f" of {key[0]}" if len({same_action[:2] for same_action in others}) > 1 else ""
         names[key] = key[2] + service + sender
     return names
 
@@ -132,7 +130,7 @@ def _compare_terms(name: str, old: PMode, new: PMode) -> Iterator[TermDifference
         if path in _UNTOLD or before.get(path) == after.get(path):
             continue
         term = _WHOLE.get(path) or _WORDS.get(path) or path.replace("_", " ").replace(".", ", ")
-        was, becomes = (_describe_value(path, one.get(path)) for one in (before, after))
+        was, becomes = (_describe_value(path, flattened.get(path)) for flattened in (before, after))
         yield TermDifference(name, term, was, becomes)
 
 
@@ -153,32 +151,35 @@ def _describe_value(path: str, value: Any) -> str:
     if isinstance(value, int) and any(part in path for part in _DURATIONS):
         return _describe_duration(value)
     if isinstance(value, list):
-        return ", ".join(_describe_value(path, one) for one in value)[:_SHOWN]
+        return ", ".join(_describe_value(path, member) for member in value)[:_SHOWN]
     if isinstance(value, dict):
-        told = (
-            f"{name} {_describe_value(path, one)}"
-            for name, one in value.items()
-            if one not in (None, [], False)
+        texts = (
+            f"{name} {_describe_value(path, member)}"
+            for name, member in value.items()
+            if member not in (None, [], False)
         )
-        return "; ".join(told).replace("_", " ")[:_SHOWN]
+        return "; ".join(texts).replace("_", " ")[:_SHOWN]
     text = str(value)
     return text[:16] if len(text) == 64 and text.isalnum() else text[:_SHOWN]
 
 
 def _describe_duration(seconds: int) -> str:
     """Return seconds in the largest unit that divides them."""
-    size, unit = next((one for one in _UNITS if seconds and seconds % one[0] == 0), _UNITS[-1])
+    size, unit = next((entry for entry in _UNITS if seconds and seconds % entry[0] == 0), _UNITS[-1])
     number = seconds // size
     return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
-def _join_common(found: Sequence[TermDifference], pairs: int) -> Iterator[TermDifference]:
-    """Yield terms of the whole agreement once, where each of the `pairs` of messages changes alike."""
-    whole = {
-        key: number
-        for key in dict.fromkeys((one.term, one.before, one.after) for one in found)
-        if key[0] in _WHOLE.values()
-        and (number := sum((one.term, one.before, one.after) == key for one in found)) == pairs
-    }
+def _join_common(differences: Sequence[TermDifference], pairs: int) -> Iterator[TermDifference]:
+    """Yield a difference only once, for the whole agreement, if all of the pairs of messages have it.
+
+    `pairs` is the number of these pairs.
+    """
+    counts = Counter((difference.term, difference.before, difference.after) for difference in differences)
+    whole = [key for key, count in counts.items() if key[0] in _WHOLE.values() and count == pairs]
     yield from (TermDifference("", *key) for key in whole)
-    yield from (one for one in found if (one.term, one.before, one.after) not in whole)
+    yield from (
+        difference
+        for difference in differences
+        if (difference.term, difference.before, difference.after) not in whole
+    )

@@ -1,7 +1,9 @@
-"""What a hub does differently from the document of an agreement, which stays as it was signed.
+"""The terms in which a hub deviates from the document of an agreement, which stays as it was signed.
 
-An override changes the endpoint or the certificates of one party, the retries of messages, or the
-policy of their encryption. Who set it, when and why is kept with it.
+An override changes the endpoint or the certificates of one party, the retries of messages, or terms that the
+document has no element for: where messages are delivered, the policies of signature and encryption, the
+authorization of a StatusRequest, a connection and a PullRequest. Its author, time and reason are stored with
+it.
 """
 
 from __future__ import annotations
@@ -10,22 +12,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gateway.agreements.pmode import PMode
+from gateway.agreements.filing_actions import FILING_FUNCTIONS
+from gateway.agreements.pmode import PMode, terms_from_json, terms_to_json
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 
-__all__ = ["OVERRIDDEN_TERMS", "PModeOverride", "apply_overrides", "read_overrides", "write_overrides"]
-
-OVERRIDDEN_TERMS: Final = ("endpoint", "certificate", "retries", "retry_interval", "encryption_policy")
 _OF_A_PARTY: Final = ("endpoint", "certificate")
+#: Terms that stand in a group of the P-Mode: the group, and the name there. A P-Mode without the group
+#: has no such term.
+_GROUPED: Final[Mapping[str, tuple[str, str]]] = {
+    # The memory of the receiver stays as the document has it: a hub cannot change its partner's.
+    "retries": ("reliability", "retries"),
+    "retry_interval": ("reliability", "retry_interval"),
+    "encryption_policy": ("encryption", "policy"),
+    "signature_policy": ("security", "policy"),
+    "sign_status": ("security", "sign_status"),
+    "mutual_tls": ("security", "mutual_tls"),
+    "pull_authorization": ("pull", "authorization"),
+}
+OVERRIDDEN_TERMS: Final = (*_OF_A_PARTY, "deliver_to", *_GROUPED)
 
 
 @dataclass(frozen=True, slots=True)
 class PModeOverride:
-    """One override: `term` of `OVERRIDDEN_TERMS`, of one P-Mode (None: of all), or of one `party`."""
+    """One override: `term` of `OVERRIDDEN_TERMS`, of one P-Mode (None: of all), or of one `party`.
+
+    Where messages are delivered is overridden of all P-Modes by which submissions are filed.
+    """
 
     term: str
-    value: str | int
+    value: str | int | bool
     reason: str
     by: str
     at: str
@@ -38,11 +54,15 @@ class PModeOverride:
 
     @property
     def key(self) -> tuple[str, str | None, tuple[PartyId, ...]]:
-        """Return what is overridden: a later override of the same replaces this one."""
+        """Return the overridden term and its scope: a later override of the same replaces this one."""
         return (self.term, self.pmode, self.party)
 
     def changes_pmode(self, pmode: PMode) -> bool:
-        """Return whether the override is of this P-Mode."""
+        """Return whether the override is of this P-Mode, and the P-Mode has such a term."""
+        if self.pmode is None and self.term == "deliver_to":
+            return pmode.action in FILING_FUNCTIONS
+        if self.term in _GROUPED and getattr(pmode, _GROUPED[self.term][0]) is None:
+            return False
         return self.pmode in (None, pmode.id) and (
             not self.party or self.party in (pmode.from_party, pmode.to_party)
         )
@@ -54,23 +74,22 @@ def apply_overrides(pmode: PMode, overrides: Iterable[PModeOverride]) -> PMode:
     An override of the P-Mode counts before one of the whole agreement, whichever was set later. A
     certificate is accepted beside those of the document, so that its successor may be used.
     """
-    found = pmode
-    for one in sorted(overrides, key=lambda one: one.pmode is not None):
-        if one.changes_pmode(pmode):
-            found = _apply_override(found, one)
-    return found
+    changed = pmode
+    for override in sorted(overrides, key=lambda override: override.pmode is not None):
+        if override.changes_pmode(pmode):
+            changed = _apply_override(changed, override)
+    return changed
 
 
-def _apply_override(pmode: PMode, one: PModeOverride) -> PMode:
-    changed: dict[str, Any] = {one.term: one.value}
-    if one.term in ("retries", "retry_interval"):
-        # The memory of the receiver stays as the document has it: a hub cannot change its partner's.
-        return replace(pmode, reliability=replace(pmode.reliability, **changed))
-    if one.term == "encryption_policy":
-        known = pmode.encryption
-        return pmode if known is None else replace(pmode, encryption=replace(known, policy=str(one.value)))
-    receives, value = one.party == pmode.to_party, str(one.value)
-    if one.term == "endpoint":
+def _apply_override(pmode: PMode, override: PModeOverride) -> PMode:
+    changed: dict[str, Any] = {override.term: override.value}
+    if override.term == "deliver_to":
+        return replace(pmode, **changed)
+    if override.term in _GROUPED:
+        group, name = _GROUPED[override.term]
+        return replace(pmode, **{group: replace(getattr(pmode, group), **{name: override.value})})
+    receives, value = override.party == pmode.to_party, str(override.value)
+    if override.term == "endpoint":
         changed = {"endpoint": value, "endpoints": ()} if receives else {"reply_endpoint": value}
         return replace(pmode, **changed)
     name = "reply_certificates" if receives else "certificates"
@@ -80,23 +99,9 @@ def _apply_override(pmode: PMode, one: PModeOverride) -> PMode:
 
 def write_overrides(overrides: Sequence[PModeOverride]) -> list[dict[str, Any]]:
     """Return overrides as plain JSON values."""
-    return [
-        {
-            "term": one.term,
-            "value": one.value,
-            "pmode": one.pmode,
-            "party": [[name.value, name.type] for name in one.party],
-            "reason": one.reason,
-            "by": one.by,
-            "at": one.at,
-        }
-        for one in overrides
-    ]
+    return [terms_to_json(override) for override in overrides]
 
 
 def read_overrides(stored: Iterable[Mapping[str, Any]] | None) -> tuple[PModeOverride, ...]:
     """Return the overrides that `write_overrides` converted."""
-    return tuple(
-        PModeOverride(**{**one, "party": tuple(PartyId(value, kind) for value, kind in one["party"])})
-        for one in stored or ()
-    )
+    return tuple(terms_from_json(PModeOverride, override) for override in stored or ())

@@ -1,51 +1,18 @@
 """The terms of a P-Mode by subject: signatures, encryption, reliability, packaging, transport, business.
 
-Everything that a CPA of CPPA 2.0 can say about a message has its place here. What the agreement leaves
+Each term that a CPA of CPPA 2.0 can state about a message has a field here. A term that the agreement leaves
 open has the default of its field.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.errors import MISUSE, GatewayError
-
-__all__ = [
-    "ANY_SIGNAL",
-    "AUTHENTICATION",
-    "CHOICES",
-    "ENCRYPTION_POLICIES",
-    "ENDPOINT_KINDS",
-    "LARGEST_SPLIT_MESSAGE",
-    "MOST_FRAGMENTS",
-    "PERSISTENCE",
-    "POLICIES",
-    "PULL_AUTHORIZATIONS",
-    "REPLY_PATTERNS",
-    "RESPONDING_MODES",
-    "SIGNALLING_MODES",
-    "SYNC_REPLY_MODES",
-    "TOKEN_REFERENCES",
-    "AlternativeChannel",
-    "BusinessTerms",
-    "ConversationLimits",
-    "Encryption",
-    "PackagedPart",
-    "Packaging",
-    "PullTerms",
-    "Reliability",
-    "Security",
-    "SignalChannel",
-    "SplittingTerms",
-    "TransportTerms",
-    "TypedEndpoint",
-    "find_endpoint_fault",
-    "is_endpoint",
-    "require_condition",
-]
 
 CHOICES: Final = ("always", "never", "per_message")
 SYNC_REPLY_MODES: Final = ("none", "mshSignalsOnly", "signalsOnly", "responseOnly", "signalsAndResponse")
@@ -89,10 +56,10 @@ def is_endpoint(text: str) -> bool:
 
 
 def find_endpoint_fault(text: str) -> str | None:
-    """Return what is wrong with a URL that a person gives for an endpoint, None when nothing is.
+    """Return the mistake in a URL that a person gives for an endpoint, as a predicate; None if it is right.
 
-    This is stricter than `is_endpoint`, which stored agreements pass: a URL without user info and with a
-    port that exists.
+    This is stricter than `is_endpoint`, which stored agreements pass: a URL without user info and with a port
+    that exists.
     """
     if not is_endpoint(text):
         return "is not an http(s) URL"
@@ -110,6 +77,18 @@ def require_condition(held: bool, detail: str, location: str) -> None:
     """Raise GW808 at `location` unless a term is as it must be."""
     if not held:
         raise GatewayError(MISUSE, detail, location)
+
+
+def require_choice(value: str, choices: Collection[str], location: str) -> None:
+    """Raise GW808 at `location` unless a term, whose name ends the location, is one of its choices."""
+    name = location.rpartition("/")[2]
+    require_condition(value in choices, f"{name} is one of {', '.join(choices)}", location)
+
+
+def require_range(value: int, least: int, most: int, location: str, unit: str = "") -> None:
+    """Raise GW808 at `location` unless a number, whose name ends the location, is within bounds."""
+    detail = f"{location.rpartition('/')[2]} is {least} to {most}{unit}"
+    require_condition(least <= value <= most, detail, location)
 
 
 def _check_pins(pins: tuple[str, ...], location: str) -> None:
@@ -150,26 +129,13 @@ class Security:
     token_reference: str | None = None
 
     def __post_init__(self) -> None:
-        require_condition(
-            self.policy in POLICIES, f"policy is one of {', '.join(POLICIES)}", "security/policy"
-        )
-        require_condition(
-            self.token_reference is None or self.token_reference in TOKEN_REFERENCES,
-            f"token_reference is one of {', '.join(TOKEN_REFERENCES)}",
-            "security/token_reference",
-        )
-        for name, pins in (
-            ("certificates", self.certificates),
-            ("reply_certificates", self.reply_certificates),
-            ("trust_anchors", self.trust_anchors),
-        ):
-            _check_pins(pins, f"security/{name}")
+        require_choice(self.policy, POLICIES, "security/policy")
+        if self.token_reference is not None:
+            require_choice(self.token_reference, TOKEN_REFERENCES, "security/token_reference")
+        for name in ("certificates", "reply_certificates", "trust_anchors"):
+            _check_pins(getattr(self, name), f"security/{name}")
         for name in ("authenticated", "confidential", "tamper_proof"):
-            require_condition(
-                getattr(self, name) in PERSISTENCE,
-                f"{name} is one of {', '.join(PERSISTENCE)}",
-                f"security/{name}",
-            )
+            require_choice(getattr(self, name), PERSISTENCE, f"security/{name}")
 
     @property
     def needs_signed_status(self) -> bool:
@@ -181,8 +147,8 @@ class Security:
 class Reliability:
     """Acknowledgments, duplicate elimination and retries (ebMS 2.0 chapter 6); intervals in seconds.
 
-    `message_order`: the messages of a conversation are delivered in the order of their sending
-    (chapter 9). `ack_actor` is who acknowledges: the To party, or the next handler on the way.
+    `message_order`: the messages of a conversation are delivered in the order of their sending (chapter 9).
+    `ack_actor` is the handler that acknowledges: that of the To party, or the next one on the way.
     """
 
     ack_requested: str = "always"
@@ -196,25 +162,11 @@ class Reliability:
 
     def __post_init__(self) -> None:
         for name in ("ack_requested", "ack_signed", "duplicate_elimination"):
-            value = getattr(self, name)
-            require_condition(
-                value in CHOICES, f"{name} is one of {', '.join(CHOICES)}", f"reliability/{name}"
-            )
-        require_condition(
-            0 <= self.retries <= _MAX_RETRIES, f"retries is 0 to {_MAX_RETRIES}", "reliability/retries"
-        )
-        for name, least in (("retry_interval", 1), ("persist_duration", 0)):
-            value = getattr(self, name)
-            require_condition(
-                least <= value <= _MAX_SECONDS,
-                f"{name} is {least} to {_MAX_SECONDS} seconds",
-                f"reliability/{name}",
-            )
-        require_condition(
-            self.ack_actor in ("toPartyMSH", "nextMSH"),
-            "ack_actor is toPartyMSH or nextMSH",
-            "reliability/ack_actor",
-        )
+            require_choice(getattr(self, name), CHOICES, f"reliability/{name}")
+        require_range(self.retries, 0, _MAX_RETRIES, "reliability/retries")
+        require_range(self.retry_interval, 1, _MAX_SECONDS, "reliability/retry_interval", " seconds")
+        require_range(self.persist_duration, 0, _MAX_SECONDS, "reliability/persist_duration", " seconds")
+        require_choice(self.ack_actor, ("toPartyMSH", "nextMSH"), "reliability/ack_actor")
 
     @property
     def persists_long_enough(self) -> bool:
@@ -257,11 +209,7 @@ class Encryption:
     policy: str = "strict"
 
     def __post_init__(self) -> None:
-        require_condition(
-            self.policy in ENCRYPTION_POLICIES,
-            f"policy is one of {', '.join(ENCRYPTION_POLICIES)}",
-            "encryption/policy",
-        )
+        require_choice(self.policy, ENCRYPTION_POLICIES, "encryption/policy")
         require_condition(bool(self.protocol), "the protocol of an envelope is named", "encryption/protocol")
         require_condition(
             bool(self.algorithms), "an envelope has an algorithm at least", "encryption/algorithms"
@@ -279,8 +227,8 @@ class Encryption:
 class PackagedPart:
     """One kind of part of a message: its MIME type, how often it occurs, whether a signature covers it.
 
-    `name` is the id of the part in the agreement. `inside` are the MIME types of what is wrapped
-    around it, the outermost first, as by encryption.
+    `name` is the id of the part in the agreement. `inside` are the MIME types of the wrappers around it, the
+    outermost first, as by encryption.
     """
 
     name: str
@@ -295,7 +243,7 @@ class PackagedPart:
 
 @dataclass(frozen=True, slots=True)
 class Packaging:
-    """What a message is made of, in order; `mime_type` and `parameters` are those of the whole."""
+    """The parts of a message, in order; `mime_type` and `parameters` are those of the whole."""
 
     name: str
     mime_type: str
@@ -308,7 +256,7 @@ class Packaging:
 
 @dataclass(frozen=True, slots=True)
 class TransportTerms:
-    """What protects the connection: protocol, certificates of both ends (SHA-256), who logs in how.
+    """The security of the connection: protocol, certificates of both ends (SHA-256), and the HTTP login.
 
     `client_certificate` is that of the From party, `server_certificate` that of the To party.
     `authentication` are the HTTP schemes (``basic``, ``digest``) that the receiver asks for.
@@ -325,19 +273,15 @@ class TransportTerms:
     protocol_version: str | None = None
 
     def __post_init__(self) -> None:
-        for one in self.authentication:
-            require_condition(
-                one in AUTHENTICATION,
-                f"authentication is {' or '.join(AUTHENTICATION)}",
-                "transport/authentication",
-            )
-        pins = (one for one in (self.client_certificate, self.server_certificate) if one is not None)
+        for method in self.authentication:
+            require_choice(method, AUTHENTICATION, "transport/authentication")
+        pins = (pin for pin in (self.client_certificate, self.server_certificate) if pin is not None)
         _check_pins((*pins, *self.client_anchors, *self.server_anchors), "transport")
 
 
 @dataclass(frozen=True, slots=True)
 class BusinessTerms:
-    """What the business process wants of a message; times in seconds, None where nothing is agreed.
+    """The requirements of the business process on a message; times in seconds, None where not agreed.
 
     `collaboration`, `activity` and `activity_action` are the place of the action in the process.
     """
@@ -357,20 +301,17 @@ class BusinessTerms:
 
     def __post_init__(self) -> None:
         for name in ("time_to_acknowledge_receipt", "time_to_acknowledge_acceptance", "time_to_perform"):
-            value = getattr(self, name)
-            require_condition(
-                value is None or 0 <= value <= _MAX_BUSINESS_SECONDS,
-                f"{name} is 0 to {_MAX_BUSINESS_SECONDS} seconds",
-                f"business/{name}",
-            )
+            seconds = getattr(self, name)
+            if seconds is not None:
+                require_range(seconds, 0, _MAX_BUSINESS_SECONDS, f"business/{name}", " seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class PullTerms:
-    """How the To party fetches messages of ebMS 3.0 that wait for it (core §3.2, AS4 §3.5).
+    """The terms by which the To party fetches waiting messages of ebMS 3.0 (core §3.2, AS4 §3.5).
 
-    `authorization` says what shows who pulls: the certificate of the signed PullRequest, a name with a
-    password (WSS UsernameToken), or both. `sub_channel` is what the PullRequest appends to the
+    `authorization` is the proof of who pulls: the certificate of the signed PullRequest, a name with a
+    password (WSS UsernameToken), or both. `sub_channel` is the text that the PullRequest appends to the
     channel of the messages; None: nothing.
     """
 
@@ -378,11 +319,10 @@ class PullTerms:
     sub_channel: str | None = None
 
     def __post_init__(self) -> None:
-        words = f"authorization is one of {', '.join(PULL_AUTHORIZATIONS)}"
-        require_condition(self.authorization in PULL_AUTHORIZATIONS, words, "pull/authorization")
+        require_choice(self.authorization, PULL_AUTHORIZATIONS, "pull/authorization")
         extension = self.sub_channel
-        held = extension is None or _SUB_CHANNEL.fullmatch(extension) is not None
-        require_condition(held, "sub_channel is a part of a URI without white space", "pull/sub_channel")
+        is_valid = extension is None or _SUB_CHANNEL.fullmatch(extension) is not None
+        require_condition(is_valid, "sub_channel is a part of a URI without white space", "pull/sub_channel")
 
 
 #: Octets of the largest message that is split or joined: 2 GiB.
@@ -416,15 +356,13 @@ class SplittingTerms:
 
     def __post_init__(self) -> None:
         for name, (least, most) in _SPLITTING_LIMITS.items():
-            held = least <= getattr(self, name) <= most
-            require_condition(held, f"{name} is a number from {least} to {most}", f"splitting/{name}")
-        known = self.compression in ("gzip", "none")
-        require_condition(known, "compression is gzip or none", "splitting/compression")
+            require_range(getattr(self, name), least, most, f"splitting/{name}")
+        require_choice(self.compression, ("gzip", "none"), "splitting/compression")
         count = -(-self.message_size // self.fragment_size)
-        words = (
+        detail = (
             f"message_size in pieces of fragment_size gives {count} fragments; the most are {MOST_FRAGMENTS}"
         )
-        require_condition(count <= MOST_FRAGMENTS, words, "splitting/fragment_size")
+        require_condition(count <= MOST_FRAGMENTS, detail, "splitting/fragment_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,13 +380,13 @@ class ConversationLimits:
 
 @dataclass(frozen=True, slots=True)
 class TypedEndpoint:
-    """A URL of a handler and what it is for: one of `ENDPOINT_KINDS`."""
+    """A URL of a handler and its purpose: one of `ENDPOINT_KINDS`."""
 
     kind: str
     url: str
 
     def __post_init__(self) -> None:
-        require_condition(self.kind in ENDPOINT_KINDS, "the kind of an endpoint is unknown", "endpoints")
+        require_choice(self.kind, ENDPOINT_KINDS, "endpoints/kind")
         require_condition(is_endpoint(self.url), "an endpoint is an http(s) URL", "endpoints")
 
 
@@ -466,9 +404,7 @@ class SignalChannel:
 
     def __post_init__(self) -> None:
         require_condition(bool(self.action), "a signal channel names its signal", "signals/action")
-        require_condition(
-            self.sync_reply_mode in SYNC_REPLY_MODES, "sync_reply_mode is not one of ebMS 2.0", "signals"
-        )
+        require_choice(self.sync_reply_mode, SYNC_REPLY_MODES, "signals/sync_reply_mode")
         _check_pins(self.certificates, "signals/certificates")
 
 

@@ -1,4 +1,4 @@
-"""Calendars of working days, and the terms of documents: when something is due. No clock is read."""
+"""Calendars of working days, and the terms of documents, for computing due times. No clock is read."""
 
 from __future__ import annotations
 

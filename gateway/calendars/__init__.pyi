@@ -2,9 +2,9 @@ from .calendar_editions import Timetable as Timetable
 from .calendar_editions import check_calendar_file as check_calendar_file
 from .calendar_editions import make_timetable as make_timetable
 from .calendar_reader import read_calendar as read_calendar
+from .calendar_reader import read_terms as read_terms
 from .dated_table import CalendarMistake as CalendarMistake
-from .term_reader import read_terms as read_terms
-from .working_calendar import CalendarEdition as CalendarEdition
-from .working_calendar import SpecialDay as SpecialDay
-from .working_calendar import TermEdition as TermEdition
+from .working_days import CalendarEdition as CalendarEdition
+from .working_days import SpecialDay as SpecialDay
+from .working_days import TermEdition as TermEdition
 from .working_days import WorkingCalendar as WorkingCalendar

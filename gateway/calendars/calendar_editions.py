@@ -7,13 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
 
-from gateway.calendars.calendar_reader import check_calendar, make_calendar
+from gateway.calendars.calendar_reader import check_calendar, check_terms, make_calendar, make_terms
 from gateway.calendars.dated_table import CalendarMistake, open_table
-from gateway.calendars.term_reader import check_terms, make_terms
-from gateway.calendars.working_calendar import EVERY, CalendarEdition, DocumentTerm, TermEdition
-from gateway.calendars.working_days import WorkingCalendar
-
-__all__ = ["Timetable", "check_calendar_file", "make_timetable"]
+from gateway.calendars.working_days import EVERY, CalendarEdition, DocumentTerm, TermEdition, WorkingCalendar
 
 Edition = CalendarEdition | TermEdition
 
@@ -22,7 +18,7 @@ Edition = CalendarEdition | TermEdition
 class Timetable:
     """Editions in the order in which they count: those loaded last come first.
 
-    A timetable is equal to itself alone, so that what follows from it can be kept by it.
+    A timetable is equal only to itself, so that values computed from it can be cached by it.
     """
 
     calendars: tuple[CalendarEdition, ...]
@@ -37,14 +33,14 @@ class Timetable:
         return _make_working_calendar(self, organisation)
 
     def find_term(self, document: str, day: date) -> DocumentTerm | None:
-        """Return the terms of a document for what begins on a day; None where none are stated.
+        """Return the terms of a document that begin on a day; None if no edition states them.
 
-        A row that names the document counts before a row for every one, in whatever edition it stands.
+        A row that names the document counts before a row for every document, whatever their editions.
         """
         covering = [
-            one
-            for one in self.terms
-            if one.valid_from <= day and (one.valid_until is None or day <= one.valid_until)
+            candidate
+            for candidate in self.terms
+            if candidate.valid_from <= day and (candidate.valid_until is None or day <= candidate.valid_until)
         ]
         for name in (document, EVERY):
             for edition in covering:
@@ -55,21 +51,25 @@ class Timetable:
 
 @lru_cache(maxsize=256)
 def _make_working_calendar(timetable: Timetable, organisation: str) -> WorkingCalendar:
-    own = [one for one in timetable.calendars if organisation in one.organisations]
-    every = [one for one in timetable.calendars if EVERY in one.organisations and one not in own]
-    if own:
-        last = min(one.valid_from for one in own) - timedelta(days=1)
-        earlier = (one for one in every if one.valid_from <= last)
-        every = [replace(one, valid_until=min(one.valid_until, last)) for one in earlier]
-    return WorkingCalendar(organisation, (*own, *every))
+    specific = [calendar for calendar in timetable.calendars if organisation in calendar.organisations]
+    general = [
+        calendar
+        for calendar in timetable.calendars
+        if EVERY in calendar.organisations and calendar not in specific
+    ]
+    if specific:
+        last = min(calendar.valid_from for calendar in specific) - timedelta(days=1)
+        earlier = (calendar for calendar in general if calendar.valid_from <= last)
+        general = [replace(calendar, valid_until=min(calendar.valid_until, last)) for calendar in earlier]
+    return WorkingCalendar(organisation, (*specific, *general))
 
 
 def make_timetable(editions: Sequence[Edition]) -> Timetable:
     """Return the timetable of editions, given in the order in which they were loaded."""
     latest = tuple(reversed(editions))
     return Timetable(
-        tuple(one for one in latest if isinstance(one, CalendarEdition)),
-        tuple(one for one in latest if isinstance(one, TermEdition)),
+        tuple(edition for edition in latest if isinstance(edition, CalendarEdition)),
+        tuple(edition for edition in latest if isinstance(edition, TermEdition)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads one edition of a calendar from CSV: the week, the hours, and the days that differ."""
+"""Reads editions from CSV: of a calendar (week, hours, days that differ), and of the terms of documents."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from datetime import date, time
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway.calendars.dated_table import DatedTable, open_table, parse_day
-from gateway.calendars.working_calendar import EVERY, CalendarEdition, SpecialDay
-
-__all__ = ["check_calendar", "make_calendar", "read_calendar"]
+from gateway.calendars.dated_table import DatedTable, open_table
+from gateway.calendars.working_days import EVERY, CalendarEdition, DocumentTerm, SpecialDay, TermEdition
+from gateway.wire import parse_day
 
 _KEYS: Final = (
     *("calendar", "edition", "organisations", "zone", "valid_from", "valid_until"),
@@ -30,11 +29,13 @@ _MOST_YEARS: Final = 100
 _YEARS: Final = range(1900, 3000)
 
 
-def read_calendar(octets: bytes, place: str, organisations: Iterable[str] | None = None) -> CalendarEdition:
+def read_calendar(
+    octets: bytes, location: str, organisations: Iterable[str] | None = None
+) -> CalendarEdition:
     """Return the edition of a file; raise GW709 with the line of the first mistake."""
     table = open_table(octets)
     check_calendar(table, organisations)
-    table.raise_first(place)
+    table.raise_first(location)
     return make_calendar(table)
 
 
@@ -61,7 +62,7 @@ def _check_period(table: DatedTable, first: date | None, last: date | None) -> N
 
 def _check_week(table: DatedTable) -> None:
     line, text = table.get_value("rest_days")
-    wrong = [one for one in text.split() if one not in (*_WEEK, "none")]
+    wrong = [day for day in text.split() if day not in (*_WEEK, "none")]
     alone = "none" not in text.split() or text == "none"
     if wrong or not alone or set(text.split()) >= set(_WEEK):
         table.add_mistake(line, f"rest_days: expected days as saturday sunday, or none, not {text[:60]!r}")
@@ -78,12 +79,15 @@ def _check_zone(table: DatedTable) -> None:
         table.add_mistake(line, f"zone: expected a time zone as {_ZONE}, not {text[:40]!r}")
 
 
-def _check_organisations(table: DatedTable, known: frozenset[str] | None) -> None:
+def _check_organisations(table: DatedTable, known_organisations: frozenset[str] | None) -> None:
+    """Add a mistake to the table for each organisation of its head that is not known; None: any is known."""
     line, text = table.get_value("organisations")
     for name in text.split():
         if name == EVERY:
             continue
-        if not _ORGANISATION.fullmatch(name) or (known is not None and name not in known):
+        if not _ORGANISATION.fullmatch(name) or (
+            known_organisations is not None and name not in known_organisations
+        ):
             table.add_mistake(line, f"organisations: {name[:40]!r} is not known")
 
 
@@ -118,7 +122,7 @@ def make_calendar(table: DatedTable) -> CalendarEdition:
         zone=table.get_value("zone", _ZONE)[1],
         valid_from=first,
         valid_until=last,
-        rest_days=frozenset(_WEEK.index(one) for one in rest if one != "none"),
+        rest_days=frozenset(_WEEK.index(day) for day in rest if day != "none"),
         opens=hours[0],
         closes=hours[1],
         special=_make_days(table),
@@ -145,3 +149,69 @@ def _parse_hours(text: str) -> tuple[time, time] | None:
     except ValueError:
         return None
     return (opens, closes) if opens < closes else None
+
+
+_TERM_KEYS: Final = ("terms", "edition", "valid_from", "valid_until", "test", "source")
+_TERM_REQUIRED: Final = ("terms", "edition", "valid_from")
+_NUMBERS: Final = ("acknowledge", "decide", "answer", "remind")
+_TERM_COLUMNS: Final = ("document", *_NUMBERS)
+_DOCUMENT: Final = re.compile(r"[A-Z][A-Z0-9-]{0,49}")
+_DAYS: Final = re.compile(r"[1-9][0-9]{0,2}|")
+
+
+def read_terms(octets: bytes, location: str, documents: Iterable[str] | None = None) -> TermEdition:
+    """Return the edition of a file; raise GW709 with the line of the first mistake."""
+    table = open_table(octets)
+    check_terms(table, documents)
+    table.raise_first(location)
+    return make_terms(table)
+
+
+def check_terms(table: DatedTable, documents: Iterable[str] | None = None) -> None:
+    """Note every mistake of a file of terms; `documents` are those that it may name, None for any."""
+    table.check_head("terms", _TERM_KEYS, _TERM_REQUIRED)
+    first, last = table.read_day("valid_from"), table.read_day("valid_until")
+    if first and last and last < first:
+        table.add_mistake(table.get_value("valid_until")[0], "valid_until is before valid_from")
+    if table.check_columns(_TERM_COLUMNS):
+        _check_rows(table, None if documents is None else frozenset(documents))
+
+
+def _check_rows(table: DatedTable, documents: frozenset[str] | None) -> None:
+    seen: dict[str, int] = {}
+    for line, row in table.rows:
+        name = row["document"]
+        if name != EVERY and (
+            not _DOCUMENT.fullmatch(name) or (documents is not None and name not in documents)
+        ):
+            table.add_mistake(line, f"document: {name[:40]!r} is not known")
+        elif name in seen:
+            table.add_mistake(line, f"{name} stands in line {seen[name]} already")
+        seen.setdefault(name, line)
+        for column in _NUMBERS:
+            if not _DAYS.fullmatch(row[column]):
+                table.add_mistake(line, f"{column}: expected 1 to 999 working days, or nothing")
+
+
+def make_terms(table: DatedTable) -> TermEdition:
+    """Return the edition of a file without mistakes."""
+    first = table.read_day("valid_from")
+    assert first is not None
+    return TermEdition(
+        name=table.get_value("terms")[1],
+        edition=table.get_value("edition")[1],
+        valid_from=first,
+        valid_until=table.read_day("valid_until"),
+        terms=_make_terms(table),
+        is_test=table.get_value("test")[1] == "yes",
+        source=table.get_value("source")[1],
+        sha256=hashlib.sha256(table.octets).hexdigest(),
+    )
+
+
+def _make_terms(table: DatedTable) -> Mapping[str, DocumentTerm]:
+    terms = {}
+    for _, row in table.rows:
+        numbers = [int(row[column]) if row[column] else None for column in _NUMBERS]
+        terms[row["document"]] = DocumentTerm(row["document"], *numbers)
+    return terms

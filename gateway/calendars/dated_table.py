@@ -15,8 +15,7 @@ from datetime import date
 from typing import Final
 
 from gateway.errors import CALENDAR_WRONG, GatewayError
-
-__all__ = ["CalendarMistake", "DatedTable", "open_table", "parse_day"]
+from gateway.wire import parse_day
 
 #: A calendar of a hundred years has under 200,000 octets.
 MOST_OCTETS: Final = 1024 * 1024
@@ -28,7 +27,7 @@ _EDITION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,29}")
 
 @dataclass(frozen=True, slots=True)
 class CalendarMistake:
-    """One mistake of a file: its line, and what is wrong."""
+    """One mistake of a file: its line, and a description."""
 
     line: int
     message: str
@@ -42,7 +41,7 @@ class DatedTable:
     head: dict[str, tuple[int, str]] = field(default_factory=dict)
     rows: list[tuple[int, Mapping[str, str]]] = field(default_factory=list)
     mistakes: list[CalendarMistake] = field(default_factory=list)
-    #: The octets are no text of ours: nothing more can be said of them.
+    #: The octets are not a text that the reader can decode: no other rule is checked.
     is_unreadable: bool = False
 
     def add_mistake(self, line: int, message: str) -> None:
@@ -62,11 +61,11 @@ class DatedTable:
             self.add_mistake(line, f"{key}: expected a day as 2027-01-31")
         return day
 
-    def check_head(self, title: str, known: Sequence[str], required: Sequence[str]) -> None:
+    def check_head(self, title: str, allowed: Sequence[str], required: Sequence[str]) -> None:
         """Note unknown, missing and misshapen describing lines."""
         for key, (line, _) in self.head.items():
-            if key and key not in known:
-                self.add_mistake(line, f"{key}: expected one of {', '.join(known)}")
+            if key and key not in allowed:
+                self.add_mistake(line, f"{key}: expected one of {', '.join(allowed)}")
         for key in required:
             if not self.get_value(key)[1]:
                 self.add_mistake(1, f"`# {key}: …` is missing before the names of the columns")
@@ -80,19 +79,19 @@ class DatedTable:
 
     def check_columns(self, columns: Sequence[str]) -> bool:
         """Return whether the rows have these columns; note a mistake where they have not."""
-        line, found = self.get_value("")
-        if found.split(",") != list(columns):
+        line, names = self.get_value("")
+        if names.split(",") != list(columns):
             self.add_mistake(line, f"expected the columns {','.join(columns)}")
             return False
         return True
 
-    def raise_first(self, place: str) -> None:
+    def raise_first(self, location: str) -> None:
         """Raise GW709 for the first mistake; do nothing without one."""
         if self.mistakes:
-            first = min(self.mistakes, key=lambda one: one.line)
-            more = len(self.mistakes) - 1
-            words = f"{first.message} (and {more} more)" if more else first.message
-            raise GatewayError(CALENDAR_WRONG, f"line {first.line}: {words}", f"{place}:{first.line}")
+            first = min(self.mistakes, key=lambda mistake: mistake.line)
+            omitted = len(self.mistakes) - 1
+            message = f"{first.message} (and {omitted} more)" if omitted else first.message
+            raise GatewayError(CALENDAR_WRONG, f"line {first.line}: {message}", f"{location}:{first.line}")
 
 
 def open_table(octets: bytes) -> DatedTable:
@@ -151,13 +150,3 @@ def _list_rows(table: DatedTable, text: str, offset: int) -> Iterator[tuple[int,
             line = offset + reader.line_num + 1
     except csv.Error as error:
         table.add_mistake(line, f"not a row of CSV: {error!s}")
-
-
-def parse_day(text: str) -> date | None:
-    """Return the day of a text as 2027-01-31; None for another text."""
-    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None

@@ -1,20 +1,91 @@
-"""Counts working days and working time of one organisation.
+"""Editions of calendars and of terms, and the working days and working time of one organisation.
 
-A day that no edition of the calendar covers is neither a working day nor a rest day: it is GW710.
+An edition says nothing about days outside its period. A day that no edition of the calendar covers is neither
+a working day nor a rest day: it is GW710.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway.calendars.working_calendar import CalendarEdition
 from gateway.errors import CALENDAR_UNKNOWN, GatewayError
 
-__all__ = ["WorkingCalendar"]
+#: The organisations, or documents, that no other row names.
+EVERY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialDay:
+    """A day that the week does not tell: `holiday`, `substitute` (a holiday too), or `working`."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarEdition:
+    """The working days of organisations from `valid_from` to `valid_until`, both included.
+
+    `rest_days` are the days of the week without work, Monday is 0. A working day lasts from `opens`
+    to `closes` in the time zone `zone`.
+    """
+
+    name: str
+    edition: str
+    organisations: frozenset[str]
+    zone: str
+    valid_from: date
+    valid_until: date
+    rest_days: frozenset[int]
+    opens: time
+    closes: time
+    special: Mapping[date, SpecialDay]
+    is_test: bool
+    source: str
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """Return name and edition."""
+        return f"{self.name}@{self.edition}"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentTerm:
+    """How many working days a document gives: to acknowledge, to decide, to answer; None is no limit.
+
+    `remind` is how many working days before the end a reminder goes out; None is no reminder.
+    """
+
+    document: str
+    acknowledge: int | None
+    decide: int | None
+    answer: int | None
+    remind: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TermEdition:
+    """The terms of documents for what begins from `valid_from` to `valid_until` (None: without end)."""
+
+    name: str
+    edition: str
+    valid_from: date
+    valid_until: date | None
+    terms: Mapping[str, DocumentTerm]
+    is_test: bool
+    source: str
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """Return name and edition."""
+        return f"{self.name}@{self.edition}"
+
 
 _DAY: Final = timedelta(days=1)
 
@@ -28,12 +99,14 @@ class WorkingCalendar:
 
     def find_edition(self, day: date) -> CalendarEdition:
         """Return the edition that counts for a day; raise GW710 where there is none."""
-        for one in self.editions:
-            if one.valid_from <= day <= one.valid_until:
-                return one
-        known = ", ".join(f"{one.label} {one.valid_from} to {one.valid_until}" for one in self.editions)
+        for edition in self.editions:
+            if edition.valid_from <= day <= edition.valid_until:
+                return edition
+        periods = ", ".join(
+            f"{edition.label} {edition.valid_from} to {edition.valid_until}" for edition in self.editions
+        )
         detail = (
-            f"{self.organisation}: {day.isoformat()} is outside the calendar ({known or 'there is none'})"
+            f"{self.organisation}: {day.isoformat()} is outside the calendar ({periods or 'there is none'})"
         )
         raise GatewayError(CALENDAR_UNKNOWN, detail, day.isoformat())
 
@@ -59,10 +132,10 @@ class WorkingCalendar:
         """
         if count == 0:
             return self.find_next_working_day(day)
-        step, left = (_DAY if count > 0 else -_DAY), abs(count)
-        while left:
+        step, remaining = (_DAY if count > 0 else -_DAY), abs(count)
+        while remaining:
             day = _move(self, day, step)
-            left -= self.is_working_day(day)
+            remaining -= self.is_working_day(day)
         return day
 
     def count_working_days(self, start: date, end: date) -> int:
@@ -73,9 +146,9 @@ class WorkingCalendar:
 
     def get_local_day(self, moment: datetime) -> date:
         """Return the day of a moment in the zone of the organisation; raise GW710 where it is not known."""
-        days = [self._localize(moment, one).date() for one in self.editions]
-        for one, day in zip(self.editions, days, strict=True):
-            if one.valid_from <= day <= one.valid_until:
+        days = [self._localize(moment, edition).date() for edition in self.editions]
+        for edition, day in zip(self.editions, days, strict=True):
+            if edition.valid_from <= day <= edition.valid_until:
                 return day
         day = next(iter(days), moment.date())
         self.find_edition(day)
@@ -99,7 +172,7 @@ class WorkingCalendar:
         return self.get_closing_time(self.add_working_days(self.get_local_day(start), days))
 
     def compute_reminder(self, due: datetime, days: int) -> datetime:
-        """Return the beginning of the working hours `days` working days before something is due."""
+        """Return the beginning of the working hours `days` working days before the time `due`."""
         day = self.add_working_days(self.get_local_day(due), -days)
         edition = self.find_edition(day)
         return datetime.combine(day, edition.opens, ZoneInfo(edition.zone))
@@ -112,22 +185,24 @@ class WorkingCalendar:
         if written.time() != time.min:
             return written
         day = written.date()
-        covering = (one for one in self.editions if one.valid_from <= day <= one.valid_until)
-        found = next(covering, next(iter(self.editions), None))
-        return written if found is None else datetime.combine(day, time.min, ZoneInfo(found.zone))
+        covering = (
+            candidate for candidate in self.editions if candidate.valid_from <= day <= candidate.valid_until
+        )
+        edition = next(covering, next(iter(self.editions), None))
+        return written if edition is None else datetime.combine(day, time.min, ZoneInfo(edition.zone))
 
-    def complete_due_time(self, stated: datetime) -> datetime:
-        """Return when something is due whose time may be unknown: midnight is padding, not a time.
+    def complete_due_time(self, due: datetime) -> datetime:
+        """Return a due time with its time of day: midnight means that the time is not known.
 
-        Midnight in the zone of the organisation stands for the end of that working day, or of the next one
-        where the organisation does not work on that day. Another time is taken as it is. Raises GW710 where
-        the day is not known.
+        Midnight in the zone of the organisation means the end of that working day, or of the next one where
+        the organisation does not work on that day. Another time is returned unchanged. Raises GW710 where the
+        day is not known.
         """
-        day = self.get_local_day(stated)
+        day = self.get_local_day(due)
         begins = datetime.combine(day, time.min, ZoneInfo(self.find_edition(day).zone))
         # In UTC: there are days whose midnight is left out when the clock is changed.
-        if begins.astimezone(UTC) != stated.astimezone(UTC):
-            return stated
+        if begins.astimezone(UTC) != due.astimezone(UTC):
+            return due
         return self.get_closing_time(self.find_next_working_day(day))
 
     def measure_working_time(self, start: datetime, end: datetime) -> timedelta:

@@ -1,30 +1,25 @@
 """The answers of an agency about one application, as values.
 
-An agency answers our call at once or calls back later.  In both cases the answer is an
-`AgencyAcknowledgment` (the application has been received) or a `Notice` (its status has
-changed: information is requested, an inspection is ordered, a fee is due, items are decided).
+An agency answers a call of the hub at once or calls back later. In both cases the answer is an
+`AgencyAcknowledgment` (the application has been received) or a `Notice` (its status has changed: information
+is requested, an inspection is ordered, a fee is due, items are decided).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
-from gateway.cases.named_fees import NamedFee
+from gateway.cases.fees import NamedFee
+from gateway.errors import ISSUE_TIME_WRONG, GatewayError
 
-__all__ = [
-    "AgencyAcknowledgment",
-    "AgencyAnswer",
-    "AgencyCallback",
-    "Decision",
-    "DecisionCode",
-    "Notice",
-    "SignedReply",
-    "read_subjects",
-]
+#: Requirement status "supplement requested, with deadline": what the call RequestInformation means.
+INFORMATION_REQUESTED: Final = "D01"
 
 
 class DecisionCode(StrEnum):
@@ -73,13 +68,12 @@ class AgencyAcknowledgment:
 class Notice:
     """One notice of an agency; notices are ordered by issue time and number.
 
-    `status_code` is one of the requirement status codes (A00-Z05); `pointers` are the fields
-    about which information is requested; `deadline` is the last instant for a supplement, or for a
-    payment; `receipt_number` is the agency's own number of the application, where it is
-    stated; `fee` is what it says of a fee; `valid_until` is the last day of the certificate that it is.
-    `former` is what earlier versions of the hub read in the same document, where that was another notice.
-    `version` is the line of the text that says which correction of the application this is. A notice that is
-    `whole` names no item: its decisions are about all that the hub knew of what its agency says of a number.
+    `status_code` is one of the requirement status codes (A00-Z05); `pointers` are the fields about which
+    information is requested; `deadline` is the last instant for a supplement, or for a payment;
+    `receipt_number` is the agency's own number of the application, where it is stated; `fee` is the fee that
+    it states; `valid_until` is the last day of the certificate, if the notice is one. `version` is the line
+    of the text that says which correction of the application this is. A notice that is `whole` names no item:
+    its decisions are about all items that the hub knew under the agency's number.
     """
 
     number: str
@@ -92,7 +86,6 @@ class Notice:
     receipt_number: str | None = None
     fee: NamedFee | None = None
     valid_until: date | None = None
-    former: Notice | None = field(default=None, compare=False)
     version: str | None = field(default=None, compare=False)
     whole: bool = field(default=False, compare=False)
 
@@ -117,6 +110,61 @@ class SignedReply:
     signer: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SignedAnswer:
+    """An agency's answer, and the signed octets that contained it."""
+
+    answer: AgencyAnswer
+    reply: SignedReply
+
+
 def read_subjects(pairs: Iterable[Sequence[object]]) -> list[tuple[int, str]]:
     """Return stored pairs of an item and a law: the item as a number, the law as its code."""
     return [(int(str(item)), str(law)) for item, law in pairs]
+
+
+#: The most characters of a number in the documents of the hub (`xsd/hub/result.xsd`, Name).
+LONGEST_NUMBER: Final = 128
+_DIGEST: Final = 32
+
+
+def shorten_number(number: str) -> str:
+    """Return a number that the hub made, cut to `LONGEST_NUMBER` characters.
+
+    The end of a longer number is replaced by a part of the digest of the whole.
+    """
+    if len(number) <= LONGEST_NUMBER:
+        return number
+    digest = hashlib.sha256(number.encode()).hexdigest()[:_DIGEST]
+    return f"{number[: LONGEST_NUMBER - _DIGEST - 1]}~{digest}"
+
+
+#: A clock, or a booking, may have the day of another time zone.
+_SKEW: Final = timedelta(days=1)
+
+
+def is_far_ahead(moment: datetime, now: datetime) -> bool:
+    """Return whether a stated time is more than a day ahead."""
+    return moment > now + _SKEW
+
+
+def check_issue_time(issued_at: datetime, now: datetime) -> None:
+    """Raise GW719 for a notice whose time of issue is more than a day ahead.
+
+    Of two notices the one that was issued later counts: it would hide every correction until that day.
+    """
+    if is_far_ahead(issued_at, now):
+        detail = f"it was issued at {issued_at.isoformat(timespec='seconds')}, which is more than a day ahead"
+        raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")
+
+
+def check_issued_since(issued_at: datetime, opened_at: datetime) -> None:
+    """Raise GW719 for a notice that was issued more than a day before the case that it is about was opened.
+
+    Every other notice would rank above it, so its decisions would never be in force. A day of tolerance
+    allows for a slow clock, and for the first instant of a day that a document states without a time.
+    """
+    if issued_at < opened_at - _SKEW:
+        issued, opened = (moment.isoformat(timespec="seconds") for moment in (issued_at, opened_at))
+        detail = f"it was issued at {issued}, which is more than a day before its case was opened ({opened})"
+        raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")

@@ -14,17 +14,10 @@ Numbers of the older form have no check sign, and all 36 digits and letters. The
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import NO_ROOM, NUMBER_MISTYPED, GatewayError
-
-__all__ = [
-    "check_hub_number",
-    "make_application_number",
-    "make_case_number",
-    "normalize_hub_number",
-    "resembles_hub_number",
-]
 
 _SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXY"
 _VALUES: Final = {sign: value for value, sign in enumerate(_SIGNS)}
@@ -36,6 +29,14 @@ _FORM: Final = re.compile(rf"SW[0-9]{{2}}[{_SIGNS}]{{8}}|A[0-9]{{2}}[{_SIGNS}]{{
 #: What somebody may have written who meant a number of the hub: with a wrong sign, one more, or one less.
 _NEAR: Final = re.compile(r"(?:SW|A)[0-9]{2}[0-9A-Z]{7,12}|S[0-9]{2}[0-9A-Z]{8,12}")
 _LOOK_ALIKE: Final = str.maketrans("ILO", "110", " -")
+
+
+@dataclass(frozen=True, slots=True)
+class NumberOrigin:
+    """The serial and the year of which the numbers of a case and of its applications are made."""
+
+    serial: int
+    year: int
 
 
 def make_case_number(message: int, year: int) -> str:
@@ -71,11 +72,11 @@ def check_hub_number(number: str, location: str) -> None:
     """Raise GW513 at `location` for a number that this hub cannot have made; accept the older form."""
     if _OLDER.fullmatch(number):
         return
-    shown = number[:40]
+    excerpt = number[:40]
     if not _FORM.fullmatch(number):
-        raise GatewayError(NUMBER_MISTYPED, f"{shown} has not the form of a number of the hub", location)
+        raise GatewayError(NUMBER_MISTYPED, f"{excerpt} has not the form of a number of the hub", location)
     if _add_weighted_signs(number) % len(_SIGNS):
-        raise GatewayError(NUMBER_MISTYPED, f"{shown} is mistyped: its check sign does not fit", location)
+        raise GatewayError(NUMBER_MISTYPED, f"{excerpt} is mistyped: its check sign does not fit", location)
 
 
 def resembles_hub_number(number: str) -> bool:
@@ -88,7 +89,7 @@ def _append_check_sign(number: str) -> str:
 
 
 def _add_weighted_signs(number: str) -> int:
-    return sum([_VALUES[sign] * place for place, sign in enumerate(reversed(number), start=1)])
+    return sum([_VALUES[sign] * weight for weight, sign in enumerate(reversed(number), start=1)])
 
 
 def _format_serial(number: int, width: int) -> str:

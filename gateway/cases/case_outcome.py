@@ -15,19 +15,6 @@ from enum import StrEnum
 from gateway.cases.agency_notices import Decision, DecisionCode
 from gateway.cases.requirement_balance import GrantedQuantity
 
-__all__ = [
-    "CaseOutcome",
-    "RankedDecision",
-    "RequestScope",
-    "WrittenQuantity",
-    "evaluate_case_outcome",
-    "evaluate_item_outcome",
-    "has_approval",
-    "is_decided",
-    "list_rejected_items",
-    "select_current_decisions",
-]
-
 
 class CaseOutcome(StrEnum):
     """The outcome of a case."""
@@ -50,9 +37,10 @@ class RequestScope:
 
 @dataclass(frozen=True, slots=True)
 class WrittenQuantity:
-    """What stands written off of a certificate for an item, each line of the declaration apart.
+    """The quantity of a certificate that is written off for an item, each line of the declaration apart.
 
-    With `above` it is written off for the case that the item has come from, which tells it.
+    With `above` it is written off for the parent case, from which the item was taken; the parent case reports
+    it.
     """
 
     amounts: tuple[GrantedQuantity, ...] = ()
@@ -64,7 +52,8 @@ class WrittenQuantity:
 class RankedDecision:
     """One decision with its rank among others about the same (request, item, law).
 
-    `written` is known of a decision on a certificate that the item uses. It is no part of what is decided.
+    `written` is known of a decision on a certificate that the item uses, and `text` are the words of its
+    notice. They are no part of the decision.
     """
 
     request: str
@@ -72,6 +61,7 @@ class RankedDecision:
     issued_at: datetime
     notice_number: str
     written: WrittenQuantity | None = field(default=None, compare=False)
+    text: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         """Return the text of which stored digests of conclusions are made: it never changes."""
@@ -98,21 +88,21 @@ _RESTRICTION = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS, De
 def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[RankedDecision, ...]:
     """Return the decisions in force, one for each subject, sorted by subject."""
     latest: dict[tuple[str, int, str], RankedDecision] = {}
-    for standing in decisions:
-        subject = standing.subject
-        known = latest.get(subject)
-        if known is None or _is_superseded_by(known, standing):
-            latest[subject] = standing
+    for ranked in decisions:
+        subject = ranked.subject
+        earlier = latest.get(subject)
+        if earlier is None or _is_superseded_by(earlier, ranked):
+            latest[subject] = ranked
     return tuple([latest[subject] for subject in sorted(latest)])
 
 
-def _is_superseded_by(known: RankedDecision, other: RankedDecision) -> bool:
+def _is_superseded_by(earlier: RankedDecision, later: RankedDecision) -> bool:
     # Equal ranks are two decisions of one notice about one subject: the more restrictive one is
     # in force, then the greater text, so that the result does not depend on the order.
-    return (known.rank, _get_severity(known.decision), repr(known.decision)) < (
-        other.rank,
-        _get_severity(other.decision),
-        repr(other.decision),
+    return (earlier.rank, _get_severity(earlier.decision), repr(earlier.decision)) < (
+        later.rank,
+        _get_severity(later.decision),
+        repr(later.decision),
     )
 
 
@@ -123,17 +113,17 @@ def _get_severity(decision: Decision) -> int:
 def is_decided(concern: RequestScope, decisions: Iterable[RankedDecision]) -> bool:
     """Return whether each item of the request has a decision under at least one of its laws."""
     decided = {
-        standing.decision.item
-        for standing in decisions
-        if standing.request == concern.request and standing.decision.law in concern.laws
+        ranked.decision.item
+        for ranked in decisions
+        if ranked.request == concern.request and ranked.decision.law in concern.laws
     }
     return concern.items <= decided
 
 
 def has_approval(decisions: Iterable[RankedDecision]) -> bool:
-    """Return whether a decision in force approves something, with or without conditions."""
+    """Return whether a decision in force is an approval, with or without conditions."""
     approving = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
-    return any(one.decision.decision in approving for one in select_current_decisions(decisions))
+    return any(ranked.decision.decision in approving for ranked in select_current_decisions(decisions))
 
 
 def evaluate_item_outcome(decisions: Sequence[Decision]) -> DecisionCode:
@@ -150,8 +140,8 @@ def evaluate_case_outcome(
 ) -> CaseOutcome | None:
     """Return the outcome of a case over all `items` of its declaration; None while a request is open.
 
-    An item that no request concerns counts as approved: it may be released. The items of a cancelled
-    request (`unapproved`) may not: nobody has approved them.
+    An item that no request concerns counts as approved: it may be released. The items of a cancelled request
+    (`unapproved`) count as rejected, because no agency has approved them.
     """
     current = select_current_decisions(decisions)
     if not all(is_decided(concern, current) for concern in concerns):
@@ -174,6 +164,6 @@ def list_rejected_items(items: Collection[int], decisions: Iterable[RankedDecisi
 
 def _evaluate_items(items: Collection[int], current: Iterable[RankedDecision]) -> Mapping[int, DecisionCode]:
     grouped: dict[int, list[Decision]] = {item: [] for item in items}
-    for standing in current:
-        grouped.setdefault(standing.decision.item, []).append(standing.decision)
+    for ranked in current:
+        grouped.setdefault(ranked.decision.item, []).append(ranked.decision)
     return {item: evaluate_item_outcome(decisions) for item, decisions in grouped.items()}

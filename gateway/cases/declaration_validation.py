@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, GatewayError, Problem
+from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, GatewayError, Problem, raise_resource_problem
 from gateway.wire import (
     DECLARATION,
     PREFIXES,
@@ -35,20 +35,34 @@ from gateway.wire import (
     read_leaf_text,
 )
 
-__all__ = [
-    "ValidationFinding",
-    "ValidationReport",
-    "unwrap_request",
-    "validate_declaration",
-    "validate_document",
-]
-
 _DEC: Final = f"{{{WCO_DEC}}}"
 _MOST_REMARKS: Final = 50
 _CODED_ATTRIBUTES: Final = (("currencyID", "iso4217"), ("unitCode", "rec20"))
 _LONGEST_NAME: Final = 100
 _REQUEST_SHELL: Final = "submitDeclarationRequest"
 _SHELLED: Final = (f"{{{WCO_MD}}}MetaData", f"{_DEC}Declaration")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedProblem:
+    """One problem of a refused submission: its GW id, the text, and the pointer where there is one."""
+
+    id: str
+    text: str
+    pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A mistake at a place of a submission, found by the rules of a case."""
+
+    problem: Problem
+    detail: str
+    pointer: str
+
+    def report(self) -> ReportedProblem:
+        """Return it as a problem to report to the applicant."""
+        return ReportedProblem(self.problem.id, self.detail, self.pointer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +102,12 @@ def validate_document(
     root: etree._Element, judge_by: SchemaSet
 ) -> tuple[bool, tuple[ValidationFinding, ...]]:
     """Return whether `root` is valid under the schemas, and the violations, at most fifty."""
-    found = judge_by.list_violations(root)[:_MOST_REMARKS]
-    if not found:
+    violations = judge_by.list_violations(root)[:_MOST_REMARKS]
+    if not violations:
         return True, ()
     # Shared by all findings, so that the document is read once for each.
     places = _Places(root, PointerIndex(root), list_xpath_namespaces(root))
-    return False, tuple(_make_finding(violation, places) for violation in found)
+    return False, tuple(_make_finding(violation, places) for violation in violations)
 
 
 def unwrap_request(root: etree._Element) -> etree._Element:
@@ -142,13 +156,17 @@ def _find_violating_element(violation: SchemaViolation, places: _Places) -> etre
     written = {prefix: uri for prefix, uri in top.nsmap.items() if prefix}
     prefixes = written | places.prefixes | PREFIXES
     try:
-        found = root.xpath(violation.xpath, namespaces=prefixes)
-    except etree.XPathError:
-        found = None
-    if isinstance(found, list) and found and isinstance(found[0], etree._Element):
-        return found[0]
+        matches = root.xpath(violation.xpath, namespaces=prefixes)
+    except etree.XPathError as error:
+        raise_resource_problem(error)
+        matches = None
+    if isinstance(matches, list) and matches and isinstance(matches[0], etree._Element):
+        return matches[0]
     name = violation.xpath.rpartition("/")[2].rpartition(":")[2].partition("[")[0]
-    return next((one for one in root.iter(f"{{*}}{name}") if _get_line_number(one) == violation.line), None)
+    return next(
+        (element for element in root.iter(f"{{*}}{name}") if _get_line_number(element) == violation.line),
+        None,
+    )
 
 
 def _find_unknown_codes(root: etree._Element) -> Iterator[ValidationFinding]:
@@ -165,17 +183,17 @@ def _find_unknown_codes(root: etree._Element) -> Iterator[ValidationFinding]:
             for name, code_list in _CODED_ATTRIBUTES:
                 unknown = element.get(name)
                 if unknown is not None and unknown not in load_code_list(code_list):
-                    place = f"{build_xpath(element)}/@{name}"
+                    xpath = f"{build_xpath(element)}/@{name}"
                     yield _make_code_finding(
-                        unknown, code_list, pointers.get_pointer(element, name), place, element
+                        unknown, code_list, pointers.get_pointer(element, name), xpath, element
                     )
 
 
 def _make_code_finding(
     code: str, code_list: str, pointer: str, xpath: str, element: etree._Element
 ) -> ValidationFinding:
-    known = describe_choices(sorted(load_code_list(code_list)))
-    message = f"{quote_value(code)} is not in the list {code_list}; expected is {known}"
+    choices = describe_choices(sorted(load_code_list(code_list)))
+    message = f"{quote_value(code)} is not in the list {code_list}; expected is {choices}"
     return ValidationFinding(CODE_UNKNOWN, pointer, xpath, _get_line_number(element), message)
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from gateway.errors import DECLARANT_NOT_ALLOWED, GatewayError
 
-__all__ = ["Filing", "FilingRegister", "authorize_filing"]
-
 
 @dataclass(frozen=True, slots=True)
 class Filing:
@@ -49,8 +47,8 @@ def authorize_filing(filing: Filing, register: FilingRegister) -> str:
     if not declarants:
         raise _make_filing_error(f"declarant {filing.declarant_id[:40]!r} is not registered", "Declarant/ID")
     declarant = _resolve_declarant(filing, declarants, register)
-    known = (filing.signer, declarant, filing.voucher)
-    if filing.sender not in known and not register.has_mandate(filing.sender, declarant):
+    entitled = (filing.signer, declarant, filing.voucher)
+    if filing.sender not in entitled and not register.has_mandate(filing.sender, declarant):
         raise _make_filing_error(
             f"the sending party {filing.sender} holds no mandate of {declarant}", "Declarant/ID"
         )

@@ -1,12 +1,12 @@
-"""Judges what a declaration uses of certificates beside what is written off for it already.
+"""Judges the uses of certificates in a declaration by the quantities that are written off for it already.
 
-What was written off for an item of an amended declaration stays: neither the last day of the certificate
-nor what its agency has granted since is asked about as much as that. A larger use, and one of another
-certificate or item, is judged as that of a new declaration. What the declaration does not have any more
-stands in no amendment's way where it is unchanged: an item that is rejected by its certificate stays so
-and uses nothing, and one that is approved without its quantity goes on without it. What a child
-declaration states of a certificate that its parent uses for the item is written off for the parent: all
-children of one parent state at most as much.
+A quantity that was written off for an item of an amended declaration stays written off: neither the last day
+of the certificate nor a later decision of its agency is checked again for it. A larger use, and one of
+another certificate or item, is judged like a use in a new declaration. An item that has lost its certificate
+does not block an amendment that leaves the item unchanged: an item that its certificate rejects stays
+rejected and uses nothing, and one that is approved without its quantity stays approved without it. A use that
+a child declaration states of a certificate of its parent is written off for the parent: all children of one
+parent together state at most the quantity that is written off for the parent.
 """
 
 from __future__ import annotations
@@ -18,32 +18,24 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
+from gateway.cases.declaration_validation import Finding
 from gateway.cases.requirement_balance import (
     ClaimedRequirements,
     JudgedClaim,
     RequirementBalance,
-    RequirementFinding,
     RequirementUse,
     judge_requirement_claim,
 )
 from gateway.harmonize import UnitTable
 
-__all__ = [
-    "FormerUse",
-    "JudgedChildClaim",
-    "free_former_uses",
-    "judge_amended_claim",
-    "judge_child_claim",
-    "list_former_lines",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class FormerUse:
-    """What one line of the declaration before the amendment uses of a requirement (row `key`).
+    """The use of a requirement (row `key`) by one line of the declaration before the amendment.
 
-    One that does not stand was given back because the item was rejected. It is `lost` where the item has
-    been approved since, and nothing was left. One that `waits` was never written off, or could not be again.
+    `stands` is False for a use that was given back because the item was rejected. It is `lost` if the item
+    was approved later and the quantity was not available any more. A use that `waits` was never written off,
+    or could not be written off again.
     """
 
     item: int
@@ -56,12 +48,14 @@ class FormerUse:
 
 
 def free_former_uses(
-    known: Iterable[RequirementBalance], former: Iterable[FormerUse]
+    balances: Iterable[RequirementBalance], former: Iterable[FormerUse]
 ) -> tuple[RequirementBalance, ...]:
-    """Return requirements as they are when a declaration gives back what it uses."""
+    """Return requirements with the quantities that a declaration gives back of its former uses."""
     return tuple(
-        _add_uses(one, [(use.unit, -use.quantity) for use in former if use.stands and use.key == one.key])
-        for one in known
+        _add_uses(
+            balance, [(use.unit, -use.quantity) for use in former if use.stands and use.key == balance.key]
+        )
+        for balance in balances
     )
 
 
@@ -75,88 +69,94 @@ def _add_uses(balance: RequirementBalance, amounts: Iterable[tuple[str, Decimal]
 def judge_amended_claim(
     claim: ClaimedRequirements,
     former: Sequence[FormerUse],
-    known: Sequence[RequirementBalance],
+    balances: Sequence[RequirementBalance],
     on: date,
     units: UnitTable,
     rejected: Collection[int] = (),
 ) -> JudgedClaim:
-    """Judge every use of an amended declaration; `known` is what is left without its former uses.
+    """Judge every use of an amended declaration; `balances` have no use of its former version.
 
-    Items in `rejected` use nothing, and neither do those that their certificates keep rejecting. What an
-    item used that is rejected no more is judged again, but for the last day.
+    Items in `rejected` use nothing, nor do items that their certificates still reject. The former uses of an
+    item that is no longer rejected are judged again, except for the last day.
     """
-    idle = set(rejected) | _list_rejected_again(claim, former, known, units)
-    waiting = _list_unknown(claim, known, idle)
+    idle = set(rejected) | _list_rejected_again(claim, former, balances, units)
+    waiting = _list_unknown(claim, balances, idle)
     counted = replace(claim, uses=tuple(use for use in claim.uses if use.item not in idle))
-    judged = _judge_counting_uses(counted, former, known, on, units)
-    kept = tuple(use for use in claim.uses if use.item in idle and use not in waiting)
-    return replace(judged, unknown=(*judged.unknown, *waiting), idle=(*kept, *judged.idle))
+    judged = _judge_counting_uses(counted, former, balances, on, units)
+    still_rejected = tuple(use for use in claim.uses if use.item in idle and use not in waiting)
+    return replace(judged, unknown=(*judged.unknown, *waiting), idle=(*still_rejected, *judged.idle))
 
 
 def _list_rejected_again(
     claim: ClaimedRequirements,
     former: Iterable[FormerUse],
-    known: Sequence[RequirementBalance],
+    balances: Sequence[RequirementBalance],
     units: UnitTable,
 ) -> set[int]:
-    """Return the items that use again, no larger, a certificate by which they were and are rejected."""
-    gone = [one for one in former if not one.stands]
-    if not gone:
+    """Return the items whose certificate still rejects them, and which use no more of it than before."""
+    rejected = [use for use in former if not use.stands]
+    if not rejected:
         return set()
-    lines = list_former_lines(claim, gone, known, units)
-    return {claim.uses[place].item for place, balance in lines if balance.rejects}
+    lines = list_former_lines(claim, rejected, balances, units)
+    return {claim.uses[index].item for index, balance in lines if balance.rejects}
 
 
 def _list_unknown(
-    claim: ClaimedRequirements, known: Iterable[RequirementBalance], items: Collection[int]
+    claim: ClaimedRequirements, balances: Iterable[RequirementBalance], items: Collection[int]
 ) -> tuple[RequirementUse, ...]:
-    """Return what these items use of certificates that nobody knows yet."""
-    there = {(one.number, name) for one in known for name in ("", one.agency)}
-    return tuple(use for use in claim.uses if use.item in items and (use.number, use.agency) not in there)
+    """Return the uses of these items whose certificates the ledger does not know yet."""
+    known_names = {(balance.number, name) for balance in balances for name in ("", balance.agency)}
+    return tuple(
+        use for use in claim.uses if use.item in items and (use.number, use.agency) not in known_names
+    )
 
 
 def _judge_counting_uses(
     claim: ClaimedRequirements,
     former: Sequence[FormerUse],
-    known: Sequence[RequirementBalance],
+    balances: Sequence[RequirementBalance],
     on: date,
     units: UnitTable,
 ) -> JudgedClaim:
     if not former:
-        return judge_requirement_claim(claim, known, on, units)
-    standing = [one for one in former if one.stands]
-    kept = dict(list_former_lines(claim, standing, known, units))
-    had = [one for one in former if not one.waits]
-    in_time = dict(list_former_lines(claim, had, known, units))
-    rest = {
-        place: replace(use, in_time=place in in_time)
-        for place, use in enumerate(claim.uses)
-        if place not in kept
+        return judge_requirement_claim(claim, balances, on, units)
+    counted = [use for use in former if use.stands]
+    unchanged_balances = dict(list_former_lines(claim, counted, balances, units))
+    not_waiting = [use for use in former if not use.waits]
+    in_time = dict(list_former_lines(claim, not_waiting, balances, units))
+    changed_uses = {
+        index: replace(use, in_time=index in in_time)
+        for index, use in enumerate(claim.uses)
+        if index not in unchanged_balances
     }
-    gone: dict[int, list[tuple[str, Decimal]]] = defaultdict(list)
-    for place, balance in kept.items():
-        gone[balance.key].append((claim.uses[place].unit, claim.uses[place].quantity))
-    left = [_add_uses(one, gone[one.key]) for one in known]
-    judged = judge_requirement_claim(replace(claim, uses=tuple(rest.values())), left, on, units)
-    before = {one.key: one for one in known}
-    taken = [(claim.uses[place], balance) for place, balance in kept.items()]
-    taken += [(use, before[balance.key]) for use, balance in judged.taken]
-    lost = {(one.item, one.key) for one in former if one.lost}
+    unchanged_amounts: dict[int, list[tuple[str, Decimal]]] = defaultdict(list)
+    for index, balance in unchanged_balances.items():
+        unchanged_amounts[balance.key].append((claim.uses[index].unit, claim.uses[index].quantity))
+    remaining = [_add_uses(balance, unchanged_amounts[balance.key]) for balance in balances]
+    judged = judge_requirement_claim(replace(claim, uses=tuple(changed_uses.values())), remaining, on, units)
+    balances_by_key = {balance.key: balance for balance in balances}
+    accepted = [(claim.uses[index], balance) for index, balance in unchanged_balances.items()]
+    accepted += [(use, balances_by_key[balance.key]) for use, balance in judged.taken]
+    not_restored = {(use.item, use.key) for use in former if use.lost}
     unchanged = {
-        claim.uses[place].pointer: claim.uses[place]
-        for place, balance in in_time.items()
-        if place in rest and (claim.uses[place].item, balance.key) in lost
+        claim.uses[index].pointer: claim.uses[index]
+        for index, balance in in_time.items()
+        if index in changed_uses and (claim.uses[index].item, balance.key) in not_restored
     }
-    waiting = _list_waiting(claim, former, known, units)
-    problems = tuple(one for one in judged.problems if one.pointer not in unchanged.keys() | waiting.keys())
-    idle = tuple(unchanged[one.pointer] for one in judged.problems if one.pointer in unchanged)
-    again = [one for one in judged.problems if one.pointer in waiting.keys() - unchanged.keys()]
+    waiting = _list_waiting(claim, former, balances, units)
+    problems = tuple(
+        finding for finding in judged.problems if finding.pointer not in unchanged.keys() | waiting.keys()
+    )
+    idle = tuple(unchanged[finding.pointer] for finding in judged.problems if finding.pointer in unchanged)
+    waiting_problems = [
+        finding for finding in judged.problems if finding.pointer in waiting.keys() - unchanged.keys()
+    ]
     return replace(
         judged,
-        taken=tuple(taken),
+        taken=tuple(accepted),
         problems=problems,
-        warnings=(*judged.warnings, *again),
-        unknown=(*judged.unknown, *(waiting[one.pointer] for one in again)),
+        warnings=(*judged.warnings, *waiting_problems),
+        unknown=(*judged.unknown, *(waiting[finding.pointer] for finding in waiting_problems)),
         idle=idle,
     )
 
@@ -164,94 +164,94 @@ def _judge_counting_uses(
 def _list_waiting(
     claim: ClaimedRequirements,
     former: Iterable[FormerUse],
-    known: Sequence[RequirementBalance],
+    balances: Sequence[RequirementBalance],
     units: UnitTable,
 ) -> dict[str, RequirementUse]:
-    """Return the uses, by their places, that waited before and are no larger: they may go on to wait.
+    """Return by pointer the uses that waited before and are no larger: they may wait on.
 
-    Not so an item that has a part of its quantity: what is written off is judged with the rest.
+    An item with a part of its quantity written off does not wait: both parts are judged together.
     """
-    waits = [one for one in former if one.waits]
-    part = {(one.item, one.key) for one in former if not one.waits}
-    lines = list_former_lines(claim, waits, known, units) if waits else []
+    waits = [use for use in former if use.waits]
+    part = {(use.item, use.key) for use in former if not use.waits}
+    lines = list_former_lines(claim, waits, balances, units) if waits else []
     return {
-        claim.uses[place].pointer: claim.uses[place]
-        for place, balance in lines
-        if (claim.uses[place].item, balance.key) not in part
+        claim.uses[index].pointer: claim.uses[index]
+        for index, balance in lines
+        if (claim.uses[index].item, balance.key) not in part
     }
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedChildClaim:
-    """What a child uses itself, what it states of its parent's certificates, and the problems of that.
+    """The judged uses of a child: its own, those it states of its parent's certificates, and their problems.
 
-    For the `waiting` ones a case above it waits, too: that has the number first.
+    The numbers of the `waiting` uses are awaited by a case above it, too, which gets them first.
     """
 
     own: ClaimedRequirements
     stated: tuple[tuple[RequirementUse, RequirementBalance], ...] = ()
-    problems: tuple[RequirementFinding, ...] = ()
+    problems: tuple[Finding, ...] = ()
     waiting: tuple[RequirementUse, ...] = ()
 
 
 def judge_child_claim(
     claim: ClaimedRequirements,
-    above: Iterable[tuple[int, RequirementBalance]],
+    parent_balances: Iterable[tuple[int, RequirementBalance]],
     parent: str,
     units: UnitTable,
 ) -> JudgedChildClaim:
-    """Judge what a child uses beside what is written off for its parent (its number) already.
+    """Judge the uses of a child declaration by the quantities written off for its parent (a case number).
 
-    `above` has for each item the certificates that are written off there: as `granted` what is written
-    off, as `used` what other children of the parent state of it. All lines of an item that use one
-    certificate are compared together.
+    `parent_balances` has the certificates that are written off for each item of the parent: `granted` is the
+    quantity that is written off, `used` the quantity that other children of the parent state. All lines of an
+    item that use one certificate are compared together.
     """
-    known: dict[int, list[RequirementBalance]] = defaultdict(list)
-    for item, balance in above:
-        known[item].append(balance)
-    own: list[RequirementUse] = []
-    stated: list[tuple[RequirementUse, RequirementBalance]] = []
-    problems: list[RequirementFinding] = []
+    balances: dict[int, list[RequirementBalance]] = defaultdict(list)
+    for item, balance in parent_balances:
+        balances[item].append(balance)
+    unknown: list[RequirementUse] = []
+    accepted: list[tuple[RequirementUse, RequirementBalance]] = []
+    problems: list[Finding] = []
     for item in dict.fromkeys(use.item for use in claim.uses):
-        mine = replace(claim, uses=tuple(use for use in claim.uses if use.item == item))
-        judged = judge_requirement_claim(mine, known[item], date.min, units)
-        own += judged.unknown
-        stated += judged.taken
-        words = f" of what is written off for item {item} of case {parent}"
-        problems += (replace(one, detail=one.detail + words) for one in judged.problems)
-    kept = tuple(use for use in claim.uses if use in own)
-    return JudgedChildClaim(replace(claim, uses=kept), tuple(stated), tuple(problems))
+        item_claim = replace(claim, uses=tuple(use for use in claim.uses if use.item == item))
+        judged = judge_requirement_claim(item_claim, balances[item], date.min, units)
+        unknown += judged.unknown
+        accepted += judged.taken
+        suffix = f" of what is written off for item {item} of case {parent}"
+        problems += (replace(finding, detail=finding.detail + suffix) for finding in judged.problems)
+    unknown_uses = tuple(use for use in claim.uses if use in unknown)
+    return JudgedChildClaim(replace(claim, uses=unknown_uses), tuple(accepted), tuple(problems))
 
 
 def list_former_lines(
     claim: ClaimedRequirements,
     former: Iterable[FormerUse],
-    known: Sequence[RequirementBalance],
+    balances: Sequence[RequirementBalance],
     units: UnitTable,
 ) -> list[tuple[int, RequirementBalance]]:
-    """Return the uses of a claim (their places) that are no larger than before, each with its requirement.
+    """Return the indexes of the uses of a claim that are no larger than before, each with its requirement.
 
     All lines of an item that use one requirement are compared together.
     """
     before: dict[tuple[int, int], list[tuple[str, Decimal]]] = defaultdict(list)
-    for one in former:
-        before[one.item, one.key].append((one.unit, one.quantity))
+    for former_use in former:
+        before[former_use.item, former_use.key].append((former_use.unit, former_use.quantity))
     holders = {"", claim.importer, claim.exporter}
     places: dict[tuple[int, int], list[int]] = defaultdict(list)
-    chosen = {one.key: one for one in known}
-    for place, use in enumerate(claim.uses):
-        mine = [one for one in known if _is_same(use, one, before, holders)]
-        if len(mine) == 1:
-            places[use.item, mine[0].key].append(place)
+    chosen = {balance.key: balance for balance in balances}
+    for position, use in enumerate(claim.uses):
+        candidates = [balance for balance in balances if _is_same(use, balance, before, holders)]
+        if len(candidates) == 1:
+            places[use.item, candidates[0].key].append(position)
     return sorted(
         (
-            (place, chosen[subject[1]])
-            for subject, found in places.items()
-            if _is_within([(claim.uses[one].unit, claim.uses[one].quantity) for one in found],
+            (position, chosen[subject[1]])
+            for subject, indexes in places.items()
+            if _is_within([(claim.uses[index].unit, claim.uses[index].quantity) for index in indexes],
                           before[subject], units)
-            for place in found
+            for position in indexes
         ),
-        key=lambda one: one[0],
+        key=lambda line: line[0],
     )  # fmt: skip
 
 
@@ -269,12 +269,12 @@ def _is_same(
 
 
 def _is_within(
-    wanted: Iterable[tuple[str, Decimal]], before: Iterable[tuple[str, Decimal]], units: UnitTable
+    claimed: Iterable[tuple[str, Decimal]], before: Iterable[tuple[str, Decimal]], units: UnitTable
 ) -> bool:
     there = _sum_dimensions(before, units)
     return all(
         quantity <= there.get(dimension, Fraction(0))
-        for dimension, quantity in _sum_dimensions(wanted, units).items()
+        for dimension, quantity in _sum_dimensions(claimed, units).items()
     )
 
 

@@ -1,10 +1,10 @@
 """Makes the values of a notice from the facts of an agency's own document.
 
-The values are those that the agency's call `SubmitDecision` would have brought, so that nothing that
-follows depends on the form.  What has a place of its own (number, time, status, decisions, receipt,
-deadline, fee) stands there; every other fact becomes a line of the text, with its name in both languages.
-So does what is said of a fee, which the applicant read there before.
-GW717 names the place of a fact that cannot be used, as an XPath in the agency's document.
+The values are equal to those of the agency's call `SubmitDecision`, so that no later step depends on the
+form. A fact that has a field of its own (number, time, status, decisions, receipt, deadline, fee) is written
+to this field; every other fact becomes a line of the text, with its name in both languages. The facts about a
+fee are also written to the text, because the applicant has always read them there. GW717 names the place of a
+fact that cannot be used, as an XPath in the agency's document.
 """
 
 from __future__ import annotations
@@ -15,15 +15,138 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice, read_subjects
-from gateway.cases.exact_money import Money, read_money
-from gateway.cases.named_fees import NamedFee
-from gateway.cases.notice_numbers import LONGEST_NUMBER, shorten_number
-from gateway.errors import NOTICE_UNREADABLE, GatewayError
-from gateway.harmonize import MappingBundle, NoticeFact, NoticeFacts
-from gateway.wire import collapse_whitespace, parse_instant
+from lxml import etree
 
-__all__ = ["decides_at_once", "make_notice"]
+from gateway.cases.agency_notices import (
+    INFORMATION_REQUESTED,
+    LONGEST_NUMBER,
+    AgencyAcknowledgment,
+    AgencyCallback,
+    Decision,
+    DecisionCode,
+    Notice,
+    read_subjects,
+    shorten_number,
+)
+from gateway.cases.customs_notices import CustomsNotice, CustomsReason, PartnerAnswer
+from gateway.cases.fees import Money, NamedFee, read_money, read_named_fee
+from gateway.errors import NOTICE_UNREADABLE, GatewayError
+from gateway.harmonize import MappingBundle, NoticeFact, NoticeFacts, localize_moment
+from gateway.wire import CUSTOMS, collapse_whitespace, parse_instant, read_leaf_text
+
+#: The children of an element by their names without namespace, in their order.
+_Children = dict[str, list[etree._Element]]
+
+
+def read_partner_notice(element: etree._Element) -> PartnerAnswer:
+    """Return the acknowledgment, or the notice of an agency or of customs, that an answer contains.
+
+    Raises ValueError, OverflowError or ArithmeticError for a value that the schema accepts and that cannot be
+    used, and GW711 for a fee that is no exact amount.
+    """
+    name = etree.QName(element)
+    if name.localname == "Acknowledged":
+        return AgencyAcknowledgment(receipt_number=_get_text(_list_children(element), "ReceiptNumber"))
+    return _read_customs_notice(element) if name.namespace == CUSTOMS else _read_notice(element)
+
+
+def _read_notice(element: etree._Element) -> Notice:
+    """Return the notice of an agency in an answer or in a call; raises as `read_partner_notice` does."""
+    children = _list_children(element)
+    deadline, last_day = _find_text(children, "Deadline"), _find_text(children, "ValidUntil")
+    return Notice(
+        number=_get_text(children, "NoticeNumber"),
+        issued_at=parse_instant(_get_text(children, "IssuedAt")),
+        status_code=_get_text(children, "StatusCode"),
+        decisions=tuple([_read_decision(decision) for decision in children.get("Decision", ())]),
+        text=_get_text(children, "Text"),
+        pointers=tuple(
+            [collapse_whitespace(read_leaf_text(pointer)) for pointer in children.get("Pointer", ())]
+        ),
+        deadline=None if deadline is None else parse_instant(deadline),
+        fee=_read_fee(children["Fee"][0]) if "Fee" in children else None,
+        valid_until=None if last_day is None else date.fromisoformat(last_day),
+    )
+
+
+def read_callback(element: etree._Element) -> AgencyCallback:
+    """Return the answer about an application that an agency sends in a call of its own.
+
+    The call is SubmitDecision, or RequestInformation, which states no status code. Raises as
+    `read_partner_notice` does.
+    """
+    notice = _read_notice(element)
+    if etree.QName(element).localname == "RequestInformation":
+        notice = replace(notice, status_code=INFORMATION_REQUESTED)
+    return AgencyCallback(notice, _get_text(_list_children(element), "ApplicationNumber"))
+
+
+def _read_fee(element: etree._Element) -> NamedFee:
+    """Return the fee of a notice; raises GW711 for an amount that is not exact."""
+    children = _list_children(element)
+    due = _find_text(children, "dueDate")
+    return read_named_fee(
+        _get_text(children, "amount"),
+        _get_text(children, "currency"),
+        None if due is None else date.fromisoformat(due),
+        _get_text(children, "paymentNotice"),
+        refundable=_get_text(children, "refundable") in ("true", "1"),
+    )
+
+
+def _read_decision(element: etree._Element) -> Decision:
+    children = _list_children(element)
+    day, quantity = _find_text(children, "date"), _find_text(children, "quantity")
+    return Decision(
+        item=int(_get_text(children, "item")),
+        law=_get_text(children, "law"),
+        decision=DecisionCode(_get_text(children, "decision")),
+        number=_find_text(children, "number"),
+        date=None if day is None else date.fromisoformat(day),
+        quantity=None if quantity is None else Decimal(quantity),
+        unit=_find_text(children, "unit"),
+        conditions=tuple([read_leaf_text(condition) for condition in children.get("condition", ())]),
+    )
+
+
+def _read_customs_notice(element: etree._Element) -> CustomsNotice:
+    children = _list_children(element)
+    return CustomsNotice(
+        number=_get_text(children, "NoticeNumber"),
+        issued_at=parse_instant(_get_text(children, "IssuedAt")),
+        code=_get_text(children, "ResultCode"),
+        text=_get_text(children, "Text"),
+        reasons=tuple([_read_reason(reason) for reason in children.get("Reason", ())]),
+    )
+
+
+def _read_reason(element: etree._Element) -> CustomsReason:
+    children = _list_children(element)
+    return CustomsReason(
+        _get_text(children, "Text"), _get_text(children, "Pointer"), _get_text(children, "Code")
+    )
+
+
+def _list_children(parent: etree._Element) -> _Children:
+    """Return the child elements by their names without namespace: each is looked at once."""
+    children: _Children = {}
+    for child in parent.iterchildren("*"):
+        children.setdefault(child.tag.rpartition("}")[2], []).append(child)
+    return children
+
+
+def _find_text(children: _Children, name: str) -> str | None:
+    """Return the text of the first child of a name; None where there is none."""
+    if name not in children:
+        return None
+    text = read_leaf_text(children[name][0])
+    # Sentences keep their white space; every other type of the contracts is a token or collapses.
+    return text if name == "Text" else collapse_whitespace(text)
+
+
+def _get_text(children: _Children, name: str) -> str:
+    return _find_text(children, name) or ""
+
 
 #: Facts that have a place of their own in a notice, repeat the request, or name who is known.
 _PLACED: Final = frozenset(
@@ -55,10 +178,10 @@ def make_notice(
     required: Iterable[Sequence[object]],
     pointers: tuple[str, ...] = (),
 ) -> Notice:
-    """Return the notice that a document of an agency means; raise GW717 for what it cannot mean.
+    """Return the notice of an agency's document by its facts; raise GW717 for facts that make no notice.
 
-    `required` are the pairs of item and law that its application asks to decide, `pointers` the places
-    of its errors in the applicant's message.
+    `required` are the pairs of item and law that its application asks to decide, `pointers` the places of its
+    errors in the applicant's message.
     """
     return _NoticeMaker(facts, bundle, read_subjects(required)).make(pointers)
 
@@ -72,10 +195,9 @@ class _NoticeMaker:
     def make(self, pointers: tuple[str, ...]) -> Notice:
         issued = self._get("issued_at")
         status = self._get("status").value
-        number, former = self._choose_numbers(issued, status)
         decisions = tuple(self._list_decisions(issued))
-        notice = Notice(
-            number=number,
+        return Notice(
+            number=self._choose_number(issued, status),
             issued_at=self._read_instant(issued, _FIRST),
             status_code=status,
             decisions=decisions if decides_at_once(self._facts) else (),
@@ -87,36 +209,32 @@ class _NoticeMaker:
             valid_until=self._find_last_day(),
             version=self._write_version(),
         )
-        # Earlier versions read nothing of a fee.
-        known = replace(notice, number=former, decisions=decisions, fee=None)
-        return notice if known == notice else replace(notice, former=known)
 
     def _find(self, name: str) -> NoticeFact | None:
-        return next((one for one in self._facts.facts if one.name == name and not one.at), None)
+        return next((fact for fact in self._facts.facts if fact.name == name and not fact.at), None)
 
     def _get(self, name: str) -> NoticeFact:
-        found = self._find(name)
-        if found is None:
+        fact = self._find(name)
+        if fact is None:
             raise _make_error(f"/{self._facts.notice.root.name}", f"{self._facts.notice.id} states no {name}")
-        return found
+        return fact
 
     def _find_number(self, name: str) -> str | None:
-        found = self._find(name)
-        return None if found is None else _read_number(found)
+        fact = self._find(name)
+        return None if fact is None else _read_number(fact)
 
-    def _choose_numbers(self, issued: NoticeFact, status: str) -> tuple[str, str]:
-        """Return the notice's number, and the one that earlier versions made for a document without any.
+    def _choose_number(self, issued: NoticeFact, status: str) -> str:
+        """Return the number of the notice, made here for a document without any.
 
         A certificate has no number of the notice. What tells it from another one is its own number, its
         status, its time of issue as far as it is stated, and its application: it may be corrected twice on
         one day, and one number may be about two applications.
         """
         if self._find("notice_number") is not None:
-            return (_read_number(self._get("notice_number")),) * 2
-        named = f"{_read_number(self._get('requirement_number'))}/{status}"
+            return _read_number(self._get("notice_number"))
+        certificate = _read_number(self._get("requirement_number"))
         application = _read_number(self._get("application_number"))
-        made = shorten_number(f"{named}/{issued.value}/{application}")
-        return made, f"{named}/{issued.value[:10]}"
+        return shorten_number(f"{certificate}/{status}/{issued.value}/{application}")
 
     def _read_instant(self, fact: NoticeFact, time: str) -> datetime:
         text = fact.value if "T" in fact.value else f"{fact.value}{time}{self._catalog.zone}"
@@ -126,59 +244,75 @@ class _NoticeMaker:
             raise _make_error(fact.xpath, f"{fact.value[:40]!r} is no time that can be used") from error
 
     def _find_deadline(self) -> datetime | None:
-        found = next((one for name in _DUE if (one := self._find(name)) is not None), None)
-        return None if found is None else self._read_instant(found, _LAST)
+        due = next((fact for name in _DUE if (fact := self._find(name)) is not None), None)
+        return None if due is None else self._read_instant(due, _LAST)
 
     def _find_last_day(self) -> date | None:
         return self._find_day("valid_until")
 
     def _find_day(self, name: str) -> date | None:
-        found = self._find(name)
-        return None if found is None else date.fromisoformat(found.value[:10])
+        fact = self._find(name)
+        return None if fact is None else self._read_day(fact)
+
+    def _read_day(self, fact: NoticeFact) -> date:
+        """Return the day of a fact: of an instant, in the zone of the notices."""
+        try:
+            return date.fromisoformat(localize_moment(fact.value, self._catalog.zone)[:10])
+        except (ValueError, OverflowError) as error:
+            raise _make_error(fact.xpath, f"{fact.value[:40]!r} is no time that can be used") from error
 
     def _find_fee(self) -> NamedFee | None:
         """Return the fee that a document about one names: its number, its amount, its last day."""
         if self._facts.notice.role != _FEE:
             return None
-        money = next((_read_amount(one) for name in _AMOUNTS if (one := self._find(name)) is not None), None)
+        money = next(
+            (_read_amount(fact) for name in _AMOUNTS if (fact := self._find(name)) is not None), None
+        )
         return NamedFee(money, self._find_day("fee_due"), self._find_number("fee_number") or "")
 
     def _list_decisions(self, issued: NoticeFact) -> Iterator[Decision]:
-        said = self._find("decision")
-        if said is None:
+        decision = self._find("decision")
+        if decision is None:
             return
-        code = DecisionCode(said.value)
+        code = DecisionCode(decision.value)
         number = self._find_number("requirement_number")
-        day = date.fromisoformat(issued.value[:10])
-        for item, about in self._list_items():
-            quantity, unit = _read_quantity(about.get("certified.quantity"))
-            own = about.get("certified.number")
+        day = self._read_day(issued)
+        for item, facts in self._list_items():
+            quantity, unit = _read_quantity(facts.get("certified.quantity"))
+            item_number = facts.get("certified.number")
             conditions = tuple(
-                one.value
-                for one in self._facts.facts
-                if one.name == "certified.condition" and one.item == str(item)
+                fact.value
+                for fact in self._facts.facts
+                if fact.name == "certified.condition" and fact.item == str(item)
             )
             for law in dict.fromkeys(law for sequence, law in self._required if sequence == item):
-                named = number if own is None else _read_number(own)
-                yield Decision(item, law, code, named, day, quantity, unit, conditions)
+                certificate = number if item_number is None else _read_number(item_number)
+                yield Decision(item, law, code, certificate, day, quantity, unit, conditions)
 
     def _list_items(self) -> Iterator[tuple[int, dict[str, NoticeFact]]]:
         """Yield each decided item with the facts about it: those named, else all of the application."""
-        named = [one for one in self._facts.facts if one.name == "item"]
-        if self._facts.item_number is None and not any(one.at for one in named):
+        item_facts = [fact for fact in self._facts.facts if fact.name == "item"]
+        if self._facts.item_number is None and not any(fact.at for fact in item_facts):
             yield from ((item, {}) for item in dict.fromkeys(item for item, _ in self._required))
             return
-        asked = {item for item, _ in self._required}
-        for fact in named:
+        applied_items = {item for item, _ in self._required}
+        for fact in item_facts:
             item = int(fact.value)
-            if item not in asked:
+            if item not in applied_items:
                 raise _make_error(fact.xpath, f"item {item} is no part of the application")
-            yield item, {one.name: one for one in self._facts.facts if fact.at and one.item == fact.value}
+            yield (
+                item,
+                {
+                    detail.name: detail
+                    for detail in self._facts.facts
+                    if fact.at and detail.item == fact.value
+                },
+            )
 
     def _write_version(self) -> str | None:
         """Return the line of the text with the version of a correction."""
-        found = self._find("version")
-        return None if found is None else self._write_fact(found)
+        fact = self._find("version")
+        return None if fact is None else self._write_fact(fact)
 
     def _write_text(self) -> str:
         lines: list[str] = []
@@ -206,15 +340,15 @@ class _NoticeMaker:
             kind = self._catalog.kinds.get(fact.name)
             if kind is None or fact.name in _PLACED or fact.name.endswith(".number"):
                 continue
-            words = self._write_fact(fact)
+            line = self._write_fact(fact)
             if not fact.at:
-                order.append(words)
+                order.append(line)
                 continue
             if fact.at not in groups:
                 order.append(fact.at)
-            groups.setdefault(fact.at, []).append(words)
-        for one in order:
-            yield one if isinstance(one, str) else f"[{one[-1][1]}] " + "; ".join(groups[one])
+            groups.setdefault(fact.at, []).append(line)
+        for entry in order:
+            yield entry if isinstance(entry, str) else f"[{entry[-1][1]}] " + "; ".join(groups[entry])
 
 
 def decides_at_once(facts: NoticeFacts) -> bool:

@@ -1,7 +1,7 @@
-"""What an officer of an agency does at the console, as values, and the call that each act becomes.
+"""The acts of an officer of an agency at the console, as values, and the call that each act becomes.
 
-An act becomes one of the calls that the system of an agency makes (``wsdl/hub-agency.wsdl``). The octets
-that `encode_act` gives are what is decided: their SHA-256 is confirmed by the officer and kept as evidence.
+An act becomes one of the calls that the system of an agency makes (``wsdl/hub-agency.wsdl``). The decision is
+the octets that `encode_act` returns: the officer confirms their SHA-256, and it is kept as evidence.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
@@ -18,33 +18,10 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.cases.agency_notices import Decision, DecisionCode
-from gateway.cases.named_fees import FeeStep
+from gateway.cases.fees import FeeStep
 from gateway.cases.status_codes import StatusCode
 from gateway.errors import RULE_BROKEN, GatewayError
-from gateway.wire import SERVICE_AGENCY, parse_instant
-
-__all__ = [
-    "ACT_EVENTS",
-    "CANCELLATION_ANSWERS",
-    "DecisionAct",
-    "DecisionPurpose",
-    "FeeAct",
-    "InformationAct",
-    "InspectionAct",
-    "OfficerAct",
-    "ReceiveAct",
-    "build_act_call",
-    "compute_act_digest",
-    "describe_act",
-    "encode_act",
-    "encode_batch",
-    "get_act_kind",
-    "list_unsent_words",
-    "may_answer_cancellation",
-    "may_end_fee",
-    "may_refund_fee",
-    "restore_act",
-]
+from gateway.wire import SERVICE_AGENCY, format_instant, parse_instant
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
@@ -71,15 +48,16 @@ class DecisionPurpose(StrEnum):
 class ReceiveAct:
     """The agency has taken the application in hand, or says something else that decides no item.
 
-    The code has the event `acknowledge`, `cancel` or `refuse_cancel`.
+    The code has the event `acknowledge`, `cancel` or `refuse_cancel`; the applicant reads `text`.
     """
 
     status_code: str = "C04"
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class InformationAct:
-    """Information is asked, about the fields of `pointers`, until `deadline`."""
+    """The officer asks for information on the fields of `pointers`, until `deadline`."""
 
     text: str
     pointers: tuple[str, ...] = ()
@@ -90,7 +68,9 @@ class InformationAct:
 class InspectionAct:
     """An inspection is ordered, recorded or over; the code has the event `inspect` or `inspected`.
 
-    The contract says the code alone. Kind, day, place and findings are kept as evidence.
+    The applicant reads kind, day, place and `text`, and the deadline of the inspection (`deadline`). Findings
+    are kept as evidence for the agency alone. Without `text` the act was recorded by a version that sent only
+    the code to the applicant.
     """
 
     status_code: str
@@ -98,32 +78,39 @@ class InspectionAct:
     on: date | None = None
     place: str = ""
     findings: str = ""
+    text: str | None = ""
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FeeAct:
     """A fee is due; the code has the event `fee`.
 
-    The contract says the code alone. Amount, last day and note are kept as evidence.
+    The applicant reads amount, last day and `text`, and can pay. The note is kept as evidence for the agency
+    alone. Without `text` the act was recorded by a version that sent only the code to the applicant.
     """
 
     status_code: str
     amount: str = ""
     until: date | None = None
     note: str = ""
+    currency: str = ""
+    text: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionAct:
-    """Decisions about items under laws; `reason` is kept as evidence.
+    """Decisions about items under laws; the applicant reads `text`.
 
-    `valid_until` is the last day of the certificate whose number they state.
+    `reason` is a remark for the file, which is kept as evidence for the agency alone. `valid_until` is the
+    last day of the certificate whose number the decisions state.
     """
 
     purpose: DecisionPurpose
     decisions: tuple[Decision, ...]
     reason: str = ""
     valid_until: date | None = None
+    text: str = ""
 
 
 OfficerAct = ReceiveAct | InformationAct | InspectionAct | FeeAct | DecisionAct
@@ -135,6 +122,10 @@ ACT_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "inspect": ("inspect", "inspected"),
     "fee": ("fee",),
 }
+#: What an inspection tells in words, as agencies' own documents call it (`mappings/notices.yaml`).
+_INSPECTION_KIND: Final = "Kind of inspection (검사종류)"
+_INSPECTION_DAY: Final = "Day of inspection (검사(검역) 지정일자)"
+_INSPECTION_PLACE: Final = "Place of inspection (검사장소)"
 #: The codes that answer whether the agency cancels, as its applicant has asked: it does, it does not.
 CANCELLATION_ANSWERS: Final = ("G03", "G04")
 
@@ -164,43 +155,54 @@ def get_act_kind(act: OfficerAct) -> str:
 
 def describe_act(act: OfficerAct) -> dict[str, Any]:
     """Return an act as plain values for JSON."""
+    # What newer versions add stands only where it is stated: the digest of every other act stays what it was.
     match act:
         case ReceiveAct():
             content: dict[str, Any] = {"status": act.status_code}
+            content |= {"text": act.text} if act.text else {}
         case InformationAct():
             content = {"text": act.text, "pointers": list(act.pointers)}
-            content["deadline"] = None if act.deadline is None else _format_instant(act.deadline)
+            content["deadline"] = _describe_instant(act.deadline)
         case InspectionAct():
             content = {"status": act.status_code, "kind": act.kind, "place": act.place}
             content |= {"findings": act.findings, "on": None if act.on is None else act.on.isoformat()}
+            if act.text is not None:
+                content |= {"text": act.text, "deadline": _describe_instant(act.deadline)}
         case FeeAct():
             content = {"status": act.status_code, "amount": act.amount, "note": act.note}
             content["until"] = None if act.until is None else act.until.isoformat()
+            content |= {} if act.text is None else {"text": act.text, "currency": act.currency}
         case DecisionAct():
-            content = {"decisions": [_describe_decision(one) for one in act.decisions], "reason": act.reason}
-            if act.valid_until is not None:
-                # Only where it is stated: the digest of every other act stays what it was.
-                content["valid_until"] = act.valid_until.isoformat()
+            content = {
+                "decisions": [_describe_decision(decision) for decision in act.decisions],
+                "reason": act.reason,
+            }
+            content |= {} if act.valid_until is None else {"valid_until": act.valid_until.isoformat()}
+            content |= {"text": act.text} if act.text else {}
     return {"act": get_act_kind(act), **content}
 
 
-def _describe_decision(said: Decision) -> dict[str, Any]:
+def _describe_instant(moment: datetime | None) -> str | None:
+    return None if moment is None else format_instant(moment)
+
+
+def _describe_decision(decision: Decision) -> dict[str, Any]:
     return {
-        "item": said.item,
-        "law": said.law,
-        "decision": said.decision.value,
-        "number": said.number,
-        "date": None if said.date is None else said.date.isoformat(),
-        "quantity": None if said.quantity is None else f"{said.quantity:f}",
-        "unit": said.unit,
-        "conditions": list(said.conditions),
+        "item": decision.item,
+        "law": decision.law,
+        "decision": decision.decision.value,
+        "number": decision.number,
+        "date": None if decision.date is None else decision.date.isoformat(),
+        "quantity": None if decision.quantity is None else f"{decision.quantity:f}",
+        "unit": decision.unit,
+        "conditions": list(decision.conditions),
     }
 
 
 def restore_act(described: Mapping[str, Any]) -> OfficerAct:
     """Return the act that `describe_act` described."""
     restore: Callable[[Mapping[str, Any]], OfficerAct] = {
-        "receive": lambda one: ReceiveAct(one["status"]),
+        "receive": lambda one: ReceiveAct(one["status"], one.get("text", "")),
         "ask": _restore_information,
         "inspect": _restore_inspection,
         "fee": _restore_fee,
@@ -208,23 +210,42 @@ def restore_act(described: Mapping[str, Any]) -> OfficerAct:
     return restore(described)
 
 
-def _restore_information(one: Mapping[str, Any]) -> OfficerAct:
-    deadline = None if one["deadline"] is None else parse_instant(one["deadline"])
-    return InformationAct(one["text"], tuple(one["pointers"]), deadline)
+def _restore_information(described: Mapping[str, Any]) -> OfficerAct:
+    return InformationAct(
+        described["text"], tuple(described["pointers"]), _restore_instant(described["deadline"])
+    )
 
 
-def _restore_inspection(one: Mapping[str, Any]) -> OfficerAct:
-    on = None if one["on"] is None else date.fromisoformat(one["on"])
-    return InspectionAct(one["status"], one["kind"], on, one["place"], one["findings"])
+def _restore_inspection(described: Mapping[str, Any]) -> OfficerAct:
+    return InspectionAct(
+        described["status"],
+        described["kind"],
+        None if described["on"] is None else date.fromisoformat(described["on"]),
+        described["place"],
+        described["findings"],
+        described.get("text"),
+        _restore_instant(described.get("deadline")),
+    )
 
 
-def _restore_fee(one: Mapping[str, Any]) -> OfficerAct:
-    until = None if one["until"] is None else date.fromisoformat(one["until"])
-    return FeeAct(one["status"], one["amount"], until, one["note"])
+def _restore_fee(described: Mapping[str, Any]) -> OfficerAct:
+    until = None if described["until"] is None else date.fromisoformat(described["until"])
+    return FeeAct(
+        described["status"],
+        described["amount"],
+        until,
+        described["note"],
+        described.get("currency", ""),
+        described.get("text"),
+    )
 
 
-def _restore_decisions(one: Mapping[str, Any]) -> OfficerAct:
-    said = tuple(
+def _restore_instant(text: str | None) -> datetime | None:
+    return None if text is None else parse_instant(text)
+
+
+def _restore_decisions(described: Mapping[str, Any]) -> OfficerAct:
+    decisions = tuple(
         Decision(
             item=row["item"],
             law=row["law"],
@@ -235,38 +256,53 @@ def _restore_decisions(one: Mapping[str, Any]) -> OfficerAct:
             unit=row["unit"],
             conditions=tuple(row["conditions"]),
         )
-        for row in one["decisions"]
+        for row in described["decisions"]
     )
-    until = date.fromisoformat(one["valid_until"]) if "valid_until" in one else None
-    return DecisionAct(DecisionPurpose(one["act"]), said, one["reason"], until)
+    until = date.fromisoformat(described["valid_until"]) if "valid_until" in described else None
+    return DecisionAct(
+        DecisionPurpose(described["act"]), decisions, described["reason"], until, described.get("text", "")
+    )
 
 
 def list_unsent_words(act: OfficerAct) -> tuple[str, ...]:
-    """Return the names of the given values that the contract cannot say; they are kept as evidence only."""
+    """Return the names of the stated values that only the agency reads; they are kept as evidence."""
     match act:
+        case InspectionAct(text=None):
+            agency_texts = {"kind": act.kind, "on": act.on, "place": act.place, "findings": act.findings}
         case InspectionAct():
-            given = {"kind": act.kind, "on": act.on, "place": act.place, "findings": act.findings}
+            agency_texts = {"findings": act.findings}
+        case FeeAct(text=None):
+            agency_texts = {"amount": act.amount, "until": act.until, "note": act.note}
         case FeeAct():
-            given = {"amount": act.amount, "until": act.until, "note": act.note}
+            agency_texts = {"note": act.note}
         case DecisionAct():
-            given = {"reason": act.reason}
+            agency_texts = {"reason": act.reason}
         case _:
-            given = {}
-    return tuple(name for name, value in given.items() if value)
+            agency_texts = {}
+    return tuple(name for name, value in agency_texts.items() if value)
 
 
-def encode_act(application_number: str, shown: str, act: OfficerAct) -> bytes:
-    """Return what is decided as octets: the application, what was shown of it (a digest), and the act."""
-    return _encode({"application": application_number, "shown": shown, **describe_act(act)}).encode()
+def compose_act_text(act: OfficerAct) -> str:
+    """Return the words of an act that its applicant reads; empty where there are none."""
+    if not isinstance(act, InspectionAct) or act.text is None:
+        return act.text or ""
+    day = "" if act.on is None else act.on.isoformat()
+    inspection_facts = ((_INSPECTION_KIND, act.kind), (_INSPECTION_DAY, day), (_INSPECTION_PLACE, act.place))
+    return "\n".join((*(f"{label}: {value}" for label, value in inspection_facts if value), act.text)).strip()
 
 
-def compute_act_digest(application_number: str, shown: str, act: OfficerAct) -> str:
-    """Return the SHA-256 of what is decided, in lower-case hexadecimal."""
-    return hashlib.sha256(encode_act(application_number, shown, act)).hexdigest()
+def encode_act(application_number: str, shown_digest: str, act: OfficerAct) -> bytes:
+    """Return as octets the application, the digest of the page shown to the officer, and the act."""
+    return _encode({"application": application_number, "shown": shown_digest, **describe_act(act)}).encode()
+
+
+def compute_act_digest(application_number: str, shown_digest: str, act: OfficerAct) -> str:
+    """Return the SHA-256 of the octets of `encode_act`, in lower-case hexadecimal."""
+    return hashlib.sha256(encode_act(application_number, shown_digest, act)).hexdigest()
 
 
 def encode_batch(digests: Sequence[str]) -> bytes:
-    """Return what an officer confirms for several acts at once: their digests, a line each."""
+    """Return the octets that an officer confirms for several acts at once: their digests, a line each."""
     return "\n".join(digests).encode()
 
 
@@ -285,11 +321,16 @@ def build_act_call(
             status = act.status_code
     root = _start_call("SubmitDecision", application_number, notice_number, issued_at)
     _add_text(root, "StatusCode", status)
-    if isinstance(act, DecisionAct):
-        for one in act.decisions:
-            _add_decision(root, one)
-        if act.valid_until is not None:
-            _add_text(root, "ValidUntil", act.valid_until.isoformat())
+    for decision in act.decisions if isinstance(act, DecisionAct) else ():
+        _add_decision(root, decision)
+    _add_text(root, "Text", compose_act_text(act))
+    match act:
+        case InspectionAct(deadline=datetime() as deadline):
+            _add_text(root, "Deadline", format_instant(deadline))
+        case FeeAct(text=str()):
+            _add_fee(root, act)
+        case DecisionAct(valid_until=date() as last_day):
+            _add_text(root, "ValidUntil", last_day.isoformat())
     return root
 
 
@@ -301,14 +342,14 @@ def _build_information_call(
         _add_text(root, "Pointer", pointer)
     _add_text(root, "Text", act.text)
     if act.deadline is not None:
-        _add_text(root, "Deadline", _format_instant(act.deadline))
+        _add_text(root, "Deadline", format_instant(act.deadline))
     return root
 
 
 def _derive_status_code(act: DecisionAct) -> str:
     if act.purpose is DecisionPurpose.REVOKE:
         return _REVOKED
-    good = [one.decision in _APPROVING for one in act.decisions]
+    good = [decision.decision in _APPROVING for decision in act.decisions]
     if all(good):
         return _CORRECTED if act.purpose is DecisionPurpose.CORRECT else _PASSED
     return _IN_PART if any(good) else _FAILED
@@ -320,27 +361,36 @@ def _start_call(name: str, application_number: str, number: str, issued_at: date
     root = etree.Element(f"{{{SERVICE_AGENCY}}}{name}", nsmap=nsmap)
     _add_text(root, "ApplicationNumber", application_number)
     _add_text(root, "NoticeNumber", number)
-    _add_text(root, "IssuedAt", _format_instant(issued_at))
+    _add_text(root, "IssuedAt", format_instant(issued_at))
     return root
 
 
-def _add_decision(root: etree._Element, said: Decision) -> None:
+def _add_decision(root: etree._Element, decision: Decision) -> None:
     element = etree.SubElement(root, f"{{{SERVICE_AGENCY}}}Decision")
-    described = _describe_decision(said)
+    described = _describe_decision(decision)
     for name in ("item", "law", "decision", "number", "date", "quantity", "unit"):
         if described[name] is not None:
             _add_text(element, name, str(described[name]))
-    for condition in said.conditions:
+    for condition in decision.conditions:
         _add_text(element, "condition", condition)
 
 
+def _add_fee(root: etree._Element, act: FeeAct) -> None:
+    """Add the amount to be paid and its last day, as far as the act states them."""
+    fee_texts = {"amount": act.amount, "currency": act.currency if act.amount else ""}
+    fee_texts["dueDate"] = "" if act.until is None else act.until.isoformat()
+    if any(fee_texts.values()):
+        fee = etree.SubElement(root, f"{{{SERVICE_AGENCY}}}Fee")
+        for name, value in fee_texts.items():
+            _add_text(fee, name, value)
+
+
 def _add_text(parent: etree._Element, name: str, text: str) -> None:
+    """Add an element with a text; no element without one. Raises GW404 for what XML cannot say."""
+    if not text:
+        return
     try:
         etree.SubElement(parent, f"{{{SERVICE_AGENCY}}}{name}").text = text
     except ValueError:
         detail = f"{name} contains a character that XML does not have"
         raise GatewayError(RULE_BROKEN, detail, name) from None
-
-
-def _format_instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

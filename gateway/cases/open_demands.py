@@ -1,8 +1,9 @@
-"""What the agency of a request has asked for and nobody has settled: a question, an inspection, a fee.
+"""The open demands of an agency about a request: questions, inspections and fees that are not settled.
 
-Each stands on its own, until what ends it: a question until it is answered or replaced by another one, an
-inspection until the agency says that it is over, everything until the request is decided, cancelled or
-amended. What stands follows from the issue times of the notices, and not from the order in which they came.
+Each demand is open until its own end: a question until it is answered or replaced by another one, an
+inspection until the agency says that it is over, every demand until the request is decided, cancelled or
+amended. The open demands follow from the issue times of the notices, and not from the order in which they
+arrived.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
-
-__all__ = ["DEMANDED_STATES", "DemandNotice", "OpenDemand", "OpenDemands", "find_demanded_state"]
 
 #: The state of a request that waits for what an event of its agency asks for.
 DEMANDED_STATES: Final[Mapping[str, str]] = {
@@ -23,7 +22,7 @@ DEMANDED_STATES: Final[Mapping[str, str]] = {
 
 
 class DemandNotice(NamedTuple):
-    """A notice as far as it asks for something: its row id, and the event that its status code causes."""
+    """The part of a notice that makes a demand: its row id, and the event that its status code causes."""
 
     id: int
     event: str
@@ -34,16 +33,16 @@ class DemandNotice(NamedTuple):
 
     @property
     def rank(self) -> tuple[datetime, str]:
-        """Return what decides which of two notices is the later one."""
+        """Return the key by which the later of two notices is found: issue time, then number."""
         return (self.issued_at, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenDemand:
-    """What is asked for: by which notice, issued and received when, and the deadline that it states.
+    """An open demand: the notice that makes it, its times of issue and receipt, and the deadline it states.
 
-    An inspection may be told of by several notices: `latest` is the last one, and the others values are
-    those of the last one that states a deadline.
+    Several notices may announce one inspection: `latest` is the last of them, and the other values are those
+    of the last one that states a deadline.
     """
 
     number: str
@@ -55,99 +54,110 @@ class OpenDemand:
 
 @dataclass(frozen=True, slots=True)
 class OpenDemands:
-    """What stands about a request, by the event that asks for it.
+    """The open demands about a request, by the event that makes them.
 
-    `amended_after` is the row id of the last notice before the last amendment: what it asked for is over.
+    `amended_after` is the row id of the last notice before the last amendment: its demands and earlier ones
+    are over.
     """
 
     standing: Mapping[str, OpenDemand] = field(default_factory=dict)
     amended_after: int = 0
 
-    def take_notice(self, notice: DemandNotice, known: Sequence[DemandNotice]) -> OpenDemands:
-        """Return what stands after a notice; `known` are all that ask for something or end it, with it."""
-        standing = dict(self.standing)
+    def take_notice(self, notice: DemandNotice, notices: Sequence[DemandNotice]) -> OpenDemands:
+        """Return the open demands after a notice; `notices` are all that open or end one, it included."""
+        demands = dict(self.standing)
         if notice.event in ("inspect", "inspected"):
-            standing.pop("inspect", None)
-            standing |= self._find_inspection(known)
+            demands.pop("inspect", None)
+            demands |= self._find_inspection(notices)
         # A question that another one has replaced before it came was never open.
-        elif notice.event == "ask" and _is_last(notice, (one for one in known if one.event == "ask")):
-            standing["ask"] = _make_demand(notice, notice)
+        elif notice.event == "ask" and _is_last(
+            notice, (question for question in notices if question.event == "ask")
+        ):
+            demands["ask"] = _make_demand(notice, notice)
         # A table of status codes without fees says of none that it is paid: the next demand takes its place.
-        if notice.event in DEMANDED_STATES and _is_last(notice, known):
-            standing.pop("fee", None)
+        if notice.event in DEMANDED_STATES and _is_last(notice, notices):
+            demands.pop("fee", None)
             if notice.event == "fee":
-                standing["fee"] = _make_demand(notice, notice)
-        return OpenDemands(standing, self.amended_after)
+                demands["fee"] = _make_demand(notice, notice)
+        return OpenDemands(demands, self.amended_after)
 
-    def _find_inspection(self, known: Sequence[DemandNotice]) -> dict[str, OpenDemand]:
-        over = max((one.rank for one in known if one.event == "inspected"), default=None)
-        told = [
-            one
-            for one in known
-            if one.event == "inspect" and one.id > self.amended_after and (over is None or one.rank > over)
+    def _find_inspection(self, notices: Sequence[DemandNotice]) -> dict[str, OpenDemand]:
+        last_inspected = max(
+            (earlier.rank for earlier in notices if earlier.event == "inspected"), default=None
+        )
+        orders = [
+            earlier
+            for earlier in notices
+            if earlier.event == "inspect"
+            and earlier.id > self.amended_after
+            and (last_inspected is None or earlier.rank > last_inspected)
         ]
-        if not told:
+        if not orders:
             return {}
         # That it is under way takes nothing from the time until which it was ordered.
-        stated = max(told, key=lambda one: (one.deadline is not None, one.rank))
-        return {"inspect": _make_demand(stated, max(told, key=lambda one: one.rank))}
+        leading = max(orders, key=lambda order: (order.deadline is not None, order.rank))
+        return {"inspect": _make_demand(leading, max(orders, key=lambda order: order.rank))}
 
     def answer(self, received_at: datetime) -> OpenDemands:
-        """Return what stands after a supplement: it answers the question that had come before it."""
-        kept = {
-            event: one
-            for event, one in self.standing.items()
-            if event == "inspect" or (event == "ask" and one.received_at > received_at)
+        """Return the open demands after a supplement, which answers the question received before it."""
+        demands = {
+            event: demand
+            for event, demand in self.standing.items()
+            if event == "inspect" or (event == "ask" and demand.received_at > received_at)
         }
-        return OpenDemands(kept, self.amended_after)
+        return OpenDemands(demands, self.amended_after)
 
     def describe(self) -> dict[str, Any]:
         """Return the demands as plain values for JSON."""
-        told = {event: _describe_demand(one) for event, one in self.standing.items()}
-        return {"standing": told, "amended_after": self.amended_after}
+        demands = {event: _describe_demand(demand) for event, demand in self.standing.items()}
+        return {"standing": demands, "amended_after": self.amended_after}
 
     @classmethod
     def restore(cls, described: Mapping[str, Any]) -> OpenDemands:
         """Return the demands that `describe` described."""
-        standing = {event: _restore_demand(one) for event, one in described["standing"].items()}
-        return cls(standing, int(described["amended_after"]))
+        demands = {event: _restore_demand(demand) for event, demand in described["standing"].items()}
+        return cls(demands, int(described["amended_after"]))
 
 
 def find_demanded_state(demands: OpenDemands, fees: Iterable[tuple[datetime, str]] = ()) -> str | None:
-    """Return the state of a request by what stands: of several demands the one that was issued last leads.
+    """Return the state of a request by its open demands: the one that was issued last decides.
 
-    `fees` are the open fees, each as the issue time and the number of the notice that levied it. None where
-    nothing stands.
+    `fees` are the open fees, each as the issue time and the number of the notice that levied it. None if
+    there is neither a demand nor a fee.
     """
-    ranked = [(one.latest, event) for event, one in demands.standing.items()]
+    ranked = [(demand.latest, event) for event, demand in demands.standing.items()]
     ranked += [(rank, "fee") for rank in fees]
     return DEMANDED_STATES[max(ranked)[1]] if ranked else None
 
 
-def _is_last(notice: DemandNotice, known: Iterable[DemandNotice]) -> bool:
-    return all(one.rank <= notice.rank for one in known if one.event in DEMANDED_STATES)
+def _is_last(notice: DemandNotice, notices: Iterable[DemandNotice]) -> bool:
+    return all(earlier.rank <= notice.rank for earlier in notices if earlier.event in DEMANDED_STATES)
 
 
-def _make_demand(stated: DemandNotice, latest: DemandNotice) -> OpenDemand:
-    return OpenDemand(stated.number, stated.issued_at, stated.received_at, stated.deadline, latest.rank)
+def _make_demand(leading: DemandNotice, latest: DemandNotice) -> OpenDemand:
+    return OpenDemand(leading.number, leading.issued_at, leading.received_at, leading.deadline, latest.rank)
 
 
-def _describe_demand(one: OpenDemand) -> dict[str, Any]:
+def _describe_demand(demand: OpenDemand) -> dict[str, Any]:
     return {
-        "number": one.number,
-        "issued_at": _write_time(one.issued_at),
-        "received_at": _write_time(one.received_at),
-        "deadline": None if one.deadline is None else _write_time(one.deadline),
-        "latest": [_write_time(one.latest[0]), one.latest[1]],
+        "number": demand.number,
+        "issued_at": _write_time(demand.issued_at),
+        "received_at": _write_time(demand.received_at),
+        "deadline": None if demand.deadline is None else _write_time(demand.deadline),
+        "latest": [_write_time(demand.latest[0]), demand.latest[1]],
     }
 
 
-def _restore_demand(one: Mapping[str, Any]) -> OpenDemand:
+def _restore_demand(described: Mapping[str, Any]) -> OpenDemand:
     moment = datetime.fromisoformat
-    deadline = None if one["deadline"] is None else moment(one["deadline"])
-    at, number = one["latest"]
+    deadline = None if described["deadline"] is None else moment(described["deadline"])
+    at, number = described["latest"]
     return OpenDemand(
-        one["number"], moment(one["issued_at"]), moment(one["received_at"]), deadline, (moment(at), number)
+        described["number"],
+        moment(described["issued_at"]),
+        moment(described["received_at"]),
+        deadline,
+        (moment(at), number),
     )
 
 

@@ -15,7 +15,8 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.cases.code_tables import open_code_table
+from gateway.cases.declaration_validation import Finding
+from gateway.cases.status_codes import open_code_table
 from gateway.errors import (
     DOCUMENT_INVALID,
     ITEM_ALREADY_RELEASED,
@@ -23,21 +24,16 @@ from gateway.errors import (
     MAPPING_WRONG,
     PARENT_NOT_USABLE,
     GatewayError,
-    Problem,
 )
 from gateway.harmonize import UnitTable, format_decimal
-from gateway.wire import WCO_DEC, PointerIndex, read_leaf_text
-
-__all__ = [
-    "GoodsQuantity",
-    "ReleasableItem",
-    "ReleaseClaim",
-    "ReleaseFinding",
-    "judge_release",
-    "read_parent_codes",
-    "read_releasable_items",
-    "read_release_claim",
-]
+from gateway.wire import (
+    TARIFF_CODE_TYPES,
+    WCO_DEC,
+    PointerIndex,
+    read_attribute,
+    read_leaf_text,
+    read_tariff_code,
+)
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _ITEMS: Final = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem"
@@ -45,11 +41,8 @@ _COLUMNS: Final = ("code", "name", "role")
 #: The role of a document whose approved items a child declaration takes; other roles are not read here.
 _PARENT: Final = "parent"
 _MEASURES: Final = ("NetNetWeightMeasure", "TariffQuantity")
-#: What makes the goods of an item what an agency has approved.
-_IDENTITY: Final = (
-    *("Commodity/Description", "Commodity/Classification/ID"),
-    *("Commodity/Classification/IdentificationTypeCode", "Origin/CountryCode"),
-)
+#: What makes the goods of an item what an agency has approved, with the tariff code.
+_IDENTITY: Final = ("Commodity/Description", "Origin/CountryCode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,7 @@ class GoodsQuantity:
 
 @dataclass(frozen=True, slots=True)
 class ReleasableItem:
-    """One item: its quantities, and what its goods are; `pointer` is its place."""
+    """One item: its quantities, and the description of its goods; `pointer` is its place."""
 
     number: int
     quantities: tuple[GoodsQuantity, ...]
@@ -73,26 +66,17 @@ class ReleasableItem:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseClaim:
-    """What a child declaration takes of its parent, the case of this number."""
+    """The items that a child declaration takes of its parent, the case of this number."""
 
     parent: str
     items: tuple[ReleasableItem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseFinding:
-    """Why an item may not leave."""
-
-    problem: Problem
-    detail: str
-    pointer: str
-
-
 def read_parent_codes(table: str, name: str = "previous-document.csv") -> frozenset[str]:
     """Return the type codes of a document that names a parent, of a table (CSV: code, name, role).
 
-    Raise GW502 with the line for a missing column, an empty code and one that stands twice; and for a
-    table without a code of the role parent.
+    Raise GW502 with the line for a missing column, an empty code and one that occurs twice; and for a table
+    without a code of the role parent.
     """
     rows = open_code_table(table, _COLUMNS, name)
     roles: dict[str, str] = {}
@@ -109,32 +93,36 @@ def read_parent_codes(table: str, name: str = "previous-document.csv") -> frozen
 
 
 def read_release_claim(declaration: etree._Element, codes: Collection[str]) -> ReleaseClaim | None:
-    """Return what a schema-valid declaration takes of another case; None where it names no parent.
+    """Return the items that a schema-valid declaration takes of another case; None if it names no parent.
 
-    `codes` are the type codes of a document that names a parent. Raises GW416 where not every item names
-    the same parent and its own number there.
+    `codes` are the type codes of a document that names a parent. Raises GW416 where not every item names the
+    same parent and its own number there.
     """
     places = PointerIndex()
-    named = [_read_parent(item, places, codes) for item in declaration.findall(_ITEMS)]
-    parents = {one for one in named if one is not None}
-    if not parents:
+    parents = [_read_parent(item, places, codes) for item in declaration.findall(_ITEMS)]
+    distinct = {parent for parent in parents if parent is not None}
+    if not distinct:
         return None
-    if len(parents) > 1 or None in named:
-        words = "each item of a child declaration names the same parent, under its own number there"
-        raise GatewayError(PARENT_NOT_USABLE, words, "42A/67A[1]")
-    return ReleaseClaim(parents.pop(), read_releasable_items(declaration))
+    if len(distinct) > 1 or None in parents:
+        detail = "each item of a child declaration names the same parent, under its own number there"
+        raise GatewayError(PARENT_NOT_USABLE, detail, "42A/67A[1]")
+    return ReleaseClaim(distinct.pop(), read_releasable_items(declaration))
 
 
 def _read_parent(item: etree._Element, places: PointerIndex, codes: Collection[str]) -> str | None:
     """Return the parent that an item names; raises GW416 for a second one, or for another number."""
-    found = [one for one in item.findall(f"{_DEC}PreviousDocument") if _read_text(one, "TypeCode") in codes]
-    if not found:
+    documents = [
+        document
+        for document in item.findall(f"{_DEC}PreviousDocument")
+        if _read_text(document, "TypeCode") in codes
+    ]
+    if not documents:
         return None
     sequence = _read_text(item, "SequenceNumeric")
-    if len(found) > 1 or _read_text(found[0], "LineNumeric") not in ("", sequence):
-        words = f"item {sequence} names one item of its parent, and keeps its number"
-        raise GatewayError(PARENT_NOT_USABLE, words, places.get_pointer(found[-1]))
-    return _read_text(found[0], "ID")
+    if len(documents) > 1 or _read_text(documents[0], "LineNumeric") not in ("", sequence):
+        detail = f"item {sequence} names one item of its parent, and keeps its number"
+        raise GatewayError(PARENT_NOT_USABLE, detail, places.get_pointer(documents[-1]))
+    return _read_text(documents[0], "ID")
 
 
 def read_releasable_items(declaration: etree._Element) -> tuple[ReleasableItem, ...]:
@@ -149,12 +137,19 @@ def _read_item(item: etree._Element, places: PointerIndex) -> ReleasableItem:
     for name in _MEASURES:
         for element in item.findall(f"{_DEC}Commodity/{_DEC}GoodsMeasure/{_DEC}{name}"):
             quantity = _read_number(read_leaf_text(element), pointer)
-            quantities.append(GoodsQuantity(name, quantity, element.get("unitCode", "").strip()))
-    identity = tuple(
+            quantities.append(GoodsQuantity(name, quantity, read_attribute(element, "unitCode", "").strip()))
+    classifications = item.iterfind(f"{_DEC}Commodity/{_DEC}Classification")
+    kinds = [
+        (_read_text(classification, "IdentificationTypeCode"), _read_text(classification, "ID"))
+        for classification in classifications
+    ]
+    others = [text for kind, code in kinds if kind not in TARIFF_CODE_TYPES for text in (kind, code)]
+    identity_texts = [
         read_leaf_text(element).strip()
         for path in _IDENTITY
         for element in item.findall("/".join(f"{_DEC}{name}" for name in path.split("/")))
-    )
+    ]
+    identity = (read_tariff_code(item).text, *others, *identity_texts)
     number = int(_read_number(_read_text(item, "SequenceNumeric"), pointer))
     return ReleasableItem(number, tuple(quantities), identity, pointer)
 
@@ -170,8 +165,8 @@ def _read_number(text: str, pointer: str) -> Decimal:
 
 
 def _read_text(element: etree._Element, name: str) -> str:
-    found = element.find(f"{_DEC}{name}")
-    return "" if found is None else read_leaf_text(found).strip()
+    child = element.find(f"{_DEC}{name}")
+    return "" if child is None else read_leaf_text(child).strip()
 
 
 def judge_release(
@@ -180,56 +175,59 @@ def judge_release(
     approved: Collection[int],
     released: Mapping[int, Iterable[GoodsQuantity]],
     units: UnitTable,
-) -> tuple[ReleaseFinding, ...]:
+) -> tuple[Finding, ...]:
     """Return why items of a child may not leave; nothing where all may.
 
     `released` is what earlier children have taken of each item. An item without a quantity leaves once.
     """
-    known = {one.number: one for one in parent}
-    found = []
+    parent_items = {parent_item.number: parent_item for parent_item in parent}
+    findings = []
     for item in claim.items:
-        whole = known.get(item.number)
-        if whole is None or item.number not in approved:
-            words = f"item {item.number} of case {claim.parent} is not approved"
-            found.append(ReleaseFinding(ITEM_NOT_APPROVED, words, item.pointer))
-        elif whole.identity != item.identity:
-            words = f"item {item.number} has not the goods that were approved in case {claim.parent}"
-            found.append(ReleaseFinding(ITEM_NOT_APPROVED, words, item.pointer))
+        approved_item = parent_items.get(item.number)
+        if approved_item is None or item.number not in approved:
+            detail = f"item {item.number} of case {claim.parent} is not approved"
+            findings.append(Finding(ITEM_NOT_APPROVED, detail, item.pointer))
+        elif approved_item.identity != item.identity:
+            detail = f"item {item.number} has not the goods that were approved in case {claim.parent}"
+            findings.append(Finding(ITEM_NOT_APPROVED, detail, item.pointer))
         else:
-            taken = tuple(released.get(item.number, ()))
-            found += _find_shortages(claim.parent, item, whole, taken, units)
-    return tuple(found)
+            released_quantities = tuple(released.get(item.number, ()))
+            findings += _find_shortages(claim.parent, item, approved_item, released_quantities, units)
+    return tuple(findings)
 
 
 def _find_shortages(
     parent: str,
     item: ReleasableItem,
-    whole: ReleasableItem,
-    taken: tuple[GoodsQuantity, ...],
+    approved_item: ReleasableItem,
+    released_quantities: tuple[GoodsQuantity, ...],
     units: UnitTable,
-) -> Iterable[ReleaseFinding]:
+) -> Iterable[Finding]:
     name = f"item {item.number} of case {parent}"
-    stated = {one.measure: one for one in item.quantities}
-    if {one.measure for one in whole.quantities} != set(stated):
-        words = f"{name} leaves with the same measures as it was declared with"
-        yield ReleaseFinding(ITEM_ALREADY_RELEASED, words, item.pointer)
+    leaving = {quantity.measure: quantity for quantity in item.quantities}
+    if {quantity.measure for quantity in approved_item.quantities} != set(leaving):
+        detail = f"{name} leaves with the same measures as it was declared with"
+        yield Finding(ITEM_ALREADY_RELEASED, detail, item.pointer)
         return
-    if not whole.quantities and taken:
-        yield ReleaseFinding(ITEM_ALREADY_RELEASED, f"{name} has left", item.pointer)
-    for one in whole.quantities:
-        wanted = stated[one.measure]
-        amounts = [wanted, *(other for other in taken if other.measure == one.measure)]
-        converted = [_convert(other, one.unit, units) for other in amounts]
+    if not approved_item.quantities and released_quantities:
+        yield Finding(ITEM_ALREADY_RELEASED, f"{name} has left", item.pointer)
+    for declared in approved_item.quantities:
+        leaves = leaving[declared.measure]
+        amounts = [
+            leaves,
+            *(released for released in released_quantities if released.measure == declared.measure),
+        ]
+        converted = [_convert(amount, declared.unit, units) for amount in amounts]
         if None in converted:
-            words = f"{name} is in {one.unit}, which cannot be converted to {wanted.unit}"
-            yield ReleaseFinding(ITEM_ALREADY_RELEASED, words, item.pointer)
+            detail = f"{name} is in {declared.unit}, which cannot be converted to {leaves.unit}"
+            yield Finding(ITEM_ALREADY_RELEASED, detail, item.pointer)
             continue
-        gone = sum((amount for amount in converted[1:] if amount is not None), Fraction(0))
-        left = max(Fraction(one.quantity) - gone, Fraction(0))
-        if converted[0] is not None and (converted[0] > left or not converted[0]):
-            amount = format_decimal(left) or "less"
-            words = f"{name}: {wanted.quantity:f} {wanted.unit} leave, {amount} {one.unit} stay"
-            yield ReleaseFinding(ITEM_ALREADY_RELEASED, words, item.pointer)
+        released_amount = sum((amount for amount in converted[1:] if amount is not None), Fraction(0))
+        remaining = max(Fraction(declared.quantity) - released_amount, Fraction(0))
+        if converted[0] is not None and (converted[0] > remaining or not converted[0]):
+            amount = format_decimal(remaining) or "less"
+            detail = f"{name}: {leaves.quantity:f} {leaves.unit} leave, {amount} {declared.unit} stay"
+            yield Finding(ITEM_ALREADY_RELEASED, detail, item.pointer)
 
 
 def _convert(amount: GoodsQuantity, unit: str, units: UnitTable) -> Fraction | None:

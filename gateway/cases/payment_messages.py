@@ -16,12 +16,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from gateway.cases.exact_money import read_money
-from gateway.cases.named_fees import ProviderEvent
+from gateway.cases.fees import ProviderEvent, read_money
 from gateway.errors import PAYMENT_REFUSED, GatewayError
-from gateway.wire import parse_instant
-
-__all__ = ["open_payment_message", "read_provider_event", "sign_payment_message"]
+from gateway.wire import parse_iso_instant
 
 _ID: Final = re.compile(r"[!-~]{1,100}", re.ASCII)
 _SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -56,9 +53,9 @@ def open_payment_message(
     key, seconds = headers.get("payment-id", ""), headers.get("payment-timestamp", "")
     if not _ID.fullmatch(key) or not _SECONDS.fullmatch(seconds) or len(body) > _LARGEST:
         raise _make_problem("it has no payment-id and payment-timestamp, or is too large", "headers")
-    said = headers.get("payment-signature", "")
+    signature = headers.get("payment-signature", "")
     if not secret or not hmac.compare_digest(
-        said.encode("utf-8", "replace"), f"v1,{_compute_mac(secret, key, seconds, body)}".encode()
+        signature.encode("utf-8", "replace"), f"v1,{_compute_mac(secret, key, seconds, body)}".encode()
     ):
         raise _make_problem("it is not signed with the secret of the provider", "payment-signature")
     if abs(now.timestamp() - int(seconds)) > tolerance.total_seconds():
@@ -68,19 +65,19 @@ def open_payment_message(
 
 def _read_object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body, object_pairs_hook=_reject_repeated_names)
+        content = json.loads(body, object_pairs_hook=_reject_repeated_names)
     except (ValueError, RecursionError) as error:
         raise _make_problem("it is no JSON object, or has a name twice", "body") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise _make_problem("it is no JSON object", "body")
-    return found
+    return content
 
 
 def _reject_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name stands twice")
-    return found
+    return members
 
 
 def read_provider_event(content: Mapping[str, Any]) -> ProviderEvent:
@@ -93,8 +90,8 @@ def read_provider_event(content: Mapping[str, Any]) -> ProviderEvent:
     except GatewayError as error:
         raise _make_problem(error.detail, "amount") from error
     try:
-        at = parse_instant(_read_text(content, "at"))
-    except (ValueError, OverflowError) as error:
+        at = parse_iso_instant(_read_text(content, "at"))
+    except ValueError as error:
         raise _make_problem("its time is no instant with a zone", "at") from error
     refund = _read_text(content, "refund") if kind == "refunded" else ""
     return ProviderEvent(
@@ -109,5 +106,5 @@ def _read_text(content: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _make_problem(detail: str, where: str) -> GatewayError:
-    return GatewayError(PAYMENT_REFUSED, f"a message of the payment provider: {detail}", where)
+def _make_problem(detail: str, location: str) -> GatewayError:
+    return GatewayError(PAYMENT_REFUSED, f"a message of the payment provider: {detail}", location)

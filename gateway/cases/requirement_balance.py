@@ -1,8 +1,7 @@
-"""Computes what is left of a requirement, and whether the quantities of a declaration fit.
+"""Computes the quantity left of a requirement, and whether the quantities of a declaration fit into it.
 
-A requirement is an approval or certificate with a number and a quantity. A declaration names the
-number (WCO D005) and the quantity that it uses (WCO 502). Quantities are compared exactly, in the
-units of one dimension.
+A requirement is an approval or certificate with a number and a quantity. A declaration names the number (WCO
+D005) and the quantity that it uses (WCO 502). Quantities are compared exactly, in the units of one dimension.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Final
 
 from lxml import etree
 
+from gateway.cases.declaration_validation import Finding
 from gateway.errors import (
     DOCUMENT_INVALID,
     QUANTITY_NOT_LEFT,
@@ -29,35 +29,19 @@ from gateway.errors import (
 from gateway.harmonize import UnitTable, format_decimal, round_fraction
 from gateway.wire import WCO_DEC, PointerIndex, read_leaf_text
 
-__all__ = [
-    "ClaimedRequirements",
-    "GrantedQuantity",
-    "JudgedClaim",
-    "RequirementBalance",
-    "RequirementFinding",
-    "RequirementUse",
-    "add_used_quantity",
-    "compute_left_quantity",
-    "describe_awaited_requirement",
-    "format_left_quantity",
-    "judge_requirement_claim",
-    "read_requirement_claim",
-    "select_granted_quantities",
-]
-
 _DEC: Final = f"{{{WCO_DEC}}}"
 _SHIPMENT: Final = f"{_DEC}GoodsShipment"
 _USED: Final = f"{_DEC}WriteOff/{_DEC}QuantityQuantity"
-#: A remainder that is no finite decimal is told with so many decimals, rounded down.
+#: A remainder that is no finite decimal is written with this many decimals, rounded down.
 _DECIMALS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class RequirementUse:
-    """What one line of a declaration uses of a requirement; `pointer` is the place of the quantity.
+    """The use of a requirement by one line of a declaration; `pointer` is the place of the quantity.
 
-    `agency` is the one that issued it, where the line names it. With `in_time` the last day is not asked:
-    the declaration used as much of it before.
+    `agency` is the one that issued it, where the line names it. With `in_time` the last day is not checked:
+    the declaration used the same quantity of it before.
     """
 
     item: int
@@ -71,7 +55,7 @@ class RequirementUse:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRequirements:
-    """What a declaration uses of requirements, and the ids of its importer and exporter, where given.
+    """The uses of requirements by a declaration, and the ids of its importer and exporter, where given.
 
     `day` is the day on which it arrived, where that is known.
     """
@@ -92,13 +76,13 @@ class GrantedQuantity:
 
 @dataclass(frozen=True, slots=True)
 class RequirementBalance:
-    """A requirement: what was granted, what is used (by unit), and who may use it until when.
+    """A requirement: the quantities granted and used (by unit), who may use it, and until which day.
 
-    Without `holder` every declaration may use it. `key` is its row in the store. An `unlimited` one was
-    approved without a quantity: nothing runs out. Of a `suspended` one the agency is asked whether it cancels
-    the application. One that is `reopened` was approved for an application that was amended since: it is
-    good again when its agency approves it again. By one that `rejects`, an agency rejects the items that
-    use it.
+    If `holder` is empty, every declaration may use it. `key` is its row id in the store. An `unlimited`
+    requirement was approved without a quantity: it cannot run out. A `suspended` one waits until its agency
+    says whether it cancels the application. A `reopened` one was approved for an application that was amended
+    later: it is valid again when its agency approves the application again. One that `rejects` carries an
+    agency's decision that rejects the items that use it.
     """
 
     agency: str
@@ -116,35 +100,26 @@ class RequirementBalance:
 
 
 @dataclass(frozen=True, slots=True)
-class RequirementFinding:
-    """A problem or a warning about one use."""
-
-    problem: Problem
-    detail: str
-    pointer: str
-
-
-@dataclass(frozen=True, slots=True)
 class JudgedClaim:
     """The result of judging a claim: the uses that can be written off, each with its requirement.
 
-    Of the `unknown` ones nobody knows the number yet. The `idle` ones are not written off, and refuse
-    nothing.
+    The ledger does not know the numbers of the `unknown` ones yet. The `idle` ones are not written off, and
+    refuse nothing.
     """
 
     taken: tuple[tuple[RequirementUse, RequirementBalance], ...]
-    problems: tuple[RequirementFinding, ...]
-    warnings: tuple[RequirementFinding, ...]
+    problems: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
     unknown: tuple[RequirementUse, ...] = ()
     idle: tuple[RequirementUse, ...] = ()
 
 
 def read_requirement_claim(declaration: etree._Element, agencies: Container[str] = ()) -> ClaimedRequirements:
-    """Return what a schema-valid declaration uses: each AdditionalDocument of an item with a used quantity.
+    """Return the uses of a schema-valid declaration: each AdditionalDocument of an item with a used quantity.
 
-    Its Submitter names the agency, where that is the code of one of `agencies`; another name says
-    nothing here. A use of zero is none. Raises GW402 for a quantity that is no number or a sequence
-    number that is none, GW404 for a negative quantity.
+    Its Submitter names the agency, where that is the code of one of `agencies`; another name is ignored. A
+    use of zero is none. Raises GW402 for a quantity that is no number or a sequence number that is none,
+    GW404 for a negative quantity.
     """
     places = PointerIndex()
     uses = tuple(
@@ -186,118 +161,120 @@ def _read_number(text: str, pointer: str) -> Decimal:
 
 
 def _read_text(element: etree._Element, path: str) -> str:
-    found = element.find(path)
-    return "" if found is None else read_leaf_text(found).strip()
+    child = element.find(path)
+    return "" if child is None else read_leaf_text(child).strip()
 
 
 def _describe_unknown_requirement(number: str, agency: str) -> str:
-    """Return what is said of a number that the ledger does not know; `agency` may be empty."""
-    named = f"{number} of {agency}" if agency else number
-    return f"the ledger does not know requirement {named}; nothing is written off"
+    """Return the text for a number that the ledger does not know; `agency` may be empty."""
+    requirement = f"{number} of {agency}" if agency else number
+    return f"the ledger does not know requirement {requirement}; nothing is written off"
 
 
 def describe_awaited_requirement(
     number: str, agency: str, item: int, *, is_known: bool
 ) -> tuple[Problem, str]:
-    """Return what is told of a number that an item waits for: nobody knows it, or nothing of it is free."""
+    """Return the problem and its text for a number that an item waits for: unknown, or nothing is left."""
     if not is_known:
         return REQUIREMENT_UNKNOWN, _describe_unknown_requirement(number, agency)
-    words = (
+    detail = (
         f"nothing of requirement {number} is written off for item {item} yet: too little is left, "
         "or it cannot be used now"
     )
-    return QUANTITY_NOT_LEFT, words
+    return QUANTITY_NOT_LEFT, detail
 
 
 def judge_requirement_claim(
-    claim: ClaimedRequirements, known: Iterable[RequirementBalance], on: date, units: UnitTable
+    claim: ClaimedRequirements, balances: Iterable[RequirementBalance], on: date, units: UnitTable
 ) -> JudgedClaim:
     """Judge every use of a declaration, in its order, by the requirements that the ledger knows.
 
     Uses of one requirement add up. A number that the ledger does not know is a warning.
     """
     by_number: dict[str, list[RequirementBalance]] = defaultdict(list)
-    for balance in known:
+    for balance in balances:
         by_number[balance.number].append(balance)
     used: dict[tuple[str, str], dict[str, Decimal]] = {}
-    taken, problems, warnings, unknown = [], [], [], []
+    accepted, problems, warnings, unknown = [], [], [], []
     for use in claim.uses:
-        candidates = [one for one in by_number.get(use.number, []) if use.agency in ("", one.agency)]
+        candidates = [
+            candidate for candidate in by_number.get(use.number, []) if use.agency in ("", candidate.agency)
+        ]
         if not candidates:
             detail = _describe_unknown_requirement(use.number, use.agency)
-            warnings.append(RequirementFinding(REQUIREMENT_UNKNOWN, detail, use.pointer))
+            warnings.append(Finding(REQUIREMENT_UNKNOWN, detail, use.pointer))
             unknown.append(use)
             continue
         chosen = _choose_requirement(use, candidates, {claim.importer, claim.exporter}, on)
-        if isinstance(chosen, RequirementFinding):
+        if isinstance(chosen, Finding):
             problems.append(chosen)
             continue
         total = used.setdefault((chosen.agency, chosen.number), dict(chosen.used))
         finding = _find_shortage(use, chosen, total, units)
         if finding is None:
             total[use.unit] = total.get(use.unit, Decimal(0)) + use.quantity
-            taken.append((use, chosen))
+            accepted.append((use, chosen))
         else:
             problems.append(finding)
-    return JudgedClaim(tuple(taken), tuple(problems), tuple(warnings), tuple(unknown))
+    return JudgedClaim(tuple(accepted), tuple(problems), tuple(warnings), tuple(unknown))
 
 
 def _choose_requirement(
     use: RequirementUse, candidates: Sequence[RequirementBalance], holders: Container[str], on: date
-) -> RequirementBalance | RequirementFinding:
+) -> RequirementBalance | Finding:
     """Return the requirement that a use means, or the reason why it may not use it."""
-    own = [one for one in candidates if not one.holder or one.holder in holders]
-    if not own:
+    held = [balance for balance in candidates if not balance.holder or balance.holder in holders]
+    if not held:
         detail = f"requirement {use.number} was issued to another importer or exporter"
-        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    if len(own) > 1:
-        agencies = " and ".join(sorted(one.agency for one in own))
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+    if len(held) > 1:
+        agencies = " and ".join(sorted(balance.agency for balance in held))
         detail = f"{agencies} have each issued a requirement {use.number}; name one in Submitter/Name"
-        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    (chosen,) = own
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+    (chosen,) = held
     if chosen.suspended:
         detail = (
             f"requirement {use.number} is suspended until {chosen.agency} answers: it is asked whether it "
             "cancels the application that it approved so"
         )
-        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if chosen.reopened:
         detail = (
             f"requirement {use.number} of {chosen.agency} cannot be used until {chosen.agency} decides "
             "again: its application was amended"
         )
-        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if chosen.revoked:
         detail = f"requirement {use.number} of {chosen.agency} is revoked"
-        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if chosen.valid_until is not None and on > chosen.valid_until and not use.in_time:
         detail = f"requirement {use.number} of {chosen.agency} was valid until {chosen.valid_until}"
-        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     return chosen
 
 
 def _find_shortage(
     use: RequirementUse, chosen: RequirementBalance, used: Mapping[str, Decimal], units: UnitTable
-) -> RequirementFinding | None:
+) -> Finding | None:
     if chosen.unlimited:
         return None
     name = f"requirement {use.number} of {chosen.agency}"
-    lost = _find_lost_use(chosen.granted, used, units)
-    if lost is not None:
+    incomparable = _find_lost_use(chosen.granted, used, units)
+    if incomparable is not None:
         detail = (
-            f"{name}: {lost} of it is used, which the table of units in force cannot compare with what was "
-            "granted; so nobody knows what is left"
+            f"{name}: {incomparable} of it is used, which the table of units in force cannot compare "
+            "with what was granted; so nobody knows what is left"
         )
-        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    left = compute_left_quantity(chosen.granted, used, use.unit, units)
-    if left is None:
-        granted = " and ".join(sorted({one.unit or "no unit" for one in chosen.granted}))
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+    remaining = compute_left_quantity(chosen.granted, used, use.unit, units)
+    if remaining is None:
+        granted = " and ".join(sorted({quantity.unit or "no unit" for quantity in chosen.granted}))
         detail = f"{name} is in {granted}, which cannot be converted to {use.unit or 'no unit'}"
-        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    if Fraction(use.quantity) <= left:
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+    if Fraction(use.quantity) <= remaining:
         return None
-    detail = f"{name}: {use.quantity:f} {use.unit} used, {format_left_quantity(left)} {use.unit} left"
-    return RequirementFinding(QUANTITY_NOT_LEFT, detail, use.pointer)
+    detail = f"{name}: {use.quantity:f} {use.unit} used, {format_left_quantity(remaining)} {use.unit} left"
+    return Finding(QUANTITY_NOT_LEFT, detail, use.pointer)
 
 
 def _find_lost_use(
@@ -308,9 +285,11 @@ def _find_lost_use(
     When it was used it could be: a later table of units lacks the unit. To leave it out of the sum would let
     the certificate be used twice.
     """
-    is_complete = all(units.get(one.unit) is not None for one in granted)
+    is_complete = all(units.get(quantity_granted.unit) is not None for quantity_granted in granted)
     for unit, quantity in used.items():
-        compared = any(_convert(quantity, one.unit, unit, units) is not None for one in granted)
+        compared = any(
+            _convert(quantity, quantity_granted.unit, unit, units) is not None for quantity_granted in granted
+        )
         if quantity > 0 and not compared and not (is_complete and units.get(unit) is not None):
             return f"{quantity:f} {unit}".strip()
     return None
@@ -323,35 +302,37 @@ def select_granted_quantities(
 
     A subject is one item of one application. Where its quantities differ, the smallest one holds.
     """
-    found: dict[tuple[Hashable, str], GrantedQuantity] = {}
+    smallest: dict[tuple[Hashable, str], GrantedQuantity] = {}
     for subject, granted in decided:
         unit = units.get(granted.unit)
         key = (subject, granted.unit if unit is None else unit.dimension)
-        known = found.get(key)
-        if known is None or _is_smaller(granted, known, units):
-            found[key] = granted
-    return tuple(found.values())
+        earlier = smallest.get(key)
+        if earlier is None or _is_smaller(granted, earlier, units):
+            smallest[key] = granted
+    return tuple(smallest.values())
 
 
-def _is_smaller(one: GrantedQuantity, other: GrantedQuantity, units: UnitTable) -> bool:
-    converted = _convert(one.quantity, one.unit, other.unit, units)
-    return converted is not None and converted < Fraction(other.quantity)
+def _is_smaller(quantity: GrantedQuantity, earlier: GrantedQuantity, units: UnitTable) -> bool:
+    converted = _convert(quantity.quantity, quantity.unit, earlier.unit, units)
+    return converted is not None and converted < Fraction(earlier.quantity)
 
 
 def compute_left_quantity(
     granted: Iterable[GrantedQuantity], used: Mapping[str, Decimal], unit: str, units: UnitTable
 ) -> Fraction | None:
-    """Return exactly what is left in a unit, never below zero; None if nothing was granted in its dimension.
+    """Return the exact rest in a unit, at least zero; None if none was granted in its dimension.
 
     A requirement whose items were granted in several dimensions has a remainder in each.
     """
-    found = [_convert(one.quantity, one.unit, unit, units) for one in granted]
-    amounts = [one for one in found if one is not None]
+    converted = [_convert(quantity.quantity, quantity.unit, unit, units) for quantity in granted]
+    amounts = [amount for amount in converted if amount is not None]
     if not amounts:
         return None
-    gone = (_convert(quantity, one, unit, units) for one, quantity in used.items())
-    left = sum(amounts, Fraction(0)) - sum((one for one in gone if one is not None), Fraction(0))
-    return max(left, Fraction(0))
+    used_amounts = (_convert(quantity, used_unit, unit, units) for used_unit, quantity in used.items())
+    remaining = sum(amounts, Fraction(0)) - sum(
+        (amount for amount in used_amounts if amount is not None), Fraction(0)
+    )
+    return max(remaining, Fraction(0))
 
 
 def _convert(quantity: Decimal, origin: str, to: str, units: UnitTable) -> Fraction | None:
@@ -360,17 +341,17 @@ def _convert(quantity: Decimal, origin: str, to: str, units: UnitTable) -> Fract
     return number if origin == to else units.convert_quantity(number, origin, to)
 
 
-def format_left_quantity(left: Fraction) -> str:
+def format_left_quantity(remainder: Fraction) -> str:
     """Return a remainder as a decimal: exact, or rounded down where it is no finite decimal."""
-    exact = format_decimal(left)
+    exact = format_decimal(remainder)
     if exact is not None:
         return exact
-    rounded = round_fraction(left, _DECIMALS, "down")
+    rounded = round_fraction(remainder, _DECIMALS, "down")
     return format_decimal(rounded if rounded is not None else Fraction(0)) or "0"
 
 
 def add_used_quantity(used: Mapping[str, str], unit: str, quantity: Decimal) -> dict[str, str]:
-    """Return what is used, by unit, after a use was added, or taken back by a negative quantity.
+    """Return the used quantities by unit after one was added; a negative quantity takes a use back.
 
     The sum is exact. A unit of which nothing is used is left out.
     """

@@ -1,38 +1,25 @@
 """Makes the documents for the applicant: `Result` when a case has ended, `Notice` before that.
 
-A `Result` also has a Response of the WCO Data Model beside our own elements, with a function
-code, the problems and their pointers.
+A `Result` also has a Response of the WCO Data Model beside the hub's own elements, with a function code, the
+problems and their pointers.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from lxml import etree
 
-from gateway.cases.agency_notices import Notice
+from gateway.cases.agency_notices import Decision, Notice
 from gateway.cases.case_outcome import CaseOutcome, RankedDecision
 from gateway.cases.customs_notices import CustomsNotice
-from gateway.cases.exact_money import Money
-from gateway.cases.named_fees import NamedFee
-from gateway.wire import RES, WCO_RES
-
-__all__ = [
-    "CaseHeader",
-    "DecidedRequest",
-    "HeldCase",
-    "MissingDocument",
-    "ReportedProblem",
-    "RequestState",
-    "make_customs_document",
-    "make_hold_document",
-    "make_notice_document",
-    "make_reminder_document",
-    "make_result_document",
-]
+from gateway.cases.declaration_validation import ReportedProblem
+from gateway.cases.fees import Money, NamedFee
+from gateway.wire import RECEIPT, RES, WCO_RES, format_instant
 
 _RES: Final = f"{{{RES}}}"
 _WCO: Final = f"{{{WCO_RES}}}"
@@ -68,15 +55,6 @@ class DecidedRequest:
     request: str
     document: str
     organisation: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedProblem:
-    """One problem of a refused submission: its GW id, the text, and the pointer where there is one."""
-
-    id: str
-    text: str
-    pointer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,38 +99,38 @@ def make_result_document(
     """Return the unsigned `Result` of a case: the current decisions as given, then problems and warnings."""
     root = _make_document_root("Result", header)
     _add_element(root, "Outcome", outcome.value)
-    for request, standing in decisions:
-        _write_decision(root, request, standing)
-    for name, found in (("Problem", problems), ("Warning", warnings)):
-        for one in found:
-            _write_finding(root, name, one)
+    for request, ranked in decisions:
+        _write_standing_decision(root, request, ranked)
+    for name, reported in (("Problem", problems), ("Warning", warnings)):
+        for problem in reported:
+            _write_finding(root, name, problem)
     root.append(_make_wco_response(header, outcome, problems))
     return root
 
 
-def _write_finding(root: etree._Element, name: str, found: ReportedProblem) -> None:
-    element = _add_element(root, name, _replace_unprintable(found.text, _LONGEST_TEXT))
-    element.set("id", found.id)
-    if found.pointer:
-        element.set("pointer", _replace_unprintable(found.pointer, _LONGEST_POINTER))
+def _write_finding(root: etree._Element, name: str, problem: ReportedProblem) -> None:
+    element = _add_element(root, name, _replace_unprintable(problem.text, _LONGEST_TEXT))
+    element.set("id", problem.id)
+    if problem.pointer:
+        element.set("pointer", _replace_unprintable(problem.pointer, _LONGEST_POINTER))
 
 
 def make_hold_document(header: CaseHeader, held: HeldCase) -> etree._Element:
-    """Return the unsigned `Notice` that a case is held: until when, and what is missing."""
+    """Return the unsigned `Notice` that a case is held: the end of the hold, and the missing documents."""
     root = _make_document_root("Notice", header)
     element = etree.SubElement(root, f"{_RES}Held")
-    element.set("until", _format_instant(held.until))
-    _add_element(element, "IssuedAt", _format_instant(held.issued_at))
-    for one in held.missing:
-        missing = _add_element(element, "Missing", _replace_unprintable(one.text, _LONGEST_TEXT))
-        named = {
-            "item": "" if one.item is None else str(one.item),
-            "law": one.law,
-            "documents": " ".join(one.documents),
-            "organisations": " ".join(one.organisations),
-            "pointer": _replace_unprintable(one.pointer, _LONGEST_POINTER),
+    element.set("until", format_instant(held.until))
+    _add_element(element, "IssuedAt", format_instant(held.issued_at))
+    for requirement in held.missing:
+        missing = _add_element(element, "Missing", _replace_unprintable(requirement.text, _LONGEST_TEXT))
+        attributes = {
+            "item": "" if requirement.item is None else str(requirement.item),
+            "law": requirement.law,
+            "documents": " ".join(requirement.documents),
+            "organisations": " ".join(requirement.organisations),
+            "pointer": _replace_unprintable(requirement.pointer, _LONGEST_POINTER),
         }
-        for name, value in named.items():
+        for name, value in attributes.items():
             if value:
                 missing.set(name, value)
     return root
@@ -163,7 +141,8 @@ def make_notice_document(
 ) -> etree._Element:
     """Return the unsigned `Notice` of one request's new state, with the notice of the agency.
 
-    `address` is where the fee of the notice is paid.
+    Values that a decision has beside its notice (number, time of issue, words) are written to the Notice
+    itself. `address` is where the fee of the notice is paid.
     """
     root = _make_document_root("Notice", header)
     element = etree.SubElement(root, f"{_RES}Request")
@@ -179,13 +158,15 @@ def make_notice_document(
         _write_notice_details(element, notice)
         if notice.fee is not None and notice.fee.money is not None:
             _write_fee(element, notice.fee, notice.fee.money, address)
+        for decision in notice.decisions:
+            _write_decision(element, request, decision)
     return root
 
 
 def make_customs_document(
     header: CaseHeader, state: str, status: str, notice: CustomsNotice, problem: str
 ) -> etree._Element:
-    """Return the unsigned `Notice` of what customs says: the state of clearance, and the notice of customs.
+    """Return the unsigned `Notice` of a report of customs: the state of clearance, and customs' notice.
 
     `status` is the requirement status of the notice, or empty; `problem` the id of its reasons.
     """
@@ -196,49 +177,49 @@ def make_customs_document(
     if status:
         _add_element(element, "StatusCode", status)
     _add_element(element, "NoticeNumber", notice.number)
-    _add_element(element, "IssuedAt", _format_instant(notice.issued_at))
+    _add_element(element, "IssuedAt", format_instant(notice.issued_at))
     if notice.text:
         _add_element(element, "Text", _replace_unprintable(notice.text, _LONGEST_TEXT))
     for reason in notice.reasons:
-        told = _add_element(element, "Problem", _replace_unprintable(reason.text, _LONGEST_TEXT))
-        told.set("id", problem)
+        reported = _add_element(element, "Problem", _replace_unprintable(reason.text, _LONGEST_TEXT))
+        reported.set("id", problem)
         if reason.pointer:
-            told.set("pointer", _replace_unprintable(reason.pointer, _LONGEST_POINTER))
-    for one in notice.items:
-        etree.SubElement(element, f"{_RES}Item", {"item": str(one.item), "code": one.code})
+            reported.set("pointer", _replace_unprintable(reason.pointer, _LONGEST_POINTER))
+    for item in notice.items:
+        etree.SubElement(element, f"{_RES}Item", {"item": str(item.item), "code": item.code})
     return root
 
 
 def make_reminder_document(
-    header: CaseHeader, request: RequestState, words: str, due_at: datetime
+    header: CaseHeader, request: RequestState, text: str, due_at: datetime
 ) -> etree._Element:
-    """Return the unsigned `Notice` of the hub's own that something is due: without status code and number."""
+    """Return the unsigned `Notice` of the hub that a deadline is near: without status code and number."""
     root = make_notice_document(header, request, None)
     element = root[-1]
-    _add_element(element, "IssuedAt", _format_instant(header.issued_at))
-    _add_element(element, "Text", _replace_unprintable(words, _LONGEST_TEXT))
-    _add_element(element, "Deadline", _format_instant(due_at))
+    _add_element(element, "IssuedAt", format_instant(header.issued_at))
+    _add_element(element, "Text", _replace_unprintable(text, _LONGEST_TEXT))
+    _add_element(element, "Deadline", format_instant(due_at))
     return root
 
 
 def _write_fee(request: etree._Element, fee: NamedFee, money: Money, address: str) -> None:
     element = _add_element(request, "Fee", money.digits)
     element.set("currencyID", money.currency)
-    named = {"paymentNotice": fee.payment_notice, "dueDate": fee.due.isoformat() if fee.due else ""}
-    for name, value in (named | {"address": address}).items():
+    attributes = {"paymentNotice": fee.payment_notice, "dueDate": fee.due.isoformat() if fee.due else ""}
+    for name, value in (attributes | {"address": address}).items():
         if value:
             element.set(name, value)
 
 
 def _write_notice_details(element: etree._Element, notice: Notice) -> None:
     _add_element(element, "NoticeNumber", notice.number)
-    _add_element(element, "IssuedAt", _format_instant(notice.issued_at))
+    _add_element(element, "IssuedAt", format_instant(notice.issued_at))
     if notice.text:
         _add_element(element, "Text", _replace_unprintable(notice.text, _LONGEST_TEXT))
     for pointer in notice.pointers:
         _add_element(element, "Pointer", _replace_unprintable(pointer, _LONGEST_POINTER))
     if notice.deadline is not None:
-        _add_element(element, "Deadline", _format_instant(notice.deadline))
+        _add_element(element, "Deadline", format_instant(notice.deadline))
 
 
 def _make_document_root(name: str, header: CaseHeader) -> etree._Element:
@@ -250,9 +231,18 @@ def _make_document_root(name: str, header: CaseHeader) -> etree._Element:
     return root
 
 
-def _write_decision(root: etree._Element, request: DecidedRequest, standing: RankedDecision) -> None:
-    decision = standing.decision
-    element = etree.SubElement(root, f"{_RES}Decision")
+def _write_standing_decision(root: etree._Element, request: DecidedRequest, ranked: RankedDecision) -> None:
+    element = _write_decision(root, request, ranked.decision)
+    _add_element(element, "NoticeNumber", ranked.notice_number)
+    _add_element(element, "IssuedAt", format_instant(ranked.issued_at))
+    if ranked.text:
+        _add_element(element, "Text", _replace_unprintable(ranked.text, _LONGEST_TEXT))
+
+
+def _write_decision(
+    parent: etree._Element, request: DecidedRequest | RequestState, decision: Decision
+) -> etree._Element:
+    element = etree.SubElement(parent, f"{_RES}Decision")
     element.set("item", str(decision.item))
     element.set("law", decision.law)
     element.set("document", request.document)
@@ -268,8 +258,7 @@ def _write_decision(root: etree._Element, request: DecidedRequest, standing: Ran
             quantity.set("unitCode", decision.unit)
     for condition in decision.conditions:
         _add_element(element, "Condition", _replace_unprintable(condition, _LONGEST_TEXT))
-    _add_element(element, "NoticeNumber", standing.notice_number)
-    _add_element(element, "IssuedAt", _format_instant(standing.issued_at))
+    return element
 
 
 def _make_wco_response(
@@ -328,12 +317,49 @@ def _add_wco_element(parent: etree._Element, name: str, text: str) -> None:
     etree.SubElement(parent, f"{_WCO}{name}").text = text
 
 
-def _format_instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _replace_unprintable(text: str, longest: int) -> str:
     """Return the text without unprintable characters, cut to `longest` characters as the schema allows."""
     if text.isprintable():
         return text[:longest]
     return "".join(sign if sign.isprintable() or sign in "\n\t" else " " for sign in text[:longest])
+
+
+_RECEIPT: Final = f"{{{RECEIPT}}}"
+# The lxml stubs do not allow a default namespace.
+_NSMAP: Final[Any] = {None: RECEIPT}
+
+
+@dataclass(frozen=True, slots=True)
+class FilingFacts:
+    """The facts of a filing: its id, sender, channel and time of receipt, and its digests.
+
+    `sha256` is that of the submission; `attachments` has digest and octets by content id.
+    """
+
+    message_id: str
+    party: str
+    channel: str
+    received_at: datetime
+    sha256: str
+    attachments: Mapping[str, tuple[str, int]]
+
+
+def make_receipt_document(facts: FilingFacts) -> etree._Element:
+    """Return the unsigned `Receipt` of a submission."""
+    root = etree.Element(f"{_RECEIPT}Receipt", nsmap=_NSMAP)
+    root.set("version", "1")
+    moment = format_instant(facts.received_at)
+    for name, value in (
+        ("MessageId", facts.message_id),
+        ("Party", facts.party),
+        ("Channel", facts.channel),
+        ("ReceivedAt", moment),
+    ):
+        etree.SubElement(root, f"{_RECEIPT}{name}").text = value
+    etree.SubElement(root, f"{_RECEIPT}Submission").set("sha256", facts.sha256)
+    for content_id, (digest, size) in facts.attachments.items():
+        element = etree.SubElement(root, f"{_RECEIPT}Attachment")
+        element.set("cid", content_id)
+        element.set("sha256", digest)
+        element.set("size", str(size))
+    return root

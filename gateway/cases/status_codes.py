@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,21 +11,27 @@ from datetime import tzinfo
 from typing import Final
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice, read_subjects
-from gateway.cases.code_tables import open_code_table
-from gateway.cases.named_fees import FeeStep, check_named_fee
+from gateway.cases.fees import FeeStep, check_named_fee
 from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, MAPPING_WRONG, GatewayError
 
-__all__ = ["StatusCode", "check_notice_status", "complete_decisions", "read_status_codes"]
+
+def open_code_table(table: str, columns: Sequence[str], name: str) -> csv.DictReader[str]:
+    """Return a reader of the rows of a table, `name` in messages; raise GW502 where it lacks a column."""
+    rows = csv.DictReader(io.StringIO(table))
+    missing = [column for column in columns if column not in (rows.fieldnames or ())]
+    if missing:
+        raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
 class StatusCode:
     """One code: its name, the party that may set it, and the outcome that it means.
 
-    `event` is the event of the request's state machine that it causes; empty for codes that
-    only the hub or customs set. `fee_step` is what it says of a fee, and `fee_kind` of which: empty
-    for codes of no fee, and for a refund of any. After a `final` code nothing else is expected: without
-    decisions it decides all that the agency was asked.
+    `event` is the event of the request's state machine that it causes; empty for codes that only the hub or
+    customs set. `fee_step` is its effect on a fee, and `fee_kind` the kind of that fee: empty for codes
+    without a fee, and for a refund of any. After a `final` code no other notice is expected: without
+    decisions it decides all items that the agency was asked about.
     """
 
     code: str
@@ -75,25 +83,25 @@ _OUTCOMES: Final = frozenset(
 def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mapping[str, StatusCode]:
     """Read the code table (CSV with header code, name, set_by, outcome, event, …).
 
-    Raise GW502 with the line for a column that is missing, a code that stands twice or has another
-    form than a notice can carry, and a value of set_by, outcome, event or fee_step that is not known. A
-    code has an event exactly when agencies set it. A table without the columns fee_step and fee_kind
-    knows no fees, one without terminal no final codes.
+    Raise GW502 with the line for a column that is missing, a code that occurs twice or has another form than
+    a notice can carry, and a value of set_by, outcome, event or fee_step that is not known. A code has an
+    event exactly when agencies set it. A table without the columns fee_step and fee_kind has no codes of
+    fees, one without terminal no final codes.
     """
     rows = open_code_table(table, ("code", "name", "set_by", "outcome", "event"), name)
-    found: dict[str, StatusCode] = {}
+    codes: dict[str, StatusCode] = {}
     for row in rows:
         terminal = row.get("terminal") or ""
         code = StatusCode(*((row.get(column) or "") for column in _COLUMNS), final=terminal == "y")
-        fault = _find_fault(code, found)
+        fault = _find_fault(code, codes)
         if not fault and terminal not in ("", "n", "y"):
             fault = f"terminal is y or n, not {terminal[:40]!r}"
         if fault:
             raise GatewayError(
                 MAPPING_WRONG, f"status code {code.code[:20]!r}: {fault}", f"{name}:{rows.line_num}"
             )
-        found[code.code] = code
-    return found
+        codes[code.code] = code
+    return codes
 
 
 def _find_fault(code: StatusCode, earlier: Mapping[str, StatusCode]) -> str:
@@ -101,14 +109,14 @@ def _find_fault(code: StatusCode, earlier: Mapping[str, StatusCode]) -> str:
         return "a code is a capital letter and two digits"
     if code.code in earlier:
         return "it stands twice"
-    for column, value, known in (
+    for column, value, allowed in (
         ("set_by", code.set_by, _SETTERS),
         ("outcome", code.outcome, _OUTCOMES),
         ("event", code.event, _EVENTS | {""}),
         ("fee_step", code.fee_step, frozenset(_STEPS) | {""}),
     ):
-        if value not in known:
-            return f"{column} is one of {', '.join(sorted(known - {''}))}, not {value[:40]!r}"
+        if value not in allowed:
+            return f"{column} is one of {', '.join(sorted(allowed - {''}))}, not {value[:40]!r}"
     if bool(code.event) != (code.set_by == "agency"):
         return "a code has an event when agencies set it, and no event otherwise"
     return _find_fee_fault(code)
@@ -125,18 +133,18 @@ def _find_fee_fault(code: StatusCode) -> str:
 
 
 def complete_decisions(
-    notice: Notice, code: StatusCode | None, asked: Iterable[Sequence[object]], zone: tzinfo
+    notice: Notice, code: StatusCode | None, subjects: Iterable[Sequence[object]], zone: tzinfo
 ) -> Notice:
-    """Return a notice with what its final status code decides; `asked` are pairs of item and law.
+    """Return a notice with the decisions of its final status code; `subjects` are pairs of item and law.
 
-    A notice that names its decisions, and one of a code that is not final, stay as they are. The
+    A notice that names its decisions, and one of a code that is not final, are returned unchanged. The
     decisions are of the day of the notice in `zone`.
     """
-    meant = _DECIDES.get(code.outcome) if code is not None and code.final else None
-    if meant is None or notice.decisions:
+    decided_code = _DECIDES.get(code.outcome) if code is not None and code.final else None
+    if decided_code is None or notice.decisions:
         return notice
     day = notice.issued_at.astimezone(zone).date()
-    decided = (Decision(item, law, meant, date=day) for item, law in read_subjects(asked))
+    decided = (Decision(item, law, decided_code, date=day) for item, law in read_subjects(subjects))
     return replace(notice, decisions=tuple(dict.fromkeys(decided)))
 
 
@@ -149,21 +157,21 @@ def check_notice_status(notice: Notice, codes: Mapping[str, StatusCode]) -> Stat
     """
     code = codes.get(notice.status_code)
     if code is None or not code.event:
-        known = "is unknown" if code is None else f"is set by {code.set_by}, not by an agency"
-        raise GatewayError(CODE_UNKNOWN, f"status code {notice.status_code[:20]!r} {known}", "StatusCode")
+        fault = "is unknown" if code is None else f"is set by {code.set_by}, not by an agency"
+        raise GatewayError(CODE_UNKNOWN, f"status code {notice.status_code[:20]!r} {fault}", "StatusCode")
     check_named_fee(notice.fee, code.fee_step)
     seen: dict[tuple[int, str], Decision] = {}
     for position, decision in enumerate(notice.decisions, start=1):
-        where = f"Decision[{position}]"
+        location = f"Decision[{position}]"
         if decision.decision in _CONTRADICTS.get(code.outcome, ()):
             raise GatewayError(
                 DECISION_CONFLICT,
                 f"status code {code.code} ({code.name}) contradicts {decision.decision}",
-                where,
+                location,
             )
         earlier = seen.setdefault((decision.item, decision.law), decision)
         if earlier != decision:
             raise GatewayError(
-                DECISION_CONFLICT, f"item {decision.item} is decided twice under law {decision.law}", where
+                DECISION_CONFLICT, f"item {decision.item} is decided twice under law {decision.law}", location
             )
     return code

@@ -8,19 +8,63 @@ size and digest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from lxml import etree
 
 from gateway.errors import ATTACHMENT_MISMATCH, DOCUMENT_INVALID, RULE_BROKEN, SOURCES_DISAGREE, GatewayError
 from gateway.message_model import Body, as_body, count_octets
-from gateway.wire import SUB, WCO_DEC, WCO_MD, PointerIndex, load_wco_elements, read_leaf_text
+from gateway.wire import SUB, WCO_DEC, WCO_MD, PointerIndex, load_wco_elements, read_attribute, read_leaf_text
 
-__all__ = ["Application", "Attachment", "Disclaimer", "Submission", "check_attachments", "read_submission"]
+_DEC: Final = f"{{{WCO_DEC}}}"
+_SHIPMENT: Final = f"{_DEC}GoodsShipment"
+_ID: Final = f"{_DEC}ID"
+#: A UCR is in one of the two: WCO 016, or 009, where it is the number that the trader gave.
+_UCR_ELEMENTS: Final = (_ID, f"{_DEC}TraderAssignedReferenceID")
+_BILL_OF_LADING: Final = "Declaration/GoodsShipment/Consignment/TransportContractDocument/ID"
+
+
+@dataclass(frozen=True, slots=True)
+class GoodsReference:
+    """A reference of the goods: its kind (ucr, bill_of_lading, container or cargo) and its value."""
+
+    kind: str
+    value: str
+
+
+def read_ucr(declaration: etree._Element) -> str | None:
+    """Return the UCR of the shipment: its ID, else the reference that the trader assigned."""
+    texts = (_read_reference_text(declaration.find(f"{_SHIPMENT}/{_DEC}UCR/{tag}")) for tag in _UCR_ELEMENTS)
+    return next((text for text in texts if text), None)
+
+
+def list_goods_references(root: etree._Element, declaration: etree._Element) -> tuple[GoodsReference, ...]:
+    """Return each reference of a submission `root` once: of the shipment, its items, and the supplement."""
+    return tuple(
+        dict.fromkeys(reference for reference in _iterate_references(root, declaration) if reference.value)
+    )
+
+
+def _iterate_references(root: etree._Element, declaration: etree._Element) -> Iterator[GoodsReference]:
+    for ucr in declaration.iter(f"{_DEC}UCR"):
+        for tag in _UCR_ELEMENTS:
+            yield GoodsReference("ucr", _read_reference_text(ucr.find(tag)))
+    for equipment in declaration.iter(f"{_DEC}TransportEquipment"):
+        yield GoodsReference("container", _read_reference_text(equipment.find(_ID)))
+    for document in declaration.iter(f"{_DEC}PreviousDocument"):
+        yield GoodsReference("cargo", _read_reference_text(document.find(_ID)))
+    for value in root.iterfind(f"{{{SUB}}}Supplement/{{{SUB}}}Value"):
+        if read_attribute(value, "path", "").strip() == _BILL_OF_LADING:
+            yield GoodsReference("bill_of_lading", _read_reference_text(value))
+
+
+def _read_reference_text(element: etree._Element | None) -> str:
+    return "" if element is None else read_leaf_text(element).strip()
+
 
 _SUB = f"{{{SUB}}}"
-_DEC = f"{{{WCO_DEC}}}"
 _MD = f"{{{WCO_MD}}}"
 _ITEM = "Declaration/GoodsShipment/GovernmentAgencyGoodsItem"
 #: At most as long as a column of the store; a fraction of zeros is accepted and ignored.
@@ -80,11 +124,14 @@ class Submission:
     items: tuple[int, ...]
     applications: tuple[Application, ...]
     disclaimers: tuple[Disclaimer, ...]
+    references: tuple[GoodsReference, ...]
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
         """Return the attachments of all applications, in document order."""
-        return tuple(one for application in self.applications for one in application.attachments)
+        return tuple(
+            attachment for application in self.applications for attachment in application.attachments
+        )
 
 
 def read_submission(root: etree._Element) -> Submission:
@@ -104,8 +151,8 @@ def read_submission(root: etree._Element) -> Submission:
         for n, element in enumerate(root.findall(f"{_SUB}Disclaimer"), start=1)
     )
     _check_distinct(
-        (f"law {one.law} for item {one.item}", f"/Submission/Disclaimer[{n}]")
-        for n, one in enumerate(disclaimers, start=1)
+        (f"law {disclaimer.law} for item {disclaimer.item}", f"/Submission/Disclaimer[{n}]")
+        for n, disclaimer in enumerate(disclaimers, start=1)
     )
     return Submission(
         reference=reference,
@@ -113,7 +160,8 @@ def read_submission(root: etree._Element) -> Submission:
         declaration=declaration,
         declarant_id=_read_text(declaration, f"{_DEC}Declarant/{_DEC}ID"),
         agent_id=_read_text(declaration, f"{_DEC}Agent/{_DEC}ID") or None,
-        ucr=_read_text(declaration, f"{_DEC}GoodsShipment/{_DEC}UCR/{_DEC}ID") or None,
+        ucr=read_ucr(declaration),
+        references=list_goods_references(root, declaration),
         type_code=_read_text(declaration, f"{_DEC}TypeCode"),
         items=items,
         applications=applications,
@@ -128,12 +176,14 @@ def check_attachments(
 
     A payload that no application names is reported too, since it would reach no agency.
     """
-    named = {attachment.content_id: attachment for attachment in submission.attachments}
-    wrong = {cid: _describe_mismatch(one, payloads.get(cid)) for cid, one in named.items()}
-    wrong |= {cid: "no application names this payload" for cid in payloads if cid not in named}
+    attachments = {attachment.content_id: attachment for attachment in submission.attachments}
+    mismatches = {
+        cid: _describe_mismatch(expected, payloads.get(cid)) for cid, expected in attachments.items()
+    }
+    mismatches |= {cid: "no application names this payload" for cid in payloads if cid not in attachments}
     return tuple(
         GatewayError(ATTACHMENT_MISMATCH, difference, f"cid:{cid}")
-        for cid, difference in wrong.items()
+        for cid, difference in mismatches.items()
         if difference
     )
 
@@ -151,87 +201,89 @@ def _describe_mismatch(attachment: Attachment, content: bytes | Body | None) -> 
 def _get_declaration(root: etree._Element) -> etree._Element:
     if root.tag != f"{_SUB}Submission":
         raise GatewayError(DOCUMENT_INVALID, "the payload is not a Submission", "/")
-    found = next((root.find(path) for path in _DECLARATIONS if root.find(path) is not None), None)
-    if found is None:
+    declaration = next((root.find(path) for path in _DECLARATIONS if root.find(path) is not None), None)
+    if declaration is None:
         raise GatewayError(
             DOCUMENT_INVALID, "the submission contains no declaration", "/Submission/Declaration"
         )
-    return found
+    return declaration
 
 
 def _read_items(declaration: etree._Element) -> tuple[int, ...]:
     path = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem/{_DEC}SequenceNumeric"
     # The schema's type is a decimal without fraction, which may be written 1.0 as well.
-    where = "42A/67A[1]/68A"
+    location = "42A/67A[1]/68A"
     texts = [read_leaf_text(element).strip() or "0" for element in declaration.findall(path)]
-    numbers = tuple(_parse_whole_number(text, f"{where}[{n}]/006") for n, text in enumerate(texts, 1))
-    _check_distinct((number, f"{where}[{number}]/006") for number in numbers)
+    numbers = tuple(_parse_whole_number(text, f"{location}[{n}]/006") for n, text in enumerate(texts, 1))
+    _check_distinct((number, f"{location}[{number}]/006") for number in numbers)
     return numbers
 
 
 def _check_applications(applications: Iterable[Application]) -> None:
     """Raise GW505, at the second place, for a value that two applications may not share."""
-    known = tuple(applications)
-    _check_distinct((one.id, f"APP[{one.position}]/@id") for one in known)
+    all_applications = tuple(applications)
+    _check_distinct((application.id, f"APP[{application.position}]/@id") for application in all_applications)
     # Decisions are identified by item and law, so two applications of one document for one item
     # would collide.
     _check_distinct(
-        (f"{one.document} for item {item}", f"APP[{one.position}]/Items")
-        for one in known
-        for item in one.items
+        (f"{application.document} for item {item}", f"APP[{application.position}]/Items")
+        for application in all_applications
+        for item in application.items
     )
     _check_distinct(
-        (attachment.content_id, f"APP[{one.position}]/Attachment{f'[{n}]' if n > 1 else ''}/@cid")
-        for one in known
-        for n, attachment in enumerate(one.attachments, 1)
+        (attachment.content_id, f"APP[{application.position}]/Attachment{f'[{n}]' if n > 1 else ''}/@cid")
+        for application in all_applications
+        for n, attachment in enumerate(application.attachments, 1)
     )
 
 
 def _check_reference(reference: str, declaration: etree._Element) -> None:
-    inside = _read_text(declaration, f"{_DEC}FunctionalReferenceID")
-    if inside and inside != reference:
-        detail = f"Reference {reference[:40]!r} is not FunctionalReferenceID {inside[:40]!r}"
+    declared = _read_text(declaration, f"{_DEC}FunctionalReferenceID")
+    if declared and declared != reference:
+        detail = f"Reference {reference[:40]!r} is not FunctionalReferenceID {declared[:40]!r}"
         raise GatewayError(SOURCES_DISAGREE, detail, "42A/D026")
 
 
-def _read_application(element: etree._Element, position: int, known: frozenset[int]) -> Application:
-    where = f"APP[{position}]"
+def _read_application(element: etree._Element, position: int, declared_items: frozenset[int]) -> Application:
+    location = f"APP[{position}]"
     items = tuple(
-        _parse_whole_number(number, f"{where}/Items")
+        _parse_whole_number(number, f"{location}/Items")
         for number in _read_text(element, f"{_SUB}Items").split()
     )
-    _check_distinct((item, f"{where}/Items") for item in items)
+    _check_distinct((item, f"{location}/Items") for item in items)
     for item in items:
-        if item not in known:
-            raise GatewayError(SOURCES_DISAGREE, f"the declaration has no item {item}", f"{where}/Items")
+        if item not in declared_items:
+            raise GatewayError(SOURCES_DISAGREE, f"the declaration has no item {item}", f"{location}/Items")
     return Application(
         position=position,
-        id=element.get("id", ""),
-        document=element.get("document", ""),
+        id=read_attribute(element, "id", ""),
+        document=read_attribute(element, "document", ""),
         items=items,
-        attachments=tuple(_read_attachment(child, where) for child in element.findall(f"{_SUB}Attachment")),
+        attachments=tuple(
+            _read_attachment(child, location) for child in element.findall(f"{_SUB}Attachment")
+        ),
     )
 
 
-def _read_attachment(element: etree._Element, where: str) -> Attachment:
+def _read_attachment(element: etree._Element, location: str) -> Attachment:
     return Attachment(
-        content_id=element.get("cid", ""),
-        media_type=element.get("mediaType", ""),
-        sha256=element.get("sha256", "").lower(),
-        size=_parse_whole_number(element.get("size", "0"), f"{where}/Attachment/@size"),
-        kind=element.get("kind", ""),
+        content_id=read_attribute(element, "cid", ""),
+        media_type=read_attribute(element, "mediaType", ""),
+        sha256=read_attribute(element, "sha256", "").lower(),
+        size=_parse_whole_number(read_attribute(element, "size", "0"), f"{location}/Attachment/@size"),
+        kind=read_attribute(element, "kind", ""),
     )
 
 
-def _read_disclaimer(element: etree._Element, where: str, known: frozenset[int]) -> Disclaimer:
+def _read_disclaimer(element: etree._Element, location: str, declared_items: frozenset[int]) -> Disclaimer:
     """Return a disclaimer; raise GW505 for an item that is not declared, GW404 for Z without a text."""
-    item = _parse_whole_number(element.get("item", "0"), f"{where}/@item")
-    reason, text = element.get("reason", ""), read_leaf_text(element).strip()
-    if item not in known:
-        raise GatewayError(SOURCES_DISAGREE, f"the declaration has no item {item}", f"{where}/@item")
+    item = _parse_whole_number(read_attribute(element, "item", "0"), f"{location}/@item")
+    reason, text = read_attribute(element, "reason", ""), read_leaf_text(element).strip()
+    if item not in declared_items:
+        raise GatewayError(SOURCES_DISAGREE, f"the declaration has no item {item}", f"{location}/@item")
     if reason == "Z" and not text:
-        raise GatewayError(RULE_BROKEN, "reason Z needs a text that tells the reason", where)
-    return Disclaimer(item=item, law=element.get("law", ""), reason=reason, text=text)
+        raise GatewayError(RULE_BROKEN, "reason Z needs a text that tells the reason", location)
+    return Disclaimer(item=item, law=read_attribute(element, "law", ""), reason=reason, text=text)
 
 
 def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
@@ -241,26 +293,26 @@ def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
 
     def read_number(value: etree._Element, name: str, text: str) -> int:
         # The pointer counts elements: it is made for a problem only.
-        where = "" if _WHOLE.fullmatch(text.strip()) else places.get_pointer(value, name)
-        return _parse_whole_number(text, where)
+        pointer = "" if _WHOLE.fullmatch(text.strip()) else places.get_pointer(value, name)
+        return _parse_whole_number(text, pointer)
 
     for value in root.findall(f"{_SUB}Supplement/{_SUB}Value"):
-        path, stated, tag = (
-            value.get("path", ""),
-            value.get("item"),
-            load_wco_elements().get(value.get("path", "")),
+        path, item_text, tag = (
+            read_attribute(value, "path", ""),
+            read_attribute(value, "item"),
+            load_wco_elements().get(read_attribute(value, "path", "")),
         )
-        item = None if stated is None else read_number(value, "item", stated)
+        item = None if item_text is None else read_number(value, "item", item_text)
         finding = ""
         if item is not None and not path.startswith(f"{_ITEM}/"):
             finding = "it belongs to no goods item, and names one"
         elif item is not None and item not in items:
             finding = f"the declaration has no item {item}"
-        elif tag is not None and value.get("wcoID", tag.wco_id) != tag.wco_id:
+        elif tag is not None and read_attribute(value, "wcoID", tag.wco_id) != tag.wco_id:
             finding = f"the WCO id of this path is {tag.wco_id}"
         if finding:
             raise GatewayError(RULE_BROKEN, f"{path[:200]}: {finding}", places.get_pointer(value))
-        key = path, item, read_number(value, "n", value.get("n", "1"))
+        key = path, item, read_number(value, "n", read_attribute(value, "n", "1"))
         if key in seen:
             raise GatewayError(SOURCES_DISAGREE, f"{path[:200]} is given again", places.get_pointer(value))
         seen.add(key)
@@ -269,20 +321,59 @@ def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
 def _check_distinct(values: Iterable[tuple[object, str]]) -> None:
     """Raise GW505 for a repeated value, at the place of its second occurrence."""
     seen: set[object] = set()
-    for value, where in values:
+    for value, location in values:
         if value in seen:
-            raise GatewayError(SOURCES_DISAGREE, f"{str(value)[:40]!r} occurs more than once", where)
+            raise GatewayError(SOURCES_DISAGREE, f"{str(value)[:40]!r} occurs more than once", location)
         seen.add(value)
 
 
-def _parse_whole_number(text: str, where: str) -> int:
-    """Return a whole number, also for ``01`` or ``1.0``; raise GW402 at `where` for other text."""
+def _parse_whole_number(text: str, location: str) -> int:
+    """Return a whole number, also for ``01`` or ``1.0``; raise GW402 at `location` for other text."""
     match = _WHOLE.fullmatch(text.strip())
     if match is None:
-        raise GatewayError(DOCUMENT_INVALID, f"{text[:40]!r} is not a whole number", where)
+        raise GatewayError(DOCUMENT_INVALID, f"{text[:40]!r} is not a whole number", location)
     return int(match[1])
 
 
 def _read_text(element: etree._Element, path: str) -> str:
-    found = element.find(path)
-    return "" if found is None else read_leaf_text(found).strip()
+    child = element.find(path)
+    return "" if child is None else read_leaf_text(child).strip()
+
+
+#: The StatementTypeCode of the words that explain an amendment or a withdrawal.
+_EXPLANATION: Final = "AES"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeReason:
+    """Why a declaration is changed or withdrawn: the code of customs, and words; `text` may be empty."""
+
+    code: str
+    text: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Return code and words in one line."""
+        return f"{self.code}: {self.text}" if self.text else self.code
+
+
+def read_change_reason(declaration: etree._Element) -> ChangeReason:
+    """Return the reason of an amendment or a withdrawal; raise GW404 where no code is given."""
+    codes = [
+        _read_reason_text(element, "ChangeReasonCode") for element in declaration.findall(f"{_DEC}Amendment")
+    ]
+    code = next(filter(None, codes), "")
+    if not code:
+        detail = "an amendment and a withdrawal state their reason: Amendment/ChangeReasonCode"
+        raise GatewayError(RULE_BROKEN, detail, "42A/06A[1]/099")
+    explanations = (
+        " ".join(_read_reason_text(element, "StatementDescription").split())
+        for element in declaration.findall(f"{_DEC}AdditionalInformation")
+        if _read_reason_text(element, "StatementTypeCode") == _EXPLANATION
+    )
+    return ChangeReason(code, next(filter(None, explanations), ""))
+
+
+def _read_reason_text(element: etree._Element, name: str) -> str:
+    child = element.find(f"{_DEC}{name}")
+    return "" if child is None else read_leaf_text(child).strip()

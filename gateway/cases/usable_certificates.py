@@ -1,26 +1,116 @@
-"""Judges whether what an agency approved under a number is a certificate that declarations can use.
+"""Judges whether an approval by an agency under a number is a certificate that declarations can use.
 
-While its agency is asked whether it cancels the application, a certificate is suspended. What was approved
-before an amendment waits for the next decision. An item that an amendment has removed does not come back
-into its case; what its agency says of it ranks among the decisions on that item, and an approval that is
-the latest of them is a certificate of its own.
+While its agency is asked whether it cancels the application, a certificate is suspended. An approval before
+an amendment waits for the next decision. An item that an amendment has removed does not come back into its
+case; later notices of its agency about the item rank among the decisions on that item, and an approval that
+is the latest of them is a certificate of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-__all__ = [
-    "ApprovedApplication",
-    "CertificateStanding",
-    "ItemRemoval",
-    "PastDecision",
-    "judge_certificate",
-    "judge_past_certificate",
-]
+from gateway.cases.agency_notices import Decision, DecisionCode, Notice, shorten_number
+from gateway.errors import RULE_BROKEN, GatewayError
+
+#: The decisions that allow something.
+APPROVING = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
+#: The best first; NOT_CONCERNED says nothing about the goods.
+_BEST = (*APPROVING, DecisionCode.REJECTED)
+#: WCO D005 is an..70.
+_LONGEST = 70
+
+
+@dataclass(frozen=True, slots=True)
+class RequirementResult:
+    """One decision of a notice about a requirement, and the words of the notice.
+
+    `subject` is the row of the requirement.
+    """
+
+    subject: int
+    agency: str
+    decision: Decision
+    issued_at: datetime
+    notice_number: str
+    text: str = ""
+
+    @property
+    def rank(self) -> tuple[datetime, str]:
+        """Return the rank: of two results about one item and law, the higher rank is in force."""
+        return self.issued_at, self.notice_number
+
+
+def check_requirement_result(agency: str, number: str, notice: Notice, laws: Collection[str]) -> None:
+    """Raise GW404 for a result that is not valid without an application.
+
+    `laws` are those of the agency's documents.
+    """
+    if not 0 < len(number) <= _LONGEST or not number.isprintable():
+        detail = f"a requirement number has 1 to {_LONGEST} printable characters"
+        raise GatewayError(RULE_BROKEN, detail, "RequirementNumber")
+    for position, decision in enumerate(notice.decisions, start=1):
+        if decision.law not in laws:
+            detail = f"{agency} decides nothing under law {decision.law[:20]}"
+            raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]/law")
+        if decision.number is not None and decision.number != number:
+            detail = f"the decision names {decision.number[:40]}, and its notice {number[:40]}"
+            raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]/number")
+        if decision.quantity is not None and decision.quantity <= 0:
+            raise GatewayError(RULE_BROKEN, "a quantity is above zero", f"Decision[{position}]/quantity")
+    subjects = [(decision.item, decision.law) for decision in notice.decisions]
+    if len(set(subjects)) < len(subjects):
+        raise GatewayError(RULE_BROKEN, "a notice decides an item under a law once", "Decision")
+
+
+def split_requirement_results(number: str, notice: Notice) -> tuple[tuple[str, Notice], ...]:
+    """Return a notice for each requirement that a document decides: some give each item a number of its own.
+
+    The requirement of the whole document keeps the number of the notice.
+    """
+    groups: dict[str, list[Decision]] = {}
+    for decision in notice.decisions:
+        groups.setdefault(decision.number or number, []).append(decision)
+    return tuple(
+        (
+            certificate,
+            replace(
+                notice,
+                number=notice.number
+                if certificate == number
+                else shorten_number(f"{notice.number}/{certificate}"),
+                decisions=tuple(decided),
+            ),
+        )
+        for certificate, decided in groups.items()
+    )
+
+
+def select_current_results(results: Iterable[RequirementResult]) -> tuple[RequirementResult, ...]:
+    """Return the results in force: one for each requirement, item and law."""
+    latest: dict[tuple[int, int, str], RequirementResult] = {}
+    for result in results:
+        key = (result.subject, result.decision.item, result.decision.law)
+        earlier = latest.get(key)
+        if earlier is None or earlier.rank < result.rank:
+            latest[key] = result
+    return tuple(latest[key] for key in sorted(latest))
+
+
+def select_law_results(results: Iterable[RequirementResult]) -> tuple[RequirementResult, ...]:
+    """Return for each requirement and law the best result in force, sorted by them."""
+    best: dict[tuple[int, str], RequirementResult] = {}
+    for result in select_current_results(results):
+        if result.decision.decision not in _BEST:
+            continue
+        key = (result.subject, result.decision.law)
+        earlier = best.get(key)
+        if earlier is None or _BEST.index(result.decision.decision) < _BEST.index(earlier.decision.decision):
+            best[key] = result
+    return tuple(best[key] for key in sorted(best))
 
 
 class CertificateStanding(StrEnum):
@@ -80,18 +170,21 @@ def judge_certificate(application: ApprovedApplication) -> CertificateStanding:
 
 
 def judge_past_certificate(
-    key: int, said: Iterable[PastDecision], application: ApprovedApplication, removal: ItemRemoval | None
+    key: int,
+    past_decisions: Iterable[PastDecision],
+    application: ApprovedApplication,
+    removal: ItemRemoval | None,
 ) -> CertificateStanding:
     """Judge the certificate of an approval (`key`) that does not count in its case any more.
 
-    `said` is every decision on its item and law that does not count, and `removal` how the item left the
-    application, if it did. Nothing that counts was said of the item since.
+    `past_decisions` is every decision on its item and law that does not count, and `removal` how the item
+    left the application, if it did. There must be no later decision on the item that counts.
     """
     undecided = CertificateStanding.LAPSED if application.withdrawn else CertificateStanding.REOPENED
-    known = [one for one in said if not one.lapsed]
-    if removal is None or not known:
+    counted = [decision for decision in past_decisions if not decision.lapsed]
+    if removal is None or not counted:
         return undecided
-    last = max(known, key=lambda one: (one.issued_at, one.notice_number))
+    last = max(counted, key=lambda decision: (decision.issued_at, decision.notice_number))
     if last.key != key or not last.approves:
         return CertificateStanding.LAPSED
     if application.asked:

@@ -10,8 +10,6 @@ import gc
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["main"]
-
 #: New objects after which garbage is looked for. What a verb imports lives as long as the process: with
 #: the 700 of Python 3.11 a quarter of the time of an import goes into looking at it again and again.
 _NEW_OBJECTS: Final = 50_000

@@ -1,7 +1,8 @@
-"""The one way in which a verb changes a database: in one transaction with its row of audit.
+"""The only way in which a verb changes a database: in one transaction with its row in the audit log.
 
-The audit says who acted: the account of the operating system, and the name that ``--by`` gives.
-A verb that ends without its row of audit is our mistake, and changes nothing.
+The audit log records who acted: the account of the operating system, and the name of option ``--by``.
+A verb that ends without its audit row is a mistake in the program, and changes nothing. The functions import
+the modules for changes themselves, as verbs that only read are in the same files as verbs that change data.
 """
 
 from __future__ import annotations
@@ -12,25 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from gateway.cli.home_folder import open_engine, read_home_settings, read_verb_settings
 from gateway.cli.result_output import print_json, print_sentence
-from gateway.cli.settings import open_engine, read_home_settings, read_verb_settings
 from gateway.cli.verb_groups import Arguments
-from gateway.cli.verb_table import VERBS
 from gateway.config import Settings
 from gateway.errors import SCHEMA_VERSION_WRONG, GatewayError
 from gateway.hub import build_engine
-from gateway.operations import Act, DatabaseChange, make_plain, open_change
+from gateway.operations import make_plain
 from gateway.store import check_schema_version
 
-__all__ = [
-    "FileChange",
-    "change_database",
-    "change_files",
-    "print_change",
-    "read_act",
-]
+if TYPE_CHECKING:
+    from gateway.operations import Act, DatabaseChange
 
 #: The file of the database of a home without settings.
 _DATABASE: Final = "gateway.sqlite3"
@@ -43,29 +38,35 @@ class FileChange:
     act: Act
     change: DatabaseChange | None
 
-    def record_trust_change(self, what: str, *, before: Any = None, after: Any = None) -> None:
-        """Record a change of whom we believe, where there is a home that records it."""
+    def record_trust_change(self, subject: str, *, before: Any = None, after: Any = None) -> None:
+        """Record a change of the trusted authorities in the audit log of the home, if there is a home."""
         if self.change is not None:
-            self.change.record_trust_change(what, before=before, after=after)
+            self.change.record_trust_change(subject, before=before, after=after)
 
     def describe_act(self, sentence: str, **more: Any) -> dict[str, Any]:
         """Return for JSON what was done, with the number of its row of audit."""
-        told: dict[str, Any] = {"verb": self.act.verb, "done": sentence, "by": self.act.by}
-        told["audit"] = self.change.number if self.change is not None else None
-        return told | {name: make_plain(value) for name, value in more.items()}
+        description: dict[str, Any] = {"verb": self.act.verb, "done": sentence, "by": self.act.by}
+        description["audit"] = self.change.number if self.change is not None else None
+        return description | {name: make_plain(value) for name, value in more.items()}
 
 
 def read_act(arguments: Arguments) -> Act:
-    """Return who runs which verb; the verb must be declared as one that changes something."""
-    words = arguments.verb_words
-    if VERBS[words].effect == "reads":
-        raise RuntimeError(f"gateway {words} is declared as reading only")
+    """Return who runs which verb; raise RuntimeError for a verb without ``--by``, which only reads."""
+    if not hasattr(arguments, "by"):
+        raise RuntimeError(f"gateway {arguments.verb_words} is declared as reading only")
+    return make_act(arguments.verb_words, arguments.by)
+
+
+def make_act(verb_words: str, by: str | None = None) -> Act:
+    """Return the act of a verb by a person, or by the account of this process."""
+    from gateway.operations import Act
+
     account = find_account()
-    return Act(words, getattr(arguments, "by", None) or account, account)
+    return Act(verb_words, by or account, account)
 
 
 def find_account() -> str:
-    """Return the name of the account that runs this process; its number where it has no name."""
+    """Return the name of the account that runs this process, or its number if it has no name."""
     # The environment (LOGNAME, USER) says whatever its owner wants.
     number = os.getuid()
     try:
@@ -77,6 +78,8 @@ def find_account() -> str:
 @contextmanager
 def change_database(arguments: Arguments, reason: str | None = None) -> Iterator[DatabaseChange]:
     """Provide one transaction on the database of the settings, which is committed with its audit."""
+    from gateway.operations import open_change
+
     settings = read_verb_settings(arguments)
     act = replace(read_act(arguments), reason=reason)
     with open_engine(settings) as engine, open_change(engine, settings, act) as change:
@@ -90,6 +93,8 @@ def change_files(arguments: Arguments, folder: Path) -> Iterator[FileChange]:
     The files are written before the commit: a change of files without its row of audit is possible
     when the process is killed between the two, a row without its change is not.
     """
+    from gateway.operations import open_change
+
     act = read_act(arguments)
     settings = _find_home_of_folder(folder)
     if settings is None:
@@ -125,9 +130,10 @@ def _has_usable_database(settings: Settings) -> bool:
     return True
 
 
-def print_change(change: DatabaseChange, sentence: str, *, as_json: bool, **more: Any) -> None:
-    """Print what a verb has done: one sentence, or one object with what was changed."""
-    if not as_json:
-        print_sentence(sentence)
-        return
-    print_json(change.describe_done(sentence, **more))
+def print_change(change: DatabaseChange, *sentences: str, as_json: bool, **more: Any) -> None:
+    """Print the result of a verb: sentences, each on its line, or one JSON object with the changes."""
+    if as_json:
+        print_json(change.describe_done("\n".join(sentences), **more))
+    else:
+        for sentence in sentences:
+            print_sentence(sentence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import multiprocessing
@@ -9,24 +10,23 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from typing import Final
 
+from gateway.cli import main
 from gateway.cli.verb_groups import Arguments
 from gateway.process_log import START_LOG, set_up_logging
 from gateway.store import retry_until_stored
 from gateway.web import RestartLimit, exit_with_parent
-
-__all__ = ["Target", "keep_children", "prepare_fork"]
 
 _log = logging.getLogger(__name__)
 _start_log = logging.getLogger(START_LOG)
 _DRAIN: Final = 40.0
 _LOOK_EVERY: Final = 0.2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-#: So many ended processes within so many seconds are no accident: the operator must act.
+#: `_MOST_DEATHS` ended processes within `_WINDOW` seconds are no accident: the operator must act.
 _MOST_DEATHS: Final = 11
 _WINDOW: Final = 60.0
 
@@ -62,18 +62,18 @@ def keep_children(
     children = [start_child(target) for target in targets]
     restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
     while not stop.wait(_LOOK_EVERY):
-        for place, child in enumerate(children):
+        for index, child in enumerate(children):
             if not child.is_alive():
                 _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)
                 restarts.record_restart()
-                children[place] = start_child(targets[place])
+                children[index] = start_child(targets[index])
         if restarts.is_exceeded():
             _log.critical("processes end abnormally again and again: giving up")
             break
-    asked = stop.is_set()
+    was_stopped = stop.is_set()
     _start_log.info("stops: work that has begun is ended first")
     _end_children(children)
-    return 0 if asked else 1
+    return 0 if was_stopped else 1
 
 
 def _fork_child(target: Target, arguments: Arguments) -> BaseProcess:
@@ -108,3 +108,30 @@ def _end_children(children: Sequence[BaseProcess]) -> None:
         child.join(_DRAIN)
         if child.is_alive():
             child.kill()
+
+
+@contextlib.contextmanager
+def catch_stop_signals() -> Iterator[threading.Event]:
+    """Provide an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        signal.signal(number, lambda *_: stop.set())
+    yield stop
+
+
+def watch_stdin() -> None:
+    """Send this process SIGTERM when standard input ends."""
+
+    def await_end() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=await_end, name="stdin-watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    watch_stdin()
+    sys.exit(main())

@@ -6,38 +6,40 @@ planned first; it is registered only when the agreement is loaded.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from gateway.agreements import (
     AgreementDocument,
     AgreementFinding,
-    AgreementSurroundings,
     CpaDocument,
-    CpaFinding,
     CpaParty,
+    HubView,
     KnownCertificate,
     KnownParty,
     PMode,
+    cite_rule,
     convert_cpa,
     find_agreement_findings,
     judge_cpa,
     list_certificate_uses,
+    sort_findings,
 )
-from gateway.cli.cpa_signatures import find_signature_findings
 from gateway.cli.registration import demand_usable_certificate, make_certificate_row
 from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.operations import (
     DatabaseChange,
-    StatedFinding,
     activate_pmodes,
+    apply_known_overrides,
     describe_agreements,
     describe_party,
     find_load_problem,
@@ -45,8 +47,69 @@ from gateway.operations import (
 )
 from gateway.pki import PATH_RULES, Certificate, read_certificate
 from gateway.store import parties
+from gateway.wire import DS, parse_xml, serialize_element
+from gateway.xmlsec import STRICT, VerificationReport, verify_any_document
 
-__all__ = ["CpaReception", "PartnerPlan", "judge_cpa_at_hub", "load_cpa", "state_cpa_finding"]
+_SIGNATURE: Final = f"{{{DS}}}Signature"
+
+
+def find_signature_findings(
+    conn: Connection, document: CpaDocument, data: bytes, settings: Settings, at: datetime
+) -> Iterator[AgreementFinding]:
+    """Yield a finding on each bad signature of a CPA, and on each missing one that the settings require."""
+    if not document.signatures and settings.hub.signed_agreements:
+        text = "hub.signed_agreements is set, and nobody has signed the document"
+        yield cite_rule("signature-missing", document.place, text)
+    for number, signature_place in enumerate(document.signatures):
+        report = verify_any_document(_keep_one_signature(data, number), {}, STRICT)
+        fault = _find_signature_fault(report, document) or _find_signer_fault(conn, report, settings, at)
+        if fault is not None:
+            yield cite_rule("signature-wrong", signature_place, fault)
+
+
+def _find_signature_fault(report: VerificationReport, document: CpaDocument) -> str | None:
+    """Return why a signature is not one of a party over the whole document; None when it is."""
+    if report.verdict != "valid":
+        return f"the signature is {report.verdict}: {report.reason}"
+    if "/" not in report.covered or report.excluded:
+        return "the signature does not cover the whole document"
+    if report.certificate is None or report.certificate.sha256 not in _list_pins(document):
+        return "the signature was made by no party of the agreement"
+    return None
+
+
+def _find_signer_fault(
+    conn: Connection, report: VerificationReport, settings: Settings, at: datetime
+) -> str | None:
+    """Return why the certificate of a signature is not valid at this hub; None when it is."""
+    assert report.certificate is not None, "it is that of a party"
+    try:
+        demand_usable_certificate(settings, conn, report.certificate, "signing", "signature", at)
+    except GatewayError as refused:
+        return f"the signer is not trusted: {refused.detail}"
+    return None
+
+
+def _keep_one_signature(data: bytes, number: int) -> bytes:
+    """Return the document with one of its signatures: each was made before or without the others."""
+    root = deepcopy(parse_xml(data))
+    signatures: list[Any] = list(root.iter(_SIGNATURE))
+    if len(signatures) <= 1:
+        return data
+    for at, signature in enumerate(signatures):
+        if at != number:
+            signature.getparent().remove(signature)
+    return serialize_element(root)
+
+
+def _list_pins(document: CpaDocument) -> set[str]:
+    return {
+        hashlib.sha256(der).hexdigest()
+        for party in document.parties
+        for holder in party.certificates.values()
+        for der in holder.chain
+    }
+
 
 #: Rules of the register whose fault a rule on the document has told already.
 _TOLD: Final = {
@@ -54,9 +117,10 @@ _TOLD: Final = {
     *("retries-without-elimination", "endpoint-same", "endpoint-missing", "response-not-sent"),
     *("order-incomplete", "actor-next"),
 }
+#: Rules on the document that the register tells again, with the overrides that the hub has for the agreement.
+_JUDGED_IN_FORCE: Final = {"filing-in-mailbox"}
 #: Faults of the register, not of the document: it may be loaded, and the register put right afterwards.
 _FORGIVABLE: Final = {"party-unknown", "hub-missing", "certificate-missing", "tls-certificate-missing"}
-_ORDER: Final = ("error", "warning", "note")
 _SHOWN: Final = 80
 
 
@@ -74,111 +138,109 @@ class PartnerPlan:
 
 @dataclass(frozen=True, slots=True)
 class CpaReception:
-    """A CPA at a hub: the document and its P-Modes where it can be read, all findings, what it brings."""
+    """A CPA at a hub: the document and its P-Modes if it can be read, all findings, and the party plans."""
 
     document: CpaDocument | None
     pmodes: tuple[PMode, ...] = ()
-    findings: tuple[StatedFinding, ...] = ()
+    findings: tuple[AgreementFinding, ...] = ()
     plans: tuple[PartnerPlan, ...] = ()
-
-
-def state_cpa_finding(one: CpaFinding, file: str) -> StatedFinding:
-    """Return a finding on a document with its file and line."""
-    place = f"{file}:{one.place.line} {one.place.xpath}"
-    return StatedFinding(one.rule, one.severity, place, one.message, one.place.xpath, one.clause)
 
 
 def judge_cpa_at_hub(
     conn: Connection,
     settings: Settings,
-    source: tuple[bytes, str],
+    source: bytes,
+    file: str,
     at: datetime,
     own_id: PartyId | None = None,
 ) -> CpaReception:
-    """Return everything about a CPA (octets and name of the file) at this hub; nothing is changed.
+    """Return the document, P-Modes, findings and planned parties of a CPA at this hub; change nothing.
 
-    `own_id` says which party the hub is, where the register does not know it.
+    `source` is the content of the file `file`. `own_id` names the party that is the hub, for a hub whose
+    register does not know it.
     """
-    data, file = source
-    judged = judge_cpa(data, file, at)
-    found = [state_cpa_finding(one, file) for one in judged.findings]
+    judged = judge_cpa(source, file, at)
     document = judged.document
-    if document is None or any(one.severity == "error" for one in found):
-        return CpaReception(document, (), tuple(found))
-    found += [
-        state_cpa_finding(one, file) for one in find_signature_findings(conn, document, data, settings, at)
-    ]
+    if document is None or any(finding.severity == "error" for finding in judged.findings):
+        return CpaReception(document, (), judged.findings)
+    findings = [finding for finding in judged.findings if finding.rule not in _JUDGED_IN_FORCE]
+    findings += find_signature_findings(conn, document, source, settings, at)
     pmodes = convert_cpa(document)
     if own_id is not None:
         _check_own_side(conn, settings, document, own_id)
     surroundings = list_surroundings(conn, settings, at, pmodes)
-    planner = _Planner(conn, settings, at, file, found)
+    planner = _Planner(conn, settings, at, file, findings)
     plans = tuple(planner.plan_parties(document, surroundings, own_id))
-    known = replace(surroundings, parties=_add_plans(surroundings.parties, plans))
-    found += _state_register_findings(document, pmodes, known)
-    found.sort(key=lambda one: _ORDER.index(one.severity))
-    return CpaReception(document, pmodes, tuple(found), plans)
+    planned_view = replace(surroundings, parties=_add_plans(surroundings.parties, plans))
+    findings += _state_register_findings(document, apply_known_overrides(conn, pmodes), planned_view)
+    return CpaReception(document, pmodes, sort_findings(findings), plans)
 
 
 def _check_own_side(conn: Connection, settings: Settings, document: CpaDocument, own_id: PartyId) -> None:
     """Raise GW808 unless an identifier is that of the party of a CPA that this hub can be."""
-    meant = [party for party in document.parties if _has_identifier(party, own_id)]
+    named_parties = [party for party in document.parties if _has_identifier(party, own_id)]
     ours = set(parties.list_identifiers(conn, settings.hub.party))
-    other = [
+    own_parties = [
         party
         for party in document.parties
-        if party not in meant and not ours.isdisjoint(PartyId(one.value, one.type) for one in party.ids)
+        if party not in named_parties
+        and not ours.isdisjoint(PartyId(identifier.value, identifier.type) for identifier in party.ids)
     ]
-    if len(meant) == 1 and not other:
+    if len(named_parties) == 1 and not own_parties:
         return
-    told = "; ".join(f"{party.name[:_SHOWN]}: {_format_ids(party)}" for party in document.parties)
-    problem = "is of the partner: this hub is the other party" if len(meant) == 1 else "is of no one party"
+    parties_text = "; ".join(f"{party.name[:_SHOWN]}: {_format_ids(party)}" for party in document.parties)
+    problem = (
+        "is of the partner: this hub is the other party" if len(named_parties) == 1 else "is of no one party"
+    )
     text = f"{own_id.type}|{own_id.value}" if own_id.type is not None else own_id.value
-    raise GatewayError(MISUSE, f"{text[:_SHOWN]!r} {problem}; the parties of the CPA are {told}", "--as")
+    raise GatewayError(
+        MISUSE, f"{text[:_SHOWN]!r} {problem}; the parties of the CPA are {parties_text}", "--as"
+    )
 
 
 def _format_ids(party: CpaParty) -> str:
-    return ", ".join(f"{one.type}|{one.value}" if one.type is not None else one.value for one in party.ids)[
-        :300
-    ]
+    return ", ".join(
+        f"{identifier.type}|{identifier.value}" if identifier.type is not None else identifier.value
+        for identifier in party.ids
+    )[:300]
 
 
 def _has_identifier(party: CpaParty, own_id: PartyId) -> bool:
     """Return whether an identifier, which may lack its type, is one of a party's."""
-    ids = {PartyId(one.value, one.type) for one in party.ids}
-    return own_id in ids or (own_id.type is None and own_id.value in {one.value for one in ids})
+    ids = {PartyId(identifier.value, identifier.type) for identifier in party.ids}
+    return own_id in ids or (own_id.type is None and own_id.value in {identifier.value for identifier in ids})
 
 
 def _state_register_findings(
-    document: CpaDocument, pmodes: Sequence[PMode], known: AgreementSurroundings
-) -> Iterator[StatedFinding]:
+    document: CpaDocument, pmodes: Sequence[PMode], view: HubView
+) -> Iterator[AgreementFinding]:
     """Yield what the register finds wrong with the P-Modes, at the places of the document."""
-    places = {("agreement", ""): f"{document.name}:{document.place.line} {document.place.xpath}"}
+    places = {("agreement", ""): str(document.place)}
     for party in document.parties:
-        for one in party.ids:
-            places["party", one.value] = f"{document.name}:{one.place.line} {one.place.xpath}"
+        for identifier in party.ids:
+            places["party", identifier.value] = str(identifier.place)
         for _, binding, _ in party.list_bindings():
-            where = f"{document.name}:{binding.place.line} {binding.place.xpath}"
-            places.setdefault(("pmode", binding.id), where)
+            places.setdefault(("pmode", binding.id), str(binding.place))
     read = AgreementDocument(tuple(pmodes), document.name, places)
-    for found in find_agreement_findings(read, known):
-        if found.rule not in _TOLD:
-            yield _forgive_finding(found)
+    for finding in find_agreement_findings(read, view):
+        if finding.rule not in _TOLD:
+            yield _forgive_finding(finding)
 
 
-def _forgive_finding(found: AgreementFinding) -> StatedFinding:
-    severity = "warning" if found.rule in _FORGIVABLE else found.severity
-    xpath = found.place.partition(" ")[2]
-    return StatedFinding(found.rule, severity, found.place, found.text, xpath, "the register of this hub")
+def _forgive_finding(finding: AgreementFinding) -> AgreementFinding:
+    severity = "warning" if finding.rule in _FORGIVABLE else finding.severity
+    xpath = finding.place.partition(" ")[2]
+    return replace(finding, severity=severity, xpath=xpath, clause="the register of this hub")
 
 
-def _add_plans(known: Sequence[KnownParty], plans: Sequence[PartnerPlan]) -> tuple[KnownParty, ...]:
+def _add_plans(known_parties: Sequence[KnownParty], plans: Sequence[PartnerPlan]) -> tuple[KnownParty, ...]:
     """Return the parties as they would be with what an agreement brings."""
-    by_name = {one.name: one for one in known}
+    by_name = {party.name: party for party in known_parties}
     for plan in plans:
         old = by_name.get(plan.party, KnownParty(plan.party, "ACTIVE", ()))
         held = tuple(
-            KnownCertificate(one.sha256, use, one.not_before, one.not_after) for one, use in plan.certificates
+            KnownCertificate(certificate.sha256, use, certificate.not_before, certificate.not_after)
+            for certificate, use in plan.certificates
         )
         by_name[plan.party] = replace(old, ids=(*old.ids, *plan.ids), certificates=(*old.certificates, *held))
     return tuple(by_name.values())
@@ -192,28 +254,26 @@ class _Planner:
     settings: Settings
     at: datetime
     file: str
-    found: list[StatedFinding] = field(default_factory=list)
+    found: list[AgreementFinding] = field(default_factory=list)
 
     def plan_parties(
-        self, document: CpaDocument, known: AgreementSurroundings, own_id: PartyId | None
+        self, document: CpaDocument, view: HubView, own_id: PartyId | None
     ) -> Iterator[PartnerPlan]:
-        """Yield what each party brings; nothing where it is not known which of them the hub is."""
-        owners = {one: party.name for party in known.parties for one in party.ids}
+        """Yield the planned changes of each party; nothing if it is not known which of them is the hub."""
+        owners = {identifier: party.name for party in view.parties for identifier in party.ids}
         ours = [party for party in document.parties if self._is_hub(party, owners, own_id)]
         if len(ours) != 1:
             return
         for party in document.parties:
-            ids = tuple(PartyId(one.value, one.type) for one in party.ids)
-            holders = sorted({owners[one] for one in ids if one in owners})
+            ids = tuple(PartyId(identifier.value, identifier.type) for identifier in party.ids)
+            holders = sorted({owners[identifier] for identifier in ids if identifier in owners})
             if len(holders) > 1:
                 continue  # a finding of the register: party-mixed
             is_ours = party is ours[0]
-            name = (
-                self.settings.hub.party if is_ours else next(iter(holders), self._choose_name(party, known))
-            )
-            new = tuple(one for one in ids if one not in owners)
+            name = self.settings.hub.party if is_ours else next(iter(holders), self._choose_name(party, view))
+            new = tuple(identifier for identifier in ids if identifier not in owners)
             held = () if is_ours else tuple(self._list_usable_certificates(party, name))
-            is_new = all(one.name != name for one in known.parties)
+            is_new = all(party.name != name for party in view.parties)
             if new or held or is_new:
                 role = "hub" if is_ours else "applicant"
                 yield PartnerPlan(name, party.name, role, new, held, is_new)
@@ -221,57 +281,62 @@ class _Planner:
     def _is_hub(self, party: CpaParty, owners: Mapping[PartyId, str], own_id: PartyId | None) -> bool:
         if own_id is not None:
             return _has_identifier(party, own_id)
-        ids = {PartyId(one.value, one.type) for one in party.ids}
-        return any(owners.get(one) == self.settings.hub.party for one in ids)
+        ids = {PartyId(identifier.value, identifier.type) for identifier in party.ids}
+        return any(owners.get(identifier) == self.settings.hub.party for identifier in ids)
 
-    def _choose_name(self, party: CpaParty, known: AgreementSurroundings) -> str:
+    def _choose_name(self, party: CpaParty, view: HubView) -> str:
         """Return a name for a new party: that of the agreement, else its identifier."""
-        taken = {one.name for one in known.parties}
+        names_in_use = {party.name for party in view.parties}
         names = (
             re.sub(r"[^\w.-]+", "-", text).strip("-").lower() for text in (party.name, party.ids[0].value)
         )
-        wanted = [one[:_SHOWN] for one in names if one]
-        free = (one for one in wanted if one not in taken)
-        return next(free, f"{wanted[-1] if wanted else 'party'}-{len(taken)}")
+        base_names = [base_name[:_SHOWN] for base_name in names if base_name]
+        free = (base_name for base_name in base_names if base_name not in names_in_use)
+        return next(free, f"{base_names[-1] if base_names else 'party'}-{len(names_in_use)}")
 
     def _list_usable_certificates(self, party: CpaParty, name: str) -> Iterator[tuple[Certificate, str]]:
         """Yield the certificates of a partner that are valid at this hub and not registered yet."""
-        shown = {one.transport for one in party.channels.values()}
+        used_transports = {channel.transport for channel in party.channels.values()}
         clients = {
-            one.sender.security.certificate
-            for one in party.transports.values()
-            if one.id in shown and one.sender is not None and one.sender.security is not None
+            transport.sender.security.certificate
+            for transport in party.transports.values()
+            if transport.id in used_transports
+            and transport.sender is not None
+            and transport.sender.security is not None
         }
         for holder, use in list_certificate_uses(party):
             if not holder.chain or (use == "tls" and holder.id not in clients):
                 continue
-            found = read_certificate(holder.chain[0], PATH_RULES)
-            rows = parties.list_certificate_rows(self.conn, found.sha256)
+            certificate = read_certificate(holder.chain[0], PATH_RULES)
+            rows = parties.list_certificate_rows(self.conn, certificate.sha256)
             held = [row for row in rows if row.use == use and row.status == "ACTIVE"]
             if any(row.party_id == name for row in held):
                 continue
-            reason = self._find_certificate_fault(found, use, rows, name)
+            reason = self._find_certificate_fault(certificate, use, rows, name)
             if reason is None:
-                yield found, use
+                yield certificate, use
             else:
-                place = f"{self.file}:{holder.place.line} {holder.place.xpath}"
-                told = f"certificate {holder.id[:_SHOWN]} is not registered for {use}: {reason}"
+                sentence = f"certificate {holder.id[:_SHOWN]} is not registered for {use}: {reason}"
                 clause = "RFC 5280 §6; the trust anchors of this hub"
                 self.found.append(
-                    StatedFinding(
-                        "certificate-unverified", "warning", place, told, holder.place.xpath, clause
+                    AgreementFinding(
+                        "certificate-unverified",
+                        "warning",
+                        str(holder.place),
+                        sentence,
+                        holder.place.xpath,
+                        clause,
                     )
                 )
 
     def _find_certificate_fault(
-        self, found: Certificate, use: str, rows: Sequence[object], name: str
+        self, certificate: Certificate, use: str, rows: Sequence[object], name: str
     ) -> str | None:
         others = {str(getattr(row, "party_id", "")) for row in rows} - {name}
         if others:
             return f"it belongs to party {min(others)}"
-        moments = (self.at, self.at)
         return _catch_refusal(
-            lambda: demand_usable_certificate(self.settings, self.conn, (found, use), moments, self.file)
+            lambda: demand_usable_certificate(self.settings, self.conn, certificate, use, self.file, self.at)
         )
 
 
@@ -284,10 +349,10 @@ def _catch_refusal(check: Callable[[], None]) -> str | None:
 
 
 def load_cpa(
-    change: DatabaseChange, reception: CpaReception, source: tuple[bytes, str], *, accepted: bool
+    change: DatabaseChange, reception: CpaReception, source: bytes, file: str, *, accepted: bool
 ) -> GatewayError | None:
-    """Put a judged CPA into force, with what it brings for its parties; return why that is refused."""
-    problem = find_load_problem(reception.findings, source[1], accepted=accepted)
+    """Put a judged CPA into force, with the planned changes of its parties; return why that is refused."""
+    problem = find_load_problem(reception.findings, file, accepted=accepted)
     if problem is not None:
         change.leave_unchanged()
         return problem
@@ -296,7 +361,7 @@ def load_cpa(
     before = _describe_all(change.conn, name, reception.plans)
     for plan in reception.plans:
         register_partner(change.conn, plan, change.at)
-    activate_pmodes(change.conn, reception.pmodes, ("cpa", source[0]), change.at, change.by)
+    activate_pmodes(change.conn, reception.pmodes, "cpa", source, change.at, change.by)
     after = _describe_all(change.conn, name, reception.plans)
     change.record_trust_change(f"agreement {name}", before=before, after=after)
     return None
@@ -304,13 +369,13 @@ def load_cpa(
 
 def _describe_all(conn: Connection, name: str, plans: Sequence[PartnerPlan]) -> dict[str, object]:
     """Return an agreement and the parties that it changes, as the audit keeps them."""
-    told: dict[str, object] = dict(describe_agreements(conn, (name,)) or {})
-    return told | {f"party {plan.party}": describe_party(conn, plan.party) for plan in plans}
+    description: dict[str, object] = dict(describe_agreements(conn, (name,)) or {})
+    return description | {f"party {plan.party}": describe_party(conn, plan.party) for plan in plans}
 
 
 def register_partner(conn: Connection, plan: PartnerPlan, at: datetime) -> None:
     """Register what an agreement brings for a party; its certificates have been validated."""
     if plan.is_new or plan.ids:
         parties.register_party(conn, plan.party, plan.name, plan.role, at, plan.ids)
-    for one, use in plan.certificates:
-        parties.add_certificate(conn, plan.party, make_certificate_row(one, use), at)
+    for certificate, use in plan.certificates:
+        parties.add_certificate(conn, plan.party, make_certificate_row(certificate, use), at)

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from gateway.config import Settings
+from pydantic import BaseModel
+from sqlalchemy import Connection, Engine
+
+from gateway import __version__
+from gateway.config import Secret, Settings, find_newer_keys, load_settings, read_toml_file
 from gateway.errors import MISUSE, GatewayError
-
-__all__ = [
-    "check_home_folder",
-    "find_wide_permissions",
-    "is_home_folder",
-    "keep_files_private",
-    "make_home_folder",
-]
+from gateway.file_owner import describe_owner, make_owned_folder
+from gateway.hub import build_engine, get_mark_path
+from gateway.operations import get_display_zone, set_display_zone
+from gateway.store import (
+    InsufficientStorageError,
+    check_schema_version,
+    find_mark_problem,
+    is_database_empty,
+    read_mark_file,
+    read_transaction,
+)
 
 #: What a home contains: at least one of these. A folder without them is no home of a gateway.
 _MARKS: Final = ("gateway.toml", "gateway.sqlite3", "pki")
@@ -35,20 +44,20 @@ def is_home_folder(folder: Path) -> bool:
 def check_home_folder(settings: Settings, arguments: Any) -> None:
     """Raise GW808 for a home that is none; where the settings file is named, any folder is one."""
     home = settings.home_folder
-    named = getattr(arguments, "config", None) or os.environ.get("GATEWAY_CONFIG")
-    if home.is_dir() and (named or is_home_folder(home)):
+    settings_file = getattr(arguments, "config", None) or os.environ.get("GATEWAY_CONFIG")
+    if home.is_dir() and (settings_file or is_home_folder(home)):
         return
-    shown = str(home)[-120:]
-    detail = f"{shown} is no home folder: it has no settings, database or keys"
+    home_text = str(home)[-120:]
+    detail = f"{home_text} is no home folder: it has no settings, database or keys"
     if not home.is_dir():
-        detail = f"there is no home folder {shown}"
-    raise GatewayError(MISUSE, f"{detail} (`gateway migrate --new` makes a home)", shown)
+        detail = f"there is no home folder {home_text}"
+    raise GatewayError(MISUSE, f"{detail} (`gateway migrate --new` makes a home)", home_text)
 
 
 def make_home_folder(settings: Settings) -> None:
     """Make the home folder, and close it and its settings to others."""
     home = settings.home_folder
-    home.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+    make_owned_folder(home, _FOLDER_MODE)
     # A folder or file of somebody else cannot be closed by us: `gateway check` tells it.
     with suppress(PermissionError):
         home.chmod(_FOLDER_MODE)
@@ -66,16 +75,161 @@ def keep_files_private() -> Iterator[None]:
         os.umask(before)
 
 
+def _list_secrets(values: Any) -> Iterator[Secret]:
+    """Yield the secrets that settings name as files, without the credentials that systemd closes itself."""
+    if isinstance(values, Secret):
+        if values.credential is None:
+            yield values
+    elif isinstance(values, BaseModel):
+        for name in type(values).model_fields:
+            yield from _list_secrets(getattr(values, name))
+    elif isinstance(values, Mapping):
+        for setting in values.values():
+            yield from _list_secrets(setting)
+    elif isinstance(values, (list, tuple)):
+        for setting in values:
+            yield from _list_secrets(setting)
+
+
+def find_empty_settings(settings_file: str | None) -> Iterator[str]:
+    """Yield a warning where a settings file that could be read sets nothing."""
+    if settings_file is None:
+        return
+    if not read_toml_file(Path(settings_file)):
+        yield f"{settings_file} is empty: every setting has its default, database.url too"
+
+
+def find_left_out_keys(settings: Settings, settings_file: str | None) -> Iterator[str]:
+    """Yield a warning for each key of a newer version, which this one leaves out."""
+    if settings_file is not None:
+        for key in find_newer_keys(settings_file, settings.home_folder):
+            yield (
+                f"{settings_file} is for version {settings.hub.version}: {key} is not known to version "
+                f"{__version__}, and left out"
+            )
+
+
 def find_wide_permissions(settings: Settings, settings_file: str | None) -> Iterator[str]:
     """Yield a warning for each folder or file of the home that others may read or write."""
     home = settings.home_folder
-    secrets = (settings.pki.signing_key, settings.pki.next.signing_key, settings.http.tls_key)
-    keys = [Path(one.file) for one in secrets if one is not None and one.file is not None]
-    named = [Path(settings_file)] if settings_file else []
-    files = [*named, *home.glob("gateway.sqlite3*"), *keys, *home.glob("pki/*.key.pem")]
+    keys = [Path(secret.file) for secret in _list_secrets(settings) if secret.file is not None]
+    settings_paths = [Path(settings_file)] if settings_file else []
+    files = [*settings_paths, *home.glob("gateway.sqlite3*"), *keys, *home.glob("pki/*.key.pem")]
     for path in dict.fromkeys([home, *files]):
         with suppress(OSError):
             mode = stat.S_IMODE(path.stat().st_mode)
-            wanted = _FOLDER_MODE if path.is_dir() else _FILE_MODE
+            safe_mode = _FOLDER_MODE if path.is_dir() else _FILE_MODE
             if mode & _OTHERS:
-                yield f"{path} is open to other accounts ({mode:04o}): chmod {wanted:o} closes it"
+                yield f"{path} is open to other accounts ({mode:04o}): chmod {safe_mode:o} closes it"
+
+
+def find_foreign_files(settings: Settings) -> Iterator[str]:
+    """Yield a warning for each file of a database that does not belong to the owner of the home."""
+    home = settings.home_folder
+    for path in home.glob("gateway.sqlite3*"):
+        with suppress(OSError):
+            if path.stat().st_uid != home.stat().st_uid:
+                owner = describe_owner(home)
+                yield f"{path} belongs to {describe_owner(path)}, the home to {owner}: chown {owner} mends it"
+
+
+def refuse_other_database(settings: Settings, engine: Engine) -> None:
+    """Raise GW808 where the mark of the home is of another hub's database.
+
+    Nothing is compared where the database is away or empty, or the file is no mark: the processes, which
+    hold the database then, and `gateway check` say so.
+    """
+    path, mark = get_mark_path(settings), None
+    with suppress(GatewayError):
+        mark = read_mark_file(path)
+    if mark is None:
+        return
+    with suppress(InsufficientStorageError):
+        if is_database_empty(engine):
+            return
+        with read_transaction(engine) as conn:
+            problem = find_mark_problem(conn, mark)
+        if problem is not None and problem.problem is MISUSE:
+            detail = f"{problem.detail}: name the right database.url, or remove {str(path)[-120:]}"
+            raise GatewayError(MISUSE, detail, "database.url")
+
+
+def refuse_lost_database(settings: Settings, engine: Engine) -> None:
+    """Raise GW808 where a new database would take the place of one whose mark is in the home folder."""
+    path = get_mark_path(settings)
+    if path.exists() and is_database_empty(engine):
+        mark_path = str(path)[-120:]
+        detail = f"a database was here, as {mark_path} says: restore it; for a new hub remove that file"
+        raise GatewayError(MISUSE, detail, mark_path)
+
+
+def read_verb_settings(arguments: Any) -> Settings:
+    """Return the settings that ``--config`` or ``--home`` name; raise GW801 that names the key.
+
+    The home must be one, or ``--new`` makes it; GW808 otherwise. Times are shown in their zone from
+    then on.
+    """
+    settings = load_settings(find_settings_file(arguments), home=arguments.home)
+    if getattr(arguments, "new", False):
+        make_home_folder(settings)
+    else:
+        check_home_folder(settings, arguments)
+    set_display_zone(settings.hub.time_zone)
+    return settings
+
+
+def read_home_settings(home: Path) -> Settings:
+    """Return the settings of a home folder."""
+    settings_file = home / "gateway.toml"
+    return load_settings(settings_file if settings_file.is_file() else None, home=home)
+
+
+def find_settings_file(arguments: Any) -> str | None:
+    """Return the settings file: the named one, else gateway.toml in the home folder, else None."""
+    if arguments.config or not arguments.home:
+        return str(arguments.config) if arguments.config else None
+
+    settings_file = Path(arguments.home) / "gateway.toml"
+    return str(settings_file) if settings_file.is_file() else None
+
+
+def find_today(arguments: Any) -> date:
+    """Return the present day in the time zone of the hub.
+
+    It is the zone of the home folder or settings file that the options name, which the caller must have read
+    before; without these options, the default of ``hub.time_zone``.
+    """
+    # The clock of the hub is in a module that loads cryptography and XML, which few verbs need.
+    from gateway.hub import get_current_time
+
+    settings_place = getattr(arguments, "home", None) or getattr(arguments, "config", None)
+    zone = get_display_zone() if settings_place else ZoneInfo(load_settings(environ={}).hub.time_zone)
+    return get_current_time().astimezone(zone).date()
+
+
+@contextmanager
+def read_database(arguments: Any, *, promises: bool = False) -> Iterator[Connection]:
+    """Provide a connection that reads the database of the settings; see `read_transaction` for `promises`."""
+    with (
+        open_engine(read_verb_settings(arguments)) as engine,
+        read_transaction(engine, promises=promises) as conn,
+    ):
+        yield conn
+
+
+@contextmanager
+def closing_engine(settings: Settings, *, at_work: bool = False) -> Iterator[Engine]:
+    """Provide the engine of a database of any version, or of none; see `build_engine` for `at_work`."""
+    engine = build_engine(settings, at_work=at_work)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def open_engine(settings: Settings) -> Iterator[Engine]:
+    """Provide the engine of a database with the version of this code; raise GW802 for another."""
+    with closing_engine(settings) as engine:
+        check_schema_version(engine)
+        yield engine

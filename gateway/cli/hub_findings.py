@@ -4,60 +4,70 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from cryptography.x509 import load_pem_x509_certificates
+from sqlalchemy import Connection
 
+from gateway.agreements import PMode
 from gateway.config import Settings
 from gateway.delivery import HostLogins, PerHostConnector
-from gateway.errors import (
-    CERTIFICATE_EXPIRED,
-    KEY_UNAVAILABLE,
-    SETTINGS_WRONG,
-    GatewayError,
-)
+from gateway.errors import CERTIFICATE_EXPIRED, KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
+from gateway.evidence import list_subject_leaves
 from gateway.hub import (
     EVERYBODY,
+    ActiveTimetable,
     Hub,
     RegisterSnapshot,
     RejectingComposer,
     build_hub,
+    build_wire_limits,
     get_current_time,
     list_own_periods,
+    load_active_rules,
+    load_shipped_rules,
     load_trust_store,
     validate_new_certificate,
 )
-from gateway.pki import CertificateUse, RevocationData
+from gateway.message_model import MemoryBody
+from gateway.pki import (
+    CertificateUse,
+    DecryptionKey,
+    KeyPadding,
+    RevocationData,
+    TokenDecryptionKey,
+    encrypt_key,
+)
+from gateway.protocols import Parcel, find_other_algorithms
+from gateway.store import messages, read_transaction
 from gateway.web import build_terminator_settings, watch_tls_context
-
-__all__ = [
-    "check_own_hub",
-    "check_transport",
-    "find_transport_warnings",
-    "open_looking_hub",
-]
+from gateway.wire import WireLimits
 
 _SOON: Final = timedelta(days=30)
 
 
 def check_transport(settings: Settings) -> None:
-    """Raise for files of TLS and logins that cannot be used: GW801, GW803; GW206 for an expired one."""
+    """Raise for secrets and files of TLS that cannot be used: GW801, GW803; GW206 for an expired one."""
     at, terms = get_current_time(), build_terminator_settings(settings)
     if terms is not None:
         watch_tls_context(terms)
     PerHostConnector(settings.tls, lambda: (RevocationData(), at))
     HostLogins(settings.tls)
-    for where, path in _list_tls_certificates(settings):
+    settings.http.read_status_token()
+    for setting, path in _list_tls_certificates(settings):
         ends = _read_certificate_end(path)
         if ends <= at:
-            raise GatewayError(CERTIFICATE_EXPIRED, f"{path} ended at {ends:%Y-%m-%dT%H:%M:%SZ}", where)
+            raise GatewayError(CERTIFICATE_EXPIRED, f"{path} ended at {ends:%Y-%m-%dT%H:%M:%SZ}", setting)
 
 
-def find_transport_warnings(settings: Settings, known: RegisterSnapshot, at: datetime) -> Iterator[str]:
+def find_transport_warnings(settings: Settings, register: RegisterSnapshot, at: datetime) -> Iterator[str]:
     """Yield warnings about unencrypted connections and expiring certificates of TLS."""
     http = settings.http
     if http.tls_certificate is None and not _is_local_host(http.host) and not http.proxies:
@@ -65,28 +75,32 @@ def find_transport_warnings(settings: Settings, known: RegisterSnapshot, at: dat
             f"the gateway serves plain HTTP at {http.host}:{http.port}: set http.tls_certificate or "
             "http.proxies, or listen at 127.0.0.1"
         )
-    yield from _find_unbound_clients(settings, known)
-    for where, path in _list_tls_certificates(settings):
+    yield from _find_unbound_clients(settings, register)
+    for source, path in _list_tls_certificates(settings):
         if timedelta(0) < (ends := _read_certificate_end(path)) - at < _SOON:
-            yield f"the certificate of {where} ends in {(ends - at).days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
-    for where, url in _list_called_addresses(settings, known):
+            yield f"the certificate of {source} ends in {(ends - at).days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
+    for source, url in _list_called_addresses(settings, register):
         parts = urlsplit(url)
         if parts.scheme == "http" and not _is_local_host(parts.hostname or ""):
-            yield f"{where} is called over plain HTTP at {parts.netloc[:100]}"
+            yield f"{source} is called over plain HTTP at {parts.netloc[:100]}"
 
 
-def _find_unbound_clients(settings: Settings, known: RegisterSnapshot) -> Iterator[str]:
+def _find_unbound_clients(settings: Settings, register: RegisterSnapshot) -> Iterator[str]:
     """Yield warnings about parties that must present a client certificate but are not asked for one."""
-    parties = {*known.by_id.values(), *(one.party for one in known.by_certificate.values()), EVERYBODY}
+    parties = {
+        *register.by_id.values(),
+        *(holder.party for holder in register.by_certificate.values()),
+        EVERYBODY,
+    }
     for name in settings.http.mutual_tls:
         if name not in parties:
             yield f"http.mutual_tls names {name[:80]}, which is not an active party: the entry has no effect"
-    demanding = any(mode.security.mutual_tls for mode in known.book.pmodes)
+    demanding = any(mode.security.mutual_tls for mode in register.book.pmodes)
     if demanding and settings.http.client_ca is None and not settings.http.tls_proxies:
         yield "P-Modes require mutual_tls, but without http.client_ca no client certificate is requested"
 
 
-def _list_called_addresses(settings: Settings, known: RegisterSnapshot) -> Iterator[tuple[str, str]]:
+def _list_called_addresses(settings: Settings, register: RegisterSnapshot) -> Iterator[tuple[str, str]]:
     """Yield the parties that we call, each with its URL."""
     for code, agency in settings.agency.items():
         if agency.endpoint is not None:
@@ -95,13 +109,13 @@ def _list_called_addresses(settings: Settings, known: RegisterSnapshot) -> Itera
         yield "payloads.s3", settings.payloads.s3.endpoint
     if settings.customs.endpoint is not None:
         yield "customs", settings.customs.endpoint
-    found: dict[tuple[str, str], None] = {}
-    for mode in known.book.pmodes:
+    partner_addresses: dict[tuple[str, str], None] = {}
+    for mode in register.book.pmodes:
         for ids, url in ((mode.to_party, mode.endpoint), (mode.from_party, mode.reply_endpoint)):
-            party = known.by_id.get(ids[0])
+            party = register.by_id.get(ids[0])
             if url is not None and party not in (None, settings.hub.party):
-                found[f"party {party}", url] = None
-    yield from found
+                partner_addresses[f"party {party}", url] = None
+    yield from partner_addresses
 
 
 def _list_tls_certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
@@ -115,10 +129,10 @@ def _list_tls_certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
 def _read_certificate_end(path: Path) -> datetime:
     """Return the earliest end of the certificates in a file, which may also contain the key."""
     try:
-        found = load_pem_x509_certificates(path.read_bytes())
+        certificates = load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
         raise GatewayError(KEY_UNAVAILABLE, f"{path} cannot be read: {error}", "TLS") from None
-    return min(one.not_valid_after_utc for one in found)
+    return min(certificate.not_valid_after_utc for certificate in certificates)
 
 
 def _is_local_host(host: str) -> bool:
@@ -158,6 +172,164 @@ def _check_next_key(settings: Settings, hub: Hub) -> None:
     if before.ends < after.starts:
         detail = f"no signing key is valid from {before.ends.isoformat()} to {after.starts.isoformat()}"
         raise GatewayError(SETTINGS_WRONG, detail, "pki.next.starts")
-    believed, moments = (hub.judge, load_trust_store(settings)), (hub.clock(), starts)
-    where = "pki.next.signing_certificate"
-    validate_new_certificate(hub.signers[1].certificate, CertificateUse.SIGNING, believed, moments, where)
+    trust, location = load_trust_store(settings), "pki.next.signing_certificate"
+    certificate = hub.signers[1].certificate
+    validate_new_certificate(
+        certificate, CertificateUse.SIGNING, hub.judge, trust, hub.clock(), starts, location
+    )
+
+
+def find_algorithm_warnings(settings: Settings, hub: Hub, register: RegisterSnapshot) -> Iterator[str]:
+    """Yield a warning for each P-Mode of ebMS 2.0 whose newest message or receipt is not signed as agreed.
+
+    What is weaker than agreed is refused (GW204); only what was stored before the terms is such a message.
+    """
+    limits = build_wire_limits(settings.limits)
+    for pmode in register.book.pmodes:
+        security = pmode.security
+        agreed = (*security.signature_algorithms, *filter(None, (security.hash_function,)))
+        sender, receiver = (register.by_id.get(ids[0]) for ids in (pmode.from_party, pmode.to_party))
+        is_ours = sender == settings.hub.party
+        partner, signed = (receiver, "receipts") if is_ours else (sender, "messages")
+        if pmode.protocol != "ebms2" or not agreed or partner in (None, settings.hub.party):
+            continue
+        with suppress(GatewayError), read_transaction(hub.engine) as conn:  # a message may be purged
+            others = (
+                _list_receipt_algorithms(conn, str(partner), pmode)
+                if is_ours
+                else _list_message_algorithms(conn, str(partner), pmode, limits)
+            )
+            if others:
+                yield (
+                    f"party {str(partner)[:80]} signs {signed} by {', '.join(others)[:300]}, and "
+                    f"P-Mode {pmode.id[:80]} names {', '.join(agreed)[:300]}: the next version refuses such "
+                    f"{signed}, and this one what is weaker (GW204); let it sign as agreed, or agree what it "
+                    "signs by"
+                )
+
+
+def _list_message_algorithms(
+    conn: Connection, partner: str, pmode: PMode, limits: WireLimits
+) -> tuple[str, ...]:
+    """Return the algorithms of the newest message of a partner that are not agreed."""
+    newest = messages.find_newest_of_pmode(conn, partner, pmode.id)
+    if newest is None:
+        return ()
+    headers, octets = messages.load_parcel(conn, newest)
+    return find_other_algorithms(Parcel(headers, MemoryBody(octets)), pmode, limits)
+
+
+def _list_receipt_algorithms(conn: Connection, partner: str, pmode: PMode) -> tuple[str, ...]:
+    """Return the algorithms of the newest receipt of a partner that are not agreed, from its evidence."""
+    newest = messages.find_newest_receipted(conn, partner, pmode.id)
+    leaves = () if newest is None else list_subject_leaves(conn, "delivery", newest)
+    algorithms = [json.loads(leaf.data).get("algorithms", "") for leaf in leaves if leaf.kind == "NRR"]
+    return tuple(algorithms[-1].split()) if algorithms else ()
+
+
+#: What partners write: RSA-OAEP with SHA-256.
+_OAEP: Final = KeyPadding("sha256", "sha256")
+_PROBE: Final = b"gateway check"
+
+
+def find_encryption_warnings(settings: Settings, hub: Hub, register: RegisterSnapshot) -> Iterator[str]:
+    """Yield warnings about keys that decrypt, and about partners without a certificate to encrypt for."""
+    at = hub.clock()
+    agreed = [
+        pmode for pmode in register.book.pmodes if pmode.encryption is not None and pmode.is_in_force(at)
+    ]
+    ours = [pmode for pmode in agreed if register.by_id.get(pmode.to_party[0]) == settings.hub.party]
+    usable = [key for key in hub.decryption_keys if key.certificate.not_after > at]
+    if ours and not usable:
+        kind = "without a key" if not hub.decryption_keys else "and the certificate of each key has ended"
+        yield f"P-Mode {ours[0].id[:80]} agrees encrypted payloads, {kind} under [decryption]"
+    if usable:
+        ends = max(key.certificate.not_after for key in usable)
+        if ends - at < _SOON:
+            days = (ends - at).days
+            yield f"the last certificate under [decryption] ends in {days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
+    yield from _find_weak_tokens(usable)
+    yield from _find_missing_receivers([pmode for pmode in agreed if pmode not in ours], register, at)
+
+
+def _find_weak_tokens(keys: Iterable[DecryptionKey]) -> Iterator[str]:
+    """Yield a warning for each token that does not decrypt what partners write today."""
+    for key in keys:
+        if isinstance(key, TokenDecryptionKey):
+            try:
+                key.decrypt_key(encrypt_key(key.certificate, _PROBE, _OAEP), _OAEP)
+            except GatewayError as refused:
+                warning = f"the key of {key.certificate.subject[:80]} cannot be used for payloads"
+                yield f"{warning}: {refused.detail}"
+
+
+def _find_missing_receivers(agreed: list[PMode], register: RegisterSnapshot, at: datetime) -> Iterator[str]:
+    """Yield a warning for each partner to whom encrypted payloads are agreed and cannot be sent."""
+    warned: set[str] = set()
+    for pmode in agreed:
+        party, pin = (
+            register.by_id.get(pmode.to_party[0]),
+            pmode.encryption.certificate if pmode.encryption else None,
+        )
+        if party is None or party in warned:
+            continue
+        try:
+            register.find_encryption_certificate(party, pin, at)
+        except GatewayError as missing:
+            warned.add(party)
+            yield f"P-Mode {pmode.id[:80]} agrees encrypted payloads: {missing.detail}"
+
+
+#: File systems of one machine. Others, as those of a network, may keep copies: that cannot be seen from here.
+_LOCAL: Final = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
+_MOUNTS: Final = Path("/proc/self/mounts")
+
+
+def find_object_warnings(settings: Settings, mounts: Path = _MOUNTS) -> Iterator[str]:
+    """Yield a warning where messages have copies on several servers and large payloads have one only."""
+    copies, payloads = settings.database.copies, settings.payloads
+    if copies == 1 or payloads.s3.bucket:
+        return
+    kind = _find_file_system(payloads.folder, mounts)
+    if kind in _LOCAL:
+        yield (
+            f"database.copies is {copies}, but payloads.folder is on a file system of this machine ({kind}): "
+            "large payloads have one copy. Use payloads.s3, or a shared folder that is replicated"
+        )
+
+
+def _find_file_system(folder: Path, mounts: Path) -> str:
+    """Return the type of the file system of a folder, as Linux lists it; empty where that is not known."""
+    real_path, best, kind = os.path.realpath(folder), "", ""
+    try:
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        _, mount_point, this = [*line.split(" "), "", ""][:3]
+        # Later lines cover earlier ones.
+        if _contains(mount_point, real_path) and len(mount_point) >= len(best):
+            best, kind = mount_point, this
+    return kind
+
+
+def _contains(mount_point: str, path: str) -> bool:
+    # Linux writes a blank as \040.
+    mount_point = mount_point.replace("\\040", " ").rstrip("/")
+    return path == mount_point or path.startswith(mount_point + "/")
+
+
+def find_test_edition_warnings(conn: Connection, settings: Settings) -> list[str]:
+    """Return a warning for calendars, and one for tables of needs, where test editions count."""
+    rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
+    timetable = ActiveTimetable(test_editions=settings.calendars.test_edition).read_timetable(conn)
+    calendars = [calendar.label for calendar in timetable.calendars if calendar.is_test]
+    calendars += [term.label for term in timetable.terms if term.is_test]
+    index = rules.needs.get_index(test_editions=settings.needs.test_edition)
+    tables = [table.label for table in index.tables if table.is_test]
+    return [
+        f"test editions are in force, which no authority has stated: {', '.join(sorted(labels))}; "
+        f"`{name}.test_edition = false` switches them off"
+        for name, labels in (("calendars", calendars), ("needs", tables))
+        if labels
+    ]

@@ -1,4 +1,4 @@
-"""Reads the description of our own trusted list: a TOML file, with certificate files beside it."""
+"""Reads the description of the hub's own trusted list: a TOML file, with certificate files beside it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from gateway.recognition import (
     TrustService,
 )
 
-__all__ = ["read_description"]
-
 _LIST: Final = {
     "operator",
     "territory",
@@ -43,7 +41,7 @@ _RULE: Final = {"identifier", "kinds", "statuses", "levels", "since", "until", "
 def read_description(path: Path) -> TrustedListDraft:
     """Read a description; raise GW808 naming the wrong key."""
     try:
-        table = tomllib.loads(read_file(path).decode("utf-8"))
+        table = tomllib.loads(read_file(path).decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
         raise GatewayError(MISUSE, f"not TOML: {describe_exception(wrong)}", str(path)) from wrong
     return _Description(path).read_draft(table)
@@ -75,114 +73,117 @@ class _Description:
             rules=self._read_rules(table, ""),
         )
 
-    def _read_service(self, table: Mapping[str, Any], where: str) -> TrustService:
-        self._refuse_unknown_keys(table, _SERVICE, where)
+    def _read_service(self, table: Mapping[str, Any], path: str) -> TrustService:
+        self._refuse_unknown_keys(table, _SERVICE, path)
         standings = []
-        for each, place in self._list_tables(table, "standing", where):
-            self._refuse_unknown_keys(each, _STANDING, place)
-            kind, status = (self._read_word(each, name, place) for name in ("type", "status"))
+        for each, standing_path in self._list_tables(table, "standing", path):
+            self._refuse_unknown_keys(each, _STANDING, standing_path)
+            kind, status = (self._read_word(each, name, standing_path) for name in ("type", "status"))
             since, additional = (
-                self._read_zoned_moment(each, "since", place),
-                self._read_word_list(each, "additional", place),
+                self._read_zoned_moment(each, "since", standing_path),
+                self._read_word_list(each, "additional", standing_path),
             )
             standings.append(ServiceStatus(kind, status, since, additional))
         if not standings:
-            self._refuse_key("a service without a status", where)
-        name = self._read_word(table, "name", where)
-        found = self._read_listed_certificates(table, "certificates", where)
-        return TrustService(self._read_word(table, "provider", where), name, found, tuple(standings))
+            self._refuse_key("a service without a status", path)
+        name = self._read_word(table, "name", path)
+        certificates = self._read_listed_certificates(table, "certificates", path)
+        return TrustService(self._read_word(table, "provider", path), name, certificates, tuple(standings))
 
-    def _read_scheme(self, table: Mapping[str, Any], where: str) -> SchemePointer:
-        self._refuse_unknown_keys(table, _SCHEME, where)
+    def _read_scheme(self, table: Mapping[str, Any], path: str) -> SchemePointer:
+        self._refuse_unknown_keys(table, _SCHEME, path)
         role = table.get("role", "list")
         if role not in ("list", "voucher"):
-            self._refuse_key("neither list nor voucher", f"{where}role")
+            self._refuse_key("neither list nor voucher", f"{path}role")
         return SchemePointer(
-            territory=self._read_word(table, "territory", where),
-            signers=self._read_listed_certificates(table, "signers", where),
+            territory=self._read_word(table, "territory", path),
+            signers=self._read_listed_certificates(table, "signers", path),
             role=cast("Role", role),
-            location=self._read_word(table, "location", where) if "location" in table else "",
-            rules=self._read_rules(table, where),
+            location=self._read_word(table, "location", path) if "location" in table else "",
+            rules=self._read_rules(table, path),
         )
 
-    def _read_bridge(self, table: Mapping[str, Any], where: str) -> CrossCertificateBridge:
-        self._refuse_unknown_keys(table, {"certificate", "policies"}, where)
+    def _read_bridge(self, table: Mapping[str, Any], path: str) -> CrossCertificateBridge:
+        self._refuse_unknown_keys(table, {"certificate", "policies"}, path)
         policies = table.get("policies")
         if not isinstance(policies, dict) or not policies:
-            self._refuse_key("not a table of policies and their levels", f"{where}policies")
-        found = self._read_certificate_file(self._read_word(table, "certificate", where))
-        if len(found) != 1:
-            self._refuse_key("not one certificate", f"{where}certificate")
-        place = f"{where}policies."
+            self._refuse_key("not a table of policies and their levels", f"{path}policies")
+        certificates = self._read_certificate_file(self._read_word(table, "certificate", path))
+        if len(certificates) != 1:
+            self._refuse_key("not one certificate", f"{path}certificate")
+        policies_path = f"{path}policies."
         return CrossCertificateBridge(
-            found[0], tuple((each, self._read_word(policies, each, place)) for each in policies)
+            certificates[0],
+            tuple((each, self._read_word(policies, each, policies_path)) for each in policies),
         )
 
-    def _read_rules(self, table: Mapping[str, Any], where: str) -> tuple[EquivalenceRule, ...]:
-        return tuple(self._read_rule(*each) for each in self._list_tables(table, "equivalence", where))
+    def _read_rules(self, table: Mapping[str, Any], path: str) -> tuple[EquivalenceRule, ...]:
+        return tuple(self._read_rule(*each) for each in self._list_tables(table, "equivalence", path))
 
-    def _read_rule(self, table: Mapping[str, Any], where: str) -> EquivalenceRule:
-        self._refuse_unknown_keys(table, _RULE, where)
+    def _read_rule(self, table: Mapping[str, Any], path: str) -> EquivalenceRule:
+        self._refuse_unknown_keys(table, _RULE, path)
         state = table.get("state", "enacted")
         if state not in ("enacted", "repealed"):
-            self._refuse_key("neither enacted nor repealed", f"{where}state")
-        named = {name: self._read_word_list(table, name, where) for name in ("kinds", "statuses", "levels")}
-        for name, found in named.items():
-            if not found:
-                self._refuse_key("names nothing", f"{where}{name}")
-        kinds = (one.partition(" ") for one in named["kinds"])
+            self._refuse_key("neither enacted nor repealed", f"{path}state")
+        word_lists = {
+            name: self._read_word_list(table, name, path) for name in ("kinds", "statuses", "levels")
+        }
+        for name, listed in word_lists.items():
+            if not listed:
+                self._refuse_key("names nothing", f"{path}{name}")
+        kinds = (kind_text.partition(" ") for kind_text in word_lists["kinds"])
         return EquivalenceRule(
-            identifier=self._read_word(table, "identifier", where),
+            identifier=self._read_word(table, "identifier", path),
             kinds=frozenset(ServiceKind(kind, additional) for kind, _, additional in kinds),
-            statuses=named["statuses"],
-            levels=named["levels"],
-            since=self._read_zoned_moment(table, "since", where),
-            until=self._read_zoned_moment(table, "until", where) if "until" in table else None,
+            statuses=word_lists["statuses"],
+            levels=word_lists["levels"],
+            since=self._read_zoned_moment(table, "since", path),
+            until=self._read_zoned_moment(table, "until", path) if "until" in table else None,
             enacted=state == "enacted",
         )
 
     def _list_tables(
-        self, table: Mapping[str, Any], name: str, where: str
+        self, table: Mapping[str, Any], name: str, path: str
     ) -> Iterator[tuple[Mapping[str, Any], str]]:
-        found = table.get(name, [])
-        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-            self._refuse_key(f"written as [[{name}]]", f"{where}{name}")
-        for number, each in enumerate(found, 1):
-            yield each, f"{where}{name}[{number}]."
+        tables = table.get(name, [])
+        if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+            self._refuse_key(f"written as [[{name}]]", f"{path}{name}")
+        for number, each in enumerate(tables, 1):
+            yield each, f"{path}{name}[{number}]."
 
     def _read_listed_certificates(
-        self, table: Mapping[str, Any], name: str, where: str
+        self, table: Mapping[str, Any], name: str, path: str
     ) -> tuple[Certificate, ...]:
         files = table.get(name)
         if not isinstance(files, list) or not files or not all(isinstance(each, str) for each in files):
-            self._refuse_key("not a list of files", f"{where}{name}")
-        return tuple(one for each in files for one in self._read_certificate_file(each))
+            self._refuse_key("not a list of files", f"{path}{name}")
+        return tuple(certificate for each in files for certificate in self._read_certificate_file(each))
 
     def _read_certificate_file(self, name: str) -> tuple[Certificate, ...]:
         return read_certificate_files([self._path.parent / name])
 
-    def _read_word(self, table: Mapping[str, Any], name: str, where: str) -> str:
-        found = table.get(name)
-        if not isinstance(found, str) or not found.strip() or not found.isprintable():
-            self._refuse_key("not a text", f"{where}{name}")
-        return found
+    def _read_word(self, table: Mapping[str, Any], name: str, path: str) -> str:
+        word = table.get(name)
+        if not isinstance(word, str) or not word.strip() or not word.isprintable():
+            self._refuse_key("not a text", f"{path}{name}")
+        return word
 
-    def _read_word_list(self, table: Mapping[str, Any], name: str, where: str) -> frozenset[str]:
-        found = table.get(name, [])
-        if not isinstance(found, list) or not all(isinstance(each, str) and each for each in found):
-            self._refuse_key("not a list of texts", f"{where}{name}")
-        return frozenset(found)
+    def _read_word_list(self, table: Mapping[str, Any], name: str, path: str) -> frozenset[str]:
+        listed = table.get(name, [])
+        if not isinstance(listed, list) or not all(isinstance(each, str) and each for each in listed):
+            self._refuse_key("not a list of texts", f"{path}{name}")
+        return frozenset(listed)
 
-    def _read_zoned_moment(self, table: Mapping[str, Any], name: str, where: str) -> datetime:
-        found = table.get(name)
-        if not isinstance(found, datetime) or found.tzinfo is None:
-            self._refuse_key("not a time with its zone", f"{where}{name}")
-        return found.astimezone(UTC)
+    def _read_zoned_moment(self, table: Mapping[str, Any], name: str, path: str) -> datetime:
+        moment = table.get(name)
+        if not isinstance(moment, datetime) or moment.tzinfo is None:
+            self._refuse_key("not a time with its zone", f"{path}{name}")
+        return moment.astimezone(UTC)
 
-    def _refuse_unknown_keys(self, table: Mapping[str, Any], known: set[str], where: str) -> None:
-        unknown = sorted(set(table) - known)
+    def _refuse_unknown_keys(self, table: Mapping[str, Any], known_keys: set[str], path: str) -> None:
+        unknown = sorted(set(table) - known_keys)
         if unknown:
-            self._refuse_key("unknown key", f"{where}{unknown[0][:80]}")
+            self._refuse_key("unknown key", f"{path}{unknown[0][:80]}")
 
     def _refuse_key(self, detail: str, key: str) -> NoReturn:
         raise GatewayError(MISUSE, detail, f"{self._path.name} {key}")

@@ -9,29 +9,32 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from sqlalchemy import Connection
 
-from gateway.cli.result_output import print_table
-from gateway.cli.shared_options import Decorator, join_options, place_in_hub_zone
-from gateway.cli.terminal_text import write_error
+from gateway.cli.result_output import print_table, write_error
+from gateway.cli.shared_options import SEARCH_TEXT, Decorator, join_options, place_in_hub_zone
 from gateway.cli.verb_groups import Arguments
+from gateway.config import Settings
+from gateway.operations import CUSTOMS
+from gateway.store import lanes, parties
 
 if TYPE_CHECKING:
     from gateway.store import ListFilter, ListPage
-
-__all__ = ["AGE", "list_options", "page_options", "print_page", "read_list_filter", "require_row_number"]
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST: Final = timedelta(days=36500)
 _FILTERS: Final = {
     "party": "only those of this party",
     "agency": "only those of this agency",
-    "reference": "only those of this reference or case number",
+    "reference": "only those of this reference, case number, UCR, bill of lading, container or cargo number",
 }
 
 
 def _parse_age(text: str) -> timedelta | None:
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhdw])", text)
-    return min(_LONGEST, timedelta(seconds=float(found[1]) * _SECONDS[found[2]])) if found else None
+    age_match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhdw])", text)
+    return (
+        min(_LONGEST, timedelta(seconds=float(age_match[1]) * _SECONDS[age_match[2]])) if age_match else None
+    )
 
 
 class _Age(click.ParamType[timedelta]):
@@ -41,10 +44,10 @@ class _Age(click.ParamType[timedelta]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Return the age of a text; report misuse for other text."""
-        found = value if isinstance(value, timedelta) else _parse_age(value)
-        if found is None:
+        age = value if isinstance(value, timedelta) else _parse_age(value)
+        if age is None:
             self.fail(f"{value[:40]} is not an age as 90s, 30m, 2h, 7d or 4w", param, ctx)
-        return found
+        return age
 
 
 class _State(click.Choice[str]):
@@ -89,7 +92,7 @@ def list_options(states: Sequence[str], *filters: str, timed: bool = True, text:
         options.append(
             click.option("--state", type=_State(states), multiple=True, help="only this state; repeatable")
         )
-    options += [click.option(f"--{name}", help=_FILTERS[name]) for name in filters]
+    options += [click.option(f"--{name}", type=SEARCH_TEXT, help=_FILTERS[name]) for name in filters]
     if timed:
         since = "only those since this time (without a zone: that of the hub), or since so long ago, as 2h"
         options.append(
@@ -97,7 +100,9 @@ def list_options(states: Sequence[str], *filters: str, timed: bool = True, text:
         )
         options.append(click.option("--since", type=_Start(), metavar="TIME", help=since))
     if text:
-        options.append(click.option("--text", help="only those whose row contains this text"))
+        options.append(
+            click.option("--text", type=SEARCH_TEXT, help="only those whose row contains this text")
+        )
     return join_options(*options, page_options())
 
 
@@ -120,18 +125,18 @@ def read_list_filter(arguments: Arguments, now: datetime, **more: Any) -> ListFi
     """Return the filter of the options; the settings must have been read, for the zone of a time."""
     from gateway.store import ListFilter
 
-    given = vars(arguments)
-    since, older = given.get("since"), given.get("older")
+    options = vars(arguments)
+    since, older = options.get("since"), options.get("older")
     since = now - since if isinstance(since, timedelta) else place_in_hub_zone(since)
     values: dict[str, Any] = {
-        "states": given.get("state") or (),
+        "states": options.get("state") or (),
         "since": since,
         "until": now - older if older is not None else None,
-        "limit": given["limit"],
-        "after": given["after"],
+        "limit": options["limit"],
+        "after": options["after"],
     }
-    named = {name: given.get(name) or "" for name in ("party", "agency", "reference", "text")}
-    return ListFilter(**(values | named | more))
+    search_texts = {name: options.get(name) or "" for name in ("party", "agency", "reference", "text")}
+    return ListFilter(**(values | search_texts | more))
 
 
 def require_row_number(arguments: Arguments) -> int | None:
@@ -161,3 +166,32 @@ def print_page(page: ListPage, *, as_json: bool, columns: Sequence[str]) -> None
         sys.stdout.flush()
         counted = f"more than {LIST_COUNT_LIMIT}" if page.more >= LIST_COUNT_LIMIT else str(page.more)
         write_error(f"… {counted} more: --after {page.rows[-1][columns[0]]}")
+
+
+def check_partner_names(
+    conn: Connection, settings: Settings, arguments: Arguments, rows: Sequence[Any]
+) -> None:
+    """Report misuse for a list without `rows` whose ``--party`` or ``--agency`` the hub does not know.
+
+    A party of a case need not be registered, so the names of a list with rows are not checked.
+    """
+    options = vars(arguments)
+    if rows or options.get("after"):
+        return
+    party, agency = options.get("party"), options.get("agency")
+    if party and party != settings.hub.party and parties.find_party(conn, party) is None:
+        raise click.BadParameter(f"no party {party[:80]} is registered", param_hint="'--party'")
+    if agency and not _is_known_agency(conn, settings, agency):
+        raise click.BadParameter(f"no agency {agency[:80]} is known", param_hint="'--agency'")
+
+
+def _is_known_agency(conn: Connection, settings: Settings, agency: str) -> bool:
+    """Return whether the settings, the lanes, or the mappings in force name an agency."""
+    if agency in {*settings.agency, CUSTOMS} or any(
+        agency == row.name for row in lanes.summarize_lanes(conn)
+    ):
+        return True
+    from gateway.hub import get_current_time, load_active_rules, load_shipped_rules
+
+    documents = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle.documents
+    return any(agency == document.organisation for document in documents.values())

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.agreements import (
-    CpaDocument,
-    PMode,
-    read_cpa,
-)
-from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
+from gateway.agreements import CpaDocument, PMode, convert_cpa, is_peer_pmode, is_xml_document, read_cpa
+from gateway.cli.home_folder import read_database
+from gateway.cli.named_files import read_agreement_file, read_file
+from gateway.cli.verb_groups import Arguments
+from gateway.errors import AGREEMENT_UNKNOWN, MISUSE, GatewayError
 from gateway.hub import get_current_time, load_effective_pmodes
 from gateway.pki import PATH_RULES, Certificate, read_certificate
 from gateway.store import agreements, parties
-
-__all__ = [
-    "STORED_FILE",
-    "LoadedAgreement",
-    "collect_certificates",
-    "find_loaded_agreement",
-    "list_pins",
-]
 
 #: The name of the stored file in the places of findings.
 STORED_FILE: Final = "loaded file"
@@ -44,8 +36,8 @@ def find_loaded_agreement(conn: Connection, name: str) -> LoadedAgreement:
     row = agreements.find_agreement(conn, name)
     if row is None:
         raise GatewayError(AGREEMENT_UNKNOWN, f"no agreement is loaded as {name[:80]}")
-    found = load_effective_pmodes(conn, row, get_current_time())
-    return LoadedAgreement(row, found, _read_stored_cpa(row))
+    pmodes = load_effective_pmodes(conn, row, get_current_time())
+    return LoadedAgreement(row, pmodes, _read_stored_cpa(row))
 
 
 def _read_stored_cpa(row: Any) -> CpaDocument | None:
@@ -59,17 +51,17 @@ def _read_stored_cpa(row: Any) -> CpaDocument | None:
 
 def collect_certificates(conn: Connection, loaded: LoadedAgreement) -> dict[str, Certificate]:
     """Return the certificates that the P-Modes of an agreement name, as far as they are known, by SHA-256."""
-    found: dict[str, Certificate] = {}
+    certificates: dict[str, Certificate] = {}
     for der in _list_held_certificates(loaded.cpa):
-        one = _read_quietly(der)
-        if one is not None:
-            found[one.sha256] = one
+        certificate = _read_quietly(der)
+        if certificate is not None:
+            certificates[certificate.sha256] = certificate
     for pin in dict.fromkeys(pin for pin, _ in list_pins(loaded.pmodes)):
-        rows = () if pin in found else parties.list_certificate_rows(conn, pin)
-        one = _read_quietly(rows[0].der) if rows else None
-        if one is not None:
-            found[pin] = one
-    return found
+        rows = () if pin in certificates else parties.list_certificate_rows(conn, pin)
+        certificate = _read_quietly(rows[0].der) if rows else None
+        if certificate is not None:
+            certificates[pin] = certificate
+    return certificates
 
 
 def _list_held_certificates(document: CpaDocument | None) -> Iterator[bytes]:
@@ -87,16 +79,41 @@ def _read_quietly(der: bytes) -> Certificate | None:
 
 def list_pins(pmodes: Sequence[PMode]) -> Iterator[tuple[str, str]]:
     """Yield the certificates (SHA-256) that P-Modes name, each with what for."""
-    for one in pmodes:
+    for pmode in pmodes:
         yield from (
-            (pin, "signing") for pin in (*one.security.certificates, *one.security.reply_certificates)
+            (pin, "signing") for pin in (*pmode.security.certificates, *pmode.security.reply_certificates)
         )
-        yield from ((pin, "anchor") for pin in one.security.trust_anchors)
-        for signal in one.signals:
+        yield from ((pin, "anchor") for pin in pmode.security.trust_anchors)
+        for signal in pmode.signals:
             yield from ((pin, "signing") for pin in signal.certificates)
-        if one.encryption is not None:
-            yield from ((pin, "anchor") for pin in one.encryption.trust_anchors)
-            yield from ((pin, "encryption") for pin in (one.encryption.certificate,) if pin is not None)
-        ends = ((one.transport.client_certificate, "client"), (one.transport.server_certificate, "server"))
+        if pmode.encryption is not None:
+            yield from ((pin, "anchor") for pin in pmode.encryption.trust_anchors)
+            yield from ((pin, "encryption") for pin in (pmode.encryption.certificate,) if pin is not None)
+        ends = (
+            (pmode.transport.client_certificate, "client"),
+            (pmode.transport.server_certificate, "server"),
+        )
         yield from ((pin, use) for pin, use in ends if pin is not None)
-        yield from ((pin, "anchor") for pin in (*one.transport.client_anchors, *one.transport.server_anchors))
+        yield from (
+            (pin, "anchor") for pin in (*pmode.transport.client_anchors, *pmode.transport.server_anchors)
+        )
+
+
+def is_cpa_file(data: bytes) -> bool:
+    """Return whether the octets of an agreement are a CPA: XML that is no P-Mode of another product."""
+    return is_xml_document(data) and not is_peer_pmode(data)
+
+
+def read_named_pmodes(arguments: Arguments, name: str) -> Sequence[PMode]:
+    """Return the P-Modes of a file, else those of a loaded agreement; raise GW808 where it is neither."""
+    path = Path(name)
+    if path.is_file():
+        data = read_file(path)
+        if is_cpa_file(data):
+            return convert_cpa(read_cpa(data, path.name))
+        return read_agreement_file(data, path.name, get_current_time()).pmodes
+    if not (arguments.home or arguments.config):
+        detail = f"{name[:80]} is no file; a loaded agreement is found in a home, with --home"
+        raise GatewayError(MISUSE, detail, name[:80])
+    with read_database(arguments) as conn:
+        return find_loaded_agreement(conn, name).pmodes

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.errors import MISUSE, GatewayError, make_path_problem
+import click
+
+from gateway.agreements import AgreementDocument, is_peer_pmode, read_agreement, read_peer_pmode
+from gateway.cli.shared_options import FILE
+from gateway.errors import EVIDENCE_BROKEN, MISUSE, GatewayError, make_path_problem
+from gateway.file_owner import make_owned_folder, open_owned_file
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.share import get_data_folder
 
 if TYPE_CHECKING:
     from gateway.cli.verb_groups import Arguments
     from gateway.pki import Certificate, Signer, TrustPolicy
 
-__all__ = [
-    "load_key_file",
-    "name_file",
-    "read_certificate_file",
-    "read_certificate_files",
-    "read_file",
-    "read_policy_octets",
-    "read_signers",
-    "replace_file",
-    "split_named_file",
-    "write_file",
-]
-
 #: Four times the longest message by default: input of that size is refused much earlier.
 _LONGEST_FILE: Final = 256 * 1024 * 1024
+#: The mode of a new file, without what the umask of the process takes away.
+_FILE_MODE: Final = 0o666
 
 
 def read_file(path: Path) -> bytes:
@@ -47,24 +47,26 @@ def write_file(path: Path, content: bytes, *, location: str = "", make_folder: b
     """Write a file, and its folder if requested; the problem names `location`, or the path."""
     try:
         if make_folder:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+            make_owned_folder(path.parent)
+        with os.fdopen(open_owned_file(path, os.O_WRONLY | os.O_TRUNC, _FILE_MODE), "wb") as file:
+            file.write(content)
     except (OSError, ValueError) as mistake:
         raise make_path_problem(path, "written", mistake, location) from None
 
 
-def replace_file(place: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Replace a file atomically: a reader finds the old or the new octets, even after a power failure."""
-    beside = place.with_name(place.name + ".new")
+    new_file = path.with_name(path.name + ".new")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
+        make_owned_folder(path.parent)
+        flags = os.O_WRONLY | os.O_TRUNC
+        with os.fdopen(open_owned_file(new_file, flags, _FILE_MODE, like=path), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, place)
+        os.replace(new_file, path)
     except (OSError, ValueError) as mistake:
-        raise make_path_problem(place, "written", mistake) from None
+        raise make_path_problem(path, "written", mistake) from None
 
 
 @contextmanager
@@ -93,11 +95,11 @@ def read_certificate_files(files: Iterable[Path]) -> tuple[Certificate, ...]:
     """Return the certificates in files, PEM or DER, in their order."""
     from gateway.pki import read_certificates
 
-    found: list[Certificate] = []
+    certificates: list[Certificate] = []
     for each in files:
         with name_file(each):
-            found += read_certificates(read_file(each))
-    return tuple(found)
+            certificates += read_certificates(read_file(each))
+    return tuple(certificates)
 
 
 def read_certificate_file(path: Path) -> Certificate:
@@ -106,6 +108,20 @@ def read_certificate_file(path: Path) -> Certificate:
 
     with name_file(path):
         return read_certificate(read_file(path))
+
+
+def read_anchor_files(paths: Iterable[Path], option: str = "") -> list[bytes]:
+    """Return files of certificates; one without any is misuse of the option, GW808, not a verdict."""
+    from gateway.pki import read_certificates
+
+    anchors = []
+    for path in paths:
+        anchors.append(read_file(path))
+        try:
+            read_certificates(anchors[-1])
+        except GatewayError as wrong:
+            raise GatewayError(MISUSE, f"{path}: {wrong.detail}", option or str(path)) from wrong
+    return anchors
 
 
 def read_policy_octets(data: bytes, name: str) -> TrustPolicy:
@@ -123,11 +139,63 @@ def read_signers(files: Iterable[Path]) -> set[Certificate]:
     return set(read_certificate_files(files))
 
 
+def read_password_file(path: Path) -> bytes:
+    """Return the password in a file, without a UTF-8 mark before it and line ends after it."""
+    return read_file(path).removeprefix(BOM_UTF8).rstrip(b"\r\n")
+
+
 def load_key_file(arguments: Arguments) -> Signer:
     """Return the signer that ``--key``, ``--certificate`` and ``--password-file`` name."""
     from gateway.pki import load_signer
 
-    certificate = read_file(arguments.certificate) if arguments.certificate else None
-    password = read_file(arguments.password_file).rstrip(b"\r\n") if arguments.password_file else None
+    certificate = read_certificate_file(arguments.certificate).der if arguments.certificate else None
+    password = read_password_file(arguments.password_file) if arguments.password_file else None
     with name_file(arguments.key):
         return load_signer(read_file(arguments.key), certificate, password)
+
+
+def read_head_text(file: Path) -> str:
+    """Return the text of a head: the file itself, or the head in a proof."""
+    text = read_file(file).decode("utf-8", errors="replace")
+    if not text.lstrip().startswith("{"):
+        return text
+    head = read_proof_document(file).get("head")
+    if not isinstance(head, str):
+        raise GatewayError(EVIDENCE_BROKEN, "it holds no head", str(file)[-120:])
+    return head
+
+
+def read_proof_document(file: Path) -> dict[str, Any]:
+    """Return the proof in a file; raises GW805 for a file that holds none."""
+    try:
+        document = json.loads(read_file(file))
+    except (ValueError, RecursionError):
+        raise GatewayError(EVIDENCE_BROKEN, "it is not JSON", str(file)[-120:]) from None
+    if not isinstance(document, dict):
+        raise GatewayError(EVIDENCE_BROKEN, "it is not a proof of a gateway", str(file)[-120:])
+    return document
+
+
+def mapping_path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return ``--path``."""
+    return click.option("--path", type=FILE, help="a folder of mappings instead of the shipped ones")
+
+
+def find_mappings(path: Path | None) -> Traversable:
+    """Return a folder of mappings, the shipped one for None; raise GW808 where there is no folder."""
+    if path is None:
+        return get_data_folder("mappings")
+    if not path.is_dir():
+        detail = f"{path} is no folder" if path.exists() else f"there is no folder {path}"
+        raise GatewayError(MISUSE, detail, str(path))
+    return path
+
+
+def load_mappings(path: Path | None) -> MappingBundle:
+    """Return the mappings of a folder; raise GW502 with file, line and field."""
+    return load_bundle(find_mappings(path))
+
+
+def read_agreement_file(data: bytes, name: str, at: datetime) -> AgreementDocument:
+    """Return the agreement in a file; one that says no period is in force from `at`. Raises GW808."""
+    return read_peer_pmode(data, name, at) if is_peer_pmode(data) else read_agreement(data, name)

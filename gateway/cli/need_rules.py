@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from gateway.cli.mapping_folder import find_mappings
-from gateway.cli.named_files import read_file
-from gateway.cli.result_output import ReportedFailure, count_things, print_failure
-from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import FILE
+from gateway.cli.home_folder import read_database, read_verb_settings
+from gateway.cli.named_files import find_mappings, read_file
+from gateway.cli.result_output import ReportedFailure, print_failure
+from gateway.cli.shared_options import FILE, Decorator, join_options
 from gateway.cli.verb_groups import Arguments
 from gateway.errors import MISUSE, NEED_TABLE_WRONG, GatewayError
 from gateway.harmonize import MappingBundle
@@ -23,27 +23,22 @@ from gateway.hub import (
     load_active_rules,
     load_rules,
     load_shipped_rules,
+    load_status_codes,
     make_table_names,
 )
 from gateway.needs import (
     MOST_MISTAKES,
     CheckedTable,
     DocumentNeed,
+    Law,
     LawBook,
     NeedIndex,
+    NeedRules,
     NeedTable,
     check_need_table,
+    compare_tables,
 )
-
-__all__ = [
-    "AskedRules",
-    "describe_need",
-    "end_at_mistakes",
-    "format_need",
-    "open_need_rules",
-    "read_table_files",
-    "table_options",
-]
+from gateway.operations import count_things
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +50,13 @@ class AskedRules:
     rules: DecisionRules
 
 
-def table_options() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def table_options() -> Decorator:
     """Return ``--table`` and ``--path``."""
-    words = "ask this file instead of the tables in force; repeatable"
-    options = (
-        click.option("--table", "tables", type=FILE, multiple=True, metavar="CSV", help=words),
+    table_help = "ask this file instead of the tables in force; repeatable"
+    return join_options(
+        click.option("--table", "tables", type=FILE, multiple=True, metavar="CSV", help=table_help),
         click.option("--path", type=FILE, help="a folder of mappings instead of those in force"),
     )
-
-    def declare_options(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return declare_options
 
 
 def open_need_rules(arguments: Arguments) -> AskedRules:
@@ -97,33 +85,39 @@ def read_table_files(
 ) -> list[NeedTable]:
     """Return the tables in files; print every mistake of all and end the verb where there are some.
 
-    `effect` says what did not happen then.
+    `effect` is the sentence that says what was not done because of them.
     """
     names = make_table_names(rules.needs, rules.bundle)
     checked = [(str(path), check_need_table(read_file(path), names)) for path in paths]
     end_at_mistakes(checked, effect, as_json=as_json)
-    return [one.table for _, one in checked if one.table is not None]
+    return [check.table for _, check in checked if check.table is not None]
 
 
 def end_at_mistakes(checked: Sequence[tuple[str, CheckedTable]], effect: str, *, as_json: bool) -> None:
     """Print the mistakes of files with their places, at most a hundred of each, and end the verb.
 
-    Does nothing where no file has a mistake. `effect` says what did not happen.
+    Does nothing if no file has a mistake. `effect` is the sentence that says what was not done.
     """
-    wrong = [(file, one) for file, one in checked if one.mistakes]
+    wrong = [(file, table) for file, table in checked if table.mistakes]
     if not wrong:
         return
-    told = [
-        {"file": file, "line": one.line, "column": one.column, "field": one.field, "message": one.message}
+    mistakes = [
+        {
+            "file": file,
+            "line": mistake.line,
+            "column": mistake.column,
+            "field": mistake.field,
+            "message": mistake.message,
+        }
         for file, table in wrong
-        for one in table.mistakes
+        for mistake in table.mistakes
     ]
     counts = "; ".join(f"{file}: {_count_mistakes(table)}" for file, table in wrong)
     if not as_json:
         for file, table in wrong:
-            for one in table.mistakes:
-                print(f"{file}: {one.place}: {one.message}")
-    print_failure(ReportedFailure(f"{counts}; {effect}", NEED_TABLE_WRONG.id, more={"mistakes": told}))
+            for mistake in table.mistakes:
+                print(f"{file}: {mistake.place}: {mistake.message}")
+    print_failure(ReportedFailure(f"{counts}; {effect}", NEED_TABLE_WRONG.id, more={"mistakes": mistakes}))
     raise click.exceptions.Exit(1)
 
 
@@ -155,5 +149,122 @@ def format_need(need: DocumentNeed, book: LawBook, answers: Iterable[str] = ()) 
     """Return a need as one line for people."""
     documents = " or ".join(need.documents) or "no document of this gateway: ask the authority itself"
     duty = need.certainty if need.mandatory else f"{need.certainty}, not mandatory"
-    filed = "".join(f"  filed: {one}" for one in answers)
+    filed = "".join(f"  filed: {answer}" for answer in answers)
     return f"law {need.law} {book.get_name(need.law)}: {documents}  ({duty}, {need.table}){filed}"
+
+
+def compare_laws(before: Mapping[str, Law], after: Mapping[str, Law]) -> Iterator[str]:
+    """Yield a sentence on each law that was added, removed or changed."""
+    for code, law in after.items():
+        old = before.get(code)
+        if old is None:
+            yield f"law {code} ({law.name}) is new"
+        elif old != law:
+            keys = ("ko", "en", "disclaimers")
+            yield f"law {code} ({law.name}) changes: {tell_values(asdict(old), asdict(law), keys)}"
+    for code, law in before.items():
+        if code not in after:
+            yield f"law {code} ({law.name}) is gone"
+
+
+def compare_need_rules(before: NeedRules, after: NeedRules) -> Iterator[str]:
+    """Yield a sentence on each choice of documents, and each table, that was added, removed or changed."""
+    for law, direction in sorted({*before.book.choices, *after.book.choices}):
+        old, new = (_describe_choice(book, law, direction) for book in (before.book, after.book))
+        if old != new:
+            yield f"law {law}, {direction}: the documents to choose from, {old}, become {new}"
+    tables = [{table.label: table for table in rules.tables} for rules in (before, after)]
+    for label in sorted({*tables[0], *tables[1]}):
+        yield from _compare_table(label, tables[0].get(label), tables[1].get(label))
+
+
+def _describe_choice(book: LawBook, law: str, direction: str) -> str:
+    choices = (
+        f"{' '.join(choice.prefixes) or 'all other codes'}: {' or '.join(choice.documents)}"
+        for choice in book.choices.get((law, direction), ())
+    )
+    return "; ".join(choices) or "none"
+
+
+def _compare_table(label: str, before: NeedTable | None, after: NeedTable | None) -> Iterator[str]:
+    if before is None or after is None:
+        table = before or after
+        assert table is not None, "one of the two is there"
+        rows = count_things(len(table.rows), "row")
+        yield f"table of needs {label} is {'new' if before is None else 'gone'}: {rows}"
+        return
+    keys = ("country", "valid_from", "valid_until", "is_test", "source", "licence")
+    old, new = ({key: getattr(table, key) for key in keys} for table in (before, after))
+    if old != new:
+        yield f"table of needs {label} changes: {tell_values(old, new, keys)}"
+    difference = compare_tables(before, after)
+    counts = (("new", difference.added), ("gone", difference.removed), ("changed", difference.changed))
+    changes = ", ".join(f"{count_things(len(rows), 'row')} {word}" for word, rows in counts if rows)
+    if changes:
+        yield f"table of needs {label} changes: {changes} (see `gateway rules diff`)"
+
+
+def compare_status_codes(before: Traversable, after: Traversable) -> Iterator[str]:
+    """Yield a sentence on each status code of agencies that was added, removed or has another effect."""
+    old, new = load_status_codes(before), load_status_codes(after)
+    for code, code_row in new.items():
+        code_before = old.get(code)
+        if code_before is None:
+            yield f"status code {code} ({code_row.name}) is new"
+        elif code_before != code_row:
+            was, becomes = asdict(code_before), asdict(code_row)
+            yield f"status code {code} ({code_row.name}) changes: {tell_values(was, becomes, tuple(becomes))}"
+    for code, code_row in old.items():
+        if code not in new:
+            yield f"status code {code} ({code_row.name}) is gone"
+
+
+def tell_values(before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """Return which values become which others."""
+    differ = (key for key in keys if before[key] != after[key])
+    return "; ".join(f"{key} {before[key] or 'none'} becomes {after[key] or 'none'}" for key in differ)
+
+
+#: The meaning of the declaration that holds the tariff code of an item.
+TARIFF_CODE: Final = "item.hs"
+_MOST_LINES: Final = 5
+
+
+def list_table_remarks(table: NeedTable, rules: DecisionRules) -> list[str]:
+    """Return the remarks on a new table, beside the tables that `rules` have in force."""
+    return [*_list_code_remarks(table, rules), *_list_country_remarks(table, rules)]
+
+
+def _list_code_remarks(table: NeedTable, rules: DecisionRules) -> Iterator[str]:
+    """Yield how many rows have a code of no goods, by the rules that look a tariff code up in a list."""
+    reported: set[int] = set()
+    listed = [
+        bound_rule
+        for bound_rule in rules.bundle.rules
+        if bound_rule.kind == "listed" and bound_rule.meaning.name == TARIFF_CODE
+    ]
+    for rule in sorted(listed, key=lambda bound_rule: bound_rule.first):
+        wrong = [
+            row.line
+            for row in table.rows
+            if row.line not in reported
+            and len(row.hs) >= rule.first
+            and rule.find_violation(row.hs) is not None
+        ]
+        reported.update(wrong)
+        if wrong:
+            word = "line" if len(wrong) == 1 else "lines"
+            lines = ", ".join(map(str, wrong[:_MOST_LINES])) + (", …" if len(wrong) > _MOST_LINES else "")
+            yield f"{rule.en}: {count_things(len(wrong), 'row')} ({word} {lines})."
+
+
+def _list_country_remarks(table: NeedTable, rules: DecisionRules) -> Iterator[str]:
+    """Yield that editions of the same table are of another country."""
+    tables = rules.needs.get_index().tables
+    others = sorted({edition.country for edition in tables if edition.name == table.name} - {table.country})
+    if others:
+        whose = " and ".join(others)
+        yield (
+            f"Other editions of {table.name} are of {whose}, this one is of {table.country}. While it is "
+            f"in force, of a code of {whose} six digits count: needs of such goods are possible, not certain."
+        )

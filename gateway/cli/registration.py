@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
+from gateway.agreements import PMode, RegisteredParty, list_certificate_uses, read_cpa
 from gateway.config import Settings
+from gateway.errors import GatewayError
 from gateway.hub import (
     LoadedRevocationData,
     Recognizer,
@@ -17,7 +25,6 @@ from gateway.hub import (
     validate_new_certificate,
 )
 from gateway.message_model import PartyId
-from gateway.operations import load_agreement
 from gateway.pki import (
     Certificate,
     CertificateRules,
@@ -25,24 +32,10 @@ from gateway.pki import (
     CertificateValidator,
     RevocationData,
     read_certificate,
+    read_certificates,
     read_revocation_lists,
 )
-from gateway.store import (
-    NewCertificate,
-    NewRevocationList,
-    parties,
-    revocation_lists,
-)
-
-__all__ = [
-    "USES",
-    "demand_usable_certificate",
-    "load_agreement",
-    "load_crls",
-    "make_certificate_row",
-    "read_party_id",
-    "register_certificate",
-]
+from gateway.store import NewCertificate, NewRevocationList, fetched_lists, parties
 
 #: The permitted uses of a party's certificate, by the value of ``--use``.
 USES = {
@@ -59,18 +52,21 @@ def read_party_id(text: str) -> PartyId:
 
 
 def make_certificate_row(
-    found: Certificate, use: str = "signing", starts: datetime | None = None, ends: datetime | None = None
+    certificate: Certificate,
+    use: str = "signing",
+    starts: datetime | None = None,
+    ends: datetime | None = None,
 ) -> NewCertificate:
     """Return a certificate as a row of the register."""
     return NewCertificate(
-        sha256=found.sha256,
+        sha256=certificate.sha256,
         use=use,
-        subject=found.subject,
-        issuer=found.issuer,
-        serial=str(found.serial),
-        not_before=found.not_before,
-        not_after=found.not_after,
-        der=found.der,
+        subject=certificate.subject,
+        issuer=certificate.issuer,
+        serial=str(certificate.serial),
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        der=certificate.der,
         valid_from=starts,
         valid_until=ends,
     )
@@ -84,32 +80,150 @@ def register_certificate(conn: Connection, party: str, content: bytes, now: date
 def demand_usable_certificate(
     settings: Settings,
     conn: Connection,
-    wanted: tuple[Certificate, str],
-    moments: tuple[datetime, datetime],
+    certificate: Certificate,
+    use: str,
     location: str,
+    now: datetime,
+    starts: datetime | None = None,
 ) -> None:
-    """Raise the verdict on a certificate unless it is valid now and at the start of its use."""
-    found, use = wanted
+    """Raise the verdict on a certificate unless it is valid `now`, and when its use starts, if that is later.
+
+    `use` is one of `USES`; `location` names the certificate in the problem.
+    """
+    moments = (now, starts or now)
     trust = load_trust_store(settings)
     recognizer = Recognizer(load_recognition_policy(settings))
     recognizer.reload_lists(conn)
     lists = _read_known_revocations(settings, conn, trust.policy.certificates)
-    believed = (CertificateValidator(trust, lists, examine=recognizer), trust)
-    validate_new_certificate(found, USES[use], believed, moments, location, recognizer)
+    judge = CertificateValidator(trust, lists, examine=recognizer)
+    validate_new_certificate(certificate, USES[use], judge, trust, *moments, location, recognizer)
 
 
 def _read_known_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
     """Return the revocation data of a hub: from the settings, loaded by operators, and fetched."""
     files = tuple(path.read_bytes() for path in settings.pki.crls if path.is_file())
-    known = load_register_snapshot(conn)
-    return LoadedRevocationData().reload_revocations(conn, (*files, *known.crls), known.fetched, rules)
+    register = load_register_snapshot(conn)
+    return LoadedRevocationData().reload_revocations(conn, (*files, *register.crls), register.fetched, rules)
 
 
 def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str, bool]]:
     """Store lists (DER or PEM) in the register; return each issuer, and whether its list is new."""
-    taken = []
-    for found in read_revocation_lists(content):
-        issuer = hashlib.sha256(found.issuer_key.encode()).hexdigest()
-        new = NewRevocationList(issuer, found.sha256, found.this_update, found.next_update, found.der)
-        taken.append((found.issuer, revocation_lists.insert_crl(conn, new, at)))
-    return taken
+    stored = []
+    for revocation_list in read_revocation_lists(content):
+        issuer = hashlib.sha256(revocation_list.issuer_key.encode()).hexdigest()
+        new = NewRevocationList(
+            issuer,
+            revocation_list.sha256,
+            revocation_list.this_update,
+            revocation_list.next_update,
+            revocation_list.der,
+        )
+        stored.append((revocation_list.issuer, fetched_lists.insert_crl(conn, new, at)))
+    return stored
+
+
+@dataclass(slots=True)
+class PartyRegister:
+    """The parties of an agreement as they are registered, and their certificates (DER) by SHA-256."""
+
+    parties: dict[PartyId, RegisteredParty] = field(default_factory=dict)
+    certificates: dict[str, bytes] = field(default_factory=dict)
+
+    def add_files(self, paths: Iterable[Path | None]) -> tuple[str, ...]:
+        """Return the SHA-256 of the first certificate of each file, the latest end first.
+
+        A file that cannot be read is left out: `gateway check` judges it.
+        """
+        leaves = []
+        for path in filter(None, paths):
+            with contextlib.suppress(OSError, GatewayError):
+                leaves.append(read_certificates(path.read_bytes())[0])
+        leaves.sort(key=lambda leaf: leaf.not_after, reverse=True)
+        self.certificates |= {leaf.sha256: leaf.der for leaf in leaves}
+        return tuple(dict.fromkeys(leaf.sha256 for leaf in leaves))
+
+    def add_rows(self, rows: Iterable[Any]) -> tuple[str, ...]:
+        """Return the SHA-256 of certificates of the register."""
+        octets = {row.sha256: row.der for row in rows}
+        self.certificates |= octets
+        return tuple(octets)
+
+
+def collect_registered_parties(
+    conn: Connection, settings: Settings, pmodes: Sequence[PMode], at: datetime
+) -> PartyRegister:
+    """Return the registered parties of P-Modes with the certificates that they may use at the time `at`.
+
+    What this hub signs, decrypts and connects with is said by its settings, else by the register.
+    """
+    register = PartyRegister()
+    for ids in dict.fromkeys(ids for pmode in pmodes for ids in (pmode.from_party, pmode.to_party)):
+        owner = next(filter(None, (parties.find_by_identifier(conn, identifier) for identifier in ids)), None)
+        if owner is None:
+            continue
+        usable = [row for row in parties.list_certificates(conn, owner.id) if _is_usable(row, at)]
+        pins = {
+            use: register.add_rows(row for row in usable if row.use == use)
+            for use in ("signing", "encryption", "tls")
+        }
+        party = RegisteredParty(owner.id, pins["signing"], pins["encryption"], next(iter(pins["tls"]), None))
+        if owner.id == settings.hub.party:
+            party = _add_own_files(
+                register, settings, party, [pmode for pmode in pmodes if pmode.from_party == ids]
+            )
+        register.parties |= dict.fromkeys(ids, party)
+    return register
+
+
+def _is_usable(row: Any, at: datetime) -> bool:
+    begins, ends = row.valid_from or row.not_before, row.valid_until or row.not_after
+    return bool(max(begins, row.not_before) <= at < min(ends, row.not_after))
+
+
+def _add_own_files(
+    register: PartyRegister, settings: Settings, party: RegisteredParty, sent: Sequence[PMode]
+) -> RegisteredParty:
+    """Return the party of this hub with the certificates of its settings."""
+    clients = register.add_files(_list_client_certificates(settings, sent))
+    servers = register.add_files([settings.http.tls_certificate])
+    return RegisteredParty(
+        party.name,
+        register.add_files([settings.pki.signing_certificate]) or party.signing,
+        register.add_files(section.certificate for section in settings.decryption.values())
+        or party.encryption,
+        next(iter(clients), party.client),
+        next(iter(servers), None),
+    )
+
+
+def _list_client_certificates(settings: Settings, sent: Sequence[PMode]) -> Iterator[Path | None]:
+    """Yield the client certificates that the hosts of the partner get, as `[tls]` names them."""
+    sections = {name.lower(): section for name, section in settings.tls.items()}
+    for pmode in sent:
+        parts = urlsplit((pmode.endpoint or "").lower())
+        names = (parts.netloc, parts.netloc.rpartition(":")[0], parts.hostname or "", "*")
+        section = next((sections[name] for name in names if name in sections), None)
+        yield section.certificate if section is not None else None
+
+
+class MissingCertificate(NamedTuple):
+    """A use for which the certificate of a party is only named in a document."""
+
+    party: str
+    use: str
+
+
+def list_missing_certificates(octets: bytes, *, profile: bool = False) -> list[MissingCertificate]:
+    """Return what other products miss in a CPA (a CPP with `profile`)."""
+    return [
+        MissingCertificate(party.name, use)
+        for party in read_cpa(octets, "export", profile=profile).parties
+        for holder, use in list_certificate_uses(party)
+        if not holder.chain
+    ]
+
+
+def describe_missing(missing: Sequence[MissingCertificate]) -> str:
+    """Return the sentence about certificates that are only named in a document."""
+    listed = " and of ".join(f"{entry.party} for {entry.use}" for entry in missing)
+    return f"Other products do not load it: there is no certificate of {listed}."

@@ -8,34 +8,27 @@ are measured in cells of a terminal, of which a Korean or Chinese character take
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
-from gateway.cli.terminal_text import escape_controls, open_console, write_error
-from gateway.operations import count_things, format_moment, format_value, restate_times, shorten_sentence
+from gateway.operations import format_moment, format_value, restate_times
+from gateway.process_log import escape_character
 
-__all__ = [
-    "ReportedFailure",
-    "choose_problem_form",
-    "count_things",
-    "format_facts",
-    "format_value",
-    "measure_cells",
-    "print_failure",
-    "print_json",
-    "print_problem",
-    "print_report",
-    "print_sentence",
-    "print_table",
-    "report_wrong_row",
-    "shorten_sentence",
-]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from gateway.cli.verb_groups import Arguments
+
+
+_Row = TypeVar("_Row")
 
 #: The colour of a row's state, by its value.
 _STYLES: Final[Mapping[str, str]] = {
@@ -68,12 +61,12 @@ def _format_cell(value: Any) -> str:
     if isinstance(value, datetime):
         return format_moment(value)
     if isinstance(value, list | tuple):
-        text = ", ".join(str(format_value(one)) for one in value) or "-"
+        text = ", ".join(str(format_value(element)) for element in value) or "-"
     else:
         # A number is shown also when it is 0.
         is_number = isinstance(value, int) and not isinstance(value, bool)
         text = str(value) if is_number else str(format_value(value) or "-")
-    return escape_controls(text).replace("\n", "\\n").replace("\t", "\\t")
+    return escape_line(text).replace("\t", "\\t")
 
 
 def measure_cells(text: str) -> int:
@@ -89,8 +82,8 @@ def _write_plain_columns(columns: Sequence[str], cells: Sequence[Sequence[str]])
     lines = [[name.upper() for name in columns], *cells]
     sizes = [[measure_cells(word) for word in line] for line in lines]
     widths = [max(column) for column in zip(*sizes, strict=True)]
-    for line, taken in zip(lines, sizes, strict=True):
-        filled = (f"{word}{'':{widths[n] - taken[n]}}" for n, word in enumerate(line))
+    for line, line_sizes in zip(lines, sizes, strict=True):
+        filled = (f"{word}{'':{widths[n] - line_sizes[n]}}" for n, word in enumerate(line))
         print("  ".join(filled).rstrip())
 
 
@@ -109,15 +102,25 @@ def _draw_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> 
 
 
 def format_facts(facts: Mapping[str, Any]) -> str:
-    """Return named values as text, one on each line; empty ones are left out."""
-    said = {name: value for name, value in facts.items() if value not in (None, [], "")}
-    return "\n".join(f"{name:12} {format_value(value)}" for name, value in said.items())
+    """Return named values as text, one on each line; empty ones are left out.
+
+    A line feed in a value, which may be a stranger's, is escaped: it would begin a line that looks like ours.
+    """
+    fact_texts = {
+        name: str(format_value(value)) for name, value in facts.items() if value not in (None, [], "")
+    }
+    return "\n".join(f"{name:12} {escape_line(text)}" for name, text in fact_texts.items())
 
 
 def print_sentence(sentence: str, *, as_json: bool = False) -> None:
     """Print a sentence about a change; print nothing with JSON output."""
     if not as_json:
-        print(restate_times(sentence))
+        print_line(restate_times(sentence))
+
+
+def print_line(line: str) -> None:
+    """Print one line, also where a value in it has line breaks or control characters."""
+    print(escape_line(line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +136,15 @@ class ReportedFailure:
 
     def format_line(self) -> str:
         """Return the sentence; the place is named once, and the help last."""
-        told = f"{self.problem} {self.detail}".lstrip()
+        line = f"{self.problem} {self.detail}".lstrip()
         if self.location and self.location not in self.detail:
-            told += f" at {self.location}"
+            line += f" at {self.location}"
         if not self.help:
-            return told
-        return f"{told}{'' if told.endswith('?') else '.'} Try `{self.help}`."
+            return line
+        return f"{line}{'' if line.endswith('?') else '.'} Try `{self.help}`."
 
     def to_json(self) -> dict[str, Any]:
-        """Return the four values, and what was found; what is not known is null."""
+        """Return the four values, with null for unknown ones, and the entries of `more`."""
         return {
             "problem": self.problem or None,
             "detail": self.detail,
@@ -170,29 +173,226 @@ def print_failure(failure: ReportedFailure) -> None:
     """Print why a verb failed to standard error: one line, or one JSON object with ``--json``."""
     if _failures_as_json.get():
         # Octets of an argument that are not text are escaped, as JSON knows them.
-        told = failure.to_json()
-        write_error(json.dumps(told, default=format_value, ensure_ascii=not failure.detail.isprintable()))
+        failure_json = failure.to_json()
+        write_error(
+            json.dumps(failure_json, default=format_value, ensure_ascii=not failure.detail.isprintable())
+        )
     else:
-        write_error(restate_times(f"gateway: {failure.format_line()}"))
+        write_error(escape_line(restate_times(f"gateway: {failure.format_line()}")))
 
 
-def print_problem(words: str) -> None:
+def print_problem(sentence: str) -> None:
     """Print one line about a problem to standard error, or one JSON object with the id that it names."""
-    named = _PROBLEM_ID.search(words) if _failures_as_json.get() else None
-    print_failure(ReportedFailure(words, named[0] if named is not None else ""))
+    problem_id = _PROBLEM_ID.search(sentence) if _failures_as_json.get() else None
+    print_failure(ReportedFailure(sentence, problem_id[0] if problem_id is not None else ""))
 
 
-def report_wrong_row(words: str) -> int:
-    """Print that a row which was named is not there, or is there already: GW808; return the status, 1."""
-    from gateway.errors import MISUSE
-
-    print_failure(ReportedFailure(words, MISUSE.id))
-    return 1
+class WrongRowError(Exception):
+    """A row that a verb names is not there, or is there already: GW808 with exit status 1."""
 
 
-def print_report(report: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print named values: one JSON object, or one value on each line."""
+def require_row(row: _Row | None, sentence: str) -> _Row:
+    """Return a row that was searched for; raise WrongRowError with the sentence where there is none."""
+    if row is None:
+        raise WrongRowError(sentence)
+    return row
+
+
+def print_report(
+    report: Mapping[str, Any],
+    *,
+    as_json: bool,
+    as_text: Callable[[dict[str, Any]], object] = lambda report: print(format_facts(report)),
+) -> None:
+    """Print a report: one JSON object, or what `as_text` prints of it; by default one value on each line."""
     if as_json:
         print_json(report)
     else:
-        print(format_facts(report))
+        as_text(dict(report))
+
+
+def print_done(arguments: Arguments, sentence: str, *lines: str, **facts: Any) -> None:
+    """Print what a verb has done: the sentence and more lines, or one JSON object with the facts."""
+    if arguments.json:
+        print_json({"verb": arguments.verb_words, "done": sentence, **facts})
+        return
+    print_sentence(sentence)
+    for line in lines:
+        print_line(line)
+
+
+def escape_controls(text: str) -> str:
+    """Return `text` with unprintable characters escaped as in JSON; line breaks and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else escape_character(character)
+        for character in text
+    )
+
+
+def escape_line(text: str) -> str:
+    """Return `text` as one line; a line break in the value of a stranger would begin a line like ours."""
+    return escape_controls(text).replace("\n", "\\n")
+
+
+class _Terminal:
+    """A stream to a terminal that escapes control characters."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.unguarded = stream
+
+    def write(self, text: str) -> int:
+        """Write `text` with its control characters escaped; return its length."""
+        self.unguarded.write(escape_controls(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unguarded, name)
+
+
+class OutputError(Exception):
+    """An error of standard output, for example of a full disk; its cause is the error of the system."""
+
+
+class _Output:
+    """A stream that is no terminal; a failed write raises OutputError, not a fault of the program."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.unguarded = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`; raise `OutputError` where that fails, but for a pipe that its reader has closed."""
+        with _tell_broken_output():
+            return self.unguarded.write(text)
+
+    def flush(self) -> None:
+        """Write what is kept; raise as `write` does."""
+        with _tell_broken_output():
+            self.unguarded.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unguarded, name)
+
+
+@contextmanager
+def _tell_broken_output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        raise OutputError(failure.strerror or type(failure).__name__) from failure
+
+
+@contextmanager
+def guard_terminals() -> Iterator[None]:
+    """Inside the block, escape control characters in terminal output; a failed output raises OutputError."""
+    streams = sys.stdout, sys.stderr
+    if not isinstance(sys.stdout, _Terminal | _Output):
+        sys.stdout = _Terminal(sys.stdout) if sys.stdout.isatty() else _Output(sys.stdout)
+    if sys.stderr.isatty() and not isinstance(sys.stderr, _Terminal):
+        sys.stderr = _Terminal(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def open_missing_streams() -> None:
+    """Open the null device for a standard stream that the caller has closed.
+
+    Otherwise the next opened file, such as a database, would get its descriptor number and the printed text.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is taken: that of the stream.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def drop_output() -> None:
+    """Write nothing more to standard output: Python must not try it again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_error(line: str) -> None:
+    """Write a line to standard error; octets of an argument that are not text are escaped."""
+    sys.stderr.write(f"{line}\n".encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def open_console(stream: TextIO) -> Console:
+    """Return a console of Rich on a terminal stream; with NO_COLOR it writes no escape codes.
+
+    The console bypasses `guard_terminals`: its callers must pass every text from outside
+    through `escape_controls`.
+    """
+    from rich.console import Console
+
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(
+        file=getattr(stream, "unguarded", stream),
+        color_system=None if plain else "auto",
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+class ProgressBar:
+    """A visible progress bar, or one without output."""
+
+    def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance_to(self, finished: int, total: int | None = None) -> None:
+        """Set the number of finished steps, and `total` if it is known."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=finished, total=total)
+
+    def advance_one(self) -> None:
+        """Count one more finished step."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task)
+
+    def change_title(self, title: str) -> None:
+        """Change the title of the bar."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=escape_controls(title))
+
+    def print_line(self, line: str, stream: TextIO) -> None:
+        """Print a line to a stream; above the bar where both are on a terminal."""
+        if self._progress is not None and stream.isatty():
+            from rich.text import Text
+
+            self._progress.console.print(Text(escape_controls(line)), soft_wrap=True)
+            return
+        stream.write(f"{line}\n")
+        stream.flush()
+
+
+@contextmanager
+def show_progress(title: str, total: int | None = None) -> Iterator[ProgressBar]:
+    """Provide a bar of `total` steps, or an indeterminate one; it disappears at the end."""
+    if not sys.stderr.isatty():
+        yield ProgressBar()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
+    if total is not None:
+        columns.insert(2, MofNCompleteColumn())
+    # Other output is not redirected: our streams escape control characters, those of Rich do not.
+    progress = Progress(
+        *columns,
+        console=open_console(sys.stderr),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with progress:
+        yield ProgressBar(progress, progress.add_task(escape_controls(title), total=total))

@@ -10,33 +10,8 @@ from typing import Any, Final, Literal
 
 import click
 
-from gateway.cli.verb_groups import Arguments
+from gateway.cli.verb_groups import Arguments, VerbCommand, VerbDecorator, verb
 from gateway.operations import get_display_zone
-
-__all__ = [
-    "DAY",
-    "FILE",
-    "HUB_MOMENT",
-    "MOMENT",
-    "ROW_NUMBER",
-    "START",
-    "ZONED_MOMENT",
-    "by_option",
-    "change_options",
-    "decryption_options",
-    "home_options",
-    "json_option",
-    "judging_options",
-    "moment_option",
-    "new_home_option",
-    "open_tls",
-    "period_options",
-    "place_in_hub_zone",
-    "read_period",
-    "read_reason",
-    "signing_options",
-    "tls_options",
-]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -108,20 +83,42 @@ def _read_zoned(text: str) -> datetime:
 
 
 class _Actor(click.ParamType[str]):
-    """The name of a person in the audit: one line of at most 200 characters."""
+    """The name of a person or party, as it is stored: one line of at most 200 characters."""
 
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name; report misuse for text that is no name."""
-        text = str(value).strip()
+        """Return the name, composed; report misuse for text that is no name."""
+        text = _compose_text(str(value).strip())
         if not text or len(text) > 200 or not text.isprintable():
             self.fail("a name is one line of 1 to 200 characters", param, ctx)
         return text
 
 
+class _SearchText(click.ParamType[str]):
+    """A name or text by which something is searched for; an empty one is that of a variable without value."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, composed as names are stored; report misuse for an empty one."""
+        if not value:
+            self.fail("an empty text names nothing: leave the option out for all of them", param, ctx)
+        return _compose_text(str(value))
+
+
+def _compose_text(text: str) -> str:
+    """Return a text as it is stored and compared: in Normalization Form C."""
+    if text.isascii():
+        return text
+    from gateway.wire import normalize_text
+
+    return normalize_text(text)
+
+
 #: The name that ``--by`` gives.
 ACTOR: Final = _Actor()
+SEARCH_TEXT: Final = _SearchText()
 DAY: Final = _Day()
 MOMENT = _Moment("utc")
 ZONED_MOMENT = _Moment("refused")
@@ -141,16 +138,16 @@ def join_options(*options: Decorator) -> Decorator:
     return declare_options
 
 
-def json_option(words: str = "print JSON") -> Decorator:
+def json_option(json_help: str = "print JSON") -> Decorator:
     """Return ``--json``."""
-    return click.option("--json", is_flag=True, help=words)
+    return click.option("--json", is_flag=True, help=json_help)
 
 
 def home_options(*, as_json: bool = True, json_words: str = "print JSON") -> Decorator:
     """Return ``--home``, ``--config`` and, if requested, ``--json``."""
-    words = "the home folder (settings file gateway.toml in it, where there is one)"
+    home_help = "the home folder (settings file gateway.toml in it, where there is one)"
     options = [
-        click.option("--home", help=words),
+        click.option("--home", help=home_help),
         click.option("--config", help="the settings file"),
     ]
     return join_options(*options, *([json_option(json_words)] if as_json else []))
@@ -158,8 +155,10 @@ def home_options(*, as_json: bool = True, json_words: str = "print JSON") -> Dec
 
 def new_home_option() -> Decorator:
     """Return ``--new``."""
-    words = "make the home folder; without it a folder that is no home is refused"
-    return click.option("--new", is_flag=True, help=words)
+    new_help = (
+        "make home folder and database of a new hub; without it, no home and an empty database are refused"
+    )
+    return click.option("--new", is_flag=True, help=new_help)
 
 
 def change_options(*, as_json: bool = True) -> Decorator:
@@ -167,10 +166,29 @@ def change_options(*, as_json: bool = True) -> Decorator:
     return join_options(home_options(as_json=as_json), by_option())
 
 
+def home_verb(verb_words: str) -> VerbDecorator:
+    """Return the decorator of a verb that reads a home: its last options are those of `home_options`."""
+    return _end_with_options(verb_words, home_options())
+
+
+def changing_verb(verb_words: str) -> VerbDecorator:
+    """Return the decorator of a verb that changes a home: its last options are those of `change_options`."""
+    return _end_with_options(verb_words, change_options())
+
+
+def _end_with_options(verb_words: str, options: Decorator) -> VerbDecorator:
+    def declare_verb(function: Callable[[Arguments], int | None]) -> VerbCommand:
+        command = verb(verb_words)(function)
+        command.params += click.command()(options(lambda: None)).params
+        return command
+
+    return declare_verb
+
+
 def by_option() -> Decorator:
     """Return ``--by``."""
-    words = "who acts, for the audit, beside the system user (default: the system user)"
-    return click.option("--by", type=ACTOR, metavar="NAME", help=words)
+    by_help = "who acts, for the audit, beside the system user (default: the system user)"
+    return click.option("--by", type=ACTOR, metavar="NAME", help=by_help)
 
 
 def judging_options() -> Decorator:
@@ -188,14 +206,14 @@ def judging_options() -> Decorator:
 
 def decryption_options(*, required: bool) -> Decorator:
     """Return the options that name a decryption key and the policy of encryption."""
-    words = "the certificate of the decryption key, unless the PKCS#12 file contains it"
+    certificate_help = "the certificate of the decryption key, unless the PKCS#12 file contains it"
     opening = "a file with the password of the decryption key"
     policy = "the policy of encryption algorithms: strict, legacy-cbc or korea-seed"
     return join_options(
         click.option(
             "--decryption-key", type=FILE, required=required, metavar="F", help="the key to decrypt with"
         ),
-        click.option("--decryption-certificate", type=FILE, metavar="F", help=words),
+        click.option("--decryption-certificate", type=FILE, metavar="F", help=certificate_help),
         click.option("--decryption-password-file", type=FILE, metavar="F", help=opening),
         click.option("--encryption-policy", default="strict", metavar="NAME", help=policy),
     )
@@ -203,8 +221,8 @@ def decryption_options(*, required: bool) -> Decorator:
 
 def moment_option(deed: str) -> Decorator:
     """Return ``--at``: the moment as of which something is done, instead of now."""
-    words = f"{deed} (ISO 8601, with zone)"
-    return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=words)
+    at_help = f"{deed} (ISO 8601, with zone)"
+    return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=at_help)
 
 
 def period_options() -> Decorator:
@@ -231,10 +249,10 @@ def place_in_hub_zone(moment: datetime | None) -> datetime | None:
 
 def signing_options() -> Decorator:
     """Return ``--key``, ``--certificate`` and ``--password-file``."""
-    words = "the certificate of the key, unless the PKCS#12 file contains it"
+    certificate_help = "the certificate of the key, unless the PKCS#12 file contains it"
     return join_options(
         click.option("--key", type=FILE, required=True, metavar="F", help="the key to sign with"),
-        click.option("--certificate", type=FILE, metavar="F", help=words),
+        click.option("--certificate", type=FILE, metavar="F", help=certificate_help),
         click.option("--password-file", type=FILE, metavar="F", help="a file with the password of the key"),
     )
 
@@ -242,10 +260,10 @@ def signing_options() -> Decorator:
 def tls_options() -> Decorator:
     """Return what verbs that call have: ``--ca``, and ``--client-certificate`` with ``--client-key``."""
     believed = "for https: trust anchors, if not those of the operating system"
-    shown = "for https: the client certificate"
+    client_help = "for https: the client certificate"
     return join_options(
         click.option("--ca", type=FILE, metavar="PEM", help=believed),
-        click.option("--client-certificate", type=FILE, metavar="PEM", help=shown),
+        click.option("--client-certificate", type=FILE, metavar="PEM", help=client_help),
         click.option("--client-key", type=FILE, metavar="PEM", help="the key of the client certificate"),
     )
 
@@ -266,9 +284,9 @@ def read_reason(arguments: Arguments) -> str | None:
     """Return the reason as one line; report misuse for one that is empty or too long."""
     if arguments.reason is None:
         return None
-    words = " ".join(str(arguments.reason).split())
-    if not words or len(words) > _LONGEST_REASON or not words.isprintable():
+    reason = " ".join(str(arguments.reason).split())
+    if not reason or len(reason) > _LONGEST_REASON or not reason.isprintable():
         raise click.BadParameter(
             f"a reason is a text of 1 to {_LONGEST_REASON} characters", param_hint="'--reason'"
         )
-    return words
+    return reason

@@ -7,15 +7,15 @@ import gc
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from gateway.cli.verb_table import NOUNS, OLD_SPELLINGS, SECTIONS, VERBS
-
-__all__ = ["Arguments", "LazyGroup", "OldSpellingError", "VerbCommand", "build_root", "verb"]
+from gateway.cli.added_verbs import find_entry, find_verb, list_nouns, list_verbs, make_verb_error
+from gateway.cli.verb_nouns import SECTIONS
+from gateway.cli.verb_table import VERBS, Verb
 
 _COMMANDS = "gateway.cli.commands"
 _WIDTH = 110
@@ -23,10 +23,6 @@ _WIDTH = 110
 
 class Arguments(SimpleNamespace):
     """The values of a verb's arguments and options, by their names; `verb_words` are those of the verb."""
-
-
-class OldSpellingError(click.UsageError):
-    """A verb was called by its former name."""
 
 
 class VerbCommand(click.Command):
@@ -41,18 +37,31 @@ class VerbCommand(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{self.example}\n")
 
 
-def verb(function: Callable[[Arguments], int]) -> VerbCommand:
-    """Make a verb from a function that takes the arguments and returns the exit status.
+VerbDecorator = Callable[[Callable[[Arguments], int | None]], VerbCommand]
 
-    Options and arguments are declared below this decorator with those of Click.
+#: Every verb whose module has been imported, by its words.
+_DECLARED_VERBS: Final[dict[str, VerbCommand]] = {}
+
+
+def verb(verb_words: str) -> VerbDecorator:
+    """Return the decorator that makes the verb of these words from a function.
+
+    The function takes the arguments and returns the exit status; None is success. Its options and
+    arguments are declared below this decorator with those of Click; its help line and its example are in
+    the table of verbs.
     """
 
-    @wraps(function)
-    def call_verb_function(**values: Any) -> int:
-        words = click.get_current_context().command_path.partition(" ")[2]
-        return function(Arguments(**values, verb_words=words))
+    def declare_verb(function: Callable[[Arguments], int | None]) -> VerbCommand:
+        @wraps(function)
+        def call_verb_function(**values: Any) -> int | None:
+            return function(Arguments(**values, verb_words=verb_words))
 
-    return click.command(cls=VerbCommand, help="")(call_verb_function)
+        name = verb_words.rpartition(" ")[2]
+        command = click.command(name, cls=VerbCommand, help="")(call_verb_function)
+        _DECLARED_VERBS[verb_words] = command
+        return command
+
+    return declare_verb
 
 
 class LazyGroup(click.Group):
@@ -68,24 +77,16 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return the verb or group of the next word; None where there is none."""
-        words = f"{self.prefix} {cmd_name}".strip()
-        if words in VERBS:
-            return load_verb(words)
-        if words in NOUNS:
-            return LazyGroup(words, cmd_name, _make_help_sentence(NOUNS[words].help))
-        return None
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options of the group; where it was a verb once, another option names the new verb."""
-        first = args[0] if args else ""
-        if first.startswith("-") and first not in ctx.help_option_names and self.prefix in OLD_SPELLINGS:
-            raise _make_old_spelling_error(self.prefix, ctx)
-        return super().parse_args(ctx, args)
+        verb_words = f"{self.prefix} {cmd_name}".strip()
+        entry = find_entry(verb_words)
+        if isinstance(entry, Verb):
+            return load_verb(verb_words)
+        return None if entry is None else LazyGroup(verb_words, cmd_name, _make_help_sentence(entry.help))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the next word; the error names the new name of an old verb, or the nearest known word."""
+        """Find the next word; the error names the nearest known word."""
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             if ctx.resilient_parsing:
                 return None, None, args[1:]
@@ -93,21 +94,17 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def _refuse_unknown_word(self, ctx: click.Context, args: list[str]) -> click.UsageError:
-        words = f"{self.prefix} {args[0]}".strip()
-        # A verb that has become a group is called with a value where its next word is expected.
-        for old in (words, self.prefix):
-            if old in OLD_SPELLINGS:
-                return _make_old_spelling_error(old, ctx)
-        known = self.list_commands(ctx)
-        nearest = difflib.get_close_matches(args[0].lower(), known, 1)
-        told = f"; the nearest is `gateway {f'{self.prefix} {nearest[0]}'.strip()}`" if nearest else ""
-        return click.UsageError(f"there is no verb {words[:80]!r}{told}", ctx)
+        verb_words = f"{self.prefix} {args[0]}".strip()
+        commands = self.list_commands(ctx)
+        nearest = difflib.get_close_matches(args[0].lower(), commands, 1)
+        hint = f"; the nearest is `gateway {f'{self.prefix} {nearest[0]}'.strip()}`" if nearest else ""
+        return click.UsageError(f"there is no verb {verb_words[:80]!r}{hint}", ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the next words that begin with `incomplete`, without importing the verbs."""
         lines = self._list_help_lines().items()
-        found = [CompletionItem(name, help=text) for name, text in lines if name.startswith(incomplete)]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+        completions = [CompletionItem(name, help=text) for name, text in lines if name.startswith(incomplete)]
+        return [*completions, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the verbs with their help lines; first words under the headings of the table."""
@@ -117,19 +114,27 @@ class LazyGroup(click.Group):
                 formatter.write_dl(list(lines.items()))
             return
         # The same column width for all sections.
+        nouns = list_nouns()
         for section in SECTIONS:
             with formatter.section(section):
                 rows = [
-                    (f"{name:<12}", text) for name, text in lines.items() if NOUNS[name].section == section
+                    (f"{name:<12}", text) for name, text in lines.items() if nouns[name].section == section
                 ]
                 formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write examples: of each verb of this noun, or of the first steps."""
-        examples = [one.example for words, one in VERBS.items() if words.startswith(f"{self.prefix} ")]
+        examples = [
+            entry.format_example(verb_words)
+            for verb_words, entry in list_verbs().items()
+            if verb_words.startswith(f"{self.prefix} ")
+        ]
         if not self.prefix:
-            examples = [
+            demo = [
                 "gateway demo                        run a complete demo on this machine",
+            ]
+            examples = [
+                *(demo if find_entry("demo") else ()),
                 ("gateway migrate --home D            create or update the database of a home folder"),
                 "gateway run --home D                run the gateway of that folder",
                 "gateway case list --home D          list submissions with state and outcome",
@@ -143,39 +148,49 @@ class LazyGroup(click.Group):
     def _list_help_lines(self) -> dict[str, str]:
         """Return the help line of each word that may follow the prefix."""
         start = f"{self.prefix} " if self.prefix else ""
-        found: dict[str, str] = {}
-        lines = {words: line.help for words, line in VERBS.items()}
-        for words, line in (lines | {words: noun.help for words, noun in NOUNS.items()}).items():
-            rest = words.removeprefix(start)
-            if words.startswith(start) and rest and " " not in rest:
-                found[rest] = line
+        help_lines: dict[str, str] = {}
+        lines = {verb_words: line.help for verb_words, line in list_verbs().items()}
+        nouns = list_nouns()
+        for verb_words, line in (
+            lines | {verb_words: noun.help for verb_words, noun in nouns.items()}
+        ).items():
+            rest = verb_words.removeprefix(start)
+            if verb_words.startswith(start) and rest and " " not in rest:
+                help_lines[rest] = line
         if not self.prefix:
-            return {name: found[name] for name in NOUNS if name in found}
-        return found
+            return {name: help_lines[name] for name in nouns if name in help_lines}
+        return help_lines
 
 
-def _make_old_spelling_error(old: str, ctx: click.Context) -> OldSpellingError:
-    return OldSpellingError(f"`gateway {old}` is now `gateway {OLD_SPELLINGS[old]}`", ctx)
-
-
-def load_verb(words: str) -> VerbCommand:
+def load_verb(verb_words: str) -> VerbCommand:
     """Import the module of a verb and return the verb with its help and example."""
-    entry = VERBS[words]
-    module, _, name = entry.place.partition(":")
-    command = getattr(_import_verb_module(f"{_COMMANDS}.{module}"), name)
-    assert isinstance(command, VerbCommand), entry.place
-    command.name = words.rpartition(" ")[2]
+    entry = find_verb(verb_words)
+    if verb_words in VERBS:
+        _import_verb_module(f"{_COMMANDS}.{entry.module}")
+    else:
+        _import_added_module(verb_words, entry.module)
+    command = _DECLARED_VERBS[verb_words]
     command.help = _make_help_sentence(entry.help)
-    command.example = entry.example
+    command.example = entry.format_example(verb_words)
     return command
 
 
-def _import_verb_module(name: str) -> ModuleType:
+def _import_added_module(verb_words: str, name: str) -> None:
+    """Import the module of another package; raise GW801 unless it is there and declares the verb."""
+    try:
+        _import_verb_module(name)
+    except ImportError as failure:
+        raise make_verb_error(verb_words, str(failure)) from failure
+    if verb_words not in _DECLARED_VERBS:
+        raise make_verb_error(verb_words, f"the module {name} does not declare it")
+
+
+def _import_verb_module(name: str) -> None:
     """Import a module without garbage collection, which would find nothing and take a tenth of a second."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return import_module(name)
+        import_module(name)
     finally:
         if was_enabled:
             gc.enable()
@@ -204,9 +219,9 @@ def build_root() -> LazyGroup:
     return root
 
 
-def _print_program_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
-        from gateway import __version__
+def _print_program_version(ctx: click.Context, _option: click.Parameter, is_set: bool) -> None:
+    if is_set and not ctx.resilient_parsing:
+        from gateway.cli.program_version import describe_program
 
-        click.echo(f"gateway {__version__}")
+        click.echo(describe_program())
         ctx.exit()

@@ -1,10 +1,8 @@
-"""Every noun of the command line: the heading it stands below, and its help line."""
+"""Every noun of the command line, with its heading in the help, and its help line."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
-
-__all__ = ["NOUNS", "SECTIONS", "Noun"]
 
 #: The headings of ``gateway --help``, in their order.
 SECTIONS: Final = (
@@ -37,22 +35,26 @@ NOUNS: Final[dict[str, Noun]] = {
     "config": Noun("Run the gateway", "the settings: show"),
     "drain": Noun("Run the gateway", "let a node take no new work"),
     "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
+    "restore": Noun("Run the gateway", "a database from a backup: check, confirm"),
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
     "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
     "party mandate": Noun("Partners", "mandates: which party may file for which other"),
     "route": Noun("Partners", "routes of messages that this hub passes on: add, list, remove"),
     "account": Noun("Partners", "people who sign in to the console: add, roles, ways to sign in, suspend"),
     "agreement": Noun(
-        "Partners", "agreements: lint, load, show, override, export, compose, compare, suspend"
+        "Partners",
+        "agreements: lint, load, show, override, export, profile, compose, agree, compare, suspend",
     ),
     "case": Noun("Look", "cases: state and outcome of submissions"),
     "message": Noun("Look", "messages received and sent"),
     "audit": Noun("Look", "who changed what, and how it was before and after"),
     "error": Noun("Look", "explain a problem by its id"),
+    "reference": Noun("Look", "print a reference table, for example of verbs, settings or evidence"),
     "queue": Noun("Act", "deliveries: list, show, lanes, hold, release, try, requeue, cancel"),
+    "delivery": Noun("Act", "compose refused calls of services anew, by the WSDL of now"),
     "order": Noun("Act", "the order of messages in a conversation: list, show, release, reset"),
     "fees": Noun("Act", "fees of agencies: list, show, compare with a provider's statement"),
-    "requirement": Noun("Act", "certificates with a quantity: add, list, show, revoke, check a submission"),
+    "requirement": Noun("Act", "certificates with a quantity: add, list, show, revoke"),
     "agency": Noun("Act", "agencies at the console: switch, list acts of officers"),
     "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),
     "form": Noun("Mappings", "one form for several documents: show, compose a submission, read one"),
@@ -72,9 +74,6 @@ NOUNS: Final[dict[str, Noun]] = {
     "verify": Noun("Trust", "verify an ebMS 2.0 message in a file; nothing is stored"),
     "node": Noun("Act", "the nodes that work on the database"),
     "retention": Noun("Act", "octets of ended cases and old drafts: show what would go, purge"),
-    "evidence": Noun("Evidence", "evidence: list, check, prove, verify"),
-    "practice": Noun("Test", "run a hub for practice, with simulated agencies and a console"),
-    "demo": Noun("Test", "run a complete declaration with simulated partners"),
-    "conformance": Noun("Test", "attack a gateway and evaluate its answers"),
+    "evidence": Noun("Evidence", "evidence: list, check, seal, prove, verify"),
     "completion": Noun("Test", "print the completion script for a shell"),
 }

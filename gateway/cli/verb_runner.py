@@ -7,22 +7,24 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from gateway.cli.result_output import ReportedFailure, choose_problem_form, print_failure
-from gateway.cli.terminal_text import (
+from gateway.cli.added_verbs import find_entry
+from gateway.cli.result_output import (
     OutputError,
+    ReportedFailure,
+    WrongRowError,
+    choose_problem_form,
     drop_output,
     guard_terminals,
     open_missing_streams,
+    print_failure,
     write_error,
 )
-from gateway.cli.verb_groups import OldSpellingError, build_root
-from gateway.cli.verb_table import NOUNS, VERBS
+from gateway.cli.verb_groups import build_root
 from gateway.operations import keep_display_zone
-
-__all__ = ["run_words"]
 
 _PROGRAM = "gateway"
 _COMPLETION = "_GATEWAY_COMPLETE"
@@ -32,9 +34,9 @@ _MISUSE_ID = "GW808"
 _FOREIGN = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
-        (r"(\S+) is not in the range (\d+)<=x<=(\d+)", r"\1 is not between \2 and \3"),
-        (r"(\S+) is not in the range x>=(\d+)", r"\1 is less than \2"),
-        (r"(\S+) is not in the range x<=(\d+)", r"\1 is more than \2"),
+        (r"(?<!\S)(\S++) is not in the range (\d+)<=x<=(\d+)", r"\1 is not between \2 and \3"),
+        (r"(?<!\S)(\S++) is not in the range x>=(\d+)", r"\1 is less than \2"),
+        (r"(?<!\S)(\S++) is not in the range x<=(\d+)", r"\1 is more than \2"),
         (r"is not a valid integer(?: range)?", "is not a whole number"),
         (r"is not a valid float(?: range)?", "is not a number"),
         (r"^Invalid value for '[\[{][^'{}\[\]]*[\]}]': ", ""),
@@ -46,23 +48,26 @@ def run_words(argv: Sequence[str] | None = None) -> int:
     """Run the verb of the given words (by default of this process); return the exit status."""
     # A verb prints its problems itself; long-running processes set up a log.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
-    words = list(sys.argv[1:] if argv is None else argv)
+    argv_words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         open_missing_streams()
-    with guard_terminals(), keep_display_zone(), choose_problem_form(as_json="--json" in words):
+    with guard_terminals(), keep_display_zone(), choose_problem_form(as_json="--json" in argv_words):
         try:
-            status = _invoke_named_verb(words)
+            status = _invoke_named_verb(argv_words)
             if argv is None:
                 sys.stdout.flush()
             return status
         except click.exceptions.Exit as end:
             return end.exit_code
         except click.ClickException as misuse:
-            _print_misuse(misuse, words)
+            _print_misuse(misuse, argv_words)
             return _MISUSE
         except BrokenPipeError:
             # The reader has closed the pipe: nothing more is written, and Python must not try at exit.
             drop_output()
+            return 1
+        except WrongRowError as wrong:
+            print_failure(ReportedFailure(str(wrong), _MISUSE_ID))
             return 1
         except OutputError as broken:
             drop_output()
@@ -72,10 +77,10 @@ def run_words(argv: Sequence[str] | None = None) -> int:
         except (KeyboardInterrupt, click.Abort):
             return 1
         except Exception as failure:
-            return _print_exception(failure, words)
+            return _print_exception(failure, argv_words)
 
 
-def _invoke_named_verb(words: list[str]) -> int:
+def _invoke_named_verb(argv_words: list[str]) -> int:
     """Parse the words and call the verb; return completions to a shell that asks for them."""
     root = build_root()
     instruction = os.environ.get(_COMPLETION)
@@ -83,64 +88,78 @@ def _invoke_named_verb(words: list[str]) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(root, {}, _PROGRAM, _COMPLETION, instruction)
-    with root.make_context(_PROGRAM, words) as context:
+    with root.make_context(_PROGRAM, argv_words) as context:
         status: int | None = root.invoke(context)
     return status or 0
 
 
-def _find_verb_words(words: Sequence[str]) -> str:
+def _find_verb_words(argv_words: Sequence[str]) -> str:
     """Return the longest known verb or noun at the start of the words; empty where there is none."""
-    known = ""
-    for word in words:
-        longer = f"{known} {word}".strip()
-        if longer not in VERBS and longer not in NOUNS:
+    known_verb = ""
+    for word in argv_words:
+        longer = f"{known_verb} {word}".strip()
+        try:
+            if word.startswith("-") or find_entry(longer) is None:
+                break
+        except Exception:
+            # The verbs of another package cannot be used: this is the failure that is being reported.
             break
-        known = longer
-    return known
+        known_verb = longer
+    return known_verb
 
 
-def _name_help(words: Sequence[str]) -> str:
+def _name_help(argv_words: Sequence[str]) -> str:
     """Return the command that prints the help of the verb in the words."""
-    return " ".join([_PROGRAM, *_find_verb_words(words).split(), "--help"])
+    return " ".join([_PROGRAM, *_find_verb_words(argv_words).split(), "--help"])
 
 
 def _reword_misuse(message: str) -> str:
-    """Return what Click says without notations of Python: intervals, names of types, sets of words."""
-    for pattern, words in _FOREIGN:
-        message = pattern.sub(words, message)
+    """Return an error message of Click without Python notations: intervals, type names, sets of words."""
+    for pattern, replacement in _FOREIGN:
+        message = pattern.sub(replacement, message)
     return message
 
 
-def _print_misuse(misuse: click.ClickException, words: Sequence[str]) -> None:
+def _print_misuse(misuse: click.ClickException, argv_words: Sequence[str]) -> None:
     """Print the error and where help is; print the help for a missing verb unchanged."""
     message = misuse.format_message()
-    if isinstance(misuse, click.exceptions.NoArgsIsHelpError) and "--json" not in words:
+    if isinstance(misuse, click.exceptions.NoArgsIsHelpError) and "--json" not in argv_words:
         write_error(message)
         return
     if isinstance(misuse, click.exceptions.NoArgsIsHelpError):
         message = "a verb is missing"
-    told = _reword_misuse(" ".join(message.split()))
-    if not told[1:2].isupper():
-        told = told[:1].lower() + told[1:]
-    help_words = "" if isinstance(misuse, OldSpellingError) else _name_help(words)
-    print_failure(ReportedFailure(told.rstrip("."), _MISUSE_ID, help=help_words))
+    sentence = _reword_misuse(" ".join(message.split()))
+    if not sentence[1:2].isupper():
+        sentence = sentence[:1].lower() + sentence[1:]
+    print_failure(ReportedFailure(sentence.rstrip("."), _MISUSE_ID, help=_name_help(argv_words)))
 
 
-def _print_exception(failure: Exception, words: Sequence[str]) -> int:
+def _print_exception(failure: Exception, argv_words: Sequence[str]) -> int:
     """Print one line for an exception; return 2 for misuse and wrong settings, 1 for anything else.
 
-    A statement that cannot be compared is 2 as well: 1 says that it differs.
+    A statement that cannot be compared returns 2 as well, since 1 says that it differs.
     """
-    from gateway.errors import MISUSE, OUR_MISTAKE, SETTINGS_WRONG, STATEMENT_WRONG, GatewayError
+    from gateway.errors import (
+        MISUSE,
+        OUR_MISTAKE,
+        SETTINGS_WRONG,
+        STATEMENT_WRONG,
+        GatewayError,
+        find_resource_problem,
+        make_path_problem,
+    )
 
+    if isinstance(failure, PermissionError) and failure.filename is not None:
+        failure = make_path_problem(Path(os.fsdecode(failure.filename)), "used", failure)
     if isinstance(failure, UnicodeEncodeError):
         failure = GatewayError(MISUSE, "an argument is not UTF-8")
+    failure = find_resource_problem(failure) or failure
     if isinstance(failure, GatewayError):
         misused = failure.problem is MISUSE
         # The verb itself is no place: the help of the verb is named after the sentence.
-        place = "" if failure.location == _find_verb_words(words) else failure.location
-        help_words = _name_help(words) if misused else ""
-        print_failure(ReportedFailure(failure.detail, failure.problem.id, place, help_words))
+        location = "" if failure.location == _find_verb_words(argv_words) else failure.location
+        help_words = _name_help(argv_words) if misused else ""
+        print_failure(ReportedFailure(failure.detail, failure.problem.id, location, help_words))
         return _MISUSE if misused or failure.problem in (SETTINGS_WRONG, STATEMENT_WRONG) else 1
     if os.environ.get("GATEWAY_TRACE"):
         raise failure

@@ -1,144 +1,150 @@
-"""The settings of deliveries, and of the agencies and customs that they are made to."""
+"""The settings of deliveries, pulls, large payloads and payments, and of agencies and customs."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from gateway.config.pki import AgencyKeySettings
-from gateway.config.value_types import Count, CpuAffinity, Duration, SettingsSection, Url
+from gateway.config.setting_values import (
+    Count,
+    CpuAffinity,
+    Duration,
+    Location,
+    Secret,
+    SettingsSection,
+    Size,
+    Url,
+)
+from gateway.config.trust_settings import AgencyKeySettings
 
-__all__ = ["AgencySettings", "CustomsSettings", "DeliverySettings"]
+
+class BucketSettings(SettingsSection):
+    """The bucket that keeps large payloads; without a bucket they are in the folder."""
+
+    bucket: str = Field("", pattern=r"^([a-z0-9][a-z0-9.\-]{1,61}[a-z0-9])?$")
+    """Bucket of large payloads. If it is not set, they are in `payloads.folder`."""
+    endpoint: Url | None = None
+    """URL of the server, without the bucket."""
+    region: str = Field("us-east-1", pattern=r"^[A-Za-z0-9\-]{1,64}$")
+    """Region that the server names."""
+    prefix: str = Field("", pattern=r"^([A-Za-z0-9_\-][A-Za-z0-9._\-]*/)*$", max_length=200)
+    """What the names of all objects begin with; it ends with `/`."""
+    access_key: Secret | None = None
+    """The name of the key (access key)."""
+    secret_key: Secret | None = None
+    """The secret of the key (secret access key)."""
+    path_style: bool = True
+    """Whether the bucket is in the path of a URL; otherwise in the name of its host."""
+    ca: Location | None = None
+    """Authorities (PEM) of the server's TLS certificate. Without it: those that come with the client."""
+    time_out: Duration = timedelta(seconds=10)
+    """Time that the server may be silent during a request. A request is made at most three times."""
+
+    @model_validator(mode="after")
+    def _check_access(self) -> BucketSettings:
+        if self.bucket and (self.endpoint is None or self.access_key is None or self.secret_key is None):
+            raise ValueError("a bucket needs endpoint, access_key and secret_key")
+        if self.time_out < timedelta(seconds=1):
+            raise ValueError("a server gets at least 1s to answer")
+        return self
+
+
+class PayloadSettings(SettingsSection):
+    """Where the octets of large payloads are kept, each under its SHA-256: in files, or in a bucket."""
+
+    folder: Location = Path("payloads")
+    """The folder of large payloads. All processes and machines of the gateway use the same one. With
+    `payloads.s3.bucket` it has only what arrives, and each machine has its own."""
+    # Above it a file costs less than the pages of a database, which are written twice and copied by backups.
+    inline: Size = 1024**2
+    """Octets up to which a payload or a message is kept in the database."""
+    # A message is received before its sender is known.
+    arriving: Size = 4 * 1024**3
+    """Octets of large messages that one process receives at a time, in files. One address may use at most a
+    quarter, but always one message of `limits.body`."""
+    s3: BucketSettings = BucketSettings()
+    """A bucket for large payloads, on a server that speaks S3."""
 
 
 class DeliverySettings(SettingsSection):
     """How deliveries are attempted and retried."""
 
-    processes: Count = Field(1, description="Number of processes that deliver.")
+    processes: Count = 1
+    """Number of processes that deliver."""
     cpu_affinity: CpuAffinity = "auto"
-    workers: Count = Field(8, description="Number of deliveries that one process makes at the same time.")
-    lease: Duration = Field(
-        timedelta(seconds=120),
-        description=(
-            "Time after which the delivery of a worker that does not renew its lease is given to another "
-            "worker."
-        ),
-    )
-    crashes: Count = Field(
-        3,
-        description=(
-            "Number of workers that may crash during one delivery before the delivery is put aside for "
-            "the operator."
-        ),
-    )
-    poll: Duration = Field(
-        timedelta(milliseconds=50), description="Interval at which an idle worker reads the queue."
-    )
-    first_retry: Duration = Field(
-        timedelta(seconds=10),
-        description="Wait after the first attempt. It doubles after each further attempt.",
-    )
-    longest_retry: Duration = Field(timedelta(hours=1), description="Longest wait between two attempts.")
-    retries: int = Field(12, strict=True, ge=0, description="Number of attempts after the first one.")
-    expiry: Duration = Field(
-        timedelta(days=3),
-        description=(
-            "Time after which a delivery is not attempted again, unless the delivery has its own limit."
-        ),
-    )
-    pull_every: Duration = Field(
-        timedelta(minutes=1),
-        description="Interval at which messages are pulled from partners, where a P-Mode of AS4 says so.",
-    )
-    receipt: Duration = Field(
-        timedelta(seconds=60), description="Time to wait for a receipt before the message is sent again."
-    )
+    workers: Count = 8
+    """Number of deliveries that one process makes at the same time."""
+    lease: Duration = timedelta(seconds=120)
+    """Time after which the delivery of a worker that does not renew its lease is given to another worker."""
+    crashes: Count = 3
+    """Number of workers that may crash during one delivery before the delivery is put aside for the
+    operator."""
+    steady: Duration = timedelta(minutes=10)
+    """Time that a worker must have run before it attempts a delivery with one crash left. So a hub that
+    crashes for another reason puts no delivery aside."""
+    poll: Duration = timedelta(milliseconds=50)
+    """Interval at which an idle worker reads the queue."""
+    first_retry: Duration = timedelta(seconds=10)
+    """Wait after the first attempt. It doubles after each further attempt."""
+    longest_retry: Duration = timedelta(hours=1)
+    """Longest wait between two attempts."""
+    retries: int = Field(12, strict=True, ge=0)
+    """Number of attempts after the first one."""
+    expiry: Duration = timedelta(days=3)
+    """Time after which a delivery is not attempted again, unless the delivery has its own limit."""
+    pull_every: Duration = timedelta(minutes=1)
+    """Interval at which messages are pulled from partners, where a P-Mode of AS4 says so."""
+    receipt: Duration = timedelta(seconds=60)
+    """Time to wait for a receipt before the message is sent again."""
 
 
 class _PartnerSettings(SettingsSection):
-    wsdl: str | None = Field(
-        None,
-        description="File name of the WSDL in the wsdl folders. If it is not set, the template is used.",
-    )
-    wsdl_sha256: str | None = Field(
-        None,
-        pattern="^[0-9a-f]{64}$",
-        description="SHA-256 of the WSDL. It is needed for a WSDL that is not shipped with the gateway.",
-    )
-    endpoint: Url | None = Field(None, description="URL of the service.")
-    time_out: Duration = Field(
-        timedelta(seconds=30),
-        description=(
-            "Time that the service may send nothing during a call. A complete call takes at most twice "
-            "this time."
-        ),
-    )
-    lane: Count = Field(4, description="Number of calls at the same time.")
-    party: str | None = Field(
-        None,
-        description="Id of its party in the register. If it is not set, the name of this section is used.",
-    )
-    retries: int | None = Field(
-        None,
-        strict=True,
-        ge=0,
-        description=(
-            "Number of attempts after the first one. If it is not set, the value in [delivery] is used."
-        ),
-    )
-    first_retry: Duration | None = Field(
-        None, description="Wait after the first attempt. If it is not set, the value in [delivery] is used."
-    )
+    wsdl: str | None = None
+    """File name of the WSDL in the wsdl folders. If it is not set, the template is used."""
+    wsdl_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the WSDL. It is needed for a WSDL that is not shipped with the gateway."""
+    endpoint: Url | None = None
+    """URL of the service."""
+    time_out: Duration = timedelta(seconds=30)
+    """Time that the service may send nothing during a call. A complete call takes at most twice this time."""
+    lane: Count = 4
+    """Number of calls at the same time."""
+    party: str | None = None
+    """Id of its party in the register. If it is not set, the name of this section is used."""
+    retries: int | None = Field(None, strict=True, ge=0)
+    """Number of attempts after the first one. If it is not set, the value in [delivery] is used."""
+    first_retry: Duration | None = None
+    """Wait after the first attempt. If it is not set, the value in [delivery] is used."""
 
 
 class AgencySettings(_PartnerSettings):
     """How one agency is called."""
 
-    channel: Literal["soap", "mailbox", "ebms2"] = Field(
-        "soap",
-        description=(
-            "How the agency gets requests: by SOAP calls (`soap`), in its mailbox (`mailbox`), or as ebMS "
-            "messages (`ebms2`)."
-        ),
-    )
-    contact: str = Field(
-        "", description="Contact of the agency for the operator, for example a telephone number."
-    )
+    channel: Literal["soap", "mailbox", "ebms2"] = "soap"
+    """How the agency gets requests: by SOAP calls (`soap`), in its mailbox (`mailbox`), or as ebMS messages
+    (`ebms2`)."""
+    contact: str = ""
+    """Contact of the agency for the operator, for example a telephone number."""
 
-    console: bool = Field(
-        False,
-        description=(
-            "Whether the agency has no system of its own: its officers decide at the console. Such an "
-            "agency has no endpoint, and needs a key in `[agency.<code>.pki]`."
-        ),
-    )
-    four_eyes: bool = Field(
-        False,
-        description=(
-            "Whether a decision, a correction or a revocation at the console needs two officers: one "
-            "proposes it, another one approves it."
-        ),
-    )
+    console: bool = False
+    """Whether the agency has no system of its own: its officers decide at the console. Such an agency has no
+    endpoint, and needs a key in `[agency.<code>.pki]`."""
+    four_eyes: bool = False
+    """Whether a decision, a correction or a revocation at the console needs two officers: one proposes it,
+    another one approves it."""
     confirm: tuple[Literal["passkey", "certificate", "session"], ...] = Field(
-        ("passkey", "certificate"),
-        min_length=1,
-        description=(
-            "How an officer may confirm a decision at the console: with a passkey, with a client "
-            "certificate, or by being signed in (`session`)."
-        ),
+        ("passkey", "certificate"), min_length=1
     )
-    payment_notices: bool = Field(
-        False,
-        description=(
-            "Whether the agency is told which fees were paid (operation `NotifyPayment`). Its WSDL must have "
-            "the operation."
-        ),
-    )
-    pki: AgencyKeySettings = Field(
-        AgencyKeySettings(), description="The key of an agency that decides at the console."
-    )
+    """How an officer may confirm a decision at the console: with a passkey, with a client certificate, or by
+    being signed in (`session`)."""
+    payment_notices: bool = False
+    """Whether the agency is told which fees were paid (operation `NotifyPayment`). Its WSDL must have the
+    operation."""
+    pki: AgencyKeySettings = AgencyKeySettings()
+    """The key of an agency that decides at the console. It signs the acts of the agency's officers there."""
 
     @model_validator(mode="after")
     def _check_channel(self) -> AgencySettings:
@@ -153,3 +159,55 @@ class AgencySettings(_PartnerSettings):
 
 class CustomsSettings(_PartnerSettings):
     """How customs is called; without an endpoint no calls to customs are made."""
+
+
+class PullerSettings(SettingsSection):
+    """With what a party shows who it is when it pulls (WSS UsernameToken)."""
+
+    name: str | None = Field(None, min_length=1, max_length=255)
+    """Name in its UsernameToken. If it is not set, the name of this section is used."""
+    password: Secret | None = None
+    """Its password, of at least 16 octets. It is required."""
+
+    @model_validator(mode="after")
+    def _check_password(self) -> PullerSettings:
+        if self.password is None:
+            raise ValueError("a party that pulls with a name needs a password")
+        return self
+
+
+class TariffSettings(SettingsSection):
+    """The fee of one document, which is due before its application is forwarded."""
+
+    amount: str = Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,4})?$")
+    """The amount, in quotes, with the decimals of its currency: "30000" KRW, "12.50" EUR."""
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    """The currency (ISO 4217)."""
+    days: Count | None = None
+    """Days in which it may be paid. If it is not set, there is no last day."""
+    refundable: bool = True
+    """Whether it is given back when the application is cancelled before a decision."""
+
+
+class PaymentSettings(SettingsSection):
+    """The payment provider, at which applicants pay the fees of agencies."""
+
+    endpoint: Url | None = None
+    """URL of the payment provider. Without it, fees are paid elsewhere."""
+    secret: Secret | None = None
+    """The secret shared with the provider, which authenticates every message: 32 octets or more."""
+    tolerance: Duration = timedelta(minutes=5)
+    """How old a message of the provider may be."""
+    time_out: Duration = timedelta(seconds=30)
+    """Time that the provider may send nothing during a call."""
+    tariff: dict[str, TariffSettings] = Field({}, max_length=1000)
+    """Fees that are due before forwarding, by document: its application is held until the fee is paid
+    (Y17)."""
+
+    @model_validator(mode="after")
+    def _check_provider(self) -> PaymentSettings:
+        if self.endpoint is not None and self.secret is None:
+            raise ValueError("fees.endpoint needs fees.secret")
+        if self.tariff and self.endpoint is None:
+            raise ValueError("fees.tariff needs fees.endpoint: nobody could pay")
+        return self

@@ -11,18 +11,81 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from gateway.config.key_reference import format_toml
-from gateway.config.secret_values import Secret
-from gateway.config.settings_file import find_settings_source, load_settings, read_toml_file
+from gateway.config.setting_values import Secret
+from gateway.config.settings_file import find_settings_source, format_toml, load_settings, read_toml_file
 
-__all__ = ["EffectiveSetting", "list_effective_settings"]
+_MASK: Final = "***"
+#: A URL of which each part can be told from the next. A password may contain "/" and "?", as SQLAlchemy reads
+#: it. A parameter of a path (";") is masked with what follows.
+_HOST: Final = r"(?:\[[\w:.%]*\]|[\w.%-]*)(?::\d{0,5})?"
+_FORM: Final = re.compile(
+    rf"(?P<scheme>[A-Za-z][\w+.-]{{0,40}})://(?:(?P<login>[^@]*)@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
+    r"(?P<path>/[^?#@;]*)?(?P<parameter>;[^?#@]*)?(?:\?(?P<query>[^#@]*))?(?P<fragment>#.*)?",
+    re.DOTALL,
+)
+_USER: Final = re.compile(r"[\w.+-]+")
+_SCHEME: Final = re.compile(r"[A-Za-z][\w+.-]{0,40}")
+#: Names of parameters; what has capitals or digits may be a token.
+_NAME: Final = re.compile(r"[a-z_]{1,20}")
+#: Schemes whose login has a user before the colon; elsewhere a token may stand alone.
+_DATABASE_SCHEMES: Final = ("postgres", "sqlite")
+#: Parameters of libpq, SQLAlchemy and SQLite, and questions to a web service, whose values are no secrets.
+_SHOWN: Final = frozenset(
+    (
+        *("host", "hostaddr", "port", "dbname", "user", "application_name", "client_encoding"),
+        *("connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval"),
+        *("keepalives_count", "prepare_threshold", "target_session_attrs", "load_balance_hosts"),
+        *("sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "sslsni"),
+        *("ssl_min_protocol_version", "ssl_max_protocol_version", "channel_binding", "require_auth"),
+        *("gssencmode", "krbsrvname", "requirepeer", "mode", "cache", "immutable", "uri"),
+    )
+)
+_QUESTIONS: Final = frozenset({"wsdl", "WSDL", "singleWsdl"})
+
+
+def mask_url(url: str) -> str:
+    """Return a URL with `***` for a password, for parameters that may be secret, and for what is unclear."""
+    parts = _FORM.fullmatch(url)
+    if parts is None:
+        if not url:
+            return ""
+        scheme, separator, _ = url.partition("://")
+        return f"{scheme}://{_MASK}" if separator and _SCHEME.fullmatch(scheme) else _MASK
+    query = parts["query"]
+    return "".join(
+        (
+            f"{parts['scheme']}://{_mask_login(parts['scheme'], parts['login'])}",
+            f"{parts['hosts']}{parts['path'] or ''}",
+            f";{_MASK}" if parts["parameter"] else "",
+            "" if query is None else f"?{'&'.join(map(_mask_parameter, query.split('&')))}",
+            f"#{_MASK}" if parts["fragment"] else "",
+        )
+    )
+
+
+def _mask_login(scheme: str, login: str | None) -> str:
+    if login is None:
+        return ""
+    user, colon, _ = login.partition(":")
+    is_user = bool(_USER.fullmatch(user)) and (bool(colon) or scheme.startswith(_DATABASE_SCHEMES))
+    return f"{user if is_user else _MASK}{f':{_MASK}' if colon else ''}@"
+
+
+def _mask_parameter(parameter: str) -> str:
+    name, _, content = parameter.partition("=")
+    # A token may stand alone, and end with the signs that fill up base64.
+    if not content.strip("="):
+        return parameter if parameter in _QUESTIONS else _MASK
+    if name in _SHOWN:
+        return parameter
+    return f"{name if _NAME.fullmatch(name) else _MASK}={_MASK}"
+
 
 _HEADER: Final = re.compile(r"\s*\[\[?\s*([^\[\]#]+?)\s*\]\]?\s*(#.*)?")
 _KEY: Final = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
+#: A URL, whatever stands there.
+_DATABASE: Final = ("database", "url")
 _PART: Final = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
-#: The password of a URL: before the @, or as a parameter.
-_PASSWORD: Final = re.compile(r"(?<=://)([^/@\s:]*):[^@\s]*(?=@)|(?<=[?&])(password|passwd)=[^&\s]*")
-_MASK: Final = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +109,35 @@ def list_effective_settings(
     """Return every setting in the order of the sections; raise GW801 as reading the settings does."""
     settings = load_settings(path, home=home, environ=environ)
     source = find_settings_source(path, environ)
-    given = read_toml_file(source) if source else {}
-    lines = _find_key_lines(source.read_text(encoding="utf-8")) if source else {}
-    origin = _Origin(given, lines, str(source), home is not None)
+    file_values = read_toml_file(source) if source else {}
+    lines = _find_key_lines(source.read_text(encoding="utf-8-sig")) if source else {}
+    origin = _Origin(file_values, lines, str(source), home is not None)
     return tuple(_list_section(settings, (), origin))
 
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    given: Mapping[str, Any]
+    values: Mapping[str, Any]
     lines: Mapping[tuple[str, ...], int]
     file: str
     has_home_option: bool
 
-    def find_given_value(self, place: tuple[str, ...]) -> Any:
+    def find_file_value(self, key_path: tuple[str, ...]) -> Any:
         """Return the value of the file for a key; None where it has none."""
-        value: Any = self.given
-        for step in place:
+        value: Any = self.values
+        for step in key_path:
             value = value.get(step) if isinstance(value, dict) else None
         return value
 
-    def describe_source(self, place: tuple[str, ...]) -> str:
-        if place == ("hub", "home") and self.has_home_option:
+    def describe_source(self, key_path: tuple[str, ...]) -> str:
+        if key_path == ("hub", "home") and self.has_home_option:
             return "--home"
-        if self.find_given_value(place) is None:
+        if self.find_file_value(key_path) is None:
             return "default"
         # The value of an inline table stands in the line of the table.
-        for count in range(len(place), 0, -1):
-            if place[:count] in self.lines:
-                return f"{self.file}:{self.lines[place[:count]]}"
+        for count in range(len(key_path), 0, -1):
+            if key_path[:count] in self.lines:
+                return f"{self.file}:{self.lines[key_path[:count]]}"
         return self.file
 
 
@@ -83,36 +146,48 @@ def _list_section(section: BaseModel, prefix: tuple[str, ...], origin: _Origin) 
         yield from _list_value(getattr(section, name), (*prefix, name), origin)
 
 
-def _list_value(value: Any, place: tuple[str, ...], origin: _Origin) -> Iterator[EffectiveSetting]:
+def _list_value(value: Any, key_path: tuple[str, ...], origin: _Origin) -> Iterator[EffectiveSetting]:
     if isinstance(value, BaseModel) and not isinstance(value, Secret):
-        yield from _list_section(value, place, origin)
+        yield from _list_section(value, key_path, origin)
     elif isinstance(value, dict) and any(isinstance(inner, BaseModel) for inner in value.values()):
         for name, inner in value.items():
-            yield from _list_value(inner, (*place, name), origin)
-    elif value != {} or len(place) > 1:
-        given = origin.find_given_value(place)
+            yield from _list_value(inner, (*key_path, name), origin)
+    elif value != {} or len(key_path) > 1:
+        file_value = origin.find_file_value(key_path)
         # A value that the file names as a secret is not shown, whatever reads it.
-        told = _format_place(given) if _is_secret_place(given) else _mask_passwords(format_toml(value))
-        yield EffectiveSetting(_join_place(place), told, origin.describe_source(place))
+        text = (
+            _format_reference(file_value)
+            if _is_secret_reference(file_value)
+            else format_toml(_mask_urls(value, key_path))
+        )
+        yield EffectiveSetting(_join_key(key_path), text, origin.describe_source(key_path))
 
 
-def _is_secret_place(given: Any) -> bool:
-    return isinstance(given, dict) and len(given) == 1 and set(given) <= {"file", "env"}
-
-
-def _format_place(given: Mapping[str, Any]) -> str:
-    ((kind, where),) = given.items()
-    return f'{{ {kind} = "{where}" }}'
-
-
-def _mask_passwords(text: str) -> str:
-    return _PASSWORD.sub(
-        lambda found: f"{found[1] or ''}:{_MASK}" if not found[2] else f"{found[2]}={_MASK}", text
+def _is_secret_reference(file_value: Any) -> bool:
+    return (
+        isinstance(file_value, dict)
+        and len(file_value) == 1
+        and set(file_value) <= {"file", "env", "credential"}
     )
 
 
-def _join_place(place: tuple[str, ...]) -> str:
-    return ".".join(step if re.fullmatch(r"[\w-]+", step) else f'"{step}"' for step in place)
+def _format_reference(reference: Mapping[str, Any]) -> str:
+    ((kind, location),) = reference.items()
+    return f'{{ {kind} = "{location}" }}'
+
+
+def _mask_urls(value: Any, key_path: tuple[str, ...]) -> Any:
+    """Return a value of which each URL is shown without what may be secret."""
+    if isinstance(value, tuple):
+        return tuple(_mask_urls(inner, key_path) for inner in value)
+    if isinstance(value, dict):
+        return {name: _mask_urls(inner, key_path) for name, inner in value.items()}
+    is_url = isinstance(value, str) and ("://" in value or key_path == _DATABASE)
+    return mask_url(value) if is_url else value
+
+
+def _join_key(key_path: tuple[str, ...]) -> str:
+    return ".".join(step if re.fullmatch(r"[\w-]+", step) else f'"{step}"' for step in key_path)
 
 
 def _find_key_lines(text: str) -> dict[tuple[str, ...], int]:
@@ -121,15 +196,15 @@ def _find_key_lines(text: str) -> dict[tuple[str, ...], int]:
     A line within a text of several lines may look like a key. It is harmless: only keys that the
     file really has are looked up, and the first line counts.
     """
-    found: dict[tuple[str, ...], int] = {}
+    lines: dict[tuple[str, ...], int] = {}
     section: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.fullmatch(line):
             section = _split_key(header[1])
-            found.setdefault(section, number)
+            lines.setdefault(section, number)
         elif key := _KEY.match(line):
-            found.setdefault((*section, *_split_key(key[1])), number)
-    return found
+            lines.setdefault((*section, *_split_key(key[1])), number)
+    return lines
 
 
 def _split_key(text: str) -> tuple[str, ...]:

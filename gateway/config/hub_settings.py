@@ -5,32 +5,43 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from gateway.config.secret_values import Secret
-from gateway.config.value_types import Count, Duration, Location, SettingsSection, Size, get_home_folder
+from gateway.config.setting_values import (
+    Count,
+    Duration,
+    Location,
+    Secret,
+    SettingsSection,
+    Size,
+    get_home_folder,
+)
 
-__all__ = ["DatabaseSettings", "HubSettings", "ShareSettings"]
+#: The form of a version of the program.
+VERSION: Final = r"[0-9]{1,6}([.][0-9]{1,6}){0,5}"
 
 
 class HubSettings(SettingsSection):
     """The identity of our own party, and its home folder."""
 
-    party: str = Field("hub", min_length=1, description="Id of the gateway's own party in the register.")
-    name: str = Field("Single Window Hub", description="Name of the gateway in texts for people.")
-    home: Path = Field(Path("gateway-home"), description="Home folder, with the files of the gateway.")
-    node: str = Field(
-        "",
-        pattern="^[A-Za-z0-9._-]{0,40}$",
-        description="Name of this machine in leases. If it is empty, the name of the host.",
-    )
-    time_zone: str = Field("Asia/Seoul", description="Time zone in which verbs show times, with the offset.")
-    signed_agreements: bool = Field(
-        False, description="Whether only CPA documents that a party of theirs has signed are loaded."
-    )
+    party: str = Field("hub", min_length=1)
+    """Id of the gateway's own party in the register."""
+    name: str = "Single Window Hub"
+    """Name of the gateway in texts for people."""
+    home: Path = Path("gateway-home")
+    """Home folder, with the files of the gateway."""
+    node: str = Field("", pattern="^[A-Za-z0-9._-]{0,40}$")
+    """Name of this machine in leases. If it is empty, the name of the host."""
+    version: str = Field("", pattern=f"^({VERSION})?$")
+    """Newest version of the program that reads this file. A program that is older warns of keys which it does
+    not know, and leaves them out."""
+    time_zone: str = "Asia/Seoul"
+    """Time zone in which verbs show times, with the offset."""
+    signed_agreements: bool = False
+    """Whether only CPA documents that a party of theirs has signed are loaded."""
 
     @field_validator("time_zone")
     @classmethod
@@ -50,47 +61,25 @@ class HubSettings(SettingsSection):
 class DatabaseSettings(SettingsSection):
     """The database that the gateway uses."""
 
-    url: str = Field(
-        "",
-        repr=False,
-        description=(
-            "SQLAlchemy URL of a SQLite file or a PostgreSQL server. If it is empty, a file in the home "
-            "folder. It may be a secret."
-        ),
-    )
+    url: str = Field("", repr=False)
+    """SQLAlchemy URL of a SQLite file or a PostgreSQL server. If it is empty, a file in the home folder. It
+    may be a secret."""
     # The log of SQLite (16 MiB), what the accepted messages still produce (calls, replies, results,
     # evidence), and one message of the largest size for each of several threads that measured at the same
     # time.
-    reserve: Size = Field(
-        256 * 1024**2,
-        description=(
-            "Octets of the disk that are reserved for messages already accepted. If less is free, no new "
-            "message is accepted."
-        ),
-    )
-    volume: Location | None = Field(
-        None,
-        description=(
-            "A folder on the disk of the database, whose free space is measured. If it is not set, the "
-            "folder of the SQLite file. Without it, the disk of a PostgreSQL server is not measured."
-        ),
-    )
+    reserve: Size = 256 * 1024**2
+    """Octets of the disk that are reserved for messages already accepted. If less is free, no new message is
+    accepted."""
+    volume: Location | None = None
+    """A folder on the disk of the database, whose free space is measured. If it is not set, the folder of the
+    SQLite file. Without it, the disk of a PostgreSQL server is not measured."""
 
-    copies: Count = Field(
-        1,
-        le=9,
-        description=(
-            "Servers on whose disks a commit must be before the gateway acknowledges anything of it. For "
-            "more than 1, PostgreSQL with synchronous standbys."
-        ),
-    )
-    time_out: Duration = Field(
-        timedelta(seconds=20),
-        description=(
-            "How long a serving or delivering process waits for an answer of a PostgreSQL server. After "
-            "that time its connection is closed."
-        ),
-    )
+    copies: Count = Field(1, le=9)
+    """Servers on whose disks a commit must be before the gateway acknowledges anything of it. For more than
+    1, PostgreSQL with synchronous standbys."""
+    time_out: Duration = timedelta(seconds=20)
+    """How long a serving or delivering process waits for an answer of a PostgreSQL server. After that time
+    its connection is closed. On SQLite, how long it waits for other writers of the file."""
 
     @field_validator("time_out")
     @classmethod
@@ -116,7 +105,5 @@ class DatabaseSettings(SettingsSection):
 class ShareSettings(SettingsSection):
     """The operator's own data folders."""
 
-    folders: tuple[Location, ...] = Field(
-        (),
-        description="Folders with xsd, wsdl, mappings, pki that are searched before those of the gateway.",
-    )
+    folders: tuple[Location, ...] = ()
+    """Folders with xsd, wsdl, mappings, pki that are searched before those of the gateway."""

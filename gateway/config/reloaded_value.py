@@ -10,8 +10,6 @@ from typing import Generic, TypeVar
 
 from gateway.errors import GatewayError
 
-__all__ = ["ReloadedValue"]
-
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
 
@@ -54,7 +52,7 @@ class ReloadedValue(Generic[_Made]):
 
 def _read_file_stamp(path: Path) -> tuple[int, int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return (0, 0, 0)
-    return (found.st_ino, found.st_mtime_ns, found.st_size)
+    return (status.st_ino, status.st_mtime_ns, status.st_size)

@@ -2,113 +2,143 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from gateway.config.api_settings import ApiSettings
-from gateway.config.calendar_settings import CalendarSettings
 from gateway.config.console_settings import ConsoleSettings
-from gateway.config.decryption_settings import DecryptionKeySettings
-from gateway.config.delivery_settings import AgencySettings, CustomsSettings, DeliverySettings
-from gateway.config.fetch_sources import FetchSettings, SourceName
-from gateway.config.http import HttpSettings
+from gateway.config.delivery_settings import (
+    AgencySettings,
+    CustomsSettings,
+    DeliverySettings,
+    PayloadSettings,
+    PaymentSettings,
+    PullerSettings,
+)
 from gateway.config.hub_settings import DatabaseSettings, HubSettings, ShareSettings
-from gateway.config.limits import LimitSettings
-from gateway.config.mapping_settings import MappingSettings
-from gateway.config.need_settings import NeedSettings
-from gateway.config.payload_settings import PayloadSettings
-from gateway.config.payment_settings import PaymentSettings
-from gateway.config.pki import PkiSettings
-from gateway.config.pull_settings import PullerSettings
-from gateway.config.recognition_settings import RecognitionSettings
-from gateway.config.retention_settings import RetentionSettings
-from gateway.config.time_stamps import TimeStampSettings
-from gateway.config.tls import TlsSettings
-from gateway.config.value_types import SettingsSection
+from gateway.config.server_settings import ApiSettings, HttpSettings, LimitSettings, TlsSettings
+from gateway.config.setting_values import Duration, Location, SettingsSection
+from gateway.config.trust_settings import (
+    DecryptionKeySettings,
+    FetchSettings,
+    PkiSettings,
+    RecognitionSettings,
+    SourceName,
+    TimeStampSettings,
+)
 
-__all__ = ["Settings"]
+
+class MappingSettings(SettingsSection):
+    """Which mappings are put into force."""
+
+    publishers: tuple[Location, ...] = ()
+    """Certificates that may sign a bundle file of `gateway map pack`, as PEM files. A file with the signature
+    of any other certificate is refused."""
+    require_signature: bool = False
+    """Whether only signed bundle files are put into force. Folders, archives and unsigned files are then
+    refused; the mappings that came with the program are not."""
+
+
+class CalendarSettings(SettingsSection):
+    """The calendars of working days, and the terms of documents."""
+
+    test_edition: bool = True
+    """Whether calendars and terms that are marked as test editions count, such as those that are shipped. No
+    authority has stated them."""
+
+
+class NeedSettings(SettingsSection):
+    """The rules of need, which say which documents goods need."""
+
+    imports: Literal["warn", "refuse", "hold"] = "warn"
+    """What an import gets that lacks a document which its goods need for certain: `warn` keeps a warning with
+    the case, `refuse` refuses it with the list (GW508), `hold` holds it for `hold_time`: no agency hears
+    of it before the missing applications are filed."""
+    exports: Literal["warn", "refuse", "hold"] = "warn"
+    """The same for an export: `warn`, `refuse` or `hold`."""
+    hold_time: Duration = timedelta(days=3)
+    """How long a case is held that lacks a document, in hours or days, as `72h` or `5d`. Then it is refused
+    (GW508)."""
+    test_edition: bool = True
+    """Whether tables that are marked as test editions count, such as the one that is shipped. They are not
+    the law of today."""
+
+    @field_validator("hold_time")
+    @classmethod
+    def _check_hold_time(cls, value: timedelta) -> timedelta:
+        if not timedelta(minutes=1) <= value <= timedelta(days=365):
+            raise ValueError("a case is held for at least a minute and at most 365 days")
+        return value
+
+
+class RetentionSettings(SettingsSection):
+    """What `gateway retention purge` may remove; without a time it removes nothing."""
+
+    octets: Duration | None = None
+    """Time after the end of a case, or the arrival of a message in a mailbox, for which octets are kept, and
+    at least the `PersistDuration` of the agreement. If it is not set, they are kept for ever."""
+    drafts: Duration | None = None
+    """Time after its last change for which a draft or a prepared answer of the console is kept. If it is not
+    set, they are kept for ever."""
+    repeats: Literal["acknowledge", "refuse"] = "acknowledge"
+    """What the repeat of a message gets whose octets were removed: a new Acknowledgment, or GW321. It is not
+    processed again."""
 
 
 class Settings(SettingsSection):
     """All sections of the settings."""
 
-    hub: HubSettings = Field(HubSettings(), description="Identity and home folder of the gateway.")
-    database: DatabaseSettings = Field(DatabaseSettings(), description="The database.")
-    http: HttpSettings = Field(HttpSettings(), description="The HTTP server of the gateway.")
-    limits: LimitSettings = Field(LimitSettings(), description="Limits on the size and cost of a message.")
-    pki: PkiSettings = Field(PkiSettings(), description="Trust anchors, and the signing key of the gateway.")
-    decryption: dict[str, DecryptionKeySettings] = Field(
-        {},
-        max_length=8,
-        description=(
-            "Keys that decrypt payloads, each under a name. A message chooses the key by the certificate "
-            "for which it was encrypted."
-        ),
-    )
-    recognition: RecognitionSettings = Field(
-        RecognitionSettings(),
-        description=(
-            "Recognition of signers whose certificates do not lead to the gateway's own trust anchors."
-        ),
-    )
-    time_stamps: TimeStampSettings = Field(
-        TimeStampSettings(), description="Time stamps over the evidence (RFC 3161)."
-    )
-    delivery: DeliverySettings = Field(DeliverySettings(), description="The delivery queue and its retries.")
-    puller: dict[str, PullerSettings] = Field(
-        {},
-        description="Parties that pull messages of AS4 with a name and a password, each under its name.",
-    )
-    payloads: PayloadSettings = Field(
-        PayloadSettings(), description="Large payloads, which are kept beside the database."
-    )
-    retention: RetentionSettings = Field(
-        RetentionSettings(), description="How long octets of ended cases, and old drafts, are kept."
-    )
-    needs: NeedSettings = Field(
-        NeedSettings(), description="The rules of need: which documents the goods of a declaration need."
-    )
-    calendars: CalendarSettings = Field(
-        CalendarSettings(), description="The calendars of working days, and the terms of documents."
-    )
-    mappings: MappingSettings = Field(
-        MappingSettings(), description="Which mappings are put into force, and who publishes them."
-    )
-    console: ConsoleSettings = Field(
-        ConsoleSettings(), description="The console: pages for officers, traders and operators."
-    )
-    api: ApiSettings = Field(
-        ApiSettings(), description="The API: the interface for the software of traders and brokers."
-    )
-    share: ShareSettings = Field(ShareSettings(), description="Folders with your own data files.")
-    agency: dict[str, AgencySettings] = Field(
-        {}, description="How the gateway calls the agency with this code."
-    )
-    customs: CustomsSettings = Field(
-        CustomsSettings(),
-        description="How the gateway calls customs. Without an endpoint customs gets no calls.",
-    )
-    fees: PaymentSettings = Field(
-        PaymentSettings(), description="The payment provider, and the fees that are due before forwarding."
-    )
-    fetch: dict[SourceName, FetchSettings] = Field(
-        {},
-        max_length=128,
-        description=(
-            "Revocation lists, OCSP responses and trusted lists that are fetched on a schedule. Each "
-            "source has a name."
-        ),
-    )
-    tls: dict[str, TlsSettings] = Field(
-        {},
-        max_length=1024,
-        description=(
-            "How the gateway calls a host over TLS, by its name or name:port. The name `*` stands for all "
-            "other hosts."
-        ),
-    )
+    hub: HubSettings = HubSettings()
+    """Identity and home folder of the gateway."""
+    database: DatabaseSettings = DatabaseSettings()
+    """The database."""
+    http: HttpSettings = HttpSettings()
+    """The HTTP server of the gateway."""
+    limits: LimitSettings = LimitSettings()
+    """Limits on the size and cost of a message."""
+    pki: PkiSettings = PkiSettings()
+    """Trust anchors, and the signing key of the gateway."""
+    decryption: dict[str, DecryptionKeySettings] = Field({}, max_length=8)
+    """Keys that decrypt payloads, each under a name. A message chooses the key by the certificate for which
+    it was encrypted."""
+    recognition: RecognitionSettings = RecognitionSettings()
+    """Recognition of signers whose certificates do not lead to the gateway's own trust anchors."""
+    time_stamps: TimeStampSettings = TimeStampSettings()
+    """Time stamps over the evidence (RFC 3161)."""
+    delivery: DeliverySettings = DeliverySettings()
+    """The delivery queue and its retries."""
+    puller: dict[str, PullerSettings] = Field({})
+    """Parties that pull messages of AS4 with a name and a password, each under its name."""
+    payloads: PayloadSettings = PayloadSettings()
+    """Large payloads, which are kept beside the database."""
+    retention: RetentionSettings = RetentionSettings()
+    """How long octets of ended cases, and old drafts, are kept."""
+    needs: NeedSettings = NeedSettings()
+    """The rules of need: which documents the goods of a declaration need."""
+    calendars: CalendarSettings = CalendarSettings()
+    """The calendars of working days, and the terms of documents."""
+    mappings: MappingSettings = MappingSettings()
+    """Which mappings are put into force, and who publishes them."""
+    console: ConsoleSettings = ConsoleSettings()
+    """The console: pages for officers, traders and operators."""
+    api: ApiSettings = ApiSettings()
+    """The API: the interface for the software of traders and brokers."""
+    share: ShareSettings = ShareSettings()
+    """Folders with your own data files."""
+    agency: dict[str, AgencySettings] = Field({})
+    """How the gateway calls the agency with this code."""
+    customs: CustomsSettings = CustomsSettings()
+    """How the gateway calls customs. Without an endpoint customs gets no calls."""
+    fees: PaymentSettings = PaymentSettings()
+    """The payment provider, and the fees that are due before forwarding."""
+    fetch: dict[SourceName, FetchSettings] = Field({}, max_length=128)
+    """Revocation lists, OCSP responses and trusted lists that are fetched on a schedule. Each source has a
+    name."""
+    tls: dict[str, TlsSettings] = Field({}, max_length=1024)
+    """How the gateway calls a host over TLS, by its name or name:port. The name `*` stands for all other
+    hosts."""
 
     @model_validator(mode="before")
     @classmethod

@@ -4,19 +4,82 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from gateway.config.key_reference import describe_settings
+from gateway import __version__
+from gateway.config.delivery_settings import AgencySettings, PullerSettings
+from gateway.config.hub_settings import VERSION
+from gateway.config.server_settings import TlsSettings
+from gateway.config.setting_values import Secret
 from gateway.config.settings import Settings
+from gateway.config.trust_settings import DecryptionKeySettings, FetchSettings
 from gateway.errors import MISUSE, SETTINGS_WRONG, GatewayError, describe_exception
 
-__all__ = ["find_settings_source", "load_settings", "read_toml_file"]
+#: Sections that may occur several times, each under a name.
+_NAMED: Final[dict[str, type[BaseModel]]] = {
+    "agency": AgencySettings,
+    "decryption": DecryptionKeySettings,
+    "fetch": FetchSettings,
+    "puller": PullerSettings,
+    "tls": TlsSettings,
+}
 
+
+@dataclass(frozen=True, slots=True)
+class SettingKey:
+    """One key of the file: its full name, its default as written in TOML, its description."""
+
+    name: str
+    default: str
+    sentence: str
+
+
+def describe_settings() -> tuple[SettingKey, ...]:
+    """Return every key, in the order of the sections; `gateway reference settings` prints them."""
+    return tuple(_describe_section(Settings, ""))
+
+
+def _describe_section(section: type[BaseModel], prefix: str) -> Iterator[SettingKey]:
+    for name, field in section.model_fields.items():
+        inner = _NAMED.get(name, field.annotation)
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Secret:
+            yield from _describe_section(inner, f"{prefix}{name}." + ("<code>." if name in _NAMED else ""))
+        else:
+            sentence = " ".join(str(field.description).split())
+            yield SettingKey(f"{prefix}{name}", format_toml(field.default), sentence)
+
+
+def format_toml(value: Any) -> str:
+    """Return a value of the settings as TOML writes it; nothing for a value that is not set."""
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return "[" + ", ".join(format_toml(item) for item in value) + "]"
+        case dict():
+            return "{ " + ", ".join(f"{name} = {format_toml(item)}" for name, item in value.items()) + " }"
+        case Secret():
+            return f'{{ file = "{value.file}" }}'
+        case timedelta():
+            return f'"{value.total_seconds():g}s"'
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case _:
+            return f'"{value}"'
+
+
+#: How pydantic calls a key that a section does not have.
+_UNKNOWN: Final = "extra_forbidden"
 
 _LARGEST: Final = 1024 * 1024
 
@@ -30,25 +93,69 @@ def load_settings(
     """Read the file `path`, else the one that GATEWAY_CONFIG names, else use the defaults.
 
     `home` overrides the home folder. Raises GW801 naming each wrong key, and GW808 for a file that
-    cannot be read.
+    cannot be read. A key that we do not know is no error in a file for a newer version (`hub.version`).
     """
     source = find_settings_source(path, environ)
     values = read_toml_file(source) if source else {}
-    start = source.parent if source else Path.cwd()
-    hub = values.get("hub")
-    inner = hub.get("home") if isinstance(hub, dict) else None
-    chosen = home or (inner if isinstance(inner, str) else "gateway-home")
-    where = (Path.cwd() if home else start) / Path(chosen).expanduser()
+    home_folder = _find_home(values, source, home)
+    for key_path in _list_newer_keys(values, home_folder):
+        _get_section(values, key_path).pop(key_path[-1])
     try:
-        return Settings.model_validate(values, context={"home": where})
+        return Settings.model_validate(values, context={"home": home_folder})
     except ValidationError as error:
         raise _make_settings_error(error, str(source or "defaults")) from None
 
 
+def _find_home(values: Mapping[str, Any], source: Path | None, home: Path | str | None) -> Path:
+    chosen = home or _get_hub_text(values, "home", "gateway-home")
+    start = Path.cwd() if home or source is None else source.parent
+    return start / Path(chosen).expanduser()
+
+
+def _get_hub_text(values: Mapping[str, Any], name: str, default: str = "") -> str:
+    hub = values.get("hub")
+    text = hub.get(name) if isinstance(hub, dict) else None
+    return text if isinstance(text, str) else default
+
+
+def find_newer_keys(path: Path | str, home: Path) -> Iterator[str]:
+    """Yield the keys of a file for a newer version (`hub.version`) that this one does not know.
+
+    They are left out. For our own version, or an older one, they are errors.
+    """
+    for key_path in _list_newer_keys(read_toml_file(Path(path)), home):
+        yield _format_key_path(key_path)
+
+
+def _list_newer_keys(values: Mapping[str, Any], home: Path) -> list[tuple[int | str, ...]]:
+    if _read_version(_get_hub_text(values, "version")) <= _read_version(__version__):
+        return []
+    try:
+        Settings.model_validate(values, context={"home": home})
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False, include_context=False)
+        places = [each["loc"] for each in wrong if each["type"] == _UNKNOWN]
+        return [key_path for key_path in places if key_path[-1] in _get_section(values, key_path)]
+    return []
+
+
+def _read_version(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version; none for what is no version."""
+    return tuple(map(int, text.split("."))) if re.fullmatch(VERSION, text) else ()
+
+
+def _get_section(values: Mapping[str, Any], key_path: tuple[int | str, ...]) -> dict[Any, Any]:
+    """Return the table of the file that has the key at a place; an empty one where there is none."""
+    section: Any = values
+    for step in key_path[:-1]:
+        section = section.get(step) if isinstance(section, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
 def find_settings_source(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file `path`, else the one that GATEWAY_CONFIG names; None where the defaults are used."""
-    named = path or environ.get("GATEWAY_CONFIG") or None
-    return Path(named).absolute() if named else None
+    chosen = path or environ.get("GATEWAY_CONFIG") or None
+    return Path(chosen).absolute() if chosen else None
 
 
 def read_toml_file(path: Path) -> dict[str, Any]:
@@ -58,7 +165,7 @@ def read_toml_file(path: Path) -> dict[str, Any]:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             raise GatewayError(SETTINGS_WRONG, "the file is larger than 1 MiB", str(path))
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise GatewayError(MISUSE, f"{path} cannot be read: {error.strerror}", str(path)) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
@@ -67,34 +174,34 @@ def read_toml_file(path: Path) -> dict[str, Any]:
 
 
 def _make_settings_error(error: ValidationError, source: str) -> GatewayError:
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    details = [f"{_format_key_path(each['loc'])}: {_describe_reason(each)}" for each in found[:5]]
-    if len(found) > 5:
-        details.append(f"and {len(found) - 5} more")
+    mistakes = error.errors(include_url=False, include_input=False, include_context=False)
+    details = [f"{_format_key_path(each['loc'])}: {_describe_reason(each)}" for each in mistakes[:5]]
+    if len(mistakes) > 5:
+        details.append(f"and {len(mistakes) - 5} more")
     return GatewayError(SETTINGS_WRONG, "; ".join(details), source)
 
 
-def _format_key_path(place: tuple[int | str, ...]) -> str:
-    return ".".join(str(step)[:60] for step in place) or "settings"
+def _format_key_path(key_path: tuple[int | str, ...]) -> str:
+    return ".".join(str(step)[:60] for step in key_path) or "settings"
 
 
-def _describe_reason(found: Any) -> str:
-    if found["type"] != "extra_forbidden":
-        return str(found["msg"]).removeprefix("Value error, ")[:200]
-    *outer, wrong = (str(step) for step in found["loc"])
-    known = [key.rpartition(".")[2] for key in _list_section_keys(outer)]
-    near = difflib.get_close_matches(wrong[:60], known, n=1)
+def _describe_reason(mistake: Any) -> str:
+    if mistake["type"] != _UNKNOWN:
+        return str(mistake["msg"]).removeprefix("Value error, ")[:200]
+    *outer, wrong = (str(step) for step in mistake["loc"])
+    names = [key.rpartition(".")[2] for key in _list_section_keys(outer)]
+    near = difflib.get_close_matches(wrong[:60], names, n=1)
     return "there is no such key" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _list_section_keys(outer: list[str]) -> Iterator[str]:
-    place = [
+    section_path = [
         "<code>" if outer[:1] in (["agency"], ["decryption"], ["fetch"]) and n == 1 else step
         for n, step in enumerate(outer)
     ]
     for key in describe_settings():
-        *above, _ = key.name.split(".")
-        if above == place:
+        *section, _ = key.name.split(".")
+        if section == section_path:
             yield key.name
-    if not place:
+    if not section_path:
         yield from Settings.model_fields

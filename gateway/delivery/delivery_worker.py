@@ -14,40 +14,37 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row
 
 from gateway.delivery.attempt_outcome import (
+    DeliveryAgent,
+    FailedDelivery,
     LeaseLostError,
     RetryPlan,
     compute_retry_delay,
+    find_agreed_wait,
     find_uncounted_wait,
 )
-from gateway.delivery.delivery_agent import DeliveryAgent, FailedDelivery
 from gateway.delivery.failure_log import FailureLog
-from gateway.delivery.lane_claims import FollowUps, LaneClaims
+from gateway.delivery.lane_claims import LaneClaims, WorkerSlots
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.delivery.worker_places import AttemptPlace, WorkerPlaces
-from gateway.errors import ATTEMPTS_USED_UP, OUR_MISTAKE, PUT_ASIDE, GatewayError
+from gateway.errors import ATTEMPTS_USED_UP, OUR_MISTAKE, PUT_ASIDE, GatewayError, find_resource_problem
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import closing_transaction
+from gateway.hub import run_closing_commit
 from gateway.store import (
     DeliveryLease,
     InsufficientStorageError,
     delivery_leases,
-    has_ended_lease,
+    delivery_maintenance,
     make_attempt_outcome,
     read_transaction,
-    start_checkpoints,
-    take_follow_ups,
     write_transaction,
 )
-from gateway.store import delivery_maintenance as upkeep
 from gateway.wire import ReaderThreads
-
-__all__ = ["DeliveryWorker", "WorkerSettings"]
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +58,8 @@ _UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
 class WorkerSettings:
     """The worker's threads, lease time, wait when nothing is due, and maintenance interval.
 
-    A delivery is put aside when `crashes` workers have died during it.
+    A delivery is put aside when `crashes` workers have died during it. Of these, the last one had run for
+    the time `steady` before: a hub that dies again and again for another reason puts nothing aside.
     """
 
     threads: int = 8
@@ -69,6 +67,7 @@ class WorkerSettings:
     poll: float = 0.05
     upkeep: float = 1.0
     crashes: int = 3
+    steady: timedelta = timedelta(minutes=10)
 
 
 class DeliveryWorker:
@@ -94,55 +93,47 @@ class DeliveryWorker:
         self._clock = clock
         self._name = name
         self._pace = pace
-        self._places = WorkerPlaces(pace.threads)
-        self._claims = LaneClaims(engine, clock, name, pace.lease, self._places)
+        self._slots = WorkerSlots(pace.threads)
+        #: When this worker has run for long enough to attempt what has one crash left.
+        self._steady_from = monotonic() + pace.steady.total_seconds()
+        self._claims = LaneClaims(engine, clock, name, pace.lease, self._slots, self._find_suspect_limit)
         self._done = threading.Event()
         self._pause = pace.poll
-        self._claiming = True
-        #: The threads that follow-ups are handed to, while this worker may claim.
-        self._followed: ReaderThreads | None = None
         #: Attempts that have ended but are not yet in the database, for lack of space.
         self._told = FailureLog(engine, clock)
+        #: When the waits were last held against what is agreed.
+        self._bounded_at: datetime | None = None
         self._unstored: deque[tuple[DeliveryLease, GatewayError]] = deque()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; return when all claimed deliveries have ended."""
-        start_checkpoints(self._engine)
         with ReaderThreads(self._pace.threads, "delivery") as threads:
             keeper = start_maintenance_thread(self.run_maintenance, self._pace.upkeep, stop)
             while not stop.is_set():
                 leases = self._claim_deliveries()
-                self._followed = threads if self._claiming else None
-                self._submit_attempts(threads, leases)
+                for lease in leases:
+                    threads.submit_work(partial(self._run_attempt, lease))
                 if not leases:
                     self._done.wait(self._pause)
                     self._done.clear()
-            self._followed = None
             keeper.join()
-            # What an attempt has claimed meanwhile is handed to a thread, which must still be there.
-            self._places.wait_until_free()
-
-    def _submit_attempts(self, threads: ReaderThreads, leases: Sequence[DeliveryLease]) -> None:
-        for lease in leases:
-            threads.submit_work(partial(self._run_attempt, lease))
 
     def run_once(self) -> int:
-        """Claim what is due now, attempt it in this thread, and return the number of deliveries."""
+        """Claim the deliveries that are due now, attempt them in this thread, and return their number."""
         leases = self._claim_deliveries()
         for lease in leases:
             self._run_attempt(lease)
         return len(leases)
 
     def _claim_deliveries(self) -> Sequence[DeliveryLease]:
-        """Claim as many due deliveries as places are free."""
+        """Claim as many due deliveries as slots are free."""
         leases: Sequence[DeliveryLease] = ()
-        if not self._places.count_free():
+        if not self._slots.count_free():
             return leases
-        self._pause, self._claiming = self._pace.poll, False
+        self._pause = self._pace.poll
         try:
             if self._find_drain() is None:
                 leases = self._claims.claim_due()
-                self._claiming = True
             else:
                 self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
         except GatewayError as problem:
@@ -153,46 +144,41 @@ class DeliveryWorker:
             _log.exception("nothing can be claimed")
         return leases
 
-    def _claim_follow_ups(
-        self, lease: DeliveryLease, place: AttemptPlace, conn: Connection, names: Sequence[str]
-    ) -> FollowUps | None:
-        """Claim what a transaction of an attempt has queued, as far as this worker begins it at once."""
-        threads = self._followed
-        if threads is None:
-            return None
-        # An attempt may go on for long after a transaction that does not end it.
-        ending = place if has_ended_lease(conn, lease.id) else None
-        return self._claims.claim_follow_ups(conn, names, partial(self._submit_attempts, threads), ending)
+    def _find_suspect_limit(self) -> int | None:
+        """Return the number of crashes from which a delivery is not claimed now; None means no limit."""
+        return max(1, self._pace.crashes - 1) if monotonic() < self._steady_from else None
 
     def _run_attempt(self, lease: DeliveryLease) -> None:
-        place = AttemptPlace(self._places, lease.lane)
+        started_at = monotonic()
         try:
-            self._call_agent(lease, place)
+            self._call_agent(lease)
             kill_at_failpoint("delivery", lease.agent, "done")
         except LeaseLostError:
-            _log.warning("delivery %d was taken over by another worker", lease.id)
+            _log.warning("the delivery was taken over by another worker", extra={"delivery": lease.id})
         except GatewayError as problem:
             self._handle_failed_attempt(lease, problem)
         except Exception as mistake:
-            _log.exception("delivery %d failed by a mistake of ours", lease.id)
-            self._handle_failed_attempt(lease, GatewayError(OUR_MISTAKE, type(mistake).__name__))
+            lacking = find_resource_problem(mistake)
+            if lacking is None:
+                _log.exception("the delivery failed by a mistake of ours", extra={"delivery": lease.id})
+            self._handle_failed_attempt(lease, lacking or GatewayError(OUR_MISTAKE, type(mistake).__name__))
         finally:
             self._claims.note_end(lease)
-            # Who waits is woken once: until then, the next ones need not.
-            if place.end() and not self._done.is_set():
-                self._done.set()
+            self._slots.note_seconds(lease.lane, monotonic() - started_at)
+            self._slots.free_slot(lease.lane)
+            # What the attempt has queued is claimed at once.
+            self._done.set()
 
-    def _call_agent(self, lease: DeliveryLease, place: AttemptPlace) -> None:
+    def _call_agent(self, lease: DeliveryLease) -> None:
         kill_at_failpoint("delivery", lease.agent, "begun")
-        with take_follow_ups(self._engine, partial(self._claim_follow_ups, lease, place)):
-            self._agents[lease.agent].attempt_delivery(lease)
+        self._agents[lease.agent].attempt_delivery(lease)
         self._told.report_success(lease)
 
-    def _get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+    def _get_retry_plan(self, lease: Any) -> RetryPlan:
         try:
             return self._agents[lease.agent].get_retry_plan(lease)
         except Exception:
-            _log.exception("delivery %d has no plan", lease.id)
+            _log.exception("the delivery has no plan of its repeats", extra={"delivery": lease.id})
             return _UNKNOWN_PLAN
 
     def _handle_failed_attempt(self, lease: DeliveryLease, problem: GatewayError) -> None:
@@ -219,19 +205,19 @@ class DeliveryWorker:
                     raise LeaseLostError
             self._told.report_attempt(lease, problem, now + wait)
         except LeaseLostError:
-            _log.warning("delivery %d was taken over by another worker", lease.id)
+            _log.warning("the delivery was taken over by another worker", extra={"delivery": lease.id})
         except GatewayError as trouble:
             if not isinstance(trouble, InsufficientStorageError):
-                _log.warning("the failure of delivery %d could not be stored: %s", lease.id, trouble)
+                _log.warning("the failure could not be stored: %s", trouble, extra={"delivery": lease.id})
             self._unstored.append((lease, problem))
         except Exception:
             # The lease runs out and the delivery is tried again, so nothing is lost.
-            _log.exception("the failure of delivery %d could not be stored", lease.id)
+            _log.exception("the failure could not be stored", extra={"delivery": lease.id})
 
     def _requeue_uncounted(
         self, lease: DeliveryLease, problem: GatewayError, now: datetime, wait: timedelta
     ) -> None:
-        """Put back a delivery that lacked something of ours; the attempt is not counted."""
+        """Put back a delivery that failed for lack of a resource of the hub; the attempt is not counted."""
         with write_transaction(self._engine, "delivery.no_room") as conn:
             outcome = make_attempt_outcome(problem)
             if not delivery_leases.defer_delivery(conn, lease, now, now + wait, outcome, counts=False):
@@ -241,16 +227,19 @@ class DeliveryWorker:
     def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:
         """Store that the delivery has failed for good, with the consequences."""
         now = self._clock()
-        with closing_transaction(self._engine, "delivery.failed", lease.id, now) as conn:
+
+        def fail(conn: Connection) -> None:
             if not delivery_leases.fail_delivery(conn, lease, now, make_attempt_outcome(problem)):
                 raise LeaseLostError
             self._notify_agent(conn, FailedDelivery(lease, problem, now))
+
+        run_closing_commit(self._engine, "delivery.failed", lease.id, now, fail)
         self._told.report_failure(lease, problem)
 
-    def _notify_agent(self, conn: Connection, what: FailedDelivery) -> None:
-        agent = self._agents.get(what.delivery.agent)
+    def _notify_agent(self, conn: Connection, failure: FailedDelivery) -> None:
+        agent = self._agents.get(failure.delivery.agent)
         if agent is not None:
-            agent.record_failure(conn, what)
+            agent.record_failure(conn, failure)
 
     def run_maintenance(self) -> None:
         """Reclaim lost leases, requeue unreceipted messages, expire deliveries, queue recurring tasks."""
@@ -260,24 +249,66 @@ class DeliveryWorker:
         self._told.report_left_out()
         self._maintain_hub()
         now, crashes = self._clock(), self._pace.crashes
+        self._draw_in_waits(now)
         with read_transaction(self._engine) as conn:
-            due = upkeep.find_due_upkeep(conn, now)
+            due = delivery_maintenance.find_due_upkeep(conn, now)
         if due.lost or due.late:
             with write_transaction(self._engine, "delivery.upkeep") as conn:
-                upkeep.reclaim_lost_leases(conn, now, self._name, crashes)
-                upkeep.requeue_unreceipted(conn, now, self._name)
+                delivery_maintenance.reclaim_lost_leases(conn, now, self._name, crashes)
+                delivery_maintenance.requeue_unreceipted(conn, now, self._name)
         # What was requeued just now may be over too.
         if due.lost or due.late or due.expired:
             self._end_hopeless_deliveries(now)
         if self._schedule is not None:
             self._schedule.queue_due_periods(now)
 
+    def _draw_in_waits(self, now: datetime) -> None:
+        """Bound the waits that a clock has made longer than agreed: one that was ahead, or was set back."""
+        if self._bounded_at is not None and timedelta(0) <= now - self._bounded_at < delivery_maintenance.FAR:
+            return
+        lease_end = now + self._pace.lease
+        with read_transaction(self._engine) as conn:
+            newest = delivery_maintenance.find_newest_time(conn)
+            waiting, leases = (
+                self._find_long_waits(conn, now),
+                delivery_maintenance.count_far_leases(conn, lease_end),
+            )
+        is_set_back = newest is not None and newest > now + delivery_maintenance.FAR
+        if is_set_back or waiting or leases:
+            with write_transaction(self._engine, "delivery.drawn_in") as conn:
+                turns = delivery_maintenance.free_turn_keys(conn, now)
+                drawn = [
+                    row for row, due_at in waiting if delivery_maintenance.draw_in_wait(conn, row, due_at)
+                ]
+                leases = delivery_maintenance.draw_in_leases(conn, lease_end)
+            if drawn or leases or turns:
+                _log.warning(
+                    "the clock was ahead, or was set back: %d deliveries and %d leases waited for a time far "
+                    "ahead, and wait as long as agreed from now on; %d turns of recurring tasks come again",
+                    *(len(drawn), leases, turns),
+                    extra={"delivery": drawn[0].id if drawn else None},
+                )
+        self._bounded_at = now
+
+    def _find_long_waits(self, conn: Connection, now: datetime) -> list[tuple[Row[Any], datetime]]:
+        """Return the deliveries that wait longer than agreed, each with the time when it is due."""
+        long_waits: list[tuple[Row[Any], datetime]] = []
+        last = 0
+        while rows := delivery_maintenance.list_far_waits(conn, now, last):
+            last = rows[-1].id
+            for row in rows:
+                has_agent = row.agent in self._agents
+                wait = find_agreed_wait(row, self._get_retry_plan(row)) if has_agent else None
+                if wait is not None and row.due_at > now + max(wait, delivery_maintenance.FAR):
+                    long_waits.append((row, now + wait))
+        return long_waits
+
     def _end_hopeless_deliveries(self, now: datetime) -> None:
         """Expire deliveries whose time is over, and put aside those that workers died from."""
         with read_transaction(self._engine) as conn:
             over, deadly = (
-                upkeep.list_expired_deliveries(conn, now),
-                upkeep.list_poison_deliveries(conn, now, self._pace.crashes),
+                delivery_maintenance.list_expired_deliveries(conn, now),
+                delivery_maintenance.list_poison_deliveries(conn, now, self._pace.crashes),
             )
         for row in over:
             self._expire_delivery(row, now)
@@ -287,23 +318,31 @@ class DeliveryWorker:
     def _expire_delivery(self, row: Row[Any], now: datetime) -> None:
         last = f", the last: {row.problem} {row.last_sentence}" if row.last_sentence else ""
         problem = GatewayError(ATTEMPTS_USED_UP, f"its time is over{last}")
-        with closing_transaction(self._engine, "delivery.expired", row.id, now) as conn:
-            if not upkeep.expire_delivery(conn, row.id, now, self._name):
-                return
-            self._notify_agent(conn, FailedDelivery(row, problem, now))
-        self._told.report_failure(row, problem)
+
+        def expire(conn: Connection) -> bool:
+            is_over = delivery_maintenance.expire_delivery(conn, row.id, now, self._name)
+            if is_over:
+                self._notify_agent(conn, FailedDelivery(row, problem, now))
+            return is_over
+
+        if run_closing_commit(self._engine, "delivery.expired", row.id, now, expire):
+            self._told.report_failure(row, problem)
 
     def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
         """Fail what workers died over, one after another, so that no further one does."""
         problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers crashed during this delivery")
-        with closing_transaction(self._engine, "delivery.put_aside", delivery, now) as conn:
-            row = upkeep.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
-            if row is None:
-                return
-            data = {"agent": row.agent, "problem": PUT_ASIDE.id, "workers": self._pace.crashes}
-            record_evidence(conn, "put_aside", "delivery", delivery, row.payload_sha256, data, now)
-            self._notify_agent(conn, FailedDelivery(row, problem, now))
-        self._told.report_failure(row, problem)
+
+        def put_aside(conn: Connection) -> Row[Any] | None:
+            row = delivery_maintenance.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
+            if row is not None:
+                data = {"agent": row.agent, "problem": PUT_ASIDE.id, "workers": self._pace.crashes}
+                record_evidence(conn, "put_aside", "delivery", delivery, row.payload_sha256, data, now)
+                self._notify_agent(conn, FailedDelivery(row, problem, now))
+            return row
+
+        row = run_closing_commit(self._engine, "delivery.put_aside", delivery, now, put_aside)
+        if row is not None:
+            self._told.report_failure(row, problem)
 
 
 def start_maintenance_thread(

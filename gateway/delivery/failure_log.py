@@ -1,8 +1,8 @@
-"""Tells the operator in the log which deliveries failed and why, without flooding the log.
+"""Reports to the operator in the log which deliveries failed and why, without flooding the log.
 
-A delivery that has failed for good is a line at ERROR. The first failed attempt at a destination that
-worked is a line at WARNING, and so is the first attempt that succeeds again. Repeated attempts are
-counted, and told once in a period for each destination and problem.
+A delivery that has failed for good is a line at ERROR. The first failed attempt at a destination that worked
+is a line at WARNING, and so is the first attempt that succeeds again. Repeated attempts are counted, and
+logged once in a period for each destination and problem.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from typing import Any, Final
 from sqlalchemy import Engine, Row
 
 from gateway.errors import NO_ADDRESS, GatewayError
-from gateway.hub import AGENT, LineLimit
+from gateway.hub import AGENT, LineKey, LineLimit
 from gateway.store import DeliveryLease, cases, make_attempt_outcome, read_transaction
-
-__all__ = ["FailureLog"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +40,11 @@ class FailureLog:
         self._failures = LineLimit(_PERIOD, _MOST_FAILURES)
         self._broken: set[str] = set()
         # What was counted about each partner since it last worked.
-        self._counted: dict[str, set[tuple[str, str]]] = {}
+        self._counted: dict[str, set[LineKey]] = {}
         self._guard = threading.Lock()
 
     def report_attempt(self, lease: DeliveryLease, problem: GatewayError, again: datetime) -> None:
-        """Log a failed attempt that is repeated, unless the same was told a short time ago."""
+        """Log a failed attempt that is repeated, unless an equal line was logged a short time ago."""
         if lease.agent in _SELF_REPORTING:
             return
         key, partner = _make_key(lease, problem), _find_partner(lease)
@@ -58,10 +56,11 @@ class FailureLog:
             with self._guard:
                 self._broken.add(partner)
         end = f"; attempt {lease.attempt}, tried again at {again:%Y-%m-%dT%H:%M:%SZ}{_count(left_out)}"
-        _log.warning("%s: %s%s", self._describe_delivery(lease), _describe_problem(problem), end)
+        fields = self._make_fields(lease, problem)
+        _log.warning("the delivery failed: %s%s", _describe_problem(problem), end, extra=fields)
 
-    def _remember_key(self, partner: str | None, key: tuple[str, str]) -> None:
-        """Remember what was left out about a partner, which is told when it works again."""
+    def _remember_key(self, partner: str | None, key: LineKey) -> None:
+        """Remember that lines about a partner were left out; their number is logged when it works again."""
         if partner is not None:
             with self._guard:
                 self._counted.setdefault(partner, set()).add(key)
@@ -72,8 +71,11 @@ class FailureLog:
             return
         left_out = self._failures.admit_line(_make_key(delivery, problem), self._clock())
         if left_out is not None:
-            words = (self._describe_delivery(delivery), _describe_problem(problem), _count(left_out))
-            _log.error("%s has FAILED: %s%s", *words)
+            _log.error(
+                "the delivery has FAILED: %s%s",
+                *(_describe_problem(problem), _count(left_out)),
+                extra=self._make_fields(delivery, problem),
+            )
 
     def report_success(self, lease: DeliveryLease) -> None:
         """Log that a partner works again, if the log says that it did not."""
@@ -83,9 +85,9 @@ class FailureLog:
                 return
             self._broken.discard(partner)
             counted = self._counted.pop(partner, set())
-        # Before the good news: what is told after it would read as a new failure.
+        # Before the line of success: a count that is logged after it would read as a new failure.
         _log_left_out("attempts", self._attempts.take_left_out(counted))
-        _log.warning("%s works again: delivery %d", partner, lease.id)
+        _log.warning("the partner works again", extra={"partner": partner, "delivery": lease.id})
 
     def report_left_out(self) -> None:
         """Log how many failures were left out of the periods that are over."""
@@ -93,42 +95,46 @@ class FailureLog:
         for kind, limit in (("attempts", self._attempts), ("deliveries", self._failures)):
             _log_left_out(kind, limit.collect_left_out(now))
 
-    def _describe_delivery(self, delivery: DeliveryLease | Row[Any]) -> str:
+    def _make_fields(self, delivery: DeliveryLease | Row[Any], problem: GatewayError) -> dict[str, Any]:
+        """Return the fields of a delivery's line: itself, its partner, its case or message, the problem."""
+        fields = {"delivery": delivery.id, "problem": problem.problem.id}
         task = delivery.parameters.get("task") if delivery.agent == _LOCAL else None
-        about = f"task {task}" if task else f"to {delivery.destination}"
-        return f"delivery {delivery.id}{self._describe_subject(delivery)} {about}"
+        fields |= {"task": task} if task else {"partner": delivery.destination}
+        if delivery.case_id is not None:
+            return fields | {"case": self._find_case_number(delivery.case_id), "case_id": delivery.case_id}
+        return fields | ({"message_id": delivery.subject_id} if delivery.subject_type == "message" else {})
 
-    def _describe_subject(self, delivery: DeliveryLease | Row[Any]) -> str:
-        if delivery.case_id is None:
-            return f" of message {delivery.subject_id}" if delivery.subject_type == "message" else ""
+    def _find_case_number(self, case_id: int) -> str | None:
         try:
             with read_transaction(self._engine) as conn:
-                case = cases.find_by_id(conn, delivery.case_id)
-        except Exception:  # the line matters more than the name of the case
-            case = None
-        return f" of case {case.number if case is not None else delivery.case_id}"
+                case = cases.find_by_id(conn, case_id)
+        except Exception:  # the line matters more than the number of the case
+            return None
+        return None if case is None else case.number
 
 
-def _log_left_out(kind: str, left_out: Mapping[tuple[str, str], int]) -> None:
-    for (destination, problem), number in left_out.items():
-        _log.warning("%s: %d more %s failed with %s", destination, number, kind, problem)
+def _log_left_out(kind: str, left_out: Mapping[LineKey, int]) -> None:
+    for key, number in left_out.items():
+        _log.warning(
+            "%d more %s failed", number, kind, extra={"partner": key.subject, "problem": key.problem}
+        )
 
 
-def _make_key(delivery: DeliveryLease | Row[Any], problem: GatewayError) -> tuple[str, str]:
+def _make_key(delivery: DeliveryLease | Row[Any], problem: GatewayError) -> LineKey:
     """Return the destination and the problem; without an address the place names the destination."""
-    told = problem.location if problem.problem is NO_ADDRESS else delivery.destination
-    return told[:200], problem.problem.id
+    target = problem.location if problem.problem is NO_ADDRESS else delivery.destination
+    return LineKey(target[:200], problem.problem.id)
 
 
 def _find_partner(lease: DeliveryLease) -> str | None:
-    """Return whom an attempt reaches; None for a task of our own, which says nothing about a partner."""
+    """Return the partner that an attempt reaches; None for a task of the hub itself."""
     return None if lease.agent == _LOCAL else lease.destination
 
 
 def _describe_problem(problem: GatewayError) -> str:
     outcome = make_attempt_outcome(problem)
-    said = f"; they said: {outcome.theirs}" if outcome.theirs else ""
-    return f"{outcome.problem} {outcome.sentence}{said}"
+    quotation = f"; they said: {outcome.theirs}" if outcome.theirs else ""
+    return f"{outcome.problem} {outcome.sentence}{quotation}"
 
 
 def _count(left_out: int) -> str:

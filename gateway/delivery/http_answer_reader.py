@@ -15,8 +15,6 @@ from typing import Final
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
 from gateway.wire import is_identity_coding
 
-__all__ = ["MOST_FIELDS", "MOST_HEAD", "HttpAnswer", "read_http_answer"]
-
 #: Octets of all heads and trailers of one answer, interim ones included (Apache: 100 lines of 8 KiB).
 MOST_HEAD: Final = 64 * 1024
 #: Header fields of one head, as Apache and Python's own client allow.
@@ -90,18 +88,18 @@ class _AnswerStream:
                 raise ConnectionError("the connection ended within the answer")
         if not 0 <= end <= most:
             raise _make_answer_error(f"a line of more than {most} octets")
-        found = bytes(self._held[:end])
+        line = bytes(self._held[:end])
         del self._held[: end + 2]
-        return found
+        return line
 
     def read_exactly(self, octets: int) -> bytes:
-        """Return so many octets."""
+        """Return the next `octets` octets; raise ConnectionError if the connection ends before."""
         while len(self._held) < octets:
             if not self.receive_more():
                 raise ConnectionError("the connection ended within the answer")
-        found = bytes(self._held[:octets])
+        octets_read = bytes(self._held[:octets])
         del self._held[:octets]
-        return found
+        return octets_read
 
 
 def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAnswer, bool]:
@@ -126,26 +124,26 @@ def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAn
 def _read_head(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
     """Return a head, and how many octets of heads may still follow."""
     whole = stream.find_head(room)
-    found = _HEAD.fullmatch(whole)
-    fields = [] if found is None else _HEAD_FIELD.findall(found[3].decode("latin-1"))
-    if found is None or len(fields) > MOST_FIELDS:
+    head_match = _HEAD.fullmatch(whole)
+    fields = [] if head_match is None else _HEAD_FIELD.findall(head_match[3].decode("latin-1"))
+    if head_match is None or len(fields) > MOST_FIELDS:
         return _read_head_lines(stream, room)
     stream.skip(len(whole))
-    return _make_head(found, _join_fields(fields)), room - len(whole)
+    return _make_head(head_match, _join_fields(fields)), room - len(whole)
 
 
 def _read_head_lines(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
-    """Return a head that arrives in pieces; what is wrong with one is told at its first wrong line."""
+    """Return a head that arrives in pieces, and the room left; raise an error at its first wrong line."""
     first = stream.read_line(room)
-    found = _STATUS.fullmatch(first)
-    if found is None:
+    status_match = _STATUS.fullmatch(first)
+    if status_match is None:
         raise _make_answer_error("it does not begin as HTTP/1.1 does")
     headers, room = _read_fields(stream, room - len(first) - 2)
-    return _make_head(found, headers), room
+    return _make_head(status_match, headers), room
 
 
 def _make_head(status: re.Match[bytes], headers: dict[str, str]) -> _Head:
-    options = {one.strip() for one in headers.get("connection", "").lower().split(",")}
+    options = {option.strip() for option in headers.get("connection", "").lower().split(",")}
     return _Head(int(status[2]), headers, status[1] == b"1" and "close" not in options)
 
 
@@ -154,12 +152,12 @@ def _read_fields(stream: _AnswerStream, room: int) -> tuple[dict[str, str], int]
     fields: list[tuple[str, str]] = []
     while line := stream.read_line(max(room, 0)):
         room -= len(line) + 2
-        found = _FIELD.fullmatch(line)
-        if found is None or len(fields) == MOST_FIELDS:
+        field_match = _FIELD.fullmatch(line)
+        if field_match is None or len(fields) == MOST_FIELDS:
             raise _make_answer_error(
-                f"more than {MOST_FIELDS} header fields" if found else "a malformed header field"
+                f"more than {MOST_FIELDS} header fields" if field_match else "a malformed header field"
             )
-        fields.append((found[1].decode("ascii"), found[2].decode("latin-1")))
+        fields.append((field_match[1].decode("ascii"), field_match[2].decode("latin-1")))
     return _join_fields(fields), room - 2
 
 
@@ -204,18 +202,18 @@ def _read_until_end(stream: _AnswerStream, most: int) -> bytes:
 
 def _read_chunked_body(stream: _AnswerStream, most: int, room: int) -> bytes:
     content = bytearray()
-    around = 0
+    framing = 0
     while True:
         line = stream.read_line(_SIZE_LINE)
-        found = _CHUNK.fullmatch(line)
-        if found is None:
+        chunk_match = _CHUNK.fullmatch(line)
+        if chunk_match is None:
             raise _make_answer_error("a malformed chunk")
-        size = int(found[1], 16)
+        size = int(chunk_match[1], 16)
         if not size:
             break
-        around += len(line) + 4
+        framing += len(line) + 4
         # Small chunks are allowed; chunk extensions larger than the content are not.
-        if around > MOST_HEAD + len(content) * 8:
+        if framing > MOST_HEAD + len(content) * 8:
             raise _make_answer_error("more framing than content")
         if len(content) + size > most:
             raise _make_size_error(most)
@@ -235,6 +233,6 @@ def _make_answer_error(detail: str) -> GatewayError:
 
 
 def require_identity_coding(answer: HttpAnswer) -> None:
-    """Raise for an answer with a content coding: we request none."""
+    """Raise for an answer with a content coding: the hub requests none."""
     if not is_identity_coding(answer.headers.get("content-encoding", "identity")):
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer is in a content coding", "Content-Encoding")

@@ -1,11 +1,9 @@
-"""Sends one HTTP POST or GET, limited in time and size, to the given address, never redirected.
-
-Idle connections are reused. This module never sends a request twice: a repeat is signed anew by the
-caller.
-"""
+"""The HTTP client of deliveries, and its TLS."""
 
 from __future__ import annotations
 
+import base64
+import errno
 import re
 import select
 import socket
@@ -14,19 +12,210 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.delivery.http_answer_reader import HttpAnswer, read_http_answer
-from gateway.delivery.tcp_connector import connect_by_deadline
-from gateway.delivery.tls_connector import SingleContextConnector, TlsConnector
-from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayError
-from gateway.message_model import Body, JoinedBody, count_octets, iterate_octets
+from cryptography import x509
 
-__all__ = ["HttpAnswer", "HttpClient", "HttpLimits"]
+from gateway import USER_AGENT
+from gateway.config import ReloadedValue, TlsSettings, get_key_file, mask_url
+from gateway.delivery.http_answer_reader import HttpAnswer, read_http_answer
+from gateway.errors import CERTIFICATE_REVOKED, OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.message_model import Body, JoinedBody, count_octets, iterate_octets
+from gateway.pki import (
+    DEFAULT_POLICY,
+    PATH_RULES,
+    CertificateUse,
+    RevocationData,
+    TlsIdentity,
+    TrustPolicy,
+    TrustStore,
+    get_verified_chain,
+    make_client_context,
+    normalize_name,
+    read_certificate,
+    validate_path,
+)
+
+#: The section of every host that has no section of its own.
+_EVERY: Final = "*"
+#: 0 where OpenSSL is older than 3.
+_IGNORE_UNSIGNED_END: Final = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+#: The handshake has already verified path, name, time and use.
+_LISTS_ONLY: Final = replace(DEFAULT_POLICY, revocation="if_present", certificates=PATH_RULES)
+
+#: Returns the loaded revocation data, and the time.
+LoadedRevocations = Callable[[], tuple[RevocationData, datetime]]
+
+
+class TlsConnector(Protocol):
+    """Performs the client handshake on a connection."""
+
+    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
+        """Return the connection over TLS; raises OSError when the server is not verified as `host`."""
+
+
+class SingleContextConnector:
+    """The same context for every host; with the authorities of the operating system unless one is given."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+
+    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
+        """Return the connection over TLS."""
+        del port
+        if self._context is None:
+            self._context = make_client_context()
+        return _perform_handshake(self._context, connection, host)
+
+
+class PerHostConnector:
+    """The TLS settings of each host; files that change are read again."""
+
+    def __init__(self, sections: Mapping[str, TlsSettings], in_hand: LoadedRevocations) -> None:
+        self._contexts = {
+            name.lower(): _build_host_context(name, section) for name, section in sections.items()
+        }
+        self._otherwise = SingleContextConnector()
+        self._in_hand = in_hand
+
+    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
+        """Return the connection over TLS; raises when the server's certificate is revoked."""
+        host_text = f"[{host}]" if ":" in host else host
+        candidates = (f"{host_text}:{port}".lower(), host_text.lower(), host.lower(), _EVERY)
+        make_context = next((self._contexts[name] for name in candidates if name in self._contexts), None)
+        if make_context is None:
+            shaken = self._otherwise.wrap_connection(connection, host, port)
+        else:
+            shaken = _perform_handshake(make_context(), connection, host)
+        try:
+            _check_revocation(get_verified_chain(shaken), *self._in_hand())
+        except BaseException:
+            shaken.close()
+            raise
+        return shaken
+
+
+def _build_host_context(name: str, section: TlsSettings) -> ReloadedValue[ssl.SSLContext]:
+    identity, files = None, section.anchors
+    if section.certificate is not None and section.key is not None:
+        key = get_key_file(section.key, f"tls.{name[:60]}.key")
+        password = section.password.read().rstrip(b"\r\n") if section.password else None
+        identity = TlsIdentity(section.certificate, key, password)
+        files = (*files, identity.certificate, identity.key)
+    return ReloadedValue(files, lambda: make_client_context(section.anchors, identity))
+
+
+def _perform_handshake(context: ssl.SSLContext, connection: socket.socket, host: str) -> ssl.SSLSocket:
+    # An unsigned end of stream may be a truncation: an answer without a length is then rejected. Python
+    # before 3.11.3 lets OpenSSL 3 take it for a signed one.
+    context.options &= ~_IGNORE_UNSIGNED_END
+    return context.wrap_socket(connection, server_hostname=host, suppress_ragged_eofs=False)
+
+
+def _check_revocation(chain: tuple[bytes, ...], revocations: RevocationData, at: datetime) -> None:
+    """Raise for a server whose certificate, or one above it, is revoked by a loaded list."""
+    rules: TrustPolicy = _LISTS_ONLY
+    try:
+        leaf, *issuers = (read_certificate(der, PATH_RULES) for der in chain)
+    except GatewayError:
+        _check_serial_numbers(chain, revocations)
+        return
+    trust = TrustStore(tuple(issuers[-1:]) or (leaf,), tuple(issuers[:-1]), rules)
+    verdict = validate_path(leaf, at, CertificateUse.TLS_SERVER, trust, revocations)
+    if verdict.problem is CERTIFICATE_REVOKED:
+        raise ssl.SSLCertVerificationError(f"certificate verify failed: {verdict.reason[:150]}")
+
+
+def _check_serial_numbers(chain: tuple[bytes, ...], revocations: RevocationData) -> None:
+    """Raise for a certificate revoked by a list of its issuer's name; used when strict parsing fails."""
+    for der in chain:
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            issuer = normalize_name(certificate.issuer.public_bytes())
+        except ValueError as error:
+            raise ssl.SSLCertVerificationError(f"certificate verify failed: unreadable: {error}") from None
+        entries = (
+            each.find_entry(issuer, certificate.serial_number) for each in revocations.find_lists(issuer)
+        )
+        if any(entry is not None and not entry.released for entry in entries):
+            raise ssl.SSLCertVerificationError("certificate verify failed: a list names it as revoked")
+
+
+#: Look-ups that run at once, abandoned ones included.
+_MOST: Final = 64
+_under_way = threading.BoundedSemaphore(_MOST)
+
+
+def connect_by_deadline(
+    host: str, port: int, end: float, is_allowed: Callable[[str], bool] | None = None
+) -> socket.socket:
+    """Return a connection to the first address of `host` that answers before `end` (`time.monotonic`).
+
+    Each address has an equal share of the time that is left, so that one which drops packets does not
+    use up that of the others. Raises the OSError of the last address, or TimeoutError. An address that
+    `is_allowed` does not accept is not connected to: what is checked is the address itself, after the
+    look-up.
+    """
+    problem: OSError = TimeoutError("timed out")
+    resolved = _resolve_addresses(host, port, end)
+    allowed = [row for row in resolved if is_allowed is None or is_allowed(row[4][0])]
+    if len(allowed) < len(resolved):
+        problem = PermissionError(errno.EACCES, "the name leads to an address that is not allowed")
+    for index, (family, kind, protocol, _, address) in enumerate(allowed):
+        seconds_left = end - time.monotonic()
+        if seconds_left <= 0:
+            break
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(seconds_left / (len(allowed) - index))
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            problem = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise problem
+
+
+def _resolve_addresses(host: str, port: int, end: float) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:  # a name, not an address
+        return _look_up_name(host, port, end)
+
+
+def _look_up_name(host: str, port: int, end: float) -> list[Any]:
+    outcomes: SimpleQueue[list[Any] | Exception] = SimpleQueue()
+    room = _under_way
+
+    def run_lookup() -> None:
+        try:
+            outcomes.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            outcomes.put(error)
+        finally:
+            room.release()
+
+    seconds_left = max(end - time.monotonic(), 0.0)
+    if not room.acquire(timeout=seconds_left):
+        raise TimeoutError("too many names are being looked up")
+    threading.Thread(target=run_lookup, name="look-up", daemon=True).start()
+    try:
+        outcome = outcomes.get(timeout=max(end - time.monotonic(), 0.0))
+    except Empty:
+        raise TimeoutError(f"the name {host[:80]} was not found in the time allowed") from None
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
 
 _PORTS: Final = {"http": 80, "https": 443}
 #: How long a connection is reused, in seconds: the TLS trust may change meanwhile.
@@ -34,7 +223,7 @@ _MOST_AGE: Final = 300.0
 #: Octets that a partner must take in each second, so that a large body has time in proportion to its size.
 _SLOWEST: Final = 128 * 1024
 #: What OpenSSL adds to its sentences.
-_LIBRARY_NAMES: Final = re.compile(r"^\[[A-Z0-9_: ]+\] ?|\s*\(_ssl\.c:\d+\)$")
+_LIBRARY_NAMES: Final = re.compile(r"^\[[A-Z0-9_: ]+\] ?|^_ssl\.c:\d+: | ?\(_ssl\.c:\d+\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +274,10 @@ class _ClientConnection:
         self._silence, self._end = silence, end
 
     def _get_seconds_left(self, most: float) -> float:
-        left = self._end - time.monotonic()
-        if left <= 0:
+        seconds_left = self._end - time.monotonic()
+        if seconds_left <= 0:
             raise TimeoutError("no complete answer in the time allowed")
-        return min(most, left)
+        return min(most, seconds_left)
 
     def send(self, octets: bytes) -> None:
         """Send all octets."""
@@ -108,7 +297,7 @@ class _ClientConnection:
                 self._socket.recv(1)
 
     def receive(self, most: int) -> bytes:
-        """Return what arrived, at most `most` octets; nothing at the end."""
+        """Return the octets that have arrived, at most `most`; empty at the end of the connection."""
         self._socket.settimeout(self._get_seconds_left(self._silence))
         try:
             return self._socket.recv(most)
@@ -136,12 +325,20 @@ class _ClientConnection:
             self._socket.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _HostKey:
+    """By what idle connections are kept: the scheme, and the host with its port where one is given."""
+
+    scheme: str
+    host: str
+
+
 class HttpClient:
     """Sends requests and keeps a few idle connections for each destination; safe for threads.
 
     `tls` determines which servers are trusted; without it the operating system's anchors apply. With
-    `is_allowed` only addresses that it accepts are connected to. `find_authorization` gives the login for
-    a host and port, where we have one; it is sent over TLS only.
+    `is_allowed` only addresses that it accepts are connected to. `find_authorization` gives the login for a
+    host and port, where the hub has one; it is sent over TLS only.
     """
 
     def __init__(
@@ -157,7 +354,7 @@ class HttpClient:
         self._tls = SingleContextConnector(tls) if tls is None or isinstance(tls, ssl.SSLContext) else tls
         self._most_idle = idle
         self._is_allowed = is_allowed
-        self._idle: dict[tuple[str, str], list[_ClientConnection]] = {}
+        self._idle: dict[_HostKey, list[_ClientConnection]] = {}
         self._lock = threading.Lock()
 
     def post(
@@ -180,14 +377,14 @@ class HttpClient:
         return self._exchange_request(parts, _write_request_head("GET", parts, headers), self._bounds)
 
     def _make_login(self, parts: SplitResult) -> dict[str, str]:
-        """Return the header field of our login at a host; a password never travels without TLS."""
+        """Return the header field of the hub's login at a host; a password never travels without TLS."""
         if parts.scheme != "https":
             return {}
-        found = self._find_authorization(parts.hostname or "", parts.port or _PORTS["https"])
-        return {} if found is None else {"Authorization": found}
+        authorization = self._find_authorization(parts.hostname or "", parts.port or _PORTS["https"])
+        return {} if authorization is None else {"Authorization": authorization}
 
     def _exchange_request(self, parts: SplitResult, request: bytes | Body, bounds: HttpLimits) -> HttpAnswer:
-        key = (parts.scheme, parts.netloc)
+        key = _HostKey(parts.scheme, parts.netloc)
         end = time.monotonic() + bounds.total_seconds + count_octets(request) / _SLOWEST
         connection: _ClientConnection | None = None
         try:
@@ -212,7 +409,7 @@ class HttpClient:
     def close(self) -> None:
         """Close the idle connections."""
         with self._lock:
-            for connection in (one for kept in self._idle.values() for one in kept):
+            for connection in (idle for connections in self._idle.values() for idle in connections):
                 connection.close()
             self._idle.clear()
 
@@ -222,25 +419,25 @@ class HttpClient:
         )
 
     def _take_idle_connection(
-        self, key: tuple[str, str], bounds: HttpLimits, end: float
+        self, key: _HostKey, bounds: HttpLimits, end: float
     ) -> _ClientConnection | None:
         """Return an idle connection that is not old and on which nothing has arrived since."""
         while True:
             with self._lock:
-                kept = self._idle.get(key)
-                if not kept:
+                idle = self._idle.get(key)
+                if not idle:
                     return None
-                connection = kept.pop()
+                connection = idle.pop()
             if connection.is_reusable():
                 connection.set_deadline(bounds.read_seconds, end)
                 return connection
             connection.close()
 
-    def _return_idle_connection(self, key: tuple[str, str], connection: _ClientConnection) -> None:
+    def _return_idle_connection(self, key: _HostKey, connection: _ClientConnection) -> None:
         with self._lock:
-            kept = self._idle.setdefault(key, [])
-            if len(kept) < self._most_idle:
-                kept.append(connection)
+            idle = self._idle.setdefault(key, [])
+            if len(idle) < self._most_idle:
+                idle.append(connection)
                 return
         connection.close()
 
@@ -248,7 +445,7 @@ class HttpClient:
 def _write_request_head(method: str, parts: SplitResult, headers: Mapping[str, str]) -> bytes:
     """Return the request line and the header fields."""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    fields = {"Host": parts.netloc, "Accept-Encoding": "identity", **headers}
+    fields = {"Host": parts.netloc, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
     lines = [f"{method} {path} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()]]
     together = "".join(lines)
     if not together.isascii() or not together.isprintable():
@@ -268,18 +465,51 @@ def _parse_address(url: str) -> SplitResult:
         good = False
     if not good or parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:
         detail = "the address of a destination must be http(s)://host[:port]/path"
-        raise GatewayError(SETTINGS_WRONG, detail, url[:200])
+        raise GatewayError(SETTINGS_WRONG, detail, mask_url(url)[:200])
     return parts
 
 
 def _make_unreachable_error(problem: Exception, parts: SplitResult) -> GatewayError:
-    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
-    return GatewayError(UNREACHABLE, _describe_failure(problem), shown)
+    url_text = f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
+    return GatewayError(UNREACHABLE, _describe_failure(problem), url_text)
 
 
 def _describe_failure(problem: Exception) -> str:
     """Return the sentence of a failed connection, without numbers and names of the library."""
     if isinstance(problem, UnicodeError):
         return "no host can have this name"
-    words = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
-    return _LIBRARY_NAMES.sub("", words).strip()[:200] or type(problem).__name__
+    sentence = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
+    return _LIBRARY_NAMES.sub("", sentence).strip()[:200] or type(problem).__name__
+
+
+class HostLogins:
+    """The logins of the settings, by host; a password file that changes is read again."""
+
+    def __init__(self, sections: Mapping[str, TlsSettings]) -> None:
+        self._known = {
+            name.lower(): _build_authorization(name, section)
+            for name, section in sections.items()
+            if section.login is not None
+        }
+
+    def find_authorization(self, host: str, port: int) -> str | None:
+        """Return the value of ``Authorization`` for a host; None where the hub has no login."""
+        host_text = f"[{host}]" if ":" in host else host
+        candidates = (f"{host_text}:{port}".lower(), host_text.lower(), host.lower())
+        make_authorization = next((self._known[name] for name in candidates if name in self._known), None)
+        return None if make_authorization is None else make_authorization()
+
+
+def _build_authorization(name: str, section: TlsSettings) -> ReloadedValue[str]:
+    secret = section.login_password
+    assert secret is not None, "the settings check it"
+
+    def make_authorization() -> str:
+        password = secret.read().rstrip(b"\r\n")
+        if not password or any(octet < 32 or octet == 127 for octet in password):
+            detail = "a password is one line without control characters"
+            raise GatewayError(SETTINGS_WRONG, detail, f"tls.{name[:60]}.login_password")
+        text = (section.login or "").encode() + b":" + password
+        return "Basic " + base64.b64encode(text).decode("ascii")
+
+    return ReloadedValue((secret.file,) if secret.file is not None else (), make_authorization)

@@ -1,41 +1,129 @@
-"""Claims deliveries for one worker: what is due in any lane, and what its own transactions queue."""
+"""Claims due deliveries for one worker, lane by lane, and counts the threads that each lane takes."""
 
 from __future__ import annotations
 
+import io
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, BinaryIO, Final, cast
 
 from sqlalchemy import Connection, Engine
 
-from gateway.delivery.worker_places import AttemptPlace, PlaceReservation, WorkerPlaces
-from gateway.store import DeliveryLease, delivery_leases, lanes, run_claim
+from gateway.delivery.attempt_outcome import LeaseLostError
+from gateway.hub import Hub
+from gateway.message_model import Body
+from gateway.store import (
+    DeliveryLease,
+    deliveries,
+    delivery_leases,
+    lanes,
+    read_transaction,
+    run_in_group_commit,
+    write_transaction,
+)
 
-__all__ = ["FollowUps", "LaneClaims"]
+#: An attempt that takes longer, in seconds, is slow.
+_SLOW: Final = 5.0
+_WEBHOOK: Final = "webhook:"
+#: Part of the lane of an endpoint, for answers to senders that claim to be a party without proof.
+_ENDPOINT: Final = "://"
+#: More workers than ever die during one delivery.
+_ANY_NUMBER: Final = 1_000_000
 
-_Begin = Callable[[Sequence[DeliveryLease]], None]
+
+class WorkerSlots:
+    """The slots of one worker, one for each thread; safe for many threads.
+
+    All lanes of a party count as one destination, which may take half of the slots. One whose last attempt
+    was slow may take a quarter, and all slow ones together three quarters. All webhooks together may take a
+    quarter, and so may all answers to senders that have proved nothing. So others always get through. The
+    hub's own tasks may take every slot.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number: Final = number
+        self._taken: Counter[str] = Counter()
+        #: The destinations whose last attempt was slow.
+        self._slow: set[str] = set()
+        self._guard = threading.Lock()
+
+    def copy(self) -> WorkerSlots:
+        """Return slots that are taken as these are now, to plan with."""
+        slots = WorkerSlots(self.number)
+        with self._guard:
+            slots._taken, slots._slow = self._taken.copy(), self._slow.copy()
+        return slots
+
+    def count_free(self) -> int:
+        """Return how many slots are free."""
+        with self._guard:
+            return self.number - self._taken.total()
+
+    def count_available(self, lane: str) -> int:
+        """Return how many of the free slots a lane may take."""
+        with self._guard:
+            return max(0, min(self.number - self._taken.total(), self._find_share(lane)))
+
+    def take_slots(self, lane: str, number: int) -> None:
+        """Let a lane take free slots."""
+        with self._guard:
+            self._taken[lane] += number
+
+    def free_slot(self, lane: str) -> None:
+        """Free a slot that a lane has taken."""
+        with self._guard:
+            self._taken[lane] -= 1
+            if self._taken[lane] <= 0:
+                del self._taken[lane]
+
+    def note_seconds(self, lane: str, seconds: float) -> None:
+        """Note how long an attempt took: a slow destination may take fewer slots."""
+        with self._guard:
+            if seconds > _SLOW:
+                self._slow.add(_get_destination(lane))
+            else:
+                self._slow.discard(_get_destination(lane))
+
+    def _find_share(self, lane: str) -> int:
+        """Return how many further slots a lane may take, were they free."""
+        if lane == deliveries.LOCAL:
+            return self.number
+        destination, quarter = _get_destination(lane), max(1, self.number // 4)
+        share = quarter if destination in self._slow else max(1, self.number // 2)
+        share -= self._count_taken(lambda other: _get_destination(other) == destination)
+        if destination in self._slow:
+            most = max(1, self.number - quarter)
+            share = min(share, most - self._count_taken(lambda other: _get_destination(other) in self._slow))
+        for is_alike in (_is_webhook, _is_endpoint):
+            if is_alike(lane):
+                share = min(share, quarter - self._count_taken(is_alike))
+        return share
+
+    def _count_taken(self, is_counted: Callable[[str], bool]) -> int:
+        return sum(number for lane, number in self._taken.items() if is_counted(lane))
 
 
-@dataclass(frozen=True, slots=True)
-class FollowUps:
-    """What was claimed in a transaction of an attempt, and the places that it holds."""
+def _is_webhook(lane: str) -> bool:
+    return lane.startswith(_WEBHOOK)
 
-    places: PlaceReservation
-    leases: Sequence[DeliveryLease]
-    submit: _Begin
 
-    def begin(self) -> None:
-        """Begin the deliveries: the claim is committed."""
-        self.submit(self.leases)
+def _is_endpoint(lane: str) -> bool:
+    return _ENDPOINT in lane
 
-    def cancel(self) -> None:
-        """Free the places: nothing is claimed."""
-        self.places.cancel()
+
+def _get_destination(lane: str) -> str:
+    """Return the party of a lane; that of an agency, which has no prefix, is the lane itself."""
+    return lane.partition(":")[2] or lane
 
 
 class LaneClaims:
-    """Claims for one worker of this name; safe for many threads."""
+    """Claims for one worker of this name; one thread claims, others end attempts.
+
+    `find_suspect_limit` says during how many deaths of workers a delivery was under way that is not claimed
+    now (None: each is claimed).
+    """
 
     def __init__(
         self,
@@ -43,110 +131,149 @@ class LaneClaims:
         clock: Callable[[], datetime],
         name: str,
         lease: timedelta,
-        places: WorkerPlaces,
+        slots: WorkerSlots,
+        find_suspect_limit: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._name = name
         self._lease = lease
-        self._places = places
-        self._guard = threading.Lock()
-        self._turn = 0
-        self._suspecting = False
-        #: As each lane was when it was last found due.
-        self._capacities: dict[str, int | None] = {}
+        self._slots = slots
+        self._find_suspect_limit = find_suspect_limit
+        self._next_lane = 0
+        self._has_suspect = False
 
     def claim_due(self) -> Sequence[DeliveryLease]:
         """Claim from each lane in turn, so that the backlog of one lane does not delay another."""
-        now, reserved = self._clock(), []
+        now, below = self._clock(), self._find_suspect_limit()
+        with read_transaction(self._engine) as conn:
+            due = lanes.list_due_lanes(conn, now, below)
+        due = tuple(lane for lane in due if self._slots.count_available(lane.name))
+        if not due:
+            return ()
 
-        def find_due_lanes(conn: Connection) -> list[lanes.DueLane]:
-            found = lanes.list_due_lanes(conn, now)
-            self._capacities.update((lane.name, lane.capacity) for lane in found)
-            return [lane for lane in found if self._places.count_slots(lane.name) > 0]
+        def claim_lanes(conn: Connection) -> list[DeliveryLease]:
+            leases: list[DeliveryLease] = []
+            # The work may run twice: the slots are taken when its commit is over.
+            slots = self._slots.copy()
+            share = max(1, slots.count_free() // len(due))
+            if not self._has_suspect:
+                leases += self._claim_suspect(conn, due, now, slots, _ANY_NUMBER if below is None else below)
+            for lane in self._rotate_lanes(due):
+                leases += self._claim_lane(conn, lane, now, slots, share)
+            delivery_leases.record_begun_attempts(conn, leases, now, self._name)
+            return leases
 
-        def claim_lanes(conn: Connection, due: Sequence[lanes.DueLane]) -> Sequence[DeliveryLease]:
-            # Reserved when something is due: whoever looks takes no place from a follow-up.
-            reserved.append(places := self._places.reserve_free())
-            claim = self._begin_claim(conn, now)
-            self._claim_lanes(claim, due, places)
-            places.settle()
-            return claim.store_leases()
-
-        try:
-            leases = run_claim(self._engine, "delivery.claim", find_due_lanes, claim_lanes) or ()
-        except BaseException:
-            for places in reserved:
-                places.cancel()
-            raise
-        with self._guard:
-            self._suspecting = self._suspecting or any(lease.lost for lease in leases)
+        leases = run_in_group_commit(self._engine, "delivery.claim", claim_lanes)
+        for lease in leases:
+            self._slots.take_slots(lease.lane, 1)
+        self._has_suspect = self._has_suspect or any(lease.lost for lease in leases)
         return leases
 
-    def claim_follow_ups(
-        self, conn: Connection, names: Sequence[str], submit: _Begin, ending: AttemptPlace | None
-    ) -> FollowUps | None:
-        """Claim from the lanes of these names what this transaction has queued, or what waited before it.
+    def _claim_suspect(
+        self, conn: Connection, due: Sequence[lanes.DueLane], now: datetime, slots: WorkerSlots, below: int
+    ) -> list[DeliveryLease]:
+        """Claim one delivery during which a worker died: if this one dies too, the cause is known."""
+        for lane in self._rotate_lanes([lane for lane in due if lane.suspected]):
+            if leases := self._claim_lane(conn, lane, now, slots, 1, suspects_below=below):
+                return leases
+        return []
 
-        One place in four, and at least one, is left to what waits in other lanes. The place of an attempt
-        that this transaction ends is taken too, three times of four.
-        """
-        places = self._places.reserve_free(max(1, self._places.number // 4), ending)
-        if not places.room:
-            return None
-        share = max(1, places.room // len(names))
-        try:
-            claim = self._begin_claim(conn, self._clock())
-            places.fill_lanes(names, share, lambda wanted: claim.claim_lanes(wanted, self._capacities))
-            places.settle()
-            leases = claim.store_leases()
-        except BaseException:
-            places.cancel()
-            raise
-        return FollowUps(places, leases, submit)
+    def _claim_lane(
+        self,
+        conn: Connection,
+        lane: lanes.DueLane,
+        now: datetime,
+        slots: WorkerSlots,
+        limit: int,
+        *,
+        suspects_below: int | None = None,
+    ) -> list[DeliveryLease]:
+        """Claim from a lane as far as it may take `slots`; it has taken them afterwards."""
+        limit = min(limit, slots.count_available(lane.name))
+        if limit == 0:
+            return []
+        leases = delivery_leases.claim_lane(
+            conn,
+            lane,
+            now,
+            worker=self._name,
+            until=now + self._lease,
+            limit=limit,
+            suspects_below=suspects_below,
+        )
+        slots.take_slots(lane.name, len(leases))
+        return leases
 
     def note_end(self, lease: DeliveryLease) -> None:
         """Note that an attempt has ended: the next suspect may be claimed."""
         if lease.lost:
-            with self._guard:
-                self._suspecting = False
-
-    def _begin_claim(self, conn: Connection, now: datetime) -> delivery_leases.DeliveryClaim:
-        return delivery_leases.DeliveryClaim(conn, self._name, now, now + self._lease)
-
-    def _claim_lanes(
-        self,
-        claim: delivery_leases.DeliveryClaim,
-        due: Sequence[lanes.DueLane],
-        places: PlaceReservation,
-    ) -> None:
-        share = max(1, places.room // len(due))
-        # None while one is held here.
-        suspects = [] if self._suspecting else [lane for lane in due if lane.suspected]
-        for lane in self._rotate_lanes(suspects) if suspects else ():
-            # The worker may die from it: one at a time, so that the cause is known.
-            if _claim_suspect(claim, lane, places):
-                break
-        waiting = [lane.name for lane in self._rotate_lanes(due)]
-        while waiting and places.room:
-            # What lanes leave free, because all that they may have at once is running, is for the next ones.
-            number = max(1, places.room // share)
-            names, waiting = waiting[:number], waiting[number:]
-            places.fill_lanes(names, share, lambda wanted: claim.claim_lanes(wanted, self._capacities))
+            self._has_suspect = False
 
     def _rotate_lanes(self, due: Sequence[lanes.DueLane]) -> Sequence[lanes.DueLane]:
         """Return the lanes, each time starting with another one."""
-        self._turn += 1
-        first = self._turn % len(due)
+        if not due:
+            return ()
+        self._next_lane += 1
+        first = self._next_lane % len(due)
         return [*due[first:], *due[:first]]
 
 
-def _claim_suspect(
-    claim: delivery_leases.DeliveryClaim, lane: lanes.DueLane, places: PlaceReservation
-) -> int:
-    """Claim one delivery of a lane during which a worker died; return how many there were."""
+def renew_while_read(hub: Hub, lease: DeliveryLease, octets: bytes | Body) -> bytes | Body:
+    """Return the octets to be sent; a body renews the lease whenever half of it has passed.
 
-    def claim_one(limit: int) -> int:
-        return claim.claim_lane(lane.name, limit=limit, suspects=True, known=lane)
+    Its reader gets LeaseLostError where another worker has the delivery now.
+    """
+    if isinstance(octets, bytes):
+        return octets
+    length = lease.lease_until - hub.clock()
+    until = lease.lease_until
 
-    return places.fill_places(lane.name, 1, claim_one)
+    def renew_when_due() -> None:
+        nonlocal until
+        now = hub.clock()
+        if until - now > length / 2:
+            return
+        until = now + length
+        with write_transaction(hub.engine, "delivery.renewed") as conn:
+            if not delivery_leases.renew_lease(conn, lease, until):
+                raise LeaseLostError
+
+    return _WatchedBody(octets, renew_when_due)
+
+
+class _WatchedBody:
+    """A body that calls a function with each piece that is read."""
+
+    def __init__(self, body: Body, watch: Callable[[], None]) -> None:
+        self.octet_count = body.octet_count
+        self._body = body
+        self._watch = watch
+
+    @property
+    def sha256_hex(self) -> str:
+        """Return the SHA-256 of the octets in lower-case hexadecimal."""
+        return self._body.sha256_hex
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+        return cast("BinaryIO", _WatchedStream(self._body.open_stream(), self._watch))
+
+
+class _WatchedStream(io.RawIOBase):
+    def __init__(self, stream: BinaryIO, watch: Callable[[], None]) -> None:
+        self._stream = stream
+        self._watch = watch
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._watch()
+        piece = self._stream.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -15,8 +15,6 @@ from sqlalchemy import Engine
 
 from gateway.store import NewDelivery, deliveries, write_transaction
 
-__all__ = ["RecurringSchedule", "RecurringTask"]
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -68,15 +66,17 @@ class RecurringSchedule:
 
     def queue_due_periods(self, now: datetime) -> int:
         """Queue the deliveries that the current periods lack; return how many were queued."""
-        found = self._recurring()
-        come = [
-            (one, turn) for one in found if self._queued.get(one.name) != (turn := one.get_period_number(now))
+        tasks = self._recurring()
+        due = [
+            (task, turn)
+            for task in tasks
+            if self._queued.get(task.name) != (turn := task.get_period_number(now))
         ]
-        if not come:
+        if not due:
             return 0
         with write_transaction(self._engine, "delivery.schedule") as conn:
-            made = deliveries.enqueue_deliveries(
-                conn, [one.make_period_delivery(turn) for one, turn in come], now
+            numbers = deliveries.enqueue_deliveries(
+                conn, [task.make_period_delivery(turn) for task, turn in due], now
             )
-        self._queued = {one.name: one.get_period_number(now) for one in found}
-        return sum(number is not None for number in made)
+        self._queued = {task.name: task.get_period_number(now) for task in tasks}
+        return sum(number is not None for number in numbers)

@@ -1,49 +1,145 @@
-"""Loads the WSDLs of the partners once through zeep, and composes calls by them.
-
-A composed call is an unsigned envelope whose MessageID and Body never change: it is stored, and
-signed anew for each attempt. Nothing is fetched: zeep gets the one WSDL and cannot reach anything
-else. A WSDL is frozen (``wsdl_files``): a changed one is not read.
-"""
+"""Contracts of agencies' services: their WSDL files, read and compared."""
 
 from __future__ import annotations
 
 import hashlib
+import posixpath
+import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, Final
 
+import zeep
 from lxml import etree
+from zeep.transports import Transport
 
-from gateway.delivery.call_forms import (
-    CallForms,
-    PlainValues,
-    make_form,
-    may_have_form,
-    read_plain_values,
+from gateway.errors import (
+    CALL_UNFIT,
+    REQUEST_INVALID,
+    SETTINGS_WRONG,
+    GatewayError,
+    describe_exception,
+    raise_resource_problem,
 )
-from gateway.delivery.synchronous_zeep import Transport, zeep
-from gateway.delivery.wsdl_files import WsdlFile, read_wsdl_file
-from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError, describe_exception
+from gateway.share import get_data_folder
 from gateway.wire import (
+    CARRIED,
     DEFAULT_LIMITS,
     SOAP11,
     AddressingHeaders,
     ServiceDescription,
-    TextTemplate,
     WrittenElement,
     WsdlOperation,
+    compile_schema,
+    find_document_schemas,
+    find_violation,
     make_written_element,
     prescan_xml,
-    read_own_element,
     read_wsdl,
     remove_schema_imports,
     serialize_element,
     write_addressing,
 )
 
-__all__ = ["CallAttachment", "ServiceCall", "ServiceContract", "load_contract"]
+#: The digests of the shipped files, in the form of sha256sum.
+SUMS: Final = "SHA256SUMS"
+#: Octets of a WSDL; the largest shipped has some ten thousand.
+_MOST: Final = 1024 * 1024
+#: The data folders in which an imported schema may be.
+_FOLDERS: Final = ("xsd", "wsdl")
+_LINE: Final = re.compile(r"([0-9a-f]{64})  (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class WsdlFile:
+    """A WSDL by its path below ``wsdl/``: in one of `folders`, else among the shipped ones.
+
+    `sha256` is the configured digest; `key` is the name of that setting.
+    """
+
+    name: str
+    sha256: str | None = None
+    folders: tuple[Path, ...] = ()
+    key: str = field(default="wsdl_sha256", compare=False)
+
+
+def read_wsdl_file(file: WsdlFile) -> bytes:
+    """Return the octets of a WSDL; raises GW801 when it is missing, too large, or has another digest."""
+    path, shipped = _find_wsdl_file(file)
+    with path.open("rb") as stream:
+        data: bytes = stream.read(_MOST + 1)
+    if len(data) > _MOST:
+        raise GatewayError(SETTINGS_WRONG, f"a WSDL has at most {_MOST} octets", str(path)[-200:])
+    digest = hashlib.sha256(data).hexdigest()
+    agreed = file.sha256 or (_load_shipped_digests().get(file.name) if shipped else None)
+    if agreed is None:
+        detail = (
+            f'the SHA-256 of the WSDL is not configured; if the file is correct, set {file.key} = "{digest}"'
+        )
+        raise GatewayError(SETTINGS_WRONG, detail, str(path)[-200:])
+    if digest != agreed:
+        detail = f"the WSDL has changed: its SHA-256 is {digest}, agreed was {agreed} ({file.key})"
+        raise GatewayError(SETTINGS_WRONG, detail, str(path)[-200:])
+    return data
+
+
+def has_wsdl_file(file: WsdlFile) -> bool:
+    """Return whether the file exists, whatever its content."""
+    return any(path.is_file() for path, _ in _list_wsdl_paths(file))
+
+
+def read_imported_schema(file: WsdlFile, location: str) -> bytes | None:
+    """Return the schema at a location that a WSDL names, relative to itself; None where it is not there.
+
+    It is looked for in the folder of the WSDL alone, below ``xsd`` or ``wsdl``. Raises GW801 as
+    `read_wsdl_file` does, and for a schema that is too large.
+    """
+    wsdl_path, shipped = _find_wsdl_file(file)
+    name = posixpath.normpath(posixpath.join("wsdl", posixpath.dirname(file.name), location))
+    top, _, rest = name.partition("/")
+    if top not in _FOLDERS or not rest or "://" in location:
+        return None
+    if shipped:
+        schema_path = get_data_folder(top).joinpath(rest)
+    else:
+        schema_path = (
+            next(folder for folder in file.folders if folder / "wsdl" / file.name == wsdl_path) / name
+        )
+    if not schema_path.is_file():
+        return None
+    with schema_path.open("rb") as stream:
+        data: bytes = stream.read(_MOST + 1)
+    if len(data) > _MOST:
+        raise GatewayError(SETTINGS_WRONG, f"a schema has at most {_MOST} octets", str(schema_path)[-200:])
+    return data
+
+
+def _find_wsdl_file(file: WsdlFile) -> tuple[Traversable, bool]:
+    """Return the file, and whether it is a shipped one."""
+    if not file.name or any(step in ("", ".", "..") for step in file.name.split("/")):
+        raise GatewayError(SETTINGS_WRONG, "the name of a WSDL is a path below wsdl/", file.name[:200])
+    for path, shipped in _list_wsdl_paths(file):
+        if path.is_file():
+            return path, shipped
+    raise GatewayError(SETTINGS_WRONG, "there is no such WSDL", f"wsdl/{file.name[:200]}")
+
+
+def _list_wsdl_paths(file: WsdlFile) -> list[tuple[Traversable, bool]]:
+    paths: list[tuple[Traversable, bool]] = [(folder / "wsdl" / file.name, False) for folder in file.folders]
+    return [*paths, (get_data_folder("wsdl").joinpath(file.name), True)]
+
+
+@cache
+def _load_shipped_digests() -> dict[str, str]:
+    text = get_data_folder("wsdl").joinpath(SUMS).read_text(encoding="utf-8")
+    return {
+        line_match[2]: line_match[1] for line in text.splitlines() if (line_match := _LINE.fullmatch(line))
+    }
+
 
 # zeep requires a URL; this one points to no real location.
 _BASE: Final = "file:///shipped/wsdl/"
@@ -97,7 +193,7 @@ class ServiceCall:
 
 
 class _OfflineTransport(Transport):  # type: ignore[misc]
-    """Gives zeep the one WSDL that it was made for, and reaches nothing else."""
+    """Gives zeep the one WSDL that it was made for, and reaches nothing else; calls are sent elsewhere."""
 
     def __init__(self, url: str, data: bytes) -> None:
         super().__init__()
@@ -110,14 +206,6 @@ class _OfflineTransport(Transport):  # type: ignore[misc]
             raise GatewayError(SETTINGS_WRONG, "a WSDL refers to another file", url[:200])
         return self._data
 
-    def get(self, address: str, *_: Any) -> Any:
-        """Raise: nothing is fetched."""
-        raise GatewayError(SETTINGS_WRONG, "nothing is fetched", address[:200])
-
-    def post(self, address: str, *_: Any) -> Any:
-        """Raise: calls are sent elsewhere."""
-        raise GatewayError(SETTINGS_WRONG, "nothing is sent from here", address[:200])
-
 
 class ServiceContract:
     """One WSDL, ready to compose calls; safe to share between threads.
@@ -128,20 +216,20 @@ class ServiceContract:
 
     def __init__(self, name: str, data: bytes) -> None:
         self.name = name
+        #: Of the octets of the WSDL, in lower-case hexadecimal.
+        self.sha256 = hashlib.sha256(data).hexdigest()
         self.description: ServiceDescription = read_wsdl(data)
-        self._forms = CallForms()
         url = _BASE + name
         try:
-            client = zeep.Client(
+            self._client = zeep.Client(
                 url,
                 transport=_OfflineTransport(url, remove_schema_imports(data)),
                 settings=zeep.Settings(**_SETTINGS),
             )
-            # What zeep would add to its Body (addressing with an id of its own) is not wanted.
-            self._binding: Any = client.service._binding
         except GatewayError:
             raise
         except Exception as problem:
+            raise_resource_problem(problem)
             detail = f"zeep cannot read the WSDL: {describe_exception(problem)}"
             raise GatewayError(SETTINGS_WRONG, detail, name) from problem
 
@@ -151,66 +239,27 @@ class ServiceContract:
         if operation is None:
             detail = f"the WSDL has no operation {call.operation[:80]!r}"
             raise GatewayError(REQUEST_INVALID, detail, self.name)
-        octets = self._write_by_form(call, operation) or self._write_by_zeep(call, operation)
+        octets = self._write_envelope(call, operation)
         if call.document is not None:
             octets = octets.replace(_MARK, _write_document(call.document), 1)
         if len(octets) > DEFAULT_LIMITS.text:  # an unreadable envelope must not be stored
             prescan_xml(octets)
         return octets
 
-    def _write_by_form(self, call: ServiceCall, operation: WsdlOperation) -> bytes | None:
-        """Return the envelope of a call like one that zeep composed; None for all else, and what is invalid.
-
-        It has a mark in place of the document, as one by zeep.
-        """
-        if not may_have_form([one.content for one in call.attachments]):
-            return None
-        content = _list_content(call, operation)
-        values = read_plain_values(content)
-        if values is None:
-            return None
-        tag = None if call.document is None else call.document.tag
-        shape = (call.operation, tag, values.shape)
-        if not self._forms.is_known(shape):
-            self._forms.add(shape, self._learn_form(call, operation, content, values))
-        octets = self._forms.write_envelope(shape, values)
-        if octets is None:
-            return None
-        held = b"" if tag is None else serialize_element(etree.Element(tag))
-        try:
-            body = read_own_element(octets.replace(_MARK, held))[-1]
-            self.description.schema.validate_element(body[0])
-        except GatewayError:
-            return None  # by zeep it is refused with a place in its own tree
-        return octets
-
-    def _learn_form(
-        self, call: ServiceCall, operation: WsdlOperation, content: dict[str, Any], values: PlainValues
-    ) -> TextTemplate | None:
-        """Return the form of calls like this one, which must be valid itself; None where they have none."""
-        written = self._write_by_zeep(call, operation)
-
-        def write_other(other: dict[str, Any]) -> bytes:
-            return self._write_by_zeep(_change_content(call, other), operation, check=False)
-
-        try:
-            return make_form(content, values, written, write_other)
-        except GatewayError:
-            return None
-
-    def _write_by_zeep(self, call: ServiceCall, operation: WsdlOperation, *, check: bool = True) -> bytes:
-        """Return the envelope of a call as zeep composes it; raises GW504 for an invalid one, on `check`."""
+    def _write_envelope(self, call: ServiceCall, operation: WsdlOperation) -> bytes:
+        """Return the envelope of a call with a mark in place of its document; raises GW504."""
         arguments = _build_arguments(call, operation)
         try:
-            envelope = self._binding.get(call.operation).create(**arguments).content
+            envelope = self._client.create_message(self._client.service, call.operation, **arguments)
         except Exception as problem:
+            raise_resource_problem(problem)
             detail = f"{call.operation} cannot be composed: {describe_exception(problem)}"
             raise GatewayError(REQUEST_INVALID, detail, self.name) from problem
         body = envelope.find(f"{{{SOAP11}}}Body")
         try:
-            if check:
-                self.description.schema.validate_element(body[0])
+            self.description.schema.validate_element(body[0])
         except GatewayError as problem:
+            raise_resource_problem(problem)
             raise GatewayError(REQUEST_INVALID, problem.detail, problem.location) from problem
         whole = _build_addressed_envelope(
             body, AddressingHeaders(operation.action, call.message_id, to=call.to)
@@ -220,36 +269,6 @@ class ServiceContract:
         return serialize_element(whole)
 
 
-def _list_content(call: ServiceCall, operation: WsdlOperation) -> dict[str, Any]:
-    """Return all values of a call, those in its document left out."""
-    scope = _choose_scope(call, operation) if call.document is not None else {}
-    return {
-        "message_id": call.message_id,
-        "to": {} if call.to is None else {"address": call.to},
-        "arguments": _list_arguments(call),
-        "scope": {name: " ".join(one) for name, one in scope.items()},
-    }
-
-
-def _list_arguments(call: ServiceCall) -> Mapping[str, Any]:
-    """Return the arguments of a call, its attachments among them."""
-    if not call.attachments:
-        return call.arguments
-    return {**call.arguments, _ATTACHMENT: [one.to_zeep_argument() for one in call.attachments]}
-
-
-def _change_content(call: ServiceCall, content: dict[str, Any]) -> ServiceCall:
-    """Return a call with other values (see `_list_content`), its attachments among its arguments."""
-    return replace(
-        call,
-        message_id=content["message_id"],
-        to=content["to"].get("address"),
-        arguments=content["arguments"],
-        attachments=(),
-        scope={name: (text,) for name, text in content["scope"].items()},
-    )
-
-
 def _choose_scope(call: ServiceCall, operation: WsdlOperation) -> dict[str, tuple[str, ...]]:
     """Return the lists of values for which the operation has an attribute."""
     return {name: call.scope[name] for name in sorted(operation.open_part_attributes & call.scope.keys())}
@@ -257,10 +276,12 @@ def _choose_scope(call: ServiceCall, operation: WsdlOperation) -> dict[str, tupl
 
 def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, Any]:
     """Return the arguments for zeep, with a placeholder element in place of the document."""
-    arguments = dict(_list_arguments(call))
+    arguments = dict(call.arguments)
+    if call.attachments:
+        arguments[_ATTACHMENT] = [attachment.to_zeep_argument() for attachment in call.attachments]
     if call.document is not None:
         content: dict[str, Any] = {"_value_1": etree.Element(call.document.tag)}
-        content |= {name: list(one) for name, one in _choose_scope(call, operation).items()}
+        content |= {name: list(elements) for name, elements in _choose_scope(call, operation).items()}
         arguments[operation.open_part or "Document"] = content
     return arguments
 
@@ -304,3 +325,51 @@ def load_contract(file: WsdlFile | str) -> ServiceContract:
     """Return the contract of a WSDL (a name means a shipped one), loaded at the first call and cached."""
     with _loading:
         return _load_contract_file(WsdlFile(file) if isinstance(file, str) else file)
+
+
+#: What a wildcard names that binds no document.
+_ANY: Final = frozenset({"##any", "##other"})
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSchemas:
+    """The document namespaces that a WSDL takes (None: every one), and the schemas that it has of them."""
+
+    namespaces: frozenset[str] | None
+    schemas: Mapping[str, bytes]
+
+    def takes_document(self, namespace: str) -> bool:
+        """Return whether an element of a namespace may be the document of a call."""
+        return self.namespaces is None or namespace in self.namespaces
+
+    def check_document(self, document: etree._Element) -> None:
+        """Raise GW720 for a document that is invalid by the schema of its namespace, where there is one."""
+        octets = self.schemas.get(etree.QName(document).namespace or "")
+        violation = None if octets is None else find_violation(compile_schema(octets), document)
+        if violation is not None:
+            raise GatewayError(CALL_UNFIT, violation.message[:300], (violation.path or "/")[:300])
+
+    def takes_carried(self) -> bool:
+        """Return whether a call may carry a document in JSON or records."""
+        return self.takes_document(CARRIED)
+
+
+def read_bound_schemas(file: WsdlFile | str) -> BoundSchemas:
+    """Return the schemas that a WSDL binds (a name means a shipped WSDL); raises GW801 for an unreadable one.
+
+    A schema that the WSDL imports and that is not beside it is left out.
+    """
+    file = WsdlFile(file) if isinstance(file, str) else file
+    namespaces = load_contract(file).description.documents
+    if not namespaces or namespaces & _ANY:
+        return BoundSchemas(None, {})
+    schemas: dict[str, bytes] = {}
+    for name, schema_location in find_document_schemas(read_wsdl_file(file)).items():
+        octets = (
+            read_imported_schema(file, schema_location)
+            if isinstance(schema_location, str)
+            else schema_location
+        )
+        if name in namespaces and octets is not None:
+            schemas[name] = octets
+    return BoundSchemas(namespaces, schemas)

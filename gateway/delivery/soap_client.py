@@ -6,27 +6,35 @@ them for one attempt. `open_signed_answer` accepts nothing that the agency did n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Protocol
 
 from lxml import etree
 
-from gateway.cases import PartnerAnswer
+from gateway.cases import PartnerAnswer, SignedReply, read_partner_notice
+from gateway.delivery.attempt_outcome import CALLS, AnswerKind, make_status_error
 from gateway.delivery.http_answer_reader import HttpAnswer
-from gateway.delivery.known_calls import KnownCalls, WrittenCall
-from gateway.delivery.service_contracts import ServiceContract
-from gateway.delivery.soap_answers import make_fault_error, make_status_error, read_partner_answer
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, REQUEST_INVALID, GatewayError
+from gateway.delivery.http_client import HttpLimits
+from gateway.delivery.service_contracts import ServiceContract, WsdlFile, load_contract
+from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
+    PARTNER_FAULT,
+    REFUSED_FOR_GOOD,
+    REQUEST_INVALID,
+    GatewayError,
+    confirm_refusal,
+    describe_exception,
+    raise_resource_problem,
+)
 from gateway.pki import Certificate, Signer
-from gateway.protocols import SOAP_ANSWERS, EnvelopeMemory, SoapTerms, open_known_soap, remember_soap
 from gateway.wire import (
     DEFAULT_LIMITS,
-    SOAP11,
     WSA,
     WSSE,
     SoapEnvelope,
+    SoapFault,
     WireLimits,
     WsdlOperation,
     add_destination,
@@ -48,7 +56,35 @@ from gateway.xmlsec import (
     verify_soap_envelope,
 )
 
-__all__ = ["AnswerPolicy", "SignedCall", "SignerCheck", "open_signed_answer", "sign_call"]
+# For these fault codes the partner would answer the same octets in the same way again. Everything else
+# may pass: a fault of its own, a clock, a certificate that is not loaded yet. A repeat is signed anew.
+_FOR_GOOD: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
+
+
+def read_partner_answer(wrapper: etree._Element) -> PartnerAnswer:
+    """Return the content of the response element `wrapper`, which its schema has validated."""
+    try:
+        return read_partner_notice(wrapper[0][0])
+    except (ValueError, OverflowError, ArithmeticError) as problem:
+        detail = f"a value of the answer cannot be used: {describe_exception(problem)}"
+        raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "/soap:Envelope/soap:Body") from problem
+
+
+def make_fault_error(fault: SoapFault, authentic: bool) -> GatewayError:
+    """Return GW602 for a fault that will be repeated, GW608 for one that may pass.
+
+    An unsigned fault never ends a delivery: anyone may have sent it.
+    """
+    code = fault.code.rpartition("}")[2].rpartition(":")[2].partition(".")[0]
+    is_permanent = code in _FOR_GOOD and not fault.code.startswith("{") and not fault.code.startswith("wsse:")
+    detail = "it answered with a fault" if authentic else "it answered with a fault that it did not sign"
+    return GatewayError(
+        REFUSED_FOR_GOOD if is_permanent and authentic else PARTNER_FAULT,
+        detail,
+        "/soap:Envelope/soap:Body/soap:Fault",
+        theirs=f"fault {fault.code[:120]}: {fault.text[:500]}",
+    )
+
 
 #: Checks the certificate that signed an answer; raises GatewayError when it is not the partner's.
 SignerCheck = Callable[[Certificate, datetime], None]
@@ -59,7 +95,6 @@ _UNDERSTOOD: Final = frozenset(
     | {f"{{{WSA}}}{name}" for name in ("Action", "MessageID", "To", "RelatesTo", "From")}
 )
 
-_FAULT: Final = f"{{{SOAP11}}}Fault"
 #: Octets of an envelope whose tree is small, whatever is in it.
 _SMALL: Final = 64 * 1024
 
@@ -79,25 +114,19 @@ class AnswerPolicy:
     unsigned_faults: bool = False
     limits: WireLimits = DEFAULT_LIMITS
 
-    @property
-    def terms(self) -> SoapTerms:
-        """Return how the signature of an answer is verified."""
-        return SoapTerms(self.policy, self.limits, self.window)
-
 
 @dataclass(frozen=True, slots=True)
 class SignedAnswer:
-    """What an answer says under a verified signature; whose it is, and to what, is not judged yet."""
+    """The signed content of a partner's answer to a call of the hub, with its certificate."""
 
     certificate: Certificate
     action: str
-    relates_to: str | None
     content: Sequence[etree._Element]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedCall:
-    """A call signed for one attempt: HTTP headers and body, and what its answer must refer to."""
+    """A call signed for one attempt: HTTP headers, body, and the MessageID to which its answer must refer."""
 
     message_id: str
     operation: WsdlOperation
@@ -113,32 +142,12 @@ def sign_call(
     limits: WireLimits = DEFAULT_LIMITS,
     *,
     address: str | None = None,
-    known: KnownCalls | None = None,
 ) -> SignedCall:
     """Sign the stored `envelope` with a Timestamp of `now`; MessageID and Body stay as they are.
 
-    An envelope that was composed before the partner had an address gets `address` as its ``To``. One like
-    a call in `known` is signed in less time; others are remembered there.
+    An envelope that was composed before the partner had an address gets `address` as its ``To``. Raises
+    GW504 for a call of another contract, GW102 for one beyond `limits`.
     """
-    small = len(envelope) <= min(_SMALL, limits.xml)
-    written = known.sign_call(envelope, signer, now, address) if known is not None and small else None
-    operation = None if written is None else contract.description.find_by_request(written.request)
-    if written is None or operation is None:
-        written, operation = _sign_whole_call(envelope, contract, (signer, now), limits, address)
-        if known is not None and small:
-            known.remember_call(envelope, written, signer, address)
-    headers = {"Content-Type": _CONTENT_TYPE, "SOAPAction": f'"{written.action}"'}
-    return SignedCall(written.message_id, operation, headers, written.octets)
-
-
-def _sign_whole_call(
-    envelope: bytes,
-    contract: ServiceContract,
-    by: tuple[Signer, datetime],
-    limits: WireLimits,
-    address: str | None,
-) -> tuple[WrittenCall, WsdlOperation]:
-    """Return the signed call of a stored envelope, and its operation."""
     # We wrote it; a large one is looked at as if it came from outside.
     small = len(envelope) <= min(_SMALL, limits.xml)
     root = read_own_element(envelope) if small else parse_xml(envelope, limits)
@@ -150,9 +159,9 @@ def _sign_whole_call(
     addressing = read_addressing(soap.header)
     if addressing.to is None and address is not None:
         add_destination(soap.header, address)
-    sign_soap_envelope(root, by[0], now=by[1])
-    written = WrittenCall(addressing.message_id, addressing.action, request, serialize_element(root))
-    return written, operation
+    sign_soap_envelope(root, signer, now=now)
+    headers = {"Content-Type": _CONTENT_TYPE, "SOAPAction": f'"{addressing.action}"'}
+    return SignedCall(addressing.message_id, operation, headers, serialize_element(root))
 
 
 def open_signed_answer(
@@ -161,53 +170,28 @@ def open_signed_answer(
     contract: ServiceContract,
     rules: AnswerPolicy,
     now: datetime,
-    memory: EnvelopeMemory[Any] | None = None,
 ) -> tuple[PartnerAnswer, Certificate]:
-    """Return what the partner answered to `call`, and the accepted certificate of its signature.
+    """Return the partner's answer to `call`, and the accepted certificate of its signature.
 
-    Raises GW608 when another attempt may succeed; GW602 when the partner refuses for good; GW603
-    when the answer is malformed, not the partner's, or relates to another call. An answer whose
-    envelope is like one in `memory` is opened in less time; others are remembered there.
+    Raises GW608 when another attempt may succeed; GW602 when the partner refuses for good; GW603 when the
+    answer is malformed, not the partner's, or relates to another call.
     """
-    signed = None if memory is None else _find_known_answer(answer, call, rules, now, memory)
-    if signed is not None:
-        try:
-            rules.judge(signed.certificate, now)
-        except GatewayError as problem:
-            raise _make_trust_error(problem) from problem
-        return _read_operation_answer(signed, call, contract), signed.certificate
-    signed = _open_whole_answer(answer, call, rules, now)
-    said = _read_operation_answer(signed, call, contract)
-    if memory is not None:
-        remember_soap(SOAP_ANSWERS, answer.body, signed.certificate, rules.terms, memory)
-    return said, signed.certificate
+    return confirm_refusal(lambda: _open_answer_once(answer, call, contract, rules, now))
 
 
-def _find_known_answer(
-    answer: HttpAnswer, call: SignedCall, rules: AnswerPolicy, now: datetime, memory: EnvelopeMemory[Any]
-) -> SignedAnswer | None:
-    """Return the verified answer to `call` if it is like one that was accepted; a fault is not."""
-    xml = is_text_xml(answer.headers.get("content-type", ""))
-    if answer.status != 200 or not xml or "content-encoding" in answer.headers:
-        return None
-    known = open_known_soap(SOAP_ANSWERS, answer.body, rules.terms, now, memory)
-    if known is None or known.addressing.relates_to != call.message_id:
-        return None
-    said, content = known.addressing, known.content
-    if any(one.tag == _FAULT for one in content):
-        return None
-    return SignedAnswer(known.certificate, said.action, said.relates_to, content)
-
-
-def _open_whole_answer(
-    answer: HttpAnswer, call: SignedCall, rules: AnswerPolicy, now: datetime
-) -> SignedAnswer:
-    """Return the verified answer to `call` of its partner."""
+def _open_answer_once(
+    answer: HttpAnswer,
+    call: SignedCall,
+    contract: ServiceContract,
+    rules: AnswerPolicy,
+    now: datetime,
+) -> tuple[PartnerAnswer, Certificate]:
     envelope = _read_answer_envelope(answer, rules)
     fault = read_fault(envelope)
     try:
         signed = _verify_answer(envelope, call, rules, now)
     except GatewayError as problem:
+        raise_resource_problem(problem)
         if fault is not None:
             raise make_fault_error(fault, authentic=rules.unsigned_faults) from problem
         raise
@@ -215,23 +199,24 @@ def _open_whole_answer(
         raise make_fault_error(fault, authentic=True)
     if answer.status != 200:
         raise _make_answer_error(f"HTTP status {answer.status} with an answer that is not a fault", "HTTP")
-    return signed
+    return _read_operation_answer(signed, call, contract), signed.certificate
 
 
 def _read_answer_envelope(answer: HttpAnswer, rules: AnswerPolicy) -> SoapEnvelope:
     xml = is_text_xml(answer.headers.get("content-type", ""))
-    if answer.status not in (200, 500) and not xml:
-        raise make_status_error(answer.status)
+    if CALLS.classify_answer(answer) is AnswerKind.PASSING_ERROR:
+        raise make_status_error(answer)
     if not xml or "content-encoding" in answer.headers:
         if answer.status >= 400:
-            raise make_status_error(answer.status)
+            raise make_status_error(answer)
         raise _make_answer_error("the answer is not text/xml in UTF-8", "Content-Type")
     try:
         envelope = read_envelope(parse_xml(answer.body, rules.limits, envelope=True))
         check_must_understand(envelope, _UNDERSTOOD)
     except GatewayError as problem:
+        raise_resource_problem(problem)
         if answer.status >= 400:
-            raise make_status_error(answer.status) from problem
+            raise make_status_error(answer) from problem
         raise _make_answer_error(f"{problem.problem.id} {problem.detail}", problem.location) from problem
     if envelope.version != "1.1":
         raise _make_answer_error("the answer is SOAP 1.2", "/soap:Envelope")
@@ -241,19 +226,20 @@ def _read_answer_envelope(answer: HttpAnswer, rules: AnswerPolicy) -> SoapEnvelo
 def _verify_answer(
     envelope: SoapEnvelope, call: SignedCall, rules: AnswerPolicy, now: datetime
 ) -> SignedAnswer:
-    """Return what the partner signed; raise GW603 for what is not its answer to `call`."""
+    """Return the signed content of the answer to `call`; raise GW603 if it is no answer to this call."""
     try:
         signed = verify_soap_envelope(envelope.root, rules.policy, now=now, window=rules.window)
         rules.judge(signed.certificate, now)
         assert envelope.header is not None, "the signature is in the header"
-        said = read_addressing(envelope.header)
+        addressing = read_addressing(envelope.header)
     except GatewayError as problem:
+        raise_resource_problem(problem)
         raise _make_trust_error(problem) from problem
-    if said.relates_to != call.message_id:
+    if addressing.relates_to != call.message_id:
         raise _make_answer_error(
             "the answer relates to another call", "/soap:Envelope/soap:Header/wsa:RelatesTo"
         )
-    return SignedAnswer(signed.certificate, said.action, said.relates_to, envelope.body_elements)
+    return SignedAnswer(signed.certificate, addressing.action, envelope.body_elements)
 
 
 def _read_operation_answer(
@@ -269,6 +255,7 @@ def _read_operation_answer(
     try:
         contract.description.schema.validate_element(content[0])
     except GatewayError as problem:
+        raise_resource_problem(problem)
         raise _make_answer_error(problem.detail, problem.location) from problem
     return read_partner_answer(content[0])
 
@@ -279,3 +266,87 @@ def _make_answer_error(detail: str, location: str) -> GatewayError:
 
 def _make_trust_error(problem: GatewayError) -> GatewayError:
     return _make_answer_error(f"{problem.problem.id} {problem.detail}", problem.location)
+
+
+@dataclass(frozen=True, slots=True)
+class SoapDestination:
+    """A partner's service: its WSDL (a name means a shipped one), its configured address, its rules.
+
+    The address in the WSDL is never used, because a WSDL may come from elsewhere. `bounds` are the
+    limits of this partner alone; None: those of the HTTP client.
+    """
+
+    wsdl: WsdlFile | str
+    endpoint: str
+    rules: AnswerPolicy
+    bounds: HttpLimits | None = None
+
+
+class CallSender(Protocol):
+    """Takes a signed call to its destination and returns the answer: by HTTP, or in process."""
+
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
+    ) -> HttpAnswer:
+        """POST `body`; raises GW601 when no answer arrives in time, GW603 for a malformed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostedCall:
+    """A call that was made, its destination, and the octets of its answer."""
+
+    call: SignedCall
+    answer: HttpAnswer
+    destination: SoapDestination
+
+
+class SoapCaller:
+    """Makes attempts: signs, sends, opens the answer; safe to share between threads.
+
+    `signer` returns the key that signs now.
+    """
+
+    def __init__(
+        self,
+        sender: CallSender,
+        signer: Callable[[], Signer],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._sender = sender
+        self._signer = signer
+        self._clock = clock
+
+    def post_call(self, envelope: bytes, destination: SoapDestination) -> PostedCall:
+        """Make one attempt: sign the stored `envelope` anew and send it; the answer is not read yet."""
+        agreed = load_contract(destination.wsdl)
+        call = sign_call(
+            envelope,
+            agreed,
+            self._signer(),
+            self._clock(),
+            destination.rules.limits,
+            address=destination.endpoint,
+        )
+        answer = self._sender.post(destination.endpoint, call.headers, call.body, destination.bounds)
+        return PostedCall(call, answer, destination)
+
+    def read_answer(self, posted: PostedCall) -> tuple[PartnerAnswer, SignedReply]:
+        """Return the answer, and its signed octets with the digest of the accepted certificate."""
+        partner_answer, signer = open_signed_answer(
+            posted.answer,
+            posted.call,
+            load_contract(posted.destination.wsdl),
+            posted.destination.rules,
+            self._clock(),
+        )
+        return partner_answer, SignedReply(posted.answer.body, signer.sha256)
+
+    def exchange_call(
+        self, envelope: bytes, destination: SoapDestination
+    ) -> tuple[PartnerAnswer, SignedReply]:
+        """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
+
+        Returns the answer and its signed octets, with the digest of the accepted certificate.
+        Raises GW601, GW602, GW603 or GW608; all but GW602 may be retried.
+        """
+        return self.read_answer(self.post_call(envelope, destination))

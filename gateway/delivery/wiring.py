@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -20,22 +22,22 @@ from gateway.delivery.agents import (
     PaymentAgent,
     PullAgent,
     TimeStampAgent,
-    TimeStampPolicy,
     WebhookAgent,
     list_pull_turns,
     list_recurring_fetches,
 )
-from gateway.delivery.attempt_outcome import RetryPlan
-from gateway.delivery.delivery_agent import DeliveryAgent
+from gateway.delivery.attempt_outcome import DeliveryAgent, RetryPlan
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.delivery.host_logins import HostLogins
-from gateway.delivery.http_client import HttpClient, HttpLimits
-from gateway.delivery.partner_directory import PartnerDirectory
-from gateway.delivery.partner_settings import PartnerSettings, SettingsFile, find_expected_wsdl
+from gateway.delivery.http_client import HostLogins, HttpClient, HttpLimits, PerHostConnector
+from gateway.delivery.partner_directory import (
+    PartnerDirectory,
+    PartnerSettings,
+    SettingsFile,
+    find_expected_wsdl,
+)
 from gateway.delivery.recurring_schedule import RecurringSchedule, RecurringTask
 from gateway.delivery.service_contracts import load_contract
-from gateway.delivery.soap_caller import SoapCaller
-from gateway.delivery.tls_connector import PerHostConnector
+from gateway.delivery.soap_client import SoapCaller
 from gateway.hub import (
     AGENT,
     CUSTOMS,
@@ -51,18 +53,21 @@ from gateway.hub import (
     read_fetch_sources,
     warm_up_hub,
 )
-from gateway.store import lanes, write_transaction
-
-__all__ = ["build_tls_connector", "build_worker"]
+from gateway.store import lanes, retry_until_stored, write_transaction
 
 #: Octets of the answer of a time-stamping authority; no valid answer is larger.
 _MOST_TOKEN: Final = 64 * 1024
-#: A webhook takes what it is told and answers at once; nothing of its answer is read but the status.
+#: A webhook answers at once; only the status of its answer is read.
 _WEBHOOK_LIMITS: Final = HttpLimits(5.0, 10.0, 20.0, 64 * 1024)
 
 
-def build_worker(settings: Settings, file: SettingsFile | None = None) -> DeliveryWorker:
-    """Return the worker of the hub of these settings; a change of `file` reloads the partners."""
+def build_worker(
+    settings: Settings, file: SettingsFile | None = None, wait: Callable[[float], object] = time.sleep
+) -> DeliveryWorker:
+    """Return the worker of the hub of these settings; a change of `file` reloads the partners.
+
+    It is there when the database takes a write; see `retry_until_stored` for `wait`.
+    """
     base = build_hub_base(settings)
     watched = PartnerSettings(settings, file, partial(_set_lane_capacities, base.engine))
     partners = PartnerDirectory(
@@ -76,16 +81,17 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
     warm_up_hub(hub)
     for partner in watched.get_partners().values():
         load_contract(partner.wsdl)
-    _set_lane_capacities(base.engine, settings)
+    retry_until_stored(lambda: _set_lane_capacities(base.engine, settings), wait=wait)
     delivery = settings.delivery
     pace = WorkerSettings(
         threads=delivery.workers,
         lease=delivery.lease,
         poll=delivery.poll.total_seconds(),
         crashes=delivery.crashes,
+        steady=delivery.steady,
     )
     name = f"{get_node_name(settings)}/{os.getpid()}"
-    agents = _build_agents(hub, settings, (partners, watched))
+    agents = _build_agents(hub, settings, partners, watched)
     turns = _list_recurring_tasks(settings)
     schedule = RecurringSchedule(hub.engine, lambda: (*turns, *list_pull_turns(hub, delivery.pull_every)))
     return DeliveryWorker(
@@ -108,9 +114,8 @@ def _list_recurring_tasks(settings: Settings) -> tuple[RecurringTask, ...]:
 
 
 def _build_agents(
-    hub: Hub, settings: Settings, called: tuple[PartnerDirectory, PartnerSettings]
+    hub: Hub, settings: Settings, partners: PartnerDirectory, watched: PartnerSettings
 ) -> dict[str, DeliveryAgent]:
-    partners, watched = called
     delivery = settings.delivery
     plan = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
     tls = build_tls_connector(settings, hub)
@@ -123,7 +128,7 @@ def _build_agents(
         "pull": PullAgent(hub, sender, _get_pull_limits(settings), delivery.pull_every),
         "soap": PartnerAgent(
             hub,
-            SoapCaller(sender, lambda: hub.signer, hub.clock, hub.envelopes),
+            SoapCaller(sender, lambda: hub.signer, hub.clock),
             partners,
             watched.get_retry_plans,
             ConsoleMailbox(hub, partners, AgencyKeys(watched.get_settings)),
@@ -151,17 +156,16 @@ def _build_time_stamp_agent(
 ) -> TimeStampAgent:
     seconds = time_stamps.time_out.total_seconds()
     bounds = HttpLimits(min(10.0, seconds), seconds, seconds, _MOST_TOKEN)
-    demand = TimeStampPolicy(time_stamps.authorities, time_stamps.policy, time_stamps.skew, time_stamps.retry)
-    return TimeStampAgent(hub, HttpClient(bounds, tls), demand)
+    return TimeStampAgent(hub, HttpClient(bounds, tls), time_stamps)
 
 
 def _get_http_limits(settings: Settings) -> HttpLimits:
-    longest = max([one.time_out for one in settings.agency.values()], default=settings.customs.time_out)
+    longest = max([agency.time_out for agency in settings.agency.values()], default=settings.customs.time_out)
     return HttpLimits.from_time_out(longest)
 
 
 def _get_pull_limits(settings: Settings) -> HttpLimits:
-    """Return the limits of an answer that brings a message: as large as one that is posted to us."""
+    """Return the limits of an answer that brings a message: as large as one that is posted to the hub."""
     return replace(_get_http_limits(settings), max_answer_octets=settings.limits.body)
 
 

@@ -1,7 +1,8 @@
-from .attachment_reading import EncryptedAttachments as EncryptedAttachments
-from .attachment_reading import read_encrypted_attachments as read_encrypted_attachments
-from .attachment_writing import encrypt_attachments as encrypt_attachments
 from .cms_envelope import read_envelope as read_envelope
+from .encrypted_attachments import EncryptedAttachment as EncryptedAttachment
+from .encrypted_attachments import EncryptedAttachments as EncryptedAttachments
+from .encrypted_attachments import encrypt_attachments as encrypt_attachments
+from .encrypted_attachments import read_encrypted_attachments as read_encrypted_attachments
 from .encrypted_data import read_encrypted_data as read_encrypted_data
 from .encrypted_payload import DecryptedPayload as DecryptedPayload
 from .encrypted_payload import EncryptedPayload as EncryptedPayload

@@ -23,10 +23,8 @@ from gateway.encryption.encryption_policies import (
     AgreedAlgorithms,
     raise_algorithm_error,
 )
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, raise_resource_problem
 from gateway.pki import Certificate, KeyPadding
-
-__all__ = ["read_envelope", "write_envelope"]
 
 _ENVELOPED: Final = "1.2.840.113549.1.7.3"
 _AUTH_ENVELOPED: Final = "1.2.840.113549.1.9.16.1.23"
@@ -44,7 +42,7 @@ class _GcmParameters(core.Sequence):  # type: ignore[misc]  # asn1crypto is unty
 
 
 class _Algorithm(core.Sequence):  # type: ignore[misc]
-    """AlgorithmIdentifier whose parameters are read by whoever knows the algorithm."""
+    """AlgorithmIdentifier whose parameters are read where the algorithm is known."""
 
     _fields = [("algorithm", core.ObjectIdentifier), ("parameters", core.Any, {"optional": True})]  # noqa: RUF012
 
@@ -58,80 +56,81 @@ def read_envelope(data: bytes, agreed: AgreedAlgorithms) -> EncryptedPayload:
             raise_form_error("an encrypted payload is EnvelopedData or AuthEnvelopedData")
         content = outer["content"]
         if kind == _ENVELOPED:
-            inner, tag, beside = content["encrypted_content_info"], b"", b""
+            inner, tag, authenticated_attributes = content["encrypted_content_info"], b"", b""
         else:
             inner, tag = content["auth_encrypted_content_info"], content["mac"].native
             attributes = content["auth_attrs"]
-            beside = _SET + attributes.dump(force=True)[1:] if attributes.native else b""
+            authenticated_attributes = _SET + attributes.dump(force=True)[1:] if attributes.native else b""
         uri, vector = _read_cipher(inner["content_encryption_algorithm"], agreed)
         if CIPHERS[uri].authenticates != (kind == _AUTH_ENVELOPED):
             raise_form_error("GCM belongs into AuthEnvelopedData, CBC into EnvelopedData")
         if inner["content_type"].dotted != _DATA or inner["encrypted_content"].native is None:
             raise_form_error("the envelope contains data, and nothing outside it")
-        text = CipherText(vector, inner["encrypted_content"].native, tag, beside)
+        text = CipherText(vector, inner["encrypted_content"].native, tag, authenticated_attributes)
         return EncryptedPayload(uri, text, _read_recipients(content["recipient_infos"], agreed))
 
 
 @contextmanager
 def _map_form_error() -> Iterator[None]:
-    """Report what the library says of malformed ASN.1 as GW215."""
+    """Raise GW215 instead of the library's errors about malformed ASN.1."""
     try:
         yield
     except GatewayError:
         raise
-    except Exception:
+    except Exception as problem:
+        raise_resource_problem(problem)
         # The library raises ValueError, TypeError, KeyError and others for octets of strangers.
         raise_form_error("this is not a CMS envelope")
 
 
 def _read_cipher(algorithm: Any, agreed: AgreedAlgorithms) -> tuple[str, bytes]:
-    found = _Algorithm.load(algorithm.dump())
-    oid = found["algorithm"].dotted
+    identifier = _Algorithm.load(algorithm.dump())
+    oid = identifier["algorithm"].dotted
     uri = CIPHER_OIDS.get(oid, oid)
     agreed.check_cipher(uri)
     if not CIPHERS[uri].authenticates:
-        return uri, found["parameters"].parse(core.OctetString).native
-    parameters = found["parameters"].parse(_GcmParameters)
+        return uri, identifier["parameters"].parse(core.OctetString).native
+    parameters = identifier["parameters"].parse(_GcmParameters)
     if parameters["icv_length"].native != GCM_TAG:
         raise_algorithm_error(f"GCM with a tag of {parameters['icv_length'].native} octets", agreed.policy)
     return uri, parameters["nonce"].native
 
 
-def _read_recipients(found: Any, agreed: AgreedAlgorithms) -> tuple[TransportedKey, ...]:
-    if not 1 <= len(found) <= MAX_ENCRYPTED_KEYS:
+def _read_recipients(infos: Any, agreed: AgreedAlgorithms) -> tuple[TransportedKey, ...]:
+    if not 1 <= len(infos) <= MAX_ENCRYPTED_KEYS:
         raise_form_error(f"there are 1 to {MAX_ENCRYPTED_KEYS} recipients")
-    return tuple(_read_recipient(one, agreed) for one in found)
+    return tuple(_read_recipient(info, agreed) for info in infos)
 
 
-def _read_recipient(found: Any, agreed: AgreedAlgorithms) -> TransportedKey:
-    if found.name != "ktri":
-        raise_algorithm_error(f"recipient '{found.name}'", agreed.policy)
-    algorithm = _Algorithm.load(found.chosen["key_encryption_algorithm"].dump())
+def _read_recipient(info: Any, agreed: AgreedAlgorithms) -> TransportedKey:
+    if info.name != "ktri":
+        raise_algorithm_error(f"recipient '{info.name}'", agreed.policy)
+    algorithm = _Algorithm.load(info.chosen["key_encryption_algorithm"].dump())
     oid = algorithm["algorithm"].dotted
     uri = {_PKCS1: RSA_1_5, _OAEP: RSA_OAEP}.get(oid, oid)
     agreed.check_transport(uri)
     padding = KeyPadding(None) if uri == RSA_1_5 else _read_oaep(algorithm["parameters"], agreed)
-    octets = found.chosen["encrypted_key"].native
-    return TransportedKey(uri, padding, octets, _read_recipient_hints(found.chosen["rid"]))
+    octets = info.chosen["encrypted_key"].native
+    return TransportedKey(uri, padding, octets, _read_recipient_hints(info.chosen["rid"]))
 
 
 def _read_oaep(parameters: Any, agreed: AgreedAlgorithms) -> KeyPadding:
-    """Return the padding of RSAES-OAEP (RFC 4055 §4.1); SHA-1 where nothing is said."""
-    found = parameters.parse(algos.RSAESOAEPParams)
-    digest = found["hash_algorithm"]["algorithm"].native
-    if found["mask_gen_algorithm"]["algorithm"].native != "mgf1":
+    """Return the padding of RSAES-OAEP (RFC 4055 §4.1); SHA-1 is the default."""
+    oaep = parameters.parse(algos.RSAESOAEPParams)
+    digest = oaep["hash_algorithm"]["algorithm"].native
+    if oaep["mask_gen_algorithm"]["algorithm"].native != "mgf1":
         raise_algorithm_error("OAEP with another mask than MGF1", agreed.policy)
-    mask = found["mask_gen_algorithm"]["parameters"]["algorithm"].native
+    mask = oaep["mask_gen_algorithm"]["parameters"]["algorithm"].native
     for name in (digest, mask):
         agreed.check_digest(name)
-    label = found["p_source_algorithm"]["parameters"].native
+    label = oaep["p_source_algorithm"]["parameters"].native
     return KeyPadding(digest, mask, label or b"")
 
 
-def _read_recipient_hints(found: Any) -> RecipientHints:
-    if found.name == "issuer_and_serial_number":
-        return RecipientHints(serials=frozenset({found.chosen["serial_number"].native}))
-    return RecipientHints(key_ids=frozenset({found.chosen.native}))
+def _read_recipient_hints(identifier: Any) -> RecipientHints:
+    if identifier.name == "issuer_and_serial_number":
+        return RecipientHints(serials=frozenset({identifier.chosen["serial_number"].native}))
+    return RecipientHints(key_ids=frozenset({identifier.chosen.native}))
 
 
 def write_envelope(cipher: str, text: CipherText, key: bytes, receiver: Certificate) -> bytes:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, TripleDES
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CBC, GCM
+from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB, GCM
 
 from gateway.encryption.encryption_policies import (
     AES_128_CBC,
@@ -24,27 +25,25 @@ from gateway.encryption.encryption_policies import (
     TRIPLE_DES_CBC,
 )
 
-__all__ = ["CIPHERS", "GCM_TAG", "CipherText", "ContentCipher", "DecryptedOctets"]
-
 #: Octets of the tag (XML Encryption 1.1 §5.2.4, RFC 5084 §3.2); shorter ones are refused.
 GCM_TAG: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class CipherText:
-    """Encrypted octets: the initialization vector, the octets, for GCM the tag and what it covers beside."""
+    """Encrypted octets, the initialization vector, and for GCM the tag and the additional data it covers."""
 
     vector: bytes
     octets: bytes
     tag: bytes = b""
-    beside: bytes = b""
+    authenticated_data: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class DecryptedOctets:
-    """What came of a decryption; `content` is to be thrown away unless it is `sound`.
+    """The result of a decryption; the caller must discard `content` unless it is `sound`.
 
-    There is content in every case, so that what is computed over it takes the same time.
+    There is content in every case, so that each computation over it takes the same time.
     """
 
     content: bytes
@@ -76,7 +75,7 @@ class ContentCipher:
         return CipherText(vector, work.update(content + bytes([count]) * count) + work.finalize())
 
     def decrypt(self, key: bytes, text: CipherText) -> DecryptedOctets:
-        """Return what the key makes of encrypted octets, never raising for what they are."""
+        """Return the decryption of encrypted octets by a key; never raise, even for malformed octets."""
         if len(text.vector) != self.vector_octets:
             return DecryptedOctets(b"", sound=False)
         return self._open_gcm(key, text) if self.authenticates else self._open_cbc(key, text)
@@ -87,7 +86,7 @@ class ContentCipher:
         try:
             # Octets and tag apart: joined, they would be in memory once more.
             work = Cipher(AES(key), GCM(text.vector, text.tag)).decryptor()
-            work.authenticate_additional_data(text.beside)
+            work.authenticate_additional_data(text.authenticated_data)
             content = work.update(text.octets) + work.finalize()
         except InvalidTag:
             return DecryptedOctets(b"", sound=False)
@@ -119,3 +118,28 @@ CIPHERS: Final = {
         ContentCipher(SEED_128_CBC, 16, 16, SEED),
     )
 }
+
+
+_INITIAL: Final = bytes.fromhex("A6A6A6A6A6A6A6A6")
+_HALF: Final = 8
+
+
+def unwrap_seed_key(key: bytes, wrapped: bytes) -> bytes | None:
+    """Return the key in `wrapped`, None when it was wrapped by another key or changed."""
+    if len(key) != SEED.block_size // 8 or len(wrapped) != 3 * _HALF:
+        return None
+    return unwrap_with_cipher(SEED(key), wrapped)
+
+
+def unwrap_with_cipher(algorithm: BlockCipherAlgorithm, wrapped: bytes) -> bytes | None:
+    """Return the key in `wrapped` by RFC 3394 §2.2.2 with any cipher of blocks of 128 bits."""
+    # Each block is decrypted once: the chaining is that of RFC 3394.
+    work = Cipher(algorithm, ECB()).decryptor()  # noqa: S305
+    head = wrapped[:_HALF]
+    parts = [wrapped[start : start + _HALF] for start in range(_HALF, len(wrapped), _HALF)]
+    for step in range(6 * len(parts), 0, -1):
+        index = (step - 1) % len(parts)
+        masked = (int.from_bytes(head) ^ step).to_bytes(_HALF)
+        block = work.update(masked + parts[index])
+        head, parts[index] = block[:_HALF], block[_HALF:]
+    return b"".join(parts) if hmac.compare_digest(head, _INITIAL) else None

@@ -9,8 +9,11 @@ from __future__ import annotations
 import binascii
 import hashlib
 from collections.abc import Iterable
-from typing import Final, NoReturn
+from dataclasses import dataclass
+from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from lxml import etree
 
 from gateway.encryption.content_ciphers import CIPHERS, GCM_TAG, CipherText
@@ -22,7 +25,11 @@ from gateway.encryption.encrypted_payload import (
     raise_form_error,
 )
 from gateway.encryption.encryption_policies import (
+    CONCAT_KDF,
     DIGEST_NAMES,
+    ECDH_ES,
+    HKDF,
+    KEY_WRAPS,
     MASK_NAMES,
     RSA_1_5,
     RSA_OAEP,
@@ -30,34 +37,42 @@ from gateway.encryption.encryption_policies import (
     AgreedAlgorithms,
     raise_algorithm_error,
 )
-from gateway.pki import KeyPadding
-from gateway.wire import DEFAULT_LIMITS, DS, XENC, XENC11, WireLimits, build_xpath, parse_xml
-
-__all__ = [
-    "check_attributes",
-    "decode_base64",
-    "list_children",
-    "raise_at",
-    "read_cipher_value",
-    "read_encrypted_data",
-    "read_plain_method",
-    "read_serial",
-    "read_transport",
-    "split_vector",
-    "take_children",
-]
+from gateway.encryption.key_agreement import KeyAgreement, KeyDerivation
+from gateway.errors import ENCRYPTION_MISMATCH
+from gateway.pki import AgreementPublicKey, KeyPadding
+from gateway.wire import (
+    CURVE_OIDS,
+    DEFAULT_LIMITS,
+    DS,
+    DS11,
+    DSIG_MORE,
+    WSSE,
+    XENC,
+    XENC11,
+    ElementReader,
+    WireLimits,
+    build_xpath,
+    parse_xml,
+)
 
 _ENCRYPTED_DATA: Final = f"{{{XENC}}}EncryptedData"
 _ENCRYPTED_KEY: Final = f"{{{XENC}}}EncryptedKey"
 _METHOD: Final = f"{{{XENC}}}EncryptionMethod"
 _KEY_INFO: Final = f"{{{DS}}}KeyInfo"
 _CIPHER_DATA: Final = f"{{{XENC}}}CipherData"
-_NAMES_OF_KEYS: Final = frozenset({f"{{{DS}}}KeyName", f"{{{DS}}}X509Data"})
+X509_DATA: Final = f"{{{DS}}}X509Data"
+_NAMES_OF_KEYS: Final = frozenset({f"{{{DS}}}KeyName", X509_DATA})
 _TYPES: Final = frozenset({"", f"{XENC}Element", f"{XENC}Content"})
 _KEY_TYPE: Final = f"{XENC}EncryptedKey"
-_SPACE: Final = b" \t\r\n"
 _LONGEST_VALUE: Final = 64 * 1024
 _MOST_HINTS: Final = 8
+
+_READER: Final = ElementReader(ENCRYPTION_MISMATCH, canonical_base64=False)
+raise_at = _READER.refuse
+list_children = _READER.list_children
+take_children = _READER.take_children
+check_attributes = _READER.check_attributes
+decode_base64 = _READER.decode_base64
 
 
 def read_encrypted_data(
@@ -67,7 +82,7 @@ def read_encrypted_data(
     root = parse_xml(data, limits, allow_comments=False)
     if root.tag != _ENCRYPTED_DATA:
         raise_form_error("an encrypted payload is one xenc:EncryptedData", build_xpath(root))
-    check_attributes(root, "Id", "Type", "MimeType", "Encoding")
+    check_attributes(root, optional=("Id", "Type", "MimeType", "Encoding"))
     if root.get("Type", "") not in _TYPES or root.get("Encoding"):
         raise_at(root, "the Type is none, Element or Content, and there is no Encoding")
     method, key_info, cipher_data = take_children(root, _METHOD, _KEY_INFO, _CIPHER_DATA)
@@ -76,7 +91,7 @@ def read_encrypted_data(
     read_plain_method(method)
     return EncryptedPayload(
         uri,
-        split_vector(uri, read_cipher_value(cipher_data, len(data))),
+        split_vector(uri, _read_cipher_value(cipher_data, len(data))),
         _read_keys(key_info, root.get("Id"), agreed),
         root.get("MimeType") or None,
     )
@@ -94,32 +109,49 @@ def split_vector(uri: str, octets: bytes) -> CipherText:
 def _read_keys(
     key_info: etree._Element, data_id: str | None, agreed: AgreedAlgorithms
 ) -> tuple[TransportedKey, ...]:
-    check_attributes(key_info, "Id")
+    check_attributes(key_info, optional=("Id",))
     parts = list_children(key_info)
-    found = [one for one in parts if one.tag == _ENCRYPTED_KEY]
-    for one in parts:
-        if one.tag != _ENCRYPTED_KEY and one.tag not in _NAMES_OF_KEYS:
-            raise_at(one, "a key is in xenc:EncryptedKey and is not looked up elsewhere")
-    if not 1 <= len(found) <= MAX_ENCRYPTED_KEYS:
+    key_elements = [part for part in parts if part.tag == _ENCRYPTED_KEY]
+    for part in parts:
+        if part.tag != _ENCRYPTED_KEY and part.tag not in _NAMES_OF_KEYS:
+            raise_at(part, "a key is in xenc:EncryptedKey and is not looked up elsewhere")
+    if not 1 <= len(key_elements) <= MAX_ENCRYPTED_KEYS:
         raise_at(key_info, f"there are 1 to {MAX_ENCRYPTED_KEYS} encrypted keys")
-    return tuple(_read_key(one, data_id, agreed) for one in found)
+    return tuple(_read_key(part, data_id, agreed) for part in key_elements)
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedKeyParts:
+    """The parts of an xenc:EncryptedKey; `octets` are those of its CipherValue."""
+
+    method: etree._Element
+    key_info: etree._Element | None
+    octets: bytes
+    reference_list: etree._Element | None
+
+
+def split_encrypted_key(element: etree._Element) -> EncryptedKeyParts:
+    """Return the parts of an xenc:EncryptedKey: EncryptionMethod, KeyInfo, CipherData and ReferenceList."""
+    parts = list_children(element)
+    reference_list = parts.pop() if parts and parts[-1].tag == f"{{{XENC}}}ReferenceList" else None
+    key_info = parts.pop(1) if len(parts) == 3 and parts[1].tag == _KEY_INFO else None
+    if [part.tag for part in parts] != [_METHOD, _CIPHER_DATA]:
+        raise_at(element, "an EncryptedKey holds EncryptionMethod, KeyInfo, CipherData and ReferenceList")
+    octets = _read_cipher_value(parts[1], _LONGEST_VALUE)
+    return EncryptedKeyParts(parts[0], key_info, octets, reference_list)
 
 
 def _read_key(element: etree._Element, data_id: str | None, agreed: AgreedAlgorithms) -> TransportedKey:
-    check_attributes(element, "Id", "Recipient", "Type", "MimeType")
+    check_attributes(element, optional=("Id", "Recipient", "Type", "MimeType"))
     if element.get("Type", _KEY_TYPE) != _KEY_TYPE:
         raise_at(element, "an EncryptedKey is not of this Type")
-    parts = list_children(element)
-    if parts and parts[-1].tag == f"{{{XENC}}}ReferenceList":
-        _check_reference_list(parts.pop(), data_id)
-    key_info = parts.pop(1) if len(parts) == 3 and parts[1].tag == _KEY_INFO else None
-    if [one.tag for one in parts] != [_METHOD, _CIPHER_DATA]:
-        raise_at(element, "an EncryptedKey holds EncryptionMethod, KeyInfo and CipherData")
-    octets = read_cipher_value(parts[1], _LONGEST_VALUE)
-    if parts[0].get("Algorithm") == SEED_128_WRAP:
-        return _read_wrapped_key(parts[0], key_info, octets, agreed)
-    uri, padding = read_transport(parts[0], agreed)
-    return TransportedKey(uri, padding, octets, _read_hints(key_info))
+    parts = split_encrypted_key(element)
+    if parts.reference_list is not None:
+        _check_reference_list(parts.reference_list, data_id)
+    if parts.method.get("Algorithm") == SEED_128_WRAP:
+        return _read_wrapped_key(parts.method, parts.key_info, parts.octets, agreed)
+    uri, padding = read_transport(parts.method, agreed)
+    return TransportedKey(uri, padding, parts.octets, _read_hints(parts.key_info))
 
 
 def _read_wrapped_key(
@@ -128,23 +160,27 @@ def _read_wrapped_key(
     """Return a key wrapped by another one, which its KeyInfo holds encrypted with RSA."""
     agreed.check_transport(read_plain_method(method))
     inner = (
-        [one for one in list_children(key_info) if one.tag == _ENCRYPTED_KEY] if key_info is not None else []
+        [child for child in list_children(key_info) if child.tag == _ENCRYPTED_KEY]
+        if key_info is not None
+        else []
     )
     if len(inner) != 1:
         raise_at(method, "the key that wraps is in one EncryptedKey")
     parts = list_children(inner[0])
-    if any(one.get("Algorithm") == SEED_128_WRAP for one in parts):
+    if any(part.get("Algorithm") == SEED_128_WRAP for part in parts):
         raise_at(inner[0], "the key that wraps is encrypted with RSA")
-    found = _read_key(inner[0], None, agreed)
-    return TransportedKey(found.transport, found.padding, found.octets, found.hints, octets)
+    wrapping_key = _read_key(inner[0], None, agreed)
+    return TransportedKey(
+        wrapping_key.transport, wrapping_key.padding, wrapping_key.octets, wrapping_key.hints, octets
+    )
 
 
 def read_transport(method: etree._Element, agreed: AgreedAlgorithms) -> tuple[str, KeyPadding]:
     """Return URI and padding of a key transport (XML Encryption 1.1 §5.5)."""
-    check_attributes(method, "Algorithm")
+    check_attributes(method, optional=("Algorithm",))
     uri = method.get("Algorithm", "")
     agreed.check_transport(uri)
-    parts = {one.tag: one for one in list_children(method)}
+    parts = {part.tag: part for part in list_children(method)}
     if len(parts) != len(method):
         raise_at(method, "a parameter of the key transport stands twice")
     if uri == RSA_1_5:
@@ -173,21 +209,28 @@ def _read_name(element: etree._Element | None, names: dict[str, str], agreed: Ag
 
 
 def _read_hints(key_info: etree._Element | None) -> RecipientHints:
-    """Return what KeyInfo says of the receiver's certificate; names fit every key."""
+    """Return the hints of KeyInfo on the receiver's certificate; names fit every key."""
     if key_info is None:
         return RecipientHints()
-    check_attributes(key_info, "Id")
-    certificates, serials, key_ids = set(), set(), set()
-    for part in list_children(key_info):
+    check_attributes(key_info, optional=("Id",))
+    children = list_children(key_info)
+    for part in children:
         if part.tag not in _NAMES_OF_KEYS:
             raise_at(part, "a key is named by KeyName or X509Data")
-        for one in list_children(part)[:_MOST_HINTS] if part.tag == f"{{{DS}}}X509Data" else ():
-            if one.tag == f"{{{DS}}}X509Certificate":
-                certificates.add(hashlib.sha256(decode_base64(one, _LONGEST_VALUE)).hexdigest())
-            elif one.tag == f"{{{DS}}}X509SKI":
-                key_ids.add(decode_base64(one, _LONGEST_VALUE))
-            elif one.tag == f"{{{DS}}}X509IssuerSerial":
-                serials.add(read_serial(one))
+    return read_x509_hints([child for child in children if child.tag == X509_DATA])
+
+
+def read_x509_hints(elements: Iterable[etree._Element]) -> RecipientHints:
+    """Return the hints of X509Data elements at a certificate (XML Signature §4.5.4); names fit every key."""
+    certificates, serials, key_ids = set(), set(), set()
+    for part in elements:
+        for hint in list_children(part)[:_MOST_HINTS]:
+            if hint.tag == f"{{{DS}}}X509Certificate":
+                certificates.add(hashlib.sha256(decode_base64(hint, _LONGEST_VALUE)).hexdigest())
+            elif hint.tag == f"{{{DS}}}X509SKI":
+                key_ids.add(decode_base64(hint, _LONGEST_VALUE))
+            elif hint.tag == f"{{{DS}}}X509IssuerSerial":
+                serials.add(read_serial(hint))
     return RecipientHints(frozenset(certificates), frozenset(serials), frozenset(key_ids))
 
 
@@ -202,72 +245,166 @@ def read_serial(element: etree._Element) -> int:
 def _check_reference_list(element: etree._Element, data_id: str | None) -> None:
     """Raise unless a ReferenceList names the EncryptedData that holds it, and nothing else."""
     references = list_children(element)
-    tags = [one.tag for one in references]
+    tags = [reference.tag for reference in references]
     if tags != [f"{{{XENC}}}DataReference"] or references[0].get("URI") != f"#{data_id}":
         raise_at(element, "a key is for the EncryptedData that holds it")
 
 
-def read_cipher_value(cipher_data: etree._Element, limit: int) -> bytes:
+def _read_cipher_value(cipher_data: etree._Element, limit: int) -> bytes:
     """Return the octets of a CipherData with a CipherValue of at most `limit` characters."""
     check_attributes(cipher_data)
     (value,) = take_children(cipher_data, f"{{{XENC}}}CipherValue")
-    check_attributes(value, "Id")
+    check_attributes(value, optional=("Id",))
     return decode_base64(value, limit)
-
-
-def decode_base64(element: etree._Element, limit: int) -> bytes:
-    """Return the octets of an element that contains base64 of at most `limit` characters."""
-    if len(element):
-        raise_at(element, "only text belongs here")
-    try:
-        text = (element.text or "").encode("ascii").translate(None, _SPACE)
-        if len(text) > limit:
-            raise_at(element, f"a value of more than {limit} characters")
-        return binascii.a2b_base64(text, strict_mode=True)
-    except (UnicodeEncodeError, binascii.Error):
-        raise_at(element, "not base64")
 
 
 def read_plain_method(element: etree._Element) -> str:
     """Return the Algorithm of an element without parameters."""
-    check_attributes(element, "Algorithm")
+    check_attributes(element, optional=("Algorithm",))
     _check_nothing_left(list_children(element))
     return element.get("Algorithm", "")
 
 
 def _check_nothing_left(elements: Iterable[etree._Element]) -> None:
-    for one in elements:
-        raise_at(one, "this parameter of an algorithm is not known")
+    for element in elements:
+        raise_at(element, "this parameter of an algorithm is not known")
 
 
-def take_children(element: etree._Element, *tags: str) -> list[etree._Element]:
-    """Return the children of an element, which must be exactly those of these names."""
-    found = list_children(element)
-    if [one.tag for one in found] != list(tags):
-        names = ", ".join(etree.QName(tag).localname for tag in tags)
-        raise_at(element, f"exactly {names} belongs here")
-    return found
+AGREEMENT_METHOD: Final = f"{{{XENC}}}AgreementMethod"
+_MORE: Final = "http://www.w3.org/2021/04/xmldsig-more#"
+_DERIVATION: Final = f"{{{XENC11}}}KeyDerivationMethod"
+_ORIGINATOR: Final = f"{{{XENC}}}OriginatorKeyInfo"
+_RECIPIENT: Final = f"{{{XENC}}}RecipientKeyInfo"
+_KEY_VALUE: Final = f"{{{DS}}}KeyValue"
+_TOKEN_REFERENCE: Final = f"{{{WSSE}}}SecurityTokenReference"
+_PRFS: Final = {f"{DSIG_MORE}hmac-{name}": name for name in ("sha256", "sha384", "sha512")}
+_CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
+    CURVE_OIDS[curve.name]: curve for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+}
+_LONGEST: Final = 4096
+_CONCAT_PARTS: Final = ("AlgorithmID", "PartyUInfo", "PartyVInfo", "SuppPubInfo", "SuppPrivInfo")
 
 
-def list_children(element: etree._Element) -> list[etree._Element]:
-    """Return the child elements; raise for text, comments and instructions between them."""
-    found = list(element)
-    for text in (element.text, *[one.tail for one in found]):
-        if text is not None and text.strip():
-            raise_at(element, "text where only elements belong")
-    for one in found:
-        if not isinstance(one.tag, str):
-            raise_at(element, "only elements belong here")
-    return found
+def read_agreement(
+    method: etree._Element, element: etree._Element, wrapped: bytes, agreed: AgreedAlgorithms
+) -> tuple[KeyAgreement, etree._Element]:
+    """Return the agreement of an encrypted key, and the element that names the receiver's certificate.
+
+    `method` is the EncryptionMethod, a key wrap, `element` the AgreementMethod. Raises GW215 for its form,
+    and GW216 for an algorithm that is not agreed.
+    """
+    wrap = read_plain_method(method)
+    if wrap not in KEY_WRAPS:
+        raise_algorithm_error(f"key wrap '{wrap[:120]}'", agreed.policy)
+    agreed.check_agreeing(wrap)
+    check_attributes(element, optional=("Algorithm",))
+    uri = element.get("Algorithm", "")
+    agreed.check_agreeing(uri)
+    derivation, originator, recipient = take_children(element, _DERIVATION, _ORIGINATOR, _RECIPIENT)
+    check_attributes(originator, optional=("Id",))
+    key = _read_curve_key(originator) if uri == ECDH_ES else _read_x25519_key(originator)
+    terms = _read_derivation(derivation, KEY_WRAPS[wrap], agreed)
+    return KeyAgreement(uri, key, terms, wrap, wrapped), _find_receiver(recipient)
 
 
-def check_attributes(element: etree._Element, *known: str) -> None:
-    """Raise for an attribute that is not among those known."""
-    for name in map(str, element.keys()):
-        if name not in known:
-            raise_at(element, f"attribute {name[:80]} does not belong here")
+def _find_receiver(recipient: etree._Element) -> etree._Element:
+    """Return the element around the token reference or X509Data: RecipientKeyInfo, or the KeyValue in it."""
+    check_attributes(recipient, optional=("Id",))
+    children = list_children(recipient)
+    if len(children) == 1 and children[0].tag == _KEY_VALUE:
+        recipient = children[0]
+        check_attributes(recipient)
+    if {child.tag for child in list_children(recipient)} != {X509_DATA}:
+        take_children(recipient, _TOKEN_REFERENCE)
+    return recipient
 
 
-def raise_at(element: etree._Element, detail: str) -> NoReturn:
-    """Raise GW215 with the XPath of an element."""
-    raise_form_error(detail, build_xpath(element))
+def _read_derivation(element: etree._Element, length: int, agreed: AgreedAlgorithms) -> KeyDerivation:
+    check_attributes(element, optional=("Algorithm",))
+    uri = element.get("Algorithm", "")
+    agreed.check_agreeing(uri)
+    if uri == HKDF:
+        (parameters,) = take_children(element, f"{{{_MORE}}}HKDFParams")
+        return _read_hkdf(parameters, length, agreed)
+    if uri != CONCAT_KDF:
+        raise_algorithm_error(f"key derivation '{uri[:120]}'", agreed.policy)
+    (parameters,) = take_children(element, f"{{{XENC11}}}ConcatKDFParams")
+    return _read_concat(parameters, agreed)
+
+
+def _read_hkdf(element: etree._Element, length: int, agreed: AgreedAlgorithms) -> KeyDerivation:
+    check_attributes(element)
+    parts = {part.tag: part for part in list_children(element)}
+    if len(parts) != len(element):
+        raise_at(element, "a parameter of HKDF stands twice")
+    prf = parts.pop(f"{{{_MORE}}}PRF", None)
+    name = None if prf is None else _PRFS.get(read_plain_method(prf))
+    if name is None:
+        raise_algorithm_error("HKDF by another function than HMAC with SHA-2", agreed.policy)
+    salt, info = (parts.pop(f"{{{_MORE}}}{key}", None) for key in ("Salt", "Info"))
+    key_length = parts.pop(f"{{{_MORE}}}KeyLength", None)
+    for part in parts.values():
+        raise_at(part, "this parameter of HKDF is not known")
+    if key_length is not None and (key_length.text or "").strip() != str(length):
+        raise_at(key_length, f"the key that wraps has {length} octets")
+    return KeyDerivation(
+        HKDF,
+        name,
+        b"" if info is None else decode_base64(info, _LONGEST),
+        None if salt is None else decode_base64(salt, _LONGEST),
+    )
+
+
+def _read_concat(element: etree._Element, agreed: AgreedAlgorithms) -> KeyDerivation:
+    check_attributes(element, optional=_CONCAT_PARTS)
+    (method,) = take_children(element, f"{{{DS}}}DigestMethod")
+    uri = read_plain_method(method)
+    name = DIGEST_NAMES.get(uri, "")
+    if name not in _PRFS.values():
+        raise_algorithm_error(f"ConcatKDF with '{uri[:120]}'", agreed.policy)
+    pieces = b"".join(_read_bits(element, attribute) for attribute in _CONCAT_PARTS)
+    return KeyDerivation(CONCAT_KDF, name, pieces)
+
+
+def _read_bits(element: etree._Element, name: str) -> bytes:
+    """Return one part of the other information: hexadecimal after an octet with the number of unused bits."""
+    text = element.get(name, "")
+    if not text:
+        return b""
+    try:
+        octets = binascii.unhexlify(text.encode("ascii")) if len(text) <= _LONGEST else b""
+    except (UnicodeEncodeError, binascii.Error):
+        octets = b""
+    # XML Encryption 1.1 §5.4.1: only whole octets are interoperable.
+    if not octets or octets[0] != 0:
+        raise_at(element, f"{name} is hexadecimal and begins with 00, whole octets")
+    return octets[1:]
+
+
+def _read_x25519_key(originator: etree._Element) -> AgreementPublicKey:
+    (value,) = take_children(originator, f"{{{DS11}}}DEREncodedKeyValue")
+    check_attributes(value, optional=("Id",))
+    try:
+        key = load_der_public_key(decode_base64(value, _LONGEST))
+    except ValueError:
+        key = None
+    if not isinstance(key, x25519.X25519PublicKey):
+        raise_at(value, "the sender's key is one of X25519")
+    return key
+
+
+def _read_curve_key(originator: etree._Element) -> AgreementPublicKey:
+    (value,) = take_children(originator, _KEY_VALUE)
+    check_attributes(value, optional=("Id",))
+    (curve_value,) = take_children(value, f"{{{DS11}}}ECKeyValue")
+    check_attributes(curve_value, optional=("Id",))
+    curve, point = take_children(curve_value, f"{{{DS11}}}NamedCurve", f"{{{DS11}}}PublicKey")
+    check_attributes(curve, optional=("URI",))
+    check_attributes(point)
+    make_curve = _CURVES.get(curve.get("URI", ""))
+    if make_curve is None or list_children(curve):
+        raise_at(curve, "the curve is P-256, P-384 or P-521, by its object identifier")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(make_curve(), decode_base64(point, _LONGEST))
+    except ValueError:
+        raise_at(point, "this is no point of the curve")

@@ -6,23 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from gateway.encryption.content_ciphers import CIPHERS, CipherText
+from gateway.encryption.content_ciphers import CIPHERS, CipherText, unwrap_seed_key
 from gateway.encryption.encryption_policies import RSA_1_5
 from gateway.encryption.key_agreement import KeyAgreement, derive_key, unwrap_key
-from gateway.encryption.seed_key_wrap import unwrap_seed_key
 from gateway.errors import DECRYPTION_FAILED, ENCRYPTION_MISMATCH, GatewayError
 from gateway.pki import Certificate, DecryptionKey, KeyPadding
-
-__all__ = [
-    "MAX_ENCRYPTED_KEYS",
-    "DecryptedPayload",
-    "EncryptedPayload",
-    "RecipientHints",
-    "TransportedKey",
-    "decrypt_payload",
-    "make_decryption_error",
-    "raise_form_error",
-]
 
 #: Encrypted keys in one payload. Each may have to be tried.
 MAX_ENCRYPTED_KEYS: Final = 8
@@ -33,10 +21,10 @@ _SECRET_OCTETS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class RecipientHints:
-    """What an encrypted key says of the certificate it is for; what says nothing fits every key.
+    """The hints of an encrypted key at the certificate it is for; without any hint every key fits.
 
-    ``certificates`` are SHA-256 digests, ``serials`` serial numbers, ``key_ids`` subject key
-    identifiers. They choose a key and prove nothing.
+    ``certificates`` are SHA-256 digests, ``serials`` serial numbers, ``key_ids`` subject key identifiers.
+    They choose a key and prove nothing.
     """
 
     certificates: frozenset[str] = frozenset()
@@ -81,7 +69,7 @@ class EncryptedPayload:
     @property
     def is_authenticated(self) -> bool:
         """Return whether cipher and key transport notice every change by themselves."""
-        return CIPHERS[self.cipher].authenticates and all(one.transport != RSA_1_5 for one in self.keys)
+        return CIPHERS[self.cipher].authenticates and all(key.transport != RSA_1_5 for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +91,9 @@ def decrypt_payload(
 ) -> DecryptedPayload:
     """Return the content of a payload; raise GW210, always in the same words.
 
-    `is_genuine` compares content with what its sender signed, and is asked in every case.
-    `draw` returns random octets. Where a key cannot be had, one is drawn and the content is
-    decrypted with that: what follows differs neither in words nor in its steps.
+    `is_genuine` compares content with the digest that its sender signed, and is called in every case. `draw`
+    returns random octets. If no key can be found, a random one is drawn and the content is decrypted with it:
+    the steps and the words of the error are the same, so that an attacker cannot tell the cases apart.
     """
     cipher = CIPHERS[payload.cipher]
     for key, transported in _list_attempts(payload, keys):
@@ -130,13 +118,13 @@ def make_decryption_error() -> GatewayError:
 def _list_attempts(
     payload: EncryptedPayload, keys: Sequence[DecryptionKey]
 ) -> list[tuple[DecryptionKey, TransportedKey]]:
-    found = [
+    attempts = [
         (key, transported)
         for transported in payload.keys
         for key in keys
         if transported.hints.fit_certificate(key.certificate)
     ]
-    return found[:_MOST_ATTEMPTS]
+    return attempts[:_MOST_ATTEMPTS]
 
 
 def _recover_key(
@@ -145,13 +133,15 @@ def _recover_key(
     """Return the key of the content, or a drawn one that opens nothing."""
     substitute = draw(octets)
     if transported.agreement is not None:
-        found = _unwrap_agreed_key(key, transported.agreement, draw)
-        return found if found is not None and len(found) == octets else substitute
-    found = key.decrypt_key(transported.octets, transported.padding)
+        recovered = _unwrap_agreed_key(key, transported.agreement, draw)
+        return recovered if recovered is not None and len(recovered) == octets else substitute
+    recovered = key.decrypt_key(transported.octets, transported.padding)
     if transported.wrapped is not None:
-        wrapping = found if found and len(found) == _WRAPPING_KEY_OCTETS else draw(_WRAPPING_KEY_OCTETS)
-        found = unwrap_seed_key(wrapping, transported.wrapped)
-    return found if found is not None and len(found) == octets else substitute
+        wrapping = (
+            recovered if recovered and len(recovered) == _WRAPPING_KEY_OCTETS else draw(_WRAPPING_KEY_OCTETS)
+        )
+        recovered = unwrap_seed_key(wrapping, transported.wrapped)
+    return recovered if recovered is not None and len(recovered) == octets else substitute
 
 
 def _unwrap_agreed_key(

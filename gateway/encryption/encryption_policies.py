@@ -9,37 +9,6 @@ from typing import Final, NoReturn
 from gateway.errors import ENCRYPTION_ALGORITHM_REFUSED, SETTINGS_WRONG, GatewayError
 from gateway.wire import DS, DSIG_MORE, XENC, XENC11
 
-__all__ = [
-    "AES_128_CBC",
-    "AES_128_GCM",
-    "AES_192_CBC",
-    "AES_192_GCM",
-    "AES_256_CBC",
-    "AES_256_GCM",
-    "CIPHER_OIDS",
-    "CONCAT_KDF",
-    "DIGEST_NAMES",
-    "ECDH_ES",
-    "ENCRYPTION_POLICIES",
-    "HKDF",
-    "KEY_WRAPS",
-    "MASK_NAMES",
-    "RSA_1_5",
-    "RSA_OAEP",
-    "RSA_OAEP_MGF1P",
-    "SEED_128_CBC",
-    "SEED_128_WRAP",
-    "TRANSPORTS",
-    "TRIPLE_DES_CBC",
-    "X25519",
-    "AgreedAlgorithms",
-    "EncryptionPolicy",
-    "get_encryption_policy",
-    "is_known_algorithm",
-    "raise_algorithm_error",
-    "select_agreed_algorithms",
-]
-
 AES_128_GCM: Final = XENC11 + "aes128-gcm"
 AES_192_GCM: Final = XENC11 + "aes192-gcm"
 AES_256_GCM: Final = XENC11 + "aes256-gcm"
@@ -122,11 +91,11 @@ _NAMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EncryptionPolicy:
-    """The algorithms that an encrypted payload may use, and those that we use.
+    """The algorithms that an encrypted payload may use, and those that the hub uses itself.
 
-    ``digests`` are those of OAEP, for its label and for its mask. `written` are the ciphers of
-    what we send, the preferred one first; keys are always sent by RSA-OAEP with SHA-256. The mask of
-    rsa-oaep-mgf1p is by SHA-1 alone: a policy without SHA-1 takes it from an agreement that names it.
+    ``digests`` are those of OAEP, for its label and for its mask. `written` are the ciphers of sent messages,
+    the preferred one first; keys are always sent by RSA-OAEP with SHA-256. The mask of rsa-oaep-mgf1p is by
+    SHA-1 alone: a policy without SHA-1 takes it from an agreement that names it.
     """
 
     name: str
@@ -157,7 +126,7 @@ ENCRYPTION_POLICIES: Final = {one.name: one for one in (_STRICT, _LEGACY_CBC, _K
 
 @dataclass(frozen=True, slots=True)
 class AgreedAlgorithms:
-    """What an agreement and a policy allow together: ciphers in the order agreed, and ways to send a key.
+    """The algorithms that an agreement and a policy both allow: ciphers in agreed order, ways to send a key.
 
     `agreeing` are key agreements, derivations and key wraps, in the order agreed.
     """
@@ -187,15 +156,17 @@ class AgreedAlgorithms:
         if uri not in self.agreeing:
             raise_algorithm_error(f"'{uri[:120]}'", self.policy)
 
-    def choose_agreeing(self, *known: str) -> str:
+    def choose_agreeing(self, *supported: str) -> str:
         """Return the first of these algorithms in the order agreed; raise GW216 when none is allowed."""
-        found = next((uri for uri in self.agreeing if uri in known), None)
-        if found is None:
-            raise_algorithm_error(" or ".join(f"'{one}'" for one in known), self.policy)
-        return found
+        agreed = next((uri for uri in self.agreeing if uri in supported), None)
+        if agreed is None:
+            raise_algorithm_error(
+                " or ".join(f"'{supported_uri}'" for supported_uri in supported), self.policy
+            )
+        return agreed
 
     def choose_cipher(self) -> str:
-        """Return the cipher of what we send: the first agreed one that the policy writes; raise GW216."""
+        """Return the cipher for sending: the first agreed one that the policy writes; raise GW216."""
         for uri in self.ciphers:
             if uri in self.policy.written:
                 return uri
@@ -209,8 +180,8 @@ class AgreedAlgorithms:
 def get_encryption_policy(name: str) -> EncryptionPolicy:
     """Return the policy of that name; raise GW801 for an unknown name."""
     if name not in ENCRYPTION_POLICIES:
-        known = ", ".join(ENCRYPTION_POLICIES)
-        raise GatewayError(SETTINGS_WRONG, f"encryption policy '{name[:60]}' is not one of {known}")
+        names = ", ".join(ENCRYPTION_POLICIES)
+        raise GatewayError(SETTINGS_WRONG, f"encryption policy '{name[:60]}' is not one of {names}")
     return ENCRYPTION_POLICIES[name]
 
 
@@ -220,18 +191,18 @@ def is_known_algorithm(name: str) -> bool:
 
 
 def select_agreed_algorithms(names: Iterable[str], policy: EncryptionPolicy) -> AgreedAlgorithms:
-    """Return what is allowed by a policy and, where `names` says anything of it, by an agreement.
+    """Return the algorithms that a policy allows and, as far as `names` has some of a kind, an agreement.
 
     `names` are URIs, their last parts, object identifiers or common names, as agreements have
-    them. A name that is not known allows nothing. Where only unknown ciphers are named, none is
+    them. An unknown name allows nothing. Where only unknown ciphers are named, none is
     allowed.
     """
-    found = [_NAMES.get(name.strip().lower(), name.strip()) for name in names]
-    transports = {uri for uri in found if uri in TRANSPORTS or uri == SEED_128_WRAP}
-    agreeing = [uri for uri in dict.fromkeys(found) if uri in _AGREEING]
+    uris = [_NAMES.get(name.strip().lower(), name.strip()) for name in names]
+    transports = {uri for uri in uris if uri in TRANSPORTS or uri == SEED_128_WRAP}
+    agreeing = [uri for uri in dict.fromkeys(uris) if uri in _AGREEING]
     # An agreement that names a cipher names no way to send its key in most cases: then the policy decides.
-    named = [uri for uri in dict.fromkeys(found) if uri not in transports and uri not in _AGREEING]
-    ciphers = named or [*policy.written, *sorted(policy.ciphers)]
+    named_ciphers = [uri for uri in dict.fromkeys(uris) if uri not in transports and uri not in _AGREEING]
+    ciphers = named_ciphers or [*policy.written, *sorted(policy.ciphers)]
     if not transports and not agreeing:
         transports, agreeing = set(policy.unnamed_transports), [HKDF, *sorted(_AGREEING - {HKDF})]
     return AgreedAlgorithms(
@@ -242,8 +213,9 @@ def select_agreed_algorithms(names: Iterable[str], policy: EncryptionPolicy) -> 
     )
 
 
-def raise_algorithm_error(what: str, policy: EncryptionPolicy) -> NoReturn:
+def raise_algorithm_error(algorithm: str, policy: EncryptionPolicy) -> NoReturn:
     """Raise GW216: an algorithm is not known, not agreed, or not allowed by the policy."""
     raise GatewayError(
-        ENCRYPTION_ALGORITHM_REFUSED, f"{what} is not allowed by the agreement under policy {policy.name}"
+        ENCRYPTION_ALGORITHM_REFUSED,
+        f"{algorithm} is not allowed by the agreement under policy {policy.name}",
     )

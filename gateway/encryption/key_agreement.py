@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from gateway.encryption.encryption_policies import CONCAT_KDF, KEY_WRAPS
 from gateway.pki import AgreementPublicKey
 
-__all__ = ["KeyAgreement", "KeyDerivation", "derive_key", "unwrap_key", "wrap_key"]
-
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),

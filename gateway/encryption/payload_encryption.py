@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,21 +17,26 @@ from gateway.encryption.encryption_policies import (
     raise_algorithm_error,
 )
 from gateway.pki import Certificate, KeyPadding, encrypt_key
-from gateway.wire import DS, XENC, XENC11, write_attribute, write_element, write_leaf
+from gateway.wire import (
+    DS,
+    XENC,
+    XENC11,
+    write_algorithm,
+    write_attribute,
+    write_element,
+    write_leaf,
+    write_octets,
+)
 
-__all__ = ["SecretSource", "encrypt_as_cms", "encrypt_as_xml"]
-
-#: Returns so many random octets.
+#: Returns random octets; the argument is their number.
 SecretSource = Callable[[int], bytes]
 
 _ELEMENT: Final = f"{XENC}Element"
 _XML_TYPES: Final = ("application/xml", "text/xml")
 _NAMESPACES: Final = write_attribute("xmlns:xenc", XENC) + write_attribute("xmlns:ds", DS)
-_SHA256: Final = write_element("ds:DigestMethod", "", write_attribute("Algorithm", f"{XENC}sha256"))
-_MASK: Final = write_element(
-    "xenc11:MGF",
-    "",
-    write_attribute("xmlns:xenc11", XENC11) + write_attribute("Algorithm", f"{XENC11}mgf1sha256"),
+_SHA256: Final = write_algorithm("ds:DigestMethod", f"{XENC}sha256")
+_MASK: Final = write_algorithm(
+    "xenc11:MGF", f"{XENC11}mgf1sha256", attributes=write_attribute("xmlns:xenc11", XENC11)
 )
 
 
@@ -57,9 +61,9 @@ def encrypt_as_xml(
     text = sealed.text
     document = write_element(
         "xenc:EncryptedData",
-        write_element("xenc:EncryptionMethod", "", write_attribute("Algorithm", sealed.cipher))
+        write_algorithm("xenc:EncryptionMethod", sealed.cipher)
         + write_element("ds:KeyInfo", _write_encrypted_key(sealed, receiver))
-        + _write_cipher_data(text.vector + text.octets + text.tag),
+        + write_cipher_data(text.vector + text.octets + text.tag),
         _NAMESPACES + attributes + write_attribute("MimeType", media_type),
     )
     return document.encode()
@@ -89,24 +93,24 @@ def _seal_content(
 
 
 def _write_encrypted_key(sealed: _SealedContent, receiver: Certificate) -> str:
-    parameters = _SHA256 + (_MASK if sealed.transport == RSA_OAEP else "")
+    method = write_transport_method(sealed.transport)
     return write_element(
-        "xenc:EncryptedKey",
-        write_element("xenc:EncryptionMethod", parameters, write_attribute("Algorithm", sealed.transport))
-        + _write_receiver(receiver)
-        + _write_cipher_data(sealed.key),
+        "xenc:EncryptedKey", method + _write_receiver(receiver) + write_cipher_data(sealed.key)
     )
+
+
+def write_transport_method(transport: str) -> str:
+    """Return the EncryptionMethod of a key that is sent by RSA-OAEP with SHA-256."""
+    mask = _MASK if transport == RSA_OAEP else ""
+    return write_algorithm("xenc:EncryptionMethod", transport, _SHA256 + mask)
 
 
 @lru_cache(maxsize=64)
 def _write_receiver(receiver: Certificate) -> str:
-    leaf = write_leaf("ds:X509Certificate", base64.b64encode(receiver.der).decode("ascii"))
-    return write_element(
-        "ds:KeyInfo", write_leaf("ds:KeyName", receiver.subject) + write_element("ds:X509Data", leaf)
-    )
+    data = write_element("ds:X509Data", write_octets("ds:X509Certificate", receiver.der))
+    return write_element("ds:KeyInfo", write_leaf("ds:KeyName", receiver.subject) + data)
 
 
-def _write_cipher_data(octets: bytes) -> str:
-    # Base64 has no character that XML escapes.
-    value = write_element("xenc:CipherValue", base64.b64encode(octets).decode("ascii"))
-    return write_element("xenc:CipherData", value)
+def write_cipher_data(octets: bytes) -> str:
+    """Return an xenc:CipherData with these octets."""
+    return write_element("xenc:CipherData", write_octets("xenc:CipherValue", octets))

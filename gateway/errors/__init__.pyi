@@ -3,6 +3,9 @@ from .agency_documents import CARRIED_WRONG as CARRIED_WRONG
 from .agency_documents import ISSUE_TIME_WRONG as ISSUE_TIME_WRONG
 from .agency_documents import NOTICE_FORM_UNKNOWN as NOTICE_FORM_UNKNOWN
 from .agency_documents import NOTICE_UNREADABLE as NOTICE_UNREADABLE
+from .confirmed_refusals import confirm_finding as confirm_finding
+from .confirmed_refusals import confirm_refusal as confirm_refusal
+from .confirmed_refusals import name_refusal as name_refusal
 from .delivery import ACT_NOT_PERMITTED as ACT_NOT_PERMITTED
 from .delivery import ANSWER_NOT_UNDERSTOOD as ANSWER_NOT_UNDERSTOOD
 from .delivery import ATTEMPTS_USED_UP as ATTEMPTS_USED_UP
@@ -11,7 +14,6 @@ from .delivery import CALENDAR_WRONG as CALENDAR_WRONG
 from .delivery import CASE_CLOSED as CASE_CLOSED
 from .delivery import CLEARED_ALREADY as CLEARED_ALREADY
 from .delivery import CUSTOMS_ERROR as CUSTOMS_ERROR
-from .delivery import DEADLINE_PASSED as DEADLINE_PASSED
 from .delivery import DECISION_CONFLICT as DECISION_CONFLICT
 from .delivery import FEE_WRONG as FEE_WRONG
 from .delivery import FETCHED_REFUSED as FETCHED_REFUSED
@@ -66,11 +68,11 @@ from .documents import SOURCES_DISAGREE as SOURCES_DISAGREE
 from .documents import VALUE_DOES_NOT_FIT as VALUE_DOES_NOT_FIT
 from .ebms3_errors import EBMS3_ERRORS as EBMS3_ERRORS
 from .ebms3_errors import Ebms3Error as Ebms3Error
-from .file_problems import make_path_problem as make_path_problem
+from .internal import DATABASE_HELD as DATABASE_HELD
 from .internal import EVIDENCE_BROKEN as EVIDENCE_BROKEN
+from .internal import EVIDENCE_NOT_SEALED as EVIDENCE_NOT_SEALED
 from .internal import KEY_UNAVAILABLE as KEY_UNAVAILABLE
 from .internal import MISUSE as MISUSE
-from .internal import NO_ROOM as NO_ROOM
 from .internal import OUR_MISTAKE as OUR_MISTAKE
 from .internal import REPORT_NOT_PROVEN as REPORT_NOT_PROVEN
 from .internal import SCHEMA_VERSION_WRONG as SCHEMA_VERSION_WRONG
@@ -79,6 +81,7 @@ from .internal import STORED_MAPPINGS_UNREAD as STORED_MAPPINGS_UNREAD
 from .internal import SUITE_PROFILE_WRONG as SUITE_PROFILE_WRONG
 from .internal import TOO_MANY_REQUESTS as TOO_MANY_REQUESTS
 from .internal import TRUST_STALE as TRUST_STALE
+from .internal import make_path_problem as make_path_problem
 from .message_fragments import FRAGMENT_CONTRADICTED as FRAGMENT_CONTRADICTED
 from .message_fragments import FRAGMENT_MALFORMED as FRAGMENT_MALFORMED
 from .message_fragments import FRAGMENT_MISSING as FRAGMENT_MISSING
@@ -127,6 +130,9 @@ from .problem import GatewayError as GatewayError
 from .problem import Problem as Problem
 from .problem import describe_exception as describe_exception
 from .problem_catalogue import PROBLEMS as PROBLEMS
+from .resource_problems import NO_ROOM as NO_ROOM
+from .resource_problems import find_resource_problem as find_resource_problem
+from .resource_problems import raise_resource_problem as raise_resource_problem
 from .security import ALGORITHM_REFUSED as ALGORITHM_REFUSED
 from .security import CERTIFICATE_EXPIRED as CERTIFICATE_EXPIRED
 from .security import CERTIFICATE_REVOKED as CERTIFICATE_REVOKED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors.problem import Problem
+from gateway.errors.problem import Problem, ProtocolCodes
 
 NOTICE_FORM_UNKNOWN = Problem(
     id="GW716",
@@ -10,10 +10,7 @@ NOTICE_FORM_UNKNOWN = Problem(
     meaning="The document is of no kind by which this application may be answered. Nothing of it was stored.",
     cause="Its namespace or first element is not one that the mappings name, or the hub or customs send it.",
     remedy="Send a document that the mapping of the application names, in the namespace of its schema.",
-    ebms2="NotSupported",
-    ebms3="EBMS:0004",
-    soap="Client",
-    http=422,
+    codes=ProtocolCodes(ebms2="NotSupported", ebms3="EBMS:0004", soap="Client", http=422),
 )
 
 NOTICE_UNREADABLE = Problem(
@@ -22,10 +19,7 @@ NOTICE_UNREADABLE = Problem(
     meaning="A part of the agency's document cannot be read by the mapping. Nothing of it was stored.",
     cause="A value, code, element or item is not as its form has it. The location is its XPath.",
     remedy="Correct the place that the location names, and send the document again.",
-    ebms2="Inconsistent",
-    ebms3="EBMS:0004",
-    soap="Client",
-    http=422,
+    codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0004", soap="Client", http=422),
 )
 
 CARRIED_WRONG = Problem(
@@ -34,10 +28,7 @@ CARRIED_WRONG = Problem(
     meaning="A document cannot be carried in the form of the organisation, or what came is not in that form.",
     cause="A name, record, length, character or number is not as the form has it. Nothing was cut.",
     remedy="Correct the named place, or the form of the organisation in the mappings.",
-    ebms2="Inconsistent",
-    ebms3="EBMS:0004",
-    soap="Client",
-    http=422,
+    codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0004", soap="Client", http=422),
 )
 
 ISSUE_TIME_WRONG = Problem(
@@ -49,10 +40,7 @@ ISSUE_TIME_WRONG = Problem(
     ),
     cause="A clock is wrong, or the time was written in another form than it says.",
     remedy="Correct the clock or the time, and send the notice again.",
-    ebms2="Inconsistent",
-    ebms3="EBMS:0003",
-    soap="Client",
-    http=422,
+    codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0003", soap="Client", http=422),
 )
 
 CALL_UNFIT = Problem(
@@ -71,6 +59,5 @@ CALL_UNFIT = Problem(
         "`gateway queue requeue DELIVERY`: the call is written by the new WSDL."
     ),
     ours=True,
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0005",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0005"),
 )

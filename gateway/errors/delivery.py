@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors.problem import Problem
+from gateway.errors.problem import Problem, ProtocolCodes
 
 UNREACHABLE = Problem(
     id="GW601",
@@ -17,8 +17,7 @@ UNREACHABLE = Problem(
         "`gateway queue show DELIVERY` lists the attempts."
     ),
     retry=True,
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0005",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0005"),
 )
 
 REFUSED_FOR_GOOD = Problem(
@@ -27,11 +26,10 @@ REFUSED_FOR_GOOD = Problem(
     meaning="The destination refused the delivery. Another attempt would be refused, too.",
     cause="It answered with a fault about the content, or does not accept the gateway as its caller.",
     remedy=(
-        "Read the reason with `gateway queue show DELIVERY` and resolve it with the destination. Then run "
-        "`gateway queue requeue DELIVERY`."
+        "Read the reason with `gateway queue show DELIVERY` and resolve it. Then run `gateway queue requeue "
+        "DELIVERY`, or `gateway delivery compose DELIVERY` where another WSDL is set since."
     ),
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0004",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0004"),
 )
 
 ANSWER_NOT_UNDERSTOOD = Problem(
@@ -46,8 +44,7 @@ ANSWER_NOT_UNDERSTOOD = Problem(
         "message id."
     ),
     retry=True,
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0004",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0004"),
 )
 
 ATTEMPTS_USED_UP = Problem(
@@ -59,8 +56,7 @@ ATTEMPTS_USED_UP = Problem(
         "Resolve the cause and run `gateway queue requeue DELIVERY`, or run "
         "`gateway queue cancel DELIVERY` if the delivery is no longer needed."
     ),
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0202",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0202"),
 )
 
 PUT_ASIDE = Problem(
@@ -75,8 +71,7 @@ PUT_ASIDE = Problem(
         "`gateway queue requeue DELIVERY`, else `gateway queue cancel DELIVERY`."
     ),
     ours=True,
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0004",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0004"),
 )
 
 FETCHED_REFUSED = Problem(
@@ -105,8 +100,7 @@ NO_ADDRESS = Problem(
     ),
     ours=True,
     retry=True,
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0005",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0005"),
 )
 
 PARTNER_FAULT = Problem(
@@ -122,8 +116,7 @@ PARTNER_FAULT = Problem(
         "destination. The gateway repeats the delivery with the same message id."
     ),
     retry=True,
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0004",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0004"),
 )
 
 REPLY_UNMATCHED = Problem(
@@ -132,10 +125,7 @@ REPLY_UNMATCHED = Problem(
     meaning="The reply of an agency matches no request of the gateway.",
     cause="Its application number or RelatesTo is unknown, or belongs to another agency.",
     remedy="Repeat the ApplicationNumber or the wsa:MessageID of the request exactly.",
-    ebms2="ValueNotRecognized",
-    ebms3="EBMS:0001",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="ValueNotRecognized", ebms3="EBMS:0001", soap="Client", http=500),
 )
 
 DECISION_CONFLICT = Problem(
@@ -147,10 +137,7 @@ DECISION_CONFLICT = Problem(
         "Send the corrected decision under a new notice number, "
         "or with a later time of issue if the document has no notice number."
     ),
-    ebms2="Inconsistent",
-    ebms3="EBMS:0003",
-    soap="Client",
-    http=409,
+    codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0003", soap="Client", http=409),
 )
 
 CASE_CLOSED = Problem(
@@ -162,18 +149,7 @@ CASE_CLOSED = Problem(
         "the agency's officers decided the application at the console while its own system was away."
     ),
     remedy="The reply is not stored. Contact the operator if the decision must be recorded.",
-    ebms2="Inconsistent",
-    ebms3="EBMS:0003",
-    soap="Client",
-    http=409,
-)
-
-DEADLINE_PASSED = Problem(
-    id="GW704",
-    title="deadline passed",
-    meaning="An agency or a declarant missed a deadline. The case continues.",
-    cause="No decision or no supplement arrived in time.",
-    remedy="Operator: remind the late party. `gateway case show NUMBER` shows the state of each request.",
+    codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0003", soap="Client", http=409),
 )
 
 TRANSITION_REFUSED = Problem(
@@ -182,8 +158,7 @@ TRANSITION_REFUSED = Problem(
     meaning="The requested action is not possible in the current state.",
     cause="The action was done already, came too late, or another action came first.",
     remedy="Look at the current state. The detail lists the events that this state accepts.",
-    soap="Server",
-    http=409,
+    codes=ProtocolCodes(soap="Server", http=409),
 )
 
 SHOWN_CHANGED = Problem(
@@ -192,7 +167,7 @@ SHOWN_CHANGED = Problem(
     meaning="The application or the proposal is not the one that was shown. Nothing was done.",
     cause="A supplement, a notice, a decision or another officer changed it in the meantime.",
     remedy="Open the application again, look at what is new, and repeat the act.",
-    http=409,
+    codes=ProtocolCodes(http=409),
 )
 
 ACT_NOT_PERMITTED = Problem(
@@ -207,7 +182,7 @@ ACT_NOT_PERMITTED = Problem(
         "Read the detail. Let another officer approve, confirm with the passkey or the certificate, or ask "
         "the head of the organisation for the role."
     ),
-    http=403,
+    codes=ProtocolCodes(http=403),
 )
 
 WORKED_ON_BY_ANOTHER = Problem(
@@ -216,7 +191,7 @@ WORKED_ON_BY_ANOTHER = Problem(
     meaning="The application is in the hands of another officer, or another act is under way.",
     cause="It was claimed, handed over or proposed in the meantime.",
     remedy="Open the application again. The head of the organisation can hand it over.",
-    http=409,
+    codes=ProtocolCodes(http=409),
 )
 
 CALENDAR_WRONG = Problem(
@@ -244,8 +219,7 @@ FEE_WRONG = Problem(
         "zero; the payment notice number is too long, or the notice fits no fee of the application."
     ),
     remedy="Correct the notice and send it with a new number. KRW has no decimals, EUR has two.",
-    soap="Client",
-    http=422,
+    codes=ProtocolCodes(soap="Client", http=422),
 )
 
 PAYMENT_REFUSED = Problem(
@@ -260,7 +234,7 @@ PAYMENT_REFUSED = Problem(
         "Compare with `gateway fees list`. The provider repeats the event after it has corrected it, or "
         "gives the money back; `gateway fees reconcile FILE` lists what differs."
     ),
-    http=409,
+    codes=ProtocolCodes(http=409),
 )
 
 STATEMENT_WRONG = Problem(
@@ -269,7 +243,7 @@ STATEMENT_WRONG = Problem(
     meaning="The file is no statement that the gateway can compare, or a line of it is wrong.",
     cause="A column is missing, or a value is no day, amount, currency or kind.",
     remedy="Ask the provider for the statement again. The manual page about fees has the columns.",
-    http=400,
+    codes=ProtocolCodes(http=400),
 )
 
 CLEARED_ALREADY = Problem(
@@ -281,8 +255,7 @@ CLEARED_ALREADY = Problem(
         "Apply to customs itself for the correction of the cleared declaration, with reasons (5FE). When "
         "customs cancels the clearance, the declaration can be amended and withdrawn here again."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 CUSTOMS_ERROR = Problem(
@@ -294,6 +267,5 @@ CUSTOMS_ERROR = Problem(
         "Correct the field at the pointer and send an amendment. Operator: `gateway case show NUMBER` shows "
         "every notice of customs."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors.problem import Problem
+from gateway.errors.problem import Problem, ProtocolCodes
 
 DOCUMENT_UNKNOWN = Problem(
     id="GW401",
@@ -10,8 +10,7 @@ DOCUMENT_UNKNOWN = Problem(
     meaning="The gateway does not process documents of this type.",
     cause="The root element or namespace is not that of a submission, or the version is unknown.",
     remedy="Send a Submission of version 1. `gateway map list` shows the documents that it may contain.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 DOCUMENT_INVALID = Problem(
@@ -23,8 +22,7 @@ DOCUMENT_INVALID = Problem(
         "Correct the element that the pointer names. `gateway declaration check FILE` finds the same "
         "problem before sending."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 CODE_UNKNOWN = Problem(
@@ -33,8 +31,7 @@ CODE_UNKNOWN = Problem(
     meaning="A code is not in its code list, or is no longer in it.",
     cause="The code is misspelt, is from another list, or was withdrawn.",
     remedy="Use a code from the list that the detail names.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 RULE_BROKEN = Problem(
@@ -43,8 +40,7 @@ RULE_BROKEN = Problem(
     meaning="Each value is well-formed, but the values contradict each other or a rule.",
     cause="A total, a date order, a reference between items or another condition of the document is wrong.",
     remedy="Correct the values at the given pointers and submit again.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 DECLARANT_NOT_ALLOWED = Problem(
@@ -59,8 +55,7 @@ DECLARANT_NOT_ALLOWED = Problem(
         "Let the declarant sign, or have the mandate registered. Operator: "
         "`gateway party mandate add HOLDER PRINCIPAL`."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 REFERENCE_REUSED = Problem(
@@ -72,8 +67,7 @@ REFERENCE_REUSED = Problem(
         "Use a new reference, or send Function 35 to supplement the existing case. A reference of a "
         "refused case may be used again."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 NO_OPEN_CASE = Problem(
@@ -82,8 +76,7 @@ NO_OPEN_CASE = Problem(
     meaning="No case with this reference can be supplemented, amended or withdrawn.",
     cause="The reference is misspelt, belongs to another declarant, or its case has ended.",
     remedy="Compare the reference with the Result or Notice. Submit an original if there is no case.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 ATTACHMENT_MISMATCH = Problem(
@@ -92,8 +85,7 @@ ATTACHMENT_MISMATCH = Problem(
     meaning="An attachment differs from its description in the signed submission.",
     cause="Its SHA-256 or size differs: the file was changed after signing, or two files were exchanged.",
     remedy="Compute digest and size from the file that is attached, then sign.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 CANCELLATION_REFUSED = Problem(
@@ -105,8 +97,7 @@ CANCELLATION_REFUSED = Problem(
         "Read the agency's notice. Wait for its decision, or settle the matter with the agency and send the "
         "withdrawal again."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 APPLICATION_CANCELLED = Problem(
@@ -115,8 +106,7 @@ APPLICATION_CANCELLED = Problem(
     meaning="The application is cancelled while its case goes on. No agency has approved its items.",
     cause="The agency cancelled it, or agreed to a withdrawal that another agency refused.",
     remedy="Withdraw the declaration again, or file the application with a new declaration.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 QUANTITY_NOT_LEFT = Problem(
@@ -131,8 +121,7 @@ QUANTITY_NOT_LEFT = Problem(
         "Use at most what is left, or name another certificate. A declaration that is refused or withdrawn "
         "gives back what it used. Operator: `gateway requirement show NUMBER`."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 REQUIREMENT_NOT_USABLE = Problem(
@@ -147,8 +136,7 @@ REQUIREMENT_NOT_USABLE = Problem(
         "Correct the number or the unit at the pointer; if two agencies have issued the number, name "
         "one in Submitter/Name. The detail says which of these it is."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 REQUIREMENT_UNKNOWN = Problem(
@@ -160,8 +148,7 @@ REQUIREMENT_UNKNOWN = Problem(
         "Compare the number with the certificate. Operator: "
         "`gateway requirement add NUMBER --agency ORG --quantity 1500 --unit KGM` registers one from outside."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 ITEM_NOT_APPROVED = Problem(
@@ -170,8 +157,7 @@ ITEM_NOT_APPROVED = Problem(
     meaning="The child declaration takes what its parent case does not have as an approved item.",
     cause="An agency rejected the item, its number is another one, or its goods were changed.",
     remedy="Take approved items only, under their numbers and with the goods as they were approved.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 ITEM_ALREADY_RELEASED = Problem(
@@ -183,8 +169,7 @@ ITEM_ALREADY_RELEASED = Problem(
         "Take at most what stays: the detail names it. A child that is withdrawn gives back what it took. "
         "Operator: `gateway case show NUMBER` of the parent."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 PARENT_NOT_USABLE = Problem(
@@ -196,8 +181,7 @@ PARENT_NOT_USABLE = Problem(
         "customs has cleared the item there. Or the items name several parents, or other numbers there."
     ),
     remedy="Name the case of your own declaration at each item, and wait for its result.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 CHANGE_NOT_NAMED = Problem(
@@ -209,8 +193,7 @@ CHANGE_NOT_NAMED = Problem(
         "Compare the place with the former declaration. Correct the value or add an Amendment with its "
         "chain of Pointer, and amend again. Nothing is refused."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 NAMED_NOT_CHANGED = Problem(
@@ -222,8 +205,7 @@ NAMED_NOT_CHANGED = Problem(
         "Compare the place with the former declaration. Make the change or correct the chain, and amend "
         "again. Nothing is refused."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 ITEM_NUMBER_TAKEN = Problem(
@@ -232,8 +214,7 @@ ITEM_NUMBER_TAKEN = Problem(
     meaning="An amended declaration gives a new item a number that the case has used, or that is too low.",
     cause="The number of a removed item is used again, or a new item was numbered among the others.",
     remedy="Give each new item a number above all that the case has ever used, and amend again.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 ITEM_RENUMBERED = Problem(
@@ -242,8 +223,7 @@ ITEM_RENUMBERED = Problem(
     meaning="Goods of the former declaration stand under another item number in the amended one.",
     cause="The items were numbered anew after one was removed, or two items changed places.",
     remedy="Leave each item its number, also where numbers below it are free, and amend again.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 MAPPING_MISSING = Problem(
@@ -254,8 +234,7 @@ MAPPING_MISSING = Problem(
     remedy=(
         "Compare @document with `gateway map list`. Operator: activate the mapping with `gateway map use`."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 MAPPING_WRONG = Problem(
@@ -274,8 +253,7 @@ FIELD_MISSING = Problem(
     meaning="Neither the declaration nor the application contains a field that the agency requires.",
     cause="The field is empty, or is in a place that the mapping does not read.",
     remedy="Add the field at the named pointer and submit again. No request was sent to any agency.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 REQUEST_INVALID = Problem(
@@ -288,8 +266,7 @@ REQUEST_INVALID = Problem(
         "detail names a value."
     ),
     ours=True,
-    soap="Server",
-    http=200,
+    codes=ProtocolCodes(soap="Server", http=200),
 )
 
 SOURCES_DISAGREE = Problem(
@@ -298,8 +275,7 @@ SOURCES_DISAGREE = Problem(
     meaning="A field that all agencies share has two different values.",
     cause="The declaration and its supplement, or two applications, contradict each other.",
     remedy="Give the field once, or give the same value in every place.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 VALUE_DOES_NOT_FIT = Problem(
@@ -311,8 +287,7 @@ VALUE_DOES_NOT_FIT = Problem(
     ),
     cause="The agency's field is narrower than the field of the declaration.",
     remedy="Shorten or round the value at the pointer. The detail states what fits.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 MAPPING_WOULD_GO = Problem(
@@ -340,8 +315,7 @@ DOCUMENT_NEEDED = Problem(
         "Add an application of one of the named documents, or a disclaimer of the law. "
         "`gateway rules check FILE` lists all."
     ),
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 DISCLAIMER_NOT_ACCEPTED = Problem(
@@ -350,8 +324,7 @@ DISCLAIMER_NOT_ACCEPTED = Problem(
     meaning="The law, or the row of the table, does not accept a disclaimer with this reason.",
     cause="The policy of the organisation forbids disclaimers under this law, or accepts other reasons only.",
     remedy="Add an application of a document of the law, or give a reason that the law accepts.",
-    soap="Client",
-    http=200,
+    codes=ProtocolCodes(soap="Client", http=200),
 )
 
 DOCUMENT_PERHAPS_NEEDED = Problem(
@@ -389,10 +362,7 @@ NUMBER_MISTYPED = Problem(
         "Copy the number from the Notice, the Result or the request. The signs I, L, O, U and Z do not occur "
         "in it. Operator: `gateway case list` shows the numbers."
     ),
-    ebms2="ValueNotRecognized",
-    ebms3="EBMS:0001",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="ValueNotRecognized", ebms3="EBMS:0001", soap="Client", http=500),
 )
 
 PUBLISHER_UNKNOWN = Problem(

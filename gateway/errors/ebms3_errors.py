@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EBMS3_ERRORS", "Ebms3Error"]
-
 
 @dataclass(frozen=True, slots=True)
 class Ebms3Error:

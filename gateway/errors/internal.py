@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.errors.problem import Problem
+from pathlib import Path
+
+from gateway.errors.problem import GatewayError, Problem, ProtocolCodes
 
 SETTINGS_WRONG = Problem(
     id="GW801",
@@ -20,7 +22,7 @@ SCHEMA_VERSION_WRONG = Problem(
     cause="The software was updated and the database was not, or the reverse.",
     remedy="Older database: run `gateway migrate`. Newer database: install the newer gateway.",
     ours=True,
-    http=503,
+    codes=ProtocolCodes(http=503),
 )
 
 KEY_UNAVAILABLE = Problem(
@@ -37,8 +39,7 @@ KEY_UNAVAILABLE = Problem(
     ),
     ours=True,
     retry=True,
-    soap="Server",
-    http=503,
+    codes=ProtocolCodes(soap="Server", http=503),
 )
 
 TRUST_STALE = Problem(
@@ -54,15 +55,13 @@ TRUST_STALE = Problem(
     ),
     ours=True,
     retry=True,
-    ebms3="EBMS:0004",
-    soap="Server",
-    http=503,
+    codes=ProtocolCodes(ebms3="EBMS:0004", soap="Server", http=503),
 )
 
 EVIDENCE_BROKEN = Problem(
     id="GW805",
     title="evidence chain broken, or database damaged",
-    meaning="Stored evidence does not have its recorded digest, or the file of the database is damaged.",
+    meaning="Stored evidence does not have its recorded digest, or the database is damaged or lacks tables.",
     cause="Rows or octets were changed or lost outside the gateway, or a disk fails.",
     remedy=(
         "Stop the gateway and do not change the database. A damaged file: keep it, and restore the "
@@ -70,24 +69,7 @@ EVIDENCE_BROKEN = Problem(
         "the cause."
     ),
     ours=True,
-    soap="Server",
-    http=503,
-)
-
-NO_ROOM = Problem(
-    id="GW806",
-    title="no capacity: queue, disk or workers full",
-    meaning="The gateway has no capacity to store the message safely, so it did not accept it.",
-    cause="The database is unavailable or busy, a disk is full, or all workers are busy.",
-    remedy=(
-        "Send the same message again later. Operator: check that the database runs and has space "
-        "(`gateway config show` names its `database.url`), and read the log."
-    ),
-    ours=True,
-    retry=True,
-    ebms3="EBMS:0004",
-    soap="Server",
-    http=503,
+    codes=ProtocolCodes(soap="Server", http=503),
 )
 
 TOO_MANY_REQUESTS = Problem(
@@ -100,9 +82,7 @@ TOO_MANY_REQUESTS = Problem(
     cause="The sender sends more requests at once than `http.requests_per_party` allows.",
     remedy="Send the same message again after the seconds in Retry-After, over fewer connections.",
     retry=True,
-    ebms3="EBMS:0004",
-    soap="Server",
-    http=503,
+    codes=ProtocolCodes(ebms3="EBMS:0004", soap="Server", http=503),
 )
 
 MISUSE = Problem(
@@ -117,6 +97,36 @@ MISUSE = Problem(
     ours=True,
 )
 
+EVIDENCE_NOT_SEALED = Problem(
+    id="GW809",
+    title="evidence not sealed yet",
+    meaning="The evidence of this object is stored, but no head covers it yet, so nothing proves it.",
+    cause="Evidence is sealed at intervals (`time_stamps.every`), and this is newer than the last head.",
+    remedy="Ask again after some minutes. Operator: `gateway evidence seal --now` seals it at once.",
+    ours=True,
+    retry=True,
+)
+
+DATABASE_HELD = Problem(
+    id="GW810",
+    title="database held: it is older than what the gateway has acknowledged",
+    meaning=(
+        "The database lacks what the gateway has acknowledged before. Until an operator has decided, nothing "
+        "is acknowledged and nothing is delivered."
+    ),
+    cause=(
+        "A backup was restored, files of the database were lost, a server became primary without the last "
+        "commits, or the mark of what was acknowledged cannot be read. Numbers could be given twice."
+    ),
+    remedy=(
+        "Operator: name the newer database, or run `gateway restore check` and `gateway restore confirm`. "
+        "Sender: send the same message again later."
+    ),
+    ours=True,
+    retry=True,
+    codes=ProtocolCodes(ebms3="EBMS:0004", soap="Server", http=503),
+)
+
 OUR_MISTAKE = Problem(
     id="GW901",
     title="internal error",
@@ -128,10 +138,7 @@ OUR_MISTAKE = Problem(
     ),
     ours=True,
     retry=True,
-    ebms2="Unknown",
-    ebms3="EBMS:0004",
-    soap="Server",
-    http=500,
+    codes=ProtocolCodes(ebms2="Unknown", ebms3="EBMS:0004", soap="Server", http=500),
 )
 
 SUITE_PROFILE_WRONG = Problem(
@@ -164,3 +171,9 @@ STORED_MAPPINGS_UNREAD = Problem(
     ours=True,
     retry=True,
 )
+
+
+def make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
+    """Return GW808 for a file that cannot be read or written, as the system says why."""
+    reason = getattr(mistake, "strerror", None) or "the name of the file is not possible"
+    return GatewayError(MISUSE, f"{path} cannot be {deed}: {reason}", location or str(path))

@@ -6,7 +6,7 @@ was found is in the detail, and its code in the error.
 
 from __future__ import annotations
 
-from gateway.errors.problem import Problem
+from gateway.errors.problem import Problem, ProtocolCodes
 
 FRAGMENT_SPACE = Problem(
     id="GW342",
@@ -17,9 +17,7 @@ FRAGMENT_SPACE = Problem(
         "lacks space for the size that the message states."
     ),
     remedy="Send the message again, as another group, when those before it are complete.",
-    ebms3="EBMS:0054",
-    soap="Server",
-    http=500,
+    codes=ProtocolCodes(ebms3="EBMS:0054", soap="Server", http=500),
     retry=True,
 )
 
@@ -37,9 +35,7 @@ FRAGMENT_MALFORMED = Problem(
     meaning="A message is not one fragment of a larger message as ebMS 3.0 part 2 defines it.",
     cause="MessageFragment is missing or names another part, there are further parts, or Body has content.",
     remedy="Send one part of type application/octet-stream with each fragment, named by MessageFragment.",
-    ebms3="EBMS:0047",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms3="EBMS:0047", soap="Client", http=500),
 )
 
 FRAGMENT_CONTRADICTED = Problem(
@@ -51,9 +47,7 @@ FRAGMENT_CONTRADICTED = Problem(
         "fragment states is stated again."
     ),
     remedy="Split the message anew, and send it as another group.",
-    ebms3="EBMS:0046",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms3="EBMS:0046", soap="Client", http=500),
 )
 
 JOIN_FAILED = Problem(
@@ -62,9 +56,7 @@ JOIN_FAILED = Problem(
     meaning="All fragments came, but joined they are not the message that their headers describe.",
     cause="A fragment was made of another message, its header was changed, or compressed octets are damaged.",
     remedy="Compare the header of each fragment with that of the source message, and split it again.",
-    ebms3="EBMS:0053",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms3="EBMS:0053", soap="Client", http=500),
 )
 
 FRAGMENT_MISSING = Problem(
@@ -73,7 +65,5 @@ FRAGMENT_MISSING = Problem(
     meaning="Not all fragments of a message are there, so it cannot be joined.",
     cause="A fragment was lost, was refused by itself, or is still on its way.",
     remedy="Send the missing fragments again, the same octets, or give their files as well.",
-    ebms3="EBMS:0051",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms3="EBMS:0051", soap="Client", http=500),
 )

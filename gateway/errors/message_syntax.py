@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors.problem import Problem
+from gateway.errors.problem import Problem, ProtocolCodes
 
 MEDIA_TYPE_REFUSED = Problem(
     id="GW101",
@@ -16,10 +16,7 @@ MEDIA_TYPE_REFUSED = Problem(
         "Send multipart/related with type and boundary; without a payload the envelope alone, as text/xml "
         "(ebMS 2.0) or application/soap+xml (AS4)."
     ),
-    ebms2="MimeProblem",
-    ebms3="EBMS:0007",
-    soap="Client",
-    http=415,
+    codes=ProtocolCodes(ebms2="MimeProblem", ebms3="EBMS:0007", soap="Client", http=415),
 )
 
 TOO_LARGE = Problem(
@@ -33,10 +30,7 @@ TOO_LARGE = Problem(
     remedy=(
         "Split the attachments over several messages, or ask the operator for a higher limit in [limits]."
     ),
-    ebms2="MimeProblem",
-    ebms3="EBMS:0007",
-    soap="Client",
-    http=413,
+    codes=ProtocolCodes(ebms2="MimeProblem", ebms3="EBMS:0007", soap="Client", http=413),
 )
 
 MIME_MALFORMED = Problem(
@@ -51,10 +45,7 @@ MIME_MALFORMED = Problem(
         "Compare the body with RFC 2387 and RFC 2046. Often the boundary in Content-Type differs from "
         "the boundary in the body."
     ),
-    ebms2="MimeProblem",
-    ebms3="EBMS:0007",
-    soap="Client",
-    http=400,
+    codes=ProtocolCodes(ebms2="MimeProblem", ebms3="EBMS:0007", soap="Client", http=400),
 )
 
 XML_MALFORMED = Problem(
@@ -63,10 +54,7 @@ XML_MALFORMED = Problem(
     meaning="The XML cannot be parsed, or it contains a construct that the gateway does not accept.",
     cause="It is not well-formed, not UTF-8, or has a document type declaration or entity references.",
     remedy="Write UTF-8 XML without a DOCTYPE. The location gives the line.",
-    ebms2="OtherXml",
-    ebms3="EBMS:0009",
-    soap="Client",
-    http=400,
+    codes=ProtocolCodes(ebms2="OtherXml", ebms3="EBMS:0009", soap="Client", http=400),
 )
 
 NOT_SOAP = Problem(
@@ -80,8 +68,7 @@ NOT_SOAP = Problem(
         "Send a SOAP 1.1 envelope (http://schemas.xmlsoap.org/soap/envelope/) for ebMS 2.0 and the "
         "web services, a SOAP 1.2 envelope for AS4."
     ),
-    soap="VersionMismatch",
-    http=500,
+    codes=ProtocolCodes(soap="VersionMismatch", http=500),
 )
 
 NOT_UNDERSTOOD = Problem(
@@ -93,10 +80,7 @@ NOT_UNDERSTOOD = Problem(
         "Remove the header or its mustUnderstand attribute, or ask the operator which extensions are "
         "supported."
     ),
-    ebms2="NotSupported",
-    ebms3="EBMS:0002",
-    soap="MustUnderstand",
-    http=500,
+    codes=ProtocolCodes(ebms2="NotSupported", ebms3="EBMS:0002", soap="MustUnderstand", http=500),
 )
 
 HEADER_INVALID = Problem(
@@ -108,10 +92,7 @@ HEADER_INVALID = Problem(
         "an invalid value."
     ),
     remedy="Correct the element at the location. The detail states what is expected there.",
-    ebms2="OtherXml",
-    ebms3="EBMS:0009",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="OtherXml", ebms3="EBMS:0009", soap="Client", http=500),
 )
 
 PART_MISSING = Problem(
@@ -122,10 +103,7 @@ PART_MISSING = Problem(
     remedy=(
         "Send every part that the Manifest names. Write each Content-ID exactly as in the reference to it."
     ),
-    ebms2="MimeProblem",
-    ebms3="EBMS:0011",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="MimeProblem", ebms3="EBMS:0011", soap="Client", http=500),
 )
 
 DECOMPRESSION_FAILED = Problem(
@@ -134,9 +112,7 @@ DECOMPRESSION_FAILED = Problem(
     meaning="A compressed part cannot be decompressed.",
     cause="The part is declared as gzip but is not gzip, is truncated, or has a wrong checksum.",
     remedy="Compress the part again and sign it after compression.",
-    ebms3="EBMS:0303",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms3="EBMS:0303", soap="Client", http=500),
 )
 
 REQUEST_MALFORMED = Problem(
@@ -144,12 +120,11 @@ REQUEST_MALFORMED = Problem(
     title="HTTP request not accepted",
     meaning="The request violates HTTP/1.1, or uses an HTTP feature that the gateway does not support.",
     cause=(
-        "A header field occurs twice, Host is missing, the body is truncated, has trailers or a "
-        "coding other than chunked, or the method or expectation is unknown."
+        "A header field occurs twice, Host is missing, the body is truncated or not chunked, the method is "
+        "unknown; or a parameter is unknown or has a character that cannot be stored."
     ),
     remedy="Send a plain HTTP/1.1 POST with a Content-Length. The location names the header field.",
-    soap="Client",
-    http=400,
+    codes=ProtocolCodes(soap="Client", http=400),
 )
 
 TOO_SLOW = Problem(
@@ -162,8 +137,7 @@ TOO_SLOW = Problem(
         "a body must arrive."
     ),
     retry=True,
-    soap="Client",
-    http=408,
+    codes=ProtocolCodes(soap="Client", http=408),
 )
 
 NOT_FOUND = Problem(
@@ -175,5 +149,5 @@ NOT_FOUND = Problem(
         "The answer is the same in both cases."
     ),
     remedy="Compare the number with the answer in which it was given, and use the client of the owner.",
-    http=404,
+    codes=ProtocolCodes(http=404),
 )

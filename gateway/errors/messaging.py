@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors.problem import Problem
+from gateway.errors.problem import Problem, ProtocolCodes
 
 AGREEMENT_UNKNOWN = Problem(
     id="GW301",
@@ -15,10 +15,7 @@ AGREEMENT_UNKNOWN = Problem(
         "Compare CPAId with `gateway agreement list`. Operator: load the agreement with "
         "`gateway agreement load FILE`."
     ),
-    ebms2="ValueNotRecognized",
-    ebms3="EBMS:0010",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="ValueNotRecognized", ebms3="EBMS:0010", soap="Client", http=500),
 )
 
 PARTY_UNKNOWN = Problem(
@@ -31,10 +28,7 @@ PARTY_UNKNOWN = Problem(
     remedy=(
         "Compare PartyId and type with `gateway party list`. Ask the operator if the party is suspended."
     ),
-    ebms2="ValueNotRecognized",
-    ebms3="EBMS:0001",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="ValueNotRecognized", ebms3="EBMS:0001", soap="Client", http=500),
 )
 
 PMODE_UNKNOWN = Problem(
@@ -43,10 +37,7 @@ PMODE_UNKNOWN = Problem(
     meaning="The agreement exists but does not cover this kind of message.",
     cause="Service, action, role or protocol does not match any P-Mode of the agreement.",
     remedy="Use exactly the Service and Action of the agreement, or ask the operator to add them to it.",
-    ebms2="ValueNotRecognized",
-    ebms3="EBMS:0010",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="ValueNotRecognized", ebms3="EBMS:0010", soap="Client", http=500),
 )
 
 HEADER_INCONSISTENT = Problem(
@@ -58,10 +49,7 @@ HEADER_INCONSISTENT = Problem(
         "the agreement."
     ),
     remedy="Set the element at the location to the value in the agreement.",
-    ebms2="Inconsistent",
-    ebms3="EBMS:0003",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0003", soap="Client", http=500),
 )
 
 DUPLICATE = Problem(
@@ -73,7 +61,7 @@ DUPLICATE = Problem(
     ),
     cause="The sender did not receive the first receipt, or repeated the message as a precaution.",
     remedy="No action is needed. The receipt is the one that was made for the first copy.",
-    http=200,
+    codes=ProtocolCodes(http=200),
 )
 
 TIME_TO_LIVE_EXPIRED = Problem(
@@ -82,10 +70,7 @@ TIME_TO_LIVE_EXPIRED = Problem(
     meaning="The message arrived after its TimeToLive.",
     cause="The message was delayed, or a clock is wrong.",
     remedy="Send the content in a new message with a later TimeToLive. Check the clock.",
-    ebms2="TimeToLiveExpired",
-    ebms3="EBMS:0202",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="TimeToLiveExpired", ebms3="EBMS:0202", soap="Client", http=500),
 )
 
 REFERENCE_UNKNOWN = Problem(
@@ -94,10 +79,7 @@ REFERENCE_UNKNOWN = Problem(
     meaning="The message refers to a message that the gateway does not know.",
     cause="RefToMessageId is misspelt, or names a message of another party or a refused message.",
     remedy="Refer to the MessageId of an acknowledged message.",
-    ebms2="ValueNotRecognized",
-    ebms3="EBMS:0001",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="ValueNotRecognized", ebms3="EBMS:0001", soap="Client", http=500),
 )
 
 RECEIPT_MISSING = Problem(
@@ -113,8 +95,7 @@ RECEIPT_MISSING = Problem(
         "number of attempts."
     ),
     retry=True,
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0301",
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0301"),
 )
 
 RECEIPT_MISMATCH = Problem(
@@ -126,8 +107,7 @@ RECEIPT_MISMATCH = Problem(
         "required, or it refers to another message."
     ),
     remedy="Ask the partner which message it received. Keep both messages as evidence.",
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0302",
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0302"),
 )
 
 NOTHING_TO_PULL = Problem(
@@ -136,8 +116,7 @@ NOTHING_TO_PULL = Problem(
     meaning="No message is waiting to be pulled.",
     cause="All messages for this party and channel have been pulled already.",
     remedy="No action is needed. Pull again later.",
-    ebms3="EBMS:0006",
-    http=200,
+    codes=ProtocolCodes(ebms3="EBMS:0006", http=200),
 )
 
 NOT_SUPPORTED = Problem(
@@ -146,11 +125,8 @@ NOT_SUPPORTED = Problem(
     meaning="The message requests a feature of the standard that the gateway does not support.",
     cause="The message has an extension element, or asks for something that no agreement can say.",
     remedy="Do not use the feature. The page standards.md of the manual lists the supported features.",
-    ebms2="NotSupported",
+    codes=ProtocolCodes(ebms2="NotSupported", ebms3="EBMS:0008", soap="Client", http=500),
     # Not EBMS:0002, which is a warning: what is refused is told as a failure.
-    ebms3="EBMS:0008",
-    soap="Client",
-    http=500,
 )
 
 MESSAGE_ID_REUSED = Problem(
@@ -158,11 +134,8 @@ MESSAGE_ID_REUSED = Problem(
     title="MessageId known with other content",
     meaning="The MessageId was used before for a message with different content.",
     cause="The sender changed a message and reused its MessageId, or its MessageIds are not unique.",
-    remedy="Use a new MessageId for every new or changed message. Repeat only identical messages.",
-    ebms2="Inconsistent",
-    ebms3="EBMS:0003",
-    soap="Client",
-    http=500,
+    remedy="Use a new MessageId for every new or changed message. Repeat only what says the same.",
+    codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0003", soap="Client", http=500),
 )
 
 AGREEMENT_UNWORKABLE = Problem(
@@ -192,10 +165,7 @@ ORDER_GIVEN_UP = Problem(
         "messages wait for one."
     ),
     remedy="Send the missing message, or begin anew: Reset and the number 0 when all are accounted for.",
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0202",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0202", soap="Client", http=500),
 )
 
 CONVERSATION_LIMIT = Problem(
@@ -204,10 +174,7 @@ CONVERSATION_LIMIT = Problem(
     meaning="The message begins a conversation beyond the number that the agreement allows.",
     cause="The agreement limits how many conversations begin under it, or how many are open at a time.",
     remedy="Wait until a case of another conversation is closed, or agree a higher limit.",
-    ebms2="Inconsistent",
-    ebms3="EBMS:0003",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0003", soap="Client", http=500),
 )
 
 FORWARDING_REFUSED = Problem(
@@ -219,10 +186,7 @@ FORWARDING_REFUSED = Problem(
         "Send the message to the handler of the To party, or ask the operator of this handler to add you to "
         "the senders of the route (`gateway route list`)."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0101",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0101", soap="Client", http=500),
 )
 
 FORWARDING_LOOP = Problem(
@@ -234,10 +198,7 @@ FORWARDING_LOOP = Problem(
         "back what the gateway had forwarded."
     ),
     remedy="Operator: correct the routes of all handlers on the way (`gateway route list`).",
-    ebms2="DeliveryFailure",
-    ebms3="EBMS:0005",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="DeliveryFailure", ebms3="EBMS:0005", soap="Client", http=500),
 )
 
 
@@ -247,10 +208,7 @@ COMPRESSION_REFUSED = Problem(
     meaning="A payload is not compressed as agreed, cannot be expanded, or expands to too much.",
     cause="It is not gzip, is damaged or cut off, or expands a hundredfold or beyond the limit of a body.",
     remedy="Compress each payload once with gzip, before it is signed. Split data beyond the limit.",
-    ebms2="MimeProblem",
-    ebms3="EBMS:0303",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="MimeProblem", ebms3="EBMS:0303", soap="Client", http=500),
 )
 
 OCTETS_PURGED = Problem(
@@ -260,7 +218,7 @@ OCTETS_PURGED = Problem(
     cause="The time of `retention.octets` is over, and an operator has run `gateway retention purge`.",
     remedy="Take them from a backup. The evidence states their digest, and when they were removed.",
     ours=True,
-    http=410,
+    codes=ProtocolCodes(http=410),
 )
 
 REPEAT_TOO_LATE = Problem(
@@ -269,10 +227,7 @@ REPEAT_TOO_LATE = Problem(
     meaning="The message was received and processed before. The hub has removed it and its receipt since.",
     cause="The sender repeats a message after the time for which the agreement keeps it.",
     remedy="Do not repeat the message: it was processed. Ask the operator for the evidence of its receipt.",
-    ebms2="TimeToLiveExpired",
-    ebms3="EBMS:0004",
-    soap="Client",
-    http=500,
+    codes=ProtocolCodes(ebms2="TimeToLiveExpired", ebms3="EBMS:0004", soap="Client", http=500),
 )
 
 NODE_DRAINED = Problem(
@@ -283,9 +238,7 @@ NODE_DRAINED = Problem(
     remedy="Send to another node. Operator: `gateway drain --end` lets the node work again.",
     ours=True,
     retry=True,
-    ebms3="EBMS:0004",
-    soap="Server",
-    http=503,
+    codes=ProtocolCodes(ebms3="EBMS:0004", soap="Server", http=503),
 )
 
 OBJECT_MISSING = Problem(
@@ -302,8 +255,7 @@ OBJECT_MISSING = Problem(
     ),
     ours=True,
     retry=True,
-    soap="Server",
-    http=503,
+    codes=ProtocolCodes(soap="Server", http=503),
 )
 
 OBJECT_CHANGED = Problem(
@@ -313,8 +265,7 @@ OBJECT_CHANGED = Problem(
     cause="A file was changed outside the gateway, or the disk of the object store fails.",
     remedy="Replace the object by the one of a backup. It is named by its SHA-256.",
     ours=True,
-    soap="Server",
-    http=503,
+    codes=ProtocolCodes(soap="Server", http=503),
 )
 
 PULL_REFUSED = Problem(
@@ -326,8 +277,7 @@ PULL_REFUSED = Problem(
         "or no agreement has messages pulled from this channel."
     ),
     remedy="Sign with the registered certificate, and pull from the channel that the agreement names.",
-    ebms3="EBMS:0101",
-    http=200,
+    codes=ProtocolCodes(ebms3="EBMS:0101", http=200),
 )
 
 PULL_REPEATED = Problem(
@@ -336,6 +286,5 @@ PULL_REPEATED = Problem(
     meaning="The PullRequest is a copy of an earlier one, or its time is not that of the gateway.",
     cause="Somebody repeats a recorded request, a handler repeats its own, or a clock is wrong.",
     remedy="Make each PullRequest anew, with its own MessageId, Nonce and time, and keep the clock right.",
-    ebms3="EBMS:0101",
-    http=200,
+    codes=ProtocolCodes(ebms3="EBMS:0101", http=200),
 )

@@ -6,9 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["GatewayError", "Problem", "describe_exception"]
-
 _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolCodes:
+    """How each protocol reports a problem.
+
+    ``ebms2`` is an ``eb:errorCode`` (None: the problem has no ErrorList form, and a SOAP Fault is
+    sent), ``ebms3`` an AS4 code, ``soap`` a fault code, ``http`` the status of a bare fault.
+    """
+
+    ebms2: str | None = None
+    ebms3: str | None = None
+    soap: str | None = None
+    http: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +28,7 @@ class Problem:
     """One kind of failure.
 
     ``ours`` is true when the gateway or its operator is at fault, false when the sender is.
-    ``retry`` says whether the same octets may succeed later. ``ebms2`` is an ``eb:errorCode``
-    (None: the problem has no ErrorList form, and a SOAP Fault is sent), ``ebms3`` an AS4
-    code, ``soap`` a fault code, ``http`` the status of a bare fault.
+    ``retry`` says whether the same octets may succeed later.
     """
 
     id: str
@@ -28,10 +38,7 @@ class Problem:
     remedy: str
     ours: bool = False
     retry: bool = False
-    ebms2: str | None = None
-    ebms3: str | None = None
-    soap: str | None = None
-    http: int | None = None
+    codes: ProtocolCodes = ProtocolCodes()
 
 
 class GatewayError(Exception):
@@ -47,15 +54,15 @@ class GatewayError(Exception):
     def __init__(
         self, problem: Problem, detail: str = "", location: str = "", *, theirs: str = "", code: str = ""
     ) -> None:
-        told = detail or problem.title
+        text = detail or problem.title
         # A detail that names the place already is not followed by it once more.
-        place = f" at {location}" if location and location not in told else ""
-        super().__init__(f"{problem.id} {told}{place}")
+        suffix = f" at {location}" if location and location not in text else ""
+        super().__init__(f"{problem.id} {text}{suffix}")
         self.problem = problem
         self.detail = detail or problem.title
         self.location = location
         self.theirs = theirs
-        self.code = code or problem.ebms3
+        self.code = code or problem.codes.ebms3
         self.heard: object = None
 
 
@@ -65,10 +72,10 @@ def describe_exception(error: BaseException, limit: int = 200) -> str:
     Many exceptions have no text. Then the words of the type are given: ``InvalidSignature`` becomes
     "invalid signature".
     """
-    said = " ".join(str(error).split())
-    words = _CAPITAL.sub(" ", type(error).__name__).lower()
+    text = " ".join(str(error).split())
+    type_text = _CAPITAL.sub(" ", type(error).__name__).lower()
     if isinstance(error, UnicodeDecodeError):
         return f"octet {error.start} is no text in UTF-8"
     if isinstance(error, KeyError):
-        return f"{said} is missing"[:limit] if said else words
-    return (said or words)[:limit].rstrip(": ") or words
+        return f"{text} is missing"[:limit] if text else type_text
+    return (text or type_text)[:limit].rstrip(": ") or type_text

@@ -12,11 +12,10 @@ from gateway.errors import (
     message_fragments,
     message_syntax,
     messaging,
+    resource_problems,
     security,
 )
 from gateway.errors.problem import Problem
-
-__all__ = ["PROBLEMS"]
 
 _FAMILIES: Final = (
     message_syntax,
@@ -27,8 +26,8 @@ _FAMILIES: Final = (
     delivery,
     agency_documents,
     internal,
+    resource_problems,
 )
 
-PROBLEMS: Final[dict[str, Problem]] = {
-    value.id: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Problem)
-}
+_ALL: Final = (value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Problem))
+PROBLEMS: Final[dict[str, Problem]] = {one.id: one for one in sorted(_ALL, key=lambda one: one.id)}

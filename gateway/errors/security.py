@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors.problem import Problem
+from gateway.errors.problem import Problem, ProtocolCodes
 
 SIGNATURE_MISSING = Problem(
     id="GW201",
@@ -10,10 +10,7 @@ SIGNATURE_MISSING = Problem(
     meaning="The message has no signature, but the agreement requires one.",
     cause="The sender's software is not configured to sign, or signs for another role.",
     remedy="Enable signing for this agreement. Send the message again with a new MessageId.",
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0103",
-    soap="wsse:InvalidSecurity",
-    http=500,
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0103", soap="wsse:InvalidSecurity", http=500),
 )
 
 SIGNATURE_INVALID = Problem(
@@ -28,10 +25,7 @@ SIGNATURE_INVALID = Problem(
         "Sign as the last step before sending. Do not reformat the message after that. The location "
         "names the reference that differs."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0101",
-    soap="wsse:FailedCheck",
-    http=500,
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0101", soap="wsse:FailedCheck", http=500),
 )
 
 NOT_COVERED = Problem(
@@ -44,10 +38,7 @@ NOT_COVERED = Problem(
     remedy=(
         "Add a reference for the part at the location. The manual lists the parts that each profile covers."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0103",
-    soap="wsse:InvalidSecurity",
-    http=500,
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0103", soap="wsse:InvalidSecurity", http=500),
 )
 
 ALGORITHM_REFUSED = Problem(
@@ -58,10 +49,9 @@ ALGORITHM_REFUSED = Problem(
         "A weak digest (MD5, SHA-1), a short key, an unknown transform, or a key source that is not allowed."
     ),
     remedy="Sign with RSA-SHA256 or ECDSA-SHA256 and a key of at least 2048 bits (RSA) or P-256 (EC).",
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0103",
-    soap="wsse:UnsupportedAlgorithm",
-    http=500,
+    codes=ProtocolCodes(
+        ebms2="SecurityFailure", ebms3="EBMS:0103", soap="wsse:UnsupportedAlgorithm", http=500
+    ),
 )
 
 CERTIFICATE_UNTRUSTED = Problem(
@@ -75,10 +65,9 @@ CERTIFICATE_UNTRUSTED = Problem(
     remedy=(
         "Use a certificate of a trusted authority, or ask the operator to add the authority to `pki.anchors`."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0101",
-    soap="wsse:FailedAuthentication",
-    http=500,
+    codes=ProtocolCodes(
+        ebms2="SecurityFailure", ebms3="EBMS:0101", soap="wsse:FailedAuthentication", http=500
+    ),
 )
 
 CERTIFICATE_EXPIRED = Problem(
@@ -90,10 +79,9 @@ CERTIFICATE_EXPIRED = Problem(
         "Check the clock. Renew the certificate and sign with the new one. Operator: register it with "
         "`gateway party certificate add PARTY FILE`."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0101",
-    soap="wsse:InvalidSecurityToken",
-    http=500,
+    codes=ProtocolCodes(
+        ebms2="SecurityFailure", ebms3="EBMS:0101", soap="wsse:InvalidSecurityToken", http=500
+    ),
 )
 
 CERTIFICATE_REVOKED = Problem(
@@ -105,10 +93,9 @@ CERTIFICATE_REVOKED = Problem(
         "Stop using the key and obtain a new certificate. Operator: register it with "
         "`gateway party certificate add PARTY FILE`."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0101",
-    soap="wsse:InvalidSecurityToken",
-    http=500,
+    codes=ProtocolCodes(
+        ebms2="SecurityFailure", ebms3="EBMS:0101", soap="wsse:InvalidSecurityToken", http=500
+    ),
 )
 
 REVOCATION_UNKNOWN = Problem(
@@ -123,10 +110,9 @@ REVOCATION_UNKNOWN = Problem(
         "list with `gateway pki crl FILE`."
     ),
     retry=True,
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0004",
-    soap="wsse:SecurityTokenUnavailable",
-    http=503,
+    codes=ProtocolCodes(
+        ebms2="SecurityFailure", ebms3="EBMS:0004", soap="wsse:SecurityTokenUnavailable", http=503
+    ),
 )
 
 SIGNER_MISMATCH = Problem(
@@ -140,10 +126,9 @@ SIGNER_MISMATCH = Problem(
         "Sign with the sender's own key. Operator: register the certificate with "
         "`gateway party certificate add PARTY FILE`."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0101",
-    soap="wsse:FailedAuthentication",
-    http=500,
+    codes=ProtocolCodes(
+        ebms2="SecurityFailure", ebms3="EBMS:0101", soap="wsse:FailedAuthentication", http=500
+    ),
 )
 
 DECRYPTION_FAILED = Problem(
@@ -158,10 +143,7 @@ DECRYPTION_FAILED = Problem(
         "Encrypt for the current encryption certificate of the gateway and with an algorithm of the "
         "agreement."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0102",
-    soap="wsse:FailedCheck",
-    http=500,
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0102", soap="wsse:FailedCheck", http=500),
 )
 
 TIMESTAMP_REFUSED = Problem(
@@ -170,10 +152,7 @@ TIMESTAMP_REFUSED = Problem(
     meaning="The security timestamp is too old, is in the future, or has expired.",
     cause="A clock is wrong, or the message was delayed and sent again without a new timestamp.",
     remedy="Synchronise the clock by NTP. Make a new timestamp and a new signature for every attempt.",
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0101",
-    soap="wsse:MessageExpired",
-    http=500,
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0101", soap="wsse:MessageExpired", http=500),
 )
 
 NOT_ALLOWED = Problem(
@@ -182,10 +161,7 @@ NOT_ALLOWED = Problem(
     meaning="The party or operator is known but is not authorised for this request.",
     cause="The party or operator does not have the role, or the request concerns data of another party.",
     remedy="Ask the operator for the role, or use the account of the party that owns the data.",
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0103",
-    soap="Client",
-    http=403,
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0103", soap="Client", http=403),
 )
 
 CLIENT_CERTIFICATE = Problem(
@@ -200,10 +176,9 @@ CLIENT_CERTIFICATE = Problem(
         "Connect with the client certificate that is registered for the sender "
         "(`gateway party certificate list`). Send none where none is required."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0101",
-    soap="wsse:FailedAuthentication",
-    http=500,
+    codes=ProtocolCodes(
+        ebms2="SecurityFailure", ebms3="EBMS:0101", soap="wsse:FailedAuthentication", http=500
+    ),
 )
 
 CREDENTIALS_REFUSED = Problem(
@@ -218,7 +193,7 @@ CREDENTIALS_REFUSED = Problem(
         "Get a new access token at `/api/v1/token` with a new client assertion, or connect with a TLS client "
         "certificate that is registered for the party."
     ),
-    http=401,
+    codes=ProtocolCodes(http=401),
 )
 
 ENCRYPTION_MISMATCH = Problem(
@@ -236,10 +211,7 @@ ENCRYPTION_MISMATCH = Problem(
         "Encrypt each payload exactly as the agreement says. The location names the payload, or the element "
         "of its encrypted form."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0103",
-    soap="wsse:InvalidSecurity",
-    http=500,
+    codes=ProtocolCodes(ebms2="SecurityFailure", ebms3="EBMS:0103", soap="wsse:InvalidSecurity", http=500),
 )
 
 ENCRYPTION_ALGORITHM_REFUSED = Problem(
@@ -251,8 +223,7 @@ ENCRYPTION_ALGORITHM_REFUSED = Problem(
         "Encrypt with AES-GCM, and the key with RSA-OAEP and SHA-256. Operator: a P-Mode may name an older "
         "policy for reading."
     ),
-    ebms2="SecurityFailure",
-    ebms3="EBMS:0103",
-    soap="wsse:UnsupportedAlgorithm",
-    http=500,
+    codes=ProtocolCodes(
+        ebms2="SecurityFailure", ebms3="EBMS:0103", soap="wsse:UnsupportedAlgorithm", http=500
+    ),
 )

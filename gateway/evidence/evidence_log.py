@@ -1,7 +1,7 @@
 """Records evidence: each event is a leaf, hashed as in RFC 9162 §2.1.1.
 
-A transaction inserts its leaves without a sequence number, so that evidence never makes writers
-wait for each other. The number is set when the tree is built.
+A transaction inserts its leaves without a sequence number, so that evidence never makes writers wait for
+each other. The number is set when the tree is built.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
+from gateway.evidence.evidence_readers import salt_hidden_data
 from gateway.store import insert_log_rows
-from gateway.store.tables import evidence
-
-__all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]
+from gateway.store.transitions import evidence
 
 #: Types of values that have one spelling, and of lists of values.
 _WHOLE: Final = frozenset({str, int, bool, type(None)})
@@ -39,13 +38,14 @@ def record_evidence(
     at: datetime,
 ) -> str:
     """Insert a leaf without a sequence number; return its hash."""
+    data = salt_hidden_data(kind, subject_type, data)
     row: dict[str, Any] = {
         "at": at,
         "kind": kind,
         "subject_type": subject_type,
         "subject_id": str(subject_id),
         "digest": digest,
-        "data": _canonicalize_json(data),
+        "data": canonicalize_json(data),
     }
     row["leaf_hash"] = hash_leaf(_encode_leaf_row(row, row["data"]))
     insert_log_rows(conn, evidence, [row])
@@ -61,11 +61,11 @@ def _encode_leaf_row(row: Mapping[str, Any], data: str) -> bytes:
     at = row["at"] if row["at"].tzinfo is UTC else row["at"].astimezone(UTC)
     moment = at.isoformat(timespec="microseconds")[: -len(_UTC)]
     digest = "null" if row["digest"] is None else encode_basestring(row["digest"])
-    kind, about = encode_basestring(row["kind"]), encode_basestring(row["subject_type"])
+    kind, subject_type = encode_basestring(row["kind"]), encode_basestring(row["subject_type"])
     subject = encode_basestring(row["subject_id"])
     # In the order of their names, as canonical JSON requires.
     leaf = f'"at":"{moment}Z","data":{data},"digest":{digest},"kind":{kind},"subject_id":{subject}'
-    return f'{{{leaf},"subject_type":{about}}}'.encode()
+    return f'{{{leaf},"subject_type":{subject_type}}}'.encode()
 
 
 def hash_leaf(leaf: bytes) -> str:
@@ -73,8 +73,8 @@ def hash_leaf(leaf: bytes) -> str:
     return hashlib.sha256(b"\x00" + leaf).hexdigest()
 
 
-def _canonicalize_json(value: Mapping[str, Any]) -> str:
-    # RFC 8785 for the values stored here: text, whole numbers, truth values, lists and objects.
+def canonicalize_json(value: Mapping[str, Any]) -> str:
+    """Return data as in RFC 8785, for text, whole numbers, truth values, lists and objects."""
     if not (_WHOLE.issuperset(map(type, value.values())) and _NAMES.issuperset(map(type, value))):
         _reject_fractions(value)
     return _encode(value)
@@ -97,7 +97,7 @@ def _reject_fractions(value: Any) -> None:
 
 def list_subject_leaves(conn: Connection, subject_type: str, subject_id: str | int) -> Sequence[Row[Any]]:
     """Return the leaves about one subject, oldest first."""
-    found = select(evidence).where(
+    query = select(evidence).where(
         evidence.c.subject_type == subject_type, evidence.c.subject_id == str(subject_id)
     )
-    return conn.execute(found.order_by(evidence.c.id)).all()
+    return conn.execute(query.order_by(evidence.c.id)).all()

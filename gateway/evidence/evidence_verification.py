@@ -27,10 +27,9 @@ from gateway.evidence.verdict_revalidation import check_verdict_row, list_named_
 from gateway.pki import Certificate, list_named_digests
 from gateway.store import payloads
 from gateway.store import time_stamps as stamps
-from gateway.store.tables import evidence, verdicts
-from gateway.store.tables import payloads as octets
-
-__all__ = ["TrustedEvidence", "VerificationReport", "verify_all_evidence"]
+from gateway.store.payloads import payloads as octets
+from gateway.store.transitions import evidence
+from gateway.store.verdicts import verdicts
 
 #: Leaves whose digest is that of stored octets.
 _KEPT: Final = frozenset({"customs", "reply", "verdict"})
@@ -70,27 +69,27 @@ class VerificationReport:
     removed: int = 0
 
 
-def verify_all_evidence(conn: Connection, believed: TrustedEvidence) -> VerificationReport:
+def verify_all_evidence(conn: Connection, trusted: TrustedEvidence) -> VerificationReport:
     """Recompute every leaf and head, and verify every signature and stamp; raises GW805 for a fault."""
     heads = list_heads(conn)
     _check_head_order(heads)
-    walk = _LeafVerifier(heads, believed)
+    walk = _LeafVerifier(heads, trusted)
     visit_sealed_leaves(conn, heads[-1].last_seq if heads else 0, walk.verify_leaf)
     walk.check_kept_heads()
     unsealed = _count_unsealed_leaves(conn, walk)
-    signed, vouched = _verify_head_signatures(heads, believed.signers)
-    given, stamped = _verify_time_stamps(conn, heads, believed.authorities)
+    signed, vouched = _verify_head_signatures(heads, trusted.signers)
+    stamp_count, stamped = _verify_time_stamps(conn, heads, trusted.authorities)
     present, removed = _verify_kept_octets(conn, walk)
-    kept = _verify_verdicts(conn, walk, present)
+    verdict_count = _verify_verdicts(conn, walk, present)
     return VerificationReport(
         walk.tree.size,
         len(heads),
         signed,
         vouched,
-        given,
+        stamp_count,
         stamped,
         unsealed,
-        kept,
+        verdict_count,
         len(present) - removed,
         removed,
     )
@@ -107,12 +106,12 @@ def _check_head_order(heads: Sequence[Row[Any]]) -> None:
 class _LeafVerifier:
     """Verifies the leaves in their order, and compares each head with the tree up to it."""
 
-    def __init__(self, heads: Sequence[Row[Any]], believed: TrustedEvidence) -> None:
+    def __init__(self, heads: Sequence[Row[Any]], trusted: TrustedEvidence) -> None:
         self.tree = EMPTY
         self._heads = {head.last_seq: head for head in heads}
-        self._known = [parse_head_text(text) for text in believed.heads]
+        self._known = [parse_head_text(text) for text in trusted.heads]
         #: Verdicts that evidence names, octets that it states as stored, rows that it states as written.
-        self.named, self.kept, self.written = set[str](), set[str](), set[str]()
+        self.named_verdicts, self.kept_digests, self.written_verdicts = set[str](), set[str](), set[str]()
         #: Octets that it states as removed by retention.
         self.removed = set[str]()
 
@@ -130,17 +129,17 @@ class _LeafVerifier:
 
     def read_leaf(self, row: Row[Any]) -> None:
         try:
-            said = read_leaf_data(row)
+            leaf_data = read_leaf_data(row)
         except GatewayError as changed:
-            where = f"evidence {row.seq or f'row {row.id}'}"
-            raise _make_evidence_error("a leaf does not match its hash", where) from changed
-        self.named.update(list_named_verdicts(said))
+            location = f"evidence {row.seq or f'row {row.id}'}"
+            raise _make_evidence_error("a leaf does not match its hash", location) from changed
+        self.named_verdicts.update(list_named_verdicts(leaf_data))
         if row.kind in _KEPT and row.digest:
-            self.kept.add(row.digest)
+            self.kept_digests.add(row.digest)
         if row.kind == "purged":
-            self.removed.update(said["digests"])
+            self.removed.update(leaf_data["digests"])
         if row.kind == "verdict":
-            self.written.add(row.subject_id)
+            self.written_verdicts.add(row.subject_id)
 
     def check_kept_heads(self) -> None:
         most = max((size for size, _ in self._known), default=0)
@@ -162,7 +161,7 @@ def _check_head_row(head: Row[Any], tree: MerkleTree) -> None:
 
 def _count_unsealed_leaves(conn: Connection, walk: _LeafVerifier) -> int:
     """Return how many leaves have no sequence number; raises for a number beyond the last head."""
-    last, found = 0, 0
+    last, count = 0, 0
     outside = or_(evidence.c.seq.is_(None), evidence.c.seq < 1, evidence.c.seq > walk.tree.size)
     while True:
         some = select(evidence).where(outside, evidence.c.id > last).order_by(evidence.c.id)
@@ -172,8 +171,8 @@ def _count_unsealed_leaves(conn: Connection, walk: _LeafVerifier) -> int:
                 raise _make_evidence_error(f"leaf {row.seq} is under no head", f"evidence {row.seq}")
             walk.read_leaf(row)
         if len(rows) < MOST_LEAVES:
-            return found + len(rows)
-        last, found = rows[-1].id, found + len(rows)
+            return count + len(rows)
+        last, count = rows[-1].id, count + len(rows)
 
 
 def _verify_head_signatures(heads: Sequence[Row[Any]], signers: frozenset[str]) -> tuple[int, int]:
@@ -182,17 +181,18 @@ def _verify_head_signatures(heads: Sequence[Row[Any]], signers: frozenset[str]) 
     Who signed an older head does not matter: a trusted head covers all leaves below it.
     """
     signed, vouched = 0, 0
-    stranger: Certificate | None = None
+    untrusted_signer: Certificate | None = None
     for head in heads:
-        found = verify_head_signature(head.head, head.signature, head.certificate)
-        if found is None:
+        certificate = verify_head_signature(head.head, head.signature, head.certificate)
+        if certificate is None:
             continue
-        if found.sha256 in signers:
-            signed, vouched, stranger = signed + 1, head.last_seq, None
+        if certificate.sha256 in signers:
+            signed, vouched, untrusted_signer = signed + 1, head.last_seq, None
         else:
-            stranger = found
-    if stranger is not None:
-        detail = f"the last heads are signed by {stranger.subject[:120]} ({stranger.sha256[:16]}), not by us"
+            untrusted_signer = certificate
+    if untrusted_signer is not None:
+        signer = f"{untrusted_signer.subject[:120]} ({untrusted_signer.sha256[:16]})"
+        detail = f"the last heads are signed by {signer}, not by us"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "--signer")
     return signed, vouched
 
@@ -234,7 +234,7 @@ def _verify_kept_octets(conn: Connection, walk: _LeafVerifier) -> tuple[frozense
     """
     rows = conn.execute(select(octets.c.sha256, octets.c.purged_at)).all()
     removed = {row.sha256 for row in rows if row.purged_at is not None}
-    untold = sorted((removed & walk.kept) | (removed - walk.removed))
+    untold = sorted((removed & walk.kept_digests) | (removed - walk.removed))
     if untold:
         detail = f"the octets {untold[0][:64]} are gone, and no evidence says why"
         raise _make_evidence_error(detail, "payloads")
@@ -249,11 +249,13 @@ def _verify_verdicts(conn: Connection, walk: _LeafVerifier, present: frozenset[s
     rows = conn.execute(select(verdicts).order_by(verdicts.c.id)).all()
     for row in rows:
         check_verdict_row(conn, row)
-    there = {row.digest for row in rows}
+    stored = {row.digest for row in rows}
     lost = sorted(
-        (walk.written - {str(row.id) for row in rows}) | (walk.named - there) | (walk.kept - present)
+        (walk.written_verdicts - {str(row.id) for row in rows})
+        | (walk.named_verdicts - stored)
+        | (walk.kept_digests - present)
     )
-    missing = lost or sorted({one for row in rows for one in _list_named_digests(conn, row)} - present)
+    missing = lost or sorted({digest for row in rows for digest in _list_named_digests(conn, row)} - present)
     if missing:
         raise _make_evidence_error(f"{missing[0][:64]}, which the evidence names, is missing", "verdicts")
     return len(rows)
@@ -263,5 +265,5 @@ def _list_named_digests(conn: Connection, row: Row[Any]) -> Iterator[str]:
     return list_named_digests(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
 
 
-def _make_evidence_error(detail: str, where: str) -> GatewayError:
-    return GatewayError(EVIDENCE_BROKEN, detail, where)
+def _make_evidence_error(detail: str, location: str) -> GatewayError:
+    return GatewayError(EVIDENCE_BROKEN, detail, location)

@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
-from gateway.errors import EVIDENCE_BROKEN, GatewayError
+from gateway.errors import EVIDENCE_BROKEN, EVIDENCE_NOT_SEALED, MISUSE, GatewayError
 from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
+from gateway.evidence.evidence_readers import EvidenceReader, select_seen_fields
 from gateway.evidence.merkle_tree import compute_audit_path, compute_path_root
 from gateway.evidence.tree_heads import list_heads
 from gateway.pki import (
@@ -40,33 +41,27 @@ from gateway.pki import (
 )
 from gateway.store import payloads
 from gateway.store import time_stamps as stamps
-from gateway.store.tables import evidence
+from gateway.store.transitions import evidence
 from gateway.xmlsec import verify_signature_value
 
-__all__ = [
-    "TimeStampAuthorities",
-    "VerifiedProof",
-    "make_proof",
-    "parse_head_text",
-    "verify_head_signature",
-    "verify_proof",
-    "verify_time_stamp",
-]
-
 _VERSION: Final = 1
-_SAID: Final = frozenset({"at", "kind", "subject_type", "subject_id", "digest", "data"})
+_LEAF_KEYS: Final = frozenset({"at", "kind", "subject_type", "subject_id", "digest", "data"})
 _SIZE: Final = re.compile(r"[1-9][0-9]{0,17}")
 Fetch = Callable[[str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedProof:
-    """The content of a verified proof: its leaves, under a head with this signer and these stamps."""
+    """The content of a verified proof: its leaves, under a head with this signer and these stamps.
+
+    ``withheld`` are the hashes of leaves that are proved without their data.
+    """
 
     leaves: tuple[Mapping[str, Any], ...]
     head: str
     signer: Certificate | None
     stamps: tuple[TimeStamp, ...]
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +78,11 @@ class TimeStampAuthorities:
 
     def override_material(self, material: VerdictMaterial) -> VerdictMaterial:
         """Return the stored evidence of a verdict, with these anchors and policy in place of its own."""
-        kept = material.register
-        policy = self.policy or _override_stamping_use(kept.policy)
-        return replace(material, register=replace(kept, anchors=self.anchors or kept.anchors, policy=policy))
+        stored = material.register
+        policy = self.policy or _override_stamping_use(stored.policy)
+        return replace(
+            material, register=replace(stored, anchors=self.anchors or stored.anchors, policy=policy)
+        )
 
 
 def _override_stamping_use(policy: TrustPolicy) -> TrustPolicy:
@@ -113,14 +110,14 @@ def verify_time_stamp(
     text: str,
     verdict: str | None,
     fetch: Fetch,
-    believed: TimeStampAuthorities = TimeStampAuthorities(),
+    trusted: TimeStampAuthorities = TimeStampAuthorities(),
 ) -> TimeStamp:
     """Return the time stamp over a head; its authority is validated again by the evidence of its verdict."""
     if verdict is None:
         raise _make_evidence_error(
             "no data are stored that show why the authority of a time stamp was trusted", "time-stamp"
         )
-    material = believed.override_material(load_material(verdict, fetch))
+    material = trusted.override_material(load_material(verdict, fetch))
 
     def validate_authority(der: bytes, use: CertificateUse, at: datetime) -> Verdict:
         if der != material.leaf or use is not material.use:
@@ -132,18 +129,25 @@ def verify_time_stamp(
     return verify_time_stamp_token(token, hashlib.sha256(text.encode()).digest(), validate_authority)
 
 
-def make_proof(conn: Connection, subject_type: str, subject_id: str) -> dict[str, Any]:
+def make_proof(
+    conn: Connection, subject_type: str, subject_id: str, reader: EvidenceReader
+) -> dict[str, Any]:
     """Return the proof of one subject, under the first stamped head that covers all its sealed leaves.
 
-    Raises GW805 where no leaf about it is under any head yet.
+    A leaf that the reader does not see whole is proved by its hash, under ``withheld``.
+    Raises GW809 where no leaf about it is under any head yet, GW808 where there is no leaf about it.
     """
-    rows = [row for row in list_subject_leaves(conn, subject_type, subject_id) if row.seq is not None]
+    subject = f"{subject_type} {subject_id}"[:80]
+    recorded = list_subject_leaves(conn, subject_type, subject_id)
+    if not recorded:
+        raise GatewayError(MISUSE, "there is no evidence about it", subject)
+    rows = [row for row in recorded if row.seq is not None]
     head = _find_covering_head(conn, max((row.seq for row in rows), default=0))
     if head is None:
-        raise _make_evidence_error("no evidence about it is sealed yet", f"{subject_type} {subject_id}"[:80])
+        raise GatewayError(EVIDENCE_NOT_SEALED, "no evidence about it is sealed yet", subject)
     hashes = [
-        bytes.fromhex(one)
-        for one in conn.execute(
+        bytes.fromhex(leaf_hash)
+        for leaf_hash in conn.execute(
             select(evidence.c.leaf_hash).where(evidence.c.seq <= head.last_seq).order_by(evidence.c.seq)
         ).scalars()
     ]
@@ -154,54 +158,60 @@ def make_proof(conn: Connection, subject_type: str, subject_id: str) -> dict[str
         octets[digest] = base64.b64encode(content).decode()
         return content
 
-    given = stamps.list_by_head(conn, head.id)
-    for stamp in given:
+    head_stamps = stamps.list_by_head(conn, head.id)
+    for stamp in head_stamps:
         if stamp.verdict is not None:
             load_material(stamp.verdict, collect_octets)
+    seen: list[dict[str, Any]] = []
+    withheld: list[dict[str, Any]] = []
+    for row in rows:
+        inclusion = {
+            "place": row.seq,
+            "path": [step.hex() for step in compute_audit_path(row.seq - 1, hashes)],
+        }
+        if select_seen_fields(row, reader) == json.loads(row.data):
+            seen.append(inclusion | {"leaf": encode_leaf(_row_to_mapping(row)).decode()})
+        else:
+            withheld.append(inclusion | {"hash": row.leaf_hash})
     return {
         "version": _VERSION,
         "head": head.head,
         "signature": _encode_base64(head.signature),
         "certificate": _encode_base64(head.certificate),
         "stamps": [
-            {"authority": one.authority, "token": _encode_base64(one.token), "verdict": one.verdict}
-            for one in given
+            {"authority": stamp.authority, "token": _encode_base64(stamp.token), "verdict": stamp.verdict}
+            for stamp in head_stamps
         ],
-        "leaves": [
-            {
-                "place": row.seq,
-                "leaf": encode_leaf(_row_to_mapping(row)).decode(),
-                "path": [step.hex() for step in compute_audit_path(row.seq - 1, hashes)],
-            }
-            for row in rows
-        ],
+        "leaves": seen,
+        # A list of its own: an earlier verifier reads the leaves as before.
+        "withheld": withheld,
         "octets": octets,
     }
 
 
 def _find_covering_head(conn: Connection, last: int) -> Row[Any] | None:
-    """Return the first stamped head over so many leaves, else the last head."""
+    """Return the first stamped head over at least this number of leaves, else the last head."""
     over = [row for row in list_heads(conn) if last and row.last_seq >= last]
     stamped = (row for row in over if stamps.list_by_head(conn, row.id))
     return next(stamped, over[-1] if over else None)
 
 
 def verify_proof(
-    document: Mapping[str, Any], believed: TimeStampAuthorities = TimeStampAuthorities()
+    document: Mapping[str, Any], trusted: TimeStampAuthorities = TimeStampAuthorities()
 ) -> VerifiedProof:
     """Verify a proof completely and return its content; raises GW805 where it does not hold.
 
     Raises GW205 where no trusted certificate certifies the authority of a stamp.
     """
     try:
-        return _verify_proof_parts(document, believed)
+        return _verify_proof_parts(document, trusted)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise _make_evidence_error(
             f"it is not a proof of a gateway ({type(problem).__name__})", "document"
         ) from None
 
 
-def _verify_proof_parts(document: Mapping[str, Any], believed: TimeStampAuthorities) -> VerifiedProof:
+def _verify_proof_parts(document: Mapping[str, Any], trusted: TimeStampAuthorities) -> VerifiedProof:
     if document["version"] != _VERSION:
         raise _make_evidence_error("it is of another version", "document")
     text, octets = document["head"], document["octets"]
@@ -210,25 +220,30 @@ def _verify_proof_parts(document: Mapping[str, Any], believed: TimeStampAuthorit
     def read_enclosed_octets(digest: str) -> bytes:
         return payloads.verify_digest(base64.b64decode(octets[digest], validate=True), digest)
 
-    for one in document["leaves"]:
-        path = [bytes.fromhex(step) for step in one["path"]]
-        leaf = bytes.fromhex(hash_leaf(one["leaf"].encode()))
-        if compute_path_root(leaf, one["place"] - 1, size, path) != root:
-            raise _make_evidence_error(f"leaf {one['place']} is not under the head", f"leaf {one['place']}")
-    given = [
+    withheld = document.get("withheld", ())
+    hashed = [(entry, hash_leaf(entry["leaf"].encode())) for entry in document["leaves"]]
+    for entry, digest in (*hashed, *((entry, entry["hash"]) for entry in withheld)):
+        path = [bytes.fromhex(step) for step in entry["path"]]
+        if compute_path_root(bytes.fromhex(digest), entry["place"] - 1, size, path) != root:
+            raise _make_evidence_error(
+                f"leaf {entry['place']} is not under the head", f"leaf {entry['place']}"
+            )
+    verified_stamps = [
         verify_time_stamp(
-            _decode_base64(one["token"]) or b"", text, one["verdict"], read_enclosed_octets, believed
+            _decode_base64(entry["token"]) or b"", text, entry["verdict"], read_enclosed_octets, trusted
         )
-        for one in document["stamps"]
+        for entry in document["stamps"]
     ]
     signer = verify_head_signature(
         text, _decode_base64(document["signature"]), _decode_base64(document["certificate"])
     )
-    leaves: Sequence[Mapping[str, Any]] = [json.loads(one["leaf"]) for one in document["leaves"]]
-    for one in leaves:
-        if not set(one) >= _SAID:
+    leaves: Sequence[Mapping[str, Any]] = [json.loads(entry["leaf"]) for entry in document["leaves"]]
+    for entry in leaves:
+        if not set(entry) >= _LEAF_KEYS:
             raise _make_evidence_error("a leaf is not written as leaves are", "document")
-    return VerifiedProof(tuple(leaves), text, signer, tuple(given))
+    return VerifiedProof(
+        tuple(leaves), text, signer, tuple(verified_stamps), tuple(entry["hash"] for entry in withheld)
+    )
 
 
 def parse_head_text(text: str) -> tuple[int, bytes]:
@@ -254,5 +269,5 @@ def _decode_base64(coded: str | None) -> bytes | None:
     return None if coded is None else base64.b64decode(coded, validate=True)
 
 
-def _make_evidence_error(detail: str, where: str) -> GatewayError:
-    return GatewayError(EVIDENCE_BROKEN, detail, where)
+def _make_evidence_error(detail: str, location: str) -> GatewayError:
+    return GatewayError(EVIDENCE_BROKEN, detail, location)

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EMPTY", "MerkleTree", "compute_audit_path", "compute_path_root"]
 
-
-def _hash_children(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
+def _hash_children(left_hash: bytes, right_hash: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left_hash + right_hash).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +44,21 @@ class MerkleTree:
 EMPTY: Final = MerkleTree()
 
 
-def compute_audit_path(place: int, leaves: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Return the audit path of the leaf at `place` (from 0) in the tree of these leaf hashes (§2.1.3.1)."""
+def compute_audit_path(index: int, leaves: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return the audit path of the leaf at `index` (from 0) in the tree of these leaf hashes (§2.1.3.1)."""
     if len(leaves) == 1:
         return ()
     half = _find_split_point(len(leaves))
-    if place < half:
-        return (*compute_audit_path(place, leaves[:half]), EMPTY.append_leaves(leaves[half:]).root_hash)
-    return (*compute_audit_path(place - half, leaves[half:]), EMPTY.append_leaves(leaves[:half]).root_hash)
+    if index < half:
+        return (*compute_audit_path(index, leaves[:half]), EMPTY.append_leaves(leaves[half:]).root_hash)
+    return (*compute_audit_path(index - half, leaves[half:]), EMPTY.append_leaves(leaves[:half]).root_hash)
 
 
-def compute_path_root(leaf: bytes, place: int, size: int, path: Sequence[bytes]) -> bytes | None:
+def compute_path_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
     """Return the root that a leaf and its path lead to (§2.1.3.2); None where the path does not fit."""
-    if not 0 <= place < size:
+    if not 0 <= index < size:
         return None
-    number, last, node = place, size - 1, leaf
+    number, last, node = index, size - 1, leaf
     for step in path:
         if last == 0:
             return None

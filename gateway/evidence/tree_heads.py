@@ -13,35 +13,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
 
 from gateway.errors import EVIDENCE_BROKEN, KEY_UNAVAILABLE, GatewayError
 from gateway.evidence.merkle_tree import EMPTY, MerkleTree
 from gateway.pki import Signer
-from gateway.store import (
-    InsertIfAbsent,
-    ListFilter,
-    ListPage,
-    PreparedStatement,
-    build_bounds,
-    fetch_page,
-)
-from gateway.store.tables import evidence, seals
-
-__all__ = [
-    "TreeHead",
-    "find_latest_head",
-    "format_head_text",
-    "list_heads",
-    "make_next_head",
-    "store_head",
-    "visit_sealed_leaves",
-]
+from gateway.store import InsertIfAbsent, ListFilter, ListPage, build_bounds, fetch_page
+from gateway.store.time_stamps import seals
+from gateway.store.transitions import evidence
 
 #: Leaves that one head adds at most; this limits how long one transaction holds SQLite's write lock.
 MOST_LEAVES: Final = 1000
 _INSERT = InsertIfAbsent(seals, ("first_seq",), "id")
-_PLACE = PreparedStatement(
+_PLACE = (
     update(evidence)
     .where(evidence.c.id == bindparam("leaf"), evidence.c.seq.is_(None))
     .values(seq=bindparam("place"))
@@ -84,7 +68,7 @@ def make_next_head(conn: Connection, party: str, at: datetime) -> TreeHead | Non
     """Return the head that follows the last one, at most 1000 leaves later; None when nothing is new."""
     last = find_latest_head(conn)
     before = EMPTY if last is None else MerkleTree(last.last_seq, tuple(map(bytes.fromhex, last.peaks)))
-    rows = conn.execute(_build_unsealed_query(conn, last)).all()
+    rows = conn.execute(_build_unsealed_query(conn, last).limit(MOST_LEAVES)).all()
     if not rows:
         return None
     tree = before.append_leaves(bytes.fromhex(row.leaf_hash) for row in rows)
@@ -93,13 +77,28 @@ def make_next_head(conn: Connection, party: str, at: datetime) -> TreeHead | Non
     )
 
 
-def _build_unsealed_query(conn: Connection, last: Row[Any] | None) -> Any:
-    found = select(evidence.c.id, evidence.c.leaf_hash).where(evidence.c.seq.is_(None))
+def _build_unsealed_query(conn: Connection, last: Row[Any] | None) -> Select[Any]:
+    query = select(evidence.c.id, evidence.c.leaf_hash).where(evidence.c.seq.is_(None))
     if last is not None and conn.dialect.name == "sqlite":
         # SQLite's one writer commits rows in the order of their ids: all older ones have their number.
-        place = select(evidence.c.id).where(evidence.c.seq == last.last_seq).scalar_subquery()
-        found = found.where(evidence.c.id > place)
-    return found.order_by(evidence.c.id).limit(MOST_LEAVES)
+        last_sealed_id = select(evidence.c.id).where(evidence.c.seq == last.last_seq).scalar_subquery()
+        query = query.where(evidence.c.id > last_sealed_id)
+    return query.order_by(evidence.c.id)
+
+
+def count_unsealed_leaves(conn: Connection) -> int:
+    """Return how many leaves no head covers yet."""
+    unsealed = _build_unsealed_query(conn, find_latest_head(conn)).subquery()
+    return conn.execute(select(func.count()).select_from(unsealed)).scalar_one()
+
+
+def compute_tree(conn: Connection, size: int) -> MerkleTree:
+    """Return the Merkle tree over the first `size` sealed leaves, or over all if fewer are sealed."""
+    before = select(seals).where(seals.c.last_seq <= size).order_by(seals.c.last_seq.desc()).limit(1)
+    last = conn.execute(before).first()
+    tree = EMPTY if last is None else MerkleTree(last.last_seq, tuple(map(bytes.fromhex, last.peaks)))
+    leaf_query = select(evidence.c.leaf_hash).where(evidence.c.seq > tree.size, evidence.c.seq <= size)
+    return tree.append_leaves(map(bytes.fromhex, conn.execute(leaf_query.order_by(evidence.c.seq)).scalars()))
 
 
 def store_head(conn: Connection, head: TreeHead) -> bool:
@@ -121,9 +120,7 @@ def store_head(conn: Connection, head: TreeHead) -> bool:
     if _INSERT.insert_one(conn, row) is None:
         return False
     places = range(head.first, head.tree.size + 1)
-    _PLACE.execute_rows(
-        conn, [{"leaf": leaf, "place": at} for leaf, at in zip(head.leaves, places, strict=True)]
-    )
+    conn.execute(_PLACE, [{"leaf": leaf, "place": at} for leaf, at in zip(head.leaves, places, strict=True)])
     return True
 
 
@@ -138,27 +135,31 @@ def list_heads(conn: Connection) -> Sequence[Row[Any]]:
     return conn.execute(select(seals).order_by(seals.c.last_seq)).all()
 
 
-def search_heads(conn: Connection, wanted: ListFilter) -> ListPage:
+def search_heads(conn: Connection, list_filter: ListFilter) -> ListPage:
     """Return heads, the newest first, within the time bounds; ``last_seq`` is the key of a page."""
-    bounds = build_bounds(wanted, seals.c.last_seq, seals.c.sealed_at)
-    return fetch_page(conn, tuple(seals.c), seals, bounds, wanted, seals.c.last_seq)
+    bounds = build_bounds(list_filter, seals.c.last_seq, seals.c.sealed_at)
+    return fetch_page(conn, tuple(seals.c), seals, bounds, list_filter, seals.c.last_seq)
 
 
 def visit_sealed_leaves(conn: Connection, last: int, each: Callable[[Row[Any]], None]) -> None:
     """Call `each` with every leaf up to `last`, in order; raises GW805 where one is missing."""
-    place = 0
-    while place < last:
-        found = (
+    sequence_number = 0
+    while sequence_number < last:
+        query = (
             select(evidence)
-            .where(evidence.c.seq > place, evidence.c.seq <= last)
+            .where(evidence.c.seq > sequence_number, evidence.c.seq <= last)
             .order_by(evidence.c.seq)
             .limit(MOST_LEAVES)
         )
-        rows = conn.execute(found).all()
+        rows = conn.execute(query).all()
         if not rows:
-            raise GatewayError(EVIDENCE_BROKEN, f"leaf {place + 1} is missing", f"evidence {place + 1}")
+            raise GatewayError(
+                EVIDENCE_BROKEN, f"leaf {sequence_number + 1} is missing", f"evidence {sequence_number + 1}"
+            )
         for row in rows:
-            place += 1
-            if row.seq != place:
-                raise GatewayError(EVIDENCE_BROKEN, f"leaf {place} is missing", f"evidence {place}")
+            sequence_number += 1
+            if row.seq != sequence_number:
+                raise GatewayError(
+                    EVIDENCE_BROKEN, f"leaf {sequence_number} is missing", f"evidence {sequence_number}"
+                )
             each(row)

@@ -20,19 +20,8 @@ from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_l
 from gateway.pki import Verdict, VerdictMaterial, list_differences, load_material, repeat_validation
 from gateway.store import payloads, read_row_number, verdicts
 
-__all__ = [
-    "RevalidatedVerdict",
-    "VerdictReference",
-    "check_verdict_row",
-    "find_named_verdict",
-    "list_named_verdicts",
-    "list_verdict_references",
-    "read_leaf_data",
-    "revalidate_verdict",
-]
-
 #: Values that a row, its document and its leaf of evidence have in common.
-_SAID: Final = ("status", "problem", "tolerated", "use")
+_STATED_FIELDS: Final = ("status", "problem", "tolerated", "use")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +41,11 @@ class VerdictReference:
 class RevalidatedVerdict:
     """A stored verdict and its revalidation; `differences` is empty where they agree.
 
-    ``place`` is the number of its leaf of evidence in the tree, None while it has none.
+    ``leaf_number`` is the number of its leaf of evidence in the tree, None while it has none.
     """
 
     row: Row[Any]
-    place: int | None
+    leaf_number: int | None
     at: datetime
     material: VerdictMaterial
     verdict: Verdict
@@ -65,14 +54,18 @@ class RevalidatedVerdict:
 
 def revalidate_verdict(conn: Connection, row: Row[Any], at: datetime | None = None) -> RevalidatedVerdict:
     """Validate the certificate of a stored verdict as of its time or `at`; raises GW805 if changed."""
-    place = check_verdict_row(conn, row)
+    leaf_number = check_verdict_row(conn, row)
     material = load_material(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
-    said = material.said
-    if said["leaf"] != row.leaf_sha256 or any(said[name] != getattr(row, name) for name in _SAID):
+    document = material.document
+    if document["leaf"] != row.leaf_sha256 or any(
+        document[name] != getattr(row, name) for name in _STATED_FIELDS
+    ):
         raise _make_evidence_error(row, "its row differs from its document")
     moment = at or row.judged_at
     verdict = repeat_validation(material, moment)
-    return RevalidatedVerdict(row, place, moment, material, verdict, list_differences(said, verdict))
+    return RevalidatedVerdict(
+        row, leaf_number, moment, material, verdict, list_differences(document, verdict)
+    )
 
 
 def check_verdict_row(conn: Connection, row: Row[Any]) -> int | None:
@@ -82,24 +75,26 @@ def check_verdict_row(conn: Connection, row: Row[Any]) -> int | None:
         # A second one could have other content, and be found first.
         raise _make_evidence_error(row, f"it has {len(leaves) or 'no'} leaves of evidence")
     (leaf,) = leaves
-    told = read_leaf_data(leaf)
-    if leaf.digest != row.digest or leaf.at != row.judged_at or told["leaf"] != row.leaf_sha256:
+    leaf_data = read_leaf_data(leaf)
+    if leaf.digest != row.digest or leaf.at != row.judged_at or leaf_data["leaf"] != row.leaf_sha256:
         raise _make_evidence_error(row, "its leaf of evidence is about another one")
-    if told["until"] != row.valid_until.isoformat() or any(told[n] != getattr(row, n) for n in _SAID):
+    if leaf_data["until"] != row.valid_until.isoformat() or any(
+        leaf_data[n] != getattr(row, n) for n in _STATED_FIELDS
+    ):
         raise _make_evidence_error(row, "its row differs from its leaf of evidence")
     return None if leaf.seq is None else int(leaf.seq)
 
 
-def _make_evidence_error(row: Row[Any], words: str) -> GatewayError:
-    return GatewayError(EVIDENCE_BROKEN, f"verdict {row.id}: {words}", f"verdict {row.id}")
+def _make_evidence_error(row: Row[Any], detail: str) -> GatewayError:
+    return GatewayError(EVIDENCE_BROKEN, f"verdict {row.id}: {detail}", f"verdict {row.id}")
 
 
 def list_verdict_references(conn: Connection, message: Row[Any]) -> Iterator[VerdictReference]:
     """Yield the verdicts of a message: on its own signer, and on those of the documents in it."""
-    about = [("message", message.id)]
+    subjects = [("message", message.id)]
     if message.case_id is not None:
-        about.append(("case", message.case_id))
-    for subject in about:
+        subjects.append(("case", message.case_id))
+    for subject in subjects:
         for leaf in list_subject_leaves(conn, *subject):
             if subject[0] == "message" or leaf.digest == message.identity_sha256:
                 yield from _read_leaf_references(leaf)
@@ -107,11 +102,11 @@ def list_verdict_references(conn: Connection, message: Row[Any]) -> Iterator[Ver
 
 def _read_leaf_references(leaf: Row[Any]) -> Iterator[VerdictReference]:
     try:
-        said = read_leaf_data(leaf)
+        leaf_data = read_leaf_data(leaf)
     except GatewayError as broken:
         yield VerdictReference(leaf.kind, "", leaf.at, broken)
         return
-    for digest in list_named_verdicts(said):
+    for digest in list_named_verdicts(leaf_data):
         yield VerdictReference(leaf.kind, digest, leaf.at)
 
 
@@ -119,8 +114,8 @@ def read_leaf_data(leaf: Row[Any]) -> dict[str, Any]:
     """Return the data of a leaf of evidence; raises GW805 where it does not match its hash."""
     if hash_leaf(encode_leaf(leaf._asdict())) != leaf.leaf_hash:
         raise GatewayError(EVIDENCE_BROKEN, "a leaf of evidence was changed", f"evidence {leaf.id}")
-    said: dict[str, Any] = json.loads(leaf.data)
-    return said
+    leaf_data: dict[str, Any] = json.loads(leaf.data)
+    return leaf_data
 
 
 def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:

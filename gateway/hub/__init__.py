@@ -1,9 +1,19 @@
-"""The seven steps by which the hub processes a submission.
+"""The life of a case, from the octets that arrive to the receipt that closes it, in ten steps.
 
-The steps are `receive`, `admit`, `split`, `forward`, `reply`, `conclude` and `notify`. `receive`
-stores a parcel, `admit` opens a case from it, `reply` applies what an agency answers, `conclude`
-makes the result, and `notify` sends the applicant a notice. Each of these is one transaction;
-`split` and `forward` run within other steps.
+1. octets arrive, are verified and stored, and only then answered: `intake`
+2. the stored message is admitted: a new case, an amendment, a withdrawal, or a refusal: `submissions`
+3. its goods and documents are compared with the rules in force: `submissions`, `requirements`
+4. one application for each agency is composed, numbered, stored and queued: `submissions`
+5. a worker sends it: `gateway.delivery`, from the queue that `outbox` fills
+6. the answer of the agency is verified and stored: `answers`
+7. its effects follow, such as a decision, a certificate, a fee, a demand: `answers`, `requirements`, `fees`
+8. it is worked out where the case stands: `answers`, `completion`, `deadlines`
+9. the applicant and customs are told: `completion`, `customs`, `outbox`
+10. receipts come in, and the case closes: `completion`
+
+Beside the line stand `amendments` (steps 2 to 4 for a declaration that has changed), `officers` (acts of
+people at the console), `register` and `trust` (which partners, rules and certificates count). Every step
+that changes a case is one transaction, and leaves what must happen later as a row of the queue.
 """
 
 from __future__ import annotations

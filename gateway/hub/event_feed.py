@@ -1,67 +1,62 @@
 """Gives events their order, and queues the calls of webhooks, as part of the regular upkeep of the hub.
 
-The feed of events is the truth; the call of a webhook is a hint that there is something new. Its
-body has ids and states only.
+The feed of events is authoritative; the call of a webhook is a hint that there are new events. Its body has
+ids and states only. It may connect to addresses of the public internet alone: to those listed as global
+unicast, except those that the special-purpose registries of IANA (RFC 6890) exclude. Forms of IPv6 that
+contain an IPv4 address are refused: a translator or a tunnel would forward to that address.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.file_owner import make_owned_folder, open_owned_file
 from gateway.state_machines import CASE
-from gateway.store import NewDelivery, deliveries, events, read_transaction, webhooks, write_transaction
-
-__all__ = [
-    "EventKeeper",
-    "derive_webhook_secret",
-    "describe_event",
-    "is_public_address",
-    "queue_webhook_calls",
-    "read_webhook_key",
-]
+from gateway.store import NewDelivery, deliveries, event_readers, read_transaction, write_transaction
+from gateway.wire import format_instant
 
 _BATCH: Final = 500
 _OCTETS: Final = 32
 #: A call that could not be made for so long is given up; the feed has its event.
 _LONGEST: Final = timedelta(days=4)
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
-class EventKeeper:
-    """Gives places to new events; several processes may do so, one at a time."""
+def advance_feed(engine: Engine, clock: Callable[[], datetime]) -> None:
+    """Give places to the events that wait, and queue the calls for them; one process does so at a time."""
+    while _advance_batch(engine, clock):
+        pass
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
-        self._engine = engine
-        self._clock = clock
 
-    def advance_feed(self) -> None:
-        """Give places to the events that wait, and queue the calls for them."""
-        while self._advance_batch():
-            pass
+def _advance_batch(engine: Engine, clock: Callable[[], datetime]) -> bool:
+    """Place one batch; return whether there may be more."""
+    with read_transaction(engine) as conn:
+        if not event_readers.has_waiting_events(conn):
+            return False
+    with write_transaction(engine, "events.sequence") as conn:
+        placed = event_readers.sequence_events(conn, _BATCH)
+        webhook_names = event_readers.list_active_webhooks(
+            conn, (party for event in placed for party in event.parties)
+        )
+        for party, names in webhook_names.items():
+            places = [event.sequence for event in placed if party in event.parties]
+            for name in names:
+                queue_webhook_calls(conn, name, party, places, clock())
+    return len(placed) == _BATCH
 
-    def _advance_batch(self) -> bool:
-        """Place one batch; return whether there may be more."""
-        with read_transaction(self._engine) as conn:
-            if not events.has_waiting_events(conn):
-                return False
-        with write_transaction(self._engine, "events.sequence") as conn:
-            placed = events.sequence_events(conn, _BATCH)
-            known = webhooks.list_active_webhooks(conn, (party for one in placed for party in one.parties))
-            for party, names in known.items():
-                places = [one.sequence for one in placed if party in one.parties]
-                for name in names:
-                    queue_webhook_calls(conn, name, party, places, self._clock())
-        return len(placed) == _BATCH
+
+def make_webhook_lane(party: str) -> str:
+    """Return the lane in which the calls of all webhooks of a party wait."""
+    return f"webhook:{party}"
 
 
 def queue_webhook_calls(
@@ -75,7 +70,7 @@ def queue_webhook_calls(
             NewDelivery(
                 agent="webhook",
                 destination=party,
-                lane=f"webhook:{party}",
+                lane=make_webhook_lane(party),
                 subject_type="webhook",
                 subject_id=name,
                 dedupe_key=key,
@@ -87,16 +82,16 @@ def queue_webhook_calls(
 
 
 def describe_event(row: Row[Any]) -> dict[str, Any]:
-    """Return what an event says: ids and states, nothing else."""
-    what, _, kind = row.state.partition(" ")
+    """Return the JSON values of an event: ids and states, nothing else."""
+    state, _, kind = row.state.partition(" ")
     if row.subject_type == "request" and kind:
-        return _describe_deadline_event(row, what, kind)
-    told: dict[str, Any] = {
+        return _describe_deadline_event(row, state, kind)
+    content: dict[str, Any] = {
         "type": _TYPES[row.subject_type].format(state=row.state.lower()),
-        "at": row.at.isoformat().replace("+00:00", "Z"),
+        "at": format_instant(row.at, "auto"),
         "case": row.case_number,
     }
-    further = {
+    optional = {
         "application": row.application,
         "agency": row.agency,
         "notice": row.notice,
@@ -104,19 +99,19 @@ def describe_event(row: Row[Any]) -> dict[str, Any]:
         "message_id": row.message_id,
         "state": row.state if _is_state(row) else None,
     }
-    return told | {name: value for name, value in further.items() if value is not None}
+    return content | {name: value for name, value in optional.items() if value is not None}
 
 
 def _is_state(row: Row[Any]) -> bool:
-    """Return whether an event names the state of its case or request; what customs says is no such state."""
+    """Return whether an event names the state of its case or request; an event of customs does not."""
     return row.subject_type == "request" or (row.subject_type == "case" and row.state in CASE.states)
 
 
-def _describe_deadline_event(row: Row[Any], what: str, kind: str) -> dict[str, Any]:
-    """Return what the event of a deadline says: `kind` is what is due about an application."""
+def _describe_deadline_event(row: Row[Any], state: str, kind: str) -> dict[str, Any]:
+    """Return the event of a deadline as JSON values; `kind` is the kind of the deadline."""
     return {
-        "type": f"deadline.{what.lower()}",
-        "at": row.at.isoformat().replace("+00:00", "Z"),
+        "type": f"deadline.{state.lower()}",
+        "at": format_instant(row.at, "auto"),
         "case": row.case_number,
         "application": row.application,
         "agency": row.agency,
@@ -136,17 +131,17 @@ _TYPES: Final[Mapping[str, str]] = {
 def read_webhook_key(path: Path, random: Callable[[int], bytes] | None = None) -> bytes:
     """Return the key from which the secrets of webhooks are derived; with `random` it is made if missing."""
     if random is not None and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = path.with_name(f"{path.name}.{os.getpid()}.new")
-        made.touch(mode=0o600)
-        made.write_bytes(random(_OCTETS))
+        make_owned_folder(path.parent)
+        new_path = path.with_name(f"{path.name}.{os.getpid()}.new")
+        with os.fdopen(open_owned_file(new_path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+            file.write(random(_OCTETS))
         try:
             # A link fails where another process was first: its key holds.
-            os.link(made, path)
+            os.link(new_path, path)
         except FileExistsError:
             pass
         finally:
-            made.unlink()
+            new_path.unlink()
     try:
         key = path.read_bytes()
     except OSError as error:
@@ -163,15 +158,57 @@ def derive_webhook_secret(key: bytes, name: str) -> bytes:
     return hmac.new(key, f"webhook\n{name}".encode(), hashlib.sha256).digest()
 
 
+#: Special-purpose blocks of IPv4, and what is not unicast.
+_NOT_PUBLIC_4: Final = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared between a provider and its customers
+            "127.0.0.0/8",  # loopback
+            "169.254.0.0/16",  # link-local
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # relays of 6to4, deprecated
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and the limited broadcast
+        ),
+    )
+)
+#: The only global unicast addresses that IANA has assigned. Outside it are, among others, loopback, unique
+#: local, link-local and site-local addresses, IPv4-compatible and IPv4-translated ones (::/96,
+#: ::ffff:0:0:0/96), both prefixes of NAT64 (64:ff9b::/96, 64:ff9b:1::/48), and multicast.
+_UNICAST_6: Final = IPv6Network("2000::/3")
+_NOT_PUBLIC_6: Final = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+
+
 def is_public_address(address: str) -> bool:
-    """Return whether an address is one of the public internet, also where it contains another address."""
+    """Return whether a numeric address is a unicast one of the public internet.
+
+    ::ffff:a.b.c.d is judged as a.b.c.d: the operating system connects to that one (RFC 4291 §2.5.5.2).
+    """
     try:
-        one = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(one, ipaddress.IPv6Address):
-        if one.ipv4_mapped is not None:
-            return is_public_address(str(one.ipv4_mapped))
-        if one.sixtofour is not None or one.teredo is not None or one in _NAT64:
-            return False
-    return one.is_global and not one.is_multicast
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return parsed in _UNICAST_6 and not any(parsed in block for block in _NOT_PUBLIC_6)
+        parsed = parsed.ipv4_mapped
+    return not any(parsed in block for block in _NOT_PUBLIC_4)

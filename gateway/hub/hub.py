@@ -1,46 +1,86 @@
-"""The hub object that all steps share; only its register snapshot changes."""
+"""The hub object that all steps share, and a message with all that it was opened by."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from gateway.hub.object_upkeep import ObjectUpkeep
-from gateway.hub.register import TrustedRegister
-
-if TYPE_CHECKING:
-    from gateway.hub.register import DecisionRules
-
-
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, Row
 
-from gateway.hub.deadlines import ActiveTimetable
-from gateway.hub.event_feed import EventKeeper
-from gateway.hub.need_policy import DEFAULT_POLICY, NeedPolicy
-from gateway.hub.node_keeper import NodeKeeper
-from gateway.hub.outbox import CallComposer, RefusalQuota
-from gateway.hub.payment_policy import NO_PAYMENTS, PaymentPolicy
-from gateway.hub.readiness import StampingMonitor
-from gateway.hub.refusal_tally import RefusalTally
-from gateway.hub.register import RegisterSnapshot
-from gateway.hub.response_watch import ResponseLimits, ResponseWatch
-from gateway.hub.sent_parcels import find_sent_parcel
-from gateway.hub.sent_units import SentUnits
-from gateway.hub.sign_in_upkeep import SignInUpkeep
+from gateway.config import NeedSettings
+from gateway.hub.deadlines.active_timetable import ActiveTimetable
+from gateway.hub.event_feed import advance_feed
+from gateway.hub.fees.payment_policy import NO_PAYMENTS, PaymentPolicy
+from gateway.hub.intake.refusal_tally import RefusalTally
+from gateway.hub.intake.response_watch import ResponseLimits, ResponseWatch
+from gateway.hub.node_upkeep import NodeKeeper, NodeUpkeep, StampingMonitor
+from gateway.hub.outbox.outgoing_calls import CallComposer, RefusalQuota
+from gateway.hub.register.trusted_register import RegisterSnapshot, TrustedRegister
 from gateway.hub.statistics_keeper import StatisticsKeeper
-from gateway.hub.trust import NextSigningKey, PullLogins
+from gateway.hub.trust.configured_secrets import NextSigningKey, PullLogins
 from gateway.message_model import Body, Party, as_body
-from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Keyring, Signer
-from gateway.protocols import EncryptionResources, EnvelopeMemory, Parcel, ProtocolContext
-from gateway.store import OpenRequest, fold_state_changes
+from gateway.pki import CertificateExaminer, DecryptionKey, Keyring, Signer
+from gateway.protocols import (
+    EncryptionResources,
+    OpenedMessage,
+    Parcel,
+    ProtocolContext,
+    ProtocolCore,
+    SentUnit,
+)
+from gateway.store import OpenRequest, fold_state_changes, keep_database_mark, messages, read_transaction
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
-__all__ = ["Hub", "HubResources"]
+if TYPE_CHECKING:
+    from gateway.hub.register.decision_rules import DecisionRules
+
+
+def find_sent_parcel(engine: Engine, party: str, protocol: str, message_id: str) -> Parcel | None:
+    """Return the parcel that a party of this hub sent under a message id; None if this protocol sent none."""
+    with read_transaction(engine) as conn:
+        row = messages.find_by_message_id(conn, "out", party, message_id)
+        if row is None or row.protocol != protocol:
+            return None
+        if row.purged_at is not None:
+            # Nothing can be compared with it any more.
+            return None
+        headers, octets = messages.open_parcel(conn, row.id)
+    return Parcel(headers, as_body(octets))
+
+
+#: What a missing document leads to where nothing is set.
+_DEFAULT_NEEDS: Final = NeedSettings()
+#: What is kept of a message has no payload, so this takes a few megabytes at most.
+_MOST: Final = 512
+
+
+class SentUnits:
+    """The units sealed lately in this process, by the SHA-256 of their octets; safe for many threads."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._kept: dict[str, SentUnit] = {}
+        self._guard = threading.Lock()
+
+    def keep_unit(self, digest: str, parcel: Parcel) -> None:
+        """Keep the unit of a parcel whose octets have this digest; the oldest one is dropped when full."""
+        if parcel.sent is None:
+            return
+        with self._guard:
+            self._kept.pop(digest, None)
+            self._kept[digest] = parcel.sent
+            while len(self._kept) > self._most:
+                del self._kept[next(iter(self._kept))]
+
+    def take_unit(self, digest: str | None) -> SentUnit | None:
+        """Remove and return the unit whose octets have this digest; None when it is not known."""
+        with self._guard:
+            return None if digest is None else self._kept.pop(digest, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +100,23 @@ class HubResources:
 class Hub:
     """One hub in one process; safe for many threads.
 
-    `party` is the hub's own name in the register. `signer` is the key it signs with, and
-    `successor` the key that takes over from it. `register` holds the known parties and the trust.
-    `examiner` runs the certificate validations of a hub at work; the hub closes it when it is
-    closed itself. `mutual_tls` names the parties that must show a TLS client certificate of their
-    own, whatever their P-Modes say. `stamping` reports whether evidence waits too long for its time
-    stamp; it is None where no authority stamps evidence. `zone` is the time zone of the days in the
-    statistics. `responses` limits the requests that wait for a response in their HTTP answer.
-    `decryption_keys` open the payloads that are encrypted for us. `need_policy` says what a document
-    leads to that the goods need and the submission lacks. Without `test_calendars` no calendar or terms
-    count that are marked as test editions. `payments` says which fees are paid through us.
-    `pull_logins` are the names and passwords of parties that pull.
-    `node` is the name of this machine; without one no other node hears of it.
-    With `refuses_late_repeats` the repeat of a message whose octets retention has removed is refused;
-    otherwise it gets a new receipt.
+    `party` is the hub's own name in the register. `signer` is the key it signs with, and `successor` the key
+    that replaces it later. `register` holds the known parties and the trust. `examiner` runs the certificate
+    validations of a hub at work; the hub closes it when it is closed itself. `mutual_tls` names the parties
+    that must show a TLS client certificate of their own, whatever their P-Modes say. `stamping` reports
+    whether evidence waits too long for its time stamp; it is None where no authority stamps evidence. `zone`
+    is the time zone of the days in the statistics. `responses` limits the requests that wait for a response
+    in their HTTP answer. `decryption_keys` open the payloads that are encrypted for the hub. `need_policy` is
+    the effect of a document that the goods need and the submission lacks. Without `test_calendars`, calendars
+    and terms that are marked as test editions do not count. `payments` says which fees are paid through the
+    hub. `pull_logins` are the names and passwords of parties that pull. `node` is the name of this machine;
+    without a name other nodes do not see it. With `refuses_late_repeats` the repeat of a message whose octets
+    retention has removed is refused; otherwise it gets a new receipt.
     """
 
     def __init__(
         self,
-        world: HubResources,
+        resources: HubResources,
         party: str,
         signer: Signer,
         register: TrustedRegister,
@@ -94,17 +132,17 @@ class Hub:
         most_held: int = 1000,
         most_posted_refusals: int = 200,
         decryption_keys: tuple[DecryptionKey, ...] = (),
-        need_policy: NeedPolicy = DEFAULT_POLICY,
+        need_policy: NeedSettings = _DEFAULT_NEEDS,
         test_calendars: bool = True,
         payments: PaymentPolicy = NO_PAYMENTS,
         pull_logins: PullLogins | None = None,
         node: str = "",
     ) -> None:
-        self.engine = world.engine
-        self.clock = world.clock
-        self.new_uuid = world.new_uuid
-        self.host = world.host
-        self.composer = world.composer
+        self.engine = resources.engine
+        self.clock = resources.clock
+        self.new_uuid = resources.new_uuid
+        self.host = resources.host
+        self.composer = resources.composer
         self.party = party
         self.register = register
         self.judge = register.judge
@@ -112,15 +150,12 @@ class Hub:
         self.verdicts = register.verdicts
         self.limits = limits
         self.refusals = RefusalQuota(most_posted_refusals)
-        self.tally = RefusalTally(world.engine, world.clock, zone)
-        self.statistics = StatisticsKeeper(world.engine, world.clock, zone)
-        self.responses = ResponseWatch(world.engine, world.clock, responses)
-        self.events = EventKeeper(world.engine, world.clock)
-        self.sign_ins = SignInUpkeep(world.engine, world.clock)
-        self.node = NodeKeeper(world.engine, world.clock, node)
-        self.objects = ObjectUpkeep(world.engine, world.clock)
+        self.tally = RefusalTally(resources.engine, resources.clock, zone)
+        self.statistics = StatisticsKeeper(resources.engine, resources.clock, zone)
+        self.responses = ResponseWatch(resources.engine, resources.clock, responses)
+        self.node = NodeKeeper(resources.engine, resources.clock, node)
+        self._upkeep = NodeUpkeep()
         self.sent_units = SentUnits()
-        self.envelopes: EnvelopeMemory[Any] = EnvelopeMemory()
         self.timetable = ActiveTimetable(test_editions=test_calendars)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
@@ -141,17 +176,17 @@ class Hub:
             self._examiner.begin_children()
 
     def run_maintenance(self) -> None:
-        """Store what was refused, order new events, count what is new, and remove what is old."""
+        """Store refusals and counts, order new events, fold old state changes, and run the upkeep tasks."""
+        keep_database_mark(self.engine)
         self.node.note_alive()
         self.tally.run_maintenance()
-        self.events.advance_feed()
+        advance_feed(self.engine, self.clock)
         self.statistics.run_maintenance()
         fold_state_changes(self.engine)
-        self.sign_ins.remove_old_rows()
-        self.objects.sweep_next_part()
+        self._upkeep.run_due_tasks(self.engine, self.clock())
 
     def close(self) -> None:
-        """Store what was counted, and close the certificate examiner and the database connections."""
+        """Store the counts of this process, and close the certificate examiner and the database."""
         self.tally.store_counts()
         if self._examiner is not None:
             self._examiner.close()
@@ -182,22 +217,9 @@ class Hub:
         return later.signer if later is not None and moment >= later.starts else self._signer
 
     @property
-    def stamp_judge(self) -> CertificateValidator:
-        """The validator for certificates of time-stamping authorities, which may have own anchors."""
-        return self.register.stamp_judge
-
-    @property
     def rules(self) -> DecisionRules:
         """The mappings and status codes in force now."""
-        return self.find_rules(self.clock())
-
-    def find_rules(self, at: datetime) -> DecisionRules:
-        """Return the mappings and status codes in force at a time, as of the last snapshot."""
-        return self.register.find_rules(at)
-
-    def find_pinned_rules(self, digest: str) -> DecisionRules | None:
-        """Return the rules by which a request was written; None when they are not known any more."""
-        return self.register.find_pinned_rules(digest)
+        return self.register.find_rules(self.clock())
 
     def load_rules_of(self, conn: Connection, request: Row[Any] | OpenRequest) -> DecisionRules:
         """Return the rules that the case of a request pins: its mappings, and the codes of its agencies.
@@ -207,10 +229,6 @@ class Hub:
         """
         return self.register.load_pinned_rules(conn, request.mapping_sha256) or self.rules
 
-    def find_unstored_bundle(self, digest: str) -> bytes | None:
-        """Return the packed files of the shipped mappings of this digest, where they are not stored yet."""
-        return self.register.find_unstored_bundle(digest)
-
     def get_snapshot(self) -> RegisterSnapshot:
         """Return the last snapshot of the register; the register may have changed since."""
         return self.register.get_snapshot()
@@ -219,55 +237,54 @@ class Hub:
         """Return a snapshot of the register as it is now."""
         return self.register.refresh_snapshot()
 
-    def confirm_snapshot(self, conn: Connection) -> RegisterSnapshot:
-        """Return a snapshot of the register as it is now, in the transaction that reads what it is for."""
-        return self.register.confirm_snapshot(conn)
-
-    def confirm_version(self, version: int) -> RegisterSnapshot:
-        """Return a snapshot of the register that is not older than a version that was just read."""
-        return self.register.confirm_version(version)
-
-    def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
-        """Return whether the register is unchanged since the snapshot `knowledge` was taken."""
-        return self.register.is_snapshot_current(knowledge)
-
-    def check_snapshot_current(self, conn: Connection, knowledge: RegisterSnapshot) -> None:
-        """Raise StaleSnapshotError when the register has changed since `knowledge` was read."""
-        self.register.check_snapshot_current(conn, knowledge)
-
     @staticmethod
     def make_parcel(headers: Mapping[str, str], content: bytes | Body) -> Parcel:
         """Return stored headers and octets as a parcel."""
         return Parcel(headers, as_body(content))
 
-    def _make_own_party(self, knowledge: RegisterSnapshot) -> Party | None:
-        """Return who we are in a header, by our first id; None when we have none."""
-        known = knowledge.identifiers.get(self.party, ())
-        return Party(known[:1]) if known else None
+    def _make_own_party(self, register: RegisterSnapshot) -> Party | None:
+        """Return this hub as a party of a header, by its first id; None when it has none."""
+        party_ids = register.identifiers.get(self.party, ())
+        return Party(party_ids[:1]) if party_ids else None
 
-    def make_protocol_context(self, knowledge: RegisterSnapshot) -> ProtocolContext:
+    def make_protocol_context(self, register: RegisterSnapshot) -> ProtocolContext:
         """Return the context of a protocol core at the current time: agreements, keys, parties, limits."""
         now = self.clock()
         return ProtocolContext(
-            agreements=knowledge.book,
+            agreements=register.book,
             validate_certificate=self.judge,
             keys=Keyring({self.party: self._get_signer_at(now)}),
             now=now,
             make_message_id=lambda: f"{self.new_uuid()}@{self.host}",
-            find_certificate_party=lambda sha256: knowledge.find_certificate_party(sha256, now),
-            find_party_name=knowledge.by_id.get,
+            find_certificate_party=lambda sha256: register.find_certificate_party(sha256, now),
+            find_party_name=register.by_id.get,
             limits=self.limits,
             encryption=EncryptionResources(
                 self.decryption_keys,
                 os.urandom,
-                lambda party, pin: knowledge.find_encryption_certificate(party, pin, now),
+                lambda party, pin: register.find_encryption_certificate(party, pin, now),
             ),
-            forwarding=knowledge.forwarding,
-            own_party=self._make_own_party(knowledge),
-            list_party_certificates=knowledge.list_party_certificates,
+            forwarding=register.forwarding,
+            own_party=self._make_own_party(register),
+            list_party_certificates=register.list_party_certificates,
             issuers=(*self.judge.trust.intermediates, *self.judge.trust.anchors),
             find_sent_parcel=partial(find_sent_parcel, self.engine, self.party),
-            knows_all_sent=True,
+            has_all_sent_messages=True,
             find_pull_login=self.pull_logins.find_login,
-            envelopes=self.envelopes,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """An opened parcel with the register that verified it; `way` is how its signer was admitted.
+
+    A parcel that came in an HTTP answer is not `connected`: the hub cannot answer on its connection.
+    """
+
+    hub: Hub
+    protocol: ProtocolCore
+    opened: OpenedMessage
+    context: ProtocolContext
+    knowledge: RegisterSnapshot
+    way: Mapping[str, Any] | None = None
+    connected: bool = True

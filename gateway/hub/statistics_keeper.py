@@ -7,26 +7,184 @@ that has no statistics yet is counted from its first step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, tzinfo
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row
 
-from gateway.hub.statistics_counts import StepContext, count_steps
+from gateway.cases import DecisionCode
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
+    CountedOutcome,
+    DailyCount,
     StatisticsProgress,
+    choose_band,
     daily_statistics,
     read_transaction,
     statistics_sources,
     write_transaction,
 )
 
-__all__ = ["StatisticsKeeper"]
+_ASKING: Final = frozenset({"ask", "inspect", "fee"})
+_ASKED: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
+_NOTHING: Final = (0, 0)
+#: Steps after which an outcome is counted, or counted anew.
+_DECIDING: Final = {
+    CASE.name: frozenset({"refuse", "none_concerned", "last_decision", "withdraw", "correct"}),
+    REQUEST.name: frozenset({"decide", "correct", "cancel"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """The stored facts about the objects of some steps, by their ids.
+
+    `histories` has every step of each object, by machine. `decided` are the decisions in force on each
+    request, `asked` the cases of which an agency asked anything, and `counted` the outcomes as they are
+    counted, by machine.
+    """
+
+    cases: Mapping[int, Row[Any]]
+    requests: Mapping[int, Row[Any]]
+    histories: Mapping[str, Mapping[int, Sequence[Row[Any]]]]
+    decided: Mapping[int, frozenset[str]]
+    asked: frozenset[int]
+    counted: Mapping[str, Mapping[int, CountedOutcome]]
+
+
+@dataclass(slots=True)
+class StatisticsCounts:
+    """Sums (number and seconds) to be added, and outcomes as they are counted from now on."""
+
+    outcomes: dict[tuple[str, int], CountedOutcome] = field(default_factory=dict)
+    #: By what is counted and the parties that it is counted for: many steps count the same for the same.
+    _told: dict[tuple[DailyCount, frozenset[str]], tuple[int, int]] = field(default_factory=dict)
+
+    def add_count(
+        self, parties: frozenset[str], count: DailyCount, number: int = 1, seconds: int = 0
+    ) -> None:
+        """Add `number` and `seconds` to the sums of `count`, for all parties and for each of `parties`."""
+        before = self._told.get((count, parties), _NOTHING)
+        self._told[count, parties] = (before[0] + number, before[1] + seconds)
+
+    def sum_counts(self) -> dict[DailyCount, tuple[int, int]]:
+        """Return the number and seconds to add to each daily count, for each party and for all (party '')."""
+        sums: dict[DailyCount, tuple[int, int]] = {}
+        for (count, parties), (number, seconds) in self._told.items():
+            for party in {"", *parties}:
+                party_count = DailyCount(count.measure, count.day, party, *count[3:])
+                before = sums.get(party_count, _NOTHING)
+                sums[party_count] = (before[0] + number, before[1] + seconds)
+        return sums
+
+
+def count_steps(steps: Iterable[Row[Any]], context: StepContext, zone: tzinfo) -> StatisticsCounts:
+    """Return the counts that these steps, in their order, add to the statistics; days are of the zone."""
+    counts = StatisticsCounts()
+    for step in steps:
+        objects = context.cases if step.machine == CASE.name else context.requests
+        subject = objects.get(step.object_id)
+        if subject is None or step.machine not in _DECIDING:
+            continue
+        _count_step(counts, step, subject, context, zone)
+    return counts
+
+
+def _count_step(
+    counts: StatisticsCounts, step: Row[Any], subject: Row[Any], context: StepContext, zone: tzinfo
+) -> None:
+    kind, day, parties = step.machine, _find_day(step.at, zone), _list_parties(subject)
+    earlier = [
+        earlier_step
+        for earlier_step in context.histories[kind].get(step.object_id, ())
+        if earlier_step.id < step.id
+    ]
+    if not earlier:
+        counts.add_count(
+            parties, _make_count(f"{kind}_opened", kind, subject, _find_day(subject.opened_at, zone))
+        )
+    if step.from_state != step.to_state:
+        changes = [
+            earlier_step.at for earlier_step in earlier if earlier_step.from_state != earlier_step.to_state
+        ]
+        seconds = _count_seconds(changes[-1] if changes else subject.opened_at, step.at)
+        band = choose_band(seconds)
+        state_count = _make_count(f"{kind}_state", kind, subject, day, state=step.from_state, band=band)
+        counts.add_count(parties, state_count, seconds=seconds)
+    if step.event in _ASKING and step.to_state in _ASKED:
+        counts.add_count(parties, _make_count("request_asked", kind, subject, day, state=step.to_state))
+    if step.event == "refuse":
+        for problem in sorted(_list_problems(subject)):
+            counts.add_count(parties, _make_count("case_problem", kind, subject, day, problem=problem))
+    if step.event in _DECIDING[kind]:
+        _count_outcome(counts, step, subject, context, zone)
+
+
+def _count_outcome(
+    counts: StatisticsCounts, step: Row[Any], subject: Row[Any], context: StepContext, zone: tzinfo
+) -> None:
+    """Count the outcome as it is now; one that is counted already is taken back first."""
+    kind, key = step.machine, (step.machine, subject.id)
+    outcome = subject.outcome if kind == CASE.name else summarize_decisions(subject, context.decided)
+    if not outcome:
+        return
+    before = counts.outcomes.get(key) or context.counted[kind].get(subject.id)
+    first_right = kind == CASE.name and outcome != "REFUSED" and subject.id not in context.asked
+    day, seconds = _find_day(step.at, zone), _count_seconds(subject.opened_at, step.at)
+    now = CountedOutcome(kind, subject.id, day, outcome, seconds, first_right)
+    if before is not None:
+        now = replace(before, outcome=outcome, first_right=first_right)
+        _add_outcome(counts, before, subject, -1)
+    _add_outcome(counts, now, subject, 1)
+    counts.outcomes[key] = now
+
+
+def _add_outcome(counts: StatisticsCounts, outcome: CountedOutcome, subject: Row[Any], number: int) -> None:
+    kind, parties, band = outcome.machine, _list_parties(subject), choose_band(outcome.seconds)
+    count = _make_count(f"{kind}_outcome", kind, subject, outcome.day, outcome=outcome.outcome, band=band)
+    counts.add_count(parties, count, number, number * outcome.seconds)
+    if outcome.first_right:
+        counts.add_count(parties, _make_count("case_first_right", kind, subject, outcome.day), number)
+
+
+def summarize_decisions(request: Row[Any], decided: Mapping[int, frozenset[str]]) -> str:
+    """Return the outcome of a request in one word; empty while nothing is decided."""
+    if request.state == "CANCELLED":
+        return "CANCELLED"
+    decision_codes = decided.get(request.id, frozenset())
+    if not decision_codes:
+        return ""
+    if DecisionCode.REJECTED.value not in decision_codes:
+        return "APPROVED"
+    return "REJECTED" if decision_codes == {DecisionCode.REJECTED.value} else "PARTIAL"
+
+
+def _make_count(measure: str, kind: str, subject: Row[Any], day: date, **further: Any) -> DailyCount:
+    """Return the daily count of a measure for a case or a request (`kind`), for all parties."""
+    agency = subject.agency if kind == REQUEST.name else ""
+    return DailyCount(measure, day, agency=agency, document=subject.document, **further)
+
+
+def _list_parties(subject: Row[Any]) -> frozenset[str]:
+    return frozenset((subject.declarant, subject.applicant))
+
+
+def _list_problems(case: Row[Any]) -> set[str]:
+    return {problem["id"] for problem in (case.detail or {}).get("problems", ())}
+
+
+def _find_day(moment: datetime, zone: tzinfo) -> date:
+    return moment.astimezone(zone).date()
+
+
+def _count_seconds(since: datetime, until: datetime) -> int:
+    return max(int((until - since).total_seconds()), 0)
+
 
 _STEPS: Final = 500
-_ASKED: Final = frozenset({"ask", "supplement"})
+_QUESTION_EVENTS: Final = frozenset({"ask", "supplement"})
 #: So many batches one upkeep counts when many steps wait: about a second.
 _BATCHES: Final = 20
 #: Steps that happen within so long are counted together: what a batch costs is paid once for them.
@@ -34,7 +192,7 @@ _EVERY: Final = timedelta(seconds=5)
 
 
 class StatisticsKeeper:
-    """Counts what is new; several processes may do so at the same time, and each step is counted once."""
+    """Counts new steps; several processes may do so at the same time, and each step is counted once."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], zone: tzinfo) -> None:
         self._engine = engine
@@ -50,7 +208,7 @@ class StatisticsKeeper:
             self.count_new_steps()
 
     def count_new_steps(self) -> None:
-        """Count the steps that are new; when there are many, the next call goes on."""
+        """Count the new steps; if there are many, a part of them, and the next call counts the next part."""
         for _ in range(_BATCHES):
             if not self._count_batch():
                 return
@@ -86,7 +244,7 @@ def _find_progress(
 
 
 def _load_context(conn: Connection, steps: Sequence[Row[Any]]) -> StepContext:
-    """Return what is known of the objects of these steps, with a few statements for all of them."""
+    """Return the stored facts about the objects of these steps; a few statements load all of them."""
     case_ids = sorted({step.object_id for step in steps if step.machine == CASE.name})
     request_ids = sorted({step.object_id for step in steps if step.machine == REQUEST.name})
     requests = statistics_sources.load_request_rows(conn, request_ids, case_ids)
@@ -94,17 +252,17 @@ def _load_context(conn: Connection, steps: Sequence[Row[Any]]) -> StepContext:
         CASE.name: statistics_sources.load_object_steps(conn, CASE.name, case_ids),
         REQUEST.name: statistics_sources.load_object_steps(conn, REQUEST.name, sorted(requests)),
     }
-    asked = {
+    questioned_cases = {
         requests[request].case_id
         for request, history in histories[REQUEST.name].items()
-        if any(step.event in _ASKED for step in history)
+        if any(step.event in _QUESTION_EVENTS for step in history)
     }
     return StepContext(
         statistics_sources.load_case_rows(conn, case_ids),
         requests,
         histories,
         statistics_sources.load_current_decisions(conn, request_ids),
-        frozenset(asked),
+        frozenset(questioned_cases),
         {
             CASE.name: statistics_sources.load_counted_outcomes(conn, CASE.name, case_ids),
             REQUEST.name: statistics_sources.load_counted_outcomes(conn, REQUEST.name, request_ids),

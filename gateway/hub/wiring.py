@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -13,41 +13,29 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine
 
 from gateway.cases import read_money
-from gateway.config import LimitSettings, NeedSettings, PaymentSettings, Settings, TimeStampSettings
+from gateway.config import LimitSettings, PaymentSettings, Settings, TimeStampSettings
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.hub.database import build_engine, get_node_name
-from gateway.hub.database_clock import choose_clock
+from gateway.hub.database import HubClock, build_engine, get_node_name
+from gateway.hub.fees.payment_policy import NO_PAYMENTS, PaymentPolicy, Tariff
 from gateway.hub.hub import Hub, HubResources
-from gateway.hub.need_policy import NeedPolicy
-from gateway.hub.outbox import CallComposer
-from gateway.hub.payment_policy import NO_PAYMENTS, PaymentPolicy, Tariff
-from gateway.hub.readiness import StalenessPolicy, StampingMonitor
-from gateway.hub.register import ActiveRules, TrustedRegister
-from gateway.hub.response_watch import ResponseLimits
-from gateway.hub.trust import (
+from gateway.hub.intake.response_watch import ResponseLimits
+from gateway.hub.node_upkeep import StampingMonitor
+from gateway.hub.outbox.outgoing_calls import CallComposer
+from gateway.hub.register.active_rules import ActiveRules
+from gateway.hub.register.trusted_register import TrustedRegister
+from gateway.hub.trust.configured_secrets import (
     NextSigningKey,
     PullLogins,
-    Recognizer,
-    VerdictRecorder,
     load_decryption_keys,
     load_hub_signer,
     load_next_signing_key,
-    load_recognition_policy,
-    load_stamp_trust_store,
-    load_trust_store,
 )
+from gateway.hub.trust.trust_settings import load_recognition_policy, load_stamp_trust_store, load_trust_store
+from gateway.hub.trust.trusted_lists import Recognizer
+from gateway.hub.trust.verdict_recorder import VerdictRecorder
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Signer
 from gateway.store import check_schema_version
 from gateway.wire import WireLimits
-
-__all__ = [
-    "HubBase",
-    "build_engine",
-    "build_hub",
-    "build_hub_base",
-    "build_wire_limits",
-    "get_current_time",
-]
 
 _log = logging.getLogger(__name__)
 #: Octets of the secret shared with the payment provider: as many as the HMAC has.
@@ -75,10 +63,10 @@ class HubBase:
 
 
 def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
-    """Return the base of a hub for these settings; raises GW801, GW802 or GW803 naming what is wrong.
+    """Return the base of a hub for these settings; raises GW801, GW802 or GW803, which name the mistake.
 
-    At work, certificates are validated by a separate process, which starts with the first
-    certificate, and the evidence of verdicts is stored.
+    At work, certificates are validated by a separate process, which starts with the first certificate, and
+    the evidence of verdicts is stored.
     """
     engine = build_engine(settings, at_work=at_work)
     try:
@@ -122,14 +110,14 @@ def build_hub(
     at_work: bool = True,
     base: HubBase | None = None,
 ) -> Hub:
-    """Return the hub of these settings, to be closed; raises GW801, GW802, GW803 naming what is wrong.
+    """Return the hub of these settings, to be closed; raises GW801, GW802 or GW803, which name the mistake.
 
-    A hub that is not at work only reads: it validates certificates in its own process and writes
-    nothing. `base` is used where it was built before. Without a `clock` the time is that of the
-    database server, where it has one.
+    A hub that is not at work only reads: it validates certificates in its own process and writes nothing.
+    `base` is used where it was built before. Without a `clock` the time is that of the database server, where
+    it has one.
     """
     base = base or build_hub_base(settings, at_work=at_work)
-    clock = clock or choose_clock(base.engine)
+    clock = clock or HubClock(base.engine)
     return Hub(
         HubResources(base.engine, clock, _make_uuid, _get_public_host(settings), composer),
         settings.hub.party,
@@ -146,16 +134,12 @@ def build_hub(
         most_held=settings.limits.held_messages,
         most_posted_refusals=settings.limits.posted_refusals,
         decryption_keys=base.decryption_keys,
-        need_policy=_build_need_policy(settings.needs),
+        need_policy=settings.needs,
         test_calendars=settings.calendars.test_edition,
         payments=_build_payment_policy(settings.fees),
         pull_logins=PullLogins(settings.puller),
         node=get_node_name(settings) if at_work else "",
     )
-
-
-def _build_need_policy(needs: NeedSettings) -> NeedPolicy:
-    return NeedPolicy(needs.imports, needs.exports, needs.test_edition, needs.hold_time)
 
 
 def _build_payment_policy(settings: PaymentSettings) -> PaymentPolicy:
@@ -167,9 +151,11 @@ def _build_payment_policy(settings: PaymentSettings) -> PaymentPolicy:
         detail = f"the secret has {len(secret)} octets, fewer than {_SHORTEST_SECRET}"
         raise GatewayError(SETTINGS_WRONG, detail, "fees.secret")
     tariffs = {}
-    for document, one in settings.tariff.items():
+    for document, tariff in settings.tariff.items():
         try:
-            tariffs[document] = Tariff(read_money(one.amount, one.currency), one.days, one.refundable)
+            tariffs[document] = Tariff(
+                read_money(tariff.amount, tariff.currency), tariff.days, tariff.refundable
+            )
         except GatewayError as error:
             raise GatewayError(SETTINGS_WRONG, error.detail, f"fees.tariff.{document[:40]}") from error
     return PaymentPolicy(True, tariffs, secret, settings.tolerance)
@@ -179,11 +165,11 @@ def _build_stamping_monitor(settings: TimeStampSettings, engine: Engine) -> Stam
     """Return the stamping monitor, or None where the settings name no time-stamp authority."""
     if not settings.authorities:
         return None
-    return StampingMonitor(engine, StalenessPolicy(settings.stale_after, settings.when_stale == "refuse"))
+    return StampingMonitor(engine, settings.stale_after, refuses=settings.when_stale == "refuse")
 
 
-def _log_ended_examination(words: str) -> None:
-    _log.warning("a judgement of a certificate was ended: %s", words)
+def _log_ended_examination(reason: str) -> None:
+    _log.warning("a judgement of a certificate was ended: %s", reason)
 
 
 def _make_uuid() -> str:
@@ -192,30 +178,7 @@ def _make_uuid() -> str:
 
 def build_wire_limits(settings: LimitSettings) -> WireLimits:
     """Return the wire limits of the settings."""
-    return WireLimits(
-        body=settings.body,
-        secret=settings.secret,
-        parts=settings.parts,
-        part_headers=settings.part_headers,
-        part_header_count=settings.part_header_count,
-        padding=settings.padding,
-        chunks=settings.chunks,
-        xml=settings.xml,
-        envelope=settings.envelope,
-        tree=settings.tree,
-        density=settings.density,
-        depth=settings.depth,
-        elements=settings.elements,
-        attributes=settings.attributes,
-        namespaces=settings.namespaces,
-        canonical_work=settings.canonical_work,
-        canonical_rate=settings.canonical_rate,
-        name=settings.name,
-        value=settings.value,
-        text=settings.text,
-        references=settings.references,
-        prefixes=settings.prefixes,
-    )
+    return WireLimits(**{field.name: getattr(settings, field.name) for field in fields(WireLimits)})
 
 
 def _get_public_host(settings: Settings) -> str:

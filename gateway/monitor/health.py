@@ -1,35 +1,51 @@
-"""Checks whether messages can be accepted, for load balancers, by a real access to the database."""
+"""Health for probes: readiness, certificates that end, and sources that are fresh."""
 
 from __future__ import annotations
 
-from typing import Final
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, Row
 
 from gateway.errors import EVIDENCE_BROKEN, NO_ROOM, OUR_MISTAKE, GatewayError
 from gateway.store import (
+    WARNING,
+    CertificateCoverage,
     CopiesMissingError,
     InsufficientStorageError,
+    UsagePeriod,
     check_schema_version,
+    compute_coverage,
     confirm_copies,
+    fetched_lists,
     find_copy_watch,
+    find_database_damage,
+    find_database_hold,
     find_standby_problem,
     get_disk_reserve,
+    list_usage_periods,
     read_transaction,
     register_version,
     write_transaction,
 )
 
-__all__ = ["can_read_database", "describe_unreadiness", "find_readiness_problem"]
-
-#: A hub is ready when a commit of its own of the last so many seconds is on all wanted copies.
+#: A hub is ready when a commit of its own of the last `_CONFIRMED_WITHIN` seconds is on all wanted copies.
 _CONFIRMED_WITHIN: Final = 2.0
 
 
 def find_readiness_problem(engine: Engine) -> GatewayError | None:
     """Return why no message can be accepted now, None when one can."""
+    damage = find_database_damage(engine)
+    if damage is not None:
+        return damage
     try:
         check_schema_version(engine)
+        held = find_database_hold(engine)
+        if held is not None:
+            return held
         with read_transaction(engine) as conn:
             register_version.get_register_version(conn)
             standby = find_standby_problem(conn)
@@ -38,6 +54,23 @@ def find_readiness_problem(engine: Engine) -> GatewayError | None:
         return problem
     except Exception as mistake:
         return GatewayError(OUR_MISTAKE, type(mistake).__name__)
+
+
+def find_write_problem(engine: Engine) -> GatewayError | None:
+    """Return why nothing can be stored now, None after a commit; wanted copies are asked for by readiness.
+
+    It waits as long as others hold the database.
+    """
+    if find_copy_watch(engine) is not None:
+        return None
+    try:
+        with write_transaction(engine) as conn:
+            register_version.probe_commit(conn)
+    except GatewayError as problem:
+        return problem
+    except Exception as mistake:
+        return GatewayError(OUR_MISTAKE, type(mistake).__name__)
+    return None
 
 
 def can_read_database(engine: Engine) -> bool:
@@ -51,17 +84,17 @@ def can_read_database(engine: Engine) -> bool:
 
 
 def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
-    """Return a problem of readiness with what is so; the detail may name addresses, and anybody may ask."""
-    words = problem.problem.title
+    """Return a problem of readiness in general words: its detail may name addresses, and anybody may ask."""
+    reason = problem.problem.title
     if isinstance(problem, CopiesMissingError):
-        words = problem.words
+        reason = problem.words
     elif problem.problem is EVIDENCE_BROKEN:
-        words = "the file of the database is damaged"
+        reason = "the file of the database is damaged"
     elif problem.problem is NO_ROOM:
-        words = "the database has no space for new messages, or accepts no writes"
+        reason = "the database has no space for new messages, or accepts no writes"
         if not can_read_database(engine):
-            words = "the database cannot be reached"
-    return f"{problem.problem.id} {words}"
+            reason = "the database cannot be reached"
+    return f"{problem.problem.id} {reason}"
 
 
 def _find_storage_problem(engine: Engine) -> GatewayError | None:
@@ -89,3 +122,156 @@ def _find_copy_problem(engine: Engine) -> GatewayError | None:
         finally:
             watch.asking.release()
     return watch.problem
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryWarning:
+    """An owner whose last certificate ends soon, or has ended (`over`), with the text of the warning."""
+
+    over: bool
+    owner: str
+    words: str
+
+
+def list_expiry_warnings(
+    engine: Engine, at: datetime, ours: Sequence[UsagePeriod] = ()
+) -> tuple[ExpiryWarning, ...]:
+    """Return a warning for each owner whose last certificate ends within 30 days, the soonest first."""
+    with read_transaction(engine) as conn:
+        periods = list_usage_periods(conn)
+    return make_expiry_warnings([*ours, *periods], at)
+
+
+def make_expiry_warnings(periods: Sequence[UsagePeriod], at: datetime) -> tuple[ExpiryWarning, ...]:
+    """Return a warning for each owner whose last period ends within 30 days, the soonest first."""
+    return tuple(
+        _make_expiry_warning(coverage, at)
+        for coverage in compute_coverage(periods, at)
+        if coverage.ends - at < WARNING
+    )
+
+
+def _make_expiry_warning(coverage: CertificateCoverage, at: datetime) -> ExpiryWarning:
+    over = coverage.ends <= at
+    days = abs(coverage.days_left(at))
+    when = f"{days:.0f} days ago" if over else f"in {days:.0f} days"
+    verb = "ended" if over else "ends"
+    sentence = (
+        f"the last {coverage.use} certificate of {coverage.owner} {verb} {when}, "
+        f"at {coverage.ends:%Y-%m-%dT%H:%M:%SZ}"
+    )
+    return ExpiryWarning(over, coverage.owner, f"{sentence}: {coverage.subject[:120]}")
+
+
+def log_expiry_warnings(engine: Engine, at: datetime, ours: Sequence[UsagePeriod] = ()) -> int:
+    """Log each warning; return how many there are."""
+    warnings = list_expiry_warnings(engine, at, ours)
+    for warning in warnings:
+        _log.log(logging.ERROR if warning.over else logging.WARNING, "%s", warning.words)
+    return len(warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFreshness:
+    """One source: its data in force, until when they are valid, and the results of the last fetches.
+
+    ``state``: "fresh"; "ending" when what ends first does so soon; "stale" when it has ended;
+    "never" when nothing was ever fetched; "left" when the settings no longer contain the source.
+    """
+
+    name: str
+    kind: str
+    state: str
+    words: int
+    number: str | None
+    this_update: datetime | None
+    next_update: datetime | None
+    taken_at: datetime | None
+    fetched_at: datetime | None
+    failed_at: datetime | None
+    failures: int
+    problem: str | None
+    detail: str | None
+
+    def format_remark(self) -> str | None:
+        """Return the text of a warning for the operator, None when there is none."""
+        until = f"{self.next_update:%Y-%m-%dT%H:%M:%SZ}" if self.next_update else ""
+        remark = {
+            "never": f"no data have been fetched from {self.name} yet",
+            "ending": f"the data fetched from {self.name} expire at {until}",
+            "stale": f"the data fetched from {self.name} expired at {until}",
+            "left": f"the data fetched from {self.name} are in force, but it is no longer in the settings",
+        }.get(self.state)
+        if not self.failures:
+            return remark
+        failing = (
+            f"fetching {self.name} failed {self.failures} times, the last: {self.detail or self.problem}"
+        )
+        return f"{remark}; {failing}" if remark else failing
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTerm:
+    """The settings of a source: its kind, and how long before its end the operator is warned.
+
+    ``warn_before`` None: a quarter of the validity period of what was fetched.
+    """
+
+    kind: str
+    warn_before: timedelta | None
+
+
+def list_source_freshness(
+    conn: Connection, at: datetime, terms: Mapping[str, SourceTerm]
+) -> tuple[SourceFreshness, ...]:
+    """Return every source of the settings, and every other source that has data in force.
+
+    `terms` are those of the sources of the settings, by their names.
+    """
+    rows = {row.name: row for row in fetched_lists.list_sources(conn)}
+    ends = {row.source: row for row in fetched_lists.summarize_sources(conn)}
+    names = [*terms, *(name for name in ends if name not in terms)]
+    return tuple(
+        _make_source_freshness(name, rows.get(name), ends.get(name), terms.get(name), at) for name in names
+    )
+
+
+def _make_source_freshness(
+    name: str,
+    row: Row[Any] | None,
+    held: Row[Any] | None,
+    term: SourceTerm | None,
+    at: datetime,
+) -> SourceFreshness:
+    columns: dict[str, Any] = {
+        key: getattr(held, key, None) for key in ("number", "this_update", "next_update")
+    }
+    columns |= {key: getattr(row, key, None) for key in ("fetched_at", "failed_at", "problem", "detail")}
+    return SourceFreshness(
+        name=name,
+        kind=term.kind if term else getattr(row, "kind", ""),
+        state=_classify_freshness(row, held, term, at),
+        words=held.words if held else 0,
+        taken_at=held.taken_at if held else None,
+        failures=row.failures if row else 0,
+        **columns,
+    )
+
+
+def _classify_freshness(
+    row: Row[Any] | None, held: Row[Any] | None, term: SourceTerm | None, at: datetime
+) -> str:
+    if term is None:
+        return "left"
+    if held is None:
+        # A responder may have no certificates to be queried for, and trusted lists are stored elsewhere.
+        return "fresh" if row is not None and row.fetched_at is not None else "never"
+    if at > held.next_update:
+        return "stale"
+    before = term.warn_before
+    if before is None:
+        before = (held.next_update - held.this_update) / 4
+    return "ending" if at > held.next_update - before else "fresh"

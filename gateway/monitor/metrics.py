@@ -14,6 +14,8 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric, generate_latest
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine
 
+from gateway import __version__
+from gateway.program_build import BUILD
 from gateway.store import (
     WARNING,
     Labels,
@@ -22,16 +24,18 @@ from gateway.store import (
     compute_coverage,
     count_by_state,
     deadlines,
+    delivery_maintenance,
     fetched_lists,
     find_copy_watch,
+    find_database_damage,
     get_disk_reserve,
+    get_head_revision,
+    is_database_held,
     list_usage_periods,
     read_transaction,
     state_counts,
     time_stamps,
 )
-
-__all__ = ["CONTENT_TYPE", "render_metrics", "render_process_metrics"]
 
 #: The version of the text format that `render_metrics` writes.
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -40,6 +44,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _MOST_DEADLINES: Final = 100_000
 
 _HELP = {
+    "gateway_build_info": "1, with version, build and schema version of the program in its labels.",
     "gateway_messages": "Messages stored, by direction and state.",
     "gateway_cases": "Cases, by state and outcome.",
     "gateway_requests": "Requests to agencies, by agency and state.",
@@ -50,11 +55,18 @@ _HELP = {
     "gateway_refusals": "Messages and calls refused, by problem.",
     "gateway_fragment_groups": "Large messages whose fragments are not all there or not joined, by state.",
     "gateway_held_messages": "Messages that wait for an earlier one of their conversation.",
+    "gateway_mailbox_messages": (
+        "Messages that rest in the mailbox, where nobody processes them, by action, among the latest 100000."
+    ),
     "gateway_database_free_octets": "Free octets on the disk of the database, if they can be measured.",
     "gateway_database_reserve_octets": (
         "Reserved octets of that disk. With fewer free octets, no new message is accepted."
     ),
     "gateway_database_up": "1 while this process can read the database, else 0.",
+    "gateway_database_damaged": "1 once the database was seen to be damaged, until it is restored, else 0.",
+    "gateway_database_held": (
+        "1 while the database is older than what the gateway has acknowledged, as this process saw last."
+    ),
     "gateway_database_short": "1 while this process accepts no new message for lack of disk space, else 0.",
     "gateway_database_refusals": "Number of times that this process found no space in the database.",
     "gateway_certificates": "Certificates of active parties and of the gateway, by use and state.",
@@ -80,6 +92,7 @@ _HELP = {
     "gateway_fetched_age_seconds": "Age of the oldest list or response in force, by source.",
     "gateway_fetched_ago_seconds": "Seconds since the last accepted fetch, by source.",
     "gateway_fetch_failures": "Failed fetches since the last accepted fetch, by source.",
+    "gateway_clock_set_back_seconds": "Seconds by which the newest time in the database is ahead of now.",
     "gateway_trust_epoch": "Number of changes of the register of parties, certificates and trust data.",
 }
 
@@ -91,7 +104,7 @@ def render_metrics(
     now = at or datetime.now(UTC)
     with read_transaction(engine) as conn:
         ends = _measure_certificates(list_usage_periods(conn), ours, now)
-        found = {
+        measurements = {
             **state_counts.count_states(conn),
             **_measure_deadlines(conn),
             **_measure_disk_reserve(engine),
@@ -99,20 +112,24 @@ def render_metrics(
             **ends,
             **_measure_time_stamps(time_stamps.compute_stamping_progress(conn), now),
         }
-        found |= _measure_sources(conn, now)
-    found |= _measure_process(key_away=key_away, database_up=True)
-    return generate_latest(_CountCollector(found)).decode()
+        measurements |= _measure_sources(conn, now)
+        newest = delivery_maintenance.find_newest_time(conn) or now
+        measurements["gateway_clock_set_back_seconds"] = {(): max(0.0, (newest - now).total_seconds())}
+    measurements |= _measure_process(key_away=key_away, database_up=True)
+    return generate_latest(_CountCollector(measurements)).decode()
 
 
 def render_process_metrics(engine: Engine, *, key_away: bool, database_up: bool) -> str:
     """Return as text what this process measures by itself: without any query, so always."""
-    found = _measure_disk_reserve(engine) | _measure_copies(engine)
-    found |= _measure_process(key_away=key_away, database_up=database_up)
-    return generate_latest(_CountCollector(found)).decode()
+    measurements = _measure_disk_reserve(engine) | _measure_copies(engine)
+    measurements |= _measure_process(key_away=key_away, database_up=database_up)
+    return generate_latest(_CountCollector(measurements)).decode()
 
 
 def _measure_process(*, key_away: bool, database_up: bool) -> dict[str, dict[Labels, float]]:
+    program = (("version", __version__), ("build", BUILD), ("schema", get_head_revision()))
     return {
+        "gateway_build_info": {program: 1.0},
         "gateway_own_key_away": {(): float(key_away)},
         "gateway_database_up": {(): float(database_up)},
     }
@@ -127,27 +144,29 @@ def _measure_certificates(
     theirs: Sequence[UsagePeriod], ours: Sequence[UsagePeriod], at: datetime
 ) -> dict[str, dict[Labels, float]]:
     counted = count_by_state([*theirs, *ours], at)
-    covered, own = compute_coverage(theirs, at), compute_coverage(ours, at)
+    covered, own_coverage = compute_coverage(theirs, at), compute_coverage(ours, at)
     soonest: dict[Labels, float] = {}
-    for one in covered:
-        soonest.setdefault((("use", one.use),), one.days_left(at))
+    for coverage in covered:
+        soonest.setdefault((("use", coverage.use),), coverage.days_left(at))
     return {
         "gateway_certificates": {
             (("use", use), ("state", state)): float(number) for (use, state), number in counted.items()
         },
         "gateway_certificate_days": soonest,
-        "gateway_own_certificate_days": {(): own[0].days_left(at)} if own else {},
-        "gateway_certificates_ending": {(): float(sum(one.ends - at < WARNING for one in (*covered, *own)))},
+        "gateway_own_certificate_days": {(): own_coverage[0].days_left(at)} if own_coverage else {},
+        "gateway_certificates_ending": {
+            (): float(sum(coverage.ends - at < WARNING for coverage in (*covered, *own_coverage)))
+        },
     }
 
 
-def _measure_time_stamps(found: StampingProgress, at: datetime) -> dict[str, dict[Labels, float]]:
-    waited = 0.0 if found.waiting_since is None else (at - found.waiting_since).total_seconds()
-    ago = None if found.last_stamp is None else (at - found.last_stamp).total_seconds()
+def _measure_time_stamps(progress: StampingProgress, at: datetime) -> dict[str, dict[Labels, float]]:
+    waited = 0.0 if progress.waiting_since is None else (at - progress.waiting_since).total_seconds()
+    ago = None if progress.last_stamp is None else (at - progress.last_stamp).total_seconds()
     return {
         "gateway_evidence_leaves": {
-            (("state", "sealed"),): float(found.sealed),
-            (("state", "stamped"),): float(found.stamped),
+            (("state", "sealed"),): float(progress.sealed),
+            (("state", "stamped"),): float(progress.stamped),
         },
         "gateway_evidence_unstamped_seconds": {(): max(waited, 0.0)},
         "gateway_time_stamp_seconds": {} if ago is None else {(): ago},
@@ -184,6 +203,8 @@ def _measure_disk_reserve(engine: Engine) -> dict[str, dict[Labels, float]]:
         "gateway_database_reserve_octets": {(): float(room.reserve)},
         "gateway_database_short": {(): float(room.lacking or room.find_shortage() is not None)},
         "gateway_database_refusals": {(): float(room.refusals)},
+        "gateway_database_damaged": {(): float(find_database_damage(engine) is not None)},
+        "gateway_database_held": {(): float(is_database_held(engine))},
     }
 
 
@@ -198,8 +219,8 @@ def _measure_copies(engine: Engine) -> dict[str, dict[Labels, float]]:
 class _CountCollector(Collector):
     """Gives the measured counts to the library, as gauges in the order of measurement."""
 
-    def __init__(self, found: Mapping[str, Mapping[Labels, float]]) -> None:
-        self._found = found
+    def __init__(self, measurements: Mapping[str, Mapping[Labels, float]]) -> None:
+        self._found = measurements
 
     def collect(self) -> Iterator[Metric]:
         """Yield one metric family for each name; a name that was not measured has no samples."""

@@ -1,7 +1,8 @@
-"""The laws that ask for documents, and which documents answer each: by choice, or by the kind of goods.
+"""The laws that ask for documents, which documents answer each, and the tables of what asks for them.
 
 ``laws.csv`` names every law and the disclaimers it accepts. ``choices.csv`` restricts the documents
 of a law by goods; without a line there, every document of the mappings under the law answers it.
+A table of needs is one edition with its rows, and the mistakes of its file.
 """
 
 from __future__ import annotations
@@ -9,13 +10,101 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import date
 from typing import Final, NamedTuple
 
 from gateway.errors import NEED_TABLE_WRONG, GatewayError
-from gateway.needs.need_tables import DIRECTIONS, REASONS
 
-__all__ = ["KnownDocument", "Law", "LawBook", "read_law_book"]
+DIRECTIONS: Final = ("import", "export")
+#: The reasons of a disclaimer: use not covered, exempt, submission waived, another reason.
+REASONS: Final = "ABCZ"
+
+
+@dataclass(frozen=True, slots=True)
+class NeedRow:
+    """One row: goods whose code begins with `hs` need a document under `law`.
+
+    `origins` and `uses` are empty where any will do; with `excludes_origins` the row concerns every
+    origin but those. `documents` are empty where the law says which. `exemptions` are the reasons
+    for which a disclaimer is accepted. `line` is the line of the file.
+    """
+
+    hs: str
+    direction: str
+    law: str
+    origins: frozenset[str] = frozenset()
+    excludes_origins: bool = False
+    uses: frozenset[str] = frozenset()
+    documents: tuple[str, ...] = ()
+    organisation: str = ""
+    mandatory: bool = True
+    exemptions: str = REASONS
+    valid_from: date | None = None
+    valid_until: date | None = None
+    line: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str]:
+        """Return what identifies the row in its table, beside its period."""
+        origins = " ".join(sorted(self.origins))
+        origin_text = f"!{origins}" if self.excludes_origins else origins
+        return self.hs, self.direction, self.law, origin_text, " ".join(sorted(self.uses))
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """Return what two rows of one key may differ in."""
+        return (
+            self.documents,
+            self.organisation,
+            self.mandatory,
+            self.exemptions,
+            self.valid_from,
+            self.valid_until,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NeedTable:
+    """One edition of a table, in force from `valid_from` until the next edition begins, or it ends.
+
+    `valid_until` is the last day. Codes of more than six digits are those of `country`. `is_test`
+    marks an edition that is not the law of today. `sha256` is the digest of its file.
+    """
+
+    name: str
+    edition: str
+    country: str
+    valid_from: date
+    valid_until: date | None
+    is_test: bool
+    source: str
+    licence: str
+    rows: tuple[NeedRow, ...]
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """Return the name of table and edition in one word."""
+        return f"{self.name}@{self.edition}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableMistake:
+    """One mistake of a file: its line, the number and name of its column (0 for the line), the words."""
+
+    line: int
+    column: int
+    field: str
+    message: str
+
+    @property
+    def place(self) -> str:
+        """Return line and column in words."""
+        return (
+            f"line {self.line}, column {self.column} ({self.field})" if self.column else f"line {self.line}"
+        )
+
 
 FORBIDDEN: Final = "forbidden"
 _LAW_COLUMNS: Final = ["law", "ko", "en", "disclaimers"]
@@ -59,67 +148,58 @@ class LawBook:
     choices: Mapping[tuple[str, str], tuple[_Choice, ...]]
     documents: Mapping[tuple[str, str], tuple[str, ...]]
     organisations: Mapping[str, str]
-    _found: dict[tuple[str, str, str], tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def find_documents(self, law: str, direction: str, hs: str) -> tuple[str, ...]:
         """Return the documents of which any one answers a law for goods of a code."""
-        key = (law, direction, hs)
-        found = self._found.get(key)
-        if found is None:
-            # Bounded: the codes of a hostile sender may not fill the memory.
-            if len(self._found) > 50_000:
-                self._found.clear()
-            found = self._found[key] = self._choose_documents(law, direction, hs)
-        return found
-
-    def _choose_documents(self, law: str, direction: str, hs: str) -> tuple[str, ...]:
         choices = self.choices.get((law, direction))
         if choices is None:
             return self.documents.get((law, direction), ())
-        named: list[str] = []
+        chosen: list[str] = []
         for choice in choices:
             if not choice.prefixes or hs.startswith(choice.prefixes):
-                named += choice.documents
+                chosen += choice.documents
                 break
             if any(prefix.startswith(hs) for prefix in choice.prefixes):
                 # The code is too short to tell: the next lines may concern the goods as well.
-                named += choice.documents
-        return tuple(one for one in dict.fromkeys(named) if one in self.organisations)
+                chosen += choice.documents
+        return tuple(document for document in dict.fromkeys(chosen) if document in self.organisations)
 
     def get_name(self, law: str) -> str:
         """Return the name of a law; an empty text where it is not known."""
-        known = self.laws.get(law)
-        return known.name if known is not None else ""
+        entry = self.laws.get(law)
+        return entry.name if entry is not None else ""
 
     def get_names(self, law: str) -> dict[str, str]:
         """Return the names of a law by language (`ko`, `en`), those that it has."""
-        known = self.laws.get(law)
-        named = {} if known is None else {"ko": known.ko, "en": known.en}
-        return {language: name for language, name in named.items() if name}
+        entry = self.laws.get(law)
+        names = {} if entry is None else {"ko": entry.ko, "en": entry.en}
+        return {language: name for language, name in names.items() if name}
 
     def list_organisations(self, law: str, direction: str) -> frozenset[str]:
         """Return the organisations whose documents are under a law, for goods of any kind."""
-        return frozenset(self.organisations[one] for one in self.documents.get((law, direction), ()))
+        return frozenset(
+            self.organisations[document] for document in self.documents.get((law, direction), ())
+        )
 
     def get_accepted_reasons(self, law: str) -> str:
         """Return the reasons for which a disclaimer under the law is accepted."""
-        known = self.laws.get(law)
-        return known.disclaimers if known is not None else REASONS
+        entry = self.laws.get(law)
+        return entry.disclaimers if entry is not None else REASONS
 
 
 def read_law_book(laws: str, choices: str, documents: Iterable[KnownDocument]) -> LawBook:
     """Return the law book of the two files and the documents in force; raise GW512 with line and column."""
-    known = tuple(documents)
+    all_documents = tuple(documents)
     by_law: dict[tuple[str, str], list[str]] = {}
-    for one in known:
-        for law in one.laws:
-            by_law.setdefault((law, one.direction), []).append(one.id)
-    found = dict(_read_laws(laws))
+    for document in all_documents:
+        for law in document.laws:
+            by_law.setdefault((law, document.direction), []).append(document.id)
+    laws_by_code = dict(_read_laws(laws))
     return LawBook(
-        found,
-        _read_choices(choices, found),
+        laws_by_code,
+        _read_choices(choices, laws_by_code),
         {key: tuple(ids) for key, ids in by_law.items()},
-        {one.id: one.organisation for one in known},
+        {document.id: document.organisation for document in all_documents},
     )
 
 
@@ -129,7 +209,7 @@ def _read_laws(text: str) -> Iterator[tuple[str, Law]]:
         accepted = "" if disclaimers == FORBIDDEN else disclaimers.replace(" ", "") or REASONS
         if not code or code in seen:
             raise _make_error("laws.csv", line, 1, "law", "each code once", code)
-        if any(one not in REASONS for one in accepted):
+        if any(reason not in REASONS for reason in accepted):
             raise _make_error(
                 "laws.csv", line, 4, "disclaimers", f"{FORBIDDEN} or letters of {REASONS}", disclaimers
             )
@@ -138,19 +218,19 @@ def _read_laws(text: str) -> Iterator[tuple[str, Law]]:
 
 
 def _read_choices(text: str, laws: Mapping[str, Law]) -> dict[tuple[str, str], tuple[_Choice, ...]]:
-    found: dict[tuple[str, str], list[_Choice]] = {}
+    choices_by_law: dict[tuple[str, str], list[_Choice]] = {}
     for line, (law, direction, hs, documents, _) in _list_rows(text, "choices.csv", _CHOICE_COLUMNS):
-        prefixes, named = tuple(hs.split()), tuple(documents.split())
+        prefixes, document_ids = tuple(hs.split()), tuple(documents.split())
         if law not in laws:
             raise _make_error("choices.csv", line, 1, "law", "a law of laws.csv", law)
         if direction not in DIRECTIONS:
             raise _make_error("choices.csv", line, 2, "direction", " or ".join(DIRECTIONS), direction)
-        if not all(one.isascii() and one.isdigit() for one in prefixes):
+        if not all(prefix.isascii() and prefix.isdigit() for prefix in prefixes):
             raise _make_error("choices.csv", line, 3, "hs", "digits, parted by spaces", hs)
-        if not named:
+        if not document_ids:
             raise _make_error("choices.csv", line, 4, "documents", "ids of documents", documents)
-        found.setdefault((law, direction), []).append(_Choice(prefixes, named))
-    return {key: tuple(choices) for key, choices in found.items()}
+        choices_by_law.setdefault((law, direction), []).append(_Choice(prefixes, document_ids))
+    return {key: tuple(choices) for key, choices in choices_by_law.items()}
 
 
 def _list_rows(text: str, file: str, columns: list[str]) -> Iterator[tuple[int, list[str]]]:
@@ -169,6 +249,6 @@ def _list_rows(text: str, file: str, columns: list[str]) -> Iterator[tuple[int, 
         raise _make_error(file, reader.line_num, 1, columns[0], "a row of CSV", f"{error!s}") from None
 
 
-def _make_error(file: str, line: int, column: int, name: str, expected: str, found: str) -> GatewayError:
-    detail = f"line {line}, column {column} ({name}): expected {expected}, found {found[:60] or 'nothing'}"
+def _make_error(file: str, line: int, column: int, name: str, expected: str, text: str) -> GatewayError:
+    detail = f"line {line}, column {column} ({name}): expected {expected}, found {text[:60] or 'nothing'}"
     return GatewayError(NEED_TABLE_WRONG, detail, f"{file}:{line}")

@@ -1,4 +1,4 @@
-"""Finds the needs of goods: the tables compiled into an index by direction and tariff code.
+"""Finds the needs of goods: the rules of a folder, compiled into an index by direction and tariff code.
 
 A code of ten digits of the table's country, with known origin and use, gives a *certain* need. A
 shorter code, the code of another country (of which six digits count), or an unknown origin or use
@@ -11,19 +11,19 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from importlib.resources.abc import Traversable
 from operator import attrgetter
 from typing import Final
 
-from gateway.needs.law_book import LawBook
-from gateway.needs.need_tables import REASONS, NeedRow, NeedTable
-
-__all__ = ["CERTAIN", "POSSIBLE", "DocumentNeed", "GoodsQuery", "NeedIndex"]
+from gateway.errors import NEED_TABLE_WRONG, GatewayError
+from gateway.needs.law_book import REASONS, KnownDocument, LawBook, NeedRow, NeedTable, read_law_book
+from gateway.needs.need_table_reader import read_need_table
 
 CERTAIN: Final = "certain"
 POSSIBLE: Final = "possible"
 _FULL: Final = 10
 _INTERNATIONAL: Final = 6
-#: The needs of so many goods are kept.
+#: The needs of at most this many goods are kept.
 _MOST_KEPT: Final = 500
 _LENGTHS: Final = (2, 4, 6, 8, 10)
 #: The character that follows the digits.
@@ -35,7 +35,7 @@ _ONE_DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class GoodsQuery:
-    """What is asked: the tariff code, the direction, the day, and what is known of origin and use.
+    """A question about goods: tariff code, direction, day, and origin and use where they are known.
 
     `country` is the country of the code; None: that of the table.
     """
@@ -89,17 +89,17 @@ class _Edition:
 
     def list_rows(self, direction: str, code: str) -> list[NeedRow]:
         """Return the rows whose code begins the given one, or continues it; equal ones as in the table."""
-        rows, found = self.rows.get(direction, ()), list[NeedRow]()
+        rows, matching = self.rows.get(direction, ()), list[NeedRow]()
         for length in self.lengths:
             if length > len(code):
                 break
             start = bisect_left(rows, code[:length], key=_get_code)
-            found += rows[start : bisect_right(rows, code[:length], start, key=_get_code)]
+            matching += rows[start : bisect_right(rows, code[:length], start, key=_get_code)]
         if len(code) in _LENGTHS:
             start = bisect_right(rows, code, key=_get_code)
             end = bisect_left(rows, code + _AFTER_DIGITS, start, key=_get_code)
-            found += sorted(rows[start:end], key=_get_line)
-        return found
+            matching += sorted(rows[start:end], key=_get_line)
+        return matching
 
 
 class NeedIndex:
@@ -108,80 +108,74 @@ class NeedIndex:
     def __init__(self, tables: Sequence[NeedTable], book: LawBook) -> None:
         self.book = book
         self._editions = tuple(_compile_editions(tables))
-        self._by_day: dict[date, tuple[_Edition, ...]] = {}
         self._by_goods: dict[GoodsQuery, tuple[DocumentNeed, ...]] = {}
 
     @property
     def tables(self) -> tuple[NeedTable, ...]:
         """Return the editions that are in force on some day, by name and first day."""
-        return tuple(one.table for one in self._editions)
+        return tuple(edition.table for edition in self._editions)
 
     def get_end(self, table: NeedTable) -> date | None:
         """Return the last day of an edition, which the next edition may bring forward."""
-        return next((one.end for one in self._editions if one.table is table), table.valid_until)
+        return next((edition.end for edition in self._editions if edition.table is table), table.valid_until)
 
     def list_tables(self, day: date) -> tuple[NeedTable, ...]:
         """Return the editions in force on a day."""
-        return tuple(one.table for one in self._list_editions(day))
+        return tuple(edition.table for edition in self._list_editions(day))
 
     def is_regulated(self, law: str, direction: str, day: date) -> bool:
         """Return whether a table in force on a day has a row of the law in this direction."""
-        return any((direction, law) in one.laws for one in self._list_editions(day))
+        return any((direction, law) in edition.laws for edition in self._list_editions(day))
 
     def find_needs(self, query: GoodsQuery) -> tuple[DocumentNeed, ...]:
         """Return the needs of goods, by law and table; kept, since traders declare the same goods again."""
-        known = self._by_goods.get(query)
-        if known is None:
+        needs = self._by_goods.get(query)
+        if needs is None:
             if len(self._by_goods) >= _MOST_KEPT:
                 self._by_goods.clear()
-            known = self._by_goods[query] = self._find_in_editions(query)
-        return known
+            needs = self._by_goods[query] = self._find_in_editions(query)
+        return needs
 
     def _find_in_editions(self, query: GoodsQuery) -> tuple[DocumentNeed, ...]:
-        found: list[DocumentNeed] = []
+        needs: list[DocumentNeed] = []
         for edition in self._list_editions(query.day):
-            found += self._find_in_edition(edition, query)
-        return tuple(sorted(found, key=lambda one: (one.law, one.table)))
+            needs += self._find_in_edition(edition, query)
+        return tuple(sorted(needs, key=lambda need: (need.law, need.table)))
 
     def _list_editions(self, day: date) -> tuple[_Edition, ...]:
-        known = self._by_day.get(day)
-        if known is None:
-            if len(self._by_day) > 400:
-                self._by_day.clear()
-            known = self._by_day[day] = tuple(one for one in self._editions if one.is_in_force(day))
-        return known
+        return tuple(edition for edition in self._editions if edition.is_in_force(day))
 
     def _find_in_edition(self, edition: _Edition, query: GoodsQuery) -> Iterable[DocumentNeed]:
         foreign = query.country is not None and query.country != edition.table.country
         code = query.hs[:_INTERNATIONAL] if foreign else query.hs
         by_law: dict[str, list[tuple[NeedRow, bool]]] = {}
         for row in edition.list_rows(query.direction, code):
-            known = _match_row(row, query)
-            if known is not None:
-                by_law.setdefault(row.law, []).append((row, known and len(code) == _FULL))
+            is_certain = _match_row(row, query)
+            if is_certain is not None:
+                by_law.setdefault(row.law, []).append((row, is_certain and len(code) == _FULL))
         return [self._make_need(edition, query.direction, code, rows) for rows in by_law.values()]
 
     def _make_need(
         self, edition: _Edition, direction: str, code: str, rows: list[tuple[NeedRow, bool]]
     ) -> DocumentNeed:
         # Where some rows hold for certain, those that only may hold add nothing.
-        certain = [row for row, known in rows if known]
+        certain = [row for row, is_certain in rows if is_certain]
         used = certain or [row for row, _ in rows]
         documents: dict[str, None] = {}
         for row in used:
             documents |= dict.fromkeys(self._list_row_documents(row, direction, code))
-        organisations = dict.fromkeys([self.book.organisations[one] for one in documents])
-        stated = dict.fromkeys([row.organisation for row in used if row.organisation])
+        organisations = dict.fromkeys([self.book.organisations[document] for document in documents])
+        stated_organisations = dict.fromkeys([row.organisation for row in used if row.organisation])
         starts = [row.valid_from for row in used if row.valid_from is not None]
         accepted = set(REASONS).intersection(*[row.exemptions for row in used])
         ends = [day for day in (edition.end, *(row.valid_until for row in used)) if day is not None]
         return DocumentNeed(
             law=used[0].law,
             documents=tuple(documents),
-            organisations=tuple(organisations or stated),
+            organisations=tuple(organisations or stated_organisations),
             certainty=CERTAIN if certain else POSSIBLE,
             mandatory=any([row.mandatory for row in used]),
-            exemptions="".join([one for one in REASONS if one in accepted]),
+            exemptions="".join([reason for reason in REASONS if reason in accepted]),
             table=edition.table.label,
             is_test=edition.table.is_test,
             valid_from=max([edition.table.valid_from, *starts]),
@@ -192,26 +186,30 @@ class NeedIndex:
         """Return the documents of a row that the mappings have; a shorter code of the row counts."""
         owners = self.book.organisations
         goods = code if len(code) >= len(row.hs) else row.hs
-        named = row.documents or self.book.find_documents(row.law, direction, goods)
-        return tuple(one for one in named if one in owners and row.organisation in ("", owners[one]))
+        candidates = row.documents or self.book.find_documents(row.law, direction, goods)
+        return tuple(
+            document
+            for document in candidates
+            if document in owners and row.organisation in ("", owners[document])
+        )
 
 
 def _match_row(row: NeedRow, query: GoodsQuery) -> bool | None:
     """Return whether a row holds for certain; None where it does not hold."""
     if (row.valid_from and query.day < row.valid_from) or (row.valid_until and query.day > row.valid_until):
         return None
-    known = True
+    is_certain = True
     if row.origins:
         if query.origin is None:
-            known = False
+            is_certain = False
         elif (query.origin in row.origins) == row.excludes_origins:
             return None
     if row.uses:
         if query.use is None:
-            known = False
+            is_certain = False
         elif query.use not in row.uses:
             return None
-    return known
+    return is_certain
 
 
 def _compile_editions(tables: Sequence[NeedTable]) -> Iterable[_Edition]:
@@ -232,7 +230,134 @@ def _compile_edition(table: NeedTable, following: date | None) -> _Edition:
     return _Edition(
         table,
         min(ends, default=None),
-        {direction: tuple(found) for direction, found in rows.items()},
+        {direction: tuple(direction_rows) for direction, direction_rows in rows.items()},
         tuple(sorted({len(row.hs) for row in table.rows})),
         frozenset((row.direction, row.law) for row in table.rows),
     )
+
+
+#: The folder of the rules of need, in a folder of mappings.
+FOLDER: Final = "needs"
+#: The tables read last, by name and content: a folder is loaded several times.
+_RECENT: Final[dict[tuple[str, bytes], NeedTable]] = {}
+_MOST_RECENT: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class NeedRules:
+    """The law book and the tables of a folder of mappings."""
+
+    book: LawBook
+    tables: tuple[NeedTable, ...]
+
+    def make_index(self, loaded: Sequence[NeedTable] = (), *, test_editions: bool = True) -> NeedIndex:
+        """Return the index of these tables and of those that operators loaded.
+
+        Without `test_editions`, the editions that are marked so are left out.
+        """
+        tables = [table for table in (*self.tables, *loaded) if test_editions or not table.is_test]
+        return NeedIndex(tables, self.book)
+
+
+def load_need_rules(mappings: Traversable, documents: Iterable[KnownDocument]) -> NeedRules:
+    """Return the rules in a folder of mappings; raise GW512 naming file, line and column."""
+    folder = mappings.joinpath(FOLDER)
+    laws, choices = (_read_text(folder.joinpath(name)) for name in ("laws.csv", "choices.csv"))
+    return NeedRules(read_law_book(laws, choices, documents), tuple(_load_tables(folder.joinpath("tables"))))
+
+
+def _load_tables(folder: Traversable) -> Iterable[NeedTable]:
+    if not folder.is_dir():
+        return
+    for file in sorted(folder.iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".csv") and file.is_file():
+            yield _load_table(file)
+
+
+def _load_table(file: Traversable) -> NeedTable:
+    octets = file.read_bytes()
+    table = _RECENT.get((file.name, octets))
+    if table is None:
+        table = _RECENT[file.name, octets] = read_need_table(octets, file.name)
+        for oldest in list(_RECENT)[:-_MOST_RECENT]:
+            _RECENT.pop(oldest, None)
+    return table
+
+
+def _read_text(file: Traversable) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise GatewayError(NEED_TABLE_WRONG, f"{file.name} cannot be read: {reason}", file.name) from None
+
+
+@dataclass(frozen=True, slots=True)
+class TableDifference:
+    """The rows that only the second table has, only the first, or both with another content."""
+
+    added: tuple[NeedRow, ...]
+    removed: tuple[NeedRow, ...]
+    changed: tuple[tuple[NeedRow, NeedRow], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NeedDifference:
+    """How the needs of goods change: the laws that come and go, and needs of one law that are others."""
+
+    added: tuple[DocumentNeed, ...]
+    removed: tuple[DocumentNeed, ...]
+    changed: tuple[tuple[DocumentNeed, DocumentNeed], ...]
+
+    def __bool__(self) -> bool:
+        """Return whether anything changes."""
+        return bool(self.added or self.removed or self.changed)
+
+
+def compare_tables(before: NeedTable, after: NeedTable) -> TableDifference:
+    """Return what the second table changes in the first, in the order of code, direction and law."""
+    old, new = _group_rows(before.rows), _group_rows(after.rows)
+    added: list[NeedRow] = []
+    removed: list[NeedRow] = []
+    changed: list[tuple[NeedRow, NeedRow]] = []
+    for key in sorted({*old, *new}):
+        was = [
+            row
+            for row in old.get(key, ())
+            if row.content not in {same_key.content for same_key in new.get(key, ())}
+        ]
+        now = [
+            row
+            for row in new.get(key, ())
+            if row.content not in {same_key.content for same_key in old.get(key, ())}
+        ]
+        changed += zip(was, now, strict=False)
+        removed += was[len(now) :]
+        added += now[len(was) :]
+    return TableDifference(tuple(added), tuple(removed), tuple(changed))
+
+
+def _group_rows(rows: Iterable[NeedRow]) -> dict[tuple[str, ...], list[NeedRow]]:
+    groups: dict[tuple[str, ...], list[NeedRow]] = {}
+    for row in rows:
+        groups.setdefault(row.key, []).append(row)
+    return groups
+
+
+def compare_needs(before: Iterable[DocumentNeed], after: Iterable[DocumentNeed]) -> NeedDifference:
+    """Return how needs change, by law and table; the edition and its period are not compared."""
+    old, new = ({_make_key(need): need for need in needs} for needs in (before, after))
+    changed = [(old[key], new[key]) for key in sorted(old.keys() & new.keys())]
+    return NeedDifference(
+        tuple(new[key] for key in sorted(new.keys() - old.keys())),
+        tuple(old[key] for key in sorted(old.keys() - new.keys())),
+        tuple((was, now) for was, now in changed if _describe_duty(was) != _describe_duty(now)),
+    )
+
+
+def _make_key(need: DocumentNeed) -> tuple[str, str]:
+    return need.law, need.table.partition("@")[0]
+
+
+def _describe_duty(need: DocumentNeed) -> tuple[object, ...]:
+    return need.documents, need.organisations, need.certainty, need.mandatory, need.exemptions

@@ -1,5 +1,8 @@
 """Judges a submission by the rules of need: what is missing, superfluous, disclaimed.
 
+Direction, country and goods items are read from a tree that need not be valid: what is missing or has a wrong
+form is left unknown.
+
 A need is answered by an application of one of its documents for the item, or by a disclaimer of its
 law that the law and the table accept. What is missing for certain is GW508, what may be missing is
 GW510, an application that no need asks for is GW511, a disclaimer that is not accepted is GW509. What
@@ -8,10 +11,13 @@ is both disclaimed and applied for is GW516.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, Literal
+
+from lxml import etree
 
 from gateway.errors import (
     APPLICATION_SUPERFLUOUS,
@@ -22,19 +28,90 @@ from gateway.errors import (
     DOCUMENT_PERHAPS_NEEDED,
     Problem,
 )
-from gateway.needs.goods_items import DeclaredGoods, GoodsItem
 from gateway.needs.need_index import DocumentNeed, GoodsQuery, NeedIndex
+from gateway.wire import WCO_DEC, WCO_MD, read_leaf_text, read_tariff_code
 
-__all__ = [
-    "DISCLAIMER_REASONS",
-    "FiledDocument",
-    "ItemNeeds",
-    "NeedFinding",
-    "NeedJudgement",
-    "StatedDisclaimer",
-    "WeighedDisclaimer",
-    "judge_needs",
-]
+_DEC: Final = f"{{{WCO_DEC}}}"
+_MD: Final = f"{{{WCO_MD}}}"
+_CODE: Final = re.compile(r"[0-9]{2,18}")
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")
+_NUMBER: Final = re.compile(r"\+?0*([0-9]{1,9})(?:\.0*)?")
+_FULL: Final = 10
+#: The first letters of the type of a declaration, and the document codes of the Korean forms.
+_DIRECTIONS: Final = {"IM": "import", "EX": "export", "929": "import", "830": "export"}
+
+
+@dataclass(frozen=True, slots=True)
+class GoodsItem:
+    """One goods item: its number, its tariff code and its country of origin, both as far as known."""
+
+    number: int
+    hs: str
+    origin: str | None
+
+    @property
+    def pointer(self) -> str:
+        """Return the WCO pointer of the item."""
+        return f"42A/67A[1]/68A[{self.number}]"
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredGoods:
+    """The goods of a declaration; `direction` and `country` are None where it does not state them."""
+
+    direction: str | None
+    country: str | None
+    items: tuple[GoodsItem, ...]
+
+
+def read_declared_goods(declaration: etree._Element) -> DeclaredGoods:
+    """Return the goods of a `Declaration`; the shell around it states the country whose codes it uses."""
+    shell = declaration.getparent()
+    country = None if shell is None else _read_child(shell, f"{_MD}ResponsibleCountryCode")
+    items = _list_below(declaration, f"{_DEC}GoodsShipment", f"{_DEC}GovernmentAgencyGoodsItem")
+    return DeclaredGoods(
+        find_declared_direction(_read_child(declaration, f"{_DEC}TypeCode")),
+        country if country and _COUNTRY.fullmatch(country) else None,
+        tuple([_read_item(element, n) for n, element in enumerate(items, 1)]),
+    )
+
+
+def find_declared_direction(type_code: str) -> str | None:
+    """Return the direction of a declaration by its type code (import or export); None for another one."""
+    return _DIRECTIONS.get(type_code) or _DIRECTIONS.get(type_code[:2].upper())
+
+
+def _read_item(element: etree._Element, position: int) -> GoodsItem:
+    match = _NUMBER.fullmatch(_read_child(element, f"{_DEC}SequenceNumeric"))
+    origins = _list_below(element, f"{_DEC}Origin", f"{_DEC}CountryCode")
+    origin = read_leaf_text(origins[0]).strip() if origins else ""
+    return GoodsItem(
+        int(match[1]) if match else position,
+        _read_tariff_code(element),
+        origin if _COUNTRY.fullmatch(origin) else None,
+    )
+
+
+def _read_tariff_code(element: etree._Element) -> str:
+    """Return the tariff code in whole pairs of digits, at most ten; empty where there is none."""
+    code = "".join(read_tariff_code(element).text.split())
+    if not _CODE.fullmatch(code):
+        return ""
+    return code[: min(len(code) // 2 * 2, _FULL)]
+
+
+def _read_child(element: etree._Element, tag: str) -> str:
+    """Return the text of the first child of this name: quicker than that of a path."""
+    child = next(element.iterchildren(tag), None)
+    return "" if child is None else read_leaf_text(child).strip()
+
+
+def _list_below(element: etree._Element, outer: str, inner: str) -> list[etree._Element]:
+    """Return the children of a name in all children of another name: quicker than by a path."""
+    return [
+        element_below for child in element.iterchildren(outer) for element_below in child.iterchildren(inner)
+    ]
+
 
 #: The reasons of a disclaimer, in words.
 DISCLAIMER_REASONS: Final = {
@@ -44,9 +121,8 @@ DISCLAIMER_REASONS: Final = {
     "Z": "another reason",
 }
 _KINDS: Final = ("error", "missing", "warning")
-#: A declaration has at most 999 items; nobody reads more findings than this.
+#: The most findings of one judgement; a declaration has at most 999 items.
 MOST_FINDINGS: Final = 100
-_FULL: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +155,7 @@ class WeighedDisclaimer:
     organisations: tuple[str, ...]
 
 
-#: ``error`` refuses whatever the policy, ``missing`` where the policy says so, ``warning`` never.
+#: ``error`` refuses under every policy, ``missing`` where the policy says so, ``warning`` never.
 FindingKind = Literal["error", "missing", "warning"]
 
 
@@ -87,7 +163,7 @@ FindingKind = Literal["error", "missing", "warning"]
 class NeedFinding:
     """One finding: the problem, its words, its pointer, and whether it may refuse the submission.
 
-    `item` and `need` say what is missing; they are empty where several findings are told as one.
+    `item` and `need` say what is missing; they are empty where one finding reports several.
     """
 
     problem: Problem
@@ -112,7 +188,7 @@ class ItemNeeds:
 
 @dataclass(slots=True)
 class NeedJudgement:
-    """What the rules of need say of a submission; `direction` is None where it is not known."""
+    """The result of the rules of need for a submission; `direction` is None where it is not known."""
 
     direction: str | None
     items: list[ItemNeeds] = field(default_factory=list)
@@ -127,20 +203,20 @@ def judge_needs(
     disclaimers: Sequence[StatedDisclaimer],
     index: NeedIndex,
     day: date,
-    covered: Collection[tuple[int, str]] = (),
+    certified: Collection[tuple[int, str]] = (),
 ) -> NeedJudgement:
-    """Return what the rules say on a day of goods with these applications and disclaimers.
+    """Return the judgement, by the rules of a day, of goods with these applications and disclaimers.
 
-    The items and laws in `covered` lack nothing.
-    Of the findings at most a hundred are told: errors first, then what is missing.
+    The items and laws in `certified` lack nothing.
+    At most a hundred findings are returned: errors first, then missing documents.
     """
     direction = goods.direction or _find_common_direction(filed)
-    judgement = NeedJudgement(direction, tables=tuple(one.label for one in index.list_tables(day)))
+    judgement = NeedJudgement(direction, tables=tuple(table.label for table in index.list_tables(day)))
     if direction is None:
-        words = "the type of the declaration says neither import nor export, so its needs are not known"
-        judgement.findings.append(NeedFinding(DOCUMENT_PERHAPS_NEEDED, words, "42A/D013"))
+        detail = "the type of the declaration says neither import nor export, so its needs are not known"
+        judgement.findings.append(NeedFinding(DOCUMENT_PERHAPS_NEEDED, detail, "42A/D013"))
     else:
-        _Judging(judgement, index, (direction, frozenset(covered)), day).judge_goods(
+        _Judgement(judgement, index, direction, frozenset(certified), day).judge_goods(
             goods, filed, disclaimers
         )
     _cut_findings(judgement)
@@ -148,162 +224,177 @@ def judge_needs(
 
 
 def _find_common_direction(filed: Iterable[FiledDocument]) -> str | None:
-    directions = {one.direction for one in filed}
+    directions = {document.direction for document in filed}
     return directions.pop() if len(directions) == 1 else None
 
 
 def _cut_findings(judgement: NeedJudgement) -> None:
-    told = sorted(judgement.findings, key=lambda one: _KINDS.index(one.kind))
-    if len(told) > MOST_FINDINGS:
-        more = len(told) - MOST_FINDINGS + 1
-        last = told[MOST_FINDINGS - 1]
-        words = f"and {more} more findings of the rules of need"
-        told[MOST_FINDINGS - 1 :] = [NeedFinding(last.problem, words, "42A", last.kind)]
-    judgement.findings = told
+    findings = sorted(judgement.findings, key=lambda finding: _KINDS.index(finding.kind))
+    if len(findings) > MOST_FINDINGS:
+        omitted = len(findings) - MOST_FINDINGS + 1
+        last = findings[MOST_FINDINGS - 1]
+        detail = f"and {omitted} more findings of the rules of need"
+        findings[MOST_FINDINGS - 1 :] = [NeedFinding(last.problem, detail, "42A", last.kind)]
+    judgement.findings = findings
 
 
-class _Judging:
+class _Judgement:
     """The judgement of one submission on one day, in one direction."""
 
     def __init__(
         self,
         judgement: NeedJudgement,
         index: NeedIndex,
-        stated: tuple[str, frozenset[tuple[int, str]]],
+        direction: str,
+        certified: Collection[tuple[int, str]],
         day: date,
     ) -> None:
         self._judgement = judgement
         self._index = index
-        self._direction, self._covered = stated
+        self._direction, self._certified = direction, certified
         self._day = day
         self._needed: set[tuple[int, str]] = set()
-        self._outside: dict[str, list[int]] = {}
-        #: Items of which it is not known what they need.
+        self._other_authorities: dict[str, list[int]] = {}
+        #: Items whose needs are not known.
         self._unknown: set[int] = set()
 
     def judge_goods(
         self, goods: DeclaredGoods, filed: Sequence[FiledDocument], disclaimers: Sequence[StatedDisclaimer]
     ) -> None:
         """Judge each item, then the applications and the disclaimers."""
-        stated = {(one.item, one.law): one for one in disclaimers}
+        disclaimer_by_subject = {(disclaimer.item, disclaimer.law): disclaimer for disclaimer in disclaimers}
         by_item: dict[int, list[str]] = {}
-        for one in filed:
-            for number in one.items:
-                by_item.setdefault(number, []).append(one.document)
+        for document in filed:
+            for number in document.items:
+                by_item.setdefault(number, []).append(document.document)
         for item in goods.items:
-            self._judge_item(item, goods.country, by_item.get(item.number, ()), stated)
+            self._judge_item(item, goods.country, by_item.get(item.number, ()), disclaimer_by_subject)
         self._judge_applications(filed)
         self._judge_disclaimers(disclaimers)
-        self._tell_other_authorities()
+        self._report_other_authorities()
 
     def _judge_item(
         self,
         item: GoodsItem,
         country: str | None,
         filed: Sequence[str],
-        stated: dict[tuple[int, str], StatedDisclaimer],
+        disclaimer_by_subject: dict[tuple[int, str], StatedDisclaimer],
     ) -> None:
         if not item.hs:
             self._unknown.add(item.number)
-            words = f"item {item.number} has no tariff code in digits, so its needs are not known"
-            self._add_finding(DOCUMENT_PERHAPS_NEEDED, words, item.pointer)
+            detail = f"item {item.number} has no tariff code in digits, so its needs are not known"
+            self._add_finding(DOCUMENT_PERHAPS_NEEDED, detail, item.pointer)
         query = GoodsQuery(item.hs, self._direction, self._day, item.origin, None, country)
         needs = self._index.find_needs(query) if item.hs else ()
-        answered = tuple((need, tuple(one for one in filed if one in need.documents)) for need in needs)
+        answered = tuple(
+            (need, tuple(document for document in filed if document in need.documents)) for need in needs
+        )
         lacking = []
         for need, answers in answered:
-            self._needed |= {(item.number, one) for one in need.documents}
+            self._needed |= {(item.number, document) for document in need.documents}
             subject = (item.number, need.law)
-            disclaimed = subject in stated or subject in self._covered
+            disclaimed = subject in disclaimer_by_subject or subject in self._certified
             if not need.documents:
-                self._outside.setdefault(need.law, []).append(item.number)
+                self._other_authorities.setdefault(need.law, []).append(item.number)
             elif not answers and not disclaimed:
                 lacking.append(need)
-                self._tell_missing(item, need)
+                self._report_missing(item, need)
         self._judgement.items.append(ItemNeeds(item, answered, tuple(lacking)))
-        self._judge_answered(item, answered, stated)
+        self._judge_answered(item, answered, disclaimer_by_subject)
 
     def _judge_answered(
         self,
         item: GoodsItem,
         answered: Sequence[tuple[DocumentNeed, tuple[str, ...]]],
-        stated: Mapping[tuple[int, str], StatedDisclaimer],
+        disclaimer_by_subject: Mapping[tuple[int, str], StatedDisclaimer],
     ) -> None:
-        """Tell each disclaimed law with an application for it, unless another law asks for the same one."""
-        asked = {
-            one for need, answers in answered if (item.number, need.law) not in stated for one in answers
+        """Report each disclaimed law with an application for it, unless another law asks for the same one."""
+        needed_elsewhere = {
+            document
+            for need, answers in answered
+            if (item.number, need.law) not in disclaimer_by_subject
+            for document in answers
         }
         for need, answers in answered:
-            filed = [one for one in answers if one not in asked]
-            if filed and (item.number, need.law) in stated:
+            filed = [document for document in answers if document not in needed_elsewhere]
+            if filed and (item.number, need.law) in disclaimer_by_subject:
                 law = f"law {need.law} ({self._index.book.get_name(need.law)})"
-                words = f"item {item.number} has a disclaimer of {law}, and {' and '.join(filed)} for it"
-                self._add_finding(DISCLAIMER_CONTRADICTED, words, item.pointer)
+                detail = f"item {item.number} has a disclaimer of {law}, and {' and '.join(filed)} for it"
+                self._add_finding(DISCLAIMER_CONTRADICTED, detail, item.pointer)
 
-    def _tell_missing(self, item: GoodsItem, need: DocumentNeed) -> None:
+    def _report_missing(self, item: GoodsItem, need: DocumentNeed) -> None:
         documents = " or ".join(need.documents)
         test = ", a test edition" if need.is_test else ""
         law = f"law {need.law} ({self._index.book.get_name(need.law)}; table {need.table}{test})"
         if need.is_certain and need.mandatory:
-            words = f"item {item.number} ({item.hs}) needs {documents} under {law}"
+            detail = f"item {item.number} ({item.hs}) needs {documents} under {law}"
             self._judgement.findings.append(
-                NeedFinding(DOCUMENT_NEEDED, words, item.pointer, "missing", item.number, need)
+                NeedFinding(DOCUMENT_NEEDED, detail, item.pointer, "missing", item.number, need)
             )
             return
         why = "" if need.mandatory else "; it is not mandatory"
         if not need.is_certain:
             short = "its tariff code is too short to tell" if len(item.hs) < _FULL else "the data do not tell"
             why += f"; {short}"
-        words = f"item {item.number} ({item.hs}) may need {documents} under {law}{why}"
-        self._add_finding(DOCUMENT_PERHAPS_NEEDED, words, item.pointer)
+        detail = f"item {item.number} ({item.hs}) may need {documents} under {law}{why}"
+        self._add_finding(DOCUMENT_PERHAPS_NEEDED, detail, item.pointer)
 
     def _judge_applications(self, filed: Sequence[FiledDocument]) -> None:
-        """Tell each application that no need asks for, where the tables know one of its laws."""
-        for one in filed:
-            regulated = any(self._index.is_regulated(law, self._direction, self._day) for law in one.laws)
-            known = (number for number in one.items if number not in self._unknown)
-            items = [number for number in known if (number, one.document) not in self._needed]
+        """Report each application that no need asks for, where the tables know one of its laws."""
+        for application in filed:
+            regulated = any(
+                self._index.is_regulated(law, self._direction, self._day) for law in application.laws
+            )
+            judged_items = (number for number in application.items if number not in self._unknown)
+            items = [number for number in judged_items if (number, application.document) not in self._needed]
             if regulated and items:
                 numbers = ", ".join(str(number) for number in items[:20])
-                words = f"no rule of need asks {one.document} for item {numbers}; the application is sent on"
-                self._add_finding(APPLICATION_SUPERFLUOUS, words, f"APP[{one.position}]")
+                detail = f"no rule of need asks {application.document} for item {numbers}; "
+                detail += "the application is sent on"
+                self._add_finding(APPLICATION_SUPERFLUOUS, detail, f"APP[{application.position}]")
 
     def _judge_disclaimers(self, disclaimers: Sequence[StatedDisclaimer]) -> None:
-        by_item = {one.item.number: [need for need, _ in one.needs] for one in self._judgement.items}
-        for one in disclaimers:
-            needs = [need for need in by_item.get(one.item, ()) if need.law == one.law]
-            accepted = self._index.book.get_accepted_reasons(one.law)
-            known = one.law in self._index.book.laws
-            good = known and one.reason in accepted and all(one.reason in need.exemptions for need in needs)
+        by_item = {judged.item.number: [need for need, _ in judged.needs] for judged in self._judgement.items}
+        for disclaimer in disclaimers:
+            needs = [need for need in by_item.get(disclaimer.item, ()) if need.law == disclaimer.law]
+            accepted = self._index.book.get_accepted_reasons(disclaimer.law)
+            is_known = disclaimer.law in self._index.book.laws
+            good = (
+                is_known
+                and disclaimer.reason in accepted
+                and all(disclaimer.reason in need.exemptions for need in needs)
+            )
             verdict = "not accepted" if not good else "accepted" if needs else "not needed"
             owners = dict.fromkeys(owner for need in needs for owner in need.organisations)
-            self._judgement.disclaimers.append(WeighedDisclaimer(one, verdict, tuple(owners)))
+            self._judgement.disclaimers.append(WeighedDisclaimer(disclaimer, verdict, tuple(owners)))
             if not good:
-                self._tell_not_accepted(one)
+                self._report_not_accepted(disclaimer)
 
-    def _tell_not_accepted(self, one: StatedDisclaimer) -> None:
+    def _report_not_accepted(self, disclaimer: StatedDisclaimer) -> None:
         book = self._index.book
-        pointer = f"42A/67A[1]/68A[{one.item}]"
-        if one.law not in book.laws:
-            words = f"a disclaimer for item {one.item} names law {one.law}, which is not known"
-            self._add_finding(CODE_UNKNOWN, words, pointer, "error")
+        pointer = f"42A/67A[1]/68A[{disclaimer.item}]"
+        if disclaimer.law not in book.laws:
+            detail = f"a disclaimer for item {disclaimer.item} names law {disclaimer.law}, which is not known"
+            self._add_finding(CODE_UNKNOWN, detail, pointer, "error")
             return
-        why = DISCLAIMER_REASONS.get(one.reason, one.reason)
-        words = (
-            f"law {one.law} ({book.get_name(one.law)}) accepts no disclaimer for item {one.item} "
-            f"with reason {one.reason} ({why})"
+        why = DISCLAIMER_REASONS.get(disclaimer.reason, disclaimer.reason)
+        detail = (
+            f"law {disclaimer.law} ({book.get_name(disclaimer.law)}) accepts no disclaimer "
+            f"for item {disclaimer.item} with reason {disclaimer.reason} ({why})"
         )
-        self._add_finding(DISCLAIMER_NOT_ACCEPTED, words, pointer, "error")
+        self._add_finding(DISCLAIMER_NOT_ACCEPTED, detail, pointer, "error")
 
-    def _tell_other_authorities(self) -> None:
-        """Tell each law once that asks for a document which this gateway does not take."""
-        for law, items in sorted(self._outside.items()):
+    def _report_other_authorities(self) -> None:
+        """Report each law once that asks for a document which this gateway does not take."""
+        for law, items in sorted(self._other_authorities.items()):
             numbers = ", ".join(str(number) for number in items[:20])
-            words = (
+            detail = (
                 f"law {law} ({self._index.book.get_name(law)}) may ask for a document for item {numbers} "
                 "that this gateway does not take: ask the authority itself"
             )
-            self._add_finding(DOCUMENT_PERHAPS_NEEDED, words, f"42A/67A[1]/68A[{items[0]}]")
+            self._add_finding(DOCUMENT_PERHAPS_NEEDED, detail, f"42A/67A[1]/68A[{items[0]}]")
 
-    def _add_finding(self, problem: Problem, words: str, pointer: str, kind: FindingKind = "warning") -> None:
-        self._judgement.findings.append(NeedFinding(problem, words, pointer, kind))
+    def _add_finding(
+        self, problem: Problem, detail: str, pointer: str, kind: FindingKind = "warning"
+    ) -> None:
+        self._judgement.findings.append(NeedFinding(problem, detail, pointer, kind))

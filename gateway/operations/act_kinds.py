@@ -14,48 +14,38 @@ from gateway.agreements import read_agreement
 from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import check_bundle_period, check_removed_documents, load_publisher_rules
-from gateway.operations.account_acts import change_account_roles
 from gateway.operations.agreement_acts import load_judged_agreement, suspend_agreement
 from gateway.operations.audited_changes import DatabaseChange
-from gateway.operations.console_switching import switch_agency
-from gateway.operations.delivery_acts import (
-    change_deliveries,
-    hold_lanes,
-    release_lanes,
-    try_lanes,
-)
-from gateway.operations.fee_acts import end_fee
 from gateway.operations.mapping_activation import (
     CheckedFolder,
     activate_folder,
     check_compared_mappings,
+    check_counted_units,
     compare_with_active,
     describe_mapping_changes,
     read_offered_mappings,
 )
-from gateway.operations.party_acts import set_party_status
+from gateway.operations.operator_acts import (
+    admit_messages,
+    change_account_roles,
+    change_deliveries,
+    end_fee,
+    hold_lanes,
+    release_lanes,
+    set_party_status,
+    switch_agency,
+    try_lanes,
+)
 from gateway.operations.plain_values import count_things
-from gateway.operations.unit_removal import check_counted_units
 from gateway.store import mapping_bundles
 
-__all__ = [
-    "ACT_KINDS",
-    "MOST_DELIVERIES",
-    "ActKind",
-    "ActOrder",
-    "describe_order",
-    "perform_order",
-    "prepare_order",
-    "read_uploaded_mappings",
-]
-
-#: One act on the console changes at most so many deliveries; the verbs take more.
+#: The most deliveries that one act on the console changes; the verbs take more.
 MOST_DELIVERIES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ActKind:
-    """A kind of act: its words, what it acts on, and whether it changes whom or what the hub believes."""
+    """A kind of act: its name, its kind of subject, and whether it changes whom or what the hub trusts."""
 
     words: str
     subject: str
@@ -71,6 +61,7 @@ ACT_KINDS: Final[Mapping[str, ActKind]] = {
         ActKind("queue release", "queue"),
         ActKind("queue requeue", "deliveries"),
         ActKind("queue cancel", "deliveries"),
+        ActKind("message admit", "messages"),
         ActKind("agency console", "agency"),
         ActKind("agency back", "agency"),
         ActKind("party suspend", "party"),
@@ -87,7 +78,7 @@ ACT_KINDS: Final[Mapping[str, ActKind]] = {
 
 @dataclass(frozen=True, slots=True)
 class ActOrder:
-    """One act to be done: its words, what it is told, and the file that came with it."""
+    """One act to be done: its name, its parameters, and the file that was uploaded for it (`content`)."""
 
     act: str
     parameters: Mapping[str, Any]
@@ -105,6 +96,11 @@ class ActOrder:
         return tuple(self.parameters.get("deliveries", ()))
 
     @property
+    def messages(self) -> tuple[int, ...]:
+        """Return the messages that the act is about."""
+        return tuple(self.parameters.get("messages", ()))
+
+    @property
     def lanes(self) -> tuple[str, ...]:
         """Return the lanes that the act is about."""
         return tuple(self.parameters.get("lanes", ()))
@@ -112,26 +108,31 @@ class ActOrder:
 
 def describe_order(order: ActOrder) -> str:
     """Return what the act is about, as the audit names it."""
-    told = order.parameters
+    parameters = order.parameters
     if order.deliveries:
         return f"delivery {', '.join(map(str, order.deliveries))}"
+    if order.messages:
+        return f"message {', '.join(map(str, order.messages))}"
     if order.lanes:
         return f"lane {', '.join(order.lanes)}"
-    if told.get("fee"):
-        return f"fee {told['fee']}"
+    if parameters.get("fee"):
+        return f"fee {parameters['fee']}"
     if order.act == "account role":
-        return f"account {told.get('name', '')}"
-    named = ", ".join(told.get("agreements", ())) or told.get("party") or told.get("agency")
-    named = named or told.get("bundle", "")[:16]
+        return f"account {parameters.get('name', '')}"
+    subject = (
+        ", ".join(parameters.get("agreements", ())) or parameters.get("party") or parameters.get("agency")
+    )
+    subject = subject or parameters.get("bundle", "")[:16]
     kind = "mappings" if order.act == "map use" else order.act.split()[0]
-    return f"{kind} {named}"
+    return f"{kind} {subject}"
 
 
 def prepare_order(order: ActOrder, settings: Settings, at: datetime) -> CheckedFolder | None:
-    """Read the mappings of an act that has some, before its transaction: proving them takes seconds.
+    """Return the mappings that an act puts into force; None for an act of another kind.
 
-    Raises GW502 for mappings that do not load or do not hold, GW514 and GW515 for a bundle file that is
-    not the publisher's or not for now, and GW808 for an act that names nothing.
+    It is called before the transaction of the act, because the proofs of mappings take seconds. Raises GW502
+    for mappings that do not load or whose proofs fail, GW514 and GW515 for a bundle file of another publisher
+    or another period, and GW808 for an unknown act or one without its subject.
     """
     kind = ACT_KINDS.get(order.act)
     if kind is None:
@@ -149,8 +150,9 @@ def read_uploaded_mappings(octets: bytes, settings: Settings, at: datetime) -> C
 
 
 def _check_subject(order: ActOrder, kind: ActKind) -> None:
-    given = {
+    subjects = {
         "deliveries": bool(order.deliveries) and not order.lanes,
+        "messages": bool(order.messages),
         "queue": bool(order.deliveries) != bool(order.lanes),
         "party": bool(order.parameters.get("party")),
         "agency": bool(order.parameters.get("agency")),
@@ -159,10 +161,11 @@ def _check_subject(order: ActOrder, kind: ActKind) -> None:
         "account": bool(order.parameters.get("account")),
         "fee": bool(order.parameters.get("fee")),
     }
-    if not given[kind.subject]:
+    if not subjects[kind.subject]:
         raise GatewayError(MISUSE, f"{order.act} names nothing that it could act on", "act")
-    if len(order.deliveries) > MOST_DELIVERIES:
-        raise GatewayError(MISUSE, f"at most {MOST_DELIVERIES} deliveries are changed at once", "delivery")
+    for name, numbers in (("delivery", order.deliveries), ("message", order.messages)):
+        if len(numbers) > MOST_DELIVERIES:
+            raise GatewayError(MISUSE, f"an act is about at most {MOST_DELIVERIES} at once", name)
 
 
 def perform_order(change: DatabaseChange, order: ActOrder, folder: CheckedFolder | None = None) -> str:
@@ -170,6 +173,9 @@ def perform_order(change: DatabaseChange, order: ActOrder, folder: CheckedFolder
     noun, verb = order.act.split()
     if noun == "queue":
         return _change_queue(change, order, verb)
+    if noun == "message":
+        admitted = admit_messages(change, order.messages)
+        return f"Queued the admission of {count_things(len(admitted), 'message')}: {_join(admitted)}."
     if noun == "party":
         status = {"suspend": "SUSPENDED", "resume": "ACTIVE"}[verb]
         return set_party_status(change, order.parameters["party"], status)
@@ -193,11 +199,11 @@ def _change_queue(change: DatabaseChange, order: ActOrder, act: str) -> str:
         counted = count_things(len(after), "delivery", "deliveries")
         return f"{counted} {'is' if len(after) == 1 else 'are'} {states} now: {_join(after)}."
     if act == "hold":
-        waiting = sum(one.waiting for one in hold_lanes(change, order.lanes).values())
+        waiting = sum(backlog.waiting for backlog in hold_lanes(change, order.lanes).values())
         return f"Held lane {', '.join(order.lanes)}; {count_things(waiting, 'delivery', 'deliveries')} wait."
     if act == "release":
         return f"Released lane {', '.join(release_lanes(change, order.lanes))}."
-    due = sum(len(one) for one in try_lanes(change, order.lanes).values())
+    due = sum(len(tried) for tried in try_lanes(change, order.lanes).values())
     return f"Due now in lane {', '.join(order.lanes)}: {count_things(due, 'delivery', 'deliveries')}."
 
 
@@ -209,11 +215,11 @@ def _end_fee(change: DatabaseChange, verb: str, number: str) -> str:
 
 
 def _switch_agency(change: DatabaseChange, agency: str, *, back: bool) -> str:
-    done = switch_agency(change, agency, back=back)
-    resting = count_things(done.undecided, "undecided application")
+    switch = switch_agency(change, agency, back=back)
+    resting = count_things(switch.undecided, "undecided application")
     if back:
         return f"Agency {agency} gets new applications in its own system again; {resting} in the mailbox."
-    waiting = count_things(done.backlog.waiting, "delivery", "deliveries")
+    waiting = count_things(switch.backlog.waiting, "delivery", "deliveries")
     return f"The officers of agency {agency} decide at the console; {waiting} of its lane go to the mailbox."
 
 
@@ -234,21 +240,22 @@ def _load_agreement(change: DatabaseChange, order: ActOrder) -> str:
 
 def _use_mappings(change: DatabaseChange, order: ActOrder, folder: CheckedFolder | None) -> str:
     assert folder is not None, "the folder was read by `prepare_order`"
-    # What was looked at is what is done: nothing may have come between.
+    # The mappings in force must still be those that the person compared with.
     check_compared_mappings(change, order.parameters["over"])
-    said = order.parameters["changes"]
-    if not activate_folder(change, folder, said):
+    changes = order.parameters["changes"]
+    if not activate_folder(change, folder, changes):
         return "These mappings are in force already; nothing was changed."
-    return f"In force from the next message on: {count_things(len(said['documents']), 'document')}."
+    return f"In force from the next message on: {count_things(len(changes['documents']), 'document')}."
 
 
 def describe_mapping_order(
     conn: Connection, folder: CheckedFolder, removed: Sequence[str], at: datetime
 ) -> dict[str, Any]:
-    """Return what an act with mappings is told: their difference from those in force, and which these are.
+    """Return the parameters of an act that activates mappings.
 
-    Raises GW507 for a document that would go and is not among the `removed`, GW502 for a unit that would go
-    and is counted in.
+    They are the digest of the active mappings (`over`), that of the new ones (`bundle`), and how the new
+    ones differ (`changes`). Raises GW507 for a document that the new mappings no longer have and that
+    `removed` does not name, GW502 for a unit that they no longer have and in which quantities are counted.
     """
     changes, before = compare_with_active(conn, folder, at)
     check_counted_units(conn, before, folder.bundle)

@@ -1,43 +1,40 @@
-"""Describes deliveries with their attempts: when, how each ended, what we saw, what the partner said."""
+"""What operators are shown of deliveries, and where a delivery goes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row
 
+from gateway.config import Settings, mask_url
 from gateway.operations.plain_values import format_value
-from gateway.store import cases, deliveries, delivery_leases
-
-__all__ = [
-    "find_last_sentence",
-    "list_delivery_lines",
-    "list_transition_lines",
-    "read_delivery_report",
-    "read_message_deliveries",
-]
+from gateway.store import cases, deliveries, delivery_leases, parties
 
 
 def read_delivery_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
     """Return a delivery with all its columns and its attempts, the first attempt first."""
-    attempts = [_describe_attempt(one) for one in delivery_leases.list_attempts(conn, row.id)]
+    attempts = [_describe_attempt(attempt) for attempt in delivery_leases.list_attempts(conn, row.id)]
     return dict(row._mapping) | {"attempts": attempts}
 
 
 def read_message_deliveries(conn: Connection, message: Row[Any]) -> list[dict[str, Any]]:
     """Return the deliveries of a message: our tasks about it, or the one that sends it."""
-    found = {row.id: row for row in _find_message_deliveries(conn, message)}
-    return [read_delivery_report(conn, found[number]) for number in sorted(found)]
+    rows = {row.id: row for row in _find_message_deliveries(conn, message)}
+    return [read_delivery_report(conn, rows[number]) for number in sorted(rows)]
 
 
 def find_last_sentence(conn: Connection, message: Row[Any], sent: Iterable[Mapping[str, Any]]) -> str | None:
     """Return the sentence that belongs to the problem of a message: of its refusal, else of a delivery."""
     case = cases.find_by_id(conn, message.case_id) if message.problem and message.case_id else None
     problems = (case.detail or {}).get("problems", ()) if case is not None else ()
-    told = [f"{one['text']} at {one['pointer']}" for one in problems if one["id"] == message.problem]
-    said = [one["last_sentence"] for one in sent if one["last_sentence"]]
-    return next(iter((*told, *reversed(said))), None)
+    refusals = [
+        f"{problem['text']} at {problem['pointer']}"
+        for problem in problems
+        if problem["id"] == message.problem
+    ]
+    sentences = [delivery["last_sentence"] for delivery in sent if delivery["last_sentence"]]
+    return next(iter((*refusals, *reversed(sentences))), None)
 
 
 def _find_message_deliveries(conn: Connection, message: Row[Any]) -> Iterator[Row[Any]]:
@@ -65,7 +62,7 @@ def _describe_attempt(row: Row[Any]) -> dict[str, Any]:
 
 def _format_attempt(attempt: Mapping[str, Any]) -> str:
     """Return an attempt as one line: number, time, outcome, our sentence, the partner's words."""
-    words: Iterable[str | None] = (
+    parts: Iterable[str | None] = (
         f"attempt {attempt['attempt']}",
         str(format_value(attempt["started_at"])),
         attempt["outcome"] or "under way",
@@ -73,7 +70,7 @@ def _format_attempt(attempt: Mapping[str, Any]) -> str:
         attempt["ours"],
         f"they said: {attempt['theirs']}" if attempt["theirs"] else None,
     )
-    return "  ".join(one for one in words if one)
+    return "  ".join(part for part in parts if part)
 
 
 def list_delivery_lines(delivery: Mapping[str, Any], *, with_attempts: bool) -> Iterator[str]:
@@ -87,16 +84,66 @@ def list_delivery_lines(delivery: Mapping[str, Any], *, with_attempts: bool) -> 
 
 def _describe_delivery(delivery: Mapping[str, Any]) -> str:
     parameters = delivery["parameters"]
-    words = str(parameters.get("operation") or parameters.get("action") or "")
-    words = words or str(parameters.get("task", ""))
-    told = [one for one in (delivery["problem"], delivery["last_sentence"]) if one]
-    problem = "".join(f"  {one}" for one in told)
-    place = f"{words} to {delivery['destination']}"
-    return f"delivery {delivery['id']}  {place}  {delivery['state']}{problem}"
+    operation = str(parameters.get("operation") or parameters.get("action") or "")
+    operation = operation or str(parameters.get("task", ""))
+    problem = "".join(f"  {part}" for part in (delivery["problem"], delivery["last_sentence"]) if part)
+    route = f"{operation} to {delivery['destination']}"
+    return f"delivery {delivery['id']}  {route}  {delivery['state']}{problem}"
 
 
 def list_transition_lines(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line for each transition: when, from which state to which, by what event, by whom."""
-    for one in steps:
-        words = f"{format_value(one['at'])}  {one['from_state']} to {one['to_state']}"
-        yield f"{words}  {one['event']} by {one['actor']}" + (f": {one['detail']}" if one["detail"] else "")
+    for step in steps:
+        change = f"{format_value(step['at'])}  {step['from_state']} to {step['to_state']}"
+        yield f"{change}  {step['event']} by {step['actor']}" + (
+            f": {step['detail']}" if step["detail"] else ""
+        )
+
+
+#: The destination of calls to customs, as in `gateway.hub`, which a list need not load.
+CUSTOMS = "customs"
+
+
+class Destination(NamedTuple):
+    """A partner: its name for people, and the address at which it is called; empty where there is none."""
+
+    name: str
+    address: str
+
+
+def load_destinations(conn: Connection, settings: Settings) -> dict[str, Destination]:
+    """Return the partners by destination: registered parties, and those that the settings name."""
+    names = {row.id: row.name for row in parties.list_parties(conn)}
+    destinations = {party: Destination(name, "") for party, name in names.items()}
+    for code, called in {**settings.agency, CUSTOMS: settings.customs}.items():
+        destinations[code] = Destination(
+            names.get(called.party or code, code), mask_url(called.endpoint or "")
+        )
+    return destinations
+
+
+def name_destination(destinations: Mapping[str, Destination], delivery: Mapping[str, Any]) -> Destination:
+    """Return the destination of a delivery; a message has its address with it."""
+    code = delivery["destination"]
+    partner = destinations.get(code, Destination(code, ""))
+    name = partner.name if partner.name == code else f"{partner.name} ({code})"
+    if delivery["agent"] not in ("soap", "msh"):
+        return Destination(code, "")
+    address = delivery["parameters"].get("endpoint") if delivery["agent"] == "msh" else partner.address
+    return Destination(name, mask_url(str(address or "")))
+
+
+def list_party_destinations(settings: Settings, party: str) -> tuple[str, ...]:
+    """Return the destinations at which a party is called as an agency or as customs."""
+    called = {**settings.agency, CUSTOMS: settings.customs}
+    return tuple(code for code, partner in called.items() if party == (partner.party or code))
+
+
+def find_destinations(destinations: Mapping[str, Destination], text: str) -> tuple[str, ...]:
+    """Return the destinations whose name or address contains a text."""
+    part = text.casefold()
+    return tuple(
+        code
+        for code, destination in destinations.items()
+        if any(part in word.casefold() for word in destination)
+    )

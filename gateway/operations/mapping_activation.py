@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources.abc import Traversable
@@ -16,15 +13,17 @@ from sqlalchemy import Connection
 from gateway.errors import (
     BUNDLE_FILE_WRONG,
     MAPPING_WRONG,
+    MISUSE,
     STORED_MAPPINGS_UNREAD,
     TRANSITION_REFUSED,
     GatewayError,
-    describe_exception,
 )
 from gateway.evidence import record_evidence
 from gateway.harmonize import MappingBundle, ProofFinding, check_bundle, compile_request_schemas, load_bundle
 from gateway.hub import (
     BundleFile,
+    DecisionRules,
+    LoadedMappings,
     MappingChanges,
     PublisherRules,
     check_publisher,
@@ -40,29 +39,12 @@ from gateway.hub import (
     unpack_mapping_archive,
 )
 from gateway.operations.audited_changes import DatabaseChange
-from gateway.share import MemoryPath, get_data_folder
-from gateway.store import mapping_bundles
+from gateway.operations.plain_values import format_moment
+from gateway.share import get_data_folder
+from gateway.store import MappingPeriod, mapping_bundles, requirement_results
 
-_MOST_FILES: Final = 2_000
-_MOST_OCTETS: Final = 32 * 1024 * 1024
-
-#: What the static proofs found in mappings, by their digest: nothing else of them is read.
 _proved: Final[dict[str, tuple[ProofFinding, ...]]] = {}
 _MOST_PROVED: Final = 16
-
-__all__ = [
-    "CheckedFolder",
-    "activate_folder",
-    "check_compared_mappings",
-    "check_mapping_folder",
-    "compare_with_active",
-    "describe_mapping_changes",
-    "find_static_problems",
-    "open_bundle_file",
-    "open_offered_mappings",
-    "read_offered_mappings",
-    "store_checked_folder",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +84,26 @@ def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
         yield GatewayError(MAPPING_WRONG, detail, str(finding.mark))
 
 
-def check_mapping_folder(place: Traversable | None) -> CheckedFolder:
+def check_mapping_folder(folder: Traversable | None) -> CheckedFolder:
     """Return a folder (None: the shipped one) that loads and whose static proofs hold.
 
     Raises GW502 for the mappings, and GW512 for the rules of need.
     """
-    if place is None:
+    if folder is None:
         return CheckedFolder(load_shipped_rules().bundle, get_data_folder("mappings"), None)
-    octets = pack_mapping_folder(place)
-    place = unpack_mapping_archive(octets)
-    rules = load_rules(place)
+    octets = pack_mapping_folder(folder)
+    folder = unpack_mapping_archive(octets)
+    rules = load_rules(folder)
     rules.needs.get_index()
     bundle = rules.bundle
     compile_request_schemas(bundle)
     for problem in find_static_problems(bundle):
         raise problem
-    return CheckedFolder(bundle, place, octets)
+    return CheckedFolder(bundle, folder, octets)
 
 
 def read_offered_mappings(octets: bytes, rules: PublisherRules, at: datetime) -> CheckedFolder:
-    """Return the mappings in a bundle file, or in a ZIP archive where nobody has to sign.
+    """Return the mappings in a bundle file, or in a ZIP archive where the settings require no signature.
 
     Raises GW514 for a publisher that the settings do not name, GW515 for a file that was changed, and
     GW502 as `check_mapping_folder` does.
@@ -134,7 +116,7 @@ def read_offered_mappings(octets: bytes, rules: PublisherRules, at: datetime) ->
 
 
 def open_offered_mappings(octets: bytes) -> CheckedFolder:
-    """Return the mappings in a bundle file or a ZIP archive, proved, whoever published them.
+    """Return the mappings in a bundle file or a ZIP archive after their static proofs, by any publisher.
 
     Raises GW515 for a file that was changed, GW502 as `check_mapping_folder` does.
     """
@@ -160,46 +142,35 @@ def _read_mapping_archive(octets: bytes) -> CheckedFolder:
 
     The archive contains the files of the folder, or the folder itself.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(octets)) as archive:
-            entries = [one for one in archive.infolist() if not one.is_dir()]
-            if len(entries) > _MOST_FILES or sum(one.file_size for one in entries) > _MOST_OCTETS:
-                raise GatewayError(MAPPING_WRONG, "the archive contains too many files or octets", "archive")
-            # No file is longer than its entry says: the reader stops there.
-            files = {one.filename: archive.read(one) for one in entries}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
-        detail = f"neither a file of `gateway map pack` nor a ZIP archive: {describe_exception(error)}"
-        raise GatewayError(MAPPING_WRONG, detail, "archive") from None
-    tops = {name.partition("/")[0] for name in files}
-    place: Traversable = MemoryPath(files)
-    if len(tops) == 1 and all("/" in name for name in files):
-        place = place.joinpath(tops.pop())
-    return check_mapping_folder(place)
+    root = unpack_mapping_archive(octets)
+    tops = list(root.iterdir())
+    return check_mapping_folder(tops[0] if len(tops) == 1 and tops[0].is_dir() else root)
 
 
 def compare_with_active(
     conn: Connection, folder: CheckedFolder, at: datetime
 ) -> tuple[MappingChanges, MappingBundle]:
-    """Return what a folder changes in the mappings in force at a time, and those.
+    """Return what a folder changes in the mappings in force at a time, and the mappings in force.
 
-    Of mappings that this version of the program does not load (GW904), what loads is returned: they can be
-    replaced.
+    Where this version of the program does not load the mappings in force (GW904), the documents that do load
+    are compared and returned, so that such mappings can be replaced.
     """
-    place = open_active_mappings(conn, at)
+    active_folder = open_active_mappings(conn, at)
     try:
         before = load_active_rules(conn, load_shipped_rules(), at).bundle
     except GatewayError as error:
         version = mapping_bundles.find_active_digest(conn, at)
         if error.problem is not STORED_MAPPINGS_UNREAD or version is None:
             raise
-        before = replace(_load_what_loads(place), digest=version)
-    return compare_mapping_folders((before, place), (folder.bundle, folder.place)), before
+        before = replace(_load_what_loads(active_folder), digest=version)
+    offered = LoadedMappings(folder.bundle, folder.place)
+    return compare_mapping_folders(LoadedMappings(before, active_folder), offered), before
 
 
-def _load_what_loads(place: Traversable) -> MappingBundle:
+def _load_what_loads(folder: Traversable) -> MappingBundle:
     """Return the mappings of a folder without the documents that do not load; none where nothing loads."""
     try:
-        return load_bundle(place, [])
+        return load_bundle(folder, [])
     except GatewayError:
         return replace(load_shipped_rules().bundle, documents={})
 
@@ -233,10 +204,10 @@ def store_checked_folder(change: DatabaseChange, folder: CheckedFolder) -> str:
     return folder.bundle.digest
 
 
-def activate_folder(change: DatabaseChange, folder: CheckedFolder, said: Mapping[str, Any]) -> bool:
+def activate_folder(change: DatabaseChange, folder: CheckedFolder, changes: Mapping[str, Any]) -> bool:
     """Store and activate a folder, with evidence; return whether it was not the one in force already.
 
-    `said` is its difference from what is in force, as plain values.
+    `changes` is its difference from what is in force, as plain values.
     """
     conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
     before = mapping_bundles.find_active_digest(conn, change.at)
@@ -245,10 +216,131 @@ def activate_folder(change: DatabaseChange, folder: CheckedFolder, said: Mapping
         return False
     digest = store_checked_folder(change, folder)
     mapping_bundles.activate_bundle(conn, version, change.at, change.by)
-    data = {"before": before, "documents": said["documents"], "removed": said["removed"]}
+    data = {"before": before, "documents": changes["documents"], "removed": changes["removed"]}
     data |= folder.describe_origin()
     record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
     names = ("bundle", "documents", "added", "changed", "removed")
-    after = {name: said[name] for name in names} | folder.describe_origin()
-    change.record_change(f"mappings {digest[:16]}", before={"bundle": said["before"]}, after=after)
+    after = {name: changes[name] for name in names} | folder.describe_origin()
+    change.record_change(f"mappings {digest[:16]}", before={"bundle": changes["before"]}, after=after)
     return True
+
+
+def find_mapping_plan(conn: Connection, at: datetime) -> MappingPeriod | None:
+    """Return the bundle that is in force after a time, and from when on; None where none is planned."""
+    last = mapping_bundles.list_periods(conn)[-1]
+    return None if last.has_begun(at) else last
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEffect:
+    """What a plan does: the documents that go out of force with it, or why its mappings do not load."""
+
+    ending: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def read_plan_effect(
+    plan: MappingPeriod | None, held: Iterable[str], find_rules: Callable[[datetime], DecisionRules]
+) -> PlanEffect:
+    """Return what becomes of some documents with a plan; `find_rules` returns the rules at a time.
+
+    A plan that another version of the program has stored may not load in this one (GW904).
+    """
+    if plan is None or plan.starts is None:
+        return PlanEffect()
+    try:
+        planned = find_rules(plan.starts).bundle
+    except GatewayError as error:
+        if error.problem is not STORED_MAPPINGS_UNREAD:
+            raise
+        return PlanEffect(problem=str(error))
+    return PlanEffect(tuple(sorted({*held} - planned.documents.keys())))
+
+
+def read_stored_plan(conn: Connection, plan: MappingPeriod | None, held: Iterable[str]) -> PlanEffect:
+    """Return what becomes of some documents with a plan, whose mappings are loaded from the database."""
+    return read_plan_effect(plan, held, lambda at: load_active_rules(conn, load_shipped_rules(), at))
+
+
+def find_plan_warnings(conn: Connection, at: datetime) -> list[str]:
+    """Return a warning where documents that are in force at a time end with the plan."""
+    plan = find_mapping_plan(conn, at)
+    if plan is None or plan.starts is None:
+        return []
+    held = load_active_rules(conn, load_shipped_rules(), at).bundle.documents
+    ending = read_stored_plan(conn, plan, held).ending
+    if not ending:
+        return []
+    clause = f"the mappings that are planned from {format_moment(plan.starts)} on do not have"
+    return [f"{clause} {', '.join(ending)}: out of force then"]
+
+
+def describe_plan(plan: MappingPeriod | None) -> dict[str, Any] | None:
+    """Return a plan as plain values, for the audit and for readers; the shipped bundle is None."""
+    if plan is None:
+        return None
+    assert plan.starts is not None, "a plan has its date"
+    return {"bundle": plan.digest, "from": format_moment(plan.starts), "actor": plan.actor}
+
+
+def plan_folder(
+    change: DatabaseChange, folder: CheckedFolder, changes: Mapping[str, Any], starts: datetime
+) -> bool:
+    """Store a folder and plan it from a time on, in place of the plan of before, with evidence.
+
+    Returns whether that is not the plan already. `changes` is its difference from what is in force, as
+    plain values. Raises GW808 for a time that has come.
+    """
+    if starts <= change.at:
+        raise GatewayError(MISUSE, f"{format_moment(starts)} is not in the future", "--from")
+    conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
+    earlier = find_mapping_plan(conn, change.at)
+    if earlier is not None and (earlier.digest, earlier.starts) == (version, starts):
+        change.leave_unchanged()
+        return False
+    digest = store_checked_folder(change, folder)
+    replaced = None if earlier is None else earlier.use
+    mapping_bundles.plan_bundle(conn, version, starts, change.at, change.by, replaced)
+    day, before = format_moment(starts), describe_plan(earlier)
+    data = {"documents": changes["documents"], "removed": changes["removed"], "from": day, "replaces": before}
+    data |= folder.describe_origin()
+    record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
+    names = ("bundle", "documents", "added", "changed", "removed")
+    after = {name: changes[name] for name in names} | {"from": day} | folder.describe_origin()
+    change.record_change(f"mappings {digest[:16]}", before={"planned": before}, after=after)
+    return True
+
+
+def withdraw_mapping_plan(change: DatabaseChange) -> MappingPeriod:
+    """Take back the plan and return it, with evidence; raises GW808 where none is planned."""
+    plan = find_mapping_plan(change.conn, change.at)
+    if plan is None or plan.use is None:
+        raise GatewayError(MISUSE, "no mappings are planned", "--cancel")
+    mapping_bundles.withdraw_plan(change.conn, plan.use, change.at, change.by)
+    description = describe_plan(plan)
+    subject = plan.digest or "shipped"
+    record_evidence(
+        change.conn, "mappings", "bundle", subject, plan.digest, {"withdrawn": description}, change.at
+    )
+    change.record_change(f"mappings {subject[:16]}", before={"planned": description}, after={"planned": None})
+    return plan
+
+
+def check_counted_units(conn: Connection, before: MappingBundle, after: MappingBundle) -> None:
+    """Raise GW502 where `after` lacks a unit of `before`, or has it in another dimension, that is counted in.
+
+    Without it a quantity that is written off could not be compared with what is left of its certificate, so
+    the certificate could be used twice.
+    """
+    lost = [
+        unit.code
+        for unit in before.units.units.values()
+        if (unit_after := after.units.get(unit.code)) is None or unit_after.dimension != unit.dimension
+    ]
+    counted = requirement_results.filter_counted_units(conn, lost)
+    if counted:
+        detail = (
+            f"certificates are granted or used in {', '.join(counted)}: the table of units must keep "
+            "each of them in its dimension"
+        )
+        raise GatewayError(MAPPING_WRONG, detail, "codelists.yaml/units")

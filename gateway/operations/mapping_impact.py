@@ -2,7 +2,7 @@
 
 Each submission is read twice: by the mappings that its case pins, and by the new ones. The cases are
 read in small pages, each in a transaction of its own, so that any number of them takes the same memory
-and holds up nobody.
+and other transactions need not wait.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ from gateway.hub import (
     open_stored_mappings,
 )
 from gateway.share import get_data_folder
-from gateway.store import agency_requests, cases, mapping_bundles, messages, read_transaction
-
-__all__ = ["AskedCase", "ChangedField", "ImpactTotals", "find_mapping_impact"]
+from gateway.store import TimedPosition, agency_requests, cases, mapping_bundles, messages, read_transaction
 
 _PAGE: Final = 50
-#: So many bundles of older cases are held at a time.
+#: The most bundles of older cases that are held at a time.
 _MOST_BUNDLES: Final = 4
 _POSITION: Final = re.compile(r"\[[0-9]+\]")
 #: Below every id.
@@ -68,7 +66,7 @@ class ChangedField:
 
 @dataclass(slots=True)
 class ImpactTotals:
-    """What is counted over all cases: of problems and agencies the cases, of fields the requests."""
+    """The counts over all cases: cases by problem and by agency, requests by field."""
 
     asked: int = 0
     changed: int = 0
@@ -99,32 +97,34 @@ class ImpactTotals:
         self.newly_refused += change.refused == (False, True)
         self.newly_admitted += change.refused == (True, False)
         for kind, counted in (("added", self.problems_added), ("removed", self.problems_removed)):
-            counted.update({one.problem for one in change.problems if one.change == kind})
+            counted.update({problem.problem for problem in change.problems if problem.change == kind})
         self.agencies_added.update(change.added)
         self.agencies_dropped.update(change.dropped)
         for request in change.requests:
             self.requests[request.change] += 1
-            names = ((_POSITION.sub("", one.path), one.field, one.ko, one.en) for one in request.values)
+            names = (
+                (_POSITION.sub("", value_change.path), value_change.field, value_change.ko, value_change.en)
+                for value_change in request.values
+            )
             self.fields.update({ChangedField(request.document, *name) for name in names})
 
 
 def find_mapping_impact(
-    engine: Engine, new: MappingBundle, period: tuple[datetime, datetime], limit: int | None
+    engine: Engine, new: MappingBundle, since: datetime, until: datetime, limit: int | None
 ) -> Iterator[AskedCase]:
     """Yield every case opened in a period, the newest first and at most `limit`, with what changes."""
-    since, until = period
-    known = _KnownBundles()
-    before, left = (until, _FIRST), limit
-    while left is None or left > 0:
-        size = _PAGE if left is None else min(left, _PAGE)
+    bundles = _KnownBundles()
+    before, remaining = TimedPosition(until, _FIRST), limit
+    while remaining is None or remaining > 0:
+        size = _PAGE if remaining is None else min(remaining, _PAGE)
         with read_transaction(engine) as conn:
             rows = cases.list_newest_between(conn, since, before, size)
-            asked = [_ask_case(conn, row, known, new) for row in rows]
-        yield from asked
+            asked_cases = [_ask_case(conn, row, bundles, new) for row in rows]
+        yield from asked_cases
         if len(rows) < size:
             return
-        before = (rows[-1].opened_at, rows[-1].id)
-        left = None if left is None else left - size
+        before = TimedPosition(rows[-1].opened_at, rows[-1].id)
+        remaining = None if remaining is None else remaining - size
 
 
 class _KnownBundles:
@@ -137,39 +137,39 @@ class _KnownBundles:
 
     def get_bundle(self, conn: Connection, digest: str) -> MappingBundle:
         """Return a bundle; raise GW518 where it is not stored, GW904 where it does not load any more."""
-        found = self._shipped.get(digest) or self._read.pop(digest, None)
-        if found is None:
+        bundle = self._shipped.get(digest) or self._read.pop(digest, None)
+        if bundle is None:
             if not mapping_bundles.has_bundle(conn, digest):
                 raise GatewayError(MAPPINGS_NOT_STORED, f"the mappings {digest[:16]} are not stored", digest)
-            found = _load_stored_bundle(conn, digest)
+            bundle = _load_stored_bundle(conn, digest)
         if digest not in self._shipped:
             # The one that was used last stays longest.
-            kept = list(self._read.items())[1 - _MOST_BUNDLES :]
-            self._read = dict([*kept, (digest, found)])
-        return found
+            recent = list(self._read.items())[1 - _MOST_BUNDLES :]
+            self._read = dict([*recent, (digest, bundle)])
+        return bundle
 
 
 def _load_stored_bundle(conn: Connection, digest: str) -> MappingBundle:
-    place = open_stored_mappings(conn, digest)
+    folder = open_stored_mappings(conn, digest)
     try:
-        return load_bundle(place)
+        return load_bundle(folder)
     except GatewayError as error:
         raise make_unread_problem(error, digest) from error
 
 
-def _ask_case(conn: Connection, row: Row[Any], known: _KnownBundles, new: MappingBundle) -> AskedCase:
+def _ask_case(conn: Connection, row: Row[Any], bundles: _KnownBundles, new: MappingBundle) -> AskedCase:
     bundle = find_case_bundle(row, agency_requests.list_by_case(conn, row.id))
-    about = row.number, row.functional_reference, row.declarant, row.opened_at, bundle
+    case_columns = row.number, row.functional_reference, row.declarant, row.opened_at, bundle
     if bundle is None:
-        return AskedCase(*about)
+        return AskedCase(*case_columns)
     if bundle == new.digest:
-        return AskedCase(*about, SubmissionChange((False, False)))
+        return AskedCase(*case_columns, SubmissionChange((False, False)))
     try:
-        old = known.get_bundle(conn, bundle)
+        old = bundles.get_bundle(conn, bundle)
         message = find_former_message(conn, row)
         root = load_stored_tree(conn, message)
         stored = messages.find_by_id(conn, message)
         received = row.opened_at if stored is None else stored.received_at
-        return AskedCase(*about, compare_submission(root, old, new, received))
+        return AskedCase(*case_columns, compare_submission(root, old, new, received))
     except GatewayError as error:
-        return AskedCase(*about, problem=error)
+        return AskedCase(*case_columns, problem=error)

@@ -1,10 +1,4 @@
-"""Tells which stored cases a new table of needs would have changed, item by item.
-
-Each case is judged twice, as the admission judges a submission: by the tables that were in force on its
-day, and by the same tables with the new edition as if it had been in force then. Nothing is written. The
-cases are read in small pages, each in a transaction of its own, so that any number of them takes the same
-memory and holds up nobody.
-"""
+"""An edition of a calendar or of rules: its loading, and what rules would change."""
 
 from __future__ import annotations
 
@@ -15,10 +9,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row
 
-from gateway.errors import GatewayError
+from gateway.calendars import CalendarEdition, TermEdition
+from gateway.config import NeedSettings
+from gateway.errors import CALENDAR_WRONG, NEED_TABLE_WRONG, GatewayError, Problem
+from gateway.evidence import record_evidence
 from gateway.hub import (
     DecisionRules,
-    NeedPolicy,
     StoredGoods,
     WeighedNeeds,
     load_stored_goods,
@@ -36,14 +32,21 @@ from gateway.needs import (
     NeedTable,
     compare_needs,
 )
-from gateway.store import cases, read_transaction
-
-__all__ = ["CaseImpact", "FoundNeed", "ImpactReport", "ImpactRules", "ItemImpact", "find_need_impact"]
+from gateway.operations.audited_changes import DatabaseChange
+from gateway.store import (
+    NewEdition,
+    TimedPosition,
+    cases,
+    dated_editions,
+    deadlines,
+    read_transaction,
+)
 
 _BATCH: Final = 100
 _ADMITTED: Final = "admitted"
 _HELD: Final = "held"
 _REFUSED: Final = "refused"
+_Edition = CalendarEdition | TermEdition | NeedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class ImpactRules:
     """By what cases are judged: the rules and the policy of the hub, its time zone, and the new table."""
 
     rules: DecisionRules
-    policy: NeedPolicy
+    policy: NeedSettings
     zone: tzinfo
     new: NeedTable
 
@@ -71,7 +74,7 @@ class ItemImpact:
 
 @dataclass(frozen=True, slots=True)
 class FoundNeed:
-    """What the admission tells, and what it does about it: ``refused``, ``held``, or ``admitted``."""
+    """A finding of the admission, with its effect: ``refused``, ``held``, or ``admitted``."""
 
     finding: NeedFinding
     effect: str
@@ -79,9 +82,10 @@ class FoundNeed:
 
 @dataclass(frozen=True, slots=True)
 class CaseImpact:
-    """One case that was asked: how its needs change, and what its admission tells more, and no more.
+    """One examined case: how its needs change, and which findings its admission gains and loses.
 
-    `admission` is what becomes of the submission before and after: ``admitted``, ``held`` or ``refused``.
+    `told` are the findings that are new, `untold` those that are gone. `admission` is what becomes of the
+    submission before and after: ``admitted``, ``held`` or ``refused``.
     """
 
     number: str
@@ -111,51 +115,50 @@ class ImpactReport:
     newly_held: int = 0
     unreadable: dict[str, int] = field(default_factory=dict)
 
-    def count(self, one: CaseImpact | GatewayError) -> None:
+    def count(self, impact: CaseImpact | GatewayError) -> None:
         """Count a case that was asked, or that could not be."""
-        if isinstance(one, GatewayError):
-            self.unreadable[one.problem.id] = self.unreadable.get(one.problem.id, 0) + 1
+        if isinstance(impact, GatewayError):
+            self.unreadable[impact.problem.id] = self.unreadable.get(impact.problem.id, 0) + 1
             return
-        before, after = one.admission
+        before, after = impact.admission
         self.asked += 1
-        self.changed += bool(one)
+        self.changed += bool(impact)
         self.newly_refused += after == _REFUSED != before
         self.newly_held += after == _HELD != before
 
 
 def find_need_impact(
-    engine: Engine, asked: ImpactRules, period: tuple[datetime, datetime], report: ImpactReport
+    engine: Engine, impact_rules: ImpactRules, since: datetime, until: datetime, report: ImpactReport
 ) -> Iterator[CaseImpact]:
     """Yield what a new table changes for the cases opened in a period, refused ones as well.
 
     Every case is counted in `report`.
     """
-    since, until = period
-    judging = _Judging(asked, since.astimezone(asked.zone).date())
-    position = (since, 0)
+    judging = _Judging(impact_rules, since.astimezone(impact_rules.zone).date())
+    position = TimedPosition(since, 0)
     while True:
         with read_transaction(engine) as conn:
             rows = cases.list_opened_between(conn, since, until, position, _BATCH)
-            found = [_ask_case(conn, row, judging) for row in rows]
-        for one in found:
-            report.count(one)
-            if isinstance(one, CaseImpact) and one:
-                yield one
+            impacts = [_ask_case(conn, row, judging) for row in rows]
+        for impact in impacts:
+            report.count(impact)
+            if isinstance(impact, CaseImpact) and impact:
+                yield impact
         if len(rows) < _BATCH:
             return
-        position = (rows[-1].opened_at, rows[-1].id)
+        position = TimedPosition(rows[-1].opened_at, rows[-1].id)
 
 
 class _Judging:
     """The tables before and after, each compiled once."""
 
-    def __init__(self, asked: ImpactRules, first: date) -> None:
-        self.asked = asked
-        self.before = asked.rules.needs.get_index(test_editions=asked.policy.test_editions)
-        others = [one for one in self.before.tables if one.name != asked.new.name]
-        self.after = NeedIndex([*others, _begin_earlier(asked.new, first)], self.before.book)
+    def __init__(self, impact_rules: ImpactRules, first: date) -> None:
+        self.asked = impact_rules
+        self.before = impact_rules.rules.needs.get_index(test_editions=impact_rules.policy.test_edition)
+        others = [table for table in self.before.tables if table.name != impact_rules.new.name]
+        self.after = NeedIndex([*others, _begin_earlier(impact_rules.new, first)], self.before.book)
 
-    def compare(self, goods: StoredGoods, about: CaseImpact) -> CaseImpact:
+    def compare(self, goods: StoredGoods, case_impact: CaseImpact) -> CaseImpact:
         """Return what changes for the goods of a case."""
         rules, policy = self.asked.rules, self.asked.policy
         was, now = goods.judge(self.before, rules), goods.judge(self.after, rules)
@@ -163,14 +166,14 @@ class _Judging:
             weigh_need_judgement(was, self.before, policy),
             weigh_need_judgement(now, self.after, policy),
         )
-        told, untold = _compare_findings(*weighed)
-        before, after = (_find_effect(one) for one in weighed)
+        newly_told, untold = _compare_findings(*weighed)
+        before, after = (_find_effect(judgement) for judgement in weighed)
         items = tuple(_compare_items(was, now, self.asked.new))
-        return replace(about, items=items, admission=(before, after), told=told, untold=untold)
+        return replace(case_impact, items=items, admission=(before, after), told=newly_told, untold=untold)
 
 
 def _begin_earlier(table: NeedTable, first: date) -> NeedTable:
-    """Return a table as if it had been in force since a day, with the rows of its own first day."""
+    """Return a table as if it had been in force since the day `first`, with the rows of its own first day."""
     if first >= table.valid_from:
         return table
     rows = tuple(_begin_row_earlier(row, table.valid_from) for row in table.rows)
@@ -184,24 +187,24 @@ def _begin_row_earlier(row: NeedRow, begins: date) -> NeedRow:
 
 def _ask_case(conn: Connection, row: Row[Any], judging: _Judging) -> CaseImpact | GatewayError:
     """Return what changes for a case, or why it could not be asked."""
-    asked = judging.asked
+    impact_rules = judging.asked
     try:
-        goods = load_stored_goods(conn, row, asked.rules, asked.zone)
+        goods = load_stored_goods(conn, row, impact_rules.rules, impact_rules.zone)
     except GatewayError as error:
         return error
-    about = (row.number, row.functional_reference, row.declarant)
+    case_columns = (row.number, row.functional_reference, row.declarant)
     if goods is None:
-        return CaseImpact(*about, row.opened_at.astimezone(asked.zone).date())
-    return judging.compare(goods, CaseImpact(*about, goods.day))
+        return CaseImpact(*case_columns, row.opened_at.astimezone(impact_rules.zone).date())
+    return judging.compare(goods, CaseImpact(*case_columns, goods.day))
 
 
 def _compare_items(was: NeedJudgement, now: NeedJudgement, new: NeedTable) -> Iterator[ItemImpact]:
     for old, later in zip(was.items, now.items, strict=True):
-        needs = [_restore_first_day(one, new) for one in _select_needs(later, new)]
+        needs = [_restore_first_day(need, new) for need in _select_needs(later, new)]
         difference = compare_needs(_select_needs(old, new), needs)
         if difference:
-            changed = {one.law for one in (*difference.added, *(after for _, after in difference.changed))}
-            lacking = dict.fromkeys(one.law for one in later.lacking if _is_of(one, new))
+            changed = {need.law for need in (*difference.added, *(after for _, after in difference.changed))}
+            lacking = dict.fromkeys(need.law for need in later.lacking if _is_of(need, new))
             yield ItemImpact(later.item, difference, tuple(law for law in lacking if law in changed))
 
 
@@ -227,27 +230,96 @@ def _find_effect(weighed: WeighedNeeds) -> str:
 def _compare_findings(
     was: WeighedNeeds, now: WeighedNeeds
 ) -> tuple[tuple[FoundNeed, ...], tuple[FoundNeed, ...]]:
-    """Return what is told after and not before, and before and not after."""
-    old, new = ({_make_key(one): one for one in _list_found(weighed)} for weighed in (was, now))
+    """Return the findings that only `now` has, and the findings that only `was` has."""
+    old, new = ({_make_key(finding): finding for finding in _list_found(weighed)} for weighed in (was, now))
     return (
-        tuple(one for key, one in new.items() if key not in old),
-        tuple(one for key, one in old.items() if key not in new),
+        tuple(finding for key, finding in new.items() if key not in old),
+        tuple(finding for key, finding in old.items() if key not in new),
     )
 
 
 def _list_found(weighed: WeighedNeeds) -> Iterable[FoundNeed]:
-    for effect, found in (
+    for effect, findings in (
         (_REFUSED, weighed.problems),
         (_HELD, weighed.missing),
         (_ADMITTED, weighed.warnings),
     ):
-        yield from (FoundNeed(one, effect) for one in found)
+        yield from (FoundNeed(finding, effect) for finding in findings)
 
 
-def _make_key(found: FoundNeed) -> tuple[str, ...]:
-    """Return what a finding is about, whatever the edition: its words may name that."""
-    one = found.finding
-    about = one.text
-    if one.need is not None:
-        about = f"{one.need.law} {one.need.table.partition('@')[0]} {' '.join(one.need.documents)}"
-    return found.effect, one.problem.id, one.pointer, about
+def _make_key(found_need: FoundNeed) -> tuple[str, ...]:
+    """Return the key by which findings under two editions are compared.
+
+    For a finding on a need the key leaves out the words, since they may name the edition.
+    """
+    finding = found_need.finding
+    subject = finding.text
+    if finding.need is not None:
+        subject = (
+            f"{finding.need.law} {finding.need.table.partition('@')[0]} {' '.join(finding.need.documents)}"
+        )
+    return found_need.effect, finding.problem.id, finding.pointer, subject
+
+
+def load_calendar_edition(
+    change: DatabaseChange, edition: CalendarEdition | TermEdition, content: bytes
+) -> bool:
+    """Store a checked edition with its audit and evidence; return whether it was not stored already.
+
+    Raises GW709 where the edition of this name is stored with another content: an edition never
+    changes, and a correction is an edition of its own. Deadlines that are known stay as they are.
+    """
+    kind = "terms" if isinstance(edition, TermEdition) else "calendar"
+    stored = dated_editions.find_calendar_edition(change.conn, kind, edition.name, edition.edition)
+    if _is_stored(change, stored, edition, CALENDAR_WRONG):
+        return False
+    row_count = len(edition.terms) if isinstance(edition, TermEdition) else len(edition.special)
+    new = _make_row(edition, row_count, content)
+    dated_editions.insert_calendar_edition(change.conn, kind, new, change.at, change.by)
+    description = {"kind": kind, "valid_from": new.valid_from, "valid_until": new.valid_until}
+    description |= {"rows": str(new.row_count)}
+    record_evidence(
+        change.conn, "calendar", "calendars", edition.label, edition.sha256, description, change.at
+    )
+    change.record_change(f"{kind} {edition.label}", after=description | {"sha256": edition.sha256})
+    deadlines.wake_unknown(change.conn, change.at)
+    return True
+
+
+def load_need_table(change: DatabaseChange, table: NeedTable, content: bytes) -> bool:
+    """Store a checked table with its audit and evidence; return whether it was not stored already.
+
+    Raises GW512 where an edition of this name is stored with another content: an edition never
+    changes, and a correction is an edition of its own.
+    """
+    stored = dated_editions.find_need_table(change.conn, table.name, table.edition)
+    if _is_stored(change, stored, table, NEED_TABLE_WRONG):
+        return False
+    new = _make_row(table, len(table.rows), content)
+    dated_editions.insert_need_table(change.conn, new, change.at, change.by)
+    description = {"valid_from": new.valid_from, "valid_until": new.valid_until, "rows": new.row_count}
+    record_evidence(change.conn, "need_table", "needs", table.label, table.sha256, description, change.at)
+    change.record_change(f"table of needs {table.label}", after=description | {"sha256": table.sha256})
+    return True
+
+
+def _is_stored(
+    change: DatabaseChange, stored: Row[Any] | None, edition: _Edition, wrong_content: Problem
+) -> bool:
+    """Return whether an edition is stored already; raise the problem where it has another content there."""
+    if stored is None:
+        return False
+    if stored.sha256 != edition.sha256:
+        detail = (
+            f"the edition {edition.label} was loaded already with another content, at "
+            f"{stored.loaded_at.isoformat()} by {stored.loaded_by}: give the correction another edition"
+        )
+        raise GatewayError(wrong_content, detail, edition.label)
+    change.leave_unchanged()
+    return True
+
+
+def _make_row(edition: _Edition, row_count: int, content: bytes) -> NewEdition:
+    until = edition.valid_until.isoformat() if edition.valid_until else None
+    begins = edition.valid_from.isoformat()
+    return NewEdition(edition.name, edition.edition, begins, until, row_count, edition.sha256, content)

@@ -31,23 +31,11 @@ from gateway.store import (
     read_row_number,
     requirement_quantities,
     requirement_results,
-    sent_groups,
     transitions,
 )
 
 if TYPE_CHECKING:
     from gateway.harmonize import MappingBundle
-
-__all__ = [
-    "TrailStep",
-    "find_case",
-    "find_message",
-    "list_admitted_signers",
-    "list_case_trail",
-    "read_case_report",
-    "read_message_properties",
-    "read_message_report",
-]
 
 
 def find_case(conn: Connection, text: str) -> Row[Any] | None:
@@ -61,23 +49,29 @@ def find_case(conn: Connection, text: str) -> Row[Any] | None:
 
 def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     """Return a case with its requests, notices, decisions, requirements, fees, deliveries, evidence."""
-    # Who only looks a case up loads nothing of what a report needs.
-    from gateway.operations.case_decisions import describe_decisions
-    from gateway.operations.fee_report import describe_case_fees
-    from gateway.operations.release_report import describe_releases
-    from gateway.operations.requirement_report import describe_case_results
+    # A mere look-up of a case does not load these modules.
+    from gateway.operations.case_reports import (
+        describe_case_fees,
+        describe_case_results,
+        describe_decisions,
+        describe_releases,
+    )
 
-    asked = agency_requests.list_by_case(conn, case.id)
-    shown = dict(case._mapping)
+    applications = agency_requests.list_by_case(conn, case.id)
+    columns = dict(case._mapping)
     if (case.detail or {}).get("warnings"):
         # As the Result tells them: a later certificate may have answered one.
-        shown["detail"] = case.detail | {"warnings": _read_warnings(conn, case)}
-    return shown | {
+        columns["detail"] = case.detail | {"warnings": _read_warnings(conn, case)}
+    return columns | {
         "properties": read_message_properties(conn, case.message),
-        "mappings": _describe_mappings(conn, case, asked),
-        "requests": [dict(row._mapping) for row in asked],
-        "notices": [dict(row._mapping) for one in asked for row in notices.list_by_request(conn, one.id)],
-        "decisions": describe_decisions(conn, case, asked),
+        "mappings": _describe_mappings(conn, case, applications),
+        "requests": [dict(row._mapping) for row in applications],
+        "notices": [
+            dict(row._mapping)
+            for application in applications
+            for row in notices.list_by_request(conn, application.id)
+        ],
+        "decisions": describe_decisions(conn, case, applications),
         "requirements": [
             dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case.id)
         ],
@@ -93,13 +87,15 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
 
 def read_message_properties(conn: Connection, message: int) -> list[dict[str, Any]]:
     """Return the properties with which a message came (ebMS 3.0 §5.2.2.11), from its evidence of origin."""
-    leaves = (json.loads(one.data) for one in list_subject_leaves(conn, "message", message))
-    named = (one for leaf in leaves for one in leaf.get("properties", ()))
-    return [dict(zip(("name", "value", "type"), one, strict=True)) for one in named]
+    leaves = (json.loads(leaf.data) for leaf in list_subject_leaves(conn, "message", message))
+    properties = (property_values for leaf in leaves for property_values in leaf.get("properties", ()))
+    return [
+        dict(zip(("name", "value", "type"), property_values, strict=True)) for property_values in properties
+    ]
 
 
 def _read_warnings(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
-    """Return the warnings of a case that stand, as its Result tells them."""
+    """Return the warnings of a case that still apply, in the words of its Result."""
     from gateway.hub import (
         get_current_time,
         load_active_rules,
@@ -113,11 +109,11 @@ def _read_warnings(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
     return read_standing_warnings(conn, case, get_bundle)
 
 
-def _describe_mappings(conn: Connection, case: Row[Any], asked: Sequence[Row[Any]]) -> dict[str, Any]:
+def _describe_mappings(conn: Connection, case: Row[Any], applications: Sequence[Row[Any]]) -> dict[str, Any]:
     """Return the digest of the mappings that a case pins, and whether they are stored."""
     from gateway.hub import find_case_bundle
 
-    bundle = find_case_bundle(case, asked)
+    bundle = find_case_bundle(case, applications)
     stored = bundle is not None and mapping_bundles.has_bundle(conn, bundle)
     return {"bundle": bundle, "stored": stored}
 
@@ -126,18 +122,16 @@ def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:
     """Return the state of clearance, and the notices of customs, pointing into the applicant's message."""
     from gateway.hub import read_stored_notice
 
-    told = []
+    notice_reports = []
     for row in customs_notices.list_by_case(conn, case_id):
-        one = asdict(read_stored_notice(conn, row))
-        told.append(one | {"kind": row.kind, "received_at": row.received_at, "delivery": row.delivery_id})
-    return {"clearance": customs_notices.find_state(conn, case_id), "notices": told}
+        notice = asdict(read_stored_notice(conn, row))
+        notice_reports.append(
+            notice | {"kind": row.kind, "received_at": row.received_at, "delivery": row.delivery_id}
+        )
+    return {"clearance": customs_notices.find_state(conn, case_id), "notices": notice_reports}
 
 
-def _list_used_requirements(conn: Connection, case_id: int) -> list[dict[str, Any]]:
-    return [dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case_id)]
-
-
-#: What a party has signed, by the kind of evidence that tells it.
+#: The document that a party has signed, by the kind of its evidence.
 _SIGNED: Final = defaultdict(
     lambda: "submission",
     {"amended": "amendment", "supplemented": "supplement", "withdrawal": "withdrawal"},
@@ -146,13 +140,13 @@ _SIGNED: Final = defaultdict(
 
 def list_admitted_signers(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the signer of each submission of a case, and the way in which it was admitted."""
-    for one in evidence:
-        data = json.loads(one["data"])
-        way = data.get("admitted")
-        if way:
-            levels = f" as {', '.join(way['levels'])}" if way.get("levels") else ""
-            what = f"{_SIGNED[one['kind']]} signed by {data['signer']}"
-            yield f"{what}, admitted by {way['mode']}{levels}: {way['source']}"
+    for leaf in evidence:
+        data = json.loads(leaf["data"])
+        admission = data.get("admitted")
+        if admission:
+            levels = f" as {', '.join(admission['levels'])}" if admission.get("levels") else ""
+            signer = f"{_SIGNED[leaf['kind']]} signed by {data['signer']}"
+            yield f"{signer}, admitted by {admission['mode']}{levels}: {admission['source']}"
 
 
 def find_message(conn: Connection, name: str) -> Row[Any] | None:
@@ -160,8 +154,8 @@ def find_message(conn: Connection, name: str) -> Row[Any] | None:
     number = read_row_number(name)
     if number is not None:
         return messages.find_by_id(conn, number)
-    found = messages.list_messages(conn, limit=1, message_id=name)
-    return found[0] if found else None
+    newest = messages.list_messages(conn, limit=1, message_id=name)
+    return newest[0] if newest else None
 
 
 def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
@@ -169,8 +163,8 @@ def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
     parts = messages.list_parts(conn, row.id)
     steps = [dict(step._mapping) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
     # The evidence of the case names the signer of the content, and how it was admitted.
-    about = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
-    judged = [one for one in about if one.digest == row.identity_sha256]
+    case_leaves = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
+    judged = [leaf for leaf in case_leaves if leaf.digest == row.identity_sha256]
     proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
     sent = read_message_deliveries(conn, row)
     return dict(row._mapping) | {
@@ -178,28 +172,28 @@ def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
         "deliveries": sent,
         "payloads": [
             {
-                "cid": one.content_id,
-                "media_type": one.media_type,
-                "size": one.size,
-                "properties": [{"name": name, "value": value} for name, value in one.properties],
+                "cid": part.content_id,
+                "media_type": part.media_type,
+                "size": part.size,
+                "properties": [{"name": name, "value": value} for name, value in part.properties],
             }
-            for one in parts
+            for part in parts
         ],
         "properties": read_message_properties(conn, row.id),
         "fragments": _read_fragment_group(conn, row.id),
         "transitions": steps,
-        "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
+        "evidence": [{"kind": leaf.kind, "at": leaf.at, "data": json.loads(leaf.data)} for leaf in proofs],
     }
 
 
 def _read_fragment_group(conn: Connection, message: int) -> dict[str, Any] | None:
     """Return the group of a message that is a fragment, or the whole of some; None for any other."""
-    found = fragment_groups.find_by_message(conn, message)
-    if found is None:
+    group_row = fragment_groups.find_by_message(conn, message)
+    if group_row is None:
         return _read_sent_group(conn, message)
-    row, number = found
+    row, number = group_row
     tally = row.tally or {}
-    told = ("state", "opened_at", "expires_at", "ended_at", "problem", "code", "detail", "message")
+    columns = ("state", "opened_at", "expires_at", "ended_at", "problem", "code", "detail", "message")
     return {
         "group": row.group_id,
         "number": number,
@@ -207,23 +201,23 @@ def _read_fragment_group(conn: Connection, message: int) -> dict[str, Any] | Non
         "count": tally.get("stated", {}).get("count"),
         "octets": tally.get("octets", 0),
         "direction": "in",
-        **{name: row._mapping[name] for name in told},
+        **{name: row._mapping[name] for name in columns},
     }
 
 
 def _read_sent_group(conn: Connection, message: int) -> dict[str, Any] | None:
-    """Return the same of a message of ours; `came` are the fragments that have receipts."""
-    place = sent_groups.find_by_message(conn, message)
-    if place is None:
+    """Return the group of a message that the hub sent; `came` is the number of fragments with a receipt."""
+    sent_fragment = fragment_groups.find_sent_place(conn, message)
+    if sent_fragment is None:
         return None
-    group = place.group
+    group = sent_fragment.group
     whole, delivery = messages.find_by_id(conn, group.message), deliveries.find_by_id(conn, group.delivery)
     assert whole is not None  # it is referred to
     assert delivery is not None
     return {
         "group": whole.message_id,
-        "number": place.number,
-        "came": place.receipted,
+        "number": sent_fragment.number,
+        "came": sent_fragment.receipted,
         "count": group.count,
         "octets": None,
         "direction": "out",
@@ -240,7 +234,7 @@ def _read_sent_group(conn: Connection, message: int) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class TrailStep:
-    """One step of a case: when, about what, what happened, by whom, and what was said."""
+    """One step of a case: its time, its object (`about`), the event, the new state, actor and detail."""
 
     at: datetime
     about: str
@@ -257,26 +251,28 @@ def list_case_trail(conn: Connection, case: Row[Any], report: Mapping[str, Any])
         (CASE, case.id, "case", None),
         (CLEARANCE, case.id, "clearance", None),
     ]
-    for one in messages.list_messages(conn, case_id=case.id):
-        words = f"message {one.action} {'from' if one.direction == 'in' else 'to'} "
-        partner = one.from_party if one.direction == "in" else one.to_party
-        objects.append((MESSAGE, one.id, words + partner, ("messages", str(one.id))))
+    for row in messages.list_messages(conn, case_id=case.id):
+        label_start = f"message {row.action} {'from' if row.direction == 'in' else 'to'} "
+        partner = row.from_party if row.direction == "in" else row.to_party
+        objects.append((MESSAGE, row.id, label_start + partner, ("messages", str(row.id))))
     objects += [
-        (REQUEST, one["id"], f"request {one['number']} to {one['agency']}", None)
-        for one in report["requests"]
+        (REQUEST, request["id"], f"request {request['number']} to {request['agency']}", None)
+        for request in report["requests"]
     ]
-    for one in report["deliveries"]:
-        given = one["parameters"]
-        work = given.get("operation") or given.get("action") or given.get("task") or one["agent"]
-        link = ("deliveries", str(one["id"]))
-        objects.append((DELIVERY, one["id"], f"{work} to {one['destination']}", link))
+    for row in report["deliveries"]:
+        parameters = row["parameters"]
+        work = (
+            parameters.get("operation") or parameters.get("action") or parameters.get("task") or row["agent"]
+        )
+        link = ("deliveries", str(row["id"]))
+        objects.append((DELIVERY, row["id"], f"{work} to {row['destination']}", link))
     steps = [
         (
             step.at,
             step.id,
-            TrailStep(step.at, about, step.event, step.to_state, step.actor, step.detail, link),
+            TrailStep(step.at, label, step.event, step.to_state, step.actor, step.detail, link),
         )
-        for machine, number, about, link in objects
+        for machine, number, label, link in objects
         for step in transitions.list_transitions(conn, machine, number)
     ]
-    return [step for _, _, step in sorted(steps, key=lambda one: one[:2])]
+    return [step for _, _, step in sorted(steps, key=lambda keyed_step: keyed_step[:2])]

@@ -22,12 +22,11 @@ from gateway.operations.audited_changes import Act, open_change
 from gateway.store import (
     InsufficientStorageError,
     RemovedOctets,
+    TimedPosition,
     octet_removal,
     read_transaction,
     remove_unnamed_objects,
 )
-
-__all__ = ["RetentionReport", "purge_octets", "read_retention_report"]
 
 _log = logging.getLogger(__name__)
 #: Cases or messages of one transaction.
@@ -58,7 +57,8 @@ class RetentionReport:
         """Return the report as plain values."""
         return asdict(self)
 
-    def _see(self, moment: datetime) -> None:
+    def note_moment(self, moment: datetime) -> None:
+        """Keep the earliest time of what would be removed."""
         self.oldest = moment if self.oldest is None else min(self.oldest, moment)
 
 
@@ -69,7 +69,7 @@ class _Batch:
     cases: tuple[Row[Any], ...]
     letters: tuple[Row[Any], ...]
     messages: int
-    last: octet_removal.Position
+    last: TimedPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def read_retention_report(
         report.drafts, octets, oldest = octet_removal.count_old_drafts(conn, report.drafts_before)
         report.octets += octets
         if oldest is not None:
-            report._see(oldest)
+            report.note_moment(oldest)
     return report
 
 
@@ -123,10 +123,10 @@ def _count_batch(report: RetentionReport, batch: _Batch, octets: int) -> None:
     report.messages += batch.messages
     report.octets += octets
     for moment in (*(row.ended_at for row in batch.cases), *(row.received_at for row in batch.letters)):
-        report._see(moment)
+        report.note_moment(moment)
 
 
-_Choose = Callable[[Connection, _Terms, octet_removal.Position, int], _Batch | None]
+_Choose = Callable[[Connection, _Terms, TimedPosition, int], _Batch | None]
 
 
 def _iterate_batches(choose: _Choose, conn: Connection, terms: _Terms) -> Iterator[_Batch]:
@@ -136,29 +136,25 @@ def _iterate_batches(choose: _Choose, conn: Connection, terms: _Terms) -> Iterat
         after = batch.last
 
 
-def _choose_cases(
-    conn: Connection, terms: _Terms, after: octet_removal.Position, limit: int
-) -> _Batch | None:
+def _choose_cases(conn: Connection, terms: _Terms, after: TimedPosition, limit: int) -> _Batch | None:
     """Return the next cases that ended early enough, without those whose agreement keeps a message longer."""
     ended = octet_removal.list_ended_cases(conn, terms.before, after, limit)
     if not ended:
         return None
     rows = octet_removal.list_case_messages(conn, [row.id for row in ended])
-    kept = {row.case_id for row in rows if terms.keep(row)}
-    chosen = tuple(row for row in ended if row.id not in kept)
-    return _Batch(
-        chosen, (), sum(row.case_id not in kept for row in rows), (ended[-1].opened_at, ended[-1].id)
-    )
+    kept_cases = {row.case_id for row in rows if terms.keep(row)}
+    chosen = tuple(row for row in ended if row.id not in kept_cases)
+    last = TimedPosition(ended[-1].opened_at, ended[-1].id)
+    return _Batch(chosen, (), sum(row.case_id not in kept_cases for row in rows), last)
 
 
-def _choose_letters(
-    conn: Connection, terms: _Terms, after: octet_removal.Position, limit: int
-) -> _Batch | None:
+def _choose_letters(conn: Connection, terms: _Terms, after: TimedPosition, limit: int) -> _Batch | None:
     rows = octet_removal.list_old_letters(conn, terms.before, after, limit)
     if not rows:
         return None
     chosen = tuple(row for row in rows if not terms.keep(row))
-    return _Batch((), chosen, len(chosen), (rows[-1].received_at, rows[-1].id))
+    last = TimedPosition(rows[-1].received_at, rows[-1].id)
+    return _Batch((), chosen, len(chosen), last)
 
 
 def purge_octets(
@@ -170,59 +166,72 @@ def purge_octets(
     letter: after a kill, what was committed is removed and recorded, and the rest is still there.
     """
     now = now or get_current_time()
-    done = _make_report(settings, now)
-    if done.before is not None:
+    report = _make_report(settings, now)
+    if report.before is not None:
         with read_transaction(engine) as conn:
-            terms = _Terms(done.before, now, load_register_snapshot(conn).book)
+            terms = _Terms(report.before, now, load_register_snapshot(conn).book)
         for choose in (_choose_cases, _choose_letters):
-            after: octet_removal.Position | None = octet_removal.START
-            while after is not None and (limit is None or done.cases + done.letters < limit):
-                left = _BATCH if limit is None else min(_BATCH, limit - done.cases - done.letters)
-                after = _purge_batch(engine, settings, act, (choose, terms, done), (after, left))
-    while done.drafts_before is not None and _purge_drafts(engine, settings, act, done):
+            run = _PurgeRun(choose, terms, report)
+            after: TimedPosition | None = octet_removal.START
+            while after is not None and (limit is None or report.cases + report.letters < limit):
+                batch_size = _BATCH if limit is None else min(_BATCH, limit - report.cases - report.letters)
+                after = _purge_batch(engine, settings, act, run, after, batch_size)
+    while report.drafts_before is not None and _purge_drafts(engine, settings, act, report):
         pass
-    return done
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _PurgeRun:
+    """The batches of one kind: what chooses them, the terms of their removal, and where they are counted."""
+
+    choose: _Choose
+    terms: _Terms
+    report: RetentionReport
 
 
 def _purge_batch(
     engine: Engine,
     settings: Settings,
     act: Act,
-    what: tuple[_Choose, _Terms, RetentionReport],
-    window: tuple[octet_removal.Position, int],
-) -> octet_removal.Position | None:
-    """Remove one batch; return the last row that was looked at, None when nothing is left."""
-    choose, terms, done = what
+    run: _PurgeRun,
+    after: TimedPosition,
+    limit: int,
+) -> TimedPosition | None:
+    """Remove the next batch, of at most `limit` rows after a position.
+
+    Returns the last row that was looked at, None when nothing is left.
+    """
+    terms, report = run.terms, run.report
     with open_change(engine, settings, act, "retention.purge", terms.now) as change:
-        batch = choose(change.conn, terms, *window)
+        batch = run.choose(change.conn, terms, after, limit)
         if batch is None or not (batch.cases or batch.letters):
             change.leave_unchanged()
             return None if batch is None else batch.last
-        gone = [_remove_one(change.conn, ("case", row.id), act, terms.now) for row in batch.cases]
-        gone += [_remove_one(change.conn, ("message", row.id), act, terms.now) for row in batch.letters]
-        removed = sum(one.octets for one in gone)
-        told = _describe_batch(batch, removed)
-        change.record_change("retention", before=told, after={"octets": 0, "before": terms.before})
+        gone = [_remove_one(change.conn, "case", row.id, act, terms.now) for row in batch.cases]
+        gone += [_remove_one(change.conn, "message", row.id, act, terms.now) for row in batch.letters]
+        removed = sum(removal.octets for removal in gone)
+        description = _describe_batch(batch, removed)
+        change.record_change("retention", before=description, after={"octets": 0, "before": terms.before})
     # After the commit: until then their rows name them. After a kill here the sweep removes them.
     try:
-        remove_unnamed_objects(engine, [digest for one in gone for digest in one.digests])
+        remove_unnamed_objects(engine, [digest for removal in gone for digest in removal.digests])
     except InsufficientStorageError as problem:
         _log.warning("large payloads are removed later, by a worker: %s", problem)
-    _count_batch(done, batch, removed)
+    _count_batch(report, batch, removed)
     if change.number is not None:
-        done.audit.append(change.number)
+        report.audit.append(change.number)
     return batch.last
 
 
 def _describe_batch(batch: _Batch, octets: int) -> dict[str, Any]:
-    told: dict[str, Any] = {"messages": batch.messages, "octets": octets}
+    description: dict[str, Any] = {"messages": batch.messages, "octets": octets}
     if batch.cases:
-        told["cases"] = [row.number for row in batch.cases]
-    return told
+        description["cases"] = [row.number for row in batch.cases]
+    return description
 
 
-def _remove_one(conn: Connection, subject: tuple[str, int], act: Act, now: datetime) -> RemovedOctets:
-    kind, number = subject
+def _remove_one(conn: Connection, kind: str, number: int, act: Act, now: datetime) -> RemovedOctets:
     cases, letters = ((number,), ()) if kind == "case" else ((), (number,))
     removed = octet_removal.remove_octets(conn, cases, letters, now)
     data = {"digests": list(removed.digests), "octets": removed.octets, "by": act.by}
@@ -230,19 +239,19 @@ def _remove_one(conn: Connection, subject: tuple[str, int], act: Act, now: datet
     return removed
 
 
-def _purge_drafts(engine: Engine, settings: Settings, act: Act, done: RetentionReport) -> bool:
+def _purge_drafts(engine: Engine, settings: Settings, act: Act, report: RetentionReport) -> bool:
     """Remove some old drafts; return whether there may be more."""
-    assert done.drafts_before is not None
+    assert report.drafts_before is not None
     with open_change(engine, settings, act, "retention.drafts") as change:
-        number, octets, _ = octet_removal.count_old_drafts(change.conn, done.drafts_before)
+        number, octets, _ = octet_removal.count_old_drafts(change.conn, report.drafts_before)
         if not number:
             change.leave_unchanged()
             return False
-        removed = octet_removal.remove_old_drafts(change.conn, done.drafts_before, _BATCH)
-        left = octet_removal.count_old_drafts(change.conn, done.drafts_before)
-        change.record_change("drafts", before={"drafts": removed, "octets": octets - left[1]}, after={})
-    done.drafts += removed
-    done.octets += octets - left[1]
+        removed = octet_removal.remove_old_drafts(change.conn, report.drafts_before, _BATCH)
+        remaining = octet_removal.count_old_drafts(change.conn, report.drafts_before)
+        change.record_change("drafts", before={"drafts": removed, "octets": octets - remaining[1]}, after={})
+    report.drafts += removed
+    report.octets += octets - remaining[1]
     if change.number is not None:
-        done.audit.append(change.number)
-    return left[0] > 0
+        report.audit.append(change.number)
+    return remaining[0] > 0

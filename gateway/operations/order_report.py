@@ -11,10 +11,10 @@ from gateway.operations.audited_changes import DatabaseChange
 from gateway.protocols import make_sequence_number
 from gateway.store import message_sequences, ordered_deliveries
 
-__all__ = ["change_sequence", "describe_sequence", "describe_sequence_places"]
-
 _ACTS: Final = {"release": release_sequence, "reset": reset_sequence}
-#: So many messages of one conversation are shown.
+
+
+#: The most messages of one conversation that are shown.
 _SHOWN: Final = 100
 
 
@@ -36,22 +36,25 @@ def describe_sequence(row: Row[Any]) -> dict[str, Any]:
 
 
 def describe_sequence_places(conn: Connection, row: Row[Any]) -> list[dict[str, Any]]:
-    """Return the messages that an order holds, or the last ones of ours, with their numbers."""
+    """Return the messages of an order with their numbers, at most `_SHOWN`.
+
+    They are the messages that it holds back, or, of an order that the hub sends, the last ones sent.
+    """
     if row.direction == "out":
         sent = ordered_deliveries.list_sent_places(conn, row.id, _SHOWN)
-        return [_describe_sent(one) for one in sent]
+        return [_describe_sent(delivery) for delivery in sent]
     held = message_sequences.list_places(conn, row.id, _SHOWN)
     return [
         {
-            "number": _find_number(row, one.ordinal),
-            "message": one.message,
-            "message_id": one.message_id,
-            "action": one.action,
-            "state": one.state,
-            "received_at": one.received_at,
-            "gives_up_at": one.expires_at,
+            "number": _find_number(row, message.ordinal),
+            "message": message.message,
+            "message_id": message.message_id,
+            "action": message.action,
+            "state": message.state,
+            "received_at": message.received_at,
+            "gives_up_at": message.expires_at,
         }
-        for one in held
+        for message in held
     ]
 
 
@@ -74,11 +77,11 @@ def _find_number(row: Row[Any], ordinal: int) -> int:
 
 def change_sequence(change: DatabaseChange, act: str, sequence: int) -> SequenceChange:
     """Release or reset an order, with its row of audit; raises GW705 where that is not possible."""
-    done = _ACTS[act](change.conn, sequence, change.at, change.by, change.act.reason)
-    moved = list(done.moved)
+    sequence_change = _ACTS[act](change.conn, sequence, change.at, change.by, change.act.reason)
+    moved = list(sequence_change.moved)
     change.record_change(
         f"order {sequence}",
-        before={"next_number": done.number_before},
-        after={"next_number": done.number_after, "messages": moved},
+        before={"next_number": sequence_change.number_before},
+        after={"next_number": sequence_change.number_after, "messages": moved},
     )
-    return done
+    return sequence_change

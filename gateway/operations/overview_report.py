@@ -1,4 +1,4 @@
-"""What is so now, for the first page of operators: lanes, traffic, what is stuck, refused, or ends."""
+"""The present state for the first page of operators: lanes, traffic, stuck deliveries, refusals, and ends."""
 
 from __future__ import annotations
 
@@ -11,44 +11,34 @@ from sqlalchemy import Connection, Row
 
 from gateway.config import Settings
 from gateway.errors import GatewayError
-from gateway.hub import Hub, list_own_periods, readiness_checks
-from gateway.monitor import health, list_expiry_warnings
-from gateway.operations.console_switching import list_console_switches
-from gateway.operations.contract_findings import find_contract_warnings
-from gateway.operations.delivery_destinations import load_destinations
+from gateway.hub import Hub, list_own_periods
+from gateway.monitor import list_expiry_warnings
+from gateway.operations.delivery_report import load_destinations
+from gateway.operations.operator_acts import list_console_switches
 from gateway.operations.partner_findings import (
-    find_failed_deliveries,
-    find_missing_addresses,
-    find_stuck_deliveries,
-)
-from gateway.operations.trust_findings import (
     collect_trust_remarks,
+    find_contract_warnings,
+    find_failed_deliveries,
+    find_mailbox_filings,
+    find_missing_addresses,
+    find_resting_filings,
     find_source_problems,
     find_stamping_problem,
+    find_stuck_deliveries,
 )
-from gateway.operations.waiting_columns import list_lane_holds
+from gateway.operations.waiting_reasons import get_partner_party, list_lane_holds, list_recent_refusals
 from gateway.store import (
     ListFilter,
     deliveries,
     get_disk_reserve,
     lanes,
+    list_searches,
     operator_acts,
     read_transaction,
     refusal_counts,
-    register_searches,
+    state_counts,
     time_stamps,
-    traffic_counts,
 )
-
-__all__ = [
-    "EndingReport",
-    "LaneReport",
-    "Overview",
-    "count_hours",
-    "list_lane_reports",
-    "read_endings",
-    "read_overview",
-]
 
 _LOCAL: Final = "local"
 _MOST_REFUSALS: Final = 20
@@ -56,7 +46,7 @@ _MOST_REFUSALS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LaneReport:
-    """A lane: the partner it goes to, what it contains, and why it stands still."""
+    """A lane: its partner, how many deliveries are in each state, and the state of the lane itself."""
 
     name: str
     partner: str
@@ -68,7 +58,7 @@ class LaneReport:
     #: When the delivery was queued that has waited for the longest time.
     oldest: datetime | None
     last_good: datetime | None
-    #: ``held``, ``open`` (its circuit), ``failing``, ``waiting``, or ``good``.
+    #: ``held``, ``failing``, ``refused`` (its messages), ``waiting``, or ``good``.
     state: str
     problem: str | None
     hold: Any = field(default=None, repr=False)
@@ -101,10 +91,12 @@ class EndingReport:
     unstamped_since: datetime | None
 
 
-def read_overview(hub: Hub, settings: Settings) -> Overview:
-    """Return what is so now, by the functions of `gateway check`, `queue lanes` and `message refusals`."""
+def read_overview(hub: Hub, settings: Settings, unready: GatewayError | None) -> Overview:
+    """Return the present state, by the functions of `gateway check`, `queue lanes` and `message refusals`.
+
+    `unready` is why the hub accepts no new messages.
+    """
     now = hub.clock()
-    unready = readiness_checks.find_unreadiness(hub) or health.find_readiness_problem(hub.engine)
     hub.refresh_snapshot()
     with read_transaction(hub.engine) as conn:
         return Overview(
@@ -117,49 +109,54 @@ def read_overview(hub: Hub, settings: Settings) -> Overview:
                 *find_stuck_deliveries(conn, now),
                 *find_missing_addresses(settings, hub.rules.bundle),
                 *find_contract_warnings(conn, settings, now),
+                *find_mailbox_filings(conn, settings, now),
+                *find_resting_filings(conn, now),
             ),
             list_lane_reports(conn, settings, now),
             refusal_counts.list_refusals(conn)[:_MOST_REFUSALS],
-            register_searches.search_parties(conn, ListFilter(states=("SUSPENDED",))).rows,
+            list_searches.search_parties(conn, ListFilter(states=("SUSPENDED",))).rows,
             operator_acts.count_pending(conn),
         )
 
 
 def list_lane_reports(conn: Connection, settings: Settings, now: datetime) -> tuple[LaneReport, ...]:
-    """Return every lane, those that stand still first."""
+    """Return every lane: held ones first, then failing, refused, waiting and good ones."""
     rows = lanes.summarize_lanes(conn)
-    last = traffic_counts.list_last_delivered(conn)
+    last = state_counts.list_last_delivered(conn)
     failed = {row.lane: row.problem for row in deliveries.summarize_failed(conn)}
     partners = load_destinations(conn, settings)
+    refused = list_recent_refusals(conn, now)
     oldest = {row.oldest: deliveries.find_by_id(conn, row.oldest) for row in rows if row.oldest}
-    found = []
+    reports = []
     for row in rows:
         code = row.name.partition(":")[2] or row.name
-        known = partners.get(code)
+        partner = partners.get(code)
         waiting = oldest.get(row.oldest)
-        found.append(
+        refusal = refused.get(get_partner_party(settings, code))
+        state = _judge_lane(row)
+        if refusal is not None and state in ("waiting", "good"):
+            state = "refused"
+        reports.append(
             LaneReport(
                 row.name,
-                known.name if known else code,
+                partner.name if partner else code,
                 *(row.queued, row.active, row.awaiting_receipt, row.held, row.failed),
                 oldest=waiting.created_at if waiting is not None else None,
                 last_good=last.get(row.name),
-                state=_judge_lane(row, now),
-                problem=row.last_problem or failed.get(row.name),
+                state=state,
+                problem=failed.get(row.name) or (refusal and refusal.problem),
                 hold=row if row.held_at is not None else None,
             )
         )
-    return tuple(sorted(found, key=lambda one: (_ORDER.index(one.state), one.name == _LOCAL, one.name)))
+    return tuple(sorted(reports, key=lambda one: (_ORDER.index(one.state), one.name == _LOCAL, one.name)))
 
 
-_ORDER: Final = ("held", "open", "failing", "waiting", "good")
+_ORDER: Final = ("held", "failing", "refused", "waiting", "good")
 
 
-def _judge_lane(row: Row[Any], now: datetime) -> str:
+def _judge_lane(row: Row[Any]) -> str:
     if row.held_at is not None:
         return "held"
-    if row.open_until is not None and row.open_until > now:
-        return "open"
     if row.failed:
         return "failing"
     return "waiting" if row.queued or row.held else "good"
@@ -179,7 +176,7 @@ def read_endings(hub: Hub, settings: Settings) -> EndingReport:
         now,
         problems,
         (
-            *(one.words for one in certificates),
+            *(warning.words for warning in certificates),
             *hub.recognizer.list_due_updates(now),
             *collect_trust_remarks(settings, hub),
         ),
@@ -190,7 +187,7 @@ def read_endings(hub: Hub, settings: Settings) -> EndingReport:
     )
 
 
-def count_hours(conn: Connection, ends: Sequence[datetime]) -> list[traffic_counts.TrafficCount]:
+def count_hours(conn: Connection, ends: Sequence[datetime]) -> list[state_counts.TrafficCount]:
     """Return the traffic of each hour that ends at one of these times."""
     hour = timedelta(hours=1)
-    return [traffic_counts.count_traffic(conn, end - hour, end) for end in ends]
+    return [state_counts.count_traffic(conn, end - hour, end) for end in ends]

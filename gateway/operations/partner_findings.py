@@ -1,28 +1,63 @@
-"""Findings about partners: who has no address or tariff, which deliveries have failed or wait too long."""
+"""Findings about partners: addresses, deliveries, trust, contracts, what files nothing, declarations."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
+from gateway.agreements import FILING_FUNCTIONS, PMode, list_filing_services, may_file
 from gateway.config import Settings
-from gateway.delivery import build_partners
-from gateway.errors import ATTEMPTS_USED_UP, NO_ADDRESS, PROBLEMS, GatewayError
-from gateway.harmonize import MappingBundle
-from gateway.hub import CUSTOMS
-from gateway.operations.plain_values import count_things, shorten_sentence
-from gateway.store import deliveries, delivery_leases
-
-__all__ = [
-    "find_failed_deliveries",
-    "find_missing_addresses",
-    "find_stuck_deliveries",
-    "find_tariff_warnings",
-]
+from gateway.delivery import BoundSchemas, build_partners, read_bound_schemas
+from gateway.errors import (
+    ATTEMPTS_USED_UP,
+    CONTRACT_UNFIT,
+    NO_ADDRESS,
+    PROBLEMS,
+    REVOCATION_UNKNOWN,
+    STORED_MAPPINGS_UNREAD,
+    GatewayError,
+)
+from gateway.harmonize import (
+    DocumentMapping,
+    MappingBundle,
+    find_broken_rules,
+    get_carrier_form,
+    get_request_schema,
+    list_unfit_places,
+)
+from gateway.hub import (
+    CUSTOMS,
+    Hub,
+    PModeTexts,
+    find_issuer_trust_store,
+    list_authority_periods,
+    list_expiry_remarks,
+    load_active_rules,
+    load_pmode_texts,
+    load_shipped_rules,
+    load_stored_tree,
+    read_fetch_sources,
+)
+from gateway.monitor import SourceFreshness, SourceTerm, list_source_freshness, make_expiry_warnings
+from gateway.operations.mapping_activation import find_mapping_plan
+from gateway.operations.plain_values import count_things, format_moment, shorten_sentence
+from gateway.pki import AcceptanceTerms, check_issuer_path
+from gateway.store import (
+    ListFilter,
+    deliveries,
+    delivery_leases,
+    delivery_maintenance,
+    list_searches,
+    mailbox_messages,
+    parties,
+    read_transaction,
+)
 
 #: A delivery that is older and has not ended is stuck: the longest wait between attempts is shorter.
 _STUCK: Final = timedelta(hours=1)
@@ -33,8 +68,8 @@ _LONGEST: Final = 200
 def find_missing_addresses(settings: Settings, bundle: MappingBundle) -> Iterator[str]:
     """Yield a warning for each agency of the mappings, and for customs, that cannot be called."""
     called = build_partners(settings)
-    asked = Counter(document.organisation for document in bundle.documents.values())
-    for agency, number in sorted(asked.items()):
+    documents_by_agency = Counter(document.organisation for document in bundle.documents.values())
+    for agency, number in sorted(documents_by_agency.items()):
         if agency not in called:
             documents = count_things(number, "document")
             yield (
@@ -61,12 +96,12 @@ def find_tariff_warnings(settings: Settings, bundle: MappingBundle) -> Iterator[
 def find_failed_deliveries(conn: Connection) -> Iterator[GatewayError]:
     """Yield a problem for each lane and problem id with deliveries that are FAILED.
 
-    A row without a known problem is told as GW604: the delivery has failed, and its row does not say why.
+    A row without a known problem is reported as GW604: the delivery failed, and its row does not say why.
     """
     for row in deliveries.summarize_failed(conn):
         problem = PROBLEMS.get(row.problem or "", ATTEMPTS_USED_UP)
         counted = count_things(row.number, "delivery is FAILED", "deliveries are FAILED")
-        newest = _describe_newest(conn, row, named=row.problem != problem.id)
+        newest = _describe_newest(conn, row, with_id=row.problem != problem.id)
         detail = f"{counted}, the newest is delivery {newest}"
         yield GatewayError(problem, detail, f"lane {row.lane[:80]}")
 
@@ -78,20 +113,268 @@ def find_stuck_deliveries(conn: Connection, now: datetime) -> Iterator[str]:
         counted = count_things(row.number, "delivery waits", "deliveries wait")
         yield (
             f"lane {row.lane[:80]}: {counted} in the state {row.state}, the oldest for {hours:.0f} h, "
-            f"the newest is delivery {_describe_newest(conn, row, named=True)} (see `gateway queue list`)"
+            f"the newest is delivery {_describe_newest(conn, row, with_id=True)} (see `gateway queue list`)"
         )
 
 
-def _describe_newest(conn: Connection, row: Row[Any], *, named: bool) -> str:
+def find_clock_warnings(conn: Connection, now: datetime) -> Iterator[str]:
+    """Yield a warning where the database has times far ahead: the clock was ahead, or was set back."""
+    newest = delivery_maintenance.find_newest_time(conn)
+    if newest is None or newest <= now + delivery_maintenance.FAR:
+        return
+    hours = (newest - now).total_seconds() / 3600
+    waiting = count_things(
+        delivery_maintenance.count_far_waits(conn, now), "delivery waits", "deliveries wait"
+    )
+    yield (
+        f"the clock was ahead, or was set back: the newest time in the database is {hours:.1f} h ahead, and "
+        f"{waiting} for a time that is more than five minutes ahead; a working hub draws these times in"
+    )
+
+
+def _describe_newest(conn: Connection, row: Row[Any], *, with_id: bool) -> str:
     """Return the number of the newest delivery of a summary, our sentence about it, the partner's words.
 
-    `named` says that the id of its problem is told nowhere else.
+    With `with_id` the id of its problem is added, for a problem that the catalogue does not have.
     """
     last = deliveries.find_by_id(conn, row.newest)
     if last is None:
         return str(row.newest)
-    said = delivery_leases.list_last_words(conn, [last.id]).get(last.id)
-    ours = " ".join(one for one in (last.problem if named else None, last.last_sentence) if one)
-    theirs = f"they said: {shorten_sentence(said, _LONGEST)}" if said else ""
-    told = "; ".join(one for one in (ours, theirs) if one)
-    return f"{last.id}: {told}" if told else str(last.id)
+    last_words = delivery_leases.list_last_words(conn, [last.id]).get(last.id)
+    ours = " ".join(part for part in (last.problem if with_id else None, last.last_sentence) if part)
+    theirs = f"they said: {shorten_sentence(last_words, _LONGEST)}" if last_words else ""
+    sentences = "; ".join(part for part in (ours, theirs) if part)
+    return f"{last.id}: {sentences}" if sentences else str(last.id)
+
+
+def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
+    """Return all remarks for the operator except those on stale sources; the register must be loaded."""
+    at = hub.clock()
+    remarks = (
+        source.format_remark() for source in read_source_freshness(settings, hub) if source.state != "stale"
+    )
+    ends = (warning.words for warning in make_expiry_warnings(list_authority_periods(hub), at))
+    return (*(remark for remark in remarks if remark), *list_expiry_remarks(hub, at), *ends)
+
+
+def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
+    """Yield GW208 where data in force has expired, GW606 for an issuer without a path to an anchor."""
+    for freshness in read_source_freshness(settings, hub):
+        if freshness.state == "stale":
+            yield GatewayError(REVOCATION_UNKNOWN, freshness.format_remark() or "", f"fetch.{freshness.name}")
+    for name, source in read_fetch_sources(settings).items():
+        if source.issuer is not None and source.settings.kind != "trust_list":
+            try:
+                check_issuer_path(
+                    AcceptanceTerms(source.issuer, find_issuer_trust_store(hub, source.issuer), hub.clock())
+                )
+            except GatewayError as refused:
+                yield GatewayError(refused.problem, refused.detail, f"fetch.{name}.issuer")
+
+
+def read_source_freshness(settings: Settings, hub: Hub) -> tuple[SourceFreshness, ...]:
+    """Return how fresh what was fetched from each source is."""
+    terms = {
+        name: SourceTerm(source.settings.kind, source.settings.warn)
+        for name, source in read_fetch_sources(settings).items()
+    }
+    with read_transaction(hub.engine) as conn:
+        return list_source_freshness(conn, hub.clock(), terms)
+
+
+def find_stamping_problem(hub: Hub) -> tuple[GatewayError | None, bool]:
+    """Return the problem of stale time-stamping, and whether the hub refuses messages because of it."""
+    if hub.stamping is None:
+        return None, False
+    return hub.stamping.find_staleness_problem(hub.clock()), hub.stamping.refuses
+
+
+#: How much of a name a finding repeats.
+_SHOWN: Final = 80
+
+
+def find_mailbox_filings(conn: Connection, settings: Settings, now: datetime) -> Iterator[str]:
+    """Yield a warning for each active agreement by which a partner files submissions that open no case.
+
+    P-Modes by which the hub itself sends submissions to a partner are left out.
+    """
+    ours = frozenset(parties.list_identifiers(conn, settings.hub.party))
+    filed: dict[str, list[PMode]] = {}
+    for pmode in load_pmode_texts(conn).list_mailbox_filings(now):
+        if ours.isdisjoint(pmode.from_party):
+            filed.setdefault(pmode.agreement, []).append(pmode)
+    for agreement, pmodes in sorted(filed.items()):
+        row = parties.find_by_identifier(conn, pmodes[0].from_party[0])
+        partner = row.id if row is not None else pmodes[0].from_party[0].value
+        actions = list(dict.fromkeys(pmode.action for pmode in pmodes))
+        start = f"agreement {agreement[:_SHOWN]} with {partner[:_SHOWN]} delivers"
+        if filed_actions := [action for action in actions if action in FILING_FUNCTIONS]:
+            yield (
+                f"{start} {', '.join(filed_actions)} to the mailbox: a submission gets its receipt, no case "
+                "and no answer; "
+                f"`gateway agreement override {agreement[:_SHOWN]} --deliver-to case --reason …`"
+            )
+        if other_actions := [action[:_SHOWN] for action in actions if action not in FILING_FUNCTIONS]:
+            yield (
+                f"{start} {', '.join(other_actions)} to the mailbox: what comes gets its receipt, no case "
+                f"and no answer; submissions are filed by {', '.join(FILING_FUNCTIONS)}"
+            )
+
+
+def find_resting_filings(conn: Connection, now: datetime) -> Iterator[str]:
+    """Yield a warning for each agreement and action of which submissions rest in the mailbox.
+
+    They stay there when the agreement delivers later ones to a case.
+    """
+    rows = mailbox_messages.summarize_resting(conn)
+    texts = load_pmode_texts(conn) if rows else None
+    for row in rows:
+        if texts is not None and may_file(row.service, row.action, _list_services(texts, row)):
+            hours = (now - row.since).total_seconds() / 3600
+            counted = count_things(
+                row.number, f"message of {row.action} rests", f"messages of {row.action} rest"
+            )
+            remedy = " and `gateway message admit`" if row.action in FILING_FUNCTIONS else ""
+            yield (
+                f"agreement {str(row.agreement_id)[:_SHOWN]}: {counted} in the mailbox, without case and "
+                f"answer, the oldest for {hours:.0f} h, message {row.oldest} (see `gateway message list "
+                f"--mailbox`{remedy})"
+            )
+
+
+def _list_services(texts: PModeTexts, row: Row[Any]) -> frozenset[str]:
+    pmodes = texts.parse_agreement(row.agreement_id) if row.agreement_id in texts.texts else ()
+    return list_filing_services(pmodes)
+
+
+#: The most cases, newest first, that are read, so that `gateway check` ends soon.
+_NEWEST: Final = 200
+
+
+def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Iterator[str]:
+    """Yield a warning for each party whose newest admitted declarations would be refused for a tariff code.
+
+    An earlier version admitted an item with two classifications of one type. The octets of a case that
+    retention removed are not looked at.
+    """
+    unruled = replace(bundle, rules=())
+    refused: dict[str, list[str]] = {}
+    for case in list_searches.search_cases(conn, ListFilter(limit=_NEWEST)).rows:
+        if case["state"] == "REFUSED" or case["outcome"] == "REFUSED":
+            continue
+        with suppress(GatewayError):
+            broken = find_broken_rules(load_stored_tree(conn, case["message"]), unruled)
+            if broken:
+                example = f"case {case['number']}, {broken[0].pointer}: {broken[0].detail}"
+                refused.setdefault(case["applicant"], []).append(example)
+    for party, examples in sorted(refused.items()):
+        yield (
+            f"party {party[:_SHOWN]}: of the newest {_NEWEST} cases {len(examples)} would be refused now "
+            f"(GW404), the newest is {examples[0]}"
+        )
+
+
+#: How many places of a document a finding names.
+_MOST_PLACES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class UnfitContract:
+    """A document that the WSDL of its agency does not take as the mappings write it, and what is missing.
+
+    `is_certain` is false where the two schemas could not be compared. `form` is the form in which the
+    agency gets its documents.
+    """
+
+    agency: str
+    document: str
+    wsdl: str
+    lacks: str
+    is_certain: bool = True
+    form: str = "xml"
+
+    def __str__(self) -> str:
+        if not self.is_certain:
+            return (
+                f"{CONTRACT_UNFIT.id} whether the WSDL of agency {self.agency} ({self.wsdl}) takes every "
+                f"request of {self.document} is not known: {self.lacks}"
+            )
+        return (
+            f"{CONTRACT_UNFIT.id} the WSDL of agency {self.agency} ({self.wsdl}) does not take every "
+            f"request of {self.document}: it {self.lacks}; the agency refuses these. {self.remedy}"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """Return what an operator does about it, as a sentence without its full stop."""
+        if self.form != "xml":
+            return f'Set agency.{self.agency}.wsdl to one that has, as "agency-template.wsdl"'
+        return (
+            f"Make it again with `gateway map build`, agree on it, and set agency.{self.agency}.wsdl_sha256"
+        )
+
+
+def find_unfit_contracts(settings: Settings, bundle: MappingBundle) -> Iterator[UnfitContract]:
+    """Yield the documents of the mappings that the WSDLs of their agencies do not take.
+
+    Only an agency with an address has agreed to a WSDL. One that decides at the console has no system. Of a
+    WSDL that cannot be read it is not known.
+    """
+    partners = build_partners(settings)
+    bound: dict[str, BoundSchemas] = {}
+    for document in bundle.documents.values():
+        agency = document.organisation
+        partner = partners.get(agency)
+        if partner is None or partner.console or agency == CUSTOMS:
+            continue
+        name = partner.wsdl if isinstance(partner.wsdl, str) else partner.wsdl.name
+        try:
+            if agency not in bound:
+                bound[agency] = read_bound_schemas(partner.wsdl)
+            lacks = _find_lack(bound[agency], document, bundle)
+        except GatewayError as problem:
+            detail = f"{problem.detail} ({problem.location})"
+            yield UnfitContract(agency, document.id, name, detail, is_certain=False)
+            continue
+        if lacks:
+            form = get_carrier_form(bundle, agency).form
+            yield UnfitContract(agency, document.id, name, lacks, form=form)
+
+
+def find_contract_warnings(conn: Connection, settings: Settings, at: datetime) -> Iterator[str]:
+    """Yield a warning for each document that the WSDL of its agency does not take, now or when planned."""
+    rules = load_shipped_rules()
+    now = set(find_unfit_contracts(settings, load_active_rules(conn, rules, at).bundle))
+    yield from sorted(map(str, now))
+    plan = find_mapping_plan(conn, at)
+    if plan is not None and plan.starts is not None:
+        try:
+            planned = load_active_rules(conn, rules, plan.starts).bundle
+        except GatewayError as error:
+            if error.problem is not STORED_MAPPINGS_UNREAD:
+                raise
+            yield f"the mappings that are planned from {format_moment(plan.starts)} on do not load: {error}"
+            return
+        for unfit in sorted(map(str, set(find_unfit_contracts(settings, planned)) - now)):
+            yield f"{unfit} (from {format_moment(plan.starts)} on, when the planned mappings come into force)"
+
+
+def _find_lack(bound: BoundSchemas, document: DocumentMapping, bundle: MappingBundle) -> str:
+    """Return as a phrase what a WSDL lacks of a document; empty where it accepts the document.
+
+    Raises GW519 where that cannot be found out.
+    """
+    form = get_carrier_form(bundle, document.organisation).form
+    if form != "xml":
+        return "" if bound.takes_carried() else f"has no place for the form {form}"
+    if not bound.takes_document(document.namespace):
+        return f"names no namespace {document.namespace}"
+    if bound.namespaces is None:
+        return ""
+    octets = bound.schemas.get(document.namespace)
+    if octets is None:
+        detail = "its schema is not beside it, as the WSDL imports it"
+        raise GatewayError(CONTRACT_UNFIT, detail, document.namespace)
+    places = list_unfit_places(octets, get_request_schema(bundle, document))
+    excess = len(places) - _MOST_PLACES
+    return "; it ".join(places[:_MOST_PLACES]) + (f"; and {excess} more places differ" if excess > 0 else "")

@@ -1,37 +1,161 @@
-"""Acts that need a second person: one proposes, another with the right approves or rejects.
+"""Acts that need a second person: one sees what an act would do and proposes it, another decides.
 
-The second person is another account, whoever is quicker: the row of the act is claimed by one statement
-in the transaction that does the act, so that two approvals do it once, and a failed one leaves it waiting.
+The second person has another account. The row of the act is claimed by one statement in the transaction
+that does the act: two approvals at one time do the act once, and an approval that fails leaves it waiting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from gateway.agreements import AgreementDocument, AgreementFinding, read_agreement
 from gateway.config import Settings
 from gateway.errors import TRANSITION_REFUSED, GatewayError
-from gateway.operations.account_acts import check_other_person
-from gateway.operations.act_kinds import ActOrder, describe_order, perform_order, prepare_order
+from gateway.hub import open_active_mappings, read_mapping_files
+from gateway.operations.act_kinds import (
+    ActOrder,
+    describe_mapping_order,
+    describe_order,
+    perform_order,
+    prepare_order,
+    read_uploaded_mappings,
+)
+from gateway.operations.agreement_acts import find_load_problem, judge_agreement
 from gateway.operations.audited_changes import Act, open_change
+from gateway.operations.mapping_activation import open_offered_mappings
+from gateway.operations.operator_acts import check_other_person
+from gateway.operations.partner_findings import find_unfit_contracts
 from gateway.store import (
     ActDecision,
     AuditEntry,
     NewOperatorAct,
+    agreements,
     audit_log,
     operator_acts,
     read_transaction,
     write_transaction,
 )
 
-__all__ = ["Operator", "OperatorDesk", "make_order"]
+#: Lines of a difference that a page shows.
+_MOST_LINES: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceLine:
+    """A line of a difference: ``+`` new, ``-`` gone, ``@`` a place, or a space."""
+
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActLook:
+    """The findings on an uploaded file, its difference from what is in force, and why it cannot be used."""
+
+    findings: tuple[AgreementFinding, ...] = ()
+    changes: Mapping[str, Any] | None = None
+    difference: tuple[DifferenceLine, ...] = ()
+    problem: GatewayError | None = None
+    #: Whether more lines differ than are shown.
+    is_cut: bool = False
+
+
+def draft_agreement(
+    conn: Connection, settings: Settings, content: bytes, name: str, at: datetime
+) -> tuple[ActOrder, tuple[AgreementFinding, ...]]:
+    """Return the act that loads an agreement, and the findings on it; raises GW305 for a file that is none.
+
+    Warnings do not refuse it: who confirms has seen them.
+    """
+    document = read_agreement(content, name)
+    parameters = {"agreements": _list_ids(document), "accepted": True}
+    return ActOrder("agreement load", parameters, content, name), judge_agreement(
+        conn, settings, document, at
+    )
+
+
+def draft_mappings(
+    conn: Connection, settings: Settings, content: bytes, name: str, removed: Sequence[str], at: datetime
+) -> ActOrder:
+    """Return the act that puts mappings into force; raises GW502 and GW507 as `gateway map use` does.
+
+    `removed` are the documents that may go with them.
+    """
+    folder = read_uploaded_mappings(content, settings, at)
+    parameters = describe_mapping_order(conn, folder, removed, at)
+    # Who confirms has seen them: the page of the act shows them.
+    parameters["changes"]["warnings"] = [
+        str(contract) for contract in find_unfit_contracts(settings, folder.bundle)
+    ]
+    return ActOrder("map use", parameters, content, name)
+
+
+def _list_ids(document: AgreementDocument) -> list[str]:
+    return list(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
+
+
+def read_draft_look(conn: Connection, settings: Settings, row: Any, at: datetime) -> ActLook | None:
+    """Return what a stored act would change; None for one without a file, or that has ended."""
+    if row.content is None:
+        return None
+    if row.act == "agreement load":
+        return _look_at_agreement(conn, settings, row, at)
+    lines = _compare_mappings(conn, row.content, at)
+    return ActLook(
+        changes=row.parameters["changes"], difference=lines[:_MOST_LINES], is_cut=len(lines) > _MOST_LINES
+    )
+
+
+def _look_at_agreement(conn: Connection, settings: Settings, row: Any, at: datetime) -> ActLook:
+    document = read_agreement(row.content, row.content_name or "")
+    findings = judge_agreement(conn, settings, document, at)
+    before = [agreements.find_agreement(conn, name) for name in row.parameters["agreements"]]
+    old = b"".join(
+        {agreement.sha256: agreement.source for agreement in before if agreement is not None}.values()
+    )
+    lines = _compare_texts(old, row.content)
+    return ActLook(
+        findings,
+        difference=lines[:_MOST_LINES],
+        problem=find_load_problem(findings, row.content_name or "", accepted=True),
+        is_cut=len(lines) > _MOST_LINES,
+    )
+
+
+def _compare_mappings(conn: Connection, content: bytes, at: datetime) -> tuple[DifferenceLine, ...]:
+    before = read_mapping_files(open_active_mappings(conn, at))
+    after = read_mapping_files(open_offered_mappings(content).place)
+    lines: list[DifferenceLine] = []
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name) and len(lines) <= _MOST_LINES:
+            lines.append(DifferenceLine("@", name))
+            lines += _compare_texts(before.get(name, b""), after.get(name, b""))
+    return tuple(lines)
+
+
+def _compare_texts(before: bytes, after: bytes) -> tuple[DifferenceLine, ...]:
+    """Return the difference of two texts with three lines around each change."""
+    old, new = (content.decode("utf-8", "replace").splitlines() for content in (before, after))
+    difference = difflib.unified_diff(old, new, lineterm="", n=3)
+    return tuple(
+        DifferenceLine(
+            "@" if line.startswith("@@") else line[:1], line if line.startswith("@@") else line[1:]
+        )
+        for line in difference
+        if not line.startswith(("--- ", "+++ "))
+    )
+
 
 _ROLE: Final = "operator"
 _COMMIT: Final = "console.act"
+#: Uploads of one person that are neither done nor rejected.
+MOST_UPLOADS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +195,20 @@ class OperatorDesk:
             return None, perform_order(change, order, folder)
 
     def store_draft(self, order: ActOrder, by: Operator) -> int:
-        """Store an uploaded act for a look before it is proposed or done; return its number."""
+        """Store an uploaded act for a look before it is proposed or done; return its number.
+
+        Where the person has many, it takes the place of the oldest that was not confirmed. Raises GW705
+        where all of them wait for a second person.
+        """
         with write_transaction(self.engine, "console.draft") as conn:
+            uploads = operator_acts.list_uploads(conn, by.account)
+            drafts = [row.id for row in uploads if row.state == "DRAFT"]
+            if len(uploads) - len(drafts) >= MOST_UPLOADS:
+                detail = f"{MOST_UPLOADS} uploads of {by.name} wait for a second person"
+                raise GatewayError(TRANSITION_REFUSED, detail, "file")
+            for number in drafts[: max(0, len(uploads) - MOST_UPLOADS + 1)]:
+                operator_acts.end_act(conn, number, "WITHDRAWN", ActDecision(by.account, self.clock()))
+                operator_acts.set_outcome(conn, number, "")
             return operator_acts.insert_act(conn, self._make_row(order, by, "DRAFT", None), self.clock())
 
     def confirm_draft(self, number: int, by: Operator, reason: str) -> tuple[bool, str]:
@@ -108,10 +244,10 @@ class OperatorDesk:
             check_other_person(order.parameters, by.account)
         now = self.clock()
         folder = prepare_order(order, self.settings, now)
-        words = "; ".join(
-            one for one in (row.reason, reason, f"proposed by {row.proposer} as act {number}") if one
+        full_reason = "; ".join(
+            part for part in (row.reason, reason, f"proposed by {row.proposer} as act {number}") if part
         )
-        act = self._make_act(order, by, words)
+        act = self._make_act(order, by, full_reason)
         with open_change(self.engine, self.settings, act, _COMMIT, now) as change:
             if not operator_acts.end_act(change.conn, number, "DONE", ActDecision(by.account, now, reason)):
                 raise _make_lost_error(number)

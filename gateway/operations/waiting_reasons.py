@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from gateway.cases import DEMANDED_STATES, CustodyTask, OpenDemands, find_hold_task
-from gateway.errors import CALL_UNFIT
-from gateway.operations.display_zone import format_moment
+from sqlalchemy import Connection, Row
 
-__all__ = [
-    "describe_case_waiting",
-    "describe_delivery_waiting",
-    "describe_held_lane",
-    "describe_message_waiting",
-    "describe_request_waiting",
-]
+from gateway.agreements import FILING_FUNCTIONS
+from gateway.cases import DEMANDED_STATES, CustodyTask, OpenDemands, find_hold_task
+from gateway.config import Settings
+from gateway.errors import CALL_UNFIT, REFUSED_FOR_GOOD
+from gateway.operations.delivery_report import CUSTOMS, load_destinations
+from gateway.operations.plain_values import format_moment
+from gateway.store import cases, deliveries, lanes, list_searches, message_sequences, refusal_counts
 
 _DONE: Final = ("DELIVERED", "CANCELLED")
 _LONGEST: Final = 80
@@ -55,8 +54,6 @@ def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
         return f"release of lane {row['lane']}{held}"
     if row["follows"] is not None and row["follows_state"] not in _DONE:
         return f"delivery {row['follows']} before it, {row['follows_state']}"
-    if row["open_until"] is not None and row["open_until"] > now:
-        return f"lane {row['lane']}, closed until {format_moment(row['open_until'])}"
     if row["due_at"] > now:
         return f"next attempt at {format_moment(row['due_at'])}"
     return "its partner to pull it" if row.get("lane_pulled") else "a free worker"
@@ -64,15 +61,15 @@ def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
 
 def describe_held_lane(lane: Any, waiting: int) -> str:
     """Return by whom, since when and why a lane is held, and how many deliveries wait in it."""
-    told = _describe_hold(lane.held_by, lane.held_at, lane.hold_reason).removeprefix(";")
-    return f"lane {lane.name} is{told} ({waiting} waiting)"
+    hold = _describe_hold(lane.held_by, lane.held_at, lane.hold_reason).removeprefix(";")
+    return f"lane {lane.name} is{hold} ({waiting} waiting)"
 
 
 def _describe_hold(actor: str | None, at: datetime | None, reason: str | None) -> str:
     """Return by whom, since when and why something is held."""
-    told = f"; held by {actor}" if actor else ""
-    told += f" since {format_moment(at)}" if at else ""
-    return f"{told}: {reason}" if reason else told
+    clause = f"; held by {actor}" if actor else ""
+    clause += f" since {format_moment(at)}" if at else ""
+    return f"{clause}: {reason}" if reason else clause
 
 
 def describe_request_waiting(
@@ -84,14 +81,16 @@ def describe_request_waiting(
     """
     agency, state = request.agency, request.state
     if request.cancellation == "ASKED" and (sending is None or state not in ("PREPARED", "STRANDED")):
-        told = f"{agency}: whether it cancels {request.number}"
+        question = f"{agency}: whether it cancels {request.number}"
         if sending is None:
-            return told
-        return f"{told} (delivery {sending['id']}, {describe_delivery_waiting(sending, now)})"
+            return question
+        return f"{question} (delivery {sending['id']}, {describe_delivery_waiting(sending, now)})"
     if state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
         number = f", delivery {sending['id']} FAILED" if sending else ""
         if sending and sending["problem"] == CALL_UNFIT.id:
             return f"{agency}: a WSDL that takes its application ({CALL_UNFIT.id}){number}"
+        if sending and sending["problem"] == REFUSED_FOR_GOOD.id:
+            return f"{agency}: it refused the call{number}"
         return f"{agency}: could not be reached{number}"
     if state in ("PREPARED", "STRANDED") and sending is not None:
         return f"{agency}: delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"
@@ -103,19 +102,19 @@ def describe_request_waiting(
     if _is_behind_others(request, notice):
         return f"{agency}: {_ASKED[state]}{_name_time(request.due_at)}"
     deadline = _name_time(notice.deadline) if notice is not None else ""
-    words = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
-    return f"{agency}: {_ASKED[state]}{deadline}{words}"
+    demand = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
+    return f"{agency}: {_ASKED[state]}{deadline}{demand}"
 
 
 def _is_behind_others(request: Any, notice: Any) -> bool:
-    """Return whether what an agency waits for was said before its last notice."""
+    """Return whether the fee or demand that a request waits for was stated before the last notice."""
     if notice is None or request.state == "FEE_DUE":
         return notice is not None and bool(request.open_fees)
     if request.demands is None or request.demands_state != request.state:
         return False
     event = {state: event for event, state in DEMANDED_STATES.items()}[request.state]
-    asked = OpenDemands.restore(request.demands).standing.get(event)
-    return asked is not None and asked.latest[1] != notice.number
+    demand = OpenDemands.restore(request.demands).standing.get(event)
+    return demand is not None and demand.latest[1] != notice.number
 
 
 def _name_time(at: datetime | None) -> str:
@@ -130,39 +129,44 @@ def _cut_text(text: str, longest: int = _LONGEST) -> str:
 def describe_case_waiting(
     case: Mapping[str, Any],
     requests: Sequence[str],
-    left: Sequence[Mapping[str, Any]],
+    open_deliveries: Sequence[Mapping[str, Any]],
     now: datetime,
     held: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return what a case waits for: its open `requests` in words, or the deliveries that are `left`.
+    """Return what a case waits for: its open `requests` in words, or the `open_deliveries`.
 
     `held` is what is stored of a held case. Of a withdrawn case an agency is asked
     whether it cancels what it approved afterwards.
     """
     if case["state"] in ("IN_PROGRESS", "WITHDRAWN") and requests:
         return "; ".join(requests)
-    until = _find_end_of_hold(left) if case["state"] == "HELD" else None
+    until = _find_end_of_hold(open_deliveries) if case["state"] == "HELD" else None
     if until is not None:
         task = CustodyTask.FILE if held is None else find_hold_task(held)
         return f"{_HELD_FOR[task]}, until {format_moment(until)}"
-    told = [
+    reasons = [
         f"{_name_work(row)} to {row['destination']}: {describe_delivery_waiting(row, now)}"
         if row["agent"] in ("soap", "msh")
         else f"{_name_work(row)}: {describe_delivery_waiting(row, now)}"
-        for row in left
+        for row in open_deliveries
     ]
-    return "; ".join(told)
+    return "; ".join(reasons)
 
 
-def _find_end_of_hold(left: Sequence[Mapping[str, Any]]) -> datetime | None:
-    ends = [row["due_at"] for row in left if row["parameters"].get("task") == "end_hold"]
+def _find_end_of_hold(open_deliveries: Sequence[Mapping[str, Any]]) -> datetime | None:
+    ends = [row["due_at"] for row in open_deliveries if row["parameters"].get("task") == "end_hold"]
     return max(ends, default=None)
 
 
 def _name_work(row: Mapping[str, Any]) -> str:
     """Return the operation, action or task of a delivery."""
-    given = row["parameters"]
-    return str(given.get("operation") or given.get("action") or given.get("task") or f"delivery {row['id']}")
+    parameters = row["parameters"]
+    return str(
+        parameters.get("operation")
+        or parameters.get("action")
+        or parameters.get("task")
+        or f"delivery {row['id']}"
+    )
 
 
 def describe_message_waiting(
@@ -179,4 +183,170 @@ def describe_message_waiting(
         return f"the result of case {message['case_number']}"
     if message["direction"] == "in" and message["case_state"] == "DECIDED":
         return f"the delivery of the result of case {message['case_number']}"
+    if sending is None and _is_of_mailbox(message):
+        mailbox_reason = "nothing: it rests in the mailbox"
+        is_filed = message["action"] in FILING_FUNCTIONS
+        return (
+            f"{mailbox_reason} (`gateway message admit {message['id']}` opens its case)"
+            if is_filed
+            else mailbox_reason
+        )
     return ""
+
+
+def _is_of_mailbox(message: Mapping[str, Any]) -> bool:
+    """Return whether a message that no task processes rests in the mailbox, with its octets."""
+    return (
+        (message["direction"], message["state"], message["kind"]) == ("in", "ACCEPTED", "UserMessage")
+        and message["case_id"] is None
+        and message["purged_at"] is None
+    )
+
+
+_WAITING: Final = ("OPENED", "HELD", "IN_PROGRESS", "DECIDED", "WITHDRAWN")
+
+
+def list_lane_holds(conn: Connection) -> list[str]:
+    """Return each held lane in words: by whom, since when and why, and how much waits in it."""
+    return [
+        describe_held_lane(row, lanes.read_lane_backlog(conn, row.name).waiting)
+        for row in lanes.list_held_lanes(conn)
+    ]
+
+
+def add_delivery_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Set ``waits_for`` of these deliveries."""
+    waiting_rows = {
+        row["id"]: row for row in list_searches.list_waiting_deliveries(conn, [row["id"] for row in rows])
+    }
+    for row in rows:
+        row["waits_for"] = describe_delivery_waiting(waiting_rows[row["id"]], now)
+
+
+def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Set ``waits_for`` of these cases: the agencies that have not answered, or the deliveries left."""
+    states = {row["id"]: row["state"] for row in rows if row["state"] in _WAITING}
+    ids = list(states)
+    open_requests = list_searches.list_open_requests(conn, ids) if ids else ()
+    # A withdrawn case waits for nothing but whether an agency cancels what it approved afterwards.
+    open_requests = [
+        request
+        for request in open_requests
+        if states[request.case_id] != "WITHDRAWN" or request.cancellation == "ASKED"
+    ]
+    latest_notices = (
+        list_searches.list_latest_notices(conn, [request.id for request in open_requests])
+        if open_requests
+        else {}
+    )
+    open_deliveries = list_searches.list_case_deliveries(conn, ids) if ids else ()
+    sending = {row["subject_id"]: row for row in open_deliveries if row["subject_type"] == "request"}
+    held = cases.list_holds(conn, [number for number, state in states.items() if state == "HELD"])
+    reasons: dict[int, list[str]] = {}
+    for request in open_requests:
+        reason = describe_request_waiting(
+            request, latest_notices.get(request.id), sending.get(str(request.id)), now
+        )
+        reasons.setdefault(request.case_id, []).append(reason)
+    for row in rows:
+        case_deliveries = [
+            delivery
+            for delivery in open_deliveries
+            if delivery["case_id"] == row["id"] and row["state"] != "WITHDRAWN"
+        ]
+        row["waits_for"] = describe_case_waiting(
+            row, reasons.get(row["id"], ()), case_deliveries, now, held.get(row["id"])
+        )
+
+
+def add_message_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Set ``waits_for`` of these messages: processing, acknowledgement, or the result of the case."""
+    sent = [row["message_id"] for row in rows if row["direction"] == "out"]
+    tasks = [key for row in rows if row["direction"] == "in" for key in _list_task_keys(row)]
+    deliveries_by_key: dict[str, Mapping[str, Any]] = {}
+    for delivery in list_searches.list_message_deliveries(conn, sent, tasks):
+        deliveries_by_key[delivery["dedupe_key"]] = delivery
+        if delivery["wire_id"]:
+            deliveries_by_key[delivery["wire_id"]] = delivery
+    accepted = [row["id"] for row in rows if (row["direction"], row["state"]) == ("in", "ACCEPTED")]
+    holding = message_sequences.find_holding_sequences(conn, accepted)
+    for row in rows:
+        keys = (row["message_id"],) if row["direction"] == "out" else _list_task_keys(row)
+        sending = next((deliveries_by_key[key] for key in keys if key in deliveries_by_key), None)
+        row["waits_for"] = describe_message_waiting(row, sending, now)
+        if row["id"] in holding:
+            row["waits_for"] = f"an earlier message of its conversation: order {holding[row['id']]}"
+
+
+def _list_task_keys(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the keys of the task that admits a message, and of the delivery that forwards it."""
+    return f"admit:{message['id']}", f"onward:{message['id']}"
+
+
+#: A refusal that is older says nothing about the present state.
+_RECENT: Final = timedelta(minutes=15)
+#: One attempt may fail by chance.
+_MOMENT: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AwayPartner:
+    """An agency that is away: its name for people, and since when its calls wait."""
+
+    name: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DisturbedAgency:
+    """An agency with which calls were refused lately: its name for people, the time of the last refusal."""
+
+    name: str
+    last: datetime
+
+
+def list_away_agencies(conn: Connection, settings: Settings, now: datetime) -> list[AwayPartner]:
+    """Return the agencies of the settings whose lane is held, or of which a call fails, by name.
+
+    `since` is the time of the hold, or the time at which the oldest waiting call was tried first. A call that
+    was tried first less than `_MOMENT` ago does not count.
+    """
+    partners = load_destinations(conn, settings)
+    away_agencies = []
+    for row in lanes.find_lanes(conn, tuple(settings.agency)).values():
+        failing_since = lanes.find_waiting_since(conn, row.name) if row.held_at is None else None
+        if failing_since is not None and failing_since > now - _MOMENT:
+            failing_since = None
+        since = row.held_at or failing_since
+        if since is not None:
+            away_agencies.append(AwayPartner(partners[row.name].name, since))
+    return sorted(away_agencies, key=lambda one: one.name)
+
+
+def get_partner_party(settings: Settings, destination: str) -> str:
+    """Return the party that is called at a destination: of an agency or customs as the settings say."""
+    called = settings.customs if destination == CUSTOMS else settings.agency.get(destination)
+    return (called.party if called is not None else None) or destination
+
+
+def list_recent_refusals(conn: Connection, now: datetime) -> dict[str, Row[Any]]:
+    """Return the last refusal of each registered party of which something was refused lately."""
+    rows = refusal_counts.list_refusals(conn, since=now - _RECENT)
+    return {row.sender: row for row in reversed(rows) if row.sender}
+
+
+def list_disturbed_agencies(conn: Connection, settings: Settings, now: datetime) -> list[DisturbedAgency]:
+    """Return the agencies of which calls were refused lately, by us or by them for good, by name."""
+    partners, refused = load_destinations(conn, settings), list_recent_refusals(conn, now)
+    last = {
+        code: refused[party].last_at
+        for code in settings.agency
+        if (party := get_partner_party(settings, code)) in refused
+    }
+    for row in deliveries.summarize_failed(conn):
+        failed = deliveries.find_by_id(conn, row.newest) if row.lane in settings.agency else None
+        ended = None if failed is None else failed.finished_at
+        if ended is not None and ended >= now - _RECENT:
+            last[row.lane] = max(ended, last.get(row.lane, ended))
+    disturbed_agencies = [DisturbedAgency(partners[code].name, at) for code, at in last.items()]
+    return sorted(disturbed_agencies, key=lambda one: one.name)

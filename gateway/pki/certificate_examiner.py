@@ -32,17 +32,17 @@ from cryptography.x509.oid import NameOID
 
 from gateway.errors import (
     CERTIFICATE_UNTRUSTED,
+    NO_ROOM,
     PROBLEMS,
     REVOCATION_UNKNOWN,
     GatewayError,
     describe_exception,
+    find_resource_problem,
 )
+from gateway.pki.certificate_validation import OpenedInput, ValidationInput
 from gateway.pki.certificates import PATH_RULES, CertificateRules, read_certificate
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore, Verdict
-from gateway.pki.validation_input import OpenedInput, ValidationInput
-
-__all__ = ["BUDGET", "NO_PROCESS", "TOO_LONG", "CertificateExaminer", "serve_validations"]
 
 # Seconds of processor time for one validation; with all overhead it takes less than a quarter of a second.
 BUDGET: Final = 0.2
@@ -173,8 +173,8 @@ class _ExaminerProcess:
         """
         self.ensure_connection()
         rules = trust.policy.certificates
-        known = self._lists
-        if known is None or known[0] is not revocations or known[1] != rules:
+        held_lists = self._lists
+        if held_lists is None or held_lists[0] is not revocations or held_lists[1] != rules:
             lists = ValidationInput.from_stores(TrustStore((), (), trust.policy), revocations)
             self._exchange_message((_LISTS, self._budget, _make_sendable(lists)), _LOADING_MOST)
             self._lists = (revocations, rules)
@@ -220,13 +220,13 @@ class _ExaminerProcess:
         if self._line is None:
             line, theirs = Pipe()
             number = theirs.fileno()
-            words = [sys.executable, "-P", "-m", "gateway.pki.certificate_examiner", str(number)]
+            command = [sys.executable, "-P", "-m", "gateway.pki.certificate_examiner", str(number)]
             # Load this package from its own folder, independently of the working folder.
-            found = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-            surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
+            search_path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+            surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(search_path)}
             try:
                 self._process = subprocess.Popen(  # noqa: S603
-                    words, pass_fds=[number], stdin=subprocess.DEVNULL, env=surroundings
+                    command, pass_fds=[number], stdin=subprocess.DEVNULL, env=surroundings
                 )
             except OSError:
                 line.close()
@@ -277,16 +277,16 @@ def _encode_verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _decode_verdict(told: dict[str, Any], rules: CertificateRules) -> Verdict:
+def _decode_verdict(fields: dict[str, Any], rules: CertificateRules) -> Verdict:
     return Verdict(
-        told["status"],
-        PROBLEMS[told["problem"]] if told["problem"] else None,
-        told["reason"],
-        tuple(read_certificate(base64.b64decode(each), rules) for each in told["path"]),
-        datetime.fromisoformat(told["valid_until"]),
-        datetime.fromisoformat(told["judged_at"]),
-        told["tolerated"],
-        tuple(told["evidence"]),
+        fields["status"],
+        PROBLEMS[fields["problem"]] if fields["problem"] else None,
+        fields["reason"],
+        tuple(read_certificate(base64.b64decode(each), rules) for each in fields["path"]),
+        datetime.fromisoformat(fields["valid_until"]),
+        datetime.fromisoformat(fields["judged_at"]),
+        fields["tolerated"],
+        tuple(fields["evidence"]),
     )
 
 
@@ -323,11 +323,24 @@ def _validate_certificate(
         opened = register.read_input() if isinstance(register, ValidationInput) else register
         return opened.validate_certificate(leaf, use, at)
     except GatewayError as refused:
+        if refused.problem is NO_ROOM:
+            return _make_unknown_verdict(refused, at)
         return Verdict("invalid", refused.problem, refused.detail, (), at, at)
     # A certificate that causes any other exception is not trusted.
     except Exception as error:
+        lacking = find_resource_problem(error)
+        if lacking is not None:
+            return _make_unknown_verdict(lacking, at)
         reason = f"the certificate cannot be processed: {describe_exception(error)}"
         return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
+
+
+def _make_unknown_verdict(lacking: GatewayError, at: datetime) -> Verdict:
+    """Return the verdict for a certificate that was not examined because a resource is used up.
+
+    `lacking` names the resource of this process: memory, disk or file handles.
+    """
+    return Verdict("indeterminate", REVOCATION_UNKNOWN, lacking.detail, (), at, at, passing=True)
 
 
 def _warm_up() -> None:
@@ -336,8 +349,8 @@ def _warm_up() -> None:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Anchor")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=1))
     constraints = x509.NameConstraints([x509.DNSName("example")], None)
-    made = builder.add_extension(constraints, critical=True).sign(key, hashes.SHA256())
-    der = made.public_bytes(serialization.Encoding.DER)
+    certificate = builder.add_extension(constraints, critical=True).sign(key, hashes.SHA256())
+    der = certificate.public_bytes(serialization.Encoding.DER)
     policy = TrustPolicy(certificates=PATH_RULES)
     _validate_certificate(ValidationInput((der,), (), (), (), policy), der, CertificateUse.SIGNING, begin)
 

@@ -13,8 +13,6 @@ from typing import Final
 
 from gateway.pki.certificates import Certificate, CertificateRules, find_rule_violation
 
-__all__ = ["ANY_EXTENDED_KEY_USAGE", "KeyUsageRule", "lint_authority", "lint_leaf"]
-
 _AUTHORITY_INFORMATION: Final = "1.3.6.1.5.5.7.1.1"
 _SUBJECT_KEY: Final = "2.5.29.14"
 _SUBJECT_NAMES: Final = "2.5.29.17"

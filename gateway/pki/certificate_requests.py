@@ -1,19 +1,29 @@
-"""Certificate requests (PKCS#10, RFC 2986): made for our own key, read strictly from other parties."""
+"""Certificate requests (PKCS#10, RFC 2986): made with our own key, read strictly from other parties."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
-from cryptography.x509.oid import ExtensionOID
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtensionOID, NameOID
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
+from gateway.errors import (
+    CERTIFICATE_UNTRUSTED,
+    MISUSE,
+    GatewayError,
+    describe_exception,
+    raise_resource_problem,
+)
+from gateway.file_owner import open_owned_file
 from gateway.pki.certificates import (
     DEFAULT_RULES,
     CertificateRules,
@@ -24,8 +34,8 @@ from gateway.pki.certificates import (
 )
 from gateway.pki.signing_keys import PrivateKey
 
-__all__ = ["MAX_REQUEST_OCTETS", "CertificateRequest", "make_certificate_request", "read_certificate_request"]
-
+#: The kinds of keys that `make_private_key` makes.
+KEY_KINDS: Final = ("rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521", "ed25519")
 #: Real requests have 0.5 to 2 KiB.
 MAX_REQUEST_OCTETS: Final = 32 * 1024
 _MAX_ATTRIBUTES: Final = 16
@@ -50,15 +60,79 @@ class CertificateRequest:
     alternative_names: tuple[str, ...] = ()
 
 
-def make_certificate_request(
-    key: PrivateKey, subject: x509.Name, alternative_names: tuple[x509.GeneralName, ...] = ()
-) -> bytes:
-    """Return a request (PEM) for `key`, signed by it."""
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    if alternative_names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(alternative_names), critical=False)
-    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return builder.sign(key, digest).public_bytes(serialization.Encoding.PEM)
+def make_private_key(kind: str = "p-256") -> PrivateKey:
+    """Make a private key; elliptic-curve keys take a millisecond, RSA keys a tenth of a second or more."""
+    if kind.startswith("rsa-") and kind in KEY_KINDS:
+        return rsa.generate_private_key(public_exponent=65537, key_size=int(kind[4:]))
+    if kind == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    curves: dict[str, ec.EllipticCurve] = {
+        "p-256": ec.SECP256R1(),
+        "p-384": ec.SECP384R1(),
+        "p-521": ec.SECP521R1(),
+    }
+    if kind not in curves:
+        raise GatewayError(MISUSE, f"unknown kind of key {kind[:40]!r}", "key_kind")
+    return ec.generate_private_key(curves[kind])
+
+
+def encode_key_pem(key: PrivateKey, password: bytes | None = None) -> bytes:
+    """Return `key` as PKCS#8 PEM, encrypted when a password is given."""
+    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password:
+        protection = serialization.BestAvailableEncryption(password)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+
+
+def make_key_and_request(
+    subject: str, key_kind: str = "p-256", names: Sequence[str] = ()
+) -> tuple[PrivateKey, bytes]:
+    """Make a key and the request (PEM) for its certificate, signed by it.
+
+    ``subject`` is as in `parse_subject_name`, each of ``names`` as in `make_general_name`.
+    """
+    key = make_private_key(key_kind)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(parse_subject_name(subject))
+    if names:
+        alternative_names = x509.SubjectAlternativeName(make_general_name(each) for each in names)
+        builder = builder.add_extension(alternative_names, critical=False)
+    request = builder.sign(key, choose_signature_digest(key))
+    return key, request.public_bytes(serialization.Encoding.PEM)
+
+
+def write_private_key(path: Path, key: PrivateKey, password: bytes | None = None) -> None:
+    """Write a new private key that only its owner can read; raise GW808 when the file exists."""
+    try:
+        descriptor = open_owned_file(path, os.O_WRONLY | os.O_EXCL)
+    except OSError as error:
+        raise GatewayError(MISUSE, f"{path} cannot be made: {error.strerror}", str(path)) from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(encode_key_pem(key, password))
+
+
+def make_general_name(name: str) -> x509.GeneralName:
+    """Return the alternative name for a text like dns:HOST or uri:URI; raise GW808 for another text."""
+    kind, _, value = name.partition(":")
+    if kind == "dns" and value:
+        return x509.DNSName(value)
+    if kind == "uri" and value:
+        return x509.UniformResourceIdentifier(value)
+    raise GatewayError(MISUSE, f"neither dns: nor uri: {name[:80]!r}", "alternative_names")
+
+
+def parse_subject_name(subject: str) -> x509.Name:
+    """Read an RFC 4514 name, or use a text without "=" as a common name; raise GW808."""
+    if "=" not in subject:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    try:
+        return x509.Name.from_rfc4514_string(subject)
+    except ValueError as wrong:
+        raise GatewayError(MISUSE, f"not a name: {subject[:80]!r}", "subject") from wrong
+
+
+def choose_signature_digest(key: PrivateKey) -> hashes.SHA256 | None:
+    """Return the digest for what a key signs: SHA-256, or none for Ed25519."""
+    return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
 def read_certificate_request(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> CertificateRequest:
@@ -74,6 +148,7 @@ def read_certificate_request(data: bytes, rules: CertificateRules = DEFAULT_RULE
         attributes, again = len(list(parsed.attributes)), parsed.public_bytes(serialization.Encoding.DER)
     # For malformed input the parser raises ValueError, TypeError and types of its own.
     except Exception as problem:
+        raise_resource_problem(problem)
         _raise_untrusted(f"malformed request: {describe_exception(problem)}")
     if again != encoded:
         _raise_untrusted("malformed request: something follows it")
@@ -117,11 +192,11 @@ def _decode_request(data: bytes) -> bytes:
         _raise_untrusted(f"a request of {len(data)} octets is too large")
     if data[:1] == b"\x30":
         return bytes(data)
-    block = _PEM.fullmatch(data.strip())
-    if block is None:
+    blocks = _PEM.findall(data)
+    if len(blocks) != 1 or data.count(b"-----BEGIN ") != 1:
         _raise_untrusted("neither DER nor exactly one PEM request")
     try:
-        return base64.b64decode(b"".join(block.group(1).split()), validate=True)
+        return base64.b64decode(b"".join(blocks[0].split()), validate=True)
     except binascii.Error:
         _raise_untrusted("the base64 text of the request is malformed")
 

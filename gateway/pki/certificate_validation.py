@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, GatewayError
-from gateway.pki import path_inquiry, path_validation, revocation_status
-from gateway.pki.certificate_lint import KeyUsageRule, lint_authority, lint_leaf
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.path_building import CertificateChain
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore, Verdict
-
-__all__ = [
-    "CertificateValidator",
-    "Examine",
-    "FreshVerdict",
-    "KeyUsageRule",
-    "validate_octets",
-    "validate_path",
-]
-
+from gateway.errors import (
+    CERTIFICATE_UNTRUSTED,
+    OUR_MISTAKE,
+    REVOCATION_UNKNOWN,
+    GatewayError,
+    Problem,
+    raise_resource_problem,
+)
+from gateway.pki import path_validation, revocation_status
+from gateway.pki.certificate_lint import lint_authority, lint_leaf
+from gateway.pki.certificates import Certificate, CertificateRules, read_certificate, read_certificates
+from gateway.pki.path_building import CertificateChain, PathFailure, PathInquiry, is_understood
+from gateway.pki.revocation_data import MAX_ANSWERS, MAX_CRLS, RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore, Verdict
 
 # A refusal may end when a certificate becomes valid or a list arrives; it is therefore remembered briefly.
 REFUSAL_LIFETIME: Final = timedelta(seconds=60)
@@ -58,14 +55,15 @@ def validate_path(
     # X.509 counts whole seconds: a certificate is valid until the end of its last second.
     moment = at.astimezone(UTC).replace(microsecond=0)
     try:
-        good, found, evidence = _find_best_path(certificate, moment, trust, revocations)
+        certificates, outcome, evidence = _find_best_path(certificate, moment, trust, revocations)
     except GatewayError as refused:
+        raise_resource_problem(refused)
         return Verdict("invalid", refused.problem, refused.detail[:500], (), at, at)
-    if isinstance(found, path_inquiry.PathFailure):
-        tolerated = found.status == "indeterminate" and policy.uses[use].accept_indeterminate
-        reason = found.reason[:500]
-        return Verdict(found.status, found.problem, reason, (), at, at, tolerated, evidence)
-    return Verdict("valid", None, "", good, found, at, evidence=evidence)
+    if isinstance(outcome, PathFailure):
+        tolerated = outcome.status == "indeterminate" and policy.uses[use].accept_indeterminate
+        reason = outcome.reason[:500]
+        return Verdict(outcome.status, outcome.problem, reason, (), at, at, tolerated, evidence)
+    return Verdict("valid", None, "", certificates, outcome, at, evidence=evidence)
 
 
 def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: CertificateUse) -> str | None:
@@ -76,48 +74,48 @@ def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: CertificateUs
 
 def _find_best_path(
     certificate: Certificate, moment: datetime, trust: TrustStore, revocations: RevocationData
-) -> tuple[tuple[Certificate, ...], path_inquiry.PathFailure | datetime, tuple[str, ...]]:
+) -> tuple[tuple[Certificate, ...], PathFailure | datetime, tuple[str, ...]]:
     """Return the first valid path, its end of validity or the weightiest failure, and the evidence."""
     policy = trust.policy
-    inquiry = path_inquiry.PathInquiry(moment, policy.certificates.weak_digests, policy.policies)
-    worst = path_inquiry.PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
+    inquiry = PathInquiry(moment, policy.certificates.weak_digests, policy.policies)
+    worst = PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
     tried, proof = False, tuple[str, ...]()
     for chain in trust.index.find_chains(certificate, policy.path_most, policy.candidates_most):
         rule = revocation_status.RevocationRule(
             policy.revocation == "require", policy.crl_age_most, revocations
         )
-        found: path_inquiry.PathFailure | datetime = (
+        outcome: PathFailure | datetime = (
             _lint_chain(chain, trust)
             or path_validation.validate_chain(chain, inquiry, trust.index)
             or _check_status(chain, inquiry, trust, rule)
         )
-        if isinstance(found, datetime):
-            return chain.certificates, found, tuple(rule.used)
-        if not tried or found.weight > worst.weight:
-            tried, worst, proof = True, found, tuple(rule.used)
+        if isinstance(outcome, datetime):
+            return chain.certificates, outcome, tuple(rule.used)
+        if not tried or outcome.weight > worst.weight:
+            tried, worst, proof = True, outcome, tuple(rule.used)
     return (), worst, proof
 
 
 def _check_status(
     chain: CertificateChain,
-    inquiry: path_inquiry.PathInquiry,
+    inquiry: PathInquiry,
     trust: TrustStore,
     rule: revocation_status.RevocationRule,
-) -> path_inquiry.PathFailure | datetime:
+) -> PathFailure | datetime:
     if trust.policy.revocation == "none":
         return min(each.not_after for each in chain.certificates)
     return revocation_status.check_revocation(chain, inquiry, trust.index, rule)
 
 
-def _lint_chain(chain: CertificateChain, trust: TrustStore) -> path_inquiry.PathFailure | None:
+def _lint_chain(chain: CertificateChain, trust: TrustStore) -> PathFailure | None:
     rules = trust.policy.certificates
     if not rules.profile:
         return None
     last = len(chain.certificates) - 1
-    for place, each in enumerate(chain.certificates[1:], 1):
-        reason = lint_authority(each, rules, anchor=place == last)
+    for position, each in enumerate(chain.certificates[1:], 1):
+        reason = lint_authority(each, rules, anchor=position == last)
         if reason:
-            return path_inquiry.PathFailure(CERTIFICATE_UNTRUSTED, f"{each.subject[:120]}: {reason}")
+            return PathFailure(CERTIFICATE_UNTRUSTED, f"{each.subject[:120]}: {reason}")
     return None
 
 
@@ -132,6 +130,7 @@ def validate_octets(
     try:
         certificate = read_certificate(der, trust.policy.certificates)
     except GatewayError as refused:
+        raise_resource_problem(refused)
         return Verdict("invalid", refused.problem, refused.detail, (), at, at)
     return validate_path(certificate, at, use, trust, revocations)
 
@@ -153,6 +152,15 @@ class _TrustInUse:
     epoch: int
     trust: TrustStore
     revocations: RevocationData
+
+
+@dataclass(frozen=True, slots=True)
+class _VerdictKey:
+    """The key of a remembered verdict: certificate (SHA-256), use, and epoch of the register."""
+
+    sha256: bytes
+    use: CertificateUse
+    epoch: int
 
 
 class CertificateValidator:
@@ -181,12 +189,12 @@ class CertificateValidator:
         self._examine = examine or validate_octets
         self.tell = tell
         # Separate, so that a flood of bad certificates displaces no good one.
-        self._good: dict[tuple[bytes, CertificateUse, int], Verdict] = {}
-        self._bad: dict[tuple[bytes, CertificateUse, int], Verdict] = {}
+        self._good: dict[_VerdictKey, Verdict] = {}
+        self._bad: dict[_VerdictKey, Verdict] = {}
         self._lock = threading.Lock()
         # When many threads ask for the same verdict at once, one validates and the others wait for its
         # result.
-        self._judging: dict[tuple[bytes, CertificateUse, int], threading.Lock] = {}
+        self._in_progress: dict[_VerdictKey, threading.Lock] = {}
 
     @property
     def epoch(self) -> int:
@@ -222,52 +230,168 @@ class CertificateValidator:
 
     def __call__(self, der: bytes, use: CertificateUse, at: datetime) -> Verdict:
         """Validate the certificate `der` for `use` at `at`; never raise for input of a peer."""
-        key = (hashlib.sha256(der).digest(), use, self._register.epoch)
-        known = self._find_known(key, at)
-        if known is not None:
-            return known
+        key = _VerdictKey(hashlib.sha256(der).digest(), use, self._register.epoch)
+        remembered = self._recall_current(key, at)
+        if remembered is not None:
+            return remembered
         with self._lock:
-            turn = self._judging.setdefault(key, threading.Lock())
+            validation_lock = self._in_progress.setdefault(key, threading.Lock())
         try:
-            with turn:
-                return self._find_known(key, at + _MEANWHILE) or self._validate_certificate(key, der, at)
+            with validation_lock:
+                return self._recall_current(key, at + _MEANWHILE) or self._validate_certificate(key, der, at)
         finally:
             with self._lock:
-                self._judging.pop(key, None)
+                self._in_progress.pop(key, None)
 
-    def _find_known(self, key: tuple[bytes, CertificateUse, int], at: datetime) -> Verdict | None:
-        known = self._good.get(key) or self._bad.get(key)
-        return known if known is not None and known.judged_at <= at <= known.valid_until else None
+    def _recall_current(self, key: _VerdictKey, at: datetime) -> Verdict | None:
+        remembered = self._good.get(key) or self._bad.get(key)
+        return (
+            remembered
+            if remembered is not None and remembered.judged_at <= at <= remembered.valid_until
+            else None
+        )
 
     def recall_verdict(self, sha256: str, use: CertificateUse) -> Verdict | None:
         """Return the remembered verdict on a certificate by its SHA-256, or None."""
-        key = (bytes.fromhex(sha256), use, self._register.epoch)
+        key = _VerdictKey(bytes.fromhex(sha256), use, self._register.epoch)
         return self._good.get(key) or self._bad.get(key)
 
-    def _validate_certificate(
-        self, key: tuple[bytes, CertificateUse, int], der: bytes, at: datetime
-    ) -> Verdict:
+    def _validate_certificate(self, key: _VerdictKey, der: bytes, at: datetime) -> Verdict:
         register = self._register
-        verdict = self._examine(der, key[1], at, register.trust, register.revocations)
+        verdict = self._examine_twice(der, key.use, at)
         if verdict.passing:
             return verdict
         if verdict.status != "valid":
             verdict = replace(verdict, valid_until=at + REFUSAL_LIFETIME)
         if self.tell is not None:
             self.tell(
-                FreshVerdict(der, key[1], verdict, register.trust, register.revocations, register.epoch)
+                FreshVerdict(der, key.use, verdict, register.trust, register.revocations, register.epoch)
             )
-        self._remember_verdict((key[0], key[1], register.epoch), verdict)
+        self._remember_verdict(replace(key, epoch=register.epoch), verdict)
         return verdict
 
-    def _remember_verdict(self, key: tuple[bytes, CertificateUse, int], verdict: Verdict) -> None:
+    def _examine_twice(self, der: bytes, use: CertificateUse, at: datetime) -> Verdict:
+        """Return the verdict on a certificate; a refusal is remembered, and so must come a second time.
+
+        OpenSSL reports a failed allocation as a wrong signature, or as a key that is not supported.
+        """
+        register = self._register
+        verdict = self._examine(der, use, at, register.trust, register.revocations)
+        if verdict.is_accepted or verdict.passing:
+            return verdict
+        second = self._examine(der, use, at, register.trust, register.revocations)
+        if (second.status, second.problem) == (verdict.status, verdict.problem) or second.passing:
+            return second
+        reason = "it was judged otherwise a second time: memory is used up"
+        return Verdict("indeterminate", REVOCATION_UNKNOWN, reason, (), at, at, passing=True)
+
+    def _remember_verdict(self, key: _VerdictKey, verdict: Verdict) -> None:
         with self._lock:
-            if key[2] != self._register.epoch:
+            if key.epoch != self._register.epoch:
                 return
-            other, shelf, room = self._bad, self._good, self._capacity
+            opposite, verdicts, capacity = self._bad, self._good, self._capacity
             if verdict.status != "valid":
-                other, shelf, room = self._good, self._bad, max(self._capacity // 4, 1)
-            other.pop(key, None)
-            while len(shelf) >= room:
-                del shelf[next(iter(shelf))]
-            shelf[key] = verdict
+                opposite, verdicts, capacity = self._good, self._bad, max(self._capacity // 4, 1)
+            opposite.pop(key, None)
+            while len(verdicts) >= capacity:
+                del verdicts[next(iter(verdicts))]
+            verdicts[key] = verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationInput:
+    """Certificates (each DER, or a file of PEM), lists (the same), responses (DER), and the policy."""
+
+    anchors: tuple[bytes, ...]
+    intermediates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = field(default=(), repr=False)
+    responses: tuple[bytes, ...] = field(default=(), repr=False)
+    policy: TrustPolicy = DEFAULT_POLICY
+
+    @classmethod
+    def from_stores(cls, trust: TrustStore, revocations: RevocationData) -> ValidationInput:
+        """Return the octets from which a store and its revocations were read."""
+        return cls(
+            tuple(each.der for each in trust.anchors),
+            tuple(each.der for each in trust.intermediates),
+            (*(each.der for each in revocations.lists), *_iterate_unread(revocations, is_answer=False)),
+            (*(each.der for each in revocations.answers), *_iterate_unread(revocations, is_answer=True)),
+            trust.policy,
+        )
+
+    def read_input(self) -> OpenedInput:
+        """Read everything; raise GW205 or GW208 only where there is too much of it."""
+        rules = self.policy.certificates
+        anchors, intermediates = (
+            _read_readable_certificates(self.anchors, rules),
+            _read_readable_certificates(self.intermediates, rules),
+        )
+        if len(self.crls) > MAX_CRLS or len(self.responses) > MAX_ANSWERS:
+            detail = f"more than {MAX_CRLS} revocation lists, or {MAX_ANSWERS} OCSP responses"
+            raise GatewayError(REVOCATION_UNKNOWN, detail, "revocation list")
+        revocations, doubts = [], []
+        for crls, responses in [
+            *(((crl,), ()) for crl in self.crls),
+            *(((), (response,)) for response in self.responses),
+        ]:
+            try:
+                revocations.append(RevocationData(crls, rules, responses))
+            except GatewayError as refused:
+                raise_resource_problem(refused)
+                doubts.append(refused.detail)
+                revocations.append(
+                    RevocationData.from_unreadable((*crls, *responses)[0], is_answer=bool(responses))
+                )
+        return OpenedInput(
+            TrustStore(anchors, intermediates, self.policy),
+            RevocationData.merge_parts(revocations),
+            tuple(doubts),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedInput:
+    """A register that was read; `doubts` are the reasons why lists or responses could not be read."""
+
+    trust: TrustStore
+    revocations: RevocationData
+    doubts: tuple[str, ...] = ()
+
+    def validate_certificate(self, leaf: bytes, use: CertificateUse, at: datetime) -> Verdict:
+        """Validate a certificate, DER or PEM with any text around it; never raise for input of a peer."""
+        policy = self.trust.policy
+        try:
+            certificate, *further_certificates = read_certificates(leaf, policy.certificates)
+        except GatewayError as refused:
+            raise_resource_problem(refused)
+            return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+        if further_certificates:
+            reason = (
+                f"{1 + len(further_certificates)} certificates in one file: which is to be judged is not said"
+            )
+            return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
+        verdict = validate_path(certificate, at, use, self.trust, self.revocations)
+        if verdict.status == "valid" and self.doubts and policy.revocation == "if_present":
+            return _make_doubtful_verdict(REVOCATION_UNKNOWN, self.doubts[0], at)
+        if verdict.status == "indeterminate" and self.doubts:
+            return replace(verdict, reason=f"{verdict.reason}; {self.doubts[0]}"[:500])
+        return verdict
+
+
+def _iterate_unread(revocations: RevocationData, *, is_answer: bool) -> Iterator[bytes]:
+    return (each.octets for each in revocations.unread if each.is_answer is is_answer)
+
+
+def _make_doubtful_verdict(problem: Problem, reason: str, at: datetime) -> Verdict:
+    return Verdict("indeterminate", problem, reason, (), at, at)
+
+
+def _read_readable_certificates(files: Iterable[bytes], rules: CertificateRules) -> tuple[Certificate, ...]:
+    certificates: list[Certificate] = []
+    for data in files:
+        try:
+            certificates.extend(each for each in read_certificates(data, rules) if is_understood(each))
+        except GatewayError as refused:
+            raise_resource_problem(refused)
+            continue
+    return tuple(certificates)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ipaddress
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -25,31 +26,13 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa, x25
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, describe_exception, raise_resource_problem
 from gateway.pki.der_elements import (
     has_octet_signature,
     has_one_algorithm,
     read_certificate_serial,
     read_element,
 )
-
-__all__ = [
-    "DEFAULT_RULES",
-    "MAX_BUNDLE_OCTETS",
-    "MAX_CERTIFICATES",
-    "MAX_CERTIFICATE_OCTETS",
-    "PATH_RULES",
-    "Certificate",
-    "CertificateRules",
-    "PublicKey",
-    "evaluate_key",
-    "find_rule_violation",
-    "format_name",
-    "get_parsed_certificate",
-    "list_alternative_names",
-    "read_certificate",
-    "read_certificates",
-]
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x25519.X25519PublicKey
 
@@ -211,15 +194,18 @@ class Certificate:
 
 
 def read_certificate(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> Certificate:
-    """Read one certificate, DER or PEM; raise GW205 for anything but exactly one acceptable certificate."""
+    """Read one certificate, DER or PEM; raise GW205 for anything but exactly one acceptable certificate.
+
+    Text around the PEM block is left out (RFC 7468 §2, §5.2).
+    """
     if len(data) > 2 * MAX_CERTIFICATE_OCTETS:
         _raise_untrusted(f"a certificate of {len(data)} octets is too large")
     if data[:1] == b"\x30":
         return _read_encoded(bytes(data), rules)
-    block = _PEM_BLOCK.fullmatch(data.strip())
-    if block is None:
+    blocks = _PEM_BLOCK.findall(data)
+    if len(blocks) != 1 or data.count(b"-----BEGIN ") != 1:
         _raise_untrusted("neither DER nor exactly one PEM certificate")
-    return _read_encoded(_decode_pem(block.group(1)), rules)
+    return _read_encoded(_decode_pem(blocks[0]), rules)
 
 
 def read_certificates(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> tuple[Certificate, ...]:
@@ -264,6 +250,7 @@ def _read_encoded(encoded: bytes, rules: CertificateRules) -> Certificate:
         raise
     # For malformed input the parser below raises ValueError, TypeError and types of its own.
     except Exception as problem:
+        raise_resource_problem(problem)
         _raise_untrusted(f"malformed certificate: {describe_exception(problem)}")
 
 
@@ -319,9 +306,10 @@ def _check_name(name: x509.Name) -> None:
     for attribute in name:
         least, most = _BOUNDS.get(attribute.oid, _NO_BOUNDS)
         if not least <= len(attribute.value) <= most:
-            what = attribute.rfc4514_attribute_name
+            attribute_name = attribute.rfc4514_attribute_name
+            length = len(attribute.value)
             _raise_untrusted(
-                f"{what} in a name has {len(attribute.value)} characters, {least} to {most} are allowed"
+                f"{attribute_name} in a name has {length} characters, {least} to {most} are allowed"
             )
 
 
@@ -359,7 +347,7 @@ def _build_certificate(encoded: bytes, parsed: x509.Certificate, rules: Certific
         alternative_names=list_alternative_names(extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)),
         subject_der=parsed.subject.public_bytes(),
         issuer_der=parsed.issuer.public_bytes(),
-        critical=frozenset(oid.dotted_string for oid, found in extensions.items() if found.critical),
+        critical=frozenset(oid.dotted_string for oid, extension in extensions.items() if extension.critical),
         extensions=frozenset(oid.dotted_string for oid in extensions),
     )
 
@@ -368,13 +356,13 @@ _Extensions = dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
 
 
 def _read_extensions(parsed: x509.Certificate) -> _Extensions:
-    found: _Extensions = {each.oid: each for each in parsed.extensions}
-    if len(found) > MAX_EXTENSIONS:
+    extensions: _Extensions = {each.oid: each for each in parsed.extensions}
+    if len(extensions) > MAX_EXTENSIONS:
         _raise_untrusted(f"more than {MAX_EXTENSIONS} extensions")
-    for oid, each in found.items():
+    for oid, each in extensions.items():
         if each.critical and oid not in _KNOWN_EXTENSIONS:
             _raise_untrusted(f"critical extension {oid.dotted_string} is not known here")
-    return found
+    return extensions
 
 
 def _load_public_key(encoded: bytes, parsed: x509.Certificate) -> CertificatePublicKeyTypes:
@@ -438,41 +426,74 @@ def find_rule_violation(certificate: Certificate, rules: CertificateRules) -> st
     return _find_key_fault(certificate.key_type, certificate.public_key, rules)
 
 
-def _read_key_usage(found: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
-    if found is None or not isinstance(found.value, x509.KeyUsage):
+def _read_key_usage(extension: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
+    if extension is None or not isinstance(extension.value, x509.KeyUsage):
         return None
-    return frozenset(name for name, attribute in _KEY_USAGES if getattr(found.value, attribute))
+    return frozenset(name for name, attribute in _KEY_USAGES if getattr(extension.value, attribute))
 
 
-def _read_extended_key_usage(found: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
-    if found is None or not isinstance(found.value, x509.ExtendedKeyUsage):
+def _read_extended_key_usage(extension: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
+    if extension is None or not isinstance(extension.value, x509.ExtendedKeyUsage):
         return None
-    return frozenset(oid.dotted_string for oid in found.value)
+    return frozenset(oid.dotted_string for oid in extension.value)
 
 
-def list_alternative_names(found: x509.Extension[x509.ExtensionType] | None) -> tuple[str, ...]:
+def list_alternative_names(extension: x509.Extension[x509.ExtensionType] | None) -> tuple[str, ...]:
     """Return the alternative names of the supported kinds, each with its kind as prefix."""
-    if found is None or not isinstance(found.value, x509.SubjectAlternativeName):
+    if extension is None or not isinstance(extension.value, x509.SubjectAlternativeName):
         return ()
-    if len(found.value) > MAX_NAMES:
+    if len(extension.value) > MAX_NAMES:
         _raise_untrusted(f"more than {MAX_NAMES} alternative names")
     kinds: dict[type[object], str] = {
         x509.DNSName: "dns:",
         x509.RFC822Name: "email:",
         x509.UniformResourceIdentifier: "uri:",
     }
-    return tuple(f"{kinds[type(name)]}{name.value}" for name in found.value if type(name) in kinds)
+    return tuple(f"{kinds[type(name)]}{name.value}" for name in extension.value if type(name) in kinds)
 
 
-def _read_subject_key_id(found: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
-    return found.value.digest if found and isinstance(found.value, x509.SubjectKeyIdentifier) else None
+def _read_subject_key_id(extension: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
+    return (
+        extension.value.digest
+        if extension and isinstance(extension.value, x509.SubjectKeyIdentifier)
+        else None
+    )
 
 
-def _read_authority_key_id(found: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
-    if found is None or not isinstance(found.value, x509.AuthorityKeyIdentifier):
+def _read_authority_key_id(extension: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
+    if extension is None or not isinstance(extension.value, x509.AuthorityKeyIdentifier):
         return None
-    return found.value.key_identifier
+    return extension.value.key_identifier
 
 
 def _raise_untrusted(detail: str) -> NoReturn:
     raise GatewayError(CERTIFICATE_UNTRUSTED, detail[:300], "certificate")
+
+
+def normalize_name(der: bytes) -> str:
+    """Return the normal form of a directory name (RFC 4518); `der` is its encoding."""
+    return str(asn1_x509.Name.load(der).hashable)
+
+
+def normalize_general_name(name: x509.GeneralName) -> str:
+    """Return the normal form of a name of any kind."""
+    if isinstance(name, x509.DirectoryName):
+        return normalize_name(name.value.public_bytes())
+    return f"{type(name).__name__} {name.value}"
+
+
+def list_point_names(
+    point: x509.DistributionPoint | x509.IssuingDistributionPoint, issuer: x509.Name
+) -> frozenset[str]:
+    """Return the normal forms of the names of a distribution point of the lists of `issuer`."""
+    if point.relative_name is not None:
+        # RFC 5280 §4.2.1.13: the name is relative to the issuer of the list.
+        return frozenset({normalize_name(x509.Name([*issuer.rdns, point.relative_name]).public_bytes())})
+    return frozenset(normalize_general_name(name) for name in point.full_name or ())
+
+
+def is_in_network(network: str, address: str) -> bool:
+    """Return whether `address` is in `network`, both as text; false for different IP versions."""
+    outer = ipaddress.ip_network(network, strict=False)
+    inner = ipaddress.ip_address(address)
+    return inner.version == outer.version and inner in outer

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = [
-    "has_octet_signature",
-    "has_one_algorithm",
-    "read_certificate_serial",
-    "read_element",
-    "split_der_sequence",
-]
-
 _SEQUENCE: Final = 0x30
 _INTEGER: Final = 0x02
 _BIT_STRING: Final = 0x03
@@ -41,14 +33,14 @@ def split_der_sequence(data: bytes) -> tuple[bytes, ...]:
     outer = read_element(data, 0)
     if outer is None or outer[0] != _SEQUENCE or outer[2] != len(data):
         return ()
-    found, position = [], outer[1]
+    members, position = [], outer[1]
     while position < len(data):
         member = read_element(data, position)
         if member is None:
             return ()
-        found.append(data[position : member[2]])
+        members.append(data[position : member[2]])
         position = member[2]
-    return tuple(found)
+    return tuple(members)
 
 
 def read_certificate_serial(data: bytes) -> bytes | None:
@@ -72,10 +64,10 @@ def has_one_algorithm(data: bytes) -> bool:
     serial = _read_serial(data, inner[1]) if inner else None
     if inner is None or serial is None:
         return False
-    within, beside = read_element(data, serial[2]), read_element(data, inner[2])
-    if within is None or beside is None:
+    inner_algorithm, outer_algorithm = read_element(data, serial[2]), read_element(data, inner[2])
+    if inner_algorithm is None or outer_algorithm is None:
         return False
-    return data[serial[2] : within[2]] == data[inner[2] : beside[2]]
+    return data[serial[2] : inner_algorithm[2]] == data[inner[2] : outer_algorithm[2]]
 
 
 def has_octet_signature(data: bytes) -> bool:

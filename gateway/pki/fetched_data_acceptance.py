@@ -13,24 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NoReturn
 
-from gateway.errors import CERTIFICATE_REVOKED, FETCHED_REFUSED, GatewayError
-from gateway.pki import path_inquiry, path_validation, revocation_status
-from gateway.pki.certificates import Certificate
-from gateway.pki.name_normalization import normalize_name
+from gateway.errors import CERTIFICATE_REVOKED, FETCHED_REFUSED, GatewayError, raise_resource_problem
+from gateway.pki import path_validation, revocation_status
+from gateway.pki.certificates import Certificate, normalize_name
 from gateway.pki.ocsp import OcspResponse, SingleResponse, check_nonce
-from gateway.pki.path_building import CertificateChain
-from gateway.pki.revocation_data import RevocationData, RevocationList, read_revocation_lists
+from gateway.pki.path_building import CertificateChain, PathFailure, PathInquiry
+from gateway.pki.revocation_data import CLOCK_TOLERANCE, RevocationData, RevocationList, read_revocation_lists
 from gateway.pki.trust_store import TrustStore
-
-__all__ = [
-    "AcceptanceTerms",
-    "OcspQuery",
-    "accept_delta_list",
-    "accept_ocsp_response",
-    "accept_revocation_list",
-    "check_issuer_path",
-    "is_issued_by",
-]
 
 # RFC 5280 §5.2.3: issuers must not use longer numbers, and readers need not support them.
 _NUMBER_BITS: Final = 160
@@ -45,10 +34,10 @@ class AcceptanceTerms:
     at: datetime
 
     @property
-    def path_inquiry(self) -> path_inquiry.PathInquiry:
+    def path_inquiry(self) -> PathInquiry:
         """Return the path inquiry for this time; policies of signers of lists do not matter."""
         rules = self.trust.policy.certificates
-        return path_inquiry.PathInquiry(self.at.replace(microsecond=0), rules.weak_digests).without_policies
+        return PathInquiry(self.at.replace(microsecond=0), rules.weak_digests).without_policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +66,26 @@ def accept_revocation_list(
     data: bytes, expected: AcceptanceTerms, held: RevocationList | None = None
 ) -> RevocationList:
     """Return the complete list in `data` (DER or PEM); raise GW606 unless it may follow `held`."""
-    found = _read_expected_list(data, expected)
-    if found.base is not None:
+    crl = _read_expected_list(data, expected)
+    if crl.base is not None:
         _raise_rejection("a list of changes, where a complete one was asked for")
-    _check_successor(found, held)
-    return found
+    _check_successor(crl, held)
+    return crl
 
 
 def accept_delta_list(
     data: bytes, expected: AcceptanceTerms, held: RevocationList | None, complete: Iterable[RevocationList]
 ) -> RevocationList:
     """Return the delta CRL in `data`; raise GW606 unless it fits one of the complete lists too."""
-    found = _read_expected_list(data, expected)
-    if found.base is None:
+    crl = _read_expected_list(data, expected)
+    if crl.base is None:
         _raise_rejection("a complete list, where one of changes was asked for")
-    _check_successor(found, held)
-    if not any(
-        found.is_delta_of(each) or found.is_outdated_by(each) for each in complete if each.base is None
-    ):
+    _check_successor(crl, held)
+    if not any(crl.is_delta_of(each) or crl.is_outdated_by(each) for each in complete if each.base is None):
         _raise_rejection(
-            f"it tells of changes to list {found.base} and later, and none that it fits is in hand"
+            f"it tells of changes to list {crl.base} and later, and none that it fits is in hand"
         )
-    return found
+    return crl
 
 
 def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationList:
@@ -107,41 +94,42 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
     try:
         lists = read_revocation_lists(data, expected.trust.policy.certificates)
     except GatewayError as malformed:
+        raise_resource_problem(malformed)
         _raise_rejection(malformed.detail)
     if len(lists) != 1:
         _raise_rejection(f"{len(lists)} lists in the place of one")
-    found = lists[0]
-    if found.unfit:
-        _raise_rejection(found.unfit)
-    if any(abs(number or 0).bit_length() > _NUMBER_BITS for number in (found.number, found.base)):
+    crl = lists[0]
+    if crl.unfit:
+        _raise_rejection(crl.unfit)
+    if any(abs(number or 0).bit_length() > _NUMBER_BITS for number in (crl.number, crl.base)):
         _raise_rejection("its number is longer than 20 octets")
-    if found.issuer_key != normalize_name(issuer.subject_der):
-        _raise_rejection(f"a list of {found.issuer[:120]}, where one of {issuer.subject[:120]} was asked for")
+    if crl.issuer_key != normalize_name(issuer.subject_der):
+        _raise_rejection(f"a list of {crl.issuer[:120]}, where one of {issuer.subject[:120]} was asked for")
     if issuer.key_usage is not None and "cRLSign" not in issuer.key_usage:
         _raise_rejection(f"{issuer.subject[:120]} may not sign lists")
-    if not found.is_signed_by(issuer):
+    if not crl.is_signed_by(issuer):
         _raise_rejection(f"it is not signed by {issuer.subject[:120]}")
-    ends = found.compute_expiry(expected.trust.policy.crl_age_most)
-    if found.this_update > expected.at:
-        _raise_rejection(f"it begins at {found.this_update.isoformat()}, which is in the future")
+    ends = crl.compute_expiry(expected.trust.policy.crl_age_most)
+    if crl.this_update - CLOCK_TOLERANCE > expected.at:
+        _raise_rejection(f"it begins at {crl.this_update.isoformat()}, which is in the future")
     if expected.at > ends:
         _raise_rejection(f"it ended at {ends.isoformat()}")
-    return found
+    return crl
 
 
-def _check_successor(found: RevocationList, held: RevocationList | None) -> None:
+def _check_successor(crl: RevocationList, held: RevocationList | None) -> None:
     """Raise for a list that is older than the one in force of the same issuer and kind, or of other scope.
 
     An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3).
     """
-    if held is None or held.issuer_key != found.issuer_key or (held.base is None) != (found.base is None):
+    if held is None or held.issuer_key != crl.issuer_key or (held.base is None) != (crl.base is None):
         return
-    if found.scope != held.scope:
+    if crl.scope != held.scope:
         _raise_rejection("it is cut to other points, reasons or certificates than the one in force")
-    if held.number is not None and (found.number is None or found.number < held.number):
-        _raise_rejection(f"list number {found.number}, and {held.number} is in force: nothing is rolled back")
-    if found.this_update < held.this_update:
-        _raise_rejection(f"it is of {found.this_update.isoformat()}, before the one in force")
+    if held.number is not None and (crl.number is None or crl.number < held.number):
+        _raise_rejection(f"list number {crl.number}, and {held.number} is in force: nothing is rolled back")
+    if crl.this_update < held.this_update:
+        _raise_rejection(f"it is of {crl.this_update.isoformat()}, before the one in force")
 
 
 def is_issued_by(certificate: Certificate, issuer: Certificate, trust: TrustStore) -> bool:
@@ -156,7 +144,7 @@ def _find_chain(certificate: Certificate, expected: AcceptanceTerms) -> Certific
 
 
 def accept_ocsp_response(
-    data: bytes, expected: AcceptanceTerms, asked: OcspQuery, since: datetime | None = None
+    data: bytes, expected: AcceptanceTerms, query: OcspQuery, since: datetime | None = None
 ) -> tuple[OcspResponse, SingleResponse]:
     """Return a response and its statement on the certificate; raise GW606 unless it answers the question.
 
@@ -165,28 +153,29 @@ def accept_ocsp_response(
     """
     check_issuer_path(expected)
     policy = expected.trust.policy
-    chain = _find_chain(asked.certificate, expected)
+    chain = _find_chain(query.certificate, expected)
     if chain is None:
-        _raise_rejection(f"{asked.certificate.subject[:120]} is not of {expected.issuer.subject[:120]}")
+        _raise_rejection(f"{query.certificate.subject[:120]} is not of {expected.issuer.subject[:120]}")
     try:
-        words = RevocationData(rules=policy.certificates, responses=[data])
-        answer = words.answers[0]
-        if asked.nonce is not None:
-            check_nonce(answer, asked.nonce, required=asked.nonce_required)
+        revocations = RevocationData(rules=policy.certificates, responses=[data])
+        answer = revocations.answers[0]
+        if query.nonce is not None:
+            check_nonce(answer, query.nonce, required=query.nonce_required)
     except GatewayError as malformed:
+        raise_resource_problem(malformed)
         _raise_rejection(malformed.detail)
-    rule = revocation_status.RevocationRule(False, policy.crl_age_most, words)
-    told = revocation_status.check_ocsp_responses(chain, expected.path_inquiry, expected.trust.index, rule)
-    if told is None:
-        _raise_rejection(f"the response does not speak of {asked.certificate.subject[:120]}")
-    if isinstance(told, path_inquiry.PathFailure) and told.problem is not CERTIFICATE_REVOKED:
-        _raise_rejection(told.reason)
-    about = [
-        each for each in answer.statements if each.matches_certificate(asked.certificate, expected.issuer)
+    rule = revocation_status.RevocationRule(False, policy.crl_age_most, revocations)
+    status = revocation_status.check_ocsp_responses(chain, expected.path_inquiry, expected.trust.index, rule)
+    if status is None:
+        _raise_rejection(f"the response does not speak of {query.certificate.subject[:120]}")
+    if isinstance(status, PathFailure) and status.problem is not CERTIFICATE_REVOKED:
+        _raise_rejection(status.reason)
+    statements = [
+        each for each in answer.statements if each.matches_certificate(query.certificate, expected.issuer)
     ]
-    statement = max(about, key=lambda each: each.this_update, default=None)
+    statement = max(statements, key=lambda each: each.this_update, default=None)
     if statement is None:
-        _raise_rejection(f"the response does not speak of {asked.certificate.subject[:120]}")
+        _raise_rejection(f"the response does not speak of {query.certificate.subject[:120]}")
     if since is not None and statement.this_update < since:
         _raise_rejection(f"it is of {statement.this_update.isoformat()}, before the one in force")
     return answer, statement

@@ -20,20 +20,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
-from gateway.errors import REVOCATION_UNKNOWN, GatewayError, describe_exception
-from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules, read_certificate
-from gateway.pki.name_normalization import normalize_name
-
-__all__ = [
-    "MAX_RESPONSE_OCTETS",
-    "NO_NEXT_UPDATE",
-    "OCSP_SIGNING",
-    "OcspResponse",
-    "SingleResponse",
-    "check_nonce",
-    "make_ocsp_request",
-    "read_ocsp_response",
-]
+from gateway.errors import REVOCATION_UNKNOWN, GatewayError, describe_exception, raise_resource_problem
+from gateway.pki.certificates import (
+    DEFAULT_RULES,
+    Certificate,
+    CertificateRules,
+    normalize_name,
+    read_certificate,
+)
 
 # A response has statements on a few certificates and contains one or two certificates.
 MAX_RESPONSE_OCTETS: Final = 128 * 1024
@@ -114,10 +108,10 @@ class OcspResponse:
 
     def is_signed_by(self, certificate: Certificate) -> bool:
         """Return whether the signature of the response verifies with the key of `certificate`."""
-        known = self.verified.get(certificate.sha256)
-        if known is None:
-            known = self.verified[certificate.sha256] = self._verify_response_signature(certificate)
-        return known
+        is_verified = self.verified.get(certificate.sha256)
+        if is_verified is None:
+            is_verified = self.verified[certificate.sha256] = self._verify_response_signature(certificate)
+        return is_verified
 
     def _verify_response_signature(self, certificate: Certificate) -> bool:
         # Imported on use, with the validation library.
@@ -133,7 +127,8 @@ class OcspResponse:
         except InvalidSignature:
             return False
         # A key that does not match the algorithm, or unknown parameters.
-        except Exception:
+        except Exception as problem:
+            raise_resource_problem(problem)
             return False
         return True
 
@@ -148,6 +143,7 @@ def read_ocsp_response(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> 
         raise
     # For malformed input both parsers raise ValueError, TypeError and types of their own.
     except Exception as problem:
+        raise_resource_problem(problem)
         _raise_malformed(f"malformed OCSP response: {describe_exception(problem)}")
 
 
@@ -221,7 +217,8 @@ def _read_responder_certificates(parsed: ocsp.OCSPResponse, rules: CertificateRu
     for each in parsed.certificates[:_MAX_CERTIFICATES]:
         try:
             yield read_certificate(each.public_bytes(serialization.Encoding.DER), rules)
-        except GatewayError:
+        except GatewayError as refused:
+            raise_resource_problem(refused)
             continue
 
 

@@ -1,6 +1,7 @@
 """Builds candidate paths from a certificate to the anchors of a store (RFC 4158).
 
-Paths are built here and not by the validation library, because its search is unbounded.
+Paths are built here and not by the validation library, because its search is unbounded. What is asked of a
+path, its time and policies, and why it is not valid, are values of this file.
 """
 
 from __future__ import annotations
@@ -8,17 +9,81 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from asn1crypto import x509 as asn1_x509
 from cryptography.exceptions import InvalidSignature
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
+from gateway.errors import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_REVOKED,
+    CERTIFICATE_UNTRUSTED,
+    REVOCATION_UNKNOWN,
+    GatewayError,
+    Problem,
+    describe_exception,
+    raise_resource_problem,
+)
 from gateway.pki.certificates import Certificate
 
-__all__ = ["ONE_AT_A_TIME", "CertificateChain", "CertificateIndex", "is_understood"]
+#: The object identifier of anyPolicy (RFC 5280 §4.2.1.4).
+ANY_POLICY_IDENTIFIER: Final = "2.5.29.32.0"
+
+
+@dataclass(frozen=True, slots=True)
+class PathFailure:
+    """The reason why a path is not valid."""
+
+    problem: Problem
+    reason: str
+    final: bool = False
+
+    @property
+    def status(self) -> Literal["invalid", "indeterminate"]:
+        """Return the status of the resulting verdict."""
+        return "indeterminate" if self.problem is REVOCATION_UNKNOWN else "invalid"
+
+    @property
+    def weight(self) -> int:
+        """Return how much this failure counts among those of several paths; a final one counts most."""
+        order = (CERTIFICATE_UNTRUSTED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED, REVOCATION_UNKNOWN)
+        return len(order) if self.final else order.index(self.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInputs:
+    """The inputs of RFC 5280 §6.1.1 (c), (e), (f) and (g): which certificate policies are acceptable.
+
+    ``accepted`` contains object identifiers, or that of anyPolicy. ``of_anchor``: the
+    policies in the anchor's certificate bind it too (RFC 5937).
+    """
+
+    accepted: frozenset[str] = frozenset({ANY_POLICY_IDENTIFIER})
+    explicit: bool = False
+    inhibit_mapping: bool = False
+    inhibit_any: bool = False
+    of_anchor: bool = True
+
+
+ANY_POLICY: Final = PolicyInputs()
+
+
+@dataclass(frozen=True, slots=True)
+class PathInquiry:
+    """The time and the rules for the validation of a path."""
+
+    moment: datetime
+    weak_digests: frozenset[str]
+    policies: PolicyInputs = ANY_POLICY
+
+    @property
+    def without_policies(self) -> PathInquiry:
+        """Return the inquiry without policy rules: those of the signers of lists do not matter (§6.3.3)."""
+        return replace(self, policies=replace(ANY_POLICY, of_anchor=self.policies.of_anchor))
+
 
 # Steps of one search; without cross-certificates a search needs as many as a path is long.
 _MAX_STEPS: Final = 256
@@ -28,7 +93,7 @@ ONE_AT_A_TIME: Final = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
-class _KnownCertificate:
+class _IndexedCertificate:
     """A certificate with its ASN.1 form and the normal forms of its names (RFC 4518)."""
 
     certificate: Certificate
@@ -54,15 +119,15 @@ class CertificateIndex:
     __slots__ = ("_by_sha256", "_by_subject", "_registry", "_signatures")
 
     def __init__(self, anchors: tuple[Certificate, ...], intermediates: tuple[Certificate, ...]) -> None:
-        self._by_subject: dict[str, list[_KnownCertificate]] = {}
-        self._by_sha256: dict[str, _KnownCertificate] = {}
+        self._by_subject: dict[str, list[_IndexedCertificate]] = {}
+        self._by_sha256: dict[str, _IndexedCertificate] = {}
         self._signatures: dict[tuple[str, bytes], bool] = {}
         self._registry: Any = None
-        for place, certificate in enumerate((*anchors, *intermediates)):
+        for position, certificate in enumerate((*anchors, *intermediates)):
             if certificate.sha256 not in self._by_sha256:
-                known = _make_known(certificate, anchor=place < len(anchors))
-                self._by_sha256[certificate.sha256] = known
-                self._by_subject.setdefault(known.subject_key, []).append(known)
+                entry = _make_entry(certificate, anchor=position < len(anchors))
+                self._by_sha256[certificate.sha256] = entry
+                self._by_subject.setdefault(entry.subject_key, []).append(entry)
 
     @property
     def registry(self) -> Any:
@@ -77,8 +142,8 @@ class CertificateIndex:
 
     def find_chains(self, leaf: Certificate, longest: int, most: int) -> Iterator[CertificateChain]:
         """Yield at most `most` chains of at most `longest` certificates, the shortest first."""
-        start = self._by_sha256.get(leaf.sha256) or _make_known(leaf, anchor=False)
-        waiting: deque[tuple[_KnownCertificate, ...]] = deque([(start,)])
+        start = self._by_sha256.get(leaf.sha256) or _make_entry(leaf, anchor=False)
+        waiting: deque[tuple[_IndexedCertificate, ...]] = deque([(start,)])
         for _ in range(_MAX_STEPS):
             if not waiting or not most:
                 return
@@ -93,18 +158,20 @@ class CertificateIndex:
             elif len(chain) < longest:
                 waiting.extend((*chain, issuer) for issuer in self._find_issuers(chain))
 
-    def extend_chain(self, leaf: Certificate, chain: CertificateChain, place: int) -> CertificateChain | None:
-        """Return `leaf` followed by `chain` from `place` on; None when that certificate did not issue it."""
-        known = self._by_sha256.get(leaf.sha256) or _make_known(leaf, anchor=False)
-        issuer = chain.certificates[place]
+    def extend_chain(
+        self, leaf: Certificate, chain: CertificateChain, position: int
+    ) -> CertificateChain | None:
+        """Return `leaf` followed by `chain` from `position` on; None unless that certificate issued it."""
+        entry = self._by_sha256.get(leaf.sha256) or _make_entry(leaf, anchor=False)
+        issuer = chain.certificates[position]
         with ONE_AT_A_TIME:
-            subject_key = str(chain.parsed[place].subject.hashable)
-        if known.issuer_key != subject_key or not _may_have_issued(issuer, leaf):
+            subject_key = str(chain.parsed[position].subject.hashable)
+        if entry.issuer_key != subject_key or not _may_have_issued(issuer, leaf):
             return None
         return CertificateChain(
-            (leaf, *chain.certificates[place:]),
-            (known.parsed, *chain.parsed[place:]),
-            (known.issuer_key, *chain.issuer_keys[place:]),
+            (leaf, *chain.certificates[position:]),
+            (entry.parsed, *chain.parsed[position:]),
+            (entry.issuer_key, *chain.issuer_keys[position:]),
         )
 
     def find_by_name(self, name_key: str) -> tuple[Certificate, ...]:
@@ -115,35 +182,35 @@ class CertificateIndex:
         """Return the certificates of the store whose key has this SHA-1 (RFC 6960 §4.2.1, byKey)."""
         return tuple(each.certificate for each in self._by_sha256.values() if each.key_hash == key_hash)
 
-    def _find_issuers(self, chain: tuple[_KnownCertificate, ...]) -> list[_KnownCertificate]:
+    def _find_issuers(self, chain: tuple[_IndexedCertificate, ...]) -> list[_IndexedCertificate]:
         subject = chain[-1]
         passed = {each.certificate.sha256 for each in chain}
-        found = [
+        issuers = [
             each
             for each in self._by_subject.get(subject.issuer_key, ())
             if each.certificate.sha256 not in passed
             and _may_have_issued(each.certificate, subject.certificate)
         ]
-        if len(found) < 2:
-            return found
+        if len(issuers) < 2:
+            return issuers
         # Many issuers of the same name only lengthen the search; if none of them signed, one gives the
         # reason.
-        return [each for each in found if self._has_issued(subject, each)] or found[:1]
+        return [each for each in issuers if self._has_issued(subject, each)] or issuers[:1]
 
-    def _has_issued(self, subject: _KnownCertificate, issuer: _KnownCertificate) -> bool:
+    def _has_issued(self, subject: _IndexedCertificate, issuer: _IndexedCertificate) -> bool:
         pair = subject.certificate.sha256, issuer.key_hash
-        known = self._signatures.get(pair)
-        if known is None:
-            known = _verify_issuer_signature(subject, issuer)
+        is_verified = self._signatures.get(pair)
+        if is_verified is None:
+            is_verified = _verify_issuer_signature(subject, issuer)
             # Nothing is stored for certificates of parties: their number is unlimited.
             if pair[0] in self._by_sha256:
-                self._signatures[pair] = known
-        return known
+                self._signatures[pair] = is_verified
+        return is_verified
 
 
 # Every case uses the same few authorities; a party's certificate is parsed once by the path search.
 @lru_cache(maxsize=512)
-def _make_known(certificate: Certificate, *, anchor: bool) -> _KnownCertificate:
+def _make_entry(certificate: Certificate, *, anchor: bool) -> _IndexedCertificate:
     try:
         with ONE_AT_A_TIME:
             parsed = asn1_x509.Certificate.load(certificate.der, strict=True)
@@ -152,26 +219,28 @@ def _make_known(certificate: Certificate, *, anchor: bool) -> _KnownCertificate:
             key_hash = parsed.public_key.sha1
     # Names may contain octets that the first parser accepts and this one does not.
     except Exception as error:
+        raise_resource_problem(error)
         detail = f"malformed certificate: {describe_exception(error)}"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate") from error
-    return _KnownCertificate(certificate, parsed, anchor, *names, key_hash)
+    return _IndexedCertificate(certificate, parsed, anchor, *names, key_hash)
 
 
 def _may_have_issued(issuer: Certificate, subject: Certificate) -> bool:
-    named, has = subject.authority_key_identifier, issuer.subject_key_identifier
-    return named is None or has is None or named == has
+    expected_key_id, key_id = subject.authority_key_identifier, issuer.subject_key_identifier
+    return expected_key_id is None or key_id is None or expected_key_id == key_id
 
 
 def is_understood(certificate: Certificate) -> bool:
     """Return whether the path validator can read the certificate too."""
     try:
-        _make_known(certificate, anchor=False)
-    except GatewayError:
+        _make_entry(certificate, anchor=False)
+    except GatewayError as problem:
+        raise_resource_problem(problem)
         return False
     return True
 
 
-def _verify_issuer_signature(subject: _KnownCertificate, issuer: _KnownCertificate) -> bool:
+def _verify_issuer_signature(subject: _IndexedCertificate, issuer: _IndexedCertificate) -> bool:
     """Return whether the issuer's key may have made the signature; true when it cannot be tested."""
     # Imported on use, with the validation library.
     from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator

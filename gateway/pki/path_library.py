@@ -33,17 +33,28 @@ from pyhanko_certvalidator.registry import SimpleTrustManager
 from pyhanko_certvalidator.revinfo.manager import RevinfoManager
 from pyhanko_certvalidator.validate import async_validate_path
 
-from gateway.errors import CERTIFICATE_EXPIRED, CERTIFICATE_UNTRUSTED, describe_exception
-from gateway.pki.name_normalization import is_in_network
-from gateway.pki.path_building import ONE_AT_A_TIME, CertificateChain, CertificateIndex
-from gateway.pki.path_inquiry import ANY_POLICY_IDENTIFIER, PathFailure, PathInquiry, PolicyInputs
-
-__all__ = ["find_path_failure"]
+from gateway.errors import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_UNTRUSTED,
+    describe_exception,
+    raise_resource_problem,
+)
+from gateway.pki.certificates import is_in_network
+from gateway.pki.path_building import (
+    ANY_POLICY_IDENTIFIER,
+    ONE_AT_A_TIME,
+    CertificateChain,
+    CertificateIndex,
+    PathFailure,
+    PathInquiry,
+    PolicyInputs,
+)
 
 # The library logs unusual names at full length; the verdict has the relevant part.
 name_trees.logger.disabled = True
 # The library looks up its comparisons here, and has none for addresses (RFC 5280 §4.2.1.10).
-name_trees._name_type_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, is_in_network)
+_checkers: Final = name_trees._name_type_checkers  # noqa: SLF001  # there is no other place to give them
+_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, is_in_network)
 
 
 def _is_subdomain(base: str, name: str) -> bool:
@@ -52,10 +63,10 @@ def _is_subdomain(base: str, name: str) -> bool:
     return not base or name_trees.dns_tree_contains(base, name)
 
 
-name_trees._name_type_checkers[name_trees.GeneralNameType.DNS_NAME] = _is_subdomain
+_checkers[name_trees.GeneralNameType.DNS_NAME] = _is_subdomain
 # The library cannot store structured names. As text they can be stored; a name that meets a constraint of
 # its form is still refused, because no comparison exists for it.
-_interpreted: Final = name_trees._interpret_general_name
+_interpreted: Final = name_trees._interpret_general_name  # noqa: SLF001
 
 
 def _list_name_types(name: Any) -> tuple[name_trees.GeneralNameType, Any]:
@@ -63,7 +74,7 @@ def _list_name_types(name: Any) -> tuple[name_trees.GeneralNameType, Any]:
     return kind, repr(value) if isinstance(value, dict) else value
 
 
-name_trees._interpret_general_name = _list_name_types
+name_trees._interpret_general_name = _list_name_types  # noqa: SLF001
 
 
 def find_path_failure(
@@ -82,6 +93,7 @@ def find_path_failure(
         return PathFailure(CERTIFICATE_UNTRUSTED, describe_exception(error))
     # Malformed extensions cause other exceptions in the library (TypeError, KeyError, ...).
     except Exception as error:
+        raise_resource_problem(error)
         reason = f"the certificate path cannot be processed: {describe_exception(error)}"
         return PathFailure(CERTIFICATE_UNTRUSTED, reason)
     issuing = _find_anchor_fault(chain)
@@ -104,9 +116,9 @@ def _find_forbidden_wildcard(chain: CertificateChain) -> str | None:
     for parsed in chain.parsed[1:]:
         for subtree in _get_subtrees(parsed, "excluded_subtrees"):
             base = subtree["base"].native.lower() if subtree["base"].name == "dns_name" else ""
-            found = next((each for each in domains if base.endswith(each)), None)
-            if found:
-                return f"*{found}"
+            domain = next((each for each in domains if base.endswith(each)), None)
+            if domain:
+                return f"*{domain}"
     return None
 
 
@@ -128,8 +140,8 @@ def _has_malformed_constraint(chain: CertificateChain) -> bool:
 
 def _get_subtrees(parsed: Any, kind: str) -> Any:
     constraints = parsed.name_constraints_value
-    found = constraints[kind] if constraints else None
-    return found if isinstance(found, asn1_x509.GeneralSubtrees) else ()
+    subtrees = constraints[kind] if constraints else None
+    return subtrees if isinstance(subtrees, asn1_x509.GeneralSubtrees) else ()
 
 
 def _find_anchor_fault(chain: CertificateChain) -> str | None:
@@ -209,13 +221,13 @@ def _read_anchor_policy_flags(chain: CertificateChain) -> dict[str, bool]:
     constraints, no_any = parsed.policy_constraints_value, parsed.inhibit_any_policy_value
     explicit = constraints["require_explicit_policy"].native if constraints else None
     mapping = constraints["inhibit_policy_mapping"].native if constraints else None
-    said = {
+    flags = {
         "initial_explicit_policy": explicit is not None and explicit <= long,
         # The last certificate before the end of the path is the last one that can map policies.
         "initial_policy_mapping_inhibit": mapping is not None and mapping < max(long - 1, 1),
         "initial_any_policy_inhibit": no_any is not None and no_any.native < long,
     }
-    return {name: True for name, holds in said.items() if holds}
+    return {name: True for name, holds in flags.items() if holds}
 
 
 def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anchor: Any) -> Any:

@@ -11,10 +11,13 @@ from typing import cast
 from cryptography.hazmat.primitives.asymmetric import dsa
 
 from gateway.pki.certificates import PublicKey
-from gateway.pki.path_building import ONE_AT_A_TIME, CertificateChain, CertificateIndex
-from gateway.pki.path_inquiry import PathFailure, PathInquiry
-
-__all__ = ["derive_dsa_key", "validate_chain"]
+from gateway.pki.path_building import (
+    ONE_AT_A_TIME,
+    CertificateChain,
+    CertificateIndex,
+    PathFailure,
+    PathInquiry,
+)
 
 
 def validate_chain(
@@ -27,14 +30,14 @@ def validate_chain(
     return find_path_failure(chain, inquiry, index)
 
 
-def derive_dsa_key(chain: CertificateChain, place: int) -> PublicKey | None:
+def derive_dsa_key(chain: CertificateChain, position: int) -> PublicKey | None:
     """Return a DSA key with the parameters of the next key that has some (RFC 3279 §2.3.2), or None."""
-    if chain.certificates[place].public_key is not None:
+    if chain.certificates[position].public_key is not None:
         return None
-    above = (each.public_key for each in chain.certificates[place + 1 :])
-    lender = next((each for each in above if each is not None), None)
+    issuer_keys = (each.public_key for each in chain.certificates[position + 1 :])
+    lender = next((each for each in issuer_keys if each is not None), None)
     with ONE_AT_A_TIME:
-        info = chain.parsed[place].public_key
+        info = chain.parsed[position].public_key
         value = info["public_key"].parsed.native if info.algorithm == "dsa" else None
     if value is None or not isinstance(lender, dsa.DSAPublicKey):
         return None

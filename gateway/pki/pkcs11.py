@@ -23,11 +23,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, GatewayError, raise_resource_problem
 from gateway.pki.certificates import Certificate, PublicKey
+from gateway.pki.decryption_keys import AgreementPublicKey, KeyPadding, encrypt_key
 from gateway.pki.signing_keys import get_curve_digest, get_signature_algorithm
-
-__all__ = ["TokenKey", "TokenKeyLocation", "TokenSigner"]
 
 _Result = TypeVar("_Result")
 
@@ -66,8 +65,8 @@ class _TokenModule:
         if token not in self._sessions:
             if self._library is None:
                 self._library = _load_library(self._path)
-            found = self._library.get_token(token_label=token)
-            self._sessions[token] = found.open(user_pin=pin().decode())
+            opened_token = self._library.get_token(token_label=token)
+            self._sessions[token] = opened_token.open(user_pin=pin().decode())
         return self._sessions[token]
 
     def restart_module(self) -> None:
@@ -111,18 +110,18 @@ class TokenKey:
 
     def __init__(
         self,
-        place: TokenKeyLocation,
+        location: TokenKeyLocation,
         certificate: Certificate,
         pin: Callable[[], bytes],
         clock: Callable[[], float],
         tell: Callable[[GatewayError | None], None] | None = None,
     ) -> None:
         self.certificate: Final = certificate
-        self._place = place
+        self._location = location
         self._pin = pin
         self._clock = clock
         self._tell = tell or (lambda _: None)
-        self._module = _get_module(place.module)
+        self._module = _get_module(location.module)
         self._key: Any = None
         self._generation = -1
         self._failed: GatewayError | None = None
@@ -136,8 +135,8 @@ class TokenKey:
             try:
                 result = self._work_or_reopen(work)
             except GatewayError as problem:
-                known, self._failed, self._failed_at = self._failed, problem, self._clock()
-                if known is None:
+                earlier_failure, self._failed, self._failed_at = self._failed, problem, self._clock()
+                if earlier_failure is None:
                     self._tell(problem)
                 raise
             if self._failed is not None:
@@ -185,8 +184,8 @@ class TokenKey:
     def _find_key(self) -> Any:
         from pkcs11 import ObjectClass
 
-        session = self._module.open_session(self._place.token, self._get_usable_pin)
-        key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=self._place.label)
+        session = self._module.open_session(self._location.token, self._get_usable_pin)
+        key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=self._location.label)
         if not self.is_own_key(key):
             raise _WrongKeyError
         self._key, self._generation, self._refused_pin = key, self._module.generation, None
@@ -208,9 +207,9 @@ class TokenKey:
         if kind == "PinIncorrect":
             self._refused_pin = hashlib.sha256(self._pin().rstrip(b"\r\n")).digest()
         # The message of a vendor's library may contain anything; only the type of the error is reported.
-        detail = f"token {self._place.token[:80]!r} does not {self._deed} ({kind})"
+        detail = f"token {self._location.token[:80]!r} does not {self._deed} ({kind})"
         if isinstance(problem, _WrongKeyError):
-            detail = f"key {self._place.label[:80]!r} does not belong to {self.certificate.subject[:120]}"
+            detail = f"key {self._location.label[:80]!r} does not belong to {self.certificate.subject[:120]}"
         if isinstance(problem, ImportError):
             detail = "PKCS#11 needs the package python-pkcs11: install singlewindow-gateway[hsm]"
         return GatewayError(KEY_UNAVAILABLE, detail, "pki.token")
@@ -263,3 +262,83 @@ def _is_signature_of(key: PublicKey, signature: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+#: Encrypted and decrypted at each opening, to verify that the key belongs to the certificate.
+_DECRYPTION_PROBE: Final = b"the key of this token decrypts"
+_STRONG: Final = KeyPadding("sha256", "sha256")
+_DIGESTS: Final = {"sha1": "SHA_1", "sha256": "SHA256", "sha384": "SHA384", "sha512": "SHA512"}
+#: Errors of PKCS#11 that say something of the octets and nothing of the token.
+_OF_DATA: Final = frozenset({"EncryptedDataInvalid", "EncryptedDataLenRange", "DataInvalid", "DataLenRange"})
+
+
+class _NotDone:
+    """The token is available but does not support a scheme."""
+
+
+class TokenDecryptionKey(TokenKey):
+    """Decrypts keys with a key of a PKCS#11 token."""
+
+    _deed = "decrypt"
+
+    def decrypt_key(self, data: bytes, scheme: KeyPadding) -> bytes | None:
+        """Return the key in `data`, None where there is none; raise GW803 without the token.
+
+        GW803 is also raised for a token that does not do OAEP with the digests of `scheme`. Such a token
+        is not treated as failed: it goes on with the schemes that it supports.
+        """
+        if scheme.digest is None:
+            return None
+        decrypted = self.use_key(lambda key: self._decrypt(key, data, scheme))
+        if isinstance(decrypted, _NotDone):
+            detail = (
+                f"token {self._location.token[:80]!r} does no RSA-OAEP with {scheme.digest.upper()} "
+                f"and MGF1 with {scheme.mask.upper()}"
+            )
+            raise GatewayError(KEY_UNAVAILABLE, detail, "pki.token")
+        return decrypted
+
+    def agree_secret(self, _public: AgreementPublicKey) -> bytes | None:
+        """Return None: a token only decrypts keys with RSA here."""
+        return None
+
+    def is_own_key(self, key: Any) -> bool:
+        """Return whether the key decrypts what is encrypted for the certificate.
+
+        A token that does OAEP with SHA-1 only passes, too: it is of no use for SHA-256, but
+        for the policies that read SHA-1.
+        """
+        return any(self._decrypts_probe(key, scheme) for scheme in (_STRONG, KeyPadding("sha1", "sha1")))
+
+    def _decrypt(self, key: Any, data: bytes, scheme: KeyPadding) -> bytes | _NotDone | None:
+        """Return the decrypted key; an error that the token repeats for good octets is of the token.
+
+        Where it decrypts by another scheme it is there, and does not do this one.
+        """
+        try:
+            return _decrypt_oaep(key, data, scheme)
+        except Exception as problem:
+            raise_resource_problem(problem)
+            if type(problem).__name__ in _OF_DATA or self._decrypts_probe(key, scheme):
+                return None
+            if self.is_own_key(key):
+                return _NotDone()
+            raise
+
+    def _decrypts_probe(self, key: Any, scheme: KeyPadding) -> bool:
+        """Return whether the key decrypts by a scheme at all: then the octets were wrong, not the token."""
+        try:
+            return (
+                _decrypt_oaep(key, encrypt_key(self.certificate, _DECRYPTION_PROBE, scheme), scheme)
+                == _DECRYPTION_PROBE
+            )
+        except Exception:
+            return False
+
+
+def _decrypt_oaep(key: Any, data: bytes, scheme: KeyPadding) -> bytes:
+    from pkcs11 import MGF, Mechanism
+
+    digest, mask = _DIGESTS[str(scheme.digest)], scheme.mask.upper()
+    parameters = (getattr(Mechanism, digest), getattr(MGF, mask), scheme.label or None)
+    return bytes(key.decrypt(data, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=parameters))

@@ -13,11 +13,9 @@ from typing import Any, Final
 from gateway.errors import SETTINGS_WRONG, GatewayError, describe_exception
 from gateway.pki.certificate_lint import KeyUsageRule
 from gateway.pki.certificates import CertificateRules
-from gateway.pki.path_inquiry import PolicyInputs
+from gateway.pki.path_building import PolicyInputs
 from gateway.pki.trust_store import DEFAULT_USES, CertificateUse, TrustPolicy
 from gateway.share import get_data_folder
-
-__all__ = ["load_shipped_policy", "read_policy", "write_policy"]
 
 _MOST_OCTETS: Final = 64 * 1024
 
@@ -32,23 +30,25 @@ def read_policy(data: bytes, filename: str) -> TrustPolicy:
     if len(data) > _MOST_OCTETS:
         raise GatewayError(SETTINGS_WRONG, f"a policy of {len(data)} octets is too large", filename)
     try:
-        tables = tomllib.loads(data.decode("utf-8"))
+        tables = tomllib.loads(data.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
         raise GatewayError(SETTINGS_WRONG, f"not TOML: {describe_exception(wrong)}", filename) from wrong
     _check_known_keys(tables, {"revocation", "path", "policies", "certificates", "use"}, filename)
-    words: dict[str, Any] = {}
-    words.update(_read_revocation_table(_get_table(tables, "revocation", filename), f"{filename} revocation"))
-    words.update(
+    policy_values: dict[str, Any] = {}
+    policy_values.update(
+        _read_revocation_table(_get_table(tables, "revocation", filename), f"{filename} revocation")
+    )
+    policy_values.update(
         _read_typed_values(_get_table(tables, "path", filename), TrustPolicy, _PATH_WORDS, f"{filename} path")
     )
-    wanted = _read_typed_values(
+    policy_inputs = _read_typed_values(
         _get_table(tables, "policies", filename), PolicyInputs, _POLICY_WORDS, f"{filename} policies"
     )
-    words["policies"] = PolicyInputs(**wanted)
+    policy_values["policies"] = PolicyInputs(**policy_inputs)
     table = _get_table(tables, "certificates", filename)
     rules = _read_typed_values(table, CertificateRules, _CERTIFICATE_WORDS, f"{filename} certificates")
     uses = _read_uses(_get_table(tables, "use", filename), f"{filename} use")
-    return TrustPolicy(certificates=CertificateRules(**rules), uses=uses, **words)
+    return TrustPolicy(certificates=CertificateRules(**rules), uses=uses, **policy_values)
 
 
 def write_policy(policy: TrustPolicy) -> bytes:
@@ -63,17 +63,17 @@ def write_policy(policy: TrustPolicy) -> bytes:
         "certificates": _collect_values(policy.certificates, _CERTIFICATE_WORDS),
         **{f"use.{use.value}": _collect_values(rule, _USE_WORDS) for use, rule in policy.uses.items()},
     }
-    return "\n".join(_format_table(name, words) for name, words in tables.items()).encode()
+    return "\n".join(_format_table(name, table_values) for name, table_values in tables.items()).encode()
 
 
 def _collect_values(rules: Any, names: frozenset[str]) -> dict[str, Any]:
-    found = {name: getattr(rules, name) for name in sorted(names)}
-    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in found.items()}
+    values = {name: getattr(rules, name) for name in sorted(names)}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
 
-def _format_table(name: str, words: Mapping[str, Any]) -> str:
+def _format_table(name: str, values: Mapping[str, Any]) -> str:
     # For object identifiers, names, whole numbers and booleans, TOML has the syntax of JSON.
-    return f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in words.items())
+    return f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
 # Path validation without profile is not a policy: the profile cannot be turned off.
@@ -84,44 +84,46 @@ _POLICY_WORDS: Final = frozenset(each.name for each in fields(PolicyInputs)) - {
 _USE_WORDS: Final = frozenset(each.name for each in fields(KeyUsageRule))
 
 
-def _read_revocation_table(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    _check_known_keys(table, {"rule", "crl_age_most_hours"}, where)
-    words: dict[str, Any] = {}
+def _read_revocation_table(table: Mapping[str, Any], location: str) -> dict[str, Any]:
+    _check_known_keys(table, {"rule", "crl_age_most_hours"}, location)
+    policy_values: dict[str, Any] = {}
     if "rule" in table:
         if table["rule"] not in ("require", "if_present"):
-            raise GatewayError(SETTINGS_WRONG, 'neither "require" nor "if_present"', f"{where}.rule")
-        words["revocation"] = table["rule"]
+            raise GatewayError(SETTINGS_WRONG, 'neither "require" nor "if_present"', f"{location}.rule")
+        policy_values["revocation"] = table["rule"]
     hours = table.get("crl_age_most_hours")
     if hours is not None:
         if type(hours) is not int or not 0 < hours <= 24 * 366:
-            raise GatewayError(SETTINGS_WRONG, "not a number of hours", f"{where}.crl_age_most_hours")
-        words["crl_age_most"] = timedelta(hours=hours)
-    return words
+            raise GatewayError(SETTINGS_WRONG, "not a number of hours", f"{location}.crl_age_most_hours")
+        policy_values["crl_age_most"] = timedelta(hours=hours)
+    return policy_values
 
 
-def _read_uses(table: Mapping[str, Any], where: str) -> Mapping[CertificateUse, KeyUsageRule]:
+def _read_uses(table: Mapping[str, Any], location: str) -> Mapping[CertificateUse, KeyUsageRule]:
     uses = dict(DEFAULT_USES)
-    _check_known_keys(table, {use.value for use in CertificateUse}, where)
+    _check_known_keys(table, {use.value for use in CertificateUse}, location)
     for use in CertificateUse:
         if use.value in table:
-            words = _read_typed_values(
-                _get_table(table, use.value, where), KeyUsageRule, None, f"{where}.{use.value}"
+            rule_values = _read_typed_values(
+                _get_table(table, use.value, location), KeyUsageRule, None, f"{location}.{use.value}"
             )
-            words = {"key_usage": frozenset(), "extended_key_usage": frozenset(), **words}
-            uses[use] = KeyUsageRule(**words)
+            rule_values = {"key_usage": frozenset(), "extended_key_usage": frozenset(), **rule_values}
+            uses[use] = KeyUsageRule(**rule_values)
     return MappingProxyType(uses)
 
 
 def _read_typed_values(
-    table: Mapping[str, Any], kind: type, words: frozenset[str] | None, where: str
+    table: Mapping[str, Any], kind: type, names: frozenset[str] | None, location: str
 ) -> dict[str, Any]:
     """Check each value of `table` against the field of `kind` with the same name; return the values."""
-    known = {each.name: str(each.type) for each in fields(kind) if words is None or each.name in words}
-    _check_known_keys(table, set(known), where)
-    return {name: _read_value(value, known[name], f"{where}.{name}") for name, value in table.items()}
+    field_types = {each.name: str(each.type) for each in fields(kind) if names is None or each.name in names}
+    _check_known_keys(table, set(field_types), location)
+    return {
+        name: _read_value(value, field_types[name], f"{location}.{name}") for name, value in table.items()
+    }
 
 
-def _read_value(value: Any, kind: str, where: str) -> Any:
+def _read_value(value: Any, kind: str, location: str) -> Any:
     if kind == "frozenset[str]":
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
             return frozenset(value)
@@ -130,17 +132,17 @@ def _read_value(value: Any, kind: str, where: str) -> Any:
             return value
     elif type(value) is int and 0 < value <= 1 << 16:
         return value
-    raise GatewayError(SETTINGS_WRONG, f"not a valid value of type {kind}", where)
+    raise GatewayError(SETTINGS_WRONG, f"not a valid value of type {kind}", location)
 
 
-def _get_table(tables: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+def _get_table(tables: Mapping[str, Any], name: str, location: str) -> Mapping[str, Any]:
     table = tables.get(name, {})
     if not isinstance(table, dict):
-        raise GatewayError(SETTINGS_WRONG, "not a table", f"{where} {name}")
+        raise GatewayError(SETTINGS_WRONG, "not a table", f"{location} {name}")
     return table
 
 
-def _check_known_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(table) - known)
+def _check_known_keys(table: Mapping[str, Any], known_keys: set[str], location: str) -> None:
+    unknown = sorted(set(table) - known_keys)
     if unknown:
-        raise GatewayError(SETTINGS_WRONG, f"unknown key {unknown[0][:80]!r}", where)
+        raise GatewayError(SETTINGS_WRONG, f"unknown key {unknown[0][:80]!r}", location)

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, x25519
 from cryptography.x509.oid import ExtensionOID
 
-from gateway.errors import REVOCATION_UNKNOWN, GatewayError, describe_exception
+from gateway.errors import REVOCATION_UNKNOWN, GatewayError, describe_exception, raise_resource_problem
 from gateway.pki.certificates import (
     DEFAULT_RULES,
     PATH_RULES,
@@ -26,24 +26,11 @@ from gateway.pki.certificates import (
     PublicKey,
     format_name,
     get_parsed_certificate,
+    list_point_names,
+    normalize_general_name,
+    normalize_name,
 )
-from gateway.pki.name_normalization import list_point_names, normalize_general_name, normalize_name
 from gateway.pki.ocsp import OcspResponse, SingleResponse, read_ocsp_response
-
-__all__ = [
-    "ALL_REASONS",
-    "MAX_ANSWERS",
-    "MAX_CRLS",
-    "MAX_CRL_OCTETS",
-    "DistributionPoint",
-    "RevocationData",
-    "RevocationList",
-    "RevokedEntry",
-    "UnreadableData",
-    "find_covered_reasons",
-    "list_distribution_points",
-    "read_revocation_lists",
-]
 
 # About 400,000 entries; larger issuers divide their lists by distribution points.
 MAX_CRL_OCTETS: Final = 16 * 1024 * 1024
@@ -67,6 +54,8 @@ _KNOWN_EXTENSIONS: Final = frozenset(
     }
 )
 
+#: By how much the clock of an authority may be ahead of the hub's clock, as that of a time stamp may be.
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 _PEM_BLOCK: Final = re.compile(rb"-----BEGIN X509 CRL-----\s([A-Za-z0-9+/=\s]*)-----END X509 CRL-----")
 
 
@@ -115,7 +104,7 @@ class RevocationList:
 
     def is_fresh(self, at: datetime, most: timedelta | None = None) -> bool:
         """Return whether the list is in force at `at`, and not older than `most`."""
-        return self.this_update <= at <= self.compute_expiry(most)
+        return self.this_update - CLOCK_TOLERANCE <= at <= self.compute_expiry(most)
 
     def compute_expiry(self, most: timedelta | None = None) -> datetime:
         """Return the time when the list ceases to be fresh; `most`: the greatest permitted age."""
@@ -139,18 +128,21 @@ class RevocationList:
             return False
         return self._has_same_scope(complete) and complete.number >= self.number
 
-    def _has_same_scope(self, other: RevocationList) -> bool:
-        named = self.issuer_key == other.issuer_key and self.authority_key == other.authority_key
-        return named and self.scope == other.scope
+    def _has_same_scope(self, successor: RevocationList) -> bool:
+        same_issuer = (
+            self.issuer_key == successor.issuer_key and self.authority_key == successor.authority_key
+        )
+        return same_issuer and self.scope == successor.scope
 
     def is_signed_by(self, certificate: Certificate, key: PublicKey | None = None) -> bool:
         """Return whether the key of `certificate` made the signature; `key`: a key derived along a path."""
-        known = self.verified.get(certificate.sha256)
-        if known is None:
-            known = self.verified[certificate.sha256] = self._verify_list_signature(
-                key or certificate.public_key
-            )
-        return known
+        is_verified = self.verified.get(certificate.sha256)
+        if is_verified is None:
+            key = key or certificate.public_key
+            # A failure counts only if it comes twice: OpenSSL reports a failed allocation as wrong signature.
+            is_verified = self._verify_list_signature(key) or self._verify_list_signature(key)
+            self.verified[certificate.sha256] = is_verified
+        return is_verified
 
     def _verify_list_signature(self, key: PublicKey) -> bool:
         digest = self.parsed.signature_hash_algorithm
@@ -172,18 +164,20 @@ class RevocationList:
 class UnreadableData:
     """Octets of a list or a response (`is_answer`) that the rules do not permit to be read.
 
-    ``words`` is their content when read without rules, None when unreadable. They prove
+    ``unchecked`` is their content when read without rules, None when unreadable. They prove
     nothing, but show for which certificates a statement exists.
     """
 
     octets: bytes = field(repr=False)
     is_answer: bool
-    words: RevocationData | None = field(compare=False, repr=False)
+    unchecked: RevocationData | None = field(compare=False, repr=False)
 
     def may_concern(self, issuer_keys: Collection[str], serial: int) -> bool:
         """Return whether the octets may be about a certificate; `issuer_keys`: possible list issuers."""
-        words = self.words
-        return words is None or bool(words.find_lists(*issuer_keys) or words.find_ocsp_responses(serial))
+        readable = self.unchecked
+        return readable is None or bool(
+            readable.find_lists(*issuer_keys) or readable.find_ocsp_responses(serial)
+        )
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -194,7 +188,9 @@ class RevocationData:
     answers: tuple[OcspResponse, ...]
     unread: tuple[UnreadableData, ...]
     # By serial number: each response may have statements on many certificates.
-    _told: Mapping[int, tuple[tuple[OcspResponse, SingleResponse], ...]] = field(compare=False, repr=False)
+    _statements: Mapping[int, tuple[tuple[OcspResponse, SingleResponse], ...]] = field(
+        compare=False, repr=False
+    )
 
     def __init__(
         self,
@@ -215,14 +211,16 @@ class RevocationData:
         answers: tuple[OcspResponse, ...],
         unread: tuple[UnreadableData, ...] = (),
     ) -> None:
-        told: dict[int, list[tuple[OcspResponse, SingleResponse]]] = {}
+        statements: dict[int, list[tuple[OcspResponse, SingleResponse]]] = {}
         for answer in answers:
             for statement in answer.statements:
-                told.setdefault(statement.serial, []).append((answer, statement))
+                statements.setdefault(statement.serial, []).append((answer, statement))
         object.__setattr__(self, "lists", lists)
         object.__setattr__(self, "answers", answers)
         object.__setattr__(self, "unread", unread)
-        object.__setattr__(self, "_told", {serial: tuple(said) for serial, said in told.items()})
+        object.__setattr__(
+            self, "_statements", {serial: tuple(pairs) for serial, pairs in statements.items()}
+        )
 
     @classmethod
     def merge_parts(cls, parts: Iterable[RevocationData]) -> RevocationData:
@@ -238,10 +236,10 @@ class RevocationData:
     @classmethod
     def from_unreadable(cls, octets: bytes, *, is_answer: bool = False) -> RevocationData:
         """Return the data for one list, or one response, that the rules refuse."""
-        words, whole = None, cls()
+        readable, whole = None, cls()
         with suppress(GatewayError):
-            words = cls(() if is_answer else (octets,), PATH_RULES, (octets,) if is_answer else ())
-        whole._index_parts((), (), (UnreadableData(octets, is_answer, words),))
+            readable = cls(() if is_answer else (octets,), PATH_RULES, (octets,) if is_answer else ())
+        whole._index_parts((), (), (UnreadableData(octets, is_answer, readable),))
         return whole
 
     def __len__(self) -> int:
@@ -250,7 +248,7 @@ class RevocationData:
 
     def find_ocsp_responses(self, serial: int) -> tuple[tuple[OcspResponse, SingleResponse], ...]:
         """Return the statements on certificates with this serial number, of any issuer."""
-        return self._told.get(serial, ())
+        return self._statements.get(serial, ())
 
     def find_lists(self, *issuer_keys: str) -> tuple[RevocationList, ...]:
         """Return the lists of these issuers, fresh or not, the newest first."""
@@ -286,6 +284,7 @@ def _read_encoded(encoded: bytes, rules: CertificateRules) -> RevocationList:
         raise
     # For malformed input both parsers raise ValueError, TypeError and types of their own.
     except Exception as problem:
+        raise_resource_problem(problem)
         _raise_malformed(f"malformed revocation list: {describe_exception(problem)}")
 
 
@@ -340,22 +339,22 @@ def _read_entries(
 ) -> tuple[_Entries, str | None]:
     """Return the entries of a list, and why it is unusable, if it is; one pass, since lists are long."""
     entries: _Entries = {issuer_key: {}}
-    shelf = entries[issuer_key]
+    issuer_entries = entries[issuer_key]
     for entry in parsed:
         reason = None
         for each in entry.extensions:
             if indirect and isinstance(each.value, x509.CertificateIssuer):
                 # RFC 5280 §5.3.3: the issuer applies to this entry and those after it.
-                named = _get_directory_name(each.value)
-                if named is None:
+                named_issuer = _get_directory_name(each.value)
+                if named_issuer is None:
                     return {}, "an entry names its issuer in a way that is not known here"
-                shelf = entries.setdefault(named, {})
+                issuer_entries = entries.setdefault(named_issuer, {})
             elif each.critical:
                 # RFC 5280 §5.3: an unknown critical extension of one entry makes the list unusable.
                 return {}, "an entry has a critical extension that is not known here"
             elif isinstance(each.value, x509.CRLReason):
                 reason = each.value.reason
-        shelf[entry.serial_number] = RevokedEntry(
+        issuer_entries[entry.serial_number] = RevokedEntry(
             entry.revocation_date_utc,
             on_hold=reason is x509.ReasonFlags.certificate_hold,
             released=reason is x509.ReasonFlags.remove_from_crl,
@@ -414,24 +413,24 @@ def list_distribution_points(certificate: Certificate, issuer_key: str) -> tuple
     The result is empty when every point is without name and issuer. The issuer's own lists
     are left out when all points name other issuers.
     """
-    own = DistributionPoint(
+    issuer_point = DistributionPoint(
         frozenset({issuer_key}), frozenset({issuer_key}), elsewhere=False, reasons=ALL_REASONS
     )
     if ExtensionOID.CRL_DISTRIBUTION_POINTS.dotted_string not in certificate.extensions:
-        return (own,)
+        return (issuer_point,)
     parsed = get_parsed_certificate(certificate)
     value = parsed.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     points = tuple(_read_point(each, parsed.issuer, issuer_key) for each in value)
     if all(each.elsewhere and issuer_key not in each.issuers for each in points):
         return points
-    return (*points, own)
+    return (*points, issuer_point)
 
 
 def _read_point(point: x509.DistributionPoint, issuer: x509.Name, issuer_key: str) -> DistributionPoint:
-    named = [each for each in point.crl_issuer or () if isinstance(each, x509.DirectoryName)]
+    directory_names = [each for each in point.crl_issuer or () if isinstance(each, x509.DirectoryName)]
     return DistributionPoint(
-        names=list_point_names(point, named[0].value if named else issuer),
-        issuers=frozenset(map(normalize_general_name, named))
+        names=list_point_names(point, directory_names[0].value if directory_names else issuer),
+        issuers=frozenset(map(normalize_general_name, directory_names))
         if point.crl_issuer
         else frozenset({issuer_key}),
         elsewhere=bool(point.crl_issuer),

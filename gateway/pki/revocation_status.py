@@ -21,20 +21,19 @@ from typing import Final
 from cryptography import x509
 
 from gateway.errors import CERTIFICATE_REVOKED, REVOCATION_UNKNOWN
-from gateway.pki import path_inquiry, path_validation
+from gateway.pki import path_validation
 from gateway.pki.certificates import Certificate
 from gateway.pki.ocsp import OCSP_SIGNING, OcspResponse, SingleResponse
-from gateway.pki.path_building import CertificateChain, CertificateIndex
+from gateway.pki.path_building import CertificateChain, CertificateIndex, PathFailure, PathInquiry
 from gateway.pki.revocation_data import (
     ALL_REASONS,
+    CLOCK_TOLERANCE,
     DistributionPoint,
     RevocationData,
     RevocationList,
     find_covered_reasons,
     list_distribution_points,
 )
-
-__all__ = ["RevocationRule", "check_ocsp_responses", "check_revocation"]
 
 # A list may be signed by a separate key, whose certificate again has a path and a status.
 _MAX_DEPTH: Final = 3
@@ -61,78 +60,78 @@ class _StatusQuestion:
     """One certificate of one chain, and the certificates whose status is being determined before it."""
 
     chain: CertificateChain
-    place: int
-    asked: tuple[str, ...]
+    position: int
+    pending: tuple[str, ...]
 
     @property
     def certificate(self) -> Certificate:
         """Return the certificate in question."""
-        return self.chain.certificates[self.place]
+        return self.chain.certificates[self.position]
 
     @property
     def issuer(self) -> Certificate:
         """Return the next certificate of the chain."""
-        return self.chain.certificates[self.place + 1]
+        return self.chain.certificates[self.position + 1]
 
     @property
     def issuer_key(self) -> str:
         """Return the normal form of the issuer's name."""
-        return self.chain.issuer_keys[self.place]
+        return self.chain.issuer_keys[self.position]
 
 
 def check_revocation(
     chain: CertificateChain,
-    inquiry: path_inquiry.PathInquiry,
+    inquiry: PathInquiry,
     index: CertificateIndex,
     rule: RevocationRule,
-    asked: tuple[str, ...] = (),
-) -> path_inquiry.PathFailure | datetime:
+    pending: tuple[str, ...] = (),
+) -> PathFailure | datetime:
     """Return until when every certificate of a valid `chain` is clear, or the first failure.
 
     A revoked certificate takes precedence over one of unknown status, which may be tolerated.
     """
     ends = [each.not_after for each in chain.certificates]
-    doubt: path_inquiry.PathFailure | None = None
-    for place in range(len(chain.certificates) - 2, -1, -1):
-        question = _StatusQuestion(chain, place, asked)
-        found = _StatusSearch(inquiry, index, rule).find_status(question)
-        if isinstance(found, datetime):
-            ends.append(found)
-        elif found is not None and found.problem is not REVOCATION_UNKNOWN:
-            return found
+    doubt: PathFailure | None = None
+    for position in range(len(chain.certificates) - 2, -1, -1):
+        question = _StatusQuestion(chain, position, pending)
+        status = _StatusSearch(inquiry, index, rule).find_status(question)
+        if isinstance(status, datetime):
+            ends.append(status)
+        elif status is not None and status.problem is not REVOCATION_UNKNOWN:
+            return status
         else:
-            doubt = doubt or found
+            doubt = doubt or status
     return doubt or min(ends)
 
 
 def check_ocsp_responses(
     chain: CertificateChain,
-    inquiry: path_inquiry.PathInquiry,
+    inquiry: PathInquiry,
     index: CertificateIndex,
     rule: RevocationRule,
-) -> path_inquiry.PathFailure | datetime | None:
+) -> PathFailure | datetime | None:
     """Return what the loaded responses state on the first certificate of a `chain`; None: nothing.
 
     GW207 means that it was revoked; GW208 gives the reason why the responses are not
     accepted.
     """
-    return _StatusSearch(inquiry, index, rule)._check_responders(_StatusQuestion(chain, 0, ()))
+    return _StatusSearch(inquiry, index, rule).check_responders(_StatusQuestion(chain, 0, ()))
 
 
 @dataclass(frozen=True, slots=True)
 class _StatusSearch:
-    inquiry: path_inquiry.PathInquiry
+    inquiry: PathInquiry
     index: CertificateIndex
     rule: RevocationRule
 
-    def find_status(self, question: _StatusQuestion) -> path_inquiry.PathFailure | datetime | None:
+    def find_status(self, question: _StatusQuestion) -> PathFailure | datetime | None:
         """Return until when the certificate is clear, the failure, or None where no statement is needed."""
-        found = self._find_fresh_status(question)
-        if isinstance(found, path_inquiry.PathFailure) and found.problem is not REVOCATION_UNKNOWN:
-            return found
-        return self._find_stale_revocation(question) or found
+        status = self._find_fresh_status(question)
+        if isinstance(status, PathFailure) and status.problem is not REVOCATION_UNKNOWN:
+            return status
+        return self._find_stale_revocation(question) or status
 
-    def _find_stale_revocation(self, question: _StatusQuestion) -> path_inquiry.PathFailure | None:
+    def _find_stale_revocation(self, question: _StatusQuestion) -> PathFailure | None:
         """Return the failure of a certificate that was revoked by a statement that is no longer fresh.
 
         An attacker who withholds newer statements must not make a revoked certificate valid
@@ -140,36 +139,38 @@ class _StatusSearch:
         """
         return self._find_stale_response(question) or self._find_stale_list(question)
 
-    def _find_stale_response(self, question: _StatusQuestion) -> path_inquiry.PathFailure | None:
-        for response, said in self._find_statements(question):
-            at = said.revoked_at
-            if at is None or said.this_update > self.inquiry.moment:
+    def _find_stale_response(self, question: _StatusQuestion) -> PathFailure | None:
+        for response, statement in self._find_statements(question):
+            at = statement.revoked_at
+            if at is None or statement.this_update - CLOCK_TOLERANCE > self.inquiry.moment:
                 continue
             if not isinstance(self._check_responder(response, question), datetime):
                 continue
-            if not self._is_hold_over(question, said.this_update, ALL_REASONS):
+            if not self._is_superseded(question, statement.this_update, ALL_REASONS):
                 self.rule.used[response.sha256] = None
                 return self.make_revoked_failure(question, at)
         return None
 
-    def _find_stale_list(self, question: _StatusQuestion) -> path_inquiry.PathFailure | None:
+    def _find_stale_list(self, question: _StatusQuestion) -> PathFailure | None:
         moment, most = self.inquiry.moment, self.rule.age_most
         points = list_distribution_points(question.certificate, question.issuer_key)
         for each in self._find_lists(question, points):
             entry = each.find_entry(question.issuer_key, question.certificate.serial)
-            if entry is None or entry.released or each.this_update > moment or each.is_fresh(moment, most):
+            if entry is None or entry.released or each.is_fresh(moment, most):
+                continue
+            if each.this_update - CLOCK_TOLERANCE > moment:
                 continue
             if not _ListReading(self, question, points, (each,)).is_authentic(each):
                 continue
             reasons = find_covered_reasons(each, question.certificate, points)
-            if not isinstance(reasons, str) and not self._is_hold_over(
+            if not isinstance(reasons, str) and not self._is_superseded(
                 question, each.this_update, reasons, each
             ):
                 self.rule.used[each.sha256] = None
                 return self.make_revoked_failure(question, entry.revoked_at)
         return None
 
-    def _is_hold_over(
+    def _is_superseded(
         self,
         question: _StatusQuestion,
         since: datetime,
@@ -177,19 +178,19 @@ class _StatusSearch:
         old: RevocationList | None = None,
     ) -> bool:
         """Return whether newer fresh statements, none of which revokes, cover all these reasons."""
-        for response, said in self._find_statements(question):
-            if said.this_update >= since and isinstance(
-                self._evaluate_statement(response, said, question), datetime
+        for response, statement in self._find_statements(question):
+            if statement.this_update >= since and isinstance(
+                self._evaluate_statement(response, statement, question), datetime
             ):
                 return True
         points = list_distribution_points(question.certificate, question.issuer_key)
         lists = self._find_lists(question, points)
         reading = _ListReading(self, question, points, lists)
         return reasons <= frozenset(
-            one
+            reason
             for each in lists
             if _is_later_statement(each, since, old)
-            for one in reading.get_proven_reasons(each)
+            for reason in reading.get_proven_reasons(each)
         )
 
     def _find_statements(self, question: _StatusQuestion) -> Iterator[tuple[OcspResponse, SingleResponse]]:
@@ -204,62 +205,56 @@ class _StatusSearch:
         issuers = {question.issuer_key}.union(*(each.issuers for each in points))
         return self.rule.revocations.find_lists(*issuers)
 
-    def _find_fresh_status(self, question: _StatusQuestion) -> path_inquiry.PathFailure | datetime | None:
-        told = self._check_responders(question)
-        if isinstance(told, path_inquiry.PathFailure) and told.problem is CERTIFICATE_REVOKED:
-            return told
+    def _find_fresh_status(self, question: _StatusQuestion) -> PathFailure | datetime | None:
+        responder_status = self.check_responders(question)
+        if isinstance(responder_status, PathFailure) and responder_status.problem is CERTIFICATE_REVOKED:
+            return responder_status
         points = list_distribution_points(question.certificate, question.issuer_key)
         lists = self._find_lists(question, points)
         if not lists:
-            if told is None and self.rule.required:
-                return self._make_unknown_failure(question.certificate, "none is in hand")
-            if told is None and self._has_unread_data(question, points):
-                return self._make_unknown_failure(
+            if responder_status is None and self.rule.required:
+                return self.make_unknown_failure(question.certificate, "none is in hand")
+            if responder_status is None and self._has_unread_data(question, points):
+                return self.make_unknown_failure(
                     question.certificate, "what is in hand cannot be read by our rules"
                 )
-            return told
-        found = _ListReading(self, question, points, lists).read_lists()
-        if isinstance(found, path_inquiry.PathFailure) and isinstance(told, datetime):
-            return found if found.problem is CERTIFICATE_REVOKED else told
-        return found
+            return responder_status
+        list_status = _ListReading(self, question, points, lists).read_lists()
+        if isinstance(list_status, PathFailure) and isinstance(responder_status, datetime):
+            return list_status if list_status.problem is CERTIFICATE_REVOKED else responder_status
+        return list_status
 
     def _has_unread_data(self, question: _StatusQuestion, points: tuple[DistributionPoint, ...]) -> bool:
         issuers = {question.issuer_key}.union(*(each.issuers for each in points))
         serial = question.certificate.serial
-        return any(one.may_concern(issuers, serial) for one in self.rule.revocations.unread)
+        return any(unread.may_concern(issuers, serial) for unread in self.rule.revocations.unread)
 
-    def _make_unknown_failure(self, subject: Certificate, reason: str) -> path_inquiry.PathFailure:
-        return path_inquiry.PathFailure(
-            REVOCATION_UNKNOWN, f"revocation list of {subject.issuer[:120]}: {reason[:200]}"
-        )
+    def make_unknown_failure(self, subject: Certificate, reason: str) -> PathFailure:
+        return PathFailure(REVOCATION_UNKNOWN, f"revocation list of {subject.issuer[:120]}: {reason[:200]}")
 
-    def make_revoked_failure(
-        self, question: _StatusQuestion, revoked_at: datetime
-    ) -> path_inquiry.PathFailure:
+    def make_revoked_failure(self, question: _StatusQuestion, revoked_at: datetime) -> PathFailure:
         """Return the failure of a certificate that was revoked."""
         detail = f"{question.certificate.subject[:120]} was revoked at {revoked_at.isoformat()}"
-        return path_inquiry.PathFailure(
-            CERTIFICATE_REVOKED, detail, final=question.place == 0 and not question.asked
-        )
+        return PathFailure(CERTIFICATE_REVOKED, detail, final=question.position == 0 and not question.pending)
 
     # --- OCSP -----------------------------------------------------------------------------------
 
-    def _check_responders(self, question: _StatusQuestion) -> path_inquiry.PathFailure | datetime | None:
+    def check_responders(self, question: _StatusQuestion) -> PathFailure | datetime | None:
         """Return what the loaded responses state on the certificate; None when none is about it."""
-        answer: path_inquiry.PathFailure | datetime | None = None
+        answer: PathFailure | datetime | None = None
         for response, statement in self._find_statements(question):
-            found = self._evaluate_statement(response, statement, question)
-            if isinstance(found, path_inquiry.PathFailure) and found.problem is CERTIFICATE_REVOKED:
-                return found
+            verdict = self._evaluate_statement(response, statement, question)
+            if isinstance(verdict, PathFailure) and verdict.problem is CERTIFICATE_REVOKED:
+                return verdict
             if not isinstance(answer, datetime):
-                answer = found
+                answer = verdict
         return answer
 
     def _evaluate_statement(
         self, response: OcspResponse, statement: SingleResponse, question: _StatusQuestion
-    ) -> path_inquiry.PathFailure | datetime:
+    ) -> PathFailure | datetime:
         moment, ends = self.inquiry.moment, statement.compute_expiry(self.rule.age_most)
-        if not statement.this_update <= moment <= ends:
+        if not statement.this_update - CLOCK_TOLERANCE <= moment <= ends:
             reason = f"in force from {statement.this_update.isoformat()} to {ends.isoformat()}"
             return self._make_no_response_failure(question, reason)
         until = self._check_responder(response, question)
@@ -276,9 +271,9 @@ class _StatusSearch:
             else self.make_revoked_failure(question, statement.revoked_at)
         )
 
-    def _make_no_response_failure(self, question: _StatusQuestion, reason: str) -> path_inquiry.PathFailure:
+    def _make_no_response_failure(self, question: _StatusQuestion, reason: str) -> PathFailure:
         detail = f"OCSP response on {question.certificate.subject[:120]}: {reason[:200]}"
-        return path_inquiry.PathFailure(REVOCATION_UNKNOWN, detail)
+        return PathFailure(REVOCATION_UNKNOWN, detail)
 
     def _check_responder(self, response: OcspResponse, question: _StatusQuestion) -> str | datetime:
         """Return until when the signer of the response is authorized, or why it is not."""
@@ -308,10 +303,10 @@ class _StatusSearch:
         self, candidate: Certificate, question: _StatusQuestion
     ) -> datetime | None:
         """Return until when a responder certified by this issuer is valid (RFC 6960 §4.2.2.2), or None."""
-        asked = (*question.asked, question.certificate.sha256)
-        if len(asked) > _MAX_DEPTH or candidate.sha256 in asked:
+        pending = (*question.pending, question.certificate.sha256)
+        if len(pending) > _MAX_DEPTH or candidate.sha256 in pending:
             return None
-        chain = self.index.extend_chain(candidate, question.chain, question.place + 1)
+        chain = self.index.extend_chain(candidate, question.chain, question.position + 1)
         if chain is None or path_validation.validate_chain(chain, self.inquiry.without_policies, self.index):
             return None
         ends = min(each.not_after for each in chain.certificates)
@@ -319,19 +314,21 @@ class _StatusSearch:
             return ends
         # Without the extension its status is checked where a list has it (RFC 6960 §4.2.2.2.1).
         lenient = replace(self.rule, required=False)
-        found = _StatusSearch(self.inquiry, self.index, lenient).find_status(_StatusQuestion(chain, 0, asked))
-        if isinstance(found, path_inquiry.PathFailure):
+        status = _StatusSearch(self.inquiry, self.index, lenient).find_status(
+            _StatusQuestion(chain, 0, pending)
+        )
+        if isinstance(status, PathFailure):
             return None
-        return ends if found is None else min(ends, found)
+        return ends if status is None else min(ends, status)
 
     # --- who signed a list ----------------------------------------------------------------------
 
     def check_list_signature(self, each: RevocationList, question: _StatusQuestion) -> str | datetime:
         """Return until when the signer of a list is authorized, or why it is not."""
         issuer = question.issuer
-        key = path_validation.derive_dsa_key(question.chain, question.place + 1)
-        own = each.issuer_key == question.issuer_key and _may_have_signed(issuer, each)
-        if own and each.is_signed_by(issuer, key):
+        key = path_validation.derive_dsa_key(question.chain, question.position + 1)
+        is_issuer_list = each.issuer_key == question.issuer_key and _may_have_signed(issuer, each)
+        if is_issuer_list and each.is_signed_by(issuer, key):
             return issuer.not_after
         reason = "its signature is wrong"
         for candidate in self.index.find_by_name(each.issuer_key):
@@ -351,14 +348,14 @@ class _StatusSearch:
         if candidate == question.certificate and each.issuer_key != question.issuer_key:
             # The issuer named it for lists about itself; its path is the one in question.
             return candidate.not_after
-        if candidate.sha256 in (question.certificate.sha256, *question.asked):
+        if candidate.sha256 in (question.certificate.sha256, *question.pending):
             return None
         return self._validate_signer_path(candidate, question)
 
     def _validate_signer_path(self, candidate: Certificate, question: _StatusQuestion) -> datetime | None:
         """Return until when the certificate of a list signer is valid; it must lead to the same anchor."""
-        asked = (*question.asked, question.certificate.sha256)
-        if len(asked) > _MAX_DEPTH:
+        pending = (*question.pending, question.certificate.sha256)
+        if len(pending) > _MAX_DEPTH:
             return None
         anchor = question.chain.certificates[-1]
         for chain in self.index.find_chains(candidate, _LONGEST, _MAX_ISSUER_CHAINS):
@@ -366,9 +363,9 @@ class _StatusSearch:
                 chain, self.inquiry.without_policies, self.index
             ):
                 continue
-            found = check_revocation(chain, self.inquiry, self.index, self.rule, asked)
-            if isinstance(found, datetime):
-                return found
+            status = check_revocation(chain, self.inquiry, self.index, self.rule, pending)
+            if isinstance(status, datetime):
+                return status
         return None
 
 
@@ -381,14 +378,16 @@ class _ListReading:
     points: tuple[DistributionPoint, ...]
     lists: tuple[RevocationList, ...]
 
-    def read_lists(self) -> path_inquiry.PathFailure | datetime:
+    def read_lists(self) -> PathFailure | datetime:
         """Return until when the certificate is clear, or the failure."""
         cleared: frozenset[x509.ReasonFlags] = frozenset()
         ends: list[datetime] = []
         doubts: list[str] = []
         proofs = [(each, *self._check_proof(each)) for each in self.lists]
-        believed = [each for each, proof, _ in proofs if isinstance(proof, datetime)]
-        proofs = [one for one in proofs if not any(one[0].is_outdated_by(each) for each in believed)]
+        proven = [each for each, proof, _ in proofs if isinstance(proof, datetime)]
+        proofs = [
+            checked for checked in proofs if not any(checked[0].is_outdated_by(each) for each in proven)
+        ]
         changes = {
             each.sha256: each
             for each, proof, _ in proofs
@@ -400,17 +399,17 @@ class _ListReading:
                 continue
             if reasons == ALL_REASONS and each.base is None and not reasons - cleared:
                 continue
-            found = self._evaluate_entry(each, proof, tuple(changes.values()))
-            if isinstance(found, path_inquiry.PathFailure):
+            status = self._evaluate_entry(each, proof, tuple(changes.values()))
+            if isinstance(status, PathFailure):
                 self.search.rule.used[each.sha256] = None
-                return found
+                return status
             if each.base is None and reasons - cleared:
                 self.search.rule.used[each.sha256] = None
                 cleared |= reasons
-                ends.append(found)
+                ends.append(status)
         if cleared == ALL_REASONS:
             return min(ends)
-        return self.search._make_unknown_failure(
+        return self.search.make_unknown_failure(
             self.question.certificate, "; ".join(dict.fromkeys(doubts)) or "none is complete"
         )
 
@@ -447,18 +446,18 @@ class _ListReading:
 
     def _evaluate_entry(
         self, each: RevocationList, ends: datetime, changes: tuple[RevocationList, ...]
-    ) -> path_inquiry.PathFailure | datetime:
+    ) -> PathFailure | datetime:
         issuer, serial = self.question.issuer_key, self.question.certificate.serial
-        found = each.find_entry(issuer, serial)
-        if found is None or found.released:
+        entry = each.find_entry(issuer, serial)
+        if entry is None or entry.released:
             return ends
-        if found.on_hold and each.base is None:
+        if entry.on_hold and each.base is None:
             for change in changes:
-                word = change.find_entry(issuer, serial) if change.is_delta_of(each) else None
-                if word is not None and word.released:
+                change_entry = change.find_entry(issuer, serial) if change.is_delta_of(each) else None
+                if change_entry is not None and change_entry.released:
                     self.search.rule.used[change.sha256] = None
                     return min(ends, change.compute_expiry(self.search.rule.age_most))
-        return self.search.make_revoked_failure(self.question, found.revoked_at)
+        return self.search.make_revoked_failure(self.question, entry.revoked_at)
 
 
 def _is_later_statement(each: RevocationList, since: datetime, old: RevocationList | None) -> bool:
@@ -471,6 +470,6 @@ def _is_later_statement(each: RevocationList, since: datetime, old: RevocationLi
 
 def _may_have_signed(certificate: Certificate, each: RevocationList) -> bool:
     """Return whether this key may sign lists and matches the key identifier of the list, if both have one."""
-    named, has = each.authority_key, certificate.subject_key_identifier
-    fits = named is None or has is None or named == has
+    expected_key_id, key_id = each.authority_key, certificate.subject_key_identifier
+    fits = expected_key_id is None or key_id is None or expected_key_id == key_id
     return fits and (certificate.key_usage is None or "cRLSign" in certificate.key_usage)

@@ -3,35 +3,160 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Final, Protocol, cast
 
+from asn1crypto import algos as asn1_algos
+from asn1crypto import keys as asn1_keys
+from cryptography.hazmat.decrepit.ciphers.algorithms import SEED
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.padding import PKCS7
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
-from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, GatewayError, raise_resource_problem
 from gateway.pki.certificates import Certificate, PublicKey, read_certificate
-from gateway.pki.npki_keys import decrypt_npki_key, is_npki_key
-from gateway.pki.pkcs12 import is_pkcs12_file, open_pkcs12_file
+from gateway.pki.der_elements import read_element
 
-__all__ = [
-    "ECDSA_SHA256",
-    "ECDSA_SHA384",
-    "ECDSA_SHA512",
-    "ED25519",
-    "RSA_SHA256",
-    "KeySigner",
-    "Keyring",
-    "PrivateKey",
-    "Signer",
-    "get_curve_digest",
-    "get_signature_algorithm",
-    "load_signer",
-]
+#: RFC 7292 §4: PFX ::= SEQUENCE { version INTEGER {v3(3)}, ... }
+_VERSION_3 = b"\x02\x01\x03"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStore:
+    """The content of a file: the key, and its certificate as DER."""
+
+    certificate: bytes
+    key: PrivateKeyTypes = field(repr=False, compare=False)
+
+
+def is_pkcs12_file(data: bytes) -> bool:
+    """Return whether octets are a PKCS#12 file, by their first octets."""
+    outer = read_element(data, 0)
+    return outer is not None and outer[0] == 0x30 and data[outer[1] : outer[1] + 3] == _VERSION_3
+
+
+def open_pkcs12_file(data: bytes, password: bytes | None) -> KeyStore:
+    """Return key and certificate of a PKCS#12 file; raise GW803 for a wrong password or a missing part.
+
+    Further certificates in the file are ignored: the register defines which ones are trusted.
+    """
+    try:
+        contents = pkcs12.load_pkcs12(data, password)
+    # The message may quote the input, which is secret: nothing of it is reported.
+    except Exception as problem:
+        raise_resource_problem(problem)
+        detail = "the PKCS#12 file cannot be opened: wrong password, or another kind of file"
+        raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
+    if contents.key is None or contents.cert is None:
+        missing = "private key" if contents.key is None else "certificate that belongs to its key"
+        raise GatewayError(KEY_UNAVAILABLE, f"the PKCS#12 file contains no {missing}", "key")
+    return KeyStore(contents.cert.certificate.public_bytes(Encoding.DER), contents.key)
+
+
+_SEQUENCE: Final = 0x30
+#: The schemes and the cipher of older and newer key files of Korea; RFC 8018 appendix A.2 and A.4.
+_SEED_CBC_WITH_SHA1: Final = "1.2.410.200004.1.15"
+_SEED_CBC: Final = "1.2.410.200004.1.4"
+_HMACS: Final = ("sha1", "sha256", "sha512")
+_KEY: Final = 16
+#: Files in use have 2,048; a count of several thousand million would occupy the process for an hour.
+_MOST_ITERATIONS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _SeedKey:
+    """A private key that is encrypted with SEED: by PBES2 with a `vector`, else by the older scheme."""
+
+    content: bytes
+    salt: bytes
+    iterations: int
+    hmac: str = "sha1"
+    vector: bytes | None = None
+
+
+def is_npki_key(data: bytes) -> bool:
+    """Return whether octets are a private key that is encrypted with SEED."""
+    try:
+        return _read_seed_key(data) is not None
+    except GatewayError:
+        return True
+
+
+def decrypt_npki_key(data: bytes, password: bytes) -> bytes:
+    """Return the PKCS#8 key (DER) of a key file (DER); raise GW803 when the password is wrong.
+
+    The password is used as octets: the files specify no character set.
+    """
+    locked = _read_seed_key(data)
+    if locked is None:
+        raise _make_unreadable_error("it is not encrypted with SEED")
+    key, vector = _derive_key(locked, password)
+    decryptor = Cipher(SEED(key), modes.CBC(vector)).decryptor()
+    unpadder = PKCS7(SEED.block_size).unpadder()
+    try:
+        plain = decryptor.update(locked.content) + decryptor.finalize()
+        opened = unpadder.update(plain) + unpadder.finalize()
+    except ValueError:
+        raise _make_unreadable_error("wrong password, or the file is damaged") from None
+    whole = read_element(opened, 0)
+    if whole is None or whole[0] != _SEQUENCE or whole[2] != len(opened):
+        # One wrong password in 256 gives correct padding by chance.
+        raise _make_unreadable_error("wrong password, or the file is damaged")
+    return opened
+
+
+def _read_seed_key(data: bytes) -> _SeedKey | None:
+    """Return the parts of EncryptedPrivateKeyInfo (RFC 5958 §3); None for octets that are something else."""
+    try:
+        info = asn1_keys.EncryptedPrivateKeyInfo.load(data, strict=True)
+        algorithm, content = info["encryption_algorithm"], info["encrypted_data"].native
+        if algorithm["algorithm"].dotted == _SEED_CBC_WITH_SHA1:
+            rounds = algorithm["parameters"].parse(asn1_algos.Pbes1Params).native
+            return _SeedKey(content, rounds["salt"], rounds["iterations"])
+        cipher = algorithm["parameters"]["encryption_scheme"]
+        derivation = algorithm["parameters"]["key_derivation_func"]
+        if cipher["algorithm"].dotted != _SEED_CBC:
+            return None
+        if derivation["algorithm"].native != "pbkdf2":
+            raise _make_unreadable_error("it is encrypted by a scheme that is not known here")
+        rounds, vector = derivation["parameters"].native, bytes(cipher["parameters"].parsed)
+        salt, hmac = bytes(derivation["parameters"]["salt"].chosen), rounds["prf"]["algorithm"]
+        return _SeedKey(content, salt, rounds["iteration_count"], hmac, vector)
+    except GatewayError:
+        raise
+    # For other octets the parser raises exceptions of many types.
+    except Exception as problem:
+        raise_resource_problem(problem)
+        return None
+
+
+def _derive_key(locked: _SeedKey, password: bytes) -> tuple[bytes, bytes]:
+    """Return key and vector; by the older scheme the vector is the digest of the octets after the key."""
+    if not 1 <= locked.iterations <= _MOST_ITERATIONS:
+        raise _make_unreadable_error(f"it wants more than {_MOST_ITERATIONS} rounds, or none")
+    if locked.vector is not None:
+        if len(locked.vector) != _KEY or locked.hmac not in _HMACS:
+            raise _make_unreadable_error("it is encrypted by a scheme that is not known here")
+        key = hashlib.pbkdf2_hmac(locked.hmac, password, locked.salt, locked.iterations, _KEY)
+        return key, locked.vector
+    derived = password + locked.salt
+    for _ in range(locked.iterations):
+        derived = hashlib.sha1(derived, usedforsecurity=False).digest()
+    rest = hashlib.sha1(derived[_KEY:], usedforsecurity=False).digest()
+    return derived[:_KEY], rest[:_KEY]
+
+
+def _make_unreadable_error(reason: str) -> GatewayError:
+    return GatewayError(KEY_UNAVAILABLE, f"the encrypted key cannot be read: {reason}", "key")
+
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -125,8 +250,8 @@ def load_signer(key: bytes, certificate: bytes | None = None, password: bytes | 
     PKCS#12 file, whose certificate is used when none is given.
     """
     read, loaded = load_key_and_certificate(key, certificate, password, PrivateKey)
-    found = cast("PrivateKey", loaded)
-    return KeySigner(read, get_signature_algorithm(found.public_key()), found)
+    private_key = cast("PrivateKey", loaded)
+    return KeySigner(read, get_signature_algorithm(private_key.public_key()), private_key)
 
 
 def load_key_and_certificate(
@@ -176,6 +301,7 @@ def _check_key_file_size(data: bytes) -> None:
 
 
 def _read_private_key(data: bytes, password: bytes | None) -> PrivateKeyTypes:
+    data = data.removeprefix(BOM_UTF8)
     if is_npki_key(der := _decode_pem_key(data)):
         if password is None:
             raise GatewayError(KEY_UNAVAILABLE, "the key is encrypted, and no password is given", "key")
@@ -185,21 +311,22 @@ def _read_private_key(data: bytes, password: bytes | None) -> PrivateKeyTypes:
         return load(data, password)
     # The message may quote the input, which is secret: only the type of the error is used.
     except TypeError:
-        said = "it is encrypted, and no password is given"
+        reason = "it is encrypted, and no password is given"
         if password is not None:
-            said = "a password is given, and it is not encrypted"
-    except Exception:
-        said = "it is no private key in PEM or DER"
+            reason = "a password is given, and it is not encrypted"
+    except Exception as problem:
+        raise_resource_problem(problem)
+        reason = "it is no private key in PEM or DER"
         if password is not None:
-            said = "the password does not open it, or it is no private key"
-    raise GatewayError(KEY_UNAVAILABLE, f"the private key cannot be read: {said}", "key")
+            reason = "the password does not open it, or it is no private key"
+    raise GatewayError(KEY_UNAVAILABLE, f"the private key cannot be read: {reason}", "key")
 
 
 def _decode_pem_key(data: bytes) -> bytes:
     """Return the DER content of an encrypted PEM key; other input is returned unchanged."""
-    head, found, rest = data.partition(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    head, marker, rest = data.partition(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     try:
-        return base64.b64decode(rest.partition(b"-----END")[0]) if found else head
+        return base64.b64decode(rest.partition(b"-----END")[0]) if marker else head
     except ValueError:
         return b""
 

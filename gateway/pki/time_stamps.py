@@ -25,17 +25,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
+from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
+    CERTIFICATE_UNTRUSTED,
+    GatewayError,
+    describe_exception,
+    raise_resource_problem,
+)
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.trust_store import CertificateUse, Verdict
-
-__all__ = [
-    "TimeStamp",
-    "TimeStampQuery",
-    "make_time_stamp_request",
-    "verify_time_stamp_response",
-    "verify_time_stamp_token",
-]
 
 Judge = Callable[[bytes, CertificateUse, datetime], Verdict]
 
@@ -61,7 +59,7 @@ class _TimeStampResponse(core.Sequence):  # type: ignore[misc]  # asn1crypto is 
 
 @dataclass(frozen=True, slots=True)
 class TimeStampQuery:
-    """What an authority is requested to stamp.
+    """A request for a time stamp: what the authority stamps, and under which terms.
 
     `digest` is the SHA-256 of the content; `nonce` an unpredictable number of at most 20
     octets; `policy` the OID under which the stamp must be made, any when None; `asked_at` our
@@ -91,15 +89,15 @@ class TimeStamp:
 
 def make_time_stamp_request(question: TimeStampQuery) -> bytes:
     """Return the TimeStampReq (DER) of a query; it asks the authority to include its certificate."""
-    asked = {
+    fields = {
         "version": "v1",
         "message_imprint": {"hash_algorithm": {"algorithm": "sha256"}, "hashed_message": question.digest},
         "nonce": question.nonce,
         "cert_req": True,
     }
     if question.policy is not None:
-        asked["req_policy"] = question.policy
-    return bytes(tsp.TimeStampReq(asked).dump())
+        fields["req_policy"] = question.policy
+    return bytes(tsp.TimeStampReq(fields).dump())
 
 
 def verify_time_stamp_response(
@@ -107,7 +105,7 @@ def verify_time_stamp_response(
 ) -> TimeStamp:
     """Return the stamp in a TimeStampResp (DER), checked against the query.
 
-    `skew` is how far the authority's clock may differ from ours. Raises GW603 for a response
+    `skew` is by how much the authority's clock may differ from the hub's clock. Raises GW603 for a response
     that does not answer the query, and the problem of the certificate when that is not valid.
     """
     parsed = _parse_structure(_TimeStampResponse, response)
@@ -173,11 +171,11 @@ def _verify_signed_data(
 
 def _find_signer_certificate(signed: Any, signer: Any) -> Certificate:
     """Return the certificate of the signer, which must be in the token."""
-    found = [each.chosen.dump() for each in signed["certificates"] if each.name == "certificate"]
-    if len(found) > _MOST_CERTIFICATES:
-        raise _make_rejection_error(f"{len(found)} certificates came with the token")
+    certificates = [each.chosen.dump() for each in signed["certificates"] if each.name == "certificate"]
+    if len(certificates) > _MOST_CERTIFICATES:
+        raise _make_rejection_error(f"{len(certificates)} certificates came with the token")
     bound = _read_bound_digest(signer)
-    for der in found:
+    for der in certificates:
         if hashlib.new(bound[0], der, usedforsecurity=False).digest() == bound[1]:
             certificate = read_certificate(der)
             _check_certificate_reference(signer, der)
@@ -187,14 +185,14 @@ def _find_signer_certificate(signed: Any, signer: Any) -> Certificate:
 
 def _check_certificate_reference(signer: Any, der: bytes) -> None:
     """Raise for a certificate that the signer identifier of CMS does not name (RFC 5652 §5.3)."""
-    named, certificate = signer["sid"], cms.Certificate.load(der)
-    if named.name == "issuer_and_serial_number":
+    signer_id, certificate = signer["sid"], cms.Certificate.load(der)
+    if signer_id.name == "issuer_and_serial_number":
         right = (
-            named.chosen["issuer"] == certificate.issuer
-            and named.chosen["serial_number"].native == certificate.serial_number
+            signer_id.chosen["issuer"] == certificate.issuer
+            and signer_id.chosen["serial_number"].native == certificate.serial_number
         )
     else:
-        right = named.chosen.native == certificate.key_identifier
+        right = signer_id.chosen.native == certificate.key_identifier
     if not right:
         raise _make_rejection_error("the token names another certificate than it binds")
 
@@ -220,11 +218,11 @@ def _verify_signature(signer: Any, content: bytes, certificate: Certificate) -> 
     digest = _DIGESTS.get(name)
     if digest is None:
         raise _make_rejection_error(f"the digest algorithm {name} is not taken")
-    stated, kind = (
+    message_digest, kind = (
         _get_signed_attribute(signer, "message_digest"),
         _get_signed_attribute(signer, "content_type"),
     )
-    if stated is None or stated.native != hashlib.new(name, content).digest():
+    if message_digest is None or message_digest.native != hashlib.new(name, content).digest():
         raise _make_rejection_error("the signature is over something else")
     if kind is None or kind.native != "tst_info":
         raise _make_rejection_error("the signature is not over a stamp")
@@ -263,12 +261,12 @@ def _get_signed_attribute(signer: Any, name: str) -> Any:
     """Return the one value of a signed attribute, None when it is absent; raise for two."""
     if isinstance(signer["signed_attrs"], core.Void):
         raise _make_rejection_error("the signature covers no attributes")
-    found = [each["values"] for each in signer["signed_attrs"] if each["type"].native == name]
-    if not found:
+    values = [each["values"] for each in signer["signed_attrs"] if each["type"].native == name]
+    if not values:
         return None
-    if len(found) > 1 or len(found[0]) != 1:
+    if len(values) > 1 or len(values[0]) != 1:
         raise _make_rejection_error(f"the signature says {name} twice")
-    return found[0][0]
+    return values[0][0]
 
 
 def _parse_structure(kind: Any, data: bytes) -> Any:
@@ -279,15 +277,16 @@ def _parse_structure(kind: Any, data: bytes) -> Any:
         # The parser is lazy: errors must show here, not later.
         _ = parsed.native
     except Exception as problem:
+        raise_resource_problem(problem)
         raise _make_rejection_error(f"it cannot be read: {describe_exception(problem)}") from None
     return parsed
 
 
 def _format_status_text(response: Any) -> str:
     status = response["status"]
-    told = "; ".join(str(one) for one in status["status_string"].native or ())
+    text = "; ".join(str(line) for line in status["status_string"].native or ())
     failure = ", ".join(sorted(status["fail_info"].native or ()))
-    return f"{told} {failure}".strip()[:200] or "no reason"
+    return f"{text} {failure}".strip()[:200] or "no reason"
 
 
 def _make_rejection_error(reason: str) -> GatewayError:

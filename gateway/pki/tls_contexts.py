@@ -12,21 +12,15 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError, describe_exception
-
-__all__ = [
-    "TlsIdentity",
-    "get_verified_chain",
-    "make_client_context",
-    "make_connection_context",
-    "make_server_context",
-]
 
 #: Names of OpenSSL; level 2 also refuses keys below 112 bits of strength and SHA-1 in certificates.
 _SUITES: Final = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
 _PROTOCOLS: Final = ["http/1.1"]
+
+_Context = TypeVar("_Context", bound=ssl.SSLContext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,7 @@ def make_server_context(
     certificate, and refused with one that is expired, of another authority or for another
     use; with `required`, clients without a certificate are refused too.
     """
-    context = _make_listening_context()
+    context = _harden_listening_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     _load_identity(context, identity)
     if clients is not None:
         _load_trust_anchors(context, (clients,))
@@ -62,18 +56,26 @@ def make_connection_context(context: ssl.SSLContext) -> ssl.SSLContext:
     library has no option against this. A resumed session would reuse the result of an earlier
     verification.
     """
-    fresh = _make_listening_context()
+    fresh = _harden_listening_context(_ReplacedContext(ssl.PROTOCOL_TLS_SERVER))
     fresh.verify_mode = context.verify_mode
-
-    def replace_context(
-        connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, begun: ssl.SSLContext
-    ) -> None:
-        del name, begun
-        connection.context = context
-
-    # Called in each handshake, whether the client names a host or not.
-    fresh.sni_callback = replace_context
+    fresh.replacement = context
     return fresh
+
+
+class _ReplacedContext(ssl.SSLContext):
+    """A context whose connections get another one before their handshake begins.
+
+    Not by `sni_callback`: the library decodes the name of the server for it, and writes a traceback to
+    standard error where that name is not ASCII.
+    """
+
+    replacement: ssl.SSLContext
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        """Return a connection in memory that has the other context."""
+        connection = super().wrap_bio(*args, **options)
+        connection.context = self.replacement
+        return connection
 
 
 def make_client_context(anchors: Sequence[Path] = (), identity: TlsIdentity | None = None) -> ssl.SSLContext:
@@ -94,15 +96,15 @@ def make_client_context(anchors: Sequence[Path] = (), identity: TlsIdentity | No
 
 def get_verified_chain(connection: ssl.SSLSocket) -> tuple[bytes, ...]:
     """Return the certificates (DER) from the peer's to the anchor, as verified in the handshake."""
-    asked: Any = connection
-    if hasattr(asked, "get_verified_chain"):  # from Python 3.13 on
-        return tuple(asked.get_verified_chain())
-    found = asked._sslobj.get_verified_chain() or ()
-    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in found)
+    tls_socket: Any = connection
+    if hasattr(tls_socket, "get_verified_chain"):  # from Python 3.13 on
+        return tuple(tls_socket.get_verified_chain())
+    chain = tls_socket._sslobj.get_verified_chain() or ()  # noqa: SLF001
+    return tuple(ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain)
 
 
-def _make_listening_context() -> ssl.SSLContext:
-    context = _harden_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+def _harden_listening_context(context: _Context) -> _Context:
+    _harden_context(context)
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
     return context
@@ -122,7 +124,7 @@ def _load_identity(context: ssl.SSLContext, identity: TlsIdentity) -> None:
         # Without a password the library would ask the terminal for one.
         context.load_cert_chain(identity.certificate, identity.key, lambda: identity.password or b"")
     except (OSError, ValueError) as error:
-        raise _make_unusable_error(identity.certificate, error) from None
+        raise _make_unusable_error(identity.certificate, error, identity.key) from None
 
 
 def _load_trust_anchors(context: ssl.SSLContext, anchors: Sequence[Path]) -> None:
@@ -133,6 +135,7 @@ def _load_trust_anchors(context: ssl.SSLContext, anchors: Sequence[Path]) -> Non
             raise _make_unusable_error(path, error) from None
 
 
-def _make_unusable_error(path: Path, error: Exception) -> GatewayError:
+def _make_unusable_error(path: Path, error: Exception, key: Path | None = None) -> GatewayError:
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or describe_exception(error)
-    return GatewayError(KEY_UNAVAILABLE, f"{str(path)[-120:]} cannot be used for TLS: {reason}", "TLS")
+    files = str(path)[-120:] + (f" with the key {str(key)[-120:]}" if key is not None else "")
+    return GatewayError(KEY_UNAVAILABLE, f"{files} cannot be used for TLS: {reason}", "TLS")

@@ -10,39 +10,21 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, Problem
-from gateway.pki import path_inquiry
 from gateway.pki.certificate_lint import ANY_EXTENDED_KEY_USAGE, KeyUsageRule
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules
 from gateway.pki.ocsp import OCSP_SIGNING
-from gateway.pki.path_building import CertificateIndex
-
-__all__ = [
-    "DEFAULT_POLICY",
-    "DEFAULT_USES",
-    "MAX_PEER_CERTIFICATES",
-    "CertificateUse",
-    "Mode",
-    "TrustPolicy",
-    "TrustStore",
-    "Verdict",
-]
+from gateway.pki.path_building import ANY_POLICY, CertificateIndex, PolicyInputs
 
 # More certificates would only lengthen the search for a path.
 MAX_PEER_CERTIFICATES: Final = 4
-
-
 MAX_STORED: Final = 1024
-
-
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
-
-
 #: The way in which a signer may be admitted: by an authority of our own, or by another country's.
 Mode = Literal["anchor", "bridge", "trust-list", "vouched"]
 
 
 class CertificateUse(enum.Enum):
-    """What a certificate is to be used for."""
+    """The use for which a certificate is validated."""
 
     SIGNING = "signing"
     ENCRYPTION = "encryption"
@@ -54,26 +36,12 @@ class CertificateUse(enum.Enum):
 
 
 _SERVER: Final = "1.3.6.1.5.5.7.3.1"
-
-
 _CLIENT: Final = "1.3.6.1.5.5.7.3.2"
-
-
 _MAIL: Final = "1.3.6.1.5.5.7.3.4"
-
-
 _TIME: Final = "1.3.6.1.5.5.7.3.8"
-
-
 _DOCUMENTS: Final = "1.3.6.1.5.5.7.3.36"  # RFC 9336
-
-
 _SIGNS: Final = frozenset({"digitalSignature", "nonRepudiation"})
-
-
 _HANDSHAKE: Final = frozenset({"digitalSignature", "keyEncipherment", "keyAgreement"})
-
-
 _EXTENDED: Final = frozenset({"extended_key_usage", "key_usage"})
 
 
@@ -114,7 +82,7 @@ class TrustPolicy:
     leaf_may_be_ca: bool = False
     path_most: int = 8
     candidates_most: int = 16
-    policies: path_inquiry.PolicyInputs = path_inquiry.ANY_POLICY
+    policies: PolicyInputs = ANY_POLICY
 
 
 DEFAULT_POLICY: Final = TrustPolicy()
@@ -154,8 +122,8 @@ class Verdict:
     use. ``evidence``: the SHA-256 of the lists and responses that it is based on, so that it
     can be repeated. ``mode`` is the way in which the certificate was admitted, ``source``
     what that way is based on besides our own anchors, ``levels`` the assurance levels of the
-    signer in our terms; see :mod:`gateway.recognition`. ``passing``: the verdict says nothing
-    about the certificate, only that it could not be validated at that time.
+    signer in our terms; see :mod:`gateway.recognition`. ``passing``: the certificate
+    could not be validated at that time, so the verdict is not about the certificate itself.
     """
 
     status: Literal["valid", "invalid", "indeterminate"]
@@ -180,8 +148,8 @@ class Verdict:
     def admission_way(self) -> dict[str, Any]:
         """Return the way of admission for the evidence; with levels where it has any."""
         source = self.source or (self.path[-1].subject if self.path else "")
-        told: dict[str, Any] = {"mode": self.mode, "source": source}
-        return told | {"levels": sorted(self.levels)} if self.levels else told
+        admission: dict[str, Any] = {"mode": self.mode, "source": source}
+        return admission | {"levels": sorted(self.levels)} if self.levels else admission
 
     def raise_unless_accepted(self, location: str = "") -> None:
         """Raise the problem of this verdict; do nothing when it is valid or tolerated."""

@@ -17,29 +17,18 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway.errors import EVIDENCE_BROKEN, GatewayError
-from gateway.pki.certificate_validation import FreshVerdict
+from gateway.pki.certificate_validation import FreshVerdict, ValidationInput
 from gateway.pki.certificates import Certificate
 from gateway.pki.ocsp import OcspResponse
 from gateway.pki.policy_file import read_policy, write_policy
 from gateway.pki.revocation_data import RevocationList
 from gateway.pki.trust_store import CertificateUse, Verdict
-from gateway.pki.validation_input import ValidationInput
-
-__all__ = [
-    "VerdictEvidence",
-    "VerdictMaterial",
-    "list_differences",
-    "list_named_digests",
-    "load_material",
-    "make_verdict_evidence",
-    "repeat_validation",
-]
 
 #: Returns octets by their digest; raises when they are missing or do not match.
 Fetch = Callable[[str], bytes]
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
-_WORDS: Final = ("status", "problem", "tolerated", "path")
+_VERDICT_FIELDS: Final = ("status", "problem", "tolerated", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +43,14 @@ class VerdictEvidence:
 class VerdictMaterial:
     """The loaded content of a document: the stated verdict, and everything needed to repeat it."""
 
-    said: Mapping[str, Any]
+    document: Mapping[str, Any]
     leaf: bytes
     use: CertificateUse
     register: ValidationInput
     policy: bytes
 
 
-def make_verdict_evidence(judged: FreshVerdict) -> VerdictEvidence:
+def make_verdict_evidence(fresh_verdict: FreshVerdict) -> VerdictEvidence:
     """Return the evidence of a new verdict, for storage."""
     octets: dict[str, bytes] = {}
 
@@ -73,15 +62,15 @@ def make_verdict_evidence(judged: FreshVerdict) -> VerdictEvidence:
     def hold_items(items: Iterable[Certificate | RevocationList | OcspResponse]) -> list[str]:
         return [hold_content(each.der) for each in items]
 
-    verdict, trust, words = judged.verdict, judged.trust, set(judged.verdict.evidence)
+    verdict, trust, evidence = fresh_verdict.verdict, fresh_verdict.trust, set(fresh_verdict.verdict.evidence)
     register = {
         "anchors": hold_items(trust.anchors),
         "intermediates": hold_items(trust.intermediates),
         "policy": hold_content(write_policy(trust.policy)),
     }
     document = {
-        "leaf": hold_content(judged.leaf),
-        "use": judged.use.value,
+        "leaf": hold_content(fresh_verdict.leaf),
+        "use": fresh_verdict.use.value,
         "status": verdict.status,
         "problem": verdict.problem.id if verdict.problem else None,
         "tolerated": verdict.tolerated,
@@ -90,42 +79,54 @@ def make_verdict_evidence(judged: FreshVerdict) -> VerdictEvidence:
         "source": verdict.source,
         "levels": sorted(verdict.levels),
         "register": hold_content(_encode(register).encode()),
-        "crls": hold_items(each for each in judged.revocations.lists if each.sha256 in words),
-        "responses": hold_items(each for each in judged.revocations.answers if each.sha256 in words),
+        "crls": hold_items(each for each in fresh_verdict.revocations.lists if each.sha256 in evidence),
+        "responses": hold_items(
+            each for each in fresh_verdict.revocations.answers if each.sha256 in evidence
+        ),
     }
     return VerdictEvidence(hold_content(_encode(document).encode()), octets)
 
 
 def list_named_digests(digest: str, fetch: Fetch) -> Iterator[str]:
     """Yield the digests of all octets that the document `digest` names; raise like `load_material`."""
-    said, own = _load_documents(digest, fetch)
-    yield from (said["leaf"], said["register"], own["policy"])
-    for words in (said["path"], said["crls"], said["responses"], own["anchors"], own["intermediates"]):
-        yield from words
+    document, register = _load_documents(digest, fetch)
+    yield from (document["leaf"], document["register"], register["policy"])
+    for digests in (
+        document["path"],
+        document["crls"],
+        document["responses"],
+        register["anchors"],
+        register["intermediates"],
+    ):
+        yield from digests
 
 
 def _load_documents(digest: str, fetch: Fetch) -> tuple[dict[str, Any], dict[str, Any]]:
-    said = _parse_json_object(fetch(digest), ("leaf", "use", "register", "crls", "responses", *_WORDS))
-    return said, _parse_json_object(fetch(said["register"]), ("anchors", "intermediates", "policy"))
+    document = _parse_json_object(
+        fetch(digest), ("leaf", "use", "register", "crls", "responses", *_VERDICT_FIELDS)
+    )
+    return document, _parse_json_object(fetch(document["register"]), ("anchors", "intermediates", "policy"))
 
 
 def load_material(digest: str, fetch: Fetch) -> VerdictMaterial:
     """Load what the document `digest` names; raise GW805 when something is missing or malformed.
 
-    The end of the path is used as an anchor: under a trusted list it was one without being an
-    anchor of ours.
+    The last certificate of the path is used as an anchor: a trusted list may have made it one, although
+    it is not among the configured anchors.
     """
-    said, own = _load_documents(digest, fetch)
-    policy = fetch(own["policy"])
-    path = said["path"]
-    register = ValidationInput(
-        tuple(fetch(each) for each in dict.fromkeys((*own["anchors"], *path[-1:]))),
-        tuple(fetch(each) for each in dict.fromkeys((*own["intermediates"], *path[1:-1]))),
-        tuple(fetch(each) for each in said["crls"]),
-        tuple(fetch(each) for each in said["responses"]),
+    document, register = _load_documents(digest, fetch)
+    policy = fetch(register["policy"])
+    path = document["path"]
+    validation_input = ValidationInput(
+        tuple(fetch(each) for each in dict.fromkeys((*register["anchors"], *path[-1:]))),
+        tuple(fetch(each) for each in dict.fromkeys((*register["intermediates"], *path[1:-1]))),
+        tuple(fetch(each) for each in document["crls"]),
+        tuple(fetch(each) for each in document["responses"]),
         read_policy(policy, "policy"),
     )
-    return VerdictMaterial(said, fetch(said["leaf"]), CertificateUse(said["use"]), register, policy)
+    return VerdictMaterial(
+        document, fetch(document["leaf"]), CertificateUse(document["use"]), validation_input, policy
+    )
 
 
 def repeat_validation(material: VerdictMaterial, at: datetime) -> Verdict:
@@ -133,22 +134,22 @@ def repeat_validation(material: VerdictMaterial, at: datetime) -> Verdict:
     return material.register.read_input().validate_certificate(material.leaf, material.use, at)
 
 
-def list_differences(said: Mapping[str, Any], verdict: Verdict) -> tuple[str, ...]:
+def list_differences(stated_values: Mapping[str, Any], verdict: Verdict) -> tuple[str, ...]:
     """Return the names of the values in which a verdict differs from the stated one."""
-    found = {
+    values = {
         "status": verdict.status,
         "problem": verdict.problem.id if verdict.problem else None,
         "tolerated": verdict.tolerated,
         "path": [each.sha256 for each in verdict.path],
     }
-    return tuple(name for name in _WORDS if found[name] != said[name])
+    return tuple(name for name in _VERDICT_FIELDS if values[name] != stated_values[name])
 
 
 def _parse_json_object(content: bytes, needed: Iterable[str]) -> dict[str, Any]:
     try:
-        found = json.loads(content)
+        document = json.loads(content)
     except ValueError:
-        found = None
-    if not isinstance(found, dict) or not set(needed) <= set(found):
+        document = None
+    if not isinstance(document, dict) or not set(needed) <= set(document):
         raise GatewayError(EVIDENCE_BROKEN, "the stored document of the verdict is invalid")
-    return found
+    return document

@@ -1,17 +1,17 @@
-"""Makes the header of a signal that answers a message, for every protocol."""
+"""The common parts of answers: headers of signals, descriptions of problems, the Fault of a refusal."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from gateway.message_model import Party
-from gateway.protocols.core import ProtocolContext
-
-__all__ = ["AnsweredHeader", "make_answer_header"]
+from gateway.errors import GatewayError
+from gateway.message_model import MemoryBody, Party
+from gateway.protocols.core import Parcel, ProtocolContext, RejectionResponse
+from gateway.wire import SoapFault, write_fault_envelope
 
 
 class AnsweredHeader(Protocol):
-    """What an answer takes from the message that it answers: a unit, or a header that was read alone."""
+    """The values that an answer takes from the answered message: a unit, or a header that was read alone."""
 
     @property
     def conversation_id(self) -> str:
@@ -23,23 +23,53 @@ class AnsweredHeader(Protocol):
 
     @property
     def receiver(self) -> Party:
-        """Return to whom it was sent."""
+        """Return the party to which it was sent."""
 
     @property
     def agreement(self) -> str:
         """Return the agreement that it names."""
 
 
-def make_answer_header(asked: AnsweredHeader, context: ProtocolContext) -> dict[str, Any]:
+def make_answer_header(answered: AnsweredHeader, context: ProtocolContext) -> dict[str, Any]:
     """Return the header of an answer: parties exchanged, same agreement and conversation.
 
     A signal of AS4 writes the message id and the time of it alone.
     """
     return {
         "message_id": context.make_message_id(),
-        "conversation_id": asked.conversation_id,
-        "sender": asked.receiver,
-        "receiver": asked.sender,
-        "agreement": asked.agreement,
+        "conversation_id": answered.conversation_id,
+        "sender": answered.receiver,
+        "receiver": answered.sender,
+        "agreement": answered.agreement,
         "timestamp": context.now,
     }
+
+
+_SHOWN: Final = 500
+
+
+def describe_problem(problem: GatewayError) -> tuple[str, str]:
+    """Return the location and the description of a problem for another party.
+
+    Details of our own faults are not disclosed to other parties.
+    """
+    description = problem.problem.title if problem.problem.ours else problem.detail
+    return _replace_unprintable(problem.location), f"{problem.problem.id} {_replace_unprintable(description)}"
+
+
+def make_fault_answer(
+    problem: GatewayError, version: Literal["1.1", "1.2"], content_type: str
+) -> RejectionResponse:
+    """Return the Fault of a problem in a version of SOAP, with its HTTP status."""
+    row = problem.problem
+    description = row.title if row.ours else problem.detail
+    soap = row.codes.soap
+    code = soap if soap in ("Client", "Server", "MustUnderstand", "VersionMismatch") else "Client"
+    octets = write_fault_envelope(SoapFault(code, f"{row.id} {description}"), version)
+    return RejectionResponse(
+        row.codes.http or 500, Parcel({"Content-Type": content_type}, MemoryBody(octets))
+    )
+
+
+def _replace_unprintable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text[:_SHOWN]).strip()

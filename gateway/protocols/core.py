@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gateway.agreements import ForwardingRule, ForwardingTable, PMode, PModeIndex
@@ -39,27 +39,12 @@ from gateway.message_model import (
     read_octets,
 )
 from gateway.pki import Certificate, CertificateUse, DecryptionKey, Signer, Verdict
-from gateway.protocols.envelope_memory import EnvelopeMemory
 from gateway.protocols.fragment_values import FragmentHeader, GroupTally, SplitPlan, SplitTerms
 from gateway.wire import DEFAULT_LIMITS, RelatedParts, SoapFault, WireLimits, read_multipart_related
 from gateway.xmlsec import VerifiedSignature
 
-__all__ = [
-    "EncryptionResources",
-    "OpenedMessage",
-    "Parcel",
-    "ProtocolContext",
-    "ProtocolCore",
-    "RefusedMessage",
-    "RejectionResponse",
-    "SentUnit",
-    "UnwrappedPart",
-    "join_unwrapped_parts",
-    "make_fault_error",
-    "make_refusal_error",
-]
-
-
+#: The most characters shown of each part of a text of a partner.
+_SHOWN: typing.Final = 200
 _NO_FORWARDING: typing.Final = ForwardingTable()
 
 
@@ -79,9 +64,9 @@ class Parcel:
 
     def get_header(self, name: str) -> str:
         """Return the value of a header, with its name in any letter case; empty when it is absent."""
-        wanted = name.lower()
+        lower_name = name.lower()
         for key, value in self.headers.items():
-            if key.lower() == wanted:
+            if key.lower() == lower_name:
                 return value
         return ""
 
@@ -120,9 +105,9 @@ def _find_no_certificate(name: str, _pin: str | None) -> Certificate:
 
 @dataclass(frozen=True, slots=True)
 class EncryptionResources:
-    """What encrypts and decrypts payloads.
+    """The keys, random octets and certificates with which payloads are encrypted and decrypted.
 
-    `keys` are our decryption keys, the current one first. `draw_octets` returns so many random
+    `keys` are our decryption keys, the current one first. `draw_octets` returns the given number of random
     octets. `find_certificate` returns the certificate for which payloads of a party, by its
     registered name, are encrypted: the pinned one (SHA-256) or that of the register; it raises
     where there is none.
@@ -134,7 +119,7 @@ class EncryptionResources:
 
 
 class UnwrappedPart(typing.NamedTuple):
-    """How a payload came: encrypted, compressed, or both; `sent_sha256` is the digest of what came.
+    """How a payload was received: encrypted, compressed, or both; `sent_sha256` is the digest as received.
 
     `signed_sha256` is the digest of the octets that the sender signed. `cipher`, `transport` and
     `key` (the certificate, SHA-256) are empty for a payload in clear.
@@ -153,8 +138,8 @@ def join_unwrapped_parts(
     decrypted: tuple[UnwrappedPart, ...], expanded: tuple[UnwrappedPart, ...]
 ) -> tuple[UnwrappedPart, ...]:
     """Return how payloads came that were decrypted, then expanded; the latter alone where nothing was."""
-    opened = {one.content_id: one._replace(compressed=True) for one in decrypted}
-    return tuple(opened.get(one.content_id, one) for one in expanded)
+    opened = {part.content_id: part._replace(compressed=True) for part in decrypted}
+    return tuple(opened.get(part.content_id, part) for part in expanded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +153,14 @@ class ProtocolContext:
     certificate registered for another time. `keys` contains our signers by the name of the
     party for which they sign; a message to a party without a key here is addressed to another
     handler. `make_message_id` returns a new message id, ``unique@host``. `encryption` is what
-    payloads are encrypted and decrypted with. `forwarding` says where messages to other
-    handlers go; `own_party` is who we are in signals about those. `known_certificates` are those that
-    a signature may name without containing them, whoever signs; `list_party_certificates` returns those
-    that are registered for a party. `find_sent_parcel` returns what we sent by a protocol under a
-    message id, None for what is not ours, and `knows_all_sent` says that it knows every message that our
-    party has sent. `issuers` are the authorities from which the path of our own
-    certificate is built, where a P-Mode wants it in a signature. `find_pull_login` returns the party and
-    the password that belong to the name with which a party pulls. `envelopes` is where a core keeps what it
-    needs to open messages like those before in less time; without it each is read as if it were the first.
+    payloads are encrypted and decrypted with. `forwarding` has the rules for messages to other
+    handlers; `own_party` is our party in signals about those. `known_certificates` are those that
+    any signature may name without containing them; `list_party_certificates` returns those
+    that are registered for a party. `find_sent_parcel` returns the parcel that we sent by a protocol under
+    a message id, None for an id that is not ours; `has_all_sent_messages` is whether it has every message
+    that our party has sent. `issuers` are the authorities from which the path of our own
+    certificate is built, where a P-Mode requires it in a signature. `find_pull_login` returns the party and
+    the password of the name with which a party pulls.
     """
 
     agreements: PModeIndex
@@ -195,30 +179,29 @@ class ProtocolContext:
     list_party_certificates: Callable[[str], tuple[Certificate, ...]] = _find_no_certificates
     find_sent_parcel: Callable[[str, str], Parcel | None] = _find_no_parcel
     find_pull_login: Callable[[str], tuple[str, bytes] | None] = lambda _name: None
-    knows_all_sent: bool = False
-    envelopes: EnvelopeMemory[typing.Any] | None = None
+    has_all_sent_messages: bool = False
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""
         name = self.find_party_name(party.ids[0]) if party.ids else None
-        if name is None or any(self.find_party_name(one) != name for one in party.ids[1:]):
-            stated = party.ids[0].value[:80] if party.ids else ""
-            raise GatewayError(PARTY_UNKNOWN, f"party {stated!r} is unknown or suspended")
+        if name is None or any(self.find_party_name(party_id) != name for party_id in party.ids[1:]):
+            id_value = party.ids[0].value[:80] if party.ids else ""
+            raise GatewayError(PARTY_UNKNOWN, f"party {id_value!r} is unknown or suspended")
         return name
 
     def check_certificate_party(self, certificate: Certificate, party: Party, location: str) -> None:
         """Raise GW209 for a certificate that is not registered for `party`."""
-        wanted = self.get_party_name(party)
-        if self.find_certificate_party(certificate.sha256) != wanted:
+        party_name = self.get_party_name(party)
+        if self.find_certificate_party(certificate.sha256) != party_name:
             detail = f"{certificate.subject[:120]} does not sign for {party.ids[0].value[:80]!r}"
             raise GatewayError(SIGNER_MISMATCH, detail, location)
 
     def find_encryption_certificate(self, party: Party, pin: str | None, location: str) -> Certificate:
         """Return the certificate to encrypt for `party`; raise unless it is valid now."""
-        found = self.encryption.find_certificate(self.get_party_name(party), pin)
-        verdict = self.validate_certificate(found.der, CertificateUse.ENCRYPTION, self.now)
+        certificate = self.encryption.find_certificate(self.get_party_name(party), pin)
+        verdict = self.validate_certificate(certificate.der, CertificateUse.ENCRYPTION, self.now)
         verdict.raise_unless_accepted(location)
-        return found
+        return certificate
 
     def check_signing_certificate(self, certificate: Certificate, location: str) -> None:
         """Raise for a certificate that may not sign now: path, validity period, revocation."""
@@ -234,6 +217,11 @@ class SentUnit:
     unit: Unit
     references: tuple[DigestReference, ...] = ()
 
+    @classmethod
+    def make_without_payloads(cls, unit: Unit, references: tuple[DigestReference, ...]) -> SentUnit:
+        """Return a unit that was just sealed: no answer is compared with its payloads."""
+        return cls(replace(unit, payloads=()) if isinstance(unit, UserMessage) else unit, references)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedMessage:
@@ -244,7 +232,8 @@ class OpenedMessage:
     compressed; the payloads of the unit are in clear. `onward` is the rule by which the
     message goes on to another handler, None for a message to us. A message that goes on has no P-Mode
     here, and neither has a signal between the handlers of its way. `fragment` says of which larger message
-    this one is a piece; its only payload is the piece.
+    this one is a piece; its only payload is the piece. `payload_digests` are the SHA-256 of payloads by
+    content id, where the verified signature has them.
     """
 
     units: tuple[Unit, ...]
@@ -255,6 +244,7 @@ class OpenedMessage:
     unwrapped: tuple[UnwrappedPart, ...] = ()
     onward: ForwardingRule | None = None
     fragment: FragmentHeader | None = None
+    payload_digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unit(self) -> Unit:
@@ -306,6 +296,29 @@ class ProtocolCore(typing.Protocol):
     ) -> OpenedMessage:
         """Return the units of a request, or of an answer to what we sent; raises GatewayError."""
 
+    def open_related(
+        self,
+        related: RelatedParts,
+        parcel: Parcel,
+        context: ProtocolContext,
+        expecting: SentUnit | None = None,
+    ) -> OpenedMessage:
+        """Return the same of a parcel of which the MIME parts were read."""
+
+    def read_envelope(self, document: bytes, policy: str, limits: WireLimits) -> typing.Any:
+        """Return the reading of an envelope by a signature policy; None for one that is always read whole."""
+
+    def open_reading(
+        self,
+        reading: typing.Any,
+        policy: str,
+        related: RelatedParts,
+        parcel: Parcel,
+        context: ProtocolContext,
+        expecting: SentUnit | None = None,
+    ) -> OpenedMessage:
+        """Return the units of a parcel whose envelope was read by a policy, after all checks."""
+
     def seal(self, units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
         """Return the parcel that contains `units`, signed as agreed."""
 
@@ -313,18 +326,15 @@ class ProtocolCore(typing.Protocol):
         """Return the receipt of an opened business message."""
 
     def make_hop_receipt(self, opened: OpenedMessage, context: ProtocolContext) -> Receipt | None:
-        """Return our receipt as the next handler on the way, None where nobody asked for one."""
+        """Return our receipt as the next handler on the way, None where none is requested."""
 
     def seal_hop_signal(
         self, unit: Receipt | ErrorSignal, context: ProtocolContext, *, signed: bool
     ) -> Parcel:
         """Return the parcel of a signal to another handler on the way, which no agreement governs."""
 
-    def write_onward_parcel(self, parcel: Parcel, rule: ForwardingRule, limits: WireLimits) -> Parcel:
-        """Return what goes on to the next handler, with every octet that the signature covers."""
-
-    def collect_payload_digests(self, opened: OpenedMessage) -> Mapping[str, str]:
-        """Return the SHA-256 of payloads by content id, if the signature was verified with it."""
+    def rewrite_for_next_hop(self, parcel: Parcel, rule: ForwardingRule, limits: WireLimits) -> Parcel:
+        """Return the parcel for the next handler, with every octet that the signature covers."""
 
     def make_pong(self, ping: Ping, context: ProtocolContext) -> Pong:
         """Return the answer to a Ping."""
@@ -355,11 +365,17 @@ class ProtocolCore(typing.Protocol):
     ) -> RejectionResponse:
         """Return the answer to a refused parcel."""
 
+    def find_fault(self, parcel: Parcel, limits: WireLimits) -> SoapFault | None:
+        """Return the SOAP Fault in a parcel, None when it contains something else."""
+
+    def find_refused_message(self, parcel: Parcel, limits: WireLimits) -> RefusedMessage | None:
+        """Return what can be read of a parcel without verifying it, None where its header cannot be read."""
+
     def read_sent_unit(self, parcel: Parcel, limits: WireLimits) -> SentUnit:
         """Return the content of a parcel that we sent, for comparison with answers."""
 
     def read_sent_header(self, parcel: Parcel, limits: WireLimits) -> SentUnit:
-        """Return the same without payloads, read from the envelope alone, whatever size the parcel has."""
+        """Return the content of a parcel that we sent, without payloads; only its envelope is read."""
 
     def check_answer(self, opened: OpenedMessage, sent: SentUnit) -> None:
         """Raise for an answer that does not belong to what we sent."""
@@ -376,9 +392,9 @@ class ProtocolCore(typing.Protocol):
         """Return one fragment with a new message id, signed and encrypted as agreed."""
 
     def tally_opened_fragment(
-        self, tally: GroupTally | None, opened: OpenedMessage, most: int, *, known: bool
+        self, tally: GroupTally | None, opened: OpenedMessage, most: int, *, is_repeated: bool
     ) -> GroupTally:
-        """Return what is known of a group with one more fragment; raise for a contradiction."""
+        """Return the tally of a group with one more fragment; raise for a contradiction."""
 
     def join_fragments(self, tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
         """Return the message that was split, of at most `most` octets; nothing is held of it."""
@@ -398,13 +414,14 @@ def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
     if isinstance(unit, Receipt):
         return None
     worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
-    theirs = f"{worst.code}: {worst.description[:200]}"
-    return GatewayError(REFUSED_FOR_GOOD, theirs, worst.location, theirs=theirs)
+    error_texts = [worst.description or worst.title, worst.location]
+    theirs = ": ".join(error_text[:_SHOWN] for error_text in (worst.code, *error_texts) if error_text)
+    return GatewayError(REFUSED_FOR_GOOD, theirs, worst.location[:_SHOWN], theirs=theirs)
 
 
 def make_fault_error(fault: SoapFault, location: str) -> GatewayError:
     """Return the problem of a SOAP Fault that answers our message; `location` is that of its Body."""
     # A Client, MustUnderstand or VersionMismatch fault concerns the message, which does not change.
-    final = fault.code.rpartition(":")[2] != "Server"
-    detail = f"SOAP Fault {fault.code[:80]}: {fault.text[:300]}"
-    return GatewayError(REFUSED_FOR_GOOD if final else ANSWER_NOT_UNDERSTOOD, detail, location)
+    theirs = f"SOAP Fault {fault.code[:80]}: {fault.text[:300]}"
+    problem = ANSWER_NOT_UNDERSTOOD if fault.is_of_server else REFUSED_FOR_GOOD
+    return GatewayError(problem, theirs, location, theirs=theirs)

@@ -9,42 +9,29 @@ values.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
-from typing import Final, NoReturn
+from typing import Final
 
 from lxml import etree
 
-from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError, Problem
-from gateway.wire import EB, EB3, SOAP11, SOAP12, XML, build_xpath
+from gateway.errors import HEADER_INVALID, NOT_SUPPORTED
+from gateway.wire import EB, SOAP11, SOAP12, XML_SPACE, ElementReader, parse_datetime, read_attribute
 
-__all__ = [
-    "ElementSequence",
-    "check_attributes",
-    "convert_instant",
-    "list_elements",
-    "make_eb_name",
-    "make_soap_name",
-    "raise_header_error",
-    "read_boolean_attribute",
-    "read_instant",
-    "read_text",
-]
-
-_SPACE: Final = " \t\r\n"
+_LINE_BREAKS: Final = str.maketrans("\t\r\n", "   ")
+_NOT_IN_ID: Final = re.compile(r"[\s<>]")
 _MAX_VALUE: Final = 1024
+_MAX_FREE_TEXT: Final = 2048
 _MAX_CHILDREN: Final = 256
-# Twenty-five characters, some digits of a fraction, and white space around them.
-_MAX_MOMENT: Final = 128
-_XML_ATTRIBUTE: Final = f"{{{XML}}}"
-_NEVER_FOREIGN: Final = tuple(f"{{{one}}}" for one in (EB, EB3, SOAP11, SOAP12))
-_MOMENT: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?"
-    # XML Schema allows zones up to fourteen hours.
-    r"(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d|[+-]14:00)?",
-    re.ASCII,
-)
+_SOAP_ATTRIBUTES: Final = (f"{{{SOAP11}}}", f"{{{SOAP12}}}")
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+_HEADER: Final = ElementReader(HEADER_INVALID, skips_comments=True, refuses_empty=True)
+raise_header_error = _HEADER.refuse
+check_attributes = _HEADER.check_attributes
+list_elements = _HEADER.list_children
 
 
 @cache
@@ -59,23 +46,13 @@ def make_soap_name(name: str) -> str:
     return f"{{{SOAP11}}}{name}"
 
 
-def raise_header_error(
-    element: etree._Element, detail: str, problem: Problem = HEADER_INVALID, at: str = ""
-) -> NoReturn:
-    """Raise `problem` with the XPath of `element`; `at` names an attribute of it."""
-    raise GatewayError(problem, detail, build_xpath(element) + (f"/@{at}" if at else ""))
-
-
-def read_text(element: etree._Element, *, limit: int = _MAX_VALUE) -> str:
+def read_text(element: etree._Element, *, limit: int = _MAX_VALUE, padded: bool = False) -> str:
     """Return the value of an element that contains text only.
 
-    A comment or processing instruction would split the value, so that two readers see two
-    values; it is refused inside every value. White space around a value is refused too: no
-    sender intends it, and every comparison would have to ignore it.
+    White space around a value is refused: no sender intends it, and every comparison would have to ignore
+    it. Where it may be `padded`, it is left out.
     """
-    if len(element):
-        raise_header_error(element, "a value is text alone, without elements or comments")
-    value = element.text or ""
+    value = _HEADER.read_text(element).strip(XML_SPACE if padded else "")
     if not value or value != value.strip():
         raise_header_error(element, "the value is empty or has white space around it")
     if len(value) > limit:
@@ -83,81 +60,49 @@ def read_text(element: etree._Element, *, limit: int = _MAX_VALUE) -> str:
     return value
 
 
+def read_plain_text(element: etree._Element) -> str:
+    """Return the value of an element that has neither attributes nor child nodes, as `read_text` does."""
+    check_attributes(element)
+    return read_text(element)
+
+
+def read_message_id(element: etree._Element) -> str:
+    """Return a message id, which is one token without angle brackets (RFC 2822 msg-id)."""
+    value = read_plain_text(element)
+    if _NOT_IN_ID.search(value):
+        raise_header_error(element, "a message id has neither white space nor angle brackets")
+    return value
+
+
+def read_free_text(elements: Iterable[etree._Element], *, limit: int = _MAX_FREE_TEXT) -> str:
+    """Return text for people in some elements, on one line and cut after `limit` characters.
+
+    Nothing about such a text is a reason to refuse its message: it may be empty, long or without language.
+    Elements inside it are left out, and so is what has an attribute of SOAP: soap:actor takes an element
+    out of the signature (ebMS 2.0 §4.1.3), and what it encloses.
+    """
+    pieces = []
+    for element in elements:
+        if not any(name.startswith(_SOAP_ATTRIBUTES) for name in map(str, element.keys())):
+            pieces += [element.text or "", *(child.tail or "" for child in element)]
+    return " ".join(pieces).translate(_LINE_BREAKS).strip()[:limit].rstrip()
+
+
 def read_instant(element: etree._Element) -> datetime:
     """Return the time in UTC of an xs:dateTime; without a zone it is taken as UTC."""
-    if len(element):
-        raise_header_error(element, "a value is text alone, without elements or comments")
+    text = _HEADER.read_text(element)
     try:
-        return convert_instant(element.text or "")
+        return parse_datetime(text, without_zone=UTC)
     except ValueError as wrong:
         raise_header_error(element, str(wrong))
 
 
-def convert_instant(value: str) -> datetime:
-    """Return the time in UTC of an xs:dateTime; raise ValueError that says what is wrong with it."""
-    if len(value) > _MAX_MOMENT:
-        raise ValueError(f"a date and time has at most {_MAX_MOMENT} characters")
-    text = value.strip(_SPACE)
-    if _MOMENT.fullmatch(text) is None:
-        raise ValueError("not a date and time of XML Schema")
-    try:
-        # It leaves out what is less than a microsecond.
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            return moment.replace(tzinfo=UTC)
-        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("no such date and time") from None
-
-
 def read_boolean_attribute(element: etree._Element, name: str) -> bool:
     """Return the value of a boolean attribute, given by its qualified name."""
-    value = element.get(name, "").strip(_SPACE)
+    value = read_attribute(element, name, "").strip(XML_SPACE)
     if value not in _BOOLEANS:
         raise_header_error(element, "a boolean is true, false, 1 or 0", at=etree.QName(name).localname)
     return _BOOLEANS[value]
-
-
-def check_attributes(
-    element: etree._Element,
-    required: tuple[str, ...] = (),
-    optional: tuple[str, ...] = (),
-    *,
-    foreign: bool = False,
-) -> None:
-    """Raise for attributes that the schema does not name; `foreign` permits those of other namespaces.
-
-    An attribute of SOAP or of the header's own namespace is never foreign: soap:actor in an
-    unexpected place would remove its element from the signature.
-    """
-    found = element.keys()
-    if not found and not required:
-        return
-    for name in required:
-        value = element.get(name)
-        if value is None or not value.strip(_SPACE):
-            raise_header_error(element, f"attribute {etree.QName(name).localname} is missing or empty")
-    for name in map(str, found):
-        if name in required or name in optional:
-            continue
-        if foreign and name[0] == "{" and not name.startswith(_NEVER_FOREIGN):
-            continue
-        raise_header_error(element, f"attribute {name[:120]} does not belong here")
-
-
-def list_elements(element: etree._Element) -> list[etree._Element]:
-    """Return the child elements; raise for text between them, and skip comments."""
-    found = []
-    beside = element.text
-    for child in element:
-        if beside and beside.strip(_SPACE):
-            break
-        beside = child.tail
-        if isinstance(child.tag, str):
-            found.append(child)
-    if beside and beside.strip(_SPACE):
-        raise_header_error(element, "text where only elements belong")
-    return found
 
 
 class ElementSequence:
@@ -188,19 +133,27 @@ class ElementSequence:
 
     def take_all(self, name: str, least: int = 0) -> list[etree._Element]:
         """Return all next children with this qualified name; there must be at least `least`."""
-        found = []
+        elements = []
         while (child := self.take_optional(name)) is not None:
-            found.append(child)
-        if len(found) < least:
+            elements.append(child)
+        if len(elements) < least:
             raise_header_error(self.element, f"{etree.QName(name).localname} is missing, or not in its place")
-        return found
+        return elements
+
+    def skip_extensions(self) -> None:
+        """Leave out the next children of other namespaces, where their content has no effect."""
+        while self._at < len(self._children) and self._is_extension(self._children[self._at]):
+            self._at += 1
+
+    def _is_extension(self, child: etree._Element) -> bool:
+        return etree.QName(child).namespace not in (None, etree.QName(self.element).namespace)
 
     def check_end(self, *, extensible: bool = False) -> None:
         """Raise for remaining children: extensions are not supported, others are not valid."""
         if self._at == len(self._children):
             return
         child = self._children[self._at]
-        if extensible and etree.QName(child).namespace not in (None, etree.QName(self.element).namespace):
+        if extensible and self._is_extension(child):
             raise_header_error(child, "extension elements are not supported", NOT_SUPPORTED)
         raise_header_error(
             child, f"{etree.QName(child).localname[:80]} does not belong here, or is not in its place"

@@ -1,4 +1,4 @@
-"""What fragments of a large message say of it, and what is known of a group of them beside their octets."""
+"""Headers of the fragments of a large message, and the tally of a group: all but their octets."""
 
 from __future__ import annotations
 
@@ -10,20 +10,10 @@ from gateway.agreements import SplittingTerms
 from gateway.errors import TOO_LARGE, GatewayError
 from gateway.message_model import Body, MessageProperty, UserMessage
 
-__all__ = [
-    "NOTHING_STATED",
-    "FragmentHeader",
-    "GroupTally",
-    "SourceType",
-    "SplitPlan",
-    "SplitTerms",
-    "choose_split_terms",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class SourceType:
-    """What the MIME header of a source message said (part 2 §4.2.3)."""
+    """The values of the MIME header of a source message (part 2 §4.2.3)."""
 
     boundary: str
     start: str
@@ -33,7 +23,7 @@ class SourceType:
 
 @dataclass(frozen=True, slots=True)
 class FragmentHeader:
-    """What one mf:MessageFragment says; what only one fragment of a group states is None in the others.
+    """The values of one mf:MessageFragment; those that one fragment of a group states are None in the others.
 
     `message_size` are the octets of the source message, `compressed_size` those of its gzip form, of which
     the fragments are then made.
@@ -49,18 +39,18 @@ class FragmentHeader:
     compressed_size: int | None = None
 
 
-#: What is stated of a group before any fragment states it.
+#: The values of a group of which no fragment has stated any.
 NOTHING_STATED: Final = FragmentHeader("", "", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupTally:
-    """What is known of a group beside the octets of its fragments.
+    """The tally of a group of fragments: all but their octets. It is stored by these names.
 
-    `signer` is the certificate (SHA-256) that signed the first fragment, `said` a digest of what the headers
-    of all fragments say alike, `properties` the message properties that they repeat. `stated` is what one
-    fragment states for all. `highest` is the highest number that has come, `came` how many have come,
-    `octets` how many octets they have.
+    `signer` is the certificate (SHA-256) that signed the first fragment, `said` a digest of the header values
+    that all fragments repeat, `properties` the message properties that they repeat. `stated` has the values
+    that one fragment states for all. `highest` is the highest number of a fragment received, `came` the
+    number of fragments received, `octets` the number of their octets.
     """
 
     group: str
@@ -84,16 +74,16 @@ class GroupTally:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GroupTally:
         """Return what `to_json` wrote."""
-        stated = dict(data["stated"])
-        source = stated.pop("source")
-        properties = tuple(MessageProperty(**one) for one in data["properties"])
-        header = FragmentHeader(**stated, source=SourceType(**source) if source else None)
+        header_fields = dict(data["stated"])
+        source = header_fields.pop("source")
+        properties = tuple(MessageProperty(**fields) for fields in data["properties"])
+        header = FragmentHeader(**header_fields, source=SourceType(**source) if source else None)
         return cls(**{**data, "stated": header, "properties": properties})
 
 
 @dataclass(frozen=True, slots=True)
 class SplitTerms:
-    """What is agreed of splitting (part 2 §4.5).
+    """The agreed terms of splitting (part 2 §4.5).
 
     `fragment_size` are the octets of the largest part, `routing_properties` the message properties that
     each fragment repeats.
@@ -108,8 +98,8 @@ class SplitTerms:
 class SplitPlan:
     """A source message to be cut: its header, its MIME header, and `octets`, which are cut.
 
-    Compressed octets are made anew whenever they are read: who has a place for them puts a stored copy
-    into `octets`, so that each fragment need not compress all before it.
+    Compressed octets are made anew whenever they are read: a caller that can store them puts the
+    stored copy into `octets`; otherwise each fragment compresses all octets before it again.
     """
 
     unit: UserMessage
@@ -126,7 +116,7 @@ class SplitPlan:
 
 
 def choose_split_terms(octets: int, agreed: SplittingTerms) -> SplitTerms | None:
-    """Return how a message of so many octets is split by agreement; None where it fits into one fragment.
+    """Return how a message of `octets` octets is split by agreement; None where it fits into one fragment.
 
     Raises GW102 for a message that is larger than agreed.
     """

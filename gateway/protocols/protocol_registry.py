@@ -10,12 +10,10 @@ from gateway.agreements import PMode
 from gateway.protocols import as4, ebms2
 from gateway.protocols.core import ProtocolCore
 
-__all__ = ["PROTOCOLS", "list_unsupported_terms"]
-
 PROTOCOLS: Final[Mapping[str, ProtocolCore]] = MappingProxyType({core.name: core for core in (ebms2, as4)})
 
 
 def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
-    """Return what the core of a P-Mode's protocol does not do of its terms; nothing for an unknown one."""
+    """Return a sentence for each term of a P-Mode that its core does not support; none without a core."""
     core = PROTOCOLS.get(pmode.protocol)
     return () if core is None else core.list_unsupported_terms(pmode)

@@ -1,11 +1,13 @@
-from .list_succession import check_list_freshness as check_list_freshness
-from .list_succession import choose_successor as choose_successor
 from .own_trusted_list import TrustedListDraft as TrustedListDraft
 from .own_trusted_list import sign_trusted_list as sign_trusted_list
 from .recognition_chain import RecognitionContext as RecognitionContext
+from .recognition_chain import VouchedDocument as VouchedDocument
 from .recognition_chain import gather_lists as gather_lists
+from .recognition_chain import is_vouched_document as is_vouched_document
 from .recognition_chain import open_named_list as open_named_list
 from .recognition_chain import open_trusted_list as open_trusted_list
+from .recognition_chain import open_vouched_document as open_vouched_document
+from .recognition_chain import vouch_for_document as vouch_for_document
 from .signer_admission import MOST_AGE as MOST_AGE
 from .signer_admission import Admission as Admission
 from .signer_admission import admit_by_recognition as admit_by_recognition
@@ -22,8 +24,6 @@ from .trusted_list import ServiceKind as ServiceKind
 from .trusted_list import ServiceStatus as ServiceStatus
 from .trusted_list import TrustedList as TrustedList
 from .trusted_list import TrustService as TrustService
+from .trusted_list import check_list_freshness as check_list_freshness
+from .trusted_list import choose_successor as choose_successor
 from .trusted_list import get_levels as get_levels
-from .vouched_document import VouchedDocument as VouchedDocument
-from .vouched_document import is_vouched_document as is_vouched_document
-from .vouched_document import open_vouched_document as open_vouched_document
-from .vouched_document import vouch_for_document as vouch_for_document

@@ -6,24 +6,16 @@ exception: a service with an unknown critical extension has no level (clause 5.5
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from lxml import etree
 
+from gateway.errors import CERTIFICATE_UNTRUSTED, NOT_COVERED, SIGNATURE_INVALID, GatewayError
 from gateway.pki import Certificate
-from gateway.recognition.list_elements import (
-    find_optional,
-    get_element,
-    parse_instant,
-    raise_malformed,
-    read_certificates_below,
-    read_element_text,
-    read_words,
-)
-from gateway.recognition.recognition_agreements import MRA_INFORMATION, read_agreement
-from gateway.recognition.sealed_document import open_sealed_document
 from gateway.recognition.trusted_list import (
     EquivalenceRule,
     SchemePointer,
@@ -31,10 +23,132 @@ from gateway.recognition.trusted_list import (
     ServiceStatus,
     TrustedList,
     TrustService,
+    find_optional,
+    get_element,
+    raise_malformed,
+    read_certificates_below,
+    read_element_text,
+    read_instant,
+    read_visible_text,
 )
-from gateway.wire import DEFAULT_LIMITS, WireLimits
+from gateway.wire import DEFAULT_LIMITS, DS, WireLimits, parse_xml
+from gateway.xmlsec import STRICT, SignaturePolicy, verify_any_signature
 
-__all__ = ["EU_RULES", "TSL", "is_etsi_list", "open_etsi_list"]
+
+@dataclass(frozen=True, slots=True)
+class SealedDocument:
+    """A verified document; comments, which no signature covers, are removed."""
+
+    root: etree._Element
+    signer: Certificate
+    sha256: str
+
+
+def open_sealed_document(
+    data: bytes,
+    signers: Collection[Certificate],
+    *,
+    policy: SignaturePolicy = STRICT,
+    limits: WireLimits = DEFAULT_LIMITS,
+) -> SealedDocument:
+    """Verify the one enveloped signature of a document in any form that the policy permits.
+
+    The signature must be the last child of the root and cover everything else. Raises GW201
+    to GW204 for the signature, GW205 for an unexpected signer.
+    """
+    root = parse_xml(data, limits)
+    judgement = verify_any_signature(root, {}, policy)
+    if judgement.verdict != "valid":
+        raise GatewayError(judgement.problem or SIGNATURE_INVALID, judgement.reason, "ds:Signature")
+    if len(root) == 0 or root[-1].tag != f"{{{DS}}}Signature":
+        raise GatewayError(NOT_COVERED, "ds:Signature is not the last child of the root", "ds:Signature")
+    if "/" not in judgement.covered or judgement.excluded:
+        raise GatewayError(NOT_COVERED, "the signature does not cover the whole document", "ds:Signature")
+    if judgement.certificate is None:
+        raise GatewayError(CERTIFICATE_UNTRUSTED, judgement.reason, "ds:KeyInfo")
+    check_pinned_signer(judgement.certificate, signers)
+    etree.strip_tags(root, etree.Comment)
+    return SealedDocument(root, judgement.certificate, hashlib.sha256(data).hexdigest())
+
+
+def check_pinned_signer(signer: Certificate, signers: Collection[Certificate]) -> None:
+    """Raise GW205 unless exactly this certificate is among the expected ones."""
+    if signer not in signers:
+        detail = f"signed by {signer.subject[:120]} ({signer.sha256[:16]}…), who is not expected to sign this"
+        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "ds:KeyInfo")
+
+
+MRA: Final = "http://ec.europa.eu/tools/lotl/mra/schema/v2#"
+MRA_INFORMATION: Final = f"{{{MRA}}}MutualRecognitionAgreementInformation"
+ENACTED: Final = "http://ec.europa.eu/tools/lotl/mra/enacted"
+REPEALED: Final = "http://ec.europa.eu/tools/lotl/mra/repealed"
+_M: Final = f"{{{MRA}}}"
+_TSL_TAG: Final = "{http://uri.etsi.org/02231/v2#}"
+_CONTENTS: Final = (
+    f"{_M}CertificateContentReferencesEquivalenceList/{_M}CertificateContentReferenceEquivalence"
+)
+
+
+def read_agreement(element: etree._Element) -> Iterator[EquivalenceRule]:
+    """Yield the rules of an agreement, with each state of its history as a separate rule."""
+    for information in element.findall(f"{_M}TrustServiceEquivalenceInformation"):
+        identifier = read_element_text(information, f"{_M}TrustServiceLegalIdentifier")
+        history = f"{_M}TrustServiceEquivalenceHistory/{_M}TrustServiceEquivalenceHistoryInstance"
+        states = [information, *information.findall(history)]
+        dated_states = sorted(
+            ((_read_start(each), each) for each in states), key=lambda pair: pair[0], reverse=True
+        )
+        until: datetime | None = None
+        for since, state in dated_states:
+            yield _read_rule(identifier, state, since, until)
+            until = since
+
+
+def _read_start(element: etree._Element) -> datetime:
+    starting_time = get_element(element, f"{_M}TrustServiceEquivalenceStatusStartingTime")
+    return read_instant(read_visible_text(starting_time), starting_time)
+
+
+def _read_rule(
+    identifier: str, element: etree._Element, since: datetime, until: datetime | None
+) -> EquivalenceRule:
+    kinds = get_element(element, f"{_M}TrustServiceTSLTypeEquivalenceList")
+    valid = get_element(
+        element, f"{_M}TrustServiceTSLStatusEquivalenceList/{_M}TrustServiceTSLStatusValidEquivalence"
+    )
+    pointed = get_element(valid, f"{_M}TrustServiceTSLStatusListPointedParty")
+    pointing = get_element(valid, f"{_M}TrustServiceTSLStatusListPointingParty")
+    becomes = frozenset(_read_service_kinds(get_element(kinds, f"{_M}TrustServiceTSLTypeListPointingParty")))
+    state = read_element_text(element, f"{_M}TrustServiceEquivalenceStatus")
+    if state not in (ENACTED, REPEALED):
+        raise_malformed(element, "neither enacted nor repealed")
+    return EquivalenceRule(
+        identifier=identifier,
+        kinds=frozenset(_read_service_kinds(get_element(kinds, f"{_M}TrustServiceTSLTypeListPointedParty"))),
+        statuses=_read_statuses(pointed),
+        levels=frozenset(kind.type for kind in becomes),
+        since=since,
+        until=until,
+        enacted=state == ENACTED,
+        conditions=tuple(
+            read_element_text(each, f"{_M}CertificateContentReferenceEquivalenceContext")
+            for each in element.findall(_CONTENTS)
+        ),
+        becomes=becomes,
+        as_statuses=_read_statuses(pointing),
+    )
+
+
+def _read_statuses(element: etree._Element) -> frozenset[str]:
+    return frozenset(read_visible_text(each) for each in element.findall(f"{_TSL_TAG}ServiceStatus"))
+
+
+def _read_service_kinds(element: etree._Element) -> Iterator[ServiceKind]:
+    for each in element.findall(f"{_M}TrustServiceTSLType"):
+        additional = find_optional(each, f"{_TSL_TAG}AdditionalServiceInformation")
+        narrowed = "" if additional is None else read_element_text(additional, f"{_TSL_TAG}URI")
+        yield ServiceKind(read_element_text(each, f"{_TSL_TAG}ServiceTypeIdentifier"), narrowed)
+
 
 TSL: Final = "http://uri.etsi.org/02231/v2#"
 _T: Final = f"{{{TSL}}}"
@@ -92,11 +206,11 @@ def open_etsi_list(
     """
     sealed = open_sealed_document(data, signers, limits=limits)
     if not is_etsi_list(sealed.root):
-        raise_malformed("not a trusted list of ETSI TS 119 612", sealed.root)
+        raise_malformed(sealed.root, "not a trusted list of ETSI TS 119 612")
     scheme = get_element(sealed.root, f"{_T}SchemeInformation")
     version = read_element_text(scheme, f"{_T}TSLVersionIdentifier")
     if version not in _VERSIONS:
-        raise_malformed(f"version {version[:20]} of the form is not read here", scheme)
+        raise_malformed(scheme, f"version {version[:20]} of the form is not read here")
     return TrustedList(
         form="etsi",
         operator=_read_english_name(get_element(scheme, f"{_T}SchemeOperatorName")),
@@ -118,20 +232,20 @@ def _is_list_of_lists(scheme: etree._Element) -> bool:
 
 
 def _read_sequence_number(element: etree._Element) -> int:
-    found = read_words(element)
-    if not found.isascii() or not found.isdigit() or len(found) > 9:
-        raise_malformed("not a sequence number", element)
-    return int(found)
+    digits = read_visible_text(element)
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 9:
+        raise_malformed(element, "not a sequence number")
+    return int(digits)
 
 
 def _read_date_time(element: etree._Element) -> datetime:
-    return parse_instant(read_words(element), element)
+    return read_instant(read_visible_text(element), element)
 
 
 def _read_next_update(element: etree._Element) -> datetime | None:
     """Return the time of the next update; an empty element closes the list (clause 5.3.15)."""
-    found = find_optional(element, f"{_T}dateTime")
-    return None if found is None else _read_date_time(found)
+    date_time = find_optional(element, f"{_T}dateTime")
+    return None if date_time is None else _read_date_time(date_time)
 
 
 def _read_services(root: etree._Element) -> Iterator[TrustService]:
@@ -150,12 +264,12 @@ def _read_service(operator: str, element: etree._Element) -> TrustService:
     past = [] if history is None else history.findall(f"{_T}ServiceHistoryInstance")
     identity = get_element(current, f"{_T}ServiceDigitalIdentity")
     certificates, unread = read_certificates_below(identity, f"{_T}X509Certificate")
-    standings = [_read_status(each) for each in (current, *past)]
+    statuses = [_read_status(each) for each in (current, *past)]
     return TrustService(
         provider=operator,
         name=_read_english_name(get_element(current, f"{_T}ServiceName")),
         certificates=certificates,
-        standings=tuple(sorted(standings, key=lambda each: each.since, reverse=True)),
+        status_history=tuple(sorted(statuses, key=lambda each: each.since, reverse=True)),
         unread=unread,
     )
 
@@ -187,28 +301,28 @@ def _list_unknown_extensions(extension: etree._Element) -> Iterator[str]:
 
 def _read_schemes(scheme: etree._Element) -> Iterator[SchemePointer]:
     for pointer in scheme.findall(f"{_T}PointersToOtherTSL/{_T}OtherTSLPointer"):
-        said = [
+        additional_information = [
             each
             for one_of in pointer.iterfind(f"{_T}AdditionalInformation/{_T}OtherInformation")
             for each in one_of
         ]
-        territories = [each for each in said if each.tag == f"{_T}SchemeTerritory"]
-        forms = {read_words(each) for each in said if each.tag == _MIME_TYPE}
+        territories = [each for each in additional_information if each.tag == f"{_T}SchemeTerritory"]
+        forms = {read_visible_text(each) for each in additional_information if each.tag == _MIME_TYPE}
         if len(territories) != 1 or not forms <= {_XML_LIST}:
             continue  # it names no signer of a list that can be read here
         certificates, unread = read_certificates_below(pointer, f"{_T}X509Certificate")
         yield SchemePointer(
-            territory=read_words(territories[0]),
+            territory=read_visible_text(territories[0]),
             signers=certificates,
             location=read_element_text(pointer, f"{_T}TSLLocation"),
-            rules=_read_agreements(said),
+            rules=_read_agreements(additional_information),
             unread=unread,
         )
 
 
-def _read_agreements(said: list[etree._Element]) -> tuple[EquivalenceRule, ...] | None:
+def _read_agreements(additional_information: list[etree._Element]) -> tuple[EquivalenceRule, ...] | None:
     """Return the rules of agreements; one of an unsupported version has no rules and so admits no signer."""
-    agreements = [each for each in said if etree.QName(each).localname == _AGREEMENT]
+    agreements = [each for each in additional_information if etree.QName(each).localname == _AGREEMENT]
     if not agreements:
         return None
     return tuple(rule for each in agreements if each.tag == MRA_INFORMATION for rule in read_agreement(each))
@@ -219,5 +333,5 @@ def _read_english_name(element: etree._Element) -> str:
     names = element.findall(f"{_T}Name")
     english = [each for each in names if each.get("{http://www.w3.org/XML/1998/namespace}lang") == "en"]
     if not names:
-        raise_malformed("no name", element)
-    return read_words((english or names)[0])
+        raise_malformed(element, "no name")
+    return read_visible_text((english or names)[0])

@@ -17,14 +17,7 @@ from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.pki import Certificate, Signer
-from gateway.recognition.list_elements import (
-    format_instant,
-    make_visible,
-    parse_instant,
-    raise_malformed,
-    read_certificates_below,
-)
-from gateway.recognition.sealed_document import check_pinned_signer
+from gateway.recognition.etsi_trusted_list import check_pinned_signer
 from gateway.recognition.trusted_list import (
     CrossCertificateBridge,
     EquivalenceRule,
@@ -34,11 +27,13 @@ from gateway.recognition.trusted_list import (
     ServiceStatus,
     TrustedList,
     TrustService,
+    make_visible,
+    raise_malformed,
+    read_certificates_below,
+    read_instant,
 )
-from gateway.wire import DEFAULT_LIMITS, DS, WireLimits, parse_xml, serialize_element
+from gateway.wire import DEFAULT_LIMITS, DS, WireLimits, format_instant, parse_xml, serialize_element
 from gateway.xmlsec import sign_document, verify_document
-
-__all__ = ["TRUST_LIST", "TrustedListDraft", "is_own_list", "open_own_list", "sign_trusted_list"]
 
 TRUST_LIST: Final = "urn:single-window:trust-list:1"
 # The stubs of lxml do not support the default namespace.
@@ -84,8 +79,8 @@ def sign_trusted_list(draft: TrustedListDraft, signer: Signer, *, now: datetime)
     root.set("operator", draft.operator)
     root.set("territory", draft.territory)
     root.set("sequence", str(draft.sequence))
-    root.set("issued", format_instant(now))
-    root.set("nextUpdate", format_instant(draft.next_update))
+    root.set("issued", format_instant(now, "seconds"))
+    root.set("nextUpdate", format_instant(draft.next_update, "seconds"))
     _write_rules(root, draft.rules)
     for service in draft.services:
         _write_service(root, service)
@@ -120,7 +115,7 @@ def open_own_list(
     signed = verify_document(root)
     check_pinned_signer(signed.certificate, signers)
     if not is_own_list(root) or root.get("version") != "1":
-        raise_malformed("not a trusted list of the gateway, version 1", root)
+        raise_malformed(root, "not a trusted list of the gateway, version 1")
     _check_elements(root)
     return TrustedList(
         form="own",
@@ -142,9 +137,9 @@ def _check_elements(root: etree._Element) -> None:
     """Raise for an unknown element: an ignored rule could be one that forbids something."""
     for parent in root.iter():
         for each in parent:
-            place = (etree.QName(parent).localname, each.tag)
-            if each.tag != _SIGNATURE and parent.tag.startswith(_L) and place not in _PLACES:
-                raise_malformed("the form has no such element here", each)
+            nesting = (etree.QName(parent).localname, each.tag)
+            if each.tag != _SIGNATURE and parent.tag.startswith(_L) and nesting not in _PLACES:
+                raise_malformed(each, "the form has no such element here")
 
 
 def _add_element(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
@@ -162,12 +157,16 @@ def _write_certificates(parent: etree._Element, certificates: Iterable[Certifica
 
 def _write_service(root: etree._Element, service: TrustService) -> None:
     element = _add_element(root, "Service", provider=service.provider, name=service.name)
-    for each in service.standings:
-        standing = _add_element(
-            element, "Standing", type=each.type, status=each.status, since=format_instant(each.since)
+    for each in service.status_history:
+        status_element = _add_element(
+            element,
+            "Standing",
+            type=each.type,
+            status=each.status,
+            since=format_instant(each.since, "seconds"),
         )
         for word in sorted(each.additional):
-            _add_element(standing, "Additional", value=word)
+            _add_element(status_element, "Additional", value=word)
     _write_certificates(element, service.certificates)
 
 
@@ -179,8 +178,8 @@ def _write_rules(parent: etree._Element, rules: Iterable[EquivalenceRule]) -> No
             parent,
             "Equivalence",
             identifier=rule.identifier,
-            since=format_instant(rule.since),
-            until="" if rule.until is None else format_instant(rule.until),
+            since=format_instant(rule.since, "seconds"),
+            until="" if rule.until is None else format_instant(rule.until, "seconds"),
             state="enacted" if rule.enacted else "repealed",
         )
         for kind in sorted(rule.kinds, key=lambda one: (one.type, one.additional)):
@@ -192,21 +191,21 @@ def _write_rules(parent: etree._Element, rules: Iterable[EquivalenceRule]) -> No
 
 
 def _read_text(element: etree._Element, name: str) -> str:
-    found = element.get(name, "")
-    if not found:
-        raise_malformed(f"attribute {name} is missing", element)
-    return make_visible(found)
+    text = element.get(name, "")
+    if not text:
+        raise_malformed(element, f"attribute {name} is missing")
+    return make_visible(text)
 
 
 def _read_instant(element: etree._Element, name: str) -> datetime:
-    return parse_instant(element.get(name), element)
+    return read_instant(element.get(name), element)
 
 
 def _read_sequence_number(root: etree._Element) -> int:
-    found = _read_text(root, "sequence")
-    if not found.isascii() or not found.isdigit() or len(found) > _MOST_SEQUENCE:
-        raise_malformed("not a sequence number", root)
-    return int(found)
+    digits = _read_text(root, "sequence")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > _MOST_SEQUENCE:
+        raise_malformed(root, "not a sequence number")
+    return int(digits)
 
 
 def _read_values(element: etree._Element, name: str) -> frozenset[str]:
@@ -215,14 +214,14 @@ def _read_values(element: etree._Element, name: str) -> frozenset[str]:
 
 def _read_certificates(element: etree._Element) -> tuple[Certificate, ...]:
     """Return the certificates of an element; raise if one cannot be read or if there is none."""
-    found, unread = read_certificates_below(element, _CERTIFICATE)
-    if unread or not found:
-        raise_malformed(unread[0] if unread else "no certificate", element)
-    return found
+    certificates, unread = read_certificates_below(element, _CERTIFICATE)
+    if unread or not certificates:
+        raise_malformed(element, unread[0] if unread else "no certificate")
+    return certificates
 
 
 def _read_service(element: etree._Element) -> TrustService:
-    standings = [
+    statuses = [
         ServiceStatus(
             _read_text(each, "type"),
             _read_text(each, "status"),
@@ -235,14 +234,14 @@ def _read_service(element: etree._Element) -> TrustService:
         provider=_read_text(element, "provider"),
         name=_read_text(element, "name"),
         certificates=_read_certificates(element),
-        standings=tuple(sorted(standings, key=lambda each: each.since, reverse=True)),
+        status_history=tuple(sorted(statuses, key=lambda each: each.since, reverse=True)),
     )
 
 
 def _read_scheme(element: etree._Element) -> SchemePointer:
     role = _read_text(element, "role")
     if role not in _ROLES:
-        raise_malformed("a scheme is a list or a voucher", element)
+        raise_malformed(element, "a scheme is a list or a voucher")
     return SchemePointer(
         territory=_read_text(element, "territory"),
         signers=_read_certificates(element),
@@ -253,12 +252,12 @@ def _read_scheme(element: etree._Element) -> SchemePointer:
 
 
 def _read_bridge(element: etree._Element) -> CrossCertificateBridge:
-    found = _read_certificates(element)
-    if len(found) != 1:
-        raise_malformed("a bridge is one certificate", element)
+    certificates = _read_certificates(element)
+    if len(certificates) != 1:
+        raise_malformed(element, "a bridge is one certificate")
     policies = element.iterchildren(f"{_L}Policy")
     return CrossCertificateBridge(
-        found[0], tuple((_read_text(each, "oid"), _read_text(each, "level")) for each in policies)
+        certificates[0], tuple((_read_text(each, "oid"), _read_text(each, "level")) for each in policies)
     )
 
 
@@ -266,7 +265,7 @@ def _read_rules(element: etree._Element) -> Iterator[EquivalenceRule]:
     for each in element.iterchildren(f"{_L}Equivalence"):
         state = _read_text(each, "state")
         if state not in ("enacted", "repealed"):
-            raise_malformed("neither enacted nor repealed", each)
+            raise_malformed(each, "neither enacted nor repealed")
         yield EquivalenceRule(
             identifier=_read_text(each, "identifier"),
             kinds=frozenset(

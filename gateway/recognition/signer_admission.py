@@ -16,8 +16,12 @@ from typing import Final
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
 from gateway.pki import Certificate, CertificateUse, Mode, PolicyInputs, TrustStore, Verdict
-from gateway.recognition.list_succession import is_fresh_list
-from gateway.recognition.recognition_chain import RecognitionContext, compute_unchanged_until, reaches_anchor
+from gateway.recognition.recognition_chain import (
+    RecognitionContext,
+    VouchedDocument,
+    compute_unchanged_until,
+    reaches_anchor,
+)
 from gateway.recognition.trusted_list import (
     VOUCHED,
     Rules,
@@ -25,23 +29,12 @@ from gateway.recognition.trusted_list import (
     TrustedList,
     TrustService,
     get_levels,
+    is_fresh_list,
 )
-from gateway.recognition.vouched_document import VouchedDocument
-
-__all__ = [
-    "MOST_AGE",
-    "Admission",
-    "admit_by_recognition",
-    "admit_signer",
-    "admit_voucher",
-    "get_vouched_levels",
-    "is_known_certificate",
-    "list_trust_stores",
-]
 
 #: The greatest age of a voucher's statement.
 MOST_AGE: Final = timedelta(days=1)
-_SILENT: Final = "no path leads to a trust anchor"
+_NO_PATH: Final = "no path leads to a trust anchor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +69,28 @@ def admit_by_recognition(
     recognition: RecognitionContext,
     refused: Verdict,
     *,
-    wanted: frozenset[str] | None = None,
+    required_levels: frozenset[str] | None = None,
 ) -> Admission:
     """Validate a signer that our own anchors ``refused`` in every other way.
 
-    With ``wanted``, the signer must have one of these levels. The verdict is valid at most
+    The signer must have one of the ``required_levels``, if given. The verdict is valid at most
     until the lists in force change.
     """
-    for found in chain(
+    for admission in chain(
         _try_bridges(certificate, at, use, recognition), _try_trusted_lists(certificate, at, use, recognition)
     ):
-        if found.verdict.passing:
-            return found
-        if found.mode is None:
-            refused = _choose_clearer_verdict(refused, found.verdict)
-        elif wanted is None or found.levels & wanted:
-            until = min(found.verdict.valid_until, compute_unchanged_until(recognition, at))
-            return replace(found, verdict=replace(found.verdict, valid_until=until))
+        if admission.verdict.passing:
+            return admission
+        if admission.mode is None:
+            refused = _choose_clearer_verdict(refused, admission.verdict)
+        elif required_levels is None or admission.levels & required_levels:
+            until = min(admission.verdict.valid_until, compute_unchanged_until(recognition, at))
+            return replace(admission, verdict=replace(admission.verdict, valid_until=until))
         else:
-            levels = ", ".join(sorted(found.levels))
-            reason = f"admitted by {found.mode} ({found.source[:120]}) as {levels[:120]}: not enough here"
+            levels = ", ".join(sorted(admission.levels))
+            reason = (
+                f"admitted by {admission.mode} ({admission.source[:120]}) as {levels[:120]}: not enough here"
+            )
             refused = _choose_clearer_verdict(refused, _make_rejected_admission(reason, at).verdict)
     return Admission(None, replace(refused, tolerated=False))
 
@@ -142,8 +137,8 @@ def get_vouched_levels(
         raise _make_untrusted_error(
             f"vouched for at {vouched.judged}, which is in the future or too long ago"
         )
-    standings = [ServiceStatus(level, VOUCHED, vouched.judged) for level in vouched.levels]
-    levels = frozenset(level for each in standings for level in get_levels(each, (scheme.rules or (),), at))
+    statuses = [ServiceStatus(level, VOUCHED, vouched.judged) for level in vouched.levels]
+    levels = frozenset(level for each in statuses for level in get_levels(each, (scheme.rules or (),), at))
     if not levels:
         raise _make_untrusted_error(f"no rule maps the levels of '{vouched.territory[:20]}'")
     return levels
@@ -183,8 +178,8 @@ def list_trust_stores(recognition: RecognitionContext, at: datetime) -> Iterator
     bridged = _make_bridge_store(recognition, at)
     if bridged is not None:
         yield bridged
-    for found, rules in recognition.list_current_lists(at):
-        anchors = _collect_anchors(found, rules, at)
+    for trusted_list, rules in recognition.list_current_lists(at):
+        anchors = _collect_anchors(trusted_list, rules, at)
         with suppress(GatewayError):
             if anchors:
                 yield _make_trust_store(anchors, recognition)
@@ -201,8 +196,8 @@ def is_known_certificate(certificate: Certificate, at: datetime, recognition: Re
     ):
         return True
     return any(
-        _explain_rejection(certificate, found, rules, at)
-        for found, rules in recognition.list_current_lists(at)
+        _explain_rejection(certificate, trusted_list, rules, at)
+        for trusted_list, rules in recognition.list_current_lists(at)
     )
 
 
@@ -225,30 +220,32 @@ def _crosses_bridge(verdict: Verdict, root: TrustedList, policy: str, level: str
 def _try_trusted_lists(
     certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
 ) -> Iterator[Admission]:
-    for found, rules in recognition.list_current_lists(at):
-        anchors = _collect_anchors(found, rules, at)
+    for trusted_list, rules in recognition.list_current_lists(at):
+        anchors = _collect_anchors(trusted_list, rules, at)
         if anchors:
             verdict = _validate_under_anchors(anchors, certificate, at, use, recognition)
             if verdict.status == "valid":
                 service, levels = anchors[verdict.path[-1]]
-                source = f"{found.territory} {found.sequence}: {service.provider}, {service.name}"
+                source = (
+                    f"{trusted_list.territory} {trusted_list.sequence}: {service.provider}, {service.name}"
+                )
                 yield Admission("trust-list", verdict, levels, source)
             else:
                 yield Admission(None, verdict)
-        reason = _explain_rejection(certificate, found, rules, at)
+        reason = _explain_rejection(certificate, trusted_list, rules, at)
         if reason:
             yield _make_rejected_admission(reason, at)
 
 
 def _collect_anchors(
-    found: TrustedList, chain: tuple[Rules, ...], at: datetime
+    trusted_list: TrustedList, chain: tuple[Rules, ...], at: datetime
 ) -> dict[Certificate, tuple[TrustService, frozenset[str]]]:
     """Return the certificates of all services with a level, each with its service and levels."""
     anchors: dict[Certificate, tuple[TrustService, frozenset[str]]] = {}
-    for service, levels in _list_recognized_services(found, chain, at):
+    for service, levels in _list_recognized_services(trusted_list, chain, at):
         for each in service.certificates:
-            known = anchors.get(each)
-            anchors[each] = (service, levels | known[1] if known else levels)
+            earlier = anchors.get(each)
+            anchors[each] = (service, levels | earlier[1] if earlier else levels)
     return anchors
 
 
@@ -270,40 +267,40 @@ def _validate_under_anchors(
     except GatewayError as refused:
         return Verdict("invalid", refused.problem, refused.detail, (), at, at)
     if not reaches_anchor(certificate, store):
-        return Verdict("invalid", CERTIFICATE_UNTRUSTED, _SILENT, (), at, at)
+        return Verdict("invalid", CERTIFICATE_UNTRUSTED, _NO_PATH, (), at, at)
     return recognition.validate_certificate(certificate, at, use, store)
 
 
 def _list_recognized_services(
-    found: TrustedList, chain: tuple[Rules, ...], at: datetime
+    trusted_list: TrustedList, chain: tuple[Rules, ...], at: datetime
 ) -> Iterator[tuple[TrustService, frozenset[str]]]:
-    for service in found.services:
-        standing = service.find_status(at)
-        levels = get_levels(standing, chain, at) if standing else frozenset()
+    for service in trusted_list.services:
+        status = service.find_status(at)
+        levels = get_levels(status, chain, at) if status else frozenset()
         if levels:
             yield service, levels
 
 
 def _explain_rejection(
-    certificate: Certificate, found: TrustedList, chain: tuple[Rules, ...], at: datetime
+    certificate: Certificate, trusted_list: TrustedList, chain: tuple[Rules, ...], at: datetime
 ) -> str | None:
     """Return the issuer's status on a list that does not admit it; None when it is not on the list."""
-    for service in found.services:
+    for service in trusted_list.services:
         if all(each.subject_der != certificate.issuer_der for each in service.certificates):
             continue
-        standing = service.find_status(at)
-        if standing is None:
-            return f"{service.name[:120]} is on the list of {found.territory[:20]} only later"
-        if not get_levels(standing, chain, at):
-            status = standing.status.rsplit("/", 1)[-1]
-            where = f"the list of {found.territory[:20]}"
-            return f"{service.name[:120]} is '{status[:60]}' on {where}, and of no level"
+        status = service.find_status(at)
+        if status is None:
+            return f"{service.name[:120]} is on the list of {trusted_list.territory[:20]} only later"
+        if not get_levels(status, chain, at):
+            status_name = status.status.rsplit("/", 1)[-1]
+            list_name = f"the list of {trusted_list.territory[:20]}"
+            return f"{service.name[:120]} is '{status_name[:60]}' on {list_name}, and of no level"
     return None
 
 
-def _choose_clearer_verdict(one: Verdict, other: Verdict) -> Verdict:
+def _choose_clearer_verdict(first: Verdict, second: Verdict) -> Verdict:
     """Return the more specific refusal; a missing path is the least specific reason."""
-    return one if other.reason == _SILENT else other
+    return first if second.reason == _NO_PATH else second
 
 
 def _make_untrusted_error(reason: str) -> GatewayError:

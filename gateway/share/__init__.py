@@ -1,7 +1,7 @@
 """Finds the data folders, in a checkout or in an installed wheel.
 
 In the wheel each data folder is a package below this one. In a checkout it is at the top level, so
-that tests run without an installation; only `install` is here in both.
+that tests run without an installation; `profiles` and `install` are here in both.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.share.memory_path import MemoryPath
+from gateway.share.memory_path import MemoryPath as MemoryPath
 
-__all__ = ["FOLDERS", "MemoryPath", "get_data_folder"]
-
-FOLDERS = ("xsd", "wsdl", "mappings", "pki", "conformance", "install")
+FOLDERS = ("xsd", "wsdl", "mappings", "pki", "profiles", "install")
 
 
 def get_data_folder(name: str) -> Traversable:
@@ -25,7 +23,7 @@ def get_data_folder(name: str) -> Traversable:
     packaged = files(__name__).joinpath(name)
     if packaged.is_dir():
         return packaged
-    beside = Path(__file__).resolve().parent.parent.parent / name
-    if beside.is_dir():
-        return beside
-    raise GatewayError(SETTINGS_WRONG, f"data folder {name!r} is not installed", str(beside))
+    checkout_folder = Path(__file__).resolve().parent.parent.parent / name
+    if checkout_folder.is_dir():
+        return checkout_folder
+    raise GatewayError(SETTINGS_WRONG, f"data folder {name!r} is not installed", str(checkout_folder))

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
-__all__ = ["MemoryPath"]
-
 
 class MemoryPath(Traversable):
     """A folder or a file held in memory: nothing is on a disk, and no file handle is left open."""
@@ -41,7 +39,7 @@ class MemoryPath(Traversable):
 
     def joinpath(self, *parts: Any) -> Traversable:
         """Return the path below this one."""
-        return MemoryPath(self._files, "/".join(one for one in (self._path, *map(str, parts)) if one))
+        return MemoryPath(self._files, "/".join(part for part in (self._path, *map(str, parts)) if part))
 
     def read_bytes(self) -> bytes:
         """Return the content of the file; raises FileNotFoundError."""

@@ -1,4 +1,4 @@
-"""Stores accounts: people, their roles in organisations, and attempts to sign in."""
+"""Stores accounts: people, their roles in organisations, how they sign in, and attempts to do so."""
 
 from __future__ import annotations
 
@@ -6,31 +6,132 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from gateway.store.account_tables import account_roles, accounts, sessions, sign_ins
-from gateway.store.sign_in_tables import account_invitations
+from gateway.errors import MISUSE, GatewayError
+from gateway.store.parties import parties
+from gateway.store.postgresql_connections import acquire_named_locks
+from gateway.store.prepared_statements import insert_row
+from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
 
-__all__ = [
-    "NewAccount",
-    "count_failed_sign_ins",
-    "find_by_certificate",
-    "find_by_id",
-    "find_by_name",
-    "find_by_subject",
-    "has_signed_in_from",
-    "insert_account",
-    "list_accounts",
-    "list_roles_of",
-    "lock_account",
-    "record_sign_in",
-    "set_password",
-    "set_roles",
-    "set_status",
-    "update_account",
-]
+# The client certificates by which people sign in.
+account_certificates = Table(
+    "account_certificates",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
+    make_required_column("subject"),
+    make_required_column("not_after", Instant),
+    make_required_column("der", LargeBinary),
+    make_required_column("added_at", Instant),
+    UniqueConstraint("account_id"),
+)
+
+# Links by which a person sets a password, by the digest of their token.
+account_invitations = Table(
+    "account_invitations",
+    metadata,
+    Column("token_sha256", Text, primary_key=True),
+    make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
+    make_required_column("created_at", Instant),
+    make_required_column("created_by"),
+    make_required_column("expires_at", Instant),
+    Index("ix_account_invitations_account_id", "account_id"),
+    Index("ix_account_invitations_expires_at", "expires_at"),
+)
+
+
+# People who sign in. `name` is what they type; it is stored in lower case.
+accounts = Table(
+    "accounts",
+    metadata,
+    make_identity_column(),
+    make_required_column("name"),
+    make_required_column("display_name"),
+    make_required_column("status"),
+    Column("password", Text),  # Argon2id, as a PHC string
+    make_required_column("password_changed_at", Instant),
+    Column("certificate_sha256", Text),  # of the client certificate by which this person signs in
+    Column("oidc_issuer", Text),
+    Column("oidc_subject", Text),
+    make_required_column("language"),
+    make_required_column("created_at", Instant),
+    make_required_column("created_by"),
+    UniqueConstraint("name"),
+    UniqueConstraint("certificate_sha256"),
+    UniqueConstraint("oidc_issuer", "oidc_subject"),
+    CheckConstraint("status IN ('ACTIVE', 'SUSPENDED')", name="status"),
+)
+
+# The roles of an account, each in one organisation.
+account_roles = Table(
+    "account_roles",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("organisation", Text, primary_key=True),
+    Column("role", Text, primary_key=True),
+    CheckConstraint("kind IN ('agency', 'party', 'operator')", name="kind"),
+    Index("ix_account_roles_organisation", "kind", "organisation"),
+)
+
+# Sessions by the digest of their token. `notice` is a sentence for the next page.
+sessions = Table(
+    "sessions",
+    metadata,
+    make_identity_column(),
+    make_required_column("token_sha256"),
+    make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
+    make_required_column("kind"),
+    make_required_column("organisation"),
+    make_required_column("method"),
+    make_required_column("network"),
+    make_required_column("created_at", Instant),
+    make_required_column("seen_at", Instant),
+    Column("ended_at", Instant),
+    Column("notice", Text),
+    UniqueConstraint("token_sha256"),
+    Index("ix_sessions_account", "account_id", "created_at"),
+    Index("ix_sessions_created_at", "created_at"),
+)
+
+# Attempts to sign in, by the digest of the name: a password typed into the wrong field is not kept.
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    make_identity_column(),
+    make_required_column("name_sha256"),
+    make_required_column("network"),
+    make_required_column("good", Boolean),
+    make_required_column("at", Instant),
+    Index("ix_sign_ins_name", "name_sha256", "at"),
+    Index("ix_sign_ins_network", "network", "at"),
+    Index("ix_sign_ins_age", "at", "good"),
+)
+
+
+_ROLE_ORDER: Final = (account_roles.c.kind, account_roles.c.organisation, account_roles.c.role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +152,7 @@ def insert_account(conn: Connection, account: NewAccount, at: datetime) -> int:
     """Store an account without roles; return its id. Raises IntegrityError for a name that exists."""
     values = asdict(account) | {"name": account.name.casefold()}
     values |= {"status": "ACTIVE", "created_at": at, "password_changed_at": at}
-    return int(conn.execute(insert(accounts).values(values)).inserted_primary_key[0])  # type: ignore[index]
+    return insert_row(conn, accounts, values)
 
 
 def find_by_name(conn: Connection, name: str) -> Row[Any] | None:
@@ -65,13 +166,8 @@ def find_by_id(conn: Connection, account: int) -> Row[Any] | None:
 
 
 def lock_account(conn: Connection, account: int) -> Row[Any] | None:
-    """Return the account with this id; nobody else changes it before the commit."""
+    """Return the account with this id, locked until the transaction ends."""
     return conn.execute(select(accounts).where(accounts.c.id == account).with_for_update()).first()
-
-
-def find_by_certificate(conn: Connection, digest: str) -> Row[Any] | None:
-    """Return the account that signs in with the certificate of this SHA-256."""
-    return conn.execute(select(accounts).where(accounts.c.certificate_sha256 == digest)).first()
 
 
 def find_by_subject(conn: Connection, issuer: str, subject: str) -> Row[Any] | None:
@@ -85,13 +181,13 @@ def list_accounts(
     conn: Connection, kind: str | None = None, organisation: str | None = None
 ) -> Sequence[Row[Any]]:
     """Return the accounts by name; of one kind of organisation, or of one organisation."""
-    found = select(accounts).order_by(accounts.c.name)
+    query = select(accounts).order_by(accounts.c.name)
     if kind is not None:
         member = account_roles.c.kind == kind
         if organisation is not None:
             member = and_(member, account_roles.c.organisation == organisation)
-        found = found.where(accounts.c.id.in_(select(account_roles.c.account_id).where(member)))
-    return conn.execute(found).all()
+        query = query.where(accounts.c.id.in_(select(account_roles.c.account_id).where(member)))
+    return conn.execute(query).all()
 
 
 def update_account(conn: Connection, account: int, **values: Any) -> None:
@@ -115,62 +211,173 @@ def set_status(conn: Connection, account: int, status: str, at: datetime) -> Non
 
 
 def set_roles(
-    conn: Connection, account: int, organisation: tuple[str, str], roles: Sequence[str], at: datetime
+    conn: Connection, account: int, kind: str, code: str, roles: Sequence[str], at: datetime
 ) -> None:
-    """Set the roles of an account in one organisation (kind, code); its sessions there end.
+    """Set the roles of an account in the organisation `code` of this kind; its sessions there end.
 
-    Links that set a password are no longer good: who made one may not manage the account any more.
+    Links that set its password become invalid, as their author may no longer manage the account. Raises GW808
+    for a role in a party that is not registered.
     """
-    kind, code = organisation
+    if roles and not is_known_organisation(conn, kind, code):
+        raise GatewayError(
+            MISUSE, f"there is no party {code[:80]} in the register: register it first", "party"
+        )
     there = and_(account_roles.c.kind == kind, account_roles.c.organisation == code)
     conn.execute(delete(account_roles).where(account_roles.c.account_id == account, there))
-    rows = [{"account_id": account, "kind": kind, "organisation": code, "role": one} for one in set(roles)]
+    rows = [{"account_id": account, "kind": kind, "organisation": code, "role": role} for role in set(roles)]
     if rows:
         conn.execute(insert(account_roles), rows)
     conn.execute(delete(account_invitations).where(account_invitations.c.account_id == account))
     _end_sessions(conn, account, at, sessions.c.kind == kind, sessions.c.organisation == code)
 
 
+def is_known_organisation(conn: Connection, kind: str, code: str) -> bool:
+    """Return whether an organisation may have people: a party only when it is registered."""
+    return (
+        kind != "party" or conn.execute(select(parties.c.id).where(parties.c.id == code)).first() is not None
+    )
+
+
 def list_roles_of(conn: Connection, account: int) -> Sequence[Row[Any]]:
     """Return the roles of an account, with the kind and the code of each organisation."""
-    found = select(account_roles).where(account_roles.c.account_id == account)
-    order = (account_roles.c.kind, account_roles.c.organisation, account_roles.c.role)
-    return conn.execute(found.order_by(*order)).all()
+    query = select(account_roles).where(account_roles.c.account_id == account)
+    return conn.execute(query.order_by(*_ROLE_ORDER)).all()
 
 
-def record_sign_in(conn: Connection, name: str, network: str, good: bool, at: datetime) -> None:
-    """Store an attempt to sign in."""
+def list_usable_roles(conn: Connection, account: int) -> Sequence[Row[Any]]:
+    """Return the roles of an account as `list_roles_of`, but for those in suspended and retired parties."""
+    # An agency is registered under its code.
+    same = and_(account_roles.c.kind.in_(("agency", "party")), parties.c.id == account_roles.c.organisation)
+    role_query = select(account_roles).outerjoin(parties, same).where(account_roles.c.account_id == account)
+    # Of a party that is not registered there is nothing to see; an agency at the console need not be.
+    usable = func.coalesce(parties.c.status, "ACTIVE") == "ACTIVE"
+    return conn.execute(role_query.where(usable).order_by(*_ROLE_ORDER)).all()
+
+
+def record_sign_in(conn: Connection, name: str, network: str, good: bool, at: datetime) -> int:
+    """Store an attempt to sign in; return its id."""
     values = {"name_sha256": _digest_name(name), "network": network, "good": good, "at": at}
-    conn.execute(insert(sign_ins).values(values))
+    return insert_row(conn, sign_ins, values)
+
+
+def confirm_sign_in(conn: Connection, attempt: int, name: str) -> None:
+    """Store that an attempt was good, and by whom."""
+    good = {"name_sha256": _digest_name(name), "good": True}
+    conn.execute(update(sign_ins).where(sign_ins.c.id == attempt).values(good))
+
+
+def lock_sign_ins(conn: Connection, network: str, name: str | None = None) -> None:
+    """Let attempts of one name, and of one network, be counted one after another until the commit."""
+    names = () if name is None else (f"sign-in name {_digest_name(name)}",)
+    acquire_named_locks(conn, *names, f"sign-in network {network}")
 
 
 def count_failed_sign_ins(
-    conn: Connection, since: datetime, *, name: str | None = None, network: str | None = None
+    conn: Connection, since: datetime, until: datetime, *, name: str | None = None, network: str | None = None
 ) -> int:
-    """Return the number of failures since a time, of a name, of a network, or of both."""
-    found = select(func.count()).select_from(sign_ins)
-    found = found.where(sign_ins.c.at > since, sign_ins.c.good.is_(False))
+    """Return the number of failures between two times, of a name, of a network, or of both."""
+    query = select(func.count()).select_from(sign_ins)
+    query = query.where(sign_ins.c.at > since, sign_ins.c.at <= until, sign_ins.c.good.is_(False))
     if name is not None:
-        found = found.where(sign_ins.c.name_sha256 == _digest_name(name))
+        query = query.where(sign_ins.c.name_sha256 == _digest_name(name))
     if network is not None:
-        found = found.where(sign_ins.c.network == network)
-    return int(conn.execute(found).scalar_one())
+        query = query.where(sign_ins.c.network == network)
+    return int(conn.execute(query).scalar_one())
 
 
 def has_signed_in_from(conn: Connection, name: str, network: str) -> bool:
     """Return whether a name has signed in from a network before."""
-    found = select(sign_ins.c.id).where(
+    query = select(sign_ins.c.id).where(
         sign_ins.c.name_sha256 == _digest_name(name),
         sign_ins.c.network == network,
         sign_ins.c.good.is_(True),
     )
-    return conn.execute(found.limit(1)).first() is not None
+    return conn.execute(query.limit(1)).first() is not None
 
 
 def _digest_name(name: str) -> str:
     return sha256(name.casefold().encode(errors="replace")).hexdigest()
 
 
-def _end_sessions(conn: Connection, account: int, at: datetime, *more: Any) -> None:
-    standing = (sessions.c.account_id == account, sessions.c.ended_at.is_(None), *more)
-    conn.execute(update(sessions).where(*standing).values(ended_at=at))
+def _end_sessions(conn: Connection, account: int, at: datetime, *limits: Any) -> None:
+    conditions = (sessions.c.account_id == account, sessions.c.ended_at.is_(None), *limits)
+    conn.execute(update(sessions).where(*conditions).values(ended_at=at))
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCertificate:
+    """A client certificate: its SHA-256, its subject, its end, and its octets."""
+
+    sha256: str
+    subject: str
+    not_after: datetime
+    der: bytes
+
+
+def set_certificate(
+    conn: Connection, account: int, certificate: AccountCertificate | None, at: datetime
+) -> None:
+    """Set the certificate of an account, or remove it; sessions that began with another one end.
+
+    Raises IntegrityError for a certificate of another account.
+    """
+    conn.execute(delete(account_certificates).where(account_certificates.c.account_id == account))
+    if certificate is not None:
+        row = asdict(certificate) | {"account_id": account, "added_at": at}
+        conn.execute(insert(account_certificates).values(row))
+    digest = None if certificate is None else certificate.sha256
+    conn.execute(update(accounts).where(accounts.c.id == account).values(certificate_sha256=digest))
+    theirs = (sessions.c.account_id == account, sessions.c.method == "certificate")
+    conn.execute(update(sessions).where(*theirs, sessions.c.ended_at.is_(None)).values(ended_at=at))
+
+
+def find_certificate(conn: Connection, sha256: str) -> Row[Any] | None:
+    """Return a certificate with the id, the name and the status of its account."""
+    query = (
+        select(account_certificates, accounts.c.name, accounts.c.status)
+        .join(accounts, accounts.c.id == account_certificates.c.account_id)
+        .where(account_certificates.c.sha256 == sha256, accounts.c.certificate_sha256 == sha256)
+    )
+    return conn.execute(query).first()
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvitation:
+    """A link to set a password: the digest of its token, the account, its author, and its expiry."""
+
+    token_sha256: str
+    account_id: int
+    created_by: str
+    expires_at: datetime
+
+
+def insert_invitation(conn: Connection, invitation: NewInvitation, at: datetime) -> None:
+    """Store a link; earlier links of the account are no longer good."""
+    remove_invitations(conn, invitation.account_id)
+    conn.execute(insert(account_invitations).values(asdict(invitation) | {"created_at": at}))
+
+
+def find_invitation(conn: Connection, token_sha256: str, now: datetime) -> Row[Any] | None:
+    """Return the account of a link that is good now; None for any other link."""
+    query = (
+        select(accounts, account_invitations.c.created_by.label("invited_by"))
+        .join(account_invitations, account_invitations.c.account_id == accounts.c.id)
+        .where(
+            account_invitations.c.token_sha256 == token_sha256,
+            account_invitations.c.expires_at > now,
+            accounts.c.status == "ACTIVE",
+        )
+    )
+    return conn.execute(query).first()
+
+
+def remove_invitations(conn: Connection, account: int) -> int:
+    """Remove every link of an account; return how many there were."""
+    of_account = account_invitations.c.account_id == account
+    return conn.execute(delete(account_invitations).where(of_account)).rowcount
+
+
+def remove_expired_invitations(conn: Connection, now: datetime) -> int:
+    """Remove the links that are no longer good; return how many there were."""
+    over = account_invitations.c.expires_at <= now
+    return conn.execute(delete(account_invitations).where(over)).rowcount

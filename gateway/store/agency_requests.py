@@ -1,50 +1,90 @@
-"""Stores the requests to the agencies of a case, and their states."""
+"""Stores the requests to the agencies of a case, their states, and the names by which replies find them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    Select,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
+from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.state_machines import REQUEST
 from gateway.store import transitions
-from gateway.store.column_types import count_microseconds
-from gateway.store.fee_tables import fees
-from gateway.store.item_releases import (
-    build_outside_condition,
-    build_parent_condition,
-    keep_childless,
-    keep_outside_answer,
+from gateway.store.fees import fees
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    PartialIndex,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    make_state_constraint,
+    metadata,
 )
-from gateway.store.row_values import collect_values
-from gateway.store.tables import agency_requests, decisions
-from gateway.store.transaction_reads import read_once
 from gateway.store.transitions import StateEvent
 
-__all__ = [
-    "OPEN_FEES",
-    "NewAgencyRequest",
-    "apply_event",
-    "find_agency_by_number",
-    "find_by_id",
-    "find_by_number",
-    "find_by_requirement",
-    "forget_refused_cancellations",
-    "insert_request",
-    "insert_requests",
-    "list_by_case",
-    "list_overdue_requests",
-    "outdate_decisions",
-    "set_demands",
-    "set_due_times",
-    "set_required_items",
-    "set_sent_document",
-    "set_status_code",
-]
+_UNDECIDED = "due_at IS NOT NULL AND state <> 'DECIDED' AND state <> 'CANCELLED'"
+
+agency_requests = Table(
+    "agency_requests",
+    metadata,
+    make_identity_column(),
+    make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
+    make_required_column("number"),
+    make_required_column("application"),
+    make_required_column("agency"),
+    make_required_column("document"),
+    make_required_column("sequence", Integer),
+    make_required_column("mapping"),
+    make_required_column("mapping_version"),
+    make_required_column("mapping_sha256"),
+    make_required_column("document_sha256", Text, ForeignKey("payloads.sha256")),
+    make_required_column("required", Json),
+    make_required_column("state"),
+    Column("status_code", Text),
+    Column("receipt_number", Text),
+    Column("decision", Text),
+    Column("decided_by", Text),
+    Column("decided_at", Instant),
+    Column("reply_sha256", Text, ForeignKey("payloads.sha256")),
+    Column("due_at", Instant),
+    Column("outdated_decision", BigInteger),  # decisions up to this row are on what was amended since
+    Column("cancellation", Text),  # what became of the last question whether the agency cancels it
+    Column("removed", Json),  # the [item, law] pairs that an amendment has removed from those required
+    Column("demands", Json),  # what its agency has asked for and nothing has settled
+    Column("demands_state", Text),  # the state that `demands` follow
+    UniqueConstraint("number"),
+    UniqueConstraint("case_id", "agency", "sequence"),
+    make_state_constraint(REQUEST.states),
+    Index("ix_agency_requests_agency", "agency", "case_id"),
+    Index("ix_agency_requests_document_sha256", "document_sha256"),
+    Index("ix_agency_requests_state", "agency", "state", "id"),
+    PartialIndex("ix_agency_requests_asked", "agency", "id", where="cancellation = 'ASKED'"),
+    PartialIndex("ix_agency_requests_due", "agency", "due_at", "id", where=_UNDECIDED),
+    PartialIndex("ix_agency_requests_decided", "agency", "decided_at", where="decided_at IS NOT NULL"),
+)
+
 
 _INSERT = insert(agency_requests).returning(agency_requests.c.id, agency_requests.c.number)
 _GET = select(agency_requests).where(agency_requests.c.id == bindparam("wanted"))
@@ -60,12 +100,7 @@ OPEN_FEES = (
     .label("open_fees")
 )
 _OF_CASE = (
-    select(
-        agency_requests,
-        OPEN_FEES,
-        build_outside_condition().label("outside"),
-        build_parent_condition().label("released"),
-    )
+    select(agency_requests, OPEN_FEES)
     .where(agency_requests.c.case_id == bindparam("wanted"))
     .order_by(agency_requests.c.sequence, agency_requests.c.id)
 )
@@ -73,17 +108,6 @@ _OF_CASE = (
 
 _SET_DUE = (
     update(agency_requests).where(agency_requests.c.id == bindparam("wanted")).values(due_at=bindparam("due"))
-)
-#: SQLite: the times of several requests, given as one object.
-_SET_DUE_TOGETHER = text(
-    "UPDATE agency_requests SET due_at = told.value FROM json_each(:told) AS told "
-    "WHERE agency_requests.id = CAST(told.key AS INTEGER)"
-)
-#: PostgreSQL: the times of several requests, given as two arrays.
-_SET_DUE_TIMES = text(
-    "UPDATE agency_requests SET due_at = told.due_at "
-    "FROM unnest(CAST(:requests AS bigint[]), CAST(:dues AS timestamptz[])) AS told (id, due_at) "
-    "WHERE agency_requests.id = told.id"
 )
 
 
@@ -119,33 +143,37 @@ def insert_requests(conn: Connection, new: Sequence[NewAgencyRequest]) -> tuple[
     if not new:
         return ()
     rows = [
-        collect_values(one) | {"required": [list(pair) for pair in one.required], "state": REQUEST.initial}
-        for one in new
+        collect_values(new_request)
+        | {"required": [list(pair) for pair in new_request.required], "state": REQUEST.initial}
+        for new_request in new
     ]
     stored = {row.number: int(row.id) for row in conn.execute(_INSERT, rows)}
-    return tuple(stored[one.number] for one in new)
+    return tuple(stored[new_request.number] for new_request in new)
 
 
-def apply_event(conn: Connection, request: int, what: StateEvent, **values: Any) -> str:
+def apply_event(conn: Connection, request: int, event: StateEvent, **values: Any) -> str:
     """Apply an event to a request; return its new state.
 
     Values: status_code, receipt_number, decision, decided_by, decided_at, reply_sha256, due_at.
     """
-    return transitions.apply_event(conn, agency_requests, REQUEST, request, what, **values)
+    return transitions.apply_event(conn, agency_requests, REQUEST, request, event, **values)
 
 
 def set_due_times(conn: Connection, times: Mapping[int, datetime | None]) -> None:
-    """Set until when the one who holds each request (row id) has to act; None where nothing is due."""
-    if not times:
-        return
-    if len(times) == 1:
-        ((request, due),) = times.items()
-        conn.execute(_SET_DUE, {"wanted": request, "due": due})
-    elif conn.dialect.name == "sqlite":
-        told = {str(request): count_microseconds(due) for request, due in times.items()}
-        conn.execute(_SET_DUE_TOGETHER, {"told": json.dumps(told)})
-    else:
-        conn.execute(_SET_DUE_TIMES, {"requests": list(times), "dues": list(times.values())})
+    """Set, for each request (row id), the time until which its holder must act; None if nothing is due."""
+    if times:
+        conn.execute(_SET_DUE, [{"wanted": request, "due": due} for request, due in times.items()])
+
+
+def list_documents(conn: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """Return of requests, by row id, the document, the digest of its mappings, and the required items.
+
+    These columns are in every schema version.
+    """
+    r = agency_requests.c
+    chosen: Select[Any] = select(r.id, r.document, r.mapping_sha256, r.required).where(r.id.in_(ids))
+    rows: Sequence[Row[Any]] = conn.execute(chosen).all()
+    return {row.id: row for row in rows}
 
 
 def set_sent_document(conn: Connection, request: int, document_sha256: str) -> None:
@@ -154,21 +182,20 @@ def set_sent_document(conn: Connection, request: int, document_sha256: str) -> N
     conn.execute(changed.values(document_sha256=document_sha256))
 
 
+def set_mappings(conn: Connection, request: int, digest: str) -> None:
+    """Set the digest of the mappings that wrote what its agency is sent."""
+    changed = update(agency_requests).where(agency_requests.c.id == request)
+    conn.execute(changed.values(mapping_sha256=digest, mapping_version=digest[:16]))
+
+
 def set_status_code(conn: Connection, request: int, code: str | None) -> None:
     """Set the status code that its agency has given a request; None where nothing that it said counts."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(status_code=code))
 
 
-def set_demands(conn: Connection, request: int, state: str, demands: Mapping[str, Any]) -> None:
-    """Set what stands about a request that is in a state; from then on that follows its state."""
-    about = agency_requests.c
-    changed = update(agency_requests).where(about.id == request, about.state == state)
-    conn.execute(changed.values(demands=demands, demands_state=state))
-
-
 def outdate_decisions(conn: Connection, request: int, last: int) -> None:
-    """Let the decisions on a request up to the row `last` count no more: they are about what was amended."""
+    """Mark the decisions on a request up to the row `last` as outdated: the items were amended since."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(outdated_decision=last))
 
@@ -178,14 +205,14 @@ def set_required_items(
 ) -> None:
     """Set the [item, law] pairs that a request must decide, and those that amendments have removed of it."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
-    pairs = {"required": [list(one) for one in required], "removed": [list(one) for one in removed]}
+    pairs = {"required": [list(pair) for pair in required], "removed": [list(pair) for pair in removed]}
     conn.execute(changed.values(pairs))
 
 
 def forget_refused_cancellations(conn: Connection, case_id: int) -> None:
     """Forget which agencies of a case refused to cancel: the withdrawal they were asked for is over."""
-    about = agency_requests.c
-    changed = update(agency_requests).where(about.case_id == case_id, about.cancellation == "REFUSED")
+    columns = agency_requests.c
+    changed = update(agency_requests).where(columns.case_id == case_id, columns.cancellation == "REFUSED")
     conn.execute(changed.values(cancellation=None))
 
 
@@ -204,33 +231,66 @@ def find_agency_by_number(conn: Connection, number: str) -> Row[Any, Any] | None
     return conn.execute(_AGENCY_BY_NUMBER, {"wanted": number}).first()
 
 
-def find_by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] | None:
-    """Return the request that the agency decided under this requirement number."""
-    found = select(agency_requests).join(decisions, decisions.c.request_id == agency_requests.c.id)
-    named = found.where(decisions.c.agency == agency, decisions.c.number == number)
-    return conn.execute(named.order_by(agency_requests.c.id.desc()).limit(1)).first()
-
-
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return the requests of a case in their order, each with the number of its `open_fees`.
-
-    Whoever asks next whether the case `may_have_outside_decisions`, or for its children, has the answer.
-    """
-
-    def read() -> Sequence[Row[Any]]:
-        rows = conn.execute(_OF_CASE, {"wanted": case_id}).all()
-        if rows:
-            keep_outside_answer(conn, case_id, found=bool(rows[0].outside))
-            if not rows[0].released:
-                keep_childless(conn, case_id)
-        return rows
-
-    return read_once(conn, (agency_requests.name, fees.name), ("requests of a case", case_id), read)
+    """Return the requests of a case in their order, each with the number of its `open_fees`."""
+    return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
 
-def list_overdue_requests(conn: Connection, now: datetime, limit: int = 100) -> Sequence[Row[Any]]:
-    """Return the requests whose deadline has passed and that still wait for their agency."""
-    found = select(agency_requests).where(
-        agency_requests.c.due_at <= now, agency_requests.c.state.not_in(sorted(REQUEST.final))
-    )
-    return conn.execute(found.order_by(agency_requests.c.due_at).limit(limit)).all()
+correlations = Table(
+    "correlations",
+    metadata,
+    Column("scheme", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
+    Column("request_id", BigInteger, ForeignKey("agency_requests.id")),
+    Index("ix_correlations_case_id", "case_id"),
+)
+
+
+CORRELATION_SCHEMES = ("wsa", "ebms-conversation", "ebms-message", "agency-receipt", "ucr")
+
+_INSERT_CORRELATION = InsertIfAbsent(correlations, ("scheme", "value"), "value")
+_FIND_CORRELATION = select(correlations.c.case_id, correlations.c.request_id).where(
+    correlations.c.scheme == bindparam("wanted_scheme"), correlations.c.value == bindparam("wanted")
+)
+
+
+def insert_correlation(
+    conn: Connection, scheme: str, value: str, case_id: int, request_id: int | None = None
+) -> None:
+    """Store a name of the case; raises GW702 when it belongs to another case already."""
+    insert_correlations(conn, scheme, [(value, request_id)], case_id)
+
+
+def insert_correlations(
+    conn: Connection, scheme: str, names: Sequence[tuple[str, int | None]], case_id: int
+) -> None:
+    """Store names of the case, each with its request (row id) or none, as `insert_correlation` does."""
+    if not names:
+        return
+    stored = _INSERT_CORRELATION.insert_keyed(conn, _make_correlation_rows(scheme, names, case_id), "value")
+    for value, request in names:
+        holder = None if value in stored else find_correlation(conn, scheme, value)
+        if value not in stored and (holder is None or tuple(holder) != (case_id, request)):
+            raise GatewayError(DECISION_CONFLICT, f"{scheme} {value[:80]} names another case already")
+
+
+def ensure_correlation(conn: Connection, scheme: str, value: str, case_id: int, request: int) -> None:
+    """Store a name of the case, unless it names a case already."""
+    _INSERT_CORRELATION.insert_one(conn, _make_correlation_rows(scheme, [(value, request)], case_id)[0])
+
+
+def _make_correlation_rows(
+    scheme: str, names: Sequence[tuple[str, int | None]], case_id: int
+) -> list[dict[str, Any]]:
+    if scheme not in CORRELATION_SCHEMES:
+        raise ValueError(f"no scheme of correlation: {scheme}")
+    return [
+        {"scheme": scheme, "value": value, "case_id": case_id, "request_id": request}
+        for value, request in names
+    ]
+
+
+def find_correlation(conn: Connection, scheme: str, value: str) -> Row[Any, Any] | None:
+    """Return (case_id, request_id) of the name."""
+    return conn.execute(_FIND_CORRELATION, {"wanted_scheme": scheme, "wanted": value}).first()

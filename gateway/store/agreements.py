@@ -1,37 +1,76 @@
-"""Stores agreements as loaded, and the P-Modes read from them."""
+"""Stores agreements as loaded, the P-Modes read from them, and rules for messages to other handlers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Text, delete, insert, or_, select, type_coerce, update
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
 from gateway.store.payloads import compute_sha256
-from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
-from gateway.store.tables import agreements, pmodes
+from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
 
-__all__ = [
-    "NewAgreement",
-    "NewPMode",
-    "activate_agreement",
-    "find_agreement",
-    "list_active_pmode_texts",
-    "list_active_pmodes",
-    "list_agreement_pmodes",
-    "list_agreements",
-    "list_changed_agreements",
-    "list_pmodes_in_force",
-    "set_agreement_status",
-    "set_overrides",
-    "set_successors",
-]
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("id", Text, primary_key=True),
+    make_required_column("kind"),
+    make_required_column("source", LargeBinary),
+    make_required_column("sha256"),
+    Column("valid_from", Instant),
+    Column("valid_until", Instant),
+    make_required_column("status"),
+    make_required_column("loaded_at", Instant),
+    make_required_column("loaded_by"),
+    Column("overrides", Json),
+    Column("successors", Json),
+    CheckConstraint("status IN ('ACTIVE', 'SUSPENDED', 'RETIRED')", name="status"),
+    CheckConstraint("kind IN ('cpa', 'pmode')", name="kind"),
+)
 
-_INSERT = InsertIfAbsent(agreements, ("id",), "id")
+# Two of an agreement for the same messages are refused when it is read; some differ by their parameters.
+pmodes = Table(
+    "pmodes",
+    metadata,
+    Column("agreement_id", Text, ForeignKey("agreements.id"), primary_key=True),
+    Column("id", Text, primary_key=True),
+    make_required_column("protocol"),
+    make_required_column("from_party"),
+    Column("from_role", Text),
+    make_required_column("to_party"),
+    Column("to_role", Text),
+    make_required_column("service"),
+    make_required_column("action"),
+    make_required_column("parameters", Json),
+    Index("ix_pmodes_parties", "from_party", "to_party"),
+)
+
+
+_INSERT_AGREEMENT = InsertIfAbsent(agreements, ("id",), "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +109,7 @@ def activate_agreement(
         "loaded_at": at,
         "loaded_by": by,
     }
-    if _INSERT.insert_one(conn, values) is None:
+    if _INSERT_AGREEMENT.insert_one(conn, values) is None:
         conn.execute(update(agreements).where(agreements.c.id == agreement.id).values(**values))
         conn.execute(delete(pmodes).where(pmodes.c.agreement_id == agreement.id))
     rows = [asdict(mode) | {"agreement_id": agreement.id} for mode in modes]
@@ -106,41 +145,27 @@ def find_agreement(conn: Connection, agreement: str) -> Row[Any] | None:
     return conn.execute(select(agreements).where(agreements.c.id == agreement)).first()
 
 
-def list_agreements(conn: Connection) -> Sequence[Row[Any]]:
-    """Return every agreement, without its source."""
-    columns = [column for column in agreements.c if column is not agreements.c.source]
-    return conn.execute(select(*columns).order_by(agreements.c.id)).all()
-
-
-def list_pmodes_in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
-    """Return the P-Modes of the active agreements that are valid at a given time."""
-    begun = or_(agreements.c.valid_from.is_(None), agreements.c.valid_from <= at)
-    going = or_(agreements.c.valid_until.is_(None), agreements.c.valid_until > at)
-    found = select(pmodes).join(agreements).where(agreements.c.status == "ACTIVE", begun, going)
-    return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
-
-
 def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[Row[Any]]:
     """Return the P-Modes of active agreements between parties with their overrides.
 
     `parties` are the identifiers of all of them, of which a P-Mode has its first ones as columns. Each
     row states its own validity.
     """
-    found = (
+    query = (
         select(pmodes, agreements.c.overrides, agreements.c.successors)
         .join(agreements)
         .where(agreements.c.status == "ACTIVE")
         .where(pmodes.c.from_party.in_(parties), pmodes.c.to_party.in_(parties))
     )
-    return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
+    return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
 def list_active_pmode_texts(conn: Connection) -> Sequence[Row[Any]]:
     """Return agreement, id and `parameters` of the P-Modes of active agreements, as text: none is parsed."""
     text = type_coerce(pmodes.c.parameters, Text).label("parameters")
     columns: list[ColumnElement[Any]] = [pmodes.c.agreement_id, pmodes.c.id, text]
-    found = select(*columns).join(agreements).where(agreements.c.status == "ACTIVE")
-    return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
+    query = select(*columns).join(agreements).where(agreements.c.status == "ACTIVE")
+    return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
 def list_changed_agreements(conn: Connection) -> Sequence[Row[Any]]:
@@ -152,5 +177,59 @@ def list_changed_agreements(conn: Connection) -> Sequence[Row[Any]]:
 
 def list_agreement_pmodes(conn: Connection, agreement: str) -> Sequence[Row[Any]]:
     """Return the P-Modes of an agreement."""
-    found = select(pmodes).where(pmodes.c.agreement_id == agreement)
-    return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
+    query = select(pmodes).where(pmodes.c.agreement_id == agreement)
+    return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
+
+
+# A rule for any service or action has an empty text there, so that the constraint finds two such rules.
+forwarding_rules = Table(
+    "forwarding_rules",
+    metadata,
+    make_identity_column(),
+    make_required_column("to_value"),
+    make_required_column("to_type"),
+    make_required_column("service"),
+    make_required_column("action"),
+    make_required_column("next_party", Text, ForeignKey("parties.id")),
+    make_required_column("endpoint"),
+    make_required_column("senders", Json),
+    make_required_column("acknowledgment"),
+    make_required_column("sync_reply"),
+    make_required_column("retries", Integer),
+    make_required_column("retry_interval", Integer),
+    make_required_column("created_at", Instant),
+    UniqueConstraint("to_value", "to_type", "service", "action"),
+)
+
+
+_RULE_KEY: Final = ("to_value", "to_type", "service", "action")
+
+
+def insert_forwarding_rule(conn: Connection, values: Mapping[str, Any], at: datetime) -> int | None:
+    """Store a rule, given by its columns; return its number.
+
+    Return None when there is a rule for the same messages already.
+    """
+    same = [forwarding_rules.c[name] == values[name] for name in _RULE_KEY]
+    if conn.execute(select(forwarding_rules.c.id).where(*same)).first() is not None:
+        return None
+    number = insert_row(conn, forwarding_rules, {**values, "created_at": at})
+    increment_register_version(conn)
+    return number
+
+
+def remove_forwarding_rule(conn: Connection, number: int) -> bool:
+    """Remove a rule; return False when there is none of this number."""
+    deleted = conn.execute(delete(forwarding_rules).where(forwarding_rules.c.id == number))
+    increment_register_version(conn)
+    return deleted.rowcount == 1
+
+
+def find_forwarding_rule(conn: Connection, number: int) -> Row[Any] | None:
+    """Return the rule of this number."""
+    return conn.execute(select(forwarding_rules).where(forwarding_rules.c.id == number)).first()
+
+
+def list_forwarding_rules(conn: Connection) -> Sequence[Row[Any]]:
+    """Return every rule, oldest first."""
+    return conn.execute(select(forwarding_rules).order_by(forwarding_rules.c.id)).all()

@@ -6,19 +6,47 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Row,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
 
-from gateway.store.api_tables import api_assertions, api_tokens
+from gateway.store.postgresql_connections import acquire_named_locks
 from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.table_types import Instant, make_required_column, metadata
 
-__all__ = [
-    "NewToken",
-    "count_valid_tokens",
-    "delete_expired_rows",
-    "find_token",
-    "insert_token",
-    "use_assertion",
-]
+# Access tokens by their digest, and the certificate whose key signed the assertion.
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("token_sha256", Text, primary_key=True),
+    make_required_column("party_id", Text, ForeignKey("parties.id")),
+    make_required_column("certificate_sha256"),
+    make_required_column("created_at", Instant),
+    make_required_column("expires_at", Instant),
+    Index("ix_api_tokens_party_id", "party_id", "expires_at"),
+    Index("ix_api_tokens_expires_at", "expires_at"),
+)
+
+# Assertions that were used: each gets one token. `jti_sha256` is the digest of party and id.
+api_assertions = Table(
+    "api_assertions",
+    metadata,
+    Column("jti_sha256", Text, primary_key=True),
+    make_required_column("expires_at", Instant),
+    Index("ix_api_assertions_expires_at", "expires_at"),
+)
+
 
 _FIND = select(api_tokens).where(api_tokens.c.token_sha256 == bindparam("wanted"))
 _USE = InsertIfAbsent(api_assertions, ("jti_sha256",), "jti_sha256")
@@ -26,7 +54,7 @@ _USE = InsertIfAbsent(api_assertions, ("jti_sha256",), "jti_sha256")
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """An access token: its digest, the party it stands for, and the certificate that proved the party."""
+    """An access token: its digest, the party that it was issued to, and the certificate that proved it."""
 
     token_sha256: str
     party_id: str
@@ -45,8 +73,14 @@ def find_token(conn: Connection, token_sha256: str) -> Row[Any] | None:
     return conn.execute(_FIND, {"wanted": token_sha256}).first()
 
 
+def delete_tokens_of(conn: Connection, party: str) -> None:
+    """Delete the tokens of a party: it needs new ones."""
+    conn.execute(delete(api_tokens).where(api_tokens.c.party_id == party))
+
+
 def count_valid_tokens(conn: Connection, party: str, at: datetime) -> int:
-    """Return how many tokens of a party are valid at a given time."""
+    """Return how many tokens of a party are valid at a time; other counts wait until the commit."""
+    acquire_named_locks(conn, f"api tokens of {party}")
     valid = (api_tokens.c.party_id == party) & (api_tokens.c.expires_at > at)
     return int(conn.execute(select(func.count()).where(valid)).scalar_one())
 

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Index, Row, Table, Text, func, or_, select
 
 from gateway.store.list_filters import ListFilter, ListPage, build_bounds, build_text_condition, fetch_page
-from gateway.store.tables import audit
+from gateway.store.postgresql_connections import acquire_named_locks
+from gateway.store.prepared_statements import insert_row
+from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
 
-__all__ = ["AuditEntry", "AuditFilter", "find_action", "list_actions", "record_action", "search_actions"]
+audit = Table(
+    "audit",
+    metadata,
+    make_identity_column(),
+    make_required_column("at", Instant),
+    make_required_column("actor"),
+    make_required_column("role"),
+    make_required_column("action"),
+    make_required_column("object"),
+    make_required_column("outcome"),
+    Column("remote", Text),
+    Column("before", Json),
+    Column("after", Json),
+    Column("account", Text),
+    Column("reason", Text),
+    Index("ix_audit_at", "at"),
+)
 
-_INSERT = insert(audit)
+
 _TEXTS: Final = ("actor", "account", "action", "object", "outcome")
 
 
@@ -22,9 +39,9 @@ _TEXTS: Final = ("actor", "account", "action", "object", "outcome")
 class AuditEntry:
     """An action: actor, object, role, and outcome.
 
-    `actor` is who acted, as told; `account` is the account of the operating system that ran the
-    command, None for an action of the gateway itself or of a person of the console. `reason` is why, where
-    one is asked for.
+    `actor` is the stated name of the person who acted; `account` is the account of the operating system that
+    ran the command, None for an action of the gateway itself or of a person at the console. `reason` is the
+    reason that the person gave, if one is required.
     """
 
     actor: str
@@ -41,7 +58,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """What actions are wanted: by whom (either name), the verb, and part of the object's name."""
+    """The conditions on audit entries: person (either name), verb, and part of the object's name."""
 
     who: str | None = None
     verb: str | None = None
@@ -50,38 +67,35 @@ class AuditFilter:
 
 def record_action(conn: Connection, action: AuditEntry, at: datetime) -> int:
     """Store the action; return the number of its row."""
-    done = conn.execute(_INSERT, asdict(action) | {"at": at})
-    return int(done.inserted_primary_key[0])  # type: ignore[index]
+    return insert_row(conn, audit, asdict(action) | {"at": at})
 
 
-def list_actions(
-    conn: Connection, *, limit: int = 50, before_id: int | None = None, **equal: Any
-) -> Sequence[Row[Any]]:
-    """Return actions, newest first, whose columns have these values, with an id below `before_id`."""
-    found = select(audit).order_by(audit.c.id.desc()).limit(limit)
-    for name, value in equal.items():
-        found = found.where(audit.c[name] == value)
-    return conn.execute(found.where(audit.c.id < before_id) if before_id else found).all()
+def count_actions(conn: Connection, role: str, action: str, since: datetime) -> int:
+    """Return how often an action was recorded in a role since a time; other counts wait until the commit."""
+    acquire_named_locks(conn, f"{action} of {role}")
+    c = audit.c
+    counted = select(func.count()).where(c.at >= since, c.role == role, c.action == action)
+    return int(conn.execute(counted).scalar_one())
 
 
-def search_actions(conn: Connection, wanted: AuditFilter, page: ListFilter) -> ListPage:
+def search_actions(conn: Connection, criteria: AuditFilter, page: ListFilter) -> ListPage:
     """Return the actions that were asked for, newest first."""
-    found = [*_list_conditions(wanted), *build_bounds(page, audit.c.id, audit.c.at, indexed=True)]
+    conditions = [*_list_conditions(criteria), *build_bounds(page, audit.c.id, audit.c.at, indexed=True)]
     if page.text:
-        found.append(build_text_condition(page.text, *(audit.c[name] for name in _TEXTS)))
-    return fetch_page(conn, tuple(audit.c), audit, found, page, audit.c.id)
+        conditions.append(build_text_condition(page.text, *(audit.c[name] for name in _TEXTS)))
+    return fetch_page(conn, tuple(audit.c), audit, conditions, page, audit.c.id)
 
 
-def _list_conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:
+def _list_conditions(criteria: AuditFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.who is not None:
-        conditions.append(or_(audit.c.actor == wanted.who, audit.c.account == wanted.who))
-    if wanted.verb is not None:
+    if criteria.who is not None:
+        conditions.append(or_(audit.c.actor == criteria.who, audit.c.account == criteria.who))
+    if criteria.verb is not None:
         # A noun stands for all its verbs.
         verb = audit.c.action
-        conditions.append(or_(verb == wanted.verb, verb.startswith(f"{wanted.verb} ", autoescape=True)))
-    if wanted.what is not None:
-        conditions.append(audit.c.object.contains(wanted.what, autoescape=True))
+        conditions.append(or_(verb == criteria.verb, verb.startswith(f"{criteria.verb} ", autoescape=True)))
+    if criteria.what is not None:
+        conditions.append(audit.c.object.contains(criteria.what, autoescape=True))
     return conditions
 
 

@@ -7,12 +7,57 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from gateway.message_model import Payload
-from gateway.store.answer_tables import case_answer_files, case_answers
+from gateway.store.prepared_statements import insert_row
+from gateway.store.table_types import (
+    Instant,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
-__all__ = ["NewAnswer", "find_answer", "insert_answer", "list_answers", "load_files", "mark_handed_in"]
+# A supplement without its signature, as the trader gets it. `message` is the row of the signed one.
+case_answers = Table(
+    "case_answers",
+    metadata,
+    make_identity_column(),
+    make_required_column("party"),
+    make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
+    make_required_column("content", LargeBinary),
+    make_required_column("fingerprint"),
+    make_required_column("created_at", Instant),
+    make_required_column("created_by"),
+    Column("message", BigInteger, ForeignKey("messages.id")),
+    Column("handed_in_at", Instant),
+    Index("ix_case_answers_request_id", "request_id", "id"),
+)
+
+# The files that go with it, those of the earlier submission too.
+case_answer_files = Table(
+    "case_answer_files",
+    metadata,
+    Column("answer", BigInteger, ForeignKey("case_answers.id"), primary_key=True),
+    Column("content_id", Text, primary_key=True),
+    make_required_column("media_type"),
+    make_required_column("content", LargeBinary),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +74,18 @@ class NewAnswer:
 
 def insert_answer(conn: Connection, new: NewAnswer, at: datetime) -> int:
     """Store an answer with its files; return its id."""
-    row = {
-        "party": new.party,
-        "request_id": new.request_id,
-        "content": new.content,
-        "fingerprint": new.fingerprint,
-        "created_at": at,
-        "created_by": new.created_by,
-    }
-    answer = int(conn.execute(insert(case_answers).values(row)).inserted_primary_key[0])  # type: ignore[index]
+    row = collect_values(new) | {"created_at": at}
+    del row["files"]
+    answer = insert_row(conn, case_answers, row)
     if new.files:
         rows = [
             {
                 "answer": answer,
-                "content_id": one.content_id,
-                "media_type": one.media_type,
-                "content": one.content,
+                "content_id": file.content_id,
+                "media_type": file.media_type,
+                "content": file.content,
             }
-            for one in new.files
+            for file in new.files
         ]
         conn.execute(insert(case_answer_files), rows)
     return answer
@@ -55,16 +94,23 @@ def insert_answer(conn: Connection, new: NewAnswer, at: datetime) -> int:
 def find_answer(conn: Connection, party: str, request: int, answer: int) -> Row[Any] | None:
     """Return an answer of a party about a request."""
     c = case_answers.c
-    found = select(case_answers).where(c.id == answer, c.party == party, c.request_id == request)
-    return conn.execute(found).first()
+    query = select(case_answers).where(c.id == answer, c.party == party, c.request_id == request)
+    return conn.execute(query).first()
+
+
+def count_answers(conn: Connection, party: str, request: int, since: datetime) -> int:
+    """Return how many answers of a party about a request were prepared since an instant."""
+    c = case_answers.c
+    count_query = select(func.count()).where(c.request_id == request, c.party == party, c.created_at > since)
+    return int(conn.execute(count_query).scalar_one())
 
 
 def list_answers(conn: Connection, party: str, request: int) -> Sequence[Row[Any]]:
     """Return the answers of a party about a request, the newest first, without their content."""
     c = case_answers.c
     columns: tuple[Any, ...] = (c.id, c.fingerprint, c.created_at, c.created_by, c.message, c.handed_in_at)
-    found = select(*columns).where(c.request_id == request, c.party == party)
-    rows: Sequence[Row[Any]] = conn.execute(found.order_by(c.id.desc()).limit(20)).all()
+    query = select(*columns).where(c.request_id == request, c.party == party)
+    rows: Sequence[Row[Any]] = conn.execute(query.order_by(c.id.desc()).limit(20)).all()
     return rows
 
 

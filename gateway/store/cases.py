@@ -2,53 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    Select,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    case,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from gateway.errors import NO_OPEN_CASE, REFERENCE_REUSED, GatewayError
-from gateway.state_machines import CASE, get_next_state
+from gateway.state_machines import CASE, DELIVERY, get_next_state
 from gateway.store import messages, transitions
-from gateway.store.joined_rows import JoinedRows
-from gateway.store.open_requests import OPEN_FACTS, keep_open_request
-from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.single_writer import has_single_writer
-from gateway.store.tables import agency_requests, cases, deliveries
-from gateway.store.transaction_reads import find_kept_read, forget_reads, keep_read, read_once
+from gateway.store.deliveries import deliveries
+from gateway.store.prepared_statements import InsertIfAbsent, build_choice_condition, has_single_writer
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    PartialIndex,
+    collect_values,
+    make_identity_column,
+    make_partial_index,
+    make_required_column,
+    make_state_constraint,
+    metadata,
+)
 from gateway.store.transitions import StateEvent
 
-__all__ = [
-    "NewCase",
-    "apply_event",
-    "count_opened_between",
-    "find_by_id",
-    "find_by_number",
-    "find_by_reference",
-    "hold_case",
-    "list_cases",
-    "list_held",
-    "list_holds",
-    "list_newest_between",
-    "list_opened_between",
-    "list_standing_by_reference",
-    "lock_case",
-    "lock_case_of_request",
-    "open_case",
-    "open_refused_case",
-    "record_opening",
-    "set_detail",
-    "set_due_time",
-]
+cases = Table(
+    "cases",
+    metadata,
+    make_identity_column(),
+    make_required_column("number"),
+    make_required_column("document"),
+    make_required_column("function"),
+    make_required_column("declarant"),
+    Column("agent", Text),
+    make_required_column("applicant"),
+    make_required_column("functional_reference"),
+    make_required_column("version", Integer),
+    Column("ucr", Text),
+    make_required_column("message", BigInteger, ForeignKey("messages.id")),
+    make_required_column("state"),
+    Column("outcome", Text),
+    Column("detail", Json),
+    make_required_column("opened_at", Instant),
+    Column("due_at", Instant),
+    Column("closed_at", Instant),
+    Column("purged_at", Instant),  # when retention removed the octets of its messages and calls
+    UniqueConstraint("number"),
+    UniqueConstraint("declarant", "functional_reference", "version"),
+    CheckConstraint("outcome IN ('APPROVED', 'PARTIAL', 'REJECTED', 'REFUSED', 'WITHDRAWN')", name="outcome"),
+    make_state_constraint(CASE.states),
+    Index("ix_cases_opened_at", "opened_at"),
+    Index("ix_cases_state", "state", "id"),
+    Index("ix_cases_functional_reference", "functional_reference"),
+    PartialIndex("ix_cases_unpurged", "opened_at", "id", where="purged_at IS NULL"),
+    # For the lists of parties: the cases of each state are read in their order.
+    Index("ix_cases_declarant", "declarant", "state", "id"),
+    Index("ix_cases_applicant", "applicant", "state", "id"),
+    make_partial_index("ix_cases_ucr", "ucr"),
+)
+
 
 # Two cases opened at the same time: the second one finds the first at its next try.
 _TRIES = 5
 
-_INSERT = InsertIfAbsent(cases, ("declarant", "functional_reference", "version"), "id")
+_INSERT_CASE = InsertIfAbsent(cases, ("declarant", "functional_reference", "version"), "id")
 _GET = select(cases).where(cases.c.id == bindparam("wanted"))
 _LOCK = _GET.with_for_update(key_share=True)
 _SET_DETAIL = update(cases).where(cases.c.id == bindparam("wanted")).values(detail=bindparam("told"))
@@ -57,22 +98,6 @@ _HELD = (
     .where(cases.c.declarant == bindparam("wanted"), cases.c.state == "HELD")
     .order_by(cases.c.id)
 )
-_OF_REQUEST = select(agency_requests.c.case_id).where(agency_requests.c.id == bindparam("request"))
-_LOCK_BY_REQUEST = (
-    select(cases).where(cases.c.id == _OF_REQUEST.scalar_subquery()).with_for_update(key_share=True)
-)
-#: SQLite: the case of a request, and the request with what belongs to it.
-_WITH_REQUEST = JoinedRows(
-    (tuple(cases.c), tuple(agency_requests.c)),
-    agency_requests.join(cases, cases.c.id == agency_requests.c.case_id),
-    agency_requests.c.id == bindparam("request"),
-    tuple(OPEN_FACTS.values()),
-)
-#: The names of the columns of a case, and what reads all of them.
-_NAMES = tuple(column.name for column in cases.c)
-_read_columns = attrgetter(*_NAMES)
-#: Values of columns that are read as they were written.
-_PLAIN = (str, datetime, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +118,22 @@ class NewCase:
     state: str = CASE.initial
 
 
-def open_case(conn: Connection, case: NewCase, at: datetime, *, named: bool = False) -> int:
+def open_case(conn: Connection, case: NewCase, at: datetime, *, is_linked: bool = False) -> int:
     """Open the case and return its id; in another than its first state the caller records how it came there.
 
-    The message has its case then; with `named` the caller sees to that. Raises GW406 while the declarant
+    The message has its case then; with `is_linked` the caller sees to that. Raises GW406 while the declarant
     has a case under the reference; a REFUSED case frees the reference.
     """
     # Most references are new.
-    first = _insert_version(conn, case, 1, at, named=named)
+    first = _insert_version(conn, case, 1, at, is_linked=is_linked)
     if first is not None:
         return first
     for _ in range(_TRIES):
         versions = _list_versions(conn, case)
-        standing = next((row for row in versions if row.state != "REFUSED"), None)
-        if standing is not None:
-            raise _make_reference_error(case, standing.number)
-        opened = _insert_version(conn, case, len(versions) + 1, at, named=named)
+        open_version = next((row for row in versions if row.state != "REFUSED"), None)
+        if open_version is not None:
+            raise _make_reference_error(case, open_version.number)
+        opened = _insert_version(conn, case, len(versions) + 1, at, is_linked=is_linked)
         if opened is not None:
             return opened
     raise _make_reference_error(case, "another one, opened at this moment")
@@ -133,37 +158,22 @@ def _list_versions(conn: Connection, case: NewCase) -> Sequence[Any]:
 
 
 def _insert_version(
-    conn: Connection, case: NewCase, version: int, at: datetime, *, named: bool = False
+    conn: Connection, case: NewCase, version: int, at: datetime, *, is_linked: bool = False
 ) -> int | None:
     """Insert the case under a version that was free; return None when it has been taken since."""
-    row = {
-        "number": case.number,
-        "document": case.document,
-        "function": case.function,
-        "declarant": case.declarant,
-        "agent": case.agent,
-        "applicant": case.applicant,
-        "functional_reference": case.functional_reference,
-        "version": version,
-        "ucr": case.ucr,
-        "message": case.message,
-        "state": case.state,
-        "detail": case.detail,
-        "opened_at": at,
-        "due_at": case.due_at,
-    }
-    stored = _INSERT.insert_one(conn, row)
+    row = collect_values(case) | {"version": version, "opened_at": at}
+    stored = _INSERT_CASE.insert_one(conn, row)
     if stored is None:
         return None
-    if not named:
+    if not is_linked:
         messages.set_message_case(conn, case.message, stored.id)
     return int(stored.id)
 
 
-def record_opening(conn: Connection, case_id: int, what: StateEvent) -> str:
+def record_opening(conn: Connection, case_id: int, event: StateEvent) -> str:
     """Record the event by which a case came to the state in which it was opened; return that state."""
-    after = get_next_state(CASE, CASE.initial, what.event)
-    transitions.record_transitions(conn, CASE, [(case_id, CASE.initial, after)], what)
+    after = get_next_state(CASE, CASE.initial, event.event)
+    transitions.record_transitions(conn, CASE, [(case_id, CASE.initial, after)], event)
     return after
 
 
@@ -173,46 +183,15 @@ def _make_reference_error(case: NewCase, number: str) -> GatewayError:
 
 
 def lock_case(conn: Connection, case_id: int) -> Row[Any]:
-    """Lock the case until the transaction ends and return it as it is now.
+    """Lock the case until the transaction ends and return its present row.
 
-    Every transaction on a case does this first: of two last decisions that arrive together, the
-    second must see the first. SQLite has locked the file already. A transaction that has locked the
-    case, and has written nothing of it since but its state, has it in hand.
+    Every transaction on a case does this first: if the last two decisions arrive together, the second one
+    must see the first. SQLite has locked the file already.
     """
-    row = read_once(conn, (cases.name,), _name_locked(case_id), lambda: _lock_case(conn, case_id))
+    row = conn.execute(_LOCK, {"wanted": case_id}).first()
     if row is None:
         raise GatewayError(NO_OPEN_CASE, f"there is no case {case_id}")
     return row
-
-
-def _lock_case(conn: Connection, case_id: int) -> Row[Any] | None:
-    row = conn.execute(_LOCK, {"wanted": case_id}).first()
-    forget_reads(conn)
-    return row
-
-
-def lock_case_of_request(conn: Connection, request: int) -> Row[Any] | None:
-    """Lock the case of a request (row id) until the transaction ends; None where there is no such request.
-
-    SQLite, which has locked everything already, reads the request too: `open_request` has it then.
-    """
-    if has_single_writer(conn):
-        row: Row[Any] | None = _read_with_request(conn, request)
-    else:
-        row = conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()
-        forget_reads(conn)
-    if row is not None:
-        keep_read(conn, (cases.name,), _name_locked(row.id), row)
-    return row
-
-
-def _read_with_request(conn: Connection, request: int) -> Any:
-    found = _WITH_REQUEST.fetch_first(conn, {"request": request})
-    if found is None:
-        return None
-    case, row, *told = found
-    keep_open_request(conn, {**vars(row), **dict(zip(OPEN_FACTS, told, strict=True))})
-    return case
 
 
 def hold_case(conn: Connection, case_id: int) -> None:
@@ -221,37 +200,21 @@ def hold_case(conn: Connection, case_id: int) -> None:
         lock_case(conn, case_id)
 
 
-def _name_locked(case_id: int) -> tuple[str, int]:
-    return "locked case", case_id
-
-
 def apply_event(
-    conn: Connection, case_id: int, what: StateEvent, *, before: str | None = None, **values: Any
+    conn: Connection, case_id: int, event: StateEvent, *, before: str | None = None, **values: Any
 ) -> str:
     """Apply an event to a case (values: outcome, detail, due_at, closed_at); return its new state.
 
     `before` is the state of the case, which is locked: an event that leaves it so writes no row of it.
     """
-    if before is not None and not values and get_next_state(CASE, before, what.event) == before:
-        transitions.record_transitions(conn, CASE, [(case_id, before, before)], what)
+    if before is not None and not values and get_next_state(CASE, before, event.event) == before:
+        transitions.record_transitions(conn, CASE, [(case_id, before, before)], event)
         return before
-    known = find_kept_read(conn, _name_locked(case_id))
-    after = transitions.apply_event(conn, cases, CASE, case_id, what, before=before, **values)
-    if known is not None and all(isinstance(value, _PLAIN) for value in values.values()):
-        # The case is locked: it is as it was read, with what has just been written.
-        row = SimpleNamespace(**dict(zip(_NAMES, _read_columns(known), strict=True)))
-        row.__dict__.update(values, state=after)
-        keep_read(conn, (cases.name,), _name_locked(case_id), row)
-    return after
-
-
-def set_due_time(conn: Connection, case_id: int, due_at: datetime | None) -> None:
-    """Set when the case should be decided."""
-    conn.execute(update(cases).where(cases.c.id == case_id).values(due_at=due_at))
+    return transitions.apply_event(conn, cases, CASE, case_id, event, before=before, **values)
 
 
 def set_detail(conn: Connection, case_id: int, detail: Mapping[str, Any]) -> None:
-    """Set what is known of a locked case beside its columns."""
+    """Set the `detail` of a locked case: its facts that have no column."""
     conn.execute(_SET_DETAIL, {"wanted": case_id, "told": dict(detail)})
 
 
@@ -267,8 +230,8 @@ def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
 
 def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[Any] | None:
     """Return the declarant's case under the reference: the one not refused, else the last refused one."""
-    found = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
-    standing_first = found.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
+    query = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
+    standing_first = query.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
     return conn.execute(standing_first.limit(1)).first()
 
 
@@ -277,11 +240,11 @@ def list_held(conn: Connection, declarant: str) -> Sequence[Row[Any]]:
     return conn.execute(_HELD, {"wanted": declarant}).all()
 
 
-def list_holds(conn: Connection, wanted: Collection[int]) -> dict[int, Mapping[str, Any]]:
-    """Return what is stored of holds, by the row ids of the held cases: until when, and what is missing."""
-    if not wanted:
+def list_holds(conn: Connection, case_ids: Collection[int]) -> dict[int, Mapping[str, Any]]:
+    """Return the hold of each held case, by row id: until when it is held, and what is missing."""
+    if not case_ids:
         return {}
-    rows = conn.execute(select(cases.c.id, cases.c.detail).where(cases.c.id.in_(sorted(wanted)))).all()
+    rows = conn.execute(select(cases.c.id, cases.c.detail).where(cases.c.id.in_(sorted(case_ids)))).all()
     return {int(row.id): row.detail["held"] for row in rows if "held" in (row.detail or {})}
 
 
@@ -290,48 +253,115 @@ def list_standing_by_reference(
 ) -> Sequence[Row[Any]]:
     """Return the cases of all declarants under a reference that are neither refused nor held.
 
-    Of those that were withdrawn only the ones of which a destination was told.
+    Withdrawn cases are included only if a destination was informed of them.
     """
-    told = exists().where(deliveries.c.case_id == cases.c.id, deliveries.c.destination == destination)
-    found = select(cases).where(
+    is_informed = exists().where(deliveries.c.case_id == cases.c.id, deliveries.c.destination == destination)
+    query = select(cases).where(
         cases.c.functional_reference == reference,
         cases.c.state.not_in(("REFUSED", "HELD")),
-        or_(cases.c.state != "WITHDRAWN", told),
+        or_(cases.c.state != "WITHDRAWN", is_informed),
     )
-    return conn.execute(found.order_by(cases.c.id).limit(most)).all()
+    return conn.execute(query.order_by(cases.c.id).limit(most)).all()
 
 
 def list_cases(
     conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
 ) -> Sequence[Row[Any]]:
     """Return cases, newest first, whose columns have these values, with an id below `before`."""
-    found = select(cases).order_by(cases.c.id.desc()).limit(limit)
+    query = select(cases).order_by(cases.c.id.desc()).limit(limit)
     for name, value in equal.items():
-        found = found.where(cases.c[name] == value)
-    return conn.execute(found.where(cases.c.id < before) if before else found).all()
+        query = query.where(cases.c[name] == value)
+    return conn.execute(query.where(cases.c.id < before) if before else query).all()
+
+
+@dataclass(frozen=True, slots=True)
+class TimedPosition:
+    """A place in the order of time and row: rows follow by `at`, and by `id` where the times are equal."""
+
+    at: datetime
+    id: int
 
 
 def list_opened_between(
-    conn: Connection, since: datetime, until: datetime, after: tuple[datetime, int], limit: int
+    conn: Connection, since: datetime, until: datetime, after: TimedPosition, limit: int
 ) -> Sequence[Row[Any]]:
-    """Return cases opened in a period, oldest first, beyond the position `after` (time and id)."""
-    moment, number = after
-    later = (cases.c.opened_at > moment) | ((cases.c.opened_at == moment) & (cases.c.id > number))
-    found = select(cases).where(cases.c.opened_at >= since, cases.c.opened_at < until, later)
-    return conn.execute(found.order_by(cases.c.opened_at, cases.c.id).limit(limit)).all()
+    """Return cases opened in a period, oldest first, beyond the position `after`."""
+    later = (cases.c.opened_at > after.at) | ((cases.c.opened_at == after.at) & (cases.c.id > after.id))
+    query = select(cases).where(cases.c.opened_at >= since, cases.c.opened_at < until, later)
+    return conn.execute(query.order_by(cases.c.opened_at, cases.c.id).limit(limit)).all()
 
 
 def list_newest_between(
-    conn: Connection, since: datetime, before: tuple[datetime, int], limit: int
+    conn: Connection, since: datetime, before: TimedPosition, limit: int
 ) -> Sequence[Row[Any]]:
-    """Return cases opened since a time, newest first, before the position `before` (time and id)."""
-    moment, number = before
-    earlier = (cases.c.opened_at < moment) | ((cases.c.opened_at == moment) & (cases.c.id < number))
-    found = select(cases).where(cases.c.opened_at >= since, cases.c.opened_at <= moment, earlier)
-    return conn.execute(found.order_by(cases.c.opened_at.desc(), cases.c.id.desc()).limit(limit)).all()
+    """Return cases opened since a time, newest first, before the position `before`."""
+    opened = cases.c.opened_at
+    earlier = (opened < before.at) | ((opened == before.at) & (cases.c.id < before.id))
+    query = select(cases).where(opened >= since, opened <= before.at, earlier)
+    return conn.execute(query.order_by(cases.c.opened_at.desc(), cases.c.id.desc()).limit(limit)).all()
 
 
 def count_opened_between(conn: Connection, since: datetime, until: datetime) -> int:
     """Return how many cases were opened in a period."""
-    found = select(func.count()).where(cases.c.opened_at >= since, cases.c.opened_at < until)
-    return int(conn.execute(found.select_from(cases)).scalar_one())
+    query = select(func.count()).where(cases.c.opened_at >= since, cases.c.opened_at < until)
+    return int(conn.execute(query.select_from(cases)).scalar_one())
+
+
+_LEFT = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"))
+
+_UNDONE = _LEFT.where(~build_choice_condition(deliveries.c.state, {*DELIVERY.final, "FAILED"})).exists()
+
+# Asked where nothing is undone: what has not ended has failed. SQLite would prepare a statement anew for
+# each value that it compares with the state, which an index names.
+_FAILED = _LEFT.where(~build_choice_condition(deliveries.c.state, DELIVERY.final)).exists()
+
+# What comes later is asked only where it counts: most cases are not decided yet, or have something left.
+_REMAINDER = select(
+    case((cases.c.state != "DECIDED", null()), (_UNDONE, null()), else_=_FAILED).label("failed")
+).where(cases.c.id == bindparam("wanted"))
+
+
+def find_remainder(conn: Connection, case_id: int) -> bool | None:
+    """Return whether a delivery of a case has failed; None while it is not decided, or one may yet end."""
+    row = conn.execute(_REMAINDER, {"wanted": case_id}).first()
+    return None if row is None or row.failed is None else bool(row.failed)
+
+
+#: The references of the goods by which a case is found.
+case_references = Table(
+    "case_references",
+    metadata,
+    Column("value", Text, primary_key=True),
+    Column("case_id", BigInteger, ForeignKey("cases.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),  # ucr, bill_of_lading, container or cargo
+)
+
+
+_INSERT_REFERENCE = InsertIfAbsent(case_references, ("value", "case_id", "kind"))
+
+
+class _Reference(Protocol):
+    @property
+    def kind(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+
+
+def insert_case_references(conn: Connection, case_id: int, references: Iterable[_Reference]) -> None:
+    """Store references of the goods of a case, beside those that it has; each is stored once."""
+    rows = [{"case_id": case_id, "kind": each.kind, "value": each.value} for each in references]
+    _INSERT_REFERENCE.insert_many(conn, rows)
+
+
+def select_referenced_cases(value: Any) -> Select[tuple[int]]:
+    """Return the statement of the ids of the cases whose goods have a reference: a text or a parameter."""
+    return select(case_references.c.case_id).where(case_references.c.value == value)
+
+
+def build_reference_condition(value: Any, *columns: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that one of these columns of a case is a value, or a reference of its goods.
+
+    Each is looked up by its own index: a database may read the whole table for a condition with OR.
+    """
+    case_queries = [select(cases.c.id).where(column == value) for column in columns]
+    return cases.c.id.in_(union_all(*case_queries, select_referenced_cases(value)))

@@ -8,25 +8,61 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Row,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    select,
+)
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.state_machines import CLEARANCE
 from gateway.store import transitions
-from gateway.store.customs_tables import clearances, customs_notices
-from gateway.store.events import record_events
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.transitions import StateEvent
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    make_state_constraint,
+    metadata,
+)
+from gateway.store.transitions import StateEvent, record_events
 
-__all__ = [
-    "NewCustomsNotice",
-    "apply_event",
-    "find_by_id",
-    "find_state",
-    "insert_notice",
-    "list_by_case",
-    "record_case_event",
-]
+# One row for each case of which customs has said something; its id is that of the case.
+clearances = Table(
+    "clearances",
+    metadata,
+    Column("id", BigInteger, ForeignKey("cases.id"), primary_key=True, autoincrement=False),
+    make_required_column("state"),
+    make_state_constraint(CLEARANCE.states),
+)
+
+# Append-only. `content` has the reasons of an error as customs pointed them out, and the items of a result.
+customs_notices = Table(
+    "customs_notices",
+    metadata,
+    make_identity_column(),
+    make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
+    make_required_column("number"),
+    make_required_column("code"),
+    make_required_column("kind"),
+    make_required_column("issued_at", Instant),
+    make_required_column("content", Json),
+    make_required_column("sha256"),
+    Column("delivery_id", BigInteger),  # our call that it answers
+    make_required_column("received_at", Instant),
+    UniqueConstraint("number"),
+    Index("ix_customs_notices_case_id", "case_id", "id"),
+)
+
 
 _INSERT = InsertIfAbsent(customs_notices, ("number",), "id")
 _BEGIN = InsertIfAbsent(clearances, ("id",))
@@ -41,7 +77,7 @@ _OF_CASE = (
 
 @dataclass(frozen=True, slots=True)
 class NewCustomsNotice:
-    """A notice of customs to be stored; `kind` is what its code means, `delivery` our call it answers."""
+    """A notice of customs to be stored; `kind` classifies its code, `delivery_id` is the call it answers."""
 
     case_id: int
     number: str
@@ -49,13 +85,13 @@ class NewCustomsNotice:
     kind: str
     issued_at: datetime
     content: Mapping[str, Any]
-    delivery: int | None = None
+    delivery_id: int | None = None
 
     @property
     def sha256(self) -> str:
-        """Return the digest of what customs said, by which a repeat is told from another notice."""
-        said = (self.case_id, self.number, self.code, self.issued_at, sorted(self.content.items()))
-        return hashlib.sha256(repr(said).encode()).hexdigest()
+        """Return the SHA-256 of the content in hexadecimal; a repeat of the notice has the same one."""
+        statement = (self.case_id, self.number, self.code, self.issued_at, sorted(self.content.items()))
+        return hashlib.sha256(repr(statement).encode()).hexdigest()
 
 
 def insert_notice(conn: Connection, notice: NewCustomsNotice, at: datetime) -> int | None:
@@ -63,34 +99,22 @@ def insert_notice(conn: Connection, notice: NewCustomsNotice, at: datetime) -> i
 
     Raises GW702 when customs used the number before for other content.
     """
-    row = _INSERT.insert_one(
-        conn,
-        {
-            "case_id": notice.case_id,
-            "number": notice.number,
-            "code": notice.code,
-            "kind": notice.kind,
-            "issued_at": notice.issued_at,
-            "content": dict(notice.content),
-            "sha256": notice.sha256,
-            "delivery_id": notice.delivery,
-            "received_at": at,
-        },
-    )
+    values = collect_values(notice) | {"content": dict(notice.content)}
+    row = _INSERT.insert_one(conn, values | {"sha256": notice.sha256, "received_at": at})
     if row is not None:
         return int(row.id)
-    known = select(customs_notices.c.sha256).where(customs_notices.c.number == notice.number)
-    if conn.execute(known).scalar_one() != notice.sha256:
+    query = select(customs_notices.c.sha256).where(customs_notices.c.number == notice.number)
+    if conn.execute(query).scalar_one() != notice.sha256:
         detail = f"customs used notice number {notice.number[:40]!r} for two different notices"
         raise GatewayError(DECISION_CONFLICT, detail, "NoticeNumber")
     return None
 
 
-def apply_event(conn: Connection, case_id: int, what: StateEvent) -> tuple[str, str]:
+def apply_event(conn: Connection, case_id: int, event: StateEvent) -> tuple[str, str]:
     """Apply an event to the clearance of a locked case; return the states before and after it."""
     _BEGIN.insert_many(conn, [{"id": case_id, "state": CLEARANCE.initial}])
     before = conn.execute(_STATE, {"wanted": case_id}).scalar_one()
-    return str(before), transitions.apply_event(conn, clearances, CLEARANCE, case_id, what)
+    return str(before), transitions.apply_event(conn, clearances, CLEARANCE, case_id, event)
 
 
 def record_case_event(conn: Connection, case_id: int, state: str, at: datetime) -> None:
@@ -99,7 +123,7 @@ def record_case_event(conn: Connection, case_id: int, state: str, at: datetime) 
 
 
 def find_state(conn: Connection, case_id: int) -> str | None:
-    """Return the state of clearance of a case; None where customs has said nothing."""
+    """Return the state of clearance of a case; None before the first notice of customs."""
     return conn.execute(_STATE, {"wanted": case_id}).scalar_one_or_none()
 
 

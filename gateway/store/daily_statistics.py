@@ -9,21 +9,42 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import BigInteger, Column, Connection, Date, Index, Integer, Row, Table, Text, func, select
 
-from gateway.store.conflict_inserts import insert_into
-from gateway.store.statistics_tables import daily_statistics, statistics_progress
+from gateway.store.prepared_statements import insert_into
+from gateway.store.table_types import Instant, make_required_column, metadata
 
-__all__ = [
-    "BAND_LIMITS",
-    "DailyCount",
-    "StatisticsFilter",
-    "add_counts",
-    "choose_band",
-    "estimate_quantile",
-    "read_progress",
-    "sum_statistics",
-]
+# Sums of each day (in the zone of the hub). A dimension that a measure does not have is empty, `band`
+# -1. The party '' stands for all parties: what concerns two parties is counted there once.
+daily_statistics = Table(
+    "daily_statistics",
+    metadata,
+    Column("party", Text, primary_key=True),
+    Column("measure", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("agency", Text, primary_key=True),
+    Column("document", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("problem", Text, primary_key=True),
+    Column("band", Integer, primary_key=True, autoincrement=False),
+    make_required_column("number", BigInteger),
+    make_required_column("seconds", BigInteger),
+    Index("ix_daily_statistics_agency", "agency", "party", "measure", "day"),
+)
+
+# One row: the last transition that is counted. PostgreSQL commits rows in another order than it numbers
+# them: rows up to `ceiling` are all visible when no transaction older than `horizon` is open.
+statistics_progress = Table(
+    "statistics_progress",
+    metadata,
+    Column("name", Text, primary_key=True),
+    make_required_column("transition", BigInteger),
+    make_required_column("ceiling", BigInteger),
+    make_required_column("horizon", BigInteger),
+    Column("counted_until", Instant),
+)
+
 
 _HOUR: Final = 3600
 _DAY: Final = 24 * _HOUR
@@ -39,7 +60,7 @@ _KEY: Final = tuple(column.name for column in daily_statistics.primary_key)
 
 
 class DailyCount(NamedTuple):
-    """What is counted of one event: its dimensions; the number and the seconds are added apart."""
+    """The dimensions under which one event is counted; number and seconds are added separately."""
 
     measure: str
     day: date
@@ -88,24 +109,28 @@ def _build_upsert(dialect: str) -> Any:
     return new.on_conflict_do_update(index_elements=_KEY, set_=summed)
 
 
-def sum_statistics(conn: Connection, wanted: StatisticsFilter, by: Sequence[str]) -> Sequence[Row[Any]]:
+def sum_statistics(conn: Connection, criteria: StatisticsFilter, by: Sequence[str]) -> Sequence[Row[Any]]:
     """Return the sums of a measure for each value of the dimensions `by`, in their order.
 
     Each row has the columns of `by`, `number`, and `seconds`.
     """
     c = daily_statistics.c
-    since = max(wanted.since, wanted.until - _LONGEST)
-    conditions = [c.measure == wanted.measure, c.party == wanted.party, c.day.between(since, wanted.until)]
+    since = max(criteria.since, criteria.until - _LONGEST)
+    conditions = [
+        c.measure == criteria.measure,
+        c.party == criteria.party,
+        c.day.between(since, criteria.until),
+    ]
     for name in ("agency", "document", "state", "outcome"):
-        value = getattr(wanted, name)
+        value = getattr(criteria, name)
         if value is not None:
             conditions.append(c[name] == value)
     columns: list[Any] = [c[name] for name in by]
     sums: list[Any] = [func.sum(c.number).label("number"), func.sum(c.seconds).label("seconds")]
-    found = select(*columns, *sums).where(*conditions)
+    query = select(*columns, *sums).where(*conditions)
     # Without columns the sum of no row is a row without a value.
-    found = found.group_by(*columns).order_by(*columns) if columns else found.having(func.count() > 0)
-    return conn.execute(found.having(func.sum(c.number) != 0) if columns else found).all()
+    query = query.group_by(*columns).order_by(*columns) if columns else query.having(func.count() > 0)
+    return conn.execute(query.having(func.sum(c.number) != 0) if columns else query).all()
 
 
 def choose_band(seconds: int) -> int:
@@ -121,14 +146,14 @@ def estimate_quantile(bands: Mapping[int, int], share: float) -> float | None:
     total = sum(bands.values())
     if total <= 0:
         return None
-    left = share * total
+    remaining = share * total
     for band, number in sorted(bands.items()):
-        if left <= number and number > 0:
+        if remaining <= number and number > 0:
             lower = BAND_LIMITS[band - 1] if band > 0 else 0
             if band >= len(BAND_LIMITS):
                 return float(lower)
-            return lower + (BAND_LIMITS[band] - lower) * max(left, 0) / number
-        left -= number
+            return lower + (BAND_LIMITS[band] - lower) * max(remaining, 0) / number
+        remaining -= number
     return float(BAND_LIMITS[-1])
 
 

@@ -1,10 +1,10 @@
-"""Makes sure that a commit is on as many servers as the settings want, before anybody is told of it.
+"""Makes sure that a commit is on as many servers as the settings require, before it is acknowledged.
 
 A synchronous PostgreSQL server does not promise that alone. Its list of standbys may be empty, or be
-emptied while commits wait. A wait may be cancelled, and the commit then succeeds with a warning. The
-next transaction finds such a row, and may write nothing itself, so that it waits for nothing. So each
-write transaction asks the server before its commit, writes to the log of the server, and asks once
-more after the commit.
+emptied while commits wait. A wait may be cancelled, and the commit then succeeds with a warning. A
+later transaction that reads such a row and writes nothing waits for no standby. So each write
+transaction checks the settings of the server before its commit, writes to the log of the server, and
+checks the settings once more after the commit.
 """
 
 from __future__ import annotations
@@ -14,33 +14,20 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DatabaseError, InterfaceError
 
 from gateway.store.disk_reserve import InsufficientStorageError
-from gateway.store.postgresql_connections import NOTICES, take_statements
-from gateway.store.server_statements import ServerText
-
-if TYPE_CHECKING:
-    from gateway.store.kept_connections import KeptConnections
-
-__all__ = [
-    "CopiesMissingError",
-    "CopyWatch",
-    "attach_copy_watch",
-    "find_copies_problem",
-    "find_copy_watch",
-    "find_standby_problem",
-    "run_copied",
-]
+from gateway.store.postgresql_connections import NOTICES
 
 _log = logging.getLogger(__name__)
 
 #: The attribute of the engine that holds its watch.
-_WATCH: Final = "_gateway_copies"
+_WATCH: Final = "gateway_copies"
 #: Seconds between two tries of a database that keeps too few copies.
 _TRY_EVERY: Final = 1.0
 _STANDBYS: Final = """(SELECT count(*) FROM pg_stat_get_wal_senders() AS sender
@@ -56,7 +43,7 @@ _ASK: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
     {_FACTS}, pg_conf_load_time() AS loaded,
     CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' THEN NULL
          ELSE pg_logical_emit_message(true, 'gateway', '') END AS written""")
-_ASK_AGAIN: Final = ServerText(b"SELECT pg_conf_load_time()", (), ())
+_ASK_AGAIN: Final = text("SELECT pg_conf_load_time()")
 _UNSURE: Final = "the database does not confirm its copies"
 _IS_STANDBY: Final = text(
     "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
@@ -66,18 +53,21 @@ _COUNTED: Final = re.compile(r"\s*(?:(?:ANY|FIRST)\s+)?(\d+)\s*\(", re.IGNORECAS
 
 
 class CopiesMissingError(InsufficientStorageError):
-    """GW806 of a database that is no primary, or keeps fewer copies than wanted; `words` are for anybody."""
+    """GW806 of a database that is no primary, or keeps fewer copies than required.
 
-    def __init__(self, words: str, detail: str) -> None:
-        super().__init__(f"{words}: {detail}", "database.copies")
-        self.words = words
+    `words` name no server, so they may be shown to anybody.
+    """
+
+    def __init__(self, problem: str, detail: str) -> None:
+        super().__init__(f"{problem}: {detail}", "database.copies")
+        self.words = problem
 
 
 @dataclass(slots=True)
 class CopyWatch:
-    """How many copies of a commit are wanted, and whether the database keeps them now.
+    """The number of copies that each commit must have, and whether the database keeps them now.
 
-    While it does not, one transaction a second tries, and all others are refused at once: a commit
+    While it does not, one transaction a second is tried and all others are refused at once: a commit
     that waits holds a connection of the server until a standby is back.
     """
 
@@ -101,7 +91,7 @@ class CopyWatch:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Let the block run; while there is a problem, raise it except to one block a second."""
+        """Run the block; while copies are missing, run only one block a second, and raise GW806 to others."""
         with self._guard:
             tries = self._problem is not None
             if self._problem is not None and (self._trying or time.monotonic() < self._next_try):
@@ -130,15 +120,15 @@ class CopyWatch:
             _log.warning("the database keeps %d copies again", self.wanted)
 
 
-def attach_copy_watch(engine: Engine, wanted: int) -> None:
-    """Let the write transactions of an engine wait for so many copies; one is the server alone."""
-    if wanted > 1:
-        engine.__dict__[_WATCH] = CopyWatch(wanted)
+def attach_copy_watch(engine: Engine, copies: int) -> None:
+    """Let each write transaction of an engine wait until `copies` servers have it; 1 is the server alone."""
+    if copies > 1:
+        engine.update_execution_options(**{_WATCH: CopyWatch(copies)})
 
 
 def find_copy_watch(engine: Engine) -> CopyWatch | None:
     """Return the watch of an engine; None where one copy is enough."""
-    watch: CopyWatch | None = engine.__dict__.get(_WATCH)
+    watch: CopyWatch | None = engine.get_execution_options().get(_WATCH)
     return watch
 
 
@@ -150,7 +140,7 @@ def find_standby_problem(conn: Connection) -> CopiesMissingError | None:
 
 
 def find_copies_problem(conn: Connection) -> CopiesMissingError | None:
-    """Return why a commit would not be on all wanted servers, as their settings say; nothing is written."""
+    """Return why, by the server's settings, a commit would have too few copies, else None; writes nothing."""
     watch = find_copy_watch(conn.engine)
     if watch is None:
         return find_standby_problem(conn)
@@ -158,40 +148,46 @@ def find_copies_problem(conn: Connection) -> CopiesMissingError | None:
 
 
 @contextmanager
-def run_copied(kept: KeptConnections, watch: CopyWatch) -> Iterator[Connection]:
-    """Run the block in one transaction, and return when its commit is on all wanted copies.
+def run_copied(engine: Engine, watch: CopyWatch) -> Iterator[Connection]:
+    """Run the block in one transaction, and return when its commit is on all required copies.
 
-    Raises CopiesMissingError (GW806) else. What was committed may then be stored or not; a repeat
-    waits until it is on all copies.
+    Otherwise raises CopiesMissingError (GW806): the changes are then stored or not. A repeat of the
+    transaction waits until they are on all copies.
     """
-    with watch.admit(), kept.borrow() as conn:
+    with watch.admit(), engine.connect() as conn:
         committing = False
         try:
-            conn.begin_in_driver()
+            conn.begin()
             yield conn
             loaded = _ask_before_commit(conn, watch)
             conn.info[NOTICES].clear()
             committing = True
-            conn.commit_in_driver()
+            conn.commit()
             _ask_after_commit(conn, loaded)
         except BaseException as problem:
             if committing or isinstance(problem, CopiesMissingError):
                 _give_up(conn, watch, problem)
+            with suppress(DatabaseError, InterfaceError):
+                conn.rollback()
             raise
     watch.record_copies()
 
 
 def _give_up(conn: Connection, watch: CopyWatch, problem: BaseException) -> None:
-    """Record a commit that is not confirmed, and use its connection no more."""
+    """Record a commit that is not confirmed, and use no connection to this server again."""
     if not isinstance(problem, CopiesMissingError):
-        told = str(getattr(problem, "orig", problem)).partition("\n")[0]
-        problem = CopiesMissingError(_UNSURE, told[:100])
+        message = str(getattr(problem, "orig", problem)).partition("\n")[0]
+        problem = CopiesMissingError(_UNSURE, message[:100])
     watch.record_problem(problem)
+    # The pool uses no connection then that was opened before.
     conn.invalidate()
 
 
 def _ask_before_commit(conn: Connection, watch: CopyWatch) -> Any:
-    """Write to the log of the server, and return when its settings were loaded; raises where it is unsafe."""
+    """Write to the log of the server, and return the time at which its settings were loaded.
+
+    Raises CopiesMissingError if the commit would have too few copies.
+    """
     row = conn.execute(_ASK).one()
     problem = _judge_server(row, watch.wanted)
     if problem is not None:
@@ -199,30 +195,29 @@ def _ask_before_commit(conn: Connection, watch: CopyWatch) -> Any:
     return row.loaded
 
 
-def _judge_server(row: Any, wanted: int) -> CopiesMissingError | None:
-    """Return why a commit on this server would not be on so many servers."""
+def _judge_server(row: Any, copies: int) -> CopiesMissingError | None:
+    """Return why a commit on this server would not be on `copies` servers; None if it would be."""
     if row.standby or row.read_only:
         return CopiesMissingError("the database is a standby", "it takes no writes")
-    short = f"the database keeps fewer than {wanted} copies"
+    short = f"the database keeps fewer than {copies} copies"
     if row.how not in _FLUSHED:
         return CopiesMissingError(short, f"synchronous_commit is {row.how}, it must be on")
     listed = _count_awaited_standbys(row.names)
-    if listed < wanted - 1:
+    if listed < copies - 1:
         return CopiesMissingError(short, f"synchronous_standby_names makes a commit wait for {listed}")
-    if row.attached < wanted - 1:
+    if row.attached < copies - 1:
         return CopiesMissingError(short, f"{row.attached} synchronous standbys are connected")
     return None
 
 
 def _ask_after_commit(conn: Connection, loaded: Any) -> None:
-    """Raise unless the commit waited to its end, under the settings that were asked for before."""
-    told = conn.info[NOTICES]
-    if told:
-        raise CopiesMissingError(_UNSURE, told[-1][:100])
-    # Without a transaction: it is one question and one answer.
-    driver: Any = conn.connection.dbapi_connection
+    """Raise CopiesMissingError unless the commit waited to its end, with the settings of time `loaded`."""
+    warnings = conn.info[NOTICES]
+    if warnings:
+        raise CopiesMissingError(_UNSURE, warnings[-1][:100])
     try:
-        again = take_statements(driver).ask_alone(_ASK_AGAIN)
+        # Without a transaction it is one question and one answer.
+        again = conn.execution_options(isolation_level="AUTOCOMMIT").execute(_ASK_AGAIN).scalar_one()
     except Exception as error:
         raise CopiesMissingError(_UNSURE, str(error)[:80]) from error
     if again != loaded:

@@ -1,61 +1,96 @@
-"""Stores what is due about the requests of cases, and finds what the clockwork has to look at."""
+"""Stores the deadlines of requests, and finds those that the clockwork must process."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
     Connection,
+    ForeignKey,
+    Index,
     Integer,
     Row,
-    Update,
+    Table,
+    Text,
     and_,
     bindparam,
     func,
     insert,
     or_,
     select,
-    text,
     update,
 )
 
 from gateway.store import agency_requests as agency_request_times
-from gateway.store.calendar_editions import count_editions
-from gateway.store.deadline_tables import deadlines
-from gateway.store.prepared_statements import PreparedStatement
-from gateway.store.row_values import collect_values
-from gateway.store.tables import agency_requests, cases
+from gateway.store.agency_requests import agency_requests
+from gateway.store.cases import cases
+from gateway.store.dated_editions import count_calendar_editions
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    PartialIndex,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
-__all__ = [
-    "NewDeadline",
-    "change_deadline",
-    "change_deadlines",
-    "count_by_state",
-    "find_by_id",
-    "insert_deadlines",
-    "list_by_case",
-    "list_by_state",
-    "list_due",
-    "list_live",
-    "list_of_fees",
-    "settle_times",
-    "wake_fee",
-    "wake_unknown",
-]
+_NOT_ENDED = "ended_at IS NULL"
+
+_HAS_NEXT = "next_at IS NOT NULL"
+
+# What somebody owes about a request, and until when. A deadline ends once; a request has one of each kind
+# that has not ended, and one for each fee that is open.
+deadlines = Table(
+    "deadlines",
+    metadata,
+    make_identity_column(),
+    make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
+    make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
+    make_required_column("kind"),
+    make_required_column("cause"),  # number of the notice that asks, or of the fee; empty for terms
+    make_required_column("state"),
+    make_required_column("started_at", Instant),
+    Column("days", Integer),
+    Column("due_at", Instant),
+    Column("remind_at", Instant),
+    Column("next_at", Instant),  # when the clockwork has to look at it; empty when it need not
+    Column("held_at", Instant),
+    Column("held", Json),  # the periods in which it did not run that its time does not have yet
+    Column("reminded_at", Instant),
+    Column("overdue_at", Instant),
+    Column("ended_at", Instant),
+    Column("edition", Text),
+    Column("problem", Text),
+    CheckConstraint("kind IN ('acknowledge', 'decide', 'answer', 'pay', 'inspect')", name="kind"),
+    CheckConstraint(
+        "state IN ('OPEN', 'HELD', 'UNKNOWN', 'OVERDUE', 'MET', 'LATE', 'CANCELLED')", name="state"
+    ),
+    CheckConstraint("(ended_at IS NOT NULL) = (state IN ('MET', 'LATE', 'CANCELLED'))", name="ended"),
+    PartialIndex(
+        "ix_deadlines_owed", "case_id", "request_id", "kind", "cause", where=_NOT_ENDED, unique=True
+    ),
+    PartialIndex("ix_deadlines_next", "next_at", "id", where=_HAS_NEXT),
+    Index("ix_deadlines_case_id", "case_id", "id"),
+    Index("ix_deadlines_state", "state", "id"),
+)
+
 
 _D: Final = deadlines.c
-_INSERT: Final = PreparedStatement(insert(deadlines))
+_INSERT: Final = insert(deadlines)
 _GET: Final = select(deadlines).where(_D.id == bindparam("wanted"))
 _LIVE_NAMES: Final = (
     *("id", "case_id", "request_id", "kind", "cause", "state"),
     *("started_at", "days", "due_at", "held_at", "held"),
 )
 _LIVE: Final = (
-    select(*[*[_D[name] for name in _LIVE_NAMES], count_editions().label("mark")])
+    select(*[*[_D[name] for name in _LIVE_NAMES], count_calendar_editions().label("mark")])
     .where(_D.case_id == bindparam("wanted"), _D.ended_at.is_(None))
     .order_by(_D.id)
     .with_for_update(key_share=True)
@@ -67,16 +102,8 @@ _DUE: Final = (
     .limit(bindparam("most", type_=Integer()))
 )
 _UNKNOWN: Final = select(_D.id).where(_D.state == "UNKNOWN").order_by(_D.id).with_for_update(key_share=True)
-#: PostgreSQL: deadlines with their last states, and requests with their due times, as arrays.
-_SETTLE: Final = text(
-    "WITH ended AS (UPDATE deadlines SET state = told.state, "
-    "ended_at = CAST(:now AS timestamptz), next_at = NULL "
-    "FROM unnest(CAST(:deadlines AS bigint[]), CAST(:states AS text[])) AS told (id, state) "
-    "WHERE deadlines.id = told.id) "
-    "UPDATE agency_requests SET due_at = owed.due_at "
-    "FROM unnest(CAST(:requests AS bigint[]), CAST(:dues AS timestamptz[])) AS owed (id, due_at) "
-    "WHERE agency_requests.id = owed.id"
-)
+#: Sets those columns that the parameters name.
+_CHANGE: Final = update(deadlines).where(_D.id.in_(bindparam("changed", expanding=True)))
 _OF_CASE: Final = (
     select(deadlines, agency_requests.c.number.label("application"), agency_requests.c.agency)
     .join(agency_requests, agency_requests.c.id == _D.request_id)
@@ -87,7 +114,7 @@ _OF_CASE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class NewDeadline:
-    """A deadline to be stored. Without `due_at` it is not known when it is due, and `problem` says why."""
+    """A deadline to be stored; if `due_at` is None, `problem` says why its time is not known."""
 
     case_id: int
     request_id: int
@@ -108,7 +135,7 @@ class NewDeadline:
 def insert_deadlines(conn: Connection, new: Sequence[NewDeadline]) -> None:
     """Store deadlines; the case must be locked."""
     if new:
-        _INSERT.execute_rows(conn, [collect_values(one) for one in new])
+        conn.execute(_INSERT, [collect_values(deadline) for deadline in new])
 
 
 def settle_times(
@@ -117,18 +144,10 @@ def settle_times(
     due: Mapping[int, datetime | None],
     now: datetime,
 ) -> None:
-    """End deadlines of a locked case, given by their last state, and set when its requests are due.
-
-    PostgreSQL does both by one statement.
-    """
-    if conn.dialect.name == "sqlite" or not (ended and due):
-        for state, wanted in ended.items():
-            change_deadlines(conn, wanted, {"state": state, "ended_at": now, "next_at": None})
-        agency_request_times.set_due_times(conn, due)
-        return
-    told = [(one, state) for state, wanted in ended.items() for one in wanted]
-    values = {"deadlines": [one for one, _ in told], "states": [state for _, state in told], "now": now}
-    conn.execute(_SETTLE, {**values, "requests": list(due), "dues": list(due.values())})
+    """End deadlines of a locked case, given by their last state, and set when its requests are due."""
+    for state, deadlines_of_state in ended.items():
+        change_deadlines(conn, deadlines_of_state, {"state": state, "ended_at": now, "next_at": None})
+    agency_request_times.set_due_times(conn, due)
 
 
 def change_deadline(conn: Connection, deadline: int, values: Mapping[str, Any]) -> None:
@@ -136,26 +155,17 @@ def change_deadline(conn: Connection, deadline: int, values: Mapping[str, Any]) 
     change_deadlines(conn, [deadline], values)
 
 
-def change_deadlines(conn: Connection, wanted: Sequence[int], values: Mapping[str, Any]) -> None:
+def change_deadlines(conn: Connection, deadline_ids: Sequence[int], values: Mapping[str, Any]) -> None:
     """Set columns of deadlines of a locked case, the same of each."""
-    if wanted:
-        conn.execute(_build_change(tuple(values)), {"changed": list(wanted), **values})
+    if deadline_ids:
+        conn.execute(_CHANGE, {"changed": list(deadline_ids), **values})
 
 
-@lru_cache(maxsize=32)
-def _build_change(names: tuple[str, ...]) -> Update:
-    changed = update(deadlines).where(_D.id.in_(bindparam("changed", expanding=True)))
-    return changed.values({name: bindparam(name) for name in names})
-
-
-def wake_fee(conn: Connection, request: int, causes: Sequence[str], at: datetime) -> None:
-    """Let the clockwork look at once at the deadline of a fee that is due no more, and at what it held.
-
-    `causes` are the names of the fee.
-    """
-    mine = (_D.request_id == request, _D.ended_at.is_(None))
-    about = or_(and_(_D.kind == "pay", _D.cause.in_(causes)), _D.held_at.is_not(None))
-    conn.execute(update(deadlines).where(*mine, about).values(next_at=at))
+def wake_fee(conn: Connection, request: int, number: str, at: datetime) -> None:
+    """Let the clockwork process at once the deadline of a fee that is no longer due, and what it held."""
+    is_open = (_D.request_id == request, _D.ended_at.is_(None))
+    is_affected = or_(and_(_D.kind == "pay", _D.cause == number), _D.held_at.is_not(None))
+    conn.execute(update(deadlines).where(*is_open, is_affected).values(next_at=at))
 
 
 def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:
@@ -164,10 +174,10 @@ def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:
 
 
 def list_live(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Lock the deadlines of a locked case that have not ended, in the order of their ids, and return them.
+    """Lock and return the deadlines of a locked case that have not ended, ordered by id.
 
-    Each is without what the clockwork alone asks for, and has the `mark` of the calendars and terms, as
-    `calendar_editions.read_mark` returns it.
+    They lack the columns that only the clockwork needs, and have the `mark` of calendars and terms that
+    `dated_editions.read_calendar_mark` returns.
     """
     return conn.execute(_LIVE, {"wanted": case_id}).all()
 
@@ -187,24 +197,24 @@ def list_by_state(conn: Connection, state: str, after: int, limit: int) -> Seque
     source = deadlines.join(agency_requests, agency_requests.c.id == _D.request_id).join(
         cases, cases.c.id == _D.case_id
     )
-    named = (cases.c.number.label("case_number"), agency_requests.c.number.label("application"))
-    found = select(deadlines, *named, agency_requests.c.agency).select_from(source)
-    return conn.execute(found.where(_D.state == state, _D.id > after).order_by(_D.id).limit(limit)).all()
+    number_columns = (cases.c.number.label("case_number"), agency_requests.c.number.label("application"))
+    query = select(deadlines, *number_columns, agency_requests.c.agency).select_from(source)
+    return conn.execute(query.where(_D.state == state, _D.id > after).order_by(_D.id).limit(limit)).all()
 
 
 def count_by_state(conn: Connection, states: Sequence[str], limit: int) -> dict[str, int]:
     """Return how many deadlines are in each state, counted up to a limit."""
-    found = {}
+    counts = {}
     for state in states:
         rows = select(_D.id).where(_D.state == state).limit(limit).subquery()
-        found[state] = int(conn.execute(select(func.count()).select_from(rows)).scalar_one())
-    return found
+        counts[state] = int(conn.execute(select(func.count()).select_from(rows)).scalar_one())
+    return counts
 
 
 def list_of_fees(conn: Connection, case_ids: Collection[int]) -> Sequence[Row[Any]]:
     """Return the deadlines of the fees of these cases, oldest first; the cause of each names its fee."""
-    found = select(deadlines).where(_D.case_id.in_(case_ids), _D.kind == "pay")
-    return conn.execute(found.order_by(_D.id)).all()
+    query = select(deadlines).where(_D.case_id.in_(case_ids), _D.kind == "pay")
+    return conn.execute(query.order_by(_D.id)).all()
 
 
 def wake_unknown(conn: Connection, now: datetime) -> int:

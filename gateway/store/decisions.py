@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    or_,
+    select,
+    update,
+)
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
+from gateway.store.agency_requests import agency_requests
+from gateway.store.notices import notices
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.row_values import collect_values
-from gateway.store.tables import agency_requests, decisions
-from gateway.store.transaction_reads import read_once
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    collect_values,
+    make_identity_column,
+    make_partial_index,
+    make_required_column,
+    metadata,
+)
 
-__all__ = [
-    "COUNTING",
-    "NewDecision",
-    "insert_decisions",
-    "list_all_by_request",
-    "list_by_case",
-    "list_by_notice",
-    "list_by_request",
-    "list_current_decisions",
-    "list_numbers_of_case",
-    "outdate_items",
-]
+decisions = Table(
+    "decisions",
+    metadata,
+    make_identity_column(),
+    make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
+    make_required_column("agency"),
+    make_required_column("notice_no"),
+    make_required_column("item", Integer),
+    make_required_column("law"),
+    make_required_column("issued_at", Instant),
+    make_required_column("decision"),
+    Column("number", Text),
+    Column("date", Date),
+    Column("quantity", Text),  # the digits as the agency wrote them
+    Column("unit", Text),
+    make_required_column("conditions", Json),
+    Column("superseded_by", BigInteger, ForeignKey("decisions.id")),
+    make_required_column("received_at", Instant),
+    Column("outdated_at", Instant),  # since when it does not count: its item was amended, or removed
+    UniqueConstraint("agency", "notice_no", "item", "law"),
+    CheckConstraint(
+        "decision IN ('APPROVED', 'APPROVED_WITH_CONDITIONS', 'REJECTED', 'NOT_CONCERNED')", name="decision"
+    ),
+    Index("ix_decisions_request_id", "request_id", "item", "law"),
+    make_partial_index("ix_decisions_number", "number"),
+)
+
 
 _INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id")
 _SUPERSEDE = (
@@ -38,19 +79,25 @@ COUNTING: Final = and_(
     or_(agency_requests.c.outdated_decision.is_(None), decisions.c.id > agency_requests.c.outdated_decision),
     decisions.c.outdated_at.is_(None),
 )
+#: A decision, and the words of the notice that has brought it.
+_TOLD = select(decisions, notices.c.text.label("notice_text")).outerjoin(
+    notices, and_(notices.c.agency == decisions.c.agency, notices.c.number == decisions.c.notice_no)
+)
 _OF_REQUEST = (
-    select(decisions)
-    .join(agency_requests)
+    _TOLD.join(agency_requests, agency_requests.c.id == decisions.c.request_id)
     .where(decisions.c.request_id == bindparam("wanted"), COUNTING)
     .order_by(decisions.c.id)
 )
-_OF_CASE = (
-    select(decisions).join(agency_requests).where(agency_requests.c.case_id == bindparam("wanted"), COUNTING)
+_OF_CASE = _TOLD.join(agency_requests, agency_requests.c.id == decisions.c.request_id).where(
+    agency_requests.c.case_id == bindparam("wanted"), COUNTING
 )
 _IN_ORDER = _OF_CASE.order_by(decisions.c.id)
 _CURRENT = _OF_CASE.where(decisions.c.superseded_by.is_(None)).order_by(decisions.c.item, decisions.c.law)
-#: What changes which decisions count: a write of their table, or of that column of their requests.
-_COUNTED_BY: Final = (decisions.name, "outdated_decision")
+_OF_NOTICE = (
+    select(decisions)
+    .where(decisions.c.request_id == bindparam("wanted"), decisions.c.notice_no == bindparam("notice"))
+    .order_by(decisions.c.id)
+)
 # These columns must be the same when an agency repeats a notice.
 _SAID = ("request_id", "issued_at", "decision", "number", "date", "quantity", "unit", "conditions")
 
@@ -74,15 +121,17 @@ class NewDecision:
 
 
 def insert_decisions(
-    conn: Connection, new: Sequence[NewDecision], at: datetime, *, case_id: int | None = None
+    conn: Connection, new: Sequence[NewDecision], at: datetime, *, first: bool = False
 ) -> tuple[int, ...]:
-    """Store the new decisions and return their ids; the case must be locked, `case_id` where it is known.
+    """Store the new decisions and return their ids; the case must be locked.
 
-    An agency may repeat a notice. Raises GW702 when it repeats the number with other content.
+    An agency may repeat a notice. Raises GW702 when it repeats the number with other content. The `first`
+    notice about a request supersedes no decision.
     """
     stored = tuple(_insert_decision(conn, decision, at) for decision in new)
-    for request in dict.fromkeys(decision.request_id for decision in new):
-        _mark_superseded(conn, request, case_id)
+    if not first:
+        for request in dict.fromkeys(decision.request_id for decision in new):
+            _mark_superseded(conn, request)
     return tuple(row for row in stored if row is not None)
 
 
@@ -108,58 +157,44 @@ def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | 
     return None
 
 
-def _mark_superseded(conn: Connection, request: int, case_id: int | None) -> None:
+def _mark_superseded(conn: Connection, request: int) -> None:
     groups = defaultdict(list)
-    for row in list_by_request(conn, request, case_id):
+    for row in list_by_request(conn, request):
         groups[row.item, row.law].append(row)
     changes = []
     for rows in groups.values():
         latest = max(rows, key=lambda row: (row.issued_at, row.notice_no)).id
-        wanted = [(row, None if row.id == latest else latest) for row in rows]
-        changes += [{"old": row.id, "new": new} for row, new in wanted if row.superseded_by != new]
+        successors = [(row, None if row.id == latest else latest) for row in rows]
+        changes += [{"old": row.id, "new": new} for row, new in successors if row.superseded_by != new]
     if changes:
         conn.execute(_SUPERSEDE, changes)
 
 
-def list_by_request(conn: Connection, request: int, case_id: int | None = None) -> Sequence[Row[Any]]:
-    """Return every decision on a request as it was amended last, in the order received.
-
-    With `case_id`, its case, all decisions of the case are read: whoever asks for them next has them.
-    """
-    if case_id is not None:
-        return [row for row in list_by_case(conn, case_id) if row.request_id == request]
-
-    def read() -> Sequence[Row[Any]]:
-        return conn.execute(_OF_REQUEST, {"wanted": request}).all()
-
-    return read_once(conn, _COUNTED_BY, ("decisions on a request", request), read)
+def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+    """Return every decision on a request as it was amended last, in the order received."""
+    return conn.execute(_OF_REQUEST, {"wanted": request}).all()
 
 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return every decision of a case as it was amended last, superseded ones too, in the order received."""
-
-    def read() -> Sequence[Row[Any]]:
-        return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
-
-    return read_once(conn, _COUNTED_BY, ("decisions on a case", case_id), read)
+    return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
 
 def list_by_notice(conn: Connection, request: int, notice: str) -> Sequence[Row[Any]]:
     """Return every decision of a notice (its number) on a request, those that do not count too."""
-    said = (decisions.c.request_id == request, decisions.c.notice_no == notice)
-    return conn.execute(select(decisions).where(*said).order_by(decisions.c.id)).all()
+    return conn.execute(_OF_NOTICE, {"wanted": request, "notice": notice}).all()
 
 
 def list_all_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
     """Return every decision on a request in the order received, those that do not count too."""
-    about = select(decisions).where(decisions.c.request_id == request)
-    return conn.execute(about.order_by(decisions.c.id)).all()
+    query = _TOLD.where(decisions.c.request_id == request)
+    return conn.execute(query.order_by(decisions.c.id)).all()
 
 
 def list_numbers_of_case(conn: Connection, case_id: int) -> set[str]:
     """Return the numbers that the decisions of a case state, those that do not count too."""
-    about = agency_requests.c.case_id == case_id, decisions.c.number.is_not(None)
-    return set(conn.execute(select(decisions.c.number).join(agency_requests).where(*about)).scalars())
+    conditions = agency_requests.c.case_id == case_id, decisions.c.number.is_not(None)
+    return set(conn.execute(select(decisions.c.number).join(agency_requests).where(*conditions)).scalars())
 
 
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
@@ -169,6 +204,43 @@ def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]
 
 def outdate_items(conn: Connection, request: int, items: Collection[int], at: datetime) -> None:
     """Let no decision of a request on these items count any more: an amendment has changed them."""
-    about = (decisions.c.request_id == request, decisions.c.item.in_(sorted(items)))
+    conditions = (decisions.c.request_id == request, decisions.c.item.in_(sorted(items)))
     counting = decisions.c.outdated_at.is_(None)
-    conn.execute(update(decisions).where(*about, counting).values(outdated_at=at))
+    conn.execute(update(decisions).where(*conditions, counting).values(outdated_at=at))
+
+
+def find_by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] | None:
+    """Return the request that the agency decided under this requirement number."""
+    joined = select(agency_requests).join(decisions, decisions.c.request_id == agency_requests.c.id)
+    query = joined.where(decisions.c.agency == agency, decisions.c.number == number)
+    return conn.execute(query.order_by(agency_requests.c.id.desc()).limit(1)).first()
+
+
+#: The most decided applications that are read, the latest first.
+MOST_DECIDED: Final = 5000
+
+
+def count_refusal_reasons(
+    conn: Connection, agency: str, since: datetime, until: datetime
+) -> Counter[tuple[str, str]]:
+    """Return how often a law and a sentence stand in a refusal; until is not included.
+
+    A refusal without a sentence counts under an empty one. A refusal that was corrected does not count.
+    """
+    r, d = agency_requests.c, decisions.c
+    decided = (
+        select(r.id)
+        .where(r.agency == agency, r.decided_at.is_not(None), r.decided_at >= since, r.decided_at < until)
+        .order_by(r.decided_at.desc())
+        .limit(MOST_DECIDED)
+        .subquery()
+    )
+    query = (
+        select(d.law, d.conditions)
+        .select_from(decided.join(decisions, d.request_id == decided.c.id))
+        .where(d.decision == "REJECTED", d.superseded_by.is_(None))
+    )
+    counted: Counter[tuple[str, str]] = Counter()
+    for law, sentences in conn.execute(query):
+        counted.update({(law, sentence) for sentence in sentences or ("",)})
+    return counted

@@ -5,44 +5,132 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, bindparam, case, func, null, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    Row,
+    Select,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    false,
+    func,
+    select,
+    update,
+)
 
 from gateway.state_machines import DELIVERY
-from gateway.store import lanes, transitions
-from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
-from gateway.store.state_rollup import sum_states
-from gateway.store.tables import cases, deliveries
-from gateway.store.transaction_rows import note_due_lane
+from gateway.store import transitions
+from gateway.store.prepared_statements import InsertIfAbsent, build_choice_condition, build_state_condition
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    PartialIndex,
+    collect_values,
+    make_identity_column,
+    make_partial_index,
+    make_required_column,
+    make_state_constraint,
+    metadata,
+)
 from gateway.store.transitions import StateEvent
 
-__all__ = [
-    "NewDelivery",
-    "cancel_delivery",
-    "count_by_state",
-    "count_queued",
-    "enqueue_deliveries",
-    "enqueue_delivery",
-    "find_by_dedupe_key",
-    "find_by_id",
-    "find_by_wire_id",
-    "find_remainder",
-    "give_up_delivery",
-    "hold_delivery",
-    "list_by_case",
-    "list_by_request",
-    "list_deliveries",
-    "list_outlines",
-    "list_unfinished",
-    "release_delivery",
-    "replace_content",
-    "requeue_delivery",
-    "summarize_failed",
-    "summarize_waiting",
-    "try_delivery",
-]
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("capacity", Integer),  # how many at once; NULL: as many as there are workers
+    Column("open_until", Instant),  # a column of 0.1.0 that is always empty
+    Column("last_problem", Text),  # another one
+    Column("held_at", Instant),  # an operator holds the lane: nothing is claimed until it is released
+    Column("held_by", Text),
+    Column("hold_reason", Text),
+    Column("pulled", Boolean, nullable=False, server_default=false()),  # no worker claims from it
+    CheckConstraint("capacity > 0", name="capacity"),
+)
 
+_queued = "state = 'QUEUED'"
+
+_suspect = "state = 'QUEUED' AND lost > 0"
+
+_leased = "state = 'ACTIVE'"
+
+_awaiting = "state = 'AWAITING_RECEIPT'"
+
+_done = "state = 'DELIVERED'"
+
+_stopped = "state = 'HELD' OR state = 'FAILED' OR state = 'CANCELLED'"
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    make_identity_column(),
+    make_required_column("agent"),
+    make_required_column("destination"),
+    make_required_column("lane", Text, ForeignKey("lanes.name")),
+    make_required_column("subject_type"),
+    make_required_column("subject_id"),
+    Column("case_id", BigInteger, ForeignKey("cases.id")),
+    Column("wire_id", Text),  # the id at the destination: wsa:MessageID, eb:MessageId
+    Column("payload_sha256", Text, ForeignKey("payloads.sha256")),
+    make_required_column("parameters", Json),
+    make_required_column("state"),
+    make_required_column("attempt", Integer),  # only ever rises: the fencing token
+    make_required_column("tries", Integer),  # since an operator last requeued it
+    # Workers that died during it, one after another.
+    Column("lost", Integer, nullable=False, server_default="0"),
+    make_required_column("due_at", Instant),
+    Column("expires_at", Instant),
+    Column("leased_by", Text),
+    Column("lease_until", Instant),
+    Column("problem", Text),
+    make_required_column("created_at", Instant),
+    Column("finished_at", Instant),
+    Column("follows", BigInteger, ForeignKey("deliveries.id")),  # waits for the end of this delivery
+    make_required_column("dedupe_key"),
+    Column("last_sentence", Text),  # what we saw at the last attempt that failed
+    UniqueConstraint("dedupe_key"),
+    make_state_constraint(DELIVERY.states),
+    PartialIndex("ix_deliveries_due", "lane", "due_at", "id", where=_queued),
+    PartialIndex("ix_deliveries_suspect", "due_at", where=_suspect),
+    PartialIndex("ix_deliveries_leased", "lane", "lease_until", where=_leased),
+    PartialIndex("ix_deliveries_awaiting", "due_at", where=_awaiting),
+    PartialIndex("ix_deliveries_stopped", "state", "id", where=_stopped),
+    # The last good delivery of a lane, and how many there were in an hour.
+    PartialIndex("ix_deliveries_done", "lane", "finished_at", where=_done),
+    make_partial_index("ix_deliveries_wire_id", "wire_id"),
+    make_partial_index("ix_deliveries_payload_sha256", "payload_sha256"),
+    make_partial_index("ix_deliveries_case_id", "case_id"),
+)
+
+delivery_attempts = Table(
+    "delivery_attempts",
+    metadata,
+    Column("delivery", BigInteger, ForeignKey("deliveries.id"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    make_required_column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("outcome", Text),
+    Column("http_status", Integer),
+    Column("problem", Text),
+    Column("answer_sha256", Text, ForeignKey("payloads.sha256")),
+    Column("sentence", Text),  # what we saw
+    Column("theirs", Text),  # the partner's own words
+    make_partial_index("ix_delivery_attempts_answer_sha256", "answer_sha256"),
+    PartialIndex("ix_delivery_attempts_problem", "problem", "delivery", where="problem IS NOT NULL"),
+)
+
+
+#: The states in which an operator may replace what a delivery sends: no worker has it.
+REPLACEABLE: Final = ("QUEUED", "HELD", "FAILED")
 _INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id", "dedupe_key")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
 _OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
@@ -51,16 +139,8 @@ _OUTLINES = (
     .where(deliveries.c.case_id == bindparam("wanted"))
     .order_by(deliveries.c.id)
 )
-_UNFINISHED = _OF_CASE.where(deliveries.c.state.not_in(sorted(DELIVERY.final)))
-_LEFT = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"))
-_UNDONE = _LEFT.where(deliveries.c.state.not_in(sorted({*DELIVERY.final, "FAILED"}))).exists()
-# Asked where nothing is undone: what has not ended has failed. SQLite would prepare a statement anew for
-# each value that it compares with the state, which an index names.
-_FAILED = _LEFT.where(deliveries.c.state.not_in(sorted(DELIVERY.final))).exists()
-# What comes later is asked only where it counts: most cases are not decided yet, or have something left.
-_REMAINDER = select(
-    case((cases.c.state != "DECIDED", null()), (_UNDONE, null()), else_=_FAILED).label("failed")
-).where(cases.c.id == bindparam("wanted"))
+_ENDED = build_choice_condition(deliveries.c.state, DELIVERY.final)
+_UNFINISHED = _OF_CASE.where(~_ENDED)
 _BY_WIRE_ID = (
     select(deliveries)
     .where(deliveries.c.wire_id == bindparam("wanted"))
@@ -74,7 +154,7 @@ class NewDelivery:
     """A delivery to be queued; a second one with the same `dedupe_key` is ignored.
 
     `wire_id` identifies it at the destination and is the same on every repeat. The delivery is not
-    claimed before the one that it `follows` is delivered or cancelled.
+    claimed before the delivery `follows` (an id; None: no other delivery) is delivered or cancelled.
     """
 
     agent: str
@@ -95,12 +175,11 @@ class NewDelivery:
 def enqueue_delivery(conn: Connection, delivery: NewDelivery, at: datetime) -> int | None:
     """Queue the delivery; return its id, or None when its key exists already."""
     row = _make_delivery_row(delivery, at)
-    if row["lane"] != lanes.LOCAL:
-        lanes.ensure_lanes(conn, row["lane"])
+    if row["lane"] != LOCAL:
+        ensure_lanes(conn, row["lane"])
     stored = _INSERT.insert_one(conn, row)
     if stored is None:
         return None
-    _note_if_due(conn, row, at)
     return int(stored.id)
 
 
@@ -109,49 +188,44 @@ def enqueue_deliveries(conn: Connection, new: Sequence[NewDelivery], at: datetim
     rows = [_make_delivery_row(delivery, at) for delivery in new]
     if not rows:
         return ()
-    lanes.ensure_lanes(conn, *(row["lane"] for row in rows if row["lane"] != lanes.LOCAL))
+    ensure_lanes(conn, *(row["lane"] for row in rows if row["lane"] != LOCAL))
     stored = _INSERT.insert_keyed(conn, rows, "dedupe_key")
-    for row in rows:
-        if row["dedupe_key"] in stored:
-            _note_if_due(conn, row, at)
-    found = (stored.get(delivery.dedupe_key) for delivery in new)
-    return tuple(None if one is None else int(one.id) for one in found)
-
-
-def _note_if_due(conn: Connection, row: Mapping[str, Any], at: datetime) -> None:
-    if row["due_at"] <= at:
-        note_due_lane(conn, row["lane"])
+    inserted = (stored.get(delivery.dedupe_key) for delivery in new)
+    return tuple(None if inserted_row is None else int(inserted_row.id) for inserted_row in inserted)
 
 
 def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
-    return {
-        "agent": delivery.agent,
-        "destination": delivery.destination,
+    return collect_values(delivery) | {
         "lane": delivery.lane or delivery.destination,
-        "subject_type": delivery.subject_type,
-        "subject_id": delivery.subject_id,
-        "case_id": delivery.case_id,
-        "wire_id": delivery.wire_id,
-        "payload_sha256": delivery.payload_sha256,
         "parameters": dict(delivery.parameters),
         "state": DELIVERY.initial,
         "attempt": 0,
         "tries": 0,
         "lost": 0,
         "due_at": delivery.due_at or at,
-        "expires_at": delivery.expires_at,
         "created_at": at,
-        "follows": delivery.follows,
-        "dedupe_key": delivery.dedupe_key,
     }
 
 
 def replace_content(
     conn: Connection, delivery: int, content: str | None, parameters: Mapping[str, Any]
 ) -> None:
-    """Replace what a delivery sends (the digest of its octets, if it has any), and its parameters."""
+    """Replace the parameters of a delivery and `content`, the digest of the octets it sends, if any."""
     changed = update(deliveries).where(deliveries.c.id == delivery)
     conn.execute(changed.values(payload_sha256=content, parameters=dict(parameters)))
+
+
+def replace_waiting_content(
+    conn: Connection, delivery: int, former: str, content: str, parameters: Mapping[str, Any]
+) -> bool:
+    """Replace the content of a delivery that no worker sends now, if its content is still `former`.
+
+    `former` and `content` are digests of octets. Return False, and change nothing, otherwise.
+    """
+    waits = deliveries.c.state.in_(REPLACEABLE), deliveries.c.payload_sha256 == former
+    changed = update(deliveries).where(deliveries.c.id == delivery, *waits)
+    result = conn.execute(changed.values(payload_sha256=content, parameters=dict(parameters)))
+    return result.rowcount == 1
 
 
 def find_by_id(conn: Connection, delivery: int) -> Row[Any] | None:
@@ -179,17 +253,25 @@ def list_unfinished(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     return conn.execute(_UNFINISHED, {"wanted": case_id}).all()
 
 
-def find_remainder(conn: Connection, case_id: int) -> bool | None:
-    """Return whether a delivery of a case has failed; None while it is not decided, or one may yet end."""
-    row = conn.execute(_REMAINDER, {"wanted": case_id}).first()
-    return None if row is None or row.failed is None else bool(row.failed)
+def list_last_delivered(conn: Connection, destination: str, limit: int) -> Sequence[Row[Any]]:
+    """Return the last `limit` calls that a service accepted, latest first.
+
+    Reads only columns that every schema version has.
+    """
+    d = deliveries.c
+    names = (d.id, d.subject_type, d.subject_id, d.payload_sha256, d.parameters, d.finished_at)
+    delivered = build_state_condition(deliveries, "DELIVERED"), d.lane == destination, d.agent == "soap"
+    last: Select[Any] = select(*names).where(*delivered).order_by(d.finished_at.desc()).limit(limit)
+    return conn.execute(last).all()
 
 
 def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[Any]]:
     """Return the calls about one request of a case, oldest first; the first of them is the application."""
-    about = ("soap", "request", str(request))
+    application_subject = ("soap", "request", str(request))
     return [
-        row for row in list_by_case(conn, case_id) if (row.agent, row.subject_type, row.subject_id) == about
+        row
+        for row in list_by_case(conn, case_id)
+        if (row.agent, row.subject_type, row.subject_id) == application_subject
     ]
 
 
@@ -202,34 +284,25 @@ def list_deliveries(
     conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
 ) -> Sequence[Row[Any]]:
     """Return deliveries, newest first, whose columns have these values, with an id below `before`."""
-    found = select(deliveries).order_by(deliveries.c.id.desc()).limit(limit)
+    query = select(deliveries).order_by(deliveries.c.id.desc()).limit(limit)
     for name, value in equal.items():
-        found = found.where(deliveries.c[name] == value)
-    return conn.execute(found.where(deliveries.c.id < before) if before else found).all()
+        query = query.where(deliveries.c[name] == value)
+    return conn.execute(query.where(deliveries.c.id < before) if before else query).all()
 
 
 def count_queued(conn: Connection, lane: str, most: int) -> int:
     """Return how many deliveries of a lane are queued, counted up to `most`."""
-    found = select(deliveries.c.id).where(
+    query = select(deliveries.c.id).where(
         build_state_condition(deliveries, "QUEUED"), deliveries.c.lane == lane
     )
-    return conn.execute(select(func.count()).select_from(found.limit(most).subquery())).scalar_one()
-
-
-def count_by_state(conn: Connection) -> dict[str, int]:
-    """Return how many deliveries are in each state."""
-    found = dict.fromkeys(DELIVERY.states, 0)
-    for row in sum_states(conn):
-        if row.measure == "deliveries":
-            found[row.state] += int(row.number)
-    return found
+    return conn.execute(select(func.count()).select_from(query.limit(most).subquery())).scalar_one()
 
 
 def summarize_failed(conn: Connection) -> Sequence[Row[Any]]:
     """Return, for each lane and problem, how many deliveries are FAILED (`number`) and the `newest`."""
     d = deliveries.c
-    found = select(d.lane, d.problem, func.count().label("number"), func.max(d.id).label("newest"))
-    failed = found.where(build_state_condition(deliveries, "FAILED")).group_by(d.lane, d.problem)
+    query = select(d.lane, d.problem, func.count().label("number"), func.max(d.id).label("newest"))
+    failed = query.where(build_state_condition(deliveries, "FAILED")).group_by(d.lane, d.problem)
     return conn.execute(failed.order_by(d.lane, d.problem)).all()
 
 
@@ -246,14 +319,14 @@ def summarize_waiting(conn: Connection, before: datetime) -> Sequence[Row[Any]]:
 
 def _build_waiting_summary(state: str, before: datetime) -> Select[Any]:
     d = deliveries.c
-    found = select(
+    query = select(
         d.lane,
         d.state,
         func.count().label("number"),
         func.max(d.id).label("newest"),
         func.min(d.created_at).label("oldest"),
     )
-    waiting = found.where(build_state_condition(deliveries, state), d.created_at < before)
+    waiting = query.where(build_state_condition(deliveries, state), d.created_at < before)
     return waiting.group_by(d.lane, d.state)
 
 
@@ -282,7 +355,7 @@ def requeue_delivery(
     expires_at: datetime | None = None,
     why: str | None = None,
 ) -> None:
-    """Requeue a failed delivery with all its tries; the attempt numbers continue."""
+    """Requeue a failed delivery with its full number of retries; the attempt numbers continue."""
     values = {
         "due_at": at,
         "tries": 0,
@@ -308,5 +381,30 @@ def give_up_delivery(
     _apply_event(conn, delivery, StateEvent("give_up", at, actor, why), finished_at=at)
 
 
-def _apply_event(conn: Connection, delivery: int, what: StateEvent, **values: Any) -> None:
-    transitions.apply_event(conn, deliveries, DELIVERY, delivery, what, **values)
+def give_up_earlier_turns(conn: Connection, turn: Any, at: datetime, actor: str) -> None:
+    """Cancel the FAILED turns of a recurring task that precede this one, which replaces them.
+
+    `turn` is the row or the lease of a delivery that a schedule has queued.
+    """
+    failed = list_deliveries(
+        conn, before=turn.id, agent=turn.agent, lane=turn.lane, subject_type="turn", state="FAILED"
+    )
+    for row in failed:
+        if row.destination == turn.destination and row.parameters == dict(turn.parameters):
+            give_up_delivery(conn, row.id, at, actor, "a later turn stands for it")
+
+
+def _apply_event(conn: Connection, delivery: int, event: StateEvent, **values: Any) -> None:
+    transitions.apply_event(conn, deliveries, DELIVERY, delivery, event, **values)
+
+
+# The lane of local tasks; the first migration creates it.
+LOCAL: Final = "local"
+
+_INSERT_LANE = InsertIfAbsent(lanes, ("name",))
+
+
+def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None, pulled: bool = False) -> None:
+    """Insert the lanes that do not exist yet; the messages of a `pulled` one are fetched by the partner."""
+    rows = [{"name": name, "capacity": capacity, "pulled": pulled} for name in sorted(set(names))]
+    _INSERT_LANE.insert_many(conn, rows)

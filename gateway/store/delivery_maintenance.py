@@ -1,10 +1,15 @@
-"""Changes deliveries without a worker: receipts, time-outs, lost leases, expiry."""
+"""Changes deliveries without a worker: receipts, time-outs, lost leases, expiry, far waits.
+
+A time far in the future was written by a clock that was fast, or the clock has been set back since: the clock
+of the machine, or of another database server that has become the primary.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -14,31 +19,20 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
+    or_,
     select,
     update,
 )
 
 from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
 from gateway.state_machines import DELIVERY, get_next_state
-from gateway.store import transitions
-from gateway.store.attempt_outcomes import AttemptOutcome
-from gateway.store.delivery_leases import finish_attempts, make_finish, settle_attempt
+from gateway.store.deliveries import LOCAL, deliveries, lanes
+from gateway.store.delivery_leases import AttemptOutcome, finish_attempt
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.tables import Instant, deliveries, lanes
-from gateway.store.transitions import StateEvent
+from gateway.store.table_types import Instant
+from gateway.store.transitions import StateEvent, record_transitions, transitions
 
-__all__ = [
-    "DueUpkeep",
-    "await_final_receipt",
-    "expire_delivery",
-    "find_due_upkeep",
-    "list_expired_deliveries",
-    "list_poison_deliveries",
-    "put_aside_delivery",
-    "reclaim_lost_leases",
-    "requeue_unreceipted",
-    "settle_receipt",
-]
+_log = logging.getLogger(__name__)
 
 _BATCH: Final = 200
 _NO_RECEIPT: Final = "it accepted the message and sent no receipt in time"
@@ -60,8 +54,8 @@ def settle_receipt(
     It may arrive before the worker has ended the attempt, and also after the time in which it was
     expected, while the next attempt is queued. Returns False when the delivery waits for no receipt.
     """
-    found = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
-    row = conn.execute(found.with_for_update(key_share=True)).first()
+    query = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
+    row = conn.execute(query.with_for_update(key_share=True)).first()
     if row is None or row.state not in _SETTLING or (row.state == "QUEUED" and not row.attempt):
         return False
     event = _SETTLING[row.state][outcome is not None]
@@ -75,41 +69,39 @@ def settle_receipt(
         "leased_by": None,
         "lease_until": None,
     }
-    if row.state == "QUEUED" or not row.attempt:
-        # Its attempt has ended, with the outcome that it had; a response that was given in an HTTP answer
-        # had none.
-        conn.execute(update(deliveries).where(deliveries.c.id == delivery).values(**values))
-    else:
-        settle_attempt(conn, (delivery, row.attempt), values, make_finish(event, at, came_to))
-    what = StateEvent(event, at, actor, came_to.detail or came_to.problem)
-    transitions.record_transitions(conn, DELIVERY, [(delivery, row.state, after)], what)
+    conn.execute(update(deliveries).where(deliveries.c.id == delivery).values(**values))
+    # The attempt of a queued one has ended, with the outcome that it had.
+    if row.state != "QUEUED":
+        finish_attempt(conn, delivery, row.attempt, event, at, came_to)
+    state_event = StateEvent(event, at, actor, came_to.detail or came_to.problem)
+    record_transitions(conn, DELIVERY, [(delivery, row.state, after)], state_event)
     return True
 
 
 def await_final_receipt(conn: Connection, delivery: int, at: datetime, until: datetime) -> bool:
-    """Let a delivery wait for a receipt until a time, without another attempt before.
+    """Let a delivery wait for its receipt until `until`, without another attempt before that time.
 
-    The next handler has the message, and the To party has not acknowledged it yet. Returns False when
-    the delivery waits for no receipt.
+    For a message that the next MSH has received and the To party has not acknowledged yet. Returns False
+    if the delivery waits for no receipt.
     """
-    found = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
-    row = conn.execute(found.with_for_update(key_share=True)).first()
+    query = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
+    row = conn.execute(query.with_for_update(key_share=True)).first()
     if row is None or row.state not in {"ACTIVE", "AWAITING_RECEIPT"}:
         return False
     values: dict[str, Any] = {"due_at": until}
     if row.state == "ACTIVE":
         after = get_next_state(DELIVERY, row.state, "sent")
         values |= {"state": after, "leased_by": None, "lease_until": None}
-        finish_attempts(conn, [(delivery, row.attempt)], "sent", at, AttemptOutcome())
-        what = StateEvent("sent", at, "receive")
-        transitions.record_transitions(conn, DELIVERY, [(delivery, row.state, after)], what)
+        finish_attempt(conn, delivery, row.attempt, "sent", at, AttemptOutcome())
+        state_event = StateEvent("sent", at, "receive")
+        record_transitions(conn, DELIVERY, [(delivery, row.state, after)], state_event)
     conn.execute(update(deliveries).where(deliveries.c.id == delivery).values(**values))
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class DueUpkeep:
-    """Whether there are leases that ran out, receipts that did not come in time, deliveries that expired."""
+    """Which upkeep is due: `lost` leases that ran out, `late` receipts, deliveries that have `expired`."""
 
     lost: bool
     late: bool
@@ -117,7 +109,7 @@ class DueUpkeep:
 
 
 def find_due_upkeep(conn: Connection, now: datetime) -> DueUpkeep:
-    """Return what there is to do for the functions below; one statement, as mostly there is nothing."""
+    """Return which kinds of deliveries need upkeep at `now`; one statement, as mostly none does."""
     row = conn.execute(_DUE, {"now": now}).one()
     return DueUpkeep(bool(row.lost), bool(row.late), bool(row.expired))
 
@@ -127,36 +119,58 @@ def reclaim_lost_leases(
 ) -> tuple[int, ...]:
     """Requeue deliveries whose leases ran out; return their ids.
 
-    Deliveries that `crashes` workers did not finish are left for `list_poison_deliveries`.
+    Deliveries that `crashes` workers did not finish are left for `list_poison_deliveries`. A delivery that
+    is one crash below that limit is logged: only a worker that has run for some time attempts it.
     """
     lost = (*_build_lost_condition(now), deliveries.c.lost < crashes - 1)
     values = {"due_at": now, "leased_by": None, "lease_until": None, "lost": deliveries.c.lost + 1}
     rows = _apply_event_where(conn, lost, StateEvent("lease_lost", now, actor), **values)
-    if rows:
-        ended = [(row.id, row.attempt) for row in rows]
-        finish_attempts(conn, ended, "lease_lost", now, AttemptOutcome())
+    for row in rows:
+        if row.lost == crashes - 1:
+            _log.warning(
+                "the delivery was under way when %d workers ended: one that has run for delivery.steady "
+                "tries it again",
+                row.lost,
+                extra={"delivery": row.id},
+            )
+        finish_attempt(conn, row.id, row.attempt, "lease_lost", now, AttemptOutcome())
     return tuple(row.id for row in rows)
 
 
+def hold_due_tasks(conn: Connection, now: datetime, actor: str, why: str) -> tuple[int, ...]:
+    """Hold the hub's own tasks that are due, including those in progress; return their ids."""
+    is_local = deliveries.c.agent == LOCAL
+    active = (build_state_condition(deliveries, "ACTIVE"), is_local)
+    loss = StateEvent("lease_lost", now, actor, why)
+    while rows := _apply_event_where(conn, active, loss, due_at=now, leased_by=None, lease_until=None):
+        for row in rows:
+            finish_attempt(conn, row.id, row.attempt, "lease_lost", now, AttemptOutcome())
+    due = (build_state_condition(deliveries, "QUEUED"), is_local, deliveries.c.due_at <= now)
+    held: list[int] = []
+    while rows := _apply_event_where(conn, due, StateEvent("hold", now, actor, why)):
+        held += [row.id for row in rows]
+    return tuple(sorted(held))
+
+
 def list_poison_deliveries(conn: Connection, now: datetime, crashes: int = _CRASHES) -> Sequence[Row[Any]]:
-    """Return the deliveries that so many workers, one after another, leased and never finished."""
+    """Return the deliveries that `crashes` workers, one after another, have leased and never finished."""
     return conn.execute(select(deliveries).where(*_build_poison_condition(now, crashes)).limit(_BATCH)).all()
 
 
 def put_aside_delivery(
     conn: Connection, delivery: int, now: datetime, actor: str, crashes: int = _CRASHES
 ) -> Row[Any] | None:
-    """Fail a poison delivery and return it as it is now; return None when it no longer is one."""
-    one = (deliveries.c.id == delivery, *_build_poison_condition(now, crashes))
-    words = f"{crashes} workers crashed during this delivery"
-    values = {"problem": PUT_ASIDE.id, "last_sentence": words, "finished_at": now}
+    """Fail a poison delivery and return its changed row; return None when it no longer is poison."""
+    conditions = (deliveries.c.id == delivery, *_build_poison_condition(now, crashes))
+    sentence = f"{crashes} workers crashed during this delivery"
+    values = {"problem": PUT_ASIDE.id, "last_sentence": sentence, "finished_at": now}
     values |= {"leased_by": None, "lease_until": None}
-    what = StateEvent("put_aside", now, actor, words)
-    rows = _apply_event_where(conn, one, what, **values, lost=deliveries.c.lost + 1)
+    event = StateEvent("put_aside", now, actor, sentence)
+    rows = _apply_event_where(conn, conditions, event, **values, lost=deliveries.c.lost + 1)
     if not rows:
         return None
-    outcome = AttemptOutcome(PUT_ASIDE.id, sentence=words)
-    finish_attempts(conn, [(delivery, rows[0].attempt)], "put_aside", now, outcome)
+    outcome = AttemptOutcome(PUT_ASIDE.id, sentence=sentence)
+    finish_attempt(conn, delivery, rows[0].attempt, "put_aside", now, outcome)
     return rows[0]
 
 
@@ -188,8 +202,8 @@ def list_expired_deliveries(conn: Connection, now: datetime) -> Sequence[Row[Any
 def expire_delivery(conn: Connection, delivery: int, now: datetime, actor: str) -> bool:
     """Fail a delivery that is still queued after its expiry; return False when it no longer is."""
     over = (deliveries.c.id == delivery, *_build_expired_condition(now))
-    words = func.coalesce(deliveries.c.last_sentence, "its time was over before the first attempt")
-    values = {"problem": ATTEMPTS_USED_UP.id, "last_sentence": words, "finished_at": now}
+    sentence = func.coalesce(deliveries.c.last_sentence, "its time was over before the first attempt")
+    values = {"problem": ATTEMPTS_USED_UP.id, "last_sentence": sentence, "finished_at": now}
     return bool(_apply_event_where(conn, over, StateEvent("expire", now, actor), **values))
 
 
@@ -209,19 +223,92 @@ _DUE: Final = select(
 
 
 def _apply_event_where(
-    conn: Connection, which: tuple[ColumnElement[bool], ...], what: StateEvent, **values: Any
+    conn: Connection, which: tuple[ColumnElement[bool], ...], event: StateEvent, **values: Any
 ) -> Sequence[Row[Any]]:
-    found = select(deliveries.c.id, deliveries.c.state).where(*which).limit(_BATCH)
-    rows = conn.execute(found.with_for_update(skip_locked=True, key_share=True)).all()
+    query = select(deliveries.c.id, deliveries.c.state).where(*which).limit(_BATCH)
+    rows = conn.execute(query.with_for_update(skip_locked=True, key_share=True)).all()
     if not rows:
         return ()
     before = rows[0].state
-    after = get_next_state(DELIVERY, before, what.event)
+    after = get_next_state(DELIVERY, before, event.event)
     changed = conn.execute(
         update(deliveries)
         .where(deliveries.c.id.in_([row.id for row in rows]))
         .values(state=after, **values)
         .returning(deliveries)
     ).all()
-    transitions.record_transitions(conn, DELIVERY, [(row.id, before, after) for row in changed], what)
+    record_transitions(conn, DELIVERY, [(row.id, before, after) for row in changed], event)
     return changed
+
+
+#: A time that is less far ahead is left as it is: clocks of machines differ a little.
+FAR: Final = timedelta(minutes=5)
+_FAR_BATCH: Final = 500
+_IS_WAITING: Final = or_(
+    build_state_condition(deliveries, "QUEUED"), build_state_condition(deliveries, "AWAITING_RECEIPT")
+)
+
+
+def list_far_waits(conn: Connection, now: datetime, after: int = 0) -> Sequence[Row[Any]]:
+    """Return deliveries with ids above `after` that wait for a time far after `now`, ordered by id."""
+    d = deliveries.c
+    wait_query = select(deliveries).where(_IS_WAITING, d.due_at > now + FAR, d.id > after)
+    return conn.execute(wait_query.order_by(d.id).limit(_FAR_BATCH)).all()
+
+
+def draw_in_wait(conn: Connection, delivery: Row[Any], due_at: datetime) -> bool:
+    """Set the waiting time of a delivery to `due_at`; return False if the delivery has changed meanwhile."""
+    d = deliveries.c
+    unchanged = (d.id == delivery.id, d.state == delivery.state, d.due_at == delivery.due_at)
+    return bool(conn.execute(update(deliveries).where(*unchanged).values(due_at=due_at)).rowcount)
+
+
+def count_far_leases(conn: Connection, until: datetime) -> int:
+    """Return how many leases end far after `until`."""
+    counted = select(func.count()).select_from(deliveries).where(*_build_far_lease(until))
+    return int(conn.execute(counted).scalar_one())
+
+
+def draw_in_leases(conn: Connection, until: datetime) -> int:
+    """Shorten the leases that end far after `until` to that time; return how many were shortened."""
+    return conn.execute(update(deliveries).where(*_build_far_lease(until)).values(lease_until=until)).rowcount
+
+
+def _build_far_lease(until: datetime) -> tuple[ColumnElement[bool], ...]:
+    return build_state_condition(deliveries, "ACTIVE"), deliveries.c.lease_until > until + FAR
+
+
+def free_turn_keys(conn: Connection, now: datetime) -> int:
+    """Free the dedupe keys of recurring tasks that were queued at a time far after `now`; return how many.
+
+    The task of each such period can then be queued again. Otherwise it would not recur until that time.
+    """
+    d = deliveries.c
+    turn_query = select(d.id, d.dedupe_key).where(
+        d.subject_type == "turn", d.dedupe_key.startswith("turn:"), d.created_at > now + FAR
+    )
+    rows = conn.execute(turn_query).all()
+    for row in rows:
+        key = f"stepped:{row.id}:{row.dedupe_key}"
+        conn.execute(update(deliveries).where(d.id == row.id).values(dedupe_key=key))
+    return len(rows)
+
+
+def count_far_waits(conn: Connection, now: datetime) -> int:
+    """Return how many deliveries wait for a time far after `now`, including planned ones."""
+    counted = select(func.count()).select_from(deliveries).where(_IS_WAITING, deliveries.c.due_at > now + FAR)
+    return int(conn.execute(counted).scalar_one())
+
+
+def find_newest_time(conn: Connection) -> datetime | None:
+    """Return the latest of: the last state transition, the last recurring task, the waiting deliveries.
+
+    If it is later than now, the clock was fast, or was set back. Transitions may have been stored since, but
+    recurring tasks are not queued until that time. None if nothing is stored.
+    """
+    last = select(transitions.c.at).order_by(transitions.c.id.desc()).limit(1)
+    turn = select(deliveries.c.created_at).where(deliveries.c.subject_type == "turn")
+    queued = select(func.max(deliveries.c.created_at)).where(_IS_WAITING)
+    statements = (last, turn.order_by(deliveries.c.id.desc()).limit(1), queued)
+    times = (conn.execute(statement).scalar_one_or_none() for statement in statements)
+    return max((time for time in times if time is not None), default=None)

@@ -12,28 +12,24 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Engine
 
 from gateway.errors import NO_ROOM, GatewayError
 
-__all__ = [
-    "DiskReserve",
-    "InsufficientStorageError",
-    "attach_disk_reserve",
-    "get_disk_reserve",
-    "retry_until_stored",
-]
-
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 # The attribute of the engine that holds its reserve.
-_ROOM: Final = "_gateway_room"
+_ROOM: Final = "gateway_room"
 #: Seconds between two log lines about the same problem.
 _SAID_EVERY: Final = 60.0
-#: A commit after so many seconds in which no disk was full shows that there is space: a small commit may
+#: Seconds between two log lines of a process that cannot start.
+_WAITING_EVERY: Final = 10.0
+#: Characters of a reason, which may name a file.
+_LONGEST_REASON: Final = 300
+#: A commit after this many seconds in which no disk was full shows that there is space: a small commit may
 #: find space where most do not.
 _CALM: Final = 5.0
 
@@ -43,6 +39,13 @@ class InsufficientStorageError(GatewayError):
 
     def __init__(self, detail: str, location: str = "") -> None:
         super().__init__(NO_ROOM, detail, location)
+
+
+def make_unavailable_error(error: Any, *, reading: bool = False) -> InsufficientStorageError:
+    """Return GW806 for a database that cannot be written (or read, if `reading`), with a line of `error`."""
+    reason = str(error).partition("\n")[0]
+    condition = "cannot be reached" if reading else "accepts no writes"
+    return InsufficientStorageError(f"the database {condition} now: {reason[:_LONGEST_REASON]}")
 
 
 class DiskReserve:
@@ -68,10 +71,10 @@ class DiskReserve:
         if self._volume is None:
             return None
         try:
-            found = os.statvfs(self._volume)
+            filesystem = os.statvfs(self._volume)
         except OSError:
             return None
-        return found.f_bavail * found.f_frsize
+        return filesystem.f_bavail * filesystem.f_frsize
 
     def find_shortage(self, octets: int = 0) -> InsufficientStorageError | None:
         """Return GW806 when storing `octets` more would use the reserve, else None."""
@@ -84,17 +87,17 @@ class DiskReserve:
         return InsufficientStorageError(detail, "database.reserve")
 
     def require_octets(self, octets: int) -> None:
-        """Raise GW806 when there is no space for so many new octets."""
+        """Raise GW806 when storing `octets` more would use the reserve."""
         problem = self.find_shortage(octets)
         if problem is not None:
             self.record_refusal(problem)
             raise problem
 
     def record_refusal(self, problem: InsufficientStorageError, *, is_full: bool = True) -> None:
-        """Record that something was refused; log it once a minute.
+        """Record that a write was refused because of `problem`; log it once a minute.
 
-        Where no disk `is_full`, as with a server that is gone or a standby, the next commit shows that the
-        problem is over.
+        If not `is_full`, as for a server that is gone or a standby, the next commit shows that the problem
+        is over.
         """
         now = time.monotonic()
         with self._guard:
@@ -108,41 +111,48 @@ class DiskReserve:
         _log.error("nothing new is taken: %s", problem)
 
     def record_commit(self) -> None:
-        """Record a commit: the server is there, and after some time in which no disk was full, space too."""
+        """Record a commit, which shows that the server is reachable.
+
+        It shows that there is space, too, if no disk has been full for some time.
+        """
         if not self.lacking:
             return
         with self._guard:
             if time.monotonic() - self._full_at < _CALM or self.find_shortage() is not None:
                 return
             self.lacking = False
-            said, self._is_said = self._is_said, False
-        if said:
+            was_announced, self._is_said = self._is_said, False
+        if was_announced:
             _log.warning("new messages are taken again; %d were refused since the start", self.refusals)
 
 
 def attach_disk_reserve(engine: Engine, room: DiskReserve) -> None:
     """Attach the disk reserve to an engine."""
-    engine.__dict__[_ROOM] = room
+    engine.update_execution_options(**{_ROOM: room})
 
 
 def get_disk_reserve(engine: Engine) -> DiskReserve:
     """Return the disk reserve of an engine's database."""
-    room: DiskReserve = engine.__dict__[_ROOM]
+    room: DiskReserve = engine.get_execution_options()[_ROOM]
     return room
 
 
-def retry_until_stored(act: Callable[[], _Result], pause: float = 1.0) -> _Result:
-    """Return what `act` returns, retried as long as the database has no space (GW806).
+def retry_until_stored(
+    act: Callable[[], _Result], pause: float = 1.0, wait: Callable[[float], object] = time.sleep
+) -> _Result:
+    """Return what `act` returns; retry it as long as the database has no space (GW806) or is held (GW810).
 
     For processes that start while the disk is full or the server unavailable: they continue when
-    there is space.
+    there is space. The log says every ten seconds what they wait for. When `wait` returns a true value,
+    `act` is not retried, and the problem is raised.
     """
-    said = False
+    logged_at = float("-inf")
     while True:
         try:
             return act()
         except InsufficientStorageError as problem:
-            if not said:
+            if time.monotonic() - logged_at >= _WAITING_EVERY:
                 _log.error("waiting for the database: %s", problem)
-            said = True
-        time.sleep(pause)
+                logged_at = time.monotonic()
+            if wait(pause):
+                raise

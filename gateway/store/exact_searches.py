@@ -1,6 +1,6 @@
-"""Finds messages, cases and deliveries by what an operator is told: ids and numbers exactly, errors in part.
+"""Finds messages, cases and deliveries for an operator: by a whole id or number, or a part of an error text.
 
-Every question is answered from an index, or from a stated number of the newest rows.
+Every search reads an index, or a stated number of the newest rows.
 """
 
 from __future__ import annotations
@@ -10,77 +10,60 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select
 
-from gateway.store.correlations import SCHEMES
-from gateway.store.list_filters import build_text_condition
+from gateway.store.agency_requests import CORRELATION_SCHEMES, agency_requests, correlations
+from gateway.store.cases import case_references, cases, select_referenced_cases
+from gateway.store.decisions import decisions
+from gateway.store.deliveries import deliveries, delivery_attempts
+from gateway.store.list_filters import build_text_condition, read_row_number
+from gateway.store.messages import LISTED_COLUMNS, messages
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.row_numbers import read_row_number
-from gateway.store.tables import (
-    agency_requests,
-    cases,
-    correlations,
-    decisions,
-    deliveries,
-    delivery_attempts,
-    messages,
-    refusals,
-)
-
-__all__ = [
-    "RECENT",
-    "find_cases",
-    "find_deliveries",
-    "find_messages",
-    "list_problem_deliveries",
-    "list_problem_messages",
-    "search_failed_deliveries",
-    "search_refusals",
-]
+from gateway.store.refusal_counts import refusals
 
 #: So many of the newest deliveries of a state are searched for a text.
 RECENT: Final = 2_000
 _MOST: Final = 20
-_OCTETS: Final = ("answer_body", "parcel", "parcel_headers", "answer_headers")
-_MESSAGE_COLUMNS: Final = tuple(column for column in messages.c if column.name not in _OCTETS)
 
 
 def find_cases(conn: Connection, text: str) -> Sequence[Row[Any]]:
     """Return the cases that this text names, newest first.
 
-    It may be the number of the case, the reference of the applicant, the UCR, the number of a request,
-    the number of a permit, or a name that an agency gave to the case.
+    It may be the number of the case, the reference of the applicant, a reference of the goods (UCR, bill of
+    lading, container, cargo number), the number of a request, the number of a permit, or a name that an
+    agency gave to the case.
     """
     numbers: set[int] = set()
-    for found in (
+    for query in (
         select(cases.c.id).where(cases.c.number == text),
         select(cases.c.id).where(cases.c.functional_reference == text).order_by(cases.c.id.desc()),
         select(cases.c.id).where(cases.c.ucr == text).order_by(cases.c.id.desc()),
+        select_referenced_cases(text).order_by(case_references.c.case_id.desc()),
         select(agency_requests.c.case_id).where(agency_requests.c.number == text),
         select(agency_requests.c.case_id)
         .join(decisions, decisions.c.request_id == agency_requests.c.id)
         .where(decisions.c.number == text),
         select(correlations.c.case_id).where(
-            correlations.c.scheme.in_(sorted(SCHEMES)), correlations.c.value == text
+            correlations.c.scheme.in_(sorted(CORRELATION_SCHEMES)), correlations.c.value == text
         ),
     ):
-        numbers.update(conn.execute(found.limit(_MOST)).scalars())
+        numbers.update(conn.execute(query.limit(_MOST)).scalars())
     chosen = select(cases).where(cases.c.id.in_(sorted(numbers))).order_by(cases.c.id.desc())
     return conn.execute(chosen.limit(_MOST)).all()
 
 
 def find_messages(conn: Connection, text: str) -> Sequence[Row[Any]]:
     """Return the messages of this MessageId, or of this row number, newest first."""
-    found = select(*_MESSAGE_COLUMNS).where(messages.c.message_id == text)
-    rows = list(conn.execute(found.order_by(messages.c.id.desc()).limit(_MOST)))
+    query = select(*LISTED_COLUMNS).where(messages.c.message_id == text)
+    rows = list(conn.execute(query.order_by(messages.c.id.desc()).limit(_MOST)))
     number = read_row_number(text)
     if number is not None:
-        rows += conn.execute(select(*_MESSAGE_COLUMNS).where(messages.c.id == number)).all()
+        rows += conn.execute(select(*LISTED_COLUMNS).where(messages.c.id == number)).all()
     return rows
 
 
 def find_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:
     """Return the deliveries of this id at their destination, or of this row number, newest first."""
-    found = select(deliveries).where(deliveries.c.wire_id == text)
-    rows = list(conn.execute(found.order_by(deliveries.c.id.desc()).limit(_MOST)))
+    query = select(deliveries).where(deliveries.c.wire_id == text)
+    rows = list(conn.execute(query.order_by(deliveries.c.id.desc()).limit(_MOST)))
     number = read_row_number(text)
     if number is not None:
         rows += conn.execute(select(deliveries).where(deliveries.c.id == number)).all()
@@ -88,28 +71,28 @@ def find_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:
 
 
 def search_failed_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:
-    """Return deliveries that have failed and whose sentence contains a text, among the newest RECENT."""
+    """Return the FAILED deliveries, among the newest `RECENT`, with `text` in error text, problem or lane."""
     d = deliveries.c
     newest = select(d.id).where(build_state_condition(deliveries, "FAILED"))
     among = newest.order_by(d.id.desc()).limit(RECENT).subquery()
-    found = select(deliveries).join(among, among.c.id == d.id)
-    told = build_text_condition(text, d.last_sentence, d.problem, d.lane)
-    return conn.execute(found.where(told).order_by(d.id.desc()).limit(_MOST)).all()
+    query = select(deliveries).join(among, among.c.id == d.id)
+    contains_text = build_text_condition(text, d.last_sentence, d.problem, d.lane)
+    return conn.execute(query.where(contains_text).order_by(d.id.desc()).limit(_MOST)).all()
 
 
 def search_refusals(conn: Connection, text: str) -> Sequence[Row[Any]]:
-    """Return the counts of refusals whose last sentence contains a text, the latest first."""
+    """Return the counts of refusals whose last sentence, problem or sender contains a text, latest first."""
     r = refusals.c
-    told = build_text_condition(text, r.last_sentence, r.problem, r.sender)
-    return conn.execute(select(refusals).where(told).order_by(r.last_at.desc()).limit(_MOST)).all()
+    contains_text = build_text_condition(text, r.last_sentence, r.problem, r.sender)
+    return conn.execute(select(refusals).where(contains_text).order_by(r.last_at.desc()).limit(_MOST)).all()
 
 
 def list_problem_messages(conn: Connection, problem: str, limit: int = _MOST) -> Sequence[Row[Any]]:
     """Return the newest messages with a problem, each with the number, state and outcome of its case."""
     m = messages.c
-    about: tuple[Any, ...] = (cases.c.number, cases.c.state.label("case_state"), cases.c.outcome)
-    found = select(*_MESSAGE_COLUMNS, *about).outerjoin(cases, cases.c.id == m.case_id)
-    return conn.execute(found.where(m.problem == problem).order_by(m.id.desc()).limit(limit)).all()
+    case_columns: tuple[Any, ...] = (cases.c.number, cases.c.state.label("case_state"), cases.c.outcome)
+    query = select(*LISTED_COLUMNS, *case_columns).outerjoin(cases, cases.c.id == m.case_id)
+    return conn.execute(query.where(m.problem == problem).order_by(m.id.desc()).limit(limit)).all()
 
 
 def list_problem_deliveries(conn: Connection, problem: str, limit: int = _MOST) -> Sequence[Row[Any]]:
@@ -126,6 +109,6 @@ def list_problem_deliveries(conn: Connection, problem: str, limit: int = _MOST) 
         .limit(limit)
         .subquery()
     )
-    found = select(deliveries, had.c.failures, had.c.last, cases.c.number).join(had, had.c.delivery == d.id)
-    source = found.outerjoin(cases, cases.c.id == d.case_id)
+    query = select(deliveries, had.c.failures, had.c.last, cases.c.number).join(had, had.c.delivery == d.id)
+    source = query.outerjoin(cases, cases.c.id == d.case_id)
     return conn.execute(source.order_by(d.id.desc())).all()

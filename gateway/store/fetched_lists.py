@@ -1,4 +1,8 @@
-"""Stores fetched revocation data: what is in force, and the state of each source."""
+"""Stores lists of others: fetched revocation data with the state of each source, loaded CRLs, trusted lists.
+
+Of fetched data only the edition in force is stored; the newest CRL of an issuer is in force, and the last
+trusted list of a territory.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,61 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from gateway.store import payloads
-from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
-from gateway.store.tables import fetch_sources, fetched_lists
+from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
 
-__all__ = [
-    "NewFetchedList",
-    "activate_lists",
-    "delete_lists",
-    "delete_source",
-    "ensure_source",
-    "find_source",
-    "list_by_source",
-    "list_in_force",
-    "list_sources",
-    "record_failure",
-    "record_success",
-    "replace_given_up_delivery",
-    "summarize_sources",
-]
+# The sources of fetched data, with the results of their fetches; the settings say what is fetched, when.
+fetch_sources = Table(
+    "fetch_sources",
+    metadata,
+    Column("name", Text, primary_key=True),
+    make_required_column("kind"),
+    make_required_column("url"),
+    Column("fetched_at", Instant),  # the last fetch that was accepted
+    Column("etag", Text),
+    Column("failed_at", Instant),
+    make_required_column("failures", Integer),  # since the last accepted fetch
+    Column("given_up", BigInteger),  # its last delivery that FAILED; a later one cancels it
+    Column("problem", Text),
+    Column("detail", Text),
+)
+
+# The fetched data in force; for a responder one row for each certificate that was queried.
+fetched_lists = Table(
+    "fetched_lists",
+    metadata,
+    Column("source", Text, ForeignKey("fetch_sources.name"), primary_key=True),
+    Column("subject", Text, primary_key=True),  # empty, or the SHA-256 of the certificate
+    make_required_column("kind"),
+    make_required_column("sha256", Text, ForeignKey("payloads.sha256")),
+    make_required_column("issuer"),
+    Column("number", Text),
+    make_required_column("this_update", Instant),
+    make_required_column("next_update", Instant),
+    make_required_column("taken_at", Instant),  # when these octets came into force
+    make_required_column("fetched_at", Instant),
+)
+
 
 _NEW_SOURCE = InsertIfAbsent(fetch_sources, ("name",))
 
@@ -60,30 +97,30 @@ def ensure_source(conn: Connection, name: str, kind: str, url: str) -> Row[Any]:
     return conn.execute(select(fetch_sources).where(fetch_sources.c.name == name)).one()
 
 
-def activate_lists(conn: Connection, name: str, words: Iterable[NewFetchedList], at: datetime) -> int:
+def activate_lists(conn: Connection, name: str, new_lists: Iterable[NewFetchedList], at: datetime) -> int:
     """Activate fetched lists in place of those for the same subjects; return how many have new octets.
 
     The epoch rises when there is any. The octets of replaced lists stay in the database.
     """
-    changed = sum([_activate_list(conn, name, word, at) for word in words])
+    changed = sum([_activate_list(conn, name, word, at) for word in new_lists])
     if changed:
         increment_register_version(conn)
     return changed
 
 
 def _activate_list(conn: Connection, name: str, word: NewFetchedList, at: datetime) -> bool:
-    mine = (fetched_lists.c.source == name, fetched_lists.c.subject == word.subject)
-    held = conn.execute(select(fetched_lists.c.sha256).where(*mine)).scalar_one_or_none()
+    same_subject = (fetched_lists.c.source == name, fetched_lists.c.subject == word.subject)
+    held = conn.execute(select(fetched_lists.c.sha256).where(*same_subject)).scalar_one_or_none()
     sha256 = payloads.store_payload(conn, word.octets, at)
     if held == sha256:
-        conn.execute(update(fetched_lists).where(*mine).values(fetched_at=at))
+        conn.execute(update(fetched_lists).where(*same_subject).values(fetched_at=at))
         return False
     values = {key: value for key, value in asdict(word).items() if key != "octets"}
     values |= {"sha256": sha256, "taken_at": at, "fetched_at": at}
     if held is None:
         conn.execute(insert(fetched_lists).values(source=name, **values))
     else:
-        conn.execute(update(fetched_lists).where(*mine).values(**values))
+        conn.execute(update(fetched_lists).where(*same_subject).values(**values))
     return True
 
 
@@ -143,14 +180,14 @@ def list_in_force(conn: Connection) -> Sequence[Row[Any]]:
 
 
 def list_by_source(conn: Connection, name: str) -> dict[str, Row[Any]]:
-    """Return what is in force of one source, by subject."""
-    found = select(fetched_lists).where(fetched_lists.c.source == name)
-    return {row.subject: row for row in conn.execute(found)}
+    """Return the data in force of one source, by subject."""
+    query = select(fetched_lists).where(fetched_lists.c.source == name)
+    return {row.subject: row for row in conn.execute(query)}
 
 
 def summarize_sources(conn: Connection) -> Sequence[Row[Any]]:
     """Return for each source how many lists are in force, and the period in which all of them are valid."""
-    found = select(
+    query = select(
         fetched_lists.c.source,
         func.count().label("words"),
         func.min(fetched_lists.c.this_update).label("this_update"),
@@ -158,8 +195,124 @@ def summarize_sources(conn: Connection) -> Sequence[Row[Any]]:
         func.max(fetched_lists.c.taken_at).label("taken_at"),
         func.max(fetched_lists.c.number).label("number"),
     )
-    return conn.execute(found.group_by(fetched_lists.c.source)).all()
+    return conn.execute(query.group_by(fetched_lists.c.source)).all()
 
 
 def _update_source(conn: Connection, name: str, **values: Any) -> None:
     conn.execute(update(fetch_sources).where(fetch_sources.c.name == name).values(**values))
+
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("issuer_key_sha256", Text, primary_key=True),
+    Column("crl_number", Text, primary_key=True),
+    make_required_column("this_update", Instant),
+    Column("next_update", Instant),
+    make_required_column("der", LargeBinary),
+    make_required_column("fetched_at", Instant),
+)
+
+
+_INSERT_CRL = InsertIfAbsent(revocations, ("issuer_key_sha256", "crl_number"), "crl_number")
+
+
+@dataclass(frozen=True, slots=True)
+class NewRevocationList:
+    """A CRL as fetched or loaded."""
+
+    issuer_key_sha256: str
+    crl_number: str
+    this_update: datetime
+    next_update: datetime | None
+    der: bytes
+
+
+def insert_crl(conn: Connection, crl: NewRevocationList, at: datetime) -> bool:
+    """Store the list; return False when it is stored already."""
+    new = _INSERT_CRL.insert_one(conn, asdict(crl) | {"fetched_at": at}) is not None
+    if new:
+        increment_register_version(conn)
+    return new
+
+
+def list_latest_crls(conn: Connection) -> Sequence[Row[Any]]:
+    """Return the newest list of each issuer."""
+    newest: dict[str, Row[Any]] = {}
+    query = select(revocations).order_by(revocations.c.this_update, revocations.c.fetched_at)
+    for row in conn.execute(query):
+        newest[row.issuer_key_sha256] = row
+    return tuple(newest.values())
+
+
+# Append-only: the last list of a territory is in force; earlier ones show what an earlier decision rested
+# on. `named_by` is empty for our own list, whose signer the settings name.
+trust_lists = Table(
+    "trust_lists",
+    metadata,
+    make_identity_column(),
+    make_required_column("form"),
+    make_required_column("territory"),
+    make_required_column("sequence", BigInteger),
+    make_required_column("sha256"),
+    make_required_column("signer", LargeBinary),
+    make_required_column("issued", Instant),
+    Column("next_update", Instant),
+    make_required_column("content", LargeBinary),
+    Column("named_by", Text),
+    make_required_column("taken_at", Instant),
+    make_required_column("taken_by"),
+    CheckConstraint("form IN ('own', 'etsi')", name="form"),
+)
+
+
+_TRUSTED_LISTS = select(*(column for column in trust_lists.c if column is not trust_lists.c.content))
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrustedList:
+    """A verified list; `named_by` is the list that names its signer, None: the settings name the signer."""
+
+    form: str
+    territory: str
+    sequence: int
+    sha256: str
+    signer: bytes
+    issued: datetime
+    next_update: datetime | None
+    content: bytes
+    named_by: str | None
+    taken_by: str
+
+
+def insert_trusted_list(conn: Connection, new: NewTrustedList, at: datetime) -> int:
+    """Activate the list from the next message on; return its row id."""
+    number = insert_row(conn, trust_lists, asdict(new) | {"taken_at": at})
+    increment_register_version(conn)
+    return number
+
+
+def list_latest_trusted_lists(conn: Connection) -> Sequence[Row[Any]]:
+    """Return the last list of each form and territory without its octets, and each signer's last root.
+
+    A root is a list whose signer the settings name; the settings also decide which of several roots
+    counts.
+    """
+    root = trust_lists.c.named_by.is_(None)
+    others = select(func.max(trust_lists.c.id)).where(~root)
+    roots = select(func.max(trust_lists.c.id)).where(root)
+    last = others.group_by(trust_lists.c.form, trust_lists.c.territory).union_all(
+        roots.group_by(trust_lists.c.signer)
+    )
+    return conn.execute(_TRUSTED_LISTS.where(trust_lists.c.id.in_(last)).order_by(trust_lists.c.id)).all()
+
+
+def get_trusted_list_content(conn: Connection, number: int) -> bytes:
+    """Return the octets of a list."""
+    held: bytes = conn.execute(select(trust_lists.c.content).where(trust_lists.c.id == number)).scalar_one()
+    return held
+
+
+def list_all_trusted_lists(conn: Connection) -> Sequence[Row[Any]]:
+    """Return every list that was ever accepted, the newest first, without the octets."""
+    return conn.execute(_TRUSTED_LISTS.order_by(trust_lists.c.id.desc())).all()

@@ -1,6 +1,8 @@
-"""Stores which messages are fragments of one larger message, and what became of the whole.
+"""Stores which messages are fragments of one larger message, received or sent, and the outcome of the whole.
 
-Whoever changes a group locks its row first, so that its fragments are judged one after the other.
+A transaction that changes a received group locks its row first, so that its fragments are judged one after
+the other. For a message that the hub sends in fragments, the delivery of the whole sends nothing itself: a
+transaction that changes its group locks that delivery first.
 """
 
 from __future__ import annotations
@@ -10,34 +12,80 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Final
 
-from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    ForeignKey,
+    Integer,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from gateway.errors import GatewayError
 from gateway.message_model import Body, as_body
-from gateway.store import messages
+from gateway.store.deliveries import deliveries
 from gateway.store.engine import read_transaction
-from gateway.store.fragment_tables import fragment_groups, fragments
+from gateway.store.messages import load_part, message_payloads, messages
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.row_values import collect_values
-from gateway.store.tables import message_payloads
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    PartialIndex,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    make_state_constraint,
+    metadata,
+)
 
-__all__ = [
-    "NewGroup",
-    "count_by_state",
-    "count_open_groups",
-    "find_by_id",
-    "find_by_message",
-    "has_number",
-    "insert_fragment",
-    "list_messages",
-    "list_pieces",
-    "lock_by_id",
-    "lock_by_name",
-    "open_group",
-    "set_joined",
-    "set_refused",
-    "set_tally",
-]
+#: OPEN until every fragment has come, COMPLETE until they are joined.
+FRAGMENT_GROUP_STATES = ("OPEN", "COMPLETE", "JOINED", "REFUSED")
+
+# The fragments of one source message. `tally` is what is known of them beside their octets, `problem` why
+# they were refused, `code` and `detail` what the sender gets to know of it, `message` the joined message.
+fragment_groups = Table(
+    "fragment_groups",
+    metadata,
+    make_identity_column(),
+    make_required_column("group_id"),
+    make_required_column("from_party"),
+    make_required_column("protocol"),
+    make_required_column("agreement_id"),
+    make_required_column("pmode_id"),
+    make_required_column("state"),
+    Column("tally", Json),
+    make_required_column("opened_at", Instant),
+    make_required_column("expires_at", Instant),
+    Column("ended_at", Instant),
+    Column("problem", Text),
+    Column("code", Text),
+    Column("detail", Text),
+    Column("message", BigInteger, ForeignKey("messages.id")),
+    UniqueConstraint("from_party", "group_id"),
+    make_state_constraint(FRAGMENT_GROUP_STATES),
+    PartialIndex("ix_fragment_groups_state", "state", "from_party", where="ended_at IS NULL"),
+    PartialIndex("ix_fragment_groups_message", "message", where="message IS NOT NULL"),
+)
+
+# The messages that are fragments, each with its number.
+fragments = Table(
+    "fragments",
+    metadata,
+    Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
+    make_required_column("group", BigInteger, ForeignKey("fragment_groups.id")),
+    make_required_column("number", Integer),
+    UniqueConstraint("group", "number"),
+)
+
 
 _INSERT = InsertIfAbsent(fragment_groups, ("from_party", "group_id"), "id")
 _g, _f = fragment_groups.c, fragments.c
@@ -71,23 +119,23 @@ class _FragmentBody:
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet; raises GW320 where the octets were removed."""
         with read_transaction(self._engine) as conn:
-            part = messages.load_part(conn, self._message, 1)
+            part = load_part(conn, self._message, 1)
         assert part is not None  # a fragment has one part
         return as_body(part.octets).open_stream()
 
 
 def lock_by_name(conn: Connection, from_party: str, group_id: str) -> Row[Any] | None:
-    """Lock and return the group that a party names so, None where there is none."""
+    """Lock and return the group that a party calls `group_id`; None if there is none."""
     values = {"sender": from_party, "name": group_id}
     return conn.execute(_BY_NAME.with_for_update(), values).first()
 
 
 def open_group(conn: Connection, group: NewGroup, at: datetime) -> Row[Any]:
-    """Open a group, or lock the one that another fragment has opened meanwhile; return it."""
+    """Insert and return a group; if another fragment has inserted it meanwhile, lock and return that."""
     _INSERT.insert_one(conn, collect_values(group) | {"state": "OPEN", "opened_at": at})
-    found = lock_by_name(conn, group.from_party, group.group_id)
-    assert found is not None  # it was inserted here, or before
-    return found
+    group_row = lock_by_name(conn, group.from_party, group.group_id)
+    assert group_row is not None  # it was inserted here, or before
+    return group_row
 
 
 def lock_by_id(conn: Connection, group: int) -> Row[Any] | None:
@@ -101,7 +149,10 @@ def find_by_id(conn: Connection, group: int) -> Row[Any] | None:
 
 
 def find_by_message(conn: Connection, message: int) -> tuple[Row[Any], int | None] | None:
-    """Return the group of a message and its number there, None for the joined message; None without group."""
+    """Return the group of a message and its fragment number, which is None for the joined message.
+
+    Return None if the message belongs to no group.
+    """
     number = conn.execute(select(_f.group, _f.number).where(_f.message == message)).first()
     if number is not None:
         group = find_by_id(conn, number.group)
@@ -113,20 +164,20 @@ def find_by_message(conn: Connection, message: int) -> tuple[Row[Any], int | Non
 
 def count_open_groups(conn: Connection, from_party: str) -> int:
     """Return how many messages of a party are incomplete, or not joined yet."""
-    found = select(func.count()).select_from(fragment_groups)
-    return int(conn.execute(found.where(_g.ended_at.is_(None), _g.from_party == from_party)).scalar_one())
+    query = select(func.count()).select_from(fragment_groups)
+    return int(conn.execute(query.where(_g.ended_at.is_(None), _g.from_party == from_party)).scalar_one())
 
 
 def count_by_state(conn: Connection) -> Mapping[str, int]:
     """Return how many groups are open or complete."""
-    found = select(_g.state, func.count()).where(_g.ended_at.is_(None)).group_by(_g.state)
-    return {state: int(number) for state, number in conn.execute(found)}
+    query = select(_g.state, func.count()).where(_g.ended_at.is_(None)).group_by(_g.state)
+    return {state: int(number) for state, number in conn.execute(query)}
 
 
 def has_number(conn: Connection, group: int, number: int) -> bool:
-    """Return whether a fragment of this number has come."""
-    found = select(_f.message).where(_f.group == group, _f.number == number)
-    return conn.execute(found).first() is not None
+    """Return whether the fragment of this number has arrived."""
+    query = select(_f.message).where(_f.group == group, _f.number == number)
+    return conn.execute(query).first() is not None
 
 
 def insert_fragment(conn: Connection, group: int, number: int, message: int) -> None:
@@ -135,34 +186,163 @@ def insert_fragment(conn: Connection, group: int, number: int, message: int) -> 
 
 
 def set_tally(conn: Connection, group: int, tally: Mapping[str, Any], *, complete: bool) -> None:
-    """Store what is known of an open group, whose last fragment has come where it is `complete`."""
+    """Store the tally of an open group; `complete` if its last fragment has arrived."""
     state = "COMPLETE" if complete else "OPEN"
     conn.execute(update(fragment_groups).where(_g.id == group).values(tally=dict(tally), state=state))
 
 
 def set_joined(conn: Connection, group: int, message: int, at: datetime) -> None:
-    """Store what a group was joined to."""
+    """Store the message (row id) that the fragments of a group were joined to."""
     values = {"state": "JOINED", "message": message, "ended_at": at}
     conn.execute(update(fragment_groups).where(_g.id == group).values(values))
 
 
 def set_refused(conn: Connection, group: int, problem: GatewayError, at: datetime) -> None:
     """Store why a group was refused; every further fragment of it is refused, too."""
-    told = {"problem": problem.problem.id, "code": problem.code, "detail": problem.detail[:500]}
-    values = {"state": "REFUSED", "ended_at": at, **told}
+    problem_values = {"problem": problem.problem.id, "code": problem.code, "detail": problem.detail[:500]}
+    values = {"state": "REFUSED", "ended_at": at, **problem_values}
     conn.execute(update(fragment_groups).where(_g.id == group).values(values))
 
 
-def list_messages(conn: Connection, group: int) -> Sequence[int]:
+def list_fragment_messages(conn: Connection, group: int) -> Sequence[int]:
     """Return the messages that are the fragments of a group, by their number."""
-    found = select(_f.message).where(_f.group == group).order_by(_f.number)
-    return conn.execute(found).scalars().all()
+    query = select(_f.message).where(_f.group == group).order_by(_f.number)
+    return conn.execute(query).scalars().all()
 
 
 def list_pieces(engine: Engine, group: int) -> tuple[Body, ...]:
-    """Return the pieces of a source message in their order; their octets are read when they are opened."""
+    """Return the pieces of a source message in order; the octets of a piece are read when it is opened."""
     columns = (_f.message, message_payloads.c.size, message_payloads.c.sha256)
     joined = select(*columns).join(message_payloads, message_payloads.c.message == _f.message)
     with read_transaction(engine) as conn:
         rows = conn.execute(joined.where(_f.group == group).order_by(_f.number)).all()
     return tuple(_FragmentBody(engine, row) for row in rows)
+
+
+#: SEALED until its fragments are queued, SENDING until its message has a receipt or is given up.
+SENT_GROUP_STATES = ("SEALED", "SENDING", "RECEIPTED", "FAILED")
+
+# The messages that the hub sends in fragments, by the delivery of the whole, which sends nothing itself.
+# `round` counts how often its fragments were queued.
+sent_groups = Table(
+    "sent_groups",
+    metadata,
+    Column("delivery", BigInteger, ForeignKey("deliveries.id"), primary_key=True, autoincrement=False),
+    make_required_column("message", BigInteger, ForeignKey("messages.id")),
+    make_required_column("count", Integer),
+    make_required_column("round", Integer),
+    make_required_column("state"),
+    make_required_column("sealed_at", Instant),
+    Column("ended_at", Instant),
+    UniqueConstraint("message"),
+    make_state_constraint(SENT_GROUP_STATES),
+)
+
+# Their fragments, sealed once; `delivery` is the last one that sends it.
+sent_fragments = Table(
+    "sent_fragments",
+    metadata,
+    Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
+    make_required_column("group", BigInteger, ForeignKey("sent_groups.delivery")),
+    make_required_column("number", Integer),
+    Column("delivery", BigInteger, ForeignKey("deliveries.id")),
+    UniqueConstraint("group", "number"),
+)
+
+
+_s, _sf, _d = sent_groups.c, sent_fragments.c, deliveries.c
+_BY_DELIVERY: Final = select(sent_groups).where(_s.delivery == bindparam("wanted"))
+#: What a fragment asks before it is sent.
+_CURRENT: Final = select(_s.delivery).where(
+    _s.delivery == bindparam("wanted"), _s.round == bindparam("of_round"), _s.state == "SENDING"
+)
+#: Deliveries that no worker holds, and that wait for no receipt.
+_IDLE: Final = ("QUEUED", "HELD", "FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class SentPlace:
+    """The place of a message in the group of fragments that the hub sends.
+
+    `number` is that of the fragment, None for the whole message; `receipted` counts fragments with a receipt.
+    """
+
+    group: Row[Any]
+    number: int | None
+    receipted: int
+
+
+def insert_sent_group(
+    conn: Connection, delivery: int, message: int, fragments: Sequence[int], at: datetime
+) -> None:
+    """Store that `delivery` sends `message` as `fragments`: row ids of messages, in order."""
+    row = {"delivery": delivery, "message": message, "count": len(fragments), "round": 0, "state": "SEALED"}
+    conn.execute(insert(sent_groups), row | {"sealed_at": at})
+    numbered = enumerate(fragments, start=1)
+    rows = [{"message": fragment, "group": delivery, "number": number} for number, fragment in numbered]
+    conn.execute(insert(sent_fragments), rows)
+
+
+def find_sent_group(conn: Connection, delivery: int) -> Row[Any] | None:
+    """Return the group of the delivery of a whole message."""
+    return conn.execute(_BY_DELIVERY, {"wanted": delivery}).first()
+
+
+def find_sent_place(conn: Connection, message: int) -> SentPlace | None:
+    """Return the place of a message that is sent as a fragment, or in fragments; None for any other."""
+    piece = conn.execute(select(_sf.group, _sf.number).where(_sf.message == message)).first()
+    is_group = _s.message == message if piece is None else _s.delivery == piece.group
+    group = conn.execute(select(sent_groups).where(is_group)).first()
+    if group is None:
+        return None
+    number = None if piece is None else int(piece.number)
+    return SentPlace(group, number, _count_receipted(conn, group.delivery))
+
+
+def _count_receipted(conn: Connection, group: int) -> int:
+    """Return how many fragments have their receipts."""
+    query = select(func.count()).select_from(sent_fragments).join(deliveries, _d.id == _sf.delivery)
+    receipted = query.where(_sf.group == group, _d.state == "DELIVERED")
+    return int(conn.execute(receipted).scalar_one())
+
+
+def is_current_round(conn: Connection, group: int, round_: int) -> bool:
+    """Return whether the fragments that were queued in a round are still to be sent."""
+    return conn.execute(_CURRENT, {"wanted": group, "of_round": round_}).first() is not None
+
+
+def list_sent_fragments(conn: Connection, group: int) -> Sequence[Row[Any]]:
+    """Return the fragments of a group in their order: what each sends, and the state of its delivery."""
+    sent = (messages.c.message_id, messages.c.parcel_headers, messages.c.parcel_sha256)
+    columns: list[Any] = [_sf.message, _sf.number, *sent, _d.state.label("delivery_state")]
+    joined = (
+        select(*columns)
+        .join(messages, messages.c.id == _sf.message)
+        .outerjoin(deliveries, _d.id == _sf.delivery)
+    )
+    return conn.execute(joined.where(_sf.group == group).order_by(_sf.number)).all()
+
+
+def list_idle_deliveries(conn: Connection, group: int) -> Sequence[Row[Any]]:
+    """Lock and return the deliveries of fragments that no worker has leased or has locked."""
+    query = select(deliveries).join(sent_fragments, _sf.delivery == _d.id)
+    query = query.where(_sf.group == group, _d.state.in_(_IDLE)).order_by(_d.id)
+    return conn.execute(query.with_for_update(of=deliveries, skip_locked=True, key_share=True)).all()
+
+
+def begin_round(conn: Connection, group: int) -> int:
+    """Store that the fragments of a group are queued once more; return the number of the round."""
+    changed = update(sent_groups).where(_s.delivery == group)
+    again = changed.values(state="SENDING", round=_s.round + 1, ended_at=None).returning(_s.round)
+    return int(conn.execute(again).scalar_one())
+
+
+def set_fragment_delivery(conn: Connection, message: int, delivery: int) -> None:
+    """Store which delivery sends a fragment now."""
+    conn.execute(update(sent_fragments).where(_sf.message == message).values(delivery=delivery))
+
+
+def end_sent_group(conn: Connection, group: int, at: datetime, *, receipted: bool) -> None:
+    """Store that the whole message has its receipt, or has failed: no fragment of it is sent any more."""
+    state = "RECEIPTED" if receipted else "FAILED"
+    conn.execute(update(sent_groups).where(_s.delivery == group).values(state=state, ended_at=at))

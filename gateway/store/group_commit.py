@@ -1,4 +1,4 @@
-"""Commits the writes of several threads together.
+"""Commits the writes of several threads together: messages that come in, and the steps of cases.
 
 A commit is durable when the disk confirms it, and SQLite has one writer: the writes that arrive
 while one commit waits for the disk, of this process or of another one, share the next commit. The
@@ -10,27 +10,27 @@ meanwhile, so the next commit begins before the others of this one have run agai
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 
-from gateway.store.engine import write_transaction
-from gateway.store.transaction_rows import forget_collected_rows, insert_collected_rows
-
-__all__ = ["run_in_group_commit"]
+from gateway.failpoints import kill_at_failpoint
+from gateway.store.engine import is_transient_error, write_transaction
+from gateway.store.transitions import forget_notes, settle_notes
 
 _Result = TypeVar("_Result")
 _Work = Callable[[Connection], _Result]
 
 
 class _CommitJob(Generic[_Result]):
-    """The work of one thread, and its result or exception."""
+    """The work of one thread, the name of its commit, and its result or exception."""
 
-    __slots__ = ("_blocked", "_problem", "_result", "_work", "ended")
+    __slots__ = ("_blocked", "_problem", "_result", "_work", "ended", "name")
 
-    def __init__(self, work: _Work[_Result]) -> None:
+    def __init__(self, name: str, work: _Work[_Result]) -> None:
+        self.name: Final = name
         self._work = work
         self._result: _Result | None = None
         self._problem: BaseException | None = None
@@ -82,18 +82,18 @@ class _CommitGroup:
         self._guard = threading.Lock()
         self._committing = False
 
-    def run_job(self, engine: Engine, name: str, job: _CommitJob[Any]) -> None:
-        """Return when the job has ended: by another thread's commit, or by our own with all waiting jobs."""
+    def run_job(self, engine: Engine, job: _CommitJob[Any]) -> None:
+        """Return when the job has ended: another thread commits it, or this one, with all waiting jobs."""
         with self._guard:
             self._waiting.append(job)
             waits, self._committing = self._committing, True
         if waits:
             job.wait_until_woken()
         if not job.ended:
-            self._commit_jobs(engine, name)
+            self._commit_jobs(engine, job.name)
 
     def _commit_jobs(self, engine: Engine, name: str) -> None:
-        """Commit all jobs that wait together; an exception is that of each of them."""
+        """Commit all waiting jobs in one transaction; if it fails, each of them gets the exception."""
         jobs: Sequence[_CommitJob[Any]] = ()
         problem: BaseException | None = None
         try:
@@ -101,6 +101,10 @@ class _CommitGroup:
                 # Taken when this process may write: while another one writes, more arrive.
                 jobs = self._take_jobs()
                 _run_jobs(jobs, conn)
+                # The transaction itself passes the places of its own name.
+                others = {job.name for job in jobs} - {name}
+                _pass_failpoints(others, "before_commit")
+            _pass_failpoints(others, "after_commit")
         except BaseException as failed:
             jobs = jobs or self._take_jobs()
             problem = failed
@@ -114,7 +118,7 @@ class _CommitGroup:
             del problem
 
     def _hand_over(self) -> None:
-        """Let the first of the jobs that wait commit; where none does, the next one that comes."""
+        """Let the thread of the first waiting job commit next, or the next thread to arrive if none waits."""
         with self._guard:
             following = self._waiting[0] if self._waiting else None
             self._committing = following is not None
@@ -127,11 +131,16 @@ class _CommitGroup:
         return jobs
 
 
-def _run_jobs(jobs: Sequence[_CommitJob[Any]], conn: Connection) -> None:
-    """Run jobs one after the other; where one fails, all run again, each with a savepoint of its own.
+def _pass_failpoints(names: Collection[str], side: str) -> None:
+    for name in names:
+        kill_at_failpoint(name, side)
 
-    So those that do not fail, as nearly all, cost no savepoint, and their logs are inserted together. A job
-    that fails costs the others of its commit a second run, and never a third.
+
+def _run_jobs(jobs: Sequence[_CommitJob[Any]], conn: Connection) -> None:
+    """Run jobs one after the other; if one fails, all run again, each with a savepoint of its own.
+
+    So no savepoint is needed while no job fails, as nearly always. A job that fails costs the other jobs of
+    its commit a second run, and never a third.
     """
     if len(jobs) == 1:
         jobs[0].run_work(conn)
@@ -147,26 +156,24 @@ def _run_jobs(jobs: Sequence[_CommitJob[Any]], conn: Connection) -> None:
 
 
 def _try_in_savepoint(conn: Connection, work: _Work[None]) -> Exception | None:
-    """Run work; where it fails, roll back its changes alone, and return its exception.
+    """Run work; if it fails, roll back its changes alone, and return its exception.
 
-    Raises it where SQLite has rolled back the whole transaction: the disk is full, for all that is in it.
+    Raises the exception if the disk is full, as this affects every job of the transaction.
     """
-    # What the transaction has collected before is not part of this work, and stays when it fails.
-    insert_collected_rows(conn)
+    settle_notes(conn)
     driver: Any = conn.connection.dbapi_connection
-    driver.execute("SAVEPOINT work")
+    conn.exec_driver_sql("SAVEPOINT work")
     try:
         work(conn)
-        insert_collected_rows(conn)
     except Exception as problem:
-        if not driver.in_transaction:
+        if not driver.in_transaction or is_transient_error(problem):
             raise
-        forget_collected_rows(conn)
-        driver.execute("ROLLBACK TO work")
-        driver.execute("RELEASE work")
+        forget_notes(conn)
+        conn.exec_driver_sql("ROLLBACK TO work")
+        conn.exec_driver_sql("RELEASE work")
         # Bound to no name that outlives the handler: its traceback refers to this frame.
         return problem
-    driver.execute("RELEASE work")
+    conn.exec_driver_sql("RELEASE work")
     return None
 
 
@@ -180,14 +187,15 @@ def _get_commit_group(engine: Engine) -> _CommitGroup:
 
 
 def run_in_group_commit(engine: Engine, name: str, work: _Work[_Result]) -> _Result:
-    """Run `work` in a transaction called `name` that other threads may share; return after its commit.
+    """Run `work` in a transaction called `name` that other threads may share; return its result after commit.
 
-    `work` may run twice, so it must change nothing but the database: where the work of another thread fails,
-    all changes of both are rolled back, and each runs again by itself.
+    `work` must change nothing but the database, since it may run twice: if the work of another thread in the
+    transaction fails, all changes are rolled back, and each work runs again in a savepoint of its own. Raises
+    what `work` raises, or the error of the commit.
     """
     if engine.dialect.name != "sqlite":
         with write_transaction(engine, name) as conn:
             return work(conn)
-    job = _CommitJob(work)
-    _get_commit_group(engine).run_job(engine, name, job)
+    job = _CommitJob(name, work)
+    _get_commit_group(engine).run_job(engine, job)
     return job.take_result()

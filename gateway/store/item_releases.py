@@ -7,28 +7,50 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    Table,
+    Text,
+    bindparam,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from gateway.store.release_tables import item_releases
-from gateway.store.requirement_tables import requirement_uses
-from gateway.store.tables import cases, messages
-from gateway.store.transaction_reads import keep_read, read_once
+from gateway.store.cases import cases
+from gateway.store.messages import messages
+from gateway.store.requirement_quantities import requirement_uses
+from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
 
-__all__ = [
-    "NewItemRelease",
-    "build_outside_condition",
-    "build_parent_condition",
-    "find_declaration_message",
-    "insert_releases",
-    "keep_childless",
-    "keep_outside_answer",
-    "list_children",
-    "list_children_of",
-    "list_releases_from",
-    "list_releases_into",
-    "may_have_outside_decisions",
-    "return_releases",
-]
+# One row for each measure of an item that a child has taken, or one without measure. The parent case is
+# locked before a row is added. What a child gave back keeps its row.
+item_releases = Table(
+    "item_releases",
+    metadata,
+    make_identity_column(),
+    make_required_column("parent_id", BigInteger, ForeignKey("cases.id")),
+    make_required_column("child_id", BigInteger, ForeignKey("cases.id")),
+    make_required_column("item", Integer),
+    make_required_column("measure"),  # empty: the item has none
+    make_required_column("quantity"),  # the digits as declared
+    make_required_column("unit"),
+    make_required_column("whole"),  # what the parent declared, in `whole_unit`
+    make_required_column("whole_unit"),
+    make_required_column("released_at", Instant),
+    Column("returned_at", Instant),
+    Column("return_reason", Text),
+    Index("ix_item_releases_parent_id", "parent_id", "id"),
+    Index("ix_item_releases_child_id", "child_id", "id"),
+)
 
 
 def build_outside_condition() -> ColumnElement[bool]:
@@ -41,16 +63,7 @@ def build_outside_condition() -> ColumnElement[bool]:
     )
 
 
-def build_parent_condition() -> ColumnElement[bool]:
-    """Return the condition that children hold items of the case `wanted`."""
-    return exists().where(
-        item_releases.c.parent_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
-    )
-
-
 _OUTSIDE: Final = select(build_outside_condition())
-#: The tables that it asks.
-_OUTSIDE_OF: Final = (requirement_uses.name, item_releases.name)
 _CHILDREN: Final = select(item_releases.c.child_id).where(
     item_releases.c.parent_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
 )
@@ -60,7 +73,7 @@ _WHOLE = ("Submit", "Amend")
 
 @dataclass(frozen=True, slots=True)
 class NewItemRelease:
-    """What a child (row id) takes of one item of its parent, by one measure."""
+    """The quantity that a child declaration takes of one item of its parent, by one measure."""
 
     parent_id: int
     child_id: int
@@ -73,9 +86,9 @@ class NewItemRelease:
 
 
 def insert_releases(conn: Connection, new: Sequence[NewItemRelease], at: datetime) -> None:
-    """Store what a child takes."""
+    """Store which items a child declaration takes from its parent."""
     if new:
-        conn.execute(insert(item_releases), [asdict(one) | {"released_at": at} for one in new])
+        conn.execute(insert(item_releases), [asdict(release) | {"released_at": at} for release in new])
 
 
 def list_releases_from(conn: Connection, parent: int) -> Sequence[Row[Any]]:
@@ -100,52 +113,36 @@ def list_releases_into(conn: Connection, child: int) -> Sequence[Row[Any]]:
 
 def may_have_outside_decisions(conn: Connection, case_id: int) -> bool:
     """Return whether a case uses a requirement, or holds items of a parent."""
-
-    def read() -> bool:
-        return bool(conn.execute(_OUTSIDE, {"wanted": case_id}).scalar_one())
-
-    return read_once(conn, _OUTSIDE_OF, ("outside decisions", case_id), read)
-
-
-def keep_outside_answer(conn: Connection, case_id: int, *, found: bool) -> None:
-    """Keep the answer for `may_have_outside_decisions`, where another statement has asked it."""
-    keep_read(conn, _OUTSIDE_OF, ("outside decisions", case_id), found)
+    return bool(conn.execute(_OUTSIDE, {"wanted": case_id}).scalar_one())
 
 
 def list_children(conn: Connection, parent: int) -> Sequence[int]:
     """Return the children (row ids) that hold items of a case."""
-
-    def read() -> Sequence[int]:
-        return sorted({int(row.child_id) for row in conn.execute(_CHILDREN, {"wanted": parent})})
-
-    return read_once(conn, (item_releases.name,), ("children of a case", parent), read)
-
-
-def keep_childless(conn: Connection, parent: int) -> None:
-    """Keep for `list_children` that a case has none, where another statement has asked it."""
-    keep_read(conn, (item_releases.name,), ("children of a case", parent), ())
+    return sorted({int(row.child_id) for row in conn.execute(_CHILDREN, {"wanted": parent})})
 
 
 def list_children_of(conn: Connection, parents: Collection[int]) -> Sequence[Row[Any]]:
     """Return the children (`child_id`) that hold items of some cases, each with its parent (`parent_id`)."""
     pairs = select(item_releases.c.parent_id, item_releases.c.child_id).distinct()
-    mine = (item_releases.c.parent_id.in_(sorted(parents)), item_releases.c.returned_at.is_(None))
-    return list(conn.execute(pairs.where(*mine).order_by(item_releases.c.child_id)))
+    conditions = (item_releases.c.parent_id.in_(sorted(parents)), item_releases.c.returned_at.is_(None))
+    return list(conn.execute(pairs.where(*conditions).order_by(item_releases.c.child_id)))
 
 
 def return_releases(conn: Connection, child: int, reason: str, at: datetime) -> int:
     """Give back all that a locked child holds; return the number of rows."""
-    mine = (item_releases.c.child_id == child, item_releases.c.returned_at.is_(None))
-    done = conn.execute(update(item_releases).where(*mine).values(returned_at=at, return_reason=reason))
-    return int(done.rowcount)
+    conditions = (item_releases.c.child_id == child, item_releases.c.returned_at.is_(None))
+    updated = conn.execute(
+        update(item_releases).where(*conditions).values(returned_at=at, return_reason=reason)
+    )
+    return int(updated.rowcount)
 
 
 def find_declaration_message(conn: Connection, case_id: int) -> int | None:
     """Return the message (row id) with the declaration of a case as it was amended last."""
-    found = (
+    query = (
         select(messages.c.id)
         .where(messages.c.case_id == case_id, messages.c.direction == "in", messages.c.action.in_(_WHOLE))
         .order_by(messages.c.id.desc())
         .limit(1)
     )
-    return conn.execute(found).scalar()
+    return conn.execute(query).scalar()

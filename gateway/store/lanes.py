@@ -1,6 +1,8 @@
-"""Stores lanes: one for each destination, with a capacity of simultaneous deliveries.
+"""Reads lanes and sets how they are worked off; holds and releases them.
 
-A worker claims lane by lane, so that an unavailable destination fills no batch but its own.
+Nothing is claimed from a held lane, whenever it was queued. A hold waits until claims that have begun are
+committed, and a claim that begins later sees it. So no delivery starts after a hold. Deliveries that were
+claimed before it end as usual.
 """
 
 from __future__ import annotations
@@ -15,44 +17,36 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Integer,
     Row,
+    Select,
     Subquery,
+    and_,
     bindparam,
+    case,
     exists,
     func,
+    literal,
     literal_column,
     or_,
     select,
     update,
 )
 
-from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
-from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
-from gateway.store.transaction_rows import list_committed_lanes, note_ensured_lanes
-
-__all__ = [
-    "LOCAL",
-    "MAY_FOLLOW",
-    "DueLane",
-    "ensure_lanes",
-    "find_lanes",
-    "find_waiting_since",
-    "list_due_lanes",
-    "set_lane_capacity",
-    "set_lane_circuit",
-    "summarize_lanes",
-]
-
-# The lane of local tasks; the first migration creates it.
-LOCAL: Final = "local"
-
-_INSERT = InsertIfAbsent(lanes, ("name",))
+from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.state_machines import DELIVERY
+from gateway.store import transitions
+from gateway.store.deliveries import deliveries, delivery_attempts, ensure_lanes, lanes
+from gateway.store.prepared_statements import build_choice_condition, build_state_condition
+from gateway.store.table_types import Instant
+from gateway.store.transitions import StateEvent
 
 
 def _build_follow_condition() -> ColumnElement[bool]:
     earlier = deliveries.alias("earlier")
     ended = exists().where(
-        earlier.c.id == deliveries.c.follows, earlier.c.state.in_(("DELIVERED", "CANCELLED"))
+        earlier.c.id == deliveries.c.follows,
+        build_choice_condition(earlier.c.state, ("DELIVERED", "CANCELLED")),
     )
     return or_(deliveries.c.follows.is_(None), ended)
 
@@ -60,52 +54,40 @@ def _build_follow_condition() -> ColumnElement[bool]:
 #: The condition that the delivery which another one follows is delivered or cancelled.
 MAY_FOLLOW: Final = _build_follow_condition()
 _NOW: Final = bindparam("now", type_=Instant())
-_WAITING: Final = exists().where(
-    deliveries.c.lane == lanes.c.name,
-    build_state_condition(deliveries, "QUEUED"),
-    deliveries.c.due_at <= _NOW,
-    MAY_FOLLOW,
-)
-_SUSPECTED: Final = exists().where(
-    deliveries.c.lane == lanes.c.name,
-    build_state_condition(deliveries, "QUEUED"),
-    # The same literal text as in the index of suspects.
-    literal_column("lost > 0", Boolean()),
-    deliveries.c.due_at <= _NOW,
-    MAY_FOLLOW,
-)
-# Built once, as every frequent statement: building it takes longer than executing it.
-_DUE: Final = (
-    select(lanes.c.name, lanes.c.capacity, _SUSPECTED.label("suspected"))
-    .where(
-        lanes.c.held_at.is_(None),
-        lanes.c.pulled.is_(False),
-        or_(lanes.c.open_until.is_(None), lanes.c.open_until <= _NOW),
-        _WAITING,
+#: A lane that is neither held nor pulled.
+MAY_CLAIM: Final = and_(lanes.c.held_at.is_(None), lanes.c.pulled.is_(False))
+# The same literal text as in the index of suspects.
+_IS_SUSPECT: Final = literal_column("lost > 0", Boolean())
+
+
+def _build_due(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the lanes with a due delivery for which these conditions hold, too."""
+    waiting = (
+        deliveries.c.lane == lanes.c.name,
+        build_state_condition(deliveries, "QUEUED"),
+        *conditions,
+        deliveries.c.due_at <= _NOW,
+        MAY_FOLLOW,
     )
-    .order_by(lanes.c.name)
-)
+    return (
+        select(lanes.c.name, lanes.c.capacity, exists().where(*waiting, _IS_SUSPECT).label("suspected"))
+        .where(
+            MAY_CLAIM,
+            exists().where(*waiting),
+        )
+        .order_by(lanes.c.name)
+    )
 
 
-def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None, pulled: bool = False) -> None:
-    """Insert the lanes that do not exist yet; the messages of a `pulled` one are fetched by the partner."""
-    known = list_committed_lanes(conn)
-    new = [name for name in dict.fromkeys(names) if name not in known]
-    _INSERT.insert_many(conn, [{"name": name, "capacity": capacity, "pulled": pulled} for name in new])
-    note_ensured_lanes(conn, new)
+# Built once, as every frequent statement: building it takes longer than executing it.
+_DUE: Final = _build_due()
+_DUE_BELOW: Final = _build_due(deliveries.c.lost < bindparam("below", type_=Integer()))
 
 
 def set_lane_capacity(conn: Connection, name: str, capacity: int | None) -> None:
     """Set how many deliveries of the lane may run at once; None: as many as there are workers."""
     ensure_lanes(conn, name)
     conn.execute(update(lanes).where(lanes.c.name == name).values(capacity=capacity))
-
-
-def set_lane_circuit(conn: Connection, name: str, open_until: datetime | None, problem: str | None) -> None:
-    """Claim nothing from the lane before `open_until`; None closes the circuit."""
-    conn.execute(
-        update(lanes).where(lanes.c.name == name).values(open_until=open_until, last_problem=problem)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +99,14 @@ class DueLane:
     suspected: bool
 
 
-def list_due_lanes(conn: Connection, now: datetime) -> tuple[DueLane, ...]:
-    """Return the lanes with a due delivery that are not held nor pulled, and whose circuit is closed."""
-    return tuple(DueLane(*row) for row in conn.execute(_DUE, {"now": now}))
+def list_due_lanes(conn: Connection, now: datetime, below: int | None = None) -> tuple[DueLane, ...]:
+    """Return the lanes with a due delivery that are neither held nor pulled.
+
+    A delivery during which as many workers died as `below`, or more, does not count.
+    """
+    if below is None:
+        return tuple(DueLane(*row) for row in conn.execute(_DUE, {"now": now}))
+    return tuple(DueLane(*row) for row in conn.execute(_DUE_BELOW, {"now": now, "below": below}))
 
 
 def summarize_lanes(conn: Connection) -> Sequence[Row[Any]]:
@@ -132,30 +119,149 @@ def summarize_lanes(conn: Connection) -> Sequence[Row[Any]]:
         state: _count_by_lane(state) for state in ("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD", "FAILED")
     }
     source: FromClause = lanes
-    for found in counted.values():
-        source = source.outerjoin(found, found.c.lane == lanes.c.name)
-    numbers = (func.coalesce(one.c.number, 0).label(state.lower()) for state, one in counted.items())
+    for lane_counts in counted.values():
+        source = source.outerjoin(lane_counts, lane_counts.c.lane == lanes.c.name)
+    numbers = (
+        func.coalesce(lane_count.c.number, 0).label(state.lower()) for state, lane_count in counted.items()
+    )
     oldest = counted["QUEUED"].c.oldest.label("oldest")
     return conn.execute(select(lanes, *numbers, oldest).select_from(source).order_by(lanes.c.name)).all()
 
 
 def _count_by_lane(state: str) -> Subquery:
     d = deliveries.c
-    found = select(d.lane, func.count().label("number"), func.min(d.id).label("oldest"))
-    return found.where(build_state_condition(deliveries, state)).group_by(d.lane).subquery(state.lower())
+    query = select(d.lane, func.count().label("number"), func.min(d.id).label("oldest"))
+    return query.where(build_state_condition(deliveries, state)).group_by(d.lane).subquery(state.lower())
 
 
 def find_lanes(conn: Connection, names: Sequence[str]) -> dict[str, Row[Any]]:
     """Return the lanes of these names that exist."""
-    found = conn.execute(select(lanes).where(lanes.c.name.in_(names)))
-    return {row.name: row for row in found}
+    rows = conn.execute(select(lanes).where(lanes.c.name.in_(names)))
+    return {row.name: row for row in rows}
 
 
 def find_waiting_since(conn: Connection, name: str) -> datetime | None:
-    """Return when the first attempt was made at the deliveries of a lane that wait after a failed one."""
-    waiting = (deliveries.c.lane == name, build_state_condition(deliveries, "QUEUED"), deliveries.c.tries > 0)
-    oldest = select(deliveries.c.id).where(*waiting).order_by(deliveries.c.due_at).limit(20).subquery()
-    first = select(func.min(delivery_attempts.c.started_at)).where(
-        delivery_attempts.c.delivery.in_(select(oldest.c.id))
+    """Return when the first attempt was made at the deliveries of a lane of which an attempt has failed.
+
+    They wait for the next attempt, or it is under way.
+    """
+    # Each state for itself: each has its own index. The attempt that is under way is counted already.
+    began = (
+        conn.execute(_build_first_attempt(name, state, failed)).scalar_one_or_none()
+        for state, failed in (("QUEUED", 1), ("ACTIVE", 2))
     )
-    return conn.execute(first).scalar_one_or_none()
+    return min((at for at in began if at is not None), default=None)
+
+
+def _build_first_attempt(name: str, state: str, tries: int) -> Select[Any]:
+    d = deliveries.c
+    tried = select(d.id).where(d.lane == name, build_state_condition(deliveries, state), d.tries >= tries)
+    oldest = tried.order_by(d.due_at).limit(20).subquery()
+    first = select(func.min(delivery_attempts.c.started_at))
+    return first.where(delivery_attempts.c.delivery.in_(select(oldest.c.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class LaneBacklog:
+    """What a lane contains: deliveries that wait, when the oldest was queued, and those under way."""
+
+    waiting: int
+    oldest: datetime | None
+    active: int
+
+
+def hold_lane(conn: Connection, name: str, at: datetime, actor: str, reason: str) -> None:
+    """Hold a lane with a reason, also one without deliveries yet; raises GW705 when it is held already."""
+    ensure_lanes(conn, name)
+    row = _lock_lane(conn, name)
+    if row is not None and row.held_at is not None:
+        detail = f"lane {name[:80]} is held by {row.held_by} since {_format_utc(row.held_at)}"
+        raise GatewayError(TRANSITION_REFUSED, f"{detail}: {row.hold_reason}", "lane")
+    values = {"held_at": at, "held_by": actor, "hold_reason": reason}
+    conn.execute(update(lanes).where(lanes.c.name == name).values(values))
+
+
+def release_lane(conn: Connection, name: str, at: datetime) -> Row[Any]:
+    """Release a held lane and return how it was held; raises GW705 when it is not held.
+
+    A delivery does not expire while its lane is held: its time limit moves by the time it was held back.
+    """
+    row = _lock_lane(conn, name)
+    if row is None or row.held_at is None:
+        raise GatewayError(TRANSITION_REFUSED, f"lane {name[:80]} is not held", "lane")
+    nothing = {"held_at": None, "held_by": None, "hold_reason": None}
+    conn.execute(update(lanes).where(lanes.c.name == name).values(nothing))
+    _extend_time_limits(conn, name, row.held_at, at)
+    return row
+
+
+def _lock_lane(conn: Connection, name: str) -> Row[Any] | None:
+    # FOR NO KEY UPDATE conflicts with the lock of a claim, and not with that of a new delivery.
+    query = select(lanes).where(lanes.c.name == name)
+    return conn.execute(query.with_for_update(key_share=True)).first()
+
+
+def _format_utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _extend_time_limits(conn: Connection, name: str, held_at: datetime, at: datetime) -> None:
+    """Move each time limit by the time since `held_at`, or since the delivery was queued if that is later.
+
+    No message carries its limit in its octets: the hub seals no TimeToLive.
+    """
+    d = deliveries.c
+    waiting = (d.lane == name, build_state_condition(deliveries, "QUEUED"), d.expires_at.is_not(None))
+    _lock_deliveries(conn, *waiting)
+    since = case((d.created_at > held_at, d.created_at), else_=literal(held_at, Instant()))
+    extension = literal(at, Instant()).op("-")(since)
+    extended = update(deliveries).where(*waiting, since < at)
+    conn.execute(extended.values(expires_at=d.expires_at.op("+")(extension)))
+
+
+def _lock_deliveries(conn: Connection, *which: ColumnElement[bool]) -> None:
+    """Lock deliveries in the order of their numbers, as every act on several deliveries does."""
+    query = select(deliveries.c.id).where(*which).order_by(deliveries.c.id)
+    conn.execute(query.with_for_update(key_share=True)).all()
+
+
+def list_held_lanes(conn: Connection) -> Sequence[Row[Any]]:
+    """Return the lanes that are held, by name."""
+    return conn.execute(select(lanes).where(lanes.c.held_at.is_not(None)).order_by(lanes.c.name)).all()
+
+
+def read_lane_backlog(conn: Connection, name: str) -> LaneBacklog:
+    """Return what a lane contains now."""
+    d = deliveries.c
+    queued = select(func.count(), func.min(d.created_at)).where(
+        d.lane == name, build_state_condition(deliveries, "QUEUED")
+    )
+    active = select(func.count()).where(d.lane == name, build_state_condition(deliveries, "ACTIVE"))
+    waiting, oldest = conn.execute(queued).one()
+    return LaneBacklog(waiting, oldest, conn.execute(active).scalar_one())
+
+
+def lock_unheld_lane(conn: Connection, name: str) -> None:
+    """Lock a lane before its deliveries are changed; raises GW705 when it is held."""
+    row = _lock_lane(conn, name)
+    if row is not None and row.held_at is not None:
+        raise GatewayError(TRANSITION_REFUSED, f"lane {name[:80]} is held: release it first", "lane")
+
+
+def try_lane(conn: Connection, name: str, at: datetime, actor: str) -> tuple[int, ...]:
+    """Make the waiting deliveries of a lane due now; return those that had to wait.
+
+    A delivery that a worker claims at the same time is not changed. Raises GW705 for a held lane.
+    """
+    lock_unheld_lane(conn, name)
+    waiting = (
+        deliveries.c.lane == name,
+        build_state_condition(deliveries, "QUEUED"),
+        deliveries.c.due_at > at,
+    )
+    _lock_deliveries(conn, *waiting)
+    changed = update(deliveries).where(*waiting).values(due_at=at).returning(deliveries.c.id)
+    tried = tuple(sorted(conn.execute(changed).scalars()))
+    steps = [(number, "QUEUED", "QUEUED") for number in tried]
+    transitions.record_transitions(conn, DELIVERY, steps, StateEvent("try", at, actor))
+    return tried

@@ -8,22 +8,65 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from gateway.state_machines import CASE
-from gateway.store.order_tables import conversation_counts, conversation_messages, conversations
+from gateway.store.cases import cases
+from gateway.store.messages import messages
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.tables import cases, messages
+from gateway.store.table_types import (
+    Instant,
+    PartialIndex,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
-__all__ = [
-    "begin_conversation",
-    "count_open",
-    "end_closed_conversations",
-    "find_conversation",
-    "keep_open",
-    "lock_count",
-    "reopen_conversation",
-]
+# How many conversations have begun under an agreement that limits them; its row is locked by each message.
+conversation_counts = Table(
+    "conversation_counts",
+    metadata,
+    Column("agreement_id", Text, primary_key=True),
+    make_required_column("begun", BigInteger),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    make_identity_column(),
+    make_required_column("agreement_id"),
+    make_required_column("conversation_id"),
+    make_required_column("begun_at", Instant),
+    Column("ended_at", Instant),
+    UniqueConstraint("agreement_id", "conversation_id"),
+    PartialIndex("ix_conversations_open", "agreement_id", "id", where="ended_at IS NULL"),
+)
+
+# The messages that keep a conversation open until their cases are closed.
+conversation_messages = Table(
+    "conversation_messages",
+    metadata,
+    Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
+    make_required_column("conversation", BigInteger, ForeignKey("conversations.id")),
+    Index("ix_conversation_messages_conversation", "conversation", "message"),
+)
+
 
 _INSERT_COUNT = InsertIfAbsent(conversation_counts, ("agreement_id",))
 _n, _c, _m = conversation_counts.c, conversations.c, conversation_messages.c
@@ -32,18 +75,18 @@ _COUNT: Final = select(_n.begun)
 
 def lock_count(conn: Connection, agreement: str) -> int:
     """Lock the count of an agreement until the transaction ends; return how many conversations have begun."""
-    wanted = _COUNT.where(_n.agreement_id == agreement).with_for_update()
-    found = conn.execute(wanted).scalar_one_or_none()
-    if found is None:
+    query = _COUNT.where(_n.agreement_id == agreement).with_for_update()
+    count = conn.execute(query).scalar_one_or_none()
+    if count is None:
         _INSERT_COUNT.insert_many(conn, [{"agreement_id": agreement, "begun": 0}])
-        found = conn.execute(wanted).scalar_one()
-    return int(found)
+        count = conn.execute(query).scalar_one()
+    return int(count)
 
 
 def find_conversation(conn: Connection, agreement: str, conversation: str) -> Row[Any] | None:
     """Return a conversation under an agreement, None before its first message."""
-    wanted = (_c.agreement_id == agreement, _c.conversation_id == conversation)
-    return conn.execute(select(conversations).where(*wanted)).first()
+    conditions = (_c.agreement_id == agreement, _c.conversation_id == conversation)
+    return conn.execute(select(conversations).where(*conditions)).first()
 
 
 def count_open(conn: Connection, agreement: str) -> int:
@@ -55,10 +98,10 @@ def count_open(conn: Connection, agreement: str) -> int:
 def begin_conversation(conn: Connection, agreement: str, conversation: str, at: datetime) -> int:
     """Store a new conversation and count it; return its row id. The count is locked."""
     row = {"agreement_id": agreement, "conversation_id": conversation, "begun_at": at, "ended_at": None}
-    made = conn.execute(insert(conversations).returning(_c.id), row).scalar_one()
+    conversation_id = conn.execute(insert(conversations).returning(_c.id), row).scalar_one()
     counted = update(conversation_counts).where(_n.agreement_id == agreement)
     conn.execute(counted.values(begun=_n.begun + 1))
-    return int(made)
+    return int(conversation_id)
 
 
 def reopen_conversation(conn: Connection, conversation: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,15 +20,6 @@ from sqlalchemy import (
     or_,
     select,
 )
-
-__all__ = [
-    "LIST_COUNT_LIMIT",
-    "ListFilter",
-    "ListPage",
-    "build_bounds",
-    "build_text_condition",
-    "fetch_page",
-]
 
 #: Rows that follow a page are counted up to this number.
 LIST_COUNT_LIMIT: Final = 10_000
@@ -71,27 +63,27 @@ def build_text_condition(text: str, *columns: Any) -> ColumnElement[bool]:
 
 
 def build_bounds(
-    wanted: ListFilter, key: Column[Any], moment: Column[Any], *, indexed: bool = False
+    criteria: ListFilter, key: Column[Any], moment: Column[Any], *, indexed: bool = False
 ) -> list[ColumnElement[bool]]:
     """Return the conditions of the time bounds.
 
     With `indexed` the table is long and has an index of (time, key): the bounds are also stated for
     the key, so that the list, which is in the order of the key, reads nothing beyond them.
     """
-    found: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = []
     # The sum keeps the planner from searching the rows in the order of the key.
     number = key + literal_column("0")
-    if wanted.since is not None:
-        found.append(moment >= wanted.since)
+    if criteria.since is not None:
+        conditions.append(moment >= criteria.since)
         if indexed:
-            first = select(func.min(number)).where(moment >= wanted.since).correlate(None)
-            found.append(key >= first.scalar_subquery())
-    if wanted.until is not None:
-        found.append(moment <= wanted.until)
+            first = select(func.min(number)).where(moment >= criteria.since).correlate(None)
+            conditions.append(key >= first.scalar_subquery())
+    if criteria.until is not None:
+        conditions.append(moment <= criteria.until)
         if indexed:
-            last = select(func.max(number)).where(moment <= wanted.until).correlate(None)
-            found.append(key <= last.scalar_subquery())
-    return found
+            last = select(func.max(number)).where(moment <= criteria.until).correlate(None)
+            conditions.append(key <= last.scalar_subquery())
+    return conditions
 
 
 def fetch_page(
@@ -99,32 +91,32 @@ def fetch_page(
     columns: Sequence[Any],
     source: FromClause,
     conditions: Sequence[ColumnElement[bool]],
-    wanted: ListFilter,
+    criteria: ListFilter,
     key: Column[Any],
     *,
     rising: bool = False,
     few: bool = False,
     moment: Column[Any] | None = None,
 ) -> ListPage:
-    """Return the rows of the conditions after the key of `wanted`: falling by key, or `rising`.
+    """Return the rows of the conditions after the key of `criteria`: falling by key, or `rising`.
 
     With `few`, an index finds the few rows of the conditions, and they are sorted; else the planner
     may read the whole table in the order of the key. With a `moment` the order is that of this time,
     the latest first, in which an index of (time, key) has the rows.
     """
     # The sum keeps the planner from reading the table in the order of the key.
-    place: ColumnElement[Any] = key + literal_column("0") if few else key
+    position: ColumnElement[Any] = key + literal_column("0") if few else key
 
-    def follow(found: Select[Any], last: Any) -> Select[Any]:
+    def follow(query: Select[Any], last: Any) -> Select[Any]:
         if moment is not None and last is not None:
-            return found.where(_build_earlier_condition(moment, key, last))
-        return found if last is None else found.where(place > last if rising else place < last)
+            return query.where(_build_earlier_condition(moment, key, last))
+        return query if last is None else query.where(position > last if rising else position < last)
 
-    order = place.asc() if rising else place.desc()
+    order = position.asc() if rising else position.desc()
     orders = (order,) if moment is None else (moment.desc(), order)
-    found = select(*columns).select_from(source).where(*conditions).order_by(*orders).limit(wanted.limit)
-    rows = [dict(row._mapping) for row in conn.execute(follow(found, wanted.after))]
-    if len(rows) < wanted.limit:
+    query = select(*columns).select_from(source).where(*conditions).order_by(*orders).limit(criteria.limit)
+    rows = [dict(row._mapping) for row in conn.execute(follow(query, criteria.after))]
+    if len(rows) < criteria.limit:
         return ListPage(rows, 0)
     rest = select(key).select_from(source).where(*conditions).limit(LIST_COUNT_LIMIT)
     counted = select(func.count()).select_from(follow(rest, rows[-1][key.name]).subquery())
@@ -133,6 +125,22 @@ def fetch_page(
 
 def _build_earlier_condition(moment: Column[Any], key: Column[Any], last: Any) -> ColumnElement[bool]:
     """Return the condition that a row comes after the row with the key `last` in the order of time."""
-    other = key.table.alias("last_row")
-    at = select(other.c[moment.name]).where(other.c[key.name] == last).scalar_subquery()
+    last_row = key.table.alias("last_row")
+    at = select(last_row.c[moment.name]).where(last_row.c[key.name] == last).scalar_subquery()
     return and_(moment <= at, or_(moment < at, key < last))
+
+
+#: So many digits always fit into a BIGINT, the id of a row, and into an INTEGER, a position or a version.
+LONGEST_ROW_NUMBER: Final = 18
+LONGEST_POSITION: Final = 9
+_NUMBER: Final = re.compile(rf"[0-9]{{1,{LONGEST_ROW_NUMBER}}}")
+
+
+def read_row_number(text: str) -> int | None:
+    """Return a whole number of at most 18 ASCII digits; None for any other text."""
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def read_position(text: str) -> int | None:
+    """Return a whole number of at most 9 ASCII digits; None for any other text."""
+    return read_row_number(text) if len(text) <= LONGEST_POSITION else None

@@ -1,4 +1,4 @@
-"""Searches cases, messages and deliveries for the lists of operators, one page at a time.
+"""Searches what operators list: cases, messages, deliveries, parties, agreements, accounts; page by page.
 
 Every condition is part of the statement. Long tables have an index for each filter that finds few
 rows among many.
@@ -7,6 +7,8 @@ rows among many.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -26,25 +28,21 @@ from sqlalchemy import (
 
 from gateway.errors import NO_ADDRESS
 from gateway.state_machines import DELIVERY, REQUEST
-from gateway.store.agency_requests import OPEN_FEES
+from gateway.store.accounts import account_roles, accounts, sessions
+from gateway.store.agency_requests import OPEN_FEES, agency_requests
+from gateway.store.agreements import agreements, pmodes
+from gateway.store.cases import build_reference_condition, cases
+from gateway.store.deliveries import deliveries, lanes
 from gateway.store.list_filters import ListFilter, ListPage, build_bounds, build_text_condition, fetch_page
+from gateway.store.mailbox_messages import build_rest_condition
+from gateway.store.messages import LISTED_COLUMNS, messages
+from gateway.store.notices import notices
+from gateway.store.parties import parties, party_ids
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.tables import agency_requests, cases, deliveries, lanes, messages, notices, transitions
-
-__all__ = [
-    "list_case_deliveries",
-    "list_latest_notices",
-    "list_message_deliveries",
-    "list_open_requests",
-    "list_waiting_deliveries",
-    "search_cases",
-    "search_deliveries",
-    "search_messages",
-]
+from gateway.store.sessions import passkeys
+from gateway.store.transitions import transitions
 
 _OPEN_DELIVERIES: Final = tuple(state for state in DELIVERY.states if state not in DELIVERY.final)
-_OCTETS: Final = ("answer_body", "parcel", "parcel_headers", "answer_headers")
-_MESSAGE_COLUMNS: Final = tuple(column for column in messages.c if column.name not in _OCTETS)
 
 _CASE_COLUMNS: Final = (
     cases.c.number.label("case_number"),
@@ -52,22 +50,25 @@ _CASE_COLUMNS: Final = (
 )
 
 
-def search_cases(conn: Connection, wanted: ListFilter) -> ListPage:
+def search_cases(conn: Connection, criteria: ListFilter) -> ListPage:
     """Return cases, newest first. The party is declarant, applicant or agent; the agency has a request.
 
-    The reference is that of the applicant, the number of the case, or the UCR.
+    The reference is that of the applicant, the number of the case, or one of its goods.
     """
     c = cases.c
-    found = [*_build_state_conditions(cases, wanted.states), *build_bounds(wanted, c.id, c.opened_at)]
-    if wanted.party:
-        found.append(or_(*(column == wanted.party for column in (c.declarant, c.applicant, c.agent))))
-    if wanted.agency:
-        found.append(_build_agency_condition(c.id, wanted.agency))
-    if wanted.reference:
-        found.append(_build_reference_condition(wanted.reference))
-    if wanted.text:
-        found.append(_build_case_text(wanted.text))
-    return fetch_page(conn, tuple(c), cases, found, wanted, c.id)
+    conditions = [
+        *_build_state_conditions(cases, criteria.states),
+        *build_bounds(criteria, c.id, c.opened_at),
+    ]
+    if criteria.party:
+        conditions.append(or_(*(column == criteria.party for column in (c.declarant, c.applicant, c.agent))))
+    if criteria.agency:
+        conditions.append(_build_agency_condition(c.id, criteria.agency))
+    if criteria.reference:
+        conditions.append(_build_reference_condition(criteria.reference))
+    if criteria.text:
+        conditions.append(_build_case_text(criteria.text))
+    return fetch_page(conn, tuple(c), cases, conditions, criteria, c.id)
 
 
 def _build_state_conditions(table: Any, states: Sequence[str]) -> list[ColumnElement[bool]]:
@@ -75,23 +76,23 @@ def _build_state_conditions(table: Any, states: Sequence[str]) -> list[ColumnEle
 
 
 def _build_agency_condition(case_id: Any, agency: str) -> ColumnElement[bool]:
-    asked = select(agency_requests.c.case_id).where(agency_requests.c.agency == agency)
-    return case_id.in_(asked)  # type: ignore[no-any-return]
+    case_ids = select(agency_requests.c.case_id).where(agency_requests.c.agency == agency)
+    return case_id.in_(case_ids)  # type: ignore[no-any-return]
 
 
 def _build_reference_condition(reference: str) -> ColumnElement[bool]:
     c = cases.c
-    return or_(*(column == reference for column in (c.number, c.functional_reference, c.ucr)))
+    return build_reference_condition(reference, c.number, c.functional_reference, c.ucr)
 
 
 def _build_case_text(text: str) -> ColumnElement[bool]:
     """Return the condition for the columns of a case, the agencies it waits for, and their questions."""
     c = cases.c
-    own = (c.number, c.functional_reference, c.declarant, c.applicant, c.agent, c.ucr)
-    about = agency_requests.outerjoin(notices, notices.c.request_id == agency_requests.c.id)
-    asked = (
+    case_columns = (c.number, c.functional_reference, c.declarant, c.applicant, c.agent, c.ucr)
+    source = agency_requests.outerjoin(notices, notices.c.request_id == agency_requests.c.id)
+    matching_requests = (
         select(agency_requests.c.id)
-        .select_from(about)
+        .select_from(source)
         .where(
             agency_requests.c.case_id == c.id,
             agency_requests.c.state.not_in(sorted(REQUEST.final)),
@@ -99,7 +100,9 @@ def _build_case_text(text: str) -> ColumnElement[bool]:
         )
         .correlate(cases)
     )
-    return or_(build_text_condition(text, *own, c.document, c.state, c.outcome), exists(asked))
+    return or_(
+        build_text_condition(text, *case_columns, c.document, c.state, c.outcome), exists(matching_requests)
+    )
 
 
 def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Row[Any]]:
@@ -109,60 +112,64 @@ def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Ro
     """
     r = agency_requests.c
     undecided = r.state.not_in(sorted(REQUEST.final))
-    asked = and_(r.cancellation == "ASKED", r.state != "CANCELLED")
-    found = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids), or_(undecided, asked))
-    return conn.execute(found.order_by(r.case_id, r.sequence, r.id)).all()
+    is_cancelling = and_(r.cancellation == "ASKED", r.state != "CANCELLED")
+    query = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids), or_(undecided, is_cancelling))
+    return conn.execute(query.order_by(r.case_id, r.sequence, r.id)).all()
 
 
 def list_latest_notices(conn: Connection, request_ids: Sequence[int]) -> dict[int, Row[Any]]:
     """Return the latest notice about each of these requests, by its time of issue and number."""
     n = notices.c
-    found = select(notices).where(n.request_id.in_(request_ids))
-    rows = conn.execute(found.order_by(n.issued_at, n.number)).all()
+    query = select(notices).where(n.request_id.in_(request_ids))
+    rows = conn.execute(query.order_by(n.issued_at, n.number)).all()
     return {row.request_id: row for row in rows}
 
 
-def search_messages(conn: Connection, wanted: ListFilter) -> ListPage:
+def search_messages(conn: Connection, criteria: ListFilter, *, resting: bool = False) -> ListPage:
     """Return messages with the number and reference of their case, newest first.
 
     The party is the sender of a message received, or the receiver of a message sent. The reference is
-    one of the case, the MessageId, or the ConversationId.
+    one of the case, the MessageId, or the ConversationId. With `resting` only what rests in the mailbox.
     """
     m = messages.c
     # Whatever else is asked has an index of its own, in the order of the key.
-    timed = bool(wanted.since or wanted.until) and not (
-        wanted.states or wanted.party or wanted.agency or wanted.reference
+    timed = bool(criteria.since or criteria.until) and not (
+        criteria.states or criteria.party or criteria.agency or criteria.reference
     )
-    found = [
-        *_build_state_conditions(messages, wanted.states),
-        *build_bounds(wanted, m.id, m.received_at, indexed=not timed),
-        *(m[name] == value for name, value in wanted.equal),
+    conditions = [
+        *_build_state_conditions(messages, criteria.states),
+        *build_bounds(criteria, m.id, m.received_at, indexed=not timed),
+        *(m[name] == value for name, value in criteria.equal),
     ]
-    if wanted.party:
-        found.append(_build_partner_condition(wanted.party))
-    if wanted.agency:
-        found.append(_build_agency_condition(m.case_id, wanted.agency))
-    if wanted.reference:
-        of_case = select(cases.c.id).where(_build_reference_condition(wanted.reference))
-        own = (m.message_id == wanted.reference, m.conversation_id == wanted.reference)
-        found.append(or_(m.case_id.in_(of_case), *own))
-    if wanted.text:
-        shown = (m.message_id, m.conversation_id, m.from_party, m.to_party, m.service, m.action)
-        about = (cases.c.number, cases.c.functional_reference)
-        found.append(build_text_condition(wanted.text, *shown, m.state, m.problem, *about))
-    columns = (*_MESSAGE_COLUMNS, *_CASE_COLUMNS, cases.c.state.label("case_state"))
+    if resting:
+        conditions.append(build_rest_condition())
+    if criteria.party:
+        conditions.append(_build_partner_condition(criteria.party))
+    if criteria.agency:
+        conditions.append(_build_agency_condition(m.case_id, criteria.agency))
+    if criteria.reference:
+        of_case = select(cases.c.id).where(_build_reference_condition(criteria.reference))
+        is_message_reference = (m.message_id == criteria.reference, m.conversation_id == criteria.reference)
+        conditions.append(or_(m.case_id.in_(of_case), *is_message_reference))
+    if criteria.text:
+        message_columns = (m.message_id, m.conversation_id, m.from_party, m.to_party, m.service, m.action)
+        case_columns = (cases.c.number, cases.c.functional_reference)
+        conditions.append(
+            build_text_condition(criteria.text, *message_columns, m.state, m.problem, *case_columns)
+        )
+    columns = (*LISTED_COLUMNS, *_CASE_COLUMNS, cases.c.state.label("case_state"))
     source = messages.outerjoin(cases, cases.c.id == m.case_id)
     moment = m.received_at if timed else None
-    return fetch_page(conn, columns, source, found, wanted, m.id, moment=moment)
+    return fetch_page(conn, columns, source, conditions, criteria, m.id, few=resting, moment=moment)
 
 
 def _build_partner_condition(party: str) -> ColumnElement[bool]:
     """Return the condition that a message was received from a party or sent to it."""
     m = messages.c
     # Literals, so that the partial indexes of the two directions are used.
-    came = and_(m.direction == literal_column("'in'"), m.from_party == party)
+    is_received = and_(m.direction == literal_column("'in'"), m.from_party == party)
     went = and_(m.direction == literal_column("'out'"), m.to_party == party)
-    return or_(came, went)
+    return or_(is_received, went)
 
 
 def list_message_deliveries(
@@ -185,8 +192,8 @@ def list_waiting_deliveries(conn: Connection, ids: Iterable[int]) -> Sequence[di
 
 
 def _fetch_deliveries(conn: Connection, *conditions: ColumnElement[bool]) -> Sequence[dict[str, Any]]:
-    found = select(*_DELIVERY_COLUMNS).select_from(_DELIVERY_SOURCE).where(*conditions)
-    return [dict(row._mapping) for row in conn.execute(found.order_by(deliveries.c.id))]
+    query = select(*_DELIVERY_COLUMNS).select_from(_DELIVERY_SOURCE).where(*conditions)
+    return [dict(row._mapping) for row in conn.execute(query.order_by(deliveries.c.id))]
 
 
 _earlier = deliveries.alias("earlier")
@@ -195,20 +202,18 @@ _earlier = deliveries.alias("earlier")
 def _build_hold_column(name: str) -> Any:
     """Return a column of the last hold of a delivery that is held."""
     t = transitions.c
-    found = select(t[name]).where(
+    query = select(t[name]).where(
         deliveries.c.state == "HELD",
         t.machine == DELIVERY.name,
         t.object_id == deliveries.c.id,
         t.event == "hold",
     )
-    return found.order_by(t.id.desc()).limit(1).correlate(deliveries).scalar_subquery()
+    return query.order_by(t.id.desc()).limit(1).correlate(deliveries).scalar_subquery()
 
 
 _DELIVERY_COLUMNS: Final = (
     *deliveries.c,
     *_CASE_COLUMNS,
-    lanes.c.open_until,
-    lanes.c.last_problem,
     lanes.c.held_at.label("lane_held_at"),
     lanes.c.pulled.label("lane_pulled"),
     lanes.c.held_by.label("lane_held_by"),
@@ -225,16 +230,16 @@ _DELIVERY_SOURCE: Final = (
 )
 
 
-def search_deliveries(conn: Connection, wanted: ListFilter) -> ListPage:
+def search_deliveries(conn: Connection, criteria: ListFilter) -> ListPage:
     """Return deliveries, oldest first, with their case, their lane, and the delivery they wait for.
 
     Without states those that are not finished. The party or agency is the destination; a task that
     waits for the address of the agency is found too. The reference is one of the case,
     or the id at the destination.
     """
-    conditions = _build_delivery_conditions(wanted)
-    if wanted.text:
-        conditions.append(_build_delivery_text(conn, wanted))
+    conditions = _build_delivery_conditions(criteria)
+    if criteria.text:
+        conditions.append(_build_delivery_text(conn, criteria))
     # Each state for itself: the open ones are few among many that are done, and have their own indexes.
     pages = [
         fetch_page(
@@ -242,30 +247,30 @@ def search_deliveries(conn: Connection, wanted: ListFilter) -> ListPage:
             _DELIVERY_COLUMNS,
             _DELIVERY_SOURCE,
             [*_build_state_conditions(deliveries, (state,)), *conditions],
-            wanted,
+            criteria,
             deliveries.c.id,
             rising=True,
             few=state not in DELIVERY.final,
         )
-        for state in wanted.states or _OPEN_DELIVERIES
+        for state in criteria.states or _OPEN_DELIVERIES
     ]
     rows = sorted((row for page in pages for row in page.rows), key=lambda row: int(row["id"]))
-    more = len(rows[wanted.limit :]) + sum(page.more for page in pages)
-    return ListPage(rows[: wanted.limit], more)
+    rest = len(rows[criteria.limit :]) + sum(page.more for page in pages)
+    return ListPage(rows[: criteria.limit], rest)
 
 
-def _build_delivery_conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:
+def _build_delivery_conditions(criteria: ListFilter) -> list[ColumnElement[bool]]:
     d = deliveries.c
-    found = build_bounds(wanted, d.id, d.created_at)
-    found += [d[name] == value for name, value in wanted.equal]
-    if wanted.party:
-        found.append(d.destination.in_((wanted.party, *wanted.partners)))
-    if wanted.agency:
-        found.append(_build_destination_condition(wanted.agency))
-    if wanted.reference:
-        of_case = select(cases.c.id).where(_build_reference_condition(wanted.reference))
-        found.append(or_(d.case_id.in_(of_case), d.wire_id == wanted.reference))
-    return found
+    conditions = build_bounds(criteria, d.id, d.created_at)
+    conditions += [d[name] == value for name, value in criteria.equal]
+    if criteria.party:
+        conditions.append(d.destination.in_((criteria.party, *criteria.partners)))
+    if criteria.agency:
+        conditions.append(_build_destination_condition(criteria.agency))
+    if criteria.reference:
+        of_case = select(cases.c.id).where(_build_reference_condition(criteria.reference))
+        conditions.append(or_(d.case_id.in_(of_case), d.wire_id == criteria.reference))
+    return conditions
 
 
 def _build_destination_condition(agency: str) -> ColumnElement[bool]:
@@ -279,17 +284,111 @@ def _build_destination_condition(agency: str) -> ColumnElement[bool]:
     return or_(d.destination == agency, waits)
 
 
-def _build_delivery_text(conn: Connection, wanted: ListFilter) -> ColumnElement[bool]:
+def _build_delivery_text(conn: Connection, criteria: ListFilter) -> ColumnElement[bool]:
     d = deliveries.c
-    own = (d.lane, d.destination, d.agent, d.state, d.problem, d.last_sentence, d.dedupe_key)
-    given = (_build_parameter_column(conn, name) for name in ("endpoint", "operation", "action", "task"))
-    said = build_text_condition(wanted.text, *own, *given, cases.c.number, cases.c.functional_reference)
-    return or_(said, d.destination.in_(wanted.destinations))
+    delivery_columns = (d.lane, d.destination, d.agent, d.state, d.problem, d.last_sentence, d.dedupe_key)
+    parameters = (_build_parameter_column(conn, name) for name in ("endpoint", "operation", "action", "task"))
+    contains_text = build_text_condition(
+        criteria.text, *delivery_columns, *parameters, cases.c.number, cases.c.functional_reference
+    )
+    return or_(contains_text, d.destination.in_(criteria.destinations))
 
 
 def _build_parameter_column(conn: Connection, name: str) -> ColumnElement[str]:
     """Return a parameter of the delivery as text."""
     if conn.dialect.name == "sqlite":
         return func.json_extract(deliveries.c.parameters, f"$.{name}", type_=Text())
-    found: ColumnElement[str] = cast(deliveries.c.parameters, JSON)[name].as_string()
-    return found
+    column: ColumnElement[str] = cast(deliveries.c.parameters, JSON)[name].as_string()
+    return column
+
+
+def search_parties(conn: Connection, criteria: ListFilter) -> ListPage:
+    """Return parties, by id; the text is in the id, the name, the role or an identifier."""
+    p = parties.c
+    conditions = _build_status_conditions(p.status, criteria)
+    conditions += [p[name] == value for name, value in criteria.equal]
+    if criteria.text:
+        identified = select(party_ids.c.party_id).where(
+            build_text_condition(criteria.text, party_ids.c.value)
+        )
+        conditions.append(
+            or_(build_text_condition(criteria.text, p.id, p.name, p.role, p.status), p.id.in_(identified))
+        )
+    return fetch_page(conn, tuple(p), parties, conditions, criteria, p.id, rising=True)
+
+
+def search_agreements(conn: Connection, criteria: ListFilter) -> ListPage:
+    """Return agreements without their source, by id; the party is named by one of the identifiers it has."""
+    a = agreements.c
+    conditions = _build_status_conditions(a.status, criteria)
+    if criteria.party:
+        identifiers = select(party_ids.c.value).where(party_ids.c.party_id == criteria.party)
+        sides = (pmodes.c.from_party, pmodes.c.to_party)
+        between = select(pmodes.c.agreement_id).where(
+            or_(*(side.in_(identifiers) for side in sides), *(side == criteria.party for side in sides))
+        )
+        conditions.append(a.id.in_(between))
+    if criteria.text:
+        conditions.append(build_text_condition(criteria.text, a.id, a.kind, a.status, a.loaded_by))
+    columns = tuple(column for column in a if column is not a.source)
+    return fetch_page(conn, columns, agreements, conditions, criteria, a.id, rising=True)
+
+
+def _build_status_conditions(status: ColumnElement[str], criteria: ListFilter) -> list[ColumnElement[bool]]:
+    return [status.in_(criteria.states)] if criteria.states else []
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFilter:
+    """Which accounts: with a role in a kind of organisation, or in one organisation; with a status."""
+
+    kind: str = ""
+    organisation: str = ""
+    status: str = ""
+
+
+def search_accounts(conn: Connection, criteria: AccountFilter, page: ListFilter) -> ListPage:
+    """Return accounts by name: how each signs in (`has_password`, `passkeys`, …), and when it last did."""
+    last = select(func.max(sessions.c.created_at)).where(sessions.c.account_id == accounts.c.id)
+    number = select(func.count()).where(passkeys.c.account_id == accounts.c.id)
+    columns = (
+        accounts.c.id,
+        accounts.c.name,
+        accounts.c.display_name,
+        accounts.c.status,
+        accounts.c.password.is_not(None).label("has_password"),
+        accounts.c.certificate_sha256.is_not(None).label("has_certificate"),
+        accounts.c.oidc_subject.is_not(None).label("has_subject"),
+        number.scalar_subquery().label("passkeys"),
+        last.scalar_subquery().label("last_sign_in"),
+    )
+    conditions = _build_account_conditions(criteria)
+    if page.text:
+        conditions.append(build_text_condition(page.text, accounts.c.name, accounts.c.display_name))
+    return fetch_page(conn, columns, accounts, conditions, page, accounts.c.name, rising=True)
+
+
+def list_roles_of_accounts(conn: Connection, numbers: Iterable[int]) -> Sequence[Row[Any]]:
+    """Return the roles of these accounts, with the kind and the code of each organisation."""
+    query = select(account_roles).where(account_roles.c.account_id.in_([*numbers]))
+    order = (account_roles.c.account_id, account_roles.c.kind, account_roles.c.organisation)
+    return conn.execute(query.order_by(*order, account_roles.c.role)).all()
+
+
+def find_last_sign_in(conn: Connection, account: int) -> datetime | None:
+    """Return when the newest session of an account began."""
+    query = select(func.max(sessions.c.created_at)).where(sessions.c.account_id == account)
+    moment: datetime | None = conn.execute(query).scalar()
+    return moment
+
+
+def _build_account_conditions(criteria: AccountFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if criteria.kind:
+        member = account_roles.c.kind == criteria.kind
+        if criteria.organisation:
+            member = and_(member, account_roles.c.organisation == criteria.organisation)
+        conditions.append(accounts.c.id.in_(select(account_roles.c.account_id).where(member)))
+    if criteria.status:
+        conditions.append(accounts.c.status == criteria.status)
+    return conditions

@@ -1,8 +1,8 @@
-"""Stores the mapping bundles that operators loaded or that cases pin, and which of them is in force when.
+"""Stores the mapping bundles that operators loaded or that cases pin, and the time at which each is in force.
 
 A use without a date is in force at once. It replaces the bundle for every message that is not processed
-yet, back to the last date of a plan. A use with a date is a plan. It is in force for what is received
-from its date on, and for nothing that was received before, however late that is processed.
+yet and was received after the date of the last plan. A use with a date is a plan. It is in force for
+messages received from its date on, and not for messages received before, even if they are processed later.
 """
 
 from __future__ import annotations
@@ -12,26 +12,47 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    LargeBinary,
+    Row,
+    Select,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+)
 
-from gateway.store.mapping_tables import mapping_bundles, mapping_uses
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.register_version import increment_register_version
+from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
 
-__all__ = [
-    "MappingPeriod",
-    "activate_bundle",
-    "find_active_digest",
-    "find_bundle_content",
-    "find_period",
-    "has_bundle",
-    "list_activations",
-    "list_bundles",
-    "list_periods",
-    "plan_bundle",
-    "store_bundle",
-    "withdraw_plan",
-]
+# Mapping folders as loaded, each once by its digest; never changed, for the cases that were split by them.
+mapping_bundles = Table(
+    "mapping_bundles",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    make_required_column("content", LargeBinary),
+    make_required_column("loaded_at", Instant),
+)
+
+# Append-only. A row puts a bundle into force (NULL: the shipped one), at once or from `starts` on. A row
+# that `cancels` a plan takes it back; without `starts` it does nothing else.
+mapping_uses = Table(
+    "mapping_uses",
+    metadata,
+    make_identity_column(),
+    Column("digest", Text, ForeignKey("mapping_bundles.digest")),
+    make_required_column("at", Instant),
+    make_required_column("actor"),
+    Column("starts", Instant),
+    Column("cancels", BigInteger),
+)
+
 
 _INSERT = InsertIfAbsent(mapping_bundles, ("digest",))
 
@@ -40,8 +61,8 @@ _INSERT = InsertIfAbsent(mapping_bundles, ("digest",))
 class MappingPeriod:
     """A bundle (None: the shipped one) and the time from which on it is in force (None: from the beginning).
 
-    `use` is the number of the row that says so, `planned_at` and `actor` tell when and by whom it was
-    written; the first period of a new database has none.
+    `use` is the number of the row that states this, `planned_at` and `actor` are time and author of the row;
+    the first period of a new database has none of them.
     """
 
     starts: datetime | None
@@ -70,13 +91,12 @@ def activate_bundle(conn: Connection, digest: str | None, at: datetime, actor: s
 
 
 def plan_bundle(
-    conn: Connection, digest: str | None, starts: datetime, acted: tuple[datetime, str], replaces: int | None
+    conn: Connection, digest: str | None, starts: datetime, at: datetime, actor: str, replaces: int | None
 ) -> None:
     """Activate a stored bundle (None: the shipped one) from a later time on, in place of an earlier plan.
 
-    `acted` is when this was decided, and by whom. `replaces` is the `use` of the earlier plan.
+    `actor` has decided this `at` a time. `replaces` is the `use` of the earlier plan.
     """
-    at, actor = acted
     row = {"digest": digest, "at": at, "actor": actor, "starts": starts, "cancels": replaces}
     conn.execute(insert(mapping_uses).values(**row))
     increment_register_version(conn)
@@ -97,11 +117,11 @@ def list_periods(conn: Connection) -> tuple[MappingPeriod, ...]:
     gone = {row.cancels for row in rows if row.cancels is not None}
     plans = [row for row in rows if row.starts is not None and row.id not in gone]
     periods = [MappingPeriod(None, None), *(_make_period(row, row.starts) for row in plans)]
-    periods.sort(key=lambda one: (one.starts is not None, one.starts))
+    periods.sort(key=lambda period: (period.starts is not None, period.starts))
     for row in rows:
         if row.starts is None and row.cancels is None:
-            place = max(number for number, one in enumerate(periods) if one.has_begun(row.at))
-            periods[place] = _make_period(row, periods[place].starts)
+            index = max(number for number, period in enumerate(periods) if period.has_begun(row.at))
+            periods[index] = _make_period(row, periods[index].starts)
     return tuple(periods)
 
 
@@ -111,7 +131,7 @@ def _make_period(row: Row[Any], starts: datetime | None) -> MappingPeriod:
 
 def find_period(periods: Sequence[MappingPeriod], at: datetime) -> MappingPeriod:
     """Return the period that a time falls in."""
-    return next(one for one in reversed(periods) if one.has_begun(at))
+    return next(period for period in reversed(periods) if period.has_begun(at))
 
 
 def find_active_digest(conn: Connection, at: datetime) -> str | None:
@@ -121,23 +141,23 @@ def find_active_digest(conn: Connection, at: datetime) -> str | None:
 
 def find_bundle_content(conn: Connection, digest: str) -> bytes | None:
     """Return the packed files of a bundle; None when it was never loaded."""
-    found: bytes | None = conn.execute(
+    query: bytes | None = conn.execute(
         select(mapping_bundles.c.content).where(mapping_bundles.c.digest == digest)
     ).scalar_one_or_none()
-    return found
+    return query
 
 
 def has_bundle(conn: Connection, digest: str) -> bool:
     """Return whether the packed files of a bundle are stored."""
-    found = select(mapping_bundles.c.digest).where(mapping_bundles.c.digest == digest)
-    return conn.execute(found).first() is not None
+    query = select(mapping_bundles.c.digest).where(mapping_bundles.c.digest == digest)
+    return conn.execute(query).first() is not None
 
 
 def list_bundles(conn: Connection) -> Sequence[Row[Any]]:
     """Return the digest of every stored bundle, when it was stored, and its octets, the newest first."""
     table = mapping_bundles.c
-    found: Select[Any] = select(table.digest, table.loaded_at, func.length(table.content).label("octets"))
-    return conn.execute(found.order_by(table.loaded_at.desc(), table.digest)).all()
+    query: Select[Any] = select(table.digest, table.loaded_at, func.length(table.content).label("octets"))
+    return conn.execute(query.order_by(table.loaded_at.desc(), table.digest)).all()
 
 
 def list_activations(conn: Connection) -> Sequence[Row[Any]]:

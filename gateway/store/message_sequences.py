@@ -1,6 +1,6 @@
 """Stores the sequences of ordered messages: which number is next, and which messages wait for it.
 
-Whoever changes a sequence locks its row first, so that the changes of one conversation follow each other.
+A transaction that changes a sequence locks its row first, so that changes of one conversation do not overlap.
 """
 
 from __future__ import annotations
@@ -10,35 +10,78 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Row,
+    Select,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
-from gateway.store.order_tables import message_sequences, ordered_messages
+from gateway.store.deliveries import deliveries
+from gateway.store.messages import messages
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
-from gateway.store.tables import Instant, deliveries, messages
+from gateway.store.table_types import (
+    Instant,
+    PartialIndex,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
-__all__ = [
-    "HeldMessage",
-    "SequenceKey",
-    "SequenceState",
-    "change_held_state",
-    "count_all_held",
-    "count_held",
-    "find_at_ordinal",
-    "find_by_id",
-    "find_held_message",
-    "find_holding_sequences",
-    "find_sequence",
-    "free_follower",
-    "insert_ordered_message",
-    "list_expired",
-    "list_held",
-    "list_places",
-    "list_sequences",
-    "lock_by_id",
-    "lock_by_message",
-    "lock_sequence",
-    "update_sequence",
-]
+# The numbers of one sender in one conversation. Ordinals only rise; the message with the ordinal `base` has
+# the sequence number 0, so that a Reset changes `base` alone.
+message_sequences = Table(
+    "message_sequences",
+    metadata,
+    make_identity_column(),
+    make_required_column("direction"),
+    make_required_column("party"),
+    make_required_column("agreement_id"),
+    make_required_column("conversation_id"),
+    make_required_column("next_ordinal", BigInteger),
+    make_required_column("base", BigInteger),
+    # The task that admits the message before the next one, or nothing.
+    Column("last_delivery", BigInteger, ForeignKey("deliveries.id")),
+    make_required_column("changed_at", Instant),
+    UniqueConstraint("party", "conversation_id", "agreement_id", "direction"),
+    CheckConstraint("direction IN ('in', 'out')", name="direction"),
+    CheckConstraint("base <= next_ordinal", name="base"),
+)
+
+_STANDING = "state <> 'GIVEN_UP'"
+
+_IS_HELD = "state = 'HELD'"
+
+# Messages received under an order: each is released to the application when all before it are.
+ordered_messages = Table(
+    "ordered_messages",
+    metadata,
+    Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
+    make_required_column("sequence", BigInteger, ForeignKey("message_sequences.id")),
+    make_required_column("ordinal", BigInteger),
+    make_required_column("state"),
+    make_required_column("for_case", Boolean),
+    make_required_column("received_at", Instant),
+    make_required_column("expires_at", Instant),
+    CheckConstraint("state IN ('HELD', 'RELEASED', 'GIVEN_UP')", name="state"),
+    PartialIndex("uq_ordered_messages_ordinal", "sequence", "ordinal", unique=True, where=_STANDING),
+    PartialIndex("ix_ordered_messages_held", "sequence", "ordinal", where=_IS_HELD),
+    PartialIndex("ix_ordered_messages_expires_at", "expires_at", "message", where=_IS_HELD),
+)
+
 
 _INSERT = InsertIfAbsent(message_sequences, ("party", "conversation_id", "agreement_id", "direction"), "id")
 _s, _o = message_sequences.c, ordered_messages.c
@@ -73,7 +116,10 @@ class SequenceKey:
 
 @dataclass(frozen=True, slots=True)
 class SequenceState:
-    """A sequence as it is: the ordinal of its next message, that of its number 0, and its last task."""
+    """The state of a sequence: the ordinal of its next message, that of its number 0, and its last task.
+
+    `base` is the ordinal of the message with sequence number 0, `last_delivery` the row id of the task.
+    """
 
     id: int
     next_ordinal: int
@@ -83,7 +129,7 @@ class SequenceState:
 
 @dataclass(frozen=True, slots=True)
 class HeldMessage:
-    """A message that came under an order, at its ordinal; `for_case`: it is admitted when it is released."""
+    """A message that arrived with a sequence number; with `for_case` it is admitted when it is released."""
 
     message: int
     ordinal: int
@@ -92,32 +138,32 @@ class HeldMessage:
 
 
 def lock_sequence(conn: Connection, key: SequenceKey, at: datetime) -> SequenceState:
-    """Lock and return the sequence of a conversation until the transaction ends; it begins with the first."""
-    values = {name: getattr(key, name) for name in _KEY}
+    """Lock the sequence of a conversation until the transaction ends, and return it; insert a missing one."""
+    values = collect_values(key)
     row = {**values, "next_ordinal": 0, "base": 0, "last_delivery": None, "changed_at": at}
-    found = conn.execute(_LOCK_BY_KEY, values).first()
-    if found is None:
+    sequence_row = conn.execute(_LOCK_BY_KEY, values).first()
+    if sequence_row is None:
         _INSERT.insert_one(conn, row)
-        found = conn.execute(_LOCK_BY_KEY, values).one()
-    return _make_state(found)
+        sequence_row = conn.execute(_LOCK_BY_KEY, values).one()
+    return _make_state(sequence_row)
 
 
 def find_sequence(conn: Connection, key: SequenceKey) -> SequenceState | None:
-    """Return the sequence of a conversation as it is now, without a lock; None before its first message."""
-    found = conn.execute(_BY_KEY, {name: getattr(key, name) for name in _KEY}).first()
-    return None if found is None else _make_state(found)
+    """Return the sequence of a conversation without a lock; None before its first message."""
+    sequence_row = conn.execute(_BY_KEY, collect_values(key)).first()
+    return None if sequence_row is None else _make_state(sequence_row)
 
 
 def lock_by_id(conn: Connection, sequence: int) -> SequenceState | None:
     """Lock and return a sequence until the transaction ends; None when there is none of this number."""
-    found = conn.execute(_BY_ID.with_for_update(), {"wanted": sequence}).first()
-    return None if found is None else _make_state(found)
+    sequence_row = conn.execute(_BY_ID.with_for_update(), {"wanted": sequence}).first()
+    return None if sequence_row is None else _make_state(sequence_row)
 
 
 def lock_by_message(conn: Connection, message: int) -> SequenceState | None:
-    """Lock and return the sequence of a received message; None where it came without an order."""
-    found = conn.execute(select(_o.sequence).where(_o.message == message)).scalar_one_or_none()
-    return None if found is None else lock_by_id(conn, found)
+    """Lock and return the sequence of a received message; None if it arrived without a sequence number."""
+    sequence = conn.execute(select(_o.sequence).where(_o.message == message)).scalar_one_or_none()
+    return None if sequence is None else lock_by_id(conn, sequence)
 
 
 def _make_state(row: Row[Any]) -> SequenceState:
@@ -125,41 +171,29 @@ def _make_state(row: Row[Any]) -> SequenceState:
 
 
 def update_sequence(conn: Connection, changed: SequenceState, at: datetime) -> None:
-    """Store a sequence as it is now; its row is locked."""
-    values = {
-        "next_ordinal": changed.next_ordinal,
-        "base": changed.base,
-        "last_delivery": changed.last_delivery,
-        "changed_at": at,
-    }
-    conn.execute(update(message_sequences).where(_s.id == changed.id).values(values))
+    """Store the changed state of a sequence, whose row the caller has locked."""
+    values = collect_values(changed) | {"changed_at": at}
+    number = values.pop("id")
+    conn.execute(update(message_sequences).where(_s.id == number).values(values))
 
 
 def insert_ordered_message(
     conn: Connection, sequence: int, held: HeldMessage, state: str, at: datetime
 ) -> None:
     """Store a received message at its ordinal, HELD or RELEASED."""
-    row = {
-        "message": held.message,
-        "sequence": sequence,
-        "ordinal": held.ordinal,
-        "state": state,
-        "for_case": held.for_case,
-        "received_at": at,
-        "expires_at": held.expires_at,
-    }
+    row = collect_values(held) | {"sequence": sequence, "state": state, "received_at": at}
     conn.execute(insert(ordered_messages), row)
 
 
 def find_at_ordinal(conn: Connection, sequence: int, ordinal: int) -> int | None:
-    """Return the message that stands at an ordinal, unless it was given up."""
+    """Return the row id of the message at an ordinal; None if there is none, or it was given up."""
     # Literal text, as in the index.
     at = (_o.sequence == sequence, _o.ordinal == ordinal, _o.state != literal_column("'GIVEN_UP'"))
     return conn.execute(select(_o.message).where(*at)).scalar_one_or_none()
 
 
 def find_held_message(conn: Connection, message: int) -> Row[Any] | None:
-    """Return the place of a received message, with its state."""
+    """Return the row of a received message in its sequence, with ordinal and state."""
     return conn.execute(select(ordered_messages).where(_o.message == message)).first()
 
 
@@ -168,16 +202,16 @@ def find_holding_sequences(conn: Connection, received: Sequence[int]) -> dict[in
     if not received:
         return {}
     held = (_o.message.in_(received), build_state_condition(ordered_messages, "HELD"))
-    found = conn.execute(select(_o.message, _o.sequence).where(*held))
-    return {row.message: row.sequence for row in found}
+    rows = conn.execute(select(_o.message, _o.sequence).where(*held))
+    return {row.message: row.sequence for row in rows}
 
 
 def list_held(conn: Connection, sequence: int, most: int | None = None) -> tuple[HeldMessage, ...]:
-    """Return what a sequence holds, by ordinal, at most so many."""
-    found = _HELD if most is None else _HELD.limit(most)
+    """Return the held messages of a sequence, ordered by ordinal, at most `most` (None: all)."""
+    query = _HELD if most is None else _HELD.limit(most)
     return tuple(
         HeldMessage(row.message, row.ordinal, row.for_case, row.expires_at)
-        for row in conn.execute(found, {"of": sequence})
+        for row in conn.execute(query, {"of": sequence})
     )
 
 
@@ -203,24 +237,24 @@ def change_held_state(conn: Connection, messages_held: Sequence[int], state: str
 
 
 def list_expired(conn: Connection, now: datetime, most: int) -> Sequence[Row[Any]]:
-    """Return held messages whose time is over, the first one first."""
+    """Return at most `most` held messages that have expired at `now`, the first to expire first."""
     return conn.execute(_EXPIRED, {"now": now, "most": most}).all()
 
 
 def find_by_id(conn: Connection, sequence: int) -> Row[Any] | None:
-    """Return a sequence with what it holds: `held`, `first_held`, `next_expiry`."""
+    """Return a sequence with the number of its held messages (`held`), `first_held` and `next_expiry`."""
     return conn.execute(_describe_sequences().where(_s.id == sequence)).first()
 
 
 def list_sequences(
     conn: Connection, *, limit: int, after: int = 0, party: str | None = None, everything: bool = False
 ) -> Sequence[Row[Any]]:
-    """Return sequences that hold messages, or every one, by their numbers from above `after`."""
-    found = _describe_sequences().where(_s.id > after).order_by(_s.id).limit(limit)
+    """Return sequences that hold messages (`everything`: all) with row ids above `after`, ordered by id."""
+    query = _describe_sequences().where(_s.id > after).order_by(_s.id).limit(limit)
     if not everything:
         holding = select(_o.sequence).where(build_state_condition(ordered_messages, "HELD"))
-        found = found.where(_s.id.in_(holding))
-    return conn.execute(found if party is None else found.where(_s.party == party)).all()
+        query = query.where(_s.id.in_(holding))
+    return conn.execute(query if party is None else query.where(_s.party == party)).all()
 
 
 def _describe_sequences() -> Select[Any]:
@@ -230,24 +264,24 @@ def _describe_sequences() -> Select[Any]:
         "first_held": func.min(_o.ordinal),
         "next_expiry": func.min(_o.expires_at),
     }
-    told = [
+    columns = [
         select(fact).select_from(ordered_messages).where(*held).scalar_subquery().label(name)
         for name, fact in facts.items()
     ]
-    return select(message_sequences, *told)
+    return select(message_sequences, *columns)
 
 
 def list_places(conn: Connection, sequence: int, most: int) -> Sequence[Row[Any]]:
     """Return the held messages of a sequence with their MessageIds, by ordinal."""
-    found = (
+    query = (
         select(ordered_messages, messages.c.message_id, messages.c.action)
         .join(messages, messages.c.id == _o.message)
         .where(_o.sequence == sequence, build_state_condition(ordered_messages, "HELD"))
     )
-    return conn.execute(found.order_by(_o.ordinal).limit(most)).all()
+    return conn.execute(query.order_by(_o.ordinal).limit(most)).all()
 
 
 def free_follower(conn: Connection, failed: int, key: str) -> None:
-    """Let the task of a key begin although the one that it follows has failed."""
+    """Let the delivery with this dedupe key begin, although it follows the delivery `failed`."""
     follower = (deliveries.c.dedupe_key == key, deliveries.c.follows == failed)
     conn.execute(update(deliveries).where(*follower).values(follows=None))

@@ -6,58 +6,135 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Insert, Row, and_, bindparam, case, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    case,
+    insert,
+    select,
+    update,
+)
 
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
 from gateway.message_model import Body, Payload, SlicedBody, as_body, count_octets, read_octets
 from gateway.state_machines import MESSAGE, get_next_state
 from gateway.store import payloads as octets
 from gateway.store import transitions
-from gateway.store.conflict_inserts import insert_into
-from gateway.store.events import record_events
-from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.store.deliveries import deliveries
+from gateway.store.object_store import StoredBody, StoredPart
+from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.register_version import build_version_column
-from gateway.store.stored_bodies import StoredBody, StoredPart
-from gateway.store.tables import message_payloads, messages
-from gateway.store.transitions import StateEvent
+from gateway.store.table_types import (
+    ClusteredTable,
+    Instant,
+    Json,
+    PartialIndex,
+    collect_values,
+    make_identity_column,
+    make_partial_index,
+    make_required_column,
+    make_state_constraint,
+    metadata,
+)
+from gateway.store.transitions import StateEvent, record_events
 
-__all__ = [
-    "AcceptedMessage",
-    "HttpResponse",
-    "LargeResponse",
-    "NewMessage",
-    "PreparedMessage",
-    "accept_message",
-    "accept_prepared_message",
-    "apply_event",
-    "find_by_id",
-    "find_by_message_id",
-    "find_response",
-    "insert_own_message",
-    "is_change_waiting",
-    "list_messages",
-    "list_parts",
-    "load_parcel",
-    "load_part",
-    "load_payloads",
-    "open_parcel",
-    "prepare_message",
-    "put_large_octets",
-    "replace_parcel",
-    "set_message_case",
-    "store_response",
-]
+_came = "direction = 'in'"
 
+_went = "direction = 'out'"
+
+# Each state for itself: SQLite does not see that one of a list of values is in the list.
+_unprocessed = "state = 'RECEIVED' OR state = 'FAILED' OR state = 'REFUSED'"
+
+# `answer_*` is the receipt as sent: a duplicate gets these octets again. The row is written before the
+# octets of its parcel, because the row decides whether it is a duplicate; SQLite would scan this whole
+# table for a deferred foreign key. Between case and message only one side has a foreign key.
+messages = Table(
+    "messages",
+    metadata,
+    make_identity_column(),
+    make_required_column("message_id"),
+    make_required_column("direction"),
+    make_required_column("protocol"),
+    make_required_column("kind"),
+    make_required_column("conversation_id"),
+    Column("ref_to_message_id", Text),
+    make_required_column("from_party"),
+    make_required_column("to_party"),
+    make_required_column("service"),
+    make_required_column("action"),
+    Column("pmode_id", Text),
+    Column("signer_sha256", Text),
+    make_required_column("identity_sha256"),
+    make_required_column("state"),
+    Column("problem", Text),
+    make_required_column("received_at", Instant),
+    Column("expires_at", Instant),
+    Column("case_id", BigInteger),
+    make_required_column("parcel_headers", Json),
+    make_required_column("parcel_sha256"),
+    Column("answer_status", Integer),
+    Column("answer_headers", Json),
+    Column("answer_sha256", Text),
+    Column("answer_body", LargeBinary),
+    Column("parcel", LargeBinary),  # null where its octets are in `payloads`
+    Column("agreement_id", Text),  # of the P-Mode; null where neither was known
+    Column("purged_at", Instant),  # when retention removed the octets of parcel and answer
+    UniqueConstraint("message_id", "from_party", "direction"),
+    CheckConstraint("direction IN ('in', 'out')", name="direction"),
+    make_state_constraint(MESSAGE.states),
+    make_partial_index("ix_messages_case_id", "case_id"),
+    # For the lists of operators; the usual message is not in the index of states.
+    Index("ix_messages_received_at", "received_at", "id"),
+    PartialIndex("ix_messages_sender", "from_party", "id", where=_came),
+    PartialIndex("ix_messages_receiver", "to_party", "id", where=_went),
+    PartialIndex("ix_messages_stopped", "state", "id", where=_unprocessed),
+    PartialIndex("ix_messages_problem", "problem", "id", where="problem IS NOT NULL"),
+    PartialIndex("ix_messages_unpurged", "received_at", "id", where="purged_at IS NULL AND case_id IS NULL"),
+    PartialIndex("ix_messages_parcel_sha256", "parcel_sha256", where="parcel IS NULL"),
+)
+
+# The parts of a message: by its offset where a part is unchanged in the parcel, else among the payloads.
+message_payloads = ClusteredTable(
+    "message_payloads",
+    metadata,
+    Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    make_required_column("content_id"),
+    make_required_column("media_type"),
+    make_required_column("sha256"),
+    make_required_column("size", BigInteger),
+    Column("parcel_offset", BigInteger),
+    make_required_column("properties", Json),
+    PartialIndex("ix_message_payloads_sha256", "sha256", where="parcel_offset IS NULL"),
+)
+
+
+#: The columns of a message but for its octets; for lists without the headers also.
+COLUMNS_WITHOUT_BODIES: Final = tuple(c for c in messages.c if c.name not in ("answer_body", "parcel"))
+LISTED_COLUMNS: Final = tuple(
+    c for c in COLUMNS_WITHOUT_BODIES if c.name not in ("parcel_headers", "answer_headers")
+)
 _BEGINNING: Final = 200
 # A parcel in the message row saves one insert, one tree and one index. A larger one is stored separately,
 # because SQLite rewrites a row whenever one of its columns changes.
 _LARGEST_IN_ROW: Final = 64 * 1024
 _INSERT = InsertIfAbsent(messages, ("message_id", "from_party", "direction"), "id")
-_INSERT_PAYLOADS = PreparedStatement(insert(message_payloads))
-_PART_COLUMNS = tuple(column for column in message_payloads.c if column.name != "message")
+_INSERT_PARTS = insert(message_payloads)
 _FIRST = select(
     messages.c.id,
     messages.c.identity_sha256,
@@ -71,8 +148,7 @@ _FIRST = select(
     messages.c.from_party == bindparam("from_party"),
     messages.c.message_id == bindparam("message_id"),
 )
-# All columns but the octets, for lists.
-_SUMMARY = select(*(column for column in messages.c if column.name not in ("answer_body", "parcel")))
+_SUMMARY = select(*COLUMNS_WITHOUT_BODIES)
 _GET = _SUMMARY.where(messages.c.id == bindparam("wanted"))
 _WITH_REGISTER = _GET.add_columns(build_version_column().label("register"))
 _SET_CASE = update(messages).where(messages.c.id == bindparam("wanted")).values(case_id=bindparam("case"))
@@ -115,7 +191,7 @@ class NewMessage:
     framing: it is made from the signature's digests, or from header and payload octets.
     `payload_digests` gives the SHA-256 of payloads, by content id, where it was computed before, and
     `parcel_sha256` that of the parcel; empty where it was not.
-    `id_place` is the XPath of the id in its header, for what is refused because of it.
+    `id_place` is the XPath of the id in its header, for a message that is refused because of its id.
     """
 
     message_id: str
@@ -146,7 +222,7 @@ class NewMessage:
 class AcceptedMessage:
     """The stored message and its answer; `new` is false for a duplicate, which gets the first answer.
 
-    The answer of a message whose octets retention removed at `purged_at` may be gone with them.
+    If retention removed the octets of the message at `purged_at`, the answer may have been removed, too.
     """
 
     id: int
@@ -167,9 +243,9 @@ class PreparedMessage:
 
 
 def prepare_message(message: NewMessage, answer: HttpResponse | None, at: datetime) -> PreparedMessage:
-    """Return the rows of a message and its answer, with every digest: they need no database.
+    """Return the rows of a message and its answer, with every digest, made without a database.
 
-    On SQLite nobody else writes during a transaction, so that what is made here keeps nobody waiting.
+    On SQLite a transaction keeps all other writers waiting, so these rows are made before it.
     """
     state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
     parcel_sha256 = message.parcel_sha256 or as_body(message.parcel).sha256_hex
@@ -190,9 +266,9 @@ def accept_message(
 
 
 def accept_prepared_message(
-    conn: Connection, prepared: PreparedMessage, actor: str = "receive"
+    conn: Connection, prepared: PreparedMessage, actor: str = "receive", *, is_parcel_stored: bool = False
 ) -> AcceptedMessage:
-    """Store a message whose rows are made, as `accept_message` does."""
+    """Store a message whose rows are made, as `accept_message` does; its parcel may be stored already."""
     message, row, at = prepared.message, prepared.row, prepared.at
     stored = _insert_message(conn, row, prepared.parts)
     if stored is None:
@@ -202,7 +278,7 @@ def accept_prepared_message(
         for part, payload in zip(prepared.parts, message.payloads, strict=True)
         if part["parcel_offset"] is None
     ]
-    if not _fits_in_row(message):
+    if not _fits_in_row(message) and not is_parcel_stored:
         apart.append((row["parcel_sha256"], message.parcel))
     octets.store_digested_payloads(conn, apart, at)
     transitions.record_transitions(
@@ -215,43 +291,24 @@ def _insert_message(
     conn: Connection, row: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> int | None:
     """Insert a message with its parts; return its row id, None where there is one of the same key."""
-    if len(parts) == 1 and conn.dialect.name != "sqlite":
-        values = {f"message_{name}": value for name, value in row.items()}
-        values |= {f"part_{name}": value for name, value in parts[0].items()}
-        found = conn.execute(_build_joint_insert(tuple(row)), values).scalar_one_or_none()
-        return None if found is None else int(found)
     stored = _INSERT.insert_one(conn, row)
     if stored is not None and parts:
-        _INSERT_PAYLOADS.execute_rows(conn, [{"message": stored.id, **part} for part in parts])
+        conn.execute(_INSERT_PARTS, [{"message": stored.id, **part} for part in parts])
     return None if stored is None else int(stored.id)
-
-
-@lru_cache(maxsize=4)
-def _build_joint_insert(names: tuple[str, ...]) -> Insert:
-    """Return the statement of PostgreSQL that inserts a message with its only part."""
-    given = {name: bindparam(f"message_{name}", type_=messages.c[name].type) for name in names}
-    key = ("message_id", "from_party", "direction")
-    fresh = insert_into(messages, "postgresql").values(given).on_conflict_do_nothing(index_elements=key)
-    new = fresh.returning(messages.c.id).cte("new")
-    part = [bindparam(f"part_{one.name}", type_=one.type) for one in _PART_COLUMNS]
-    joint = insert(message_payloads).from_select(
-        ["message", *(one.name for one in _PART_COLUMNS)], select(new.c.id, *part)
-    )
-    return joint.returning(message_payloads.c.message)
 
 
 def put_large_octets(engine: Engine, message: NewMessage) -> None:
     """Put the large octets of a message into the object store before the transaction that accepts it."""
     if not _fits_in_row(message):
         octets.put_large_octets(engine, message.parcel)
-    for content in (one.octets for one in message.payloads):
+    for content in (payload.octets for payload in message.payloads):
         if count_octets(content) > _LARGEST_IN_ROW and _find_content_offset(message.parcel, content) < 0:
             octets.put_large_octets(engine, content)
 
 
 def insert_own_message(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:
-    """Store an outgoing message; return its row id."""
-    stored = accept_message(conn, message, None, at, actor)
+    """Store an outgoing message, whose parcel is stored for its delivery; return its row id."""
+    stored = accept_prepared_message(conn, prepare_message(message, None, at), actor, is_parcel_stored=True)
     if not stored.new:
         raise GatewayError(MESSAGE_ID_REUSED, f"message {message.message_id[:80]} is stored already")
     if message.case_id is not None:
@@ -262,25 +319,12 @@ def insert_own_message(conn: Connection, message: NewMessage, at: datetime, acto
 def _make_message_row(
     message: NewMessage, answer: HttpResponse | None, state: str, parcel_sha256: str, at: datetime
 ) -> dict[str, Any]:
-    return {
-        "message_id": message.message_id,
-        "direction": message.direction,
-        "protocol": message.protocol,
-        "kind": message.kind,
-        "conversation_id": message.conversation_id,
-        "ref_to_message_id": message.ref_to_message_id,
-        "from_party": message.from_party,
-        "to_party": message.to_party,
-        "service": message.service,
-        "action": message.action,
-        "agreement_id": message.agreement_id,
-        "pmode_id": message.pmode_id,
-        "signer_sha256": message.signer_sha256,
-        "identity_sha256": message.identity_sha256,
+    row = collect_values(message)
+    for name in ("payloads", "payload_digests", "id_place"):
+        del row[name]
+    return row | {
         "state": state,
         "received_at": at,
-        "expires_at": message.expires_at,
-        "case_id": message.case_id,
         "parcel_headers": dict(message.parcel_headers),
         "parcel_sha256": parcel_sha256,
         "parcel": read_octets(message.parcel) if _fits_in_row(message) else None,
@@ -326,8 +370,8 @@ def _find_content_offset(parcel: bytes | Body, content: bytes | Body) -> int:
         return -1
     # Searched by its beginning: preparing the search for a long text takes longer than the search.
     offset = parcel.find(content[:_BEGINNING])
-    found = offset >= 0 and parcel.startswith(content, offset)
-    return offset if found else parcel.find(content)
+    is_at_beginning = offset >= 0 and parcel.startswith(content, offset)
+    return offset if is_at_beginning else parcel.find(content)
 
 
 def _accept_duplicate(conn: Connection, message: NewMessage) -> AcceptedMessage:
@@ -360,21 +404,20 @@ def store_response(conn: Connection, message: int, answer: HttpResponse) -> Http
 
 
 def replace_parcel(
-    conn: Connection, message: int, headers: Mapping[str, str], parcel: str, sealed: tuple[str, str]
+    conn: Connection, message: int, headers: Mapping[str, str], parcel: str, identity: str, signer: str
 ) -> None:
     """Replace the octets (by their digest) of an own message that was never sent: it was sealed again.
 
-    `sealed` is its new identity and the certificate (SHA-256) of its signer.
+    `identity` is its new one, `signer` the SHA-256 of the certificate of its signer.
     """
-    identity, signer = sealed
     values = {
         "parcel_headers": dict(headers),
         "parcel_sha256": parcel,
         "identity_sha256": identity,
         "signer_sha256": signer,
     }
-    own = (messages.c.id == message, messages.c.direction == "out")
-    conn.execute(update(messages).where(*own).values(values))
+    conditions = (messages.c.id == message, messages.c.direction == "out")
+    conn.execute(update(messages).where(*conditions).values(values))
 
 
 def set_message_case(conn: Connection, message: int, case_id: int) -> None:
@@ -385,7 +428,7 @@ def set_message_case(conn: Connection, message: int, case_id: int) -> None:
 def apply_event(
     conn: Connection,
     message: int,
-    what: StateEvent,
+    event: StateEvent,
     problem: str | None = None,
     *,
     before: str | None = None,
@@ -396,7 +439,7 @@ def apply_event(
     With `case` it belongs to that case from then on.
     """
     values: dict[str, Any] = {"problem": problem} | ({} if case is None else {"case_id": case})
-    return transitions.apply_event(conn, messages, MESSAGE, message, what, before=before, **values)
+    return transitions.apply_event(conn, messages, MESSAGE, message, event, before=before, **values)
 
 
 def find_by_id(conn: Connection, message: int) -> Row[Any] | None:
@@ -411,7 +454,7 @@ def find_with_register(conn: Connection, message: int) -> Row[Any] | None:
 
 def is_change_waiting(conn: Connection, since: datetime, until: datetime) -> bool:
     """Return whether a supplement, an amendment or a withdrawal of this period is not admitted yet."""
-    found = select(messages.c.id).where(
+    query = select(messages.c.id).where(
         messages.c.purged_at.is_(None),
         messages.c.case_id.is_(None),
         messages.c.received_at.between(since, until),
@@ -419,7 +462,7 @@ def is_change_waiting(conn: Connection, since: datetime, until: datetime) -> boo
         messages.c.direction == "in",
         messages.c.action.in_(("Supplement", "Amend", "Withdraw")),
     )
-    return conn.execute(found.limit(1)).first() is not None
+    return conn.execute(query.limit(1)).first() is not None
 
 
 def find_by_message_id(conn: Connection, direction: str, from_party: str, message_id: str) -> Row[Any] | None:
@@ -431,6 +474,28 @@ def find_by_message_id(conn: Connection, direction: str, from_party: str, messag
             messages.c.message_id == message_id,
         )
     ).first()
+
+
+def find_newest_of_pmode(conn: Connection, from_party: str, pmode: str) -> int | None:
+    """Return the row id of the newest business message of a party under a P-Mode."""
+    rows = messages.c
+    message_condition = (rows.direction == "in") & (rows.from_party == from_party) & (rows.pmode_id == pmode)
+    message_query = (
+        select(rows.id).where(message_condition, rows.kind == "UserMessage").order_by(rows.id.desc()).limit(1)
+    )
+    newest: int | None = conn.execute(message_query).scalar()
+    return newest
+
+
+def find_newest_receipted(conn: Connection, to_party: str, pmode: str) -> int | None:
+    """Return the newest delivery to a party under a P-Mode that ended by a receipt."""
+    rows = messages.c
+    sent = (rows.direction == "out") & (rows.to_party == to_party) & (rows.pmode_id == pmode)
+    delivery_query = select(deliveries.c.id).join(messages, deliveries.c.wire_id == rows.message_id)
+    newest: int | None = conn.execute(
+        delivery_query.where(sent, deliveries.c.state == "DELIVERED").order_by(rows.id.desc()).limit(1)
+    ).scalar()
+    return newest
 
 
 def find_response(conn: Connection, message: int) -> HttpResponse | None:
@@ -476,7 +541,7 @@ def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
 
 
 def _open_parcel_of_parts(conn: Connection, message: int, rows: Sequence[Row[Any]]) -> bytes | Body:
-    """Return the octets of the message that its parts are in; empty where none of them is."""
+    """Return the octets of the message in which its parts are; empty if no part is in it."""
     if all(row.parcel_offset is None for row in rows):
         return b""
     first = rows[0]
@@ -493,8 +558,8 @@ def list_parts(conn: Connection, message: int) -> Sequence[Row[Any]]:
 
 def load_part(conn: Connection, message: int, position: int) -> Payload | None:
     """Return one part of a message, verified against its digest; None when there is no such part."""
-    wanted = (message_payloads.c.message == message, message_payloads.c.position == position)
-    row = conn.execute(select(message_payloads).where(*wanted)).first()
+    conditions = (message_payloads.c.message == message, message_payloads.c.position == position)
+    row = conn.execute(select(message_payloads).where(*conditions)).first()
     if row is None:
         return None
     parcel = b"" if row.parcel_offset is None else open_parcel(conn, message)[1]
@@ -519,7 +584,7 @@ def list_messages(
     **equal: Any,
 ) -> Sequence[Row[Any]]:
     """Return messages, newest first, whose columns have these values, with an id below `before`."""
-    found = _SUMMARY.order_by(messages.c.id.desc()).limit(limit)
+    query = _SUMMARY.order_by(messages.c.id.desc()).limit(limit)
     for name, value in equal.items():
-        found = found.where(messages.c[name] == value)
-    return conn.execute(found.where(messages.c.id < before) if before else found).all()
+        query = query.where(messages.c[name] == value)
+    return conn.execute(query.where(messages.c.id < before) if before else query).all()

@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    select,
+)
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
-from gateway.store.events import record_events
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.row_values import collect_values
-from gateway.store.tables import notices
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
+from gateway.store.transitions import record_events
 
-__all__ = [
-    "KnownNotice",
-    "NewNotice",
-    "StoredNotice",
-    "find_by_id",
-    "insert_notice",
-    "list_by_request",
-    "list_known_numbers",
-]
+# Every notice of an agency as received, also one without decisions; the latest is by (issued_at, number).
+notices = Table(
+    "notices",
+    metadata,
+    make_identity_column(),
+    make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
+    make_required_column("agency"),
+    make_required_column("number"),
+    make_required_column("issued_at", Instant),
+    make_required_column("status_code"),
+    make_required_column("text"),
+    make_required_column("pointers", Json),
+    Column("deadline", Instant),
+    make_required_column("sha256"),
+    make_required_column("received_at", Instant),
+    Column("fee_notice", Text),  # of a notice about a fee: the payment notice number it names; or empty
+    UniqueConstraint("agency", "number"),
+    Index("ix_notices_request_id", "request_id"),
+)
+
 
 _INSERT = InsertIfAbsent(notices, ("agency", "number"), "id")
 _GET = select(notices).where(notices.c.id == bindparam("wanted"))
@@ -56,7 +84,7 @@ class NewNotice:
 
 
 class KnownNotice(NamedTuple):
-    """What tells one notice about a request from another one."""
+    """The properties by which one notice about a request is distinguished from another."""
 
     id: int
     number: str
@@ -66,10 +94,6 @@ class KnownNotice(NamedTuple):
     received_at: datetime
     deadline: datetime | None
     fee_notice: str | None
-
-
-#: Reads what is known of a notice, but for its row id, from the values that are stored.
-_read_known = itemgetter(*KnownNotice._fields[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +115,21 @@ def insert_notice(
     at: datetime,
     *,
     deadline: datetime | None = None,
+    text: str | None = None,
     first: bool = False,
-    former: NewNotice | None = None,
     fee_notice: str | None = None,
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
-    Its time is stored as `deadline`, where that is not as it was written. It is the `first` one about its
-    request where the caller knows that no other one is stored. `former` is
-    what an earlier version may have stored of it. Of a notice about a fee `fee_notice` is the payment notice
-    number that it names, or empty. Raises GW702 when the agency used the
+    `deadline` and `text` replace those of the notice, if they are to be stored in another form. `first` says
+    that the caller knows that no other notice about the request is stored. For a notice about a fee,
+    `fee_notice` is the payment notice number that it names, or empty. Raises GW702 when the agency used the
     number before for other content.
     """
-    if former is not None and _is_stored(conn, former):
-        return None
     deadline = deadline or notice.deadline
     content = notice.content_sha256
     values = collect_values(notice) | {
+        "text": notice.text if text is None else text,
         "pointers": list(notice.pointers),
         "deadline": deadline,
         "sha256": content,
@@ -120,32 +142,24 @@ def insert_notice(
         _check_repeated_notice(conn, notice)
         return None
     record_events(conn, "notice", [(int(row.id), notice.status_code)], at)
-    known = (
-        [_make_mine(int(row.id), values)]
+    stored: Iterable[Mapping[Any, Any]] = (
+        [{"id": row.id, **values}]
         if first
-        else list(map(_make_known, list_by_request(conn, notice.request_id)))
+        else conn.execute(_OF_REQUEST, {"wanted": notice.request_id}).mappings()
     )
-    latest = max((one.issued_at, one.number) for one in known) == (notice.issued_at, notice.number)
-    return StoredNotice(int(row.id), content, latest, known)
+    known_notices = [_make_known(columns) for columns in stored]
+    last = max((each.issued_at, each.number) for each in known_notices)
+    is_latest = last == (notice.issued_at, notice.number)
+    return StoredNotice(int(row.id), content, is_latest, known_notices)
 
 
-def _make_mine(notice: int, values: Mapping[str, Any]) -> KnownNotice:
-    return KnownNotice(notice, *_read_known(values))
-
-
-def _make_known(row: Row[Any]) -> KnownNotice:
-    named = (int(row.id), row.number, row.issued_at, row.status_code, row.text)
-    return KnownNotice(*named, row.received_at, row.deadline, row.fee_notice)
-
-
-def _is_stored(conn: Connection, notice: NewNotice) -> bool:
-    """Return whether this very notice is stored under its number."""
-    named = {"agency": notice.agency, "number": notice.number}
-    return conn.execute(_GET_CONTENT, named).scalar() == notice.content_sha256
+def _make_known(columns: Mapping[Any, Any]) -> KnownNotice:
+    return KnownNotice(*(columns[name] for name in KnownNotice._fields))
 
 
 def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
-    if not _is_stored(conn, notice):
+    key = {"agency": notice.agency, "number": notice.number}
+    if conn.execute(_GET_CONTENT, key).scalar() != notice.content_sha256:
         raise GatewayError(
             DECISION_CONFLICT,
             f"notice {notice.number[:40]} was received before with different content",
@@ -157,8 +171,8 @@ def list_known_numbers(conn: Connection, agency: str, numbers: Collection[str]) 
     """Return which of these notice numbers of an agency are stored about an application."""
     if not numbers:
         return set()
-    known = select(notices.c.number).where(notices.c.agency == agency, notices.c.number.in_(sorted(numbers)))
-    return set(conn.execute(known).scalars())
+    query = select(notices.c.number).where(notices.c.agency == agency, notices.c.number.in_(sorted(numbers)))
+    return set(conn.execute(query).scalars())
 
 
 def find_by_id(conn: Connection, notice: int) -> Row[Any] | None:

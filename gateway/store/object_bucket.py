@@ -7,10 +7,11 @@ with it, and its answer must have the same one. What arrives is in files of this
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,13 +19,190 @@ from typing import Any, BinaryIO, Final, cast
 
 from gateway.errors import OBJECT_MISSING, GatewayError
 from gateway.message_model import Body
-from gateway.store.bucket_errors import describe_bucket_error, get_bucket_error_code, load_bucket_errors
-from gateway.store.bucket_streams import BucketStream, SentBody
 from gateway.store.disk_reserve import InsufficientStorageError
 from gateway.store.object_folder import ObjectFolder
 from gateway.store.object_store import INLINE_OCTETS, make_changed_error
 
-__all__ = ["BucketAccess", "ObjectBucket"]
+_KEY: Final = "the server refuses the key, or what it asks for"
+#: What an operator mends; other codes are told as they are.
+_WORDS: Final = {
+    "NoSuchBucket": "there is no bucket {bucket}",
+    "InvalidAccessKeyId": "the server does not know the access key",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
+    "RequestTimeTooSkewed": "the clocks of server and gateway differ",
+    "EntityTooLarge": "the server takes no object of this size",
+    "403": _KEY,
+    "AccessDenied": _KEY,
+    "Forbidden": _KEY,
+}
+
+
+def load_bucket_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of errors that a request to a bucket raises."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
+
+    return (BotoCoreError, ClientError, HTTPError, OSError)
+
+
+def get_bucket_error_code(error: Any) -> str:
+    """Return the code that the server has answered; empty where it has not answered."""
+    answer = getattr(error, "response", None)
+    return str(answer["Error"].get("Code", "")) if isinstance(answer, dict) and "Error" in answer else ""
+
+
+def describe_bucket_error(error: Any, bucket: str) -> str:
+    """Return a description of an error for the operator; of the server's answer it contains only the code."""
+    code = get_bucket_error_code(error)
+    if not code:
+        return f"the object store does not answer ({type(error).__name__})"
+    template = _WORDS.get(code)
+    if template is not None:
+        return f"the object store takes nothing now: {template.format(bucket=bucket)}"
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    printable_code = "".join(char for char in code if char.isascii() and char.isalnum())[:60]
+    return f"the object store refuses the request: {' '.join(dict.fromkeys((str(status), printable_code)))}"
+
+
+#: How often a stream asks again where the server has cut it.
+_RESUMES: Final = 5
+
+
+class SentBody:
+    """A body that is sent: its last octets are not given away before they have their digest.
+
+    So octets with another digest never make a whole request. It can be sent again from its beginning.
+    """
+
+    def __init__(self, content: Body, make_error: Callable[[], Exception], digest: str) -> None:
+        #: What was wrong with the body itself; a client tells only that it was not sent.
+        self.problem: Exception | None = None
+        self._content = content
+        self._make_error = make_error
+        self._wanted = digest
+        self._stream: BinaryIO | None = None
+        self._position = 0
+        self._digest: Any = hashlib.sha256()
+
+    def __enter__(self) -> SentBody:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_stream()
+
+    def __len__(self) -> int:
+        return self._content.octet_count
+
+    def tell(self) -> int:
+        """Return how many octets were read."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go back to the beginning, or stay."""
+        if (offset, whence) == (self._position, io.SEEK_SET):
+            return offset
+        if (offset, whence) != (0, io.SEEK_SET):
+            raise io.UnsupportedOperation("only to the beginning")
+        self._close_stream()
+        self._position, self._digest = 0, hashlib.sha256()
+        return 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next octets; raises what is wrong with the body."""
+        try:
+            return self._read_piece(size)
+        except Exception as error:
+            self.problem = error
+            raise
+
+    def _read_piece(self, size: int) -> bytes:
+        remaining = self._content.octet_count - self._position
+        piece_size = remaining if size is None or size < 0 else min(size, remaining)
+        if self._stream is None:
+            self._stream = self._content.open_stream()
+        piece = self._stream.read(piece_size) if piece_size else b""
+        self._position += len(piece)
+        self._digest.update(piece)
+        is_last = self._position == self._content.octet_count
+        if (piece_size and not piece) or (is_last and self._digest.hexdigest() != self._wanted):
+            raise self._make_error()
+        return piece
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
+
+
+class BucketStream(io.RawIOBase):
+    """A stream of an object of `size` octets that continues at the same octet after a lost connection.
+
+    `open_from` opens the object at an offset; `cut` is raised after too many tries.
+    """
+
+    def __init__(self, size: int, open_from: Callable[[int], Any], cut: Exception) -> None:
+        self._size = size
+        self._open_from = open_from
+        self._cut = cut
+        self._left = _RESUMES
+        self._position = 0
+        self._body: Any = None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place of the next octet."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset; the next octets are asked for from there."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if start + offset != self._position:
+            self._drop_body()
+            self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read one piece; raises GW325 where the object is gone, GW806 where it may pass."""
+        if self._position >= self._size:
+            return 0
+        piece = self._read_piece(len(buffer))
+        while not piece:
+            self._drop_body()
+            if not self._left:
+                raise self._cut
+            self._left -= 1
+            piece = self._read_piece(len(buffer))
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def _read_piece(self, size: int) -> bytes:
+        """Return the next octets; none where the connection is cut."""
+        if self._body is None:
+            self._body = self._open_from(self._position)
+        try:
+            piece: bytes = self._body.read(size)
+        except load_bucket_errors():
+            return b""
+        return piece
+
+    def _drop_body(self) -> None:
+        if self._body is not None:
+            self._body.close()
+        self._body = None
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self._drop_body()
+        super().close()
+
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 #: Requests of one act, the first one counted.
@@ -82,15 +260,15 @@ class ObjectBucket:
 
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
-        found = self._find(digest)
-        if found is not None and found.matches(digest, content):
-            # Fresh again: whoever sweeps sees that somebody is about to name it.
-            if found.age < _FRESH or self._renew(digest):
+        stored = self._find(digest)
+        if stored is not None and stored.matches(digest, content):
+            # Fresh again: so the sweep keeps it, as a transaction is about to name it.
+            if stored.age < _FRESH or self._renew(digest):
                 return
-            found = None
-        if not self._send(digest, content, new=found is None):
-            found = self._find(digest)
-            if found is None or not found.matches(digest, content):
+            stored = None
+        if not self._send(digest, content, new=stored is None):
+            stored = self._find(digest)
+            if stored is None or not stored.matches(digest, content):
                 detail = "another put of the same object has not ended"
                 raise InsufficientStorageError(detail, self.describe_object(digest))
 
@@ -123,17 +301,17 @@ class ObjectBucket:
 
     def _require_checksum(self, digest: str, answer: dict[str, Any], checksum: str) -> None:
         """Raise GW806 unless the server says that it has the octets that were sent."""
-        told = answer.get("ChecksumSHA256")
-        if told is None:
-            found = self._find(digest)
-            told = found.checksum if found is not None else None
-        if told != checksum:
-            said = "no SHA-256" if told is None else "another SHA-256"
-            detail = f"the server confirms {said} for what it was sent"
+        stored_checksum = answer.get("ChecksumSHA256")
+        if stored_checksum is None:
+            stored = self._find(digest)
+            stored_checksum = stored.checksum if stored is not None else None
+        if stored_checksum != checksum:
+            description = "no SHA-256" if stored_checksum is None else "another SHA-256"
+            detail = f"the server confirms {description} for what it was sent"
             raise InsufficientStorageError(detail, self.describe_object(digest))
 
     def _renew(self, digest: str) -> bool:
-        """Let the server write an old object anew; return False where it is gone."""
+        """Let the server write an old object again, which renews its time; return False if it is missing."""
         source = {"Bucket": self._access.bucket, "Key": self._get_key(digest)}
         try:
             self._ask(
@@ -151,18 +329,18 @@ class ObjectBucket:
 
     def has_object(self, digest: str, size: int) -> bool:
         """Return whether there is an object of this size; raises GW806 where the server does not say."""
-        found = self._find(digest)
-        return found is not None and found.size == size
+        stored = self._find(digest)
+        return stored is not None and stored.size == size
 
     def open_object(self, digest: str) -> BinaryIO:
         """Return a stream at its first octet; raises GW325 where there is none, GW806 where it may pass."""
-        found = self._find(digest)
-        if found is None:
+        stored = self._find(digest)
+        if stored is None:
             # Without a bucket nothing is said about its objects.
             self.check_store()
             raise self._make_missing_error(digest)
         stream = BucketStream(
-            found.size, lambda offset: self._open_from(digest, offset), self._make_cut(digest)
+            stored.size, lambda offset: self._open_from(digest, offset), self._make_cut(digest)
         )
         return cast("BinaryIO", io.BufferedReader(stream, 64 * 1024))
 
@@ -196,18 +374,18 @@ class ObjectBucket:
 
     def get_write_time(self, digest: str) -> datetime | None:
         """Return when an object was last written; None where there is none."""
-        found = self._find(digest)
-        return None if found is None else found.written
+        stored = self._find(digest)
+        return None if stored is None else stored.written
 
     def list_objects(self, part: int) -> Iterator[tuple[str, datetime]]:
         """Yield digest and time of the last writing of the objects whose digest begins with this octet."""
         folder, terms = f"{self._access.prefix}{part:02x}/", dict[str, Any]()
         while True:
             answer = self._ask_plainly("list_objects_v2", "", Prefix=folder, **terms)
-            for one in answer.get("Contents", ()):
-                digest = one["Key"][len(folder) :]
-                if _DIGEST.fullmatch(digest) and one["Key"] == self._get_key(digest):
-                    yield digest, one["LastModified"]
+            for entry in answer.get("Contents", ()):
+                digest = entry["Key"][len(folder) :]
+                if _DIGEST.fullmatch(digest) and entry["Key"] == self._get_key(digest):
+                    yield digest, entry["LastModified"]
             if not answer.get("IsTruncated"):
                 return
             terms = {"ContinuationToken": answer["NextContinuationToken"]}
@@ -256,13 +434,13 @@ class ObjectBucket:
     def _ask(self, act: str, digest: str, **terms: Any) -> dict[str, Any]:
         """Return the answer of the server; raises `_RefusedError` with GW806 for every other one."""
         key = {"Key": self._get_key(digest)} if digest else {}
-        where = (
+        location = (
             self.describe_object(digest) if digest else f"s3://{self._access.bucket}/{self._access.prefix}"
         )
         try:
             answer = getattr(self._get_client(), act)(Bucket=self._access.bucket, **key, **terms)
         except load_bucket_errors() as error:
-            problem = InsufficientStorageError(describe_bucket_error(error, self._access.bucket), where)
+            problem = InsufficientStorageError(describe_bucket_error(error, self._access.bucket), location)
             raise _RefusedError(get_bucket_error_code(error), problem) from error
         return cast("dict[str, Any]", answer)
 

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from gateway.errors import OBJECT_MISSING, GatewayError
+from gateway.file_owner import make_owned_folder, open_owned_file
 from gateway.message_model import Body, PositionedStream, iterate_octets
 from gateway.store.disk_reserve import DiskReserve, InsufficientStorageError
 from gateway.store.object_store import INLINE_OCTETS, make_changed_error
-
-__all__ = ["ArrivingFile", "ObjectFolder"]
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NEW: Final = "new"
@@ -50,7 +49,7 @@ class ArrivingFile:
         return self._digest.hexdigest()
 
     def write(self, octets: bytes) -> None:
-        """Append the octets; raises GW806 where the disk takes them no more."""
+        """Append the octets; raises GW806 if the disk cannot store them."""
         self._digest.update(octets)
         view = memoryview(octets)
         try:
@@ -65,10 +64,10 @@ class ArrivingFile:
         return cast("BinaryIO", PositionedStream(self._descriptor))
 
     def keep_as(self, path: Path) -> None:
-        """Bring the file to the disk under its name, with the folder that holds it."""
+        """Move the file to `path`, and sync the file and its folder to the disk."""
         os.fsync(self._descriptor)
         if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            make_owned_folder(path.parent, 0o700)
             _sync_folder(path.parent.parent)
         os.replace(self.path, path)
         self.is_kept = True
@@ -96,7 +95,7 @@ class ObjectFolder:
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
         if self.has_object(digest, content.octet_count):
-            # Fresh again: whoever sweeps sees that somebody is about to name it.
+            # Fresh again: so the sweep keeps it, as a transaction is about to name it.
             with suppress(OSError):
                 os.utime(self._get_path(digest))
             return
@@ -121,13 +120,13 @@ class ObjectFolder:
             file.close()
 
     def _open_file(self) -> ArrivingFile:
-        (self._folder / _NEW).mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_owned_folder(self._folder / _NEW, 0o700)
         return ArrivingFile(self._folder / _NEW)
 
     def open_arriving_file(self, octets: int = 0) -> ArrivingFile:
-        """Return a new file for a body that arrives, of so many octets as far as that is known.
+        """Return a new file for a body that arrives; `octets` is its size, 0 if that is not known.
 
-        Raises GW806 where the disk has no room for it beside the reserve, or the folder takes no file.
+        Raises GW806 if the disk has no space for it beside the reserve, or the file cannot be made.
         """
         try:
             file = self._open_file()
@@ -148,15 +147,15 @@ class ObjectFolder:
             return False
 
     def open_object(self, digest: str) -> BinaryIO:
-        """Return a stream at its first octet; raises GW325 where there is none, GW806 where it may pass."""
+        """Return a stream at the first octet; raises GW325 if the object is missing, GW806 if it may pass."""
         try:
             return self._get_path(digest).open("rb", buffering=0)
         except OSError as error:
-            where = self.describe_object(digest)
+            location = self.describe_object(digest)
             if error.errno in _ABSENT:
-                raise GatewayError(OBJECT_MISSING, "the object is not there", where) from None
+                raise GatewayError(OBJECT_MISSING, "the object is not there", location) from None
             detail = f"the object cannot be read now: {error.strerror}"
-            raise InsufficientStorageError(detail, where) from error
+            raise InsufficientStorageError(detail, location) from error
 
     def describe_object(self, digest: str) -> str:
         """Return the path of an object."""
@@ -167,7 +166,7 @@ class ObjectFolder:
         self._get_path(digest).unlink(missing_ok=True)
 
     def check_store(self) -> None:
-        """Do nothing: a folder that is not there yet is made, and each file says what is wrong with it."""
+        """Do nothing: a missing folder is made, and each access to a file raises what is wrong."""
 
     def get_write_time(self, digest: str) -> datetime | None:
         """Return when an object was last written; None where there is none."""
@@ -206,7 +205,7 @@ def _make_write_error(error: OSError, folder: Path) -> InsufficientStorageError:
 def _create_locked_file(folder: Path) -> tuple[Path, int]:
     while True:
         path = folder / secrets.token_hex(16)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = open_owned_file(path, os.O_RDWR | os.O_EXCL)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # Between the two calls, it looked abandoned.
         if path.exists():

@@ -1,39 +1,42 @@
-"""What keeps large octets beside the database, and where an engine has it.
+"""The object store, which keeps large content beside the database, and a record of what was put there lately.
 
-An object is written and on disk before the row that names it is committed. So a row never names
-octets that a power cut can take away, and an object without row is nothing: it is swept.
+An object is written and synced before the row that names it is committed. So a row never names
+octets that a power cut can take away; an object without a row is removed by the sweep.
+
+Removals are marked in the database: the mark is odd while a process removes objects, and higher after
+each removal. A process that puts an object reads the mark first. If the transaction that names the object
+finds the same even mark, while it holds removals off, nothing was removed in between, and the store is not
+asked again. A process that is killed while it removes leaves an odd mark: until the next removal has ended,
+objects are put again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, cast
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, text, update
 
 from gateway.errors import OBJECT_CHANGED, OBJECT_MISSING, GatewayError
-from gateway.message_model import Body
-
-__all__ = [
-    "INLINE_OCTETS",
-    "OBJECTS",
-    "ObjectStore",
-    "attach_object_store",
-    "check_object",
-    "find_object_store",
-    "get_object_store",
-    "hold_objects",
-    "make_changed_error",
-]
+from gateway.message_model import Body, SlicedBody
+from gateway.store import register_version
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.register_version import epochs
 
 #: Octets up to which content stays in the database where the settings say nothing else.
 INLINE_OCTETS: Final = 1024**2
 #: The value of `payloads.stored_in` of content that is in the object store.
 OBJECTS: Final = "objects"
 #: The attribute of an engine that holds its object store.
-_STORE: Final = "_gateway_objects"
+_STORE: Final = "gateway_objects"
 #: The advisory lock of PostgreSQL between those who name objects (shared) and the sweep (alone).
 _SWEEP_LOCK: Final = 0x6757_0B1E
 _STEP: Final = 1024**2
@@ -76,28 +79,28 @@ class ObjectStore(Protocol):
 
 
 def attach_object_store(engine: Engine, store: ObjectStore | None) -> None:
-    """Let an engine keep large octets in an object store, or everything in its database."""
-    engine.__dict__[_STORE] = store
+    """Let an engine keep large content in an object store (None: everything in its database)."""
+    engine.update_execution_options(**{_STORE: store})
 
 
 def find_object_store(engine: Engine) -> ObjectStore | None:
     """Return the object store of an engine, None where everything is in its database."""
-    found: ObjectStore | None = engine.__dict__.get(_STORE)
-    return found
+    store: ObjectStore | None = engine.get_execution_options().get(_STORE)
+    return store
 
 
 def get_object_store(engine: Engine, digest: str) -> ObjectStore:
     """Return the object store that has the object of a row; raises GW325 where the engine has none."""
-    found = find_object_store(engine)
-    if found is None:
+    store = find_object_store(engine)
+    if store is None:
         raise GatewayError(OBJECT_MISSING, "this process has no object store", f"payloads {digest[:64]}")
-    return found
+    return store
 
 
 def hold_objects(conn: Connection, *, alone: bool = False) -> None:
-    """Let no sweep remove objects until the end of this transaction; `alone` is the sweep itself.
+    """Keep sweeps from removing objects until the end of this transaction; with `alone` it is the sweep.
 
-    On SQLite the one writer is enough.
+    Does nothing on SQLite, which has only one writer.
     """
     if conn.dialect.name != "sqlite":
         function = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
@@ -106,11 +109,11 @@ def hold_objects(conn: Connection, *, alone: bool = False) -> None:
 
 def check_object(conn: Connection, digest: str) -> None:
     """Raise GW325 or GW326 unless the object is there and has its digest; it is read in steps."""
-    store, found = get_object_store(conn.engine, digest), sha256()
+    store, digest_hash = get_object_store(conn.engine, digest), sha256()
     with store.open_object(digest) as stream:
         while piece := stream.read(_STEP):
-            found.update(piece)
-    if found.hexdigest() != digest:
+            digest_hash.update(piece)
+    if digest_hash.hexdigest() != digest:
         raise make_changed_error(store, digest)
 
 
@@ -119,3 +122,136 @@ def make_changed_error(store: ObjectStore, digest: str) -> GatewayError:
     return GatewayError(
         OBJECT_CHANGED, f"the object no longer has the digest {digest[:64]}", store.describe_object(digest)
     )
+
+
+class StoredBody:
+    """An object; reading it from beginning to end raises GW326 if its octets have changed."""
+
+    def __init__(self, store: ObjectStore, sha256: str, octets: int) -> None:
+        self.sha256_hex = sha256
+        self.octet_count = octets
+        self.store = store
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet; raises GW325 where the object is gone."""
+        return cast("BinaryIO", _CheckedStream(self.store.open_object(self.sha256_hex), self, self))
+
+
+class StoredPart:
+    """A piece of an object with a digest of its own, checked in the same way."""
+
+    def __init__(self, whole: StoredBody, offset: int, sha256: str, octets: int) -> None:
+        self.sha256_hex = sha256
+        self.octet_count = octets
+        self._whole = whole
+        self._piece = SlicedBody(whole, offset, octets)
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet; raises GW325 where the object is gone."""
+        return cast("BinaryIO", _CheckedStream(self._piece.open_stream(), self, self._whole))
+
+
+class _CheckedStream(io.RawIOBase):
+    """A stream that is compared with the digest of its body when its last octet is read.
+
+    After a seek nothing is compared: a caller that reads pieces compares the digest of each piece.
+    """
+
+    def __init__(self, stream: BinaryIO, body: Body, whole: StoredBody) -> None:
+        self._stream = stream
+        self._body = body
+        self._whole = whole
+        self._found: Any = hashlib.sha256()
+        self._left = body.octet_count
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._found = None
+        return self._stream.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(len(buffer))
+        buffer[: len(piece)] = piece
+        if self._found is not None:
+            self._compare(piece)
+        return len(piece)
+
+    def _compare(self, piece: bytes) -> None:
+        self._found.update(piece)
+        self._left -= len(piece)
+        changed = self._left < 0 or (not piece and self._left > 0)
+        if changed or (self._left == 0 and self._found.hexdigest() != self._body.sha256_hex):
+            raise make_changed_error(self._whole.store, self._whole.sha256_hex)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+_MARK_NAME: Final = "objects"
+_INSERT_MARK: Final = InsertIfAbsent(epochs, ("name",))
+#: Seconds within which a transaction names what was put before; no sweep removes what is younger than a day.
+_NAMED_WITHIN: Final = 900.0
+
+
+@dataclass(slots=True)
+class _Notes:
+    """The objects that this process has put lately, by digest: the mark before it, and the monotonic time."""
+
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    put: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+
+_notes: Final[WeakKeyDictionary[Engine, _Notes]] = WeakKeyDictionary()
+
+
+def read_mark(conn: Connection) -> int:
+    """Return the present mark of removals."""
+    return register_version.get_register_version(conn, _MARK_NAME)
+
+
+def begin_removal(conn: Connection) -> int:
+    """Set and return an odd mark, which the caller commits before it removes anything."""
+    mark = (read_mark(conn) + 1) | 1
+    _INSERT_MARK.insert_many(conn, [{"name": _MARK_NAME, "value": 0}])
+    conn.execute(update(epochs).where(epochs.c.name == _MARK_NAME).values(value=mark))
+    return mark
+
+
+def may_remove(conn: Connection, mark: int) -> bool:
+    """Return whether the mark is still that of this removal; if not, another one has begun since."""
+    return read_mark(conn) == mark
+
+
+def end_removal(conn: Connection, mark: int) -> None:
+    """Set an even mark: this removal has ended."""
+    conn.execute(update(epochs).where(epochs.c.name == _MARK_NAME).values(value=mark + 1))
+
+
+def note_object(engine: Engine, digest: str, mark: int) -> None:
+    """Note that an object was put, and the mark that was read before."""
+    if mark % 2:
+        return
+    notes, now = _find_notes(engine), time.monotonic()
+    with notes.guard:
+        old = [old_digest for old_digest, (_, at) in notes.put.items() if now - at > _NAMED_WITHIN]
+        for old_digest in old:
+            del notes.put[old_digest]
+        notes.put[digest] = (mark, now)
+
+
+def is_still_there(conn: Connection, digest: str) -> bool:
+    """Return whether this process put the object lately, and nothing was removed since.
+
+    The caller keeps removals away (`hold_objects`).
+    """
+    noted = _find_notes(conn.engine).put.get(digest)
+    if noted is None or time.monotonic() - noted[1] > _NAMED_WITHIN:
+        return False
+    return read_mark(conn) == noted[0]
+
+
+def _find_notes(engine: Engine) -> _Notes:
+    return _notes.get(engine) or _notes.setdefault(engine, _Notes())

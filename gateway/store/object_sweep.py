@@ -14,17 +14,17 @@ from sqlalchemy import Connection, Engine, select
 
 from gateway.errors import NO_ROOM, GatewayError
 from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.object_marks import begin_removal, end_removal, may_remove
 from gateway.store.object_store import (
     OBJECTS,
     ObjectStore,
+    begin_removal,
     check_object,
+    end_removal,
     find_object_store,
     hold_objects,
+    may_remove,
 )
-from gateway.store.tables import payloads
-
-__all__ = ["find_object_problems", "remove_unnamed_objects", "sweep_objects"]
+from gateway.store.payloads import payloads
 
 #: Objects of one transaction, beside which none are named; a server is asked twice for each.
 _BATCH: Final = 25
@@ -82,12 +82,12 @@ def _is_fresh(store: ObjectStore, digest: str, before: datetime) -> bool:
 
 
 def _list_unnamed(conn: Connection, digests: Iterable[str]) -> list[str]:
-    wanted = list(digests)
-    named = select(payloads.c.sha256).where(
-        payloads.c.sha256.in_(wanted), payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
+    candidates = list(digests)
+    query = select(payloads.c.sha256).where(
+        payloads.c.sha256.in_(candidates), payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
     )
-    found = set(conn.execute(named).scalars())
-    return [one for one in wanted if one not in found]
+    named_digests = set(conn.execute(query).scalars())
+    return [digest for digest in candidates if digest not in named_digests]
 
 
 def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
@@ -101,16 +101,20 @@ def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
         if problem is not None:
             yield problem
             return
-    named = select(payloads.c.sha256, payloads.c.size).where(
+    query = select(payloads.c.sha256, payloads.c.size).where(
         payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
     )
-    for row in conn.execute(named.order_by(payloads.c.sha256)).all():
+    for row in conn.execute(query.order_by(payloads.c.sha256)).all():
         try:
             check_object(conn, row.sha256)
-        except GatewayError as found:
-            yield found
+        except GatewayError as object_problem:
+            yield object_problem
             # A server that has gone away meanwhile is not asked for all others.
-            if store is not None and found.problem is NO_ROOM and _find_store_problem(store) is not None:
+            if (
+                store is not None
+                and object_problem.problem is NO_ROOM
+                and _find_store_problem(store) is not None
+            ):
                 return
 
 

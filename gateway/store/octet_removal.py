@@ -1,4 +1,4 @@
-"""Finds and removes the octets of ended business: messages, their parts, calls, documents, old drafts.
+"""Finds and removes octets that are no longer needed: of messages, their parts, calls, documents, old drafts.
 
 The rows stay: who sent what and when, digests, states, evidence. So a repeat of a message is still
 known, and the evidence is verified as before. What still has another use is not removed.
@@ -30,44 +30,23 @@ from sqlalchemy import (
 )
 
 from gateway.state_machines import CASE, DELIVERY
-from gateway.store.answer_tables import case_answer_files, case_answers
-from gateway.store.draft_tables import draft_files, submission_drafts
-from gateway.store.fragment_tables import fragment_groups, fragments, sent_fragments, sent_groups
-from gateway.store.officer_tables import console_mailbox, officer_acts
-from gateway.store.order_tables import ordered_messages
+from gateway.store.agency_requests import agency_requests
+from gateway.store.case_answers import case_answer_files, case_answers
+from gateway.store.cases import TimedPosition, cases
+from gateway.store.deliveries import deliveries, delivery_attempts
+from gateway.store.fetched_lists import fetched_lists
+from gateway.store.fragment_groups import fragment_groups, fragments, sent_fragments, sent_groups
+from gateway.store.message_sequences import ordered_messages
+from gateway.store.messages import message_payloads, messages
+from gateway.store.officer_work import console_mailbox, officer_acts
+from gateway.store.payloads import payloads
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.tables import (
-    agency_requests,
-    cases,
-    deliveries,
-    delivery_attempts,
-    evidence,
-    fetched_lists,
-    message_payloads,
-    messages,
-    payloads,
-    verdicts,
-)
+from gateway.store.submission_drafts import draft_files, submission_drafts
+from gateway.store.transitions import evidence
+from gateway.store.verdicts import verdicts
 
-__all__ = [
-    "START",
-    "Position",
-    "RemovedOctets",
-    "compact_database",
-    "count_old_drafts",
-    "list_case_messages",
-    "list_ended_cases",
-    "list_old_letters",
-    "list_used_digests",
-    "measure_octets",
-    "remove_octets",
-    "remove_old_drafts",
-]
-
-#: A place in the order of time and row.
-Position = tuple[datetime, int]
 #: The place before all rows.
-START: Final[Position] = (datetime(1970, 1, 2, tzinfo=UTC), 0)
+START: Final = TimedPosition(datetime(1970, 1, 2, tzinfo=UTC), 0)
 _ENDED: Final = sorted(CASE.final)
 _OVER: Final = sorted(DELIVERY.final)
 #: Evidence whose octets are themselves what a partner has signed, or what a verdict rests on: they stay.
@@ -76,53 +55,57 @@ _EVIDENCE_KINDS: Final = ("customs", "reply", "verdict", "act", "fetched")
 
 @dataclass(frozen=True, slots=True)
 class RemovedOctets:
-    """What one removal has removed: digests, and the number of octets."""
+    """The result of one removal: the digests whose octets were removed, and the number of octets."""
 
     digests: tuple[str, ...]
     octets: int
 
 
-def list_ended_cases(conn: Connection, before: datetime, after: Position, limit: int) -> Sequence[Row[Any]]:
-    """Return cases that ended before a time and whose octets are there, from a position on.
+def list_ended_cases(
+    conn: Connection, before: datetime, after: TimedPosition, limit: int
+) -> Sequence[Row[Any]]:
+    """Return cases that ended before `before` and still have octets, after a position.
 
-    A case with a delivery that is not over has not ended.
+    A case with an unfinished delivery has not ended.
     """
     columns: list[ColumnElement[Any]] = [cases.c.id, cases.c.number, _CASE_END, cases.c.opened_at]
-    found = select(*columns).where(
+    query = select(*columns).where(
         cases.c.purged_at.is_(None),
         cases.c.opened_at < before,
         tuple_(cases.c.opened_at, cases.c.id) > tuple_(*_bind_position(cases.c.opened_at, after)),
         _has_ended(before),
     )
-    return conn.execute(found.order_by(cases.c.opened_at, cases.c.id).limit(limit)).all()
+    return conn.execute(query.order_by(cases.c.opened_at, cases.c.id).limit(limit)).all()
 
 
 _CASE_END: Final = func.coalesce(cases.c.closed_at, cases.c.opened_at).label("ended_at")
 
 
 def _has_ended(before: datetime) -> ColumnElement[bool]:
-    """Return whether a case ended before a time, with all its deliveries."""
+    """Return the condition that a case ended before `before`, and all its deliveries are finished."""
     busy = exists().where(deliveries.c.case_id == cases.c.id, deliveries.c.state.not_in(_OVER))
     # Not by the index of states: nearly every case has ended.
     return and_((cases.c.state + "").in_(_ENDED), before > _CASE_END, ~busy)
 
 
 def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[Any]]:
-    """Return the messages of cases, with what decides how long they are kept."""
+    """Return the messages of cases, with the columns that decide how long they are kept."""
     return conn.execute(
         _select_messages().where(messages.c.case_id.in_(list(ended))).order_by(messages.c.id)
     ).all()
 
 
-def list_old_letters(conn: Connection, before: datetime, after: Position, limit: int) -> Sequence[Row[Any]]:
-    """Return messages to a mailbox that came before a time, whose octets are there, from a position on.
+def list_old_letters(
+    conn: Connection, before: datetime, after: TimedPosition, limit: int
+) -> Sequence[Row[Any]]:
+    """Return messages without a case, received before `before`, that still have octets, after a position.
 
-    One that a task still has to admit is none, and neither is a fragment that is still needed. A fragment
-    of a message of ours goes when that has gone.
+    Leaves out messages that a task still has to admit, and fragments that are still needed. A fragment that
+    the hub sent is returned once the octets of its whole message were removed.
     """
     key = literal("admit:") + cast(messages.c.id, Text)
     waiting = exists().where(deliveries.c.dedupe_key == key, deliveries.c.state.not_in(_OVER))
-    found = _select_messages().where(
+    query = _select_messages().where(
         messages.c.purged_at.is_(None),
         messages.c.case_id.is_(None),
         messages.c.received_at < before,
@@ -132,28 +115,31 @@ def list_old_letters(conn: Connection, before: datetime, after: Position, limit:
         ~waiting,
         ~_is_needed_fragment(before),
     )
-    return conn.execute(found.order_by(messages.c.received_at, messages.c.id).limit(limit)).all()
+    return conn.execute(query.order_by(messages.c.received_at, messages.c.id).limit(limit)).all()
 
 
 def _is_needed_fragment(before: datetime) -> ColumnElement[bool]:
-    """Return whether a message is a fragment whose group still needs it, or proves a case that goes on.
+    """Return the condition that a message is a fragment that is still needed.
 
-    An open or complete group is joined from its fragments. The sender of a refused one is told by what the
-    first fragment says, and they are removed then. A joined message that nobody signed is proved by them.
+    An open or complete group is joined from its fragments. The error message to the sender of a refused group
+    is made from its first fragment, so all are kept until then. If a group is joined, its fragments prove the
+    joined message until the case of that has ended before `before`.
     """
     group, joined = fragment_groups.c, messages.alias("joined")
     key = literal("fragments-drop:") + cast(group.id, Text)
     untold = exists().where(deliveries.c.dedupe_key == key, deliveries.c.state.not_in(_OVER))
-    kept = exists().where(joined.c.id == group.message, cases.c.id == joined.c.case_id, ~_has_ended(before))
+    is_evidence = exists().where(
+        joined.c.id == group.message, cases.c.id == joined.c.case_id, ~_has_ended(before)
+    )
     return exists().where(
         fragments.c.message == messages.c.id,
         group.id == fragments.c.group,
-        or_(group.ended_at.is_(None), untold, kept),
+        or_(group.ended_at.is_(None), untold, is_evidence),
     )
 
 
 def _is_fragment_of_removed() -> ColumnElement[bool]:
-    """Return whether a message is a fragment of one of ours whose octets were removed."""
+    """Return the condition that a message is a fragment of a sent message whose octets were removed."""
     group, whole = sent_groups.c, messages.alias("whole")
     return exists().where(
         sent_fragments.c.message == messages.c.id,
@@ -163,8 +149,8 @@ def _is_fragment_of_removed() -> ColumnElement[bool]:
     )
 
 
-def _bind_position(moment: Any, position: Position) -> tuple[Any, Any]:
-    return literal(position[0], type_=moment.type), literal(position[1])
+def _bind_position(moment: Any, position: TimedPosition) -> tuple[Any, Any]:
+    return literal(position.at, type_=moment.type), literal(position.id)
 
 
 def _select_messages() -> Any:
@@ -177,25 +163,34 @@ def _select_messages() -> Any:
 
 
 def list_used_digests(conn: Connection, ended: Sequence[int], letters: Sequence[int]) -> frozenset[str]:
-    """Return the digests of all octets that cases, their messages, or letters have among the payloads."""
+    """Return the digests of all payloads that cases, their messages, or `letters` (message ids) refer to."""
     chosen = _of(messages.c.case_id, ended) | _of(messages.c.id, letters)
     whole = select(messages.c.parcel_sha256).where(chosen, messages.c.parcel.is_(None))
     apart = message_payloads.c.parcel_offset.is_(None)
     parts = select(message_payloads.c.sha256).join(messages).where(chosen, apart)
     calls = select(deliveries.c.payload_sha256).where(_of(deliveries.c.case_id, ended))
-    asked = select(agency_requests.c.document_sha256).where(_of(agency_requests.c.case_id, ended))
-    found = {one for each in (whole, parts, calls, asked) for one in conn.execute(each).scalars()}
-    return frozenset(one for one in found if one is not None)
+    documents = select(agency_requests.c.document_sha256).where(_of(agency_requests.c.case_id, ended))
+    # What a call was before it was composed anew.
+    ended_deliveries = select(cast(deliveries.c.id, Text)).where(_of(deliveries.c.case_id, ended))
+    replaced = select(evidence.c.digest).where(
+        evidence.c.subject_type == "delivery", evidence.c.subject_id.in_(ended_deliveries)
+    )
+    used_digests = {
+        digest
+        for each in (whole, parts, calls, documents, replaced)
+        for digest in conn.execute(each).scalars()
+    }
+    return frozenset(digest for digest in used_digests if digest is not None)
 
 
 def measure_octets(
     conn: Connection, ended: Sequence[int], letters: Sequence[int], digests: Iterable[str]
 ) -> int:
-    """Return how many octets these messages and payloads have."""
+    """Return how many octets the messages of `ended` cases, `letters` and the payloads `digests` have."""
     chosen = _of(messages.c.case_id, ended) | _of(messages.c.id, letters)
-    inside = func.coalesce(func.length(messages.c.parcel), 0)
+    parcel_size = func.coalesce(func.length(messages.c.parcel), 0)
     answers = func.coalesce(func.length(messages.c.answer_body), 0)
-    rows = conn.execute(select(func.sum(inside + answers)).where(chosen)).scalar()
+    rows = conn.execute(select(func.sum(parcel_size + answers)).where(chosen)).scalar()
     apart = conn.execute(
         select(func.sum(payloads.c.size)).where(
             payloads.c.sha256.in_(list(digests)), payloads.c.purged_at.is_(None)
@@ -212,10 +207,10 @@ def _of(column: Any, values: Sequence[int]) -> ColumnElement[bool]:
 def remove_octets(
     conn: Connection, ended: Sequence[int], letters: Sequence[int], at: datetime
 ) -> RemovedOctets:
-    """Remove the octets of cases and letters; what something else needs stays, and is removed with that.
+    """Remove the octets of `ended` cases and of `letters`, which are messages without a case.
 
-    The rows of the payloads are locked first: who stores the same octets again meanwhile waits, and
-    stores them anew.
+    A payload that another case or message needs stays, and is removed with the last of them. The rows of the
+    payloads are locked first: a transaction that stores the same octets meanwhile waits, then stores them.
     """
     digests = sorted(list_used_digests(conn, ended, letters))
     locked = select(payloads.c.sha256).where(payloads.c.sha256.in_(digests), payloads.c.purged_at.is_(None))
@@ -229,7 +224,7 @@ def remove_octets(
     )
     conn.execute(update(messages).where(chosen).values(parcel=None, answer_body=None, purged_at=at))
     conn.execute(update(cases).where(_of(cases.c.id, ended)).values(purged_at=at))
-    free = [one for one in there if one not in _list_needed(conn, there)]
+    free = [digest for digest in there if digest not in _list_needed(conn, there)]
     sizes = select(func.sum(payloads.c.size)).where(payloads.c.sha256.in_(free))
     count += int(conn.execute(sizes).scalar() or 0)
     conn.execute(
@@ -239,27 +234,27 @@ def remove_octets(
 
 
 def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
-    """Return those digests whose octets something else needs: business that goes on, or evidence."""
-    kept = messages.c.purged_at.is_(None)
+    """Return those digests whose octets are still needed: by a case or message that is kept, or evidence."""
+    is_kept = messages.c.purged_at.is_(None)
     live = cases.c.purged_at.is_(None)
-    part, call, asked = (
+    part, call, document = (
         message_payloads.c.sha256,
         deliveries.c.payload_sha256,
         agency_requests.c.document_sha256,
     )
-    # A fragment of a message of ours is needed as long as its own message is kept; it has no case.
+    # A fragment that the hub sends is needed as long as its own message is kept; it has no case.
     needed = and_(live, deliveries.c.subject_type != "fragment")
     questions = [
         select(messages.c.parcel_sha256).where(
-            messages.c.parcel_sha256.in_(digests), messages.c.parcel.is_(None), kept
+            messages.c.parcel_sha256.in_(digests), messages.c.parcel.is_(None), is_kept
         ),
         select(part)
         .join(messages)
-        .where(part.in_(digests), message_payloads.c.parcel_offset.is_(None), kept),
+        .where(part.in_(digests), message_payloads.c.parcel_offset.is_(None), is_kept),
         select(call)
         .join(cases, cases.c.id == deliveries.c.case_id, isouter=True)
         .where(call.in_(digests), call.is_not(None), needed),
-        select(asked).join(cases).where(asked.in_(digests), live),
+        select(document).join(cases).where(document.in_(digests), live),
     ]
     evident = (
         agency_requests.c.reply_sha256,
@@ -272,13 +267,15 @@ def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
         verdicts.c.digest,
     )
     questions += [select(column).where(column.in_(digests)) for column in evident]
-    named = select(evidence.c.digest).where(evidence.c.digest.in_(digests))
-    questions.append(named.where(evidence.c.kind.in_(_EVIDENCE_KINDS)))
-    return frozenset(one for question in questions for one in conn.execute(question).scalars())
+    evidence_query = select(evidence.c.digest).where(evidence.c.digest.in_(digests))
+    questions.append(evidence_query.where(evidence.c.kind.in_(_EVIDENCE_KINDS)))
+    return frozenset(
+        needed_digest for question in questions for needed_digest in conn.execute(question).scalars()
+    )
 
 
 def count_old_drafts(conn: Connection, before: datetime) -> tuple[int, int, datetime | None]:
-    """Return how many drafts and prepared answers are older than a time, their octets, and the oldest."""
+    """Return how many drafts and answers were last changed before `before`, their octets, and the oldest."""
     numbers, octets, oldest = [], 0, []
     for table, changed, files, owner in _DRAFTS:
         old = changed < before
@@ -309,11 +306,14 @@ _DRAFTS: Final[tuple[Any, ...]] = (
 
 
 def remove_old_drafts(conn: Connection, before: datetime, limit: int) -> int:
-    """Remove drafts and prepared answers, with their files, that nobody has changed since; count them."""
+    """Remove up to `limit` drafts and prepared answers last changed before `before`; return how many.
+
+    Their files are removed with them.
+    """
     removed = 0
     for table, changed, files, owner in _DRAFTS:
-        found = select(table.c.id).where(changed < before).order_by(table.c.id).limit(limit - removed)
-        ids = conn.execute(found).scalars().all()
+        query = select(table.c.id).where(changed < before).order_by(table.c.id).limit(limit - removed)
+        ids = conn.execute(query).scalars().all()
         conn.execute(delete(files).where(owner.in_(ids)))
         conn.execute(delete(table).where(table.c.id.in_(ids)))
         removed += len(ids)

@@ -10,22 +10,20 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, Connection, bindparam, exists, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, select
 
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import transitions
-from gateway.store.customs_tables import clearances
-from gateway.store.officer_acts import build_decided_condition
-from gateway.store.officer_tables import officer_acts
-from gateway.store.release_tables import item_releases
-from gateway.store.tables import agency_requests, notices
-from gateway.store.transaction_reads import keep_read, read_once
+from gateway.store.agency_requests import agency_requests
+from gateway.store.cases import cases
+from gateway.store.customs_notices import clearances
+from gateway.store.item_releases import item_releases
+from gateway.store.notices import notices
+from gateway.store.officer_work import build_decided_condition
 from gateway.store.transitions import StateEvent
 
-__all__ = ["OPEN_FACTS", "OpenRequest", "keep_open_request", "open_request"]
-
 #: What is asked of a request beside its columns.
-OPEN_FACTS: Final[Mapping[str, ColumnElement[Any]]] = {
+_OPEN_FACTS: Final[Mapping[str, ColumnElement[Any]]] = {
     "decided_at_console": build_decided_condition(agency_requests.c.id),
     "clearance": select(clearances.c.state)
     .where(clearances.c.id == agency_requests.c.case_id)
@@ -35,18 +33,16 @@ OPEN_FACTS: Final[Mapping[str, ColumnElement[Any]]] = {
         item_releases.c.parent_id == agency_requests.c.case_id, item_releases.c.returned_at.is_(None)
     ),
 }
-_OPEN: Final = select(agency_requests, *(one.label(name) for name, one in OPEN_FACTS.items())).where(
+_OPEN: Final = select(agency_requests, *(one.label(name) for name, one in _OPEN_FACTS.items())).where(
     agency_requests.c.id == bindparam("wanted")
 )
-#: The tables that an open request is read from.
-_READ: Final = tuple(one.name for one in (agency_requests, officer_acts, clearances, notices, item_releases))
 
 
 class OpenRequest:
-    """A request of a locked case: its row with all that was changed since, written by `write`.
+    """A request of a locked case: its row with all changes made since; `write` stores them.
 
     It has the columns of its row as attributes, and four more: `decided_at_console` says whether officers
-    have decided it, `clearance` is the state of clearance of its case (None: customs has said nothing),
+    have decided it, `clearance` is the state of clearance of its case (None: no notice of customs yet),
     `noticed` says whether its agency has sent a notice, and `released` whether children hold items of its
     case.
     """
@@ -63,7 +59,7 @@ class OpenRequest:
         def __getattr__(self, name: str) -> Any: ...
 
     def copy_state(self) -> Any:
-        """Return the request as it is now; what is changed later does not change what is returned."""
+        """Return a copy of the present request, which later changes do not affect."""
         return SimpleNamespace(**self._known)
 
     def set_columns(self, **values: Any) -> None:
@@ -74,37 +70,35 @@ class OpenRequest:
         self._known |= values
         self._changed |= set(values)
 
-    def apply_event(self, conn: Connection, what: StateEvent, **values: Any) -> None:
+    def apply_event(self, conn: Connection, event: StateEvent, **values: Any) -> None:
         """Apply an event, set columns, and record the transition; raises GW705 for a wrong one."""
         before = self.state
-        after = get_next_state(REQUEST, before, what.event)
+        after = get_next_state(REQUEST, before, event.event)
         follows = after if self.demands_state == before else None
         self.set_columns(**{"state": after, "demands_state": follows, **values})
-        transitions.record_transitions(conn, REQUEST, [(int(self.id), before, after)], what)
+        transitions.record_transitions(conn, REQUEST, [(int(self.id), before, after)], event)
 
     def write(self, conn: Connection) -> None:
-        """Write what was changed; raises GW705 where somebody else has changed the state of the request."""
+        """Write the changes; raise GW705 if another transaction has changed the state of the request."""
         if self._changed:
             values = {name: self._known[name] for name in sorted({"state", *self._changed})}
-            transitions.write_state(conn, agency_requests, REQUEST, (int(self.id), self._before), values)
+            transitions.write_state(conn, agency_requests, REQUEST, int(self.id), self._before, values)
             self._before, self._changed = self.state, set()
 
 
 def open_request(conn: Connection, request: int) -> OpenRequest | None:
-    """Return a request (row id) of a locked case, to be changed; None where there is none."""
-
-    def read() -> Mapping[str, Any] | None:
-        row = conn.execute(_OPEN, {"wanted": request}).first()
-        return None if row is None else row._mapping  # type: ignore[return-value]
-
-    found = read_once(conn, _READ, _name_open(request), read)
-    return None if found is None else OpenRequest(found)
+    """Return a request (row id) of a locked case, to be changed; None if there is no such request."""
+    row = conn.execute(_OPEN, {"wanted": request}).mappings().first()
+    return None if row is None else OpenRequest(dict(row))
 
 
-def keep_open_request(conn: Connection, row: Mapping[str, Any]) -> None:
-    """Keep a request for `open_request`, with its `OPEN_FACTS`, where it was read with its case."""
-    keep_read(conn, _READ, _name_open(int(row["id"])), row)
+_OF_REQUEST = select(agency_requests.c.case_id).where(agency_requests.c.id == bindparam("request"))
+
+_LOCK_BY_REQUEST = (
+    select(cases).where(cases.c.id == _OF_REQUEST.scalar_subquery()).with_for_update(key_share=True)
+)
 
 
-def _name_open(request: int) -> tuple[str, int]:
-    return "open request", request
+def lock_case_of_request(conn: Connection, request: int) -> Row[Any] | None:
+    """Lock the case of a request (row id) until the transaction ends; None where there is no such request."""
+    return conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()

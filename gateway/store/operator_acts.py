@@ -1,4 +1,4 @@
-"""Stores acts of operators that are looked at, or that wait for a second person, before they are done."""
+"""Stores acts of operators that wait for a second person, and what the public status page announces."""
 
 from __future__ import annotations
 
@@ -7,22 +7,51 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from gateway.store.account_tables import accounts
-from gateway.store.operations_tables import operator_acts
+from gateway.store.accounts import accounts
+from gateway.store.postgresql_connections import acquire_named_locks
+from gateway.store.prepared_statements import insert_row
+from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
 
-__all__ = [
-    "ActDecision",
-    "NewOperatorAct",
-    "confirm_draft",
-    "count_pending",
-    "end_act",
-    "find_act",
-    "insert_act",
-    "list_acts",
-    "set_outcome",
-]
+# Acts that are looked at before they are done: a DRAFT is seen by who made it, a PENDING one waits for
+# another person. `content` is a file that was uploaded; it is removed when the act has ended.
+operator_acts = Table(
+    "operator_acts",
+    metadata,
+    make_identity_column(),
+    make_required_column("act"),  # the words of its verb
+    make_required_column("object"),
+    make_required_column("parameters", Json),
+    Column("content", LargeBinary),
+    Column("content_name", Text),
+    make_required_column("state"),
+    Column("reason", Text),
+    make_required_column("proposed_by", BigInteger, ForeignKey("accounts.id")),
+    make_required_column("proposed_at", Instant),
+    Column("decided_by", BigInteger, ForeignKey("accounts.id")),
+    Column("decided_at", Instant),
+    Column("decision_reason", Text),
+    Column("outcome", Text),  # what was done, in a sentence
+    CheckConstraint("state IN ('DRAFT', 'PENDING', 'DONE', 'REJECTED', 'WITHDRAWN')", name="state"),
+    CheckConstraint("state <> 'DONE' OR decided_by IS NOT NULL", name="decided"),
+    Index("ix_operator_acts_state", "state", "id"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +70,7 @@ class NewOperatorAct:
 
 @dataclass(frozen=True, slots=True)
 class ActDecision:
-    """Who ends an act, when, and why."""
+    """The end of an act: the account that ends it, the time, and the reason."""
 
     account: int
     at: datetime
@@ -62,42 +91,55 @@ _SOURCE: Final = operator_acts.join(_proposer, _proposer.c.id == operator_acts.c
 
 def insert_act(conn: Connection, new: NewOperatorAct, at: datetime) -> int:
     """Store an act; return its number."""
-    row = asdict(new) | {"proposed_at": at}
-    return int(conn.execute(insert(operator_acts), row).inserted_primary_key[0])  # type: ignore[index]
+    return insert_row(conn, operator_acts, asdict(new) | {"proposed_at": at})
+
+
+def list_uploads(conn: Connection, account: int) -> Sequence[Row[Any]]:
+    """Return id and state of the acts with a file that a person has uploaded and that wait, oldest first.
+
+    They are DRAFT or PENDING. Other transactions that list them wait until this one ends.
+    """
+    acquire_named_locks(conn, f"uploads of account {account}")
+    o = operator_acts.c
+    waiting = (o.proposed_by == account, o.state.in_(("DRAFT", "PENDING")), o.content.is_not(None))
+    columns: tuple[Any, ...] = (o.id, o.state)
+    return conn.execute(select(*columns).where(*waiting).order_by(o.id)).all()
 
 
 def find_act(conn: Connection, number: int) -> Row[Any] | None:
-    """Return the act with the names of who proposed and who ended it, and its content."""
+    """Return the act with its content, and the names of the persons who proposed and who ended it."""
     columns: tuple[Any, ...] = (*_COLUMNS, operator_acts.c.content)
-    found = select(*columns).select_from(_SOURCE)
-    return conn.execute(found.where(operator_acts.c.id == number)).first()
+    query = select(*columns).select_from(_SOURCE)
+    return conn.execute(query.where(operator_acts.c.id == number)).first()
 
 
 def list_acts(conn: Connection, state: str, *, limit: int = 50) -> Sequence[Row[Any]]:
     """Return the acts in a state without their content, newest first."""
-    found = select(*_COLUMNS).select_from(_SOURCE).where(operator_acts.c.state == state)
-    return conn.execute(found.order_by(operator_acts.c.id.desc()).limit(limit)).all()
+    query = select(*_COLUMNS).select_from(_SOURCE).where(operator_acts.c.state == state)
+    return conn.execute(query.order_by(operator_acts.c.id.desc()).limit(limit)).all()
 
 
 def count_pending(conn: Connection) -> int:
     """Return how many acts wait for a second person."""
-    found = select(func.count()).where(operator_acts.c.state == "PENDING")
-    return int(conn.execute(found).scalar_one())
+    query = select(func.count()).where(operator_acts.c.state == "PENDING")
+    return int(conn.execute(query).scalar_one())
 
 
 def confirm_draft(conn: Connection, number: int, account: int, reason: str, at: datetime) -> bool:
-    """Make a draft of a person a proposal; return False when it no longer is a draft of this person."""
+    """Make a person's draft a proposal (PENDING); return False if it is no longer a draft of this person."""
     o = operator_acts.c
-    mine = (o.id == number, o.state == "DRAFT", o.proposed_by == account)
-    changed = update(operator_acts).where(*mine).values(state="PENDING", reason=reason, proposed_at=at)
+    is_own_draft = (o.id == number, o.state == "DRAFT", o.proposed_by == account)
+    changed = (
+        update(operator_acts).where(*is_own_draft).values(state="PENDING", reason=reason, proposed_at=at)
+    )
     return conn.execute(changed).rowcount == 1
 
 
 def end_act(conn: Connection, number: int, state: str, by: ActDecision, *, alone: bool = False) -> bool:
-    """End an act that waits, as one statement; return False when it waits no longer, or not for this person.
+    """End a waiting act by one statement; return False if it does not wait, or this person may not end it.
 
-    An act is DONE or REJECTED by another person than proposed it, unless it may be done `alone`;
-    it is WITHDRAWN by the person who proposed it.
+    DONE and REJECTED need another person than the one who proposed it, unless it may be done `alone`;
+    only the person who proposed it may end it as WITHDRAWN.
     """
     o = operator_acts.c
     waiting = [o.id == number, o.state.in_(("PENDING", "DRAFT") if state == "WITHDRAWN" else ("PENDING",))]
@@ -110,6 +152,73 @@ def end_act(conn: Connection, number: int, state: str, by: ActDecision, *, alone
 
 
 def set_outcome(conn: Connection, number: int, sentence: str) -> None:
-    """Store what an act has done, and remove the file that came with it."""
+    """Store a sentence on the effect of an act, and remove its uploaded file."""
     changed = update(operator_acts).where(operator_acts.c.id == number)
     conn.execute(changed.values(outcome=sentence, content=None))
+
+
+# What the public status page announces, in both languages. A notice that `ends_at` has not reached is shown.
+status_notices = Table(
+    "status_notices",
+    metadata,
+    make_identity_column(),
+    make_required_column("kind"),
+    make_required_column("title_en"),
+    make_required_column("title_ko"),
+    make_required_column("text_en"),
+    make_required_column("text_ko"),
+    make_required_column("starts_at", Instant),
+    Column("ends_at", Instant),
+    make_required_column("published_at", Instant),
+    make_required_column("published_by"),
+    make_required_column("changed_at", Instant),
+    CheckConstraint("kind IN ('incident', 'planned')", name="kind"),
+    Index("ix_status_notices_ends_at", "ends_at"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewStatusNotice:
+    """An incident or a planned interruption, in both languages; the end may be unknown."""
+
+    kind: str
+    title_en: str
+    title_ko: str
+    text_en: str
+    text_ko: str
+    starts_at: datetime
+    ends_at: datetime | None = None
+
+
+def insert_status_notice(conn: Connection, new: NewStatusNotice, at: datetime, by: str) -> int:
+    """Publish a notice; return its number."""
+    row = asdict(new) | {"published_at": at, "changed_at": at, "published_by": by}
+    return insert_row(conn, status_notices, row)
+
+
+def end_status_notice(conn: Connection, number: int, at: datetime) -> bool:
+    """End a notice now; return False when it has ended already."""
+    s = status_notices.c
+    changed = update(status_notices).where(s.id == number, or_(s.ends_at.is_(None), s.ends_at > at))
+    return conn.execute(changed.values(ends_at=at, changed_at=at)).rowcount == 1
+
+
+def find_status_notice(conn: Connection, number: int) -> Row[Any] | None:
+    """Return the notice."""
+    return conn.execute(select(status_notices).where(status_notices.c.id == number)).first()
+
+
+def list_current_notices(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
+    """Return the notices that have not ended, also those that begin later, the first to begin first."""
+    s = status_notices.c
+    open_ended = select(status_notices).where(s.ends_at.is_(None))
+    ending = select(status_notices).where(s.ends_at > at)
+    rows = [*conn.execute(open_ended), *conn.execute(ending)]
+    return sorted(rows, key=lambda row: (row.starts_at, row.id))
+
+
+def list_past_notices(conn: Connection, since: datetime, until: datetime) -> Sequence[Row[Any]]:
+    """Return the notices that ended in a span of time, the last one first."""
+    s = status_notices.c
+    ended = select(status_notices).where(s.ends_at > since, s.ends_at <= until)
+    return conn.execute(ended.order_by(s.ends_at.desc(), s.id.desc())).all()

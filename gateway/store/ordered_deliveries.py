@@ -1,4 +1,4 @@
-"""Stores the places of our own messages in the order of their conversations (ebMS 2.0 chapter 9).
+"""Stores the places of sent messages in the order of their conversations (ebMS 2.0 chapter 9).
 
 Each delivery follows the one before it, so that one message of a conversation is under way at a time.
 A message that was given up leaves no gap: the message after it becomes the first of a new sequence.
@@ -11,26 +11,39 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Row,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.store import message_sequences as sequences
-from gateway.store.message_sequences import SequenceKey, SequenceState
-from gateway.store.order_tables import message_sequences, ordered_deliveries
-from gateway.store.tables import deliveries
+from gateway.store.deliveries import deliveries
+from gateway.store.message_sequences import SequenceKey, SequenceState, message_sequences
+from gateway.store.table_types import make_required_column, metadata
 
-__all__ = [
-    "OutgoingPlace",
-    "find_open_delivery",
-    "find_place",
-    "find_sealed_position",
-    "give_up_place",
-    "list_sent_places",
-    "restore_place",
-    "set_sealed_position",
-    "store_place",
-    "take_place",
-]
+# Messages sent under an order. `position` is that of the sealed octets: where it is not the ordinal less the
+# base of the sequence, the message is sealed again before it is first sent.
+ordered_deliveries = Table(
+    "ordered_deliveries",
+    metadata,
+    Column("delivery", BigInteger, ForeignKey("deliveries.id"), primary_key=True, autoincrement=False),
+    make_required_column("sequence", BigInteger, ForeignKey("message_sequences.id")),
+    make_required_column("ordinal", BigInteger),
+    make_required_column("position", BigInteger),
+    UniqueConstraint("sequence", "ordinal"),
+)
+
 
 _o, _d = ordered_deliveries.c, deliveries.c
 _PLACE: Final = (
@@ -81,10 +94,10 @@ def find_open_delivery(conn: Connection, state: SequenceState) -> int | None:
 
 
 def store_place(
-    conn: Connection, place: OutgoingPlace, delivery: int, sealed_position: int, at: datetime
+    conn: Connection, outgoing: OutgoingPlace, delivery: int, sealed_position: int, at: datetime
 ) -> None:
     """Give a queued delivery its place; its octets were sealed with a position that may be another."""
-    state = place.sequence
+    state = outgoing.sequence
     row = {
         "delivery": delivery,
         "sequence": state.id,
@@ -107,13 +120,13 @@ def set_sealed_position(conn: Connection, delivery: int, position: int) -> None:
 
 def give_up_place(conn: Connection, delivery: int, at: datetime) -> None:
     """Let the message after a failed or cancelled delivery begin a new sequence; nothing without an order."""
-    place, state = _lock_place(conn, delivery)
-    if place is None or state is None:
+    place_row, state = _lock_place(conn, delivery)
+    if place_row is None or state is None:
         return
-    if state.base <= place.ordinal:
-        sequences.update_sequence(conn, replace(state, base=place.ordinal + 1), at)
+    if state.base <= place_row.ordinal:
+        sequences.update_sequence(conn, replace(state, base=place_row.ordinal + 1), at)
     before = conn.execute(select(_d.follows).where(_d.id == delivery)).scalar_one()
-    _relink_follower(conn, place, before)
+    _relink_follower(conn, place_row, before)
 
 
 def restore_place(conn: Connection, delivery: int, at: datetime) -> None:
@@ -121,29 +134,29 @@ def restore_place(conn: Connection, delivery: int, at: datetime) -> None:
 
     Raises GW705 when a later message of the conversation was sent since, or cancelled.
     """
-    place, state = _lock_place(conn, delivery)
-    if place is None or state is None or state.base <= place.ordinal:
+    place_row, state = _lock_place(conn, delivery)
+    if place_row is None or state is None or state.base <= place_row.ordinal:
         return
-    later = (_o.sequence == place.sequence, _o.ordinal > place.ordinal)
+    later = (_o.sequence == place_row.sequence, _o.ordinal > place_row.ordinal)
     passed = select(_d.id).join(ordered_deliveries, _o.delivery == _d.id)
     passed = passed.where(*later, or_(_d.attempt > 0, _d.state.not_in(("QUEUED", "HELD")))).limit(1)
     if conn.execute(passed).first() is not None:
         detail = "a later message of its conversation has begun a new sequence, without a place for this one"
         raise GatewayError(TRANSITION_REFUSED, detail, f"delivery {delivery}")
-    sequences.update_sequence(conn, replace(state, base=place.ordinal - place.position), at)
-    if not _relink_follower(conn, place, delivery):
+    sequences.update_sequence(conn, replace(state, base=place_row.ordinal - place_row.position), at)
+    if not _relink_follower(conn, place_row, delivery):
         detail = "a later message of its conversation is being sent"
         raise GatewayError(TRANSITION_REFUSED, detail, f"delivery {delivery}")
 
 
 def _lock_place(conn: Connection, delivery: int) -> tuple[Row[Any] | None, SequenceState | None]:
-    place = find_place(conn, delivery)
-    return place, None if place is None else sequences.lock_by_id(conn, place.sequence)
+    place_row = find_place(conn, delivery)
+    return place_row, None if place_row is None else sequences.lock_by_id(conn, place_row.sequence)
 
 
-def _relink_follower(conn: Connection, place: Row[Any], follows: int | None) -> bool:
+def _relink_follower(conn: Connection, place_row: Row[Any], follows: int | None) -> bool:
     """Let the next delivery follow another one; return False when it is under way already."""
-    following = conn.execute(_AT, {"of": place.sequence, "at": place.ordinal + 1}).first()
+    following = conn.execute(_AT, {"of": place_row.sequence, "at": place_row.ordinal + 1}).first()
     if following is None:
         return True
     waiting = (_d.id == following.id, _d.attempt == 0)
@@ -152,11 +165,11 @@ def _relink_follower(conn: Connection, place: Row[Any], follows: int | None) -> 
 
 def list_sent_places(conn: Connection, sequence: int, most: int) -> Sequence[Row[Any]]:
     """Return the last places of a sequence with their deliveries, the newest first."""
-    found = (
+    query = (
         select(ordered_deliveries, _d.state, _d.wire_id, _d.parameters)
         .join(deliveries, _d.id == _o.delivery)
         .where(_o.sequence == sequence)
         .order_by(_o.ordinal.desc())
         .limit(most)
     )
-    return conn.execute(found).all()
+    return conn.execute(query).all()

@@ -1,4 +1,4 @@
-"""Stores the register: parties, their identifiers and their certificates.
+"""Stores the register: parties, their identifiers and certificates, and mandates: who may act for whom.
 
 Every change of trust raises the epoch in the same transaction.
 """
@@ -8,52 +8,80 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    bindparam,
+    or_,
+    select,
+    update,
+)
 
 from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
 from gateway.message_model import PartyId
-from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
-from gateway.store.tables import certificates, parties, party_ids
+from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
 
-__all__ = [
-    "NewCertificate",
-    "add_certificate",
-    "add_identifier",
-    "find_by_certificate",
-    "find_by_identifier",
-    "find_party",
-    "limit_certificate_use",
-    "list_certificate_rows",
-    "list_certificate_terms",
-    "list_certificates",
-    "list_certificates_in_use",
-    "list_identifiers",
-    "list_identifiers_by_party",
-    "list_parties",
-    "register_party",
-    "retire_certificate",
-    "set_party_status",
-]
+parties = Table(
+    "parties",
+    metadata,
+    Column("id", Text, primary_key=True),
+    make_required_column("name"),
+    make_required_column("role"),
+    make_required_column("status"),
+    make_required_column("created_at", Instant),
+    CheckConstraint("status IN ('ACTIVE', 'SUSPENDED', 'RETIRED')", name="status"),
+)
+
+party_ids = Table(
+    "party_ids",
+    metadata,
+    Column("type", Text, primary_key=True),  # empty where the PartyId has no type
+    Column("value", Text, primary_key=True),
+    make_required_column("party_id", Text, ForeignKey("parties.id")),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("use", Text, primary_key=True),
+    make_required_column("party_id", Text, ForeignKey("parties.id")),
+    make_required_column("subject"),
+    make_required_column("issuer"),
+    make_required_column("serial"),
+    make_required_column("not_before", Instant),
+    make_required_column("not_after", Instant),
+    make_required_column("status"),
+    make_required_column("der", LargeBinary),
+    make_required_column("added_at", Instant),
+    # Our own bounds within the certificate's validity, start inclusive, end exclusive: for a key change.
+    Column("valid_from", Instant),
+    Column("valid_until", Instant),
+    CheckConstraint("use IN ('signing', 'encryption', 'tls')", name="use"),
+    CheckConstraint("status IN ('ACTIVE', 'RETIRED')", name="status"),
+    Index("ix_certificates_party_id", "party_id"),
+)
+
 
 _INSERT = InsertIfAbsent(parties, ("id",), "id")
 _INSERT_ID = InsertIfAbsent(party_ids, ("type", "value"), "value")
 _INSERT_CERTIFICATE = InsertIfAbsent(certificates, ("sha256", "use"), "sha256")
+_GET = select(parties).where(parties.c.id == bindparam("wanted"))
 _BY_ID = (
     select(parties)
     .join(party_ids)
     .where(party_ids.c.type == bindparam("id_type"), party_ids.c.value == bindparam("id_value"))
-)
-_BY_CERTIFICATE = (
-    select(parties)
-    .join(certificates)
-    .where(
-        certificates.c.sha256 == bindparam("digest"),
-        certificates.c.use == bindparam("for_use"),
-        certificates.c.status == "ACTIVE",
-    )
 )
 
 
@@ -79,8 +107,8 @@ class NewCertificate:
     @property
     def usage_bounds(self) -> dict[str, datetime | None]:
         """Return the two bounds where one is given, else an empty dict."""
-        given = {"valid_from": self.valid_from, "valid_until": self.valid_until}
-        return given if any(given.values()) else {}
+        bounds = {"valid_from": self.valid_from, "valid_until": self.valid_until}
+        return bounds if any(bounds.values()) else {}
 
 
 def register_party(
@@ -114,14 +142,19 @@ def add_certificate(conn: Connection, party: str, certificate: NewCertificate, a
     """
     row = asdict(certificate) | {"party_id": _require_party(conn, party), "status": "ACTIVE", "added_at": at}
     if _INSERT_CERTIFICATE.insert_one(conn, row) is None:
-        known = (certificates.c.sha256 == certificate.sha256, certificates.c.use == certificate.use)
-        held = conn.execute(select(certificates.c.party_id, certificates.c.status).where(*known)).one()
+        same_certificate = (
+            certificates.c.sha256 == certificate.sha256,
+            certificates.c.use == certificate.use,
+        )
+        held = conn.execute(
+            select(certificates.c.party_id, certificates.c.status).where(*same_certificate)
+        ).one()
         if held.party_id != party:
             detail = f"certificate {certificate.sha256[:16]} belongs to another party"
             raise GatewayError(SIGNER_MISMATCH, detail, f"party {party[:40]}")
         anew = {"valid_from": None, "valid_until": None} if held.status != "ACTIVE" else {}
         values = {"status": "ACTIVE", **anew, **certificate.usage_bounds}
-        conn.execute(update(certificates).where(*known).values(values))
+        conn.execute(update(certificates).where(*same_certificate).values(values))
     increment_register_version(conn)
 
 
@@ -163,7 +196,7 @@ def _make_unknown_party_error(party: str) -> GatewayError:
 
 def find_party(conn: Connection, party: str) -> Row[Any] | None:
     """Return the party."""
-    return conn.execute(select(parties).where(parties.c.id == party)).first()
+    return conn.execute(_GET, {"wanted": party}).first()
 
 
 def find_by_identifier(conn: Connection, identifier: PartyId) -> Row[Any] | None:
@@ -171,55 +204,106 @@ def find_by_identifier(conn: Connection, identifier: PartyId) -> Row[Any] | None
     return conn.execute(_BY_ID, {"id_type": identifier.type or "", "id_value": identifier.value}).first()
 
 
-def find_by_certificate(conn: Connection, sha256: str, use: str = "signing") -> Row[Any] | None:
-    """Return the party that may use the certificate, whatever the party's status."""
-    return conn.execute(_BY_CERTIFICATE, {"digest": sha256, "for_use": use}).first()
-
-
 def list_parties(conn: Connection, role: str | None = None) -> Sequence[Row[Any]]:
     """Return the parties (of a role), by id."""
-    found = select(parties).order_by(parties.c.id)
-    return conn.execute(found.where(parties.c.role == role) if role else found).all()
+    query = select(parties).order_by(parties.c.id)
+    return conn.execute(query.where(parties.c.role == role) if role else query).all()
 
 
 def list_identifiers_by_party(conn: Connection) -> dict[str, tuple[PartyId, ...]]:
     """Return the identifiers of all parties, by party; a party without one is left out."""
-    found: dict[str, list[PartyId]] = {}
+    ids_by_party: dict[str, list[PartyId]] = {}
     columns = (party_ids.c.party_id, party_ids.c.type, party_ids.c.value)
     for row in conn.execute(select(*columns).order_by(party_ids.c.type, party_ids.c.value)):
-        found.setdefault(row.party_id, []).append(PartyId(row.value, row.type or None))
-    return {party: tuple(ids) for party, ids in found.items()}
+        ids_by_party.setdefault(row.party_id, []).append(PartyId(row.value, row.type or None))
+    return {party: tuple(ids) for party, ids in ids_by_party.items()}
 
 
 def list_identifiers(conn: Connection, party: str) -> tuple[PartyId, ...]:
     """Return the identifiers of a party."""
-    found = select(party_ids).where(party_ids.c.party_id == party)
-    rows = conn.execute(found.order_by(party_ids.c.type, party_ids.c.value))
+    query = select(party_ids).where(party_ids.c.party_id == party)
+    rows = conn.execute(query.order_by(party_ids.c.type, party_ids.c.value))
     return tuple(PartyId(row.value, row.type or None) for row in rows)
 
 
 def list_certificates(conn: Connection, party: str, use: str | None = None) -> Sequence[Row[Any]]:
     """Return the certificates that a party may use, the one with the latest end first."""
-    found = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
-    ordered = found.order_by(certificates.c.not_after.desc())
+    query = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
+    ordered = query.order_by(certificates.c.not_after.desc())
     return conn.execute(ordered.where(certificates.c.use == use) if use else ordered).all()
 
 
 def list_certificate_terms(conn: Connection) -> Sequence[Row[Any]]:
-    """Return who may use which certificate when, without their octets, the latest end of a party first."""
+    """Return party, digest and periods of active certificates; of each party, the latest end first."""
     names = ("party_id", "sha256", "use", "not_before", "not_after", "valid_from", "valid_until")
-    found = select(*(certificates.c[name] for name in names)).where(certificates.c.status == "ACTIVE")
-    return conn.execute(found.order_by(certificates.c.party_id, certificates.c.not_after.desc())).all()
+    query = select(*(certificates.c[name] for name in names)).where(certificates.c.status == "ACTIVE")
+    return conn.execute(query.order_by(certificates.c.party_id, certificates.c.not_after.desc())).all()
 
 
 def list_certificate_rows(conn: Connection, sha256: str) -> Sequence[Row[Any]]:
     """Return the rows of one certificate, retired ones also, by use."""
-    found = select(certificates).where(certificates.c.sha256 == sha256)
-    return conn.execute(found.order_by(certificates.c.use)).all()
+    query = select(certificates).where(certificates.c.sha256 == sha256)
+    return conn.execute(query.order_by(certificates.c.use)).all()
 
 
 def list_certificates_in_use(conn: Connection) -> Sequence[Row[Any]]:
     """Return the certificates that active parties may use, now or later, by party and end."""
-    found = select(certificates).join(parties)
-    wanted = found.where(certificates.c.status == "ACTIVE", parties.c.status == "ACTIVE")
-    return conn.execute(wanted.order_by(certificates.c.party_id, certificates.c.not_after)).all()
+    joined = select(certificates).join(parties)
+    query = joined.where(certificates.c.status == "ACTIVE", parties.c.status == "ACTIVE")
+    return conn.execute(query.order_by(certificates.c.party_id, certificates.c.not_after)).all()
+
+
+mandates = Table(
+    "mandates",
+    metadata,
+    make_identity_column(),
+    make_required_column("party_id", Text, ForeignKey("parties.id")),
+    make_required_column("on_behalf_of", Text, ForeignKey("parties.id")),
+    make_required_column("scope"),
+    make_required_column("valid_from", Instant),
+    Column("valid_until", Instant),
+    Column("revoked_at", Instant),
+    Index("ix_mandates_party_id", "party_id", "on_behalf_of"),
+)
+
+
+# The scope of a mandate for everything.
+_EVERYTHING: Final = "*"
+
+
+def insert_mandate(
+    conn: Connection,
+    party: str,
+    on_behalf_of: str,
+    valid_from: datetime,
+    valid_until: datetime | None = None,
+) -> int:
+    """Allow `party` to act on behalf of another in everything; return the mandate's id."""
+    row = {"party_id": party, "on_behalf_of": on_behalf_of, "scope": _EVERYTHING}
+    number = insert_row(conn, mandates, row | {"valid_from": valid_from, "valid_until": valid_until})
+    increment_register_version(conn)
+    return number
+
+
+def revoke_mandate(conn: Connection, mandate: int, at: datetime) -> bool:
+    """End the mandate now; return False when it has ended already."""
+    conditions = (mandates.c.id == mandate, mandates.c.revoked_at.is_(None))
+    changed = conn.execute(update(mandates).where(*conditions).values(revoked_at=at))
+    increment_register_version(conn)
+    return changed.rowcount == 1
+
+
+def find_mandate(conn: Connection, number: int) -> Row[Any] | None:
+    """Return the mandate of this number, whether it has ended or not."""
+    return conn.execute(select(mandates).where(mandates.c.id == number)).first()
+
+
+def list_mandates(conn: Connection) -> Sequence[Row[Any]]:
+    """Return every mandate, including ended and future ones."""
+    return conn.execute(select(mandates).order_by(mandates.c.id)).all()
+
+
+def list_mandates_of(conn: Connection, party: str) -> Sequence[Row[Any]]:
+    """Return the mandates that a party holds or has given, including ended ones."""
+    involved = or_(mandates.c.party_id == party, mandates.c.on_behalf_of == party)
+    return conn.execute(select(mandates).where(involved).order_by(mandates.c.id)).all()

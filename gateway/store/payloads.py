@@ -11,39 +11,51 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    literal_column,
+    select,
+    update,
+)
 
 from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
 from gateway.message_model import Body, MemoryBody, as_body, count_octets, read_octets
 from gateway.store.engine import read_transaction
-from gateway.store.object_marks import is_still_there, note_object, read_mark
 from gateway.store.object_store import (
     OBJECTS,
     ObjectStore,
+    StoredBody,
     check_object,
     find_object_store,
     get_object_store,
     hold_objects,
+    is_still_there,
     make_changed_error,
+    note_object,
+    read_mark,
 )
-from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
-from gateway.store.stored_bodies import StoredBody
-from gateway.store.tables import payloads
-from gateway.store.transaction_rows import get_stored_digests
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.table_types import Instant, PartialIndex, make_required_column, metadata
 
-__all__ = [
-    "check_not_purged",
-    "compute_sha256",
-    "get_payload_octets",
-    "keep_body",
-    "open_payload",
-    "put_large_octets",
-    "store_digested_payloads",
-    "store_payload",
-    "store_payloads",
-    "verify_digest",
-    "verify_payload",
-]
+payloads = Table(
+    "payloads",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    make_required_column("size", BigInteger),
+    make_required_column("stored_at", Instant),
+    make_required_column("content", LargeBinary),  # empty where `purged_at` says when it was removed
+    Column("purged_at", Instant),
+    Column("stored_in", Text),  # null: in `content`; "objects": in the object store, under its digest
+    PartialIndex("ix_payloads_objects", "sha256", where="stored_in IS NOT NULL"),
+)
+
 
 _INSERT = InsertIfAbsent(payloads, ("sha256",), "sha256")
 _CONTENT = select(payloads.c.content, payloads.c.purged_at, payloads.c.stored_in, payloads.c.size).where(
@@ -54,10 +66,8 @@ _PLACE = select(payloads.c.size).where(
     payloads.c.stored_in == literal_column(f"'{OBJECTS}'"),
     payloads.c.purged_at.is_(None),
 )
-_PURGED = PreparedStatement(
-    select(payloads.c.sha256).where(
-        payloads.c.sha256 == bindparam("wanted"), payloads.c.purged_at.is_not(None)
-    )
+_PURGED = select(payloads.c.sha256).where(
+    payloads.c.sha256 == bindparam("digest"), payloads.c.purged_at.is_not(None)
 )
 
 
@@ -115,24 +125,26 @@ def _put_noted_object(engine: Engine, objects: ObjectStore, body: Body) -> None:
 
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
-    """Insert what is new; octets that retention has removed are stored anew."""
-    stored = get_stored_digests(conn)
-    new = [row for row in rows if row["sha256"] not in stored]
+    """Insert the rows that are not stored yet; store again octets that retention has removed."""
     # Nobody else sees a new row before the commit, so nobody can remove its octets.
-    known = _INSERT.insert_new(conn, new) if new else []
-    purged = _lock_purged_digests(conn, [row["sha256"] for row in known]) if known else frozenset()
-    for row in known:
+    if len(rows) == 1:
+        existing = rows if _INSERT.insert_one(conn, rows[0]) is None else []
+    else:
+        existing = _INSERT.insert_new(conn, rows) if rows else []
+    purged = _lock_purged_digests(conn, [row["sha256"] for row in existing]) if existing else frozenset()
+    for row in existing:
         if row["sha256"] in purged:
             again = update(payloads).where(payloads.c.sha256 == row["sha256"])
             new_values = {name: row[name] for name in ("content", "stored_at", "stored_in")}
             conn.execute(again.values(**new_values, purged_at=None))
-    stored.update(row["sha256"] for row in new)
 
 
 def _lock_purged_digests(conn: Connection, digests: list[str]) -> frozenset[str]:
     """Lock stored octets and return the digests of those that retention has removed."""
     if conn.dialect.name == "sqlite":
-        return frozenset(one for one in digests if _PURGED.fetch_first_row(conn, {"wanted": one}) is not None)
+        return frozenset(
+            digest for digest in digests if conn.execute(_PURGED, {"digest": digest}).first() is not None
+        )
     # Whoever removes octets waits until what names them is committed, or we until they are removed.
     held = select(payloads.c.sha256, payloads.c.purged_at).where(payloads.c.sha256.in_(digests))
     locked = held.order_by(payloads.c.sha256).with_for_update(read=True, key_share=True)

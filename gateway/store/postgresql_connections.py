@@ -1,70 +1,81 @@
 """Opens connections to PostgreSQL that notice a lost or frozen server, and that find the primary.
 
-The system's own time-outs for a vanished peer are minutes, and a stopped process answers keepalives
-for ever: its kernel does. So each wait for the server ends after a time of ours.
+The operating system notices a lost peer only after minutes; and the kernel goes on answering keepalives for
+a stopped process. So the gateway sets a time limit of its own for each wait for the server.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import re
+import threading
 import time
-from collections.abc import Generator
-from typing import Any, Final
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Connection, Engine, event, make_url, text
+from sqlalchemy.exc import DisconnectionError
 
-from gateway.store.server_statements import ServerStatements, describe_silence
-
-__all__ = [
-    "NOTICES",
-    "get_connection_class",
-    "is_read_only",
-    "is_server_away",
-    "make_connect_options",
-    "read_url",
-    "take_cursor",
-    "take_statements",
-    "watch_notices",
-]
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.store.disk_reserve import InsufficientStorageError
 
 #: Where a connection keeps the warnings of the server (`Connection.info`).
 NOTICES: Final = "gateway_notices"
-#: Attributes of a connection: its cursor, and the statements that the server is given directly.
-_CURSOR: Final = "_gateway_cursor"
-_STATEMENTS: Final = "_gateway_statements"
+#: So many statements of a connection stay prepared: more than are executed again and again.
+MOST_PREPARED: Final = 400
 #: `scheme://[login@]host[:port],host[:port]…[/database][?parameters]`, as libpq writes several hosts.
 _SEVERAL: Final = re.compile(r"(postgres[^:/]*)://((?:[^@/]*@)?)([^@/?]*,[^@/?]*)(/[^?]*)?(?:\?(.*))?")
 _CONNECT_SECONDS: Final = 5
+_HAD_FAILED: Final = "a statement of the transaction had failed: it is rolled back"
 #: Notices below a warning are not kept.
 _TOLD: Final = frozenset({"WARNING", "ERROR", "FATAL", "PANIC"})
 
 
 def read_url(url: str) -> URL:
-    """Return a URL, which may name several hosts in the way of libpq; raises ArgumentError for none."""
+    """Return the parsed database URL, which may name several hosts as libpq allows.
+
+    Raises ArgumentError if `url` is not a URL.
+    """
     several = _SEVERAL.fullmatch(url)
     if several is None:
         return make_url(url)
     scheme, login, hosts, path, parameters = several.groups()
-    named = "&".join([*(f"host={host}" for host in hosts.split(",")), *([parameters] if parameters else [])])
-    return make_url(f"{scheme}://{login}{path or '/'}?{named}")
+    parameter_text = "&".join(
+        [*(f"host={host}" for host in hosts.split(",")), *([parameters] if parameters else [])]
+    )
+    return make_url(f"{scheme}://{login}{path or '/'}?{parameter_text}")
 
 
 def make_connect_options(url: URL, seconds: float | None) -> dict[str, Any]:
     """Return the parameters of a connection that the URL leaves out; `seconds` is the longest wait."""
-    wanted: dict[str, Any] = {
+    options: dict[str, Any] = {
         "connect_timeout": _CONNECT_SECONDS,
-        "options": "-c timezone=UTC",
-        # After a rollback the driver lets the server forget all that is prepared, if it has prepared any.
-        "prepare_threshold": None,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
     }
     if seconds is not None:
-        wanted["tcp_user_timeout"] = int(seconds * 1000)
+        options["tcp_user_timeout"] = int(seconds * 1000)
     if isinstance(url.query.get("host"), tuple):
-        wanted["target_session_attrs"] = "read-write"
-    return {name: value for name, value in wanted.items() if name not in url.query}
+        options["target_session_attrs"] = "read-write"
+    return {name: value for name, value in options.items() if name not in url.query}
+
+
+def does_server_answer(url: URL) -> bool:
+    """Return whether the server of a URL accepts connections; False while it starts or shuts down.
+
+    It is asked after a refused connection, for which the driver has no SQLSTATE. Also False if the URL names
+    several hosts or asks for the primary: the server that answers may be a standby.
+    """
+    if isinstance(url.query.get("host"), tuple) or "target_session_attrs" in url.query:
+        return False
+    from psycopg.pq import PGconn, Ping
+
+    timed = url.set(drivername="postgresql").update_query_dict({"connect_timeout": str(_CONNECT_SECONDS)})
+    return bool(PGconn.ping(timed.render_as_string(hide_password=False).encode()) == Ping.OK)
 
 
 class _NoAnswerError(Exception):
@@ -72,40 +83,37 @@ class _NoAnswerError(Exception):
 
 
 def _limit_wait(waits: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
-    """Pass on what an operation of the driver waits for, until the time is over.
+    """Yield what an operation of the driver waits for; raise _NoAnswerError after `seconds`.
 
-    The driver tells an operation now and then that nothing has come yet.
+    The driver resumes a waiting operation regularly, even if nothing has arrived.
     """
     end = time.monotonic() + seconds
     try:
-        wanted = next(waits)
+        wait = next(waits)
         while True:
-            came = yield wanted
-            if not came and time.monotonic() > end:
+            readiness = yield wait
+            if not readiness and time.monotonic() > end:
                 raise _NoAnswerError
-            wanted = waits.send(came)
-    except StopIteration as done:
-        return done.value
+            wait = waits.send(readiness)
+    except StopIteration as end_of_waits:
+        return end_of_waits.value
 
 
 def get_connection_class(seconds: float | None) -> Any:
-    """Return the class of connections whose waits for the server end after so many seconds."""
+    """Return a class of connections whose waits for the server end after `seconds` (None: no limit)."""
     import psycopg
 
     class LimitedConnection(psycopg.Connection[Any]):  # type: ignore[misc, unused-ignore]
         """A connection that is closed when the server does not answer in time."""
 
-        def make_statements(self) -> ServerStatements:
-            """Return what gives statements to the server directly."""
-            return ServerStatements(self, seconds)
-
         def commit(self) -> None:
-            """Commit the open transaction, if there is one."""
-            statements: ServerStatements | None = self.__dict__.get(_STATEMENTS)
-            if statements is None:
-                super().commit()
-            else:
-                statements.commit()
+            """Commit the open transaction; raises when a statement of it had failed.
+
+            PostgreSQL answers such a COMMIT by a rollback, and does not call it an error.
+            """
+            if self.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+                raise psycopg.errors.InFailedSqlTransaction(_HAD_FAILED)
+            super().commit()
 
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
             """Wait for the server; a wait that takes too long ends the connection."""
@@ -116,57 +124,264 @@ def get_connection_class(seconds: float | None) -> Any:
             except _NoAnswerError:
                 # What the server still does is unknown: nothing more is asked on this connection.
                 self.pgconn.finish()
-                raise psycopg.OperationalError(describe_silence(seconds)) from None
+                raise psycopg.OperationalError(
+                    f"the server did not answer within {seconds:g} seconds"
+                ) from None
 
     return LimitedConnection
 
 
-def take_cursor(connection: Any) -> Any:
-    """Return the cursor by which a connection executes statements with numbered parameters, one by one.
-
-    To make one for each takes longer than to give it the statement.
-    """
-    found = connection.__dict__.get(_CURSOR)
-    if found is None or found.closed:
-        import psycopg
-
-        found = connection.__dict__[_CURSOR] = psycopg.RawCursor(connection)
-    return found
-
-
-def take_statements(connection: Any) -> ServerStatements:
-    """Return what gives the statements of a connection to the server directly."""
-    found: ServerStatements | None = connection.__dict__.get(_STATEMENTS)
-    if found is None:
-        found = connection.__dict__[_STATEMENTS] = connection.make_statements()
-    return found
-
-
 def watch_notices(connection: Any, info: dict[str, Any]) -> None:
-    """Keep the warnings of the server in the connection's `info`, for whoever asks after a commit."""
-    told: list[str] = []
-    info[NOTICES] = told
+    """Keep the last four warnings of the server in `info`, where they are read after a commit."""
+    warnings: list[str] = []
+    info[NOTICES] = warnings
 
     def keep_warning(notice: Any) -> None:
         if (notice.severity_nonlocalized or notice.severity) in _TOLD:
-            told[:] = [*told[-3:], str(notice.message_primary)]
+            warnings[:] = [*warnings[-3:], str(notice.message_primary)]
 
     connection.add_notice_handler(keep_warning)
 
 
-def is_server_away(told: Any) -> bool:
-    """Return whether an error of the driver says that the server is gone, ends, or is a standby.
+def is_server_away(error: Any) -> bool:
+    """Return whether a driver's error says that the server is unreachable, shuts down, or is a standby.
 
-    Classes 08 (connection, but for what breaks the protocol) and 57P (it ends or starts); a lost connection
-    has no SQLSTATE at all. An error of another kind, as of SQLite, has no such attribute.
+    These are the SQLSTATE classes 08 (connection, except protocol violations) and 57P (shutdown or start); a
+    lost connection has no SQLSTATE. An error of another driver, as of SQLite, has no such attribute.
     """
-    if not hasattr(told, "sqlstate"):
+    if not hasattr(error, "sqlstate"):
         return False
-    state = told.sqlstate
-    away = state is None or state.startswith(("08", "57P")) or is_read_only(told)
+    state = error.sqlstate
+    away = state is None or state.startswith(("08", "57P")) or is_read_only(error)
     return bool(away and state != "08P01")
 
 
-def is_read_only(told: Any) -> bool:
+def is_read_only(error: Any) -> bool:
     """Return whether an error of the driver says that the server takes no writes: it is a standby."""
-    return getattr(told, "sqlstate", None) == "25006"
+    return getattr(error, "sqlstate", None) == "25006"
+
+
+_log = logging.getLogger(__name__)
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+#: SQLSTATE of serialization_failure, deadlock_detected and lock_not_available.
+_CONFLICTS: Final = frozenset({"40001", "40P01", "55P03"})
+#: SQLSTATE of a plan that was made before the schema changed, whose rows would have other types now, with the
+#: beginning of its words; and of a prepared statement that the server has forgotten.
+_OUTDATED: Final = {"0A000": "cached plan", "26000": ""}
+#: How often a transaction is run before its conflict is raised.
+_TRIES: Final = 4
+
+
+class TransactionConflictError(InsufficientStorageError):
+    """GW806 of a transaction that was rolled back for a conflict with another one; a retry may succeed."""
+
+
+def find_conflict(error: Any) -> TransactionConflictError | None:
+    """Return and log the conflict of transactions that a driver's error reports; None for another error.
+
+    The first use of a query plan older than a change of the schema counts as one: a retry has a new plan.
+    """
+    state, reason = getattr(error, "sqlstate", None), str(error).partition("\n")[0]
+    if state not in _CONFLICTS and not (state in _OUTDATED and reason.startswith(_OUTDATED[state])):
+        return None
+    problem = TransactionConflictError(f"the transaction gave way to another: {reason[:120]}")
+    _log.warning("%s", problem)
+    return problem
+
+
+def rerun_after_conflict(act: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Return a function that runs `act` again after a TransactionConflictError, at most four times in all.
+
+    `act` must do nothing outside of its transaction.
+    """
+
+    @wraps(act)
+    def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        for _ in range(_TRIES - 1):
+            try:
+                return act(*args, **kwargs)
+            except TransactionConflictError:
+                continue
+        return act(*args, **kwargs)
+
+    return run
+
+
+_Host: TypeAlias = tuple[str, str]
+#: Seconds for which a host that gave no answer is left out: it may come back as the primary.
+_LEFT_OUT: Final = 3.0
+#: A host that refuses does so at once; one that took longer, in seconds, gave no answer.
+_AT_ONCE: Final = 1.0
+
+
+class DatabaseHosts:
+    """What one process knows of the hosts of its database."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        #: Since when a host gives no answer; infinite while a thread tries it again.
+        self._silent_since: dict[_Host, float] = {}
+        self._guard = threading.Lock()
+
+    def connect(self, connect: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
+        """Return a connection to the first host that takes it; `connect` gets the parameters of one host.
+
+        Raises what `connect` raised for the last host. A host without an answer is left out for a few
+        seconds, and tried after the others then, by one thread at a time. When all are left out, all
+        are tried.
+        """
+        failure: Exception | None = None
+        for host, port in sorted(_split_hosts(parameters), key=self._silent_since.__contains__):
+            if not self._begin((host, port)):
+                continue
+            silent, started_at = False, self._clock()
+            try:
+                return connect(**{**parameters, "host": host, **({"port": port} if port else {})})
+            except Exception as problem:
+                failure = problem
+                silent = self._clock() - started_at >= _AT_ONCE
+            finally:
+                self._end((host, port), silent=silent)
+        if failure is None:
+            return connect(**parameters)
+        raise failure
+
+    def _begin(self, host: _Host) -> bool:
+        """Return whether this thread may try the host now."""
+        with self._guard:
+            since = self._silent_since.get(host)
+            if since is None:
+                return True
+            due = self._clock() - since >= _LEFT_OUT
+            if due:
+                self._silent_since[host] = math.inf
+            return due
+
+    def _end(self, host: _Host, *, silent: bool) -> None:
+        with self._guard:
+            self._silent_since.pop(host, None)
+            if silent:
+                self._silent_since[host] = self._clock()
+
+
+def _split_hosts(parameters: Mapping[str, Any]) -> list[_Host]:
+    """Return host and port of each of several hosts, an empty list for one host.
+
+    A single port counts for all hosts, as in libpq.
+    """
+    hosts = str(parameters.get("host", "")).split(",")
+    ports = str(parameters.get("port", "")).split(",")
+    if len(hosts) < 2 or "hostaddr" in parameters or len(ports) not in {1, len(hosts)}:
+        return []
+    return list(zip(hosts, ports * (len(hosts) if len(ports) == 1 else 1), strict=True))
+
+
+_WORDS: Final = (
+    "a pooler gives each transaction another session of the server: it needs its session mode "
+    "(pgbouncer: pool_mode = session)"
+)
+
+
+def check_session(connection: Any, connect: Callable[[], Any]) -> None:
+    """Raise GW801 if transactions of a new connection go to different server sessions, as with a pooler.
+
+    A pooler is noticed by a process number that is not the server's. Then a transaction of a second
+    connection, which `connect` makes, occupies a free session; the process number of the first connection
+    changes if that session is not its own.
+    """
+    first = _ask_process(connection)
+    if first == connection.info.backend_pid:
+        return
+    with closing(connect()) as second:
+        # Where the pooler has one session only, the server ends this transaction, and ours gets another one.
+        second.execute("SET LOCAL idle_in_transaction_session_timeout = '2s'")
+        if _ask_process(connection) != first:
+            raise GatewayError(SETTINGS_WRONG, _WORDS, "database.url")
+
+
+def _ask_process(connection: Any) -> int:
+    number = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
+    connection.commit()
+    return int(number)
+
+
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:name AS text), 0))")
+
+
+def acquire_named_locks(conn: Connection, *names: str) -> None:
+    """Lock these names until the transaction ends; wait for other transactions that have locked one of them.
+
+    A caller that locks several names must always give them in the same order. Does nothing on SQLite, which
+    has only one writer.
+    """
+    if conn.dialect.name != "sqlite":
+        for name in names:
+            conn.execute(_LOCK, {"name": name})
+
+
+def call_at_dispose(engine: Engine, close: Callable[[], object]) -> None:
+    """Call a function whenever this engine is disposed."""
+    event.listen(engine, "engine_disposed", lambda _: close())
+
+
+#: Seconds after which a connection counts as idle.
+_IDLE: Final = 1.0
+#: Entry of a connection: when it was given back.
+_RETURNED: Final = "gateway_returned"
+
+
+class _OldConnectionError(DisconnectionError):
+    """A connection that was opened before another one was lost."""
+
+
+def replace_lost_connections(engine: Engine, idle: float = _IDLE) -> None:
+    """Let a pool replace a connection that was idle for `idle` seconds and does not answer a ping.
+
+    When one connection is lost, at that check or in a statement, all that were opened before are replaced.
+    """
+    losses = 0
+    #: Entry of a connection: how many were lost before it was opened.
+    losses_before = object()
+
+    def note_opening(_connection: Any, record: Any) -> None:
+        record.info[losses_before] = losses
+
+    def note_loss(_connection: Any, _record: Any, problem: BaseException | None) -> None:
+        nonlocal losses
+        if not isinstance(problem, _OldConnectionError):
+            losses += 1
+
+    def note_return(_connection: Any, record: Any) -> None:
+        record.info[_RETURNED] = time.monotonic()
+
+    def check_connection(connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info.get(losses_before) != losses:
+            raise _OldConnectionError("a connection was lost since this one was opened")
+        returned = record.info.get(_RETURNED)
+        if returned is None or time.monotonic() - returned < idle:
+            return
+        dialect: Any = engine.dialect
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as problem:
+            raise DisconnectionError(str(problem)) from problem
+
+    event.listen(engine, "connect", note_opening)
+    event.listen(engine, "invalidate", note_loss)
+    event.listen(engine, "checkin", note_return)
+    event.listen(engine, "checkout", check_connection)
+
+
+def count_losses(engine: Engine) -> Callable[[], int]:
+    """Return a function that returns how often, from now on, the engine lost or closed connections."""
+    number = 0
+
+    def note_loss(*_: Any) -> None:
+        nonlocal number
+        number += 1
+
+    event.listen(engine, "invalidate", note_loss)
+    call_at_dispose(engine, note_loss)
+    return lambda: number

@@ -1,27 +1,31 @@
-"""Builds statements once: those that differ between the two databases, and those of every message."""
+"""Inserts, reads by many keys, and conditions that partial indexes are used for."""
 
 from __future__ import annotations
 
-import re
-from collections import namedtuple
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Executable, Insert, Row, Table, literal_column
-from sqlalchemy.engine import Dialect
+from sqlalchemy import ColumnElement, Connection, Row, Table, insert, literal_column
 
-from gateway.store.conflict_inserts import insert_into
-from gateway.store.parameter_values import ParameterValues
-from gateway.store.transaction_reads import forget_written
+#: Keys of one statement: fewer than the parameters that SQLite allows.
+_MOST_KEYS: Final = 500
 
-__all__ = ["InsertIfAbsent", "PreparedStatement", "build_state_condition"]
 
-#: The values of an insert in the SQL of SQLite's driver, and how many one statement may have.
-_VALUES: Final = re.compile(r"^INSERT INTO .* VALUES (\(\?(?:, \?)*\))")
-_MOST_PARAMETERS: Final = 900
-#: How many rows of SQLite one statement inserts that tells which of them are new.
-_TOGETHER: Final = 32
+def insert_into(table: Table, dialect: str) -> Any:
+    """Return an INSERT into a table by the dialect of this name, ``sqlite`` or ``postgresql``."""
+    if dialect == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
+
+
+def insert_row(conn: Connection, table: Table, values: Mapping[str, Any]) -> int:
+    """Insert a row into a table with the column `id`; return its id."""
+    return int(conn.execute(insert(table), values).inserted_primary_key[0])  # type: ignore[index]
 
 
 def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
@@ -36,98 +40,38 @@ def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
     return compared
 
 
-class _CompiledStatement:
-    """A statement in the SQL of the driver, with its parameters.
+def build_choice_condition(column: ColumnElement[str], names: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a column has one of these words, which are literals in the statement.
 
-    `row` is the text of the values of an insert, which may stand there several times.
+    As parameters they would be expanded into the statement each time that it is executed.
     """
-
-    def __init__(self, sql: str, values: ParameterValues, row: str | None) -> None:
-        self.sql = sql
-        self.list_values = values.list_values
-        self._row = row
-        #: How many rows one statement may have.
-        self.most = max(1, _MOST_PARAMETERS // max(1, values.number))
-        #: The SQL of so many rows.
-        self._texts: dict[int, str] = {1: sql}
-
-    def execute_rows(self, driver: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute the statement for each row; an insert of several rows is one statement."""
-        if self._row is None:
-            driver.executemany(self.sql, [self.list_values(row) for row in rows])
-            return
-        number = len(rows)
-        if number <= self.most:
-            driver.execute(self._texts.get(number) or self._make_text(number), self.list_values(*rows))
-            return
-        for start in range(0, number, self.most):
-            self.execute_rows(driver, rows[start : start + self.most])
-
-    def _make_text(self, number: int) -> str:
-        assert self._row is not None
-        found = self._texts[number] = self.sql.replace(self._row, ", ".join([self._row] * number), 1)
-        return found
+    choices = sorted(names)
+    if not all(word.isidentifier() for word in choices):
+        raise ValueError(f"not names: {choices}")
+    return column.in_([literal_column(f"'{word}'") for word in choices])
 
 
-class PreparedStatement:
-    """A statement that SQLite executes directly through its driver.
+def fetch_by_keys(conn: Connection, query: Any, keys: Iterable[Any]) -> list[Row[Any]]:
+    """Return the rows of a query for keys, which it takes as the list `wanted`, in the order of the keys.
 
-    SQLAlchemy's overhead for one execution takes ten times as long as SQLite needs for the
-    statement itself, and a message is stored by six statements. PostgreSQL is called as for any other
-    statement.
+    It is executed again where there are more keys than SQLite allows parameters in one statement.
     """
+    ordered = sorted(set(keys))
+    portions = (ordered[start : start + _MOST_KEYS] for start in range(0, len(ordered), _MOST_KEYS))
+    return [row for portion in portions for row in conn.execute(query, {"wanted": portion})]
 
-    def __init__(self, statement: Any) -> None:
-        # Nobody asks for the keys of what is inserted, unless the statement itself returns them.
-        self._statement: Executable = statement.inline() if isinstance(statement, Insert) else statement
-        self._compiled: dict[tuple[str, ...], _CompiledStatement] = {}
 
-    def execute_rows(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute the statement for each row; all rows name the same parameters."""
-        if conn.dialect.name != "sqlite":
-            conn.execute(self._statement, list(rows))
-            return
-        compiled, driver = self._prepare(conn, rows[0])
-        compiled.execute_rows(driver, rows)
+@cache
+def _build_insert(table: Table, conflict: tuple[str, ...], dialect: str) -> Any:
+    return insert_into(table, dialect).on_conflict_do_nothing(index_elements=conflict)
 
-    def fetch_first_row(self, conn: Connection, row: Mapping[str, Any]) -> Sequence[Any] | None:
-        """Execute the statement once and return its first row in the form of the driver."""
-        if conn.dialect.name != "sqlite":
-            return conn.execute(self._statement, dict(row)).first()
-        compiled, driver = self._prepare(conn, row)
-        found: list[Sequence[Any]] = driver.execute(compiled.sql, compiled.list_values(row)).fetchall()
-        return found[0] if found else None
 
-    def fetch_rows(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
-        """Execute an insert on PostgreSQL as one statement, and return what it returns of each new row."""
-        return conn.execute(self._statement, list(rows)).all()
-
-    def insert_row(self, conn: Connection, row: Mapping[str, Any]) -> int | None:
-        """Execute an insert on SQLite and return its row id, None when it inserted nothing."""
-        compiled, driver = self._prepare(conn, row)
-        cursor = driver.execute(compiled.sql, compiled.list_values(row))
-        return int(cursor.lastrowid) if cursor.rowcount else None
-
-    def _prepare(self, conn: Any, row: Mapping[str, Any]) -> tuple[_CompiledStatement, Any]:
-        """Return the statement for the columns of a row, and the connection of SQLite's driver."""
-        names = tuple(row)
-        found = self._compiled.get(names)
-        if found is None:
-            found = self._compiled[names] = self._compile_statement(conn.dialect, names)
-        forget_written(conn, found.sql)
-        # The property of SQLAlchemy asks the same, and costs a call for each statement.
-        return found, (conn._dbapi_connection or conn.connection).dbapi_connection
-
-    def _compile_statement(self, dialect: Dialect, names: tuple[str, ...]) -> _CompiledStatement:
-        compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(names))  # type: ignore[attr-defined]
-        types = {name: compiled.binds[name].type.dialect_impl(dialect) for name in compiled.positiontup}
-        sql = str(compiled)
-        found = _VALUES.search(sql)
-        return _CompiledStatement(
-            sql,
-            ParameterValues([(name, types[name].bind_processor(dialect)) for name in compiled.positiontup]),
-            found[1] if found else None,
-        )
+@cache
+def _build_returning_insert(
+    table: Table, conflict: tuple[str, ...], returning: tuple[str, ...], dialect: str
+) -> Any:
+    columns = [table.c[name] for name in returning]
+    return _build_insert(table, conflict, dialect).returning(*columns)
 
 
 class InsertIfAbsent:
@@ -140,62 +84,37 @@ class InsertIfAbsent:
         self._table = table
         self._conflict = conflict
         self._returning = returning
-        self._row: Any = namedtuple("_row", returning)  # type: ignore[misc]
 
-    @cached_property
-    def _sqlite(self) -> PreparedStatement:
-        return PreparedStatement(self._build_insert("sqlite"))
-
-    @cached_property
-    def _several(self) -> Any:
-        """Several rows of SQLite: for one alone RETURNING takes longer than it saves."""
-        return self._build_insert("sqlite").returning(*self._columns)
-
-    @cached_property
-    def _postgresql(self) -> PreparedStatement:
-        statement = self._build_insert("postgresql")
-        return PreparedStatement(statement.returning(*self._columns) if self._returning else statement)
-
-    @property
-    def _columns(self) -> list[ColumnElement[Any]]:
-        return [self._table.c[name] for name in self._returning]
-
-    def _build_insert(self, dialect: str) -> Any:
-        return insert_into(self._table, dialect).on_conflict_do_nothing(index_elements=self._conflict)
-
-    def insert_many(self, conn: Connection, rows: list[dict[str, Any]]) -> None:
+    def insert_many(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert those rows that are new."""
         if rows:
-            (self._sqlite if conn.dialect.name == "sqlite" else self._postgresql).execute_rows(conn, rows)
+            conn.execute(_build_insert(self._table, self._conflict, conn.dialect.name), list(rows))
 
     def insert_new(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Insert those rows that are new; return the others. The first of `returning` is the key."""
-        if conn.dialect.name == "sqlite" and len(rows) == 1:
-            return [row for row in rows if self._sqlite.insert_row(conn, row) is None]
         name = self._returning[0]
-        new = {getattr(one, name) for one in self._insert_several(conn, rows)}
+        new = self.insert_keyed(conn, rows, name)
         return [row for row in rows if row[name] not in new]
 
-    def insert_keyed(self, conn: Connection, rows: Sequence[dict[str, Any]], key: str) -> dict[Any, Any]:
+    def insert_keyed(
+        self, conn: Connection, rows: Sequence[Mapping[str, Any]], key: str
+    ) -> dict[Any, Row[Any]]:
         """Insert those rows that are new; return what `insert_one` returns of each, by one of its columns."""
-        if len(rows) == 1:
-            one = self.insert_one(conn, rows[0])
-            return {} if one is None else {getattr(one, key): one}
-        return {getattr(one, key): one for one in self._insert_several(conn, rows)}
+        inserted = conn.execute(self._build_returning(conn), list(rows)).all()
+        return {getattr(row, key): row for row in inserted}
 
-    def _insert_several(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> Sequence[Row[Any]]:
-        """Insert those rows that are new; return what the statement returns of each."""
-        if conn.dialect.name != "sqlite":
-            return self._postgresql.fetch_rows(conn, rows)
-        # As many at a time as one statement has values for: no row is copied, and few texts are compiled.
-        parts = (rows[start : start + _TOGETHER] for start in range(0, len(rows), _TOGETHER))
-        return [one for part in parts for one in conn.execute(self._several, list(part))]
-
-    def insert_one(self, conn: Connection, row: Mapping[str, Any]) -> Any | None:
+    def insert_one(self, conn: Connection, row: Mapping[str, Any]) -> Row[Any] | None:
         """Insert the row and return its `returning` columns, or None when it existed already."""
-        if conn.dialect.name != "sqlite":
-            found = self._postgresql.fetch_first_row(conn, row)
-            return None if found is None else self._row(*found)
-        # RETURNING costs SQLite a temporary table; its values are in the row already, except the row id.
-        number = self._sqlite.insert_row(conn, row)
-        return None if number is None else self._row(*[row.get(name, number) for name in self._returning])
+        return conn.execute(self._build_returning(conn), dict(row)).first()
+
+    def _build_returning(self, conn: Connection) -> Any:
+        return _build_returning_insert(self._table, self._conflict, self._returning, conn.dialect.name)
+
+
+def has_single_writer(conn: Connection) -> bool:
+    """Return whether a write transaction has the whole database (SQLite).
+
+    It begins when the one before it is committed. So it has locked every row, and nothing that it has not
+    seen is committed before it ends.
+    """
+    return conn.dialect.name == "sqlite"

@@ -8,13 +8,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import BigInteger, Column, Connection, Row, Table, Text, func, select, update
 
 from gateway.store.daily_statistics import DailyCount, add_counts
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.tables import refusals
+from gateway.store.table_types import Instant, collect_values, make_required_column, metadata
 
-__all__ = ["RefusalCount", "add_refusals", "count_by_problem", "list_refusals"]
+# How many messages were refused, by sender (a registered party, or empty) and problem.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("sender", Text, primary_key=True),
+    Column("problem", Text, primary_key=True),
+    make_required_column("number", BigInteger),
+    make_required_column("first_at", Instant),
+    make_required_column("last_at", Instant),
+    make_required_column("last_sentence"),
+)
+
 
 _INSERT: Final = InsertIfAbsent(refusals, ("sender", "problem"))
 
@@ -38,41 +49,39 @@ def add_refusals(conn: Connection, counted: Iterable[RefusalCount], zone: tzinfo
     """Add to the counts, and to the statistics of the day in this time zone."""
     days: Counter[DailyCount] = Counter()
     # In a fixed order, so that two processes do not lock the rows in different orders.
-    for one in sorted(counted, key=lambda each: (each.sender, each.problem)):
-        row = {
-            "sender": one.sender,
-            "problem": one.problem,
-            "number": 0,
-            "first_at": one.first_at,
-            "last_at": one.last_at,
-            "last_sentence": one.last_sentence,
-        }
-        _INSERT.insert_many(conn, [row])
+    for count in sorted(counted, key=lambda each: (each.sender, each.problem)):
+        _INSERT.insert_many(conn, [collect_values(count) | {"number": 0}])
         conn.execute(
             update(refusals)
-            .where(refusals.c.sender == one.sender, refusals.c.problem == one.problem)
+            .where(refusals.c.sender == count.sender, refusals.c.problem == count.problem)
             .values(
-                number=refusals.c.number + one.number,
-                last_at=one.last_at,
-                last_sentence=one.last_sentence,
+                number=refusals.c.number + count.number,
+                last_at=count.last_at,
+                last_sentence=count.last_sentence,
             )
         )
-        day = one.last_at.astimezone(zone).date()
-        for party in {"", one.sender}:
-            days[DailyCount("message_refused", day, party, problem=one.problem)] += one.number
-    add_counts(conn, {about: (number, 0) for about, number in days.items()})
+        day = count.last_at.astimezone(zone).date()
+        for party in {"", count.sender}:
+            days[DailyCount("message_refused", day, party, problem=count.problem)] += count.number
+    add_counts(conn, {key: (number, 0) for key, number in days.items()})
 
 
 def list_refusals(
-    conn: Connection, *, sender: str | None = None, problem: str | None = None
+    conn: Connection,
+    *,
+    sender: str | None = None,
+    problem: str | None = None,
+    since: datetime | None = None,
 ) -> Sequence[Row[Any]]:
-    """Return the counts of a sender or a problem, or all of them, the latest first."""
-    found = select(refusals).order_by(refusals.c.last_at.desc(), refusals.c.sender, refusals.c.problem)
+    """Return the counts, the latest first: of a sender, of a problem, with a refusal since a time."""
+    query = select(refusals).order_by(refusals.c.last_at.desc(), refusals.c.sender, refusals.c.problem)
     if sender is not None:
-        found = found.where(refusals.c.sender == sender)
+        query = query.where(refusals.c.sender == sender)
     if problem is not None:
-        found = found.where(refusals.c.problem == problem)
-    return conn.execute(found).all()
+        query = query.where(refusals.c.problem == problem)
+    if since is not None:
+        query = query.where(refusals.c.last_at >= since)
+    return conn.execute(query).all()
 
 
 def count_by_problem(conn: Connection) -> dict[str, int]:

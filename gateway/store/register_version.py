@@ -1,42 +1,53 @@
 """Stores version numbers that rise with every change of data that processes hold copies of.
 
-``trust`` stands for parties, certificates, mandates, revocations and agreements.
+The number ``trust`` is that of parties, certificates, mandates, revocations and agreements.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    bindparam,
+    func,
+    select,
+    update,
+)
 
-from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
-from gateway.store.tables import epochs
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.table_types import make_required_column, metadata
 
-__all__ = [
-    "TRUST",
-    "build_version_column",
-    "build_version_condition",
-    "get_register_version",
-    "increment_register_version",
-    "probe_commit",
-]
+# A number that rises whenever data that caches depend on has changed.
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("name", Text, primary_key=True),
+    make_required_column("value", BigInteger),
+)
+
 
 TRUST: Final = "trust"
+_STEP: Final = 1_000_000_000
 
-_CURRENT = PreparedStatement(select(epochs.c.value).where(epochs.c.name == bindparam("wanted")))
+_CURRENT = select(epochs.c.value).where(epochs.c.name == bindparam("epoch"))
 _INSERT = InsertIfAbsent(epochs, ("name",))
 
 
 def get_register_version(conn: Connection, name: str = TRUST) -> int:
     """Return the number; 0 when nothing has ever changed."""
-    found = _CURRENT.fetch_first_row(conn, {"wanted": name})
-    return 0 if found is None else int(found[0])
+    return conn.execute(_CURRENT, {"epoch": name}).scalar() or 0
 
 
 def build_version_column() -> ColumnElement[int]:
     """Return the version of the register as a column."""
-    found = select(epochs.c.value).where(epochs.c.name == TRUST).scalar_subquery()
-    version: ColumnElement[int] = func.coalesce(found, 0)
+    stored_version = select(epochs.c.value).where(epochs.c.name == TRUST).scalar_subquery()
+    version: ColumnElement[int] = func.coalesce(stored_version, 0)
     return version
 
 
@@ -46,8 +57,24 @@ def build_version_condition() -> ColumnElement[bool]:
 
 
 def probe_commit(conn: Connection) -> None:
-    """Write the numbers unchanged, to test whether the database accepts a commit."""
-    conn.execute(update(epochs).values(value=epochs.c.value))
+    """Write something that means nothing and locks no row, to test whether the database accepts a commit.
+
+    SQLite writes no page that has not changed; `user_version` is a number in its first page.
+    """
+    if conn.dialect.name == "sqlite":
+        number = conn.exec_driver_sql("PRAGMA user_version").scalar_one()
+        conn.exec_driver_sql(f"PRAGMA user_version = {(int(number) + 1) % 1_000_000}")
+    else:
+        conn.exec_driver_sql("SELECT pg_logical_emit_message(true, 'gateway', '')")
+
+
+def move_versions_on(conn: Connection) -> None:
+    """Raise every version number above all numbers that were used before the database was restored.
+
+    So no process takes an outdated copy for a current one, and no reader of events skips new ones. The step
+    is even, as the mark of removed objects requires.
+    """
+    conn.execute(update(epochs).values(value=epochs.c.value + _STEP))
 
 
 def increment_register_version(conn: Connection, name: str = TRUST) -> int:

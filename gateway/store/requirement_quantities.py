@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
+    Column,
     Connection,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
     Row,
+    Table,
+    Text,
+    UniqueConstraint,
     and_,
     bindparam,
     case,
@@ -22,44 +31,62 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.store.decisions import COUNTING
+from gateway.store.agency_requests import agency_requests
+from gateway.store.cases import cases
+from gateway.store.decisions import COUNTING, decisions
 from gateway.store.list_filters import LIST_COUNT_LIMIT
-from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
-from gateway.store.requirement_tables import requirement_uses, requirements
-from gateway.store.row_values import collect_values
-from gateway.store.tables import agency_requests, cases, decisions
+from gateway.store.parties import list_certificates_in_use
+from gateway.store.prepared_statements import InsertIfAbsent, fetch_by_keys
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
-__all__ = [
-    "IS_USE",
-    "NOT_LEFT",
-    "WITHDRAWN_KEPT",
-    "NewRequirementUse",
-    "RegisteredRequirement",
-    "close_lost_use",
-    "close_returned_uses",
-    "count_requirements",
-    "end_stated_use",
-    "ensure_requirement",
-    "find_requirements",
-    "insert_stated_uses",
-    "insert_uses",
-    "list_granted_laws",
-    "list_granting_decisions",
-    "list_requirements",
-    "list_stated_uses",
-    "list_uses",
-    "list_uses_of_case",
-    "lock_requirements",
-    "lock_requirements_by_number",
-    "note_application",
-    "register_requirement",
-    "return_use",
-    "revoke_requirement",
-    "select_certificates",
-    "set_last_day",
-    "set_used_quantities",
-    "take_use_again",
-]
+# One row for each number of an agency. What the agency granted is in `decisions`; `quantity` and `unit`
+# are those of a requirement that was issued outside and registered. `used` is the quantity written off,
+# as exact decimals by unit. The row is locked before it changes.
+requirements = Table(
+    "requirements",
+    metadata,
+    make_identity_column(),
+    make_required_column("number"),
+    make_required_column("agency"),
+    make_required_column("holder"),  # id of the importer or exporter; empty: anybody
+    make_required_column("used", Json),
+    Column("quantity", Text),
+    Column("unit", Text),
+    Column("valid_until", Date),
+    Column("laws", Json),  # of one that was registered, where stated
+    Column("registered_at", Instant),
+    Column("revoked_at", Instant),
+    make_required_column("added_at", Instant),
+    # Since when the agency has an application under this number that its results count for.
+    Column("applied_since", Instant),
+    UniqueConstraint("number", "agency"),
+)
+
+# What one line of a declaration uses. A use that was given back keeps its row.
+requirement_uses = Table(
+    "requirement_uses",
+    metadata,
+    make_identity_column(),
+    make_required_column("requirement_id", BigInteger, ForeignKey("requirements.id")),
+    make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
+    make_required_column("item", Integer),
+    make_required_column("pointer"),
+    make_required_column("quantity"),  # the digits as declared
+    make_required_column("unit"),
+    make_required_column("used_at", Instant),
+    Column("returned_at", Instant),
+    Column("return_reason", Text),
+    Index("ix_requirement_uses_requirement_id", "requirement_id", "id"),
+    Index("ix_requirement_uses_case_id", "case_id", "id"),
+)
+
 
 _INSERT: Final = InsertIfAbsent(requirements, ("number", "agency"), "id")
 #: The reason where a child declaration names what is written off above it, and where it did before.
@@ -89,7 +116,6 @@ _LOCK: Final = (
     .order_by(requirements.c.id)
     .with_for_update(key_share=True)
 )
-_INSERT_USES: Final = PreparedStatement(insert(requirement_uses))
 #: What says, in the detail of a case, which items were removed, and what an agency keeps.
 _IS_TOLD: Final = or_(cases.c.state == "WITHDRAWN", not_(COUNTING))
 _GRANTING: Final = (
@@ -132,8 +158,6 @@ _QUANTIFIED: Final = (
 )
 #: Where the row of a withdrawn case says what agencies have refused to cancel: [item, law], by application.
 WITHDRAWN_KEPT: Final = "kept"
-#: Fewer than the parameters that SQLite allows in one statement.
-_CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +188,10 @@ class NewRequirementUse:
 
 
 def ensure_requirement(conn: Connection, agency: str, number: str, holder: str | None, at: datetime) -> bool:
-    """Store the requirement of a decision, unless it is there; without `holder` nobody knows whose it is.
+    """Store the requirement of a decision, unless it is stored; return whether it was stored before.
 
-    One that an agency has granted to two holders may be used by anybody. Return whether it was there.
+    With `holder` None its holder is not known. A requirement that an agency has granted to two holders may be
+    used by any party.
     """
     new = {"number": number, "agency": agency, "holder": holder or "", "used": {}, "added_at": at}
     empty = dict.fromkeys(("quantity", "unit", "valid_until", "laws", "registered_at", "revoked_at"))
@@ -180,15 +205,17 @@ def ensure_requirement(conn: Connection, agency: str, number: str, holder: str |
     return True
 
 
-def note_application(conn: Connection, wanted: Collection[int], holder: str, at: datetime) -> Sequence[int]:
-    """Store since when what an agency said of requirements (row ids) counts for its application.
+def note_application(
+    conn: Connection, requirement_ids: Collection[int], holder: str, at: datetime
+) -> Sequence[int]:
+    """Store that decisions on requirements (row ids) count for an application from `at` on.
 
-    The certificate is its `holder`'s from then on: nobody knew before whose it is. One that an operator has
-    registered stays the certificate of whom it was registered for. Return the row ids that are new to it.
+    `holder` becomes the holder of each certificate, which was not known before. A certificate that an
+    operator has registered keeps its holder. Return the row ids that had no application before.
     """
-    mine = (requirements.c.id.in_(sorted(wanted)), requirements.c.applied_since.is_(None))
+    conditions = (requirements.c.id.in_(sorted(requirement_ids)), requirements.c.applied_since.is_(None))
     owner = case((requirements.c.registered_at.is_(None), holder), else_=requirements.c.holder)
-    changed = update(requirements).where(*mine).values(applied_since=at, holder=owner)
+    changed = update(requirements).where(*conditions).values(applied_since=at, holder=owner)
     return sorted(conn.execute(changed.returning(requirements.c.id)).scalars())
 
 
@@ -204,16 +231,16 @@ def set_last_day(conn: Connection, agency: str, number: str, until: date | None)
 
 
 def register_requirement(conn: Connection, new: RegisteredRequirement, at: datetime) -> bool:
-    """Register a requirement that was issued outside, or again one that was revoked.
+    """Register a requirement that was issued outside, or register again one that was revoked.
 
-    What is used of it stays used. Return False for a number of the agency that is in the ledger.
+    The quantity written off stays. Return False if this number of the agency is in the ledger already.
     """
     row = collect_values(new) | {"used": {}, "registered_at": at, "revoked_at": None, "added_at": at}
     if _INSERT.insert_one(conn, row) is not None:
         return True
-    stated = ("quantity", "unit", "holder", "valid_until", "laws", "registered_at")
-    again = {name: row[name] for name in stated}
-    done = conn.execute(
+    renewed_columns = ("quantity", "unit", "holder", "valid_until", "laws", "registered_at")
+    again = {name: row[name] for name in renewed_columns}
+    updated = conn.execute(
         update(requirements)
         .where(
             requirements.c.number == new.number,
@@ -222,12 +249,12 @@ def register_requirement(conn: Connection, new: RegisteredRequirement, at: datet
         )
         .values(**again, revoked_at=None)
     )
-    return done.rowcount == 1
+    return updated.rowcount == 1
 
 
 def revoke_requirement(conn: Connection, requirement: int, at: datetime) -> bool:
     """Revoke a registered requirement (row id); return False for one that is not, or is revoked already."""
-    done = conn.execute(
+    updated = conn.execute(
         update(requirements)
         .where(
             requirements.c.id == requirement,
@@ -236,17 +263,12 @@ def revoke_requirement(conn: Connection, requirement: int, at: datetime) -> bool
         )
         .values(revoked_at=at)
     )
-    return done.rowcount == 1
+    return updated.rowcount == 1
 
 
 def find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
     """Return the requirements of these numbers, of every agency, in the order of their row ids."""
-    found = [
-        row
-        for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(_BY_NUMBER, {"wanted": chunk})
-    ]
-    return sorted(found, key=lambda row: int(row.id))
+    return sorted(fetch_by_keys(conn, _BY_NUMBER, numbers), key=lambda row: int(row.id))
 
 
 def lock_requirements_by_number(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
@@ -254,19 +276,13 @@ def lock_requirements_by_number(conn: Connection, numbers: Collection[str]) -> S
     return lock_requirements(conn, [row.id for row in find_requirements(conn, numbers)])
 
 
-def lock_requirements(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]]:
+def lock_requirements(conn: Connection, requirement_ids: Collection[int]) -> Sequence[Row[Any]]:
     """Lock requirements (row ids) until the transaction ends and return them as they are then.
 
     They are locked in the order of their ids, so that two declarations that use the same ones do
     not wait for each other. SQLite has locked the file already.
     """
-    return [
-        row for chunk in _split_chunks(sorted(set(wanted))) for row in conn.execute(_LOCK, {"wanted": chunk})
-    ]
-
-
-def _split_chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+    return fetch_by_keys(conn, _LOCK, requirement_ids)
 
 
 def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
@@ -275,19 +291,14 @@ def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Seque
     Those of a cancelled application are left out. Those on what has been amended or removed since do not
     count (`counts`) in their case.
     """
-    return [
-        row
-        for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(_GRANTING, {"wanted": chunk})
-    ]
+    return fetch_by_keys(conn, _GRANTING, numbers)
 
 
 def list_granted_laws(conn: Connection, numbers: Collection[str]) -> set[tuple[str, str, str]]:
     """Return number, agency and law of each decision that ever approved a quantity under these numbers."""
     return {
         (str(row.number), str(row.agency), str(row.law))
-        for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(_GRANTED_LAWS, {"wanted": chunk})
+        for row in fetch_by_keys(conn, _GRANTED_LAWS, numbers)
     }
 
 
@@ -297,28 +308,28 @@ def select_certificates(conn: Connection, rows: Iterable[Row[Any]]) -> list[Row[
     What was said of such a number came before the decision on its application, and counts for that. No
     decision has stated a quantity, and so the ledger would not have the number in another order.
     """
-    found = list(rows)
-    asked = {str(row.number) for row in found if row.applied_since is not None and row.registered_at is None}
-    if not asked:
-        return found
-    named = {
-        (str(row.number), str(row.agency))
-        for chunk in _split_chunks(sorted(asked))
-        for row in conn.execute(_QUANTIFIED, {"wanted": chunk})
+    all_rows = list(rows)
+    applied_numbers = {
+        str(row.number) for row in all_rows if row.applied_since is not None and row.registered_at is None
     }
-    return [row for row in found if row.number not in asked or row.applied_since is None
-            or row.registered_at is not None or (row.number, row.agency) in named]  # fmt: skip
+    if not applied_numbers:
+        return all_rows
+    quantified = {
+        (str(row.number), str(row.agency)) for row in fetch_by_keys(conn, _QUANTIFIED, applied_numbers)
+    }
+    return [row for row in all_rows if row.number not in applied_numbers or row.applied_since is None
+            or row.registered_at is not None or (row.number, row.agency) in quantified]  # fmt: skip
 
 
 def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, str]) -> None:
-    """Store what is used of a locked requirement, as exact decimals by unit."""
+    """Store the quantities written off of a locked requirement, as exact decimals by unit."""
     conn.execute(update(requirements).where(requirements.c.id == requirement).values(used=dict(used)))
 
 
 def insert_uses(conn: Connection, new: Sequence[NewRequirementUse], at: datetime) -> None:
     """Store what a declaration uses."""
     if new:
-        _INSERT_USES.execute_rows(conn, [collect_values(one) | {"used_at": at} for one in new])
+        conn.execute(insert(requirement_uses), [collect_values(use) | {"used_at": at} for use in new])
 
 
 def list_uses_of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
@@ -327,62 +338,61 @@ def list_uses_of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
 
 
 def insert_stated_uses(conn: Connection, new: Sequence[NewRequirementUse], at: datetime) -> None:
-    """Store what a child declaration names of what is written off above it: nothing is used by that."""
-    insert_uses(conn, [replace(one, returned_at=at, return_reason=_STATED) for one in new], at)
+    """Store the uses that a child declaration states, of quantities that its parent wrote off already.
+
+    They write off nothing.
+    """
+    insert_uses(conn, [replace(use, returned_at=at, return_reason=_STATED) for use in new], at)
 
 
-def list_stated_uses(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]]:
-    """Return what child declarations (their row ids) name of what is written off above them."""
-    return [
-        row
-        for chunk in _split_chunks(sorted(set(wanted)))
-        for row in conn.execute(_STATED_BY, {"wanted": chunk})
-    ]
+def list_stated_uses(conn: Connection, requirement_ids: Collection[int]) -> Sequence[Row[Any]]:
+    """Return the uses that child declarations state, of quantities that their parents wrote off already."""
+    return fetch_by_keys(conn, _STATED_BY, requirement_ids)
 
 
 def return_use(conn: Connection, use: int, reason: str, at: datetime) -> bool:
     """Store that a use was given back; return False when it was already."""
-    return _change_use(conn, use, standing=True, returned_at=at, return_reason=reason)
+    return _change_use(conn, use, is_used=True, returned_at=at, return_reason=reason)
 
 
 def take_use_again(conn: Connection, use: int) -> bool:
-    """Store that a use that was given back stands again; return False when it stands."""
-    return _change_use(conn, use, standing=False, returned_at=None, return_reason=None)
+    """Write off again a use that was given back; return False if it is written off already."""
+    return _change_use(conn, use, is_used=False, returned_at=None, return_reason=None)
 
 
 def close_returned_uses(conn: Connection, case_id: int, before: str, after: str) -> None:
     """Give the uses of a case that were given back for one reason another one; it states nothing any more."""
     column = requirement_uses.c.return_reason
-    mine = (requirement_uses.c.case_id == case_id, column.in_((before, _STATED)))
+    conditions = (requirement_uses.c.case_id == case_id, column.in_((before, _STATED)))
     value = case((column == _STATED, _STATED_BEFORE), else_=after)
-    conn.execute(update(requirement_uses).where(*mine).values(return_reason=value))
+    conn.execute(update(requirement_uses).where(*conditions).values(return_reason=value))
 
 
 def close_lost_use(conn: Connection, use: int) -> None:
-    """Store that a use that was given back is not taken again: its case waits for the number anew."""
-    mine = (requirement_uses.c.id == use, requirement_uses.c.returned_at.is_not(None))
-    conn.execute(update(requirement_uses).where(*mine).values(return_reason=NOT_LEFT))
+    """Store that a use that was given back is not written off again: its case waits for the number again."""
+    conditions = (requirement_uses.c.id == use, requirement_uses.c.returned_at.is_not(None))
+    conn.execute(update(requirement_uses).where(*conditions).values(return_reason=NOT_LEFT))
 
 
 def end_stated_use(conn: Connection, use: int) -> None:
     """Store that a child declaration does not state a use any more: nothing of it is written off above."""
-    mine = (requirement_uses.c.id == use, requirement_uses.c.return_reason == _STATED)
-    conn.execute(update(requirement_uses).where(*mine).values(return_reason=_STATED_BEFORE))
+    conditions = (requirement_uses.c.id == use, requirement_uses.c.return_reason == _STATED)
+    conn.execute(update(requirement_uses).where(*conditions).values(return_reason=_STATED_BEFORE))
 
 
-def _change_use(conn: Connection, use: int, *, standing: bool, **values: Any) -> bool:
+def _change_use(conn: Connection, use: int, *, is_used: bool, **values: Any) -> bool:
     column = requirement_uses.c.returned_at
-    expected = column.is_(None) if standing else column.is_not(None)
-    done = conn.execute(
+    expected = column.is_(None) if is_used else column.is_not(None)
+    updated = conn.execute(
         update(requirement_uses).where(requirement_uses.c.id == use, expected).values(**values)
     )
-    return done.rowcount == 1
+    return updated.rowcount == 1
 
 
 def list_requirements(conn: Connection, *, limit: int = 50, before: int | None = None) -> Sequence[Row[Any]]:
     """Return requirements, the newest first, with a row id below `before`."""
-    found = select(requirements).order_by(requirements.c.id.desc()).limit(limit)
-    return conn.execute(found.where(requirements.c.id < before) if before else found).all()
+    query = select(requirements).order_by(requirements.c.id.desc()).limit(limit)
+    return conn.execute(query.where(requirements.c.id < before) if before else query).all()
 
 
 def count_requirements(conn: Connection, *, before: int) -> int:
@@ -400,3 +410,87 @@ def list_uses(conn: Connection, requirement: int, *, limit: int = 50) -> Sequenc
         .order_by(requirement_uses.c.id.desc())
         .limit(limit)
     ).all()
+
+
+#: The operator is warned this long before an owner's last certificate ends.
+WARNING: Final = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePeriod:
+    """The period (end exclusive) in which `owner` may use one certificate; `use` as in the register."""
+
+    owner: str
+    use: str
+    subject: str
+    sha256: str
+    starts: datetime
+    ends: datetime
+
+    def state_at(self, at: datetime) -> str:
+        """Return whether the period is in the future, current or over at a given time."""
+        if at >= self.ends:
+            return "over"
+        return "future" if at < self.starts else "current"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateCoverage:
+    """Until when `owner` has a certificate for `use` without a gap; `subject` is that of the last one."""
+
+    owner: str
+    use: str
+    subject: str
+    ends: datetime
+
+    def days_left(self, at: datetime) -> float:
+        """Return how many days are left, negative when it has ended."""
+        return (self.ends - at) / timedelta(days=1)
+
+
+def list_usage_periods(conn: Connection) -> tuple[UsagePeriod, ...]:
+    """Return the usage periods of the certificates that active parties may use, now or later."""
+    return tuple(_read_usage_period(row) for row in list_certificates_in_use(conn))
+
+
+def _read_usage_period(row: Row[Any]) -> UsagePeriod:
+    starts = max(row.not_before, row.valid_from or row.not_before)
+    ends = min(row.not_after, row.valid_until or row.not_after)
+    return UsagePeriod(row.party_id, row.use, row.subject, row.sha256, starts, ends)
+
+
+def compute_coverage(periods: Iterable[UsagePeriod], at: datetime) -> tuple[CertificateCoverage, ...]:
+    """Return, soonest first, until when each owner and use is covered from a given time on.
+
+    A certificate that starts before the current one ends extends the coverage, so a renewed
+    certificate causes no warning. Owners that have only future certificates are left out.
+    """
+    groups: dict[tuple[str, str], list[UsagePeriod]] = {}
+    for period in periods:
+        groups.setdefault((period.owner, period.use), []).append(period)
+    covered = (_compute_group_coverage(group, at) for group in groups.values())
+    return tuple(
+        sorted(
+            (coverage for coverage in covered if coverage),
+            key=lambda coverage: (coverage.ends, coverage.owner, coverage.use),
+        )
+    )
+
+
+def _compute_group_coverage(group: list[UsagePeriod], at: datetime) -> CertificateCoverage | None:
+    over = [period for period in group if period.starts < period.ends <= at]
+    last = max(over, key=lambda period: period.ends, default=None)
+    reach = at
+    for next_period in sorted(group, key=lambda period: period.starts):
+        if next_period.starts <= reach < next_period.ends:
+            reach, last = next_period.ends, next_period
+    return CertificateCoverage(last.owner, last.use, last.subject, last.ends) if last else None
+
+
+def count_by_state(periods: Iterable[UsagePeriod], at: datetime) -> Mapping[tuple[str, str], int]:
+    """Return how many certificates there are of each use and state."""
+    counted: dict[tuple[str, str], int] = {}
+    for period in periods:
+        key = (period.use, period.state_at(at))
+        counted[key] = counted.get(key, 0) + 1
+    return counted

@@ -11,38 +11,89 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, union, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    Connection,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    exists,
+    insert,
+    or_,
+    select,
+    union,
+    update,
+)
 
 from gateway.errors import DECISION_CONFLICT, OUR_MISTAKE, GatewayError
+from gateway.store.decisions import decisions
 from gateway.store.item_releases import build_outside_condition
-from gateway.store.requirement_quantities import IS_USE
-from gateway.store.requirement_tables import (
-    awaited_requirements,
-    requirement_results,
-    requirement_uses,
-    requirements,
+from gateway.store.notices import notices
+from gateway.store.prepared_statements import fetch_by_keys
+from gateway.store.requirement_quantities import IS_USE, requirement_uses, requirements
+from gateway.store.table_types import (
+    Instant,
+    Json,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    metadata,
 )
-from gateway.store.row_values import collect_values
-from gateway.store.tables import notices
 
-__all__ = [
-    "NewAwaitedUse",
-    "NewRequirementResult",
-    "add_decisions",
-    "end_awaited_use",
-    "end_awaited_uses",
-    "has_known_requirements",
-    "insert_awaited_uses",
-    "insert_results",
-    "list_awaited_uses",
-    "list_concerned_cases",
-    "list_notice",
-    "list_results",
-    "list_waiting_cases",
-]
+# What an agency said of a number of its own that no application asked for. One notice is a row for each
+# item and law; of the rows about one (number, item, law) the latest notice counts.
+requirement_results = Table(
+    "requirement_results",
+    metadata,
+    make_identity_column(),
+    make_required_column("requirement_id", BigInteger, ForeignKey("requirements.id")),
+    make_required_column("agency"),
+    make_required_column("notice_no"),
+    make_required_column("item", Integer),  # as the agency counts: no item of a declaration
+    make_required_column("law"),
+    make_required_column("issued_at", Instant),
+    make_required_column("status_code"),
+    make_required_column("decision"),
+    Column("date", Date),
+    Column("quantity", Text),
+    Column("unit", Text),
+    make_required_column("conditions", Json),
+    make_required_column("notice_sha256"),  # the content of the whole notice
+    make_required_column("received_at", Instant),
+    Column("said", Json),  # of the notice, what no decision has
+    UniqueConstraint("agency", "notice_no", "item", "law"),
+    Index("ix_requirement_results_requirement_id", "requirement_id", "id"),
+)
 
-#: Fewer than the parameters that SQLite allows in one statement.
-_CHUNK: Final = 500
+# What an item of an admitted declaration would use of a number that nobody knew. It ends when the number
+# is known and the quantity written off, or when the declaration does not name it any more.
+awaited_requirements = Table(
+    "awaited_requirements",
+    metadata,
+    make_identity_column(),
+    make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
+    make_required_column("number"),
+    make_required_column("item", Integer),
+    make_required_column("pointer"),
+    make_required_column("quantity"),
+    make_required_column("unit"),
+    Column("agency", Text),  # where the declaration says whose number it is
+    make_required_column("awaited_at", Instant),
+    Column("ended_at", Instant),
+    Column("end_reason", Text),
+    Index("ix_awaited_requirements_number", "number", "case_id"),
+    Index("ix_awaited_requirements_case_id", "case_id", "id"),
+)
+
+
 _AWAITED_OF_CASE: Final = (
     select(
         awaited_requirements,
@@ -66,6 +117,15 @@ _KNOWN: Final = select(
         .where(requirements.c.number == awaited_requirements.c.number),
         build_outside_condition(),
     )
+)
+_WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_WAITING_CASES: Final = union(
+    select(awaited_requirements.c.case_id).where(
+        awaited_requirements.c.number.in_(_WANTED), awaited_requirements.c.ended_at.is_(None)
+    ),
+    select(requirement_uses.c.case_id)
+    .join(requirements)
+    .where(requirements.c.number.in_(_WANTED), requirement_uses.c.return_reason == "rejected"),
 )
 _INSERT_AWAITED: Final = insert(awaited_requirements).returning(awaited_requirements.c.id)
 
@@ -92,7 +152,7 @@ class NewRequirementResult:
 
 @dataclass(frozen=True, slots=True)
 class NewAwaitedUse:
-    """What an item of an admitted declaration would use of a number that nobody knows yet."""
+    """The use that an item of an admitted declaration would make of a requirement number not yet known."""
 
     case_id: int
     number: str
@@ -103,22 +163,15 @@ class NewAwaitedUse:
     agency: str | None = None
 
 
-def insert_results(
-    conn: Connection,
-    new: Sequence[NewRequirementResult],
-    at: datetime,
-    former: Iterable[NewRequirementResult] = (),
-) -> int | None:
+def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> int | None:
     """Store the decisions of one notice; return the first row id, None for a repeat.
 
-    The requirement must be locked. `former` are decisions of the notice as earlier versions may have stored
-    it. Raises GW702 when the agency used the notice number before for other content.
+    The requirement must be locked. Raises GW702 when the agency used the notice number
+    before for other content.
     """
     first = new[0]
     digests = _list_digests(conn, first)
     if digests == {first.notice_sha256}:
-        return None
-    if any(_list_digests(conn, one) == {one.notice_sha256} for one in former):
         return None
     if digests or _is_notice_of_application(conn, first):
         raise GatewayError(
@@ -126,37 +179,36 @@ def insert_results(
             f"notice {first.notice_no[:40]} was received before with different content",
             "NoticeNumber",
         )
-    rows = [collect_values(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
-    return int(min(conn.execute(_INSERT_RESULTS, rows).scalars()))
+    return int(min(conn.execute(_INSERT_RESULTS, _make_rows(new, at)).scalars()))
 
 
 def add_decisions(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> None:
     """Store further decisions of notices about a locked requirement that are stored already."""
     if new:
-        rows = [collect_values(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
-        conn.execute(insert(requirement_results), rows)
+        conn.execute(insert(requirement_results), _make_rows(new, at))
 
 
-def _list_digests(conn: Connection, one: NewRequirementResult) -> set[str]:
+def _make_rows(new: Sequence[NewRequirementResult], at: datetime) -> list[dict[str, Any]]:
+    return [
+        collect_values(result) | {"conditions": list(result.conditions), "received_at": at} for result in new
+    ]
+
+
+def _list_digests(conn: Connection, result: NewRequirementResult) -> set[str]:
     """Return the digests of what is stored of the agency under the number of the notice."""
     same = requirement_results.c
-    known = select(same.notice_sha256).where(same.agency == one.agency, same.notice_no == one.notice_no)
-    return set(conn.execute(known).scalars())
+    query = select(same.notice_sha256).where(same.agency == result.agency, same.notice_no == result.notice_no)
+    return set(conn.execute(query).scalars())
 
 
 def _is_notice_of_application(conn: Connection, new: NewRequirementResult) -> bool:
-    found = select(notices.c.id).where(notices.c.agency == new.agency, notices.c.number == new.notice_no)
-    return conn.execute(found).first() is not None
+    query = select(notices.c.id).where(notices.c.agency == new.agency, notices.c.number == new.notice_no)
+    return conn.execute(query).first() is not None
 
 
-def list_results(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]]:
+def list_results(conn: Connection, requirement_ids: Collection[int]) -> Sequence[Row[Any]]:
     """Return all results about requirements (row ids), superseded ones too, with number and agency."""
-    ids = sorted(set(wanted))
-    return [
-        row
-        for start in range(0, len(ids), _CHUNK)
-        for row in conn.execute(_RESULTS, {"wanted": ids[start : start + _CHUNK]})
-    ]
+    return fetch_by_keys(conn, _RESULTS, requirement_ids)
 
 
 def list_notice(conn: Connection, result: int) -> Sequence[Row[Any]]:
@@ -164,21 +216,21 @@ def list_notice(conn: Connection, result: int) -> Sequence[Row[Any]]:
 
     Raises GW901 where there is none.
     """
-    one = conn.execute(
+    notice = conn.execute(
         select(requirement_results.c.requirement_id, requirement_results.c.notice_no).where(
             requirement_results.c.id == result
         )
     ).first()
-    if one is None:
+    if notice is None:
         raise GatewayError(OUR_MISTAKE, f"result {result} is gone")
-    return [row for row in list_results(conn, [one.requirement_id]) if row.notice_no == one.notice_no]
+    return [row for row in list_results(conn, [notice.requirement_id]) if row.notice_no == notice.notice_no]
 
 
 def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: datetime) -> tuple[int, ...]:
     """Store what a declaration would use of numbers that are not known; return the row ids."""
     if not new:
         return ()
-    rows = [collect_values(one) | {"awaited_at": at} for one in new]
+    rows = [collect_values(use) | {"awaited_at": at} for use in new]
     return tuple(conn.execute(_INSERT_AWAITED, rows).scalars())
 
 
@@ -200,8 +252,8 @@ def end_awaited_use(conn: Connection, awaited: int, reason: str, at: datetime) -
 
 def end_awaited_uses(conn: Connection, case_id: int, reason: str, at: datetime) -> None:
     """End all waits of a locked case: its declaration names the numbers no more."""
-    mine = (awaited_requirements.c.case_id == case_id, awaited_requirements.c.ended_at.is_(None))
-    conn.execute(update(awaited_requirements).where(*mine).values(ended_at=at, end_reason=reason))
+    conditions = (awaited_requirements.c.case_id == case_id, awaited_requirements.c.ended_at.is_(None))
+    conn.execute(update(awaited_requirements).where(*conditions).values(ended_at=at, end_reason=reason))
 
 
 def list_concerned_cases(conn: Connection, requirement: int, number: str) -> Sequence[int]:
@@ -218,16 +270,29 @@ def list_waiting_cases(conn: Connection, numbers: Iterable[str]) -> Sequence[int
 
     They were admitted before it was known, or have given back what a rejected item used.
     """
-    wanted = sorted(set(numbers))
-    found = [
-        union(
-            select(awaited_requirements.c.case_id).where(
-                awaited_requirements.c.number.in_(some), awaited_requirements.c.ended_at.is_(None)
-            ),
-            select(requirement_uses.c.case_id)
-            .join(requirements)
-            .where(requirements.c.number.in_(some), requirement_uses.c.return_reason == "rejected"),
-        )
-        for some in (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))
-    ]
-    return sorted({int(case) for one in found for case in conn.execute(one).scalars()})
+    return sorted({int(row.case_id) for row in fetch_by_keys(conn, _WAITING_CASES, numbers)})
+
+
+_UNIT: Final[BindParameter[str]] = bindparam("unit", type_=Text)
+#: Whether a certificate is granted, used or waited for in a unit.
+_IS_COUNTED: Final = select(
+    or_(
+        select(requirements.c.id).where(requirements.c.unit == _UNIT).exists(),
+        select(requirement_uses.c.id)
+        .where(requirement_uses.c.unit == _UNIT, requirement_uses.c.returned_at.is_(None))
+        .exists(),
+        select(requirement_results.c.id).where(requirement_results.c.unit == _UNIT).exists(),
+        select(awaited_requirements.c.id)
+        .where(awaited_requirements.c.unit == _UNIT, awaited_requirements.c.ended_at.is_(None))
+        .exists(),
+        select(decisions.c.id).where(decisions.c.unit == _UNIT, decisions.c.number.is_not(None)).exists(),
+    )
+)
+
+
+def filter_counted_units(conn: Connection, units: Iterable[str]) -> list[str]:
+    """Return those of the units in which a certificate is granted, used or waited for.
+
+    It reads the whole ledger for a unit that is not counted in: few ask it, and seldom.
+    """
+    return [unit for unit in units if conn.execute(_IS_COUNTED, {"unit": unit}).scalar_one()]

@@ -1,96 +1,312 @@
-"""Migrates a database to the schema of this code.
+"""Migrates a database to the schema of this code, also beside processes that work on it.
 
-A revision is one transaction on both databases, so a migration that is killed half-way has no
-effect.
+Each revision is a transaction of its own, so that the tables of all of them are not locked together, and a
+migration that is killed half-way goes on from there. A new database gets all revisions in one. A database of
+version 0.1.0 at its last revision has the tables of the first revision of this code, and gets its mark alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, Final
+import fcntl
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.store.engine import write_transaction
-from gateway.store.node_tables import schema_floor
-from gateway.store.schema_version import (
-    check_schema_version,
+from gateway.errors import NO_ROOM, GatewayError
+from gateway.file_owner import open_owned_file
+from gateway.store.engine import get_write_lock_path, read_transaction, write_transaction
+from gateway.store.postgresql_connections import TransactionConflictError, acquire_named_locks
+from gateway.store.schema_revisions import (
+    LAST_OF_0_1_0,
+    MIGRATIONS,
     get_head_revision,
     list_known_revisions,
-    make_newer_schema_error,
+)
+from gateway.store.schema_version import (
+    make_unknown_schema_error,
     read_current_revision,
-    read_schema_version,
+    require_tables,
     serves_older_code,
 )
+from gateway.store.working_nodes import schema_floor
 
-__all__ = [
-    "check_schema_version",
-    "find_oldest_code",
-    "get_head_revision",
-    "migrate_schema",
-    "read_schema_version",
-]
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+#: Seconds between two looks at who is in the way, and between two tries: at least, and at most.
+_LOOK_SECONDS: Final = 0.1
+_PAUSES: Final = (0.2, 1.0)
+#: Parts of `deadlock_timeout` that a lock is waited for. A deadlock that a process of the hub finds ends that
+#: process's transaction, so none lasts so long. But only that check cancels a vacuum of the server.
+_SHORT: Final = 0.5
+_LONG: Final = 2.0
+_VACUUM: Final = "autovacuum worker"
+_LIMIT_WAITS: Final = text(
+    "SELECT pg_backend_pid() AS pid, set_config('lock_timeout', CEIL(CAST(:part AS numeric) * 1000 * "
+    "EXTRACT(epoch FROM CAST(current_setting('deadlock_timeout') AS interval)))::text, true)"
+)
+#: The type of a process of others is shown to a role with `pg_read_all_stats` alone. One that locks a table
+#: and is of no role is a vacuum.
+_FIND_HOLDERS: Final = text(
+    "SELECT a.pid, COALESCE(a.backend_type, CASE WHEN a.usesysid IS NULL THEN CAST(:vacuum AS text) END) "
+    "AS backend_type, a.application_name, a.usename, CAST(a.client_addr AS text) AS client, "
+    "a.state, a.xact_start, (SELECT MAX(COALESCE(CAST(CAST(l.relation AS regclass) AS text), l.locktype)) "
+    "FROM pg_locks AS l WHERE l.pid = :pid AND NOT l.granted) AS place "
+    "FROM pg_stat_activity AS a WHERE a.pid = ANY(pg_blocking_pids(:pid)) ORDER BY a.xact_start LIMIT 3"
+)
+#: Locks that keep others from writing to a table, with their names in SQL; the strongest last.
+_LOCKS: Final = {
+    "ShareLock": "SHARE",
+    "ShareRowExclusiveLock": "SHARE ROW EXCLUSIVE",
+    "ExclusiveLock": "EXCLUSIVE",
+    "AccessExclusiveLock": "ACCESS EXCLUSIVE",
+}
+#: What a transaction has locked or waits for; tables that it has made itself are not seen by others.
+_FIND_LOCKS: Final = text(
+    "SELECT CAST(CAST(l.relation AS regclass) AS text) AS name, l.mode FROM pg_locks AS l "
+    "JOIN pg_class AS c ON c.oid = l.relation WHERE l.pid = :pid AND c.relkind = 'r' AND l.mode = ANY(:modes)"
+)
+#: Locks all tables at a moment at which they are free, if there is one within two seconds.
+_LOCK_TOGETHER: Final = """DO $$ BEGIN
+FOR number IN 1..200 LOOP
+    BEGIN
+        {locks}
+        RETURN;
+    EXCEPTION WHEN lock_not_available THEN
+        PERFORM pg_sleep(0.01);
+    END;
+END LOOP;
+END $$"""
+
+
+def run_beside_others(engine: Engine, act: Callable[[Connection], _Result], seconds: float) -> _Result:
+    """Return what `act` returns, run in one write transaction; it may be run several times.
+
+    Raises GW806, which names the holder of the lock, if no try has succeeded within `seconds`.
+    """
+    if engine.dialect.name == "sqlite":
+        _await_writer(get_write_lock_path(engine), seconds)
+        with write_transaction(engine) as conn:
+            return act(conn)
+    end = time.monotonic() + seconds
+    sight, logged = _LockSight(engine), ""
+    while True:
+        try:
+            with write_transaction(engine) as conn, sight.watch(conn):
+                return act(conn)
+        except TransactionConflictError as problem:
+            obstacle = sight.describe_holders() or problem.detail
+        if time.monotonic() > end:
+            raise GatewayError(NO_ROOM, f"no try came through in {seconds:g} s: {obstacle}", "database.url")
+        if obstacle != logged:
+            _log.warning("it is tried again: %s", obstacle)
+            logged = obstacle
+        time.sleep(random.uniform(*_PAUSES))  # noqa: S311 no secret
+
+
+class _LockSight:
+    """The table locks that a repeated PostgreSQL transaction needs, and the transactions that block it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        #: The transactions in the way at the last look at which there were some, the oldest first.
+        self._holders: list[Row[Any]] = []
+        #: The strongest lock of each table.
+        self._locks: dict[str, str] = {}
+
+    @contextmanager
+    def watch(self, conn: Connection) -> Iterator[None]:
+        """Lock the tables that earlier tries needed; a thread records which locks the block waits for."""
+        only_vacuum = {row.backend_type for row in self._holders} == {_VACUUM}
+        limits = {"part": _LONG if only_vacuum else _SHORT}
+        pid = conn.execute(_LIMIT_WAITS, limits).one().pid
+        if self._locks:
+            locks = (
+                f"LOCK TABLE {name} IN {_LOCKS[mode]} MODE NOWAIT;" for name, mode in self._locks.items()
+            )
+            conn.exec_driver_sql(_LOCK_TOGETHER.format(locks=" ".join(locks)))
+        over = threading.Event()
+        thread = threading.Thread(target=self._look, args=(pid, over), name="locks", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _look(self, pid: int, over: threading.Event) -> None:
+        order = list(_LOCKS)
+        while not over.wait(_LOOK_SECONDS):
+            try:
+                with read_transaction(self._engine) as conn:
+                    holders = list(conn.execute(_FIND_HOLDERS, {"pid": pid, "vacuum": _VACUUM}))
+                    locks = list(conn.execute(_FIND_LOCKS, {"pid": pid, "modes": order}))
+            except (GatewayError, SQLAlchemyError) as problem:
+                _log.warning("who holds the locks cannot be read: %s", problem)
+                return
+            self._holders = holders or self._holders
+            for row in locks:
+                self._locks[row.name] = max(self._locks.get(row.name, row.mode), row.mode, key=order.index)
+
+    def describe_holders(self) -> str:
+        """Return a description of the transactions that blocked the tries; empty if none was seen."""
+        if not self._holders:
+            return ""
+        holders = ", ".join(map(_describe_holder, self._holders))
+        return f"the lock of {self._holders[0].place or 'a table'} is held by {holders}"
+
+
+def _describe_holder(row: Row[Any]) -> str:
+    program = row.application_name or row.backend_type or "without a name"
+    if row.state is None:
+        # It is of another role, and not shown to ours.
+        return f"server process {row.pid} ({program}, {row.usename or 'of the server'})"
+    since = f" since {row.xact_start:%Y-%m-%dT%H:%M:%SZ}" if row.xact_start else ""
+    return (
+        f"server process {row.pid} ({program}, {row.usename} from {row.client or 'here'}, {row.state}{since})"
+    )
+
+
+def _await_writer(path: str, seconds: float) -> None:
+    """Return when the process that writes to a SQLite database has ended its transaction.
+
+    `path` is the file of the write lock. Raises GW806, which names the process, after `seconds`.
+    """
+    is_free = threading.Event()
+
+    def await_lock() -> None:
+        descriptor = open_owned_file(path, os.O_RDWR, like=path.removesuffix("-writer"))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            is_free.set()
+        finally:
+            os.close(descriptor)
+
+    threading.Thread(target=await_lock, name="write lock", daemon=True).start()
+    if not is_free.wait(seconds):
+        detail = f"in {seconds:g} s the lock {path[-120:]} was not free, {_describe_file_holders(path)}"
+        raise GatewayError(NO_ROOM, detail, "database.url")
+
+
+def _describe_file_holders(path: str) -> str:
+    """Return which processes hold a lock of a file, as the kernel lists them."""
+    inode, pids = str(os.stat(path).st_ino), []
+    try:
+        with open("/proc/locks", encoding="ascii") as listed:
+            for line in listed:
+                # 1: FLOCK ADVISORY WRITE 812 fd:01:4711 0 EOF; the line of one that waits has an arrow.
+                fields = line.split()
+                if "->" not in fields and fields[5].rpartition(":")[2] == inode:
+                    pids.append(fields[4])
+    except OSError:
+        pids = []
+    return f"it is held by process {', '.join(pids)}" if pids else "another process holds it"
+
 
 #: Code of an older version does not ask whether a newer schema serves it.
 _FIRST_FLOOR: Final = "0078"
+#: Seconds for which each revision may wait for the tables that others use.
+_PATIENCE: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One transaction of a migration: the schema versions before and after, equal if nothing was to do."""
+
+    before: str | None
+    after: str
 
 
 def migrate_schema(
-    engine: Engine, record: Callable[[Connection, str | None, str], None] | None = None
+    engine: Engine,
+    record: Callable[[Connection, str | None, str], None] | None = None,
+    *,
+    patience: float = _PATIENCE,
 ) -> tuple[str | None, str]:
     """Apply the revisions that the database lacks; return the version before and after.
 
-    `record` is called with both when they differ, in the same transaction. Raises
-    GW802 when the database is newer than the code.
+    `record` is called with the versions before and after each transaction, in that transaction. Raises
+    GW802 when the database is newer than the code, or older than the last revision of 0.1.0; and GW806,
+    which names the transaction that blocks it, when a revision could not lock its tables within `patience`
+    seconds. The revisions before it stay applied.
     """
-    with write_transaction(engine) as conn:
-        before = read_current_revision(conn)
-        if before is not None and before not in list_known_revisions():
-            if serves_older_code(conn, before):
-                # A node of the version before starts again while those of the next one already work.
-                return before, before
-            raise make_newer_schema_error(before)
-        _upgrade_to_head(conn)
-        _store_floor(conn)
-        after = get_head_revision()
-        if record is not None and before != after:
-            record(conn, before, after)
-        return before, after
+
+    def apply_next(conn: Connection) -> _Step:
+        return _apply_next(conn, record)
+
+    first = step = run_beside_others(engine, apply_next, patience)
+    while step.before != step.after:
+        step = run_beside_others(engine, apply_next, patience)
+    return first.before, step.after
 
 
-def _upgrade_to_head(conn: Connection) -> None:
+def _apply_next(conn: Connection, record: Callable[[Connection, str | None, str], None] | None) -> _Step:
+    acquire_named_locks(conn, "schema migration")
+    before = read_current_revision(conn)
+    if before is not None and before not in (LAST_OF_0_1_0, *list_known_revisions()):
+        if serves_older_code(conn, before):
+            # A node of the version before starts again while those of the next one already work.
+            return _Step(before, before)
+        raise make_unknown_schema_error(before)
+    after = _find_next_revision(before)
+    if before == after:
+        require_tables(conn)
+    elif before == LAST_OF_0_1_0:
+        conn.execute(text("UPDATE alembic_version SET version_num = :after"), {"after": after})
+    else:
+        _upgrade(conn, after)
+    _store_floor(conn, after)
+    if record is not None and before != after:
+        record(conn, before, after)
+    return _Step(before, after)
+
+
+def _find_next_revision(before: str | None) -> str:
+    """Return the version that the next transaction makes."""
+    if before is None:
+        return get_head_revision()
+    return next((each for each in list_known_revisions() if each > before), before)
+
+
+def _upgrade(conn: Connection, revision: str) -> None:
     config = _make_alembic_config()
-    if conn.dialect.name != "sqlite" and not conn.in_transaction():
-        # Alembic commits what it changes, where SQLAlchemy knows of no transaction that this is a part of.
-        conn.begin()
     config.attributes["connection"] = conn
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def find_oldest_code(modules: Iterable[Any]) -> str:
-    """Return the schema version of the oldest code that the schema serves after these migrations.
+    """Return the schema version of the oldest code that can work with the schema after these migrations.
 
-    A migration serves the code of the version before it, unless it says `oldest_code`.
+    Code of the version before a migration can work after it, unless the migration states `oldest_code`.
     """
-    told = (str(one.oldest_code) for one in modules if hasattr(one, "oldest_code"))
-    return max([_FIRST_FLOOR, *told])
+    versions = (str(module.oldest_code) for module in modules if hasattr(module, "oldest_code"))
+    return max([_FIRST_FLOOR, *versions])
 
 
-def _store_floor(conn: Connection) -> None:
-    oldest = find_oldest_code(one.module for one in _scripts().walk_revisions())
-    known = conn.execute(select(schema_floor.c.oldest_code)).scalars().all()
-    if known != [oldest]:
+def _store_floor(conn: Connection, revision: str) -> None:
+    applied = (each.module for each in _scripts().walk_revisions() if each.revision <= revision)
+    oldest = find_oldest_code(applied)
+    stored = conn.execute(select(schema_floor.c.oldest_code)).scalars().all()
+    if stored != [oldest]:
         conn.execute(delete(schema_floor))
         conn.execute(insert(schema_floor).values(oldest_code=oldest))
 
 
 def _make_alembic_config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
 
 

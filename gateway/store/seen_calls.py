@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
-from sqlalchemy import Connection, bindparam, delete, select, text, update
+from sqlalchemy import Column, Connection, Engine, Index, Table, Text, bindparam, delete, select, text, update
 
-from gateway.store.column_types import Instant
-from gateway.store.node_tables import seen_calls
+from gateway.store.engine import write_transaction
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.row_values import collect_values
+from gateway.store.table_types import Instant, collect_values, make_required_column, metadata
 
-__all__ = [
-    "NO_EFFECT",
-    "NewSeenCall",
-    "find_other_content",
-    "insert_call",
-    "release_call",
-    "remove_old_calls",
-]
+# Signed calls of the last minutes, so that each is accepted once by all nodes together.
+seen_calls = Table(
+    "seen_calls",
+    metadata,
+    Column("signature", Text, primary_key=True),
+    make_required_column("party"),
+    make_required_column("message_id"),
+    make_required_column("content"),
+    make_required_column("seen_at", Instant),
+    Index("ix_seen_calls_message_id", "message_id", "party"),
+    Index("ix_seen_calls_seen_at", "seen_at"),
+)
+
 
 _INSERT: Final = InsertIfAbsent(seen_calls, ("signature",), "signature")
 #: PostgreSQL: calls of one MessageID come one after another, each seeing what those before it have stored.
@@ -39,7 +45,7 @@ _OTHER: Final = select(seen_calls.c.content).where(
     seen_calls.c.seen_at >= bindparam("since", type_=Instant()),
 )
 #: Rows of one removal; the next one goes on.
-_MOST: Final = 1000
+MOST_REMOVED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,31 @@ class NewSeenCall:
     content: str
 
 
+class CallRecord(Protocol):
+    """The record of a signed call, which is stored in the transaction of its effect: it has that once."""
+
+    is_committed: bool
+
+    def insert(self, conn: Connection) -> None:
+        """Store the record; raises GW211 for octets seen before, GW312 for an id with other content."""
+
+
+@contextmanager
+def write_call_transaction(engine: Engine, name: str, record: CallRecord | None) -> Iterator[Connection]:
+    """Run the block in the write transaction `name`, which begins with the record of a signed call."""
+    with write_transaction(engine, name) as conn:
+        if record is not None and not record.is_committed:
+            record.insert(conn)
+        yield conn
+    if record is not None:
+        record.is_committed = True
+
+
 def find_other_content(conn: Connection, call: NewSeenCall, since: datetime) -> bool:
     """Return whether the id of a call stood for other content since a time."""
-    named = {"of_message": call.message_id, "of_party": call.party, "since": since}
-    known = conn.execute(_OTHER, named).scalars()
-    return any(content not in (call.content, NO_EFFECT) for content in known)
+    parameters = {"of_message": call.message_id, "of_party": call.party, "since": since}
+    contents = conn.execute(_OTHER, parameters).scalars()
+    return any(content not in (call.content, NO_EFFECT) for content in contents)
 
 
 def insert_call(conn: Connection, call: NewSeenCall, at: datetime) -> bool:
@@ -72,11 +98,11 @@ def insert_call(conn: Connection, call: NewSeenCall, at: datetime) -> bool:
 
 
 def release_call(conn: Connection, signature: str) -> None:
-    """Let the id of a call that had no effect stand for no content; its octets stay known."""
+    """Free the MessageID of a call that had no effect for other content; its octets stay known."""
     conn.execute(update(seen_calls).where(seen_calls.c.signature == signature).values(content=NO_EFFECT))
 
 
 def remove_old_calls(conn: Connection, before: datetime) -> int:
     """Remove calls seen before a time, at most a thousand; return how many there were."""
-    old = select(seen_calls.c.signature).where(seen_calls.c.seen_at < before).limit(_MOST)
+    old = select(seen_calls.c.signature).where(seen_calls.c.seen_at < before).limit(MOST_REMOVED)
     return conn.execute(delete(seen_calls).where(seen_calls.c.signature.in_(old))).rowcount

@@ -10,12 +10,18 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
+    Boolean,
+    Column,
     ColumnElement,
     Connection,
+    Date,
     Integer,
     Row,
     Select,
+    Table,
+    Text,
     bindparam,
     func,
     select,
@@ -23,26 +29,26 @@ from sqlalchemy import (
 )
 
 from gateway.state_machines import CASE, REQUEST
-from gateway.store.conflict_inserts import insert_into
-from gateway.store.list_lengths import lengthen_list
-from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.statistics_tables import counted_outcomes, statistics_progress
-from gateway.store.tables import agency_requests, cases, decisions, transitions
+from gateway.store.agency_requests import agency_requests
+from gateway.store.cases import cases
+from gateway.store.daily_statistics import statistics_progress
+from gateway.store.decisions import decisions
+from gateway.store.prepared_statements import InsertIfAbsent, insert_into
+from gateway.store.table_types import collect_values, make_required_column, metadata
+from gateway.store.transitions import transitions
 
-__all__ = [
-    "CountedOutcome",
-    "StatisticsProgress",
-    "advance_progress",
-    "choose_ceiling",
-    "list_new_steps",
-    "load_case_rows",
-    "load_counted_outcomes",
-    "load_current_decisions",
-    "load_object_steps",
-    "load_request_rows",
-    "open_progress",
-    "store_counted_outcomes",
-]
+# The outcome as it was counted, so that a correction moves it from one sum to the other.
+counted_outcomes = Table(
+    "counted_outcomes",
+    metadata,
+    Column("machine", Text, primary_key=True),
+    Column("object_id", BigInteger, primary_key=True, autoincrement=False),
+    make_required_column("day", Date),
+    make_required_column("outcome"),
+    make_required_column("seconds", BigInteger),
+    make_required_column("first_right", Boolean),
+)
+
 
 _NAME: Final = "transitions"
 #: Most transitions are those of deliveries and messages, which are not counted.
@@ -65,12 +71,12 @@ _T: Final = transitions.c
 
 
 def _build_request_query(of: ColumnElement[int]) -> Select[Any]:
-    """Return the requests that have one of the wanted values in a column, each with its case."""
+    """Return the query of requests with one of the values `wanted` in a column, each with its case."""
     r = agency_requests.c
     columns: tuple[Any, ...] = (r.id, r.case_id, r.agency, r.document, r.state)
-    about: tuple[Any, ...] = (cases.c.declarant, cases.c.applicant, cases.c.opened_at)
-    found = select(*columns, *about).join_from(agency_requests, cases, cases.c.id == r.case_id)
-    return found.where(of.in_(_WANTED))
+    case_columns: tuple[Any, ...] = (cases.c.declarant, cases.c.applicant, cases.c.opened_at)
+    query = select(*columns, *case_columns).join_from(agency_requests, cases, cases.c.id == r.case_id)
+    return query.where(of.in_(_WANTED))
 
 
 _PROGRESS: Final = select(statistics_progress)
@@ -148,24 +154,24 @@ def _find_last_transition(conn: Connection) -> int:
 
 def list_new_steps(conn: Connection, progress: StatisticsProgress, limit: int) -> Sequence[Row[Any]]:
     """Return the transitions of cases and requests after the last one that is counted, in their order."""
-    wanted = {"after": progress.transition, "until": progress.ceiling, "most": limit}
-    return conn.execute(_NEW_STEPS, wanted).all()
+    parameters = {"after": progress.transition, "until": progress.ceiling, "most": limit}
+    return conn.execute(_NEW_STEPS, parameters).all()
 
 
 def load_object_steps(
     conn: Connection, machine: str, objects: Sequence[int]
 ) -> Mapping[int, Sequence[Row[Any]]]:
     """Return every transition of these objects, in their order."""
-    found: dict[int, list[Row[Any]]] = defaultdict(list)
+    steps_by_object: dict[int, list[Row[Any]]] = defaultdict(list)
     if objects:
-        for row in conn.execute(_OBJECT_STEPS, {"of": machine, "wanted": lengthen_list(objects)}):
-            found[row.object_id].append(row)
-    return found
+        for row in conn.execute(_OBJECT_STEPS, {"of": machine, "wanted": objects}):
+            steps_by_object[row.object_id].append(row)
+    return steps_by_object
 
 
 def load_case_rows(conn: Connection, ids: Sequence[int]) -> Mapping[int, Row[Any]]:
-    """Return what is counted of these cases, by their ids."""
-    rows = conn.execute(_CASES, {"wanted": lengthen_list(ids)}) if ids else ()
+    """Return the rows for the statistics of these cases (row ids)."""
+    rows = conn.execute(_CASES, {"wanted": ids}) if ids else ()
     return {row.id: row for row in rows}
 
 
@@ -175,19 +181,21 @@ def load_request_rows(
     """Return these requests, and those of these cases, each with the parties and the opening of its case."""
     rows: list[Row[Any]] = []
     if ids:
-        rows += conn.execute(_REQUESTS, {"wanted": lengthen_list(ids)}).all()
+        rows += conn.execute(_REQUESTS, {"wanted": ids}).all()
     if of_cases:
-        rows += conn.execute(_REQUESTS_OF_CASES, {"wanted": lengthen_list(of_cases)}).all()
+        rows += conn.execute(_REQUESTS_OF_CASES, {"wanted": of_cases}).all()
     return {row.id: row for row in rows}
 
 
 def load_current_decisions(conn: Connection, requests: Sequence[int]) -> Mapping[int, frozenset[str]]:
     """Return the decisions in force on each of these requests."""
-    found: dict[int, set[str]] = defaultdict(set)
+    decisions_by_request: dict[int, set[str]] = defaultdict(set)
     if requests:
-        for row in conn.execute(_DECISIONS, {"wanted": lengthen_list(requests)}):
-            found[row.request_id].add(row.decision)
-    return {request: frozenset(said) for request, said in found.items()}
+        for row in conn.execute(_DECISIONS, {"wanted": requests}):
+            decisions_by_request[row.request_id].add(row.decision)
+    return {
+        request: frozenset(request_decisions) for request, request_decisions in decisions_by_request.items()
+    }
 
 
 def load_counted_outcomes(
@@ -196,7 +204,7 @@ def load_counted_outcomes(
     """Return the outcomes of these objects as they are counted."""
     if not objects:
         return {}
-    rows = conn.execute(_OUTCOMES, {"of": machine, "wanted": lengthen_list(objects)})
+    rows = conn.execute(_OUTCOMES, {"of": machine, "wanted": objects})
     return {row.object_id: CountedOutcome(*row) for row in rows}
 
 
@@ -205,11 +213,7 @@ def advance_progress(
 ) -> bool:
     """Store how far the counting is; return False when another process has counted meanwhile."""
     c = statistics_progress.c
-    values: dict[str, Any] = {
-        "transition": after.transition,
-        "ceiling": after.ceiling,
-        "horizon": after.horizon,
-    }
+    values = collect_values(after)
     if until is not None:
         values |= {"counted_until": until}
     changed = update(statistics_progress).where(
@@ -226,8 +230,8 @@ def advance_progress(
 @cache
 def _build_upsert(dialect: str) -> Any:
     new = insert_into(counted_outcomes, dialect)
-    kept = {name: getattr(new.excluded, name) for name in ("outcome", "first_right")}
-    return new.on_conflict_do_update(index_elements=("machine", "object_id"), set_=kept)
+    replaced_columns = {name: getattr(new.excluded, name) for name in ("outcome", "first_right")}
+    return new.on_conflict_do_update(index_elements=("machine", "object_id"), set_=replaced_columns)
 
 
 _INSERT: Final = InsertIfAbsent(statistics_progress, ("name",), "name")
@@ -235,17 +239,6 @@ _INSERT: Final = InsertIfAbsent(statistics_progress, ("name",), "name")
 
 def store_counted_outcomes(conn: Connection, counted: Sequence[CountedOutcome]) -> None:
     """Store the outcomes as they are counted now; the day of the first outcome is kept."""
-    rows = [
-        {
-            "machine": one.machine,
-            "object_id": one.object_id,
-            "day": one.day,
-            "outcome": one.outcome,
-            "seconds": one.seconds,
-            "first_right": one.first_right,
-        }
-        for one in counted
-        if one.machine in _MACHINES
-    ]
+    rows = [collect_values(outcome) for outcome in counted if outcome.machine in _MACHINES]
     if rows:
         conn.execute(_build_upsert(conn.dialect.name), rows)

@@ -10,31 +10,69 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
-from gateway.store.draft_tables import draft_files, submission_drafts
-from gateway.store.tables import cases, messages
+from gateway.store.cases import cases
+from gateway.store.messages import messages
+from gateway.store.postgresql_connections import acquire_named_locks
+from gateway.store.prepared_statements import insert_row
+from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
 
-__all__ = [
-    "DraftContent",
-    "NewDraftFile",
-    "add_file",
-    "copy_files",
-    "count_drafts",
-    "delete_draft",
-    "delete_file",
-    "find_draft",
-    "find_file",
-    "find_file_content",
-    "insert_draft",
-    "list_drafts",
-    "list_files",
-    "list_submissions",
-    "load_file_contents",
-    "mark_handed_in",
-    "measure_files",
-    "save_draft",
-]
+# A draft belongs to a party. `content` are the values of its form as JSON. A draft that was handed in has
+# the row id of its message, and is not changed any more.
+submission_drafts = Table(
+    "submission_drafts",
+    metadata,
+    make_identity_column(),
+    make_required_column("party"),
+    make_required_column("reference"),
+    make_required_column("documents"),
+    make_required_column("content"),
+    make_required_column("version", Integer),
+    make_required_column("created_at", Instant),
+    make_required_column("created_by"),
+    make_required_column("changed_at", Instant),
+    make_required_column("changed_by"),
+    Column("message", BigInteger, ForeignKey("messages.id")),
+    Column("handed_in_at", Instant),
+    Index("ix_submission_drafts_party", "party", "id"),
+)
+
+# A file of a draft; the submission names it by its content id.
+draft_files = Table(
+    "draft_files",
+    metadata,
+    make_identity_column(),
+    make_required_column("draft_id", BigInteger, ForeignKey("submission_drafts.id")),
+    make_required_column("cid"),
+    make_required_column("name"),
+    make_required_column("media_type"),
+    make_required_column("sha256"),
+    make_required_column("size", BigInteger),
+    make_required_column("content", LargeBinary),
+    make_required_column("added_at", Instant),
+    Column("added_by", Text),
+    UniqueConstraint("draft_id", "cid"),
+)
+
 
 _DRAFT = submission_drafts.c
 _FILE = draft_files.c
@@ -44,7 +82,7 @@ _FILE_SUMMARY = select(*(column for column in draft_files.c if column.name != "c
 
 @dataclass(frozen=True, slots=True)
 class DraftContent:
-    """What a draft says: the values of its form as JSON, and what lists show of them."""
+    """The content of a draft: the values of its form as JSON, and those of them that lists show."""
 
     reference: str
     documents: str
@@ -63,48 +101,41 @@ class NewDraftFile:
     content: bytes
 
 
-def insert_draft(conn: Connection, party: str, what: DraftContent, by: str, at: datetime) -> int:
+def insert_draft(conn: Connection, party: str, content: DraftContent, by: str, at: datetime) -> int:
     """Store a new draft of a party; return its id."""
-    row = {
-        **asdict(what),
-        "party": party,
-        "version": 1,
-        "created_at": at,
-        "created_by": by,
-        "changed_at": at,
-        "changed_by": by,
-    }
-    return int(conn.execute(insert(submission_drafts).values(row)).inserted_primary_key[0])  # type: ignore[index]
+    times = {"created_at": at, "created_by": by, "changed_at": at, "changed_by": by}
+    return insert_row(conn, submission_drafts, {**asdict(content), "party": party, "version": 1, **times})
 
 
 def save_draft(
-    conn: Connection, party: str, draft: int, version: int, what: DraftContent, by: str, at: datetime
+    conn: Connection, party: str, draft: int, version: int, content: DraftContent, by: str, at: datetime
 ) -> bool:
-    """Store what a draft says now; return False where it has been changed or handed in since `version`."""
+    """Store the content of a draft; return False if it was changed or handed in since `version`."""
     changed = conn.execute(
         update(submission_drafts)
         .where(_DRAFT.id == draft, _DRAFT.party == party, _DRAFT.version == version, _DRAFT.message.is_(None))
-        .values(**asdict(what), version=version + 1, changed_at=at, changed_by=by)
+        .values(**asdict(content), version=version + 1, changed_at=at, changed_by=by)
     )
     return changed.rowcount == 1
 
 
 def find_draft(conn: Connection, party: str, draft: int) -> Row[Any] | None:
     """Return a draft of a party."""
-    found = select(submission_drafts).where(_DRAFT.id == draft, _DRAFT.party == party)
-    return conn.execute(found).first()
+    query = select(submission_drafts).where(_DRAFT.id == draft, _DRAFT.party == party)
+    return conn.execute(query).first()
 
 
 def list_drafts(conn: Connection, party: str, limit: int, before: int | None = None) -> Sequence[Row[Any]]:
     """Return drafts of a party without their content, the newest first, with an id below `before`."""
-    found = _SUMMARY.where(_DRAFT.party == party).order_by(_DRAFT.id.desc()).limit(limit)
-    return conn.execute(found.where(_DRAFT.id < before) if before else found).all()
+    query = _SUMMARY.where(_DRAFT.party == party).order_by(_DRAFT.id.desc()).limit(limit)
+    return conn.execute(query.where(_DRAFT.id < before) if before else query).all()
 
 
 def count_drafts(conn: Connection, party: str) -> int:
-    """Return how many drafts a party has that have not been handed in."""
-    found = select(func.count()).where(_DRAFT.party == party, _DRAFT.message.is_(None))
-    return int(conn.execute(found.select_from(submission_drafts)).scalar_one())
+    """Return how many drafts a party has not handed in; other counts wait until the commit."""
+    acquire_named_locks(conn, f"drafts of {party}")
+    query = select(func.count()).where(_DRAFT.party == party, _DRAFT.message.is_(None))
+    return int(conn.execute(query.select_from(submission_drafts)).scalar_one())
 
 
 def delete_draft(conn: Connection, party: str, draft: int) -> bool:
@@ -135,11 +166,6 @@ def list_files(conn: Connection, draft: int) -> Sequence[Row[Any]]:
     return conn.execute(_FILE_SUMMARY.where(_FILE.draft_id == draft).order_by(_FILE.id)).all()
 
 
-def find_file(conn: Connection, draft: int, cid: str) -> Row[Any] | None:
-    """Return a file of a draft by its content id, without its content."""
-    return conn.execute(_FILE_SUMMARY.where(_FILE.draft_id == draft, _FILE.cid == cid)).first()
-
-
 def find_file_content(conn: Connection, draft: int, file: int) -> Row[Any] | None:
     """Return a file of a draft with its content, by its row id."""
     return conn.execute(select(draft_files).where(_FILE.draft_id == draft, _FILE.id == file)).first()
@@ -153,8 +179,8 @@ def load_file_contents(conn: Connection, draft: int) -> dict[str, bytes]:
 
 def measure_files(conn: Connection, draft: int) -> tuple[int, int]:
     """Return the number of files of a draft, and their octets."""
-    found = select(func.count(), func.coalesce(func.sum(_FILE.size), 0)).where(_FILE.draft_id == draft)
-    number, octets = conn.execute(found).one()
+    query = select(func.count(), func.coalesce(func.sum(_FILE.size), 0)).where(_FILE.draft_id == draft)
+    number, octets = conn.execute(query).one()
     return int(number), int(octets)
 
 
@@ -186,11 +212,11 @@ def list_submissions(
     # As words, so that the index of received messages is chosen whatever the parameters are.
     columns: list[Any] = [messages.c[name] for name in ("id", "received_at", "protocol", "case_id")]
     columns += [cases.c.number, cases.c.functional_reference]
-    found = (
+    query = (
         select(*columns)
         .select_from(messages.outerjoin(cases, cases.c.id == messages.c.case_id))
         .where(text("direction = 'in'"), messages.c.from_party == party, messages.c.action == "Submit")
         .order_by(messages.c.id.desc())
         .limit(limit)
     )
-    return conn.execute(found.where(messages.c.id < before) if before else found).all()
+    return conn.execute(query.where(messages.c.id < before) if before else query).all()

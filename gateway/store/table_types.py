@@ -1,15 +1,19 @@
-"""What the tables are made of: the catalogue of tables, and the usual columns."""
+"""Building blocks of the tables: the catalogue of tables, usual columns, indexes and column types."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cached_property
-from typing import Any
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    DateTime,
     Identity,
     Index,
     Integer,
@@ -18,16 +22,12 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
-__all__ = [
-    "ClusteredTable",
-    "PartialIndex",
-    "make_identity_column",
-    "make_partial_index",
-    "make_required_column",
-    "make_state_constraint",
-    "metadata",
-]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 metadata = MetaData(
     naming_convention={
@@ -47,9 +47,9 @@ def make_identity_column() -> Column[int]:
     return Column("id", key, Identity(), primary_key=True)
 
 
-def make_required_column(name: str, kind: Any = Text, *more: Any) -> Column[Any]:
-    """Return a column that always has a value; `more` are its constraints."""
-    return Column(name, kind, *more, nullable=False)
+def make_required_column(name: str, kind: Any = Text, *constraints: Any) -> Column[Any]:
+    """Return a column that always has a value; `constraints` are its constraints."""
+    return Column(name, kind, *constraints, nullable=False)
 
 
 def make_state_constraint(states: Iterable[str]) -> CheckConstraint:
@@ -58,10 +58,10 @@ def make_state_constraint(states: Iterable[str]) -> CheckConstraint:
 
 
 class ClusteredTable(Table):
-    """A table whose rows are in the index of its key: SQLite numbers no row of it.
+    """A table whose rows are stored in the index of its primary key (SQLite: WITHOUT ROWID).
 
-    SQLAlchemy loads a dialect to be told an argument of it. So it is told when one is asked for, as by a
-    migration: a process on PostgreSQL does not load that of SQLite.
+    SQLAlchemy loads a dialect when an argument of it is given to a table. So the argument is set when the
+    options are read, as by a migration: a process on PostgreSQL need not load the dialect of SQLite.
     """
 
     @cached_property
@@ -73,9 +73,9 @@ class ClusteredTable(Table):
 
 
 class PartialIndex(Index):
-    """An index that has only the rows of a condition; PostgreSQL may have one of its own.
+    """An index of only the rows that meet a condition; PostgreSQL may have a condition of its own.
 
-    Both dialects are told when an argument of one is asked for, as those of a `ClusteredTable`.
+    The arguments of both dialects are set when the options are read, as for a `ClusteredTable`.
     """
 
     def __init__(
@@ -94,5 +94,100 @@ class PartialIndex(Index):
 
 
 def make_partial_index(name: str, column: str, *, unique: bool = False) -> Index:
-    """Return an index of a column whose rows without a value cost nothing when they are written."""
+    """Return an index of the rows that have a value in a column; other rows cost nothing when written."""
     return PartialIndex(name, column, where=f"{column} IS NOT NULL", unique=unique)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+# Made once: json.dumps makes an encoder for each value.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+_decode: Final = json.JSONDecoder().raw_decode
+
+
+class Instant(TypeDecorator[datetime]):
+    """A time in UTC: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column type of the dialect."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(DateTime(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any]:
+        """Return a function from a time to the value to store; it raises ValueError without a time zone."""
+        return check_zone if dialect.name == "postgresql" else count_microseconds
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], datetime | None]:  # noqa: ARG002
+        """Return a function from a stored value to an aware datetime in UTC."""
+        return _read_datetime if dialect.name == "postgresql" else _read_microseconds
+
+
+def check_zone(value: datetime | None) -> datetime | None:
+    """Return a time as it is; raises ValueError for one without a zone."""
+    if value is not None and value.tzinfo is None:
+        raise ValueError(f"a time without a zone: {value.isoformat()}")
+    return value
+
+
+def count_microseconds(value: datetime | None) -> int | None:
+    """Return the microseconds from 1970 to a time; raises ValueError for one without a zone."""
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        raise ValueError(f"a time without a zone: {value.isoformat()}")
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def _read_datetime(value: datetime | None) -> datetime | None:
+    return None if value is None else value.astimezone(UTC)
+
+
+def _read_microseconds(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value stored as text, with sorted keys and no blanks."""
+
+    impl = Text
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
+        """Return a function from a value to the text to store."""
+        return _write_json
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[str | None], Any]:  # noqa: ARG002
+        """Return a function from a stored text to its value."""
+        return _read_json
+
+
+def _write_json(value: Any) -> str | None:
+    return None if value is None else _encode(value)
+
+
+def _read_json(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        value, end = _decode(text)
+    except ValueError:
+        end = -1
+    # What was stored by `_write_json` has no blanks around it.
+    return value if end == len(text) else json.loads(text)
+
+
+def collect_values(new: DataclassInstance) -> dict[str, Any]:
+    """Return the values of a dataclass instance by field name; unlike `asdict`, values are not copied."""
+    names, read = _get_fields(type(new))
+    return dict(zip(names, read(new), strict=True))
+
+
+@cache
+def _get_fields(kind: type[DataclassInstance]) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+    """Return the field names of a dataclass with at least two fields, and a function that reads them all."""
+    names = tuple(kind.__dataclass_fields__)
+    return names, attrgetter(*names)

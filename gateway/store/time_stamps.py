@@ -7,20 +7,58 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    select,
+)
 
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.tables import evidence, seals, time_stamps
+from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
+from gateway.store.transitions import evidence
 
-__all__ = [
-    "NewTimeStamp",
-    "StampingProgress",
-    "compute_stamping_progress",
-    "find_unstamped_since",
-    "insert_time_stamp",
-    "list_by_head",
-    "list_time_stamps",
-]
+# Heads of the tree of evidence; `head` is exactly the text that was signed and stamped, `peaks` are the
+# roots of its perfect subtrees, so that the next head needs no older leaf.
+seals = Table(
+    "seals",
+    metadata,
+    make_identity_column(),
+    make_required_column("first_seq", BigInteger),
+    make_required_column("last_seq", BigInteger),
+    make_required_column("root_hash"),
+    make_required_column("peaks", Json),
+    make_required_column("head"),
+    Column("signature", LargeBinary),  # null where the key was unavailable
+    Column("certificate", LargeBinary),
+    make_required_column("sealed_at", Instant),
+    UniqueConstraint("first_seq"),
+    CheckConstraint("last_seq >= first_seq", name="span"),
+)
+
+time_stamps = Table(
+    "time_stamps",
+    metadata,
+    make_identity_column(),
+    make_required_column("seal", BigInteger, ForeignKey("seals.id")),
+    make_required_column("authority"),
+    make_required_column("at", Instant),
+    make_required_column("policy"),
+    make_required_column("serial"),
+    make_required_column("token", LargeBinary),
+    Column("verdict", Text),
+    make_required_column("stored_at", Instant),
+    UniqueConstraint("seal", "authority"),
+)
+
 
 _INSERT = InsertIfAbsent(time_stamps, ("seal", "authority"))
 # Heads follow each other, so the last one is found by the index of their first leaves, or of their ids.
@@ -70,16 +108,16 @@ def list_by_head(conn: Connection, seal: int) -> Sequence[Row[Any]]:
 
 def list_time_stamps(conn: Connection, heads: Sequence[int] | None = None) -> Sequence[Row[Any]]:
     """Return every time stamp, or those over the heads of these row ids, the first one first."""
-    found = select(time_stamps).order_by(time_stamps.c.id)
-    return conn.execute(found if heads is None else found.where(time_stamps.c.seal.in_(heads))).all()
+    query = select(time_stamps).order_by(time_stamps.c.id)
+    return conn.execute(query if heads is None else query.where(time_stamps.c.seal.in_(heads))).all()
 
 
 def find_unstamped_since(conn: Connection) -> datetime | None:
     """Return when the oldest evidence without a time stamp was recorded; None when all is covered."""
     covered = _count_stamped_leaves(conn)
     sealed = select(evidence.c.at).where(evidence.c.seq == covered + 1)
-    found = conn.execute(sealed).scalar_one_or_none()
-    return found if found is not None else _find_unsealed_since(conn, covered)
+    sealed_at = conn.execute(sealed).scalar_one_or_none()
+    return sealed_at if sealed_at is not None else _find_unsealed_since(conn, covered)
 
 
 def compute_stamping_progress(conn: Connection) -> StampingProgress:
@@ -95,8 +133,8 @@ def _count_stamped_leaves(conn: Connection) -> int:
 
 def _find_unsealed_since(conn: Connection, covered: int) -> datetime | None:
     """Return the time of the first leaf without `seq`; every leaf that has one is covered."""
-    found = select(evidence.c.at).where(evidence.c.seq.is_(None))
+    query = select(evidence.c.at).where(evidence.c.seq.is_(None))
     if covered and conn.dialect.name == "sqlite":
-        place = select(evidence.c.id).where(evidence.c.seq == covered).scalar_subquery()
-        found = found.where(evidence.c.id > place)
-    return conn.execute(found.order_by(evidence.c.id).limit(1)).scalar_one_or_none()
+        last_covered = select(evidence.c.id).where(evidence.c.seq == covered).scalar_subquery()
+        query = query.where(evidence.c.id > last_covered)
+    return conn.execute(query.order_by(evidence.c.id).limit(1)).scalar_one_or_none()

@@ -1,22 +1,173 @@
-"""Stores the transitions of the state machines with the changes of their objects."""
+"""Stores the logs with the changes that they tell: transitions of state machines, events, and evidence.
+
+Every step writes them in the transaction of its change. What follows from a transaction once it is committed
+is noted beside them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, Table, Text, Update, bindparam, case, select, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Index,
+    Insert,
+    Row,
+    Select,
+    Table,
+    Text,
+    UniqueConstraint,
+    Update,
+    bindparam,
+    case,
+    insert,
+    select,
+    update,
+)
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import CASE, REQUEST, StateMachine, get_next_state
-from gateway.store.events import record_events
-from gateway.store.tables import agency_requests, transitions
-from gateway.store.transaction_rows import insert_log_rows
+from gateway.store.table_types import (
+    Instant,
+    PartialIndex,
+    make_identity_column,
+    make_partial_index,
+    make_required_column,
+    metadata,
+)
 
-__all__ = ["StateEvent", "apply_event", "list_transitions", "record_transitions", "write_state"]
+# Append-only except `seq`, which the sequencer sets; `data` is exactly the text that was hashed.
+evidence = Table(
+    "evidence",
+    metadata,
+    make_identity_column(),
+    make_required_column("at", Instant),
+    make_required_column("kind"),
+    make_required_column("subject_type"),
+    make_required_column("subject_id"),
+    Column("digest", Text),
+    make_required_column("leaf_hash"),
+    make_required_column("data"),
+    Column("seq", BigInteger),
+    make_partial_index("uq_evidence_seq", "seq", unique=True),
+    # PostgreSQL commits rows in another order than it numbers them, so rows without `seq` must be
+    # searched for. SQLite has one writer and keeps the order; its index contains no row.
+    PartialIndex("ix_evidence_unsealed", "id", where="seq < 0", on_postgresql="seq IS NULL"),
+    Index("ix_evidence_subject", "subject_type", "subject_id"),
+)
+
+
+_Row = Mapping[str, Any]
+#: Execution option of the connection of a write transaction.
+_NOTES: Final = "gateway_notes"
+
+
+@dataclass(slots=True)
+class CommitNotes:
+    """The hashes of the evidence that one transaction has stored; they are valid once it is committed.
+
+    The first `settled` of `leaves` stay when later work fails and is rolled back to a savepoint.
+    """
+
+    leaves: list[str] = field(default_factory=list)
+    settled: int = 0
+
+
+def begin_notes(conn: Connection) -> CommitNotes:
+    """Return new notes, to which the transaction of this connection adds the evidence that it stores."""
+    notes = CommitNotes()
+    conn.execution_options(**{_NOTES: notes})
+    return notes
+
+
+def _find_notes(conn: Connection) -> CommitNotes | None:
+    """Return the notes of the transaction of a connection; None if it is no write transaction."""
+    return conn.get_execution_options().get(_NOTES)
+
+
+@cache
+def _build_insert(log: Table) -> Insert:
+    return insert(log).inline()
+
+
+def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
+    """Insert rows of a log."""
+    if not rows:
+        return
+    for row in rows:
+        if row["at"].tzinfo is None:
+            raise ValueError(f"a time without a zone in {log.name}")
+    conn.execute(_build_insert(log), dict(rows[0]) if len(rows) == 1 else list(rows))
+    notes = _find_notes(conn)
+    if notes is not None and log is evidence:
+        notes.leaves += [str(row["leaf_hash"]) for row in rows]
+
+
+def settle_notes(conn: Connection) -> None:
+    """Keep what was noted so far, even if the work that follows is rolled back to a savepoint."""
+    notes = _find_notes(conn)
+    if notes is not None:
+        notes.settled = len(notes.leaves)
+
+
+def forget_notes(conn: Connection) -> None:
+    """Forget the notes that are not settled: the changes that they record were rolled back."""
+    notes = _find_notes(conn)
+    if notes is not None:
+        del notes.leaves[notes.settled :]
+
+
+# What happened, written in the transaction of the change. Transactions commit in another order than
+# their rows are numbered, so a reader that goes on after the last number would miss rows. The
+# sequencer gives `sequence` to rows that are committed; readers follow it alone.
+events = Table(
+    "events",
+    metadata,
+    make_identity_column(),
+    make_required_column("at", Instant),
+    make_required_column("subject_type"),
+    make_required_column("subject_id", BigInteger),
+    make_required_column("state"),
+    Column("sequence", BigInteger),
+    CheckConstraint(
+        "subject_type IN ('case', 'request', 'notice', 'message', 'requirement')", name="subject_type"
+    ),
+    # Rows without a place are found by this index, too.
+    UniqueConstraint("sequence"),
+)
+
+
+def record_events(conn: Connection, subject: str, changes: Sequence[tuple[int, str]], at: datetime) -> None:
+    """Store one event for each (row id of a subject, its new state), in the caller's transaction."""
+    rows = [
+        {"at": at, "subject_type": subject, "subject_id": subject_id, "state": state}
+        for subject_id, state in changes
+    ]
+    insert_log_rows(conn, events, rows)
+
+
+transitions = Table(
+    "transitions",
+    metadata,
+    make_identity_column(),
+    make_required_column("machine"),
+    make_required_column("object_id", BigInteger),
+    make_required_column("from_state"),
+    make_required_column("event"),
+    make_required_column("to_state"),
+    make_required_column("at", Instant),
+    make_required_column("actor"),
+    Column("detail", Text),
+    Index("ix_transitions_object", "machine", "object_id"),
+)
+
 
 #: The machines whose steps are events for the software of parties.
 _TOLD = frozenset({CASE.name, REQUEST.name})
@@ -33,7 +184,7 @@ class StateEvent:
 
 
 def record_transitions(
-    conn: Connection, machine: StateMachine, changes: Sequence[tuple[int, str, str]], what: StateEvent
+    conn: Connection, machine: StateMachine, changes: Sequence[tuple[int, str, str]], event: StateEvent
 ) -> None:
     """Store one row for each (object id, state before, state after), and the events for parties."""
     rows = [
@@ -41,18 +192,22 @@ def record_transitions(
             "machine": machine.name,
             "object_id": object_id,
             "from_state": before,
-            "event": what.event,
+            "event": event.event,
             "to_state": after,
-            "at": what.at,
-            "actor": what.actor,
-            "detail": what.detail,
+            "at": event.at,
+            "actor": event.actor,
+            "detail": event.detail,
         }
         for object_id, before, after in changes
     ]
     insert_log_rows(conn, transitions, rows)
     if machine.name in _TOLD:
-        told = [(one, after) for one, before, after in changes if before != after or what.event == "correct"]
-        record_events(conn, machine.name, told, what.at)
+        changed_objects = [
+            (object_id, after)
+            for object_id, before, after in changes
+            if before != after or event.event == "correct"
+        ]
+        record_events(conn, machine.name, changed_objects, event.at)
 
 
 def apply_event(
@@ -60,7 +215,7 @@ def apply_event(
     table: Table,
     machine: StateMachine,
     object_id: int,
-    what: StateEvent,
+    event: StateEvent,
     *,
     before: str | None = None,
     **values: Any,
@@ -73,9 +228,9 @@ def apply_event(
         before = conn.execute(_build_state_query(table), {"wanted": object_id}).scalar_one_or_none()
     if before is None:
         raise GatewayError(TRANSITION_REFUSED, f"there is no {machine.name} {object_id}")
-    after = get_next_state(machine, before, what.event)
-    write_state(conn, table, machine, (object_id, before), {"state": after, **values})
-    record_transitions(conn, machine, [(object_id, before, after)], what)
+    after = get_next_state(machine, before, event.event)
+    write_state(conn, table, machine, object_id, before, {"state": after, **values})
+    record_transitions(conn, machine, [(object_id, before, after)], event)
     return after
 
 
@@ -83,16 +238,16 @@ def write_state(
     conn: Connection,
     table: Table,
     machine: StateMachine,
-    known: tuple[int, str],
+    object_id: int,
+    before: str,
     values: Mapping[str, Any],
 ) -> None:
-    """Set columns of an object, the state among them, if it is in the known state (id, state); else GW705.
+    """Set columns of an object, the state among them, if it is in the state `before`; raise GW705 else.
 
     The demands of a request follow its state when they are set, or have followed it until now.
     """
-    object_id, before = known
     row = {"wanted": object_id, "before": before, **values}
-    if table is agency_requests and "demands_state" not in values:
+    if "demands_state" in table.c and "demands_state" not in values:
         row["after"] = values["state"]
     if conn.execute(_build_state_update(table, tuple(values)), row).rowcount != 1:
         raise GatewayError(TRANSITION_REFUSED, f"{machine.name} {object_id} was changed by another meanwhile")
@@ -106,13 +261,13 @@ def _build_state_query(table: Table) -> Select[tuple[Any]]:
 @lru_cache(maxsize=128)
 def _build_state_update(table: Table, names: tuple[str, ...]) -> Update:
     """Return the statement that sets these columns, if the state is unchanged."""
-    kept = update(table).where(table.c.id == bindparam("wanted"), table.c.state == bindparam("before"))
+    unchanged = update(table).where(table.c.id == bindparam("wanted"), table.c.state == bindparam("before"))
     changed: dict[str, Any] = {name: bindparam(name) for name in names}
-    if table is agency_requests and "demands_state" not in names:
+    if "demands_state" in table.c and "demands_state" not in names:
         after = bindparam("after", type_=Text())
-        followed = agency_requests.c.demands_state == agency_requests.c.state
+        followed = table.c.demands_state == table.c.state
         changed["demands_state"] = after if "demands" in names else case((followed, after))
-    return kept.values(changed)
+    return unchanged.values(changed)
 
 
 def list_transitions(conn: Connection, machine: StateMachine, object_id: int) -> Sequence[Row[Any]]:

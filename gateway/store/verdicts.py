@@ -7,20 +7,50 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    select,
+)
 
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.row_values import collect_values
-from gateway.store.tables import verdicts
+from gateway.store.table_types import (
+    Instant,
+    collect_values,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
-__all__ = [
-    "NewVerdict",
-    "find_by_digest",
-    "find_by_id",
-    "find_verdict_in_force",
-    "insert_verdict",
-    "list_verdicts",
-]
+# Verdicts on certificates; `digest` is that of the document, a payload, which names all of the evidence.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    make_identity_column(),
+    make_required_column("digest", Text, ForeignKey("payloads.sha256")),
+    make_required_column("leaf_sha256"),
+    make_required_column("use"),
+    make_required_column("status"),
+    Column("problem", Text),
+    make_required_column("tolerated", Boolean),
+    make_required_column("judged_at", Instant),  # the first time
+    make_required_column("valid_until", Instant),
+    make_required_column("epoch", BigInteger),
+    UniqueConstraint("digest"),
+    CheckConstraint("status IN ('valid', 'invalid', 'indeterminate')", name="status"),
+    Index("ix_verdicts_leaf_sha256", "leaf_sha256", "use", "judged_at"),
+)
+
 
 _INSERT = InsertIfAbsent(verdicts, ("digest",), "id")
 _BY_DIGEST = select(verdicts).where(verdicts.c.digest == bindparam("wanted"))
@@ -59,15 +89,15 @@ def find_by_id(conn: Connection, number: int) -> Row[Any] | None:
 
 def find_verdict_in_force(conn: Connection, leaf_sha256: str, use: str, at: datetime) -> Row[Any] | None:
     """Return the verdict by which a certificate was used at a given time: the last one made by then."""
-    told = (verdicts.c.leaf_sha256 == leaf_sha256, verdicts.c.use == use, verdicts.c.judged_at <= at)
+    conditions = (verdicts.c.leaf_sha256 == leaf_sha256, verdicts.c.use == use, verdicts.c.judged_at <= at)
     return conn.execute(
-        select(verdicts).where(*told).order_by(verdicts.c.judged_at.desc(), verdicts.c.id.desc())
+        select(verdicts).where(*conditions).order_by(verdicts.c.judged_at.desc(), verdicts.c.id.desc())
     ).first()
 
 
 def list_verdicts(conn: Connection, *, limit: int = 50, **equal: Any) -> Sequence[Row[Any]]:
     """Return verdicts, newest first, whose columns have these values."""
-    found = select(verdicts).order_by(verdicts.c.id.desc()).limit(limit)
+    query = select(verdicts).order_by(verdicts.c.id.desc()).limit(limit)
     for name, value in equal.items():
-        found = found.where(verdicts.c[name] == value)
-    return conn.execute(found).all()
+        query = query.where(verdicts.c[name] == value)
+    return conn.execute(query).all()

@@ -7,17 +7,25 @@ of deadlines. The few states of a list are read one by one and merged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
+    Column,
     ColumnElement,
     Connection,
+    ForeignKey,
+    Index,
+    Integer,
     Row,
     Select,
+    Table,
     and_,
+    bindparam,
+    delete,
     exists,
     func,
     literal_column,
@@ -26,25 +34,86 @@ from sqlalchemy import (
     select,
 )
 
-from gateway.store import fees as fee_times
-from gateway.store.account_tables import accounts
-from gateway.store.fee_tables import fees
-from gateway.store.officer_tables import officer_acts, work_claims
-from gateway.store.prepared_statements import build_state_condition
-from gateway.store.tables import agency_requests, cases, correlations, decisions
-from gateway.store.work_tables import application_summaries
+from gateway.store import fee_searches
+from gateway.store.accounts import accounts
+from gateway.store.agency_requests import agency_requests, correlations
+from gateway.store.cases import cases
+from gateway.store.decisions import decisions
+from gateway.store.fees import fees
+from gateway.store.officer_work import officer_acts, work_claims
+from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
+from gateway.store.table_types import make_required_column, metadata
 
-__all__ = [
-    "COUNT_LIMIT",
-    "WorkFilter",
-    "WorkPlace",
-    "WorkTab",
-    "compute_work_mark",
-    "count_work",
-    "find_application_numbers",
-    "list_previous_applications",
-    "list_work",
-]
+# Read from the call that the agency was sent, when a list or a mailbox first needs it. It can be
+# deleted: it is then read again.
+application_summaries = Table(
+    "application_summaries",
+    metadata,
+    Column("request_id", BigInteger, ForeignKey("agency_requests.id"), primary_key=True, autoincrement=False),
+    make_required_column("agency"),
+    make_required_column("document_sha256"),  # of the call that was read: a supplement replaces it
+    make_required_column("applicant"),
+    make_required_column("applicant_id"),
+    make_required_column("goods"),
+    make_required_column("hs"),
+    make_required_column("heading"),  # the first four digits of the HS code
+    make_required_column("laws"),
+    make_required_column("item_count", Integer),
+    Index("ix_application_summaries_applicant", "agency", "applicant_id", "request_id"),
+    Index("ix_application_summaries_heading", "agency", "heading", "request_id"),
+)
+
+
+_INSERT_SUMMARY = InsertIfAbsent(application_summaries, ("request_id",))
+_REMOVE_SUMMARY = delete(application_summaries).where(
+    application_summaries.c.request_id == bindparam("wanted")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSummary:
+    """The summary of one application; `document_sha256` is the digest of the call that was read.
+
+    `item_count` is the number of its items, `hs` and `goods` are those of the first one.
+    """
+
+    request_id: int
+    agency: str
+    document_sha256: str
+    applicant: str = ""
+    applicant_id: str = ""
+    goods: str = ""
+    hs: str = ""
+    laws: str = ""
+    item_count: int = 0
+
+
+def store_summaries(conn: Connection, summaries: Sequence[NewSummary]) -> None:
+    """Store summaries; each replaces an older one of its application."""
+    if not summaries:
+        return
+    conn.execute(_REMOVE_SUMMARY, [{"wanted": summary.request_id} for summary in summaries])
+    _INSERT_SUMMARY.insert_many(
+        conn, [asdict(summary) | {"heading": summary.hs[:4]} for summary in summaries]
+    )
+
+
+def find_summary(conn: Connection, request: int) -> Row[Any] | None:
+    """Return the summary of an application; None when its call has not been read."""
+    query = select(application_summaries).where(application_summaries.c.request_id == request)
+    return conn.execute(query).first()
+
+
+def list_unread_requests(conn: Connection, requests: Sequence[int]) -> Sequence[Row[Any]]:
+    """Return those of these requests without a summary, or with that of an earlier call."""
+    r, s = agency_requests.c, application_summaries.c
+    query = (
+        select(agency_requests)
+        .outerjoin(application_summaries, s.request_id == r.id)
+        .where(r.id.in_(requests), s.document_sha256.is_distinct_from(r.document_sha256))
+    )
+    return conn.execute(query).all()
+
 
 #: Rows of a tab are counted up to this number.
 COUNT_LIMIT: Final = 1000
@@ -95,7 +164,7 @@ _STATES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class WorkPlace:
-    """Where a list goes on: behind this row, by its deadline (where that is the order) and its id."""
+    """The row after which a list continues: its deadline (if the list is ordered by it) and its id."""
 
     id: int
     due_at: datetime | None = None
@@ -167,51 +236,51 @@ _COLUMNS: Final = (
 )
 
 
-def list_work(conn: Connection, wanted: WorkFilter) -> Sequence[Row[Any]]:
+def list_work(conn: Connection, criteria: WorkFilter) -> Sequence[Row[Any]]:
     """Return one page of a list, and one row more where the list goes on."""
-    found = _build_list(conn, wanted)
-    if wanted.numbers:
-        return conn.execute(_order_by_age(found, wanted, _PLACE)).all()
-    if wanted.tab is WorkTab.OVERDUE:
-        return _list_overdue(conn, found, wanted)
-    if _is_by_deadline(wanted):
-        return conn.execute(_order_by_deadline(_limit_to_due(found, wanted.tab), wanted, _r.due_at)).all()
-    if wanted.tab in _CHOSEN:
+    query = _build_list(conn, criteria)
+    if criteria.numbers:
+        return conn.execute(_order_by_age(query, criteria, _PLACE)).all()
+    if criteria.tab is WorkTab.OVERDUE:
+        return _list_overdue(conn, query, criteria)
+    if _is_by_deadline(criteria):
+        return conn.execute(_order_by_deadline(_limit_to_due(query, criteria.tab), criteria, _r.due_at)).all()
+    if criteria.tab in _CHOSEN:
         # Few rows, found by the claims or the proposals; they are sorted.
-        return conn.execute(_order_by_age(found.where(_build_states(wanted.tab)), wanted, _PLACE)).all()
-    if _is_by_summary(wanted):
+        return conn.execute(_order_by_age(query.where(_build_states(criteria.tab)), criteria, _PLACE)).all()
+    if _is_by_summary(criteria):
         return conn.execute(
-            _order_by_age(found.where(_build_states(wanted.tab)), wanted, _s.request_id)
+            _order_by_age(query.where(_build_states(criteria.tab)), criteria, _s.request_id)
         ).all()
     rows = [
         row
-        for state in _STATES[wanted.tab]
+        for state in _STATES[criteria.tab]
         for row in conn.execute(
-            _order_by_age(found.where(build_state_condition(agency_requests, state)), wanted, _r.id)
+            _order_by_age(query.where(build_state_condition(agency_requests, state)), criteria, _r.id)
         )
     ]
-    rows.sort(key=lambda row: int(row.id), reverse=_is_falling(wanted))
-    return rows[: wanted.limit + 1]
+    rows.sort(key=lambda row: int(row.id), reverse=_is_falling(criteria))
+    return rows[: criteria.limit + 1]
 
 
-def _list_overdue(conn: Connection, found: Select[Any], wanted: WorkFilter) -> list[Row[Any]]:
+def _list_overdue(conn: Connection, query: Select[Any], criteria: WorkFilter) -> list[Row[Any]]:
     """Return what somebody owes too long: by its own time, or by that of a fee, also of what is decided."""
     rows = [
-        *conn.execute(_order_by_deadline(found.where(_build_overdue(wanted.now)), wanted, _r.due_at)),
-        *conn.execute(_build_late_fees(wanted)),
+        *conn.execute(_order_by_deadline(query.where(_build_overdue(criteria.now)), criteria, _r.due_at)),
+        *conn.execute(_build_late_fees(criteria)),
     ]
     rows.sort(key=lambda row: (row.due_at, int(row.id)))
-    return rows[: wanted.limit + 1]
+    return rows[: criteria.limit + 1]
 
 
-def _build_late_fees(wanted: WorkFilter) -> Select[Any]:
+def _build_late_fees(criteria: WorkFilter) -> Select[Any]:
     """Return the applications that are overdue by a fee alone, each with the time of that fee."""
-    late = fee_times.build_overdue_times(wanted.agency, wanted.now).subquery()
+    late = fee_searches.build_overdue_times(criteria.agency, criteria.now).subquery()
     request, due = late.c
-    columns = [due.label("due_at") if one is _r.due_at else one for one in _COLUMNS]
-    found = select(*columns).select_from(_SOURCE.join(late, request == _r.id))
-    found = found.where(*_build_filter_conditions(wanted), *_build_late_conditions(wanted.now))
-    return _order_by_deadline(found, wanted, due)
+    columns = [due.label("due_at") if column is _r.due_at else column for column in _COLUMNS]
+    query = select(*columns).select_from(_SOURCE.join(late, request == _r.id))
+    query = query.where(*_build_filter_conditions(criteria), *_build_late_conditions(criteria.now))
+    return _order_by_deadline(query, criteria, due)
 
 
 def _build_late_conditions(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -223,49 +292,49 @@ def _build_overdue(now: datetime) -> ColumnElement[bool]:
     return and_(_r.due_at.is_not(None), _r.due_at <= now, *_UNDECIDED, _build_states(WorkTab.OVERDUE))
 
 
-def _limit_to_due(found: Select[Any], tab: WorkTab) -> Select[Any]:
-    return found.where(_r.due_at.is_not(None), *_UNDECIDED, _build_states(tab))
+def _limit_to_due(query: Select[Any], tab: WorkTab) -> Select[Any]:
+    return query.where(_r.due_at.is_not(None), *_UNDECIDED, _build_states(tab))
 
 
-def _build_list(conn: Connection, wanted: WorkFilter) -> Select[Any]:
+def _build_list(conn: Connection, criteria: WorkFilter) -> Select[Any]:
     # The planner must not begin with the requests where the summaries find few.
-    agency = _s.agency if _is_by_summary(wanted) else _r.agency
-    found = select(*_COLUMNS).select_from(_SOURCE).where(agency == wanted.agency)
-    return found.where(*_build_tab_conditions(conn, wanted), *_build_filter_conditions(wanted))
+    agency = _s.agency if _is_by_summary(criteria) else _r.agency
+    query = select(*_COLUMNS).select_from(_SOURCE).where(agency == criteria.agency)
+    return query.where(*_build_tab_conditions(conn, criteria), *_build_filter_conditions(criteria))
 
 
 def _build_states(tab: WorkTab) -> ColumnElement[bool]:
-    return or_(*(build_state_condition(agency_requests, one) for one in _STATES[tab]))
+    return or_(*(build_state_condition(agency_requests, state) for state in _STATES[tab]))
 
 
-def _build_tab_conditions(conn: Connection, wanted: WorkFilter) -> list[ColumnElement[bool]]:
-    if wanted.numbers:
-        return [_r.number.in_(wanted.numbers)]
-    if wanted.tab is WorkTab.NEW:
-        # What is proposed waits for somebody else, whoever had it.
-        proposed = _list_proposed_requests(conn, wanted.agency)
+def _build_tab_conditions(conn: Connection, criteria: WorkFilter) -> list[ColumnElement[bool]]:
+    if criteria.numbers:
+        return [_r.number.in_(criteria.numbers)]
+    if criteria.tab is WorkTab.NEW:
+        # A proposed act waits for another officer than its author, no matter who had the claim.
+        proposed = _list_proposed_requests(conn, criteria.agency)
         return [_w.account_id.is_(None), not_(_HELD), *([_r.id.not_in(proposed)] if proposed else [])]
-    if wanted.tab is WorkTab.HELD:
+    if criteria.tab is WorkTab.HELD:
         return [_HELD]
-    if wanted.tab in _CHOSEN:
-        return [_r.id.in_(_list_chosen_requests(conn, wanted))]
+    if criteria.tab in _CHOSEN:
+        return [_r.id.in_(_list_chosen_requests(conn, criteria))]
     return []
 
 
-def _list_chosen_requests(conn: Connection, wanted: WorkFilter) -> Sequence[int]:
+def _list_chosen_requests(conn: Connection, criteria: WorkFilter) -> Sequence[int]:
     """Return the applications that an officer has claimed, those with a proposal, or those asked about."""
-    if wanted.tab is WorkTab.CANCEL:
-        return _list_asked_requests(conn, wanted.agency)
-    if wanted.tab is WorkTab.MINE:
-        found = select(_w.request_id).where(_w.account_id == wanted.account, _w.agency == wanted.agency)
-        return conn.execute(found.order_by(_w.request_id.desc()).limit(_MOST_CHOSEN)).scalars().all()
-    return _list_proposed_requests(conn, wanted.agency)
+    if criteria.tab is WorkTab.CANCEL:
+        return _list_asked_requests(conn, criteria.agency)
+    if criteria.tab is WorkTab.MINE:
+        query = select(_w.request_id).where(_w.account_id == criteria.account, _w.agency == criteria.agency)
+        return conn.execute(query.order_by(_w.request_id.desc()).limit(_MOST_CHOSEN)).scalars().all()
+    return _list_proposed_requests(conn, criteria.agency)
 
 
 def _list_asked_requests(conn: Connection, agency: str) -> Sequence[int]:
     """Return the applications of an agency that is asked whether it cancels them."""
-    asked = select(_r.id).where(_r.agency == agency, _r.cancellation == literal_column("'ASKED'"))
-    return conn.execute(asked.order_by(_r.id).limit(_MOST_CHOSEN)).scalars().all()
+    query = select(_r.id).where(_r.agency == agency, _r.cancellation == literal_column("'ASKED'"))
+    return conn.execute(query.order_by(_r.id).limit(_MOST_CHOSEN)).scalars().all()
 
 
 def _list_proposed_requests(conn: Connection, agency: str) -> Sequence[int]:
@@ -274,27 +343,27 @@ def _list_proposed_requests(conn: Connection, agency: str) -> Sequence[int]:
     return conn.execute(proposed.order_by(a.id).limit(_MOST_CHOSEN)).scalars().all()
 
 
-def _build_filter_conditions(wanted: WorkFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if wanted.hs:
-        found.append(_build_hs_condition(wanted.hs))
-    if wanted.applicant:
-        found.append(_build_applicant_condition(wanted))
+def _build_filter_conditions(criteria: WorkFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if criteria.hs:
+        conditions.append(_build_hs_condition(criteria.hs))
+    if criteria.applicant:
+        conditions.append(_build_applicant_condition(criteria))
     # Of all that was ever decided, a rare law or document would be sought for too long.
-    short = wanted.tab not in _GROWING
-    if wanted.law and short:
-        found.append((" " + _s.laws + " ").contains(f" {wanted.law} ", autoescape=True))
-    if wanted.document and short:
-        found.append(_r.document == wanted.document)
-    return found
+    short = criteria.tab not in _GROWING
+    if criteria.law and short:
+        conditions.append((" " + _s.laws + " ").contains(f" {criteria.law} ", autoescape=True))
+    if criteria.document and short:
+        conditions.append(_r.document == criteria.document)
+    return conditions
 
 
-def _build_applicant_condition(wanted: WorkFilter) -> ColumnElement[bool]:
+def _build_applicant_condition(criteria: WorkFilter) -> ColumnElement[bool]:
     """Return the condition for an applicant's number; in lists that do not grow for ever, also for a name."""
-    numbered: ColumnElement[bool] = _s.applicant_id == wanted.applicant
-    if wanted.tab in _GROWING:
+    numbered: ColumnElement[bool] = _s.applicant_id == criteria.applicant
+    if criteria.tab in _GROWING:
         return numbered
-    return or_(numbered, _s.applicant.icontains(wanted.applicant, autoescape=True))
+    return or_(numbered, _s.applicant.icontains(criteria.applicant, autoescape=True))
 
 
 def _build_hs_condition(hs: str) -> ColumnElement[bool]:
@@ -303,60 +372,66 @@ def _build_hs_condition(hs: str) -> ColumnElement[bool]:
     return and_(_s.heading == hs[:_HEADING], begins) if len(hs) >= _HEADING else begins
 
 
-def _is_by_deadline(wanted: WorkFilter) -> bool:
-    ordered = wanted.order == "due" and wanted.tab not in (WorkTab.DECIDED, WorkTab.ALL)
-    return ordered or wanted.tab is WorkTab.OVERDUE
+def _is_by_deadline(criteria: WorkFilter) -> bool:
+    ordered = criteria.order == "due" and criteria.tab not in (WorkTab.DECIDED, WorkTab.ALL)
+    return ordered or criteria.tab is WorkTab.OVERDUE
 
 
-def _is_by_summary(wanted: WorkFilter) -> bool:
+def _is_by_summary(criteria: WorkFilter) -> bool:
     """Return whether an index of the summaries finds the rows: all that were ever decided are too many."""
     return (
-        wanted.tab in _GROWING
-        and not wanted.numbers
-        and (len(wanted.hs) >= _HEADING or bool(wanted.applicant))
+        criteria.tab in _GROWING
+        and not criteria.numbers
+        and (len(criteria.hs) >= _HEADING or bool(criteria.applicant))
     )
 
 
-def _is_falling(wanted: WorkFilter) -> bool:
-    return wanted.order == "new"
+def _is_falling(criteria: WorkFilter) -> bool:
+    return criteria.order == "new"
 
 
-def _order_by_age(found: Select[Any], wanted: WorkFilter, place: ColumnElement[Any]) -> Select[Any]:
-    if wanted.after is not None:
-        last = wanted.after.id
-        found = found.where(place < last if _is_falling(wanted) else place > last)
-    return found.order_by(place.desc() if _is_falling(wanted) else place.asc()).limit(wanted.limit + 1)
+def _order_by_age(query: Select[Any], criteria: WorkFilter, position: ColumnElement[Any]) -> Select[Any]:
+    if criteria.after is not None:
+        last = criteria.after.id
+        query = query.where(position < last if _is_falling(criteria) else position > last)
+    return query.order_by(position.desc() if _is_falling(criteria) else position.asc()).limit(
+        criteria.limit + 1
+    )
 
 
-def _order_by_deadline(found: Select[Any], wanted: WorkFilter, due: ColumnElement[Any]) -> Select[Any]:
-    if wanted.after is not None and wanted.after.due_at is not None:
-        last, last_id = wanted.after.due_at, wanted.after.id
-        found = found.where(due >= last, or_(due > last, _r.id > last_id))
-    return found.order_by(due, _r.id).limit(wanted.limit + 1)
+def _order_by_deadline(query: Select[Any], criteria: WorkFilter, due: ColumnElement[Any]) -> Select[Any]:
+    if criteria.after is not None and criteria.after.due_at is not None:
+        last, last_id = criteria.after.due_at, criteria.after.id
+        query = query.where(due >= last, or_(due > last, _r.id > last_id))
+    return query.order_by(due, _r.id).limit(criteria.limit + 1)
 
 
 def count_work(conn: Connection, agency: str, account: int, now: datetime) -> dict[WorkTab, int]:
     """Return how many applications each tab has, counted up to COUNT_LIMIT; not of those decided."""
-    found = {}
+    counts = {}
     for tab in (WorkTab.NEW, WorkTab.HELD, WorkTab.MINE, WorkTab.WAITING, WorkTab.APPROVE, WorkTab.CANCEL):
-        wanted = WorkFilter(agency, tab, account, now)
+        criteria = WorkFilter(agency, tab, account, now)
         each = [build_state_condition(agency_requests, state) for state in _STATES[tab]]
-        found[tab] = sum(_count_rows(conn, wanted, one) for one in ([or_(*each)] if tab in _CHOSEN else each))
+        counts[tab] = sum(
+            _count_rows(conn, criteria, condition) for condition in ([or_(*each)] if tab in _CHOSEN else each)
+        )
     overdue = WorkFilter(agency, WorkTab.OVERDUE, account, now)
-    found[WorkTab.OVERDUE] = _count_rows(conn, overdue, _build_overdue(now)) + _count_late_fees(conn, overdue)
-    return {tab: min(number, COUNT_LIMIT) for tab, number in found.items()}
+    counts[WorkTab.OVERDUE] = _count_rows(conn, overdue, _build_overdue(now)) + _count_late_fees(
+        conn, overdue
+    )
+    return {tab: min(number, COUNT_LIMIT) for tab, number in counts.items()}
 
 
-def _count_rows(conn: Connection, wanted: WorkFilter, *conditions: ColumnElement[bool]) -> int:
+def _count_rows(conn: Connection, criteria: WorkFilter, *conditions: ColumnElement[bool]) -> int:
     source = agency_requests.outerjoin(work_claims, _w.request_id == _r.id)
-    rows = select(_r.id).select_from(source).where(_r.agency == wanted.agency, *conditions)
-    rows = rows.where(*_build_tab_conditions(conn, wanted)).limit(COUNT_LIMIT)
+    rows = select(_r.id).select_from(source).where(_r.agency == criteria.agency, *conditions)
+    rows = rows.where(*_build_tab_conditions(conn, criteria)).limit(COUNT_LIMIT)
     return int(conn.execute(select(func.count()).select_from(rows.subquery())).scalar_one())
 
 
-def _count_late_fees(conn: Connection, wanted: WorkFilter) -> int:
-    late = fee_times.build_overdue_times(wanted.agency, wanted.now).subquery()
-    rows = select(_r.id).join(late, late.c[0] == _r.id).where(*_build_late_conditions(wanted.now))
+def _count_late_fees(conn: Connection, criteria: WorkFilter) -> int:
+    late = fee_searches.build_overdue_times(criteria.agency, criteria.now).subquery()
+    rows = select(_r.id).join(late, late.c[0] == _r.id).where(*_build_late_conditions(criteria.now))
     counted = select(func.count()).select_from(rows.limit(COUNT_LIMIT).subquery())
     return int(conn.execute(counted).scalar_one())
 
@@ -372,27 +447,29 @@ def compute_work_mark(conn: Connection, agency: str) -> str:
     acts = select(func.max(officer_acts.c.id)).where(
         officer_acts.c.agency == agency, officer_acts.c.state == literal_column("'PROPOSED'")
     )
-    asked = _list_asked_requests(conn, agency)
-    marks = (*newest, conn.execute(acts).scalar(), len(asked), max(asked, default=0))
-    return ".".join(str(one or 0) for one in marks)
+    requests = _list_asked_requests(conn, agency)
+    marks = (*newest, conn.execute(acts).scalar(), len(requests), max(requests, default=0))
+    return ".".join(str(mark or 0) for mark in marks)
 
 
-def find_application_numbers(conn: Connection, agency: str, said: str) -> Sequence[str]:
+def find_application_numbers(conn: Connection, agency: str, number_text: str) -> Sequence[str]:
     """Return the applications of an agency under a number.
 
     It is the number of the application, of the case, the agency's receipt, or that of a decision.
     """
-    receipt = and_(correlations.c.scheme == "agency-receipt", correlations.c.value == f"{agency}:{said}")
-    decided = and_(decisions.c.number == said, decisions.c.agency == agency)
+    receipt = and_(
+        correlations.c.scheme == "agency-receipt", correlations.c.value == f"{agency}:{number_text}"
+    )
+    decided = and_(decisions.c.number == number_text, decisions.c.agency == agency)
     tries = (
-        _r.number == said,
-        _r.case_id.in_(select(cases.c.id).where(cases.c.number == said)),
+        _r.number == number_text,
+        _r.case_id.in_(select(cases.c.id).where(cases.c.number == number_text)),
         _r.id.in_(select(correlations.c.request_id).where(receipt)),
         _r.id.in_(select(decisions.c.request_id).where(decided)),
     )
-    for wanted in tries:
-        found = select(_r.number).where(wanted, _r.agency == agency).limit(50)
-        rows = conn.execute(found).scalars().all()
+    for condition in tries:
+        query = select(_r.number).where(condition, _r.agency == agency).limit(50)
+        rows = conn.execute(query).scalars().all()
         if rows:
             return rows
     return ()
@@ -402,7 +479,7 @@ def list_previous_applications(
     conn: Connection, agency: str, request: int, *, applicant_id: str, heading: str, limit: int = 10
 ) -> Sequence[Row[Any]]:
     """Return earlier applications of an applicant for goods of the same heading, newest first."""
-    found: Select[Any] = (
+    query: Select[Any] = (
         select(*_COLUMNS)
         .select_from(_SOURCE)
         .where(
@@ -412,4 +489,4 @@ def list_previous_applications(
             _s.request_id < request,
         )
     )
-    return conn.execute(found.order_by(_s.request_id.desc()).limit(limit)).all()
+    return conn.execute(query.order_by(_s.request_id.desc()).limit(limit)).all()

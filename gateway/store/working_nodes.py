@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Column, Connection, Row, Table, Text, bindparam, func, select, update
 
-from gateway.store.node_tables import nodes
+from gateway.store.deliveries import deliveries
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
-from gateway.store.tables import deliveries
+from gateway.store.table_types import Instant, make_required_column, metadata
 
-__all__ = ["count_leases", "end_drain", "find_node", "list_nodes", "note_node", "set_drain"]
+# The machines that work on this database, as they tell it themselves, and which of them are drained.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    make_required_column("version"),
+    make_required_column("schema_revision"),
+    make_required_column("seen_at", Instant),
+    Column("drained_at", Instant),
+    Column("drained_by", Text),
+    Column("drain_reason", Text),
+)
+
 
 _INSERT: Final = InsertIfAbsent(nodes, ("name",), "name")
 _GET: Final = select(nodes).where(nodes.c.name == bindparam("wanted"))
@@ -20,9 +32,9 @@ _GET: Final = select(nodes).where(nodes.c.name == bindparam("wanted"))
 
 def note_node(conn: Connection, name: str, version: str, revision: str, at: datetime) -> None:
     """Store that a node works at this time, with the version of its code and of the schema it knows."""
-    told = {"version": version, "schema_revision": revision, "seen_at": at}
-    if _INSERT.insert_one(conn, {"name": name, **told}) is None:
-        conn.execute(update(nodes).where(nodes.c.name == name).values(told))
+    values = {"version": version, "schema_revision": revision, "seen_at": at}
+    if _INSERT.insert_one(conn, {"name": name, **values}) is None:
+        conn.execute(update(nodes).where(nodes.c.name == name).values(values))
 
 
 def find_node(conn: Connection, name: str) -> Row[Any] | None:
@@ -55,3 +67,7 @@ def count_leases(conn: Connection) -> dict[str, int]:
         node = str(holder).rpartition("/")[0]
         counted[node] = counted.get(node, 0) + number
     return counted
+
+
+# One row: the schema version of the oldest code that works with this schema.
+schema_floor = Table("schema_floor", metadata, Column("oldest_code", Text, primary_key=True))

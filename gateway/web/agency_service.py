@@ -1,21 +1,45 @@
-"""Builds the SOAP service that agencies call, ``/soap/agency``: Spyne behind the SOAP security gate.
-
-A test compares types and operations with ``wsdl/hub-agency.wsdl``.
-"""
+"""The SOAP services of the hub for agencies and for customs, and what their calls do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from lxml import etree
 
-from gateway.cases import AgencyAcknowledgment, AgencyCallback, DecisionCode, NamedFee, Notice, read_named_fee
+from gateway.cases import (
+    INFORMATION_REQUESTED,
+    AgencyAcknowledgment,
+    AgencyCallback,
+    ClearedItem,
+    CustomsCall,
+    CustomsNotice,
+    CustomsReason,
+    DecisionCode,
+    NamedFee,
+    Notice,
+    read_named_fee,
+)
 from gateway.cases import Decision as DecisionValue
-from gateway.errors import GatewayError
+from gateway.errors import SIGNER_MISMATCH, GatewayError
+from gateway.hub import (
+    ConnectionClaim,
+    Hub,
+    apply_agency_document,
+    apply_call_back,
+    apply_customs_call,
+    check_client_certificate,
+)
+from gateway.pki import Certificate, CertificateUse
+from gateway.web.replay_cache import ReplayCache
+from gateway.web.server import Environ
 from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy
 from gateway.web.spyne_service import (
+    LONGEST_NUMBER,
     Code,
+    ComplexModel,
+    HubService,
     Instant,
     ItemNumber,
     Number,
@@ -23,46 +47,28 @@ from gateway.web.spyne_service import (
     Sentence,
     build_soap_service,
     build_spyne_application,
-    call_handler,
     declare_operation,
     get_verified_call,
     make_optional,
     make_repeatable,
     make_token_type,
-    refuse_call,
+    primitive,
 )
-from gateway.web.spyne_shim import ComplexModel, ServiceBase, primitive
-from gateway.wire import SERVICE_AGENCY, collapse_whitespace
-
-__all__ = ["WSDL", "CallBackHandler", "build_agency_application", "build_agency_service"]
+from gateway.wire import SERVICE_AGENCY, SERVICE_CUSTOMS
 
 WSDL: Final = "hub-agency.wsdl"
-#: Requirement status "supplement requested, with deadline": the meaning of RequestInformation.
-INFORMATION_REQUESTED: Final = "D01"
 
 
-class CallBackHandler(Protocol):
-    """Applies the calls of the service; each method returns only after its commit.
-
-    A method raises GatewayError to reject a call, and accepts a repeated notice without effect.
-    """
-
-    def acknowledge(self, said: AgencyCallback, caller: Caller) -> None:
-        """Record that the agency has an application, with its receipt number."""
-
-    def request_information(self, said: AgencyCallback, caller: Caller) -> None:
-        """Apply a request for a supplement."""
-
-    def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
-        """Apply a notice: decisions, or another state of the request."""
-
-    def deliver_notice(self, document: etree._Element, caller: Caller) -> None:
-        """Apply a document of the agency's own form."""
+#: Applies a call: what it says, or the document of the agency's own form. It returns after its commit,
+#: accepts a repeated notice without effect, and raises GatewayError to reject a call.
+ApplyAgencyCall = Callable[[AgencyCallback | etree._Element, Caller], object]
 
 
 StatusCode = make_token_type("StatusCode", pattern="[A-Z][0-9A-Z]{2}")
 Decided = make_token_type("DecisionCode", values=[code.value for code in DecisionCode])
-Quantity = primitive.Decimal(18, 6, type_name="Quantity", ge=0, min_occurs=1, nillable=False)
+Quantity = primitive.Decimal(
+    18, 6, type_name="Quantity", ge=0, max_str_len=LONGEST_NUMBER, min_occurs=0, nillable=False
+)
 Day = primitive.Date(type_name="Day", pattern="[0-9]{4}-[0-9]{2}-[0-9]{2}", min_occurs=1, nillable=False)
 Amount = make_token_type("Amount", pattern=r"[0-9]{1,15}(\.[0-9]{1,4})?")
 Currency = make_token_type("Currency", pattern="[A-Z]{3}")
@@ -79,14 +85,14 @@ class DecisionElement(ComplexModel):  # type: ignore[misc]
         ("decision", Decided),
         ("number", make_optional(Number)),
         ("date", make_optional(Day)),
-        ("quantity", make_optional(Quantity)),
+        ("quantity", Quantity),
         ("unit", make_optional(Code)),
         ("condition", make_repeatable(Sentence)),
     ]
 
 
 class DocumentElement(ComplexModel):  # type: ignore[misc]
-    """A document of the agency's own form; the handler reads it by the mappings."""
+    """A document in the agency's own format, which the mappings read; the schema requires exactly one."""
 
     __namespace__ = SERVICE_AGENCY
     __type_name__ = "DocumentContent"
@@ -97,7 +103,6 @@ class DocumentElement(ComplexModel):  # type: ignore[misc]
                 schema_tag="{http://www.w3.org/2001/XMLSchema}any",
                 namespace="##other",
                 process_contents="lax",
-                min_occurs=1,
             ),
         )
     ]
@@ -117,20 +122,17 @@ class FeeElement(ComplexModel):  # type: ignore[misc]
     ]
 
 
-_EITHER: Final = "either"
+#: The type of each of two numbers, one of which a call states.
+_EitherNumber: Final = Number.customize(min_occurs=0, xml_choice_group="either")
 
 
-class AgencyService(ServiceBase):  # type: ignore[misc]
-    """The four operations; each converts its arguments to values and calls the handler."""
+class AgencyService(HubService):
+    """The four operations for agencies; each returns the content of the call, which `apply` then applies."""
 
     @declare_operation("Acknowledge", ApplicationNumber=Number, ReceiptNumber=Number)
-    def acknowledge(ctx: Any, application: str, receipt: str) -> None:  # noqa: N805
-        """Handle an agency's acknowledgment that it has the application."""
-        said = AgencyCallback(
-            AgencyAcknowledgment(collapse_whitespace(receipt)),
-            application_number=collapse_whitespace(application),
-        )
-        call_handler(ctx, "acknowledge", said)
+    def acknowledge(ctx: Any, application: str, receipt: str) -> AgencyCallback:  # noqa: N805
+        """Return an agency's acknowledgment that it has the application."""
+        return AgencyCallback(AgencyAcknowledgment(receipt), application)
 
     @declare_operation(
         "RequestInformation",
@@ -149,23 +151,22 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         pointers: list[str] | None,
         text: str,
         deadline: datetime | None,
-    ) -> None:
-        """Handle an agency's request for a supplement."""
+    ) -> AgencyCallback:
+        """Return an agency's request for a supplement."""
         notice = Notice(
-            number=collapse_whitespace(number),
+            number=number,
             issued_at=issued_at,
             status_code=INFORMATION_REQUESTED,
             text=text,
-            pointers=tuple(collapse_whitespace(one) for one in pointers or ()),
+            pointers=tuple(pointers or ()),
             deadline=deadline,
         )
-        said = AgencyCallback(notice, application_number=collapse_whitespace(application))
-        call_handler(ctx, "request_information", said)
+        return AgencyCallback(notice, application)
 
     @declare_operation(
         "SubmitDecision",
-        ApplicationNumber=Number.customize(xml_choice_group=_EITHER),
-        RequirementNumber=Number.customize(xml_choice_group=_EITHER),
+        ApplicationNumber=_EitherNumber,
+        RequirementNumber=_EitherNumber,
         NoticeNumber=Number,
         IssuedAt=Instant,
         StatusCode=StatusCode,
@@ -191,58 +192,52 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         deadline: datetime | None,
         fee: Any,
         valid_until: date | None,
-    ) -> None:
-        """Handle decisions, a fee, or another new state of the request."""
+    ) -> AgencyCallback:
+        """Return decisions, a fee, or another new state of the request."""
         notice = Notice(
-            number=collapse_whitespace(number),
+            number=number,
             issued_at=issued_at,
-            status_code=collapse_whitespace(status),
-            decisions=tuple(_make_decision(one) for one in decisions or ()),
+            status_code=status,
+            decisions=tuple(_make_decision(decision) for decision in decisions or ()),
             text=text or "",
-            pointers=tuple(collapse_whitespace(one) for one in pointers or ()),
+            pointers=tuple(pointers or ()),
             deadline=deadline,
-            receipt_number=None if receipt is None else collapse_whitespace(receipt),
-            fee=None if fee is None else _make_fee(ctx, fee),
+            receipt_number=receipt,
+            fee=None if fee is None else _make_fee(fee),
             valid_until=valid_until,
         )
-        said = AgencyCallback(
-            notice,
-            application_number=None if application is None else collapse_whitespace(application),
-            requirement_number=None if requirement is None else collapse_whitespace(requirement),
-        )
-        call_handler(ctx, "submit_decision", said)
+        return AgencyCallback(notice, application, requirement)
 
     @declare_operation("DeliverNotice", Document=DocumentElement.customize(min_occurs=1, nillable=False))
-    def deliver_notice(ctx: Any, _document: Any) -> None:  # noqa: N805
-        """Handle a document of the agency's own form, which is taken from the verified tree."""
+    def deliver_notice(ctx: Any, _document: Any) -> etree._Element:  # noqa: N805
+        """Return the document in the agency's own format, which is taken from the verified tree."""
         (wrapper,) = get_verified_call(ctx).content.iterchildren(tag=etree.Element)
         (document,) = wrapper.iterchildren(tag=etree.Element)
-        call_handler(ctx, "deliver_notice", document)
+        return document
 
 
 def _make_decision(content: Any) -> DecisionValue:
     return DecisionValue(
         item=content.item,
-        law=collapse_whitespace(content.law),
-        decision=DecisionCode(collapse_whitespace(content.decision)),
-        number=None if content.number is None else collapse_whitespace(content.number),
+        law=content.law,
+        decision=DecisionCode(content.decision),
+        number=content.number,
         date=content.date,
         quantity=content.quantity,
-        unit=None if content.unit is None else collapse_whitespace(content.unit),
+        unit=content.unit,
         conditions=tuple(content.condition or ()),
     )
 
 
-def _make_fee(ctx: Any, content: Any) -> NamedFee:
-    """Return the fee of a call; a wrong amount is stored in the environment, as `call_handler` does."""
-    words = [content.amount, content.currency, content.paymentNotice]
-    amount, currency, number = (collapse_whitespace(one or "") for one in words)
-    try:
-        return read_named_fee(
-            (amount, currency), content.dueDate, number, refundable=bool(content.refundable)
-        )
-    except GatewayError as problem:
-        refuse_call(ctx, problem)
+def _make_fee(content: Any) -> NamedFee:
+    """Return the fee of a call; raises GW711 if its amount is not exact."""
+    return read_named_fee(
+        content.amount or "",
+        content.currency or "",
+        content.dueDate,
+        content.paymentNotice or "",
+        refundable=bool(content.refundable),
+    )
 
 
 def build_agency_application() -> Any:
@@ -250,6 +245,154 @@ def build_agency_application() -> Any:
     return build_spyne_application(AgencyService, SERVICE_AGENCY, "HubAgency")
 
 
-def build_agency_service(handler: CallBackHandler, security: SoapSecurityPolicy) -> SoapSecurityGate:
-    """Return the WSGI application for ``/soap/agency``: security gate, Spyne, `handler`."""
-    return build_soap_service(build_agency_application(), WSDL, handler, security)
+def build_agency_service(apply: ApplyAgencyCall, security: SoapSecurityPolicy) -> SoapSecurityGate:
+    """Return the WSGI application for ``/soap/agency``: security gate, Spyne, `apply`."""
+    return build_soap_service(build_agency_application(), WSDL, apply, security)
+
+
+_TOKEN = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"  # noqa: S105
+
+
+def apply_agency_call(hub: Hub, call: AgencyCallback | etree._Element, caller: Caller) -> None:
+    """Apply the call of an agency, or the document in the agency's own format that the call delivers.
+
+    `caller` is the party that signed the call, which is the agency.
+    """
+    if isinstance(call, AgencyCallback):
+        apply_call_back(hub, caller.party, call, caller.signed_reply, record=caller.record)
+    else:
+        apply_agency_document(hub, caller.party, call, caller.signed_reply, caller.record)
+
+
+def admit_agency_signer(hub: Hub, certificate: Certificate, at: datetime) -> str:
+    """Return the active party that a certificate belongs to, for a signature at the time `at`.
+
+    Raises GW209 if no active party has the certificate, or the problem that makes it unacceptable.
+    """
+    # A suspension must take effect at the next call, so the snapshot is refreshed.
+    party = hub.refresh_snapshot().find_certificate_party(certificate.sha256, at)
+    if party is None:
+        raise GatewayError(SIGNER_MISMATCH, f"{certificate.subject[:120]} belongs to no active party", _TOKEN)
+    hub.judge(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(_TOKEN)
+    return party
+
+
+def build_soap_security(
+    hub: Hub, addresses: tuple[str, ...] = (), find_address: Callable[[Environ], str] | None = None
+) -> SoapSecurityPolicy:
+    """Return the security policy of the SOAP service, based on the hub's register."""
+
+    def admit_connection(party: str, fingerprint: str | None, at: datetime) -> None:
+        check_client_certificate(hub, ConnectionClaim(party, fingerprint), hub.get_snapshot(), at)
+
+    return SoapSecurityPolicy(
+        signer=lambda: hub.signer,
+        admit=lambda certificate, at: admit_agency_signer(hub, certificate, at),
+        clock=hub.clock,
+        memory=ReplayCache(hub.engine),
+        new_id=lambda: f"urn:uuid:{hub.new_uuid()}",
+        addresses=addresses,
+        find_address=find_address,
+        limits=hub.limits,
+        admit_client=admit_connection,
+        tell_refusal=hub.tally.count_refusal,
+    )
+
+
+CUSTOMS_WSDL: Final = "hub-customs.wsdl"
+
+
+#: Applies a call; as `gateway.web.agency_service.ApplyAgencyCall` does.
+ApplyCustomsCall = Callable[[CustomsCall, Caller], object]
+
+
+class ReasonElement(ComplexModel):  # type: ignore[misc]
+    """One error that customs reports."""
+
+    __namespace__ = SERVICE_CUSTOMS
+    _type_info = [  # noqa: RUF012  # Spyne reads it once
+        ("Code", make_optional(Code)),
+        ("Pointer", make_optional(Pointer)),
+        ("Text", Sentence),
+    ]
+
+
+class ItemElement(ComplexModel):  # type: ignore[misc]
+    """The result of clearance for one item."""
+
+    __namespace__ = SERVICE_CUSTOMS
+    _type_info = [  # noqa: RUF012
+        ("item", ItemNumber),
+        ("ResultCode", Code),
+    ]
+
+
+class CustomsService(HubService):
+    """The two operations for customs; each returns the content of the call, which `apply` then applies."""
+
+    @declare_operation(
+        "ReportAnswer",
+        CaseNumber=Number,
+        NoticeNumber=Number,
+        IssuedAt=Instant,
+        ResultCode=Code,
+        Text=make_optional(Sentence),
+        Reason=make_repeatable(ReasonElement),
+    )
+    def report_answer(
+        ctx: Any,  # noqa: N805
+        case: str,
+        number: str,
+        issued_at: datetime,
+        code: str,
+        text: str | None,
+        reasons: list[Any] | None,
+    ) -> CustomsCall:
+        """Return the answer of customs to a call that the hub has made, as a call to be applied."""
+        customs_reasons = tuple(
+            CustomsReason(item.Text, item.Pointer or "", item.Code or "") for item in reasons or ()
+        )
+        notice = CustomsNotice(number, issued_at, code, text or "", reasons=customs_reasons)
+        return CustomsCall(notice, case_number=case, clears=False)
+
+    @declare_operation(
+        "ReportClearance",
+        CaseNumber=_EitherNumber,
+        DeclarationReference=_EitherNumber,
+        NoticeNumber=Number,
+        IssuedAt=Instant,
+        ResultCode=Code,
+        Text=make_optional(Sentence),
+        Item=make_repeatable(ItemElement),
+    )
+    def report_clearance(
+        ctx: Any,  # noqa: N805
+        case: str | None,
+        reference: str | None,
+        number: str,
+        issued_at: datetime,
+        code: str,
+        text: str | None,
+        items: list[Any] | None,
+    ) -> CustomsCall:
+        """Return a result of clearance."""
+        cleared = tuple(ClearedItem(item.item, item.ResultCode) for item in items or ())
+        return CustomsCall(CustomsNotice(number, issued_at, code, text or "", items=cleared), case, reference)
+
+
+def apply_call_of_customs(hub: Hub, customs: str, call: CustomsCall, caller: Caller) -> None:
+    """Apply a call of `customs`, the party of customs in the register; raises GW209 for another party."""
+    if caller.party != customs:
+        detail = f"{caller.party[:80]} is not customs: this service is for customs alone"
+        raise GatewayError(SIGNER_MISMATCH, detail, _TOKEN)
+    apply_customs_call(hub, call, caller.signed_reply, caller.record)
+
+
+def build_customs_application() -> Any:
+    """Return the Spyne application; its namespace and names are those of ``wsdl/hub-customs.wsdl``."""
+    return build_spyne_application(CustomsService, SERVICE_CUSTOMS, "HubCustoms")
+
+
+def build_customs_service(apply: ApplyCustomsCall, security: SoapSecurityPolicy) -> SoapSecurityGate:
+    """Return the WSGI application for ``/soap/customs``: security gate, Spyne, `apply`."""
+    return build_soap_service(build_customs_application(), CUSTOMS_WSDL, apply, security)

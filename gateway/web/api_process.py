@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from gateway.config import Settings
 from gateway.web.api import build_api, build_api_services, make_gate_rejection
-from gateway.web.process_start import begin_process, build_gate, serve_factory
 from gateway.web.server import RequestGate
-from gateway.web.server_settings import build_api_address, build_api_limits
-from gateway.web.serving_hub import build_serving_hub
-
-__all__ = ["load_api", "serve_api"]
+from gateway.web.server_settings import (
+    begin_process,
+    build_api_address,
+    build_api_limits,
+    build_gate,
+    build_serving_hub,
+    serve_factory,
+)
 
 
 def serve_api(settings: Settings, config: str | None = None) -> None:

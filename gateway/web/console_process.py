@@ -9,11 +9,15 @@ from gateway.config import Settings
 from gateway.hub import RejectingComposer, build_hub
 from gateway.web.console import build_console, build_console_services, get_console_url
 from gateway.web.officers import build_officer_desk, keep_resuming_acts
-from gateway.web.process_start import begin_process, build_gate, serve_factory
 from gateway.web.server import RequestGate, WsgiApplication
-from gateway.web.server_settings import build_console_address, build_console_limits
-
-__all__ = ["load_console", "serve_console"]
+from gateway.web.server_settings import (
+    begin_process,
+    build_console_address,
+    build_console_limits,
+    build_gate,
+    serve_factory,
+    start_upkeep,
+)
 
 #: By so much the priority of the console is lower than that of messages (nice(2)).
 _GIVE_WAY: Final = 10
@@ -35,6 +39,7 @@ def load_console() -> RequestGate:
     def build() -> WsgiApplication:
         hub = build_hub(settings, RejectingComposer())
         hub.refresh_snapshot()
+        start_upkeep(hub)
         desk = build_officer_desk(hub, settings, get_console_url(settings))
         keep_resuming_acts(desk)
         return build_console(build_console_services(hub, settings, desk))

@@ -1,54 +1,46 @@
-"""Remembers recent calls: a signed call is accepted once, and its MessageID stands for one content.
+"""Remembers recent calls: a signed call is accepted once, and its MessageID belongs to one content only.
 
-On PostgreSQL the calls are in the database, so that what one node has accepted no other node accepts
-again. SQLite has one machine, and each of its serving processes remembers by itself.
+The calls are in the database, so that a call accepted by one process or node is not accepted by another.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, TIMESTAMP_REFUSED, GatewayError
-from gateway.store import NewSeenCall, begin_next_transaction, seen_calls, write_transaction
+from gateway.errors import MESSAGE_ID_REUSED, TIMESTAMP_REFUSED, GatewayError
+from gateway.store import CallRecord, NewSeenCall, seen_calls, write_call_transaction, write_transaction
 
-__all__ = ["LocalReplayCache", "ReplayCache", "SeenCall", "SharedReplayCache", "choose_replay_cache"]
-
-_CAPACITY: Final = 200_000
 _WINDOW: Final = timedelta(minutes=10)
 _CLEAN_EVERY: Final = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
-class SeenCall:
-    """A verified call: party, MessageID, digest of the request element, digest of all signed parts."""
+class _StoredCall:
+    """A call that is stored in the database with its effect."""
 
-    party: str
-    message_id: str
-    content: bytes
-    signature: bytes
+    def __init__(self, row: NewSeenCall, now: datetime, window: timedelta) -> None:
+        self.row = row
+        self.is_committed = False
+        #: Whether the call was refused for what was stored before.
+        self.is_refused = False
+        self._now = now
+        self._since = now - window
 
-
-class ReplayCache(Protocol):
-    """Rejects repeated calls."""
-
-    def admit_call(self, call: SeenCall, now: datetime) -> AbstractContextManager[None]:
-        """Return the block in which a verified call has its effect, once.
-
-        Raises GW211 for octets seen before, GW312 for an id with other content. When the block raises,
-        the MessageID stands for nothing, and the octets stay known.
-        """
+    def insert(self, conn: Connection) -> None:
+        """Store the call; raises GW211 for octets seen before, GW312 for an id with other content."""
+        is_new = seen_calls.insert_call(conn, self.row, self._now)
+        self.is_refused = not is_new or seen_calls.find_other_content(conn, self.row, self._since)
+        if self.is_refused:
+            raise _make_other_content_error() if is_new else _make_repeat_error()
 
 
-class SharedReplayCache:
-    """A `ReplayCache` of all nodes, in the database.
+class ReplayCache:
+    """Rejects repeated calls, whichever process or node has had them before.
 
     A call is stored in the transaction of its effect, before it: a repeat that comes meanwhile waits for
     the end of this transaction. A process that dies before the commit leaves neither, and the call may be
@@ -61,49 +53,37 @@ class SharedReplayCache:
         self._cleaned = datetime.min.replace(tzinfo=UTC)
 
     @contextmanager
-    def admit_call(self, call: SeenCall, now: datetime) -> Iterator[None]:
-        """Let the first write transaction of the block store the call, or a transaction of its own after it.
+    def admit_call(self, call: NewSeenCall, now: datetime) -> Iterator[CallRecord]:
+        """Return the block in which a verified call has its effect, once; it gets what to store with that.
 
-        Raises as `ReplayCache.admit_call` does, from within that transaction: nothing of it is stored.
+        Where the block did not store it, it is stored afterwards. Raises GW211 for octets seen before, GW312
+        for an id with other content, from within the transaction of the effect: nothing of it is stored. When
+        the block raises, the MessageID stands for nothing, and the octets stay known.
         """
         self._remove_old_calls(now)
-        row = _make_row(call)
-        refused: list[GatewayError] = []
+        record = _StoredCall(call, now, self._window)
+        try:
+            yield record
+        except GatewayError:
+            if not record.is_refused:
+                self._release_call(record)
+            raise
+        if not record.is_committed:
+            with write_call_transaction(self._engine, "calls.seen", record):
+                """The call has changed nothing else."""
 
-        def register(conn: Connection, what: NewSeenCall = row) -> None:
-            try:
-                _register_call(conn, what, now, now - self._window)
-            except GatewayError as problem:
-                refused.append(problem)
-                raise
+    def _release_call(self, record: _StoredCall) -> None:
+        """Record that the call had no effect: its MessageID is free for other content, its octets stay known.
 
-        with begin_next_transaction(self._engine, register) as first:
-            failed = None
-            try:
-                yield
-            except GatewayError as problem:
-                failed = problem
-            if failed is None and not first.committed:
-                with write_transaction(self._engine, "calls.seen"):
-                    """The call has changed nothing else, and this transaction begins with it."""
-        if failed is not None:
-            if not refused:
-                self._release_call(replace(row, content=seen_calls.NO_EFFECT), register, first.committed)
-            raise failed
-
-    def _release_call(
-        self, row: NewSeenCall, register: Callable[[Connection, NewSeenCall], None], stored: bool
-    ) -> None:
-        """Record that the call had no effect: its MessageID stands for nothing, its octets stay known.
-
-        Raises what is wrong with the call itself; that it cannot be stored is no problem of the caller.
+        Raises GW312 or the problem of the timestamp; an error of the database is not raised.
         """
         try:
             with write_transaction(self._engine, "calls.released") as conn:
-                if stored:
-                    seen_calls.release_call(conn, row.signature)
+                if record.is_committed:
+                    seen_calls.release_call(conn, record.row.signature)
                 else:
-                    register(conn, row)
+                    record.row = replace(record.row, content=seen_calls.NO_EFFECT)
+                    record.insert(conn)
         except GatewayError as problem:
             if problem.problem in (MESSAGE_ID_REUSED, TIMESTAMP_REFUSED):
                 raise
@@ -111,19 +91,10 @@ class SharedReplayCache:
     def _remove_old_calls(self, now: datetime) -> None:
         if abs(now - self._cleaned) > _CLEAN_EVERY:
             with write_transaction(self._engine, "calls.seen") as conn:
-                seen_calls.remove_old_calls(conn, now - self._window)
-            self._cleaned = now
-
-
-def _register_call(conn: Connection, row: NewSeenCall, now: datetime, since: datetime) -> None:
-    if not seen_calls.insert_call(conn, row, now):
-        raise _make_repeat_error()
-    if seen_calls.find_other_content(conn, row, since):
-        raise _make_other_content_error()
-
-
-def _make_row(call: SeenCall) -> NewSeenCall:
-    return NewSeenCall(call.signature.hex(), call.party, call.message_id, call.content.hex())
+                removed = seen_calls.remove_old_calls(conn, now - self._window)
+            # Where more are old, the next call goes on.
+            if removed < seen_calls.MOST_REMOVED:
+                self._cleaned = now
 
 
 def _make_other_content_error() -> GatewayError:
@@ -134,52 +105,3 @@ def _make_other_content_error() -> GatewayError:
 def _make_repeat_error() -> GatewayError:
     detail = "these signed octets were here before; a repeat needs a new Timestamp and signature"
     return GatewayError(TIMESTAMP_REFUSED, detail, "/soap:Envelope/soap:Header/wsse:Security")
-
-
-def choose_replay_cache(engine: Engine) -> ReplayCache:
-    """Return the cache of a process that serves on this database."""
-    return LocalReplayCache() if engine.dialect.name == "sqlite" else SharedReplayCache(engine)
-
-
-class LocalReplayCache:
-    """A `ReplayCache` of one process.
-
-    The window must be longer than a Timestamp is accepted, so that a forgotten call is also an
-    expired one. Effects are idempotent by notice: in a second process of the machine a replay is a
-    repeat, and a repeat changes nothing.
-    """
-
-    def __init__(self, window: timedelta = _WINDOW, capacity: int = _CAPACITY) -> None:
-        self._window = window
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._signatures: OrderedDict[bytes, datetime] = OrderedDict()
-        self._contents: OrderedDict[tuple[str, str], tuple[datetime, bytes]] = OrderedDict()
-
-    def register_call(self, call: SeenCall, now: datetime) -> None:
-        """Record a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
-        with self._lock:
-            self._evict_expired_calls(now)
-            known = self._contents.get((call.party, call.message_id))
-            if known is not None and known[1] != call.content:
-                raise _make_other_content_error()
-            if call.signature in self._signatures:
-                raise _make_repeat_error()
-            if len(self._signatures) >= self._capacity:
-                raise GatewayError(NO_ROOM, "too many calls within the replay window")
-            self._signatures[call.signature] = now
-
-    @contextmanager
-    def admit_call(self, call: SeenCall, now: datetime) -> Iterator[None]:
-        """Run the block for a call that is new; afterwards its MessageID stands for its content."""
-        self.register_call(call, now)
-        yield
-        with self._lock:
-            self._contents[(call.party, call.message_id)] = (now, call.content)
-
-    def _evict_expired_calls(self, now: datetime) -> None:
-        old = now - self._window
-        while self._signatures and next(iter(self._signatures.values())) < old:
-            self._signatures.popitem(last=False)
-        while self._contents and next(iter(self._contents.values()))[0] < old:
-            self._contents.popitem(last=False)

@@ -1,34 +1,40 @@
-"""Converts the HTTP settings to the values that `gateway.web.server` needs."""
+"""The limits and addresses of a server from the settings, the start of its process, and its hub."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
-from gateway.config import Settings, get_key_file
-from gateway.hub import build_object_folder
+from gateway.config import Settings, get_key_file, load_settings
+from gateway.errors import GatewayError
+from gateway.hub import Hub, RejectingComposer, build_hub, build_object_folder, tune_garbage_collector
 from gateway.pki import TlsIdentity
+from gateway.process_log import set_up_logging
 from gateway.protocols import PROTOCOLS
+from gateway.store import InsufficientStorageError, keep_database_mark, retry_until_stored
 from gateway.web.server import (
     ConnectionLimits,
+    ExitingRequestGate,
+    HttpServerSettings,
     ListenerAddress,
     MinimumBodyRate,
+    RequestGate,
     RequestGateLimits,
     SpoolSettings,
     TerminatorSettings,
+    WsgiApplication,
+    exit_with_parent,
+    normalize_addresses,
+    report_ready,
+    serve_http,
 )
 
-__all__ = [
-    "build_api_address",
-    "build_api_limits",
-    "build_console_address",
-    "build_console_limits",
-    "build_gate_limits",
-    "build_listener_address",
-    "build_terminator_settings",
-]
-
-#: We close a connection so many seconds later than the server should have closed it.
+#: Seconds after the server should have closed a connection at which the gateway closes it.
 _GRACE: Final = 5.0
 #: A message of more octets is received into a file.
 _LARGEST_HELD: Final = 1024**2
@@ -39,57 +45,13 @@ _HANDSHAKE: Final = 10.0
 
 
 def build_listener_address(settings: Settings) -> ListenerAddress:
-    """Return the address at which these settings serve."""
-    http = settings.http
-    return ListenerAddress(http.host, http.port, http.backlog)
-
-
-def build_gate_limits(settings: Settings, bodies: Mapping[str, int]) -> RequestGateLimits:
-    """Return the limits for requests; `bodies` has the octets of a body by path."""
-    http = settings.http
-    seconds = http.read_time_out.total_seconds()
-    return RequestGateLimits(
-        threads=http.threads,
-        requests=http.requests_per_party,
-        bodies=bodies,
-        room=http.arriving,
-        pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),
-        connections=ConnectionLimits(
-            http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
-        ),
-        tls_proxies=frozenset(http.tls_proxies),
-        spool=_build_spool_settings(settings, frozenset(f"/msh/{name}" for name in PROTOCOLS)),
-    )
-
-
-def _build_spool_settings(settings: Settings, paths: frozenset[str]) -> SpoolSettings:
-    """Return how large messages are received: into files of the folder in which they are kept."""
-    folder = build_object_folder(settings)
-    return SpoolSettings(folder.open_arriving_file, paths, _LARGEST_HELD, settings.payloads.arriving)
+    """Return the address at which messages are received."""
+    return ListenerAddress(settings.http.host, settings.http.port, settings.http.backlog)
 
 
 def build_console_address(settings: Settings) -> ListenerAddress:
     """Return the address at which the console is served."""
-    console = settings.console
-    return ListenerAddress(console.host, console.port, settings.http.backlog)
-
-
-def build_console_limits(settings: Settings) -> RequestGateLimits:
-    """Return the limits for requests to the console; `room` is shared by the uploads of all persons."""
-    http, console = settings.http, settings.console
-    seconds = http.read_time_out.total_seconds()
-    return RequestGateLimits(
-        threads=console.threads,
-        requests=console.requests_per_address,
-        bodies={},
-        room=http.arriving,
-        pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),
-        connections=ConnectionLimits(
-            http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
-        ),
-        tls_proxies=frozenset(http.tls_proxies),
-        other_bodies=settings.limits.body,
-    )
+    return ListenerAddress(settings.console.host, settings.console.port, settings.http.backlog)
 
 
 def build_api_address(settings: Settings) -> ListenerAddress:
@@ -97,21 +59,68 @@ def build_api_address(settings: Settings) -> ListenerAddress:
     return ListenerAddress(settings.api.host, settings.api.port, settings.http.backlog)
 
 
-def build_api_limits(settings: Settings) -> RequestGateLimits:
-    """Return the limits for requests to the API: submissions are large, everything else is small."""
-    http, api = settings.http, settings.api
+def build_gate_limits(settings: Settings, bodies: Mapping[str, int]) -> RequestGateLimits:
+    """Return the limits for requests; `bodies` has the octets of a body by path."""
+    return _build_limits(
+        settings,
+        threads=settings.http.threads,
+        requests=settings.http.requests_per_party,
+        bodies=bodies,
+        spool=_build_spool_settings(settings, frozenset(f"/msh/{name}" for name in PROTOCOLS)),
+        status_paths=frozenset({"/status/ready", "/metrics", "/metrics/process"}),
+        instant_paths=frozenset({"/status/live"}),
+    )
+
+
+def _build_limits(settings: Settings, **limits: Any) -> RequestGateLimits:
+    """Return these limits, completed by those that are equal for every server of the gateway."""
+    http = settings.http
     seconds = http.read_time_out.total_seconds()
     return RequestGateLimits(
-        threads=api.threads,
-        requests=api.requests_per_party,
-        bodies={_FILING: settings.limits.body},
         room=http.arriving,
         pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),
         connections=ConnectionLimits(
-            http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
+            http.connections,
+            http.connections_per_address,
+            seconds + _GRACE,
+            normalize_addresses(http.proxies),
         ),
-        tls_proxies=frozenset(http.tls_proxies),
+        tls_proxies=normalize_addresses(http.tls_proxies),
+        **limits,
+    )
+
+
+def _build_spool_settings(settings: Settings, paths: frozenset[str]) -> SpoolSettings:
+    """Return the settings by which large bodies are received into files of the object folder."""
+    folder = build_object_folder(settings)
+    return SpoolSettings(folder.open_arriving_file, paths, _LARGEST_HELD, settings.payloads.arriving)
+
+
+def build_console_limits(settings: Settings) -> RequestGateLimits:
+    """Return the limits for requests to the console; `room` is shared by the uploads of all persons."""
+    console = settings.console
+    return _build_limits(
+        settings,
+        threads=console.threads,
+        requests=console.requests_per_address,
+        bodies={},
+        other_bodies=settings.limits.body,
+        running=console.requests_per_account,
+        status_paths=frozenset({"/console/status"}),
+    )
+
+
+def build_api_limits(settings: Settings) -> RequestGateLimits:
+    """Return the limits for requests to the API: submissions are large, everything else is small."""
+    api = settings.api
+    return _build_limits(
+        settings,
+        threads=api.threads,
+        requests=api.requests_per_party,
+        bodies={_FILING: settings.limits.body},
         spool=_build_spool_settings(settings, frozenset({_FILING})),
+        running=api.running_per_party,
+        status_paths=frozenset({"/api/v1/status"}),
     )
 
 
@@ -133,5 +142,96 @@ def build_terminator_settings(settings: Settings) -> TerminatorSettings | None:
         whole=http.connections * http.processes,
         shaking=http.connections,
         each=http.connections_per_address,
-        exempt=frozenset(http.proxies),
+        exempt=normalize_addresses(http.proxies),
     )
+
+
+_HOME: Final = "GATEWAY_SERVE_HOME"
+_CONFIG: Final = "GATEWAY_SERVE_CONFIG"
+
+
+def serve_factory(
+    settings: Settings,
+    config: str | None,
+    factory: Callable[[], RequestGate],
+    address: ListenerAddress,
+    *,
+    processes: int = 1,
+    requires_certificate: bool = True,
+) -> None:
+    """Serve at `address` the application that `factory` makes, in `processes` processes.
+
+    `factory` must be a function at module level: each process imports it. Without `requires_certificate` a
+    TLS client may connect without a certificate, whatever the settings say.
+    """
+    os.environ[_HOME] = str(settings.home_folder)
+    os.environ[_CONFIG] = config or ""
+    http = settings.http
+    tls = build_terminator_settings(settings)
+    if tls is not None and not requires_certificate:
+        tls = replace(tls, required=False)
+    serve_http(
+        HttpServerSettings(
+            factory=f"{factory.__module__}:{factory.__name__}",
+            address=address,
+            processes=processes,
+            connections=http.connections,
+            head_seconds=http.read_time_out.total_seconds(),
+            tls=tls,
+        )
+    )
+
+
+def begin_process() -> Settings:
+    """Prepare a serving process, and read its settings."""
+    exit_with_parent(at_once=True)
+    set_up_logging()
+    return load_settings(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
+
+
+def build_gate(
+    build: Callable[[], WsgiApplication],
+    bounds: RequestGateLimits,
+    make_rejection: Callable[[GatewayError], tuple[int, str, bytes]] | None = None,
+) -> RequestGate:
+    """Return the request gate around the application that `build` makes; report the process as ready.
+
+    A process that restarts while the disk is full waits, instead of dying repeatedly.
+    """
+    gate = ExitingRequestGate(retry_until_stored(build), bounds, make_rejection)
+    tune_garbage_collector()
+    report_ready()
+    return gate
+
+
+_log = logging.getLogger(__name__)
+_UPKEEP_SECONDS: Final = 2.0
+
+
+def build_serving_hub(settings: Settings) -> Hub:
+    """Return the hub of these settings, with its register, and able to validate unknown certificates."""
+    hub = build_hub(settings, RejectingComposer())
+    # A rejection needs the register; once loaded, the snapshot is available even without the database.
+    hub.refresh_snapshot()
+    hub.start_examiner()
+    start_upkeep(hub)
+    return hub
+
+
+def start_upkeep(hub: Hub) -> None:
+    """Start the thread that regularly stores the counts of refusals and the mark of the database."""
+    threading.Thread(target=_keep_up, args=(hub,), name="upkeep", daemon=True).start()
+
+
+def _keep_up(hub: Hub) -> None:
+    while True:
+        time.sleep(_UPKEEP_SECONDS)
+        try:
+            keep_database_mark(hub.engine)
+        except InsufficientStorageError:
+            """It is logged."""
+        except GatewayError as problem:
+            _log.warning("the mark of the database was not kept: %s", problem)
+        except Exception as mistake:  # the thread must go on
+            _log.error("the mark of the database was not kept: %s", type(mistake).__name__)
+        hub.tally.run_maintenance()

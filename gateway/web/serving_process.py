@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from gateway.config import Settings
 from gateway.processor_affinity import bind_to_processor
-from gateway.web.process_start import begin_process, build_gate, serve_factory
 from gateway.web.server import RequestGate
-from gateway.web.server_settings import build_gate_limits, build_listener_address
+from gateway.web.server_settings import (
+    begin_process,
+    build_gate,
+    build_gate_limits,
+    build_listener_address,
+    serve_factory,
+)
 from gateway.web.wsgi_application import build_application, get_body_limits
-
-__all__ = ["load_application", "serve_application"]
 
 
 def serve_application(settings: Settings, config: str | None = None) -> None:

@@ -1,7 +1,6 @@
 """Checks every request before the SOAP service is called.
 
-Cheap and unauthenticated checks come first, then signature, signer, replay and schema. A call whose
-envelope is like one that was accepted is opened by its values; any other is read whole. Answers and
+Cheap and unauthenticated checks come first, then signature, signer, replay and schema. Answers and
 faults are signed here. Every exception becomes a fault.
 """
 
@@ -11,13 +10,14 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 from lxml import etree
 
+from gateway.cases import SignedReply
 from gateway.errors import (
     HEADER_INCONSISTENT,
     HEADER_INVALID,
@@ -26,19 +26,12 @@ from gateway.errors import (
     NOT_SUPPORTED,
     OUR_MISTAKE,
     GatewayError,
+    confirm_refusal,
+    find_resource_problem,
 )
 from gateway.pki import Certificate, Signer
-from gateway.protocols import (
-    SOAP_CALLS,
-    EnvelopeMemory,
-    KnownSoap,
-    SignatureMoment,
-    SigningForms,
-    SoapTerms,
-    open_known_soap,
-    remember_soap,
-)
-from gateway.web.replay_cache import LocalReplayCache, ReplayCache, SeenCall
+from gateway.store import CallRecord, NewSeenCall
+from gateway.web.replay_cache import ReplayCache
 from gateway.web.server import CERTIFICATE_KEY, Environ, read_request_body, report_proven_party
 from gateway.wire import (
     ANONYMOUS,
@@ -53,6 +46,7 @@ from gateway.wire import (
     SoapFault,
     WireLimits,
     WsdlOperation,
+    build_addressed_envelope,
     canonicalize_element,
     check_must_understand,
     is_identity_coding,
@@ -76,8 +70,6 @@ from gateway.xmlsec import (
     sign_soap_envelope,
     verify_soap_envelope,
 )
-
-__all__ = ["Caller", "SoapSecurityGate", "SoapSecurityPolicy", "VerifiedCall", "VerifiedService"]
 
 StartResponse = Callable[..., Any]
 
@@ -103,15 +95,14 @@ class SoapSecurityPolicy:
     and `find_address` returns the URL for the WSDL from the request.
     `admit_client` raises when a party may not use this connection; it gets the party and the
     SHA-256 of the TLS client certificate, or None. `tell_refusal` gets each refused call with the
-    party that signed it, or None. A call whose envelope is like one in `envelopes` is opened in less
-    time; others that were accepted are remembered there.
+    party that signed it, or None.
     """
 
     signer: Callable[[], Signer]
     admit: Callable[[Certificate, datetime], str]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
-    memory: ReplayCache = field(default_factory=LocalReplayCache)
+    memory: ReplayCache
     addresses: tuple[str, ...] = ()
     find_address: Callable[[Environ], str] | None = None
     policy: SignaturePolicy = STRICT
@@ -119,12 +110,6 @@ class SoapSecurityPolicy:
     limits: WireLimits = DEFAULT_LIMITS
     admit_client: Callable[[str, str | None, datetime], None] = lambda _party, _shown, _at: None
     tell_refusal: Callable[[str | None, GatewayError], None] = lambda _party, _problem: None
-    envelopes: EnvelopeMemory[Any] = field(default_factory=EnvelopeMemory)
-
-    @property
-    def terms(self) -> SoapTerms:
-        """Return how the signature of a call is verified."""
-        return SoapTerms(self.policy, self.limits, self.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +120,13 @@ class Caller:
     certificate: Certificate
     message_id: str
     envelope: bytes
+    #: What is stored with the effect of the call.
+    record: CallRecord | None = None
+
+    @property
+    def signed_reply(self) -> SignedReply:
+        """Return the signed octets with the digest of the certificate that signed them."""
+        return SignedReply(self.envelope, self.certificate.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +134,25 @@ class VerifiedCall:
     """A call that passed every check: the verified element in its Body, its operation, its caller."""
 
     content: etree._Element
+    #: The canonical form of the element, without comments: what the signature covers of it.
+    canonical: bytes
     operation: WsdlOperation
     caller: Caller
 
 
 #: Performs a verified call and returns the response element; raises GatewayError.
 VerifiedService = Callable[[VerifiedCall], etree._Element]
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenedCall:
+    """A call after its reading: the verified element in its Body, and what signed it."""
+
+    content: etree._Element
+    operation: WsdlOperation
+    message_id: str
+    signed: VerifiedSignature
+    party: str
 
 
 @dataclass(slots=True)
@@ -172,7 +177,6 @@ class SoapSecurityGate:
         self._description = description
         self._security = security
         self._wsdl = wsdl
-        self._forms = SigningForms()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -192,7 +196,7 @@ class SoapSecurityGate:
             )
         except Exception as mistake:  # the caller gets a fault in any case, and the log gets no content
             _LOG.error("soap: %s", _describe_exception(mistake))
-            ours = GatewayError(OUR_MISTAKE)
+            ours = find_resource_problem(mistake) or GatewayError(OUR_MISTAKE)
             return _send_response(
                 _get_http_status(ours), self._write_signed_fault(ours, reply), start_response
             )
@@ -203,9 +207,9 @@ class SoapSecurityGate:
         address = next(iter(security.addresses), "")
         if not address and security.find_address is not None:
             address = security.find_address(environ)
-        shown = address.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-        told = f'location="{shown}"'.encode()
-        return _PLACEHOLDER.sub(lambda _: told, self._wsdl) if shown else self._wsdl
+        escaped = address.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+        location = f'location="{escaped}"'.encode()
+        return _PLACEHOLDER.sub(lambda _: location, self._wsdl) if escaped else self._wsdl
 
     def _answer_call(self, environ: Environ, reply: _ReplyContext) -> bytes:
         security = self._security
@@ -213,42 +217,40 @@ class SoapSecurityGate:
         # A call has no MIME parts; its envelope has some hundred octets for each item.
         body = read_request_body(environ, security.limits.envelope)
         now = security.clock()
-        known = open_known_soap(SOAP_CALLS, body, security.terms, now, security.envelopes)
-        root, addressing = (
-            _read_call(body, security.limits) if known is None else (known.root, known.addressing)
-        )
-        reply.relates_to = addressing.message_id
-        content = list_body_elements(root)
-        operation = self._match_operation(content, addressing, str(environ.get("HTTP_SOAPACTION", "")))
-        signed, party = self._verify_signer(root, known, now)
-        reply.party = party
+        action = str(environ.get("HTTP_SOAPACTION", ""))
+        call = confirm_refusal(lambda: self._open_call(body, action, now, reply))
+        reply.party = party = call.party
         security.admit_client(party, environ.get(CERTIFICATE_KEY), now)
         report_proven_party(environ, party)
-        body_digest = compute_digest(SHA256, canonicalize_element(content[0], exclusive=True))
-        seen = SeenCall(party, addressing.message_id, body_digest, _digest_signed_parts(signed))
-        with security.memory.admit_call(seen, now):
-            self._description.schema.validate_element(content[0])
-            caller = Caller(party, signed.certificate, addressing.message_id, body)
-            response = self._service(VerifiedCall(content[0], operation, caller))
-            if response.tag != operation.response:
-                raise GatewayError(OUR_MISTAKE, f"{operation.name} was answered by another element")
-        if known is None:
-            remember_soap(SOAP_CALLS, body, signed.certificate, security.terms, security.envelopes)
-        return self._sign_answer(response, operation.reply_action, reply)
+        canonical = canonicalize_element(call.content, exclusive=True)
+        body_digest = compute_digest(SHA256, canonical).hex()
+        seen = NewSeenCall(_digest_signed_parts(call.signed), party, call.message_id, body_digest)
+        with security.memory.admit_call(seen, now) as record:
+            self._description.schema.validate_element(call.content)
+            caller = Caller(party, call.signed.certificate, call.message_id, body, record)
+            response = self._service(VerifiedCall(call.content, canonical, call.operation, caller))
+            if response.tag != call.operation.response:
+                raise GatewayError(OUR_MISTAKE, f"{call.operation.name} was answered by another element")
+        return self._sign_answer(response, call.operation.reply_action, reply)
 
-    def _verify_signer(
-        self, root: etree._Element, known: KnownSoap | None, now: datetime
-    ) -> tuple[VerifiedSignature, str]:
-        """Return the signature of a call and the party that made it; what is known is verified already."""
-        if known is not None:
-            return known.signature, self._admit_signer(known.certificate, now)
+    def _open_call(self, body: bytes, soap_action: str, now: datetime, reply: _ReplyContext) -> _OpenedCall:
+        """Return a call whose signature is verified; what its refusal relates to is noted in `reply`."""
+        root, addressing = _read_call(body, self._security.limits)
+        reply.relates_to = addressing.message_id
+        content = list_body_elements(root)
+        operation = self._match_operation(content, addressing, soap_action)
+        signed, party = self._verify_signer(root, now)
+        return _OpenedCall(content[0], operation, addressing.message_id, signed, party)
+
+    def _verify_signer(self, root: etree._Element, now: datetime) -> tuple[VerifiedSignature, str]:
+        """Return the signature of a call and the party that made it."""
         security, parties = self._security, list[str]()
         signed = verify_soap_envelope(
             root,
             security.policy,
             now=now,
             window=security.window,
-            believe=lambda certificate: parties.append(self._admit_signer(certificate, now)),
+            check_certificate=lambda certificate: parties.append(self._admit_signer(certificate, now)),
             limits=security.limits,
         )
         (party,) = parties
@@ -274,41 +276,37 @@ class SoapSecurityGate:
             raise GatewayError(HEADER_INCONSISTENT, detail, "/soap:Envelope/soap:Header/wsa:Action")
         if soap_action.strip().strip('"') not in ("", operation.action):
             raise GatewayError(HEADER_INCONSISTENT, "SOAPAction differs from wsa:Action", "SOAPAction")
-        known = self._security.addresses
-        if known and addressing.to not in (None, ANONYMOUS, *known):
+        own_addresses = self._security.addresses
+        if own_addresses and addressing.to not in (None, ANONYMOUS, *own_addresses):
             detail = "wsa:To is not an address of this service"
             raise GatewayError(HEADER_INCONSISTENT, detail, "/soap:Envelope/soap:Header/wsa:To")
         return operation
 
     def _write_signed_fault(self, problem: GatewayError, reply: _ReplyContext) -> bytes:
-        code = problem.problem.soap or ("Server" if problem.problem.ours else "Client")
+        code = problem.problem.codes.soap or ("Server" if problem.problem.ours else "Client")
         detail = _make_refusal_detail(problem, self._description.namespace)
         fault = SoapFault(code, f"{problem.problem.id} {problem.problem.title}", (detail,))
         octets = write_fault_envelope(fault)
         try:
-            return self._sign_envelope(parse_xml(octets), f"{self._description.namespace}:Refusal", reply)
+            root = parse_xml(octets)
+            header = etree.Element(f"{{{SOAP11}}}Header")
+            root.insert(0, header)
+            write_addressing(header, self._address_reply(f"{self._description.namespace}:Refusal", reply))
+            return self._sign_envelope(root)
         except Exception as mistake:  # without the key the fault is sent unsigned
             _LOG.error("soap: fault not signed: %s", _describe_exception(mistake))
             return octets
 
     def _sign_answer(self, response: etree._Element, action: str, reply: _ReplyContext) -> bytes:
-        return self._forms.sign_envelope(response, self._address_reply(action, reply), self._get_moment())
+        return self._sign_envelope(build_addressed_envelope(response, self._address_reply(action, reply)))
 
-    def _sign_envelope(self, root: etree._Element, action: str, reply: _ReplyContext) -> bytes:
-        """Add addressing to an envelope that has only a Body, and sign it."""
-        header = etree.Element(f"{{{SOAP11}}}Header")
-        root.insert(0, header)
-        write_addressing(header, self._address_reply(action, reply))
-        signer, now, window = self._get_moment()
-        sign_soap_envelope(root, signer, now=now, window=window)
+    def _sign_envelope(self, root: etree._Element) -> bytes:
+        security = self._security
+        sign_soap_envelope(root, security.signer(), now=security.clock(), window=security.window)
         return serialize_element(root)
 
     def _address_reply(self, action: str, reply: _ReplyContext) -> AddressingHeaders:
         return AddressingHeaders(action, self._security.new_id(), ANONYMOUS, reply.relates_to)
-
-    def _get_moment(self) -> SignatureMoment:
-        security = self._security
-        return SignatureMoment(security.signer(), security.clock(), security.window)
 
 
 def _check_http_headers(environ: Environ) -> None:
@@ -335,23 +333,23 @@ def _read_call_envelope(body: bytes, limits: WireLimits) -> SoapEnvelope:
 
 
 def _read_call(body: bytes, limits: WireLimits) -> tuple[etree._Element, AddressingHeaders]:
-    """Return the envelope of a call, and what its header says; nothing of it is verified."""
+    """Return the envelope of a call, and the content of its header; nothing of it is verified yet."""
     envelope = _read_call_envelope(body, limits)
     if envelope.header is None:
         raise GatewayError(HEADER_INVALID, "WS-Addressing and WS-Security are missing", "/soap:Envelope")
     return envelope.root, read_addressing(envelope.header)
 
 
-def _digest_signed_parts(signed: VerifiedSignature) -> bytes:
-    """Return a digest over all signed parts, Timestamp included; equal only for equal signed octets."""
+def _digest_signed_parts(signed: VerifiedSignature) -> str:
+    """Return a digest of all signed parts with the Timestamp, in hexadecimal; equal only for equal octets."""
     parts = (signed.certificate.der, *(reference.digest_value for reference in signed.references))
-    return compute_digest(SHA256, b"".join(compute_digest(SHA256, part) for part in parts))
+    return compute_digest(SHA256, b"".join(compute_digest(SHA256, part) for part in parts)).hex()
 
 
 def _make_refusal_detail(problem: GatewayError, namespace: str) -> etree._Element:
     element = etree.Element(f"{{{namespace}}}Refusal", nsmap={"s": namespace})
-    words = (("Id", problem.problem.id), ("Text", problem.detail), ("Location", problem.location))
-    for name, text in words:
+    fields = (("Id", problem.problem.id), ("Text", problem.detail), ("Location", problem.location))
+    for name, text in fields:
         if text:
             etree.SubElement(element, f"{{{namespace}}}{name}").text = _sanitize_text(text)
     return element
@@ -367,7 +365,7 @@ def _get_http_status(problem: GatewayError) -> int:
 
     Client stacks read a fault only with status 500; they understand 503 as "busy, try later".
     """
-    status = problem.problem.http
+    status = problem.problem.codes.http
     return status if status in _HTTP_OWN else 500
 
 

@@ -1,47 +1,109 @@
-"""What the SOAP services of the hub share: Spyne behind the security gate, types, and the call of a handler.
+"""What the SOAP services of the hub share: Spyne behind the security gate, and the types of their elements.
 
-Spyne gets the verified element of a call, not octets, and no HTTP. It finds the operation, has values made of
-the elements and calls the method. A test compares types and operations of each service with its WSDL.
+Spyne gets the canonical octets of the verified element of a call, and no HTTP. It finds the operation, makes
+values of the elements by its types, calls the method and writes the response. A test compares types and
+operations of each service with its WSDL.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from copy import deepcopy
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, NoReturn
+from datetime import datetime
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import ModuleType
+from typing import Any, Final
 
 from lxml import etree
 
-from gateway.errors import DOCUMENT_INVALID, OUR_MISTAKE, GatewayError
+from gateway.errors import DOCUMENT_INVALID, NO_ROOM, OUR_MISTAKE, GatewayError
 from gateway.share import get_data_folder
-from gateway.web.soap_security import SoapSecurityGate, SoapSecurityPolicy, VerifiedCall
-from gateway.web.spyne_shim import Application, Fault, MethodContext, ServerBase, Soap11, primitive, rpc
-from gateway.web.spyne_values import MemberReader, TextConverters
-from gateway.wire import parse_instant, read_wsdl
+from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy, VerifiedCall
+from gateway.wire import collapse_whitespace, normalize_text, parse_instant, read_wsdl
 
-__all__ = [
-    "Code",
-    "Instant",
-    "ItemNumber",
-    "Number",
-    "Pointer",
-    "Sentence",
-    "build_soap_service",
-    "build_spyne_application",
-    "call_handler",
-    "declare_operation",
-    "get_verified_call",
-    "make_optional",
-    "make_repeatable",
-    "make_token_type",
-    "refuse_call",
-]
+#: Spyne 2.14 contains a copy of ``six`` whose import hook predates ``find_spec``: Python 3.12 no longer
+#: calls it, and Python 3.11 warns at each import that fails anywhere. A finder of this module answers for
+#: ``spyne.util.six.moves`` instead, and the old hook is removed.
+_SIX = "spyne.util.six"
+_MOVES = _SIX + ".moves"
 
-_NOT_TAKEN: Final = "the service did not take a call that fits its schema"
+
+def _get_moved_modules() -> dict[str, Any]:
+    """Return the table of moved modules, by full name, that the vendored six has filled."""
+    table: dict[str, Any] = sys.modules[_SIX]._importer.known_modules  # noqa: SLF001
+    return table
+
+
+class _MovesFinder(MetaPathFinder, Loader):
+    """Finds ``spyne.util.six.moves`` and the modules below it."""
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
+        """Return a spec for a module of the table, None for every other."""
+        if fullname != _MOVES and not fullname.startswith(_MOVES + "."):
+            return None
+        moved = _get_moved_modules().get(fullname)
+        if moved is None:
+            return None
+        return spec_from_loader(fullname, self, is_package=hasattr(moved, "__path__"))
+
+    def create_module(self, _spec: ModuleSpec, /) -> ModuleType | None:
+        """Return None, so that the import system makes an empty module: the real one keeps its own spec."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Make `module` resolve each name in the real module (PEP 562)."""
+        moved = _get_moved_modules()[module.__name__]
+        real = moved._resolve() if hasattr(moved, "_resolve") else moved  # noqa: SLF001
+        module.__getattr__ = lambda name: getattr(real, name)  # type: ignore[method-assign]
+
+
+@contextmanager
+def _silence_import_warnings() -> Iterator[None]:
+    """Silence the warnings that Spyne's own modules cause during their import, and no others."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"_SixMetaPathImporter\.find_", ImportWarning)
+        warnings.filterwarnings("ignore", "invalid escape sequence", DeprecationWarning)
+        warnings.filterwarnings("ignore", "invalid escape sequence", SyntaxWarning)
+        yield
+
+
+def _install_finder() -> None:
+    """Install the finder first, import Spyne, and remove the old hook from the import system."""
+    if not any(isinstance(finder, _MovesFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _MovesFinder())
+    with _silence_import_warnings():
+        for name in ("spyne", "spyne.protocol.xml", "spyne.server"):
+            import_module(name)
+    old = sys.modules[_SIX]._importer  # noqa: SLF001
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not old]
+
+
+_install_finder()
+
+_spyne = import_module("spyne")
+primitive = import_module("spyne.model.primitive")
+Application = _spyne.Application
+ComplexModel: Any = _spyne.ComplexModel
+Fault: Any = _spyne.Fault
+MethodContext = _spyne.MethodContext
+ServerBase: Any = import_module("spyne.server").ServerBase
+ServiceBase: Any = _spyne.ServiceBase
+rpc = _spyne.rpc
+XmlDocument = import_module("spyne.protocol.xml").XmlDocument
+Wsdl11 = import_module("spyne.interface.wsdl").Wsdl11
+
+_BODY: Final = "/soap:Envelope/soap:Body"
+#: Characters of a number, zeros in front included.
+LONGEST_NUMBER: Final = 100
 
 
 def make_token_type(name: str, most: int | None = None, **facets: Any) -> Any:
@@ -57,8 +119,9 @@ Number = make_token_type("Number", 128)
 Code = make_token_type("Code", 17)
 Pointer = make_token_type("Pointer", 512)
 Sentence = primitive.Unicode(type_name="Sentence", min_len=1, max_len=4000, min_occurs=1, nillable=False)
-ItemNumber = primitive.Integer32(type_name="ItemNumber", ge=1, le=99999, min_occurs=1, nillable=False)
-Instant = primitive.DateTime(type_name="Instant", pattern=_INSTANT, min_occurs=1, nillable=False)
+ItemNumber = primitive.Integer32(
+    type_name="ItemNumber", ge=1, le=99999, max_str_len=LONGEST_NUMBER, min_occurs=1, nillable=False
+)
 
 
 def make_optional(kind: Any) -> Any:
@@ -82,13 +145,20 @@ def declare_operation(name: str, **parameters: Any) -> Callable[[Any], Any]:
     return decorate
 
 
-@dataclass(slots=True)
+class CallRefusal(Fault):  # type: ignore[misc]
+    """Why a call is not answered, on its way through Spyne, which logs and replaces other exceptions."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__("Client")
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
 class _CallState:
-    """What Spyne carries through a call: the call, who handles it, and why it was refused."""
+    """What Spyne carries through a call: the verified call, and what applies its value."""
 
     call: VerifiedCall
-    handler: object
-    problem: Exception | None = None
+    apply: Callable[[Any, Caller], object]
 
 
 def get_verified_call(ctx: Any) -> VerifiedCall:
@@ -97,94 +167,67 @@ def get_verified_call(ctx: Any) -> VerifiedCall:
     return state.call
 
 
-def call_handler(ctx: Any, operation: str, said: object) -> None:
-    """Call the handler.
+class HubService(ServiceBase):  # type: ignore[misc]
+    """A service whose operations return the content of a call, which is applied before the answer."""
 
-    An exception is put aside, because Spyne would log it and write the fault itself.
-    """
-    state: _CallState = ctx.udc
-    try:
-        getattr(state.handler, operation)(said, state.call.caller)
-    except Exception as problem:
-        state.problem = problem
-        raise Fault("Server", "put aside") from None
-
-
-def refuse_call(ctx: Any, problem: GatewayError) -> NoReturn:
-    """Refuse a call before its handler is called; the problem is put aside as `call_handler` does."""
-    ctx.udc.problem = problem
-    raise Fault("Server", "put aside") from None
-
-
-def _convert_text(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return what makes a value of a text; what the schema accepts and Python does not is refused."""
-
-    def convert(text: str) -> Any:
+    @classmethod
+    def call_wrapper(cls, ctx: Any, args: Any = None) -> None:
+        """Call an operation, and apply what it returns."""
         try:
-            return read(text.strip())
-        except (ValueError, OverflowError, InvalidOperation) as problem:
-            detail = f"{text[:60]!r} cannot be used"
-            raise GatewayError(DOCUMENT_INVALID, detail, "/soap:Envelope/soap:Body") from problem
-
-    return convert
+            ctx.udc.apply(super().call_wrapper(ctx, args), ctx.udc.call.caller)
+        except Exception as problem:
+            raise CallRefusal(problem) from None
 
 
-_CONVERTERS: Final[TextConverters] = {
-    primitive.DateTime: _convert_text(parse_instant),
-    primitive.Date: _convert_text(date.fromisoformat),
-    primitive.Decimal: _convert_text(Decimal),
-    primitive.Integer32: _convert_text(int),
-    primitive.Boolean: _convert_text(lambda text: text in ("true", "1")),
-}
+def _read_instant(_protocol: object, _kind: object, text: str) -> datetime:
+    """Return the time of an element; what the schema accepts and no clock shows is refused."""
+    try:
+        return parse_instant(text)
+    except ValueError as problem:
+        detail = f"{text[:60]!r} cannot be used"
+        raise CallRefusal(GatewayError(DOCUMENT_INVALID, detail, _BODY)) from problem
 
 
-class _VerifiedTreeProtocol(Soap11):  # type: ignore[misc]
-    """SOAP 1.1 on the tree that the gate has verified; Spyne parses nothing itself."""
+Instant = primitive.DateTime(
+    type_name="Instant", pattern=_INSTANT, min_occurs=1, nillable=False, parser=_read_instant
+)
 
-    def __init__(self) -> None:
-        super().__init__(validator=None, parse_xsi_type=False)
-        self._readers: dict[str, MemberReader] = {}
 
-    def compile_readers(self) -> None:
-        """Compile how each request of the application is read."""
-        for name, (method,) in self.app.interface.service_method_map.items():
-            self._readers[name] = MemberReader(method.in_message, _CONVERTERS)
+def _normalize_values(ctx: Any) -> None:
+    """Write each value of a call as Spyne reads it: letters composed, white space as its schema treats it."""
+    _normalize_members(ctx.descriptor.in_message, ctx.in_body_doc)
 
-    def create_in_document(self, ctx: Any, charset: str | None = None) -> None:  # noqa: ARG002
-        """Set the verified element of the call."""
-        ctx.in_document = get_verified_call(ctx).content
 
-    def decompose_incoming_envelope(self, ctx: Any, message: Any = Soap11.REQUEST) -> None:  # noqa: ARG002
-        """Set what is called; the gate has read the envelope."""
-        ctx.in_body_doc = ctx.in_document
-        ctx.method_request_string = ctx.in_document.tag
-
-    def generate_method_contexts(self, prime_ctx: Any) -> Any:
-        """Return the context of the call; each name is that of one operation."""
-        (prime_ctx.descriptor,) = self.get_call_handles(prime_ctx)
-        return [prime_ctx]
-
-    def deserialize(self, ctx: Any, message: Any = Soap11.REQUEST) -> None:  # noqa: ARG002
-        """Set the arguments of the operation, in their order."""
-        ctx.in_object = list(self._readers[ctx.method_request_string].read_values(ctx.in_body_doc).values())
+def _normalize_members(kind: Any, element: etree._Element) -> None:
+    """Collapse white space in every value but sentences (XML Schema part 2 §4.3.6)."""
+    members = kind.get_flat_type_info(kind)
+    for child in element:
+        member = members.get(etree.QName(child).localname)
+        if member is None:  # a document of any form, which is taken from the verified tree
+            continue
+        if issubclass(member, ComplexModel):
+            _normalize_members(member, child)
+            continue
+        text = normalize_text(child.text or "")
+        keeps = issubclass(member, primitive.Unicode) and not issubclass(member, primitive.Token)
+        child.text = text if keeps else collapse_whitespace(text)
 
 
 def build_spyne_application(service: Any, namespace: str, name: str) -> Any:
     """Return the Spyne application of a service; namespace and name are those of its WSDL."""
     # Spyne's log may quote the request; rejections are logged where they are decided.
     logging.getLogger("spyne").setLevel(logging.CRITICAL + 1)
-    protocol = _VerifiedTreeProtocol()
-    application = Application([service], namespace, name=name, in_protocol=protocol, out_protocol=Soap11())
-    protocol.compile_readers()
-    return application
+    protocol = XmlDocument(validator="soft", parse_xsi_type=False)
+    protocol.event_manager.add_listener("before_deserialize", _normalize_values)
+    return Application([service], namespace, name=name, in_protocol=protocol, out_protocol=XmlDocument())
 
 
 def build_soap_service(
-    application: Any, file: str, handler: object, security: SoapSecurityPolicy
+    application: Any, file: str, apply: Callable[[Any, Caller], object], security: SoapSecurityPolicy
 ) -> SoapSecurityGate:
-    """Return the WSGI application of a service: security gate, Spyne, `handler`; `file` is its WSDL."""
+    """Return the WSGI application of a service: security gate, Spyne, `apply`; `file` is its WSDL."""
     wsdl = get_data_folder("wsdl").joinpath(file).read_bytes()
-    server = _CallServer(application, handler)
+    server = _CallServer(application, apply)
     return SoapSecurityGate(server.answer_call, read_wsdl(wsdl), wsdl, security)
 
 
@@ -193,35 +236,38 @@ class _CallServer(ServerBase):  # type: ignore[misc]
 
     transport = "gateway"
 
-    def __init__(self, application: Any, handler: object) -> None:
+    def __init__(self, application: Any, apply: Callable[[Any, Caller], object]) -> None:
         super().__init__(application)
-        self._handler = handler
-        self._responses: dict[str, etree._Element] = {}
+        self._apply = apply
 
     def answer_call(self, call: VerifiedCall) -> etree._Element:
-        """Return the response to a call; raise what its handler raised."""
-        state = _CallState(call, self._handler)
-        context = MethodContext(self, MethodContext.SERVER)
-        context.udc = state
+        """Return the response to a call; raise what its operation raised, GW402 for what Spyne refuses."""
+        arrived = MethodContext(self, MethodContext.SERVER)
+        arrived.in_string, arrived.udc = [call.canonical], _CallState(call, self._apply)
+        (context,) = self.generate_contexts(arrived)
         try:
-            self.generate_contexts(context)
-            self.get_in_object(context)
-            self.get_out_object(context)
-            if state.problem is not None:
-                raise state.problem
+            if context.in_error is None:
+                self.get_in_object(context)
+            if context.in_error is None:
+                self.get_out_object(context)
             if context.out_error is not None:
-                raise GatewayError(OUR_MISTAKE, _NOT_TAKEN)
-            return self._make_response(context)
+                raise _get_problem(context.out_error)
+            self.get_out_string(context)
+            response: etree._Element = context.out_document
+            return response
         finally:
-            # The parts of Spyne's context refer to each other, and the traceback of a problem refers to them:
-            # the tree of the call would stay in memory until the garbage collector runs.
-            state.problem = None
+            # The parts of Spyne's contexts refer to each other: the tree of the call would stay in memory
+            # until the garbage collector runs.
+            vars(arrived).clear()
             vars(context).clear()
 
-    def _make_response(self, context: Any) -> etree._Element:
-        """Return the response of an operation; Spyne writes it once, because nothing of a call is in it."""
-        name = context.descriptor.name
-        if name not in self._responses:
-            self.get_out_string(context)
-            self._responses[name] = etree.fromstring(b"".join(context.out_string))[-1][0]
-        return deepcopy(self._responses[name])
+
+def _get_problem(fault: Any) -> Exception:
+    """Return the problem of the catalogue, or the exception, that a fault of Spyne stands for."""
+    if isinstance(fault, CallRefusal):
+        return fault.problem
+    if fault.faultcode == "Client.XMLSyntaxError":
+        # The canonical form that we have just written is well-formed: libxml2 has no memory to read it.
+        return GatewayError(NO_ROOM, "memory is used up")
+    problem = DOCUMENT_INVALID if fault.faultcode.startswith("Client") else OUR_MISTAKE
+    return GatewayError(problem, str(fault.faultstring)[:200], _BODY)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from sqlalchemy import Engine
 
 from gateway.errors import NO_ROOM, GatewayError
 from gateway.monitor import health, metrics
 from gateway.store import UsagePeriod
+from gateway.web.hub_readiness import HubReadiness, TimedVerdict
+from gateway.web.server import Environ, find_client_address, is_in_networks
 
-__all__ = ["HubProbes", "build_status_application"]
-
-#: Seconds that a question for readiness waits for the answer to the one before it.
-_ASKING_SECONDS: Final = 2.0
+#: Seconds that a question waits for all metrics.
+_MEASURING_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,74 @@ class HubProbes:
     unready: Callable[[], GatewayError | None] = lambda: None
 
 
-def build_status_application(engine: Engine, ours: HubProbes | None = None) -> Flask:
-    """Return the application of the status endpoints; `ours` are the queries about the hub itself."""
-    hub = ours or HubProbes()
-    asking = threading.Lock()
+@dataclass(frozen=True, slots=True)
+class StatusReaders:
+    """The clients that may read the full status: addresses in `networks`, and clients with the `token`.
+
+    For a request from one of `proxies` (of this installation), the last address in X-Forwarded-For counts.
+    """
+
+    networks: tuple[str, ...]
+    proxies: frozenset[str] = frozenset()
+    token: str | None = None
+
+    def may_read(self, environ: Environ) -> bool:
+        """Return whether the client of a request may."""
+        if self.token is not None:
+            scheme, _, token = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
+            own_token = self.token.encode("latin-1")
+            if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode("latin-1"), own_token):
+                return True
+        peer, forwarded = str(environ.get("REMOTE_ADDR", "")), environ.get("HTTP_X_FORWARDED_FOR")
+        return is_in_networks(find_client_address(peer, forwarded, self.proxies), self.networks)
+
+
+class _StatusVerdicts:
+    """The verdicts of the status endpoints, each with a thread and a deadline of its own."""
+
+    def __init__(self, engine: Engine, hub: HubProbes) -> None:
+        self._engine = engine
+        self._hub = hub
+        self.readiness = HubReadiness(engine, hub.unready)
+        self.key_state = TimedVerdict("our key", lambda: hub.key() is not None)
+        self.reading = TimedVerdict("the database", lambda: health.can_read_database(engine))
+        self.measures = TimedVerdict("metrics", self._render_metrics, _MEASURING_SECONDS)
+
+    def is_key_away(self) -> bool:
+        """Return whether the key of the hub does not sign, or not in time."""
+        return self.key_state.find() is not False
+
+    def _render_metrics(self) -> str | GatewayError:
+        try:
+            return metrics.render_metrics(
+                self._engine, ours=self._hub.certificates(), key_away=self.is_key_away()
+            )
+        except Exception as mistake:
+            # It is asked every few seconds: the answer says it, and workers log it once.
+            return mistake if isinstance(mistake, GatewayError) else GatewayError(NO_ROOM)
+
+
+def build_status_application(
+    engine: Engine, ours: HubProbes | None = None, readers: StatusReaders | None = None
+) -> Flask:
+    """Return the application of the status endpoints; `ours` are the queries about the hub itself.
+
+    Without `readers` everybody may read everything.
+    """
+    verdicts = _StatusVerdicts(engine, ours or HubProbes())
     application = Flask("gateway", static_folder=None)
+    # Otherwise two slashes are answered with an address that has the Host of the request.
+    application.url_map.merge_slashes = False
+
+    def may_read() -> bool:
+        return readers is None or readers.may_read(request.environ)
+
+    @application.before_request
+    def refuse_metrics() -> Response | None:
+        if not request.path.startswith("/metrics") or may_read():
+            return None
+        refusal_text = "the address is not in http.status_addresses, and http.status_token was not sent\n"
+        return Response(refusal_text, status=HTTPStatus.FORBIDDEN, mimetype="text/plain")
 
     @application.get("/status/live")
     def answer_live() -> Response:
@@ -41,33 +105,27 @@ def build_status_application(engine: Engine, ours: HubProbes | None = None) -> F
 
     @application.get("/status/ready")
     def answer_ready() -> Response:
-        # A server that does not answer would hold the thread of each question until its time is over.
-        if not asking.acquire(timeout=_ASKING_SECONDS):
-            words = f"{NO_ROOM.id} the database does not answer"
-            return Response(f"{words}\n", status=503, mimetype="text/plain")
-        try:
-            problem = health.find_readiness_problem(engine) or hub.unready()
-            words = "ready" if problem is None else health.describe_unreadiness(engine, problem)
-        finally:
-            asking.release()
-        return Response(f"{words}\n", status=200 if problem is None else 503, mimetype="text/plain")
+        verdict = verdicts.readiness.judge()
+        is_ready = verdict.problem is None
+        status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        readiness_text = verdict.text if is_ready or may_read() else "not ready"
+        return Response(f"{readiness_text}\n", status=status, mimetype="text/plain")
 
     @application.get("/metrics")
     def answer_metrics() -> Response:
-        try:
-            text = metrics.render_metrics(engine, ours=hub.certificates(), key_away=hub.key() is not None)
-        except Exception:
-            # It is asked every few seconds: the answer says it, and workers log it once.
-            problem = health.find_readiness_problem(engine) or GatewayError(NO_ROOM)
-            words = f"{problem.problem.id} the database cannot be read: /metrics/process goes on\n"
-            return Response(words, status=503, mimetype="text/plain")
-        return Response(text, content_type=metrics.CONTENT_TYPE)
+        text = verdicts.measures.find()
+        if isinstance(text, str):
+            return Response(text, content_type=metrics.CONTENT_TYPE)
+        problem = NO_ROOM if text is None else text.problem
+        message = f"{problem.id} the database cannot be read: /metrics/process goes on\n"
+        return Response(message, status=503, mimetype="text/plain")
 
     @application.get("/metrics/process")
     def answer_process_metrics() -> Response:
-        text = metrics.render_process_metrics(
-            engine, key_away=hub.key() is not None, database_up=health.can_read_database(engine)
-        )
+        key_search = verdicts.key_state.begin()
+        database_up = verdicts.reading.find() is True
+        key_away = verdicts.key_state.find(key_search) is not False
+        text = metrics.render_process_metrics(engine, database_up=database_up, key_away=key_away)
         return Response(text, content_type=metrics.CONTENT_TYPE)
 
     return application

@@ -13,15 +13,8 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError
+from gateway.wire.element_access import read_attribute
 from gateway.wire.namespaces import ANONYMOUS, SOAP11, WSA
-
-__all__ = [
-    "AddressingHeaders",
-    "add_destination",
-    "build_addressed_envelope",
-    "read_addressing",
-    "write_addressing",
-]
 
 _ONCE: Final = ("Action", "MessageID", "To", "RelatesTo", "From", "ReplyTo", "FaultTo")
 _ENDPOINTS: Final = ("From", "ReplyTo", "FaultTo")
@@ -73,37 +66,37 @@ def read_addressing(header: etree._Element) -> AddressingHeaders:
     """Read the addressing headers among the children of a SOAP Header.
 
     Raises GW107 when a header is missing, occurs twice, is unknown or is not an IRI, and
-    GW311 when a reply is wanted anywhere but on the connection.
+    GW311 when a reply is requested anywhere but on the connection.
     """
-    found: dict[str, etree._Element] = {}
+    headers: dict[str, etree._Element] = {}
     for child in header.iterchildren(f"{{{WSA}}}*"):
         name = etree.QName(child).localname
         if name not in _ONCE:
             raise _make_header_error(f"wsa:{name[:40]} is not known", name)
-        if name in found:
+        if name in headers:
             raise _make_header_error(f"wsa:{name} stands twice", name)
-        found[name] = child
+        headers[name] = child
     for name in _ENDPOINTS:
-        if name in found:
-            _check_endpoint(name, found[name])
+        if name in headers:
+            _check_endpoint(name, headers[name])
     return AddressingHeaders(
-        action=_read_required_iri(found, "Action"),
-        message_id=_read_required_iri(found, "MessageID"),
-        to=_read_iri(found["To"], "To") if "To" in found else None,
-        relates_to=_read_relates_to(found.get("RelatesTo")),
+        action=_read_required_iri(headers, "Action"),
+        message_id=_read_required_iri(headers, "MessageID"),
+        to=_read_iri(headers["To"], "To") if "To" in headers else None,
+        relates_to=_read_relates_to(headers.get("RelatesTo")),
     )
 
 
-def _read_required_iri(found: dict[str, Any], name: str) -> str:
-    if name not in found:
+def _read_required_iri(headers: dict[str, Any], name: str) -> str:
+    if name not in headers:
         raise _make_header_error(f"wsa:{name} is missing", name)
-    return _read_iri(found[name], name)
+    return _read_iri(headers[name], name)
 
 
 def _read_relates_to(element: etree._Element | None) -> str | None:
     if element is None:
         return None
-    kind = element.get("RelationshipType", _REPLY)
+    kind = read_attribute(element, "RelationshipType", _REPLY)
     if kind != _REPLY:
         raise _make_header_error(f"RelationshipType {kind[:80]!r} is not known", "RelatesTo")
     return _read_iri(element, "RelatesTo")

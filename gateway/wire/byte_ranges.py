@@ -8,8 +8,6 @@ CDATA sections and comments inside a text included, line breaks as sent.
 from __future__ import annotations
 
 import re
-import sys
-from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,12 +17,9 @@ from lxml import etree
 
 from gateway.errors import XML_MALFORMED, GatewayError, describe_exception
 
-__all__ = ["ByteRange", "ElementRanges", "TreeByteRanges", "scan_element_ranges"]
-
 # A ">" ends a tag unless it is inside an attribute value.
 _TAG_END: Final = re.compile(r"""(?:[^>"']|"[^"]*"|'[^']*')*>""")
 _ATTRIBUTE: Final = re.compile(r"""[ \t\r\n]([^ \t\r\n=/>"']+)[ \t\r\n]*=[ \t\r\n]*(?:"([^"]*)"|'([^']*)')""")
-_UTF16: Final = ((b"\xff\xfe", "little"), (b"\xfe\xff", "big"), (b"<\x00", "little"), (b"\x00<", "big"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +28,6 @@ class ByteRange:
 
     start: int
     end: int
-
-    def slice_octets(self, data: bytes) -> bytes:
-        """Return the octets of this range."""
-        return data[self.start : self.end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +57,15 @@ class _OpenElement:
 
 @dataclass(slots=True)
 class _RangeScanner:
-    """One pass of expat; `units` are the code units of the input, one character for each."""
+    """One pass of expat; `units` are the octets of the input, one character for each."""
 
     units: str
-    width: int
     parser: Any
     stack: list[_OpenElement] = field(default_factory=list)
     found: list[ElementRanges | None] = field(default_factory=list)
 
     def start_element(self, name: str, attributes: list[str]) -> None:
-        first = self.parser.CurrentByteIndex // self.width
+        first = self.parser.CurrentByteIndex
         match = _TAG_END.match(self.units, first)
         end = match.end() if match is not None else first
         values = self._iterate_value_ranges(first, end)
@@ -86,15 +76,15 @@ class _RangeScanner:
 
     def end_element(self, _name: str) -> None:
         opened = self.stack.pop()
-        here = self.parser.CurrentByteIndex // self.width
+        end_tag_start = self.parser.CurrentByteIndex
         if self.units[opened.inner - 2] == "/":  # <a/> has no end tag; its expat position is undefined
             content = last = opened.inner
         else:
-            content, last = here, self.units.index(">", here) + 1
+            content, last = end_tag_start, self.units.index(">", end_tag_start) + 1
         self.found[opened.position] = ElementRanges(
             opened.name,
-            self._make_range(opened.start, last),
-            self._make_range(opened.inner, content),
+            ByteRange(opened.start, last),
+            ByteRange(opened.inner, content),
             opened.attributes,
         )
 
@@ -105,21 +95,18 @@ class _RangeScanner:
         for match in _ATTRIBUTE.finditer(self.units, first, end):
             if match[1] != "xmlns" and not match[1].startswith("xmlns:"):
                 group = 2 if match[2] is not None else 3
-                yield self._make_range(match.start(group), match.end(group))
-
-    def _make_range(self, start: int, end: int) -> ByteRange:
-        return ByteRange(start * self.width, end * self.width)
+                yield ByteRange(match.start(group), match.end(group))
 
 
 def scan_element_ranges(data: bytes) -> tuple[ElementRanges, ...]:
     """Return the ranges of every element of the document `data`, in document order.
 
-    Reads UTF-8, UTF-16 and the encodings with one octet for each character, with or without a
-    byte order mark. Raises GW104 when `data` is not well-formed or has a document type.
+    `data` is in UTF-8, with or without a byte order mark. Raises GW104 when it is not well-formed or has a
+    document type.
     """
     parser = expat.ParserCreate(namespace_separator="}")
-    units, width = _decode_code_units(data)
-    scan = _RangeScanner(units, width, parser)
+    # Only ASCII characters are searched for, whose octets are in no other character of UTF-8.
+    scan = _RangeScanner(data.decode("latin-1"), parser)
     parser.ordered_attributes = True
     parser.specified_attributes = True
     parser.StartElementHandler = scan.start_element
@@ -137,7 +124,7 @@ def scan_element_ranges(data: bytes) -> tuple[ElementRanges, ...]:
     finally:
         # The parser and its handlers refer to each other; without this they stay until a garbage collection.
         del scan.parser
-    return tuple(one for one in scan.found if one is not None)
+    return tuple(ranges for ranges in scan.found if ranges is not None)
 
 
 class TreeByteRanges:
@@ -164,21 +151,6 @@ class TreeByteRanges:
         """Return the range of `element`, tags included, or None when it is not in the tree."""
         span = self._spans.get(element)
         return None if span is None else span.whole
-
-
-def _decode_code_units(data: bytes) -> tuple[str, int]:
-    """Return `data` with one character for each code unit, and the octets of a unit.
-
-    The scanner searches for ASCII characters only. In these encodings no other character
-    contains their code units.
-    """
-    order = next((order for mark, order in _UTF16 if data.startswith(mark)), None)
-    if order is None:
-        return data.decode("latin-1"), 1
-    pairs = array("H", data[: len(data) // 2 * 2])
-    if order != sys.byteorder:
-        pairs.byteswap()
-    return "".join(map(chr, pairs)), 2
 
 
 def _to_clark_name(name: str) -> str:

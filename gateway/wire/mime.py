@@ -11,38 +11,100 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, NoReturn
+from typing import BinaryIO, Final, NoReturn
 from urllib.parse import unquote
 
 from gateway.errors import MEDIA_TYPE_REFUSED, TOO_LARGE, GatewayError
-from gateway.message_model import Body, JoinedBody, MemoryBody, count_octets, read_octets
+from gateway.message_model import Body, JoinedBody, MemoryBody, SlicedBody, count_octets, read_octets
 from gateway.wire.header_fields import (
     MediaType,
+    is_utf8,
     parse_media_type,
     raise_mime_error,
     read_header_fields,
     write_header_fields,
 )
-from gateway.wire.http_message import HttpMessage, read_http_message
-from gateway.wire.octet_window import OctetWindow, open_window
+from gateway.wire.strict_elements import decode_base64_octets
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 
-__all__ = [
-    "XML_TYPES",
-    "HttpMessage",
-    "MediaType",
-    "MimePart",
-    "RelatedParts",
-    "join_multipart_related",
-    "parse_media_type",
-    "read_http_message",
-    "read_multipart_related",
-    "read_root_part",
-    "write_multipart_related",
-]
+#: A body of at most this number of octets is read whole.
+_SMALL: Final = 1024**2
+_STEP: Final = 1024**2
+
+
+class BodyWindow:
+    """Large octets that are read where they are asked for; one open stream moves over them."""
+
+    def __init__(self, body: Body, stream: BinaryIO) -> None:
+        self._body = body
+        self._stream = stream
+
+    def __len__(self) -> int:
+        return self._body.octet_count
+
+    def __getitem__(self, octet_range: slice) -> bytes:
+        start, end, _ = octet_range.indices(len(self))
+        self._stream.seek(start)
+        return _read_exactly(self._stream, max(0, end - start))
+
+    def startswith(self, prefix: bytes) -> bool:
+        """Return whether the octets begin so."""
+        return self[: len(prefix)] == prefix
+
+    def find(self, pattern: bytes, start: int = 0, end: int | None = None) -> int:
+        """Return the first offset of `pattern` between two offsets, -1 where there is none."""
+        end = len(self) if end is None else min(end, len(self))
+        position, rest = max(start, 0), b""
+        self._stream.seek(position)
+        while position < end:
+            piece = _read_exactly(self._stream, min(_STEP, end - position))
+            if not piece:
+                return -1
+            window = rest + piece
+            offset = window.find(pattern)
+            if offset >= 0:
+                return position - len(rest) + offset
+            position += len(piece)
+            # These octets may begin the `pattern`; the offsets before the position stay the same.
+            rest = window[max(0, len(window) - len(pattern) + 1) :]
+        return -1
+
+    def slice_body(self, start: int, end: int) -> Body:
+        """Return a piece as a body of its own."""
+        return SlicedBody(self._body, start, end - start)
+
+
+OctetWindow = bytes | BodyWindow
+
+
+@contextmanager
+def open_window(octets: bytes | Body) -> Iterator[OctetWindow]:
+    """Give access to octets by position: small ones in memory, large ones through a stream."""
+    if isinstance(octets, bytes):
+        yield octets
+    elif isinstance(octets, MemoryBody) or count_octets(octets) <= _SMALL:
+        yield read_octets(octets)
+    else:
+        with octets.open_stream() as stream:
+            yield BodyWindow(octets, stream)
+
+
+def _read_exactly(stream: BinaryIO, count: int) -> bytes:
+    """Return `count` octets, fewer only at the end: an unbuffered stream may give less at a time."""
+    piece = stream.read(count)
+    if len(piece) == count or not piece:
+        return piece
+    pieces, missing = [piece], count - len(piece)
+    while missing and (piece := stream.read(missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
 
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+_NAMED_PART: Final = re.compile(rb"^content-id:[ \t]*<([!-;=?-~]{1,255})>", re.IGNORECASE | re.MULTILINE)
 _CONTENT_ID: Final = re.compile(r"<([^<>\s]{1,255})>|([^<>\s]{1,255})")
 _AFTER_BOUNDARY: Final = re.compile(rb"(--)?[ \t]*(\r?\n|\Z)")
 _BAD_QUOTED_PRINTABLE: Final = re.compile(
@@ -56,7 +118,7 @@ _PLAIN: Final = frozenset({"binary", "8bit"})
 #: Octets of a part of a large body that are held in memory, and of all that must be decoded.
 _MOST_HELD: Final = 1024**2
 _MOST_DECODED: Final = 64 * 1024**2
-#: A boundary is followed by white space of at most so many octets.
+#: The most octets of white space that may follow a boundary.
 _LONGEST_DELIMITER: Final = 4096
 XML_TYPES: Final = ("text/xml", "application/xml", "application/soap+xml")
 """The media types of a root part."""
@@ -99,11 +161,6 @@ class RelatedParts:
     root: MimePart
     attachments: tuple[MimePart, ...] = ()
 
-    @property
-    def attachment_contents(self) -> dict[str, bytes | Body]:
-        """Return the octets of each attachment by Content-ID; one without Content-ID is left out."""
-        return {part.content_id: part.octets for part in self.attachments if part.content_id}
-
 
 def read_multipart_related(
     content_type: str, octets: bytes | Body, limits: WireLimits = DEFAULT_LIMITS
@@ -119,36 +176,36 @@ def read_multipart_related(
     media = parse_media_type(content_type)
     if media.name in XML_TYPES:
         return RelatedParts(_read_bare_document(content_type, media, octets, limits))
-    boundary, room = _get_boundary(media), _DecodingRoom()
+    boundary, budget = _get_boundary(media), _DecodedOctetBudget()
     with open_window(octets) as body:
         parts = [
-            _read_part(body, *region, limits, room)
-            for region in _iterate_part_regions(body, boundary, limits)
+            _read_part(body, region, number, limits, budget)
+            for number, region in enumerate(_iterate_part_regions(body, boundary, limits), 1)
         ]
     _reject_duplicate_ids(parts)
-    place = _find_root_index(parts, _get_start(media))
-    root = parts[place]
+    root_index = _find_root_index(parts, _get_start(media))
+    root = parts[root_index]
     held = _hold_document(root.octets, limits)
     root = root if held is root.octets else replace(root, octets=held)
-    return RelatedParts(_check_root_part(root), tuple(parts[:place] + parts[place + 1 :]))
+    return RelatedParts(_check_root_part(root), tuple(parts[:root_index] + parts[root_index + 1 :]))
 
 
 def read_root_part(content_type: str, octets: bytes | Body, limits: WireLimits = DEFAULT_LIMITS) -> MimePart:
     """Return the root part of a body that was read as a whole before, however large the body is.
 
-    What follows the root part is neither searched nor checked. Raises as `read_multipart_related` does.
+    The octets after the root part are neither searched nor checked. Raises as `read_multipart_related` does.
     """
     media = parse_media_type(content_type)
     if media.name in XML_TYPES:
         return _read_bare_document(content_type, media, octets, limits)
-    boundary, wanted = _get_boundary(media), _get_start(media)
-    root, room = None, _DecodingRoom()
+    boundary, start_id = _get_boundary(media), _get_start(media)
+    root, budget = None, _DecodedOctetBudget()
     with open_window(octets) as body:
-        for region in _iterate_part_regions(body, boundary, limits):
-            part = _read_part(body, *region, limits, room)
-            if root is None or part.content_id == wanted:
+        for number, region in enumerate(_iterate_part_regions(body, boundary, limits), 1):
+            part = _read_part(body, region, number, limits, budget)
+            if root is None or part.content_id == start_id:
                 root = part
-            if not wanted or part.content_id == wanted:
+            if not start_id or part.content_id == start_id:
                 break
     assert root is not None  # without one the regions have raised
     return _check_root_part(replace(root, octets=_hold_document(root.octets, limits)))
@@ -225,7 +282,7 @@ def join_multipart_related(
         pieces += (marker + b"\r\n" + _write_part_headers(part) + b"\r\n", part.octets, b"\r\n")
     pieces.append(marker + b"--\r\n")
     kind = f'multipart/related; type="{root_type}"; start="<{root_id}>"; boundary="{boundary}"'
-    small = [one for one in pieces if isinstance(one, bytes)]
+    small = [piece for piece in pieces if isinstance(piece, bytes)]
     return kind, MemoryBody(b"".join(small)) if len(small) == len(pieces) else JoinedBody(pieces)
 
 
@@ -236,10 +293,17 @@ def _has_marker(octets: bytes | Body, marker: bytes) -> bool:
         return body.find(marker) >= 0
 
 
-def _iterate_part_regions(
-    body: OctetWindow, boundary: bytes, limits: WireLimits
-) -> Iterator[tuple[int, int, bytes]]:
-    """Yield start, end and line end of each part of `body`.
+@dataclass(frozen=True)
+class _PartRegion:
+    """Where a part with its header fields is in a body, in octets, and the line end of its delimiters."""
+
+    start: int
+    end: int
+    end_of_line: bytes
+
+
+def _iterate_part_regions(body: OctetWindow, boundary: bytes, limits: WireLimits) -> Iterator[_PartRegion]:
+    """Yield the region of each part of `body`.
 
     A boundary counts only at the start of a line. Each one found there is a delimiter or ends
     the reading, so the number of searches is at most the number of parts.
@@ -256,15 +320,15 @@ def _iterate_part_regions(
     if first >= 0:
         _check_line_end(body, first, end_of_line)
     for count in range(1, limits.parts + 1):
-        found = body.find(marker, start - 1)
-        if found < 0:
+        position = body.find(marker, start - 1)
+        if position < 0:
             raise_mime_error("the final boundary is missing")
-        closing, line_end, after = _read_delimiter(body, found + len(marker))
-        _check_line_end(body, found, end_of_line)
-        end = found + 1 - len(end_of_line)
+        closing, line_end, after = _read_delimiter(body, position + len(marker))
+        _check_line_end(body, position, end_of_line)
+        end = position + 1 - len(end_of_line)
         if end < start or line_end not in (end_of_line, b""):
             raise_mime_error(f"part {count} is empty, or line ends differ after its boundary")
-        yield start, end, end_of_line
+        yield _PartRegion(start, end, end_of_line)
         if closing:
             return _check_epilogue(body, after, marker, limits)
         start = after
@@ -274,10 +338,10 @@ def _iterate_part_regions(
 def _read_delimiter(body: OctetWindow, position: int) -> tuple[bool, bytes, int]:
     """Return whether the boundary that ends at `position` is the final one, its line end, and its end."""
     seen = body[position : position + _LONGEST_DELIMITER]
-    found = _AFTER_BOUNDARY.match(seen)
-    if found is None or (not found[2] and position + len(seen) < len(body)):
+    delimiter = _AFTER_BOUNDARY.match(seen)
+    if delimiter is None or (not delimiter[2] and position + len(seen) < len(body)):
         raise_mime_error("a boundary is followed by other characters", f"octet {position}")
-    return found[1] is not None, found[2], position + found.end()
+    return delimiter[1] is not None, delimiter[2], position + delimiter.end()
 
 
 def _check_line_end(body: OctetWindow, line_feed: int, end_of_line: bytes) -> None:
@@ -288,8 +352,10 @@ def _check_line_end(body: OctetWindow, line_feed: int, end_of_line: bytes) -> No
         raise_mime_error("line ends differ before and after boundaries", f"octet {line_feed}")
 
 
-def _raise_padding_error(where: str, limits: WireLimits, position: int) -> NoReturn:
-    raise GatewayError(TOO_LARGE, f"more than {limits.padding} octets stand {where}", f"octet {position}")
+def _raise_padding_error(place_in_body: str, limits: WireLimits, position: int) -> NoReturn:
+    raise GatewayError(
+        TOO_LARGE, f"more than {limits.padding} octets stand {place_in_body}", f"octet {position}"
+    )
 
 
 def _check_epilogue(body: OctetWindow, position: int, marker: bytes, limits: WireLimits) -> None:
@@ -299,7 +365,13 @@ def _check_epilogue(body: OctetWindow, position: int, marker: bytes, limits: Wir
         raise_mime_error("there is a boundary after the final one")
 
 
-class _DecodingRoom:
+def _name_part(number: int, block: bytes) -> str:
+    """Return the place of a part: its number, and its Content-ID where its header fields have one."""
+    content_id_match = _NAMED_PART.search(block)
+    return f"part {number}" + (f", cid:{content_id_match[1].decode()}" if content_id_match else "")
+
+
+class _DecodedOctetBudget:
     """The octets that the parts of one body may have together where they must be decoded, in memory."""
 
     def __init__(self) -> None:
@@ -314,8 +386,13 @@ class _DecodingRoom:
 
 
 def _read_part(
-    body: OctetWindow, start: int, end: int, end_of_line: bytes, limits: WireLimits, room: _DecodingRoom
+    body: OctetWindow,
+    region: _PartRegion,
+    number: int,
+    limits: WireLimits,
+    budget: _DecodedOctetBudget,
 ) -> MimePart:
+    start, end, end_of_line = region.start, region.end, region.end_of_line
     length = len(end_of_line)
     if body[start : min(end, start + length)] == end_of_line:
         split, begin = start, start + length
@@ -327,7 +404,8 @@ def _read_part(
                 raise_mime_error("a part has no empty line after its header fields", f"octet {start}")
             split, begin = end - length, end
     block = body[start : min(split, start + limits.part_headers + 1)]
-    headers = read_header_fields(block, end_of_line, limits, f"octet {start}")
+    part_name = _name_part(number, block)
+    headers = read_header_fields(block, end_of_line, limits, part_name)
     media = parse_media_type(headers.get("content-type", "text/plain"))
     if media.name.startswith(("multipart/", "message/")):
         raise_mime_error("a part is itself a multipart or message", f"octet {start}")
@@ -335,12 +413,12 @@ def _read_part(
     content_id = _parse_content_id(headers.get("content-id", ""))
     encoding = headers.get("content-transfer-encoding", "binary").lower()
     if not isinstance(body, bytes) and encoding not in _PLAIN:
-        room.take_octets(end - begin, content_id)
+        budget.take_octets(end - begin, content_id)
     return MimePart(headers, content_id, media.name, _take_content(body, begin, end, encoding, content_id))
 
 
 def _take_content(body: OctetWindow, begin: int, end: int, encoding: str, content_id: str) -> bytes | Body:
-    """Return the decoded content; as a piece of the body where that is large and kept elsewhere."""
+    """Return the decoded content, as a piece of the body if the body is large and not in memory."""
     if end - begin <= _MOST_HELD or isinstance(body, bytes):
         return _decode_content(body[begin:end], encoding, content_id)
     if encoding in _PLAIN:
@@ -362,16 +440,20 @@ def _reject_http_codings(headers: Mapping[str, str], start: int) -> None:
 def _parse_content_id(value: str) -> str:
     if not value:
         return ""
-    found = _CONTENT_ID.fullmatch(value)
-    if found is None:
+    content_id = _CONTENT_ID.fullmatch(value)
+    if content_id is None:
         raise_mime_error(f"{value[:80]!r} is not a Content-ID")
-    return found[1] or found[2]
+    return content_id[1] or content_id[2]
 
 
 def _decode_content(content: bytes, encoding: str, content_id: str) -> bytes:
     location = f"cid:{content_id}"
     if encoding == "base64":
-        return _decode_base64(content.translate(None, _BASE64_SPACE), location)
+        text = content.translate(None, _BASE64_SPACE)
+        octets = decode_base64_octets(text) if text else b""
+        if octets is None:
+            raise_mime_error("a part is not base64 in its canonical spelling", location)
+        return octets
     if encoding == "quoted-printable":
         if _BAD_QUOTED_PRINTABLE.search(content):
             raise_mime_error("a part is not quoted-printable", location)
@@ -380,17 +462,6 @@ def _decode_content(content: bytes, encoding: str, content_id: str) -> bytes:
         raise_mime_error(f"transfer encoding {encoding[:40]!r} is unknown", location)
     if encoding == "7bit" and not content.isascii():
         raise_mime_error("a part declared 7bit holds octets above 127", location)
-    return content
-
-
-def _decode_base64(text: bytes, location: str) -> bytes:
-    try:
-        content = binascii.a2b_base64(text, strict_mode=True)
-    except binascii.Error:
-        raise_mime_error("a part is not base64", location)
-    # The unused bits of the last group must be zero; otherwise two texts would mean the same octets.
-    if binascii.b2a_base64(content[len(content) // 3 * 3 :], newline=False) != text[len(content) // 3 * 4 :]:
-        raise_mime_error("a part is not base64: its last group is irregular", location)
     return content
 
 
@@ -410,9 +481,9 @@ def _get_start(media: MediaType) -> str:
     return media.parameters.get("start", "").strip().removeprefix("<").removesuffix(">")
 
 
-def _find_root_index(parts: Sequence[MimePart], wanted: str) -> int:
+def _find_root_index(parts: Sequence[MimePart], start_id: str) -> int:
     for index, part in enumerate(parts):
-        if wanted and part.content_id == wanted:
+        if start_id and part.content_id == start_id:
             return index
     return 0  # no start parameter, or one that names no part: RFC 2387 §3.2
 
@@ -423,8 +494,8 @@ def _check_root_part(part: MimePart) -> MimePart:
         raise GatewayError(
             MEDIA_TYPE_REFUSED, f"the root part is {media.name[:80]!r}, it must be XML", "root part"
         )
-    charset = media.parameters.get("charset", "utf-8").lower()
-    if charset != "utf-8" and not (charset == "us-ascii" and part.content.isascii()):
+    charset = media.parameters.get("charset", "").lower()
+    if not is_utf8(media) and not (charset == "us-ascii" and part.content.isascii()):
         raise GatewayError(MEDIA_TYPE_REFUSED, f"charset {charset[:40]!r}, it must be UTF-8", "root part")
     return part
 

@@ -4,64 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = [
-    "AGENCY",
-    "ANONYMOUS",
-    "BASE64_ENCODING",
-    "C14N",
-    "C14N_COMMENTS",
-    "C14N_EXCLUSIVE",
-    "C14N_EXCLUSIVE_COMMENTS",
-    "CARRIED",
-    "CUSTOMS",
-    "DOCUMENT",
-    "DS",
-    "DS11",
-    "DSIG_MORE",
-    "EB",
-    "EB3",
-    "EBBP",
-    "MF",
-    "PREFIXES",
-    "RECEIPT",
-    "RES",
-    "SERVICE_AGENCY",
-    "SERVICE_CUSTOMS",
-    "SERVICE_DECLARATION",
-    "SOAP11",
-    "SOAP11_NEXT",
-    "SOAP12",
-    "SOAP12_NEXT",
-    "SOAP12_ULTIMATE_RECEIVER",
-    "SUB",
-    "SWA_CONTENT",
-    "TP",
-    "WCO_DEC",
-    "WCO_MD",
-    "WCO_RES",
-    "WSA",
-    "WSA04",
-    "WSAM",
-    "WSDL",
-    "WSDL_SOAP11",
-    "WSSE",
-    "WSSE11",
-    "WSU",
-    "X509_PKI_PATH_TOKEN",
-    "X509_TOKEN",
-    "XADES",
-    "XENC",
-    "XENC11",
-    "XLINK",
-    "XML",
-    "XMLNS",
-    "XSD",
-    "XSI",
-    "make_document_namespace",
-]
-
 XML: Final = "http://www.w3.org/XML/1998/namespace"
-XMLNS: Final = "http://www.w3.org/2000/xmlns/"
 XSD: Final = "http://www.w3.org/2001/XMLSchema"
 XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 XLINK: Final = "http://www.w3.org/1999/xlink"
@@ -72,7 +15,6 @@ SOAP11_NEXT: Final = "http://schemas.xmlsoap.org/soap/actor/next"
 SOAP12_NEXT: Final = "http://www.w3.org/2003/05/soap-envelope/role/next"
 SOAP12_ULTIMATE_RECEIVER: Final = "http://www.w3.org/2003/05/soap-envelope/role/ultimateReceiver"
 WSDL: Final = "http://schemas.xmlsoap.org/wsdl/"
-WSDL_SOAP11: Final = "http://schemas.xmlsoap.org/wsdl/soap/"
 
 EB: Final = "http://www.oasis-open.org/committees/ebxml-msg/schema/msg-header-2_0.xsd"
 EB3: Final = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
@@ -97,6 +39,12 @@ _WSS: Final = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"
 WSSE: Final = _WSS + "wssecurity-secext-1.0.xsd"
 WSU: Final = _WSS + "wssecurity-utility-1.0.xsd"
 WSSE11: Final = "http://docs.oasis-open.org/wss/oasis-wss-wssecurity-secext-1.1.xsd"
+#: The curves of NIST by the names of the library: their object identifiers (RFC 5480 §2.1.1.1).
+CURVE_OIDS: Final = {
+    "secp256r1": "urn:oid:1.2.840.10045.3.1.7",
+    "secp384r1": "urn:oid:1.3.132.0.34",
+    "secp521r1": "urn:oid:1.3.132.0.35",
+}
 X509_TOKEN: Final = _WSS + "x509-token-profile-1.0#X509v3"
 X509_PKI_PATH_TOKEN: Final = _WSS + "x509-token-profile-1.0#X509PKIPathv1"
 BASE64_ENCODING: Final = _WSS + "soap-message-security-1.0#Base64Binary"
@@ -106,7 +54,6 @@ SWA_CONTENT: Final = (
 )
 
 WSA: Final = "http://www.w3.org/2005/08/addressing"
-WSA04: Final = "http://schemas.xmlsoap.org/ws/2004/08/addressing"
 WSAM: Final = "http://www.w3.org/2007/05/addressing/metadata"
 ANONYMOUS: Final = "http://www.w3.org/2005/08/addressing/anonymous"
 

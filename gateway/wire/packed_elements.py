@@ -10,8 +10,6 @@ from lxml import etree
 
 from gateway.wire.xml import serialize_element
 
-__all__ = ["PackedElement", "WrittenElement", "make_written_element", "pack_element"]
-
 #: The level of zlib that takes the least time.
 _QUICK: Final = 1
 
@@ -42,7 +40,7 @@ def make_written_element(element: etree._Element) -> WrittenElement:
 
 
 class _PackingFile:
-    """Packs what is written into it, piece by piece."""
+    """A file that compresses the octets that are written to it, piece by piece."""
 
     def __init__(self) -> None:
         self._packer = zlib.compressobj(_QUICK)

@@ -1,4 +1,4 @@
-"""Threads that read XML; each is replaced by a new thread when it has parsed a given amount.
+"""Threads that read XML, each replaced when it has parsed a given amount, and the memory that they leave.
 
 libxml2 stores every name that it has ever parsed in a dictionary of the thread for as long as
 the thread lives. A sender of new names in each message could fill the memory, even with
@@ -7,6 +7,7 @@ messages that are refused.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import queue
 import sys
@@ -14,10 +15,28 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from gateway.wire.released_memory import release_memory
 from gateway.wire.xml import count_parsed_octets
 
-__all__ = ["ReaderThreads"]
+#: glibc keeps freed memory between blocks in use until malloc_trim is called; other C libraries have no such
+#: call.
+_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+def release_memory() -> None:
+    """Return to the system what the allocator of the C library holds free, as trees leave it."""
+    if _trim is not None:
+        _trim(0)
+
+
+def release_objects() -> None:
+    """Return to the system what very many small objects leave free, too.
+
+    Python keeps thousands of freed ones for the next of their kind until all generations are collected,
+    and a block of a megabyte stays while one of them lies in it.
+    """
+    gc.collect()
+    release_memory()
+
 
 #: Octets of XML that one thread parses; its dictionary then takes at most about twice as many octets.
 _MOST: Final = 4 * 1024 * 1024

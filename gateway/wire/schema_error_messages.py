@@ -17,8 +17,6 @@ from xmlschema.validators import ValidationContext, XMLSchemaStopValidation
 
 from gateway.wire.violation_words import describe_unexpected_element
 
-__all__ = ["ViolationExplainer"]
-
 #: Elements that are examined: one or two seconds when each is below a wildcard.
 _MOST_ELEMENTS: Final = 20_000
 
@@ -36,13 +34,13 @@ class ViolationExplainer:
 
         Returns fewer, or none, when the examined elements have no more.
         """
-        found = _ViolationList(most)
+        violations = _ViolationList(most)
         schema = self._schema
         resource = schema.maps.settings.get_xml_resource(root)
         context = ValidationContext(
             source=resource,
             converter=NamespaceMapper(None, source=resource),
-            errors=found,
+            errors=violations,
             check_identities=True,
             validation_hook=_ElementBudget(_MOST_ELEMENTS),
         )
@@ -54,10 +52,10 @@ class ViolationExplainer:
                 element.raw_decode(root, "lax", context)
         except XMLSchemaStopValidation:
             pass
-        if element is None and found:
-            declared = [str(one.name) for one in schema.elements.values()]
-            found[0].reason = describe_unexpected_element(str(root.tag), declared)
-        return list(found)
+        if element is None and violations:
+            declared = [str(declaration.name) for declaration in schema.elements.values()]
+            violations[0].reason = describe_unexpected_element(str(root.tag), declared)
+        return list(violations)
 
 
 class _ViolationList(list[Any]):

@@ -1,33 +1,55 @@
-"""Schema sets: lxml validates quickly, xmlschema explains violations on request.
+"""Schemas, compiled one at a time, and sets of them: lxml validates, xmlschema explains violations.
 
 A set is compiled once from one entry file and the files it imports. Every import is resolved
-inside the folder of the entry file; nothing is fetched, whatever a schema or a message says.
+inside the folder of the entry file; nothing is fetched, whatever URL a schema or a message contains.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+import threading
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lxml import etree
 
-from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, Problem
+from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, Problem, raise_resource_problem
+from gateway.share import get_data_folder
+from gateway.wire.element_access import build_xpath
 from gateway.wire.namespaces import XSD
-from gateway.wire.schema_compilation import compile_schema
 from gateway.wire.schema_validation import LibxmlViolation, find_violation
 from gateway.wire.violation_words import describe_schema_violation, find_concerned_element
-from gateway.wire.xml import build_xpath
 
 if TYPE_CHECKING:
     from gateway.wire.schema_error_messages import ViolationExplainer
 
-__all__ = ["SchemaSet", "SchemaViolation", "collapse_whitespace"]
 
+_ONE_AT_A_TIME: Final = threading.Lock()
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+_SMALLEST: Final = b'<schema xmlns="http://www.w3.org/2001/XMLSchema"><element name="a"/></schema>'
+
+
+def compile_schema(source: bytes | Path) -> etree.XMLSchema:
+    """Return the compiled schema of a document: octets that refer to no other document, or a file.
+
+    Raises the exception of lxml when the document is not a schema.
+    """
+    with _ONE_AT_A_TIME:
+        if isinstance(source, Path):
+            return etree.XMLSchema(etree.parse(str(source), _PARSER))
+        return etree.XMLSchema(etree.fromstring(source, _PARSER))
+
+
+# libxml2 sets up its table of built-in types when the first schema is compiled, without a lock. Two threads
+# that do so at the same time can corrupt it for the whole process ("the given type is not a built-in type").
+compile_schema(_SMALLEST)
+
+
 _REFERENCES: Final = tuple(f"{{{XSD}}}{name}" for name in ("include", "import", "redefine"))
 _RELATIVE: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
 _MAX_VIOLATIONS: Final = 50
@@ -89,11 +111,11 @@ class SchemaSet:
         reason = find_violation(self._schema, root)
         if reason is None:
             return []
-        told = map(
+        explained = map(
             _make_explained_violation, self._violation_explainer.list_violations(root, _MAX_VIOLATIONS)
         )
         # A derived type reports the same pattern twice.
-        return list(dict.fromkeys(told)) or [_make_first_violation(reason, root)]
+        return list(dict.fromkeys(explained)) or [_make_first_violation(reason, root)]
 
     @cached_property
     def _violation_explainer(self) -> ViolationExplainer:
@@ -117,10 +139,10 @@ def _make_first_violation(reason: LibxmlViolation, root: etree._Element) -> Sche
 
 def _make_explained_violation(error: Any) -> SchemaViolation:
     element = find_concerned_element(error)
-    known = isinstance(element, etree._Element)
+    has_element = isinstance(element, etree._Element)
     return SchemaViolation(
-        _get_line_number(element) if known else 0,
-        build_xpath(element) if known else str(error.path or ""),
+        _get_line_number(element) if has_element else 0,
+        build_xpath(element) if has_element else str(error.path or ""),
         _shorten_message(describe_schema_violation(error)),
     )
 
@@ -144,6 +166,7 @@ def _compile_entry(folder: Traversable, entry: str) -> etree.XMLSchema:
         _check_schema_references(top, top / entry)
         return compile_schema(top / entry)
     except (etree.XMLSyntaxError, etree.XMLSchemaParseError) as error:
+        raise_resource_problem(error)
         raise GatewayError(
             SETTINGS_WRONG, f"the schema cannot be read: {_shorten_message(str(error))}", entry
         ) from None
@@ -165,13 +188,13 @@ def _check_schema_references(top: Path, entry: Path) -> None:
 
 
 def _resolve_schema_location(top: Path, path: Path, location: str) -> Path:
-    place = (path.parent / location).resolve()
-    if not _RELATIVE.fullmatch(location) or not place.is_relative_to(top) or not place.is_file():
-        where = path.relative_to(top).as_posix()
+    schema_path = (path.parent / location).resolve()
+    if not _RELATIVE.fullmatch(location) or not schema_path.is_relative_to(top) or not schema_path.is_file():
+        referring_file = path.relative_to(top).as_posix()
         raise GatewayError(
-            SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is not a file here", where
+            SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is not a file here", referring_file
         )
-    return place
+    return schema_path
 
 
 def _get_line_number(element: Any) -> int:
@@ -180,3 +203,29 @@ def _get_line_number(element: Any) -> int:
 
 def _shorten_message(message: str) -> str:
     return " ".join(message.split())[:_MESSAGE_CAP]
+
+
+DECLARATION: Final = "wco/submit.xsd"
+"""A declaration in its metadata envelope, or bare."""
+ANSWER: Final = "wco/answer.xsd"
+"""Responses of customs in their metadata envelope, or one bare."""
+SUBMISSION: Final = "hub/submission.xsd"
+"""A submission; the fields of its applications are validated by the documents' own schemas."""
+RESULT: Final = "hub/result.xsd"
+"""A result or a notice to the applicant."""
+
+FILING_RECEIPT: Final = "hub/receipt.xsd"
+"""The receipt of a submission that came without ebXML."""
+
+
+@cache
+def load_shipped_schemas(entry: str) -> SchemaSet:
+    """Return the shipped schemas of `entry`, one of the names of this module."""
+    return SchemaSet.load_cached(get_data_folder("xsd"), entry)
+
+
+@cache
+def load_code_list(name: str) -> frozenset[str]:
+    """Return the codes of a shipped list, such as ``iso3166`` or ``iso4217``."""
+    text = get_data_folder("mappings").joinpath("codelists", f"{name}.csv").read_text(encoding="utf-8")
+    return frozenset(row["code"] for row in csv.DictReader(io.StringIO(text)))

@@ -22,16 +22,15 @@ from typing import Any, Final, cast
 
 from lxml import etree
 
+from gateway.errors import NO_ROOM, GatewayError, confirm_finding, raise_resource_problem
 from gateway.wire.namespaces import EB, WSU, XML
 from gateway.wire.violation_words import describe_libxml_violation
 from gateway.wire.xml import serialize_element
 
-__all__ = ["LibxmlViolation", "find_violation"]
-
-#: Up to so many elements and attributes, a document is validated as a tree at once: some milliseconds if all
-#: are wrong.
+#: A document with at most this number of elements and attributes is validated as a tree at once: some
+#: milliseconds if all are wrong.
 _FEW: Final = 2_000
-#: Each of them takes so many octets at least: ``<a/>``, or a blank and ``a=""``.
+#: The least octets of an element or attribute: ``<a/>``, or a blank and ``a=""``.
 _LEAST_OCTETS: Final = 4
 _NODES: Final = etree.XPath("count(descendant-or-self::*) + count(descendant-or-self::*/@*)")
 #: Octets that are validated between two looks for a violation: some thousand violations at most.
@@ -65,21 +64,38 @@ def find_violation(
 
     `octets` is the length of the document, where it is known: in a short one nothing need be counted.
     The error log belongs to the schema. When two threads find violations at the same time,
-    one may report the reason of the other, but each verdict is correct.
+    one may report the reason of the other, but each verdict is correct. A violation is found twice: libxml2
+    reports some of its failed allocations as one.
     """
+    return confirm_finding(lambda: _find_violation_once(schema, root, octets))
+
+
+def _find_violation_once(
+    schema: etree.XMLSchema, root: etree._Element, octets: int | None
+) -> LibxmlViolation | None:
     is_short = octets is not None and octets <= _FEW * _LEAST_OCTETS
     if not is_short and cast("float", _NODES(root)) > _FEW:
-        found = _find_streamed_violation(root, schema)
-        if found is not None:
-            return found
+        violation = _find_streamed_violation(root, schema)
+        if violation is not None:
+            return violation
         if _count_repeated_ids(root) > _FEW_REPEATED:
             return _find_repeated_id(schema, serialize_element(root))
-    return None if schema.validate(root) else _read_error_log(schema)
+    return None if _is_valid(schema, root) else _read_error_log(schema)
+
+
+def _is_valid(schema: etree.XMLSchema, root: etree._Element) -> bool:
+    try:
+        return schema.validate(root)
+    except etree.XMLSchemaValidateError:
+        # An internal error of libxml2, whose log does not always name it: it has no memory to validate.
+        raise GatewayError(NO_ROOM, "memory is used up") from None
 
 
 def _read_error_log(schema: etree.XMLSchema) -> LibxmlViolation:
     log: Any = schema.error_log
     for error in log:
+        if error.type == etree.ErrorTypes.ERR_NO_MEMORY:
+            raise GatewayError(NO_ROOM, "memory is used up")
         message = describe_libxml_violation(str(error.message))
         return LibxmlViolation(message, int(error.line), str(error.path or ""))
     return LibxmlViolation("not allowed by its schema")
@@ -143,7 +159,8 @@ def _feed_piece(parser: Any, piece: bytes) -> bool:
     """Feed one more piece to the parser; return whether the parser accepts no more."""
     try:
         parser.feed(piece)
-    except etree.XMLSyntaxError:
+    except etree.XMLSyntaxError as error:
+        raise_resource_problem(error)
         return True
     return False
 
@@ -177,10 +194,10 @@ def _find_repeated_id(schema: etree.XMLSchema, octets: bytes) -> LibxmlViolation
     for element, name in _iterate_id_attributes(root):
         values.append(_read_id_value(element, name))
         element.set(name, f"i{len(values) - 1}")
-    if not schema.validate(root):
+    if not _is_valid(schema, root):
         return _read_error_log(schema)
-    known = etree.XPath(_BY_IDENTIFIER)
-    met = Counter(value for number, value in enumerate(values) if known(root, name=f"i{number}"))
+    find_by_id = etree.XPath(_BY_IDENTIFIER)
+    met = Counter(value for number, value in enumerate(values) if find_by_id(root, name=f"i{number}"))
     twice = next((value for value, count in met.items() if count > 1), None)
     return (
         None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Container
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from lxml import etree
 
 from gateway.errors import HEADER_INVALID, NOT_SOAP, NOT_UNDERSTOOD, TOO_LARGE, GatewayError
+from gateway.wire.element_access import build_xpath, read_attribute
 from gateway.wire.namespaces import (
     PREFIXES,
     SOAP11,
@@ -20,20 +20,8 @@ from gateway.wire.namespaces import (
     SOAP12_ULTIMATE_RECEIVER,
     XML,
 )
-from gateway.wire.xml import build_xpath, serialize_element
-
-__all__ = [
-    "SoapEnvelope",
-    "SoapFault",
-    "SoapVersion",
-    "check_must_understand",
-    "is_for_receiver",
-    "list_body_elements",
-    "list_not_understood_blocks",
-    "read_envelope",
-    "read_fault",
-    "write_fault_envelope",
-]
+from gateway.wire.xml import serialize_element
+from gateway.wire.xml_writer import replace_invalid_xml_characters
 
 SoapVersion = Literal["1.1", "1.2"]
 
@@ -47,7 +35,6 @@ _TO_SOAP12: Final = {"Client": "Sender", "Server": "Receiver"}
 _FROM_SOAP12: Final = {name: old for old, name in _TO_SOAP12.items()}
 _PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 _S12: Final = f"{{{SOAP12}}}"
-_NO_XML: Final = re.compile("[^\\t\\n\\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TEXT_CAP: Final = 2000
 # ebMS 2.0 has seven header blocks, WS-Addressing and WS-Security together ten.
 _MOST_BLOCKS: Final = 256
@@ -79,13 +66,24 @@ class SoapFault:
 
     ``code`` is ``Client``, ``Server``, ``MustUnderstand`` or ``VersionMismatch``, or a name
     in another namespace: ``wsse:FailedCheck`` with a prefix of the gateway, or
-    ``{namespace}name`` for a namespace without one.
+    ``{namespace}name`` for a namespace without one. A ``Subcode`` of SOAP 1.2 is the code, and
+    ``main_code`` the one above it, where there is one.
     """
 
     code: str
     text: str
     detail: tuple[etree._Element, ...] = ()
     actor: str = ""
+    main_code: str = field(default="", compare=False)
+
+    @property
+    def is_of_server(self) -> bool:
+        """Return whether the fault is the receiver's, and not that of the message: it may pass.
+
+        ``Server.userException`` is a kind of ``Server``, too (SOAP 1.1 §4.4.1).
+        """
+        code = self.main_code or self.code
+        return code.rpartition(":")[2].partition(".")[0] == "Server"
 
 
 def read_envelope(root: etree._Element) -> SoapEnvelope:
@@ -101,8 +99,8 @@ def read_envelope(root: etree._Element) -> SoapEnvelope:
     _check_child_count(root)
     children = _list_elements(root)
     tags = [child.tag for child in children]
-    wanted = [f"{{{namespace}}}Header", f"{{{namespace}}}Body"]
-    if tags not in (wanted, wanted[1:]):
+    expected_tags = [f"{{{namespace}}}Header", f"{{{namespace}}}Body"]
+    if tags not in (expected_tags, expected_tags[1:]):
         raise GatewayError(
             HEADER_INVALID,
             "an Envelope holds one Header or none, then one Body, and nothing else",
@@ -152,12 +150,12 @@ def list_not_understood_blocks(
 
 
 def is_for_receiver(block: etree._Element, version: SoapVersion, actors: Collection[str] = ()) -> bool:
-    """Return whether a header block is for who receives the message last, which the gateway is.
+    """Return whether a header block is for the last receiver of the message, which is the gateway.
 
-    Such a block names no actor, the next one, or one of `actors`; in SOAP 1.2 also the role of the ultimate
-    receiver, which says the same as none (part 1 §2.2, §5.2.2).
+    Such a block names no actor, the actor "next", or one of `actors`; in SOAP 1.2 also the role of the
+    ultimate receiver, which means the same as no role (part 1 §2.2, §5.2.2).
     """
-    actor = block.get(_ACTOR[version], "").strip()
+    actor = read_attribute(block, _ACTOR[version], "").strip()
     ours = ("", _NEXT[version]) if version == "1.1" else ("", SOAP12_NEXT, SOAP12_ULTIMATE_RECEIVER)
     return actor in ours or actor in actors
 
@@ -166,10 +164,12 @@ def check_must_understand(
     envelope: SoapEnvelope, understood: Container[str], actors: Collection[str] = ()
 ) -> None:
     """Raise when the envelope has a mandatory header block that is not understood."""
-    strangers = list_not_understood_blocks(envelope, understood, actors)
-    if strangers:
-        names = " and ".join(_describe_name(block) for block in strangers[:5])
-        raise GatewayError(NOT_UNDERSTOOD, f"the header {names} is not understood", build_xpath(strangers[0]))
+    not_understood = list_not_understood_blocks(envelope, understood, actors)
+    if not_understood:
+        names = " and ".join(_describe_name(block) for block in not_understood[:5])
+        raise GatewayError(
+            NOT_UNDERSTOOD, f"the header {names} is not understood", build_xpath(not_understood[0])
+        )
 
 
 def _describe_name(block: etree._Element) -> str:
@@ -192,11 +192,13 @@ def read_fault(envelope: SoapEnvelope) -> SoapFault | None:
             _read_text(fault.find("faultactor")),
         )
     inner = fault.find(f"{_S12}Code/{_S12}Subcode/{_S12}Value")
+    main_code = _read_fault_code(fault.find(f"{_S12}Code/{_S12}Value"))
     return SoapFault(
-        _read_fault_code(fault.find(f"{_S12}Code/{_S12}Value") if inner is None else inner),
+        main_code if inner is None else _read_fault_code(inner),
         _read_text(fault.find(f"{_S12}Reason/{_S12}Text")),
         tuple(_list_elements(fault.find(f"{_S12}Detail"))),
         _read_text(fault.find(f"{_S12}Role")),
+        "" if inner is None else main_code,
     )
 
 
@@ -225,19 +227,19 @@ def _write_fault_code(code: str, version: SoapVersion) -> tuple[dict[str, str], 
 
 def _append_soap11_fault(element: etree._Element, fault: SoapFault, code: str) -> None:
     # The children of a SOAP 1.1 Fault have no namespace.
-    for name, words in (("faultcode", code), ("faultstring", fault.text), ("faultactor", fault.actor)):
-        if words or name != "faultactor":
-            etree.SubElement(element, name).text = _replace_invalid_characters(words)
+    for name, text in (("faultcode", code), ("faultstring", fault.text), ("faultactor", fault.actor)):
+        if text or name != "faultactor":
+            etree.SubElement(element, name).text = _replace_invalid_characters(text)
     if fault.detail:
         etree.SubElement(element, "detail").extend(deepcopy(entry) for entry in fault.detail)
 
 
 def _append_soap12_fault(element: etree._Element, fault: SoapFault, code: str) -> None:
-    named = etree.SubElement(element, f"{_S12}Code")
+    code_element = etree.SubElement(element, f"{_S12}Code")
     # Only the five codes of SOAP 1.2 are allowed as first Value; any other is a Subcode of Sender.
-    etree.SubElement(named, f"{_S12}Value").text = code if code.startswith("soap:") else "soap:Sender"
+    etree.SubElement(code_element, f"{_S12}Value").text = code if code.startswith("soap:") else "soap:Sender"
     if not code.startswith("soap:"):
-        etree.SubElement(etree.SubElement(named, f"{_S12}Subcode"), f"{_S12}Value").text = code
+        etree.SubElement(etree.SubElement(code_element, f"{_S12}Subcode"), f"{_S12}Value").text = code
     reason = etree.SubElement(etree.SubElement(element, f"{_S12}Reason"), f"{_S12}Text")
     reason.set(f"{{{XML}}}lang", "en")
     reason.text = _replace_invalid_characters(fault.text)
@@ -247,8 +249,8 @@ def _append_soap12_fault(element: etree._Element, fault: SoapFault, code: str) -
         etree.SubElement(element, f"{_S12}Detail").extend(deepcopy(entry) for entry in fault.detail)
 
 
-def _replace_invalid_characters(words: str) -> str:
-    return _NO_XML.sub("\ufffd", words)
+def _replace_invalid_characters(text: str) -> str:
+    return replace_invalid_xml_characters(text, "\ufffd")
 
 
 def _list_elements(parent: etree._Element | None) -> list[etree._Element]:
@@ -256,7 +258,7 @@ def _list_elements(parent: etree._Element | None) -> list[etree._Element]:
 
 
 def _is_mandatory(block: etree._Element, version: SoapVersion) -> bool:
-    value = block.get(f"{{{_NAMESPACES[version]}}}mustUnderstand", "0").strip()
+    value = read_attribute(block, f"{{{_NAMESPACES[version]}}}mustUnderstand", "0").strip()
     flag = _FLAGS.get(value)
     if flag is None:
         raise GatewayError(
@@ -271,11 +273,11 @@ def _read_text(element: etree._Element | None) -> str:
 
 def _read_fault_code(element: etree._Element | None) -> str:
     """Return the code in `element` in the form of `SoapFault.code`; as written if its prefix is unbound."""
-    words = _read_text(element)
-    prefix, colon, local = words.rpartition(":")
+    text = _read_text(element)
+    prefix, colon, local = text.rpartition(":")
     namespace = None if element is None else element.nsmap.get(prefix or None)
     if namespace is None or (colon and not prefix):
-        return words
+        return text
     if namespace in _VERSIONS:
         return _FROM_SOAP12.get(local, local)
     ours = _PREFIX_OF.get(namespace)

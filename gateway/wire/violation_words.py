@@ -1,28 +1,197 @@
-"""Says schema violations in words that a sender can act on: what was found, what is expected.
+"""Describes schema violations so that a sender can act on them: the value and the expectation.
 
-The libraries say them in the words of their own languages: lists with brackets, class names, and
-names with their namespaces. An element with the right name in a wrong namespace is told as that.
+The messages of the libraries are for programmers: lists with brackets, class names, and names with their
+namespaces. For an element with the right name in a wrong namespace, the description says just that.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lxml import etree
 
-from gateway.wire.pattern_words import describe_choices, describe_pattern, quote_value
+#: More codes than these are cut: a list of countries helps nobody in a sentence.
+_MOST_CHOICES: Final = 12
+_LONGEST_VALUE: Final = 60
+_LONGEST_PATTERN: Final = 120
+#: The categories of Unicode whose characters are not seen: controls, format characters, separators.
+_UNSEEN: Final = ("Cc", "Cf", "Zs", "Zl", "Zp")
+_SHORT_ESCAPES: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+#: Patterns that have a name of their own.
+_KNOWN: Final = {
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "a date as 2026-01-31",
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+\-][0-9]{2}:[0-9]{2})": (
+        "a date and time with zone as 2026-01-31T12:00:00Z"
+    ),
+    r"20\d{6}(\d{6}(Z|[+\-]\d\d))?": (
+        "a date from 2000 to 2099 as 20260131, or with time and zone as 20260131120000Z"
+    ),
+    r".*\S.*": "at least one character that is not a space",
+    r"[^/\s]+/\S.*": "a media type as application/pdf",
+    r"[^\s/;]+/[^\s/;]+(\s*;.*)?": "a media type as application/pdf",
+    r"[\i-[:]][\c-[:]]*": "a name of XML without a colon",
+    r"[a-zA-Z]{1,8}(-[a-zA-Z0-9]{1,8})*": "a language as en or en-GB",
+}
+_CLASSES: Final = {
+    "0-9": ("digit", "digits"),
+    "A-Z": ("capital letter", "capital letters"),
+    "a-z": ("small letter", "small letters"),
+    "A-Za-z": ("letter", "letters"),
+    "0-9A-Z": ("capital letter or digit", "capital letters or digits"),
+    "0-9a-z": ("small letter or digit", "small letters or digits"),
+    "0-9A-Za-z": ("letter or digit", "letters or digits"),
+    "0-9A-Fa-f": ("hexadecimal digit", "hexadecimal digits"),
+    "0-9a-f": ("hexadecimal digit in small letters", "hexadecimal digits in small letters"),
+    ".": ("character", "characters"),
+    r"\d": ("digit", "digits"),
+    r"\S": ("character that is not a space", "characters that are not spaces"),
+    r"^\s": ("character that is not a space", "characters that are not spaces"),
+}
+_NAMED_CHOICES: Final = {"": "an empty value", " ": "a space"}
+_ATOM: Final = re.compile(
+    r"(?P<class>\[(?:\\.|[^\[\]\\])+\])|(?P<group>\((?:\\.|[^()\\])*\))|(?P<escape>\\.)|(?P<plain>[^\\\[\](){}?*+|])"
+)
+_COUNT: Final = re.compile(r"\{(\d+)(?:(,)(\d*))?\}|[?*+]")
+_RANGE: Final = re.compile(r"(?:\\?(.))-(?:\\?(.))|\\(.)|(.)")
 
-__all__ = [
-    "describe_libxml_violation",
-    "describe_schema_violation",
-    "describe_unexpected_element",
-    "find_concerned_element",
-]
+
+def quote_value(text: str) -> str:
+    """Return a value in quotes, cut where it is long.
+
+    Spaces stay as they are. Any other invisible character is escaped as in JSON, a line feed as backslash
+    and n. So the value is one line, and a value that is wrong only by such a character looks wrong.
+    """
+    quoted = ""
+    for character in text:
+        step = _show_character(character)
+        if len(quoted) + len(step) > _LONGEST_VALUE:
+            return f"'{quoted}…'"
+        quoted += step
+    return f"'{quoted}'"
+
+
+def _show_character(character: str) -> str:
+    if character == " " or unicodedata.category(character) not in _UNSEEN:
+        return character
+    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
+
+
+def describe_choices(choices: Iterable[str]) -> str:
+    """Return ``A``, ``one of A, B or C``, or the first twelve with the number of the others."""
+    names = [_NAMED_CHOICES.get(choice, choice) for choice in choices]
+    if len(names) <= 1:
+        return names[0] if names else "no value"
+    if len(names) > _MOST_CHOICES:
+        return f"one of {', '.join(names[:_MOST_CHOICES])} and {len(names) - _MOST_CHOICES} more"
+    return f"one of {', '.join(names[:-1])} or {names[-1]}"
+
+
+def describe_pattern(pattern: str) -> str:
+    """Return in words what a pattern of XML Schema accepts, or the pattern itself if it is too complex."""
+    description = _KNOWN.get(pattern)
+    if description is not None:
+        return description
+    branches = [_describe_sequence(branch) for branch in _split_alternatives(pattern)]
+    if any(branch is None for branch in branches):
+        shortened = pattern if len(pattern) <= _LONGEST_PATTERN else pattern[:_LONGEST_PATTERN] + "…"
+        return f"a text of the form {shortened}"
+    return " or ".join(str(branch) for branch in branches)
+
+
+def _split_alternatives(pattern: str) -> list[str]:
+    """Return the branches of a pattern that ``|`` separates outside of groups and classes."""
+    branches, depth, start = [], 0, 0
+    for match in re.finditer(r"\\.|[\[\]()|]", pattern):
+        mark = match[0]
+        depth += (mark in ("(", "[")) - (mark in (")", "]"))
+        if mark == "|" and depth == 0:
+            branches.append(pattern[start : match.start()])
+            start = match.end()
+    return [*branches, pattern[start:]]
+
+
+def _describe_sequence(pattern: str) -> str | None:
+    """Return the words for a sequence of classes, groups and characters; None for anything else."""
+    parts: list[str] = []
+    literal, at = "", 0
+    while at < len(pattern):
+        atom = _ATOM.match(pattern, at)
+        if atom is None:
+            return None
+        count = _COUNT.match(pattern, atom.end())
+        at = (count or atom).end()
+        character = _read_literal(atom)
+        if character is not None and count is None:
+            literal += character
+            continue
+        description = _describe_atom(atom, count[0] if count else "")
+        if description is None:
+            return None
+        parts += [f'"{literal}"', description] if literal else [description]
+        literal = ""
+    return ", ".join([*parts, f'"{literal}"'] if literal else parts) or "an empty value"
+
+
+def _read_literal(atom: re.Match[str]) -> str | None:
+    """Return the one character that an atom stands for, None for a class or a group."""
+    if atom["escape"] is not None and not atom["escape"][1].isalpha():
+        return atom["escape"][1]
+    return atom["plain"] if atom["plain"] not in (None, ".") else None
+
+
+def _describe_atom(atom: re.Match[str], count: str) -> str | None:
+    if atom["group"] is not None:
+        inner = [_describe_sequence(branch) for branch in _split_alternatives(atom["group"][1:-1])]
+        if any(branch_description is None for branch_description in inner) or count not in ("", "?", "{0,1}"):
+            return None
+        description = " or ".join(str(branch_description) for branch_description in inner)
+        return f"optionally {description}" if count else description
+    literal = _read_literal(atom)
+    if literal is not None:
+        names = (f'"{literal}"', f'"{literal}"')
+    else:
+        names = _name_class(atom["class"][1:-1] if atom["class"] else atom[0])
+    return _count_characters(names, count)
+
+
+def _name_class(content: str) -> tuple[str, str]:
+    """Return the words for a character class, in singular and plural."""
+    listed = sorted(
+        f"{match[1]}-{match[2]}" if match[1] else (match[3] or match[4]) for match in _RANGE.finditer(content)
+    )
+    ranges = [entry for entry in listed if len(entry) == 3]
+    others = [entry for entry in listed if len(entry) == 1]
+    if content in _CLASSES:
+        return _CLASSES[content]
+    if content.startswith("^"):
+        excluded = content[1:].replace(r"\s", " ")
+        listed = [_NAMED_CHOICES.get(character, character) for character in dict.fromkeys(excluded)]
+        return f"character other than {' '.join(listed)}", f"characters other than {' '.join(listed)}"
+    kinds = _CLASSES.get("".join(ranges))
+    if not ranges and others:
+        return describe_choices(others), f"characters, each {describe_choices(others)}"
+    singular, plural = kinds or (f"character of {' '.join(ranges)}", f"characters of {' '.join(ranges)}")
+    extra = "".join(f' or "{literal}"' for literal in others)
+    return f"{singular}{extra}", f"{plural}{extra}"
+
+
+def _count_characters(names: Sequence[str], count: str) -> str:
+    singular, plural = names
+    fixed = {"": f"1 {singular}", "?": f"optionally 1 {singular}", "{0,1}": f"optionally 1 {singular}"}
+    fixed |= {"*": f"any number of {plural}", "+": f"1 or more {plural}"}
+    if count in fixed:
+        return fixed[count].replace("1 one of", "one of").replace('1 "', '"')
+    low, _, high = count[1:-1].partition(",")
+    if "," not in count:
+        return f"{low} {singular if low == '1' else plural}"
+    return f"{low} to {high} {plural}" if high else f"at least {low} {plural}"
+
 
 _FOREIGN: Final = (
-    (re.compile(r"\{[^{}]*[:/][^{}]*\}(?=\w)"), ""),
+    (re.compile(r"\{[^{}:/]*+[:/][^{}]*+\}(?=\w)"), ""),
     (re.compile(r"\[?<class '(?:[\w.]+\.)?(\w+)'>\]?"), r"\1"),
     (
         re.compile(
@@ -34,6 +203,8 @@ _FOREIGN: Final = (
     (re.compile(r"of the local (?:atomic|union|list) type"), "of its type"),
 )
 _LONGEST_NAME: Final = 100
+#: A sender's text may stand in a message, and some of the forms above take time with its square.
+_LONGEST_TEXT: Final = 2000
 _ATTRIBUTE: Final = re.compile(r"attribute (?P<name>[^\s=]+)=.*?: (?P<reason>.*)", re.DOTALL)
 _TYPES: Final = {
     "date": "a date as 2026-01-31",
@@ -70,18 +241,22 @@ _BOUNDS: Final = {
     "XsdTotalDigitsFacet": "at most {} digits",
     "XsdFractionDigitsFacet": "at most {} digits behind the point",
 }
-_ENUMERATION: Final = re.compile(
-    r"(?P<head>.*)\[facet 'enumeration'\] The value '(?P<value>.*)' is not an element of the set "
-    r"\{'(?P<set>.*)'\}\.?",
-    re.DOTALL,
-)
-_PATTERN: Final = re.compile(
-    r"(?P<head>.*)\[facet 'pattern'\] The value '(?P<value>.*)' is not accepted by the pattern "
-    r"'(?P<set>.*)'\.?",
-    re.DOTALL,
-)
-_BUILT_IN: Final = re.compile(
-    r"(?P<head>.*)'(?P<value>.*)' is not a valid value of the atomic type 'xs:(?P<set>\w+)'\.?", re.DOTALL
+#: What libxml2 writes around a value that it refuses: before it, and between it and what it expects.
+_FACET: Final = "[facet '{}'] The value '"
+_REFUSALS: Final[tuple[tuple[str, str, str, Callable[[str], str]], ...]] = (
+    (
+        _FACET.format("enumeration"),
+        "' is not an element of the set {'",
+        "'}",
+        lambda text: describe_choices(text.split("', '")),
+    ),
+    (_FACET.format("pattern"), "' is not accepted by the pattern '", "'", describe_pattern),
+    (
+        ": '",
+        "' is not a valid value of the atomic type 'xs:",
+        "'",
+        lambda text: _TYPES.get(text, f"a value of the type xs:{text}"),
+    ),
 )
 _UNEXPECTED: Final = re.compile(
     r"Element '(?:\{(?P<space>[^{}]*)\})?(?P<name>[^{}']*)': This element is not expected\. "
@@ -89,18 +264,23 @@ _UNEXPECTED: Final = re.compile(
 )
 
 
-def describe_unexpected_element(tag: str, wanted: Sequence[str]) -> str:
-    """Return the sentence for an element that is not one of the `wanted` ones (names in Clark notation).
+def describe_unexpected_element(tag: str, expected: Sequence[str]) -> str:
+    """Return the sentence for an element that is not one of the `expected` ones (names in Clark notation).
 
-    Where its name is right and its namespace is wrong, the sentence says this, and nothing else.
+    If its name is right and its namespace is wrong, the sentence says only this.
     """
     name, space = _read_local_name(tag)[:_LONGEST_NAME], _read_namespace(tag)
-    alike = [_read_namespace(one) for one in wanted if one != tag and _read_local_name(one) == name]
-    if alike and tag not in wanted:
-        return f"the namespace of {name} is {_quote_namespace(space)}; expected is {_list_namespaces(alike)}"
-    if not wanted:
+    namespaces = [
+        _read_namespace(expected_tag)
+        for expected_tag in expected
+        if expected_tag != tag and _read_local_name(expected_tag) == name
+    ]
+    if namespaces and tag not in expected:
+        expectation = _list_namespaces(namespaces)
+        return f"the namespace of {name} is {_quote_namespace(space)}; expected is {expectation}"
+    if not expected:
         return f"{name} is not expected here"
-    return f"{name} is not expected here; expected is {describe_choices(map(_read_local_name, wanted))}"
+    return f"{name} is not expected here; expected is {describe_choices(map(_read_local_name, expected))}"
 
 
 def _quote_namespace(uri: str) -> str:
@@ -112,18 +292,18 @@ def _list_namespaces(uris: Sequence[str]) -> str:
 
 
 def describe_schema_violation(error: Any) -> str:
-    """Return the words for an error of xmlschema: what was found and what is expected."""
+    """Return the description of an error of xmlschema: the value and the expectation."""
     reason = str(error.reason or error.message)
     if hasattr(error, "expected"):
         return _describe_wrong_child(error) or _clean_text(reason)
     # The value of a numeric facet is a number already; an element or its attributes are no value.
-    known = not isinstance(error.obj, etree._Element | Mapping)
-    expected = _describe_expectation(error.validator) if known else None
+    is_value = not isinstance(error.obj, etree._Element | Mapping)
+    expected = _describe_expectation(error.validator) if is_value else None
     if expected is None:
         return _clean_text(reason)
     attribute = _ATTRIBUTE.fullmatch(reason)
-    place = f"attribute {_clean_text(attribute['name'])}: " if attribute is not None else ""
-    return f"{place}{quote_value(str(error.obj))} is not allowed; expected is {expected}"
+    subject = f"attribute {_clean_text(attribute['name'])}: " if attribute is not None else ""
+    return f"{subject}{quote_value(str(error.obj))} is not allowed; expected is {expected}"
 
 
 def _describe_expectation(validator: Any) -> str | None:
@@ -132,12 +312,12 @@ def _describe_expectation(validator: Any) -> str | None:
     if kind in _BOUNDS:
         return _BOUNDS[kind].format(validator.value)
     if kind == "XsdEnumerationFacets":
-        return describe_choices([str(one) for one in validator.enumeration])
+        return describe_choices([str(choice) for choice in validator.enumeration])
     if kind == "XsdPatternFacets":
-        return " or ".join(dict.fromkeys(describe_pattern(one) for one in validator.regexps))
+        return " or ".join(dict.fromkeys(describe_pattern(pattern) for pattern in validator.regexps))
     if kind == "XsdUnion":
-        members = [_describe_member(one) for one in validator.member_types]
-        return " or ".join(dict.fromkeys(str(one) for one in members)) if all(members) else None
+        members = [_describe_member(member) for member in validator.member_types]
+        return " or ".join(dict.fromkeys(str(member) for member in members)) if all(members) else None
     return _TYPES.get(str(getattr(validator, "local_name", "")))
 
 
@@ -145,53 +325,59 @@ def _describe_member(member: Any) -> str | None:
     """Return in words what a member of a union accepts: its codes or pattern, else its type."""
     for facet in (getattr(member, "enumeration", None), getattr(member, "patterns", None)):
         if isinstance(facet, list):
-            return describe_choices([str(one) for one in facet])
+            return describe_choices([str(choice) for choice in facet])
         if facet is not None:
             return _describe_expectation(facet)
     return _TYPES.get(str(getattr(member, "local_name", "")))
 
 
 def find_concerned_element(error: Any) -> Any:
-    """Return the element that the words for an error are about: a child at a wrong place, itself."""
+    """Return the element that an error is about: the child at a wrong place, else the element itself."""
     child = getattr(error, "invalid_child", None) if getattr(error, "invalid_tag", None) else None
-    if child is None or not isinstance(child.tag, str) or _has_name_of_child(error, _list_wanted(error)):
+    if (
+        child is None
+        or not isinstance(child.tag, str)
+        or _has_name_of_child(error, _list_expected_names(error))
+    ):
         return error.elem
     return child
 
 
-def _list_wanted(error: Any) -> list[str]:
+def _list_expected_names(error: Any) -> list[str]:
     """Return the names of the children that were expected."""
-    return [str(one.name) for one in error.expected or () if getattr(one, "name", None)]
+    return [str(particle.name) for particle in error.expected or () if getattr(particle, "name", None)]
 
 
-def _has_name_of_child(error: Any, wanted: Sequence[str]) -> bool:
-    """Return whether the parent is a wrapper of ours with the name of the element that belongs in it.
+def _has_name_of_child(error: Any, expected: Sequence[str]) -> bool:
+    """Return whether the parent is the gateway's wrapper with the local name of the element expected in it.
 
-    Then the inner one has our namespace by mistake.
+    Then the inner element has the namespace of the gateway by mistake.
     """
     parent = str(getattr(error.obj, "tag", ""))
-    return parent not in wanted and any(_read_local_name(one) == _read_local_name(parent) for one in wanted)
+    return parent not in expected and any(
+        _read_local_name(name) == _read_local_name(parent) for name in expected
+    )
 
 
 def _describe_wrong_child(error: Any) -> str | None:
     """Return the words for a child element that is not expected, or for one that is missing."""
-    wanted = _list_wanted(error)
+    expected = _list_expected_names(error)
     if error.invalid_tag is None:
         parent = _read_local_name(str(getattr(error.obj, "tag", "")))
-        names = describe_choices([_read_local_name(one) for one in wanted])
-        return f"{parent} is not complete; expected is {names} next" if wanted else None
-    if _has_name_of_child(error, wanted):
-        return describe_unexpected_element(str(error.obj.tag), wanted)
+        names = describe_choices([_read_local_name(name) for name in expected])
+        return f"{parent} is not complete; expected is {names} next" if expected else None
+    if _has_name_of_child(error, expected):
+        return describe_unexpected_element(str(error.obj.tag), expected)
     tag = str(error.invalid_tag)
-    if not wanted:
-        wanted = list(_list_wildcard_names(error.validator, _read_local_name(tag)))
-    return describe_unexpected_element(tag, wanted)
+    if not expected:
+        expected = list(_list_wildcard_names(error.validator, _read_local_name(tag)))
+    return describe_unexpected_element(tag, expected)
 
 
 def _list_wildcard_names(group: Any, name: str) -> Iterator[str]:
-    """Yield the known elements of a local name that the wildcards of a group accept.
+    """Yield the known elements with a local name that the wildcards of a group accept.
 
-    xmlschema says nothing of a wildcard in what it expects.
+    xmlschema does not list wildcards among the expected elements.
     """
     for particle in group.iter_elements():
         if getattr(particle, "process_contents", None) is None:
@@ -202,28 +388,28 @@ def _list_wildcard_names(group: Any, name: str) -> Iterator[str]:
 
 
 def describe_libxml_violation(message: str) -> str:
-    """Return the words for a message of libxml2: what was found and what is expected."""
+    """Return the description of a message of libxml2: the value and the expectation."""
     unexpected = _UNEXPECTED.fullmatch(message.strip())
     if unexpected is not None:
-        space, wanted = unexpected["space"] or "", unexpected["set"].split(", ")
+        space, expected_names = unexpected["space"] or "", unexpected["set"].split(", ")
         tag = f"{{{space}}}{unexpected['name']}" if space else unexpected["name"]
-        return describe_unexpected_element(tag, wanted)
-    for form, words in (
-        (_ENUMERATION, lambda text: describe_choices(text.split("', '"))),
-        (_PATTERN, describe_pattern),
-        (_BUILT_IN, lambda text: _TYPES.get(text, f"a value of the type xs:{text}")),
-    ):
-        found = form.fullmatch(message.strip())
-        if found is not None:
-            value, expected = quote_value(found["value"]), words(found["set"])
-            return f"{_clean_text(found['head'])}{value} is not allowed; expected is {expected}"
+        return describe_unexpected_element(tag, expected_names)
+    for before, between, after, describe in _REFUSALS:
+        # What is expected is of the schema, and holds none of these words; the value may.
+        refused, separator, expected = message.strip().rpartition(between)
+        head, mark, value = refused.partition(before)
+        if separator and mark and expected.removesuffix(".").endswith(after):
+            expectation = describe(expected.removesuffix(".").removesuffix(after))
+            head = head if mark.startswith("[") else f"{head}: "
+            return f"{_clean_text(head)}{quote_value(value)} is not allowed; expected is {expectation}"
     return _clean_text(message)
 
 
 def _clean_text(text: str) -> str:
-    """Return a message of a library without namespaces in names and without class names."""
-    for form, words in _FOREIGN:
-        text = form.sub(words, text)
+    """Return a message of a library without namespaces and names of classes, cut if it is long."""
+    text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+    for form, replacement in _FOREIGN:
+        text = form.sub(replacement, text)
     return text
 
 

@@ -30,18 +30,7 @@ from lxml import etree
 
 from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.share import get_data_folder
-
-__all__ = [
-    "PointerIndex",
-    "WcoElement",
-    "build_attribute_pointer",
-    "build_pointer",
-    "find_element",
-    "find_value",
-    "iterate_pointers",
-    "load_wco_elements",
-    "read_leaf_text",
-]
+from gateway.wire.element_access import build_xpath, list_attributes, read_leaf_text
 
 _DECLARATION: Final = "{urn:wco:datamodel:WCO:DEC-DMS:2}"
 _RESPONSE: Final = "{urn:wco:datamodel:WCO:RES-DMS:2}"
@@ -91,8 +80,8 @@ def _list_plain_elements() -> Mapping[str, Mapping[str, tuple[WcoElement, bool]]
         is_class = element.kind == "class"
         is_other = element.kind == "supplement" or element.wco_id in ("", _ITEM_CLASS, _UNNUMBERED_CLASS)
         if outer and not is_other:
-            known = element, is_class
-            plain[outer] |= {f"{namespace}{name}": known for namespace in (_DECLARATION, _RESPONSE)}
+            entry = element, is_class
+            plain[outer] |= {f"{namespace}{name}": entry for namespace in (_DECLARATION, _RESPONSE)}
     return plain
 
 
@@ -119,13 +108,13 @@ class PointerIndex:
 
     def _index_ancestors(self, element: etree._Element) -> tuple[str, str]:
         chain = _list_ancestor_chain(element, self._root)
-        found = self._known.setdefault(chain[0], _make_first_step(chain[0]))
+        step = self._known.setdefault(chain[0], _make_first_step(chain[0]))
         for parent, node in pairwise(chain):
             if node not in self._known:
-                for child, *place in _list_child_steps(parent, *found):
-                    self._known[child] = (place[0], place[1])
-            found = self._known[node]
-        return found
+                for child, *child_step in _list_child_steps(parent, *step):
+                    self._known[child] = (child_step[0], child_step[1])
+            step = self._known[node]
+        return step
 
 
 def build_attribute_pointer(element: etree._Element, name: str, root: etree._Element | None = None) -> str:
@@ -145,13 +134,13 @@ def iterate_pointers(root: etree._Element) -> Iterator[tuple[etree._Element, str
 
 def find_element(root: etree._Element, pointer: str) -> etree._Element | None:
     """Return the element below `root` that `pointer` names (for an attribute: its element), or None."""
-    wanted = pointer.partition("/@")[0]
+    element_pointer = pointer.partition("/@")[0]
     tops = [root, *(top for top in root.iter(*_ROOTS) if top is not root)]
     for top in tops:
         start, path = _make_first_step(top)
-        found = _search_branches(top, start, path, wanted)
-        if found is not None:
-            return found
+        element = _search_branches(top, start, path, element_pointer)
+        if element is not None:
+            return element
     return None
 
 
@@ -162,28 +151,18 @@ def find_value(root: etree._Element, pointer: str) -> str | None:
         return None
     _, mark, name = pointer.partition("/@")
     if mark:
-        return next((str(v) for k, v in element.attrib.items() if etree.QName(k).localname == name), None)
+        return next((str(v) for k, v in list_attributes(element) if etree.QName(k).localname == name), None)
     return read_leaf_text(element)
 
 
-def read_leaf_text(element: etree._Element) -> str:
-    """Return the whole text of a leaf.
-
-    A comment splits a text in two. A reader of only the part before it would read another
-    value than the one that the schema validated and the signature covers.
-    """
-    text = element.text or ""
-    return text if len(element) == 0 else text + "".join([child.tail or "" for child in element])
-
-
-def _search_branches(top: etree._Element, start: str, path: str, wanted: str) -> etree._Element | None:
-    """Search downwards from `top` along the segments of `wanted`; only matching branches are entered."""
+def _search_branches(top: etree._Element, start: str, path: str, target: str) -> etree._Element | None:
+    """Search downwards from `top` along the segments of `target`; only matching branches are entered."""
     pending = [(top, start, path)]
     while pending:
         element, pointer, path = pending.pop()
-        if pointer == wanted:
+        if pointer == target:
             return element
-        if not pointer or wanted.startswith(f"{pointer}/"):
+        if not pointer or target.startswith(f"{pointer}/"):
             pending.extend(reversed(_list_child_steps(element, pointer, path)))
     return None
 
@@ -192,22 +171,28 @@ def _list_child_steps(
     element: etree._Element, pointer: str, path: str
 ) -> list[tuple[etree._Element, str, str]]:
     seen: defaultdict[str, int] = defaultdict(int)
-    taken: defaultdict[str, int] = defaultdict(int)
-    found, plain = [], _list_plain_elements().get(path, {})
+    uses: defaultdict[str, int] = defaultdict(int)
+    steps, plain = [], _list_plain_elements().get(path, {})
     for child in element.iterchildren(tag=etree.Element):
         tag = child.tag
         seen[tag] += 1
         number = seen[tag]
-        known = plain.get(tag)
-        if known is not None and (number == 1 or known[1]):
-            bracket = f"[{number}]" if known[1] else ""
-            own, inner = f"{pointer}/{known[0].wco_id}{bracket}", known[0].path
+        plain_element = plain.get(tag)
+        if plain_element is not None and (number == 1 or plain_element[1]):
+            bracket = f"[{number}]" if plain_element[1] else ""
+            child_pointer, inner = f"{pointer}/{plain_element[0].wco_id}{bracket}", plain_element[0].path
         else:
-            own, inner = _make_step(child, pointer, path, number)
-        taken[own] += 1
+            child_pointer, inner = _make_step(child, pointer, path, number)
+        uses[child_pointer] += 1
         # A class that states its own number may state that of another one; every pointer must be unique.
-        found.append((child, own if taken[own] == 1 else f"{own}[{taken[own]}]", inner))
-    return found
+        steps.append(
+            (
+                child,
+                child_pointer if uses[child_pointer] == 1 else f"{child_pointer}[{uses[child_pointer]}]",
+                inner,
+            )
+        )
+    return steps
 
 
 def _list_ancestor_chain(element: etree._Element, root: etree._Element | None) -> list[etree._Element]:
@@ -261,8 +246,12 @@ def _make_wco_step(element: etree._Element, pointer: str, path: str, number: int
     if tag.kind != "class":
         return _join_segment(pointer, f"{tag.wco_id}[{number}]" if number > 1 else tag.wco_id), path
     if tag.wco_id == _ITEM_CLASS:
-        stated = element.find(f"{{{etree.QName(element).namespace}}}SequenceNumeric")
-        number = number if stated is None else _parse_sequence_number(read_leaf_text(stated), number)
+        sequence_number = element.find(f"{{{etree.QName(element).namespace}}}SequenceNumeric")
+        number = (
+            number
+            if sequence_number is None
+            else _parse_sequence_number(read_leaf_text(sequence_number), number)
+        )
     bracket = "" if tag.wco_id == _UNNUMBERED_CLASS and number == 1 else f"[{number}]"
     return _join_segment(pointer, tag.wco_id + bracket), path
 
@@ -296,8 +285,8 @@ def _format_plain_segment(element: etree._Element, number: int) -> str:
 
 def _parse_sequence_number(text: str, position: int) -> int:
     """Return the number in `text` (``01`` and ``1.0`` are 1), or `position` when it contains none."""
-    stated = _NUMBER.fullmatch(text)
-    return int(stated[1]) if stated else position
+    digits = _NUMBER.fullmatch(text)
+    return int(digits[1]) if digits else position
 
 
 def _get_local_name(element: etree._Element) -> str:
@@ -306,3 +295,47 @@ def _get_local_name(element: etree._Element) -> str:
 
 def _join_segment(pointer: str, segment: str) -> str:
     return f"{pointer}/{segment}" if pointer else segment
+
+
+class ElementLocations:
+    """The elements of the document of `root`, a submission, declaration or response."""
+
+    def __init__(self, root: etree._Element) -> None:
+        self._root = root
+        self._elements: dict[str, etree._Element] = {}
+        self._pointers: dict[etree._Element, str] = {}
+        for element, pointer in iterate_pointers(root):
+            self._elements.setdefault(pointer, element)
+            self._pointers[element] = pointer
+
+    def get_pointer(self, element: etree._Element, attribute: str | None = None) -> str:
+        """Return the pointer of an element of the document, or of one of its attributes."""
+        pointer = self._pointers.get(element, "")
+        return pointer if attribute is None else f"{pointer}/@{etree.QName(attribute).localname}"
+
+    def find_element(self, pointer: str) -> etree._Element | None:
+        """Return the element that `pointer` names (for an attribute: the element that has it), or None."""
+        return self._elements.get(pointer.partition("/@")[0]) if pointer else None
+
+    def find_nearest_element(self, pointer: str) -> etree._Element:
+        """Return the element that `pointer` names, or the innermost existing element around it."""
+        ancestor_pointer = pointer.partition("/@")[0]
+        while ancestor_pointer and ancestor_pointer not in self._elements:
+            ancestor_pointer = ancestor_pointer.rpartition("/")[0]
+        return self._elements[ancestor_pointer] if ancestor_pointer else self._root
+
+    def find_xpath(self, pointer: str) -> str:
+        """Return the XPath of what `pointer` names, or of the innermost element around it."""
+        element = self.find_nearest_element(pointer)
+        owner, mark, name = pointer.partition("/@")
+        path = build_xpath(element)
+        is_own_attribute = mark and self._elements.get(owner) is element
+        has_attribute = is_own_attribute and any(
+            etree.QName(key).localname == name for key in map(str, element.attrib)
+        )
+        return f"{path}/@{name}" if has_attribute else path
+
+    def find_line_number(self, pointer: str) -> int:
+        """Return the line of what `pointer` names, or of the innermost element around it; 0 when unknown."""
+        element: Any = self.find_nearest_element(pointer)
+        return int(element.sourceline or 0)

@@ -16,22 +16,18 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, describe_exception
+from gateway.errors import (
+    DOCUMENT_INVALID,
+    SETTINGS_WRONG,
+    GatewayError,
+    describe_exception,
+    raise_resource_problem,
+)
+from gateway.wire.element_access import build_xpath
 from gateway.wire.namespaces import WSAM, WSDL, XSD
-from gateway.wire.schema_compilation import compile_schema
+from gateway.wire.schema_sets import compile_schema
 from gateway.wire.schema_validation import find_violation
-from gateway.wire.xml import build_xpath
 from gateway.wire.xml_prescan import prescan_xml
-
-__all__ = [
-    "BodySchema",
-    "ServiceDescription",
-    "WsdlOperation",
-    "bind_document_namespaces",
-    "find_document_schemas",
-    "read_wsdl",
-    "remove_schema_imports",
-]
 
 _NAMES: Final = {"wsdl": WSDL, "xsd": XSD}
 _SCHEMA_START: Final = (
@@ -86,10 +82,10 @@ def _locate_violation(element: etree._Element, path: str) -> str:
     below = path.split("/", 2)[2:]
     prefixes = {prefix: uri for prefix, uri in element.nsmap.items() if prefix}
     try:
-        found: Any = element.xpath(below[0], namespaces=prefixes) if below else [element]
+        elements: Any = element.xpath(below[0], namespaces=prefixes) if below else [element]
     except etree.XPathError:  # a prefix that is declared further down
-        found = []
-    return build_xpath(found[0] if found else element)[:300]
+        elements = []
+    return build_xpath(elements[0] if elements else element)[:300]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ class ServiceDescription:
 
     def find_by_request(self, tag: str) -> WsdlOperation | None:
         """Return the operation whose request element is `tag` (Clark notation)."""
-        return next((one for one in self.operations.values() if one.request == tag), None)
+        return next((operation for operation in self.operations.values() if operation.request == tag), None)
 
 
 def read_wsdl(data: bytes) -> ServiceDescription:
@@ -111,6 +107,7 @@ def read_wsdl(data: bytes) -> ServiceDescription:
     try:
         return _read_description(_parse_wsdl(data))
     except (etree.LxmlError, LookupError, ValueError, StopIteration) as problem:
+        raise_resource_problem(problem)
         raise GatewayError(
             SETTINGS_WRONG, f"the WSDL cannot be read: {describe_exception(problem)}"
         ) from problem
@@ -122,6 +119,7 @@ def _parse_wsdl(data: bytes) -> etree._Element:
         prescan_xml(data)
         return etree.fromstring(data, _PARSER)
     except (GatewayError, etree.LxmlError) as problem:
+        raise_resource_problem(problem)
         raise GatewayError(
             SETTINGS_WRONG, f"the WSDL cannot be read: {describe_exception(problem)}"
         ) from problem
@@ -142,13 +140,13 @@ def find_document_schemas(data: bytes) -> dict[str, bytes | str]:
     A location is as the WSDL writes it. Raises GW801 for octets that are no WSDL.
     """
     root = _parse_wsdl(data)
-    found: dict[str, bytes | str] = {}
+    schemas: dict[str, bytes | str] = {}
     for schema in root.iterfind("wsdl:types/xsd:schema", _NAMES):
         for imported in schema.iterfind("xsd:import", _NAMES):
-            found.setdefault(imported.get("namespace", ""), imported.get("schemaLocation", ""))
+            schemas.setdefault(imported.get("namespace", ""), imported.get("schemaLocation", ""))
         if schema.get("targetNamespace") != root.get("targetNamespace"):
-            found[schema.get("targetNamespace", "")] = etree.tostring(schema, with_tail=False)
-    return found
+            schemas[schema.get("targetNamespace", "")] = etree.tostring(schema, with_tail=False)
+    return schemas
 
 
 def bind_document_namespaces(template: bytes, organisation: str, documents: Mapping[str, str]) -> bytes:
@@ -181,7 +179,7 @@ def bind_document_namespaces(template: bytes, organisation: str, documents: Mapp
 def _read_description(root: etree._Element) -> ServiceDescription:
     namespace = _get_attribute(root, "targetNamespace")
     schemas = root.findall("wsdl:types/xsd:schema", _NAMES)
-    schema = next(one for one in schemas if one.get("targetNamespace") == namespace)
+    schema = next(candidate for candidate in schemas if candidate.get("targetNamespace") == namespace)
     if next(schema.iter(f"{{{XSD}}}include", f"{{{XSD}}}redefine"), None) is not None:
         raise ValueError("its schema includes another file")
     elements = {
@@ -190,13 +188,13 @@ def _read_description(root: etree._Element) -> ServiceDescription:
         ): f"{{{namespace}}}{_get_local_name(_get_attribute(message[0], 'element'))}"
         for message in root.findall("wsdl:message", _NAMES)
     }
-    found = root.findall("wsdl:portType/wsdl:operation", _NAMES)
-    operations = [_read_operation(one, elements, schema) for one in found]
+    operation_elements = root.findall("wsdl:portType/wsdl:operation", _NAMES)
+    operations = [_read_operation(element, elements, schema) for element in operation_elements]
     if not operations:
         raise ValueError("it has no operations")
     return ServiceDescription(
         namespace=namespace,
-        operations={one.name: one for one in operations},
+        operations={operation.name: operation for operation in operations},
         schema=BodySchema(schema),
         documents=frozenset(
             name for any_ in schema.iter(f"{{{XSD}}}any") for name in any_.get("namespace", "").split()
@@ -207,21 +205,21 @@ def _read_description(root: etree._Element) -> ServiceDescription:
 def _read_operation(
     element: etree._Element, elements: Mapping[str, str], schema: etree._Element
 ) -> WsdlOperation:
-    given, returned = element.find("wsdl:input", _NAMES), element.find("wsdl:output", _NAMES)
-    if given is None or returned is None:
+    wsdl_input, wsdl_output = element.find("wsdl:input", _NAMES), element.find("wsdl:output", _NAMES)
+    if wsdl_input is None or wsdl_output is None:
         raise ValueError("an operation needs an input and an output")
-    request = elements[_get_local_name(_get_attribute(given, "message"))]
+    request = elements[_get_local_name(_get_attribute(wsdl_input, "message"))]
     part, content = _find_open_part(schema, etree.QName(request).localname)
     return WsdlOperation(
         name=_get_attribute(element, "name"),
         request=request,
-        response=elements[_get_local_name(_get_attribute(returned, "message"))],
-        action=_get_attribute(given, f"{{{WSAM}}}Action"),
-        reply_action=_get_attribute(returned, f"{{{WSAM}}}Action"),
+        response=elements[_get_local_name(_get_attribute(wsdl_output, "message"))],
+        action=_get_attribute(wsdl_input, f"{{{WSAM}}}Action"),
+        reply_action=_get_attribute(wsdl_output, f"{{{WSAM}}}Action"),
         open_part=part,
         open_part_attributes=frozenset(
-            one.get("name", "")
-            for one in (() if content is None else content.findall("xsd:attribute", _NAMES))
+            attribute.get("name", "")
+            for attribute in (() if content is None else content.findall("xsd:attribute", _NAMES))
         ),
     )
 
@@ -229,7 +227,11 @@ def _read_operation(
 def _find_open_part(schema: etree._Element, wrapper: str) -> tuple[str, etree._Element] | tuple[None, None]:
     """Return the name and the type of the wrapper's child whose type is a wildcard."""
     types = schema.findall("xsd:complexType", _NAMES)
-    wildcards = {one.get("name"): one for one in types if one.find(".//xsd:any", _NAMES) is not None}
+    wildcards = {
+        complex_type.get("name"): complex_type
+        for complex_type in types
+        if complex_type.find(".//xsd:any", _NAMES) is not None
+    }
     for child in schema.iterfind(f"xsd:element[@name='{wrapper}']//xsd:element", _NAMES):
         content = wildcards.get(_get_local_name(child.get("type", "")))
         if content is not None:

@@ -4,41 +4,108 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from io import BytesIO
 from itertools import islice
 from typing import Any, Final
+from xml.parsers import expat
 
 from lxml import etree
 
-from gateway.errors import XML_MALFORMED, GatewayError
-from gateway.wire.exclusive_c14n import canonicalize_exclusive
-from gateway.wire.namespaces import DOCUMENT, PREFIXES, XML
+from gateway.errors import NO_ROOM, XML_MALFORMED, GatewayError, confirm_refusal, raise_resource_problem
+from gateway.wire.element_access import list_attributes
+from gateway.wire.namespaces import XML
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
 
-__all__ = [
-    "XPathIndex",
-    "build_xpath",
-    "canonicalize_document",
-    "canonicalize_element",
-    "count_parsed_octets",
-    "list_xpath_namespaces",
-    "omit_canonical_elements",
-    "parse_scanned_xml",
-    "parse_xml",
-    "read_own_element",
-    "serialize_element",
-]
+_TEXT: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
+_VALUE: Final = {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
+_ESCAPED_TEXT: Final = str.maketrans(_TEXT)
+_ESCAPED_VALUE: Final = str.maketrans(_VALUE)
 
-_PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
+
+def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments: bool) -> bytes:
+    """Return the exclusive canonical form of the well-formed UTF-8 `document`; its root is the apex."""
+    writer = _ExclusiveWriter({"" if prefix == "#default" else prefix for prefix in prefixes})
+    parser = expat.ParserCreate("UTF-8")
+    parser.ordered_attributes = True
+    parser.buffer_text = True
+    parser.StartElementHandler = writer.write_start_tag
+    parser.EndElementHandler = writer.write_end_tag
+    parser.CharacterDataHandler = writer.write_text
+    parser.ProcessingInstructionHandler = writer.write_instruction
+    if comments:
+        parser.CommentHandler = writer.write_comment
+    parser.Parse(document, True)
+    return "".join(writer.pieces).encode()
+
+
+class _ExclusiveWriter:
+    """Writes the canonical form of what expat reads; names are qualified names with their prefixes."""
+
+    def __init__(self, inclusive: set[str]) -> None:
+        self.inclusive = inclusive
+        self.pieces: list[str] = []
+        self.scopes: list[dict[str, str]] = [{}]
+        self.rendered: list[dict[str, str]] = [{}]
+
+    def write_start_tag(self, name: str, attributes: list[str]) -> None:
+        pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
+        declared = {key[6:]: value for key, value in pairs if key == "xmlns" or key.startswith("xmlns:")}
+        scope = self.scopes[-1] | declared
+        own_attributes = [
+            (key, value) for key, value in pairs if key != "xmlns" and not key.startswith("xmlns:")
+        ]
+        used = {_get_name_prefix(name)} | {_get_name_prefix(key) for key, _ in own_attributes if ":" in key}
+        rendered = self.rendered[-1]
+        fresh = {
+            prefix: scope.get(prefix, "")
+            for prefix in (used | self.inclusive) - {"xml"}
+            if rendered.get(prefix, "") != scope.get(prefix, "")
+        }
+        self.scopes.append(scope)
+        self.rendered.append(rendered | fresh)
+        names = [(f"xmlns:{prefix}" if prefix else "xmlns", fresh[prefix]) for prefix in sorted(fresh)]
+        scope_of = {**scope, "xml": XML}
+        # Namespaces are sorted by prefix, attributes by namespace name and then local name.
+        own_attributes.sort(key=lambda pair: _make_attribute_key(pair[0], scope_of))
+        written = "".join(
+            f' {key}="{value.translate(_ESCAPED_VALUE)}"' for key, value in names + own_attributes
+        )
+        self.pieces.append(f"<{name}{written}>")
+
+    def write_end_tag(self, name: str) -> None:
+        self.scopes.pop()
+        self.rendered.pop()
+        self.pieces.append(f"</{name}>")
+
+    def write_text(self, data: str) -> None:
+        self.pieces.append(data.translate(_ESCAPED_TEXT))
+
+    def write_instruction(self, target: str, data: str) -> None:
+        if len(self.scopes) > 1:  # the apex is an element: nodes outside it are not part of the form
+            self.pieces.append(f"<?{target}{' ' if data else ''}{data}?>")
+
+    def write_comment(self, data: str) -> None:
+        if len(self.scopes) > 1:
+            self.pieces.append(f"<!--{data}-->")
+
+
+def _get_name_prefix(name: str) -> str:
+    return name.partition(":")[0] if ":" in name else ""
+
+
+def _make_attribute_key(name: str, scope: dict[str, str]) -> tuple[str, str]:
+    prefix, colon, local = name.partition(":")
+    return (scope.get(prefix, ""), local) if colon else ("", name)
+
+
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
-#: The namespace of an agency document, and its id, which is its prefix in a path.
-_AGENCY_DOCUMENT: Final = re.compile(re.escape(DOCUMENT) + r"([a-z][a-z0-9.-]*):1")
 # In a canonical form every "<" begins markup; group 1 tells tags from instructions.
 _MARKUP: Final = re.compile(rb"<\?.*?\?>|(<[^?])", re.DOTALL)
 _NO_FORM: Final = "no canonical form exists: a namespace name is relative"
-#: From so many nodes on, a document is long.
+_NO_MEMORY: Final = "memory is used up"
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+#: A document with at least this number of nodes is long.
 _MANY: Final = 10_000
 
 
@@ -47,11 +114,6 @@ def parse_xml(
 ) -> etree._Element:
     """Return the root element of the document `data`, which must pass the pre-scan."""
     prescan_xml(data, limits, allow_comments=allow_comments, envelope=envelope)
-    return parse_scanned_xml(data)
-
-
-def parse_scanned_xml(data: bytes) -> etree._Element:
-    """Return the root element of a document that has passed the pre-scan."""
     return _parse_hardened(data)
 
 
@@ -61,16 +123,16 @@ class _ThreadCounter(threading.local):
     octets = 0
 
 
-_HERE: Final = _ThreadCounter()
+_parsed_octets: Final = _ThreadCounter()
 
 
 def count_parsed_octets() -> int:
     """Return how many octets this thread has parsed, including documents that were refused."""
-    return _HERE.octets
+    return _parsed_octets.octets
 
 
 def _parse_hardened(data: bytes) -> etree._Element:
-    _HERE.octets += len(data)
+    _parsed_octets.octets += len(data)
     # Each document has its own parser: threads would wait for a shared one, and the cost is the same.
     parser = etree.XMLParser(
         encoding="utf-8",
@@ -83,6 +145,7 @@ def _parse_hardened(data: bytes) -> etree._Element:
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
+        raise_resource_problem(error)
         line, column = error.position
         detail = (error.msg or "not well-formed").split(", line ")[0][:200]
         raise GatewayError(XML_MALFORMED, detail, f"line {line}, column {column}") from None
@@ -90,17 +153,21 @@ def _parse_hardened(data: bytes) -> etree._Element:
     # name.
     forgotten = parser.error_log.filter_from_errors()
     if len(forgotten):
-        found = forgotten[0]
-        raise GatewayError(XML_MALFORMED, found.message[:200], f"line {found.line}, column {found.column}")
+        first_error = forgotten[0]
+        if first_error.type == etree.ErrorTypes.ERR_NO_MEMORY:
+            raise GatewayError(NO_ROOM, _NO_MEMORY)
+        raise GatewayError(
+            XML_MALFORMED, first_error.message[:200], f"line {first_error.line}, column {first_error.column}"
+        )
     return root
 
 
 def read_own_element(text: bytes) -> etree._Element:
-    """Return the element that the gateway itself has just written, and that nobody else could change.
+    """Return the root of a text that the gateway itself has just written, and that nobody could change since.
 
-    Nothing is asked of it but that it is well-formed: whatever came from outside is for `parse_xml`.
+    It must only be well-formed; octets from outside are for `parse_xml`.
     """
-    return _parse_hardened(text)
+    return confirm_refusal(lambda: _parse_hardened(text))
 
 
 def serialize_element(element: etree._Element) -> bytes:
@@ -114,13 +181,35 @@ def canonicalize_element(
     exclusive: bool = False,
     prefixes: Sequence[str] = (),
     comments: bool = False,
+    once: bool = False,
 ) -> bytes:
     """Return the canonical form of the sub-tree `element` in its context.
 
     Inclusive is Canonical XML 1.0, exclusive is Exclusive XML Canonicalization 1.0 with
     `prefixes` as its InclusiveNamespaces PrefixList (``#default`` for the default one). The
     text after the element's end tag is not included.
+
+    The form is written twice and compared, as libxml2 may leave something out without an error when an
+    allocation fails. Raises GW806 then. With `once` it is written only once: for a caller that compares the
+    form with a digest, which shows a wrong form, and that repeats the comparison before it refuses.
     """
+
+    def write_form() -> bytes:
+        return _canonicalize_subtree(element, exclusive, prefixes, comments)
+
+    return write_form() if once else _write_twice(write_form)
+
+
+def _write_twice(write_form: Callable[[], bytes]) -> bytes:
+    octets = write_form()
+    if write_form() != octets:
+        raise GatewayError(NO_ROOM, _NO_MEMORY)
+    return octets
+
+
+def _canonicalize_subtree(
+    element: etree._Element, exclusive: bool, prefixes: Sequence[str], comments: bool
+) -> bytes:
     if exclusive and "#default" in prefixes:
         return canonicalize_exclusive(
             etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, comments
@@ -135,14 +224,27 @@ def canonicalize_element(
 
 
 def canonicalize_document(
-    root: etree._Element, omit: Collection[etree._Element] = (), *, exclusive: bool = False
+    root: etree._Element,
+    omit: Collection[etree._Element] = (),
+    *,
+    exclusive: bool = False,
+    once: bool = False,
 ) -> bytes:
     """Return the canonical form of the whole document, inclusive or exclusive, without the elements `omit`.
 
     The tree is not changed: the omitted elements are cut out of the canonical octets. The
     result is the form of a node-set without these sub-trees, since the output of an element
-    depends on its ancestors only, and the ancestors of a remaining element remain too.
+    depends on its ancestors only, and the ancestors of a remaining element remain too. `once` is as in
+    `canonicalize_element`.
     """
+
+    def write_form() -> bytes:
+        return _canonicalize_whole(root, omit, exclusive)
+
+    return write_form() if once else _write_twice(write_form)
+
+
+def _canonicalize_whole(root: etree._Element, omit: Collection[etree._Element], exclusive: bool) -> bytes:
     if omit and next(islice(root.iter(), _MANY, None), None) is not None:
         return _canonicalize_long_document(root, omit, exclusive)
     whole = _write_canonical_form(root.getroottree(), exclusive, (), False)
@@ -152,22 +254,22 @@ def canonicalize_document(
 def _canonicalize_long_document(
     root: etree._Element, omit: Collection[etree._Element], exclusive: bool
 ) -> bytes:
-    """Return the canonical form of a document without the elements `omit`; it is held once."""
+    """Return the canonical form of a document without the elements `omit`; only one copy is in memory."""
     top: Any = root.getroottree()
     written = BytesIO()
     try:
         top.write(written, method="c14n", exclusive=exclusive, with_comments=False)
     except etree.C14NError:
-        raise GatewayError(XML_MALFORMED, _NO_FORM) from None
+        raise _make_form_error(root.getroottree()) from None
     # Not a copy, but what was written, until something else is.
     spans = _find_canonical_spans(top.getroot(), omit, written.getvalue())
     end = position = 0
     with written.getbuffer() as view:
         for start, stop in (*spans, (len(view), len(view))):
             if start >= position:  # else it is inside an element that is already cut out
-                kept = start - position
-                view[end : end + kept] = view[position:start]
-                end, position = end + kept, stop
+                length = start - position
+                view[end : end + length] = view[position:start]
+                end, position = end + length, stop
     written.truncate(end)
     return written.getvalue()
 
@@ -177,48 +279,13 @@ def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Elemen
     top = root.getroottree()
     # Views: a long form is copied once.
     view, position = memoryview(whole), 0
-    kept: list[memoryview] = []
+    pieces: list[memoryview] = []
     for start, end in _find_canonical_spans(top.getroot(), omit, whole):
         if start >= position:  # else it is inside an element that is already cut out
-            kept.append(view[position:start])
+            pieces.append(view[position:start])
             position = end
-    kept.append(view[position:])
-    return b"".join(kept)
-
-
-def build_xpath(element: etree._Element) -> str:
-    """Return a readable absolute path to `element`, with the prefixes of the gateway."""
-    steps: list[str] = []
-    current: etree._Element | None = element
-    while current is not None:
-        steps.append(_format_xpath_step(current))
-        current = current.getparent()
-    return "/" + "/".join(reversed(steps))
-
-
-class XPathIndex:
-    """The paths (see `build_xpath`) of a document that does not change: children are counted only once."""
-
-    def __init__(self) -> None:
-        self._known: dict[etree._Element, str] = {}
-
-    def get_xpath(self, element: etree._Element) -> str:
-        """Return the absolute path to `element`."""
-        path = self._known.get(element)
-        if path is not None:
-            return path
-        parent = element.getparent()
-        if parent is None:
-            path = self._known[element] = build_xpath(element)
-            return path
-        above = self.get_xpath(parent)
-        alike = Counter(child.tag for child in parent)
-        seen: Counter[object] = Counter()
-        for child in parent:
-            seen[child.tag] += 1
-            number = f"[{seen[child.tag]}]" if alike[child.tag] > 1 and isinstance(child.tag, str) else ""
-            self._known[child] = f"{above}/{_format_node_name(child)}{number}"
-        return self._known[element]
+    pieces.append(view[position:])
+    return b"".join(pieces)
 
 
 def _inherits_correctly(element: etree._Element, exclusive: bool) -> bool:
@@ -227,7 +294,7 @@ def _inherits_correctly(element: etree._Element, exclusive: bool) -> bool:
         return False
     if exclusive:  # its form has no attributes of ancestors
         return True
-    names = (str(name) for one in element.iterancestors() for name in one.attrib)
+    names = (str(name) for ancestor in element.iterancestors() for name in ancestor.attrib)
     return not any(name.startswith(_XML_ATTRIBUTE) for name in names)
 
 
@@ -238,9 +305,12 @@ def _detach_element(element: etree._Element, xml_attributes: bool) -> etree._Ele
     default namespace and omits inherited xml:lang, xml:space and xml:base. Only the inclusive
     form includes these.
     """
-    copy = _parse_hardened(etree.tostring(element, encoding="utf-8", with_tail=False))
+    # Written and read within what is confirmed: a declaration may be left out for want of memory.
+    copy = confirm_refusal(
+        lambda: _parse_hardened(etree.tostring(element, encoding="utf-8", with_tail=False))
+    )
     for ancestor in element.iterancestors() if xml_attributes else ():
-        for name, value in ancestor.attrib.items():
+        for name, value in list_attributes(ancestor):
             if str(name).startswith(_XML_ATTRIBUTE) and name not in copy.attrib:
                 copy.set(name, value)
     return copy
@@ -257,8 +327,16 @@ def _write_canonical_form(apex: Any, exclusive: bool, prefixes: Sequence[str], c
             with_tail=False,
         )
     except etree.C14NError:
-        raise GatewayError(XML_MALFORMED, _NO_FORM) from None
+        raise _make_form_error(apex) from None
     return octets
+
+
+def _make_form_error(tree: Any) -> GatewayError:
+    """Return why a tree could not be written: a namespace name or memory, for which libxml2 has one error."""
+    names = {uri for element in tree.iter("*") for uri in element.nsmap.values()}
+    if all(map(_SCHEME.match, names)):
+        return GatewayError(NO_ROOM, _NO_MEMORY)
+    return GatewayError(XML_MALFORMED, _NO_FORM)
 
 
 def _find_canonical_spans(
@@ -315,37 +393,3 @@ def _measure_extents(root: etree._Element, omit: Collection[etree._Element]) -> 
                 extents.append((index, size))
                 beyond = index + size
     return extents
-
-
-def _format_node_name(element: etree._Element) -> str:
-    if not isinstance(element.tag, str):
-        return "comment()"
-    name, prefix = etree.QName(element.tag), _get_prefix(element)
-    return f"{prefix}:{name.localname}" if prefix else name.localname
-
-
-def _get_prefix(element: etree._Element) -> str | None:
-    """Return the prefix of an element in a path: one for each namespace, whatever its sender wrote."""
-    namespace = etree.QName(element.tag).namespace or ""
-    document = _AGENCY_DOCUMENT.fullmatch(namespace)
-    return document[1] if document is not None else _PREFIX_OF.get(namespace) or element.prefix
-
-
-def list_xpath_namespaces(root: etree._Element) -> dict[str, str]:
-    """Return the namespace of each prefix in the paths (see `build_xpath`) of the elements of `root`."""
-    found = {
-        prefix: etree.QName(element.tag).namespace or ""
-        for element in root.iter(tag=etree.Element)
-        if (prefix := _get_prefix(element))
-    }
-    return dict(sorted(found.items()))
-
-
-def _format_xpath_step(element: etree._Element) -> str:
-    tag, step = element.tag, _format_node_name(element)
-    if not isinstance(tag, str):
-        return step
-    before = sum(1 for _ in element.itersiblings(tag, preceding=True))
-    if before or next(element.itersiblings(tag), None) is not None:
-        return f"{step}[{before + 1}]"
-    return step

@@ -17,8 +17,6 @@ from xml.parsers import expat
 
 from gateway.errors import TOO_LARGE, XML_MALFORMED, GatewayError, Problem
 
-__all__ = ["DEFAULT_LIMITS", "WireLimits", "has_small_totals", "prescan_xml"]
-
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
@@ -134,22 +132,18 @@ def prescan_xml(
     try:
         scan.parser.Parse(data, True)
     except expat.ExpatError as error:
-        place = f"line {error.lineno}, column {error.offset + 1}"
-        raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or "not well-formed", place) from None
+        location = f"line {error.lineno}, column {error.offset + 1}"
+        raise GatewayError(
+            XML_MALFORMED, expat.ErrorString(error.code) or "not well-formed", location
+        ) from None
     finally:
         # The parser and its handlers refer to each other; without this they stay until a garbage collection.
         del scan.parser
 
 
-def has_small_totals(data: bytes, limits: WireLimits) -> bool:
-    """Return whether octets prove that no total of an envelope exceeds a limit; false where they do not."""
-    bounds = _compute_bounds(len(data), limits, envelope=True)
-    return len(data) <= min(limits.xml, limits.envelope) and not _needs_counting(data, limits, bounds)
-
-
 # In a smaller document the list of attributes from the parser is small, too.
 _SMALL: Final = 64 * 1024
-# With so many attributes allowed there is no effective limit, and regular expressions count no further.
+# From this limit of attributes on there is no effective limit, and regular expressions count no further.
 _MANY: Final = 100_000
 _CROWDED: Final = (
     rb"<[^<>\"'=!?/]++(?:=[ \t\r\n]*+(?:\"[^<\"]*+\"|'[^<']*+')[^<>\"'=]*+){%d}"  # without backtracking
@@ -163,12 +157,12 @@ def _compile_crowded_pattern(attributes: int) -> re.Pattern[bytes]:
 
 def _reject_crowded_tags(data: bytes, limits: WireLimits) -> None:
     """Raise for a start tag with too many attributes before the parser makes a list of them all."""
-    found = _compile_crowded_pattern(limits.attributes).search(data)
-    if found is not None:
-        line = data.count(b"\n", 0, found.start()) + 1
-        column = found.start() - data.rfind(b"\n", 0, found.start())
-        place = f"line {line}, column {column}"
-        raise GatewayError(TOO_LARGE, f"an element has more than {limits.attributes} attributes", place)
+    tag = _compile_crowded_pattern(limits.attributes).search(data)
+    if tag is not None:
+        line = data.count(b"\n", 0, tag.start()) + 1
+        column = tag.start() - data.rfind(b"\n", 0, tag.start())
+        location = f"line {line}, column {column}"
+        raise GatewayError(TOO_LARGE, f"an element has more than {limits.attributes} attributes", location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +212,9 @@ _SHORTEST_ATTRIBUTE: Final = 4
 
 
 def _has_long_tag(data: bytes, name: int, attributes: int) -> bool:
-    """Return whether a tag may have a name, or attributes, beyond a limit: few tags are as long as that.
+    """Return whether a tag may have a name, or a number of attributes, above a limit.
 
-    A name follows a bracket or white space.
+    Only tags that are long enough for that are searched. A name follows a bracket or white space.
     """
     name_in, crowd_in = _compile_tag_patterns(name, attributes)
     for start, end in _iterate_long_tags(data, min(name, _SHORTEST_ATTRIBUTE * attributes)):
@@ -230,9 +224,10 @@ def _has_long_tag(data: bytes, name: int, attributes: int) -> bool:
 
 
 def _iterate_long_tags(data: bytes, octets: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each tag that may have more than so many octets inside; a text may follow.
+    """Yield start and end of each tag that may have more than `octets` octets inside.
 
-    A bracket is looked for from the far end of what may be without one, so most brackets are never seen.
+    The span may include text after the tag. Each search for the next bracket goes backwards from the last
+    position at which a short tag can end, so most brackets are skipped.
     """
     start, last = data.find(b"<"), len(data)
     while 0 <= start < last - octets - 1:
@@ -248,9 +243,9 @@ def _iterate_long_tags(data: bytes, octets: int) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=8)
 def _compile_tag_patterns(name: int, attributes: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes] | None]:
-    """Return the patterns of a long name, and of too many attributes.
+    """Return the patterns of a name longer than `name` octets, and of more than `attributes` attributes.
 
-    With so many attributes that no document below the limit of a value has them, the last one is None.
+    The last one is None from `_MANY` attributes on: no document within the other limits has that number.
     """
     return (
         re.compile(rb"[<\s][^\s<>\"'=/]{%d}" % (name + 1)),
@@ -268,9 +263,9 @@ _NO_NESTING: Final = bytes(one for one in range(256) if one not in b"<" + _END)
 def _may_be_deep(data: bytes, depth: int) -> bool:
     """Return false when octets prove that elements are not nested more than `depth` deep.
 
-    Without comments and sections, the bracket that begins a tag is nowhere else (an instruction is refused).
-    What looks like the end of an empty element may be in a text; then more ends than begin, and nothing is
-    proved. Each round takes the innermost elements away.
+    Without comments and CDATA sections, ``<`` occurs only where a tag begins (processing instructions are
+    refused). ``/>`` may also be in a text; then there are more ends than begins, and nothing is proved. Each
+    round removes the innermost elements.
     """
     if data.count(b"<") <= depth:
         return False
@@ -296,19 +291,19 @@ _STRETCH: Final = 1024
 
 
 def _is_flat(data: bytes, depth: int) -> bool:
-    """Return whether counts of brackets prove the same, as where most elements have content and end soon.
+    """Return whether counts of brackets prove that elements are not nested more than `depth` deep.
 
-    At each place, no more elements are open than have begun before it and not ended: an end tag is certain,
-    an empty element is counted as open.
+    The count is an upper bound of the open elements at each place: elements begun minus end tags, with empty
+    elements counted as open. It suffices where most elements have content and end soon.
     """
-    begun = 0
+    open_elements = 0
     for start in range(0, len(data), _STRETCH):
         stop = start + _STRETCH
         ended = data.count(b"</", start, stop + 1)
         begins = data.count(b"<", start, stop) - ended
-        if begun + begins > depth:
+        if open_elements + begins > depth:
             return False
-        begun += begins - ended
+        open_elements += begins - ended
     return True
 
 
@@ -318,7 +313,7 @@ def _estimate_largest_tree(data: bytes, markup: int) -> int:
 
 
 class _DocumentScanner:
-    """Checks what stands outside elements, and that the document is well-formed."""
+    """Scanner that checks the content outside elements, and that the document is well-formed."""
 
     __slots__ = ("parser",)
 
@@ -330,8 +325,8 @@ class _DocumentScanner:
         parser.ProcessingInstructionHandler = self.reject_instruction
 
     def reject_document(self, problem: Problem, detail: str) -> NoReturn:
-        place = f"line {self.parser.CurrentLineNumber}, column {self.parser.CurrentColumnNumber + 1}"
-        raise GatewayError(problem, detail, place)
+        location = f"line {self.parser.CurrentLineNumber}, column {self.parser.CurrentColumnNumber + 1}"
+        raise GatewayError(problem, detail, location)
 
     def check_declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
         if version != "1.0":
@@ -350,7 +345,7 @@ class _DocumentScanner:
 
 
 class _ElementScanner(_DocumentScanner):
-    """Also checks each element by itself while expat reads."""
+    """Scanner that also checks each element by itself while expat reads."""
 
     __slots__ = ("depth", "limits", "max_attributes", "max_depth", "max_name")
 
@@ -389,7 +384,7 @@ class _ElementScanner(_DocumentScanner):
 
 
 class _CountingScanner(_ElementScanner):
-    """Also counts the totals, for documents that might exceed one."""
+    """Scanner that also counts the totals of a document that might exceed one of them."""
 
     __slots__ = ("bounds", "declared", "elements", "names", "run", "stack", "tree", "work")
 

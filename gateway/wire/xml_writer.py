@@ -7,14 +7,15 @@ XML document can contain raises GW901.
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Final
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 
-__all__ = ["is_xml_text", "write_attribute", "write_element", "write_leaf"]
-
-# Characters that must be escaped, or that no document may contain (XML 1.0 §2.2).
+# Characters that no document may contain (XML 1.0 §2.2).
+_INVALID: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Those, and the ones that must be escaped.
 _IN_TEXT: Final = re.compile("[^\t\n -%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _IN_ATTRIBUTE: Final = re.compile("[^ !#-%'-;=-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPES: Final = {
@@ -24,11 +25,22 @@ _ESCAPES: Final = {
 
 def is_xml_text(text: str) -> bool:
     """Return whether a text has only characters that a document may contain (XML 1.0 §2.2)."""
-    return all(found[0] in _ESCAPES for found in _IN_TEXT.finditer(text))
+    return _INVALID.search(text) is None
 
 
-def _escape_character(found: re.Match[str]) -> str:
-    escape = _ESCAPES.get(found[0])
+def find_invalid_xml_character(text: str) -> str:
+    """Return the first character of `text` that XML does not allow, escaped; empty if all are allowed."""
+    match = _INVALID.search(text)
+    return ascii(match[0])[1:-1] if match else ""
+
+
+def replace_invalid_xml_characters(text: str, replacement: str) -> str:
+    """Return a text with `replacement` for each character that no document may contain."""
+    return _INVALID.sub(replacement, text)
+
+
+def _escape_character(match: re.Match[str]) -> str:
+    escape = _ESCAPES.get(match[0])
     if escape is None:
         raise GatewayError(OUR_MISTAKE, "a value cannot be written as XML")
     return escape
@@ -51,3 +63,13 @@ def write_leaf(name: str, value: str, attributes: str = "") -> str:
     if _IN_TEXT.search(value):
         value = _IN_TEXT.sub(_escape_character, value)
     return f"<{name}{attributes}>{value}</{name}>"
+
+
+def write_octets(name: str, octets: bytes, attributes: str = "") -> str:
+    """Return an element that contains `octets` in base64, which has no character that XML escapes."""
+    return write_element(name, base64.b64encode(octets).decode("ascii"), attributes)
+
+
+def write_algorithm(name: str, uri: str, content: str = "", attributes: str = "") -> str:
+    """Return an element whose last attribute names an algorithm; its parameters are in `content`."""
+    return write_element(name, content, attributes + write_attribute("Algorithm", uri))

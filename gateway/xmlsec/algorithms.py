@@ -19,39 +19,8 @@ from gateway.errors import GatewayError
 from gateway.message_model import Body, iterate_octets
 from gateway.wire import C14N, C14N_COMMENTS, C14N_EXCLUSIVE, C14N_EXCLUSIVE_COMMENTS, DSIG_MORE
 
-__all__ = [
-    "C14N",
-    "C14N_11",
-    "CANONICAL_FORMS",
-    "ENVELOPED",
-    "EXCLUSIVE_C14N",
-    "EXCLUSIVE_C14N_COMMENTS",
-    "LEGACY_NORWAY",
-    "POLICIES",
-    "STRICT",
-    "WITHOUT_COMMENTS",
-    "XPATH",
-    "DigestFunction",
-    "DigestInput",
-    "SignaturePolicy",
-    "ValueCheck",
-    "check_digest_algorithm",
-    "check_public_key",
-    "check_signature_algorithm",
-    "compare_digests",
-    "compute_digest",
-    "get_digest_function",
-    "get_signature_policy",
-    "make_value_check",
-    "verify_signature_value",
-]
-
-#: What is digested: octets, a body that is read in pieces, or the pieces.
+#: Content for a digest: octets, a body that is read in pieces, or the pieces.
 DigestInput = bytes | Body | Iterator[bytes]
-#: Makes the digest of octets, which it may be given or not.
-DigestFunction = Callable[..., Any]
-#: Says of a signature value and data whether it is correct.
-ValueCheck = Callable[[bytes, bytes], bool]
 
 C14N_11: Final = "http://www.w3.org/2006/12/xml-c14n11"
 EXCLUSIVE_C14N: Final = C14N_EXCLUSIVE
@@ -65,6 +34,8 @@ WITHOUT_COMMENTS: Final = {
 CANONICAL_FORMS: Final = frozenset(WITHOUT_COMMENTS) | frozenset(WITHOUT_COMMENTS.values())
 """Every known canonical form; each profile says which of them it accepts."""
 ENVELOPED: Final = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
+#: The type of the reference to the signed properties (ETSI EN 319 132-1, 4.4.2).
+SIGNED_PROPERTIES: Final = "http://uri.etsi.org/01903#SignedProperties"
 XPATH: Final = "http://www.w3.org/TR/1999/REC-xpath-19991116"
 
 SHA1: Final = "http://www.w3.org/2000/09/xmldsig#sha1"
@@ -84,7 +55,7 @@ ED25519: Final = "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519"
 #: Whether two digests are equal, in a time that depends on their length only.
 compare_digests: Final = hmac.compare_digest
 
-_DIGESTS: Final[dict[str, DigestFunction]] = {
+_DIGESTS: Final[dict[str, Callable[..., Any]]] = {
     SHA1: partial(hashlib.sha1, usedforsecurity=False),
     SHA256: hashlib.sha256,
     SHA384: hashlib.sha384,
@@ -147,8 +118,8 @@ POLICIES: Final = {policy.name: policy for policy in (STRICT, LEGACY_NORWAY)}
 def get_signature_policy(name: str) -> SignaturePolicy:
     """Return the policy of that name; raise GW801 for an unknown name."""
     if name not in POLICIES:
-        known = ", ".join(POLICIES)
-        raise GatewayError(errors.SETTINGS_WRONG, f"signature policy '{name[:60]}' is not one of {known}")
+        names = ", ".join(POLICIES)
+        raise GatewayError(errors.SETTINGS_WRONG, f"signature policy '{name[:60]}' is not one of {names}")
     return POLICIES[name]
 
 
@@ -171,23 +142,31 @@ def compute_digest(algorithm: str, data: DigestInput) -> bytes:
 
     A body is read in pieces; an iterator gives pieces.
     """
-    function = get_digest_function(algorithm)
-    if isinstance(data, bytes):
-        whole: bytes = function(data).digest()
-        return whole
-    found = function()
-    for piece in data if isinstance(data, Iterator) else iterate_octets(data):
-        found.update(piece)
-    octets: bytes = found.digest()
-    return octets
-
-
-def get_digest_function(algorithm: str) -> DigestFunction:
-    """Return what digests octets by an algorithm given as URI; raise for an unknown one."""
     function = _DIGESTS.get(algorithm)
     if function is None:
         _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not known")
-    return function
+    if isinstance(data, bytes):
+        whole: bytes = function(data).digest()
+        return whole
+    hasher = function()
+    for piece in data if isinstance(data, Iterator) else iterate_octets(data):
+        hasher.update(piece)
+    octets: bytes = hasher.digest()
+    return octets
+
+
+def get_hash_strength(algorithm: str) -> int | None:
+    """Return the bits of the hash of a digest or signature algorithm; None for a URI that is not known.
+
+    The key of a signature is judged by itself. Ed25519 counts as a signature with 256 bits (RFC 8032).
+    """
+    if algorithm in _DIGESTS:
+        return int(_DIGESTS[algorithm]().digest_size) * 8
+    if algorithm in _RSA:
+        return _RSA[algorithm].digest_size * 8
+    if algorithm in _ECDSA:
+        return _ECDSA[algorithm].algorithm.digest_size * 8
+    return 256 if algorithm == ED25519 else None
 
 
 def check_public_key(algorithm: str, key: object) -> None:
@@ -214,28 +193,14 @@ def verify_signature_value(algorithm: str, key: object, value: bytes, data: byte
 
 def verify_value_of_checked_key(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
     """Return whether the signature value is correct, for a key that was checked for the algorithm before."""
-    return _has_verified(_find_verification(algorithm, key), value, data)
-
-
-def make_value_check(algorithm: str, key: object) -> ValueCheck:
-    """Return what says whether a signature value over data is correct; the key is checked first."""
-    check_public_key(algorithm, key)
-    return partial(_has_verified, _find_verification(algorithm, key))
-
-
-def _find_verification(algorithm: str, key: object) -> Callable[[bytes, bytes], None]:
-    """Return what verifies a value over data with a key of this algorithm; it raises for a wrong one."""
-    if isinstance(key, rsa.RSAPublicKey):
-        return partial(_verify_rsa_value, key, (key.key_size + 7) // 8, _RSA[algorithm])
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return partial(_verify_ecdsa_value, key, (key.curve.key_size + 7) // 8, _ECDSA[algorithm])
-    assert isinstance(key, ed25519.Ed25519PublicKey), "the key was checked for the algorithm"
-    return key.verify
-
-
-def _has_verified(verify: Callable[[bytes, bytes], None], value: bytes, data: bytes) -> bool:
     try:
-        verify(value, data)
+        if isinstance(key, rsa.RSAPublicKey):
+            _verify_rsa_value(key, _RSA[algorithm], value, data)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            _verify_ecdsa_value(key, _ECDSA[algorithm], value, data)
+        else:
+            assert isinstance(key, ed25519.Ed25519PublicKey), "the key was checked for the algorithm"
+            key.verify(value, data)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
@@ -255,17 +220,16 @@ def _check_rsa_key(key: object) -> None:
 
 
 def _verify_rsa_value(
-    key: rsa.RSAPublicKey, width: int, algorithm: hashes.HashAlgorithm, value: bytes, data: bytes
+    key: rsa.RSAPublicKey, algorithm: hashes.HashAlgorithm, value: bytes, data: bytes
 ) -> None:
-    if len(value) != width:
+    if len(value) != (key.key_size + 7) // 8:
         raise InvalidSignature
     key.verify(value, data, _PKCS1, algorithm)
 
 
-def _verify_ecdsa_value(
-    key: ec.EllipticCurvePublicKey, width: int, scheme: ec.ECDSA, value: bytes, data: bytes
-) -> None:
+def _verify_ecdsa_value(key: ec.EllipticCurvePublicKey, scheme: ec.ECDSA, value: bytes, data: bytes) -> None:
     # RFC 9231 §2.3.6: r and s, each of exactly the length of the order of the curve
+    width = (key.curve.key_size + 7) // 8
     if len(value) != 2 * width:
         raise InvalidSignature
     r, s = int.from_bytes(value[:width], "big"), int.from_bytes(value[width:], "big")

@@ -6,19 +6,19 @@ elements that are addressed to the next node; these are few and known.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from lxml import etree
 
 from gateway import errors
 from gateway.message_model import Body
-from gateway.pki import Certificate, Signer
+from gateway.pki import Signer
 from gateway.wire import (
+    C14N,
     DEFAULT_LIMITS,
     DS,
     EB,
@@ -26,64 +26,38 @@ from gateway.wire import (
     WireLimits,
     canonicalize_document,
     omit_canonical_elements,
-    write_attribute,
     write_element,
-    write_leaf,
+    write_octets,
 )
 from gateway.xmlsec.algorithms import (
-    C14N,
     ENVELOPED,
     EXCLUSIVE_C14N,
     SHA256,
     XPATH,
     SignaturePolicy,
-    compare_digests,
     compute_digest,
 )
-from gateway.xmlsec.digest_references import (
+from gateway.xmlsec.key_info import read_x509_key_info
+from gateway.xmlsec.signature_verifier import (
+    SignedContent,
+    SignedOctets,
+    StructureReading,
+)
+from gateway.xmlsec.strict_reader import raise_signature_error, reject_hidden_nodes, select_elements
+from gateway.xmlsec.xml_signature import (
     EBMS2_EXPRESSION,
     NEXT_ACTORS,
     DigestReference,
+    ParsedSignature,
     Transform,
     canonicalize_text,
+    check_unique_ids,
+    dereference_octets,
+    parse_content_id,
+    read_signature,
+    write_methods,
     write_reference_text,
 )
-from gateway.xmlsec.element_ids import check_unique_ids
-from gateway.xmlsec.strict_reader import raise_signature_error, select_elements
-from gateway.xmlsec.x509_key_info import read_x509_key_info
-from gateway.xmlsec.xml_signature import (
-    CertificateCheck,
-    SignatureForms,
-    SignatureStructure,
-    SignedForm,
-    VerifiedSignature,
-    append_signature,
-    append_x509_key_info,
-    apply_canonicalization,
-    dereference_octets,
-    fill_signature_value,
-    read_signature,
-    verify_reference_digests,
-    verify_signed_info,
-)
-
-__all__ = [
-    "ENVELOPE_TRANSFORMS",
-    "DigestCheck",
-    "PartDecryption",
-    "WrittenSignature",
-    "find_signature",
-    "list_next_actor_headers",
-    "read_message_forms",
-    "sign_message",
-    "verify_message_signature",
-    "write_message_signature",
-]
-
-#: Returns whether octets have the digest that is signed.
-DigestCheck = Callable[[bytes], bool]
-#: Decrypts one part to the octets that were signed, by their digest; raises where there are none.
-PartDecryption = Callable[[DigestCheck], None]
 
 _Transforms = tuple[Transform, ...]
 ENVELOPE_TRANSFORMS: Final[_Transforms] = (
@@ -94,23 +68,9 @@ ENVELOPE_TRANSFORMS: Final[_Transforms] = (
 _WHOLE: Final = DigestReference("", SHA256, b"", ENVELOPE_TRANSFORMS)
 _WITHOUT_XPATH: Final[_Transforms] = (Transform(ENVELOPED), Transform(C14N))
 
-_C14N_METHOD: Final = write_attribute("Algorithm", C14N)
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _HEADER: Final = f"{{{SOAP11}}}Header"
 _ENVELOPE: Final = f"{{{SOAP11}}}Envelope"
-# Not "//@soap:actor/..": libxml2 would search for each parent among all those already found.
-_ADDRESSED: Final = etree.XPath("descendant-or-self::*[@soap:actor]", namespaces={"soap": SOAP11})
-_PLACES: Final[dict[object, str]] = {
-    f"{{{EB}}}{name}": f"/soap:Envelope/soap:Header/eb:{name}"
-    for name in ("SyncReply", "AckRequested", "Acknowledgment")
-}
-_INSIDE_ACKNOWLEDGMENT: Final = frozenset(
-    [f"{{{EB}}}{name}" for name in ("Timestamp", "RefToMessageId", "From", "PartyId", "Role")]
-    + [
-        f"{{{DS}}}{name}"
-        for name in ("Reference", "Transforms", "Transform", "XPath", "DigestMethod", "DigestValue")
-    ]
-)
 _ACTOR_WRITTEN: Final = b'actor="'
 _LONGEST_URI: Final = 1024
 
@@ -122,122 +82,70 @@ def find_signature(root: etree._Element) -> etree._Element | None:
     """
     if root.tag != _ENVELOPE:
         raise_signature_error("a SOAP 1.1 Envelope is signed here", root)
-    found = list(root.iter(_SIGNATURE))
-    if not found:
+    signatures = list(root.iter(_SIGNATURE))
+    if not signatures:
         return None
-    if len(found) > 1:
-        raise_signature_error("more than one ds:Signature", found[1])
-    header = found[0].getparent()
+    if len(signatures) > 1:
+        raise_signature_error("more than one ds:Signature", signatures[1])
+    header = signatures[0].getparent()
     if header is None or header.tag != _HEADER or header.getparent() is not root:
-        raise_signature_error("ds:Signature is not a child of the SOAP Header", found[0])
-    return found[0]
+        raise_signature_error("ds:Signature is not a child of the SOAP Header", signatures[0])
+    return signatures[0]
 
 
-def verify_message_signature(
-    root: etree._Element,
-    attachments: Mapping[str, bytes | Body],
-    policy: SignaturePolicy,
-    *,
-    believe: CertificateCheck | None = None,
-    encrypted: Mapping[str, PartDecryption] | None = None,
-    limits: WireLimits = DEFAULT_LIMITS,
-) -> VerifiedSignature:
-    """Verify the signature over the envelope and every attachment (by Content-ID, without brackets).
+@dataclass(frozen=True, slots=True)
+class _MessageReading(StructureReading):
+    """The values of the signature of a message; `attachments` are the names of those that it must cover."""
 
-    Large attachments are read in pieces. `believe` checks the certificate before anything is
-    computed with it. `encrypted` decrypts attachments whose plaintext is signed: each is called last, when
-    everything else is verified.
-    ``VerifiedSignature.excluded`` names the header blocks for the next node, which any
-    intermediary may have added or changed. Raises GW problems when the signature is missing
-    or invalid, or does not cover a part.
-    """
-    structure, certificate, parts = _read_message_signature(root, attachments, policy, limits, believe)
-    signature = structure.element
-    verify_signed_info(structure, certificate)
-    whole = dereference_octets(_WHOLE, lambda _: canonicalize_document(root), signature)
-    check_unique_ids(root, canonical=whole)
-    filtered = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in structure.references)
-    # The tree has no attribute of that name when its canonical form has none.
-    omitted = list_next_actor_headers(root) if filtered and _ACTOR_WRITTEN in whole else ()
+    root: etree._Element
+    attachments: Collection[str]
+    policy: SignaturePolicy
 
-    def resolve_reference(reference: DigestReference) -> bytes | Body:
-        part = parts[reference]
-        return (
-            omit_canonical_elements(root, (signature, *omitted), whole) if part is None else attachments[part]
+    def match_references(self) -> SignedContent:
+        """Return the part of each reference: None for the envelope, else a Content-ID; each exactly once."""
+        names = tuple(_match_references(self.parsed, self.attachments, self.policy).values())
+        return SignedContent(names, self._canonicalize)
+
+    def _canonicalize(self) -> SignedOctets:
+        """Return the envelope without its signature and what the next node may change."""
+        root, signature, references = self.root, self.parsed.element, self.references
+        whole = dereference_octets(_WHOLE, lambda _: canonicalize_document(root, once=True), signature)
+        check_unique_ids(root, canonical=whole)
+        filtered = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in references)
+        # The tree has no attribute of that name when its canonical form has none.
+        omitted = list_next_actor_headers(root) if filtered and _ACTOR_WRITTEN in whole else ()
+
+        def omit_elements(_reference: DigestReference) -> bytes:
+            return omit_canonical_elements(root, (signature, *omitted), whole)
+
+        return SignedOctets(
+            (
+                None if reference.uri else dereference_octets(reference, omit_elements, signature)
+                for reference in references
+            ),
+            ("/", *(reference.uri for reference in references if reference.uri)),
+            tuple(map(locate_next_actor_header, omitted)),
         )
 
-    secret = encrypted or {}
-    verify_reference_digests(
-        structure, resolve_reference, [one for one, part in parts.items() if part not in secret]
-    )
-    for reference, part in parts.items():
-        if part is not None and part in secret:
-            secret[part](partial(_has_digest, reference))
-    return VerifiedSignature(
-        references=structure.references,
-        certificate=certificate,
-        parts=("/", *(reference.uri for reference in structure.references if reference.uri)),
-        signature_algorithm=structure.algorithm,
-        excluded=tuple(_PLACES[header.tag] for header in omitted),
-    )
 
-
-def read_message_forms(
-    root: etree._Element, attachments: Collection[str], policy: SignaturePolicy, limits: WireLimits
-) -> SignatureForms:
-    """Return what the signature of a message is over; nothing is verified.
-
-    `attachments` are the Content-IDs of those that it must cover. Raises as `verify_message_signature` does.
-    """
-    structure, certificate, parts = _read_message_signature(root, attachments, policy, limits)
-    check_unique_ids(root)
-    signed_info = apply_canonicalization(structure.signed_info, structure.canonicalization)
-    whole = canonicalize_document(root)
-    filtered = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in structure.references)
-    omitted = list_next_actor_headers(root) if filtered else ()
-    envelope = omit_canonical_elements(root, (structure.element, *omitted), whole)
-    targets = tuple(
-        SignedForm(envelope, "/") if part is None else SignedForm(None, reference.uri)
-        for reference, part in parts.items()
-    )
-    excluded = tuple(_PLACES[header.tag] for header in omitted)
-    return SignatureForms(structure, certificate, signed_info, targets, excluded)
-
-
-def _read_message_signature(
+def read_message_signature(
     root: etree._Element,
     attachments: Collection[str],
     policy: SignaturePolicy,
-    limits: WireLimits,
-    believe: CertificateCheck | None = None,
-) -> tuple[SignatureStructure, Certificate, dict[DigestReference, str | None]]:
-    """Return the signature of a message, its certificate, and the part of each reference."""
+    limits: WireLimits = DEFAULT_LIMITS,
+) -> _MessageReading:
+    """Return the signature of a message and the content that it signs, not yet verified.
+
+    `attachments` are the Content-IDs of those that it must cover.
+    """
     signature = find_signature(root)
     if signature is None:
         raise_signature_error("the message is not signed", root, errors.SIGNATURE_MISSING)
-    _reject_hidden_nodes(root)
-    structure = read_signature(signature, policy, limits=limits)
-    _check_signed_info_method(structure, policy)
-    certificate = read_x509_key_info(structure.key_info, hints=policy.x509_hints)
-    if believe is not None:
-        believe(certificate)
-    return structure, certificate, _match_references(structure, attachments, policy)
-
-
-def _has_digest(reference: DigestReference, octets: bytes) -> bool:
-    return compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value)
-
-
-def sign_message(root: etree._Element, attachments: Mapping[str, bytes | Body], signer: Signer) -> None:
-    """Sign the envelope and every attachment; ds:Signature becomes the last child of the SOAP Header."""
-    header = root.find(_HEADER)
-    if find_signature(root) is not None or header is None:
-        raise_signature_error("a message is signed once, and has a SOAP Header", root, errors.OUR_MISTAKE)
-    _reject_hidden_nodes(root)
-    references = _make_references(canonicalize_document(root, list_next_actor_headers(root)), attachments)
-    signature = append_signature(header, Transform(C14N), signer.algorithm, references)
-    append_x509_key_info(signature, signer.certificate)
-    fill_signature_value(signature, Transform(C14N), signer)
+    reject_hidden_nodes(root, "envelope")
+    parsed = read_signature(signature, policy, limits=limits)
+    _check_signed_info_method(parsed, policy)
+    certificate = read_x509_key_info(parsed.key_info, hints=policy.x509_hints)
+    return _MessageReading(parsed, certificate, root, attachments, policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,25 +165,19 @@ def write_message_signature(
     root, including ``ds`` and ``soap``; no other element above the signature declares any.
     """
     references = tuple(_make_references(envelope, attachments))
-    signed_info = _write_methods(signer.algorithm) + "".join(map(write_reference_text, references))
+    signed_info = write_methods(C14N, signer.algorithm) + "".join(map(write_reference_text, references))
     # the canonical form of SignedInfo contains the namespace declarations of the root
     canonical = write_element("ds:SignedInfo", canonicalize_text(signed_info), namespaces)
-    value = base64.b64encode(signer.sign(canonical.encode())).decode("ascii")
-    parts = (write_element("ds:SignedInfo", signed_info), write_leaf("ds:SignatureValue", value))
-    text = write_element("ds:Signature", "".join(parts) + _write_key_info(signer.certificate.der))
+    value = write_octets("ds:SignatureValue", signer.sign(canonical.encode()))
+    signed = write_element("ds:SignedInfo", signed_info) + value
+    text = write_element("ds:Signature", signed + _write_key_info(signer.certificate.der))
     return WrittenSignature(text, references)
 
 
 @lru_cache(maxsize=64)
-def _write_methods(algorithm: str) -> str:
-    method = write_element("ds:SignatureMethod", "", write_attribute("Algorithm", algorithm))
-    return write_element("ds:CanonicalizationMethod", "", _C14N_METHOD) + method
-
-
-@lru_cache(maxsize=64)
 def _write_key_info(certificate: bytes) -> str:
-    leaf_text = write_leaf("ds:X509Certificate", base64.b64encode(certificate).decode("ascii"))
-    return write_element("ds:KeyInfo", write_element("ds:X509Data", leaf_text))
+    data = write_element("ds:X509Data", write_octets("ds:X509Certificate", certificate))
+    return write_element("ds:KeyInfo", data)
 
 
 def _make_references(envelope: bytes, attachments: Mapping[str, bytes | Body]) -> list[DigestReference]:
@@ -287,17 +189,73 @@ def _make_references(envelope: bytes, attachments: Mapping[str, bytes | Body]) -
     return references
 
 
-def _check_signed_info_method(structure: SignatureStructure, policy: SignaturePolicy) -> None:
-    method = structure.canonicalization.algorithm
+def _check_signed_info_method(parsed: ParsedSignature, policy: SignaturePolicy) -> None:
+    method = parsed.canonicalization.algorithm
     if method != C14N and not (method == EXCLUSIVE_C14N and policy.exclusive_signed_info):
         detail = f"SignedInfo in '{method[:120]}' is not allowed by policy {policy.name}"
-        raise_signature_error(detail, structure.signed_info, errors.ALGORITHM_REFUSED)
+        raise_signature_error(detail, parsed.signed_info, errors.ALGORITHM_REFUSED)
 
 
-def _reject_hidden_nodes(root: etree._Element) -> None:
-    """Raise for comments, which no signature covers and which split values, and processing instructions."""
-    for unseen in root.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
-        raise_signature_error("a comment or processing instruction in a signed envelope", unseen.getparent())
+def _match_references(
+    parsed: ParsedSignature, attachments: Collection[str], policy: SignaturePolicy
+) -> dict[DigestReference, str | None]:
+    """Return the part of each reference: None for the envelope, else a Content-ID; each exactly once."""
+    parts: dict[DigestReference, str | None] = {}
+    for reference in parsed.references:
+        if reference.uri == "":
+            _check_envelope_transforms(reference, parsed, policy)
+            part = None
+        else:
+            part = _parse_content_id(reference, parsed)
+            if part not in attachments:
+                detail = f"the signed part '{part[:120]}' is not in the message"
+                raise_signature_error(detail, parsed.element, errors.PART_MISSING)
+        if part in parts.values():
+            raise_signature_error(f"two references to '{reference.uri[:120]}'", parsed.element)
+        parts[reference] = part
+    for part in (None, *attachments):
+        if part not in parts.values():
+            name = "the envelope" if part is None else f"part '{part[:120]}'"
+            raise_signature_error(f"the signature does not cover {name}", parsed.element, errors.NOT_COVERED)
+    return parts
+
+
+def _check_envelope_transforms(
+    reference: DigestReference, parsed: ParsedSignature, policy: SignaturePolicy
+) -> None:
+    allowed = [ENVELOPE_TRANSFORMS]
+    if policy.xpath_optional:
+        allowed.append(_WITHOUT_XPATH)
+    if reference.transforms not in allowed or reference.type:
+        raise_signature_error(
+            'the transforms of reference "" are not those of ebMS 2.0 §4.1.3', parsed.signed_info
+        )
+
+
+def _parse_content_id(reference: DigestReference, parsed: ParsedSignature) -> str:
+    if not reference.uri.startswith("cid:") or len(reference.uri) > _LONGEST_URI:
+        raise_signature_error(
+            f"reference '{reference.uri[:120]}' is neither \"\" nor a cid: URI", parsed.signed_info
+        )
+    if reference.transforms or reference.type:
+        raise_signature_error("an attachment is signed as it is, without transforms", parsed.signed_info)
+    return parse_content_id(reference, parsed)
+
+
+# Not "//@soap:actor/..": libxml2 would search for each parent among all those already found.
+_ADDRESSED: Final = etree.XPath("descendant-or-self::*[@soap:actor]", namespaces={"soap": SOAP11})
+#: The XPaths of the blocks that may be left out, by their names.
+_PLACES: Final[dict[object, str]] = {
+    f"{{{EB}}}{name}": f"/soap:Envelope/soap:Header/eb:{name}"
+    for name in ("SyncReply", "AckRequested", "Acknowledgment")
+}
+_INSIDE_ACKNOWLEDGMENT: Final = frozenset(
+    [f"{{{EB}}}{name}" for name in ("Timestamp", "RefToMessageId", "From", "PartyId", "Role")]
+    + [
+        f"{{{DS}}}{name}"
+        for name in ("Reference", "Transforms", "Transform", "XPath", "DigestMethod", "DigestValue")
+    ]
+)
 
 
 def list_next_actor_headers(root: etree._Element) -> tuple[etree._Element, ...]:
@@ -307,18 +265,20 @@ def list_next_actor_headers(root: etree._Element) -> tuple[etree._Element, ...]:
     (SIG-23): one each of SyncReply, AckRequested and Acknowledgment.
     """
     addressed = select_elements(_ADDRESSED, root)
-    found = tuple(one for one in addressed if one.get(f"{{{SOAP11}}}actor") in NEXT_ACTORS)
-    for one in found:
-        header = one.getparent()
-        if one.tag not in _PLACES or header is None or header.tag != _HEADER:
-            raise_signature_error("this element may not stand outside the signature", one, errors.NOT_COVERED)
-        if header.getparent() is not root or _has_hidden_content(one):
-            raise_signature_error("content hidden outside the signature", one, errors.NOT_COVERED)
-    if len({one.tag for one in found}) != len(found):
+    next_blocks = tuple(block for block in addressed if block.get(f"{{{SOAP11}}}actor") in NEXT_ACTORS)
+    for block in next_blocks:
+        header = block.getparent()
+        if block.tag not in _PLACES or header is None or header.tag != _HEADER:
+            raise_signature_error(
+                "this element may not stand outside the signature", block, errors.NOT_COVERED
+            )
+        if header.getparent() is not root or _has_hidden_content(block):
+            raise_signature_error("content hidden outside the signature", block, errors.NOT_COVERED)
+    if len({block.tag for block in next_blocks}) != len(next_blocks):
         raise_signature_error(
-            "two header blocks of one kind outside the signature", found[-1], errors.NOT_COVERED
+            "two header blocks of one kind outside the signature", next_blocks[-1], errors.NOT_COVERED
         )
-    return found
+    return next_blocks
 
 
 def _has_hidden_content(block: etree._Element) -> bool:
@@ -327,52 +287,6 @@ def _has_hidden_content(block: etree._Element) -> bool:
     return len(block) > 0 or bool((block.text or "").strip())
 
 
-def _match_references(
-    structure: SignatureStructure, attachments: Collection[str], policy: SignaturePolicy
-) -> dict[DigestReference, str | None]:
-    """Return the part of each reference: None for the envelope, else a Content-ID; each exactly once."""
-    parts: dict[DigestReference, str | None] = {}
-    for reference in structure.references:
-        if reference.uri == "":
-            _check_envelope_transforms(reference, structure, policy)
-            part = None
-        else:
-            part = _parse_content_id(reference, structure)
-            if part not in attachments:
-                detail = f"the signed part '{part[:120]}' is not in the message"
-                raise_signature_error(detail, structure.element, errors.PART_MISSING)
-        if part in parts.values():
-            raise_signature_error(f"two references to '{reference.uri[:120]}'", structure.element)
-        parts[reference] = part
-    for part in (None, *attachments):
-        if part not in parts.values():
-            name = "the envelope" if part is None else f"part '{part[:120]}'"
-            raise_signature_error(
-                f"the signature does not cover {name}", structure.element, errors.NOT_COVERED
-            )
-    return parts
-
-
-def _check_envelope_transforms(
-    reference: DigestReference, structure: SignatureStructure, policy: SignaturePolicy
-) -> None:
-    allowed = [ENVELOPE_TRANSFORMS]
-    if policy.xpath_optional:
-        allowed.append(_WITHOUT_XPATH)
-    if reference.transforms not in allowed or reference.type:
-        raise_signature_error(
-            'the transforms of reference "" are not those of ebMS 2.0 §4.1.3', structure.signed_info
-        )
-
-
-def _parse_content_id(reference: DigestReference, structure: SignatureStructure) -> str:
-    if not reference.uri.startswith("cid:") or len(reference.uri) > _LONGEST_URI:
-        raise_signature_error(
-            f"reference '{reference.uri[:120]}' is neither \"\" nor a cid: URI", structure.signed_info
-        )
-    if reference.transforms or reference.type:
-        raise_signature_error("an attachment is signed as it is, without transforms", structure.signed_info)
-    try:
-        return unquote_to_bytes(reference.uri[4:]).decode("utf-8")
-    except UnicodeDecodeError:
-        raise_signature_error(f"reference '{reference.uri[:120]}' is not a cid: URI", structure.signed_info)
+def locate_next_actor_header(block: etree._Element) -> str:
+    """Return the XPath of a block that is left out."""
+    return _PLACES[block.tag]

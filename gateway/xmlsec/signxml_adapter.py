@@ -21,21 +21,15 @@ from signxml.xades import (
 )
 
 from gateway import errors
-from gateway.errors import GatewayError, describe_exception
+from gateway.errors import GatewayError, describe_exception, raise_resource_problem
 from gateway.pki import Certificate
-from gateway.xmlsec.xades_writer import SIGNED_PROPERTIES
-from gateway.xmlsec.xml_signature import (
-    WRONG_VALUE,
-    SignatureStructure,
-    apply_canonicalization,
-    verify_reference_digests,
-)
-
-__all__ = ["verify_xades_signature"]
+from gateway.xmlsec.algorithms import SIGNED_PROPERTIES
+from gateway.xmlsec.signature_verifier import WRONG_VALUE, verify_reference_digests
+from gateway.xmlsec.xml_signature import ParsedSignature, apply_canonicalization
 
 
 def verify_xades_signature(
-    root: etree._Element, structure: SignatureStructure, octets: Mapping[str, bytes], certificate: Certificate
+    root: etree._Element, parsed: ParsedSignature, octets: Mapping[str, bytes], certificate: Certificate
 ) -> None:
     """Verify the digest of each reference, the signature value, and the certificate's digest.
 
@@ -43,18 +37,19 @@ def verify_xades_signature(
     """
     config = XAdESSignatureConfiguration(
         expect_references=len(octets),
-        signature_methods=frozenset({SignatureMethod(structure.algorithm)}),
+        signature_methods=frozenset({SignatureMethod(parsed.algorithm)}),
         # signxml checks the dates of the certificate; the time of validation is not known here
         verification_time=certificate.not_before,
     )
     loaded = x509.load_der_x509_certificate(certificate.der)
-    verifier = _OctetVerifier(structure, octets)
+    verifier = _OctetVerifier(parsed, octets)
     try:
         verifier.verify(root, x509_cert=loaded, validate_schema=False, expect_config=config)
     except Exception as error:  # signxml does not catch exceptions of cryptography and lxml
+        raise_resource_problem(error)
         if isinstance(error, InvalidDigest):
             # signxml numbers the references; this names the one that differs
-            verify_reference_digests(structure, lambda one: octets[one.uri])
+            verify_reference_digests(parsed, lambda one: octets[one.uri])
         raise GatewayError(errors.SIGNATURE_INVALID, _describe_failure(error), "ds:Signature") from None
 
 
@@ -69,12 +64,14 @@ def _describe_failure(error: Exception) -> str:
 class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
     """The verifier of signxml over octets that are already canonical, with nothing to resolve."""
 
-    def __init__(self, structure: SignatureStructure, octets: Mapping[str, bytes]) -> None:
-        self._structure = structure
+    def __init__(self, parsed: ParsedSignature, octets: Mapping[str, bytes]) -> None:
+        self._structure = parsed
         self._octets = octets
         # A tree takes eight times as much as its octets, and signxml reads one tree alone: the properties.
-        references = structure.references
-        self._treeless = [octets[one.uri] for one in references if one.type != SIGNED_PROPERTIES]
+        references = parsed.references
+        self._treeless = [
+            octets[reference.uri] for reference in references if reference.type != SIGNED_PROPERTIES
+        ]
 
     def get_root(self, data: etree._Element) -> etree._Element:
         return data
@@ -88,7 +85,7 @@ class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
     def _fromstring(self, xml_string: Any, **kwargs: Any) -> etree._Element | None:
         if isinstance(xml_string, etree._Element):
             return xml_string
-        if any(xml_string is one for one in self._treeless):
+        if any(xml_string is octets for octets in self._treeless):
             return None
         parsed: etree._Element = super()._fromstring(xml_string, **kwargs)
         return parsed
@@ -96,7 +93,7 @@ class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
     def _c14n(self, nodes: etree._Element, **kwargs: Any) -> bytes:  # noqa: ARG002
         if nodes is not self._structure.signed_info:
             raise ValueError("something other than SignedInfo is canonicalised")
-        return apply_canonicalization(nodes, self._structure.canonicalization)
+        return apply_canonicalization(nodes, self._structure.canonicalization, once=True)
 
     def _resolve_reference(self, doc_root: Any, reference: etree._Element, **kwargs: Any) -> bytes:  # noqa: ARG002
         return self._octets[reference.get("URI", "absent")]

@@ -6,17 +6,17 @@ attachment is signed by its content: XML in exclusive C14N, other text with line
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Final, NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError
+from gateway.message_model import Body, count_octets, iterate_octets, read_octets
 from gateway.pki import Certificate, Signer
 from gateway.wire import (
     DEFAULT_LIMITS,
@@ -27,50 +27,123 @@ from gateway.wire import (
     WSSE,
     WSU,
     WireLimits,
-    build_xpath,
+    canonicalize_document,
     is_for_receiver,
+    parse_xml,
     write_attribute,
     write_element,
-    write_leaf,
+    write_octets,
 )
-from gateway.xmlsec.algorithms import (
-    EXCLUSIVE_C14N,
-    SHA256,
-    DigestInput,
-    SignaturePolicy,
-    compare_digests,
-    compute_digest,
+from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, DigestInput, SignaturePolicy, compute_digest
+from gateway.xmlsec.ebms2_signature import WrittenSignature
+from gateway.xmlsec.key_info import TOKEN, read_security_token, write_token
+from gateway.xmlsec.signature_verifier import (
+    SignedContent,
+    SignedOctets,
+    StructureReading,
+    describe_wrong_digest,
+    has_digest,
 )
-from gateway.xmlsec.attachment_forms import SwaAttachment, canonicalize_attachment
-from gateway.xmlsec.digest_references import DigestReference, Transform, write_reference_text
-from gateway.xmlsec.ebms2_signature import PartDecryption, WrittenSignature
-from gateway.xmlsec.element_ids import check_unique_ids
-from gateway.xmlsec.security_tokens import TOKEN, read_security_token
-from gateway.xmlsec.strict_reader import check_attributes, list_children, raise_signature_error
-from gateway.xmlsec.token_writing import write_token
+from gateway.xmlsec.strict_reader import (
+    check_attributes,
+    list_children,
+    raise_signature_error,
+    reject_hidden_nodes,
+)
 from gateway.xmlsec.xml_signature import (
-    CertificateCheck,
-    SignatureForms,
-    SignatureStructure,
-    SignedForm,
-    VerifiedSignature,
+    DigestReference,
+    ParsedSignature,
+    Transform,
     apply_canonicalization,
+    check_unique_ids,
+    dereference_octets,
+    parse_content_id,
     read_signature,
-    verify_reference_digests,
-    verify_signed_info,
+    write_methods,
+    write_reference_text,
 )
 
-__all__ = [
-    "EBMS_ROLE",
-    "SignaturePlan",
-    "SignedTarget",
-    "SigningToken",
-    "find_swa_security",
-    "list_signed_forms",
-    "read_swa_signature",
-    "verify_swa_signature",
-    "write_swa_security",
-]
+#: Octets that are replaced at a time.
+_STEP = 1024**2
+
+
+def iterate_crlf_lines(content: bytes | Body) -> Iterator[bytes]:
+    """Yield the octets with CR LF at each end of a line, in pieces that are small enough to be held.
+
+    The end of a line is CR LF, CR or LF (RFC 2046 §4.1.1 for the form, SwA profile §5.4.2).
+    """
+    ends_with_return = False
+    for piece in _iterate_pieces(content):
+        # The other half of a CR LF whose first half ended the piece before.
+        octets = piece[1:] if ends_with_return and piece.startswith(b"\n") else piece
+        ends_with_return = piece.endswith(b"\r")
+        yield octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+
+
+def _iterate_pieces(content: bytes | Body) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        for start in range(0, len(content), _STEP):
+            yield content[start : start + _STEP]
+    else:
+        yield from iterate_octets(content)
+
+
+_XML_TYPE: Final = re.compile(r"(?:text|application)/xml|(?:application|image)/[\w!#$&^.+-]+\+xml")
+
+
+@dataclass(frozen=True, slots=True)
+class SwaAttachment:
+    """An attachment as it was signed: its media type, by which it is canonicalised, and its octets."""
+
+    media_type: str
+    content: bytes | Body
+
+
+def is_signed_as_is(media_type: str) -> bool:
+    """Return whether an attachment of this type is digested as it is, neither as XML nor as text."""
+    essence = media_type.partition(";")[0].strip().lower()
+    return not essence.startswith("text/") and _XML_TYPE.fullmatch(essence) is None
+
+
+def canonicalize_attachment(
+    name: str, part: SwaAttachment, limits: WireLimits, *, once: bool = False
+) -> DigestInput:
+    """Return the octets of an attachment that are digested (SwA profile §5.4.2).
+
+    A comment in XML is covered by no such digest, so a part that has one is refused. XML is canonicalised
+    in memory, so a large part is not XML: who compresses it sends none. `once` is as in
+    `canonicalize_element`.
+    """
+    if _XML_TYPE.fullmatch(part.media_type):
+        root = _parse_xml_attachment(name, part, limits)
+        if _has_comment(root):
+            raise _make_comment_error(name)
+        return canonicalize_document(root, exclusive=True, once=once)
+    if part.media_type.startswith("text/"):
+        return iterate_crlf_lines(part.content)
+    return part.content
+
+
+def _parse_xml_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> etree._Element:
+    if count_octets(part.content) > limits.xml:
+        detail = f"a part of XML has at most {limits.xml} octets: compress it"
+        raise GatewayError(errors.TOO_LARGE, detail, f"cid:{name[:256]}")
+    content = read_octets(part.content)
+    try:
+        return parse_xml(content, limits)
+    except GatewayError as wrong:
+        raise GatewayError(wrong.problem, wrong.detail, f"cid:{name[:256]}") from None
+
+
+def _make_comment_error(name: str) -> GatewayError:
+    detail = "the signature does not cover comments of an XML part: leave them out, or compress it"
+    return GatewayError(errors.NOT_COVERED, detail, f"cid:{name[:256]}")
+
+
+def _has_comment(root: etree._Element) -> bool:
+    root_siblings = (root.itersiblings(etree.Comment, preceding=back) for back in (True, False))
+    return any(next(comments, None) is not None for comments in (root.iter(etree.Comment), *root_siblings))
+
 
 _HEADER: Final = f"{{{SOAP12}}}Header"
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
@@ -79,6 +152,7 @@ _ROLE: Final = f"{{{SOAP12}}}role"
 EBMS_ROLE: Final = "ebms"
 _SECURITY: Final = f"{{{WSSE}}}Security"
 _SIGNATURE: Final = f"{{{DS}}}Signature"
+_USERNAME_TOKEN: Final = f"{{{WSSE}}}UsernameToken"
 _TIMESTAMP: Final = f"{{{WSU}}}Timestamp"
 _MESSAGING: Final = f"{{{EB3}}}Messaging"
 _ID: Final = f"{{{WSU}}}Id"
@@ -107,7 +181,7 @@ class SigningToken(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _SecurityHeader:
-    """What a Security header holds for a signature."""
+    """The parts of a Security header that a signature needs."""
 
     signature: etree._Element
     tokens: Mapping[str, etree._Element]
@@ -115,12 +189,89 @@ class _SecurityHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class SignaturePlan:
-    """A signature that is read and covers what it must: its values, its certificate, its targets by URI."""
+class _SwaReading(StructureReading):
+    """The values of the signature of an envelope, with the elements and parts that it must cover.
 
-    structure: SignatureStructure
-    certificate: Certificate
-    targets: Mapping[str, SignedTarget]
+    `must_cover` are elements, `attachments` the names of parts.
+    """
+
+    parts: _SecurityHeader
+    must_cover: tuple[etree._Element, ...]
+    attachments: Collection[str]
+
+    def match_references(self) -> SignedContent:
+        """Return the target of each reference; raise for one that is not permitted, or a part not covered."""
+        root = self.parsed.element.getroottree().getroot()
+        targets = _resolve_targets(self.parsed, root, self.parts, self.attachments)
+        _check_coverage(self.parsed, targets, self.must_cover, self.attachments)
+        names = [target if isinstance(target, str) else None for target in targets.values()]
+        return SignedContent(names, lambda: _canonicalize_targets(self.parsed, targets))
+
+
+def _canonicalize_targets(parsed: ParsedSignature, targets: Mapping[str, SignedTarget]) -> SignedOctets:
+    """Return the exclusive canonical form of each element that is signed."""
+
+    def canonicalize_target(reference: DigestReference) -> bytes | None:
+        target = targets[reference.uri]
+        if isinstance(target, str):
+            return None
+        return apply_canonicalization(target, reference.transforms[0], once=True)
+
+    return SignedOctets(
+        (
+            dereference_octets(reference, canonicalize_target, parsed.element)
+            for reference in parsed.references
+        ),
+        tuple(uri if isinstance(target, str) else target for uri, target in targets.items()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SwaAttachments:
+    """The attachments of an envelope, each digested in the canonical form of its type."""
+
+    attachments: Mapping[str, SwaAttachment]
+    limits: WireLimits
+
+    def canonicalize(self, name: str) -> DigestInput:
+        """Return the octets of an attachment that are digested."""
+        return canonicalize_attachment(name, self.attachments[name], self.limits, once=True)
+
+    def get_octets(self, name: str) -> bytes | Body:
+        """Return the octets of an attachment as they came."""
+        return self.attachments[name].content
+
+    def is_signed_plaintext(
+        self, name: str, reference: DigestReference, location: str, octets: bytes
+    ) -> bool:
+        """Return whether the plaintext of an attachment has the signed digest, in its canonical form.
+
+        Raises GW202 where the plaintext has it as it is: the key is right, and the digest is wrong. Raises
+        GW203 for a comment in XML whose form without it has the digest. Both tell of octets that the sender
+        signed. Any other result of a changed ciphertext gets one answer: different answers would disclose
+        its plaintext, octet by octet.
+        """
+        part = SwaAttachment(self.attachments[name].media_type, octets)
+        cid = reference.uri[4:]
+        form: DigestInput
+        has_comment = False
+        try:
+            if _XML_TYPE.fullmatch(part.media_type):
+                root = _parse_xml_attachment(cid, part, self.limits)
+                has_comment = _has_comment(root)
+                form = canonicalize_document(root, exclusive=True, once=True)
+            else:
+                form = canonicalize_attachment(cid, part, self.limits)
+        except GatewayError as wrong:
+            errors.raise_resource_problem(wrong)
+            return False  # what another key made of it is no XML
+        if has_digest(reference, form):
+            if has_comment:
+                raise _make_comment_error(cid)
+            return True
+        if has_digest(reference, octets):
+            raise GatewayError(errors.SIGNATURE_INVALID, describe_wrong_digest(reference, octets), location)
+        return False
 
 
 def find_swa_security(root: etree._Element) -> etree._Element | None:
@@ -128,127 +279,50 @@ def find_swa_security(root: etree._Element) -> etree._Element | None:
 
     The one that is for the role ``ebms`` is another header: it authorises, and signs nothing.
     """
-    found = [one for one in root.iter(_SECURITY) if one.get(_ROLE) != EBMS_ROLE]
-    if not found:
+    headers = [element for element in root.iter(_SECURITY) if element.get(_ROLE) != EBMS_ROLE]
+    if not headers:
         return None
-    header = found[0].getparent()
-    if len(found) > 1 or header is None or header.tag != _HEADER or header.getparent() is not root:
-        raise_signature_error("wsse:Security must occur once, in the SOAP Header", found[-1])
-    check_attributes(found[0], optional=(_MUST_UNDERSTAND, _ID, _ROLE))
-    if not is_for_receiver(found[0], "1.2"):
-        raise_signature_error("this Security header is for another role", found[0], errors.NOT_SUPPORTED)
-    return found[0]
-
-
-def verify_swa_signature(
-    security: etree._Element,
-    demanded: Iterable[etree._Element],
-    attachments: Mapping[str, SwaAttachment],
-    policy: SignaturePolicy,
-    *,
-    believe: CertificateCheck | None = None,
-    known: Iterable[Certificate] = (),
-    encrypted: Mapping[str, PartDecryption] | None = None,
-    beside: Collection[etree._Element] = (),
-    limits: WireLimits = DEFAULT_LIMITS,
-) -> VerifiedSignature:
-    """Verify the signature of an envelope over the elements `demanded` and every attachment.
-
-    `believe` checks the certificate before anything is computed with it. `known` are the certificates that
-    a message may name without containing them. `encrypted` decrypts attachments whose plaintext is signed:
-    each is called last, when everything else is verified; `beside` are the elements of the header that
-    were read for that. Raises GW201 for a header without signature, GW203 for what
-    is not covered, other problems of security for all else.
-    """
-    plan = read_swa_signature(security, demanded, attachments, policy, believe, known, beside, limits)
-    structure, targets = plan.structure, plan.targets
-    verify_signed_info(structure, plan.certificate)
-
-    def resolve_reference(reference: DigestReference) -> DigestInput:
-        target = targets[reference.uri]
-        if isinstance(target, str):
-            return canonicalize_attachment(target, attachments[target], limits)
-        return apply_canonicalization(target, reference.transforms[0])
-
-    secret = encrypted or {}
-    clear = [one for one in structure.references if targets[one.uri] not in secret]
-    verify_reference_digests(structure, resolve_reference, clear)
-    for reference in structure.references:
-        target = targets[reference.uri]
-        if isinstance(target, str) and target in secret:
-            media_type = attachments[target].media_type
-            secret[target](partial(_has_digest, reference, (target, media_type), limits))
-    return VerifiedSignature(
-        references=structure.references,
-        certificate=plan.certificate,
-        parts=tuple(
-            one.uri if isinstance(target := targets[one.uri], str) else target for one in structure.references
-        ),
-        signature_algorithm=structure.algorithm,
-    )
+    header = headers[0].getparent()
+    if len(headers) > 1 or header is None or header.tag != _HEADER or header.getparent() is not root:
+        raise_signature_error("wsse:Security must occur once, in the SOAP Header", headers[-1])
+    check_attributes(headers[0], optional=(_MUST_UNDERSTAND, _ID, _ROLE))
+    if not is_for_receiver(headers[0], "1.2"):
+        raise_signature_error("this Security header is for another role", headers[0], errors.NOT_SUPPORTED)
+    return headers[0]
 
 
 def read_swa_signature(
     security: etree._Element,
-    demanded: Iterable[etree._Element],
+    must_cover: Iterable[etree._Element],
     attachments: Collection[str],
     policy: SignaturePolicy,
-    believe: CertificateCheck | None = None,
-    known: Iterable[Certificate] = (),
-    beside: Collection[etree._Element] = (),
+    candidates: Iterable[Certificate] = (),
+    allowed_children: Collection[etree._Element] = (),
     limits: WireLimits = DEFAULT_LIMITS,
-) -> SignaturePlan:
-    """Return what the signature of an envelope says and what it is over; nothing is computed with it.
+) -> _SwaReading:
+    """Return the signature of an envelope and the content that it signs, not yet verified.
 
-    The parameters and problems are those of `verify_swa_signature`; of the attachments the names are enough.
+    It must cover the elements `must_cover` and the attachments of these names. `candidates` are the
+    certificates that a message may name without containing them, `allowed_children` the elements of the
+    header that describe the encryption. Raises GW201 for a header without signature, other problems of
+    security for all else; what is not covered (GW203) is found when the references are matched.
     """
     root = security.getroottree().getroot()
-    parts = _read_security(security, beside)
-    structure = read_signature(parts.signature, policy, limits=limits)
-    if structure.canonicalization.algorithm != EXCLUSIVE_C14N:
-        raise_signature_error(
-            "SignedInfo is in exclusive C14N", structure.signed_info, errors.ALGORITHM_REFUSED
-        )
-    check_unique_ids(root, (one.uri[1:] for one in structure.references if one.uri.startswith("#")))
-    certificate = read_security_token(structure.key_info, parts.tokens, known)
-    if believe is not None:
-        believe(certificate)
-    targets = _resolve_targets(structure, root, parts, attachments)
-    _check_coverage(structure, targets, demanded, attachments)
-    return SignaturePlan(structure, certificate, targets)
+    parts = _read_security(security, allowed_children)
+    parsed = read_signature(parts.signature, policy, limits=limits)
+    if parsed.canonicalization.algorithm != EXCLUSIVE_C14N:
+        raise_signature_error("SignedInfo is in exclusive C14N", parsed.signed_info, errors.ALGORITHM_REFUSED)
+    check_unique_ids(
+        root, (reference.uri[1:] for reference in parsed.references if reference.uri.startswith("#"))
+    )
+    certificate = read_security_token(parsed.key_info, parts.tokens, candidates)
+    return _SwaReading(parsed, certificate, parts, tuple(must_cover), attachments)
 
 
-def list_signed_forms(plan: SignaturePlan) -> SignatureForms:
-    """Return the canonical octets of all elements that a signature is over."""
-    structure = plan.structure
-    targets = []
-    for reference in structure.references:
-        target = plan.targets[reference.uri]
-        if isinstance(target, str):
-            targets.append(SignedForm(None, reference.uri))
-        else:
-            octets = apply_canonicalization(target, reference.transforms[0])
-            targets.append(SignedForm(octets, build_xpath(target)))
-    signed_info = apply_canonicalization(structure.signed_info, structure.canonicalization)
-    return SignatureForms(structure, plan.certificate, signed_info, tuple(targets))
-
-
-def _has_digest(reference: DigestReference, part: tuple[str, str], limits: WireLimits, octets: bytes) -> bool:
-    """Return whether the plaintext of an attachment, given by name and media type, has the signed digest."""
-    try:
-        form = canonicalize_attachment(part[0], SwaAttachment(part[1], octets), limits)
-    except GatewayError as wrong:
-        if wrong.problem is errors.NOT_COVERED:
-            raise
-        return False  # what another key made of it is no XML
-    return compare_digests(compute_digest(reference.digest_algorithm, form), reference.digest_value)
-
-
-def _read_security(security: etree._Element, beside: Collection[etree._Element]) -> _SecurityHeader:
+def _read_security(security: etree._Element, allowed_children: Collection[etree._Element]) -> _SecurityHeader:
     """Return the parts of a Security header: tokens, one signature, perhaps a Timestamp; nothing else."""
     root = security.getroottree().getroot()
-    for unseen in root.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
-        raise_signature_error("a comment or processing instruction in a signed envelope", unseen.getparent())
+    reject_hidden_nodes(root, "envelope")
     signatures, tokens, others = [], {}, []
     for child in list_children(security):
         if child.tag == _SIGNATURE:
@@ -257,7 +331,7 @@ def _read_security(security: etree._Element, beside: Collection[etree._Element])
             tokens[child.get(_ID, "")] = child
         elif child.tag == _TIMESTAMP:
             others.append(child)
-        elif child not in beside:
+        elif child not in allowed_children:
             detail = f"{etree.QName(child).localname[:80]} in a Security header is not supported"
             raise_signature_error(detail, child, errors.NOT_SUPPORTED)
     if not signatures:
@@ -269,7 +343,7 @@ def _read_security(security: etree._Element, beside: Collection[etree._Element])
 
 
 def _resolve_targets(
-    structure: SignatureStructure,
+    parsed: ParsedSignature,
     root: etree._Element,
     parts: _SecurityHeader,
     attachments: Collection[str],
@@ -277,13 +351,13 @@ def _resolve_targets(
     """Return what each reference names, by its URI: an element in its place, or an attachment; each once."""
     by_id = _index_signable(root, parts)
     targets: dict[str, SignedTarget] = {}
-    for reference in structure.references:
+    for reference in parsed.references:
         if reference.uri.startswith("cid:"):
-            target: SignedTarget = _find_attachment(reference, structure, attachments)
+            target: SignedTarget = _find_attachment(reference, parsed, attachments)
         else:
-            target = _find_element(reference, structure, by_id)
+            target = _find_element(reference, parsed, by_id)
         if target in targets.values() or reference.type:
-            raise_signature_error(f"two references to '{reference.uri[:120]}'", structure.signed_info)
+            raise_signature_error(f"two references to '{reference.uri[:120]}'", parsed.signed_info)
         targets[reference.uri] = target
     return targets
 
@@ -291,62 +365,68 @@ def _resolve_targets(
 def _index_signable(root: etree._Element, parts: _SecurityHeader) -> dict[str, etree._Element]:
     """Return the elements that may be signed: header blocks and Body where they belong, tokens, Timestamp."""
     header, body = root[0], root[-1]
-    found: dict[str, etree._Element] = {}
-    for one in (body, *header.iterchildren("*"), *parts.tokens.values(), *parts.others):
+    by_id: dict[str, etree._Element] = {}
+    # The main signature may be over the token that authorises (core §7.10).
+    logins = [
+        token
+        for block in header.iterchildren(_SECURITY)
+        if block.get(_ROLE) == EBMS_ROLE
+        for token in block.iterchildren(_USERNAME_TOKEN)
+    ]
+    for element in (body, *header.iterchildren("*"), *parts.tokens.values(), *parts.others, *logins):
         # The schema of eb:Messaging has an attribute id of type ID besides.
-        for value in (one.get(_ID), one.get("id") if one.tag == _MESSAGING else None):
+        for value in (element.get(_ID), element.get("id") if element.tag == _MESSAGING else None):
             if value:
-                found[value] = one
-    return found
+                by_id[value] = element
+    return by_id
 
 
 def _find_element(
-    reference: DigestReference, structure: SignatureStructure, by_id: Mapping[str, etree._Element]
+    reference: DigestReference, parsed: ParsedSignature, by_id: Mapping[str, etree._Element]
 ) -> etree._Element:
     target = by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
     if target is None:
         detail = (
             f"reference '{reference.uri[:120]}' names no Body, header block, token or Timestamp by its id"
         )
-        raise_signature_error(detail, structure.signed_info)
-    if [one.algorithm for one in reference.transforms] != [EXCLUSIVE_C14N]:
+        raise_signature_error(detail, parsed.signed_info)
+    if [transform.algorithm for transform in reference.transforms] != [EXCLUSIVE_C14N]:
         raise_signature_error(
-            "an element is signed in exclusive C14N and by no other transform", structure.signed_info
+            "an element is signed in exclusive C14N and by no other transform", parsed.signed_info
         )
     return target
 
 
 def _find_attachment(
-    reference: DigestReference, structure: SignatureStructure, attachments: Collection[str]
+    reference: DigestReference, parsed: ParsedSignature, attachments: Collection[str]
 ) -> str:
-    if [one.algorithm for one in reference.transforms] != [SWA_CONTENT] or len(reference.uri) > _LONGEST_URI:
+    if [transform.algorithm for transform in reference.transforms] != [SWA_CONTENT] or len(
+        reference.uri
+    ) > _LONGEST_URI:
         raise_signature_error(
-            "an attachment is signed by its content and by no other transform", structure.signed_info
+            "an attachment is signed by its content and by no other transform", parsed.signed_info
         )
-    try:
-        name = unquote_to_bytes(reference.uri[4:]).decode("utf-8")
-    except UnicodeDecodeError:
-        raise_signature_error(f"reference '{reference.uri[:120]}' is not a cid: URI", structure.signed_info)
+    name = parse_content_id(reference, parsed)
     if name not in attachments:
         detail = f"the signed part '{name[:120]}' is not in the message"
-        raise_signature_error(detail, structure.element, errors.PART_MISSING)
+        raise_signature_error(detail, parsed.element, errors.PART_MISSING)
     return name
 
 
 def _check_coverage(
-    structure: SignatureStructure,
+    parsed: ParsedSignature,
     targets: Mapping[str, SignedTarget],
-    demanded: Iterable[etree._Element],
+    must_cover: Iterable[etree._Element],
     attachments: Collection[str],
 ) -> None:
     covered = list(targets.values())
-    for element in demanded:
+    for element in must_cover:
         if element not in covered:
             raise_signature_error("this part must be signed and is not", element, errors.NOT_COVERED)
     for name in attachments:
         if name not in covered:
             detail = f"the signature does not cover part '{name[:120]}'"
-            raise_signature_error(detail, structure.element, errors.NOT_COVERED)
+            raise_signature_error(detail, parsed.element, errors.NOT_COVERED)
 
 
 def write_swa_security(
@@ -370,21 +450,10 @@ def write_swa_security(
         uri = "cid:" + quote(name, safe="@!$&'()*+,;=:-._~/")
         references.append(DigestReference(uri, SHA256, compute_digest(SHA256, octets), _PART_TRANSFORMS))
     # It declares its own namespace, so that this text is its exclusive canonical form.
-    written = _write_methods(signer.algorithm) + "".join(map(write_reference_text, references))
+    written = write_methods(EXCLUSIVE_C14N, signer.algorithm) + "".join(map(write_reference_text, references))
     signed_info = f"<ds:SignedInfo{_DS}>{written}</ds:SignedInfo>"
-    value = write_leaf("ds:SignatureValue", _encode(signer.sign(signed_info.encode())))
+    value = write_octets("ds:SignatureValue", signer.sign(signed_info.encode()))
     binary, key_info = write_token(signer.certificate, token.kind, token.id, token.issuers)
     signature = f"<ds:Signature{_DS}>{signed_info}{value}{key_info}</ds:Signature>"
     text = write_element("wsse:Security", before + binary + signature, _SECURITY_START)
     return WrittenSignature(text, tuple(references))
-
-
-# few algorithms, in every message
-@lru_cache(maxsize=16)
-def _write_methods(algorithm: str) -> str:
-    method = write_element("ds:CanonicalizationMethod", "", write_attribute("Algorithm", EXCLUSIVE_C14N))
-    return method + write_element("ds:SignatureMethod", "", write_attribute("Algorithm", algorithm))
-
-
-def _encode(octets: bytes) -> str:
-    return base64.b64encode(octets).decode("ascii")

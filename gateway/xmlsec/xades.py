@@ -1,28 +1,41 @@
 """XAdES-B of a whole document (ETSI EN 319 132-1), enveloped, as the last child of the root.
 
 This module reads and checks the structure itself; signxml verifies the signature
-(see ``signxml_adapter``). Our own are written by ``xades_writer``.
+(see ``signxml_adapter``). Our own have the same elements each time, filled in; their identifiers
+follow from the certificate and the time.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from lxml import etree
 
 from gateway import errors
 from gateway.pki import Certificate, Signer
-from gateway.wire import DS, XADES, XML, canonicalize_document, serialize_element
-from gateway.xmlsec.algorithms import (
+from gateway.wire import (
     C14N,
+    DS,
+    XADES,
+    XML,
+    canonicalize_document,
+    format_instant,
+    parse_datetime,
+    read_own_element,
+    write_attribute,
+    write_leaf,
+    write_octets,
+)
+from gateway.xmlsec.algorithms import (
     C14N_11,
     ED25519,
     ENVELOPED,
     EXCLUSIVE_C14N,
+    SHA256,
+    SIGNED_PROPERTIES,
     STRICT,
     SignaturePolicy,
     check_digest_algorithm,
@@ -30,8 +43,8 @@ from gateway.xmlsec.algorithms import (
     compare_digests,
     compute_digest,
 )
-from gateway.xmlsec.digest_references import DigestReference, Transform
-from gateway.xmlsec.element_ids import check_unique_ids
+from gateway.xmlsec.key_info import read_x509_key_info
+from gateway.xmlsec.signature_verifier import VerifiedSignature
 from gateway.xmlsec.signxml_adapter import verify_xades_signature
 from gateway.xmlsec.strict_reader import (
     check_attributes,
@@ -43,51 +56,37 @@ from gateway.xmlsec.strict_reader import (
     read_text,
     remove_element,
 )
-from gateway.xmlsec.x509_key_info import read_x509_key_info
-from gateway.xmlsec.xades_writer import SIGNED_PROPERTIES, append_xades_signature, write_xades_signature
 from gateway.xmlsec.xml_signature import (
-    SignatureStructure,
-    VerifiedSignature,
+    DigestReference,
+    ParsedSignature,
+    Transform,
     apply_canonicalization,
+    check_unique_ids,
     dereference_octets,
+    fill_digest_value,
+    fill_signature_value,
     read_signature,
+    write_empty_reference,
+    write_methods,
 )
-
-__all__ = ["compute_unsigned_digest", "sign_document", "verify_document", "write_signed_document"]
 
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _XML_ID: Final = f"{{{XML}}}id"
 _METHODS: Final = (C14N, C14N_11, EXCLUSIVE_C14N)
 _DOCUMENT: Final = "document"
 _PROPERTIES: Final = "SignedProperties"
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 
 
 def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etree._Element:
     """Sign the document in place: ds:Signature becomes the last child of its root, which is returned."""
-    _check_signable(root, signer)
-    append_xades_signature(root, signer, now)
-    return root
-
-
-def write_signed_document(root: etree._Element, signer: Signer, *, now: datetime) -> bytes:
-    """Return the octets of the document when it is signed; `root` may have its signature then, or not."""
-    _check_signable(root, signer)
-    octets = serialize_element(root)
-    end = octets.rfind(b"</")
-    written = None if end < 0 else write_xades_signature(root, signer, now)
-    if written is None:
-        return serialize_element(sign_document(root, signer, now=now))
-    return octets[:end] + written + octets[end:]
-
-
-def _check_signable(root: etree._Element, signer: Signer) -> None:
     if next(root.iter(_SIGNATURE), None) is not None:
         raise_signature_error("the document already has a signature", root, errors.OUR_MISTAKE)
     if signer.algorithm == ED25519:
         raise_signature_error(
             "XAdES signatures are made by RSA and ECDSA keys", root, errors.ALGORITHM_REFUSED
         )
+    _append_signature(root, signer, now)
+    return root
 
 
 def compute_unsigned_digest(root: etree._Element) -> str:
@@ -106,48 +105,48 @@ def verify_document(root: etree._Element, *, policy: SignaturePolicy = STRICT) -
     that what is read from it is what was signed.
     """
     element = _find_signature(root)
-    structure = read_signature(element, policy, objects=1)
-    if structure.canonicalization.algorithm not in _METHODS or structure.algorithm == ED25519:
+    parsed = read_signature(element, policy, objects=1)
+    if parsed.canonicalization.algorithm not in _METHODS or parsed.algorithm == ED25519:
         raise_signature_error(
             "algorithm of SignedInfo not allowed in XAdES", element, errors.ALGORITHM_REFUSED
         )
-    certificate = read_x509_key_info(structure.key_info)
-    check_public_key(structure.algorithm, certificate.public_key)
-    properties = _get_signed_properties(structure)
-    octets = _collect_reference_octets(root, structure, properties)
-    check_unique_ids(root, (reference.uri[1:] for reference in structure.references))
-    signing_time = _check_signed_properties(properties, structure, certificate, policy)
-    verify_xades_signature(root, structure, octets, certificate)
+    certificate = read_x509_key_info(parsed.key_info)
+    check_public_key(parsed.algorithm, certificate.public_key)
+    properties = _get_signed_properties(parsed)
+    octets = _collect_reference_octets(root, parsed, properties)
+    check_unique_ids(root, (reference.uri[1:] for reference in parsed.references))
+    signing_time = _check_signed_properties(properties, parsed, certificate, policy)
+    verify_xades_signature(root, parsed, octets, certificate)
     etree.strip_tags(root, etree.Comment)
     return VerifiedSignature(
-        references=structure.references,
+        references=parsed.references,
         certificate=certificate,
         parts=("/",),
-        signature_algorithm=structure.algorithm,
+        signature_algorithm=parsed.algorithm,
         signing_time=signing_time,
     )
 
 
 def _find_signature(root: etree._Element) -> etree._Element:
-    found = list(root.iter(_SIGNATURE))
-    if not found:
+    signatures = list(root.iter(_SIGNATURE))
+    if not signatures:
         raise_signature_error("the document is not signed", root, errors.SIGNATURE_MISSING)
     if (
-        len(found) > 1
-        or found[0].getparent() is not root
-        or next(found[0].itersiblings("*"), None) is not None
+        len(signatures) > 1
+        or signatures[0].getparent() is not root
+        or next(signatures[0].itersiblings("*"), None) is not None
     ):
-        raise_signature_error("ds:Signature must occur once, as the last child of the root", found[-1])
-    return found[0]
+        raise_signature_error("ds:Signature must occur once, as the last child of the root", signatures[-1])
+    return signatures[0]
 
 
-def _get_signed_properties(structure: SignatureStructure) -> etree._Element:
+def _get_signed_properties(parsed: ParsedSignature) -> etree._Element:
     """Return the SignedProperties from their only permitted place."""
-    holder = structure.objects[0]
+    holder = parsed.objects[0]
     check_attributes(holder)
     qualifying = get_only_child(holder, f"{{{XADES}}}QualifyingProperties")
     check_attributes(qualifying, required=("Target",), optional=("Id",))
-    if qualifying.get("Target") != f"#{structure.element.get('Id')}":
+    if qualifying.get("Target") != f"#{parsed.element.get('Id')}":
         raise_signature_error("QualifyingProperties has another signature as Target", qualifying)
     # no signature covers unsigned properties; levels above B are not read here
     properties = get_only_child(qualifying, f"{{{XADES}}}SignedProperties")
@@ -156,53 +155,51 @@ def _get_signed_properties(structure: SignatureStructure) -> etree._Element:
 
 
 def _collect_reference_octets(
-    root: etree._Element, structure: SignatureStructure, properties: etree._Element
+    root: etree._Element, parsed: ParsedSignature, properties: etree._Element
 ) -> dict[str, bytes]:
     """Return the octets of each reference: the document, the signed properties, optionally KeyInfo."""
     parts: dict[str, str] = {}
-    for reference in structure.references:
-        part = _classify_reference(reference, root, structure, properties)
+    for reference in parsed.references:
+        part = _classify_reference(reference, root, parsed, properties)
         if part in parts.values():
-            raise_signature_error(f"two references to the {part}", structure.signed_info)
+            raise_signature_error(f"two references to the {part}", parsed.signed_info)
         parts[reference.uri] = part
-    for demanded in (_DOCUMENT, _PROPERTIES):
-        if demanded not in parts.values():
+    for must_cover in (_DOCUMENT, _PROPERTIES):
+        if must_cover not in parts.values():
             raise_signature_error(
-                f"the signature does not cover the {demanded}", structure.element, errors.NOT_COVERED
+                f"the signature does not cover the {must_cover}", parsed.element, errors.NOT_COVERED
             )
 
     def resolve_reference(reference: DigestReference) -> bytes:
         if parts[reference.uri] == _DOCUMENT:
-            return _canonicalize_signed_document(root, structure, reference)
+            return _canonicalize_signed_document(root, parsed, reference)
         return _canonicalize_part(
-            properties if parts[reference.uri] == _PROPERTIES else structure.key_info, reference
+            properties if parts[reference.uri] == _PROPERTIES else parsed.key_info, reference
         )
 
-    references = structure.references
-    return {each.uri: dereference_octets(each, resolve_reference, structure.element) for each in references}
+    references = parsed.references
+    return {each.uri: dereference_octets(each, resolve_reference, parsed.element) for each in references}
 
 
 def _classify_reference(
     reference: DigestReference,
     root: etree._Element,
-    structure: SignatureStructure,
+    parsed: ParsedSignature,
     properties: etree._Element,
 ) -> str:
     algorithms = [transform.algorithm for transform in reference.transforms]
     if reference.uri == "" or _is_reference_to(reference, root.get(_XML_ID)):
         if algorithms[:1] != [ENVELOPED] or not _is_single_canonicalization(algorithms[1:]) or reference.type:
             raise_signature_error(
-                "the document is signed as enveloped-signature, then one C14N", structure.signed_info
+                "the document is signed as enveloped-signature, then one C14N", parsed.signed_info
             )
         return _DOCUMENT
     if algorithms and not _is_single_canonicalization(algorithms):
-        raise_signature_error("a part of the signature is signed by one C14N", structure.signed_info)
+        raise_signature_error("a part of the signature is signed by one C14N", parsed.signed_info)
     if _is_reference_to(reference, properties.get("Id")) and reference.type == SIGNED_PROPERTIES:
         return _PROPERTIES
-    if not _is_reference_to(reference, structure.key_info.get("Id")) or reference.type:
-        raise_signature_error(
-            f"reference '{reference.uri[:120]}' is not one of XAdES-B", structure.signed_info
-        )
+    if not _is_reference_to(reference, parsed.key_info.get("Id")) or reference.type:
+        raise_signature_error(f"reference '{reference.uri[:120]}' is not one of XAdES-B", parsed.signed_info)
     return "KeyInfo"
 
 
@@ -215,16 +212,16 @@ def _is_single_canonicalization(algorithms: list[str]) -> bool:
 
 
 def _canonicalize_signed_document(
-    root: etree._Element, structure: SignatureStructure, reference: DigestReference
+    root: etree._Element, parsed: ParsedSignature, reference: DigestReference
 ) -> bytes:
     method = reference.transforms[1]
     exclusive = method.algorithm == EXCLUSIVE_C14N
     alone = root.getprevious() is None and root.getnext() is None
     if not exclusive or (alone and not method.prefixes):
-        return canonicalize_document(root, (structure.element,), exclusive=exclusive)
+        return canonicalize_document(root, (parsed.element,), exclusive=exclusive, once=True)
     bare = deepcopy(root)
     remove_element(next(bare.iterchildren(_SIGNATURE)))
-    return apply_canonicalization(bare, method)
+    return apply_canonicalization(bare, method, once=True)
 
 
 def _canonicalize_part(element: etree._Element, reference: DigestReference) -> bytes:
@@ -234,16 +231,16 @@ def _canonicalize_part(element: etree._Element, reference: DigestReference) -> b
     the document covers that xml:id.
     """
     if reference.transforms:
-        return apply_canonicalization(element, reference.transforms[0])
-    octets = apply_canonicalization(element, Transform(C14N))
+        return apply_canonicalization(element, reference.transforms[0], once=True)
+    octets = apply_canonicalization(element, Transform(C14N), once=True)
     if compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value):
         return octets
-    return apply_canonicalization(element, Transform(C14N_11))
+    return apply_canonicalization(element, Transform(C14N_11), once=True)
 
 
 def _check_signed_properties(
     properties: etree._Element,
-    structure: SignatureStructure,
+    parsed: ParsedSignature,
     certificate: Certificate,
     policy: SignaturePolicy,
 ) -> datetime:
@@ -253,7 +250,7 @@ def _check_signed_properties(
             "SignedProperties holds the properties of the signature, then of the data", properties
         )
     if len(parts) == 2:
-        _check_data_properties(parts[1], structure)
+        _check_data_properties(parts[1], parsed)
     check_attributes(parts[0], optional=("Id",))
     signature_properties = list_children(parts[0])
     if [part.tag for part in signature_properties] != [
@@ -267,13 +264,10 @@ def _check_signed_properties(
 
 def _read_signing_time(element: etree._Element) -> datetime:
     check_attributes(element)
-    text = read_text(element).strip()
-    if not _TIME.fullmatch(text):
-        raise_signature_error("SigningTime is not a time with a zone", element)
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise_signature_error("SigningTime is not a time", element)
+        return parse_datetime(read_text(element))
+    except ValueError as fault:
+        raise_signature_error(f"SigningTime: {errors.describe_exception(fault)}", element)
 
 
 def _check_signing_certificate(
@@ -300,7 +294,7 @@ def _check_signing_certificate(
         raise_signature_error("SigningCertificateV2 is not the certificate in KeyInfo", element)
 
 
-def _check_data_properties(element: etree._Element, structure: SignatureStructure) -> None:
+def _check_data_properties(element: etree._Element, parsed: ParsedSignature) -> None:
     """Accept only one DataObjectFormat, which describes the document."""
     if element.tag != f"{{{XADES}}}SignedDataObjectProperties":
         raise_signature_error("an unknown signed property", element)
@@ -308,16 +302,82 @@ def _check_data_properties(element: etree._Element, structure: SignatureStructur
     form = get_only_child(element, f"{{{XADES}}}DataObjectFormat")
     check_attributes(form, required=("ObjectReference",))
     names = [part.tag for part in list_children(form)]
-    known = [f"{{{XADES}}}{name}" for name in ("Description", "MimeType", "Encoding")]
-    if names != [name for name in known if name in names]:
+    allowed_tags = [f"{{{XADES}}}{name}" for name in ("Description", "MimeType", "Encoding")]
+    if names != [name for name in allowed_tags if name in names]:
         raise_signature_error("a DataObjectFormat holds Description, MimeType and Encoding", form)
     for part in form:
         check_attributes(part)
         read_text(part)
     data = [
         reference
-        for reference in structure.signed_info.iterchildren(f"{{{DS}}}Reference")
+        for reference in parsed.signed_info.iterchildren(f"{{{DS}}}Reference")
         if reference.get("Id") is not None and form.get("ObjectReference") == f"#{reference.get('Id')}"
     ]
     if len(data) != 1 or data[0].get("Type") is not None:
         raise_signature_error("DataObjectFormat does not name the reference to the document", form)
+
+
+_EXCLUSIVE: Final = Transform(EXCLUSIVE_C14N)
+_NAMESPACES: Final = {"ds": DS, "xades": XADES}
+_DIGEST_METHOD: Final = f'<ds:DigestMethod Algorithm="{SHA256}"/>'
+_DESCRIPTION: Final = (
+    "<xades:Description>signed document</xades:Description><xades:MimeType>application/xml</xades:MimeType>"
+)
+
+
+def _append_signature(root: etree._Element, signer: Signer, now: datetime) -> None:
+    """Append an enveloped XAdES-B signature to the root of a document.
+
+    The document is signed in inclusive C14N: prefixes in its values (QNames) are then signed too.
+    """
+    document = canonicalize_document(root)
+    signature = read_own_element(_write_signature(signer, now).encode())
+    # Prefixes of the root may replace those of the signature, which must happen before it is signed.
+    root.append(signature)
+    whole, properties, key_info = signature[0].iterchildren(f"{{{DS}}}Reference")
+    fill_digest_value(whole, document)
+    fill_digest_value(properties, apply_canonicalization(signature[3][0][0], _EXCLUSIVE))
+    fill_digest_value(key_info, apply_canonicalization(signature[2], _EXCLUSIVE))
+    fill_signature_value(signature, _EXCLUSIVE, signer)
+
+
+def _write_signature(signer: Signer, now: datetime) -> str:
+    """Return a signature whose digests and value are empty."""
+    time = format_instant(now, "seconds")
+    stem = hashlib.sha256(f"{signer.certificate.sha256} {time}".encode()).hexdigest()[:12]
+    signature, key_info, reference = (f"SignXML{name}-{stem}" for name in _IDENTIFIED)
+    properties = f"{signature}-SignedProperties"
+    certificate = signer.certificate.der
+    signed_info = (
+        write_methods(EXCLUSIVE_C14N, signer.algorithm)
+        + write_empty_reference(f' Id="{reference}" URI=""', (ENVELOPED, C14N))
+        + write_empty_reference(f' Type="{SIGNED_PROPERTIES}" URI="#{properties}"', (EXCLUSIVE_C14N,))
+        + write_empty_reference(f' URI="#{key_info}"', (EXCLUSIVE_C14N,))
+    )
+    declared = "".join(write_attribute(f"xmlns:{name}", uri) for name, uri in _NAMESPACES.items())
+    return (
+        f'<ds:Signature{declared} Id="{signature}"><ds:SignedInfo>{signed_info}</ds:SignedInfo>'
+        f'<ds:SignatureValue/><ds:KeyInfo Id="{key_info}">{_write_certificate(certificate)}</ds:KeyInfo>'
+        f'<ds:Object><xades:QualifyingProperties Target="#{signature}"><xades:SignedProperties'
+        f' Id="{properties}"><xades:SignedSignatureProperties>{write_leaf("xades:SigningTime", time)}'
+        f"{_write_certificate_digest(certificate)}</xades:SignedSignatureProperties>"
+        f'<xades:SignedDataObjectProperties><xades:DataObjectFormat ObjectReference="#{reference}">'
+        f"{_DESCRIPTION}</xades:DataObjectFormat></xades:SignedDataObjectProperties>"
+        "</xades:SignedProperties></xades:QualifyingProperties></ds:Object></ds:Signature>"
+    )
+
+
+#: What the identifiers name; the words are those of signatures that were made before.
+_IDENTIFIED: Final = ("Signature", "Certificate", "Reference")
+
+
+def _write_certificate(der: bytes) -> str:
+    return f"<ds:X509Data>{write_octets('ds:X509Certificate', der)}</ds:X509Data>"
+
+
+def _write_certificate_digest(der: bytes) -> str:
+    value = write_octets("ds:DigestValue", hashlib.sha256(der).digest())
+    return (
+        f"<xades:SigningCertificateV2><xades:Cert><xades:CertDigest>{_DIGEST_METHOD}{value}"
+        "</xades:CertDigest></xades:Cert></xades:SigningCertificateV2>"
+    )

@@ -1,105 +1,74 @@
-"""The ds:Signature element: its structure, its value, and the result of its verification."""
+"""The ds:Signature element: its structure, its references, canonical forms, and the identifiers they name.
+
+The XPath transform of ebMS 2.0 is recognized by its tokens and never evaluated.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, TypeVar
+from functools import lru_cache
+from typing import Final, TypeVar, cast
+from urllib.parse import unquote_to_bytes
 
 from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.pki import Certificate, Signer
-from gateway.wire import DEFAULT_LIMITS, DS, SWA_CONTENT, XML, WireLimits, build_xpath, canonicalize_element
-from gateway.xmlsec.algorithms import (
+from gateway.pki import Signer
+from gateway.wire import (
     C14N,
+    DEFAULT_LIMITS,
+    DS,
+    EB,
+    SOAP11,
+    SWA_CONTENT,
+    WSU,
+    XADES,
+    XML,
+    WireLimits,
+    canonicalize_element,
+    write_algorithm,
+    write_attribute,
+    write_element,
+    write_leaf,
+)
+from gateway.xmlsec.algorithms import (
     C14N_11,
+    CANONICAL_FORMS,
     ENVELOPED,
     EXCLUSIVE_C14N,
+    EXCLUSIVE_C14N_COMMENTS,
     SHA256,
     XPATH,
     DigestInput,
     SignaturePolicy,
     check_digest_algorithm,
-    check_public_key,
     check_signature_algorithm,
-    compare_digests,
     compute_digest,
-    verify_value_of_checked_key,
 )
-from gateway.xmlsec.digest_references import (
-    DigestReference,
-    Transform,
-    append_reference,
-    read_reference,
-    read_transform,
-)
-from gateway.xmlsec.strict_reader import check_attributes, decode_base64, list_children, raise_signature_error
-
-__all__ = [
-    "WRONG_VALUE",
-    "CertificateCheck",
-    "ReferenceResolver",
-    "SignatureForms",
-    "SignatureStructure",
-    "SignedForm",
-    "VerifiedSignature",
-    "append_signature",
-    "append_x509_key_info",
-    "apply_canonicalization",
-    "dereference_octets",
-    "describe_reference",
-    "fill_digest_value",
-    "fill_signature_value",
-    "read_signature",
-    "verify_reference_digests",
-    "verify_signature",
-    "verify_signed_info",
-]
-
-#: What is said of a signature value that its key did not make over this SignedInfo.
-WRONG_VALUE: Final = (
-    "the signature value is wrong, so SignedInfo was changed after it was signed, or another key signed it"
+from gateway.xmlsec.strict_reader import (
+    check_attributes,
+    decode_base64,
+    get_only_child,
+    list_children,
+    raise_signature_error,
+    read_algorithm,
+    read_text,
 )
 
 # canonical attribute values have double quotes, with no quote and no "<" inside
 _START_TAG: Final = re.compile(rb'<[^ />]+(?: [^ =]+="[^"]*")*')
 _XML_ID: Final = re.compile(rb' xml:id="[^"]*"')
 
-_Octets = TypeVar("_Octets", bound=DigestInput)
-ReferenceResolver = Callable[[DigestReference], DigestInput]
-#: Raises unless the holder of a certificate is accepted; called before anything is computed.
-CertificateCheck = Callable[[Certificate], None]
+_Octets = TypeVar("_Octets", bound=DigestInput | None)
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedSignature:
-    """The result of a valid signature: who signed which octets.
-
-    ``parts`` is what was signed: elements, ``/`` for the whole document, or ``cid:`` references.
-    ``excluded`` names the elements inside it that were not and whose content is therefore not
-    attested. The certificate is not validated.
-    """
-
-    references: tuple[DigestReference, ...]
-    certificate: Certificate
-    parts: tuple[str | etree._Element, ...]
-    signature_algorithm: str
-    excluded: tuple[str, ...] = ()
-    signing_time: datetime | None = None
-
-    @property
-    def covered(self) -> tuple[str, ...]:
-        """Return the names of what was signed; those of elements are absolute XPaths."""
-        return tuple(part if isinstance(part, str) else build_xpath(part) for part in self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureStructure:
+class ParsedSignature:
     """A ds:Signature after reading: every part in its place and nothing else."""
 
     element: etree._Element
@@ -112,31 +81,9 @@ class SignatureStructure:
     objects: tuple[etree._Element, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SignedForm:
-    """The canonical octets of what a reference is over, and where that is; no octets for an attachment."""
-
-    octets: bytes | None
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureForms:
-    """A signature that was read: its certificate, and the canonical octets of all that it is over.
-
-    `targets` has one of each reference, in their order; `excluded` are the names of what is not attested.
-    """
-
-    structure: SignatureStructure
-    certificate: Certificate
-    signed_info: bytes
-    targets: tuple[SignedForm, ...]
-    excluded: tuple[str, ...] = ()
-
-
 def read_signature(
     element: etree._Element, policy: SignaturePolicy, objects: int = 0, limits: WireLimits = DEFAULT_LIMITS
-) -> SignatureStructure:
+) -> ParsedSignature:
     """Read a ds:Signature with exactly one SignedInfo, SignatureValue, KeyInfo and `objects` Objects.
 
     Algorithms are checked against the policy at once, and the numbers of references and
@@ -153,7 +100,7 @@ def read_signature(
     check_signature_algorithm(algorithm, policy)
     for reference in references:
         check_digest_algorithm(reference.digest_algorithm, policy)
-    return SignatureStructure(
+    return ParsedSignature(
         element=element,
         signed_info=signed_info,
         canonicalization=canonicalization,
@@ -188,7 +135,7 @@ def _read_signed_info(
         # SIG-25: no profile allows HMACOutputLength or RSA-PSS parameters
         raise_signature_error("SignatureMethod has no parameters", algorithm, errors.ALGORITHM_REFUSED)
     digests = tuple(read_reference(part) for part in references)
-    methods = [canonicalization, *(transform for one in digests for transform in one.transforms)]
+    methods = [canonicalization, *(transform for reference in digests for transform in reference.transforms)]
     if any(len(method.prefixes) > limits.prefixes for method in methods):
         raise_signature_error(
             f"a PrefixList has more than {limits.prefixes} prefixes", element, errors.TOO_LARGE
@@ -196,52 +143,18 @@ def _read_signed_info(
     return canonicalization, algorithm.get("Algorithm", ""), digests
 
 
-def apply_canonicalization(element: etree._Element, method: Transform) -> bytes:
-    """Return the canonical octets of an element by a method that the profile has accepted."""
+def apply_canonicalization(element: etree._Element, method: Transform, *, once: bool = False) -> bytes:
+    """Return the canonical octets of an element by a method that the profile has accepted.
+
+    `once` is as in `canonicalize_element`: for octets whose digest or signature is verified.
+    """
     if method.algorithm == EXCLUSIVE_C14N:
-        return canonicalize_element(element, exclusive=True, prefixes=method.prefixes)
+        return canonicalize_element(element, exclusive=True, prefixes=method.prefixes, once=once)
     if method.algorithm == C14N:
-        return canonicalize_element(element)
+        return canonicalize_element(element, once=once)
     if method.algorithm != C14N_11:
         raise_signature_error(f"'{method.algorithm[:120]}' is not a canonicalisation", element)
-    return _canonicalize_xml11(element)
-
-
-def verify_signature(
-    structure: SignatureStructure, certificate: Certificate, resolve: ReferenceResolver
-) -> None:
-    """Verify the kind of key, then the signature value over SignedInfo, then every digest.
-
-    ``resolve`` returns the octets of a reference; the profile checks which references are
-    permitted before the call.
-    """
-    verify_signed_info(structure, certificate)
-    verify_reference_digests(structure, resolve)
-
-
-def verify_signed_info(structure: SignatureStructure, certificate: Certificate) -> None:
-    """Verify the kind of key, then the signature value over SignedInfo.
-
-    SignedInfo is small. Its verification precedes all work that grows with the document, so
-    that a sender without the key cannot cause the canonicalization and digests of the rest.
-    """
-    check_public_key(structure.algorithm, certificate.public_key)
-    data = _canonicalize_signed_info(structure)
-    if not verify_value_of_checked_key(structure.algorithm, certificate.public_key, structure.value, data):
-        raise_signature_error(WRONG_VALUE, structure.element)
-
-
-def verify_reference_digests(
-    structure: SignatureStructure,
-    resolve: ReferenceResolver,
-    references: Sequence[DigestReference] | None = None,
-) -> None:
-    """Verify the digest of every reference, or of those given, against its octets."""
-    for reference in structure.references if references is None else references:
-        octets = dereference_octets(reference, resolve, structure.element)
-        if not compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value):
-            detail = f"the digest of {describe_reference(reference.uri)} is wrong"
-            raise_signature_error(detail, structure.element)
+    return _canonicalize_xml11(element, once=once)
 
 
 def describe_reference(uri: str) -> str:
@@ -249,39 +162,32 @@ def describe_reference(uri: str) -> str:
     return f"reference '{uri[:120]}'" if uri else "the reference to the whole document"
 
 
-def _canonicalize_signed_info(structure: SignatureStructure) -> bytes:
+def write_signed_form(write_form: Callable[[], _Octets], signed: str, element: etree._Element) -> _Octets:
+    """Return what `write_form` returns; raise GW202 at `element` if what is `signed` has no canonical form.
+
+    It is no context manager: that of Python 3.12 would hold the error, and with it the tree, in a cycle.
+    """
     try:
-        return apply_canonicalization(structure.signed_info, structure.canonicalization)
+        return write_form()
     except GatewayError as refusal:
         if refusal.problem is errors.XML_MALFORMED:
-            raise_signature_error("SignedInfo has no canonical form", structure.signed_info)
+            raise_signature_error(f"{signed} has no canonical form", element)
         raise
+
+
+def canonicalize_signed_info(parsed: ParsedSignature) -> bytes:
+    """Return SignedInfo in the canonical form that it names; raise GW202 where it has none."""
+    element, method = parsed.signed_info, parsed.canonicalization
+    return write_signed_form(
+        lambda: apply_canonicalization(element, method, once=True), "SignedInfo", element
+    )
 
 
 def dereference_octets(
     reference: DigestReference, resolve: Callable[[DigestReference], _Octets], element: etree._Element
 ) -> _Octets:
     """Return the octets of a reference; raise when they have no canonical form."""
-    try:
-        return resolve(reference)
-    except GatewayError as refusal:
-        if refusal.problem is errors.XML_MALFORMED:
-            raise_signature_error(f"{describe_reference(reference.uri)} has no canonical form", element)
-        raise
-
-
-def append_signature(
-    parent: etree._Element, method: Transform, algorithm: str, references: Sequence[DigestReference]
-) -> etree._Element:
-    """Append a ds:Signature with a SignedInfo and an empty SignatureValue; the profile adds the KeyInfo."""
-    element = etree.SubElement(parent, f"{{{DS}}}Signature", nsmap={"ds": DS})
-    signed_info = etree.SubElement(element, f"{{{DS}}}SignedInfo")
-    etree.SubElement(signed_info, f"{{{DS}}}CanonicalizationMethod", Algorithm=method.algorithm)
-    etree.SubElement(signed_info, f"{{{DS}}}SignatureMethod", Algorithm=algorithm)
-    for reference in references:
-        append_reference(signed_info, reference)
-    etree.SubElement(element, f"{{{DS}}}SignatureValue")
-    return element
+    return write_signed_form(lambda: resolve(reference), describe_reference(reference.uri), element)
 
 
 def fill_digest_value(reference: etree._Element, octets: bytes) -> None:
@@ -295,24 +201,323 @@ def fill_signature_value(element: etree._Element, method: Transform, signer: Sig
     value.text = base64.b64encode(signer.sign(apply_canonicalization(signed_info, method))).decode("ascii")
 
 
-def append_x509_key_info(element: etree._Element, certificate: Certificate) -> None:
-    """Append a KeyInfo that contains the certificate only."""
-    key_info = etree.SubElement(element, f"{{{DS}}}KeyInfo")
-    data = etree.SubElement(key_info, f"{{{DS}}}X509Data")
-    leaf = etree.SubElement(data, f"{{{DS}}}X509Certificate")
-    leaf.text = base64.b64encode(certificate.der).decode("ascii")
-
-
-def _canonicalize_xml11(element: etree._Element) -> bytes:
+def _canonicalize_xml11(element: etree._Element, *, once: bool) -> bytes:
     """Return Canonical XML 1.1: like 1.0, but a sub-tree does not inherit xml:id."""
     if any(ancestor.get(f"{{{XML}}}base") is not None for ancestor in element.iterancestors()):
         raise_signature_error(
             "Canonical XML 1.1 below an xml:base is not supported", element, errors.ALGORITHM_REFUSED
         )
-    octets = canonicalize_element(element)
+    octets = canonicalize_element(element, once=once)
     if element.get(f"{{{XML}}}id") is not None:
         return octets
     tag = _START_TAG.match(octets)
     if tag is None:
         return octets
     return _XML_ID.sub(b"", tag[0], count=1) + octets[tag.end() :]
+
+
+NEXT_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
+NEXT_SOAP: Final = "http://schemas.xmlsoap.org/soap/actor/next"
+NEXT_ACTORS: Final = frozenset({NEXT_MSH, NEXT_SOAP})
+
+# ebMS 2.0 §4.1.3: elements that the next node may change are not signed
+_EXPRESSION: Final = (
+    f'not(ancestor-or-self::node()[@{{prefix}}:actor="{NEXT_MSH}"] | '
+    f'ancestor-or-self::node()[@{{prefix}}:actor="{NEXT_SOAP}"])'
+)
+# Declared again on each ds:XPath: a prefix of the envelope may be renamed when it moves to another tree.
+_DECLARED: Final = "<ds:XPath" + write_attribute("xmlns:soap", SOAP11)
+_WRITTEN_EXPRESSION: Final = _EXPRESSION.format(prefix="soap")
+_TOKEN: Final = re.compile(
+    r"""[ \t\r\n]*(?:
+        (?P<literal> "[^"]*" | '[^']*' )
+      | [a-z-]+::                                           # an axis
+      | (?P<prefix> [A-Za-z_][\w.-]*):(?P<local> [A-Za-z_][\w.-]*)
+      | [A-Za-z_][\w.-]*                                    # a function or node test
+      | [()\[\]@=|]
+    )""",
+    re.VERBOSE,
+)
+_LONGEST_EXPRESSION: Final = 1000
+_MOST_TRANSFORMS: Final = 4
+_PREFIX: Final = re.compile(r"#default|[^\W\d][\w.\-]*")
+_INCLUSIVE_NAMESPACES: Final = f"{{{EXCLUSIVE_C14N}}}InclusiveNamespaces"
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """One transform: its algorithm, the prefixes of exclusive C14N, the resolved tokens of an XPath."""
+
+    algorithm: str
+    prefixes: tuple[str, ...] = ()
+    expression: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DigestReference:
+    """The values of one ds:Reference; equal when URI, type, transforms, algorithm and digest are equal."""
+
+    uri: str
+    digest_algorithm: str
+    digest_value: bytes
+    transforms: tuple[Transform, ...] = ()
+    type: str = ""
+
+
+# the peers use few different spellings, in every message
+@lru_cache(maxsize=64)
+def _tokenize_xpath(text: str) -> tuple[tuple[str, str], ...] | None:
+    """Return the tokens of an XPath expression, names as (prefix, local name); None for other syntax."""
+    tokens: list[tuple[str, str]] = []
+    position = 0
+    end = len(text.rstrip(" \t\r\n"))
+    while position < end:
+        match = _TOKEN.match(text, position)
+        if match is None:
+            return None
+        if match["local"]:
+            tokens.append((match["prefix"], match["local"]))
+        elif match["literal"]:
+            tokens.append(("", f'"{match["literal"][1:-1]}"'))
+        else:
+            tokens.append(("", match[0].strip(" \t\r\n")))
+        position = match.end()
+    return tuple(tokens)
+
+
+def _resolve_xpath(
+    text: str, bindings: Mapping[str | None, str], element: etree._Element | None
+) -> tuple[str, ...]:
+    """Return the tokens of an XPath expression with each prefix replaced by its namespace."""
+    tokens = _tokenize_xpath(text)
+    if tokens is None:
+        raise_signature_error("an XPath expression other than the one of ebMS 2.0", element)
+    bound = {}
+    for prefix, _ in tokens:
+        if prefix and prefix not in bindings:
+            raise_signature_error(f"prefix {prefix[:40]} of the XPath expression is not bound", element)
+        if prefix:
+            bound[prefix] = bindings[prefix]
+    return _expand_prefixes(tokens, tuple(bound.items()))
+
+
+@lru_cache(maxsize=64)
+def _expand_prefixes(
+    tokens: tuple[tuple[str, str], ...], bound: tuple[tuple[str, str], ...]
+) -> tuple[str, ...]:
+    names = dict(bound)
+    return tuple(f"{{{names[prefix]}}}{name}" if prefix else name for prefix, name in tokens)
+
+
+EBMS2_EXPRESSION: Final = _resolve_xpath(_EXPRESSION.format(prefix="s"), {"s": SOAP11}, None)
+
+
+def read_transform(element: etree._Element) -> Transform:
+    """Read a ds:Transform or ds:CanonicalizationMethod whose algorithm may have parameters."""
+    check_attributes(element, required=("Algorithm",))
+    algorithm = element.get("Algorithm", "")
+    if algorithm == XPATH:
+        return Transform(algorithm, expression=_read_expression(element))
+    if algorithm in (EXCLUSIVE_C14N, EXCLUSIVE_C14N_COMMENTS):
+        return Transform(algorithm, prefixes=_read_prefixes(element))
+    if algorithm not in (ENVELOPED, SWA_CONTENT) and algorithm not in CANONICAL_FORMS:
+        raise_signature_error(f"transform '{algorithm[:120]}' is not known", element)
+    if list_children(element):
+        raise_signature_error("this transform has no parameters", element)
+    return Transform(algorithm)
+
+
+def _read_expression(element: etree._Element) -> tuple[str, ...]:
+    xpath = get_only_child(element, f"{{{DS}}}XPath")
+    check_attributes(xpath)
+    text = read_text(xpath)
+    if len(text) > _LONGEST_EXPRESSION:
+        raise_signature_error("an XPath expression other than the one of ebMS 2.0", xpath)
+    return _resolve_xpath(text, xpath.nsmap, xpath)
+
+
+def _read_prefixes(element: etree._Element) -> tuple[str, ...]:
+    if not list_children(element):
+        return ()
+    inclusive = get_only_child(element, _INCLUSIVE_NAMESPACES)
+    check_attributes(inclusive, required=("PrefixList",))
+    if list_children(inclusive):
+        raise_signature_error("InclusiveNamespaces is empty but for its PrefixList", inclusive)
+    prefixes = tuple(inclusive.get("PrefixList", "").split())
+    if not all(_PREFIX.fullmatch(prefix) for prefix in prefixes):
+        raise_signature_error("a PrefixList holds prefixes", inclusive)
+    return prefixes
+
+
+def parse_content_id(reference: DigestReference, parsed: ParsedSignature) -> str:
+    """Return the Content-ID that the cid: URI of a reference names; raise GW202 where it is not UTF-8."""
+    try:
+        return unquote_to_bytes(reference.uri[4:]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise_signature_error(f"reference '{reference.uri[:120]}' is not a cid: URI", parsed.signed_info)
+
+
+def read_reference(element: etree._Element) -> DigestReference:
+    """Read a ds:Reference, in a SignedInfo or in an eb:Acknowledgment."""
+    if element.tag != f"{{{DS}}}Reference":
+        raise_signature_error("a ds:Reference belongs here", element)
+    check_attributes(element, required=("URI",), optional=("Id", "Type"))
+    parts = list_children(element)
+    transforms: tuple[Transform, ...] = ()
+    if parts and parts[0].tag == f"{{{DS}}}Transforms":
+        transforms = _read_transforms(parts.pop(0))
+    if [part.tag for part in parts] != [f"{{{DS}}}DigestMethod", f"{{{DS}}}DigestValue"]:
+        raise_signature_error("a Reference holds Transforms, DigestMethod and DigestValue", element)
+    method, value = parts
+    check_attributes(value)
+    return DigestReference(
+        uri=element.get("URI", ""),
+        digest_algorithm=read_algorithm(method),
+        digest_value=decode_base64(value),
+        transforms=transforms,
+        type=element.get("Type", ""),
+    )
+
+
+def _read_transforms(element: etree._Element) -> tuple[Transform, ...]:
+    check_attributes(element)
+    parts = list_children(element)
+    if not 1 <= len(parts) <= _MOST_TRANSFORMS:
+        raise_signature_error(f"Transforms holds one to {_MOST_TRANSFORMS} transforms", element)
+    for part in parts:
+        if part.tag != f"{{{DS}}}Transform":
+            raise_signature_error("only Transform belongs into Transforms", part)
+    return tuple(read_transform(part) for part in parts)
+
+
+def write_reference_text(reference: DigestReference, *, declared: bool = False) -> str:
+    """Return `reference` as the text of a ds:Reference, for a place where ``ds`` is declared.
+
+    One that is `declared` declares it itself.
+    """
+    before, after = _write_reference_frame(
+        reference.digest_algorithm, reference.transforms, reference.type, declared
+    )
+    digest = base64.b64encode(reference.digest_value).decode("ascii")
+    return f"{before}{write_attribute('URI', reference.uri)}>{after}{digest}</ds:DigestValue></ds:Reference>"
+
+
+# the profiles write few different references, in every message
+@lru_cache(maxsize=64)
+def _write_reference_frame(
+    algorithm: str, transforms: tuple[Transform, ...], kind: str, declared: bool
+) -> tuple[str, str]:
+    """Return the text of a ds:Reference before its URI, and the text between its URI and its digest."""
+    before = "<ds:Reference" + (write_attribute("xmlns:ds", DS) if declared else "")
+    before += write_attribute("Type", kind) if kind else ""
+    written = "".join(map(_write_transform_text, transforms))
+    after = write_element("ds:Transforms", written) if written else ""
+    after += write_algorithm("ds:DigestMethod", algorithm)
+    return before, after + "<ds:DigestValue>"
+
+
+def write_empty_reference(attributes: str, methods: Iterable[str]) -> str:
+    """Return a ds:Reference by SHA-256 whose digest is filled in later, with these transforms."""
+    transforms = "".join(write_algorithm("ds:Transform", method) for method in methods)
+    return write_element(
+        "ds:Reference",
+        write_element("ds:Transforms", transforms)
+        + write_algorithm("ds:DigestMethod", SHA256)
+        + write_element("ds:DigestValue"),
+        attributes,
+    )
+
+
+# few algorithms, in every message
+@lru_cache(maxsize=64)
+def write_methods(canonicalization: str, algorithm: str) -> str:
+    """Return ds:CanonicalizationMethod and ds:SignatureMethod."""
+    method = write_algorithm("ds:CanonicalizationMethod", canonicalization)
+    return method + write_algorithm("ds:SignatureMethod", algorithm)
+
+
+def canonicalize_text(text: str) -> str:
+    """Return the canonical form of text with written references, below a root that declares ``soap``."""
+    return text.replace(_DECLARED, "<ds:XPath")
+
+
+def _write_transform_text(transform: Transform) -> str:
+    content = ""
+    if transform.expression:
+        if transform.expression != EBMS2_EXPRESSION:
+            raise_signature_error("an XPath expression other than the one of ebMS 2.0 is not written")
+        content = write_leaf("ds:XPath", _WRITTEN_EXPRESSION, write_attribute("xmlns:soap", SOAP11))
+    if transform.prefixes:
+        prefixes = write_attribute("PrefixList", " ".join(transform.prefixes))
+        content += write_element(
+            "ec:InclusiveNamespaces", "", write_attribute("xmlns:ec", EXCLUSIVE_C14N) + prefixes
+        )
+    return write_algorithm("ds:Transform", transform.algorithm, content)
+
+
+# The length is compared first: most attributes then need no translation.
+_LIKE: Final = "@*[string-length(local-name()) = 2 and translate(local-name(), 'ID', 'id') = 'id']"
+_OWN_ID_LIKE: Final = etree.XPath(_LIKE, smart_strings=False)
+_ID_LIKE: Final = etree.XPath(f"descendant-or-self::*/{_LIKE}", smart_strings=False)
+_PREFIXES: Final = {"wsu": WSU, "eb": EB, "ds": DS, "xades": XADES, "xml": XML}
+# One path each: for a union, libxml2 would search for each attribute among all those already found.
+_IDS: Final = tuple(
+    etree.XPath(path, namespaces=_PREFIXES, smart_strings=False)
+    for path in ("//@wsu:Id", "//@eb:id", "//@xml:id", "//ds:*/@Id", "//xades:*/@Id")
+)
+_IN_OCTETS: Final = re.compile(rb'[ :][Ii][Dd]="([^"]*)"')
+_SPELLINGS: Final = (b'Id="', b'id="', b'ID="', b'iD="')
+_IDENTIFIED: Final = etree.XPath(
+    "//*[@wsu:Id = $id or @eb:id = $id or @xml:id = $id or @Id = $id or @ID = $id or @id = $id]",
+    namespaces={"wsu": WSU, "eb": EB, "xml": XML},
+)
+
+
+def list_ids(root: etree._Element) -> list[str]:
+    """Return the values of all attributes that any reader might treat as an identifier.
+
+    libxml2 gathers the nodes that a path goes through: those below one child of the root at a time are few.
+    """
+    top = root.getroottree().getroot()
+    identifiers = cast("list[str]", _OWN_ID_LIKE(top))
+    for child in top.iterchildren("*"):
+        identifiers += cast("list[str]", _ID_LIKE(child))
+    return identifiers
+
+
+def check_unique_ids(
+    root: etree._Element, referenced: Iterable[str] = (), canonical: bytes | None = None
+) -> None:
+    """Raise when an identifier occurs twice in a document.
+
+    Attributes that are identifiers by their definition must all differ. A referenced value
+    must also not occur in a second attribute that some other reader might treat as an
+    identifier (Id, ID, id in any namespace); elsewhere business data may repeat such values.
+
+    With the canonical form of the document, if the caller has it, most documents are checked
+    without a search of the tree.
+    """
+    if canonical is not None and _has_distinct_ids(canonical):
+        return
+    repeated = {value for value, count in Counter(list_ids(root)).items() if count > 1}
+    if not repeated:
+        return
+    defined = Counter(value for path in _IDS for value in cast("list[str]", path(root)))
+    if any(count > 1 for count in defined.values()) or repeated & set(referenced):
+        raise_signature_error(f"identifier '{min(repeated)[:80]}' stands on more than one element", root)
+
+
+def _has_distinct_ids(canonical: bytes) -> bool:
+    """Return whether all possible identifiers in a canonical form differ, including those in texts."""
+    if sum(map(canonical.count, _SPELLINGS)) < 2:
+        return True
+    values = _IN_OCTETS.findall(canonical)  # in a canonical form each value has one spelling
+    return len(set(values)) == len(values)
+
+
+def get_element_by_id(root: etree._Element, uri: str) -> etree._Element:
+    """Return the one element that ``#identifier`` names by wsu:Id, eb:id, xml:id, Id, ID or id."""
+    elements = cast("list[etree._Element]", _IDENTIFIED(root, id=uri[1:])) if uri.startswith("#") else []
+    if len(elements) != 1:
+        raise_signature_error(f"reference '{uri[:120]}' does not name one element", root)
+    return elements[0]

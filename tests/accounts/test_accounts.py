@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,6 +25,7 @@ from gateway.accounts import (
     make_token,
     verify_password,
 )
+from gateway.accounts.sign_in_proofs import LONGEST_PASSWORD, SHORTEST_PASSWORD
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 LIMITS = SessionLimits(timedelta(minutes=30), timedelta(hours=10))
@@ -45,6 +47,7 @@ def test_no_role_spans_kinds_and_only_approvers_approve() -> None:
     assert not [name for name in reading if ROLES[name].rights & changing]
 
 
+@pytest.mark.long
 def test_a_password_is_verified_by_its_hash() -> None:
     stored = hash_password("correct horse battery", b"0" * 16)
     assert stored.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
@@ -53,6 +56,30 @@ def test_a_password_is_verified_by_its_hash() -> None:
     assert not verify_password(None, "correct horse battery")
     assert not verify_password("no hash", "correct horse battery")
     assert not verify_password(stored, "x" * 1_000_000)
+
+
+@pytest.mark.long
+def test_a_password_is_the_same_on_every_keyboard() -> None:
+    composed = "비밀번호는 아주 길고 어렵습니다"
+    typed = unicodedata.normalize("NFD", composed)
+    assert typed != composed
+    for first, second in ((composed, typed), (typed, composed)):
+        stored = hash_password(first, b"0" * 16)
+        assert verify_password(stored, second)
+        assert verify_password(stored, first)
+    assert not verify_password(stored, composed.replace("비", "바"))
+
+
+@pytest.mark.long
+def test_the_length_of_a_password_is_that_of_its_characters() -> None:
+    short = unicodedata.normalize("NFD", "비밀번호가짧습니다")
+    assert len(short) > SHORTEST_PASSWORD
+    assert find_password_problem(short) == f"A password has at least {SHORTEST_PASSWORD} characters."
+    longest = "".join(chr(0xAC01 + 28 * number) for number in range(LONGEST_PASSWORD))
+    typed = unicodedata.normalize("NFD", longest)
+    assert len(typed) == 3 * LONGEST_PASSWORD
+    assert find_password_problem(typed) is None
+    assert verify_password(hash_password(longest, b"0" * 16), typed)
 
 
 @pytest.mark.parametrize(

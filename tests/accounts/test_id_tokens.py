@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from joserfc.jwk import RSAKey
+from joserfc import jwt
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-from gateway.accounts import IdTokenError, IdTokenRules, verify_id_token
+from gateway.accounts import IdTokenError, IdTokenRules, select_signing_keys, verify_id_token
 from tests.kit.house import START
 from tests.kit.openid_provider import CLIENT, OpenIdProvider
 
@@ -21,6 +22,7 @@ def provider() -> OpenIdProvider:
     return provider
 
 
+@pytest.mark.long
 def test_a_good_token_names_its_subject(provider: OpenIdProvider) -> None:
     token = provider.make_token(RULES.nonce)
     assert verify_id_token(token, provider.list_keys(), RULES) == provider.subject
@@ -47,6 +49,8 @@ def test_a_good_token_names_its_subject(provider: OpenIdProvider) -> None:
         {"iat": 1},
         {"iat": 4102444800},
         {"exp": 10**30},
+        {"nbf": 4102444800},
+        {"nbf": "soon"},
     ],
     ids=str,
 )
@@ -82,3 +86,140 @@ def test_what_is_no_token_is_refused(provider: OpenIdProvider, token: str) -> No
 def test_without_a_key_no_token_is_good(provider: OpenIdProvider, keys: dict[str, Any]) -> None:
     with pytest.raises(IdTokenError):
         verify_id_token(provider.make_token(RULES.nonce), keys, RULES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "other",
+    [
+        RSAKey.generate_key(2048, {"kid": "1"}),
+        ECKey.generate_key("P-256", {"kid": "1"}),
+        ECKey.generate_key("P-521", {"kid": "1"}),
+        OKPKey.generate_key("X25519", {"kid": "1"}),
+        RSAKey.generate_key(2048, {"kid": "1", "key_ops": ["sign"]}),
+    ],
+    ids=["RS256", "ES256", "P-521", "X25519", "for signing alone"],
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_of_two_keys_with_one_id_either_may_have_signed(
+    provider: OpenIdProvider, other: Key, *, first: bool
+) -> None:
+    """RFC 7517 section 4.5: the ids of a set *should* differ, and need not where the types differ."""
+    good, more = provider.list_keys()["keys"], other.as_dict(private=False)
+    assert more["kid"] == good[0]["kid"]
+    keys = {"keys": [*good, more] if first else [more, *good]}
+    assert verify_id_token(provider.make_token(RULES.nonce), keys, RULES) == provider.subject
+    provider.signing = RSAKey.generate_key(2048, {"kid": "1"})
+    with pytest.raises(IdTokenError):
+        verify_id_token(provider.make_token(RULES.nonce), keys, RULES)
+
+
+#: What providers may publish beside a good key (RFC 7517 section 5).
+UNREADABLE: list[Any] = [
+    {"kty": "EC", "crv": "secp224r1", "x": "AA", "y": "AA", "kid": "2"},
+    {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "2"},
+    {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA", "kid": "2"},
+    {"kty": "OKP", "crv": "X25519", "x": "AAAA", "kid": "2"},
+    {"kty": "OKP", "crv": "new", "x": "AAAA"},
+    {"kty": "RSA", "n": "!!", "e": "AQAB"},
+    {"kty": "RSA", "n": 5, "e": "AQAB"},
+    {"kty": "RSA", "n": "A" * 100_000, "e": "AQAB"},
+    {"kty": "RSA", "e": "AQAB"},
+    {"kty": ["RSA"]},
+    {"kty": {}},
+    {"kty": None},
+    {},
+    None,
+    "RSA",
+    [{}],
+    {"kty": "oct", "k": "AAAA"},
+]
+
+
+def test_keys_that_cannot_be_read_are_left_out(provider: OpenIdProvider) -> None:
+    token = provider.make_token(RULES.nonce)
+    good = provider.list_keys()["keys"]
+    for bad in UNREADABLE:
+        for keys in ([bad, *good], [*good, bad]):
+            assert verify_id_token(token, {"keys": keys}, RULES) == provider.subject, bad
+        with pytest.raises(IdTokenError, match="no key that can be read"):
+            select_signing_keys({"keys": [bad]})
+    selected = select_signing_keys({"keys": [*UNREADABLE, *good]})["keys"]
+    assert [key["n"] for key in selected] == [key["n"] for key in good]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"use": None},
+        {"use": ""},
+        {"alg": None},
+        {"key_ops": None},
+        {"key_ops": ["verify", "wrapKey", "urn:example:own"]},
+        {"x5u": None, "x5t": 5, "x5c": ["no certificate"], "oth": []},
+        {"d": "AQAB", "p": "AQAB"},
+    ],
+    ids=str,
+)
+def test_a_key_is_read_by_what_verifies(provider: OpenIdProvider, members: dict[str, Any]) -> None:
+    good = provider.list_keys()["keys"][0] | members
+    other = RSAKey.generate_key(2048, {"kid": "1"}).as_dict(private=False) | members
+    for keys in ([good], [other, good]):
+        assert verify_id_token(provider.make_token(RULES.nonce), {"keys": keys}, RULES) == provider.subject
+    with pytest.raises(IdTokenError, match="BadSignature"):
+        verify_id_token(provider.make_token(RULES.nonce), {"keys": [other]}, RULES)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"use": "enc"},
+        {"use": 1},
+        {"key_ops": ["sign"]},
+        {"key_ops": []},
+        {"key_ops": "verify"},
+        {"alg": "PS256"},
+    ],
+    ids=str,
+)
+def test_a_key_for_something_else_verifies_nothing(provider: OpenIdProvider, members: dict[str, Any]) -> None:
+    good = provider.list_keys()["keys"][0] | members
+    with pytest.raises(IdTokenError):
+        verify_id_token(provider.make_token(RULES.nonce), {"keys": [good]}, RULES)
+
+
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+@pytest.mark.parametrize("key_name", ["Ed25519", "EdDSA"])
+@pytest.mark.parametrize("token_name", ["Ed25519", "EdDSA"])
+def test_two_names_of_one_algorithm_fit_each_other(
+    provider: OpenIdProvider, key_name: str, token_name: str
+) -> None:
+    """RFC 9864 section 2.2: the older name means the newer one, where the curve is this one."""
+    key = OKPKey.generate_key("Ed25519", {"kid": "1"})
+    claims = {"iss": RULES.issuer, "sub": "7", "aud": CLIENT, "nonce": RULES.nonce}
+    claims |= {"iat": int(START.timestamp()), "exp": int(START.timestamp()) + 300}
+    token = jwt.encode({"alg": token_name, "kid": "1"}, claims, key, algorithms=[token_name])
+    keys = {"keys": [key.as_dict(private=False) | {"alg": key_name}]}
+    assert verify_id_token(token, keys, RULES) == "7"
+
+
+def test_a_key_is_read_wherever_it_stands_in_the_set(provider: OpenIdProvider) -> None:
+    good = provider.list_keys()["keys"]
+    others = [good[0] | {"kid": f"other-{number}"} for number in range(999)]
+    token = provider.make_token(RULES.nonce)
+    assert verify_id_token(token, {"keys": [*others, *good]}, RULES) == provider.subject
+    with pytest.raises(IdTokenError, match="1001 keys; at most 1000"):
+        verify_id_token(token, {"keys": [*others, *good, *good]}, RULES)
+
+
+def test_a_key_set_without_a_list_is_refused() -> None:
+    for keys in (None, 5, "x", {"kty": "RSA"}):
+        with pytest.raises(IdTokenError, match="no list of keys"):
+            select_signing_keys({"keys": keys})
+
+
+def test_a_subject_that_no_database_takes_is_refused(provider: OpenIdProvider) -> None:
+    for subject in ("a\0b", "a\nb", "x" * 256):
+        provider.bend = {"sub": subject}
+        with pytest.raises(IdTokenError, match="no subject"):
+            verify_id_token(provider.make_token(RULES.nonce), provider.list_keys(), RULES)

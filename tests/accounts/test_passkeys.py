@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.accounts import (
     Passkey,
     PasskeyError,
+    PasskeyUser,
     build_assertion_options,
     build_registration_options,
     decode_base64url,
@@ -32,7 +33,7 @@ DOCUMENT = b'{"decision":"approve","case":"2026-1","item":1}'
 
 def register(authenticator: Authenticator, account: int = 7) -> Passkey:
     assert PARTY is not None
-    options = build_registration_options(PARTY, CHALLENGE, (account, "kim", "Kim"), ())
+    options = build_registration_options(PARTY, CHALLENGE, PasskeyUser(account, "kim", "Kim"), ())
     return verify_registration(PARTY, CHALLENGE, authenticator.create(options))
 
 
@@ -72,7 +73,7 @@ def test_a_passkey_is_registered_and_used() -> None:
 
 def test_options_ask_for_the_person_and_for_no_attestation() -> None:
     assert PARTY is not None
-    told = json.loads(build_registration_options(PARTY, CHALLENGE, (7, "kim", "Kim"), ("QUJD",)))
+    told = json.loads(build_registration_options(PARTY, CHALLENGE, PasskeyUser(7, "kim", "Kim"), ("QUJD",)))
     assert told["attestation"] == "none"
     assert told["authenticatorSelection"]["userVerification"] == "required"
     assert told["authenticatorSelection"]["residentKey"] == "required"
@@ -179,6 +180,7 @@ def test_an_answer_that_is_none_is_refused(answer: str) -> None:
         verify_assertion(PARTY, CHALLENGE, answer, Passkey("QUJD", b"", 0))
 
 
+@pytest.mark.long
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_octets_of_strangers_only_raise_what_is_said(data: bytes, key: bytes) -> None:
     assert PARTY is not None

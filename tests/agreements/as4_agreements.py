@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.agreements import AgreementDocument, PMode, read_agreement
-from gateway.agreements.pmode_values import PullTerms, SplittingTerms
+from gateway.agreements import AgreementDocument, PMode, SplittingTerms, read_agreement
+from gateway.agreements.pmode_values import PullTerms
 from gateway.message_model import PartyId
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

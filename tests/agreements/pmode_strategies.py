@@ -7,21 +7,23 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from gateway.agreements import PMode
+from gateway.agreements import (
+    ENCRYPTION_POLICIES,
+    ConversationLimits,
+    Encryption,
+    PMode,
+    Reliability,
+    Security,
+)
 from gateway.agreements.pmode_values import (
     CHOICES,
-    ENCRYPTION_POLICIES,
     ENDPOINT_KINDS,
     PERSISTENCE,
     SYNC_REPLY_MODES,
     AlternativeChannel,
     BusinessTerms,
-    ConversationLimits,
-    Encryption,
     PackagedPart,
     Packaging,
-    Reliability,
-    Security,
     SignalChannel,
     TransportTerms,
     TypedEndpoint,

@@ -10,13 +10,14 @@ import pytest
 from gateway.agreements import (
     AGREEMENT_RULES,
     AgreementFinding,
-    AgreementSurroundings,
+    HubView,
     KnownCertificate,
     KnownParty,
     find_agreement_findings,
+    find_document_findings,
     read_agreement,
 )
-from gateway.agreements.as4.as4_rules import AS4_RULES
+from gateway.agreements.agreement_rules import AS4_RULES
 from gateway.errors import GatewayError
 from gateway.message_model import PartyId
 from tests.kit.paths import ROOT
@@ -28,14 +29,14 @@ DAY = timedelta(days=1)
 SIGNING = KnownCertificate("ab" * 32, "signing", NOW - DAY, NOW + 900 * DAY)
 BROKER = KnownParty("broker1", "ACTIVE", (PartyId("broker1", T),), (SIGNING,))
 HUB = KnownParty("hub", "ACTIVE", (PartyId("hub", T),))
-KNOWN = AgreementSurroundings("hub", NOW, (BROKER, HUB), own_certificates=frozenset({"cd" * 32}))
+KNOWN = HubView("hub", NOW, (BROKER, HUB), own_certificates=frozenset({"cd" * 32}))
 
 
-def find(data: bytes, known: AgreementSurroundings = KNOWN) -> tuple[AgreementFinding, ...]:
+def find(data: bytes, known: HubView = KNOWN) -> tuple[AgreementFinding, ...]:
     return find_agreement_findings(read_agreement(data, "a.yaml"), known)
 
 
-def broker(**changes: object) -> AgreementSurroundings:
+def broker(**changes: object) -> HubView:
     return replace(KNOWN, parties=(replace(BROKER, **changes), HUB))  # type: ignore[arg-type]
 
 
@@ -127,6 +128,12 @@ CASES = {
         "broker1-submit accepts submissions",
     ),
     "case-missing": (put(b", deliver_to: case", b""), KNOWN, b"id: broker1-result", "nothing answers them"),
+    "filing-in-mailbox": (
+        put(b"action: Amend, deliver_to: case", b"action: Amend"),
+        KNOWN,
+        b"id: broker1-amend",
+        "P-Mode broker1-amend delivers Amend to the mailbox",
+    ),
     "nothing-received": (
         GOOD[: GOOD.index(b"  - {id: broker1-submit")]
         + b"  - {id: r, from: hub, to: applicant, service: 'urn:s', action: Other}\n",
@@ -193,6 +200,7 @@ def test_a_good_agreement_has_no_findings() -> None:
     assert find(GOOD, loaded) == (), "it replaces itself"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", [one for one in AGREEMENT_RULES if one not in AS4_RULES])
 def test_a_rule_is_told_with_its_place(rule: str) -> None:
     data, known, mark, words = CASES[rule]
@@ -222,8 +230,46 @@ def test_a_password_is_not_sent_without_tls() -> None:
 
 
 def test_another_authentication_is_no_agreement() -> None:
-    with pytest.raises(GatewayError, match="authentication is basic or digest"):
+    with pytest.raises(GatewayError, match="authentication is one of basic, digest"):
         find(put(b"[digest, basic]", b"[kerberos]", LOGIN))
+
+
+def list_mailbox_filings(data: bytes, known: HubView = KNOWN) -> list[str]:
+    found = [one for one in find(data, known) if one.rule == "filing-in-mailbox"]
+    return [one.text.split()[1].removeprefix("broker1-") for one in found]
+
+
+def test_each_action_of_a_filing_service_that_opens_no_case_is_told() -> None:
+    everything = put(b", deliver_to: case", b"")
+    assert list_mailbox_filings(everything) == ["submit", "supplement", "withdraw", "amend"]
+    # The file alone does not say which side the hub is.
+    alone = find_document_findings(read_agreement(everything, "a.yaml"), NOW, frozenset({"ebms2"}))
+    assert [one.rule for one in alone] == ["filing-in-mailbox"] * 4
+
+
+def test_a_service_of_another_name_files_where_it_has_a_case_or_a_result() -> None:
+    renamed = put(b"urn:single-window:services:declaration", b"urn:example:filing")
+    amends = b"action: Amend, deliver_to: case"
+    assert list_mailbox_filings(put(amends, b"action: Amend", renamed)) == ["amend"]
+    dropped = put(b", deliver_to: case", b"", renamed)
+    assert list_mailbox_filings(dropped) == ["submit", "supplement", "withdraw", "amend"]
+    assert list_mailbox_filings(put(b"action: Result", b"action: Answer", dropped)) == []
+
+
+def test_what_is_no_filing_may_go_to_the_mailbox_and_what_the_hub_sends_too() -> None:
+    assert b"id: broker1-store" in GOOD, "an action that goes to the mailbox and files nothing"
+    dropped = put(b", deliver_to: case", b"")
+    turned = put(b"from: applicant, to: hub", b"from: hub, to: applicant", dropped)
+    assert list_mailbox_filings(turned) == []
+
+
+def test_an_action_of_the_service_that_the_contract_does_not_name_is_told() -> None:
+    misnamed = put(b"action: Amend, deliver_to: case", b"action: SubmitDeclaration, deliver_to: mailbox")
+    assert list_mailbox_filings(misnamed) == ["amend"]
+    (warning,) = [one.text for one in find(misnamed) if one.rule == "filing-in-mailbox"]
+    assert "are filed by Submit, Supplement, Amend, Withdraw" in warning
+    elsewhere = put(b"urn:single-window:services:declaration", b"urn:example:filing", misnamed)
+    assert list_mailbox_filings(elsewhere) == []
 
 
 def test_errors_come_first() -> None:

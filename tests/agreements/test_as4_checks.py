@@ -10,14 +10,14 @@ import pytest
 from gateway.agreements import (
     AGREEMENT_RULES,
     AgreementFinding,
-    AgreementSurroundings,
+    HubView,
     KnownCertificate,
     KnownParty,
     find_agreement_findings,
     read_agreement,
     read_pmodes,
 )
-from gateway.agreements.as4.as4_rules import AS4_RULES
+from gateway.agreements.agreement_rules import AS4_RULES
 from gateway.errors import GatewayError
 from gateway.message_model import PartyId
 from tests.agreements.as4_agreements import GOOD_AGREEMENTS, NOW
@@ -29,7 +29,7 @@ YEAR = timedelta(days=365)
 SIGNING = KnownCertificate("ab" * 32, "signing", NOW - YEAR, NOW + 9 * YEAR)
 SECRET = KnownCertificate("cd" * 32, "encryption", NOW - YEAR, NOW + 9 * YEAR)
 BROKER = KnownParty("broker1", "ACTIVE", (PartyId("broker1", T),), (SIGNING, SECRET))
-KNOWN = AgreementSurroundings(
+KNOWN = HubView(
     "hub", NOW, (BROKER, KnownParty("hub", "ACTIVE", (PartyId("hub", T),))), protocols=frozenset({"as4"})
 )
 #: The rules of the readers of other P-Mode files are in test_peer_pmodes.py.
@@ -41,7 +41,7 @@ SPLIT = "splitting: {fragment_size: 1000000},"
 SUBMIT = "service: urn:single-window:services:declaration, action: Submit"
 
 
-def find(text: str, known: AgreementSurroundings = KNOWN) -> tuple[AgreementFinding, ...]:
+def find(text: str, known: HubView = KNOWN) -> tuple[AgreementFinding, ...]:
     return find_agreement_findings(read_agreement(text.encode(), "a.yaml"), known)
 
 
@@ -71,7 +71,7 @@ def pull(more: str, by: str = "certificate") -> str:
 NO_ENDPOINT = put("    endpoint: http://127.0.0.1:8901/msh/as4\n", "")
 NO_SECRET = replace(KNOWN, parties=(replace(BROKER, certificates=(SIGNING,)), KNOWN.parties[1]))
 ICS2 = GOOD_AGREEMENTS["ics2"]
-CASES: dict[str, tuple[str, AgreementSurroundings, str]] = {
+CASES: dict[str, tuple[str, HubView, str]] = {
     "profile-deviation": (
         put("Trader", "Broker", ICS2),
         KNOWN,
@@ -105,11 +105,6 @@ CASES: dict[str, tuple[str, AgreementSurroundings, str]] = {
     "mep-different": (put("action: Result}", "action: Result, mep: one-way}"), KNOWN, "broker1-result"),
     "mpc-on-push": (put("action: Result}", "action: Result, mpc: urn:x:y}"), KNOWN, "mpc is urn:x:y"),
     "pull-default-mpc": (pull(""), KNOWN, "pull without an mpc"),
-    "pull-callback": (
-        pull(", mpc: urn:x:y, reply_pattern: callback"),
-        KNOWN,
-        "pull with reply_pattern callback",
-    ),
     "pull-two-way": (pull(", mpc: urn:x:y"), KNOWN, "pull with mep two-way"),
     "binding-half": (
         pull(", mpc: urn:x:y, mep_binding: push-and-pull"),
@@ -209,6 +204,7 @@ def test_good_agreements_break_no_rule() -> None:
         assert {one.rule for one in find(text)} <= {"party-unknown", "hub-missing"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_told_with_its_clause(rule: str) -> None:
     text, known, words = CASES[rule]
@@ -222,12 +218,14 @@ def test_a_rule_is_told_with_its_clause(rule: str) -> None:
         assert bad not in found[0].text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", [one for one in RULES if not one.startswith("profile-")])
 def test_ebms_2_has_none_of_these_rules(rule: str) -> None:
     text, known, _ = CASES[rule]
     assert rule not in {one.rule for one in find(put("protocol: as4", "protocol: ebms2", text), known)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("binding", ["push-and-pull", "pull-and-push"])
 def test_an_exchange_with_both_its_legs_breaks_no_rule(binding: str) -> None:
     # The one that is pulled is the reply by the first, and the request by the second.
@@ -262,5 +260,19 @@ def test_a_value_that_no_message_can_carry_is_refused_with_its_line(escape: str)
     text = SAMPLE.replace("action: Submit", f'action: "Sub{escape}mit"', 1)
     assert text != SAMPLE
     line = text[: text.index("Sub" + escape)].count("\n") + 1
-    with pytest.raises(GatewayError, match=f"GW808 .*no message can carry at a.yaml:{line}"):
+    with pytest.raises(GatewayError, match=f"GW808 .* at a.yaml:{line}"):
+        read_agreement(text.encode(), "a.yaml")
+
+
+@pytest.mark.parametrize(("levels", "is_refused_for_depth"), [(11, False), (12, True)])
+def test_an_agreement_is_not_nested_deeply(levels: int, is_refused_for_depth: bool) -> None:
+    with pytest.raises(GatewayError) as refused:
+        read_agreement(b"[" * levels + b"x" + b"]" * levels, "a.yaml")
+    assert ("nesting of at most 11" in refused.value.detail) is is_refused_for_depth
+
+
+def test_a_number_of_an_agreement_has_nine_digits() -> None:
+    text = SAMPLE.replace("retries: 3", "retries: 1000000000", 1)
+    assert text != SAMPLE
+    with pytest.raises(GatewayError, match="whole number from 0 to 999999999, found 1000000000"):
         read_agreement(text.encode(), "a.yaml")

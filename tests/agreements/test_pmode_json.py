@@ -13,6 +13,7 @@ from tests.agreements.pmode_strategies import pmodes
 from tests.agreements.test_pmodes import pmode
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(pmodes)
 def test_every_term_is_stored_and_read_again(one: PMode) -> None:
@@ -46,6 +47,10 @@ def test_what_an_older_version_stored_has_defaults() -> None:
         {"endpoints": [{"kind": "request"}]},
         {"signals": ["Ping"]},
         {"surprise": 1},
+        {"reliability": {"retries": None}},
+        {"reliability": {"retry_interval": None}},
+        {"reliability": {"persist_duration": None}},
+        {"splitting": {"open_groups": None}},
     ],
 )
 def test_another_form_is_refused(change: dict[str, object]) -> None:

@@ -24,7 +24,7 @@ from gateway.agreements import (
 )
 from gateway.errors import GatewayError
 from gateway.message_model import Party, PartyId
-from gateway.share import get_data_folder
+from gateway_conformance import DATA_FOLDER
 
 T = "urn:example:party-type"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -128,6 +128,7 @@ def test_the_book_refuses_ambiguous_pmodes() -> None:
         assert caught.value.problem.id == "GW808"
 
 
+@pytest.mark.long
 def test_look_up_does_not_walk_the_book() -> None:
     touched = 0
 
@@ -195,7 +196,7 @@ def test_security_and_reliability_have_limits(make: object) -> None:
     assert caught.value.problem.id == "GW808"
 
 
-EXAMPLE = get_data_folder("conformance").joinpath("agreements", "example.yaml").read_bytes()
+EXAMPLE = DATA_FOLDER.joinpath("agreements", "example.yaml").read_bytes()
 
 
 def test_the_example_reads() -> None:
@@ -262,6 +263,7 @@ def line(text: bytes, part: bytes) -> int:
     return text[: text.index(part)].count(b"\n") + 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "needle"),
     [
@@ -297,6 +299,7 @@ def test_the_reader_refuses_with_file_and_line(old: bytes, new: bytes, needle: b
         assert found - line(text, needle) in (0, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "data",
     [
@@ -319,6 +322,7 @@ def test_what_is_no_agreement_is_refused(data: bytes) -> None:
     assert caught.value.location.startswith("x.yaml")
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=40), st.integers(0, len(EXAMPLE)), st.integers(0, 60))
 def test_no_file_gives_another_exception(garbage: bytes, at: int, cut: int) -> None:
@@ -329,6 +333,7 @@ def test_no_file_gives_another_exception(garbage: bytes, at: int, cut: int) -> N
 names = st.text("abcXYZ가", min_size=1, max_size=8)
 
 
+@pytest.mark.long
 @given(
     st.builds(
         pmode,

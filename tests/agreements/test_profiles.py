@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.agreements import find_document_findings, read_agreement
-from gateway.agreements.as4.profile_checks import TERMS, find_deviations
+from gateway.agreements.as4.as4_checks import TERMS, find_deviations
 from gateway.agreements.as4.profile_tables import ProfileRow, list_profiles, read_profile
 from gateway.errors import GatewayError
 from tests.agreements.as4_agreements import GOOD_AGREEMENTS, NOW, STEPS_AWAY, change, read
@@ -56,7 +56,7 @@ def read_clause(name: str, clause: str) -> str:
     return re.sub(r"\s+", "", "".join(found))
 
 
-@pytest.mark.skipif(not TEXTS.is_dir(), reason="the texts of the profiles are not here")
+@pytest.mark.vectors
 @pytest.mark.parametrize("case", ROWS, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_a_row_says_what_the_text_says(case: tuple[str, int]) -> None:
     row, profile = get_row(case), read_profile(case[0])
@@ -67,9 +67,8 @@ def test_a_row_says_what_the_text_says(case: tuple[str, int]) -> None:
     assert re.sub(r"\s+", "", row.parameter + row.says) in found
 
 
+@pytest.mark.vectors
 def test_a_word_that_the_text_does_not_have_is_seen() -> None:
-    if not TEXTS.is_dir():
-        pytest.skip("the texts of the profiles are not here")
     text = read_profile("edelivery-1.15").text
     assert "PMode[].Security.X509.SignTrue" in read_clause(text, "1.4.5")
     assert "PMode[].Security.X509.SignFalse" not in read_clause(text, "1.4.5")
@@ -85,6 +84,7 @@ def test_a_short_file_is_filled_and_meets_its_profile(name: str) -> None:
         assert [one.text for one in find_deviations(pmode, profile)] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "case", [one for one in ROWS if get_row(one).term], ids=lambda case: f"{case[0]}-{case[1]}"
 )

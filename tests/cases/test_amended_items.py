@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from gateway.cases.amended_items import (
+from gateway.cases import (
     UsedNumbers,
     check_kept_numbers,
     judge_item_change,
@@ -31,6 +31,7 @@ def test_numbers_of_removed_items_are_kept() -> None:
         ([4], "GW404", "keeps an item"),
         ([1, 2], "GW419", "item 2 was removed"),
         ([1, 3, 4], "GW419", "4 is not above 5"),
+        ([1, 3, 5], "GW419", "5 is not above 5"),
         ([], "GW404", "keeps an item"),
     ],
 )
@@ -113,6 +114,7 @@ def test_other_changes_stay_in_restored_items() -> None:
     assert len([*restored.iter("{*}GovernmentAgencyGoodsItem")]) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "items"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from lxml import etree
 
-from gateway.cases.amendment_pointers import compare_amendment_pointers
+from gateway.cases import compare_amendment_pointers
 from gateway.wire import WCO_DEC
 from tests.flows.craft import all_of, at, attribute, because, text, without
 from tests.flows.item_changes import add_item, remove_item

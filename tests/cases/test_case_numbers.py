@@ -6,12 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from gateway.cases.case_numbers import (
-    check_hub_number,
-    make_application_number,
-    make_case_number,
-    normalize_hub_number,
-)
+from gateway.cases import check_hub_number, make_application_number, make_case_number, normalize_hub_number
 from gateway.errors import GatewayError
 
 SIGNS = "0123456789ABCDEFGHJKMNPQRSTVWXY"
@@ -38,6 +33,7 @@ def test_numbers_have_the_form_of_the_manual() -> None:
     assert {len(number) for number in NUMBERS if number[0] == "A"} == {13}
 
 
+@pytest.mark.long
 def test_numbers_of_neighbours_differ_in_two_places() -> None:
     made = [make_case_number(message, 2026) for message in range(1, 400)]
     assert len(set(made)) == len(made)

@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cases.agency_notices import Decision, DecisionCode
-from gateway.cases.case_outcome import (
+from gateway.cases import (
     CaseOutcome,
+    Decision,
+    DecisionCode,
     RankedDecision,
     RequestScope,
     WrittenQuantity,
     evaluate_case_outcome,
-    evaluate_item_outcome,
     is_decided,
     select_current_decisions,
 )
+from gateway.cases.case_outcome import evaluate_item_outcome
 
 T0 = datetime(2026, 11, 20, 9, tzinfo=UTC)
 A, C, R, N = (
@@ -130,6 +131,7 @@ def test_order_and_repetition_change_nothing(decisions: list[RankedDecision], da
     )
 
 
+@pytest.mark.long
 @given(decisions=decision_lists)
 def test_every_permutation_of_few_decisions_agrees(decisions: list[RankedDecision]) -> None:
     few = decisions[:4]

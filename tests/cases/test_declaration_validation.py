@@ -8,15 +8,9 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.cases.declaration_validation import unwrap_request, validate_declaration, validate_document
-from gateway.wire.shipped_schemas import (
-    ANSWER,
-    DECLARATION,
-    RESULT,
-    SUBMISSION,
-    load_code_list,
-    load_shipped_schemas,
-)
+from gateway.cases import unwrap_request, validate_declaration, validate_document
+from gateway.wire import DECLARATION, RESULT, SUBMISSION, load_code_list, load_shipped_schemas
+from gateway.wire.schema_sets import ANSWER
 
 DEC = "urn:wco:datamodel:WCO:DEC-DMS:2"
 MD = "urn:wco:datamodel:WCO:DocumentMetaData-DMS:2"
@@ -56,6 +50,7 @@ def test_good_declarations_are_accepted_without_a_word(body: str) -> None:
     assert (judgement.accepted, judgement.problems, judgement.warnings) == (True, (), ())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("body", "pointer", "line", "words"),
     [
@@ -121,6 +116,7 @@ def test_a_foreign_root_is_told_what_was_expected(xml: str, named: str) -> None:
     assert DEC in problem.message or MD in problem.message
 
 
+@pytest.mark.long
 def test_a_shell_holds_a_declaration_and_no_response() -> None:
     inner = etree.tostring(declaration()).decode()
     assert validate_declaration(etree.fromstring(f"<m:MetaData xmlns:m='{MD}'>{inner}</m:MetaData>")).accepted
@@ -191,6 +187,7 @@ def test_a_very_large_declaration_is_explained_in_bounded_time() -> None:
     assert time.monotonic() - started < 200
 
 
+@pytest.mark.long
 def test_all_shipped_schemas_load_and_have_distinct_roots() -> None:
     for entry in (DECLARATION, ANSWER, SUBMISSION, RESULT):
         assert not load_shipped_schemas(entry).is_valid(etree.Element("Submission"))

@@ -7,8 +7,7 @@ from datetime import date
 
 import pytest
 
-from gateway.cases.exact_money import read_money
-from gateway.cases.fee_reconciliation import FeeMovement, read_statement, reconcile_statement
+from gateway.cases import FeeMovement, read_money, read_statement, reconcile_statement
 from gateway.errors import STATEMENT_WRONG, GatewayError
 
 HEAD = "date,kind,reference,order,amount,currency\n"
@@ -56,6 +55,9 @@ def test_every_difference_is_told(
         (HEAD + "2026-11-31,payment,P-1,F-1,30000,KRW\n", "line 2"),
         (HEAD + "2026-11-20,gift,P-1,F-1,30000,KRW\n", "line 2"),
         (HEAD + "2026-11-20,payment,,F-1,30000,KRW\n", "line 2"),
+        (HEAD + "2026-11-20,payment,P-1,,30000,KRW\n", "line 2"),
+        (HEAD + f"2026-11-20,payment,P-1,{'F' * 201},30000,KRW\n", "line 2"),
+        (HEAD + "2026-11-20,payment,P-1,F-1\t,30000,KRW\n", "line 2"),
         (HEAD + "2026-11-20,payment,P-1,F-1,30000.5,KRW\n", "line 2"),
         (HEAD + "2026-11-20,payment,P-1\n", "line 2"),
     ],

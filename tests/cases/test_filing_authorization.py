@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cases.filing_authorization import Filing, FilingRegister, authorize_filing
+from gateway.cases import Filing, FilingRegister, authorize_filing
 from gateway.errors import GatewayError
 
 OWNERS = {"D1": {"trader"}, "A1": {"agent"}, "X1": {"stranger"}, "BOTH": {"trader", "twin"}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from gateway.cases import read_parent_codes, read_release_claim
+from gateway.cases import read_parent_codes, read_releasable_items, read_release_claim
 from gateway.errors import GatewayError
 from gateway.hub import load_shipped_rules
 from gateway.wire import WCO_DEC
@@ -47,3 +47,33 @@ def test_a_table_that_cannot_be_read_is_refused(table: str, told: str, place: st
         read_parent_codes(table)
     assert told in wrong.value.detail
     assert wrong.value.location == place
+
+
+@pytest.mark.parametrize(
+    ("classifications", "alike"),
+    [
+        ([("", "3002904000")], True),
+        ([("TRC", "00"), ("TSP", "30029040")], True),
+        ([("TSP", "3002904001")], False),
+        ([("TSP", "3002904000"), ("GN", "VATZ")], False),
+    ],
+)
+def test_goods_are_alike_by_their_tariff_code_and_other_classifications(
+    classifications: list[tuple[str, str]], alike: bool
+) -> None:
+    (whole,) = read_releasable_items(classify([("TSP", "3002904000")]))
+    (part,) = read_releasable_items(classify(classifications))
+    assert (part.identity == whole.identity) is alike
+
+
+def classify(classifications: list[tuple[str, str]]) -> etree._Element:
+    """Return a declaration of an item with these classifications, each a type and a code."""
+    written = "".join(
+        f"<Classification><ID>{code}</ID><IdentificationTypeCode>{kind}</IdentificationTypeCode></Classification>"
+        for kind, code in classifications
+    ).replace("<IdentificationTypeCode></IdentificationTypeCode>", "")
+    return etree.fromstring(
+        f'<Declaration xmlns="{WCO_DEC}"><GoodsShipment><GovernmentAgencyGoodsItem>'
+        f"<SequenceNumeric>1</SequenceNumeric><Commodity>{written}</Commodity>"
+        "</GovernmentAgencyGoodsItem></GoodsShipment></Declaration>"
+    )

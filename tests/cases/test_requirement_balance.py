@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -26,7 +27,7 @@ from gateway.cases import (
     select_granted_quantities,
 )
 from gateway.errors import GatewayError
-from gateway.wire.namespaces import WCO_DEC
+from gateway.wire import WCO_DEC
 from tests.kit.house import bundle
 
 UNITS = bundle().units
@@ -47,6 +48,7 @@ def used_by(amounts: list[tuple[Decimal, str]]) -> dict[str, Decimal]:
     return {unit: Decimal(text) for unit, text in used.items()}
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(st.lists(AMOUNT, max_size=12), st.randoms(use_true_random=False), st.sampled_from(MASS))
 def test_uses_and_returns_in_any_order_keep_the_sum(amounts, random, unit):
@@ -61,6 +63,7 @@ def test_uses_and_returns_in_any_order_keep_the_sum(amounts, random, unit):
     assert used_by([*amounts, *((-one, unit_) for one, unit_ in amounts)]) == {}
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(st.lists(AMOUNT, min_size=1, max_size=6), st.lists(AMOUNT, min_size=1, max_size=10))
 def test_never_is_more_taken_than_was_granted(granted, wanted):
@@ -179,6 +182,12 @@ def declaration(quantity: str, number: str = "C-1") -> etree._Element:
     <AdditionalDocument><ID>without quantity</ID></AdditionalDocument></GovernmentAgencyGoodsItem>
     <Importer><ID>I</ID></Importer></GoodsShipment></Declaration>"""
     return etree.fromstring(text)
+
+
+def test_a_number_is_the_same_however_it_is_composed():
+    number = "제2026-7호"
+    claim = read_requirement_claim(declaration("1", unicodedata.normalize("NFD", number)))
+    assert [use.number for use in claim.uses] == [number]
 
 
 def test_the_declaration_names_certificate_and_quantity():

@@ -8,18 +8,20 @@ from decimal import Decimal
 import pytest
 from lxml import etree
 
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
-from gateway.cases.case_outcome import CaseOutcome, RankedDecision
-from gateway.cases.result_documents import (
+from gateway.cases import (
     CaseHeader,
+    CaseOutcome,
     DecidedRequest,
+    Decision,
+    DecisionCode,
+    Notice,
+    RankedDecision,
     ReportedProblem,
     RequestState,
     make_notice_document,
     make_result_document,
 )
-from gateway.wire.namespaces import PREFIXES
-from gateway.wire.shipped_schemas import RESULT, load_shipped_schemas
+from gateway.wire import PREFIXES, RESULT, load_shipped_schemas
 
 AT = datetime(2026, 11, 20, 9, 30, 15, 123456, tzinfo=UTC)
 HEADER = CaseHeader("SW26000001", "REF-1", AT)
@@ -41,7 +43,8 @@ def decided(**changes: object) -> RankedDecision:
         "date": date(2026, 11, 21), "quantity": Decimal("1E+3"), "unit": "KGM",
         "conditions": ("소독", "keep <dry>"),
     }  # fmt: skip
-    return RankedDecision("S1", Decision(**(values | changes)), AT, "N-1")  # type: ignore[arg-type]
+    decision = Decision(**(values | changes))  # type: ignore[arg-type]
+    return RankedDecision("S1", decision, AT, "N-1", text="Look at\nthe label.")
 
 
 @pytest.mark.parametrize("outcome", list(CaseOutcome))
@@ -64,6 +67,8 @@ def test_a_decision_says_all_it_has() -> None:
     assert text(root, "res:Decision/res:Quantity/@unitCode") == ["KGM"]
     assert text(root, "res:Decision/res:Condition/text()") == ["소독", "keep <dry>"]
     assert text(root, "res:Decision/res:IssuedAt/text()") == ["2026-11-20T09:30:15.123Z"]
+    assert text(root, "res:Decision/res:Text/text()") == ["Look at\nthe label."]
+    assert etree.QName(found[-1]).localname == "Text", "what a reader of the former schema knows comes first"
 
 
 def test_a_decision_may_say_little() -> None:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.cases.agency_notices import Decision, DecisionCode
-from gateway.cases.case_outcome import (
+from gateway.cases import (
     CaseOutcome,
+    Decision,
+    DecisionCode,
     RankedDecision,
     RequestScope,
     evaluate_case_outcome,
@@ -174,6 +175,7 @@ def graph() -> dict[Case, list[tuple[str, Case]]]:
     return explore()
 
 
+@pytest.mark.long
 def test_no_reachable_state_drops_an_event(graph: dict[Case, list[tuple[str, Case]]]) -> None:
     """To explore is to try: an event that a state did not accept would have raised GW705.
 

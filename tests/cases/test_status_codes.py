@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
-from gateway.cases.status_codes import check_notice_status, read_status_codes
+from gateway.cases import Decision, DecisionCode, Notice, check_notice_status, read_status_codes
 from gateway.errors import GatewayError
 from gateway.share import get_data_folder
 from gateway.state_machines import REQUEST

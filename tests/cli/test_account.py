@@ -41,6 +41,7 @@ def verbs(
     return Verbs(tmp_path, capsys, monkeypatch)
 
 
+@pytest.mark.long
 def test_a_person_is_added_shown_and_suspended(verbs: Verbs) -> None:
     status, out, _ = verbs.run("add", "Kim", *KPTA, "--role", "officer", "--display-name", "김지훈")
     assert status == 0
@@ -62,6 +63,12 @@ def test_a_person_is_added_shown_and_suspended(verbs: Verbs) -> None:
         (("add", "kim", *KPTA, "--role", "filer"), PASSWORD, "belongs to another kind of organisation"),
         (("add", "kim", "--organisation", "KPTA", "--role", "officer"), PASSWORD, "not KIND/CODE"),
         (("add", "kim", *KPTA), PASSWORD, "--role"),
+        (("add", "kim\nAccount lee", *KPTA, "--role", "officer"), PASSWORD, "a name is one line"),
+        (
+            ("add", "kim", *KPTA, "--role", "officer", "--display-name", "Kim\nAccount lee"),
+            PASSWORD,
+            "a name is one line",
+        ),
     ],
 )
 def test_misuse_is_refused_and_adds_nobody(
@@ -74,6 +81,23 @@ def test_misuse_is_refused_and_adds_nobody(
     assert verbs.run("list", "--json")[1] == ""
 
 
+@pytest.mark.long
+def test_a_role_in_a_party_that_is_not_registered_is_refused(verbs: Verbs) -> None:
+    """Whoever registers a party of that name later would have people of nobody."""
+    party = ("--organisation", "party/nobody", "--role", "filer")
+    sentence = "GW808 there is no party nobody in the register: register it first"
+    status, out, err = verbs.run("add", "kim", *party)
+    assert (status, out, sentence in err) == (2, "", True)
+    assert verbs.run("list", "--json")[1] == ""
+    assert verbs.run("add", "kim", *KPTA, "--role", "officer")[0] == 0
+    assert sentence in verbs.run("role", "kim", *party)[2]
+    assert verbs.run("role", "kim", *party[:2])[0] == 0, "no role is taken away from there"
+    assert main(["party", "add", "nobody", "--home", str(verbs.home)]) == 0
+    verbs.capsys.readouterr()
+    assert verbs.run("role", "kim", *party)[0] == 0
+
+
+@pytest.mark.long
 def test_a_name_is_given_once_and_must_exist(verbs: Verbs) -> None:
     assert verbs.run("add", "kim", *KPTA, "--role", "officer")[0] == 0
     assert verbs.run("add", "KIM", *KPTA, "--role", "officer")[0] == 1
@@ -82,6 +106,7 @@ def test_a_name_is_given_once_and_must_exist(verbs: Verbs) -> None:
         assert (status, "there is no account lee" in err) == (1, True)
 
 
+@pytest.mark.long
 def test_a_certificate_is_set_once_and_taken_away(verbs: Verbs, tmp_path: Path) -> None:
     pki = tmp_path / "pki"
     assert main(["pki", "demo", "--out", str(pki), "--party", "kim", "--party", "lee"]) == 0
@@ -105,6 +130,7 @@ def test_a_certificate_is_set_once_and_taken_away(verbs: Verbs, tmp_path: Path) 
     assert (status, "GW20" in err) == (1, True)
 
 
+@pytest.mark.long
 def test_a_subject_is_bound_once_and_taken_away(verbs: Verbs) -> None:
     for name in ("kim", "lee"):
         assert verbs.run("add", name, *KPTA, "--role", "officer")[0] == 0

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.cli.home_folder import read_home_settings
 from gateway.cli.registration import register_certificate
-from gateway.cli.settings import read_home_settings
 from gateway.hub import get_current_time
-from gateway.pki import SandboxParty, make_sandbox
-from gateway.store import deliveries, make_engine, parties
-from gateway.store.engine import write_transaction
+from gateway.store import deliveries, make_engine, parties, write_transaction
+from gateway_conformance.pki import SandboxParty, make_sandbox
 from tests.kit.databases import Templates
 from tests.kit.rows import delivery
 
@@ -62,6 +61,7 @@ def run(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[in
     return status, told.out + told.err
 
 
+@pytest.mark.long
 def test_an_agency_is_switched_and_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, told = run(home, capsys, "agency", "console", "KR-A", "--reason", "a fire")
     assert status == 0
@@ -77,6 +77,7 @@ def test_an_agency_is_switched_and_back(home: Path, capsys: pytest.CaptureFixtur
     assert "switched to the console" not in run(home, capsys, "check")[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("agency", "why"),
     [("KR-B", "GW705 agency KR-B has no system"), ("KR-C", "GW803 the settings have no key"), ("X", "GW808")],
@@ -89,6 +90,7 @@ def test_what_cannot_be_switched_is_told(
     assert why in told
 
 
+@pytest.mark.long
 def test_check_knows_the_keys_of_agencies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = run(home, capsys, "check")[1]
     assert "is registered for no party, not for KR-B (agency.KR-B.pki)" in told

@@ -11,9 +11,16 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.store import agreements, parties
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import (
+    ListFilter,
+    agreements,
+    list_searches,
+    parties,
+    read_transaction,
+    write_transaction,
+)
 from tests.agreements.test_peer_pmodes import HOLODECK, MORE
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, House
 
 Run = Callable[..., tuple[int, str, str]]
@@ -47,9 +54,11 @@ def write(folder: Path, data: bytes) -> Path:
 
 def loaded(engine: Engine) -> set[str]:
     with read_transaction(engine) as conn:
-        return {row.id for row in agreements.list_agreements(conn)}
+        return {row["id"] for row in list_searches.search_agreements(conn, ListFilter()).rows}
 
 
+@pytest.mark.long
+@BOTH
 def test_an_agreement_that_cannot_work_is_refused_and_every_error_is_told(
     tmp_path: Path, run: Run, engine: Engine
 ) -> None:
@@ -63,6 +72,7 @@ def test_an_agreement_that_cannot_work_is_refused_and_every_error_is_told(
     assert loaded(engine) == {NAME}
 
 
+@pytest.mark.long
 def test_warnings_are_told_and_must_be_accepted(tmp_path: Path, run: Run, engine: Engine) -> None:
     file = write(tmp_path, DOUBTFUL)
     status, out, err = run("agreement", "load", file)
@@ -78,6 +88,7 @@ def test_warnings_are_told_and_must_be_accepted(tmp_path: Path, run: Run, engine
     assert len(loaded(engine)) == 2
 
 
+@pytest.mark.long
 def test_a_file_is_checked_without_loading_it(tmp_path: Path, run: Run, engine: Engine) -> None:
     status, out, err = run("agreement", "check", write(tmp_path, BROKEN))
     assert (status, err) == (1, "")
@@ -91,6 +102,7 @@ def test_a_file_is_checked_without_loading_it(tmp_path: Path, run: Run, engine: 
     assert loaded(engine) == {NAME}
 
 
+@pytest.mark.long
 def test_loading_says_in_json_what_it_did(tmp_path: Path, run: Run) -> None:
     status, out, err = run("agreement", "load", write(tmp_path, BROKEN), "--json")
     told = json.loads(err)
@@ -108,6 +120,7 @@ def test_loading_says_in_json_what_it_did(tmp_path: Path, run: Run) -> None:
     assert {one["id"] for one in told["findings"]} == {"same-messages"}
 
 
+@pytest.mark.long
 def test_a_loaded_agreement_is_shown(run: Run, engine: Engine) -> None:
     status, out, err = run("agreement", "show", NAME)
     assert (status, err) == (0, "")
@@ -141,6 +154,7 @@ def test_an_agreement_that_is_not_loaded_is_not_shown(run: Run) -> None:
     assert err == "gateway: GW301 no agreement is loaded as none\n"
 
 
+@pytest.mark.long
 def test_the_pmode_of_another_product_is_loaded_and_shown(tmp_path: Path, run: Run, engine: Engine) -> None:
     clear = HOLODECK[: HOLODECK.index("    <SecurityConfiguration>\n      <Encryption>")]
     clear += HOLODECK[HOLODECK.index("  </Responder>") :]
@@ -149,7 +163,7 @@ def test_the_pmode_of_another_product_is_loaded_and_shown(tmp_path: Path, run: R
     file.write_text(clear.replace(f"<Algorithm>{MORE}rsa-sha256</Algorithm>", ""), encoding="utf-8")
     status, _, err = run("agreement", "load", file)
     assert status == 1
-    assert "warning peer-unsaid: Leg1/Protocol/UseChunking (true) cannot be said" in err
+    assert "warning peer-unsaid: Leg1/Protocol/UseHTTPCompression (true) cannot be said" in err
     status, out, _ = run("agreement", "load", file, "--accept-warnings")
     assert (status, "urn:example:orders" in loaded(engine)) == (0, True)
     assert "Agreement urn:example:orders is loaded with 1 P-Mode: orders." in out
@@ -171,3 +185,15 @@ def test_the_pmode_of_another_product_is_loaded_and_shown(tmp_path: Path, run: R
     assert (status, "retries of Order: 4 becomes 6" in out or "retries: 4 becomes 6" in out) == (0, True)
     status, _, err = run("agreement", "export", "urn:example:orders", "--out", tmp_path / "orders.cpa")
     assert (status, "GW313" in err) == (1, True)
+
+
+@pytest.mark.long
+def test_a_pulled_message_is_shown_with_a_receipt_by_a_post(tmp_path: Path, run: Run) -> None:
+    pulled = HOLODECK.replace("200704/push", "200704/pull").replace("<Action>", "<Mpc>urn:x:y</Mpc><Action>")
+    for pattern in ("RESPONSE", "CALLBACK"):
+        file = tmp_path / "pulled.xml"
+        file.write_text(pulled.replace("RESPONSE", pattern), encoding="utf-8")
+        status, _, err = run("agreement", "load", file, "--accept-warnings")
+        assert (status, "error" in err) == (0, False), err
+        status, out, _ = run("agreement", "show", "urn:example:orders")
+        assert (status, "by a POST" in out, "in the answer" in out) == (0, True, False)

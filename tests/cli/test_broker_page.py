@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.verb_table import VERBS
+from gateway.cli.added_verbs import list_verbs
 from gateway.errors import GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Receipt, UserMessage
-from gateway.pki.certificates import read_certificate
+from gateway.pki import read_certificate
 from gateway.protocols import Parcel
-from gateway.wire import DS, EB, SOAP11, SUB, WCO_DEC, WCO_MD, XLINK
-from gateway.wire.http_message import read_http_message
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.xades import verify_document
+from gateway.wire import DS, EB, SOAP11, SUB, WCO_DEC, WCO_MD, XLINK, parse_xml, read_http_message
+from gateway.xmlsec import verify_document
 from tests.kit.broker_example import BLOCKS, EBMS2, FOLDER, draw_block, open_context, read_parcel, to_wire
 from tests.kit.house import signer_named
 from tests.kit.paths import MANUAL, ROOT
 from tests.kit.tutorial import blocks
+
+VERBS = list_verbs()
 
 TEXT = (MANUAL / "broker.md").read_text(encoding="utf-8")
 PAGE = {one.kind: one.content for one in blocks(TEXT)}

@@ -12,8 +12,9 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.operations import read_custody_times
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction
 from tests.flows.test_held_cases import HOLD, LACKING
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked
 
 
@@ -31,6 +32,8 @@ def custody(story: Story, agency: str | None) -> dict[str, Any]:
     return next(one for one in found if one["agency"] == agency)
 
 
+@pytest.mark.long
+@BOTH
 def test_each_holder_has_its_own_working_time(story: Story) -> None:
     story.submit()
     story.tick()
@@ -51,6 +54,7 @@ def test_each_holder_has_its_own_working_time(story: Story) -> None:
     assert (ended["holder"], ended["task"], ended["since"]) == (None, None, None)
 
 
+@pytest.mark.long
 def test_a_held_case_is_the_declarants(story: Story) -> None:
     story.hub.need_policy = HOLD
     story.submit(story.submission(LACKING))
@@ -60,6 +64,7 @@ def test_a_held_case_is_the_declarants(story: Story) -> None:
     assert held["due_at"].isoformat() == story.case().detail["held"]["until"]
 
 
+@pytest.mark.long
 def test_case_show_tells_deadlines_and_custody(
     story: Story, engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Engine, update
 
 from gateway.cli import main
-from gateway.store.engine import write_transaction
-from gateway.store.tables import cases
+from gateway.store import write_transaction
+from gateway.store.cases import cases
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, story
 
 __all__ = ["story"]
@@ -31,6 +32,8 @@ def show(story: Story, tmp_path: Path, engine: Engine, capsys: pytest.CaptureFix
     return run
 
 
+@pytest.mark.long
+@BOTH
 def test_a_number_is_found_and_a_mistyped_one_is_told_as_that(story: Story, show: Show) -> None:
     number = story.case().number
     assert len(number) == 12
@@ -48,6 +51,7 @@ def test_a_number_is_found_and_a_mistyped_one_is_told_as_that(story: Story, show
     assert "there is no case SW25" in show("SW250000001")[1]
 
 
+@pytest.mark.long
 def test_a_number_of_the_older_form_is_found(story: Story, show: Show) -> None:
     with write_transaction(story.house.engine, "test") as conn:
         conn.execute(update(cases).values(number="SW26000000I"))

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyAcknowledgment
+from gateway.cases import AgencyAcknowledgment
 from gateway.cli import main
-from gateway.store import audit_log
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction
 from tests.flows.craft import withdrawal
+from tests.kit.audited import list_actions
+from tests.kit.databases import BOTH
 from tests.kit.story import AGENCIES, Story
 
 
+@pytest.mark.long
+@BOTH
 def test_a_silent_agency_is_asked_no_longer(
     engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -43,7 +46,7 @@ def test_a_silent_agency_is_asked_no_longer(
     assert (status, "GW705" in told, "is not asked" in told) == (1, True, True)
     assert run("unask", "A26000999003H", "--reason", "x")[0] != 0
     with read_transaction(engine) as conn:
-        row = audit_log.list_actions(conn)[0]
+        row = list_actions(conn)[0]
     assert (row.action, row.reason) == ("case unask", "no answer since Monday")
     assert row.after["cancellation"] == "REFUSED"
     assert "KFDA: whether" not in run("show", story.case().number)[1]

@@ -23,7 +23,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 EARLY = """
 import os, signal, sys, time
 from gateway.cli import child_processes
-from gateway.cli.stop_signals import catch_stop_signals
+from gateway.cli.child_processes import catch_stop_signals
 
 child_processes.exit_with_parent = lambda: time.sleep(60)
 with catch_stop_signals() as stop:
@@ -37,7 +37,7 @@ sys.exit(0 if child.exitcode == -signal.SIGTERM else 1)
 """
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_child_is_ended_by_a_signal_before_it_has_begun() -> None:
     done = subprocess.run([sys.executable, "-c", EARLY], cwd=ROOT, env=ENVIRONMENT, timeout=120, check=False)
     assert done.returncode == 0
@@ -50,7 +50,7 @@ def keeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
     affinity = 'cpu_affinity = "always"\n'
     (tmp_path / "gateway.toml").write_text(f"[http]\nport = {port}\n{affinity}[delivery]\n{affinity}")
-    words = [sys.executable, "-m", "gateway", "run", "--home", str(tmp_path)]
+    words = [sys.executable, "-m", "gateway", "run", "--new", "--home", str(tmp_path)]
     process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT)
     try:
         wait_until_ready(port, process, seconds=240)

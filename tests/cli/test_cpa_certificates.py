@@ -12,13 +12,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
-from gateway.cli.settings import read_home_settings
+from gateway.cli.home_folder import read_home_settings
 from gateway.hub import get_current_time
 from gateway.pki import load_signer
-from gateway.store import parties
-from gateway.store.engine import make_engine, read_transaction
-from gateway.wire import DS, parse_xml, serialize_element
-from gateway.wire.namespaces import TP
+from gateway.store import make_engine, parties, read_transaction
+from gateway.wire import DS, TP, parse_xml, serialize_element
 from gateway.xmlsec import sign_document
 from tests.agreements.cpa.written_cpa import make_certificate, write_cpa
 from tests.cli.test_registration import Run, certified, home, keys, run
@@ -60,6 +58,7 @@ def list_held(home: Path, party: str) -> set[tuple[str, str]]:
         engine.dispose()
 
 
+@pytest.mark.long
 def test_a_valid_certificate_becomes_that_of_the_partner(home: Path, run: Run, certificate: Path) -> None:
     status, told = load(run, write_trusted(home, certificate))
     assert (status, told["loaded"]) == (0, True)
@@ -79,6 +78,7 @@ def sign_cpa(file: Path, certificate: Path) -> None:
     file.write_bytes(serialize_element(root))
 
 
+@pytest.mark.long
 def test_a_signed_agreement_is_verified(home: Path, run: Run, certificate: Path) -> None:
     settings = (home / "gateway.toml").read_text()
     (home / "gateway.toml").write_text(settings.replace("[hub]", "[hub]\nsigned_agreements = true"))
@@ -95,6 +95,7 @@ def test_a_signed_agreement_is_verified(home: Path, run: Run, certificate: Path)
     assert "digest" in wrong["message"]
 
 
+@pytest.mark.long
 def test_each_of_several_signatures_is_verified_without_the_others(
     home: Path, run: Run, certificate: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_each_of_several_signatures_is_verified_without_the_others(
     assert wrong["xpath"].endswith("ds:Signature[2]")
 
 
+@pytest.mark.long
 def test_a_stranger_does_not_sign_an_agreement(home: Path, run: Run, certificate: Path) -> None:
     file = write_trusted(home, certificate, ('tp:value="agreed"', 'tp:value="signed"'))
     sign_cpa(file, certified(home, "stranger"))

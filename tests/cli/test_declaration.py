@@ -68,7 +68,9 @@ def test_each_file_has_one_line_in_order(capsys: pytest.CaptureFixture[str], wri
         (str(files[1]), False),
         (str(files[2]), True),
     ]
-    assert lines[0] == {"file": str(files[0]), "accepted": True, "problems": [], "warnings": []}
+    assert [line["rules_kept"] for line in lines] == [True, None, True]
+    told = {"accepted": True, "rules_kept": True, "problems": [], "warnings": []}
+    assert lines[0] == {"file": str(files[0]), **told}
     problem = lines[1]["problems"][0]
     assert problem.keys() == {"id", "pointer", "xpath", "line", "message"}
     assert (problem["id"], problem["pointer"], problem["line"]) == ("GW402", "42A/017", 1)
@@ -78,6 +80,24 @@ def test_each_file_has_one_line_in_order(capsys: pytest.CaptureFixture[str], wri
 
 def test_warnings_leave_the_exit_status_good(capsys: pytest.CaptureFixture[str], write) -> None:
     assert check(capsys, write("good.xml", GOOD), write("odd.xml", ODD))[0] == 0
+
+
+BROKEN = (
+    b"<GoodsShipment><GovernmentAgencyGoodsItem><SequenceNumeric>1</SequenceNumeric><Commodity>"
+    b"<Classification><ID>3002904</ID></Classification></Commodity></GovernmentAgencyGoodsItem></GoodsShipment>"
+)
+
+
+def test_broken_rules_are_told_beside_the_verdict_of_the_schema(
+    capsys: pytest.CaptureFixture[str], write
+) -> None:
+    """`accepted` is the schema's verdict alone; the exit status is that of both."""
+    file = write("rules.xml", GOOD.replace(b"</Declaration>", BROKEN + b"</Declaration>"))
+    status, (line,) = check(capsys, file)
+    assert (status, line["accepted"], line["rules_kept"]) == (1, True, False)
+    assert [one["id"] for one in line["problems"]] == ["GW404"]
+    assert main(["declaration", "check", str(file)]) == 1
+    assert "rules.xml: accepted, rules broken\n  GW404 line 1, 42A/67A[1]/68A[1]/" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["ASCII", "US-ASCII", "us-ascii", "UTF-8", "utf-8"])
@@ -125,6 +145,7 @@ def test_people_read_lines(capsys: pytest.CaptureFixture[str], write) -> None:
     assert "odd.xml: accepted\n  warning GW403 line 1, 42A/109/@currencyID: 'QQQ'" in text
 
 
+@pytest.mark.long
 def test_a_narrow_terminal_gets_escapes_and_no_traceback(tmp_path: Path) -> None:
     file = tmp_path / "선언.xml"
     file.write_bytes(BAD)

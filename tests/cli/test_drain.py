@@ -11,12 +11,11 @@ from gateway.cli import main
 from gateway.cli.commands import drain
 from gateway.config import load_settings
 from gateway.hub import build_engine
-from gateway.hub.node_keeper import NodeKeeper
+from gateway.hub.node_upkeep import NodeKeeper
 from gateway.store import (
     NewDelivery,
     deliveries,
     delivery_leases,
-    lanes,
     read_transaction,
     working_nodes,
     write_transaction,
@@ -36,7 +35,7 @@ class Clock:
 @pytest.fixture
 def engine_of_home(tmp_path):
     (tmp_path / "gateway.toml").write_text('[hub]\nnode = "a"\n')
-    assert main(["migrate", "--home", str(tmp_path)]) == 0
+    assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
     engine = build_engine(load_settings(home=str(tmp_path)))
     yield engine
     engine.dispose()
@@ -50,7 +49,7 @@ def run(capsys, home, *words):
 
 def lease_one(engine, holder):
     with write_transaction(engine) as conn:
-        lanes.ensure_lanes(conn, "CODE")
+        deliveries.ensure_lanes(conn, "CODE")
         new = NewDelivery(
             agent="soap", destination="CODE", lane="CODE", subject_type="request", subject_id="1",
             dedupe_key="one", parameters={},
@@ -60,6 +59,7 @@ def lease_one(engine, holder):
     return lease
 
 
+@pytest.mark.long
 def test_a_node_is_drained_when_it_holds_nothing(engine_of_home, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(drain, "_HEARD", 0.0)
     clock = Clock()
@@ -93,6 +93,7 @@ def test_a_node_is_drained_when_it_holds_nothing(engine_of_home, tmp_path, capsy
     assert keeper.find_drain() is None
 
 
+@pytest.mark.long
 def test_a_node_that_nobody_saw_is_not_drained(engine_of_home, tmp_path, capsys):
     assert main(["drain", "nowhere", "--home", str(tmp_path)]) == 2
     assert "no node nowhere was seen" in capsys.readouterr().err

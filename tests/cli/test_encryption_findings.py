@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from gateway.agreements import PModeIndex
-from gateway.cli.encryption_findings import find_encryption_warnings
+from gateway.cli.hub_findings import find_encryption_warnings
 from gateway.config import Settings
-from gateway.store.engine import write_transaction
+from gateway.store import write_transaction
 from tests.flows.test_encryption import ENCRYPTED, make_key, register_receiver
+from tests.kit.databases import BOTH
 from tests.kit.house import House
 
 
+@pytest.mark.long
+@BOTH
 def test_missing_keys_and_receivers_are_told(engine):
     house, settings = House(engine, agreement=ENCRYPTED), Settings()
     known = house.hub.refresh_snapshot()

@@ -13,11 +13,10 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.commands.check import find_stale_stamps
-from gateway.cli.settings import read_home_settings
-from gateway.evidence.evidence_log import record_evidence
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
-from gateway.store import time_stamps
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.cli.home_folder import read_home_settings
+from gateway.evidence import record_evidence
+from gateway.store import make_engine, read_transaction, time_stamps, write_transaction
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import START, authority, signer_named
 from tests.kit.live import LiveHouse
@@ -132,6 +131,7 @@ def assert_not_believed(proof: Path, pki: Path, capsys: Print) -> None:
         assert "GW805" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_check_says_that_stamping_is_stale(house: LiveHouse, capsys: Print) -> None:
     recorded(house, timedelta(hours=5))
     status, found = said(capsys, "check", "--json", "--home", str(house.home))
@@ -140,3 +140,36 @@ def test_check_says_that_stamping_is_stale(house: LiveHouse, capsys: Print) -> N
     settings.write_text(settings.read_text() + 'when_stale = "warn"\n')
     assert list(find_stale_stamps(read_home_settings(house.home), warnings)) == []
     assert [words[:5] for words in warnings] == ["GW804"]
+
+
+@pytest.mark.long
+def test_evidence_is_sealed_at_once(house: LiveHouse, capsys: Print) -> None:
+    for _ in range(251):
+        recorded(house)
+    home, kept = ("--home", str(house.home)), house.home.parent / "head.txt"
+    told = said(capsys, "evidence", "seal", *home)
+    assert told == (
+        0,
+        "1004 leaves have no head yet: a delivering process makes it in its turn, --now at once.\n",
+    )
+    assert said(capsys, "evidence", "prove", "message", "1", *home)[0] == 1
+    # A head adds at most 1,000 leaves.
+    status, told = said(capsys, "evidence", "seal", "--now", "--to", str(kept), "--json", *home)
+    assert (status, told["before"], told["after"]) == (0, {"leaves": 0}, {"leaves": 1004})
+    assert len(told["audit"]) == 2
+    assert kept.read_text().splitlines()[:2] == ["hub/evidence", "1004"]
+    status, found = said(capsys, "evidence", "check", "--head", str(kept), "--json", *home)
+    assert (status, found["vouched"], found["unsealed"]) == (0, 1004, 0)
+    assert said(capsys, "evidence", "prove", "message", "1", *home)[0] == 0
+    # Nothing is new: nothing is changed, and the head is written all the same.
+    kept.unlink()
+    told = said(capsys, "evidence", "seal", "--now", "--to", str(kept), *home)
+    assert told == (0, f"All 1004 leaves were sealed before: nothing was changed. The head is in {kept}.\n")
+    assert kept.read_text().splitlines()[1] == "1004"
+
+
+def test_nothing_is_sealed_without_the_key(house: LiveHouse, capsys: Print) -> None:
+    recorded(house)
+    (house.home / "pki" / "hub.key.pem").unlink()
+    assert main(["evidence", "seal", "--now", "--home", str(house.home)]) == 1
+    assert "GW803" in capsys.readouterr().err

@@ -9,26 +9,27 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import Notice
-from gateway.cases.named_fees import NamedFee
+from gateway.cases import NamedFee, Notice
 from gateway.cli import main
-from gateway.cli.commands import fees as fee_verbs
+from gateway.cli.commands import requirement as fee_verbs
 from gateway.hub import load_shipped_rules
 from gateway.operations import find_tariff_warnings
-from gateway.store import deadlines
-from gateway.store.engine import write_transaction
+from gateway.store import deadlines, write_transaction
 from tests.flows.test_deadlines import rows, seoul, until
 from tests.flows.test_fees import KRW, Provider, fees_of, notice, pay, provider, story
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 from tests.operations.test_partner_findings import settings_with
 
 __all__ = ["provider", "story"]
 
 Run = Callable[..., tuple[int, str, str]]
+SEOUL = ZoneInfo("Asia/Seoul")
 HEAD = "date,kind,reference,order,amount,currency\n"
 
 
@@ -55,6 +56,8 @@ def compare(run: Run, folder: Path, text: str | bytes, *words: str) -> tuple[int
     return status, json.loads(out or err)
 
 
+@pytest.mark.long
+@BOTH
 def test_a_statement_is_compared_with_what_was_paid(
     story: Story, provider: Provider, run: Run, tmp_path: Path
 ) -> None:
@@ -89,6 +92,8 @@ def test_a_statement_is_compared_with_what_was_paid(
     assert (status, told["differences"]) == (0, [])
 
 
+@pytest.mark.long
+@BOTH
 def test_a_statement_that_is_equal_ends_with_0(
     story: Story, provider: Provider, run: Run, tmp_path: Path
 ) -> None:
@@ -101,6 +106,26 @@ def test_a_statement_that_is_equal_ends_with_0(
     assert (status, told["lines"], told["differences"]) == (0, 1, [])
 
 
+@pytest.mark.long
+def test_the_days_of_a_statement_are_those_of_the_hub(
+    story: Story, provider: Provider, run: Run, tmp_path: Path
+) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    order = fees_of(story, "KPTA")[0].number
+    midnight = (story.clock().astimezone(SEOUL) + timedelta(days=1)).replace(hour=0, minute=0, second=0)
+    story.clock.forward(seconds=(midnight - story.clock()).total_seconds() + 60)
+    pay(story, order)
+    day = story.clock().astimezone(SEOUL).date()
+    assert day != story.clock().date()
+    line = f"payment,P-1,{order},30000,KRW\n"
+    status, told = compare(run, tmp_path, f"{HEAD}{day},{line}")
+    assert (status, told["recorded"], told["differences"]) == (0, 1, [])
+    status, told = compare(run, tmp_path, f"{HEAD}{day - timedelta(days=1)},{line}")
+    assert (status, [one["what"] for one in told["differences"]]) == (1, ["missing here"])
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "words", "where"),
     [
@@ -145,7 +170,6 @@ def list_overdue(run: Run, monkeypatch: pytest.MonkeyPatch, at: datetime) -> lis
     return found
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("seen", [False, True], ids=["before the clockwork", "after the clockwork"])
 def test_a_fee_is_overdue_from_the_second_after_its_deadline(
     story: Story, provider: Provider, run: Run, monkeypatch: pytest.MonkeyPatch, seen: bool
@@ -178,6 +202,7 @@ def test_a_fee_is_overdue_from_the_second_after_its_deadline(
     assert json.loads(run("fees", "list", "--state", "paid", "--json")[1])["number"] == paid.number
 
 
+@pytest.mark.long
 def test_a_case_shows_its_fees(story: Story, provider: Provider, run: Run) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -216,6 +241,7 @@ def test_check_warns_of_a_document_without_tariff_and_of_a_tariff_without_docume
     assert warning.startswith("fees.tariff names KTL-ELEC-INP, which is no document")
 
 
+@pytest.mark.long
 def test_a_fee_without_amount_is_paid_elsewhere(story: Story, run: Run) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -224,6 +250,7 @@ def test_a_fee_without_amount_is_paid_elsewhere(story: Story, run: Run) -> None:
     assert NamedFee().money is None
 
 
+@pytest.mark.long
 def test_a_fee_is_shown_with_the_exact_time_and_state_of_its_deadline(
     story: Story, provider: Provider, run: Run
 ) -> None:
@@ -256,6 +283,7 @@ def test_a_fee_is_shown_with_the_exact_time_and_state_of_its_deadline(
     assert show()[mine] == (due, "LATE")
 
 
+@pytest.mark.long
 def test_a_fee_whose_deadline_is_not_known_is_overdue_after_its_last_day(
     story: Story, provider: Provider, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

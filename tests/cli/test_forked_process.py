@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.demo_stage import _PRELOADED
-from gateway.cli.forked_process import ForkedProcess, ForkServer
+from gateway_conformance.verbs.demo_stage import _PRELOADED
+from gateway_conformance.verbs.forked_process import ForkedProcess, ForkServer
 from tests.kit.paths import ROOT
 
 PROGRAM = "tests.kit.waiting_program"
@@ -22,7 +22,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 #: Forks two processes, says the numbers of all, and waits to be killed.
 MAKER = f"""
 import os, sys, time
-from gateway.cli.forked_process import ForkedProcess, ForkServer
+from gateway_conformance.verbs.forked_process import ForkedProcess, ForkServer
 
 server = ForkServer([{PROGRAM!r}], os.environ, sys.stderr)
 made = [ForkedProcess(server, {PROGRAM!r}, [name, "0"], os.environ, sys.stderr) for name in ("a", "b")]
@@ -156,6 +156,7 @@ def test_a_server_that_cannot_import_forks_nothing(tmp_path: Path) -> None:
     assert "no_such_program" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.long
 def test_a_killed_maker_leaves_no_process_and_nothing_is_complained_of() -> None:
     words = [sys.executable, "-X", "dev", "-c", MAKER]
     environment = ENVIRONMENT | {"PLACE": "here", "PYTHONDEVMODE": "1"}
@@ -171,6 +172,7 @@ def test_a_killed_maker_leaves_no_process_and_nothing_is_complained_of() -> None
     assert sorted(errors.splitlines()) == ["a of here", "b of here"]
 
 
+@pytest.mark.long
 def test_no_thread_runs_where_the_partners_of_a_demo_are_forked() -> None:
     with closing(ForkServer([*_PRELOADED, PROGRAM], ENVIRONMENT)) as server:
         with open(os.devnull, "wb") as errors:

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509 import load_der_x509_certificate
 
 from gateway.cli import main
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.xades import compute_unsigned_digest, verify_document
+from gateway.wire import parse_xml
+from gateway.xmlsec import compute_unsigned_digest, verify_document
 from tests.kit.house import signer_named
 from tests.kit.paths import ROOT
 from tests.kit.softhsm import PIN, SoftHsm, module
@@ -64,6 +64,7 @@ def test_the_form_of_two_documents_is_shown(capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["documents"][0]["document"] == "KFDA-FOOD-IMP"
 
 
+@pytest.mark.long
 def test_what_is_signed_can_be_compared_before_and_after(
     submission: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_what_is_signed_can_be_compared_before_and_after(
     assert main(["sign", str(tmp_path / "submission.signed.xml"), *words]) == 2
 
 
+@pytest.mark.long
 @pytest.mark.hsm
 def test_a_submission_is_signed_by_a_token(
     submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -122,6 +124,7 @@ def test_a_submission_is_signed_by_a_korean_key_file(
     assert "GW803" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -1,7 +1,8 @@
-"""The front of the command line: quick help, old and wrong words, terminals and pipes, completion."""
+"""The front of the command line: quick help, wrong words, terminals and pipes, completion."""
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,15 +14,21 @@ from pathlib import Path
 import click
 import pytest
 
+from gateway import __version__
 from gateway.cli import main
-from gateway.cli.progress_bars import show_progress
-from gateway.cli.result_output import count_things, print_table
+from gateway.cli.added_verbs import list_nouns, list_verbs
+from gateway.cli.result_output import print_table, show_progress
 from gateway.cli.verb_groups import load_verb
-from gateway.cli.verb_table import NOUNS, OLD_SPELLINGS, SECTIONS, VERBS
+from gateway.cli.verb_nouns import SECTIONS
+from gateway.operations import count_things
+from gateway.program_build import BUILD
+from gateway.store import get_head_revision
 from tests.kit.paths import ROOT
 
+NOUNS = list_nouns()
+VERBS = list_verbs()
+
 #: A verb that its table forgets is found at once.
-pytestmark = pytest.mark.every_case
 
 HEAVY = (
     "lxml",
@@ -71,6 +78,12 @@ def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
     assert loaded_by(*words) == set()
 
 
+def test_the_version_names_build_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    expected = f"gateway {__version__} (build {BUILD}, schema {get_head_revision()})\n"
+    assert capsys.readouterr().out == expected
+
+
 def test_a_list_loads_neither_cryptography_nor_xml(tmp_path: Path) -> None:
     heavy = loaded_by("case", "list", "--home", str(tmp_path / "none"))
     assert heavy == {"sqlalchemy", "pydantic", "gateway.errors"}
@@ -94,19 +107,8 @@ def test_the_help_groups_every_noun(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_verb_of_the_table_is_there(words: str) -> None:
     command = load_verb(words)
     assert command.help
-    assert f"gateway {words}" in command.example
+    assert command.example.startswith(f"gateway {words}")
     assert all(getattr(one, "help", None) for one in command.params), words
-
-
-@pytest.mark.parametrize(("old", "new"), OLD_SPELLINGS.items())
-def test_an_old_spelling_is_refused_with_the_new_one(
-    old: str, new: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert new in VERBS
-    assert old not in VERBS
-    assert main([*old.split(), "--home", "nowhere"]) == 2
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", f"gateway: GW808 `gateway {old}` is now `gateway {new}`\n")
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,28 @@ def test_garbage_is_misuse_and_no_traceback(
         assert status in (1, 2) if words[-9:] == ("\udcff",) * 9 else status == 2, (words, told)
         assert "GW901" not in told, words
         assert told, words
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.EMFILE, "files"),
+        OSError(errno.ENOMEM, "m"),
+    ],
+)
+def test_what_this_machine_lacks_is_no_mistake_of_the_program(
+    failure: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_words: object) -> int:
+        raise failure
+
+    monkeypatch.setattr("gateway.cli.verb_runner._invoke_named_verb", fail)
+    assert main(["check"]) == 1
+    output = capsys.readouterr().err
+    assert "GW806" in output
+    assert "GW901" not in output
 
 
 class Terminal(io.StringIO):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli import main
+from gateway.cli.added_verbs import list_verbs
 from gateway.cli.verb_groups import load_verb
-from gateway.cli.verb_table import VERBS
 from tests.kit.paths import ROOT
+
+VERBS = list_verbs()
 
 #: The home of the good cases.
 HOME = "--home HOME"
@@ -62,11 +64,9 @@ GOOD = {
 
 
 def count_lines_verbs() -> set[str]:
-    """Return the verbs that print JSON Lines, as the manual names them."""
-    page = (ROOT / "gateway" / "manual" / "verbs.md").read_text(encoding="utf-8")
-    told = re.search(r"^JSON Lines, one object for each: (.*)$", page, re.MULTILINE)
-    assert told is not None
-    return set(re.findall(r"`gateway ([a-z ]+)`", told[1]))
+    """Return the verbs that print JSON Lines, as the reference of verbs names them."""
+    words = tomllib.loads((ROOT / "gateway" / "cli" / "reference_words.toml").read_text(encoding="utf-8"))
+    return set(words["json_lines"])
 
 
 def run(words: str, place: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -93,6 +93,7 @@ def test_the_verbs_of_json_lines_exist() -> None:
     assert count_lines_verbs() <= set(VERBS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", VERBS)
 def test_misuse_of_each_verb_is_one_object(
     words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -103,6 +104,7 @@ def test_misuse_of_each_verb_is_one_object(
     assert told["help"] == f"gateway {words} --help"
 
 
+@pytest.mark.long
 def test_good_cases_print_the_form_that_the_manual_tells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +125,7 @@ def test_good_cases_print_the_form_that_the_manual_tells(
     assert wrong == []
 
 
+@pytest.mark.long
 def test_what_is_not_there_is_an_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("migrate --new --home PLACE", tmp_path, capsys)[0] == 0
     rows = ("party mandate revoke 9", "party certificate retire 00", "audit show 9", "account show none")

@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.conformance_home import make_suite_home
-from gateway.cli.settings import read_home_settings
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import read_attacker_kit
-from gateway.conformance.hostile.runner import AttackRunner
-from gateway.conformance.partners.partner_identity import read_identity
-from gateway.pki.certificates import read_certificate, read_certificates
-from gateway.web.wsgi_application import build_application
+from gateway.cli.home_folder import read_home_settings
+from gateway.client import read_identity
+from gateway.pki import read_certificate, read_certificates
+from gateway.web import build_application
+from gateway_conformance.hostile import AttackRunner, WsgiTarget, read_attacker_kit
+from gateway_conformance.verbs.conformance_home import make_suite_home
 
 
 def change_key(home: Path, starts: datetime) -> None:
@@ -32,7 +30,7 @@ def change_key(home: Path, starts: datetime) -> None:
         )
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("hours", "names"),
     [(-1, ["next"]), (48, ["hub", "next"])],
@@ -52,6 +50,7 @@ def test_the_suite_is_given_the_certificates_that_the_hub_uses(
     assert AttackRunner(kit, target)._check_control("ebms2") == ""
 
 
+@pytest.mark.long
 def test_partners_take_the_file_of_two_certificates(tmp_path: Path) -> None:
     home = tmp_path / "home"
     change_key(home, datetime.now(UTC) + timedelta(hours=48))

@@ -25,9 +25,7 @@ def test_what_changes_is_told_with_its_line(
 ) -> None:
     assert main(["map", "diff", *folders]) == 1
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith(
-        "TINY asks Remark (remark) in another way: length 200 becomes 300 (agencies/ORG/"
-    )
+    assert told[0].startswith("TINY asks Remark (remark) in another way: max 200 becomes 300 (agencies/ORG/")
     assert told[-1].endswith("1 file changed: agencies/ORG/TINY.yaml")
 
 
@@ -38,9 +36,10 @@ def test_a_program_gets_every_change(folders: tuple[str, str], capsys: pytest.Ca
     assert told["files"] == ["agencies/ORG/TINY.yaml"]
     one = told["changes"][0]
     assert (one["document"], one["part"], one["name"], one["change"]) == ("TINY", "ask", "remark", "changed")
-    assert (one["before"], one["after"]) == ({"length": "200"}, {"length": "300"})
+    assert (one["before"], one["after"]) == ({"max": "200"}, {"max": "300"})
 
 
+@pytest.mark.long
 def test_nothing_changes_between_a_folder_and_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["map", "diff", "shipped", "shipped"]) == 0
     assert "0 changes" in capsys.readouterr().out
@@ -81,6 +80,7 @@ def test_a_law_is_told_in_words(folders: tuple[str, str], capsys: pytest.Capture
     assert "law 64" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_rules_of_need_and_status_codes_are_told_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +133,7 @@ TINY,1,5,,
 """
 
 
+@pytest.mark.long
 def test_changed_calendars_are_told_day_by_day(
     folders: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from lxml import etree
 
 from gateway.cli import main
-from gateway.harmonize import load_bundle
-from gateway.harmonize.notices.error_places import get_error_keys
-from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.harmonize import draw_notice, load_bundle
 from gateway.share import get_data_folder
+from gateway_conformance import DATA_FOLDER
+from tests.kit.error_keys import get_error_keys
+from tests.kit.paths import ROOT
 
-SAMPLE = Path(str(get_data_folder("conformance"))) / "samples" / "import-three-items.xml"
+SAMPLE = Path(str(DATA_FOLDER)) / "samples" / "import-three-items.xml"
 IMPORTER = "42A/67A[1]/74A[1]/R037"
 
 
@@ -26,6 +28,7 @@ def explained(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) 
     return shown
 
 
+@pytest.mark.long
 def test_a_leaf_with_its_octets_and_every_agency(capsys: pytest.CaptureFixture[str]) -> None:
     shown = explained(capsys, IMPORTER, "--submission", str(SAMPLE))
     (leaf,) = shown["leaves"]
@@ -146,3 +149,19 @@ def test_nothing_known_is_found_wanting(capsys: pytest.CaptureFixture[str]) -> N
 def test_misuse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["map", "explain", *words]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_condition_of_a_repetition_decides_about_its_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(ROOT / "mappings", tmp_path / "mappings")
+    file = tmp_path / "mappings/agencies/FITI/FITI-MODEL-IMP.yaml"
+    each = "each: {asked: certified_factory, bound: [1, 1]}"
+    text = file.read_text(encoding="utf-8")
+    assert each in text
+    condition = "each: {asked: certified_factory, bound: [0, 1], when: {certified_factory.country: {is: KR}}}"
+    file.write_text(text.replace(each, condition), encoding="utf-8")
+    found = explained(
+        capsys, "certified_factory.name", "--path", str(tmp_path / "mappings"), "--document", "FITI-MODEL-IMP"
+    )
+    assert "certified_factory.country is KR" in json.dumps(found)

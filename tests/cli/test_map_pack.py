@@ -22,14 +22,13 @@ from gateway.cli import main
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import load_shipped_rules
-from gateway.operations.act_kinds import ActOrder, prepare_order
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    encode_key_pem,
-    issue_certificate,
-    make_authority,
-)
+from gateway.operations import ActOrder
+from gateway.operations.act_kinds import prepare_order
+from gateway.pki import encode_key_pem
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.cli.test_map_import import INVENTORY
+
+#: Each case is an attack of its own.
 
 B = "{urn:single-window:mapping-bundle:1}"
 NOW = datetime.now(UTC)

@@ -9,8 +9,7 @@ import pytest
 from lxml import etree
 
 from gateway.cli import main
-from gateway.harmonize import MappingBundle, load_bundle
-from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.harmonize import MappingBundle, draw_notice, load_bundle
 from gateway.share import get_data_folder
 from tests.harmonize.test_notice_catalog_reader import XML
 from tests.harmonize.test_notice_catalog_reader import folder as small
@@ -103,6 +102,7 @@ def test_a_sample_of_a_notice_is_read(name: str, tmp_path: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["notice"] == name
 
 
+@pytest.mark.long
 def test_a_sample_of_a_certificate_has_a_unit_and_a_document(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.conformance.partners.partner_identity import read_membership
-from gateway.conformance.partners.sealed_submissions import sign_submission
+from gateway.client import read_membership, sign_submission
 from gateway.harmonize import (
     SampleFiling,
     find_broken_rules,
@@ -24,11 +23,11 @@ from gateway.harmonize import (
 )
 from gateway.message_model import PartyId, Payload
 from gateway.share import get_data_folder
-from gateway.store import cases, parties
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.store import cases, parties, read_transaction, write_transaction
+from gateway.wire import parse_xml, serialize_element
+from gateway.xmlsec import sign_document
 from tests.cli.test_submission import home, keys  # noqa: F401
+from tests.kit.databases import BOTH
 from tests.kit.documents import each_document
 from tests.kit.house import signer_named
 from tests.kit.story import Story
@@ -48,7 +47,6 @@ def write_sample(document: str, out: Path, capsys: pytest.CaptureFixture[str], *
     return shlex.split(told[1].removeprefix("Send it: gateway submit "))
 
 
-@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize("document", each_document())
 def test_a_sample_has_no_problem_in_a_home_that_knows_its_declarant(
@@ -72,7 +70,7 @@ def test_a_sample_has_no_problem_in_a_home_that_knows_its_declarant(
 
 def send_sample(story: Story, document: str, filing: SampleFiling, declarant: str) -> cases.Case:
     """Let the broker sign and send a sample of a document; return its case."""
-    made = make_sendable_sample(BUNDLE, BUNDLE.documents[document], ("7", 2), filing)
+    made = make_sendable_sample(BUNDLE, BUNDLE.documents[document], "7", 2, filing)
     root = sign_document(parse_xml(made.xml), signer_named("broker1"), now=story.clock())
     files = tuple(Payload(one.content_id, "application/pdf", one.content) for one in made.attachments)
     unit = story.broker.message("Submit", serialize_element(root))
@@ -86,6 +84,8 @@ def send_sample(story: Story, document: str, filing: SampleFiling, declarant: st
     return case
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("document", ["KFDA-FOOD-IMP", "NPQS-PLA-IMP"])
 def test_a_sample_that_is_sent_opens_a_case_with_its_request(engine: Engine, document: str) -> None:
     story = Story(engine)
@@ -138,6 +138,7 @@ def test_misuse_is_told(words: list[str], tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("document", each_document())
 def test_the_codes_of_every_sample_are_in_the_tables(document: str) -> None:
     for seed in range(4):
@@ -147,6 +148,7 @@ def test_the_codes_of_every_sample_are_in_the_tables(document: str) -> None:
             assert item.findtext("{*}ID", "").isdigit()
 
 
+@pytest.mark.long
 def test_a_sample_that_can_be_sent_obeys_a_check_against_its_own_date(tmp_path: Path) -> None:
     """Its date is the day on which it is made: the other date of the comparison gives way."""
     folder = tmp_path / "mappings"
@@ -159,7 +161,7 @@ def test_a_sample_that_can_be_sent_obeys_a_check_against_its_own_date(tmp_path: 
     document = bundle.documents["KFDA-HFF-IMP"]
     assert "fresh" in [one.id for one in document.checks]
     filing = SampleFiling("6N001", "R-1", datetime(2099, 3, 4, 5, tzinfo=UTC))
-    made = parse_xml(make_sendable_sample(bundle, document, ("5", 2), filing).xml)
+    made = parse_xml(make_sendable_sample(bundle, document, "5", 2, filing).xml)
     dates = [one.text for one in made.iter("{*}ExpiryDate")]
     assert len(dates) == 2
     assert all(day is not None and day >= "2099-03-04" for day in dates)

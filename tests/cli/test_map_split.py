@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 from lxml import etree
 
 from gateway.cli import main
-from gateway.share import get_data_folder
+from gateway_conformance import DATA_FOLDER
 
-SAMPLE = Path(str(get_data_folder("conformance"))) / "samples" / "import-three-items.xml"
+SAMPLE = Path(str(DATA_FOLDER)) / "samples" / "import-three-items.xml"
 
 Split = Callable[..., dict[str, Any]]
 
@@ -84,6 +85,7 @@ def test_an_item_that_is_not_declared_is_told_once(split: Split) -> None:
     assert [one[:2] for one in places(shown)] == [("GW505", "APP[1]/Items")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("written", ["1.0", "+1", "01", "1<!-- one -->"])
 def test_the_number_of_an_item_is_one_however_it_is_written(split: Split, written: str) -> None:
     old = "<SequenceNumeric>1</SequenceNumeric>"
@@ -110,6 +112,7 @@ def test_two_applications_of_one_unknown_document_give_one_fate(split: Split) ->
     assert [one["document"] for one in shown["ledger"][0]["fates"]] == ["KPTA-PHARM-IMP", "MOON"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [
@@ -164,3 +167,14 @@ def test_a_finding_that_is_told_three_times_says_for_whom(split: Split, tmp_path
     assert main(["submission", "check", str(tmp_path / "a.xml"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["problems"]
     assert {(one["application"], one["document"], one["organisation"]) for one in found} >= set(concerned)
+
+
+def test_a_value_that_was_composed_is_noted_beside_what_was_sent(split: Split) -> None:
+    name = "한빛관세법인"
+    sent = unicodedata.normalize("NFD", name)
+    shown = split((f"<Name>{name}</Name>", f"<Name>{sent}</Name>"), status=0)
+    told = [(one["value"], one["normalized"]) for one in shown["ledger"] if "normalized" in one]
+    assert told == [(sent, name)]
+    forwarded = "".join(one["xml"] for one in shown["requests"])
+    assert name in forwarded
+    assert sent not in forwarded

@@ -69,6 +69,7 @@ def use(home: Path, *words: object) -> int:
     return main(["map", "use", *map(str, words), "--home", str(home)])
 
 
+@pytest.mark.long
 def test_a_folder_of_one_new_document_takes_none_out_of_force_without_a_word(
     home: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_folder_of_one_new_document_takes_none_out_of_force_without_a_word(
     assert documents(home, capsys) == before
 
 
+@pytest.mark.long
 def test_a_refusal_in_json_has_the_changes_with_it(
     home: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +104,7 @@ def test_a_refusal_in_json_has_the_changes_with_it(
     assert documents(home, capsys) == before
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["NOBODY", "KFDA-FOOD-IMP"])
 def test_a_name_that_is_not_removed_is_refused(
     home: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -116,7 +118,7 @@ def test_a_name_that_is_not_removed_is_refused(
     assert GONE not in documents(home, capsys)
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_changes_are_shown_by_document_and_file(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,15 +132,14 @@ def test_changes_are_shown_by_document_and_file(
     assert said["files"] == ["codelists/storage.csv"]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_is_exported_is_all_that_is_in_force(
     home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("common.yaml", "codelists/requirement-status.csv", "notices.yaml", "reconciled.csv"):
         assert (folder / name).is_file()
     for document in documents(home, capsys):
-        for kind, end in (("agencies", "yaml"), ("forms", "json"), ("labels", "csv")):
-            assert next((folder / kind).glob(f"*/{document}.{end}")).is_file()
+        assert next((folder / "agencies").glob(f"*/{document}.yaml")).is_file()
     document = folder / "agencies" / "KFDA" / "KFDA-FOOD-IMP.yaml"
     document.write_text(document.read_text("utf-8") + "note: changed\n", encoding="utf-8")
     assert use(home, folder) == 0
@@ -184,6 +185,7 @@ def test_the_row_of_the_readme_adds_an_agency(
     assert documents(home, capsys) == before | {"D-1"}
 
 
+@pytest.mark.long
 def test_an_import_says_what_its_folder_contains(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +231,7 @@ UNFIT = (
 )
 
 
+@pytest.mark.long
 def test_mappings_that_the_wsdl_of_an_agency_does_not_take_are_refused_unless_told_otherwise(
     home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,7 +249,7 @@ def test_mappings_that_the_wsdl_of_an_agency_does_not_take_are_refused_unless_to
     assert use(home, bound) == 0
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_plan_is_warned_of_and_every_look_at_the_gateway_tells_it(
     home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,7 +273,7 @@ def test_a_plan_is_warned_of_and_every_look_at_the_gateway_tells_it(
     assert "is not known: its schema is not beside it" in line
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_document_or_a_form_for_which_the_wsdl_has_no_place_is_told(
     home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,53 +320,7 @@ def drop_columns(file: Path, *names: str) -> None:
         csv.writer(written).writerows([row[place] for place in keep] for row in rows)
 
 
-def make_older(folder: Path) -> None:
-    """Change an exported folder to the form that earlier versions of the program wrote."""
-    replace_text(folder / STATUS, "inspection completed,agency,GOVCBRRBH,n,inspection,inspected", OLD_E07)
-    drop_columns(folder / STATUS, "fee_step", "fee_kind")
-    drop_columns(folder / CUSTOMS, "direction")
-    (folder / "rules.yaml").unlink()
-    replace_text(folder / "common.yaml", "dimension: mass, ", "")
-
-
-OLD_E07 = "inspection completed,agency,GOVCBRRBH,n,inspection,inspect"
-OLD = (
-    "codelists/requirement-status.csv is of an earlier version: E07 has the event inspect, today inspected",
-    "codelists/requirement-status.csv is of an earlier version: it has no columns fee_step and fee_kind",
-    "codelists/customs-code.csv is of an earlier version: it has no column direction",
-    "rules.yaml is missing, which an earlier version did not have",
-    "common.yaml is of an earlier version: gross_mass, ",
-)
-
-
-@pytest.mark.further
-def test_a_folder_of_an_earlier_version_is_told_what_is_old_and_what_to_do(
-    home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for verb in (["map", "check", "--samples", "0", "--path", str(folder)], ["check", "--home", str(home)]):
-        main(verb)
-        assert "earlier version" not in capsys.readouterr().out
-    make_older(folder)
-    assert main(["map", "check", "--samples", "0", "--path", str(folder)]) == 0
-    noted = [line for line in capsys.readouterr().out.splitlines() if "earlier version" in line]
-    assert use(home, folder) == 0
-    warned = [line for line in capsys.readouterr().out.splitlines() if "earlier version" in line]
-    main(["check", "--home", str(home)])
-    found = [line for line in capsys.readouterr().out.splitlines() if "earlier version" in line]
-    begun = ((noted, "  note: "), (warned, "warning: "), (found, "warning: the mappings in force: "))
-    for told, begins in begun:
-        assert [line.startswith(begins + words) for line, words in zip(told, OLD, strict=True)] == [True] * 5
-        assert all("`gateway map export FOLDER --shipped`" in line for line in told)
-    # What is told to be done ends it.
-    assert main(["map", "export", str(tmp_path / "new"), "--shipped"]) == 0
-    for name in (STATUS, CUSTOMS, "rules.yaml", "common.yaml"):
-        shutil.copy(tmp_path / "new" / name, folder / name)
-    capsys.readouterr()
-    assert use(home, folder) == 0
-    main(["check", "--home", str(home)])
-    assert "earlier version" not in capsys.readouterr().out
-
-
+@pytest.mark.long
 def test_a_folder_without_shipped_documents_lacks_nothing(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,7 +328,7 @@ def test_a_folder_without_shipped_documents_lacks_nothing(
     assert "earlier version" not in capsys.readouterr().out
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_changed_table_of_customs_codes_comes_into_force(
     home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,7 +346,7 @@ def test_a_changed_table_of_customs_codes_comes_into_force(
         capsys.readouterr()
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_files_for_which_the_shipped_ones_hold_are_no_difference(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -400,6 +357,7 @@ def test_files_for_which_the_shipped_ones_hold_are_no_difference(
     assert "other files that differ: none\n" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_calendar_of_the_folder_is_told_to_need_its_own_verb(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -431,7 +389,7 @@ def spoil_stored(home: Path, name: str, before: bytes, after: bytes) -> None:
         )
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_plan_that_does_not_load_any_more_is_told_and_withdrawn(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -459,7 +417,6 @@ def test_a_plan_that_does_not_load_any_more_is_told_and_withdrawn(
 
 
 @pytest.mark.parametrize("name", [f"agencies/KTL/{GONE}.yaml", "organisations.yaml"])
-@pytest.mark.every_case
 def test_mappings_in_force_that_do_not_load_any_more_are_written_mended_and_used(
     home: Path, folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,10 +10,12 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
-from gateway.hub.refusal_tally import RefusalTally
+from gateway.hub.intake.refusal_tally import RefusalTally
+from tests.kit.databases import BOTH
 from tests.kit.house import Clock
 
 
+@BOTH
 def test_refusals_are_listed_by_sender_and_problem(
     tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:

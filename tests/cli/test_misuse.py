@@ -135,6 +135,7 @@ def test_the_id_is_that_of_the_catalogue() -> None:
     assert MISUSE.id == _MISUSE_ID == "GW808"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", MISUSED)
 def test_misuse_is_one_sentence_that_says_its_place_once_and_where_help_is(
     words: str, place: Path, capsys: pytest.CaptureFixture[str]
@@ -154,7 +155,7 @@ def test_misuse_is_one_sentence_that_says_its_place_once_and_where_help_is(
     [
         ("message list --limit -1", "invalid value for '--limit': -1 is not between 1 and 100000"),
         ("message list --limit x", "invalid value for '--limit': 'x' is not a whole number"),
-        ("agreement load PLACE/octets --home PLACE", "octet 0 is no text in UTF-8"),
+        ("agreement load PLACE/octets --home PLACE", "expected UTF-8, found octet 0x98 at position 1"),
         ("pki list make PLACE/empty --key k --certificate c --out l", "the description is empty"),
         ("submit PLACE/text --as nobody --to foo --partner PLACE", "'foo' is no URL as https://"),
         ("conformance run hostil", "GW808 'hostil' is not"),
@@ -184,6 +185,7 @@ def test_what_is_wrong_in_a_file_names_the_file(
     assert told.count(str(place)) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", MISUSED)
 def test_misuse_with_json_is_one_object(words: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(provoke(capsys, f"{words} --json", place))

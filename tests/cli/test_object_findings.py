@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.object_findings import find_object_warnings
+from gateway.cli.hub_findings import find_object_warnings
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import build_engine
-from gateway.store import find_object_problems, find_object_store, migrate_schema
-from gateway.store.engine import read_transaction
+from gateway.store import find_object_problems, find_object_store, migrate_schema, read_transaction
 from tests.kit.ports import find_free_port
 
 MOUNTS = """overlay / overlay rw 0 0
@@ -22,7 +21,7 @@ broken
 """
 AWAY = {
     "bucket": "gateway",
-    "endpoint": "http://127.0.0.1:{port}",
+    "endpoint": "http://127.0.0.1:9",
     "access_key": {"env": "OBJECTS_KEY"},
     "secret_key": {"env": "OBJECTS_KEY"},
     "time_out": "1s",

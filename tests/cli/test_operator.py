@@ -13,16 +13,23 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.cli.verb_table import VERBS
+from gateway.cli.added_verbs import list_verbs
 from gateway.errors import PROBLEMS
-from gateway.store import deliveries
-from gateway.store.deliveries import NewDelivery
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.store.schema_version import get_head_revision
-from gateway.wire.mime import read_http_message
+from gateway.store import (
+    NewDelivery,
+    deliveries,
+    get_head_revision,
+    make_engine,
+    read_transaction,
+    write_transaction,
+)
+from gateway.wire.header_fields import read_http_message
+from tests.kit.databases import BOTH
 from tests.kit.house import House, Neighbour
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+
+VERBS = list_verbs()
 
 Run = Callable[..., tuple[int, str]]
 
@@ -50,6 +57,8 @@ def rows(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.long
+@BOTH
 def test_a_partner_is_registered_and_an_agreement_loaded(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,7 +116,7 @@ def test_suspension_mandate_and_retirement_change_the_register(engine: Engine, r
     House(engine)
     assert run("party", "suspend", "broker1") == (
         0,
-        "Party broker1 is suspended: its messages are refused.\n",
+        "Party broker1 is suspended: its messages are refused, its people and its software are signed out.\n",
     )
     assert {row["id"]: row["status"] for row in rows(run("party", "list", "--json")[1])} == {
         "broker1": "SUSPENDED",
@@ -203,11 +212,17 @@ def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> 
         assert deliveries.find_by_id(conn, int(number)).state == "CANCELLED"  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_a_database_of_another_version_is_said(home: Path, run: Run, empty_database_url: str) -> None:
     (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{empty_database_url}"\n')
     status, text = run("case", "list")
     assert (status, "GW802" in text) == (1, True)
-    assert run("migrate") == (0, f"The database is now at revision {get_head_revision()} (it was empty).\n")
+    status, text = run("migrate")
+    assert (status, "GW808" in text, ": if a hub was here" in text) == (2, True, True)
+    assert run("migrate", "--new") == (
+        0,
+        f"The database is now at revision {get_head_revision()} (it was empty).\n",
+    )
     told = json.loads(run("migrate", "--json")[1])
     assert (told["verb"], told["before"], told["after"]) == ("migrate", *[get_head_revision()] * 2)
     assert run("case", "list")[0] == 0
@@ -225,6 +240,9 @@ def test_each_problem_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert all(word in text for word in ("GW206", "meaning", "cause", "remedy", "SecurityFailure"))
     assert main(["error", "GW999"]) == 2
+    assert main(["error", "GW206", "--json"]) == 0
+    (row,) = rows(capsys.readouterr().out)
+    assert {"id", "title", "cause", "remedy", "ebms2", "ebms3", "soap", "http"} <= set(row)
     assert main(["error", "--json"]) == 0
     assert len(rows(capsys.readouterr().out)) >= 63
 
@@ -236,12 +254,13 @@ def test_misuse_is_exit_two(words: list[str], capsys: pytest.CaptureFixture[str]
     assert "Usage:" in told or re.fullmatch(r"gateway: GW808 .*Try `gateway .*--help`\.\n", told), told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb.split(), "--help"]) == 0
     told = capsys.readouterr().out
     assert f"Usage: gateway {verb}" in told
-    assert VERBS[verb].example in told
+    assert VERBS[verb].format_example(verb) in told
 
 
 def test_a_list_says_that_the_database_cannot_be_reached(

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.hub.order import OrderedArrival, place_message
+from gateway.hub.intake.message_order import OrderedArrival, place_message
 from gateway.message_model import SequenceNumber
 from gateway.monitor import metrics
-from gateway.store import SequenceKey, audit_log, messages
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import SequenceKey, messages, read_transaction, write_transaction
+from tests.kit.audited import list_actions
+from tests.kit.databases import BOTH
 from tests.kit.rows import NOW, stored
 
 Run = Callable[..., tuple[int, str, str]]
@@ -49,6 +50,7 @@ def waiting(engine: Engine) -> tuple[int, ...]:
     return tuple(found)
 
 
+@BOTH
 def test_what_waits_is_listed_and_shown_with_its_reason(run: Run, waiting: tuple[int, ...]) -> None:
     status, out, _ = run("order", "list", "--json")
     (row,) = [json.loads(line) for line in out.splitlines()]
@@ -79,7 +81,7 @@ def test_releasing_and_giving_up_leave_a_row_of_audit(
     status, out, _ = run("order", "reset", "1", "--reason", "4 is lost", "--by", "Lee")
     assert (status, out) == (0, "Gave up 1 message of order 1; the next number is 4.\n")
     with read_transaction(engine) as conn:
-        rows = audit_log.list_actions(conn, limit=9)
+        rows = list_actions(conn, limit=9)
         state = messages.find_by_id(conn, waiting[3])
     assert [(row.action, row.object, row.actor, row.reason) for row in rows] == [
         ("order reset", "order 1", "Lee", "4 is lost"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.pki import CertificateOrder, issue_certificate, make_authority
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.encryption.conftest import NOW
 from tests.protocols import sample_parties as sample
 from tests.protocols.test_ebms2_encrypted_payloads import XML, agreed, receiver, send
@@ -35,6 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], words: str, files: Path) -> tuple[in
     return status, printed.out, printed.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["xml", "cms"])
 def test_a_payload_is_encrypted_and_decrypted(form, files, capsys):
     encrypt = f"payload encrypt D/payload.xml --for D/rsa.cert.pem --as {form} --out D/sealed --json"
@@ -68,6 +69,7 @@ def test_what_cannot_be_done_is_said(files, capsys):
         assert problem in err
 
 
+@pytest.mark.long
 def test_an_encrypted_message_is_verified_with_the_key(files, capsys):
     parcel = send(agreed(XML))
     head = "".join(f"{name}: {value}\r\n" for name, value in parcel.headers.items())

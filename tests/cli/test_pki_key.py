@@ -15,13 +15,11 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from gateway import cli
 from gateway.config import load_settings
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.readiness.warm_up import warm_up_hub
-from gateway.hub.wiring import build_hub
-from gateway.pki.certificate_authority import (
+from gateway.hub import RejectingComposer, build_hub, warm_up_hub
+from gateway.pki import encode_key_pem
+from gateway_conformance.pki import (
     IssuedCertificate,
     SandboxParty,
-    encode_key_pem,
     issue_certificate,
     make_authority,
     make_sandbox,
@@ -149,7 +147,7 @@ def test_a_token_that_is_away_is_told_of_and_hinders_no_start(
         'key = "signing"\npin = { file = "pin" }\n'
     )
     config = ["--config", str(tmp_path / "gateway.toml")]
-    assert cli.main(["migrate", *config]) == 0
+    assert cli.main(["migrate", "--new", *config]) == 0
     assert cli.main(["check", *config]) == 0
     hsm.pull()
     capsys.readouterr()

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.pki.certificate_authority import IssuedCertificate, encode_key_pem
-from gateway.recognition.recognition_chain import open_trusted_list
+from gateway.pki import encode_key_pem
+from gateway.recognition import open_trusted_list
+from gateway_conformance.pki import IssuedCertificate
 from tests.kit.paths import ROOT
 from tests.recognition import sample_lists
 from tests.recognition.sample_lists import DAY, GRANTED, NOW, QC, SIGNATURES, WITHDRAWN, country
@@ -92,7 +93,7 @@ def here(tmp_path: Path) -> Path:
         party(tmp_path, f"{low}-operator", country(name).operator)
         party(tmp_path, f"{low}-party", country(name).party)
         (tmp_path / f"{low}.pem").write_bytes(country(name).authority.certificate.pem)
-    (tmp_path / "ours.toml").write_text(DESCRIPTION, encoding="utf-8")
+    (tmp_path / "ours.toml").write_text(f"\ufeff{DESCRIPTION}", encoding="utf-8")
     (tmp_path / "zed.xml").write_bytes(zed_list())
     return tmp_path
 
@@ -130,17 +131,26 @@ def test_a_list_is_made_and_shown(here: Path, ours: Path, run: Run) -> None:
     assert told.startswith("gateway: GW205 signed by CN=Home Operator")
 
 
-def test_the_list_of_the_manual(here: Path, run: Run) -> None:
-    (text,) = re.findall(
-        r"^```toml\n(.*?)^```$", MANUAL.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+def test_the_lists_of_the_manual(here: Path, run: Run) -> None:
+    texts = dict(
+        re.findall(
+            r"^```toml file=([\w-]+)\.toml\n(.*?)^```$",
+            MANUAL.read_text(encoding="utf-8"),
+            re.MULTILINE | re.DOTALL,
+        )
     )
-    (here / "ours.toml").write_text(text, encoding="utf-8")
-    for name in ("authority", "zz-list-signer", "zz-gateway", "cross"):
-        (here / f"{name}.pem").write_bytes((here / "zed.pem").read_bytes())
-    made = ["list", "make", here / "ours.toml", "--out", here / "ours.xml", "--at", AT, "--json"]
-    _, told = run(*made, *signing(here, "home-operator"), status=0)
-    assert [len(told[name]) for name in ("services", "schemes", "bridges")] == [1, 2, 1]
-    assert told["bridges"][0]["policies"] == {"1.2.410.1": "qualified", "1.2.410.2": "basic"}
+    counts = {}
+    for name in ("ours", "zz-5"):
+        (here / f"{name}.toml").write_text(texts[name], encoding="utf-8")
+        for certificate in re.findall(r'"([\w./-]+\.pem)"', texts[name]):
+            (here / certificate).parent.mkdir(exist_ok=True)
+            (here / certificate).write_bytes((here / "zed.pem").read_bytes())
+        made = ["list", "make", here / f"{name}.toml", "--out", here / f"{name}.xml", "--at", AT, "--json"]
+        _, told = run(*made, *signing(here, "home-operator"), status=0)
+        counts[name] = [len(told[part]) for part in ("services", "schemes", "bridges")]
+        if name == "ours":
+            assert told["bridges"][0]["policies"] == {"1.2.410.1": "qualified"}
+    assert counts == {"ours": [0, 2, 1], "zz-5": [1, 0, 0]}
 
 
 @pytest.mark.parametrize(

@@ -17,21 +17,21 @@ from gateway.cli import main
 from gateway.cli.result_output import _write_plain_columns
 from gateway.errors import NO_ADDRESS, GatewayError
 from gateway.evidence import list_subject_leaves
-from gateway.hub import operator_actions
+from gateway.hub.completion import operator_actions
 from gateway.store import (
-    audit_log,
     deliveries,
     delivery_leases,
-    lane_holds,
     lanes,
     make_attempt_outcome,
     parties,
     read_transaction,
-    tables,
     write_transaction,
 )
-from gateway.store.tables import transitions
+from gateway.store.transitions import transitions
+from tests.kit import tables
+from tests.kit.audited import list_actions
 from tests.kit.claims import claim_deliveries
+from tests.kit.databases import BOTH
 from tests.kit.rows import NOW, delivery, later, open_case
 
 Run = Callable[..., tuple[int, str, str]]
@@ -84,6 +84,8 @@ def list_rows(run: Run, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
+@pytest.mark.long
+@BOTH
 def test_an_agency_is_held_with_what_comes_later_and_everybody_sees_why(engine: Engine, run: Run) -> None:
     with write_transaction(engine) as conn:
         case = open_case(conn, number="C1")
@@ -119,8 +121,8 @@ def test_acts_on_lanes_are_in_the_audit_and_in_the_evidence(engine: Engine, run:
     assert run("queue", "try", "--lane", "local", "--by", "lee")[0] == 0
     assert run("queue", "release", "--lane", "KR-B", "--by", "lee")[0] == 0
     with read_transaction(engine) as conn:
-        found = [(row.action, row.actor, row.object) for row in audit_log.list_actions(conn)]
-        before = audit_log.list_actions(conn)[0].before
+        found = [(row.action, row.actor, row.object) for row in list_actions(conn)]
+        before = list_actions(conn)[0].before
         acts = [json.loads(one.data)["act"] for one in list_subject_leaves(conn, "lane", "KR-B")]
     assert found == [
         ("queue release", "lee", "lane KR-B"),
@@ -135,7 +137,7 @@ def test_a_party_is_held_as_receiver_and_as_agency(engine: Engine, run: Run) -> 
     status, out, _ = run("queue", "hold", "--party", "food", "--reason", "move", "--json")
     assert (status, [one["lane"] for one in json.loads(out)["lanes"]]) == (0, ["KR-A", "msh:food"])
     with read_transaction(engine) as conn:
-        assert [row.name for row in lane_holds.list_held_lanes(conn)] == ["KR-A", "msh:food"]
+        assert [row.name for row in lanes.list_held_lanes(conn)] == ["KR-A", "msh:food"]
     assert run("queue", "hold", "--party", "broker", "--reason", "move")[0] == 0
     queue(engine, agent="msh", destination="broker", lane="msh:broker")
     assert claim(engine, "msh:broker") == []
@@ -154,6 +156,7 @@ def test_a_single_delivery_is_held_with_its_reason(engine: Engine, run: Run) -> 
     assert run("queue", "release", str(number))[0] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -174,7 +177,7 @@ def test_what_cannot_be_meant_is_misuse(engine: Engine, run: Run, words: tuple[s
     assert (status, out) == (2, "")
     assert told in err
     with read_transaction(engine) as conn:
-        assert audit_log.list_actions(conn) == []
+        assert list_actions(conn) == []
 
 
 def test_what_is_held_already_is_said(run: Run) -> None:
@@ -193,8 +196,6 @@ def test_a_delivery_or_a_whole_lane_is_tried_now(engine: Engine, run: Run) -> No
     assert claim(engine) == []
     assert run("queue", "try", str(one)) == (0, f"Due now: 1 delivery of lane KR-A: {one}.\n", "")
     assert claim(engine) == [one]
-    with write_transaction(engine) as conn:
-        lanes.set_lane_circuit(conn, "KR-A", FAR, "GW601")
     assert run("queue", "try", "--agency", "KR-A")[1] == f"Due now: 1 delivery of lane KR-A: {two}.\n"
     assert claim(engine) == [two]
     told = run("queue", "try", "--agency", "KR-B")[1]
@@ -291,6 +292,7 @@ def act_at_once(engine: Engine, *acts: Callable[[Connection], Any]) -> None:
     assert failed == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("of_lane", ["try", "release"])
 def test_acts_on_a_delivery_and_on_its_lane_do_not_wait_for_each_other(engine: Engine, of_lane: str) -> None:
     """Each locks the lane first; on PostgreSQL another order is a deadlock."""
@@ -309,10 +311,10 @@ def test_acts_on_a_delivery_and_on_its_lane_do_not_wait_for_each_other(engine: E
 
     if of_lane == "release":
         with write_transaction(engine) as conn:
-            lane_holds.hold_lane(conn, "KR-A", NOW, "lee", REASON)
+            lanes.hold_lane(conn, "KR-A", NOW, "lee", REASON)
     act_at_once(engine, act_on_delivery, act_on_lane)
     with read_transaction(engine) as conn:
-        assert lane_holds.list_held_lanes(conn) == []
+        assert lanes.list_held_lanes(conn) == []
 
 
 def test_named_deliveries_are_changed_lane_by_lane(engine: Engine, run: Run) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.share import get_data_folder
+from gateway_conformance import DATA_FOLDER
 from tests.cli.test_pki_list import MANUAL
 from tests.kit.house import AGREEMENT
 from tests.kit.paths import ROOT
@@ -25,9 +25,7 @@ from tests.kit.ports import find_free_port
 from tests.kit.tutorial import blocks
 
 PAGE = list(blocks(MANUAL.read_text(encoding="utf-8").split("### All three, to try")[1]))
-SAMPLE = (
-    get_data_folder("conformance").joinpath("samples", "import-three-items.xml").read_text(encoding="utf-8")
-)
+SAMPLE = DATA_FOLDER.joinpath("samples", "import-three-items.xml").read_text(encoding="utf-8")
 RUN = "gateway run --home ."
 # Message, mode and source of its signer, and of the submission's where that is another.
 TABLE = re.compile(r"^\| (\d) \| `([\w-]+)`, ([^|]+) \| (?:the same|`(\w+)`, ([^|]+)) \|$", re.MULTILINE)

@@ -11,12 +11,17 @@ import pytest
 from cryptography import x509
 
 from gateway.cli import main
-from gateway.pki.certificate_authority import load_authority
-from gateway.pki.certificate_validation import validate_octets
-from gateway.pki.certificates import read_certificate
-from gateway.pki.path_inquiry import PolicyInputs
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore, Verdict
+from gateway.pki import (
+    DEFAULT_POLICY,
+    CertificateUse,
+    PolicyInputs,
+    RevocationData,
+    TrustStore,
+    Verdict,
+    read_certificate,
+    validate_octets,
+)
+from gateway_conformance.pki import load_authority
 
 Run = Callable[..., tuple[int, str]]
 
@@ -59,6 +64,7 @@ def over(bridge: bytes, firm: bytes) -> Verdict:
     )
 
 
+@pytest.mark.long
 def test_a_bridge_maps_policies_and_certifies_no_further_authority(sandboxes: Run) -> None:
     status, _ = sandboxes(
         *("pki", "cross", "theirs/ca.pem", "--ca", "ours", "--policy", "1.2.410.1=2.16.56.1"),
@@ -74,6 +80,7 @@ def test_a_bridge_maps_policies_and_certifies_no_further_authority(sandboxes: Ru
         assert over(bridge, certified(sandboxes, *words)).status == "invalid", words
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("certificate", "policy", "words"),
     [
@@ -90,6 +97,7 @@ def test_what_makes_no_bridge(sandboxes: Run, certificate: str, policy: str, wor
     assert (status, words in text, Path("cross.pem").exists()) == (2, True, False), text
 
 
+@pytest.mark.long
 def test_a_document_is_signed_once(sandboxes: Run) -> None:
     Path("bare.xml").write_text("<Declaration>cargo</Declaration>", encoding="utf-8")
     key = ["--key", "ours/broker.key.pem", "--certificate", "ours/broker.cert.pem"]
@@ -103,6 +111,7 @@ def test_a_document_is_signed_once(sandboxes: Run) -> None:
     assert Path("signed.xml").read_bytes() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [
@@ -119,6 +128,7 @@ def test_a_list_is_taken_into_a_folder_or_by_a_hub_that_knows_who_signs(
     assert (status, "--into" in text) == (2, True), text
 
 
+@pytest.mark.long
 def test_a_hub_that_names_no_signer_takes_no_list(sandboxes: Run) -> None:
     Path("list.xml").write_text("<list/>", encoding="utf-8")
     assert sandboxes("migrate", "--new", "--home", ".")[0] == 0

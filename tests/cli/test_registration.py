@@ -14,12 +14,10 @@ from cryptography import x509
 
 from gateway.cli import main
 from gateway.cli.commands.process import log_endings_daily
-from gateway.cli.settings import read_home_settings
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.wiring import build_hub
-from gateway.pki.certificates import read_certificate, read_certificates
-from gateway.store import parties
-from gateway.store.engine import make_engine, write_transaction
+from gateway.cli.home_folder import read_home_settings
+from gateway.hub import RejectingComposer, build_hub
+from gateway.pki import read_certificate, read_certificates
+from gateway.store import make_engine, parties, write_transaction
 
 Run = Callable[..., tuple[int, str]]
 NOW = datetime.now(UTC)
@@ -76,6 +74,7 @@ def stamp(**later: float) -> str:
     return (NOW + timedelta(**later)).isoformat(timespec="seconds")
 
 
+@pytest.mark.long
 def test_a_small_firm_gets_a_certificate_and_renews_it(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +110,7 @@ def test_what_our_trust_refuses_is_not_registered(run: Run, keys: Path, name: st
     assert [one["party"] for one in listed(run)] == ["other"]
 
 
+@pytest.mark.long
 def test_one_that_is_yet_to_begin_may_be_registered_but_not_another_authoritys(
     run: Run, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +139,7 @@ def test_times_that_leave_nobody_to_sign_are_misuse(
     assert (status, key in text) == (2, True), text
 
 
+@pytest.mark.long
 def test_what_the_sandbox_revokes_ends_once_its_list_is_in_force(
     home: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +191,7 @@ def test_a_party_whose_last_certificate_ends_is_told_of(home: Path, run: Run) ->
     assert run("check")[0] == 0
 
 
+@pytest.mark.long
 def test_check_warns_that_our_own_certificate_ends(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,6 +243,7 @@ def succeed(home: Path, name: str, starts: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_our_next_key_is_checked_and_shown_to_partners(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,6 +262,7 @@ def test_our_next_key_is_checked_and_shown_to_partners(
     hub.close()
 
 
+@pytest.mark.long
 def test_a_next_key_that_is_not_good_or_comes_too_late_is_refused(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

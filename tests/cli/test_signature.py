@@ -11,11 +11,9 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli import named_files as files
-from gateway.wire.http_message import read_http_message
-from gateway.wire.mime import read_multipart_related
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.ebms2_signature import sign_message
-from gateway.xmlsec.xades import sign_document
+from gateway.wire import read_http_message, read_multipart_related, serialize_element
+from gateway.xmlsec import sign_document
+from gateway_conformance.message_signing import sign_message
 from tests.protocols import sample_parties
 from tests.xmlsec.sample_messages import ATTACHMENTS, document, message
 

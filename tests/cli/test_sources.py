@@ -14,22 +14,16 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.cli.settings import read_home_settings
+from gateway.cli.home_folder import read_home_settings
+from gateway.delivery import build_worker
 from gateway.delivery.delivery_worker import DeliveryWorker
-from gateway.delivery.wiring import build_worker
 from gateway.errors import GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence import list_subject_leaves
+from gateway.hub import read_fetch_sources
 from gateway.hub.completion import operator_actions
-from gateway.hub.trust.fetch_sources import read_fetch_sources
 from gateway.hub.trust.trust_settings import load_recognition_policy, load_trust_store
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    issue_certificate,
-    make_authority,
-    make_revocation_list,
-)
-from gateway.store import fetched_lists
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.store import fetched_lists, make_engine, read_transaction, write_transaction
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority, make_revocation_list
 from tests.kit.house import authority
 from tests.kit.live import LiveHouse
 from tests.kit.publisher import Publisher, page, publishing
@@ -85,6 +79,7 @@ def _closed() -> Iterator[None]:
         _workers.pop()._engine.dispose()
 
 
+@pytest.mark.long
 def test_a_source_is_shown_fetched_at_once_and_forgotten(
     live: LiveHouse, publisher: Publisher, run: Run
 ) -> None:
@@ -137,6 +132,7 @@ def test_check_tells_what_is_stale_and_what_is_about_to_be(
     assert run("pki", "source", "list")[0] == 1
 
 
+@pytest.mark.long
 def test_check_tells_of_an_issuer_that_leads_nowhere(live: LiveHouse, run: Run) -> None:
     stranger = make_authority("CN=Stranger", live.now - timedelta(days=1))
     (live.home / "pki" / "stranger.pem").write_bytes(stranger.certificate.pem)
@@ -147,6 +143,7 @@ def test_check_tells_of_an_issuer_that_leads_nowhere(live: LiveHouse, run: Run) 
     assert "no path leads" in problems[0]["detail"]
 
 
+@pytest.mark.long
 def test_over_https_a_source_must_be_believed_to_be_it(tmp_path: Path, sqlite_url: str) -> None:
     """By the authorities that the settings name for its host, and by no other, private though they are."""
     begins = datetime.now(UTC) - timedelta(days=1)
@@ -195,6 +192,7 @@ def test_issuers_and_responders_are_intermediates(live: LiveHouse) -> None:
     assert trust.intermediates == (root.certificate, sub.certificate)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -203,12 +201,12 @@ def test_issuers_and_responders_are_intermediates(live: LiveHouse) -> None:
         ('[fetch.root]\nurl = "http://a/"\nissuer = "pki/none.pem"\n', "fetch.root.issuer"),
         ('[fetch.root]\nurl = "http://a/"\nissuer = "pki/hub.key.pem"\n', "fetch.root.issuer"),
         ('[fetch.root]\nurl = "http://u:p@a/"\nissuer = "pki/ca.pem"\n', "no user"),
-        ('[fetch.root]\nurl = "http://a:0/"\nissuer = "pki/ca.pem"\n', "a port above 0"),
-        ('[fetch.root]\nurl = "http://a:99999/"\nissuer = "pki/ca.pem"\n', "Port out of range"),
-        ('[fetch.root]\nurl = "http://?x"\nissuer = "pki/ca.pem"\n', "has a host"),
+        ('[fetch.root]\nurl = "http://a:0/"\nissuer = "pki/ca.pem"\n', "a port from 1 to 65535"),
+        ('[fetch.root]\nurl = "http://a:99999/"\nissuer = "pki/ca.pem"\n', "a port from 1 to 65535"),
+        ('[fetch.root]\nurl = "http://?x"\nissuer = "pki/ca.pem"\n', "a port from 1 to 65535"),
         ('[fetch.root]\nurl = "http://ä/"\nissuer = "pki/ca.pem"\n', "letters of ASCII"),
-        ('[fetch.root]\nurl = "file:///etc/passwd"\nissuer = "pki/ca.pem"\n', "an http or https URL"),
-        ('[fetch.root]\nurl = "ftp://a/"\nissuer = "pki/ca.pem"\n', "an http or https URL"),
+        ('[fetch.root]\nurl = "file:///etc/passwd"\nissuer = "pki/ca.pem"\n', "a port from 1 to 65535"),
+        ('[fetch.root]\nurl = "ftp://a/"\nissuer = "pki/ca.pem"\n', "a port from 1 to 65535"),
         ('[fetch."../x"]\nurl = "http://a/"\nissuer = "pki/ca.pem"\n', "fetch.../x"),
         ('[fetch.root]\nkind = "crls"\nurl = "http://a/"\nissuer = "pki/ca.pem"\n', "fetch.root.kind"),
         ('[fetch.root]\nurl = "http://a/"\nissuer = "pki/ca.pem"\nevery = "1ms"\n', "at least a second"),

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway import __version__
 from gateway.cli import main
-from gateway.cli.forked_process import ForkedProcess
+from gateway.cli.program_version import describe_program
+from gateway.errors import GatewayError
 from gateway.process_log import set_up_logging
 from gateway.store import describe_database
+from gateway_conformance.verbs.forked_process import ForkedProcess
 from tests.kit.forked_verbs import fork_verb
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
@@ -76,12 +77,12 @@ def running(*words: str, forked: bool = False) -> Iterator[list[str]]:
 def test_run_says_what_starts_and_that_it_is_ready(home: Path, more: tuple[str, ...], number: int) -> None:
     with (home / "gateway.toml").open("a") as settings:
         settings.write("[delivery]\nprocesses = 3\n")
-    with running("run", "--home", str(home), *more, forked=bool(more)) as lines:
+    with running("run", "--new", "--home", str(home), *more, forked=bool(more)) as lines:
         first, last = lines[0], lines[-1]
     port = re.search(r"\d+", (home / "gateway.toml").read_text())
     assert port is not None
     assert first.partition("gateway.start ")[2] == (
-        f"gateway {__version__} starts, home {home}, database sqlite:///{home}/gateway.sqlite3, "
+        f"{describe_program()} starts, home {home}, database sqlite:///{home}/gateway.sqlite3, "
         f"serves http://127.0.0.1:{port[0]}, 1 serving process, {number} worker processes"
     )
     assert last.endswith(" INFO gateway.start ready")
@@ -89,7 +90,7 @@ def test_run_says_what_starts_and_that_it_is_ready(home: Path, more: tuple[str, 
     assert sum("gateway.start ready" in line for line in lines) == 1
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_the_log_can_be_json_lines(home: Path) -> None:
     assert main(["migrate", "--new", "--home", str(home)]) == 0
     with running("work", "--home", str(home), "--json", forked=True) as lines:
@@ -113,8 +114,15 @@ def test_a_line_break_in_a_text_begins_no_line(monkeypatch: pytest.MonkeyPatch) 
     ("url", "told"),
     [
         ("postgresql://u:secret@db:5/g?password=secret", "postgresql://u@db:5/g"),
+        ("postgresql://u:secret@h1:5,h2:6/g", "postgresql://u@h1:5,h2:6/g"),
         ("sqlite:////d/gateway.sqlite3", "sqlite:////d/gateway.sqlite3"),
     ],
 )
 def test_a_database_is_told_without_its_password(url: str, told: str) -> None:
     assert describe_database(url) == told
+
+
+def test_the_end_of_a_password_does_not_become_the_host() -> None:
+    with pytest.raises(GatewayError, match=r"GW801 a password .* has %40 in the place of @") as caught:
+        describe_database("postgresql://u:sec@ret@db/g")
+    assert "ret" not in str(caught.value).replace("secret", "")

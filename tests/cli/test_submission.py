@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.conformance.partners.partner_identity import read_membership
-from gateway.conformance.partners.sealed_submissions import sign_submission
-from gateway.wire.xml import serialize_element
+from gateway.client import read_membership, sign_submission
+from gateway.wire import serialize_element
 from tests.kit.paths import ROOT
 
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
@@ -70,6 +69,7 @@ def places(told: dict[str, Any]) -> list[tuple[str, str]]:
     return [(one["id"], one["pointer"]) for one in told["problems"]]
 
 
+@pytest.mark.long
 def test_a_good_submission_has_no_problem(check: Check, home: Path, keys: Path) -> None:
     told = check("--attach", LABEL, "--home", str(home))
     assert (told["accepted"], told["signer"], told["not_checked"]) == (True, "broker", [])
@@ -79,6 +79,7 @@ def test_a_good_submission_has_no_problem(check: Check, home: Path, keys: Path) 
     assert len(alone["not_checked"]) == 2
 
 
+@pytest.mark.long
 def test_every_step_tells_its_problems_at_once(check: Check, home: Path) -> None:
     changes = {"<Name>한빛관세법인</Name>": "", 'document="NPQS-PLA-IMP"': 'document="MOON"'}
     told = check("--home", str(home), "--sender", "stranger", changes=changes)
@@ -89,6 +90,7 @@ def test_every_step_tells_its_problems_at_once(check: Check, home: Path) -> None
     assert all(one["line"] > 0 for one in told["problems"] if one["id"] in ("GW503", "GW501"))
 
 
+@pytest.mark.long
 def test_a_changed_document_and_a_strange_signer_are_refused(check: Check, home: Path, keys: Path) -> None:
     assert places(check("--attach", LABEL, "--home", str(home), by="customs"))[0][0] == "GW205"
     assert places(check("--attach", LABEL, by=None)) == [("GW201", "/sub:Submission")]
@@ -114,6 +116,7 @@ def test_a_wrong_namespace_inside_is_told_as_that(check: Check) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_supplement_needs_an_open_case(check: Check, home: Path) -> None:
     changes = {"<Function>9<": "<Function>35<"}
     told = check("--attach", LABEL, "--home", str(home), changes=changes)

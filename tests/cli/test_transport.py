@@ -11,15 +11,17 @@ import pytest
 
 from gateway import cli
 from gateway.agreements import PModeIndex, read_pmodes
-from gateway.cli.conformance_home import make_suite_home
+from gateway.cli.home_folder import read_home_settings
 from gateway.cli.hub_findings import check_transport, find_transport_warnings
-from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
 from gateway.errors import GatewayError
-from gateway.hub.register.register_snapshot import RegisterSnapshot
+from gateway.hub.register.trusted_register import RegisterSnapshot
 from gateway.message_model import PartyId
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, load_authority
+from gateway_conformance.pki import CertificateOrder, issue_certificate, load_authority
+from gateway_conformance.verbs.conformance_home import make_suite_home
 from tests.kit.house import AGREEMENT, PARTY_TYPE
+
+#: Each case is an attack of its own.
 
 NOW = datetime.now(UTC)
 NOBODY = RegisterSnapshot(0, PModeIndex(()), {}, {}, {}, ())

@@ -20,9 +20,8 @@ import psycopg
 from sqlalchemy import select
 
 from gateway.errors import GatewayError
-from gateway.store import agency_requests, cases, messages
-from gateway.store.engine import make_engine, read_transaction
-from gateway.store.tables import messages as message_rows
+from gateway.store import agency_requests, cases, make_engine, messages, read_transaction
+from gateway.store.messages import messages as message_rows
 from tests.cluster.database_members import Members, wait_for
 from tests.cluster.judge import Outside, list_acknowledged
 from tests.cluster.network import Network

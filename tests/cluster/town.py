@@ -10,13 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.demo_stage import read_cast
-from gateway.conformance.partners.message_handler import EBMS2
-from gateway.conformance.partners.partner_identity import get_current_time
-from gateway.conformance.partners.sealed_submissions import SealedSubmission
+from gateway.client import EBMS2, SealedSubmission, get_current_time
 from gateway.message_model import MemoryBody, Payload, StatusRequest, StatusResponse
 from gateway.protocols import SOAP_ACTION, Parcel
 from gateway.share import get_data_folder
+from gateway_conformance.verbs.demo_stage import read_cast
 from tests.cluster.database_members import Members, wait_for
 from tests.cluster.network import Machine, Network
 from tests.kit.gateway import post

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from gateway.conformance.partners.sealed_submissions import SealedSubmission
+from gateway.client import SealedSubmission
 from tests.cluster.judge import Attempt
 from tests.cluster.town import FRONT, PORT, ClusterTown
 

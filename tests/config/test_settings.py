@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.config import Secret, Settings, describe_settings, load_settings
+from gateway.config import Secret, Settings, describe_settings, find_newer_keys, load_settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
-from gateway.wire.xml_prescan import DEFAULT_LIMITS
+from gateway.wire import DEFAULT_LIMITS
 
 FULL = """
 [hub]
@@ -169,6 +169,63 @@ def test_the_url_may_be_a_secret_and_is_never_shown(tmp_path, monkeypatch):
     assert load_settings(file, home=tmp_path, environ={}).database.url.endswith("hunter3@db/x")
 
 
+NEWER = """[hub]
+version = "{version}"
+colour = "red"
+[http]
+port = 8081
+zone = "east"
+[agency.A]
+endpoint = "http://a"
+zone = "west"
+[weather]
+url = "http://b"
+"""
+#: What no version knows.
+LEFT_OUT = ["hub.colour", "http.zone", "agency.A.zone", "weather"]
+
+
+@pytest.fixture
+def old_program(monkeypatch):
+    monkeypatch.setattr("gateway.config.settings_file.__version__", "0.1.0")
+
+
+@pytest.mark.parametrize("version", ["0.1.1", "0.2", "0.1.0.1", "10.0.0"])
+@pytest.mark.usefixtures("old_program")
+def test_keys_of_a_newer_version_are_left_out_and_told(tmp_path, version):
+    file = write(tmp_path, NEWER.format(version=version))
+    settings = load_settings(file, home=tmp_path, environ={})
+    assert (settings.http.port, settings.agency["A"].endpoint) == (8081, "http://a")
+    assert sorted(find_newer_keys(file, tmp_path)) == sorted(LEFT_OUT)
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.1", "0.0.9", ""])
+@pytest.mark.usefixtures("old_program")
+def test_keys_that_no_newer_version_explains_are_errors(tmp_path, version):
+    file = write(tmp_path, NEWER.format(version=version))
+    with pytest.raises(GatewayError) as caught:
+        load_settings(file, home=tmp_path, environ={})
+    assert caught.value.problem.id == "GW801"
+    assert all(f"{key}: there is no such key" in caught.value.detail for key in LEFT_OUT)
+    assert list(find_newer_keys(file, tmp_path)) == []
+
+
+@pytest.mark.parametrize("version", ["next", "1.x", "-1", "1." + "9" * 5000, "1.", "\u0661"])
+def test_what_is_no_version_explains_nothing(tmp_path, version):
+    with pytest.raises(GatewayError) as caught:
+        load_settings(write(tmp_path, NEWER.format(version=version)), environ={})
+    assert "hub.version" in caught.value.detail
+    assert "hub.colour: there is no such key" in caught.value.detail
+
+
+def test_a_wrong_value_is_an_error_in_a_file_for_a_newer_version_too(tmp_path):
+    text = NEWER.format(version="9").replace("8081", "70000")
+    with pytest.raises(GatewayError) as caught:
+        load_settings(write(tmp_path, text), environ={})
+    assert "http.port" in caught.value.detail
+    assert "no such key" not in caught.value.detail
+
+
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
@@ -254,6 +311,20 @@ def test_a_secret_is_read_where_it_is(tmp_path):
     assert Secret(env="KEY").read({"KEY": "variable secret"}) == b"variable secret"
 
 
+@pytest.mark.parametrize("key", ['"tls.key"', "5", '["tls.key"]'])
+def test_a_secret_that_names_no_place_is_told_what_does(tmp_path: Path, key: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        load_settings(write(tmp_path, f"[http]\ntls_key = {key}"), environ={})
+    assert 'http.tls_key: a secret is { file = "…" }' in caught.value.detail
+
+
+def test_a_utf8_mark_before_settings_or_a_secret_is_left_out(tmp_path):
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbffile secret\r\n")
+    assert Secret(file=tmp_path / "key").read() == b"file secret\r\n"
+    path = write(tmp_path, "\ufeff[delivery]\nworkers = 3\n")
+    assert load_settings(path).delivery.workers == 3
+
+
 def test_a_secret_may_be_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "credentials"
     folder.mkdir()
@@ -285,6 +356,27 @@ def test_a_secret_that_is_not_there_is_a_problem(secret):
     with pytest.raises(GatewayError) as caught:
         secret.read({})
     assert caught.value.problem.id == "GW803"
+
+
+@pytest.mark.parametrize(
+    ("content", "token"),
+    [
+        (b"0123456789abcdef\r\n", "0123456789abcdef"),
+        (b"\xef\xbb\xbf ab-._~+/89abcdef== ", "ab-._~+/89abcdef=="),
+        (b"0123456789abcde", None),
+        (b"", None),
+        (b"0123456789 abcdef", None),
+        (b"0123456789abcde\xff", None),
+    ],
+)
+def test_the_status_token_is_one_of_rfc_6750(tmp_path, content, token):
+    (tmp_path / "token").write_bytes(content)
+    http = load_settings(write(tmp_path, '[http]\nstatus_token = { file = "token" }'), home=tmp_path).http
+    if token is None:
+        with pytest.raises(GatewayError, match=r"GW803 .*at least 16 characters"):
+            http.read_status_token()
+    else:
+        assert http.read_status_token() == token
 
 
 def test_settings_cannot_be_changed(tmp_path):
@@ -322,6 +414,7 @@ def test_the_limits_are_those_of_the_wire(tmp_path):
             assert getattr(limits, name) == getattr(DEFAULT_LIMITS, name), name
 
 
+@pytest.mark.long
 @given(st.text(max_size=80))
 def test_no_text_gives_anything_but_settings_or_a_problem(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "fuzz.toml"

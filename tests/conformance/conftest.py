@@ -8,12 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.conformance.partners.agency import AgencySimulator
-from gateway.conformance.partners.agency_documents import DocumentCatalogue
-from gateway.conformance.partners.agency_plan import read_agency_plans
-from gateway.conformance.partners.http_transport import PartnerServer
-from gateway.conformance.partners.journal import read_journal
-from gateway.conformance.partners.partner_identity import read_identity
+from gateway.client import PartnerServer, read_identity, read_journal
+from gateway_conformance.partners import AgencySimulator, DocumentCatalogue, read_agency_plans
 from tests.conformance.simulated_hubs import CallingHub, ListeningHub, make_partners
 
 

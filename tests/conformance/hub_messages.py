@@ -9,25 +9,25 @@ from datetime import date
 from pathlib import Path
 
 from gateway.agreements import PMode, PModeIndex, read_pmodes
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
-from gateway.cases.case_outcome import CaseOutcome, RankedDecision
-from gateway.cases.result_documents import (
+from gateway.cases import (
     CaseHeader,
+    CaseOutcome,
     DecidedRequest,
+    Decision,
+    DecisionCode,
+    Notice,
+    RankedDecision,
     ReportedProblem,
     RequestState,
     make_notice_document,
     make_result_document,
 )
-from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest, PartnerServer
+from gateway.client import HttpPoster, HttpReply, IncomingRequest, PartnerServer
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import read_certificates
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import TrustStore
+from gateway.pki import CertificateValidator, RevocationData, TrustStore, read_certificates
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext, SentUnit
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.wire import serialize_element
+from gateway.xmlsec import sign_document
 from tests.conformance.simulated_hubs import clock, signer_of
 from tests.kit.paths import ROOT
 
@@ -139,6 +139,22 @@ def as_request(parcel: Parcel, spoil: Callable[[bytes], bytes] = bytes) -> Incom
     return IncomingRequest("/msh/ebms2", headers, spoil(octets(parcel)))
 
 
+_FAULT = (
+    b'<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><e:Fault>'
+    b"<faultcode>e:Client</faultcode><faultstring>blocked</faultstring></e:Fault></e:Body></e:Envelope>"
+)
+#: What answers in place of the hub, by the word of a script.
+PAGES = {
+    "gone": HttpReply(404, "text/plain", b"gone\n"),
+    "forbidden": HttpReply(403, "text/html", b"<html><h1>403 Forbidden</h1></html>"),
+    "large": HttpReply(413, "text/html; charset=utf-8", b"<html/>"),
+    "moved": HttpReply(302, "text/html", b"<html/>", {"Location": "/login"}),
+    "nothing": HttpReply(405, "", b""),
+    "broken": HttpReply(500, "text/html", b"<html>Internal error</html>"),
+    "xml": HttpReply(403, "text/xml", b"<error>blocked by rule 942100</error>"),
+}
+
+
 @dataclass
 class ReceivingHub:
     """A hub on a port that takes submissions, gives the receipts it is told to, and sends results."""
@@ -170,8 +186,10 @@ class ReceivingHub:
             return HttpReply(closes=True)
         if word == "busy":
             return HttpReply(503, "text/plain", b"busy\n")
-        if word == "gone":
-            return HttpReply(404, "text/plain", b"gone\n")
+        if word in PAGES:
+            return PAGES[word]
+        if word == "fault":
+            return HttpReply(400, "text/xml; charset=utf-8", _FAULT)
         parcel = Parcel(
             {"Content-Type": request.headers["content-type"], "SOAPAction": '"ebXML"'},
             MemoryBody(request.body),

@@ -13,24 +13,23 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAnswer, AgencyCallback
-from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest, PartnerServer
-from gateway.delivery.http_client import HttpAnswer, HttpClient, HttpLimits
-from gateway.delivery.service_contracts import CallAttachment, ServiceCall, load_contract
+from gateway.cases import AgencyAnswer, AgencyCallback
+from gateway.client import HttpReply, IncomingRequest, PartnerServer
+from gateway.delivery import HttpClient, HttpLimits, ServiceCall, load_contract
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.service_contracts import CallAttachment
 from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
 from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submission
-from gateway.pki.certificate_authority import SandboxParty, make_sandbox
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.signing_keys import KeySigner, load_signer
+from gateway.pki import Certificate, KeySigner, load_signer, read_certificate
 from gateway.share import get_data_folder
 from gateway.web.agency_service import build_agency_service
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
-from gateway.wire.soap import SoapFault, read_envelope, read_fault
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.algorithms import STRICT
-from gateway.xmlsec.wss import verify_soap_envelope
+from gateway.wire import SoapFault, list_body_elements, parse_xml, read_envelope, read_fault
+from gateway.xmlsec import STRICT, verify_soap_envelope
+from gateway_conformance.pki import SandboxParty, make_sandbox
 from tests.kit.paths import ROOT
+from tests.kit.soap import MemoryOfCalls
 
 SAMPLE = (ROOT / "conformance/samples/import-three-items.xml").read_bytes()
 LABEL = (ROOT / "conformance/samples/korean-label.pdf").read_bytes()
@@ -171,7 +170,7 @@ class ListeningHub:
     refused: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._application = build_agency_service(self, self._security())
+        self._application = build_agency_service(self._apply, self._security())
         self.server = PartnerServer(self._serve)
         self.url = f"http://127.0.0.1:{self.server.port}/soap/agency"
         self.server.start()
@@ -189,6 +188,7 @@ class ListeningHub:
             admit=admit,
             clock=clock,
             new_id=lambda: f"urn:uuid:answer-{next(_numbers)}",
+            memory=MemoryOfCalls(),
         )
 
     def _serve(self, request: IncomingRequest) -> HttpReply:
@@ -208,20 +208,13 @@ class ListeningHub:
         self.answered.append(body)
         return HttpReply(int(status[0][:3]), body=self.answered[0] if self.repeats else body)
 
-    def acknowledge(self, said: AgencyCallback, caller: Caller) -> None:
-        self._hear("Acknowledge", said, caller)
-
-    def request_information(self, said: AgencyCallback, caller: Caller) -> None:
-        self._hear("RequestInformation", said, caller)
-
-    def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
-        self._hear("SubmitDecision", said, caller)
-
-    def deliver_notice(self, document: etree._Element, caller: Caller) -> None:
-        self.delivered.append(document)
-
-    def _hear(self, operation: str, said: AgencyCallback, caller: Caller) -> None:
-        self.heard.append(Heard(operation, said, caller.message_id, caller.envelope))
+    def _apply(self, call: AgencyCallback | etree._Element, caller: Caller) -> None:
+        if not isinstance(call, AgencyCallback):
+            self.delivered.append(call)
+            return
+        (element,) = list_body_elements(parse_xml(caller.envelope))
+        operation = etree.QName(element).localname
+        self.heard.append(Heard(operation, call, caller.message_id, caller.envelope))
 
     def close(self) -> None:
         self.server.close()

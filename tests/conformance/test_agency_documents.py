@@ -11,18 +11,17 @@ import pytest
 import yaml
 from lxml import etree
 
-from gateway.conformance.partners.agency_documents import (
-    DocumentCatalogue,
-    decide_application,
-    read_application,
-)
-from gateway.conformance.partners.agency_plan import AgencyPlan
-from gateway.conformance.partners.item_places import find_item_place
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.share import get_data_folder
-from gateway.wire import AGENCY
-from gateway.wire.xml import parse_xml
+from gateway.wire import AGENCY, parse_xml
+from gateway_conformance.partners import DocumentCatalogue
+from gateway_conformance.partners.agency_documents import (
+    decide_application,
+    find_item_place,
+    read_application,
+)
+from gateway_conformance.partners.agency_plan import AgencyPlan
 from tests.harmonize.mutation.judging import golden
 from tests.kit.documents import DOCUMENTS
 
@@ -48,6 +47,7 @@ def wrap_request(request: etree._Element) -> etree._Element:
     return content
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_document_is_served_by_its_agency(bundle: MappingBundle, name: str) -> None:
     document = bundle.documents[name]
@@ -57,9 +57,18 @@ def test_every_document_is_served_by_its_agency(bundle: MappingBundle, name: str
     assert (found.document, found.number) == (name, NUMBER)
     assert [item.number for item in found.items] == list(range(1, len(found.items) + 1))
     assert all(item.hs for item in found.items)
-    decided = decide_application(found, AgencyPlan(laws=document.laws), document.laws, NOTICE)
+    decided = decide_application(found, AgencyPlan(laws=document.laws), document.laws, *NOTICE)
     assert decided.status == "R01"
     assert len(decided.decisions) == len(found.items) * len(document.laws)
+
+
+def test_a_decision_has_the_day_of_the_agency(bundle: MappingBundle) -> None:
+    document = bundle.documents["NPQS-PLA-IMP"]
+    catalogue = DocumentCatalogue(document.organisation)
+    found = read_application(wrap_request(parse_xml(golden(document.id))), catalogue)
+    late = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
+    decided = decide_application(found, AgencyPlan(laws=document.laws), document.laws, "N-1", late)
+    assert {one.date for one in decided.decisions} == {"2026-11-21"}
 
 
 def test_a_document_of_another_agency_is_refused() -> None:
@@ -96,6 +105,7 @@ def test_a_mapping_that_puts_no_number_of_an_item_has_no_place_of_items() -> Non
     assert find_item_place(make_notice([{"Gas": {"ask": "gas"}}])) is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_place_of_items_is_found_in_the_shipped_mappings_too(name: str, bundle: MappingBundle) -> None:
     """By the mapping alone the numbers are those that the agency reads from the forms that it knows."""

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from gateway.conformance.partners.agency_plan import AgencyPlan, AgencyPlans, ItemRule, read_agency_plans
-from gateway.conformance.partners.journal import Journal, read_journal
-from gateway.conformance.partners.misbehavior import (
+from gateway.client import Journal, read_journal
+from gateway.errors import MISUSE, GatewayError
+from gateway_conformance.partners import (
     AGENCY_MISBEHAVIORS,
     BROKER_MISBEHAVIORS,
     Misbehavior,
+    read_agency_plans,
     take_misbehavior,
 )
-from gateway.errors import MISUSE, GatewayError
+from gateway_conformance.partners.agency_plan import AgencyPlan, AgencyPlans, ItemRule
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_plan_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str, c
 
 def test_options_go_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    path.write_text('{"behaviour": "later", "delay": 9, "when": [{"value": "X*", "status": "F03"}]}')
+    path.write_text('\ufeff{"behaviour": "later", "delay": 9, "when": [{"value": "X*", "status": "F03"}]}')
     plans = read_agency_plans(path, {"delay": 1.0})
     assert (plans.usual.behaviour, plans.usual.delay, plans.usual.status) == ("later", 1.0, "")
     other = plans.select_plan(["a", "X-1"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.conformance.hostile.answer_evaluation import (
+from gateway.wire import EB, SOAP11, SOAP12
+from gateway_conformance.hostile import Answer
+from gateway_conformance.hostile.answer_evaluation import (
     describe_expectation,
     explain_mismatch,
     summarize_answer,
 )
-from gateway.conformance.hostile.exchange import ACCEPTED, LAWFUL, Answer, Expectation, expect_refusal_codes
-from gateway.wire.namespaces import EB, SOAP11, SOAP12
+from gateway_conformance.hostile.exchange import ACCEPTED, LAWFUL, Expectation, expect_refusal_codes
 
 XML = {"content-type": "text/xml"}
 GOOD = expect_refusal_codes(

@@ -18,10 +18,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, Notice
-from gateway.conformance.partners.agency_callbacks import Callback
-from gateway.conformance.partners.agency_documents import DocumentCatalogue
-from gateway.conformance.partners.carried_form import CarriedForm, load_carried_form
+from gateway.cases import AgencyAcknowledgment, Notice
 from gateway.errors import GatewayError
 from gateway.harmonize import (
     CarrierForm,
@@ -30,12 +27,14 @@ from gateway.harmonize import (
     find_carried_document,
     load_bundle,
     read_carried,
+    read_delivered_notice,
     write_carried,
 )
-from gateway.harmonize.notices.delivered_notice import read_delivered_notice
 from gateway.share import get_data_folder
-from gateway.wire import CARRIED
-from gateway.wire.xml import parse_xml
+from gateway.wire import CARRIED, parse_xml
+from gateway_conformance.partners import DocumentCatalogue
+from gateway_conformance.partners.agency_callbacks import Callback
+from gateway_conformance.partners.carried_form import CarriedForm, load_carried_form
 from tests.conformance.conftest import Agencies, wait_for
 from tests.conformance.simulated_hubs import CallingHub, ListeningHub, application, documents, numbers
 from tests.harmonize.mutation.judging import golden
@@ -110,6 +109,7 @@ def read_notice(delivered: etree._Element, form: str) -> etree._Element:
     return read_carried(base64.b64decode(delivered.text or ""), document, FORMS[form])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["json", "korean"])
 @pytest.mark.parametrize(
     ("agency", "document", "decision", "notice", "said"),

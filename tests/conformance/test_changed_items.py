@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.cases import read_submission
-from gateway.conformance.partners.changed_items import change_items
 from gateway.errors import GatewayError
 from gateway.wire import parse_xml, serialize_element
+from gateway_conformance.partners import change_items
 from tests.kit.story import unsigned
 
 SAMPLE = serialize_element(unsigned())

@@ -10,20 +10,18 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment
-from gateway.cases.customs_notices import CustomsNotice, CustomsReason
-from gateway.conformance.partners.customs import CustomsSimulator
-from gateway.conformance.partners.customs_plan import read_customs_plan
-from gateway.conformance.partners.http_transport import PartnerServer
-from gateway.conformance.partners.journal import read_journal
-from gateway.conformance.partners.misbehavior import CUSTOMS_MISBEHAVIORS, Misbehavior
-from gateway.conformance.partners.partner_identity import read_identity
-from gateway.delivery.service_contracts import ServiceCall
+from gateway.cases import AgencyAcknowledgment, CustomsNotice, CustomsReason
+from gateway.client import PartnerServer, read_identity, read_journal
+from gateway.delivery import ServiceCall
 from gateway.errors import MISUSE, PARTNER_FAULT, UNREACHABLE, GatewayError
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import WCO_DEC, WCO_MD
-from gateway.wire.wsdl import read_wsdl
-from gateway.wire.xml import parse_xml
+from gateway.wire import WCO_DEC, WCO_MD, parse_xml, read_wsdl
+from gateway_conformance.partners import (
+    CUSTOMS_MISBEHAVIORS,
+    CustomsSimulator,
+    Misbehavior,
+    read_customs_plan,
+)
 from tests.conformance.simulated_hubs import SAMPLE, CallingHub
 
 
@@ -175,7 +173,7 @@ def test_customs_answers_and_clears_by_its_plan(keys: Path, tmp_path: Path, hub:
     """R25 with its reason to the declaration, and nothing beyond it without an address of the hub."""
     file = tmp_path / "plan.toml"
     file.write_text(
-        'answer = "R25"\noperations = ["RegisterDeclaration"]\nclearance = "5EC"\n'
+        '\ufeffanswer = "R25"\noperations = ["RegisterDeclaration"]\nclearance = "5EC"\n'
         '[[reasons]]\ncode = "E1"\npointer = "42A/67A[1]"\ntext = "no weight"\n'
     )
     plan = read_customs_plan(file)

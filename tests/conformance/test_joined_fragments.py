@@ -14,19 +14,24 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.conformance.partners import fragment_folder
-from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest, PartnerServer
-from gateway.conformance.partners.message_files import FileBody
-from gateway.conformance.partners.message_folder import MessageFolder
-from gateway.conformance.partners.message_handler import MessageHandler
-from gateway.conformance.partners.partner_identity import read_membership
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.http_client import HttpAnswer
+from gateway.client import (
+    FileBody,
+    HttpReply,
+    IncomingRequest,
+    MessageFolder,
+    MessageHandler,
+    PartnerServer,
+    fragment_folder,
+    read_membership,
+)
+from gateway.delivery.agents import MshAgent
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.message_model import ErrorSignal, MemoryBody, Payload, Receipt, read_octets
 from gateway.protocols import Parcel, SplitPlan, SplitTerms, as4
 from gateway.store import messages
 from gateway.wire import DEFAULT_LIMITS
 from tests.conformance.test_split_submissions import write_broker_folder
+from tests.kit.databases import BOTH
 from tests.kit.house import Neighbour, pmodes
 from tests.kit.sent_fragments import SMALL, SplitStory, replace_terms
 
@@ -123,6 +128,8 @@ def code(reply: HttpReply) -> str:
     return reply.body.partition(b'errorCode="')[2].partition(b'"')[0].decode()
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_fragments_are_joined_and_shown_as_one_message(
     open_broker: Callable[..., Broker], compression: str
@@ -140,7 +147,8 @@ def test_fragments_are_joined_and_shown_as_one_message(
     assert broker.pieces() == []
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 def test_a_repeat_gets_the_stored_receipt_also_after_a_restart(open_broker: Callable[..., Broker]) -> None:
     broker = open_broker()
     broker.lost = {2}
@@ -157,7 +165,8 @@ def test_a_repeat_gets_the_stored_receipt_also_after_a_restart(open_broker: Call
     assert len(broker.stored()) == len(broker.handler.list_rows()) == 1
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 def test_fragments_come_in_any_order_and_a_killed_process_goes_on(
     open_broker: Callable[..., Broker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +188,8 @@ def test_fragments_come_in_any_order_and_a_killed_process_goes_on(
     assert broker.pieces() == []
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 def test_a_kill_between_the_message_and_its_note_stores_it_once(
     open_broker: Callable[..., Broker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,7 +285,7 @@ def test_a_contradiction_refuses_the_group_and_the_sender_hears_of_it(
     assert takes(sender.give(sender.seal(sender.split(), 1)))
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_is_joined_must_be_what_the_fragments_said(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender()
     plan = sender.split()
@@ -297,7 +307,7 @@ def spoil(plan: SplitPlan) -> MemoryBody:
     )
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_another_message_under_a_known_id_is_refused_by_itself(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender()
     plan = sender.split()
@@ -312,7 +322,7 @@ def test_another_message_under_a_known_id_is_refused_by_itself(open_sender: Call
     assert len(sender.pieces()) == 1
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_too_many_groups_are_refused_until_one_has_ended(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender(b", open_groups: 1")
     plan, other = sender.split(), sender.split()
@@ -325,7 +335,7 @@ def test_too_many_groups_are_refused_until_one_has_ended(open_sender: Callable[.
     assert takes(sender.give(sender.seal(other, 1)))
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_group_ends_with_its_time(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender(b", open_groups: 1")
     plan, other = sender.split(), sender.split()
@@ -362,7 +372,7 @@ def test_a_full_disk_acknowledges_nothing(
     assert takes(sender.give(fragment))
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_without_terms_a_fragment_is_refused(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender()
     fragment = sender.seal(sender.split(), 1)

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from gateway.conformance.partners import http_transport, message_puller
-from gateway.conformance.partners.http_transport import HttpPoster
-from gateway.conformance.partners.message_files import UnnamedFile
+from gateway import USER_AGENT
+from gateway.client import HttpPoster, http_transport, message_puller
+from gateway.client.message_files import UnnamedFile
 from gateway.errors import GatewayError
 from gateway.hub.outbox import applicant_messages
 from gateway.message_model import (
@@ -28,6 +28,8 @@ from gateway.message_model import (
     compute_body_digest,
     read_octets,
 )
+from gateway_conformance.hostile import make_endpoint_target
+from gateway_conformance.hostile.exchange import HttpRequest
 from tests.conformance.test_pull_command import Desk, desk
 
 __all__ = ["desk"]
@@ -36,7 +38,7 @@ MEBI = 1024**2
 
 
 @contextmanager
-def serve(head: bytes, pieces: Iterable[bytes]) -> Iterator[str]:
+def serve(head: bytes, pieces: Iterable[bytes], requests: list[bytes] | None = None) -> Iterator[str]:
     """Answer one request with these octets, and end the connection."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -46,6 +48,8 @@ def serve(head: bytes, pieces: Iterable[bytes]) -> Iterator[str]:
             held = b""
             while b"\r\n\r\n?" not in held:
                 held += line.recv(4096)
+            if requests is not None:
+                requests.append(held)
             try:
                 line.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" + head + b"\r\n")
                 for one in pieces:
@@ -71,6 +75,7 @@ COUNT = 24 * MEBI // len(PIECE)
 COUNTED = b"Content-Length: %d\r\n" % (24 * MEBI)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("head", "pieces"),
     [
@@ -95,6 +100,20 @@ def test_a_large_answer_is_read_into_a_file(tmp_path: Path, head: bytes, pieces:
             tracemalloc.stop()
     assert digest == sha256(PIECE * COUNT).hexdigest()
     assert peak < 8 * MEBI
+
+
+def test_the_reference_client_says_who_asks() -> None:
+    requests: list[bytes] = []
+    with serve(b"Content-Length: 2\r\n", [b"ok"], requests) as url, closing(HttpPoster(url)) as poster:
+        poster.post({"Content-Type": "text/plain"}, b"?")
+    assert f"\r\nUser-Agent: {USER_AGENT}\r\n".encode() in requests[0]
+
+
+def test_the_hostile_suite_says_who_asks() -> None:
+    requests: list[bytes] = []
+    with serve(b"Content-Length: 2\r\n", [b"ok"], requests) as url:
+        make_endpoint_target(url).send(HttpRequest("ebms2", {}, b"?"))
+    assert f"\r\nUser-Agent: {USER_AGENT}\r\n".encode() in requests[0]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +180,7 @@ def attached(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> bytes:
     return content
 
 
+@pytest.mark.long
 def test_a_large_message_is_pulled_whole(desk: Desk, attached: bytes) -> None:
     assert desk.submit("--wait", "0")[0] == 0
     desk.story.tick(seconds=0.01)
@@ -173,6 +193,7 @@ def test_a_large_message_is_pulled_whole(desk: Desk, attached: bytes) -> None:
         assert (folder / "message.http").stat().st_size > 3 * MEBI
 
 
+@pytest.mark.long
 def test_a_message_larger_than_what_is_pulled_is_not_read(
     desk: Desk, attached: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

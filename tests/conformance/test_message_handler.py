@@ -9,16 +9,12 @@ from typing import Any
 
 import pytest
 
-from gateway.cases.case_outcome import CaseOutcome
-from gateway.cases.result_documents import ReportedProblem
-from gateway.conformance.partners.journal import read_journal
-from gateway.conformance.partners.message_handler import MessageHandler
-from gateway.conformance.partners.misbehavior import BROKER_MISBEHAVIORS, Misbehavior
-from gateway.conformance.partners.partner_identity import read_membership
+from gateway.cases import CaseOutcome, ReportedProblem
+from gateway.client import MessageHandler, message_handler, read_journal, read_membership
 from gateway.errors import RECEIPT_MISMATCH, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody
-from gateway.protocols import OpenedMessage, Parcel
-from gateway.protocols.ebms2 import message_opening
+from gateway.protocols import KnownEnvelopes, OpenedMessage, Parcel
+from gateway_conformance.partners import BROKER_MISBEHAVIORS, Misbehavior, SimulatedBroker
 from tests.conformance.hub_messages import EBMS2, MessagingHub, agreement, as_request
 
 
@@ -39,7 +35,7 @@ def broker_of(keys: Path, folder: Path, *mischief: str) -> Broker:
     folder.mkdir(exist_ok=True)
     path.write_bytes(agreement(8900, 8901))
     wrongs = tuple(Misbehavior.from_text(text, BROKER_MISBEHAVIORS) for text in mischief)
-    return Broker(MessageHandler(read_membership(keys, "broker", path), folder, wrongs), folder)
+    return Broker(SimulatedBroker(read_membership(keys, "broker", path), folder, wrongs), folder)
 
 
 @pytest.fixture
@@ -84,6 +80,7 @@ def test_problems_of_a_refused_submission_are_read(broker: Broker, side: Messagi
     ]
 
 
+@pytest.mark.long
 def test_a_repeat_gets_the_same_octets_and_is_kept_once(
     broker: Broker, side: MessagingHub, keys: Path
 ) -> None:
@@ -95,6 +92,7 @@ def test_a_repeat_gets_the_same_octets_and_is_kept_once(
     assert len(broker.rows()) == 1
 
 
+@pytest.mark.long
 def test_another_message_under_the_same_id_is_refused(broker: Broker, side: MessagingHub) -> None:
     unit = side.message("Result", side.result())
     broker.handler(as_request(side.seal(unit)))
@@ -125,19 +123,20 @@ def test_what_was_changed_on_its_way_is_refused(
     assert len(broker.rows()) == before
 
 
+@pytest.mark.long
 def test_an_envelope_like_one_before_is_read_by_its_values(
     broker: Broker, side: MessagingHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[bool] = []
-    open_known = message_opening.open_known_message
+    open_like = KnownEnvelopes.open_like
 
     def note_known(*words: Any) -> OpenedMessage | None:
-        opened = open_known(*words)
-        if words[2].envelopes is not None:
-            known.append(opened is not None)
+        opened = open_like(*words)
+        known.append(opened is not None)
         return opened
 
-    monkeypatch.setattr(message_opening, "open_known_message", note_known)
+    monkeypatch.setattr(KnownEnvelopes, "open_like", note_known)
+    monkeypatch.setattr(message_handler, "open_message", KnownEnvelopes().open)
     for _ in range(2):
         broker.handler(as_request(side.seal(side.message("Result", side.result()))))
     assert known == [False, True]

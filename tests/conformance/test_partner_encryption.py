@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.partners.kept_submissions import keep_submission, read_kept_submission
-from gateway.conformance.partners.partner_identity import RECEIVER_FILE, read_membership
-from gateway.conformance.partners.sealed_submissions import seal_submission, sign_submission
+from gateway.client import (
+    RECEIVER_FILE,
+    keep_submission,
+    read_kept_submission,
+    read_membership,
+    seal_submission,
+    sign_submission,
+)
 from gateway.errors import GatewayError
 from gateway.message_model import Payload
-from gateway.pki import CertificateOrder, issue_certificate, make_authority
 from gateway.protocols import PROTOCOLS
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.flows.test_encryption import ENCRYPTED, ENCRYPTED_AS4
 from tests.kit.paths import ROOT
 
@@ -50,6 +55,7 @@ def seal(folder: Path):
     return EBMS2.seal((unit,), pmode, broker.build_context())
 
 
+@pytest.mark.long
 def test_a_broker_encrypts_for_the_hub_and_decrypts_with_its_own_key(folders):
     parcel = seal(folders["broker1"])
     assert CONTENT not in parcel.body.content
@@ -68,6 +74,7 @@ def test_without_the_certificate_of_the_hub_nothing_is_sent(folders, tmp_path):
         seal(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("agreement", [ENCRYPTED, ENCRYPTED_AS4], ids=["ebms2", "as4"])
 def test_a_kept_message_is_sent_again_although_it_cannot_be_read(folders, tmp_path, agreement):
     """Only the hub can decrypt it: what is sent again are its octets, and its receipt is still known."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.agreements import PModeIndex, read_pmodes
-from gateway.conformance.partners.partner_identity import Membership
+from gateway.client import Membership
 from gateway.message_model import SequenceNumber
 from tests.kit.house import AGREEMENT
 

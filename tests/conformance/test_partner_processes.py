@@ -14,23 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, Notice
-from gateway.conformance.partners.http_transport import HttpPoster
-from gateway.conformance.partners.journal import read_journal
+from gateway.cases import AgencyAcknowledgment, Notice
+from gateway.client import HttpPoster, read_journal
 from gateway.errors import UNREACHABLE, GatewayError
 from tests.conformance.hub_messages import MessagingHub, agreement, octets
 from tests.conformance.simulated_hubs import CallingHub, application
 from tests.kit.paths import ROOT
 
 #: Each starts processes of its own.
-pytestmark = pytest.mark.further
+pytestmark = pytest.mark.long
 
 
 @contextmanager
 def process(keys: Path, kind: str, name: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Start a partner; give it with its port; kill it at the end, if it is still there."""
     started = subprocess.Popen(
-        [sys.executable, "-m", "gateway.conformance", kind, "--partner", str(keys), "--name", name, *words],
+        [sys.executable, "-m", "gateway_conformance", kind, "--partner", str(keys), "--name", name, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -144,7 +143,7 @@ def test_what_cannot_start_says_why(keys: Path, tmp_path: Path, words: tuple[str
         [
             sys.executable,
             "-m",
-            "gateway.conformance",
+            "gateway_conformance",
             kind,
             "--partner",
             str(keys),

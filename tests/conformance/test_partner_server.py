@@ -10,8 +10,8 @@ from io import BytesIO
 
 import pytest
 
-from gateway.conformance.partners import HttpReply, IncomingRequest, PartnerServer
-from gateway.conformance.partners.request_head import read_request_head
+from gateway.client import HttpReply, IncomingRequest, PartnerServer
+from gateway.client.http_transport import read_request_head
 from gateway.errors import GatewayError
 
 

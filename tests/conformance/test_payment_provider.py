@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.cases import sign_payment_message
-from gateway.conformance.partners import PaymentProvider
-from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
-from gateway.conformance.partners.journal import Journal
-from gateway.conformance.partners.partner_identity import get_current_time
+from gateway.client import HttpReply, IncomingRequest, Journal, get_current_time
+from gateway_conformance.partners import PaymentProvider
 
 SECRET = b"a secret of the tests, 32 octets long"
 ORDER = {"order": "F-1", "amount": "12.50", "currency": "EUR"}

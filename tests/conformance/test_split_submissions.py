@@ -13,28 +13,35 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.conformance.partners.broker_client import BrokerClient, ResendPolicy
-from gateway.conformance.partners.endpoint_listener import EndpointListener
-from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest, PartnerServer
-from gateway.conformance.partners.kept_files import find_kept_parcel
-from gateway.conformance.partners.message_files import FileBody
-from gateway.conformance.partners.message_folder import MessageFolder
-from gateway.conformance.partners.message_handler import MessageHandler
-from gateway.conformance.partners.partner_identity import Membership, read_membership
-from gateway.conformance.partners.sealed_submissions import sign_submission
-from gateway.conformance.partners.sending_outcome import SendingError, SendingState
-from gateway.conformance.partners.split_submissions import (
+from gateway.client import (
+    BrokerClient,
+    EndpointListener,
+    FileBody,
+    HttpPoster,
+    HttpReply,
+    IncomingRequest,
+    Membership,
+    MessageFolder,
+    MessageHandler,
+    PartnerServer,
+    ResendPolicy,
+    SendingError,
+    SendingState,
     SplitSubmission,
+    read_membership,
     read_split_submission,
+    sign_submission,
     split_submission,
 )
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.http_client import HttpAnswer
+from gateway.client.kept_submissions import find_kept_parcel
+from gateway.delivery.agents import MshAgent
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody
-from gateway.pki.certificate_authority import encode_key_pem
+from gateway.pki import encode_key_pem
 from gateway.protocols import Parcel
 from tests.conformance.conftest import wait_for
+from tests.kit.databases import BOTH
 from tests.kit.fragments import FragmentStory
 from tests.kit.house import AS4, authority, signer_named
 from tests.kit.paths import ROOT
@@ -135,6 +142,8 @@ def desk(engine: Engine, tmp_path: Path) -> Iterator[Desk]:
 ATTACHED = ("--attach", f"korean-label@sample={LABEL}", "--wait", "0")
 
 
+@pytest.mark.long
+@BOTH
 def test_the_same_octets_are_sent_until_their_receipt(desk: Desk, capsys: Any, tmp_path: Path) -> None:
     desk.hub.script = ["", "deaf", "busy", "deaf"]
     status, told = desk.submit(capsys, *ATTACHED, "--folder", str(tmp_path / "kept"))
@@ -149,6 +158,8 @@ def test_the_same_octets_are_sent_until_their_receipt(desk: Desk, capsys: Any, t
     assert (row.message_id, row.state, row.case_id is None) == (told["message_id"], "PROCESSED", False)
 
 
+@pytest.mark.long
+@BOTH
 def test_what_has_no_receipt_is_sent_later(desk: Desk, capsys: Any, tmp_path: Path) -> None:
     desk.hub.script = ["", "", "deaf", "busy"]
     words = ("--retries", "1", "--folder", str(tmp_path / "kept"))
@@ -168,6 +179,7 @@ def test_what_has_no_receipt_is_sent_later(desk: Desk, capsys: Any, tmp_path: Pa
     assert len(desk.hub.story.joined()) == 1
 
 
+@BOTH
 def test_a_refused_fragment_ends_the_sending_once(desk: Desk, capsys: Any) -> None:
     path = desk.folder / "agreement.yaml"
     path.write_bytes(path.read_bytes().replace(b"fragment_size: 2000", b"fragment_size: 2100"))
@@ -178,6 +190,8 @@ def test_a_refused_fragment_ends_the_sending_once(desk: Desk, capsys: Any) -> No
     assert len(desk.hub.came) == 2
 
 
+@pytest.mark.long
+@BOTH
 def test_a_posted_error_about_the_whole_ends_the_sending(desk: Desk) -> None:
     """What is joined is no gzip: the hub says so when all fragments have their receipts."""
     split = desk.split()
@@ -203,6 +217,8 @@ def test_a_posted_error_about_the_whole_ends_the_sending(desk: Desk) -> None:
         client.close()
 
 
+@pytest.mark.long
+@BOTH
 def test_the_receipt_of_the_joined_message_is_verified(desk: Desk) -> None:
     split, client = desk.split(), desk.client()
     client.start_listening()
@@ -216,6 +232,7 @@ def test_the_receipt_of_the_joined_message_is_verified(desk: Desk) -> None:
     assert not (desk.folder / "came" / "refusals.jsonl").read_bytes()
 
 
+@BOTH
 def test_a_message_larger_than_agreed_is_not_sent(desk: Desk, capsys: Any, tmp_path: Path) -> None:
     path = desk.folder / "agreement.yaml"
     path.write_bytes(path.read_bytes().replace(b"message_size: 1000000", b"message_size: 5000"))
@@ -241,6 +258,8 @@ SPOILED: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("case", SPOILED)
 def test_a_folder_that_is_none_is_refused(desk: Desk, capsys: Any, case: str) -> None:
     split = desk.split()
@@ -251,11 +270,13 @@ def test_a_folder_that_is_none_is_refused(desk: Desk, capsys: Any, case: str) ->
     assert not desk.hub.came
 
 
+@BOTH
 def test_attachments_are_in_the_kept_message(desk: Desk, capsys: Any) -> None:
     status, told = desk.submit(capsys, *ATTACHED, file=desk.split().folder)
     assert (status, "--attach" in str(told)) == (2, True)
 
 
+@BOTH
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_a_folder_is_read_as_it_was_made(engine: Engine, tmp_path: Path, compression: str) -> None:
     desk = Desk(engine, tmp_path, compression)
@@ -272,6 +293,8 @@ def test_a_folder_is_read_as_it_was_made(engine: Engine, tmp_path: Path, compres
     desk.hub.server.close()
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("outcome", ["receipt", "error"])
 def test_a_listener_on_the_same_folder_knows_what_was_sent(desk: Desk, outcome: str) -> None:
     """What the hub posts when nobody waits any more is compared with what is kept there."""
@@ -302,6 +325,8 @@ def test_a_message_that_is_not_kept_is_not_found(tmp_path: Path, name: str) -> N
     assert find_kept_parcel(tmp_path / "sent", name) is None
 
 
+@pytest.mark.long
+@BOTH
 def test_one_process_at_a_time_sends_from_a_folder(desk: Desk, capsys: Any) -> None:
     split = desk.split()
     with split.lock_folder():

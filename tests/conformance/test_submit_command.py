@@ -17,19 +17,18 @@ from typing import Any
 
 import pytest
 
-from gateway.cases.case_outcome import CaseOutcome
-from gateway.cases.result_documents import ReportedProblem
+from gateway.cases import CaseOutcome, ReportedProblem
 from gateway.cli import main
-from gateway.conformance.partners.broker_client import BrokerClient
-from gateway.conformance.partners.http_transport import NotConnectedError
-from gateway.conformance.partners.message_handler import read_signal_error
-from gateway.conformance.partners.sending_outcome import NotTakenError, SendingState, conclude_sending
+from gateway.client import BrokerClient, SendingState
+from gateway.client.http_transport import NotConnectedError
+from gateway.client.message_handler import read_signal_error
+from gateway.client.sending_outcome import NotTakenError, conclude_sending
 from gateway.errors import UNREACHABLE, GatewayError
 from gateway.message_model import ErrorEntry
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.xades import verify_document
+from gateway.wire import parse_xml
+from gateway.xmlsec import verify_document
 from tests.conformance.conftest import wait_for
-from tests.conformance.hub_messages import ReceivingHub
+from tests.conformance.hub_messages import PAGES, ReceivingHub
 from tests.conformance.simulated_hubs import LABEL, SAMPLE, clock, signer_of
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
@@ -108,6 +107,7 @@ def test_a_submission_is_signed_sent_and_receipted(desk: Desk, keys: Path) -> No
     assert signed.certificate.sha256 == signer_of(keys, "broker").certificate.sha256
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", [("customs", "hub"), ("hub", "customs")], ids=["now", "next"])
 def test_a_receipt_by_either_of_two_certificates_of_the_hub_is_believed(
     desk: Desk, keys: Path, tmp_path: Path, order: tuple[str, str]
@@ -118,6 +118,7 @@ def test_a_receipt_by_either_of_two_certificates_of_the_hub_is_believed(
     assert (status, told["receipt_verified"]) == (0, True)
 
 
+@pytest.mark.long
 def test_a_submission_that_is_signed_is_sent_as_it_is(desk: Desk, tmp_path: Path) -> None:
     desk.submit("--wait", "0")
     signed = tmp_path / "signed.xml"
@@ -134,7 +135,8 @@ def test_a_supplement_goes_by_its_own_action(desk: Desk, tmp_path: Path) -> None
     assert desk.hub.units[0].action == "Supplement"
 
 
-@pytest.mark.parametrize("failures", [["silent"], ["busy"], ["silent", "busy", "silent"]])
+@pytest.mark.long
+@pytest.mark.parametrize("failures", [["silent"], ["busy"], ["gone"], ["silent", "busy", "silent"]])
 def test_the_same_octets_are_sent_again_until_there_is_an_answer(desk: Desk, failures: list[str]) -> None:
     desk.hub.script = list(failures)
     status, told, words = desk.submit("--wait", "0")
@@ -151,7 +153,7 @@ def test_attempts_end(desk: Desk) -> None:
     assert "GW601" in words
 
 
-@pytest.mark.parametrize(("word", "problem"), [("wrong", "GW309"), ("other-signer", "GW"), ("gone", "GW602")])
+@pytest.mark.parametrize(("word", "problem"), [("wrong", "GW309"), ("other-signer", "GW")])
 def test_a_receipt_that_is_not_good_is_no_receipt(desk: Desk, word: str, problem: str) -> None:
     desk.hub.script = [word]
     status, told, words = desk.submit("--wait", "0")
@@ -160,6 +162,7 @@ def test_a_receipt_that_is_not_good_is_no_receipt(desk: Desk, word: str, problem
     assert len(desk.hub.got) == 1
 
 
+@pytest.mark.long
 def test_an_answer_without_receipt_and_nobody_listening(desk: Desk) -> None:
     desk.hub.script = ["empty"] * 9
     status, told, words = desk.submit("--wait", "0", "--retries", "1")
@@ -167,6 +170,7 @@ def test_an_answer_without_receipt_and_nobody_listening(desk: Desk) -> None:
     assert "GW308" in words
 
 
+@pytest.mark.long
 def test_a_receipt_may_come_by_a_post_of_its_own(desk: Desk) -> None:
     (desk.folder / "agreement.yaml").write_bytes(desk.hub.agree(desk.port, sync=False))
     desk.hub.script = ["post"]
@@ -176,6 +180,7 @@ def test_a_receipt_may_come_by_a_post_of_its_own(desk: Desk) -> None:
     assert "no result within" in words
 
 
+@pytest.mark.long
 def test_a_wrong_receipt_by_a_post_of_its_own_is_none(desk: Desk) -> None:
     (desk.folder / "agreement.yaml").write_bytes(desk.hub.agree(desk.port, sync=False))
     desk.hub.script = ["wrong, by post"]
@@ -184,6 +189,7 @@ def test_a_wrong_receipt_by_a_post_of_its_own_is_none(desk: Desk) -> None:
     assert "GW309" in words
 
 
+@pytest.mark.long
 def test_the_receipt_is_told_before_the_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
@@ -197,12 +203,14 @@ def test_the_receipt_is_told_before_the_wait(desk: Desk, monkeypatch: pytest.Mon
     desk.capsys.readouterr()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("word", "state", "repeatable", "sentence"),
     [
         ("silent", "unanswered", True, "it is not known whether the hub has stored the message"),
         ("busy", "not taken", True, "the hub is busy and has stored nothing"),
-        ("gone", "refused", False, "the same octets would be refused again"),
+        *((page, "unanswered", True, "it is not known whether the hub has stored") for page in PAGES),
+        ("fault", "refused", False, "the same octets would be refused again"),
         ("wrong", "unproven", True, "no proof that the hub has stored"),
         ("empty", "unanswered", True, "it is not known whether the hub has stored the message"),
     ],
@@ -215,6 +223,16 @@ def test_what_became_of_a_message_without_receipt(
     assert (status, told["sent"], "kept" in told) == (1, state, repeatable)
     assert sentence in f"{words} {told['advice']}"
     assert ("to send the same octets again" in told["advice"][0]) is repeatable
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", PAGES)
+def test_after_a_page_of_a_proxy_the_same_octets_are_sent_again(desk: Desk, page: str) -> None:
+    desk.hub.script = [page]
+    status, told, _ = desk.submit("--wait", "0", "--retries", "1")
+    assert (status, told["receipt_verified"], len(desk.hub.got)) == (0, True, 2)
+    assert desk.hub.got[0] == desk.hub.got[1]
+    assert f"HTTP status {PAGES[page].status} without a message" in told["progress"][0]
 
 
 def test_a_message_that_never_left_is_not_called_sent(desk: Desk) -> None:
@@ -233,6 +251,7 @@ def test_an_answer_that_is_missing_outlives_a_refused_connection() -> None:
     assert conclude_sending([NotTakenError(UNREACHABLE, "503"), away]).state is SendingState.NOT_TAKEN
 
 
+@pytest.mark.long
 def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
     desk.hub.script = ["silent"]
     _, told, _ = desk.submit("--wait", "0", "--retries", "0", "--attach", f"korean-label@sample={LABEL_FILE}")
@@ -243,6 +262,7 @@ def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
     assert desk.hub.units[-1].message_id == told["message_id"]
 
 
+@pytest.mark.long
 def test_a_time_out_tells_case_state_and_open_question(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +286,7 @@ def test_a_time_out_tells_case_state_and_open_question(
     assert "to go on waiting: gateway listen --as broker --partner" in captured.err
 
 
+@pytest.mark.long
 def test_a_time_out_without_a_notice_says_so(desk: Desk) -> None:
     status, told, _ = desk.submit("--wait", "0.2")
     assert (status, told["sent"], told["case_number"], told["state"], told["questions"]) == (
@@ -273,6 +294,7 @@ def test_a_time_out_without_a_notice_says_so(desk: Desk) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_result_is_waited_for_and_verified(desk: Desk) -> None:
     side = desk.hub.side
     assert side is not None
@@ -286,6 +308,7 @@ def test_the_result_is_waited_for_and_verified(desk: Desk) -> None:
     assert [status for status, _ in desk.hub.back] == [200, 200]
 
 
+@pytest.mark.long
 def test_what_was_received_is_kept_when_asked(desk: Desk, tmp_path: Path) -> None:
     side = desk.hub.side
     assert side is not None
@@ -318,6 +341,7 @@ def test_a_result_that_is_not_good_ends_with_status_1(
     assert told["result"]["verified"] is ("problems" in changes)
 
 
+@pytest.mark.long
 def test_a_result_about_another_reference_is_not_ours(desk: Desk) -> None:
     side = desk.hub.side
     assert side is not None
@@ -357,6 +381,7 @@ def test_misuse(words: tuple[str, ...], status: int, capsys: pytest.CaptureFixtu
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -370,6 +395,7 @@ def test_misuse_with_a_good_folder(desk: Desk, words: tuple[str, ...], status: i
     assert (found, said in err) == (status, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "content", [b"", b"no xml", b"<Submission/>", SAMPLE.replace(b"<Function>9<", b"<Function>7<")]
 )

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cases import AgencyAcknowledgment
-from gateway.delivery.current_register import run_with_current_register
+from gateway.delivery.attempt_outcome import run_with_current_register
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
 from gateway.hub import RegisterSnapshot
-from gateway.store import read_transaction, write_transaction
+from gateway.store import read_transaction, register_version, write_transaction
+from tests.kit.databases import BOTH
 from tests.kit.partners import Call
 from tests.kit.story import Story
 
@@ -28,6 +29,13 @@ def change_register(story: Story) -> None:
     story.register(f"newcomer-{len(story.soap.calls)}")
 
 
+def confirm_current(story: Story) -> RegisterSnapshot:
+    """Confirm the snapshot by the version that a transaction reads."""
+    with read_transaction(story.hub.engine) as conn:
+        return story.hub.register.confirm_version(register_version.get_register_version(conn))
+
+
+@BOTH
 def test_a_change_during_a_call_does_not_repeat_the_call(story: Story) -> None:
     def answer(call: Call) -> AgencyAcknowledgment:
         change_register(story)
@@ -41,6 +49,7 @@ def test_a_change_during_a_call_does_not_repeat_the_call(story: Story) -> None:
     assert (len(calls), row.state, row.attempt) == (1, "DELIVERED", 1)
 
 
+@BOTH
 def test_what_was_judged_by_an_old_register_is_judged_again(story: Story) -> None:
     known = story.hub.refresh_snapshot()
     change_register(story)
@@ -49,13 +58,14 @@ def test_what_was_judged_by_an_old_register_is_judged_again(story: Story) -> Non
     def work(knowledge: RegisterSnapshot) -> None:
         judged.append(knowledge)
         with write_transaction(story.hub.engine) as conn:
-            story.hub.check_snapshot_current(conn, knowledge)
+            story.hub.register.check_snapshot_current(conn, knowledge)
 
     run_with_current_register(story.hub, known, work)
     assert [one.epoch for one in judged] == [known.epoch, story.hub.refresh_snapshot().epoch]
     assert judged[1].epoch > known.epoch
 
 
+@BOTH
 def test_what_an_old_register_refused_is_tried_by_the_new_one_and_no_more(story: Story) -> None:
     known = story.hub.refresh_snapshot()
     change_register(story)
@@ -70,10 +80,9 @@ def test_what_an_old_register_refused_is_tried_by_the_new_one_and_no_more(story:
     assert judged == [known.epoch, story.hub.get_snapshot().epoch]
 
 
+@BOTH
 def test_a_snapshot_is_confirmed_by_the_transaction_that_reads(story: Story) -> None:
     known = story.hub.refresh_snapshot()
-    with read_transaction(story.hub.engine) as conn:
-        assert story.hub.confirm_snapshot(conn) is known
+    assert confirm_current(story) is known
     change_register(story)
-    with read_transaction(story.hub.engine) as conn:
-        assert story.hub.confirm_snapshot(conn).epoch > known.epoch
+    assert confirm_current(story).epoch > known.epoch

@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 
 from gateway.delivery.failure_log import FailureLog
 from gateway.errors import NO_ADDRESS, PARTNER_FAULT, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError, Problem
-from gateway.hub.outbox.line_limit import LineLimit
-from gateway.store import delivery_maintenance, write_transaction
-from gateway.store.delivery_leases import DeliveryLease
+from gateway.hub.outbox.outgoing_calls import LineKey, LineLimit
+from gateway.process_log import format_text
+from gateway.store import DeliveryLease, delivery_maintenance, write_transaction
 from tests.flows.test_silence import story
+from tests.kit.databases import BOTH
 from tests.kit.desk import Desk
 from tests.kit.house import START, Clock
 from tests.kit.story import Story, unreachable
@@ -38,9 +39,10 @@ def lease_of(**changes: Any) -> DeliveryLease:
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
-    return [one.message for one in caplog.records if one.levelno == level and "delivery" in one.name]
+    return [format_text(one) for one in caplog.records if one.levelno == level and "delivery" in one.name]
 
 
+@BOTH
 def test_a_failed_delivery_is_one_line_with_both_sentences(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -50,20 +52,24 @@ def test_a_failed_delivery_is_one_line_with_both_sentences(
     desk = Desk(engine, act)
     (number,) = desk.queue()
     desk.worker.run_once()
-    said = f"delivery {number} to KR-A has FAILED: GW602 it answered with a fault at Body"
-    assert lines(caplog, logging.ERROR) == [f"{said}; they said: fault Client: no such law"]
+    text = "GW602 it answered with a fault at Body; they said: fault Client: no such law"
+    fields = f"partner=KR-A delivery={number} problem=GW602"
+    assert lines(caplog, logging.ERROR) == [f"the delivery has FAILED: {text} {fields}"]
 
 
+@BOTH
 def test_a_case_is_named_by_its_number(story: Story, caplog: pytest.LogCaptureFixture) -> None:
     story.say("KPTA", unreachable("Connection refused"))
     story.submit()
     story.tick()
     (line,) = lines(caplog, logging.WARNING)
-    assert f" of case {story.case().number} to KPTA: GW601 Connection refused; attempt 1" in line
+    assert line.startswith("the delivery failed: GW601 Connection refused; attempt 1, tried again at ")
+    assert f" partner=KPTA case={story.case().number} case_id=" in line
     story.tick(hours=1)
-    assert "KPTA works again: delivery " in lines(caplog, logging.WARNING)[-1]
+    assert "the partner works again partner=KPTA delivery=" in lines(caplog, logging.WARNING)[-1]
 
 
+@BOTH
 def test_a_partner_that_is_down_does_not_flood_the_log(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -77,9 +83,10 @@ def test_a_partner_that_is_down_does_not_flood_the_log(
     assert len(lines(caplog, logging.WARNING)) == 1
     desk.clock.forward(minutes=6)
     desk.worker.run_maintenance()
-    assert lines(caplog, logging.WARNING)[-1] == "KR-A: 39 more attempts failed with GW601"
+    assert lines(caplog, logging.WARNING)[-1] == "39 more attempts failed partner=KR-A problem=GW601"
 
 
+@BOTH
 def test_what_was_left_out_is_told_before_the_partner_works_again(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,14 +96,15 @@ def test_what_was_left_out_is_told_before_the_partner_works_again(
         log.report_attempt(lease_of(id=number), DOWN, clock())
     log.report_success(lease_of(id=7))
     assert lines(caplog, logging.WARNING)[1:] == [
-        "KR-A: 5 more attempts failed with GW601",
-        "KR-A works again: delivery 7",
+        "5 more attempts failed partner=KR-A problem=GW601",
+        "the partner works again partner=KR-A delivery=7",
     ]
     clock.forward(minutes=6)
     log.report_left_out()
     assert len(lines(caplog, logging.WARNING)) == 3
 
 
+@BOTH
 def test_final_failures_are_told_one_by_one_within_a_bound(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,6 +122,7 @@ def test_final_failures_are_told_one_by_one_within_a_bound(
     assert len(lines(caplog, logging.ERROR)) == 20
 
 
+@BOTH
 def test_another_problem_of_the_same_partner_is_told_at_once(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,10 +140,11 @@ def test_another_problem_of_the_same_partner_is_told_at_once(
 def test_strangers_cannot_fill_the_memory_of_the_limit() -> None:
     limit = LineLimit(period=START - START.replace(year=START.year - 1))
     for number in range(5000):
-        limit.admit_line((str(number), "GW601"), START)
+        limit.admit_line(LineKey(str(number), "GW601"), START)
     assert len(limit._said) <= 1000
 
 
+@BOTH
 def test_a_task_of_the_hub_says_nothing_about_a_partner_that_works_again(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -146,10 +156,11 @@ def test_a_task_of_the_hub_says_nothing_about_a_partner_that_works_again(
     log.report_success(lease_of(id=3, agent="local", destination="local"))
     assert len(lines(caplog, logging.WARNING)) == 2
     log.report_success(lease_of(id=4))
-    assert lines(caplog, logging.WARNING)[-1] == "KR-A works again: delivery 4"
-    assert "local works again" not in caplog.text
+    assert lines(caplog, logging.WARNING)[-1] == "the partner works again partner=KR-A delivery=4"
+    assert not any("works again partner=local" in line for line in lines(caplog, logging.WARNING))
 
 
+@BOTH
 @pytest.mark.parametrize("problem", [UNREACHABLE, NO_ADDRESS])
 def test_a_lost_lease_is_not_told_as_a_repeat(
     engine: Engine, caplog: pytest.LogCaptureFixture, problem: Problem
@@ -162,5 +173,7 @@ def test_a_lost_lease_is_not_told_as_a_repeat(
     desk = Desk(engine, act)
     (number,) = desk.queue()
     desk.worker.run_once()
-    assert lines(caplog, logging.WARNING) == [f"delivery {number} was taken over by another worker"]
+    assert lines(caplog, logging.WARNING) == [
+        f"the delivery was taken over by another worker delivery={number}"
+    ]
     assert desk.events(number) == ["lease", "lease_lost"]

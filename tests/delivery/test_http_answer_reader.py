@@ -8,12 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.delivery.http_answer_reader import (
-    MOST_HEAD,
-    HttpAnswer,
-    _AnswerStream,
-    read_http_answer,
-)
+from gateway.delivery import HttpAnswer
+from gateway.delivery.http_answer_reader import MOST_HEAD, _AnswerStream, read_http_answer
 from gateway.errors import GatewayError
 
 MOST = 10_000
@@ -49,6 +45,7 @@ def read(octets: bytes, sizes: list[int] | None = None, most: int = MOST) -> obj
         return "ended"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("octets", "again"),
     [(PLAIN, True), (CHUNKED, True), (INTERIM, True), (TO_THE_END, False)],
@@ -155,6 +152,7 @@ def test_what_is_too_long_is_not_asked_for() -> None:
     assert sum(asked) <= MOST_HEAD + 3 * 65536
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(
     start=st.sampled_from([PLAIN, CHUNKED, INTERIM, TO_THE_END]),

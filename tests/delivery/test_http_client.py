@@ -16,13 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.secret_values import Secret
-from gateway.config.tls import TlsSettings
-from gateway.delivery import http_client
-from gateway.delivery.host_logins import HostLogins
-from gateway.delivery.http_client import HttpAnswer, HttpClient, HttpLimits
+from gateway import __version__
+from gateway.config import Secret, TlsSettings
+from gateway.delivery import HostLogins, HttpClient, HttpLimits, http_client
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 2\r\n\r\nok"
 QUICK = HttpLimits(connect_seconds=2, read_seconds=0.5, total_seconds=1.0, max_answer_octets=100_000)
@@ -107,8 +106,21 @@ def test_a_post_and_its_answer() -> None:
     assert head.startswith(b"POST /agency?x=1 HTTP/1.1\r\n")
     assert b'SOAPAction: "a"' in head
     assert b"Accept-Encoding: identity" in head
+    assert b"User-Agent: singlewindow-gateway/%b\r\n" % __version__.encode() in head
     assert b"Content-Length: 4" in head
     assert body == b"<x/>"
+
+
+def test_a_get_says_who_asks_as_a_post_does() -> None:
+    def answer(there: Far, connection: socket.socket) -> None:
+        there.requests.append(connection.recv(65536))
+        connection.sendall(OK)
+
+    sender = HttpClient(QUICK)
+    with far(answer) as there:
+        assert sender.get(there.url, {}).status == 200
+        sender.close()
+    assert b"\r\nUser-Agent: singlewindow-gateway/" in there.requests[0]
 
 
 def test_an_idle_connection_is_used_again() -> None:
@@ -165,6 +177,7 @@ def test_a_connection_closed_meanwhile_costs_nothing() -> None:
     assert there.connections == 2
 
 
+@pytest.mark.long
 def test_a_destination_may_have_bounds_of_its_own_also_on_a_kept_connection() -> None:
     def slow_when_asked(there: Far, connection: socket.socket) -> None:
         while there.read(connection):

@@ -11,21 +11,16 @@ from typing import Any
 import pytest
 
 from gateway.config import load_settings
-from gateway.delivery.http_client import HttpAnswer, HttpLimits
-from gateway.delivery.partner_directory import PartnerDirectory, PartnerService
-from gateway.delivery.partner_settings import (
-    PartnerSettings,
-    SettingsFile,
-    build_partners,
-    find_expected_wsdl,
-)
-from gateway.delivery.soap_caller import SoapCaller
-from gateway.delivery.wsdl_files import WsdlFile
+from gateway.delivery import HttpLimits, PartnerService, SettingsFile, build_partners
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.partner_directory import PartnerDirectory, PartnerSettings, find_expected_wsdl
+from gateway.delivery.service_contracts import WsdlFile
+from gateway.delivery.soap_client import SoapCaller
 from gateway.errors import GatewayError
 from gateway.hub.outbox.outgoing_calls import OutgoingCall
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.pki import CertificateValidator
+from gateway.wire import DEFAULT_LIMITS, WireLimits
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.kit.house import authority, signer_named, trust
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -165,9 +160,9 @@ def test_a_call_is_bounded_as_its_partner_is() -> None:
             lambda one=partner: {"KPTA": one}, CertificateValidator(*trust()), lambda _: None
         )  # type: ignore[misc]
         words = {"ApplicationNumber": "1", "Reason": "none"}
-        envelope = known.compose_call(OutgoingCall("KPTA", "CancelApplication", "urn:uuid:1", words))
+        envelope = known.compose_call(OutgoingCall("KPTA", "CancelApplication", "urn:uuid:1", words)).octets
         with pytest.raises(GatewayError):
-            agent.send_call(envelope, known.resolve_destination("KPTA"))
+            agent.exchange_call(envelope, known.resolve_destination("KPTA"))
     assert sender.bounds == [own, None]
 
 
@@ -222,7 +217,7 @@ def test_an_agency_without_an_address_has_its_own_contract_else_the_template(tmp
     assert (found("KPTA").name, found("NEW").name) == ("agencies/KPTA.wsdl", "agency-template.wsdl")
     words = {"ApplicationNumber": "A-1", "Reason": "x"}
     for agency in ("KPTA", "NEW"):
-        envelope = known.compose_call(OutgoingCall(agency, "CancelApplication", "urn:uuid:1", words))
+        envelope = known.compose_call(OutgoingCall(agency, "CancelApplication", "urn:uuid:1", words)).octets
         assert b"urn:uuid:1" in envelope
     with pytest.raises(GatewayError) as caught:
         known.compose_call(OutgoingCall("customs", "RegisterDeclaration", "urn:uuid:1"))

@@ -11,14 +11,20 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.delivery.service_contracts import CallAttachment, ServiceCall, ServiceContract, load_contract
+from gateway.delivery import ServiceCall, load_contract
+from gateway.delivery.service_contracts import CallAttachment, ServiceContract
 from gateway.delivery.soap_client import sign_call
 from gateway.errors import GatewayError
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import AGENCY, SOAP11, WSA
-from gateway.wire.soap import read_envelope
-from gateway.wire.wsdl import bind_document_namespaces
-from gateway.wire.xml import canonicalize_element, parse_xml
+from gateway.wire import (
+    AGENCY,
+    SOAP11,
+    WSA,
+    bind_document_namespaces,
+    canonicalize_element,
+    parse_xml,
+    read_envelope,
+)
 from tests.kit.soap import DOCUMENT, ENDPOINT, NOW, signer
 
 TEMPLATE = get_data_folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
@@ -100,6 +106,26 @@ def test_attachments_travel_inside_with_their_digest() -> None:
     assert found.text == "JVBERgA="
 
 
+@pytest.mark.parametrize("text", ["<A/>", "a&b", "]]>", "<!--document-->", "</soap:Body>", "\u00e9 \"'"])
+def test_markup_in_a_value_arrives_as_its_text(text: str) -> None:
+    """The document takes the place of a mark, which a value may contain as well."""
+    call = replace(CALL, message_id=text, to=text, arguments={**ARGUMENTS, "CaseNumber": text})
+    root = parse_xml(BOUND.compose_envelope(call))
+    names = (f"{{{AGENCY}}}CaseNumber", f"{{{WSA}}}MessageID", f"{{{WSA}}}To")
+    assert [[element.text for element in root.iter(name)] for name in names] == [[text]] * 3
+    document = root.find(f".//{{{AGENCY}}}Document")
+    assert [child.tag for child in document] == [SIMPLE.tag]
+
+
+def test_an_argument_of_the_name_of_attachments_gives_way_to_them() -> None:
+    file = CallAttachment("a@b", "text/plain", b"a")
+    call = replace(CALL, arguments={**ARGUMENTS, "Attachment": "x"}, attachments=(file,))
+    octets = BOUND.compose_envelope(call)
+    assert octets == BOUND.compose_envelope(replace(CALL, attachments=(file,)))
+    assert b'cid="a@b"' in octets
+
+
+@pytest.mark.long
 def test_an_attachment_that_could_not_be_read_again_is_refused() -> None:
     huge = CallAttachment("a", "application/pdf", bytes(8_000_000))
     with pytest.raises(GatewayError) as caught:
@@ -174,6 +200,7 @@ def agency_files() -> list[str]:
     return sorted(name for name in names if name.endswith(".wsdl"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", agency_files())
 def test_an_agency_wsdl_is_the_template_bound_to_its_documents(name: str) -> None:
     data = get_data_folder("wsdl").joinpath("agencies", name).read_bytes()

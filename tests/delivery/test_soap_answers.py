@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 from gateway.cases import AgencyAcknowledgment, CustomsNotice, Decision, Notice
-from gateway.delivery.soap_answers import read_partner_answer
+from gateway.delivery.soap_client import read_partner_answer
 from gateway.errors import GatewayError
 from gateway.wire import CUSTOMS
 
@@ -48,6 +48,15 @@ def test_a_notice_is_read_with_its_decisions() -> None:
         *(None, None, None, None),
         (),
     )
+
+
+def test_a_comment_in_a_pointer_leaves_it_whole() -> None:
+    found = read(
+        "<Notice><NoticeNumber>N</NoticeNumber><IssuedAt>2026-11-20T08:30:15Z</IssuedAt>"
+        "<StatusCode>11</StatusCode><Pointer>42A/1</Pointer><Pointer>42A<!-- a -->/67A[1] </Pointer></Notice>"
+    )
+    assert isinstance(found, Notice)
+    assert found.pointers == ("42A/1", "42A/67A[1]")
 
 
 def test_a_fee_is_read_with_its_day_and_terms() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -12,18 +13,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, Decision, DecisionCode, Notice
-from gateway.delivery.http_client import HttpAnswer
-from gateway.delivery.service_contracts import ServiceCall, load_contract
+from gateway.cases import AgencyAcknowledgment, Decision, DecisionCode, Notice
+from gateway.delivery import ServiceCall, load_contract
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.soap_client import AnswerPolicy, SignedCall, open_signed_answer, sign_call
 from gateway.errors import GatewayError
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import AGENCY, SOAP11, WSA, WSSE, WSU
-from gateway.wire.soap import SoapFault, read_envelope, write_fault_envelope
-from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
-from gateway.wire.xml_prescan import WireLimits
-from gateway.xmlsec.algorithms import STRICT
-from gateway.xmlsec.wss import sign_soap_envelope, verify_soap_envelope
+from gateway.wire import (
+    AGENCY,
+    SOAP11,
+    WSA,
+    WSSE,
+    WSU,
+    AddressingHeaders,
+    SoapFault,
+    WireLimits,
+    canonicalize_element,
+    parse_xml,
+    read_envelope,
+    serialize_element,
+    write_fault_envelope,
+)
+from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
 from tests.kit.soap import (
     ACKNOWLEDGED,
     DOCUMENT,
@@ -38,15 +48,14 @@ from tests.kit.soap import (
 )
 
 AGREED = load_contract("agency-template.wsdl")
-STORED = AGREED.compose_envelope(
-    ServiceCall(
-        "SubmitApplication",
-        "urn:uuid:call",
-        ENDPOINT,
-        {"ApplicationNumber": "A-1", "CaseNumber": "C-1"},
-        etree.fromstring(f'<D xmlns="{DOCUMENT}"/>'),
-    )
+SUBMIT = ServiceCall(
+    "SubmitApplication",
+    "urn:uuid:call",
+    ENDPOINT,
+    {"ApplicationNumber": "A-1", "CaseNumber": "C-1"},
+    etree.fromstring(f'<D xmlns="{DOCUMENT}"/>'),
 )
+STORED = AGREED.compose_envelope(SUBMIT)
 RULES = AnswerPolicy(judge_agency)
 CALL = sign_call(STORED, AGREED, signer("hub"), NOW)
 XML = {"content-type": "text/xml; charset=utf-8"}
@@ -98,6 +107,37 @@ def test_a_call_of_another_contract_is_not_sealed() -> None:
     with pytest.raises(GatewayError) as caught:
         sign_call(STORED, load_contract("customs.wsdl"), signer("hub"), NOW)
     assert caught.value.problem.id == "GW504"
+
+
+@pytest.mark.parametrize("body", [b"<a/>", b""])
+def test_a_call_with_another_body_is_not_sealed(body: bytes) -> None:
+    broken = re.sub(rb"(<soap:Body>).*(</soap:Body>)", rb"\1" + body + rb"\2", STORED)
+    assert broken != STORED
+    with pytest.raises(GatewayError, match="GW504"):
+        sign_call(broken, AGREED, signer("hub"), NOW)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'<ns0:D xmlns:ns0="{DOCUMENT}" xmlns:soap="urn:soap"><soap:a> \u00e9&#13;\n </soap:a></ns0:D>',
+        f'<D xmlns="{DOCUMENT}"><a z="1" a="&lt;&#10;"></a><b>]]&gt;</b></D>',
+        f'<D xmlns="{DOCUMENT}"><a schemeID="s-2" cid="s-2"/></D>',
+        f'<D xmlns="{DOCUMENT}"><a Id="s-2"/></D>',
+        f'<D xmlns="{DOCUMENT}"><a xml:id = "s-2"/></D>',
+        f'<D xmlns="{DOCUMENT}"><!-- a --><a/></D>',
+    ],
+)
+def test_a_call_with_any_document_is_signed_as_it_was_composed(text: str) -> None:
+    """Prefixes and identifiers of a document may be those of the envelope."""
+    call = replace(SUBMIT, document=etree.fromstring(text))
+    sent = sign_call(AGREED.compose_envelope(call), AGREED, signer("hub"), NOW)
+    root = parse_xml(sent.body)
+    assert len(verify_soap_envelope(root, STRICT, now=NOW).covered) == 6
+    document = next(root.iter(f"{{{DOCUMENT}}}D"))
+    assert canonicalize_element(document, exclusive=True) == canonicalize_element(
+        etree.fromstring(text), exclusive=True
+    )
 
 
 def test_acknowledged() -> None:
@@ -231,8 +271,9 @@ def test_what_is_not_the_partners_answer_is_tried_again(body: bytes, words: str)
         (202, XML, "GW603"),
         (204, {}, "GW603"),
         (302, {"location": "http://169.254.169.254/"}, "GW603"),
-        (400, {"content-type": "text/html"}, "GW602"),
-        (413, {}, "GW602"),
+        (400, {"content-type": "text/html"}, "GW608"),
+        (405, {"content-type": "text/html"}, "GW608"),
+        (413, {}, "GW608"),
         (404, {"content-type": "text/html"}, "GW608"),
         (403, {}, "GW608"),
         (429, {}, "GW608"),
@@ -342,6 +383,7 @@ ODD_TYPES = st.one_of(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(kind=ODD_TYPES, status=st.sampled_from([200, 202, 302, 404, 500]))
 def test_any_content_type_leads_to_a_problem_or_to_the_answer(kind: str, status: int) -> None:
@@ -353,6 +395,7 @@ GOOD = agency_answer("urn:uuid:call", NOTICE)
 MEANING = opened(GOOD)
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_no_change_of_a_signed_answer_changes_what_is_read(data: st.DataObject) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.delivery import tcp_connector
-from gateway.delivery.http_client import HttpClient, HttpLimits
-from gateway.delivery.tcp_connector import connect_by_deadline
+from gateway.delivery import HttpClient, HttpLimits, http_client
+from gateway.delivery.http_client import connect_by_deadline
 from gateway.errors import GatewayError
 
 _REAL = socket.getaddrinfo
@@ -43,8 +42,49 @@ def test_the_next_address_is_tried_after_one_that_refuses(
     def two(*_: Any, **__: Any) -> list[Any]:
         return [*_REAL("127.0.0.1", refusing), *_REAL("127.0.0.1", port, type=socket.SOCK_STREAM)]
 
-    monkeypatch.setattr(tcp_connector.socket, "getaddrinfo", two)
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", two)
     connect_by_deadline("two.example", port, soon()).close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("silent", [1, 3])
+def test_addresses_that_drop_packets_leave_time_for_the_next_one(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, silent: int
+) -> None:
+    port = listener.getsockname()[1]
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        # A full queue of connections drops further ones, as a firewall does.
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        dropped = _REAL(*full.getsockname(), type=socket.SOCK_STREAM) * silent
+
+        def resolve(*_: Any, **__: Any) -> list[Any]:
+            return [*dropped, *_REAL("127.0.0.1", port, type=socket.SOCK_STREAM)]
+
+        monkeypatch.setattr(http_client.socket, "getaddrinfo", resolve)
+        began = time.monotonic()
+        connect_by_deadline("two.example", port, began + 2).close()
+        assert 0.4 < time.monotonic() - began < 2
+        for one in waiting:
+            one.close()
+
+
+def test_an_address_that_is_not_allowed_has_no_share_of_the_time(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = listener.getsockname()[1]
+
+    def resolve(*_: Any, **__: Any) -> list[Any]:
+        return [*_REAL("192.0.2.1", port, type=socket.SOCK_STREAM), *_REAL("127.0.0.1", port)[:1]]
+
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", resolve)
+    connect_by_deadline("two.example", port, soon(), lambda address: address == "127.0.0.1").close()
+    with pytest.raises(PermissionError, match="not allowed"):
+        connect_by_deadline("two.example", port, soon(), lambda _address: False)
 
 
 def test_a_name_that_is_not_found() -> None:
@@ -60,8 +100,8 @@ def test_a_look_up_that_hangs_ends_with_the_time_of_the_call(monkeypatch: pytest
             assert go_on.wait(20)
         return _REAL("127.0.0.1", *rest, **more)
 
-    monkeypatch.setattr(tcp_connector.socket, "getaddrinfo", hang)
-    monkeypatch.setattr(tcp_connector, "_resolve_addresses", tcp_connector._look_up_name)
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", hang)
+    monkeypatch.setattr(http_client, "_resolve_addresses", http_client._look_up_name)
     try:
         with pytest.raises(GatewayError) as caught:
             HttpClient(HttpLimits(connect_seconds=0.3, total_seconds=0.5)).post(
@@ -81,12 +121,58 @@ def test_look_ups_left_behind_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         go_on.wait(20)
         return []
 
-    monkeypatch.setattr(tcp_connector, "_under_way", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(tcp_connector.socket, "getaddrinfo", hang)
+    monkeypatch.setattr(http_client, "_under_way", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", hang)
     try:
         for words in ("slow.example was not found", "too many names"):
             with pytest.raises(TimeoutError, match=words):
-                tcp_connector._look_up_name("slow.example", 80, time.monotonic() + 0.1)
+                http_client._look_up_name("slow.example", 80, time.monotonic() + 0.1)
     finally:
         go_on.set()
-    assert tcp_connector._look_up_name("slow.example", 80, soon()) == []
+    assert http_client._look_up_name("slow.example", 80, soon()) == []
+
+
+def test_the_address_that_is_judged_is_the_one_that_is_connected_to(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that leads elsewhere at each look-up is looked up once."""
+    port, judged = listener.getsockname()[1], list[str]()
+    addresses = iter(["127.0.0.2", "127.0.0.1"])
+
+    def rebind(host: str, *_: Any, **more: Any) -> list[Any]:
+        if more.get("flags"):
+            raise socket.gaierror
+        return _REAL(next(addresses), port, type=socket.SOCK_STREAM)
+
+    def judge(address: str) -> bool:
+        judged.append(address)
+        return address == "127.0.0.2"
+
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", rebind)
+    # Nobody listens at the address that was judged good.
+    with pytest.raises(ConnectionRefusedError):
+        connect_by_deadline("rebinding.example", port, soon(), judge)
+    assert judged == ["127.0.0.2"]
+
+
+def test_an_address_that_is_not_allowed_is_passed_over(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, judged = listener.getsockname()[1], list[str]()
+
+    def two(*_: Any, **__: Any) -> list[Any]:
+        return [
+            *_REAL("127.0.0.2", port, type=socket.SOCK_STREAM),
+            *_REAL("127.0.0.1", port, type=socket.SOCK_STREAM),
+        ]
+
+    def judge(address: str) -> bool:
+        judged.append(address)
+        return address == "127.0.0.1"
+
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", two)
+    with connect_by_deadline("two.example", port, soon(), judge) as found:
+        assert found.getpeername()[0] == "127.0.0.1"
+    with pytest.raises(PermissionError, match="not allowed"):
+        connect_by_deadline("two.example", port, soon(), lambda _: False)
+    assert judged == ["127.0.0.2", "127.0.0.1"]

@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 
-#: The web pages and the services of the serving process, the migrations, a client that zeep could use, what
-#: guesses encodings, and what validates certificates in a process of its own.
+import pytest
+
+from tests.kit.databases import BOTH
+
+#: The web pages and the services of the serving process, the migrations, and what validates certificates in a
+#: process of its own.
 FOREIGN = {
     "alembic",
-    "chardet",
-    "charset_normalizer",
     "flask",
-    "httpx",
     "jinja2",
     "pyhanko_certvalidator",
     "spyne",
@@ -23,6 +24,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.long
 def test_a_worker_loads_nothing_of_the_serving_process() -> None:
     words = (
         "import json, sys; from gateway.delivery import build_worker, service_contracts;"
@@ -34,6 +36,7 @@ def test_a_worker_loads_nothing_of_the_serving_process() -> None:
     assert loaded & FOREIGN == set()
 
 
+@pytest.mark.long
 def test_a_worker_loads_the_dialect_of_postgresql_with_such_a_database_alone() -> None:
     words = (
         "import sys; from gateway.delivery import build_worker, service_contracts;"
@@ -43,6 +46,8 @@ def test_a_worker_loads_the_dialect_of_postgresql_with_such_a_database_alone() -
     assert done.stdout == b"[]\n"
 
 
+@pytest.mark.long
+@BOTH
 def test_a_process_loads_the_dialect_and_the_driver_of_its_own_database_alone(database_url: str) -> None:
     words = (
         "import sys; from gateway.store import make_engine, messages, read_transaction\n"
@@ -57,9 +62,3 @@ def test_a_process_loads_the_dialect_and_the_driver_of_its_own_database_alone(da
     done = subprocess.run(program, check=True, stdout=subprocess.PIPE, env=env)
     expected = {"sqlite": b"sqlite sqlite3", "postgresql": b"postgresql psycopg"}
     assert done.stdout.strip() == expected[database_url.partition(":")[0].partition("+")[0]]
-
-
-def test_what_zeep_does_without_is_there_for_others() -> None:
-    words = "import gateway.delivery.service_contracts, httpx, charset_normalizer; print(httpx.__name__)"
-    done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True)
-    assert (done.stdout.split(), done.stderr) == ([b"httpx"], b"")

@@ -9,14 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.encryption import AgreedAlgorithms, get_encryption_policy, select_agreed_algorithms
-from gateway.pki import (
-    Certificate,
-    CertificateOrder,
-    RsaDecryptionKey,
-    issue_certificate,
-    load_decryption_key,
-    make_authority,
-)
+from gateway.pki import Certificate, RsaDecryptionKey, load_decryption_key
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 draw = os.urandom

@@ -21,6 +21,7 @@ def read(octets, receiver, policy="strict"):
     return decrypt_payload(read_envelope(octets, agree(policy)), [receiver.key], CONTENT.__eq__, draw).content
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("policy", "name", "kind"),
     [
@@ -66,6 +67,7 @@ def test_octets_that_are_no_envelope_are_refused(receiver, octets):
     assert refused.value.problem is ENCRYPTION_MISMATCH
 
 
+@pytest.mark.long
 def test_every_cut_and_changed_octet_is_refused_or_changes_nothing(receiver):
     """The version and the name of the issuer are covered by nothing; no change has another effect."""
     octets, _ = encrypt_as_cms(CONTENT, receiver.certificate, agree(), draw)

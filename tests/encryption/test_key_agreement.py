@@ -20,15 +20,15 @@ from gateway.encryption import (
     encrypt_attachments,
     read_encrypted_attachments,
 )
-from gateway.encryption.agreement_reading import _read_derivation
 from gateway.encryption.content_ciphers import CIPHERS
-from gateway.encryption.encrypted_data import split_vector
+from gateway.encryption.encrypted_data import _read_derivation, split_vector
 from gateway.encryption.encryption_policies import KEY_WRAPS
 from gateway.encryption.key_agreement import derive_key, unwrap_key, wrap_key
 from gateway.errors import GatewayError
-from gateway.pki import AgreementPrivateKey, DecryptionKey, make_authority
-from gateway.pki.agreement_keys import exchange_secret
+from gateway.pki import AgreementPrivateKey, DecryptionKey
+from gateway.pki.decryption_keys import exchange_secret
 from gateway.wire import DS, WSSE, WSU, XENC, XENC11, parse_xml
+from gateway_conformance.pki import make_authority
 from tests.encryption.conftest import NOW, agree, draw
 from tests.kit.agreement_keys import make_agreement_key
 
@@ -72,10 +72,9 @@ def seal(kind: str, *names: str) -> tuple[bytes, dict[str, bytes]]:
 def read(
     header: bytes, parts: dict[str, bytes], key: DecryptionKey, agreed=None, *, genuine: bool = True
 ) -> DecryptedPayload:
-    found = read_encrypted_attachments(
-        parse_xml(header), {name[4:]: one for name, one in parts.items()}, agreed or agree()
-    )
-    return decrypt_payload(found.payloads["a"], [key], lambda octets: genuine and octets == CONTENT, draw)
+    found = read_encrypted_attachments(parse_xml(header), {name[4:] for name in parts}, agreed or agree())
+    payload = found.attachments["a"].make_payload(parts["cid:a"])
+    return decrypt_payload(payload, [key], lambda octets: genuine and octets == CONTENT, draw)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -200,6 +199,31 @@ def test_what_goes_into_the_derivation_counts() -> None:
         read(other, parts, key_of("hub", "p-256"))
     none = swap('PartyUInfo=""', 'SuppPubInfo=""')(header.decode()).encode()
     assert read(none, parts, key_of("hub", "p-256")).content == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["x25519", "p-256"])
+@pytest.mark.parametrize(
+    "form", ["X509SKI", "X509Certificate", "X509IssuerSerial", "X509SubjectName", "all", "each"]
+)
+def test_x509_data_names_the_receiver_in_every_form(kind: str, form: str) -> None:
+    """Some products write X509Data directly into RecipientKeyInfo."""
+    header, parts = seal(kind, "aes128-gcm", "hkdf", "kw-aes128")
+    receiver = key_of("hub", kind).certificate
+    assert receiver.subject_key_identifier is not None
+    forms = {
+        "X509SKI": base64.b64encode(receiver.subject_key_identifier).decode(),
+        "X509Certificate": base64.b64encode(receiver.der).decode(),
+        "X509IssuerSerial": "<ds:X509IssuerName>CN=x</ds:X509IssuerName>"
+        f"<ds:X509SerialNumber>{receiver.serial}</ds:X509SerialNumber>",
+        "X509SubjectName": "CN=hub",
+    }
+    chosen = {form: forms[form]} if form in forms else forms
+    between = "</ds:X509Data><ds:X509Data>" if form == "each" else ""
+    data = between.join(f"<ds:{name}>{text}</ds:{name}>" for name, text in chosen.items())
+    named = f"<xenc:RecipientKeyInfo><ds:X509Data>{data}</ds:X509Data></xenc:RecipientKeyInfo>"
+    changed = re.sub(rb"<xenc:RecipientKeyInfo>.*</xenc:RecipientKeyInfo>", named.encode(), header)
+    assert changed != header
+    assert read(changed, parts, key_of("hub", kind)).content == CONTENT
 
 
 def test_the_key_value_of_some_around_the_receiver_is_read() -> None:

@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from gateway.encryption import decrypt_payload, encrypt_as_xml, read_encrypted_data
-from gateway.encryption.content_ciphers import CIPHERS
+from gateway.encryption.content_ciphers import CIPHERS, unwrap_seed_key, unwrap_with_cipher
 from gateway.encryption.encryption_policies import SEED_128_CBC, SEED_128_WRAP
-from gateway.encryption.seed_key_wrap import unwrap_seed_key, unwrap_with_cipher
 from gateway.errors import DECRYPTION_FAILED, ENCRYPTION_ALGORITHM_REFUSED, GatewayError
 from gateway.pki import KeyPadding, encrypt_key
 from tests.encryption.conftest import agree, draw

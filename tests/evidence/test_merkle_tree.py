@@ -40,6 +40,7 @@ def test_known_roots(size: int) -> None:
         assert again.root_hash.hex() == ROOTS[size]
 
 
+@pytest.mark.long
 @given(st.integers(1, 70), st.data())
 def test_a_path_leads_from_its_leaf_to_the_root_and_from_no_other(size: int, data: st.DataObject) -> None:
     leaves = [hashlib.sha256(bytes([number])).digest() for number in range(size)]

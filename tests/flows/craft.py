@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lxml import etree
 
-from gateway.wire.namespaces import SUB, WCO_DEC
+from gateway.wire import SUB, WCO_DEC
 
 Change = Callable[[etree._Element], None]
 

@@ -7,13 +7,13 @@ import base64
 import pytest
 from sqlalchemy import Engine
 
-from gateway.hub.admit import admit_submission
+from gateway.hub import admit_submission
 from gateway.message_model import Payload
 from gateway.state_machines import CASE, MESSAGE, REQUEST
-from gateway.store import messages
-from gateway.store.engine import read_transaction
-from gateway.wire.xml import serialize_element
+from gateway.store import messages, read_transaction
+from gateway.wire import serialize_element
 from tests.flows.craft import text, with_agent, without_applications
+from tests.kit.databases import BOTH
 from tests.kit.house import signer_named
 from tests.kit.story import AGENCIES, AGREEMENT, LABEL, QUIET, Story
 
@@ -23,6 +23,7 @@ def story(engine: Engine) -> Story:
     return Story(engine)
 
 
+@BOTH
 def test_the_sample_goes_to_three_agencies_and_to_customs(story: Story) -> None:
     sent = story.submit()
     story.tick()
@@ -119,6 +120,7 @@ def test_without_an_address_of_customs_nothing_is_queued_for_it(engine: Engine) 
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("notices", [True, False])
 def test_notices_are_told_where_that_is_agreed(engine: Engine, notices: bool) -> None:
     story = Story(engine, agreement=AGREEMENT if notices else QUIET)

@@ -7,26 +7,31 @@ import io
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.harmonize import CarrierForm, find_carried_document, load_bundle, read_carried, write_carried
-from gateway.hub.reply import apply_call_back
+from gateway.hub import apply_call_back
 from gateway.share import get_data_folder
-from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
-from gateway.web.agency_service import build_agency_service
+from gateway.web.agency_service import apply_agency_call, build_agency_service, build_soap_security
 from gateway.web.soap_security import SoapSecurityGate
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import AGENCY, SERVICE_AGENCY
-from gateway.wire.wsdl import ServiceDescription, read_wsdl
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.algorithms import STRICT
-from gateway.xmlsec.wss import sign_soap_envelope, verify_soap_envelope
+from gateway.wire import (
+    AGENCY,
+    SERVICE_AGENCY,
+    AddressingHeaders,
+    ServiceDescription,
+    parse_xml,
+    read_wsdl,
+    serialize_element,
+)
+from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
 from tests.flows.test_supplements import supplement
+from tests.kit.databases import BOTH
 from tests.kit.house import signer_named
 from tests.kit.paths import MANUAL
 from tests.kit.soap import envelope
@@ -94,13 +99,15 @@ def set_law(law: str) -> Callable[[etree._Element], None]:
     return change
 
 
+@BOTH
 def test_the_hub_takes_the_call_of_the_page_and_the_item_is_decided(story: Story) -> None:
-    gate = build_agency_service(HubCallBackHandler(story.hub), build_soap_security(story.hub))
+    gate = build_agency_service(partial(apply_agency_call, story.hub), build_soap_security(story.hub))
     status, answer = call_hub(gate, signed_by_agency(story, lambda _: None))
     assert status == "200 OK", answer
     assert story.request("KPTA").state == "DECIDED"
 
 
+@pytest.mark.long
 def test_the_hub_takes_the_own_document_of_the_page_and_tells_what_the_page_says(story: Story) -> None:
     request = parse_xml(example("own-document"))
     service("hub-agency.wsdl").schema.validate_element(request)
@@ -108,7 +115,7 @@ def test_the_hub_takes_the_own_document_of_the_page_and_tells_what_the_page_says
     number.text = story.number_of("KPTA")
     root = envelope(request, AddressingHeaders(f"{SERVICE_AGENCY}:DeliverNotice", "urn:uuid:own"))
     sign_soap_envelope(root, signer_named("kpta"), now=story.clock())
-    gate = build_agency_service(HubCallBackHandler(story.hub), build_soap_security(story.hub))
+    gate = build_agency_service(partial(apply_agency_call, story.hub), build_soap_security(story.hub))
     status, answer = call_hub(gate, serialize_element(root))
     assert status == "200 OK", answer
     asked = story.request("KPTA")
@@ -137,7 +144,7 @@ def test_the_json_and_the_records_of_the_page_are_one_document() -> None:
 
 
 def test_a_law_that_the_call_did_not_name_is_refused(story: Story) -> None:
-    gate = build_agency_service(HubCallBackHandler(story.hub), build_soap_security(story.hub))
+    gate = build_agency_service(partial(apply_agency_call, story.hub), build_soap_security(story.hub))
     status, answer = call_hub(gate, signed_by_agency(story, set_law("99")))
     assert status.startswith("500")
     assert b">GW404<" in answer
@@ -166,6 +173,7 @@ def test_each_call_names_the_items_and_laws_to_decide(story: Story) -> None:
     assert named(story, "SubmitSupplement") == TO_DECIDE
 
 
+@pytest.mark.long
 def test_every_item_and_law_that_a_call_names_may_be_decided(story: Story) -> None:
     for agency, scope in named(story, "SubmitApplication").items():
         if agency in AGENCIES:

@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from gateway.agreements import PMode, read_pmodes
 from gateway.hub import load_effective_pmodes, load_register_snapshot
 from gateway.operations import load_agreement
-from gateway.store import agreements
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import agreements, read_transaction, write_transaction
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT
 
 NAME = "urn:example:agreement:broker1-hub:2026"
@@ -38,6 +38,7 @@ def find_submit(engine: Engine, at: datetime) -> PMode:
     return found
 
 
+@BOTH
 def test_a_later_version_takes_over_at_its_begin(engine: Engine) -> None:
     with write_transaction(engine) as conn:
         load_agreement(conn, AGREEMENT, "a.yaml", NOW)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode
-from gateway.store import requirement_results
-from gateway.store.engine import read_transaction
+from gateway.cases import DecisionCode
+from gateway.store import read_transaction, requirement_results
 from tests.flows.craft import all_of, text
 from tests.flows.test_amendments import amendment
 from tests.flows.test_held_case_waking import HELD, NUMBER
 from tests.flows.test_held_cases import HOLD
 from tests.flows.test_outside_results import say
 from tests.flows.test_requirement_ledger import amend, declare, evidence, used_of
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 REJECTED = DecisionCode.REJECTED
@@ -36,6 +36,8 @@ def waits(story: Story, case: int) -> list[str]:
         return [row.number for row in requirement_results.list_awaited_uses(conn, case)]
 
 
+@pytest.mark.long
+@BOTH
 def test_an_item_that_its_certificate_rejects_stays_so(story: Story) -> None:
     """The rest can be amended; a larger use, another item and another number are judged as ever."""
     say(story)
@@ -55,6 +57,7 @@ def test_an_item_that_its_certificate_rejects_stays_so(story: Story) -> None:
     assert (story.outcome(), used_of(story, "2026-118")) == (("APPROVED", {1: "APPROVED"}), {"KGM": "30"})
 
 
+@pytest.mark.long
 def test_another_number_takes_a_rejected_item_up_again(story: Story) -> None:
     say(story)
     say(story, notice="N1", number="2026-119", quantity="50")
@@ -69,6 +72,7 @@ def test_another_number_takes_a_rejected_item_up_again(story: Story) -> None:
     assert (story.outcome()[0], used_of(story, "2026-119")) == ("APPROVED", {"KGM": "50"})
 
 
+@pytest.mark.long
 def test_what_was_not_left_keeps_no_amendment_out(story: Story) -> None:
     say(story)
     declare(story, "D1", USE)
@@ -86,6 +90,7 @@ def test_what_was_not_left_keeps_no_amendment_out(story: Story) -> None:
     assert used_of(story, "2026-118") == {"KGM": "25"}
 
 
+@pytest.mark.long
 def test_a_revoked_certificate_meets_the_need_of_what_is_unchanged(story: Story) -> None:
     story.hub.need_policy = HOLD
     say(story, agency="NPQS", number=NUMBER, law="12")

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import Decision, DecisionCode, Notice
-from gateway.cases.named_fees import NamedFee
-from gateway.hub.fees import settle_fee_elsewhere, waive_fee
-from gateway.store.engine import write_transaction
+from gateway.cases import Decision, DecisionCode, NamedFee, Notice
+from gateway.hub.fees.agency_payment_notes import settle_fee_elsewhere, waive_fee
+from gateway.store import write_transaction
 from tests.flows.craft import text
 from tests.flows.test_amendments import NAME, amend
 from tests.flows.test_fees import KRW, Provider, fees_of, pay, provider, story
+from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Story
 
@@ -43,6 +43,8 @@ def approve_and_amend(story: Story) -> datetime:
     return base
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("order", list(itertools.permutations(SAID)), ids="-".join)
 def test_a_decision_that_does_not_count_is_not_shown_whatever_the_clock_of_the_agency_says(
     engine: Engine, order: tuple[str, ...]
@@ -60,6 +62,7 @@ def test_a_decision_that_does_not_count_is_not_shown_whatever_the_clock_of_the_a
     assert (story.outcome()[0], story.outcome()[1][2]) == ("PARTIAL", "REJECTED")
 
 
+@pytest.mark.long
 def test_what_was_said_before_and_still_stands_is_shown(engine: Engine) -> None:
     """A fee that is open stays due; of what was asked nothing stands."""
     story = Story(engine)
@@ -78,22 +81,22 @@ def test_what_was_said_before_and_still_stands_is_shown(engine: Engine) -> None:
     assert (story.request(AGENCY).state, story.request(AGENCY).status_code) == ("ACKNOWLEDGED", "Y04")
 
 
+@pytest.mark.long
 def test_an_officer_sees_no_code_of_what_was_decided_before(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY)
     seen = story.arrive()
     kim = story.officer("kim")
     story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
     amend(story, NAME)
-    assert story.look().status_code is None
+    assert story.look().request.status_code is None
     story.desk.perform_act(kim, seen.number, story.decision(DecisionCode.REJECTED), story.look().shown)
-    assert story.look().status_code == "R04"
+    assert story.look().request.status_code == "R04"
 
 
 #: The fee is levied after the inspection was told of, and that is heard after the amendment.
 FEE_ORDERS = [one for one in itertools.permutations(("amend", "end", "told")) if one.index("amend") < 2]
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("way", ["paid", "waived", "settled"])
 @pytest.mark.parametrize("order", FEE_ORDERS, ids="-".join)
 def test_the_code_of_a_levy_is_shown_as_long_as_its_fee_is_open(

@@ -9,18 +9,20 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine, select
 
-from gateway.cases.agency_notices import DecisionCode, Notice
-from gateway.delivery.agents.local_agent import LocalAgent
+from gateway.cases import DecisionCode, Notice
+from gateway.delivery.agents import LocalAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
-from gateway.hub import Hub, admit
+from gateway.hub import Hub
 from gateway.hub.completion import operator_actions
+from gateway.hub.submissions import admit
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import read_transaction
-from gateway.store.tables import messages
+from gateway.store import exact_searches, read_transaction
+from gateway.store.messages import messages
 from gateway.store.transitions import list_transitions
 from gateway.wire import WCO_DEC
 from tests.flows.craft import Change, all_of, because, reference, text, withdrawal, without
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import AGENCIES, PLAN, QUIET, Call, Story, unreachable
 
@@ -52,6 +54,8 @@ def told_customs(story: Story) -> list[str]:
     return [one.operation for one in story.soap.calls if one.destination == "customs"]
 
 
+@pytest.mark.long
+@BOTH
 def test_only_the_agency_whose_request_changes_hears_of_it(story: Story) -> None:
     story.tick()
     number = story.number_of("KFDA")
@@ -67,12 +71,14 @@ def test_only_the_agency_whose_request_changes_hears_of_it(story: Story) -> None
     assert story.evidence("case", story.case().id).count("amended") == 1
 
 
+@pytest.mark.long
 def test_a_common_value_changes_the_request_of_each_who_reads_it(story: Story) -> None:
     story.tick()
     amend(story, text(".//Declarant/Name", "한빛관세사무소"))
     assert heard(story) == ["KFDA", "NPQS"]
 
 
+@pytest.mark.long
 def test_an_amendment_that_changes_no_request_is_for_customs_alone(story: Story) -> None:
     """The case was decided: its result is told again, and no agency is asked."""
     story.tick()
@@ -86,6 +92,7 @@ def test_an_amendment_that_changes_no_request_is_for_customs_alone(story: Story)
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_what_was_decided_about_a_changed_application_does_not_count(story: Story) -> None:
     story.tick()
     story.decide_all("KFDA")
@@ -95,7 +102,9 @@ def test_what_was_decided_about_a_changed_application_does_not_count(story: Stor
     amend(story, NAME)
     assert heard(story) == ["KFDA"]
     assert (story.case().state, story.case().outcome) == ("IN_PROGRESS", None)
-    assert story.request("KFDA").state in ("SENT", "ACKNOWLEDGED")
+    request = story.request("KFDA")
+    assert request.state in ("SENT", "ACKNOWLEDGED")
+    assert (request.decided_by, request.decided_at) == (None, None)
     assert {story.request(one).state for one in ("KPTA", "NPQS")} == {"DECIDED"}
     assert story.customs_codes() == ["18", "19", "18"]
     story.decide("KFDA", number="N2")
@@ -109,6 +118,7 @@ def test_what_was_decided_about_a_changed_application_does_not_count(story: Stor
     ]
 
 
+@pytest.mark.long
 def test_a_second_amendment_is_compared_with_the_first(story: Story) -> None:
     story.tick()
     amend(story, NAME)
@@ -118,6 +128,7 @@ def test_a_second_amendment_is_compared_with_the_first(story: Story) -> None:
     assert heard(story) == ["KFDA", "KFDA"]
 
 
+@pytest.mark.long
 def test_an_amendment_is_compared_with_one_admitted_meanwhile(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +156,23 @@ def test_an_amendment_is_compared_with_one_admitted_meanwhile(
     assert story.evidence("case", story.case().id).count("amended") == 2
 
 
+@pytest.mark.long
+def test_what_was_admitted_last_is_in_force_whichever_arrived_first(story: Story) -> None:
+    """Of two amendments the one that arrived first is admitted last: the third is compared with that."""
+    story.tick()
+    for changes in ((DECLARANT,), ()):
+        story.submit(story.submission(amendment(*changes)), action="Amend")
+    with read_transaction(story.house.engine) as conn:
+        first, second = (row.id for row in conn.execute(select(messages).order_by(messages.c.id)).all()[-2:])
+    for message in (second, first):
+        admit.admit_submission(story.hub, message, lambda conn: None)
+    amend(story, DECLARANT, naming(*DECLARANT_NAME))
+    assert warned(story) == [("GW418", "42A/06A[1]/97A[1]")]
+    amend(story, naming(*DECLARANT_NAME))
+    assert warned(story) == []
+
+
+@pytest.mark.long
 def test_a_decision_before_the_agency_has_the_amended_application_does_not_count(story: Story) -> None:
     story.tick()
     story.decide_all("KFDA")
@@ -168,6 +196,7 @@ def submitted(story: Story, agency: str) -> list[str]:
     return [one.operation for one in story.soap.calls if one.destination == agency]
 
 
+@pytest.mark.long
 def test_an_application_that_was_refused_for_good_is_submitted_anew(engine: Engine) -> None:
     """Its agency has nothing to amend: it gets the amended application as a first one, until it takes it."""
     story = Story(engine)
@@ -191,6 +220,7 @@ def test_an_application_that_was_refused_for_good_is_submitted_anew(engine: Engi
     assert (story.outcome()[0], story.case().state) == ("APPROVED", "CLOSED")
 
 
+@pytest.mark.long
 def test_what_an_agency_refused_twice_is_nowhere_when_it_is_withdrawn(engine: Engine) -> None:
     story = Story(engine)
     story.say("KFDA", *[GatewayError(REFUSED_FOR_GOOD, "name unknown")] * 2)
@@ -203,6 +233,7 @@ def test_what_an_agency_refused_twice_is_nowhere_when_it_is_withdrawn(engine: En
     assert "CancelApplication" not in submitted(story, "KFDA")
 
 
+@pytest.mark.long
 def test_an_amendment_behind_a_failed_call_waits_as_stranded_and_goes_on_when_that_is_requeued(
     engine: Engine,
 ) -> None:
@@ -224,6 +255,7 @@ def test_an_amendment_behind_a_failed_call_waits_as_stranded_and_goes_on_when_th
     assert story.request("KFDA").state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 def test_a_later_amendment_replaces_one_that_failed(story: Story) -> None:
     """An operator cannot send the older one behind it, and what is decided about the newer one counts."""
     story.tick()
@@ -242,6 +274,7 @@ def test_a_later_amendment_replaces_one_that_failed(story: Story) -> None:
     assert (story.outcome()[0], story.case().state) == ("APPROVED", "CLOSED")
 
 
+@pytest.mark.long
 def test_a_correction_counts_when_the_answer_to_the_amended_call_was_lost(story: Story) -> None:
     """The agency decided while it was called, so that it has what was amended; only our retry is left."""
     story.tick()
@@ -260,6 +293,8 @@ def test_a_correction_counts_when_the_answer_to_the_amended_call_was_lost(story:
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
+@BOTH
 def test_an_amendment_ends_a_withdrawal_that_was_refused(story: Story) -> None:
     """What is rejected afterwards is rejected, and not withdrawn."""
     story.tick()
@@ -306,6 +341,7 @@ def warned(story: Story) -> list[tuple[str, str]]:
     return [(one["id"], one["pointer"]) for one in found if one["id"] in ("GW417", "GW418")]
 
 
+@pytest.mark.long
 def test_pointers_of_an_amendment_are_compared_with_what_it_changes(story: Story) -> None:
     """Each amendment is compared with the one before it; without a pointer nothing is said."""
     story.tick()
@@ -331,15 +367,22 @@ def sequence(root: etree._Element) -> None:
         one.set("item", "4")
 
 
+def exchange_ids(root: etree._Element) -> None:
+    for name, other in (("A2", "-"), ("A3", "A2"), ("-", "A3")):
+        root.find(f"{{*}}Application[@id='{name}']").set("id", other)  # type: ignore[union-attr]
+
+
 REFUSED: dict[str, tuple[list[Change], tuple[str, str]]] = {
     "no reason": ([without(".//Amendment")], ("GW404", "42A/06A[1]/099")),
     "unknown reference": ([reference("X-1")], ("GW407", "/Submission/Reference")),
     "renumbered": ([sequence], ("GW420", "42A/67A[1]/68A[4]")),
     "left out": ([without("Application[@id='A3']")], ("GW404", "/Submission/Application")),
+    "another document": ([exchange_ids], ("GW407", "APP[2]")),
     "withdrawn": ([], ("GW407", "/Submission/Reference")),
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("why", REFUSED)
 def test_an_amendment_that_cannot_be_is_refused(story: Story, why: str) -> None:
     story.tick()
@@ -361,6 +404,8 @@ def run_and_die(story: Story, hub: Hub) -> None:
         pass
 
 
+@pytest.mark.long
+@BOTH
 def test_wherever_a_process_dies_a_case_is_amended_once(engine: Engine) -> None:
     story = Story(engine, agreement=QUIET)
     for number, side in enumerate(("before_commit", "after_commit")):
@@ -372,3 +417,13 @@ def test_wherever_a_process_dies_a_case_is_amended_once(engine: Engine) -> None:
         story.tick(minutes=2)
         assert heard(story) == ["KFDA"] * (number + 1)
         assert story.evidence("case", story.case().id).count("amended") == 1
+
+
+@pytest.mark.long
+def test_an_amended_case_is_found_by_its_former_and_its_new_references(story: Story) -> None:
+    story.tick()
+    amend(story, text(".//TransportEquipment/ID", "MSKU1234565"))
+    with read_transaction(story.hub.engine) as conn:
+        for value in ("AKE26714KE", "MSKU1234565", "HB-PO-2026-311"):
+            (case,) = exact_searches.find_cases(conn, value)
+            assert case.number == story.case().number

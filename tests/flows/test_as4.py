@@ -9,16 +9,16 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import SIGNATURE_INVALID, GatewayError
-from gateway.message_model import ErrorSignal, MemoryBody, MessageProperty, Receipt
-from gateway.operations.object_reports import read_case_report, read_message_report
+from gateway.message_model import ErrorEntry, ErrorSignal, MemoryBody, MessageProperty, Receipt
+from gateway.operations import read_case_report, read_message_report
 from gateway.protocols import Parcel, as4
 from gateway.state_machines import DELIVERY
-from gateway.store import messages
-from gateway.store.engine import read_transaction
-from gateway.wire.namespaces import EB3
+from gateway.store import delivery_leases, messages, read_transaction
+from gateway.wire import EB3, SOAP12
 from tests.flows.craft import without_applications
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, AS4, House, Neighbour
 from tests.kit.story import Story
 from tests.protocols.as4_samples import find_envelope
@@ -50,6 +50,7 @@ def refused(house: House, parcel: Parcel) -> tuple[int, str, str]:
     return answer.status, error["errorCode"], words.split()[0]
 
 
+@BOTH
 def test_a_message_is_stored_with_its_signed_receipt(house: House, broker: Neighbour) -> None:
     parcel = broker.seal(broker.message(content=b"<declaration/>"))
     answer = house.post(parcel)
@@ -141,7 +142,6 @@ def test_the_error_is_signed_and_names_the_message(house: House, broker: Neighbo
     assert (entry.title, entry.category, entry.origin) == ("ProcessingModeMismatch", "Processing", "ebMS")
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize(
     ("old", "new", "code"),
     [
@@ -179,6 +179,7 @@ def test_an_error_about_nobody_we_know_is_not_signed(house: House, broker: Neigh
         assert b"SignatureValue" not in answer.body
 
 
+@pytest.mark.long
 def test_a_message_of_another_sender_or_without_signature_is_refused(house: House, broker: Neighbour) -> None:
     forged = Neighbour("hub", house.clock, AS4).context()
     pretended = replace(broker.context(), keys={"broker1": forged.keys["hub"]})
@@ -268,6 +269,7 @@ def test_every_try_brings_the_same_octets_until_a_receipt_is_believed(story: Sto
     assert "delivered" in [event for event, _ in story.steps(DELIVERY, row.id)]
 
 
+@BOTH
 def test_a_signed_error_ends_the_delivery(story: Story) -> None:
     def fail(opened: Any) -> HttpAnswer:
         context = story.broker.context()
@@ -281,6 +283,56 @@ def test_a_signed_error_ends_the_delivery(story: Story) -> None:
     row = result_delivery(story)
     assert row.state == "FAILED"
     assert story.evidence("delivery", row.id)[0] == "refusal"
+
+
+def test_an_error_beside_a_fault_is_told_with_its_detail(story: Story) -> None:
+    """Nobody signed it, so the message is sent again; the operator reads code, words and detail."""
+
+    def refuse(opened: Any) -> HttpAnswer:
+        entry = ErrorEntry("EBMS:0003", "Error", "at a.B\n\tat c.D\n", "no party", title="ValueInconsistent")
+        problem = GatewayError(SIGNATURE_INVALID, "no", "//x")
+        signal = as4.make_error_signal(problem, opened.unit, story.broker.context())
+        assert signal is not None
+        nobody = replace(signal, sender=replace(signal.sender, ids=()), errors=(entry,))
+        root = etree.fromstring(as4.seal((nobody,), None, story.broker.context()).read_octets())
+        fault = etree.SubElement(root[1], f"{{{SOAP12}}}Fault")
+        code = etree.SubElement(fault, f"{{{SOAP12}}}Code")
+        etree.SubElement(code, f"{{{SOAP12}}}Value").text = f"{root.prefix}:Sender"
+        return HttpAnswer(500, {"content-type": "application/soap+xml"}, etree.tostring(root))
+
+    story.inbox.answers.append(refuse)
+    story.tick(seconds=1)
+    row = result_delivery(story)
+    assert (row.state, row.problem) == ("QUEUED", "GW603")
+    with read_transaction(story.house.engine) as conn:
+        assert delivery_leases.list_last_words(conn, [row.id]) == {
+            row.id: "EBMS:0003: no party: at a.B  at c.D"
+        }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("status", [403, 404, 413])
+def test_a_page_of_a_proxy_is_followed_by_the_agreed_repeats(story: Story, status: int) -> None:
+    story.inbox.answers.append(HttpAnswer(status, {"content-type": "text/html"}, b"<html/>"))
+    story.tick(seconds=1)
+    row = result_delivery(story)
+    assert (row.state, row.problem) == ("QUEUED", "GW608")
+    story.tick(seconds=301)
+    assert result_delivery(story).state == "DELIVERED"
+
+
+def test_a_fault_that_nobody_signed_is_followed_by_the_agreed_repeats(story: Story) -> None:
+    fault = (
+        "<s:Code><s:Value>s:Sender</s:Value></s:Code><s:Reason><s:Text xml:lang='en'>no</s:Text></s:Reason>"
+    )
+    envelope = f'<s:Envelope xmlns:s="{SOAP12}"><s:Body><s:Fault>{fault}</s:Fault></s:Body></s:Envelope>'
+    media_type = "application/soap+xml; charset=UTF-8"
+    story.inbox.answers.append(HttpAnswer(400, {"content-type": media_type}, envelope.encode()))
+    story.tick(seconds=1)
+    row = result_delivery(story)
+    assert (row.state, row.problem) == ("QUEUED", "GW603")
+    story.tick(seconds=301)
+    assert result_delivery(story).state == "DELIVERED"
 
 
 def test_the_four_corners_of_a_case_are_kept_and_shown(engine: Engine) -> None:

@@ -10,13 +10,14 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine, func, select
 
-from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence import list_subject_leaves
 from gateway.message_model import ErrorSignal, MemoryBody, Receipt, UserMessage
-from gateway.operations.object_reports import read_message_report
-from gateway.protocols import Parcel, as4
-from gateway.store import messages, tables
-from gateway.store.engine import read_transaction
-from gateway.wire.namespaces import EB3
+from gateway.operations import read_message_report
+from gateway.protocols import PROTOCOLS, Parcel, as4
+from gateway.store import messages, read_transaction, register_version, write_transaction
+from gateway.wire import EB3
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.fragments import SPLIT, FragmentStory
 
 
@@ -39,6 +40,8 @@ def check_receipt(story: FragmentStory, parcel: Parcel, answer: Any) -> None:
     assert opened.signed is not None
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("compressed", [False, True])
 def test_fragments_in_any_order_are_joined_to_the_message_that_was_split(
     story: FragmentStory, compressed: bool
@@ -87,6 +90,7 @@ def test_a_repeated_fragment_gets_the_stored_receipt_byte_for_byte(story: Fragme
     assert len(story.fragments()) == plan.fragment_count
 
 
+@pytest.mark.long
 def test_a_joined_submission_becomes_a_case(story: FragmentStory) -> None:
     unit = story.broker.message("Submit", payloads=story.sealed_payloads())
     plan = story.plan(unit)
@@ -97,6 +101,7 @@ def test_a_joined_submission_becomes_a_case(story: FragmentStory) -> None:
     assert row.case_id is not None
 
 
+@pytest.mark.long
 def test_a_source_message_that_was_sent_before_gets_its_receipt_again(story: FragmentStory) -> None:
     plan = story.plan()
     story.send(plan)
@@ -113,6 +118,31 @@ def test_a_source_message_that_was_sent_before_gets_its_receipt_again(story: Fra
     assert len(story.joined()) == 1
 
 
+@pytest.mark.parametrize(("changes", "joined"), [(2, True), (99, False)])
+def test_a_message_is_joined_again_where_the_register_changed_meanwhile(
+    story: FragmentStory, monkeypatch: pytest.MonkeyPatch, changes: int, joined: bool
+) -> None:
+    """Where the register never rests, nothing is refused: the task is repeated."""
+    plan, real, left = story.plan(), PROTOCOLS["as4"].make_receipt, changes
+    story.send(plan)
+
+    def change_register(*arguments: object) -> object:
+        nonlocal left
+        if left:
+            left -= 1
+            with write_transaction(story.house.engine) as conn:
+                register_version.increment_register_version(conn)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PROTOCOLS["as4"], "make_receipt", change_register)
+    story.tick(seconds=1)
+    assert [row.state for row in story.groups()] == ["JOINED" if joined else "COMPLETE"]
+    left = 0
+    story.tick(minutes=5)
+    assert [row.state for row in story.groups()] == ["JOINED"]
+    assert len(story.joined()) == 1
+
+
 HEADERS = {
     "a number twice": ({"number": 1}, "EBMS:0046"),
     "a number above the count": ({"number": 99}, "EBMS:0048"),
@@ -122,6 +152,7 @@ HEADERS = {
 }
 
 
+@BOTH
 @pytest.mark.parametrize("case", HEADERS)
 def test_a_fragment_that_contradicts_its_group_ends_it(
     story: FragmentStory, case: str, monkeypatch: pytest.MonkeyPatch
@@ -166,6 +197,7 @@ def check_dropped(story: FragmentStory, plan: as4.SplitPlan, code: str) -> None:
     assert not story.tasks("FAILED")
 
 
+@BOTH
 def test_what_is_missing_for_too_long_ends_the_group(story: FragmentStory) -> None:
     plan = story.plan()
     story.send(plan, [1, 3])
@@ -214,9 +246,9 @@ def test_a_changed_fragment_is_refused_by_itself(story: FragmentStory) -> None:
     assert [row.state for row in story.groups()] == ["OPEN"]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_octets_that_expand_to_a_bomb_are_refused(story: FragmentStory) -> None:
-    from gateway.protocols.gzip_content import compress_content
+    from gateway.protocols.payload_parts import compress_content
 
     content = bytes(60_000_000)
     unit = story.large(1)
@@ -247,6 +279,7 @@ def test_a_message_above_the_agreed_size_is_refused_with_its_first_fragment(engi
     assert codes[2] == "EBMS:0007"
 
 
+@pytest.mark.long
 def test_a_message_whose_fragments_say_something_else_is_refused(story: FragmentStory) -> None:
     plan = story.plan()
     other = replace(plan, unit=replace(plan.unit, conversation_id="another"))

@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 from gateway.hub import Hub, PendingResponse
 from gateway.message_model import MemoryBody, Receipt, UserMessage
 from gateway.protocols import Parcel, as4
-from gateway.store import messages
-from gateway.store.engine import read_transaction
-from gateway.wire.xml import serialize_element
+from gateway.store import messages, read_transaction
+from gateway.wire import serialize_element
 from tests.flows.craft import without_applications
 from tests.flows.test_as4_pull import PULLED, acknowledge, ask, open_pulled, pull, seal
 from tests.flows.test_as4_two_way import SYNC
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import Story
 
@@ -89,6 +89,7 @@ def read_response(exchange: Exchange) -> tuple[Any, Parcel]:
     return waiting, Parcel(answer.headers, MemoryBody(answer.body))
 
 
+@BOTH
 @pytest.mark.parametrize("place", places(*RECEIVED, *WORKED, *GIVEN, *SETTLED))
 def test_a_response_in_the_answer_survives(engine: Engine, place: str) -> None:
     exchange = Exchange(engine, SYNC)
@@ -119,6 +120,7 @@ def test_a_response_in_the_answer_survives(engine: Engine, place: str) -> None:
     exchange.check_end()
 
 
+@BOTH
 @pytest.mark.parametrize("place", places(*RECEIVED, *WORKED, *HANDED_OUT, *SETTLED))
 def test_what_is_pulled_survives(engine: Engine, place: str) -> None:
     exchange = Exchange(engine, PULLED.replace(b"  - {id: broker1-notice", b"#"))

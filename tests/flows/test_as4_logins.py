@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.config import PullerSettings
-from gateway.config.secret_values import Secret
+from gateway.config import PullerSettings, Secret
 from gateway.errors import GatewayError
-from gateway.hub.trust.pull_logins import PullLogins
+from gateway.hub.trust.configured_secrets import PullLogins
 from gateway.message_model import MemoryBody, Party
 from gateway.protocols import Parcel, as4
+from gateway.protocols.as4.message_sealing import write_as4_envelope
 from gateway.store import HttpResponse
+from gateway.xmlsec import SigningToken, write_swa_security
 from tests.flows.test_as4_pull import PULLED, ask, code
+from tests.kit.databases import BOTH
 from tests.kit.house import House, Neighbour
+
+#: Each case is an attack of its own.
 
 PASSWORD = b"correct horse battery staple"
 PROFILE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"
@@ -69,6 +74,39 @@ def pull(house: House, broker: Neighbour, token: str, *, signed: bool = False) -
         octets = octets[:start] + octets[end:]
     octets = octets.replace(b"<soap12:Header>", b"<soap12:Header>" + token.encode(), 1)
     return house.post(Parcel({"Content-Type": "application/soap+xml"}, MemoryBody(octets)))
+
+
+def sign_with_token(broker: Neighbour, header: str, *, covered: bool = True) -> Parcel:
+    """Return a PullRequest whose main signature is over the UsernameToken, too (core 7.10)."""
+    header = header.replace("<wsse:UsernameToken>", '<wsse:UsernameToken wsu:Id="login">')
+    token = etree.fromstring(header)[0]
+    written = write_as4_envelope(ask(broker), compressed=False, bundled=())
+    blocks = {written.messaging_id: written.messaging.encode(), written.body_id: written.body.encode()}
+    if covered:
+        blocks["login"] = etree.tostring(token, method="c14n", exclusive=True)
+    signer = broker.context().keys["broker1"]
+    security = write_swa_security(blocks, {}, signer, SigningToken("token-1"), "")
+    octets = written.with_security(header + security.text)
+    return Parcel({"Content-Type": "application/soap+xml"}, MemoryBody(octets))
+
+
+@BOTH
+def test_the_main_signature_may_be_over_the_token(engine: Engine, secret: Secret) -> None:
+    house, broker = open_house(engine, secret, "both")
+    answer = house.post(sign_with_token(broker, write_token(house)))
+    assert code(answer)[0] == "EBMS:0006"
+    signed = sign_with_token(broker, write_token(house, nonce=b"second"))
+    other = write_token(house, nonce=b"third").replace(
+        "<wsse:UsernameToken>", '<wsse:UsernameToken wsu:Id="login">'
+    )
+    octets = signed.read_octets()
+    start, end = octets.index(b"<wsse:UsernameToken"), octets.index(b"</wsse:UsernameToken>")
+    swapped = other[other.index("<wsse:UsernameToken") : other.index("</wsse:UsernameToken>")].encode()
+    answer = house.post(Parcel(signed.headers, MemoryBody(octets[:start] + swapped + octets[end:])))
+    assert b"GW202 the digest of reference '#login' is wrong" in answer.body
+    assert code(house.post(sign_with_token(broker, write_token(house, nonce=b"4"), covered=False)))[0] == (
+        "EBMS:0006"
+    )
 
 
 def test_a_right_login_counts_once_and_in_its_time(engine: Engine, secret: Secret) -> None:

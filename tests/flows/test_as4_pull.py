@@ -12,20 +12,25 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cli.registration import load_agreement
+from gateway.cli.registration import register_certificate
 from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Party, PullRequest, Receipt, UserMessage
+from gateway.operations import load_agreement
 from gateway.protocols import OpenedMessage, Parcel, as4
 from gateway.state_machines import DELIVERY
-from gateway.store import HttpResponse, lane_holds, lanes
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import HttpResponse, lanes, read_transaction, write_transaction
 from gateway.wire import EB3
+from gateway.xmlsec.algorithms import ECDSA_SHA256, ECDSA_SHA384
 from tests.flows.craft import without_applications
 from tests.flows.test_as4 import read_errors, result_delivery
+from tests.kit.databases import BOTH
 from tests.kit.house import AS4, House, Neighbour, pmodes, signer_named
 from tests.kit.kills import die_at
 from tests.kit.story import Story
+from tests.protocols.as4_samples import change_tree
+from tests.protocols.test_as4_security import name_by
 
+DEFAULT_MPC = f"{EB3}defaultMPC"
 CHANNEL = "urn:example:channel:results"
 PULL = f", mpc: {CHANNEL}, pull: {{authorization: certificate}}}}".encode()
 #: The broker takes no messages: Results and Notices wait until it pulls them.
@@ -85,6 +90,7 @@ def story(engine: Engine) -> Story:
     return found
 
 
+@BOTH
 def test_a_whole_case_is_pulled_and_each_message_waits_for_its_receipt(story: Story) -> None:
     house, broker = story.house, story.broker
     assert story.case().state == "DECIDED"
@@ -110,6 +116,19 @@ def test_a_whole_case_is_pulled_and_each_message_waits_for_its_receipt(story: St
     assert [event for event, _ in story.steps(DELIVERY, row.id)] == ["lease", "sent", "receipt"]
 
 
+def test_the_receipt_of_a_pulled_message_may_be_agreed_as_callback(engine: Engine) -> None:
+    callback = PULLED.replace(b"certificate}}", b"certificate}, reply_pattern: callback}")
+    # The receipt goes where the PullRequest went: the agreement need not say where that is.
+    callback = callback.replace(b"    endpoint: http://127.0.0.1:8900/msh/as4\n", b"")
+    story = Story(engine, customs=False, agreement=callback)
+    story.submit(story.submission(without_applications), attach=False, sync_reply=True)
+    story.tick(seconds=1)
+    opened = open_pulled(story.broker, pull(story.house, story.broker))
+    assert acknowledge(story.house, story.broker, opened).status == 204
+    assert "DELIVERED" in {row.state for row in story.deliveries(agent="msh")}
+
+
+@pytest.mark.long
 def test_a_receipt_beside_the_next_request_counts(story: Story) -> None:
     house, broker = story.house, story.broker
     context = broker.context()
@@ -195,6 +214,7 @@ def test_a_lost_answer_is_given_again_with_the_same_octets(story: Story) -> None
     assert acknowledge(house, broker, opened).status == 204
 
 
+@pytest.mark.long
 def test_after_the_last_try_the_receipt_is_missing(story: Story) -> None:
     house, broker = story.house, story.broker
     for _ in range(4):
@@ -207,6 +227,7 @@ def test_after_the_last_try_the_receipt_is_missing(story: Story) -> None:
     assert story.evidence("delivery", row.id) == ["DeliveryFailure"]
 
 
+@pytest.mark.long
 def test_what_nobody_pulls_fails_when_the_time_of_the_agreement_is_over(story: Story) -> None:
     story.tick(seconds=432_000 - 2)
     assert not story.deliveries(agent="msh", state="FAILED")
@@ -271,7 +292,7 @@ def test_a_message_that_is_agreed_to_be_pulled_is_refused_when_it_is_posted(engi
 def test_a_held_lane_hands_out_nothing(story: Story) -> None:
     lane = f"pull:broker1:{CHANNEL}"
     with write_transaction(story.house.engine) as conn:
-        lane_holds.hold_lane(conn, lane, story.clock(), "op", "why")
+        lanes.hold_lane(conn, lane, story.clock(), "op", "why")
     assert code(pull(story.house, story.broker))[0] == "EBMS:0006"
 
 
@@ -287,6 +308,59 @@ def test_a_sub_channel_is_named_by_the_request_and_not_by_the_message(engine: En
     assert opened.unit.mpc == CHANNEL  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("agreed", ["", f", mpc: {DEFAULT_MPC}"], ids=["not agreed", "agreed"])
+@pytest.mark.parametrize("asked", [None, DEFAULT_MPC], ids=["not named", "named"])
+def test_the_default_channel_is_one_whether_it_is_named_or_not(
+    engine: Engine, agreed: str, asked: str | None
+) -> None:
+    agreement = PULLED.replace(f", mpc: {CHANNEL}, pull".encode(), f"{agreed}, pull".encode())
+    story = Story(engine, customs=False, agreement=agreement)
+    story.submit(story.submission(without_applications), attach=False, sync_reply=True)
+    story.tick(seconds=1)
+    assert b":PartyInfo" in pull(story.house, story.broker, ask(story.broker, asked)).body
+
+
+@pytest.mark.parametrize("signer", ["broker1", "broker1 renewed"])
+def test_each_certificate_of_a_party_may_be_named_without_being_contained(story: Story, signer: str) -> None:
+    renewed = signer_named("broker1 renewed")
+    with write_transaction(story.house.engine) as conn:
+        register_certificate(conn, "broker1", renewed.certificate.der, story.clock())
+    context = replace(story.broker.context(), keys={"broker1": signer_named(signer)})
+    parcel = as4.seal((ask(story.broker),), None, context)
+    named = change_tree(parcel, name_by("key", signer_named(signer).certificate))
+    assert b":PartyInfo" in story.house.post(named).body
+
+
+@pytest.mark.parametrize("pinned", ["broker1", "broker1 renewed"])
+def test_where_certificates_are_pinned_another_one_of_the_party_pulls_nothing(
+    engine: Engine, pinned: str
+) -> None:
+    pin = f"    role: Applicant\n    certificates: [{signer_named(pinned).certificate.sha256}]\n"
+    house = House(engine, agreement=PULLED.replace(b"    role: Applicant", pin.encode(), 1))
+    broker = Neighbour("broker1", house.clock, PULLED)
+    with write_transaction(engine) as conn:
+        register_certificate(conn, "broker1", signer_named("broker1 renewed").certificate.der, house.clock())
+    for signer in ("broker1", "broker1 renewed"):
+        context = replace(broker.context(), keys={"broker1": signer_named(signer)})
+        answer = house.post(as4.seal((ask(broker),), None, context))
+        assert (b"GW340 the agreement pins another certificate" in answer.body) == (signer != pinned)
+        assert code(answer)[0] == ("EBMS:0006" if signer == pinned else "EBMS:0101")
+
+
+@pytest.mark.parametrize("agreed", [ECDSA_SHA256, ECDSA_SHA384])
+def test_a_request_is_signed_by_the_agreed_algorithm(engine: Engine, agreed: str) -> None:
+    terms = PULLED.replace(b"sign: true\n", f"sign: true\n    signature_algorithm: {agreed}\n".encode())
+    assert terms != PULLED
+    house = House(engine, agreement=terms)
+    broker = Neighbour("broker1", house.clock, terms)
+    answer = house.post(seal(broker, ask(broker)))
+    if agreed == ECDSA_SHA256:
+        assert code(answer)[0] == "EBMS:0006"
+    else:
+        assert b"GW204 the agreed signature algorithm is" in answer.body
+
+
+@BOTH
 @pytest.mark.long
 def test_a_kill_at_the_hand_out_loses_nothing(story: Story) -> None:
     house, broker = story.house, story.broker
@@ -301,6 +375,7 @@ def test_a_kill_at_the_hand_out_loses_nothing(story: Story) -> None:
     assert story.evidence("delivery", row.id) == ["NRR"]
 
 
+@BOTH
 @pytest.mark.long
 def test_requests_at_one_instant_get_different_messages(engine: Engine) -> None:
     story = Story(engine, customs=False, agreement=PULLED.replace(b"  - {id: broker1-notice", b"#"))

@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.agents.pull_agent import PullAgent, list_pull_turns
+from gateway.delivery import HttpLimits
+from gateway.delivery.agents import LocalAgent, MshAgent, PullAgent, list_pull_turns
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.delivery.http_client import HttpAnswer, HttpLimits
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.recurring_schedule import RecurringSchedule
 from gateway.errors import NOTHING_TO_PULL, PULL_REFUSED, UNREACHABLE, GatewayError
 from gateway.hub import Hub
 from gateway.message_model import ErrorSignal, MemoryBody, PullRequest, Receipt
 from gateway.protocols import Parcel, as4
-from gateway.store import deliveries, messages
-from gateway.store.engine import read_transaction
+from gateway.store import deliveries, messages, read_transaction
+from tests.kit.databases import BOTH
 from tests.kit.house import AS4, House, Neighbour, pmodes
 from tests.kit.kills import die_at
 from tests.kit.story import PLAN
@@ -121,6 +120,7 @@ def scene(engine: Engine) -> Scene:
     return Scene(engine)
 
 
+@BOTH
 def test_what_waits_is_pulled_stored_and_acknowledged(scene: Scene) -> None:
     units = [scene.broker.message(content=f"<a{number}/>".encode()) for number in range(3)]
     scene.partner.waiting.extend(scene.broker.seal(unit) for unit in units)
@@ -212,6 +212,7 @@ def test_an_error_in_the_header_of_what_is_pulled_is_posted(scene: Scene) -> Non
     assert (told.errors[0].code, told.ref_to_message_id) == ("EBMS:0011", "m1@broker1.example")
 
 
+@pytest.mark.long
 def test_a_partner_that_refuses_leaves_one_failed_turn(scene: Scene) -> None:
     asked = PullRequest(
         "q@x", "", scene.broker.message().receiver, scene.broker.message().sender, "", scene.clock()
@@ -227,8 +228,10 @@ def test_a_partner_that_refuses_leaves_one_failed_turn(scene: Scene) -> None:
     scene.partner.waiting.append(scene.broker.seal(scene.broker.message()))
     scene.tick(61)
     assert len(scene.read(messages.list_messages)) == 1
+    assert not any(row.state == "FAILED" for row in scene.turns()), "a later turn has worked"
 
 
+@BOTH
 @pytest.mark.long
 @pytest.mark.parametrize(
     "place", ["pull.after_post", "receive.message.before_commit", "receive.message.after_commit",

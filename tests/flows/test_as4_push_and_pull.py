@@ -14,6 +14,7 @@ from gateway.store import messages, read_transaction
 from tests.flows.craft import without_applications
 from tests.flows.test_as4 import read_errors, result_delivery
 from tests.flows.test_as4_pull import PULLED, ask, seal
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 EXCHANGE = (
@@ -33,11 +34,12 @@ def build_context(story: Story, sent: UserMessage) -> ProtocolContext:
     parcel = story.broker.seal(sent)
     return replace(
         story.broker.context(),
-        knows_all_sent=True,
+        has_all_sent_messages=True,
         find_sent_parcel=lambda _, about: parcel if about == sent.message_id else None,
     )
 
 
+@BOTH
 def test_the_reply_to_a_pushed_request_is_pulled_and_refers_to_it(story: Story) -> None:
     request = story.submit(story.submission(without_applications), attach=False, sync_reply=True)
     story.tick(seconds=1)

@@ -18,8 +18,7 @@ from gateway.agreements import Encryption
 from gateway.message_model import ErrorSignal, MemoryBody, Receipt
 from gateway.pki import Certificate, DecryptionKey, KeyPadding, encrypt_key, load_decryption_key
 from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
-from gateway.store import messages
-from gateway.store.engine import make_engine, read_transaction
+from gateway.store import make_engine, messages, read_transaction
 from gateway.wire import DS, DSIG_MORE, XENC, XENC11
 from tests.kit.agreement_keys import make_receiver_files
 from tests.kit.databases import Templates

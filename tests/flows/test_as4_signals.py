@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Party, Receipt
 from gateway.protocols import Parcel, as4
-from gateway.store import deliveries, payloads
-from gateway.store.engine import read_transaction
+from gateway.store import deliveries, payloads, read_transaction
+from gateway.wire import WSSE
 from tests.flows.craft import without_applications
 from tests.flows.test_as4 import read_errors, result_delivery
+from tests.kit.databases import BOTH
 from tests.kit.house import AS4, House, Neighbour
 from tests.kit.story import Story
 
@@ -42,6 +43,7 @@ def open_result(story: Story) -> tuple[Any, Any]:
     return as4.open(Parcel(row.parameters["headers"], MemoryBody(octets)), context), context
 
 
+@BOTH
 def test_a_posted_receipt_ends_the_delivery_once_its_digests_are_compared(story: Story) -> None:
     opened, context = open_result(story)
     receipt = as4.make_receipt(opened, context)
@@ -60,6 +62,7 @@ def test_a_posted_receipt_ends_the_delivery_once_its_digests_are_compared(story:
     assert story.evidence("delivery", row.id) == ["NRR"]
 
 
+@BOTH
 def test_a_receipt_of_another_signer_or_for_nothing_of_ours_is_refused(story: Story) -> None:
     opened, context = open_result(story)
     receipt = as4.make_receipt(opened, context)
@@ -72,6 +75,20 @@ def test_a_receipt_of_another_signer_or_for_nothing_of_ours_is_refused(story: St
     assert result_delivery(story).state == "AWAITING_RECEIPT"
 
 
+def test_a_login_beside_the_signature_of_a_receipt_says_nothing(story: Story) -> None:
+    opened, context = open_result(story)
+    parcel = as4.seal((as4.make_receipt(opened, context),), opened.pmode, context)
+    login = (
+        f'<s:Security xmlns:s="{WSSE}" soap12:role="ebms"><s:UsernameToken><s:Username>x</s:Username>'
+        "</s:UsernameToken></s:Security>"
+    ).encode()
+    octets = parcel.read_octets().replace(b"<soap12:Header>", b"<soap12:Header>" + login, 1)
+    assert login in octets
+    assert story.house.post(Parcel(parcel.headers, MemoryBody(octets))).status == 204
+    assert result_delivery(story).state == "DELIVERED"
+
+
+@BOTH
 def test_a_posted_error_ends_the_delivery_when_it_is_signed(story: Story) -> None:
     opened, context = open_result(story)
     signal = as4.make_error_signal(GatewayError(SIGNATURE_INVALID, "no", "//x"), opened.unit, context)

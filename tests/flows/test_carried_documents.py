@@ -11,17 +11,15 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.delivery.partner_directory import PartnerService
+from gateway.delivery import PartnerService
 from gateway.harmonize import CarrierForm, find_carried_document, read_carried, write_carried
-from gateway.hub.application_forms import load_application_form
-from gateway.hub.submission_inspection import inspect_submission, make_inspection_rules
+from gateway.hub import inspect_submission, load_application_form, make_inspection_rules
 from gateway.store import read_transaction
-from gateway.wire.namespaces import CARRIED
-from gateway.wire.xml import serialize_element
+from gateway.wire import CARRIED, serialize_element
 from tests.flows.craft import all_of, supplement, text
 from tests.flows.test_delivered_notices import Window, asking, complaining, rejecting
 from tests.kit import house
-from tests.kit.databases import Templates, _make_engine
+from tests.kit.databases import BOTH, Templates, _make_engine
 from tests.kit.story import LABEL, Story, asked
 
 FORMS = {
@@ -68,6 +66,7 @@ def carry(window: Window, document: etree._Element, name: str) -> etree._Element
     return element
 
 
+@pytest.mark.long
 def test_the_agency_gets_its_document_in_its_form_and_answers_in_it(window: Window) -> None:
     story = window.story
     (first,) = (one for one in story.soap.calls if one.destination == "KPTA")
@@ -92,6 +91,7 @@ def test_the_agency_gets_its_document_in_its_form_and_answers_in_it(window: Wind
     assert story.request("KPTA").state == "DECIDED"
 
 
+@pytest.mark.long
 def test_a_supplement_goes_out_in_the_form_too(window: Window) -> None:
     story = window.story
     window.call("KPTA", "DeliverNotice", carry(window, asking(story.number_of("KPTA")), "GOVCBRRBH"))
@@ -120,6 +120,7 @@ def spoil(element: etree._Element, wrong: str) -> etree._Element:
     return element
 
 
+@pytest.mark.long
 def test_what_is_not_in_the_form_is_refused(window: Window) -> None:
     story = window.story
     number = story.number_of("KPTA")
@@ -130,6 +131,8 @@ def test_what_is_not_in_the_form_is_refused(window: Window) -> None:
         assert story.request("KPTA").state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("form", FORMS)
 def test_the_check_finds_what_admission_refuses(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, form: str

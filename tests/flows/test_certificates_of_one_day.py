@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
-from gateway.cases import AgencyCallback, Notice, SignedReply
-from gateway.hub.delivered_notices import apply_agency_document, read_agency_document
-from gateway.hub.reply import apply_call_back
-from gateway.hub.requirement_results import store_requirement_results
-from gateway.store import tables
-from gateway.store.engine import read_transaction
+from gateway.cases import SignedReply
+from gateway.hub import apply_agency_document
+from gateway.hub.answers.delivered_notices import read_agency_document
+from gateway.store import read_transaction
 from tests.flows.craft import all_of, reference
 from tests.flows.test_delivered_notices import Window
-from tests.flows.test_outside_documents import certificate, rows
+from tests.flows.test_outside_documents import certificate
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, story
 
 __all__ = ["story"]
@@ -46,6 +46,8 @@ def count_notices(story: Story) -> int:
         return len(conn.execute(select(tables.notices).where(tables.notices.c.agency == "KFDA")).all())
 
 
+@pytest.mark.long
+@BOTH
 def test_each_correction_of_a_day_counts(story: Story) -> None:
     spoken = [("180500", "5", "R01"), ("180700", "7", "R02"), ("180900", "9", "R02"), ("181000", "9", "R03"),
               ("181100", "9", "R01")]  # fmt: skip
@@ -57,6 +59,7 @@ def test_each_correction_of_a_day_counts(story: Story) -> None:
     assert standing(story) == [("APPROVED", "9")]
 
 
+@pytest.mark.long
 def test_one_certificate_is_about_two_applications(story: Story) -> None:
     story.submit(story.submission(all_of(reference("HB2026-000124"))))
     story.tick()
@@ -67,6 +70,8 @@ def test_one_certificate_is_about_two_applications(story: Story) -> None:
     assert standing(story) == [("APPROVED", "5"), ("APPROVED", "6")]
 
 
+@pytest.mark.long
+@BOTH
 def test_two_contents_of_one_instant_are_refused_with_what_to_do(story: Story) -> None:
     say(story, "180500", "5")
     before = count_notices(story)
@@ -78,40 +83,7 @@ def test_two_contents_of_one_instant_are_refused_with_what_to_do(story: Story) -
     assert count_notices(story) == before
 
 
-def test_what_an_earlier_version_stored_is_known(story: Story) -> None:
-    """It made the number of the number, the status and the day."""
-    said = read_agency_document(story.hub, "KFDA", make(story, "180500", "5")).said
-    assert isinstance(said.answer, Notice)
-    earlier = replace(said.answer, number="C-1/R01/2026-11-20", former=None)
-    apply_call_back(story.hub, "KFDA", AgencyCallback(earlier, said.application_number), SignedReply())
-    before = count_notices(story)
-    say(story, "180500", "5")
-    assert count_notices(story) == before
-    say(story, "180600", "6")
-    assert count_notices(story) == before + 1
-    assert standing(story) == [("APPROVED", "6")]
-
-
-def test_a_result_without_application_that_an_earlier_version_stored_is_known(story: Story) -> None:
-    document = certificate((1, "100", ""), (2, "50", "2026-119"))
-    read = read_agency_document(story.hub, "KFDA", document)
-    day = "2026-118/R01/2026-11-20"
-    earlier = [
-        (
-            number,
-            replace(notice, number=day if number == "2026-118" else f"{day}/{number}", former=None),
-        )
-        for number, notice in read.results
-    ]
-    store_requirement_results(story.hub, "KFDA", earlier, SignedReply())
-    before = rows(story)
-    apply_agency_document(story.hub, "KFDA", document, SignedReply())
-    assert rows(story) == before
-    later = certificate((1, "90", ""), (2, "50", "2026-119"), at="20261120180100")
-    apply_agency_document(story.hub, "KFDA", later, SignedReply())
-    assert len(rows(story)["requirement_results"]) == 4
-
-
+@pytest.mark.long
 def test_no_number_is_longer_than_an_applicant_can_be_told(story: Story) -> None:
     """The schema of the result allows 128 characters."""
     long, own = "C" * 35, "N" * 35

@@ -11,6 +11,7 @@ from tests.flows.test_amendments import amendment
 from tests.flows.test_child_certificates import check, naming, take
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import declare, register, told, used_of, using
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 
@@ -36,7 +37,7 @@ def compare(story: Story, change: Change) -> list[str]:
     return [one for one, _, _ in found]
 
 
-@pytest.mark.every_case
+@BOTH
 @pytest.mark.parametrize(
     ("line", "ids"),
     [
@@ -56,7 +57,6 @@ def test_what_an_amended_declaration_uses(
     assert compare(story, using("P", line)) == ids
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize(
     ("kilos", "quantity", "ids"),
     [
@@ -78,6 +78,7 @@ def test_what_an_amended_child_takes_and_states(
     assert compare(story, all_of(named, *again)) == ids
 
 
+@pytest.mark.long
 def test_a_child_may_not_be_amended_to_take_of_another_case(story: Story) -> None:
     parent = str(story.case().number)
     take(story, "C-A", parent, kilos="5", quantity="20")
@@ -86,7 +87,6 @@ def test_a_child_may_not_be_amended_to_take_of_another_case(story: Story) -> Non
     assert compare(story, all_of(named, *again)) == ["GW416"]
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize(("quantity", "ids"), [("40", []), ("41", ["GW412"])])
 def test_what_is_unchanged_is_no_problem_though_its_certificate_is_over(
     story: Story, quantity: str, ids: list[str]

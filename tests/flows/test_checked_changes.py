@@ -10,10 +10,9 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.hub.need_policy import NeedPolicy
+from gateway.config import NeedSettings
+from gateway.hub import inspect_submission, load_rules, make_inspection_rules
 from gateway.hub.register.active_rules import ActiveRules
-from gateway.hub.register.decision_rules import load_rules
-from gateway.hub.submission_inspection import inspect_submission, make_inspection_rules
 from gateway.share import get_data_folder
 from gateway.store import cases, read_transaction
 from gateway.wire import serialize_element
@@ -24,6 +23,7 @@ from tests.flows.test_held_case_waking import HELD, NUMBER, naming
 from tests.flows.test_held_cases import HOLD
 from tests.flows.test_held_cases import naming as name_place
 from tests.flows.test_tables_in_between import ROW, load
+from tests.kit.databases import BOTH
 from tests.kit.story import LABEL, Story, asked
 
 FOOD = Path("agencies") / "KFDA" / "KFDA-FOOD-IMP.yaml"
@@ -67,7 +67,7 @@ def held_notices(story: Story) -> list[list[str]]:
     return [[one.text or "" for one in held.iterfind("{*}Missing")] for held in found if held is not None]
 
 
-def start(engine: Engine, policy: NeedPolicy, *changes: Change) -> Story:
+def start(engine: Engine, policy: NeedSettings, *changes: Change) -> Story:
     story = Story(engine)
     story.hub.need_policy = policy
     story.submit(story.submission(all_of(*changes)))
@@ -75,12 +75,12 @@ def start(engine: Engine, policy: NeedPolicy, *changes: Change) -> Story:
     return story
 
 
-REFUSE = NeedPolicy(imports="refuse")
-WARN = NeedPolicy(imports="warn")
+REFUSE = NeedSettings(imports="refuse")
+WARN = NeedSettings(imports="warn")
 NO_PLANTS = without("Application[@id='A3']")
 PLANTS = disclaim("3", "12", "B")
 ONLY_FOOD = all_of(supplement, without("Application[@id='A1']"), NO_PLANTS)
-NEEDS: dict[str, tuple[NeedPolicy, Change, Change]] = {
+NEEDS: dict[str, tuple[NeedSettings, Change, Change]] = {
     "nothing": (REFUSE, all_of(), amendment()),
     "other goods": (REFUSE, all_of(), amendment(code_of(2, "0601101000"))),
     "other goods, only warned of": (WARN, all_of(), amendment(code_of(2, "0601101000"))),
@@ -89,10 +89,10 @@ NEEDS: dict[str, tuple[NeedPolicy, Change, Change]] = {
 }
 
 
-@pytest.mark.every_case
+@BOTH
 @pytest.mark.parametrize(("policy", "first", "change"), NEEDS.values(), ids=list(NEEDS))
 def test_an_amendment_after_a_table_came_into_force(
-    engine: Engine, policy: NeedPolicy, first: Change, change: Change
+    engine: Engine, policy: NeedSettings, first: Change, change: Change
 ) -> None:
     """The table asks a document for item 2 since long ago: no amendment makes that lacking."""
     story = start(engine, policy, first)
@@ -101,12 +101,14 @@ def test_an_amendment_after_a_table_came_into_force(
     assert "GW508" in compare(story, change)
 
 
+@pytest.mark.long
 def test_the_warnings_of_items_and_pointers_are_told(engine: Engine) -> None:
     story = start(engine, REFUSE)
     named = name_place("57C", "R012")
     assert compare(story, amendment(named, text(".//Declarant/Name", "Another Name"))) == ["GW417", "GW418"]
 
 
+@pytest.mark.long
 def test_what_the_case_was_warned_of_stays_a_warning(engine: Engine) -> None:
     story = start(engine, WARN, NO_PLANTS)
     load(story, ROW)
@@ -115,9 +117,12 @@ def test_what_the_case_was_warned_of_stays_a_warning(engine: Engine) -> None:
     assert story.case().state == "IN_PROGRESS"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", [REFUSE, WARN], ids=["refuse", "warn"])
 @pytest.mark.parametrize("other", [False, True], ids=["same goods", "other goods"])
-def test_a_supplement_after_a_table_came_into_force(engine: Engine, policy: NeedPolicy, other: bool) -> None:
+def test_a_supplement_after_a_table_came_into_force(
+    engine: Engine, policy: NeedSettings, other: bool
+) -> None:
     """It names one application alone: those that the case has besides are not missing."""
     story = start(engine, policy)
     story.hear("KFDA", asked(story, "KFDA", "Q1"))
@@ -126,7 +131,6 @@ def test_a_supplement_after_a_table_came_into_force(engine: Engine, policy: Need
     compare(story, all_of(ONLY_FOOD, *((code_of(2, "0601101000"),) if other else ())))
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("kind", ["supplement", "amendment"])
 @pytest.mark.parametrize("whole", [False, True], ids=["lacking", "whole"])
 def test_a_held_case_goes_on_or_is_held_on(engine: Engine, kind: str, whole: bool) -> None:
@@ -159,6 +163,7 @@ def stricter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.long
 def test_a_change_is_judged_by_the_mappings_of_its_case(engine: Engine, stricter: Path) -> None:
     story = Story(engine)
     put_into_force(story, stricter.parent / "shipped")
@@ -176,6 +181,7 @@ def test_a_change_is_judged_by_the_mappings_of_its_case(engine: Engine, stricter
     assert {one.problem.id for one in report.findings} == {"GW503"}
 
 
+@pytest.mark.long
 def test_a_change_of_a_case_that_is_not_known_is_not_weighed(engine: Engine) -> None:
     story = start(engine, REFUSE)
     content = serialize_element(story.submission(all_of(amendment(), reference("OTHER-1"))))

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode
-from gateway.cases.customs_notices import ClearedItem, CustomsCall, CustomsNotice
+from gateway.cases import ClearedItem, CustomsCall, CustomsNotice, DecisionCode
 from gateway.hub.customs.customs_reports import apply_customs_call
 from tests.flows.test_late_children import ALL_OF_ONE, SPOKEN, Family
 from tests.flows.test_withdrawals import run_and_die
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import Story
 
@@ -38,6 +38,8 @@ def list_news(family: Family) -> list[tuple[str | None, ...]]:
     ]
 
 
+@pytest.mark.long
+@BOTH
 def test_the_agency_hears_of_each_child_with_its_item(family: Family) -> None:
     """Under its own application, though the parent is never cleared; a grandchild counts as a child does."""
     number = family.requests["KPTA"]
@@ -55,14 +57,14 @@ def test_the_agency_hears_of_each_child_with_its_item(family: Family) -> None:
     assert {family.find(name).state for name in family.numbers} == {"CLOSED"}
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_customs_says_of_the_item_itself_counts(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.clear("C1", items=(ClearedItem(1, "03"),))
     assert list_news(family) == [("C1", "KPTA", family.requests["KPTA"], "5EC", "Z04", "1=03")]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_result_of_a_child_that_another_one_has_overtaken_is_not_told(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     now = family.story.clock()
@@ -71,13 +73,14 @@ def test_a_result_of_a_child_that_another_one_has_overtaken_is_not_told(family: 
     assert [one[3] for one in list_news(family)] == ["10"]
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_the_agency_hears_once_though_the_hub_dies(family: Family, side: str) -> None:
     story = family.story
     family.take("C1", ALL_OF_ONE)
     said = CustomsNotice("CUS-C1", story.clock(), "5EC")
-    apply_customs_call(story.hub, CustomsCall(said, case_number=family.numbers["C1"]), SPOKEN, clears=True)
+    apply_customs_call(story.hub, CustomsCall(said, case_number=family.numbers["C1"]), SPOKEN)
     die_at(story, f"customs.told.{side}", lambda hub: run_and_die(story, hub))
     for _ in range(3):
         story.tick(minutes=2)
@@ -85,6 +88,7 @@ def test_the_agency_hears_once_though_the_hub_dies(family: Family, side: str) ->
     assert {row.state for row in story.deliveries(case_id=family.find("parent").id)} == {"DELIVERED"}
 
 
+@pytest.mark.long
 def test_no_decision_is_late_for_a_clearance_that_was_cancelled(family: Family) -> None:
     """In every order of arrival, where customs has cancelled before the agency decides."""
     now = family.story.clock()

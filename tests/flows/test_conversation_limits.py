@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.message_model import ErrorSignal
-from gateway.store import limited_conversations
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import limited_conversations, read_transaction, write_transaction
 from tests.flows.craft import without_applications
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT
 from tests.kit.story import QUIET, Story
 
@@ -40,6 +40,8 @@ def count(story: Story) -> tuple[int, int]:
         return begun, limited_conversations.count_open(conn, CPA)
 
 
+@pytest.mark.long
+@BOTH
 def test_conversations_beyond_the_agreed_number_are_refused(engine: Engine) -> None:
     story = Story(engine, agreement=limited(b"invocations: 2"))
     assert [send(story, one) for one in ("a", "b", "a")] == [None, None, None]
@@ -51,6 +53,7 @@ def test_conversations_beyond_the_agreed_number_are_refused(engine: Engine) -> N
     assert count(story)[0] == 2
 
 
+@pytest.mark.long
 def test_a_conversation_is_open_until_its_case_is_closed(engine: Engine) -> None:
     story = Story(engine, agreement=limited(b"concurrent: 1"))
     story.submit(attach=False, conversation_id="a", root=story.submission(without_applications))

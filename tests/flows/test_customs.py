@@ -10,11 +10,16 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode, Notice, SignedReply
-from gateway.cases.customs_notices import ClearedItem, CustomsCall, CustomsNotice, CustomsReason
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.cases import (
+    ClearedItem,
+    CustomsCall,
+    CustomsNotice,
+    CustomsReason,
+    DecisionCode,
+    Notice,
+    SignedReply,
+)
+from gateway.delivery.agents import LocalAgent, MshAgent, PartnerAgent
 from gateway.errors import (
     CODE_UNKNOWN,
     DECISION_CONFLICT,
@@ -23,13 +28,21 @@ from gateway.errors import (
     RULE_BROKEN,
     GatewayError,
 )
+from gateway.hub import describe_event
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.hub.event_feed import describe_event
+from gateway.hub.event_feed import advance_feed
 from gateway.state_machines import CLEARANCE
-from gateway.store import StateEvent, cases, customs_notices, events
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import (
+    StateEvent,
+    cases,
+    customs_notices,
+    event_readers,
+    read_transaction,
+    write_transaction,
+)
 from tests.flows.craft import all_of, text, withdrawal, without_applications
 from tests.flows.test_amendments import amendment
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.rows import open_refused_case
 from tests.kit.story import PLAN, QUIET, Story, asked, unreachable
@@ -61,7 +74,7 @@ def said(story: Story, code: str, number: str = "K1", **more: Any) -> CustomsNot
 def report(story: Story, code: str = "5EC", number: str = "K1", **more: Any) -> str:
     """Let customs report how clearance ended, in a call of its own."""
     call = CustomsCall(said(story, code, number, **more), case_number=story.case().number)
-    return apply_customs_call(story.hub, call, SPOKEN, clears=True)
+    return apply_customs_call(story.hub, call, SPOKEN)
 
 
 def clearance(story: Story) -> str | None:
@@ -80,9 +93,9 @@ def news(story: Story) -> list[Any]:
 
 def happened(story: Story) -> list[str]:
     """Return the types of the events that the applicant's software reads."""
-    story.hub.events.advance_feed()
+    advance_feed(story.hub.engine, story.hub.clock)
     with read_transaction(story.hub.engine) as conn:
-        return [describe_event(row)["type"] for row in events.list_events(conn, "broker1", 0, 500)]
+        return [describe_event(row)["type"] for row in event_readers.list_events(conn, "broker1", 0, 500)]
 
 
 def refused(call: Any) -> GatewayError:
@@ -91,6 +104,8 @@ def refused(call: Any) -> GatewayError:
     return caught.value
 
 
+@pytest.mark.long
+@BOTH
 def test_customs_accepts_and_the_case_goes_on(story: Story) -> None:
     story.say("customs", said(story, "R24"), said(story, "R24", "K2"))
     approved(story)
@@ -101,6 +116,7 @@ def test_customs_accepts_and_the_case_goes_on(story: Story) -> None:
     assert story.evidence("case", story.case().id).count("customs_notice") == 2
 
 
+@pytest.mark.long
 def test_an_error_is_an_answer_and_is_told_with_pointers_into_the_own_message(story: Story) -> None:
     reasons = (
         CustomsReason("the net weight is missing", "42A/67A[1]/68A[2]/02A[1]/128", "E12"),
@@ -126,6 +142,7 @@ def test_an_error_is_an_answer_and_is_told_with_pointers_into_the_own_message(st
     assert story.steps(CLEARANCE, story.case().id) == [("report_error", "ERROR")]
 
 
+@pytest.mark.long
 def test_an_error_in_a_requirement_points_to_its_item(story: Story) -> None:
     story.tick()
     second = CustomsReason("unknown approval", "Requirement[2]/number")
@@ -146,6 +163,7 @@ def test_a_code_that_is_no_answer_is_a_matter_for_the_operator(story: Story) -> 
     assert (delivery.state, delivery.problem, clearance(story)) == ("FAILED", "GW403", None)
 
 
+@pytest.mark.long
 def test_a_clearance_of_the_future_is_refused(story: Story) -> None:
     approved(story)
     ahead = story.clock() + timedelta(days=2)
@@ -155,6 +173,7 @@ def test_a_clearance_of_the_future_is_refused(story: Story) -> None:
     assert clearance(story) == "CLEARED"
 
 
+@pytest.mark.long
 def test_an_export_clearance_is_no_result_of_an_import(story: Story) -> None:
     approved(story)
     refusal = refused(lambda: report(story, "5GA"))
@@ -174,12 +193,14 @@ def test_an_import_clearance_is_no_result_of_an_export(engine: Engine) -> None:
     assert clearance(story) == "CLEARED"
 
 
+@pytest.mark.long
 def test_a_clearance_from_before_its_case_is_refused(story: Story) -> None:
     approved(story)
     refusal = refused(lambda: report(story, at=story.case().opened_at - timedelta(days=2)))
     assert (refusal.problem.id, refusal.location, clearance(story)) == ("GW719", "IssuedAt", None)
 
 
+@pytest.mark.long
 def test_clearance_is_told_to_the_applicant_and_to_the_agency_that_wants_it(story: Story) -> None:
     approved(story)
     before = len(story.soap.calls)
@@ -206,6 +227,7 @@ def test_clearance_is_told_to_the_applicant_and_to_the_agency_that_wants_it(stor
     assert (len(news(story)), len(told(story))) == (1, 1)
 
 
+@pytest.mark.long
 def test_the_agency_is_told_though_it_is_away_at_first(story: Story) -> None:
     approved(story)
     story.say("KPTA", unreachable(), unreachable())
@@ -218,6 +240,7 @@ def test_the_agency_is_told_though_it_is_away_at_first(story: Story) -> None:
     assert story.deliveries(destination="KPTA")[-1].state == "DELIVERED"
 
 
+@pytest.mark.long
 def test_an_agency_that_refuses_the_news_keeps_its_decision(story: Story) -> None:
     approved(story)
     story.say("KPTA", GatewayError(REFUSED_FOR_GOOD, "no such operation"))
@@ -227,6 +250,7 @@ def test_an_agency_that_refuses_the_news_keeps_its_decision(story: Story) -> Non
     assert (story.case().state, clearance(story)) == ("CLOSED", "CLEARED")
 
 
+@pytest.mark.long
 def test_an_agency_that_never_got_its_application_hears_nothing(engine: Engine) -> None:
     story = Story(engine)
     story.say("KPTA", GatewayError(REFUSED_FOR_GOOD, "not ours"))
@@ -238,6 +262,7 @@ def test_an_agency_that_never_got_its_application_hears_nothing(engine: Engine) 
     assert clearance(story) == "CLEARED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("turned", [False, True])
 def test_of_two_results_the_one_that_was_issued_last_counts(story: Story, turned: bool) -> None:
     approved(story)
@@ -253,12 +278,13 @@ def test_of_two_results_the_one_that_was_issued_last_counts(story: Story, turned
     assert len(told(story)) == 2
 
 
+@pytest.mark.long
 def test_an_answer_does_not_hide_a_result(story: Story) -> None:
     """Customs' answer to code 19 may come when the goods are cleared."""
     approved(story)
     report(story)
-    late = CustomsCall(said(story, "R25", "K9"), case_number=story.case().number)
-    apply_customs_call(story.hub, late, SPOKEN, clears=False)
+    late = CustomsCall(said(story, "R25", "K9"), case_number=story.case().number, clears=False)
+    apply_customs_call(story.hub, late, SPOKEN)
     story.tick()
     assert clearance(story) == "CLEARED"
     assert [one.findtext("{*}ResultCode") for one in told(story)] == ["5EC", "R25"]
@@ -268,9 +294,10 @@ def test_the_declarants_reference_names_the_case(story: Story) -> None:
     story.tick()
     name = story.case().functional_reference
     call = CustomsCall(said(story, "5EC"), reference=name)
-    assert apply_customs_call(story.hub, call, SPOKEN, clears=True) == story.case().number
+    assert apply_customs_call(story.hub, call, SPOKEN) == story.case().number
 
 
+@pytest.mark.long
 def test_what_is_refused_under_a_reference_hides_no_case(story: Story) -> None:
     story.tick()
     standing = story.case()
@@ -281,9 +308,10 @@ def test_what_is_refused_under_a_reference_hides_no_case(story: Story) -> None:
             case = open_refused_case(conn, **refuse)
             cases.apply_event(conn, case, StateEvent("refuse", story.clock(), "test"))
     call = CustomsCall(said(story, "5EC"), reference=standing.functional_reference)
-    assert apply_customs_call(story.hub, call, SPOKEN, clears=True) == standing.number
+    assert apply_customs_call(story.hub, call, SPOKEN) == standing.number
 
 
+@pytest.mark.long
 def test_what_customs_may_not_say_changes_nothing(story: Story) -> None:
     approved(story)
     number = story.case().number
@@ -293,7 +321,7 @@ def test_what_customs_may_not_say_changes_nothing(story: Story) -> None:
         RULE_BROKEN: CustomsCall(said(story, "5EC", items=(ClearedItem(4, "5EC"),)), case_number=number),
     }
     for problem, call in calls.items():
-        found = refused(lambda call=call: apply_customs_call(story.hub, call, SPOKEN, clears=True))
+        found = refused(lambda call=call: apply_customs_call(story.hub, call, SPOKEN))
         assert found.problem is problem
         assert found.location
     assert clearance(story) is None
@@ -309,6 +337,7 @@ def test_a_refused_submission_was_never_at_customs(engine: Engine) -> None:
     assert refused(lambda: report(story)).problem is REPLY_UNMATCHED
 
 
+@pytest.mark.long
 def test_without_a_p_mode_for_notices_the_agencies_are_told_all_the_same(engine: Engine) -> None:
     story = Story(engine, agreement=QUIET)
     story.submit()
@@ -318,6 +347,7 @@ def test_without_a_p_mode_for_notices_the_agencies_are_told_all_the_same(engine:
     assert (len(news(story)), told(story)) == (1, [])
 
 
+@pytest.mark.long
 def test_after_clearance_only_customs_corrects(story: Story) -> None:
     """GW714 names 5FE; when customs cancels the clearance, the window is open again."""
     approved(story)
@@ -331,12 +361,13 @@ def test_after_clearance_only_customs_corrects(story: Story) -> None:
     assert "CancelApplication" not in [call.operation for call in story.soap.calls]
     story.clock.forward(minutes=1)
     again = CustomsCall(said(story, "10", "K2"), case_number=number)
-    apply_customs_call(story.hub, again, SPOKEN, clears=True)
+    apply_customs_call(story.hub, again, SPOKEN)
     story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
     story.tick()
     assert "CancelApplication" in [call.operation for call in story.soap.calls]
 
 
+@pytest.mark.long
 def test_a_decision_after_clearance_is_told_to_customs_and_changes_nothing_about_it(story: Story) -> None:
     approved(story)
     report(story)
@@ -362,6 +393,7 @@ def test_a_decision_after_clearance_is_told_to_customs_and_changes_nothing_about
     assert [call.text("PendingCode") for call in story.soap.calls].count("98") == 1
 
 
+@pytest.mark.long
 def test_customs_may_clear_before_the_last_agency_has_decided(story: Story) -> None:
     story.tick()
     report(story)
@@ -373,6 +405,7 @@ def test_customs_may_clear_before_the_last_agency_has_decided(story: Story) -> N
     assert sorted(story.customs_codes()) == ["18", "19", "98", "98", "98"]
 
 
+@pytest.mark.long
 def test_an_application_that_is_cancelled_after_clearance_is_told_to_customs(story: Story) -> None:
     approved(story)
     report(story)
@@ -384,6 +417,7 @@ def test_an_application_that_is_cancelled_after_clearance_is_told_to_customs(sto
     assert story.request("KFDA").state == "CANCELLED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cleared_first", [False, True])
 def test_a_decision_is_late_by_its_issue_time_too(story: Story, cleared_first: bool) -> None:
     """Whichever of the two the hub hears first."""
@@ -400,6 +434,7 @@ def test_a_decision_is_late_by_its_issue_time_too(story: Story, cleared_first: b
     assert clearance(story) == "CLEARED"
 
 
+@pytest.mark.long
 def test_a_decision_that_customs_knew_is_not_late(story: Story) -> None:
     approved(story)
     story.clock.forward(minutes=1)
@@ -408,6 +443,7 @@ def test_a_decision_that_customs_knew_is_not_late(story: Story) -> None:
     assert "98" not in story.customs_codes()
 
 
+@pytest.mark.long
 def test_without_an_address_of_customs_a_late_decision_is_an_event(engine: Engine) -> None:
     story = Story(engine, customs=False)
     story.submit()
@@ -439,6 +475,8 @@ def race(*acts: Any) -> list[BaseException | None]:
     return ended
 
 
+@pytest.mark.long
+@BOTH
 def test_clearance_and_a_decision_at_the_same_instant(story: Story) -> None:
     """Whoever is first: the decision was issued later, so customs hears of it once."""
     approved(story)
@@ -455,6 +493,8 @@ def test_clearance_and_a_decision_at_the_same_instant(story: Story) -> None:
     assert story.request("KFDA").state == "DECIDED"
 
 
+@pytest.mark.long
+@BOTH
 def test_clearance_and_withdrawal_at_the_same_instant(story: Story) -> None:
     """Either the withdrawal is refused, or it came first and goes on; clearance stands in both."""
     approved(story)
@@ -462,7 +502,7 @@ def test_clearance_and_withdrawal_at_the_same_instant(story: Story) -> None:
     call = CustomsCall(said(story, "5EC"), case_number=number)
     story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
     workers = [lambda: story.worker.run_once(), lambda: story.new_worker("w2").run_once()]
-    raised = race(*workers, lambda: apply_customs_call(story.hub, call, SPOKEN, clears=True))
+    raised = race(*workers, lambda: apply_customs_call(story.hub, call, SPOKEN))
     assert raised == [None, None, None]
     story.tick()
     with read_transaction(story.hub.engine) as conn:
@@ -475,6 +515,7 @@ def test_clearance_and_withdrawal_at_the_same_instant(story: Story) -> None:
     assert ("withdrawal" in (case.detail or {})) is asked_to_cancel
 
 
+@pytest.mark.long
 def test_an_approval_of_a_withdrawn_declaration_is_not_told_to_customs(story: Story) -> None:
     """It was cleared while it was withdrawn: customs hears the withdrawal, and a rejection after it alone."""
     story.tick()
@@ -495,6 +536,7 @@ def test_an_approval_of_a_withdrawn_declaration_is_not_told_to_customs(story: St
     assert [one.text for call in late for one in call.body.iter("{*}decision")] == ["REJECTED"]
 
 
+@BOTH
 @pytest.mark.long
 @pytest.mark.parametrize("when", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("name", ["customs.call", "customs.told", "customs.late", "reply.clearance"])
@@ -506,7 +548,7 @@ def test_a_kill_at_each_commit_loses_nothing_and_tells_nothing_twice(
     def act(hub: Any) -> None:
         story.hub = hub
         call = CustomsCall(said(story, "5EC"), case_number=story.case().number)
-        apply_customs_call(hub, call, SPOKEN, clears=True)
+        apply_customs_call(hub, call, SPOKEN)
         story.decide("KFDA", REJECTED, number="N2", at=story.clock())
         hub.composer = kept[0].composer
         partners = hub.composer

@@ -14,18 +14,27 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.calendars import Timetable, read_calendar
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub import Hub
-from gateway.hub.deadlines import deadline_clockwork, settle_deadlines
-from gateway.hub.deadlines.active_timetable import ActiveTimetable, load_shipped_timetable
-from gateway.hub.deadlines.deadline_clockwork import run_clockwork
-from gateway.hub.event_feed import describe_event
+from gateway.delivery.agents import LocalAgent
+from gateway.evidence import list_subject_leaves
+from gateway.hub import Hub, describe_event
+from gateway.hub.deadlines import (
+    deadline_clockwork,
+)
+from gateway.hub.deadlines.active_timetable import (
+    ActiveTimetable,
+    load_shipped_timetable,
+)
+from gateway.hub.deadlines.case_deadlines import (
+    settle_deadlines,
+)
+from gateway.hub.deadlines.deadline_clockwork import (
+    run_clockwork,
+)
 from gateway.state_machines import CASE
-from gateway.store import agency_requests, deadlines
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.events import list_events
+from gateway.store import agency_requests, deadlines, read_transaction, write_transaction
+from gateway.store.event_readers import list_events
 from tests.flows.craft import all_of, because, supplement, text, withdrawal
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.paths import ROOT
 from tests.kit.story import AGENCIES, PLAN, QUIET, Story, asked, unreachable
@@ -85,6 +94,7 @@ def notices(story: Story) -> list[tuple[str, str]]:
     ]
 
 
+@BOTH
 def test_an_application_is_due_by_the_terms_of_its_document(story: Story) -> None:
     (decide,) = rows(story, "KFDA", "decide")
     # Ten working days after a Friday.
@@ -142,6 +152,8 @@ def test_a_case_that_cannot_be_settled_delays_no_other(
     assert run_clockwork(story.hub) == 0
 
 
+@pytest.mark.long
+@BOTH
 def test_a_decision_in_time_ends_everything(story: Story) -> None:
     story.decide_all()
     story.tick(days=60)
@@ -150,6 +162,7 @@ def test_a_decision_in_time_ends_everything(story: Story) -> None:
     assert story.request("KFDA").due_at is None
 
 
+@pytest.mark.long
 def test_an_agency_that_does_not_decide_is_reminded_and_overdue_and_its_decision_is_late(
     story: Story,
 ) -> None:
@@ -174,6 +187,7 @@ def test_an_agency_that_does_not_decide_is_reminded_and_overdue_and_its_decision
     assert len(evidence(story, "KFDA", "late")) == 1
 
 
+@pytest.mark.long
 def test_a_question_has_the_time_that_the_agency_states_and_the_declarant_is_told(story: Story) -> None:
     due = seoul("2026-11-26T12:00")
     story.hear("NPQS", asked(story, "NPQS", "Q1", deadline=due))
@@ -215,6 +229,7 @@ def test_without_a_stated_time_the_terms_give_one_and_midnight_is_none(story: St
     assert inspect.due_at == story.request("NPQS").due_at == seoul("2026-12-01T10:00")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("written", "due"),
     [
@@ -240,6 +255,7 @@ def test_a_time_counts_as_it_was_written_and_midnight_is_none(
     story.hear("NPQS", said)
 
 
+@pytest.mark.long
 def test_an_answer_in_time_counts_from_its_receipt(story: Story) -> None:
     due = seoul("2026-11-26T12:00")
     story.hear("NPQS", asked(story, "NPQS", "Q1", deadline=due))
@@ -256,6 +272,7 @@ def test_an_answer_in_time_counts_from_its_receipt(story: Story) -> None:
     assert notices(story) == []
 
 
+@pytest.mark.long
 def test_an_amendment_begins_the_time_of_the_applications_that_change_again(story: Story) -> None:
     story.tick(days=4)
     change = all_of(
@@ -272,6 +289,7 @@ def test_an_amendment_begins_the_time_of_the_applications_that_change_again(stor
     assert other.due_at == seoul("2026-12-04T18:00")
 
 
+@BOTH
 def test_a_withdrawal_ends_every_deadline(story: Story) -> None:
     story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
     story.tick()
@@ -295,6 +313,7 @@ def test_a_time_that_the_calendar_does_not_know_is_told_and_not_guessed(story: S
     assert (answer.state, answer.due_at) == ("OPEN", seoul("2028-01-03T18:00"))
 
 
+@pytest.mark.long
 def test_without_test_editions_nothing_is_due_but_what_an_agency_states(engine: Engine) -> None:
     story = Story(engine)
     story.hub.timetable = ActiveTimetable(test_editions=False)
@@ -328,6 +347,7 @@ def test_an_agency_that_does_not_acknowledge_is_overdue(engine: Engine) -> None:
     assert told(story) == [("deadline.overdue", "KFDA", "acknowledge")]
 
 
+@pytest.mark.long
 def test_a_broken_deadline_of_another_time_is_no_event(story: Story) -> None:
     """A deadline that nobody owes any more does not fire, even if a row were left."""
     story.decide_all()
@@ -339,6 +359,8 @@ def test_a_broken_deadline_of_another_time_is_no_event(story: Story) -> None:
     assert states(story, "KFDA")["decide"] != ["OVERDUE"]
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("turn", range(6))
 def test_an_answer_and_its_deadline_at_the_same_instant(engine: Engine, turn: int) -> None:
     """Two workers and an agency: overdue is told once, and the decision is late, whoever is first."""
@@ -364,6 +386,8 @@ def test_an_answer_and_its_deadline_at_the_same_instant(engine: Engine, turn: in
     assert story.outcome()[0] == "APPROVED"
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("commit", ["deadlines.fired", "deadlines.notice"])
 def test_wherever_a_process_dies_a_deadline_fires_once(engine: Engine, commit: str) -> None:
     story = Story(engine)

@@ -9,9 +9,9 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.store import cases
-from gateway.store.engine import read_transaction
+from gateway.store import cases, read_transaction
 from tests.flows.craft import reference
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 FIRST = "30041010"
@@ -22,6 +22,8 @@ def set_tariff_code(root: etree._Element, code: str) -> None:
     next(one for one in root.iter("{*}ID") if one.text == FIRST).text = code
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize(
     ("code", "problem"), [("9905320X", "GW404"), ("00000000", "GW403"), ("99053200", "GW403")]
 )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyCallback
-from gateway.hub.delivered_notices import read_agency_document
-from gateway.hub.reply import apply_call_back
 from tests.flows.test_delivered_notices import Window, make_document
 from tests.flows.test_fees import KRW, Provider, fees_of, pay, provider, story
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 __all__ = ["provider", "story"]
@@ -60,6 +57,8 @@ def get_fee(story: Story) -> Any:
     return fee
 
 
+@pytest.mark.long
+@BOTH
 def test_a_levy_is_ordered_and_a_part_of_it_is_given_back(window: Window, provider: Provider) -> None:
     story = window.story
     assert b"DeliverNoticeResponse" in deliver(window, levy(story))
@@ -82,6 +81,7 @@ def test_a_levy_is_ordered_and_a_part_of_it_is_given_back(window: Window, provid
     assert get_fee(story).state == "REFUNDED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["levy first", "end first"])
 @pytest.mark.parametrize(("kind", "status", "state"), [("GOVCBRASA", "Y06", "CANCELLED"),
                                                        ("GOVCBRASI", "Y08", "CONFIRMED")])  # fmt: skip
@@ -94,12 +94,3 @@ def test_its_end_is_about_the_fee_that_it_names(
     for one in documents if order == "levy first" else reversed(documents):
         assert b"DeliverNoticeResponse" in deliver(window, one)
     assert (get_fee(story).payment_notice, get_fee(story).state) == (FEE, state)
-
-
-def test_what_an_earlier_version_has_read_without_the_fee_may_be_repeated(window: Window) -> None:
-    story = window.story
-    said = read_agency_document(story.hub, AGENCY, levy(story)).said
-    before = replace(said.answer, fee=None)  # type: ignore[type-var]
-    apply_call_back(story.hub, AGENCY, AgencyCallback(before, said.application_number))
-    assert b"DeliverNoticeResponse" in deliver(window, levy(story))
-    assert get_fee(story).amount is None

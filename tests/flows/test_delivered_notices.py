@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from lxml import etree
 from sqlalchemy import Table, select
 
-from gateway.cases.agency_notices import Notice
+from gateway.cases import Notice
 from gateway.errors import GatewayError
-from gateway.hub.delivered_notices import read_agency_document
-from gateway.store import tables
-from gateway.store.engine import read_transaction
-from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
-from gateway.web.agency_service import build_agency_service
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import SERVICE_AGENCY
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.wss import sign_soap_envelope
+from gateway.hub.answers.delivered_notices import read_agency_document
+from gateway.store import read_transaction
+from gateway.web.agency_service import apply_agency_call, build_agency_service, build_soap_security
+from gateway.wire import SERVICE_AGENCY, AddressingHeaders, serialize_element
+from gateway.xmlsec import sign_soap_envelope
+from tests.kit import tables
 from tests.kit.databases import Templates, _make_engine
 from tests.kit.house import signer_named
 from tests.kit.soap import envelope
@@ -81,7 +79,9 @@ class Window:
 
     def __init__(self, story: Story) -> None:
         self.story = story
-        self.service = build_agency_service(HubCallBackHandler(story.hub), build_soap_security(story.hub))
+        self.service = build_agency_service(
+            partial(apply_agency_call, story.hub), build_soap_security(story.hub)
+        )
         self.calls = 0
 
     def call(self, agency: str, operation: str, content: etree._Element | str) -> bytes:
@@ -145,6 +145,7 @@ def list_rows(story: Story) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
 def test_the_own_form_has_the_effects_of_our_operation(windows: tuple[Window, Window], form: str) -> None:
     own, ours = windows
@@ -203,6 +204,7 @@ def test_a_document_that_cannot_be_applied_gets_a_fault_and_changes_nothing(
     assert list_rows(own.story) == before
 
 
+@pytest.mark.long
 def test_many_errors_cost_little(windows: tuple[Window, Window]) -> None:
     own, _ = windows
     number = own.story.number_of("KPTA")

@@ -11,8 +11,8 @@ from gateway.delivery.agents import local_agent
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub import queue_delivery_failure
 from gateway.message_model import ErrorSignal, Party
-from gateway.store import messages
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import messages, read_transaction, write_transaction
+from tests.kit.databases import BOTH
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import AGREEMENT, Away, signer_named
 from tests.kit.story import Story
@@ -50,6 +50,8 @@ def stored_facts(story: Story) -> list[str]:
     return [kind for kind in story.evidence("message", 1) if kind == "DeliveryFailure"]
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("agreement", [AGREEMENT, ASYNCHRONOUS], ids=["answers", "posts"])
 def test_a_submission_that_cannot_be_admitted_is_a_delivery_failure(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, agreement: bytes
@@ -83,6 +85,7 @@ def test_what_may_have_been_delivered_is_a_warning(engine: Engine) -> None:
     assert [one.highest_severity for one in told(story)] == ["Warning"]
 
 
+@pytest.mark.long
 def test_no_error_tells_of_a_message_of_ours_or_of_none(engine: Engine) -> None:
     story = Story(engine)
     story.submit()
@@ -128,6 +131,8 @@ def test_without_the_key_the_failure_waits(engine: Engine, monkeypatch: pytest.M
     assert [one.ref_to_message_id for one in told(story)] == [sent.message_id]
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_a_process_that_ends_at_the_commit_tells_it_once(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, side: str

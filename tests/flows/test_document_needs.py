@@ -11,17 +11,21 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.config import load_settings
+from gateway.config import NeedSettings, load_settings
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.harmonize import load_bundle
-from gateway.hub.need_policy import NeedPolicy
-from gateway.hub.register.active_needs import ActiveNeeds
-from gateway.hub.register.active_rules import ActiveRules
-from gateway.hub.register.decision_rules import DecisionRules
+from gateway.hub import ActiveNeeds
+from gateway.hub.register.active_rules import (
+    ActiveRules,
+)
+from gateway.hub.register.decision_rules import (
+    DecisionRules,
+)
 from gateway.share import MemoryPath, get_data_folder
-from gateway.wire.namespaces import SUB
+from gateway.wire import SUB
 from tests.flows.craft import Change, reference, withdrawal, without_applications
 from tests.flows.test_withdrawals import cancelling
+from tests.kit.databases import BOTH
 from tests.kit.house import bundle, status_codes
 from tests.kit.story import Story
 
@@ -47,7 +51,9 @@ def with_disclaimer(item: str, law: str, reason: str, words: str = "") -> Change
     return change
 
 
-def submit(engine: Engine, *changes: Change, policy: NeedPolicy | None = None, attach: bool = True) -> Story:
+def submit(
+    engine: Engine, *changes: Change, policy: NeedSettings | None = None, attach: bool = True
+) -> Story:
     """Return the story of the sample with these changes, admitted."""
     story = Story(engine)
     if policy is not None:
@@ -79,6 +85,7 @@ def attachments(story: Story, agency: str) -> dict[str, str]:
     }
 
 
+@BOTH
 def test_a_missing_document_is_warned_of_and_the_others_are_asked(
     engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +99,7 @@ def test_a_missing_document_is_warned_of_and_the_others_are_asked(
     assert words in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_withdrawn_declaration_needs_no_document(engine: Engine) -> None:
     """Its Result names none that was missing; the case keeps what it was warned of."""
     story = submit(engine, without_application("KPTA-PHARM-IMP"))
@@ -113,7 +121,7 @@ def test_by_policy_it_is_refused_with_the_list_and_nobody_is_asked(engine: Engin
         engine,
         without_application("NPQS-PLA-IMP"),
         without_application("KPTA-PHARM-IMP"),
-        policy=NeedPolicy(imports="refuse"),
+        policy=NeedSettings(imports="refuse"),
     )
     assert story.problems() == [("GW508", "42A/67A[1]/68A[1]"), ("GW508", "42A/67A[1]/68A[3]")]
     assert story.soap.calls == []
@@ -122,12 +130,12 @@ def test_by_policy_it_is_refused_with_the_list_and_nobody_is_asked(engine: Engin
 
 
 def test_the_policy_of_exports_does_not_concern_imports(engine: Engine) -> None:
-    story = submit(engine, without_application("NPQS-PLA-IMP"), policy=NeedPolicy(exports="refuse"))
+    story = submit(engine, without_application("NPQS-PLA-IMP"), policy=NeedSettings(exports="refuse"))
     assert called(story) == {"KPTA", "KFDA"}
 
 
 def test_without_test_editions_nothing_is_known(engine: Engine) -> None:
-    policy = NeedPolicy(imports="refuse", test_editions=False)
+    policy = NeedSettings(imports="refuse", test_edition=False)
     story = submit(engine, without_application("NPQS-PLA-IMP"), policy=policy)
     assert called(story) == {"KPTA", "KFDA"}
     assert "need_tables" not in story.case().detail
@@ -143,7 +151,7 @@ def test_an_application_that_nothing_asks_for_is_sent_on_with_a_warning(engine: 
     def other_goods(root: etree._Element) -> None:
         next(one for one in root.iter("{*}ID") if one.text == "30041010").text = "84388000"
 
-    story = submit(engine, other_goods, policy=NeedPolicy(imports="refuse"))
+    story = submit(engine, other_goods, policy=NeedSettings(imports="refuse"))
     assert called(story) == {"KPTA", "KFDA", "NPQS"}
     assert ("GW511", "APP[1]") in told(story)
 
@@ -153,7 +161,7 @@ def test_a_disclaimer_answers_the_need_and_the_agency_concerned_is_told(engine: 
         engine,
         with_disclaimer("1", "12", "Z", "no plant & no soil"),
         with_disclaimer("2", "01", "A"),
-        policy=NeedPolicy(imports="refuse"),
+        policy=NeedSettings(imports="refuse"),
     )
     assert [one["verdict"] for one in story.case().detail["disclaimers"]] == ["not needed", "not needed"]
     number = story.case().number
@@ -166,7 +174,7 @@ def test_a_disclaimer_answers_the_need_and_the_agency_concerned_is_told(engine: 
 
 
 def test_a_disclaimed_need_is_not_missing(engine: Engine) -> None:
-    policy = NeedPolicy(imports="refuse")
+    policy = NeedSettings(imports="refuse")
     changes = without_application("NPQS-PLA-IMP"), with_disclaimer("3", "12", "B")
     story = submit(engine, *changes, policy=policy)
     assert called(story) == {"KPTA", "KFDA"}
@@ -205,6 +213,7 @@ def test_a_disclaimer_that_the_law_forbids_is_refused_whatever_the_policy(engine
     assert story.soap.calls == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("disclaimer", "problem", "place"),
     [
@@ -219,6 +228,7 @@ def test_a_disclaimer_that_says_nothing_sound_is_refused(
     assert submit(engine, with_disclaimer(*disclaimer)).problems() == [(problem, place)]
 
 
+@pytest.mark.long
 def test_the_same_law_is_disclaimed_once_for_an_item(engine: Engine) -> None:
     again = with_disclaimer("3", "12", "A")
     story = submit(engine, again, again)
@@ -247,6 +257,7 @@ def test_a_case_is_held_for_a_time_that_people_can_use(tmp_path: Path, time: str
     assert caught.value.location.endswith("hold_time") or "hold_time" in str(caught.value)
 
 
+@pytest.mark.long
 def test_the_law_book_is_part_of_what_a_folder_of_mappings_is_known_by() -> None:
     """A folder that forbids a disclaimer is another one than that in force."""
     place = get_data_folder("mappings")

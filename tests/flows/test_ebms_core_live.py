@@ -19,18 +19,25 @@ import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from gateway.cli import main
-from gateway.cli.settings import read_home_settings
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.http_client import HttpAnswer
+from gateway.cli.home_folder import read_home_settings
+from gateway.delivery.agents import MshAgent
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import GatewayError
 from gateway.hub import Hub, RejectingComposer, build_hub
 from gateway.message_model import MemoryBody, Receipt, UserMessage
-from gateway.pki.certificate_authority import encode_key_pem
+from gateway.pki import encode_key_pem
 from gateway.protocols import Parcel, ebms2
-from gateway.store import NewDelivery, NewMessage, deliveries, messages, payloads
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import (
+    NewDelivery,
+    NewMessage,
+    deliveries,
+    messages,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
 from gateway.web.wsgi_application import build_wsgi_application
-from gateway.wire.http_message import read_http_message
+from gateway.wire import read_http_message
 from tests.kit.claims import claim_deliveries
 from tests.kit.house import authority, signer_named
 

@@ -15,6 +15,7 @@ from gateway.store import messages
 from gateway.wire import DEFAULT_LIMITS
 from tests.flows.test_as4_fragments import read_code
 from tests.flows.test_encryption import TERMS, make_key
+from tests.kit.databases import BOTH
 from tests.kit.fragments import SPLIT, FragmentStory
 from tests.kit.house import pmodes
 
@@ -58,6 +59,8 @@ def story(engine: Engine) -> SecretStory:
     return SecretStory(engine)
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("compressed", [False, True])
 def test_encrypted_fragments_are_joined(story: SecretStory, compressed: bool) -> None:
     plan = story.plan(compressed=compressed, size=2000 if not compressed else 100)
@@ -79,6 +82,7 @@ def test_encrypted_fragments_are_joined(story: SecretStory, compressed: bool) ->
     assert [type(one.unit) for one in story.ears.heard] == [Receipt]
 
 
+@pytest.mark.long
 def test_an_encrypted_submission_in_fragments_becomes_a_case(story: SecretStory) -> None:
     story.send(story.plan(story.broker.message("Submit", payloads=story.sealed_payloads())))
     story.tick(seconds=1)
@@ -86,6 +90,7 @@ def test_an_encrypted_submission_in_fragments_becomes_a_case(story: SecretStory)
     assert (row.state, row.case_id is None) == ("PROCESSED", False)
 
 
+@pytest.mark.long
 def test_a_fragment_in_clear_is_refused_by_itself(story: SecretStory) -> None:
     """Nothing is taken in clear where encryption is agreed, and nothing of the group is lost."""
     plan = story.plan()
@@ -96,6 +101,7 @@ def test_a_fragment_in_clear_is_refused_by_itself(story: SecretStory) -> None:
     assert len(story.joined()) == 1
 
 
+@pytest.mark.long
 def test_changed_or_foreign_ciphertext_is_refused_by_itself(story: SecretStory) -> None:
     plan = story.plan()
     good = story.seal(plan, 1)

@@ -13,11 +13,12 @@ from sqlalchemy import Connection, Engine, select
 
 from gateway.cli.registration import make_certificate_row
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.pki import Certificate, CertificateOrder, issue_certificate, load_decryption_key
-from gateway.pki.decryption_keys import RsaDecryptionKey
+from gateway.pki import Certificate, RsaDecryptionKey, load_decryption_key
 from gateway.protocols import EncryptionResources, ProtocolContext
-from gateway.store import messages, parties, tables
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import messages, parties, read_transaction, write_transaction
+from gateway_conformance.pki import CertificateOrder, issue_certificate
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, AS4, START, House, Neighbour, authority
 
 ENCRYPTED = AGREEMENT.replace(b"  sync_reply_mode:", b"  encryption: {protocol: XMLENC}\n  sync_reply_mode:")
@@ -70,6 +71,8 @@ def broker(house: House, keys: dict[str, RsaDecryptionKey]) -> Partner:
     return partner
 
 
+@pytest.mark.long
+@BOTH
 def test_an_encrypted_message_is_stored_as_it_came_and_in_clear(house, broker, keys):
     parcel = broker.seal(broker.message(content=CONTENT))
     octets = parcel.body.content
@@ -89,6 +92,7 @@ def test_an_encrypted_message_is_stored_as_it_came_and_in_clear(house, broker, k
     assert keys["hub"].certificate.sha256 in text
 
 
+@pytest.mark.long
 def test_a_repeat_gets_the_stored_receipt_even_when_the_key_is_gone(house, broker, keys):
     """A retry is the same octets; one encrypted anew is the same message."""
     unit = broker.message(content=CONTENT)
@@ -126,6 +130,7 @@ def test_without_agreement_an_encrypted_message_is_refused(engine: Engine, keys)
     assert answer.errors[0].description.startswith("GW215")
 
 
+@pytest.mark.long
 def test_what_the_hub_sends_is_encrypted_for_the_registered_certificate(house, broker, keys):
     pmode = next(one for one in house.hub.refresh_snapshot().book.pmodes if one.action == "Result")
     unit = replace(

@@ -8,15 +8,16 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, func, select
 
-from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice, SignedReply
+from gateway.cases import AgencyCallback, DecisionCode, Notice, SignedReply
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
-from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
+from gateway.evidence import encode_leaf, hash_leaf, list_subject_leaves
+from gateway.hub import apply_call_back
 from gateway.hub.completion import operator_actions
-from gateway.hub.reply import apply_call_back
 from gateway.state_machines import MACHINES, get_next_state
-from gateway.store import agency_requests, customs_tables, payloads, tables
-from gateway.store.engine import read_transaction
+from gateway.store import agency_requests, customs_notices, payloads, read_transaction
 from tests.flows.craft import all_of, reference, supplement, without, without_applications
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, unreachable, unsigned
 
 TABLES = {
@@ -24,7 +25,7 @@ TABLES = {
     "case": tables.cases,
     "request": tables.agency_requests,
     "delivery": tables.deliveries,
-    "clearance": customs_tables.clearances,
+    "clearance": customs_notices.clearances,
 }
 #: Named transactions that say nothing new to anyone: they end a task whose effect was stored
 #: before, or move a delivery, whose steps and attempts are its record, or count and tidy. A join
@@ -40,6 +41,7 @@ SILENT = {
     "delivery.claim",
     "delivery.defer",
     "delivery.upkeep",
+    "delivery.drawn_in",
     "msh.awaiting",
     "msh.delivered",
     "receive.tally",
@@ -77,6 +79,8 @@ def everything_happens(story: Story) -> None:
     story.tick(days=9)
 
 
+@pytest.mark.long
+@BOTH
 def test_the_steps_of_every_object_are_a_chain_from_its_first_state(engine: Engine) -> None:
     story = Story(engine)
     everything_happens(story)
@@ -96,6 +100,7 @@ def test_the_steps_of_every_object_are_a_chain_from_its_first_state(engine: Engi
     assert chains == {}
 
 
+@pytest.mark.long
 def test_every_leaf_is_what_its_hash_says(engine: Engine) -> None:
     story = Story(engine)
     everything_happens(story)
@@ -111,6 +116,7 @@ def test_every_leaf_is_what_its_hash_says(engine: Engine) -> None:
     }
 
 
+@pytest.mark.long
 def test_every_transaction_of_the_hub_leaves_evidence(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +143,7 @@ def test_every_transaction_of_the_hub_leaves_evidence(
     assert silent <= SILENT
 
 
+@pytest.mark.long
 def test_the_signed_octets_an_agency_spoke_by_are_kept(engine: Engine) -> None:
     """Answer and call-back: both stand in the store, and evidence of origin names them."""
     story = Story(engine)

@@ -7,21 +7,21 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.cases import Money
-from gateway.cases.agency_notices import Notice
-from gateway.cases.named_fees import NamedFee
-from gateway.operations.display_zone import format_moment
-from gateway.operations.waiting_columns import add_case_waiting
-from gateway.store.engine import read_transaction
+from gateway.cases import Money, NamedFee, Notice
+from gateway.operations import add_case_waiting, format_moment
+from gateway.store import read_transaction
 from tests.cli.test_case_custody import custody
 from tests.flows.craft import all_of, supplement, text
 from tests.flows.test_amendments import amend
 from tests.flows.test_fees import Provider, fees_of, pay, provider, story
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 __all__ = ["provider", "story"]  # fixtures
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("what", ["supplement", "amendment"])
 def test_a_fee_that_is_open_is_the_applicants_behind_everything_else(
     story: Story, provider: Provider, what: str

@@ -8,16 +8,20 @@ from typing import Any
 
 import pytest
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, Notice
-from gateway.cases.named_fees import NamedFee, ProviderEvent
-from gateway.hub.fees import settle_fee_elsewhere, waive_fee
-from gateway.hub.fees.payment_events import apply_provider_event
-from gateway.hub.payment_policy import Tariff
-from gateway.store import deadlines
-from gateway.store.engine import write_transaction
+from gateway.cases import AgencyAcknowledgment, NamedFee, Notice, ProviderEvent
+from gateway.hub.fees.agency_payment_notes import (
+    settle_fee_elsewhere,
+    waive_fee,
+)
+from gateway.hub.fees.payment_events import (
+    apply_provider_event,
+)
+from gateway.hub.fees.payment_policy import Tariff
+from gateway.store import write_transaction
 from tests.flows.craft import all_of, because, supplement, text
 from tests.flows.test_deadlines import notices, rows, seoul, states, told, until
 from tests.flows.test_fees import KRW, Provider, calls, fees_of, pay, provider, story, withdraw
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked
 
 __all__ = ["provider", "story"]  # fixtures
@@ -50,6 +54,8 @@ def end(held: Story, agency: str, how: str) -> None:
             act(conn, fee.id, held.clock(), "operator", "at the counter")
 
 
+@pytest.mark.long
+@BOTH
 def test_a_fee_before_forwarding_is_reminded_of_and_overdue(story: Story, provider: Provider) -> None:
     number = file(story)
     (owed,) = rows(story, "KPTA", "pay")
@@ -75,7 +81,7 @@ def test_a_fee_before_forwarding_is_reminded_of_and_overdue(story: Story, provid
     assert states(story, "KPTA")["decide"] == ["OPEN"]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_money_in_time_is_in_time_when_the_hub_hears_of_it_late(story: Story, provider: Provider) -> None:
     number = file(story)
     until(story, LAST_SECOND + timedelta(hours=1))
@@ -84,7 +90,7 @@ def test_money_in_time_is_in_time_when_the_hub_hears_of_it_late(story: Story, pr
     assert pay_of(story) == ["MET"]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_payment_of_another_age_moves_no_time_to_decide(story: Story, provider: Provider) -> None:
     number = file(story)
     story.tick(minutes=1)
@@ -93,7 +99,7 @@ def test_a_payment_of_another_age_moves_no_time_to_decide(story: Story, provider
     assert (pay_of(story), states(story, "KPTA")["decide"]) == (["MET"], ["OPEN"])
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_fee_without_a_last_day_is_never_overdue(story: Story, provider: Provider) -> None:
     story.hub.payments = replace(story.hub.payments, tariffs={"KPTA-PHARM-IMP": Tariff(KRW)})
     file(story)
@@ -101,7 +107,7 @@ def test_a_fee_without_a_last_day_is_never_overdue(story: Story, provider: Provi
     assert (pay_of(story), story.request("KPTA").due_at) == ([], None)
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("ended", ["paid", "waived", "settled", "withdrawn"])
 def test_what_is_not_due_any_more_is_not_overdue(story: Story, provider: Provider, ended: str) -> None:
     file(story)
@@ -114,7 +120,7 @@ def test_what_is_not_due_any_more_is_not_overdue(story: Story, provider: Provide
     assert ("deadline.overdue", "KPTA", "pay") not in told(story)
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("ended", ["paid", "waived", "settled"])
 def test_the_time_to_decide_goes_on_when_a_levied_fee_is_not_due(
     story: Story, provider: Provider, ended: str
@@ -146,6 +152,7 @@ def find_fee(held: Story, payment_notice: str) -> str:
     return next(str(one.number) for one in fees_of(held, "NPQS") if one.payment_notice == payment_notice)
 
 
+@pytest.mark.long
 def test_a_levied_fee_whose_last_day_stands_in_the_fee_alone_is_overdue(
     story: Story, provider: Provider
 ) -> None:
@@ -167,7 +174,7 @@ def test_a_levied_fee_whose_last_day_stands_in_the_fee_alone_is_overdue(
     assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == (["LATE"], ["OPEN"])
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_the_time_in_the_notice_counts_before_the_last_day_in_the_fee(
     story: Story, provider: Provider
 ) -> None:
@@ -177,7 +184,7 @@ def test_the_time_in_the_notice_counts_before_the_last_day_in_the_fee(
     assert [(one.due_at, one.cause) for one in rows(story, "NPQS", "pay")] == [(due, find_fee(story, "F1"))]
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("timed", [False, True], ids=["last days", "a time in the first"])
 def test_each_of_several_fees_has_its_deadline(
@@ -216,18 +223,18 @@ def deadlines_of(held: Story) -> dict[str, tuple[str, date | None]]:
     }
 
 
-@pytest.mark.further
-def test_a_levied_fee_that_is_cancelled_or_whose_day_no_calendar_knows_is_not_overdue(
+@pytest.mark.long
+def test_a_levied_fee_that_is_cancelled_or_has_no_limit_is_not_overdue(
     story: Story, provider: Provider
 ) -> None:
     file(story)
     levy(story, "F1", last=date(9999, 12, 31))
-    (owed,) = rows(story, "NPQS", "pay")
-    assert (owed.state, owed.due_at, owed.problem[:5]) == ("UNKNOWN", None, "GW710")
+    # A day of the last year is no limit.
+    assert rows(story, "NPQS", "pay") == []
     levy(story, "F2", last=date(2026, 11, 30))
-    assert pay_of(story, "NPQS") == ["UNKNOWN", "OPEN"]
+    assert pay_of(story, "NPQS") == ["OPEN"]
     story.hear("NPQS", Notice("F3", story.clock(), "Y06", fee=NamedFee(payment_notice="F2")))
-    assert pay_of(story, "NPQS") == ["UNKNOWN", "CANCELLED"]
+    assert pay_of(story, "NPQS") == ["CANCELLED"]
     until(story, LAST_SECOND + timedelta(days=9))
     assert ("deadline.overdue", "NPQS", "pay") not in told(story)
 
@@ -268,6 +275,7 @@ _TURNS: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("turn", _TURNS)
 def test_a_fee_stays_due_whatever_happens_to_its_application(
     story: Story, provider: Provider, turn: str
@@ -301,6 +309,7 @@ def test_a_fee_stays_due_whatever_happens_to_its_application(
         assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["decided", "closed"])
 def test_a_fee_of_an_application_that_is_decided_has_its_deadline(
     story: Story, provider: Provider, state: str
@@ -320,7 +329,7 @@ def test_a_fee_of_an_application_that_is_decided_has_its_deadline(
         assert story.case().state == "CLOSED"
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_fee_of_an_application_that_its_agency_cancels_is_owed_no_more(
     story: Story, provider: Provider
 ) -> None:
@@ -335,6 +344,8 @@ def test_a_fee_of_an_application_that_its_agency_cancels_is_owed_no_more(
     assert ("deadline.overdue", "NPQS", "pay") not in told(story)
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("swapped", [False, True])
 def test_of_two_levies_of_one_instant_each_has_its_own_time(
     story: Story, provider: Provider, swapped: bool
@@ -353,7 +364,7 @@ def test_of_two_levies_of_one_instant_each_has_its_own_time(
     assert deadlines_of(story) == {"F1": ("MET", due.date())}
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_fee_without_a_last_day_holds_the_time_to_decide_until_it_is_waived(
     story: Story, provider: Provider
 ) -> None:
@@ -366,16 +377,3 @@ def test_a_fee_without_a_last_day_holds_the_time_to_decide_until_it_is_waived(
     end(story, "NPQS", "waived")
     story.tick(seconds=1)
     assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == ([], ["OPEN"])
-
-
-def test_a_deadline_that_the_version_before_has_begun_goes_on(story: Story, provider: Provider) -> None:
-    """It is named by its notice: it is neither ended nor begun again."""
-    file(story)
-    levy(story, "F1", deadline=seoul("2026-12-02T12:00"))
-    with write_transaction(story.house.engine) as conn:
-        (row,) = rows(story, "NPQS", "pay")
-        deadlines.change_deadline(conn, row.id, {"cause": "F1"})
-    overtake(story, "asked")
-    assert [(one.state, one.cause) for one in rows(story, "NPQS", "pay")] == [("OPEN", "F1")]
-    pay(story, find_fee(story, "F1"))
-    assert pay_of(story, "NPQS") == ["MET"]

@@ -13,19 +13,17 @@ from typing import Any
 
 import pytest
 
-from gateway.cases.named_fees import ProviderEvent
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.agents.partner_agent import PartnerAgent
-from gateway.delivery.agents.payment_agent import PaymentAgent
+from gateway.cases import ProviderEvent
+from gateway.delivery.agents import LocalAgent, MshAgent, PartnerAgent, PaymentAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.errors import PAYMENT_REFUSED, GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence import list_subject_leaves
 from gateway.hub import Hub
 from gateway.hub.fees.payment_events import apply_provider_event
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction
 from tests.flows.craft import reference, withdrawal
 from tests.flows.test_fees import KRW, Provider, fees_of, movements, pay, provider, story
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import PLAN, Story
 
@@ -69,6 +67,8 @@ def check_deliveries(story: Story) -> None:
     assert max(Counter((row.agent, row.destination, row.dedupe_key) for row in sent).values()) == 1
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_a_fee_has_one_effect(story: Story, provider: Provider, side: str) -> None:
     story.addresses["KPTA"] = replace(story.addresses["KPTA"], payment_notices=True)
@@ -99,6 +99,8 @@ def test_wherever_a_process_dies_a_fee_has_one_effect(story: Story, provider: Pr
     check_deliveries(story)
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_an_order_is_cancelled_once(
     story: Story, provider: Provider, side: str
@@ -129,6 +131,8 @@ def together(*acts: Callable[[], str]) -> list[str]:
         return sorted(pool.map(act, acts))
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("turn", range(3))
 def test_one_event_at_the_same_instant_is_counted_once(story: Story, provider: Provider, turn: int) -> None:
     story.submit()
@@ -141,6 +145,8 @@ def test_one_event_at_the_same_instant_is_counted_once(story: Story, provider: P
     assert [one.operation for one in story.soap.calls if one.destination == "KPTA"] == ["SubmitApplication"]
 
 
+@pytest.mark.long
+@BOTH
 def test_two_payments_at_the_same_instant_are_one_and_a_refund(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick()
@@ -151,6 +157,8 @@ def test_two_payments_at_the_same_instant_are_one_and_a_refund(story: Story, pro
     assert [one["amount"] for one in provider.list_calls("refunds")] == ["30000"]
 
 
+@pytest.mark.long
+@BOTH
 def test_one_reference_for_two_cases_at_the_same_instant_is_one_payment(
     story: Story, provider: Provider
 ) -> None:

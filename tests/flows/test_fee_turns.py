@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.kit.child_fee_turns import ChildFeeRun, draw_child_fees
-from tests.kit.databases import KINDS
-from tests.kit.drawn_blocks import choose_seeds
+from tests.kit.databases import BOTH, KINDS
 from tests.kit.fee_turns import FeeEvent, FeeRun, draw_fees, open_fee_story
 from tests.kit.whole_fee_turns import WholeFeeRun, draw_whole_fees, open_whole_fee_story
 
@@ -26,20 +25,21 @@ def check(engine: Engine, folder: Path, seeds: range) -> None:
             pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
 
 
+@pytest.mark.long
+@BOTH
 def test_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path) -> None:
     check(engine, tmp_path, range(6))
 
 
-@pytest.mark.sampled
 @pytest.mark.long
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)
 # Each run is drawn once; the databases take turns.
 @pytest.mark.parametrize(
-    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]
+    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(4)], indirect=["database_url"]
 )
 def test_many_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
-    check(engine, tmp_path, choose_seeds(1000, 40, block))
+    check(engine, tmp_path, range(1000 + 40 * block, 1004 + 40 * block))
 
 
 def check_whole(engine: Engine, folder: Path, seeds: range) -> None:
@@ -54,19 +54,19 @@ def check_whole(engine: Engine, folder: Path, seeds: range) -> None:
             pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
 
 
+@pytest.mark.long
 def test_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: Path) -> None:
     """The case is amended, cleared and withdrawn, and agencies and officers decide, between its fees."""
     check_whole(engine, tmp_path, range(4))
 
 
-@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]
+    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(4)], indirect=["database_url"]
 )
 def test_many_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
-    check_whole(engine, tmp_path, choose_seeds(2000, 20, block))
+    check_whole(engine, tmp_path, range(2000 + 20 * block, 2002 + 20 * block))
 
 
 def check_children(engine: Engine, folder: Path, seeds: range) -> None:
@@ -81,21 +81,21 @@ def check_children(engine: Engine, folder: Path, seeds: range) -> None:
             pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
 
 
+@pytest.mark.long
 def test_drawn_children_leave_the_money_of_every_case_exact(engine: Engine, tmp_path: Path) -> None:
     """Goods leave in children that have fees of their own; cases are amended, cleared and withdrawn."""
     check_children(engine, tmp_path, range(3))
 
 
-@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(6)], indirect=["database_url"]
+    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(2)], indirect=["database_url"]
 )
 def test_many_drawn_children_leave_the_money_of_every_case_exact(
     engine: Engine, tmp_path: Path, block: int
 ) -> None:
-    check_children(engine, tmp_path, choose_seeds(3000, 15, block))
+    check_children(engine, tmp_path, range(3000 + 15 * block, 3002 + 15 * block))
 
 
 ODD: dict[str, list[FeeEvent]] = {
@@ -151,6 +151,7 @@ ODD: dict[str, list[FeeEvent]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ODD)
 def test_fees_in_an_order_that_was_lost_once(engine: Engine, tmp_path: Path, name: str) -> None:
     story, provider = open_fee_story(engine, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -11,20 +12,25 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import Notice
-from gateway.cases.exact_money import Money, read_money
-from gateway.cases.named_fees import NamedFee, ProviderEvent
-from gateway.cases.payment_messages import open_payment_message, sign_payment_message
-from gateway.config.payment_settings import PaymentSettings
-from gateway.delivery.agents.payment_agent import PaymentAgent
-from gateway.delivery.http_client import HttpAnswer
+from gateway.cases import (
+    Money,
+    NamedFee,
+    Notice,
+    ProviderEvent,
+    open_payment_message,
+    read_money,
+    sign_payment_message,
+)
+from gateway.config import PaymentSettings
+from gateway.delivery.agents import PaymentAgent
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import FEE_WRONG, PAYMENT_REFUSED, TRANSITION_REFUSED, GatewayError
 from gateway.hub.completion import operator_actions
 from gateway.hub.fees.payment_events import apply_provider_event
-from gateway.hub.payment_policy import PaymentPolicy, Tariff
-from gateway.store import fees
-from gateway.store.engine import read_transaction
+from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
+from gateway.store import exact_searches, fees, read_transaction
 from tests.flows.craft import withdrawal
+from tests.kit.databases import BOTH
 from tests.kit.story import PLAN, Story, unreachable
 
 SECRET = b"a secret of the tests, 32 octets long"
@@ -40,6 +46,7 @@ class Provider:
     down: int = 0
     secret: bytes = SECRET
     address: str = "https://pay.example/{}"
+    refuse: Callable[[str], HttpAnswer] | None = None
 
     def post(self, url: str, headers: Any, body: bytes, bounds: object = None) -> HttpAnswer:
         small = {name.lower(): value for name, value in headers.items()}
@@ -48,6 +55,8 @@ class Provider:
         if self.down:
             self.down -= 1
             raise unreachable()
+        if self.refuse is not None:
+            return self.refuse(small["payment-id"])
         answer = {
             "address": self.address.format(said.get("order")),
             "reference": f"R-{said.get('refund')}",
@@ -113,6 +122,8 @@ def calls(story: Story, agency: str) -> list[str]:
     return [one.operation for one in story.soap.calls if one.destination == agency]
 
 
+@pytest.mark.long
+@BOTH
 def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -139,6 +150,7 @@ def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_an_operator_does_not_release_what_is_not_paid(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -150,6 +162,7 @@ def test_an_operator_does_not_release_what_is_not_paid(story: Story, provider: P
     assert calls(story, "KPTA") == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("order", "money"),
     [("F-1", "30000 KRW"), ("", "29999 KRW"), ("", "300.00 USD")],
@@ -165,6 +178,7 @@ def test_what_fits_no_order_is_not_counted(story: Story, provider: Provider, ord
     assert fees_of(story, "KPTA")[0].state == "ORDERED"
 
 
+@pytest.mark.long
 def test_one_reference_is_one_payment(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -176,6 +190,7 @@ def test_one_reference_is_one_payment(story: Story, provider: Provider) -> None:
     assert movements(story, "NPQS") == []
 
 
+@pytest.mark.long
 def test_paid_before_the_answer_to_the_order_is_stored(story: Story, provider: Provider) -> None:
     provider.down = 1
     story.submit()
@@ -191,6 +206,7 @@ def test_paid_before_the_answer_to_the_order_is_stored(story: Story, provider: P
     assert told_of(story, "Y17") == []
 
 
+@pytest.mark.long
 def test_an_answer_that_the_provider_did_not_sign_is_not_believed(story: Story, provider: Provider) -> None:
     provider.secret = b"another secret of somebody else's choice"
     story.submit()
@@ -199,6 +215,36 @@ def test_an_answer_that_the_provider_did_not_sign_is_not_believed(story: Story, 
     assert story.delivery(agent="payment").problem == "GW603"
 
 
+@pytest.mark.parametrize("status", [400, 404, 409, 422])
+@pytest.mark.parametrize(
+    ("writer", "state"), [("proxy", "QUEUED"), ("stranger", "QUEUED"), ("provider", "FAILED")]
+)
+def test_only_the_provider_itself_refuses_a_call(
+    story: Story, provider: Provider, writer: str, state: str, status: int
+) -> None:
+    """A gateway in front of it answers with JSON, too: the provider signs what it says."""
+    secret = {"proxy": None, "stranger": b"another secret of somebody else's choice", "provider": SECRET}[
+        writer
+    ]
+
+    def refuse(key: str) -> HttpAnswer:
+        octets = b'{"message": "no Route matched with those values"}'
+        signed = {} if secret is None else sign_payment_message(secret, key, story.clock(), octets)
+        headers = {"content-type": "application/json"} | {name.lower(): word for name, word in signed.items()}
+        return HttpAnswer(status, headers, octets)
+
+    provider.refuse = refuse
+    story.submit()
+    story.tick()
+    (row,) = story.deliveries(agent="payment")
+    assert (row.state, row.problem) == (state, "GW602" if state == "FAILED" else "GW608")
+    provider.refuse = None
+    story.tick(minutes=1)
+    (row,) = story.deliveries(agent="payment")
+    assert row.state == ("FAILED" if state == "FAILED" else "DELIVERED")
+
+
+@pytest.mark.long
 def test_paid_twice_is_given_back_once(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -219,11 +265,46 @@ def test_paid_twice_is_given_back_once(story: Story, provider: Provider) -> None
     ]
 
 
+@pytest.mark.parametrize("away", [0, 1], ids=["", "the provider is away"])
+def test_what_its_agency_gives_back_is_of_the_payment_that_counts(
+    story: Story, provider: Provider, away: int
+) -> None:
+    """The second payment goes back by itself, before the fee or while it is still under way."""
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N1", "Y05", money=KRW))
+    story.tick(seconds=1)
+    number = fees_of(story, "NPQS")[0].number
+    assert [pay(story, number), pay(story, number, "P-2")] == ["counted", "excess"]
+    provider.down = away
+    story.hear("NPQS", notice(story, "N2", "Y16", money=read_money("12000", "KRW")))
+    for _ in range(2):
+        story.tick(seconds=1)
+    assert fees_of(story, "NPQS")[0].state == "PARTLY_REFUNDED"
+    with pytest.raises(GatewayError) as refused:
+        story.hear("NPQS", notice(story, "N3", "Y16", money=read_money("18001", "KRW")))
+    assert refused.value.problem is FEE_WRONG
+    story.hear("NPQS", notice(story, "N4", "Y16"))
+    for _ in range(2):
+        story.tick(seconds=1)
+    assert fees_of(story, "NPQS")[0].state == "REFUNDED"
+    refunds = [one[1:3] for one in movements(story, "NPQS") if one[0] == "refund"]
+    assert refunds == [("ORDERED" if away else "DONE", "30000"), ("DONE", "12000"), ("DONE", "18000")]
+    story.tick(minutes=5)
+    given = {(one["payment"], one["amount"]) for one in provider.list_calls("refunds")}
+    assert given == {("P-2", "30000"), ("P-1", "12000"), ("P-1", "18000")}
+    assert fees_of(story, "NPQS")[0].state == "REFUNDED"
+    with pytest.raises(GatewayError, match=r"0 KRW of .* is left") as refused:
+        story.hear("NPQS", notice(story, "N5", "Y16", money=read_money("1", "KRW")))
+    assert refused.value.problem is FEE_WRONG
+
+
 def withdraw(story: Story) -> None:
     story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
     story.tick(seconds=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("paid", ["before", "after"])
 def test_a_withdrawn_application_gets_its_fee_back(story: Story, provider: Provider, paid: str) -> None:
     story.submit()
@@ -245,6 +326,7 @@ def test_a_withdrawn_application_gets_its_fee_back(story: Story, provider: Provi
     assert len(told_of(story, "Y16")) == 1
 
 
+@pytest.mark.long
 def test_an_agency_levies_and_confirms(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -273,6 +355,7 @@ def test_an_agency_levies_and_confirms(story: Story, provider: Provider) -> None
     assert refused.value.problem is FEE_WRONG
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ["Y02", "Y04"])
 @pytest.mark.parametrize("early", [False, True])
 def test_the_order_of_levy_and_end_does_not_matter(
@@ -290,6 +373,7 @@ def test_the_order_of_levy_and_end_does_not_matter(
     assert story.request("NPQS").state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -301,6 +385,7 @@ def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) 
     assert story.request("NPQS").state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: Provider) -> None:
     story.addresses["KPTA"] = replace(story.addresses["KPTA"], payment_notices=True)
     story.submit()
@@ -312,8 +397,13 @@ def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: 
     told = next(one for one in story.soap.calls if one.operation == "NotifyPayment")
     assert (told.text("Amount"), told.text("Currency"), told.text("Payment")) == ("30000", "KRW", "P-1")
     assert fees_of(story, "KPTA")[0].told_at is not None
+    call = story.delivery(agent="soap", destination="KPTA", subject_type="fee")
+    with read_transaction(story.house.engine) as conn:
+        # Who has the MessageID of the call finds its case.
+        assert [row.id for row in exact_searches.find_cases(conn, call.wire_id)] == [story.case().id]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("said", "state", "fee"), [("decides", "DECIDED", "PAID"), ("confirms", "ACKNOWLEDGED", "CONFIRMED")]
 )

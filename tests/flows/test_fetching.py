@@ -16,16 +16,21 @@ from sqlalchemy import Engine
 
 from gateway.cli.registration import register_certificate
 from gateway.errors import GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.trust import loaded_revocation_data
-from gateway.hub.trust.trust_expiry import list_authority_periods, list_expiry_remarks
-from gateway.monitor.certificate_expiry import make_expiry_warnings
-from gateway.pki.certificate_authority import CertificationAuthority, make_authority, make_revocation_list
-from gateway.pki.certificates import DEFAULT_RULES, read_certificate
-from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
-from gateway.store import fetched_lists, payloads, register_version
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.fetched_lists import NewFetchedList
+from gateway.evidence import list_subject_leaves
+from gateway.hub import list_authority_periods, list_expiry_remarks
+from gateway.hub.trust import fetch_sources
+from gateway.monitor import make_expiry_warnings
+from gateway.pki import DEFAULT_RULES, CertificateUse, TrustPolicy, TrustStore, read_certificate
+from gateway.store import (
+    NewFetchedList,
+    fetched_lists,
+    payloads,
+    read_transaction,
+    register_version,
+    write_transaction,
+)
+from gateway_conformance.pki import CertificationAuthority, make_authority, make_revocation_list
+from tests.kit.databases import BOTH
 from tests.kit.fetching import DAY, HOUR, LIST, Post, crl
 from tests.kit.house import START, House, authority, signer_named
 from tests.kit.publisher import Handler, Publisher, Responder, cut_off, page, publishing, status, trickle
@@ -45,6 +50,8 @@ def post(engine: Engine, publisher: Publisher) -> Post:
     return Post(House(engine), publisher)
 
 
+@pytest.mark.long
+@BOTH
 def test_a_revocation_counts_from_the_next_message_after_the_fetch(post: Post) -> None:
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
@@ -104,6 +111,7 @@ def bent(der: bytes) -> bytes:
     return der[:-1] + bytes([der[-1] ^ 1])
 
 
+@pytest.mark.long
 def test_what_is_wrong_changes_nothing_and_the_queue_tries_again(post: Post) -> None:
     post.source(most=4096)
     post.publisher.pages[LIST] = page(crl(5, "broker1"))
@@ -130,6 +138,7 @@ def test_what_is_wrong_changes_nothing_and_the_queue_tries_again(post: Post) -> 
     assert (post.row().failures, post.row().problem, post.held().number) == (0, None, "6")
 
 
+@pytest.mark.long
 def test_a_trickle_meets_its_end(post: Post) -> None:
     post.source(time_out=1)
     post.publisher.pages[LIST] = trickle(post.publisher.stop)
@@ -159,6 +168,8 @@ def test_what_is_the_same_changes_nothing(post: Post) -> None:
     assert "it ended at" in post.row().detail
 
 
+@pytest.mark.long
+@BOTH
 def test_a_list_that_ends_is_indeterminate_until_the_next_is_fetched(post: Post) -> None:
     """The list of the settings is taken away: what was fetched is all there is."""
     post.house.hub.register._crls = ()
@@ -203,6 +214,7 @@ def test_a_source_that_is_away_leaves_one_failed_delivery_and_none_when_it_is_ba
     assert kinds == ["unfetched", "unfetched", "unfetched", "fetched"]
 
 
+@pytest.mark.long
 def test_changes_need_the_list_that_they_belong_to(post: Post) -> None:
     serial = signer_named("broker1").certificate.serial
 
@@ -255,6 +267,7 @@ def test_a_delivery_of_a_source_that_is_no_more_ends(post: Post) -> None:
     assert row.problem == "GW801"
 
 
+@pytest.mark.long
 def test_of_a_lane_one_fetch_is_made_at_a_time(post: Post) -> None:
     for name in ("a", "b", "c"):
         post.source(name, lane="slow")
@@ -264,6 +277,7 @@ def test_of_a_lane_one_fetch_is_made_at_a_time(post: Post) -> None:
     assert [worker.run_once() for _ in range(4)] == [1, 1, 1, 0]
 
 
+@pytest.mark.long
 def test_nothing_that_a_certificate_names_is_ever_fetched(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +309,7 @@ def test_nothing_that_a_certificate_names_is_ever_fetched(
     assert {path for _, path in post.publisher.asked} == {LIST, "/ocsp"}
 
 
+@pytest.mark.long
 def test_what_another_fetch_put_in_force_meanwhile_is_not_replaced_unseen(post: Post) -> None:
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
@@ -323,10 +338,8 @@ def test_what_is_in_hand_is_read_once_and_stays_the_same_object(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    real = loaded_revocation_data._load_fetched_data
-    monkeypatch.setattr(
-        loaded_revocation_data, "_load_fetched_data", lambda *words: read.append(1) or real(*words)
-    )
+    real = fetch_sources._load_fetched_data
+    monkeypatch.setattr(fetch_sources, "_load_fetched_data", lambda *words: read.append(1) or real(*words))
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
     post.turn()
@@ -357,6 +370,7 @@ def test_what_can_be_read_no_more_is_left_out(post: Post, caplog: pytest.LogCapt
     assert "proves nothing" in caplog.text
 
 
+@pytest.mark.long
 def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None:
     """Where policy lets pass of whom nothing is in hand, something is, of this issuer and of no other."""
     hub, stranger = post.house.hub, make_authority("CN=Other CA", START - DAY)
@@ -379,7 +393,7 @@ def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None
     # Nor is it rolled back, now that nobody here can read it.
     post.hub.judge.replace_trust(trust=hub.judge.trust)
     post.hub.register._revocation_data, post.hub.register._snapshot = (
-        loaded_revocation_data.LoadedRevocationData(),
+        fetch_sources.LoadedRevocationData(),
         None,
     )
     post.publisher.pages[LIST] = page(crl(1))
@@ -395,7 +409,7 @@ def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None
 def test_more_lists_than_a_judgement_can_hold_are_refused(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loaded_revocation_data, "MAX_CRLS", 1)
+    monkeypatch.setattr(fetch_sources, "MAX_CRLS", 1)
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
     post.house.hub.refresh_snapshot()
@@ -428,6 +442,7 @@ def test_anchors_and_lists_that_nobody_fetches_are_told_of_too(post: Post) -> No
     assert list_expiry_remarks(hub, listed.next_update + HOUR) == ()
 
 
+@pytest.mark.long
 def test_an_indirect_list_speaks_for_the_certificates_that_name_its_issuer(post: Post) -> None:
     forged = Forgery("Lists", serial=77, extra=[(usage("crl_sign"), True)], starts=START - DAY)
     octets = forged.der(authority())

@@ -10,12 +10,11 @@ import pytest
 from cryptography import x509
 from sqlalchemy import Engine
 
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.pki.certificate_authority import make_authority
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.trust_store import TrustPolicy, TrustStore
-from gateway.store import parties
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.evidence import list_subject_leaves
+from gateway.pki import Certificate, TrustPolicy, TrustStore, read_certificate
+from gateway.store import parties, read_transaction, write_transaction
+from gateway_conformance.pki import make_authority
+from tests.kit.databases import BOTH
 from tests.kit.fetching import DAY, HOUR, Post
 from tests.kit.house import START, House, authority, signer_named
 from tests.kit.publisher import Handler, Publisher, Responder, publishing, status
@@ -52,6 +51,8 @@ def delegate(*extra: Any) -> tuple[Certificate, Any]:
     return read_certificate(forged.der(authority())), forged.key
 
 
+@pytest.mark.long
+@BOTH
 def test_a_revocation_counts_from_the_next_message_after_the_answer(post: Post) -> None:
     post.source("asking", PATH, kind="ocsp", nonce="require")
     there = responder(post)
@@ -94,7 +95,7 @@ WRONG: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_changes_nothing(post: Post, name: str) -> None:
     post.source("asking", PATH, kind="ocsp", nonce="require")
@@ -114,6 +115,7 @@ def test_what_is_wrong_changes_nothing(post: Post, name: str) -> None:
     assert (post.said(), post.row("asking").problem) == ("taken", None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("way", "sent"), [("none", False), ("send", True)])
 def test_a_nonce_is_sent_where_it_is_asked_for(post: Post, way: str, sent: bool) -> None:
     seen: list[bytes | None] = []
@@ -125,6 +127,7 @@ def test_a_nonce_is_sent_where_it_is_asked_for(post: Post, way: str, sent: bool)
     assert post.said() == "taken"
 
 
+@pytest.mark.long
 def test_a_delegate_of_the_settings_need_not_come_along(post: Post) -> None:
     certificate, key = delegate(SIGNING, NO_CHECK)
     for hub in (post.house.hub, post.hub):
@@ -135,6 +138,7 @@ def test_a_delegate_of_the_settings_need_not_come_along(post: Post) -> None:
     assert post.said() == "taken"
 
 
+@pytest.mark.long
 def test_what_one_certificate_lacks_holds_up_no_other(post: Post) -> None:
     post.source("asking", PATH, kind="ocsp")
     there = responder(post, unknown={HUB.serial})
@@ -167,6 +171,7 @@ def test_what_came_before_the_responder_went_away_counts(post: Post) -> None:
     assert [one.serial for one in held] == there.serials
 
 
+@pytest.mark.long
 def test_a_worker_that_comes_back_late_puts_nothing_in_force(post: Post) -> None:
     post.source("asking", PATH, kind="ocsp")
     there, second = responder(post), post.worker("w2")
@@ -216,6 +221,7 @@ def test_an_answer_about_a_certificate_that_is_no_more_is_dropped(post: Post) ->
     assert post.held("asking", HUB.sha256).fetched_at == START + HOUR
 
 
+@pytest.mark.long
 def test_who_was_revoked_is_not_forgotten_while_suspended(post: Post) -> None:
     """Else who comes back would pass, where nothing in hand lets pass, until the responder is asked again."""
     hub = post.house.hub
@@ -234,6 +240,7 @@ def test_who_was_revoked_is_not_forgotten_while_suspended(post: Post) -> None:
     assert post.said() == "GW207"
 
 
+@BOTH
 def test_a_stretch_that_is_over_ends_the_asking_and_who_waits_longest_comes_next(
     post: Post,
 ) -> None:

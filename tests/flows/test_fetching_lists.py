@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy
-from gateway.store import trusted_lists
-from gateway.store.engine import read_transaction
+from gateway.hub import RecognitionPolicy
+from gateway.hub.trust.trusted_lists import NOBODY
+from gateway.store import fetched_lists, read_transaction
+from tests.kit.databases import BOTH
 from tests.kit.fetching import Post
 from tests.kit.house import House
 from tests.kit.publisher import Publisher, page, publishing
@@ -37,7 +38,7 @@ TREATY = sample_lists.rule(
 
 def sequences(post: Post) -> list[int]:
     with read_transaction(post.house.engine) as conn:
-        return [row.sequence for row in trusted_lists.list_latest(conn)]
+        return [row.sequence for row in fetched_lists.list_latest_trusted_lists(conn)]
 
 
 def place(engine: Engine, publisher: Publisher, terms: RecognitionPolicy) -> Post:
@@ -46,6 +47,8 @@ def place(engine: Engine, publisher: Publisher, terms: RecognitionPolicy) -> Pos
     return made
 
 
+@pytest.mark.long
+@BOTH
 def test_a_list_is_taken_once_and_never_rolled_back(engine: Engine, publisher: Publisher) -> None:
     post = place(engine, publisher, RecognitionPolicy(frozenset({OPERATOR})))
     told = []
@@ -68,6 +71,7 @@ def test_the_same_octets_change_nothing(engine: Engine, publisher: Publisher) ->
     assert (post.epoch, sequences(post), post.row("lists").failures) == (epoch, [7], 0)
 
 
+@pytest.mark.long
 def test_where_nobody_may_sign_lists_the_settings_are_to_blame(engine: Engine, publisher: Publisher) -> None:
     post = place(engine, publisher, NOBODY)
     publisher.pages[PATH] = page(ours(7))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -12,15 +14,15 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.errors import GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.submission_intake import FiledSubmission, FilingReceipt, file_submission
+from gateway.evidence import list_subject_leaves
+from gateway.hub import FiledSubmission, file_submission
+from gateway.hub.intake.submission_intake import FilingReceipt
 from gateway.message_model import Payload
-from gateway.store import cases, messages, parties
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire import FILING_RECEIPT, load_shipped_schemas
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import verify_document
+from gateway.store import cases, messages, parties, read_transaction, write_transaction
+from gateway.wire import FILING_RECEIPT, load_shipped_schemas, serialize_element
+from gateway.xmlsec import verify_document
 from tests.flows.craft import supplement, text, without_applications
+from tests.kit.databases import BOTH
 from tests.kit.house import Away, signer_named
 from tests.kit.kills import die_at
 from tests.kit.story import LABEL, Story
@@ -60,6 +62,8 @@ def kept(story: Story, action: str) -> list[etree._Element]:
         return [etree.fromstring(messages.load_payloads(conn, one.id)[0].content) for one in rows]
 
 
+@pytest.mark.long
+@BOTH
 def test_a_filed_submission_is_stored_with_a_signed_receipt(story: Story) -> None:
     filed = filing(story)
     told = file_submission(story.hub, filed)
@@ -78,6 +82,8 @@ def test_a_filed_submission_is_stored_with_a_signed_receipt(story: Story) -> Non
     assert (leaf.kind, json.loads(leaf.data)["way"]) == ("filed", {"method": "test"})
 
 
+@pytest.mark.long
+@BOTH
 def test_a_filed_case_ends_in_a_kept_result(story: Story) -> None:
     file_submission(story.hub, filing(story))
     story.tick()
@@ -90,6 +96,7 @@ def test_a_filed_case_ends_in_a_kept_result(story: Story) -> None:
     assert story.deliveries(agent="msh") == []
 
 
+@pytest.mark.long
 def test_notices_and_a_correction_of_a_filed_case_are_kept_each_once(story: Story) -> None:
     file_submission(story.hub, filing(story))
     story.tick()
@@ -116,6 +123,7 @@ def test_a_wrong_submission_is_refused_by_its_case(story: Story) -> None:
     assert [one.get("id") for one in result.findall("{*}Problem")]
 
 
+@pytest.mark.long
 def test_a_supplement_may_be_filed_to_a_case_that_came_by_a_message(story: Story) -> None:
     story.submit()
     story.tick()
@@ -143,6 +151,7 @@ def test_an_id_is_made_where_none_is_given(story: Story) -> None:
     assert second.message_id != first.message_id
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -177,6 +186,8 @@ def test_a_suspended_party_files_nothing(story: Story) -> None:
     assert refused(story, filed) == "GW302"
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_killed_process_has_filed_all_or_nothing(story: Story, side: str) -> None:
     filed = filing(story)
@@ -189,3 +200,26 @@ def test_a_killed_process_has_filed_all_or_nothing(story: Story, side: str) -> N
         assert told.message == stored.id
     story.tick(seconds=1)
     assert story.case().state != "REFUSED"
+
+
+def test_of_one_submission_that_is_filed_at_once_one_is_stored(story: Story) -> None:
+    """Two nodes of the API take it at the same moment, and another submission under its id."""
+    filed, hubs = filing(story), (story.hub, story.house.new_hub())
+    other, ready = replace(filed, content=filed.content + b"\n"), threading.Barrier(9)
+
+    def file(number: int) -> tuple[bool, bytes] | str:
+        ready.wait(60)
+        try:
+            told = file_submission(hubs[number % 2], other if number == 8 else filed)
+        except GatewayError as problem:
+            return problem.problem.id
+        return told.new, told.receipt.body
+
+    with ThreadPoolExecutor(9) as pool:
+        *same, last = pool.map(file, range(9))
+    winners = [one for one in (*same, last) if one != "GW312"]
+    assert [new for new, _ in winners].count(True) == 1
+    assert len({body for _, body in winners}) == 1
+    assert (last == "GW312") != (same == ["GW312"] * 8)
+    with read_transaction(story.house.engine) as conn:
+        assert len(messages.list_messages(conn)) == 1

@@ -10,17 +10,16 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine, select
 
-from gateway.cases import AgencyCallback, DecisionCode, Notice, SignedReply
-from gateway.hub.delivered_notices import apply_agency_document, read_agency_document
-from gateway.hub.reply import apply_call_back
+from gateway.cases import AgencyCallback, Notice, SignedReply
+from gateway.hub import apply_agency_document, apply_call_back
 from gateway.share import get_data_folder
-from gateway.store import make_engine, tables
-from gateway.store.engine import read_transaction
+from gateway.store import make_engine, read_transaction
 from tests.flows.test_delivered_notices import about, make_document
 from tests.flows.test_outside_documents import rows
 from tests.flows.test_outside_results import name
 from tests.flows.test_outside_results import say as say_outside
-from tests.kit.databases import Templates
+from tests.kit import tables
+from tests.kit.databases import BOTH, Templates
 from tests.kit.story import Story
 from tests.web.test_delivered_notices import make_status
 
@@ -58,6 +57,8 @@ def list_decided(story: Story) -> list[dict[str, Any]]:
         return [{one: row[one] for one in names} for row in conn.execute(wanted).mappings()]
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("code", [row["code"] for row in CODES])
 def test_a_code_without_items_means_the_same_in_both_forms(stories: tuple[Story, Story], code: str) -> None:
     own, ours = stories
@@ -76,6 +77,7 @@ def test_every_final_code_of_the_table_is_known_here() -> None:
     assert {row["code"] for row in CODES if row["terminal"] == "y"} == FINAL
 
 
+@pytest.mark.long
 def test_an_approval_does_not_outlive_its_cancellation(stories: tuple[Story, Story]) -> None:
     story, _ = stories
     story.tick(seconds=5)
@@ -92,6 +94,7 @@ def test_an_approval_does_not_outlive_its_cancellation(stories: tuple[Story, Sto
     assert len(list_decided(story)) == 3
 
 
+@pytest.mark.long
 def test_a_pass_under_a_number_of_the_requirement_decides(stories: tuple[Story, Story]) -> None:
     story, _ = stories
     more = "<AdditionalDocument><ID>P-7</ID></AdditionalDocument>"
@@ -99,20 +102,7 @@ def test_a_pass_under_a_number_of_the_requirement_decides(stories: tuple[Story, 
     assert [(one["decision"], one["number"]) for one in list_decided(story)] == [("APPROVED", "P-7")] * 2
 
 
-def test_what_an_earlier_version_read_as_a_decision_is_known(stories: tuple[Story, Story]) -> None:
-    """It took a pass without a number for an approval of everything."""
-    story, _ = stories
-    document = write_status(story, "F03")
-    said = read_agency_document(story.hub, "KPTA", document).said
-    assert isinstance(said.answer, Notice)
-    assert said.answer.former is not None
-    assert {one.decision for one in said.answer.former.decisions} == {DecisionCode.APPROVED}
-    apply_call_back(story.hub, "KPTA", AgencyCallback(said.answer.former, said.application_number))
-    before = list_decided(story)
-    apply_agency_document(story.hub, "KPTA", document, SignedReply())
-    assert list_decided(story) == before
-
-
+@pytest.mark.long
 def test_a_final_code_takes_back_all_that_was_said_under_a_number(engine: Engine) -> None:
     story = Story(engine)
     for item, law in ((1, "01"), (2, "70")):

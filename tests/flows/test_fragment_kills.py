@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.delivery.agents.local_agent import LocalAgent
+from gateway.delivery.agents import LocalAgent
 from gateway.hub import Hub
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.store import ObjectFolder
 from gateway.store.engine import use_object_store
+from tests.kit.databases import BOTH
 from tests.kit.fragments import FragmentStory
 from tests.kit.kills import die_at
 from tests.kit.story import PLAN
@@ -46,6 +47,7 @@ def finish(story: FragmentStory) -> list[Any]:
     return [one.unit for one in story.ears.heard]
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_a_fragment_is_acknowledged_when_it_is_stored(story: FragmentStory, side: str, number: int) -> None:
@@ -61,6 +63,7 @@ def test_a_fragment_is_acknowledged_when_it_is_stored(story: FragmentStory, side
     assert len(story.joined()) == 1
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 def test_a_message_is_joined_once(story: FragmentStory, side: str, tmp_path: Any) -> None:
     use_object_store(story.house.engine, ObjectFolder(tmp_path / "payloads"))
@@ -75,6 +78,7 @@ def test_a_message_is_joined_once(story: FragmentStory, side: str, tmp_path: Any
     assert [one.state for one in story.groups()] == ["JOINED"]
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("place", ["fragments.refused", "fragments.dropped"])
 def test_a_wrong_message_is_refused_once(story: FragmentStory, place: str, side: str) -> None:
@@ -87,6 +91,7 @@ def test_a_wrong_message_is_refused_once(story: FragmentStory, place: str, side:
     assert all(row.purged_at is not None for row in story.fragments())
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 def test_an_incomplete_message_ends_once(story: FragmentStory, side: str) -> None:
     plan = story.plan()
@@ -98,6 +103,7 @@ def test_an_incomplete_message_ends_once(story: FragmentStory, side: str) -> Non
     assert [one.code for one in story.groups()] == ["EBMS:0051"]
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 def test_a_contradiction_ends_a_group_once(story: FragmentStory, side: str) -> None:
     plan = story.plan()
@@ -110,17 +116,18 @@ def test_a_contradiction_ends_a_group_once(story: FragmentStory, side: str) -> N
     assert [(type(one), one.errors[0].code) for one in heard] == [(ErrorSignal, "EBMS:0042")]
 
 
+@BOTH
 def test_a_task_of_a_joined_message_ends(story: FragmentStory) -> None:
     """A second task for the same group finds it joined, and changes nothing."""
-    from gateway.hub.outbox import enqueue_task
-    from gateway.store.engine import write_transaction
+    from gateway.hub.outbox.local_tasks import enqueue_task
+    from gateway.store import write_transaction
 
     plan = story.plan()
     story.send(plan)
     story.tick(seconds=1)
     (group,) = story.groups()
     with write_transaction(story.house.engine) as conn:
-        enqueue_task(conn, "join_fragments", ("fragments", group.id), "again", story.clock())
+        enqueue_task(conn, "join_fragments", "fragments", group.id, "again", story.clock())
     die_at(story, "fragments.joined_before.after_commit", work(story))
     finish(story)
     assert len(story.joined()) == 1

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from gateway.cli.settings import read_home_settings
+from gateway.cli.home_folder import read_home_settings
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.operations import Act, purge_octets, read_retention_report
-from gateway.store import tables
-from gateway.store.engine import write_transaction
+from gateway.store import write_transaction
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.fragments import SPLIT, FragmentStory
 
 ACT = Act("retention purge", "Kim")
@@ -47,6 +48,8 @@ def story(engine: Engine, tmp_path: Path) -> Kept:
     return Kept(engine, tmp_path)
 
 
+@pytest.mark.long
+@BOTH
 def test_fragments_of_an_open_group_stay_until_they_are_joined(story: Kept) -> None:
     plan = story.plan()
     story.send(plan, range(1, plan.fragment_count))
@@ -68,6 +71,7 @@ def test_fragments_of_an_open_group_stay_until_they_are_joined(story: Kept) -> N
     assert [type(one.unit) for one in story.ears.heard] == [Receipt]
 
 
+@pytest.mark.long
 def test_the_first_fragment_stays_until_the_sender_of_a_refused_message_is_told(story: Kept) -> None:
     plan = story.plan()
     story.send(plan, [1, 2])
@@ -83,6 +87,7 @@ def test_the_first_fragment_stays_until_the_sender_of_a_refused_message_is_told(
     assert story.purge() == 0
 
 
+@pytest.mark.long
 def test_an_expired_group_is_told_and_leaves_nothing_behind(story: Kept) -> None:
     plan = story.plan()
     story.send(plan, [2, 3])
@@ -97,6 +102,7 @@ def test_an_expired_group_is_told_and_leaves_nothing_behind(story: Kept) -> None
     assert story.purge() == 0
 
 
+@pytest.mark.long
 def test_fragments_go_with_the_case_that_they_prove(story: Kept) -> None:
     unit = story.broker.message("Submit", payloads=story.sealed_payloads())
     plan = story.plan(unit)

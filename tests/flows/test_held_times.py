@@ -15,16 +15,19 @@ from typing import Any
 import pytest
 
 from gateway.calendars import Timetable, make_timetable, read_calendar, read_terms
-from gateway.cases.agency_notices import Notice
-from gateway.cases.named_fees import NamedFee, ProviderEvent
-from gateway.hub.deadlines.held_times import HeldTimes
-from gateway.hub.fees import waive_fee
-from gateway.hub.fees.payment_events import apply_provider_event
-from gateway.store import deadlines
-from gateway.store.engine import write_transaction
+from gateway.cases import NamedFee, Notice, ProviderEvent
+from gateway.hub.deadlines.due_times import HeldTimes
+from gateway.hub.fees.agency_payment_notes import (
+    waive_fee,
+)
+from gateway.hub.fees.payment_events import (
+    apply_provider_event,
+)
+from gateway.store import deadlines, write_transaction
 from tests.flows.craft import all_of, supplement, without
 from tests.flows.test_deadlines import evidence, rows, seoul, told, until
 from tests.flows.test_fees import KRW, Provider, fees_of, provider, story
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked
 
 __all__ = ["provider", "story"]  # fixtures
@@ -137,6 +140,8 @@ def draw_days(order: Sequence[str], draw: random.Random) -> dict[str, date]:
     return {what: FILED + timedelta(days=number) for what, number in zip(order, drawn, strict=True)}
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("way", ["paid", "confirmed", "waived"])
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
 def test_every_order_of_what_the_declarant_owes_and_of_the_calendar(
@@ -170,7 +175,6 @@ def test_every_order_of_what_the_declarant_owes_and_of_the_calendar(
     assert ("deadline.overdue", AGENCY, "decide") in told(story)
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("hour", ["08", "10"])
 def test_the_reminder_after_a_question_is_by_the_terms_of_the_day_in_the_zone(
     story: Story, provider: Provider, hour: str
@@ -189,6 +193,7 @@ def test_the_reminder_after_a_question_is_by_the_terms_of_the_day_in_the_zone(
     assert decide.remind_at is not None
 
 
+@pytest.mark.long
 def test_a_reminder_that_was_told_is_not_looked_at_again(story: Story, provider: Provider) -> None:
     """The time goes on after its reminder: the clockwork waits until it is due."""
     story.hub.payments = replace(story.hub.payments, tariffs={})
@@ -209,7 +214,6 @@ def test_a_reminder_that_was_told_is_not_looked_at_again(story: Story, provider:
     assert told(story).count(("deadline.reminded", AGENCY, "decide")) == 1
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize(
     ("answered", "decided", "state"),
     [
@@ -246,6 +250,8 @@ def test_a_decision_while_the_declarant_has_to_act_is_not_late(
     )
 
 
+@pytest.mark.long
+@BOTH
 def test_a_fee_that_is_waived_while_no_worker_runs_ends_when_it_was_waived(
     story: Story, provider: Provider
 ) -> None:
@@ -261,24 +267,6 @@ def test_a_fee_that_is_waived_while_no_worker_runs_ends_when_it_was_waived(
     story.tick(seconds=1)
     (decide,) = rows(story, AGENCY, "decide")
     end = expect_end([(date(2026, 11, 23), date(2026, 11, 25))])
-    assert (decide.state, decide.due_at) == ("OPEN", seoul(f"{end}T18:00"))
-
-
-def test_a_deadline_held_by_earlier_code_goes_on(story: Story, provider: Provider) -> None:
-    """Its row says since when it is held, and not for what."""
-    story.hub.payments = replace(story.hub.payments, tariffs={})
-    use_office(story, date(2027, 12, 31))
-    story.submit()
-    story.tick(seconds=1)
-    until(story, seoul("2026-11-23T10:00"))
-    happen(story, "ask", {}, "")
-    (decide,) = rows(story, AGENCY, "decide")
-    with write_transaction(story.house.engine) as conn:
-        deadlines.change_deadline(conn, decide.id, {"held": None})
-    until(story, seoul("2026-11-26T10:00"))
-    happen(story, "answer", {}, "")
-    (decide,) = rows(story, AGENCY, "decide")
-    end = expect_end([(date(2026, 11, 23), date(2026, 11, 26))])
     assert (decide.state, decide.due_at) == ("OPEN", seoul(f"{end}T18:00"))
 
 
@@ -298,35 +286,3 @@ def test_each_day_of_periods_that_overlap_counts_once() -> None:
 
 def _make_moment(day: date, draw: random.Random) -> datetime:
     return seoul(f"{day}T{draw.randint(0, 23):02}:30")
-
-
-@pytest.mark.parametrize("again", [False, True])
-def test_a_deadline_that_former_code_has_resumed_runs_from_then(
-    story: Story, provider: Provider, *, again: bool
-) -> None:
-    """A node of the version before changes `held_at` and not `held`: what is stored there is over."""
-    story.hub.payments = replace(story.hub.payments, tariffs={})
-    use_office(story, date(2027, 12, 31))
-    story.submit()
-    story.tick(seconds=1)
-    until(story, seoul("2026-11-23T10:00"))
-    happen(story, "ask", {}, "")
-    (decide,) = rows(story, AGENCY, "decide")
-    stale = decide.held
-    until(story, seoul("2026-11-24T10:00"))
-    happen(story, "answer", {}, "")
-    periods = [(date(2026, 11, 23), date(2026, 11, 24))]
-    until(story, seoul("2026-11-26T10:00"))
-    if again:
-        # It has held the deadline once more.
-        happen(story, "levy", {}, "")
-        periods.append((date(2026, 11, 26), date(2026, 12, 1)))
-    with write_transaction(story.house.engine) as conn:
-        deadlines.change_deadline(conn, decide.id, {"held": stale})
-    until(story, seoul("2026-12-01T10:00"))
-    if again:
-        _end_fee(story, "confirmed", date(2026, 12, 1))
-    story.decide("KFDA")
-    story.tick(seconds=1)
-    (decide,) = rows(story, AGENCY, "decide")
-    assert (decide.state, decide.due_at) == ("OPEN", seoul(f"{expect_end(periods)}T18:00"))

@@ -9,10 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.errors import REFUSED_FOR_GOOD, SIGNATURE_INVALID, UNREACHABLE, GatewayError
+from gateway.evidence import list_subject_leaves
+from gateway.hub import make_rule_columns
+from gateway.hub.completion import operator_actions
 from gateway.message_model import (
     NEXT_MSH,
     TO_PARTY_MSH,
@@ -27,8 +31,17 @@ from gateway.message_model import (
 )
 from gateway.protocols import Parcel
 from gateway.protocols.ebms2.packaging import open_package
-from gateway.store.engine import make_engine, read_transaction
-from tests.kit.chain import BROKER, HOP, HUB, Chain, agreement_by_hop
+from gateway.store import (
+    HttpResponse,
+    agreements,
+    make_engine,
+    read_transaction,
+    register_version,
+    write_transaction,
+)
+from gateway.wire import DS, SOAP11
+from tests.kit.chain import BROKER, HOP, HUB, Chain, agreement_by_hop, rule
+from tests.kit.databases import BOTH
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import EBMS2, PARTY_TYPE, Neighbour, pmodes, signer_named
 
@@ -60,6 +73,8 @@ def evidence(chain: Chain, message: int) -> list[str]:
         return [row.kind for row in list_subject_leaves(conn, "message", message)]
 
 
+@pytest.mark.long
+@BOTH
 def test_a_submission_goes_on_and_its_result_comes_back(chain: Chain) -> None:
     parcel = chain.send()
     sent = EBMS2.read_sent_unit(parcel, chain.hop.hub.limits)
@@ -75,6 +90,7 @@ def test_a_submission_goes_on_and_its_result_comes_back(chain: Chain) -> None:
     assert evidence(chain, 1) == ["passing", "forwarded"]
 
 
+@pytest.mark.long
 def test_what_goes_on_is_what_the_signature_covers_octet_for_octet(chain: Chain) -> None:
     parcel = chain.send()
     chain.go_on()
@@ -87,6 +103,55 @@ def test_what_goes_on_is_what_the_signature_covers_octet_for_octet(chain: Chain)
     assert package.octets == came.octets.replace(asked, b"")
 
 
+def test_a_message_for_a_party_that_the_hop_does_not_know_goes_by_its_rule(chain: Chain) -> None:
+    with write_transaction(chain.hop.engine) as conn:
+        way = rule("far", HUB, "broker1", next_party="hub")
+        agreements.insert_forwarding_rule(conn, make_rule_columns(way), chain.clock())
+        register_version.increment_register_version(conn)
+    chain.send(receiver=Party((PartyId("far", PARTY_TYPE),), "Hub"))
+    chain.hop.work()
+    (stored,) = chain.hop.messages()
+    assert stored.to_party == "far"
+    assert len(chain.wire.to(HUB)) == 1
+
+
+def test_what_the_next_handler_does_not_acknowledge_is_sent_again_after_the_interval(
+    engine: Engine, other: Engine
+) -> None:
+    chain = Chain(engine, other, forward={"acknowledgment": "signed", "retry_interval": 60})
+    hub = chain.wire.handlers[HUB]
+    chain.wire.handlers[HUB] = lambda parcel: HttpResponse(204, {}, b"")
+    chain.send()
+    chain.go_on()
+    (delivery,) = chain.hop.deliveries(destination="hub")
+    assert delivery.state == "AWAITING_RECEIPT"
+    chain.go_on(seconds=58)
+    assert len(chain.wire.to(HUB)) == 1
+    chain.wire.handlers[HUB] = hub
+    chain.go_on(seconds=3)
+    assert len(chain.wire.to(HUB)) == 2
+    (delivery,) = chain.hop.deliveries(destination="hub")
+    assert delivery.state == "DELIVERED"
+
+
+def test_what_the_hop_has_given_up_goes_on_when_an_operator_says_so(engine: Engine, other: Engine) -> None:
+    chain = Chain(engine, other, forward={"acknowledgment": "signed", "retries": 0})
+    hub = chain.wire.handlers[HUB]
+    chain.wire.handlers[HUB] = lambda parcel: HttpResponse(204, {}, b"")
+    chain.send()
+    for _ in range(3):
+        chain.go_on(minutes=2)
+    assert [row.state for row in chain.hop.messages(kind="UserMessage")] == ["FAILED"]
+    chain.wire.handlers[HUB] = hub
+    (failed,) = chain.hop.deliveries(agent="hop", state="FAILED")
+    with write_transaction(chain.hop.engine) as conn:
+        operator_actions.requeue_delivery(conn, failed.id, chain.clock(), "operator")
+    chain.go_on(seconds=1)
+    assert [row.state for row in chain.hop.messages(kind="UserMessage")] == ["PROCESSED"]
+    assert evidence(chain, 1)[-1] == "forwarded"
+
+
+@pytest.mark.long
 def test_the_hop_asks_the_next_handler_and_waits_for_its_receipt(engine: Engine, other: Engine) -> None:
     chain = Chain(engine, other, forward={"acknowledgment": "signed"})
     chain.send()
@@ -99,6 +164,7 @@ def test_the_hop_asks_the_next_handler_and_waits_for_its_receipt(engine: Engine,
     assert asked.ack_requested == AckRequest(signed=True)
 
 
+@pytest.mark.long
 def test_a_receipt_of_the_to_party_on_the_connection_goes_back(engine: Engine, other: Engine) -> None:
     chain = Chain(engine, other, agreement=agreement_by_hop())
     chain.send()
@@ -112,12 +178,16 @@ def test_a_receipt_of_the_to_party_on_the_connection_goes_back(engine: Engine, o
 
 
 def test_without_a_request_the_hop_acknowledges_nothing(chain: Chain) -> None:
-    chain.send(hop_ack=None)
+    parcel = chain.send(hop_ack=None)
     assert (chain.answer.status, chain.answer.body) == (204, b"")
     chain.go_on()
     assert [one.actor for one in told(chain)] == [TO_PARTY_MSH]
+    # Nothing is taken out or put in: it goes on as it came.
+    onward = chain.wire.to(HUB)[0]
+    assert (onward.headers, octets(onward)) == (parcel.headers, octets(parcel))
 
 
+@pytest.mark.long
 def test_a_repeat_gets_the_first_receipt_and_is_not_forwarded_again(engine: Engine, other: Engine) -> None:
     chain = Chain(engine, other, agreement=agreement_by_hop())
     parcel = chain.send()
@@ -134,6 +204,8 @@ def receive_and_work(chain: Chain, parcel: Any) -> None:
     chain.hop.work()
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("name", ["passing.message", "passing.forwarded"])
 def test_a_hop_that_ends_at_a_commit_loses_nothing_and_has_one_effect(
@@ -179,6 +251,7 @@ def refused() -> GatewayError:
     return GatewayError(UNREACHABLE, "Connection refused", HUB)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("troubles", "severity"),
     [
@@ -200,6 +273,41 @@ def test_when_the_hop_gives_up_it_tells_the_sender_once(
     assert [one.value for one in signal.sender.ids] == ["hop"]
 
 
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_a_fault_that_nobody_signed_is_followed_by_the_repeats_of_the_rule(chain: Chain, status: int) -> None:
+    """What is passed on is always signed by its sender: only a signed error of the next handler ends it."""
+    fault = "<s:Fault><faultcode>s:Client</faultcode><faultstring>blocked</faultstring></s:Fault>"
+    envelope = f'<s:Envelope xmlns:s="{SOAP11}"><s:Body>{fault}</s:Body></s:Envelope>'
+    chain.wire.troubles[HUB] = deque([HttpAnswer(status, {"content-type": "text/xml"}, envelope.encode())])
+    chain.send()
+    chain.go_on()
+    assert [(row.state, row.problem) for row in chain.hop.deliveries(agent="hop")] == [("QUEUED", "GW603")]
+    for _ in range(3):
+        chain.go_on(minutes=2)
+    assert failures(chain) == []
+    assert chain.story.case().state == "IN_PROGRESS"
+
+
+@pytest.mark.parametrize(("signed", "state"), [(True, "DELIVERED"), (False, "QUEUED")])
+def test_only_a_signed_error_list_ends_the_forwarding(chain: Chain, signed: bool, state: str) -> None:
+    def refuse(parcel: Parcel) -> HttpResponse:
+        context = chain.story.hub.make_protocol_context(chain.story.hub.refresh_snapshot())
+        problem = GatewayError(SIGNATURE_INVALID, "the digest differs")
+        sealed = EBMS2.reject_parcel(problem, parcel, context).parcel
+        assert sealed is not None
+        root = etree.fromstring(octets(sealed))
+        for signature in [] if signed else list(root.iter(f"{{{DS}}}Signature")):
+            signature.getparent().remove(signature)
+        return HttpResponse(200, {"Content-Type": sealed.headers["Content-Type"]}, etree.tostring(root))
+
+    chain.wire.handlers[HUB] = refuse
+    chain.send()
+    chain.go_on()
+    assert [row.state for row in chain.hop.deliveries(agent="hop")][:1] == [state]
+    assert (failures(chain) != []) is signed
+
+
+@pytest.mark.long
 def test_there_is_no_error_about_a_signal_that_does_not_arrive(chain: Chain) -> None:
     chain.send(hop_ack=None)
     chain.wire.troubles[BROKER] = deque(GatewayError(UNREACHABLE, "Connection refused") for _ in range(9))
@@ -246,6 +354,7 @@ def test_a_party_that_the_route_does_not_name_cannot_use_it(engine: Engine, othe
     assert chain.hop.deliveries() == []
 
 
+@pytest.mark.long
 def test_a_message_that_another_handler_sends_back_is_refused(engine: Engine, other: Engine) -> None:
     chain = Chain(engine, other, forward={"acknowledgment": "signed"})
     chain.send(hop_ack=None)

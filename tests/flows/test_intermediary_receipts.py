@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.errors import UNREACHABLE, GatewayError
-from gateway.hub.register.stored_forwarding_rules import make_rule_columns
+from gateway.hub import make_rule_columns
 from gateway.message_model import UserMessage
-from gateway.store import forwarding_rules
-from gateway.store.engine import make_engine, write_transaction
+from gateway.store import agreements, make_engine, write_transaction
 from tests.kit.chain import BROKER, HOP, HUB, Chain, agreement_by_hop, rule
+from tests.kit.databases import BOTH
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import EBMS2
 from tests.kit.story import QUIET
@@ -55,7 +55,7 @@ def decided(engine: Engine, other: Engine, *, ask_next: str = "never", **line: b
     chain.story.register("hop")
     way = rule("broker1", HOP, "hub", next_party="hop", acknowledgment=ask_next)
     with write_transaction(other) as conn:
-        forwarding_rules.insert_rule(conn, make_rule_columns(way), chain.clock())
+        agreements.insert_forwarding_rule(conn, make_rule_columns(way), chain.clock())
     chain.send(hop_ack=None)
     chain.go_on()
     chain.story.decide_all()
@@ -88,6 +88,7 @@ LINES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("eliminated", "by_receiver", "by_next", "state", "repeated"), LINES)
 def test_each_combination_ends_as_its_line_says(
     sqlite_url: str,
@@ -114,6 +115,8 @@ def test_each_combination_ends_as_its_line_says(
     engine.dispose()
 
 
+@pytest.mark.long
+@BOTH
 def test_a_message_that_the_next_handler_has_and_the_receiver_never_gets_has_failed(
     engine: Engine, other: Engine
 ) -> None:
@@ -130,6 +133,8 @@ def test_a_message_that_the_next_handler_has_and_the_receiver_never_gets_has_fai
     assert results_posted(chain) == 1
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_a_hub_that_ends_as_it_notes_the_receipt_of_the_hop_sends_one_result(
     engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch, side: str

@@ -10,13 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, DecisionCode
-from gateway.cases.customs_notices import CustomsCall, CustomsNotice
+from gateway.cases import AgencyCallback, CustomsCall, CustomsNotice, DecisionCode
+from gateway.hub import apply_call_back, join_waiting_cases
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.hub.reply import apply_call_back
-from gateway.hub.requirement_ledger import join_waiting_cases
-from gateway.store import make_engine
-from gateway.store.engine import write_transaction
+from gateway.store import make_engine, write_transaction
 from tests.flows.test_late_results import SPOKEN
 from tests.flows.test_outside_results import customs, requirement, say
 from tests.flows.test_requirement_ledger import declare, register, used_of
@@ -58,6 +55,7 @@ def told(story: Story) -> tuple[Any, ...]:
     return story.outcome(), sorted(warned), used_of(story, NUMBER)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("come", [by_application, by_registration, without_application])
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_result_is_the_same_in_both_orders(
@@ -84,6 +82,7 @@ def test_its_result_is_the_same_in_both_orders(
     assert ends[0][2] == {"KGM": "40"}
 
 
+@pytest.mark.long
 def test_customs_hears_that_nothing_is_written_off_after_clearance(engine: Engine) -> None:
     """The only approval of a cleared declaration is taken back: its certificate is free for others."""
     story = Story(engine)
@@ -92,7 +91,7 @@ def test_customs_hears_that_nothing_is_written_off_after_clearance(engine: Engin
     wait(story)
     cleared = CustomsNotice("CUS-1", story.clock(), "5EC")
     call = CustomsCall(cleared, case_number=str(story.case().number))
-    apply_customs_call(story.hub, call, SPOKEN, clears=True)
+    apply_customs_call(story.hub, call, SPOKEN)
     wait(story)
     say(story, DecisionCode.REJECTED, notice="R2", quantity=None)
     wait(story)

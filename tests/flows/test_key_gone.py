@@ -15,18 +15,27 @@ from sqlalchemy import Engine
 from werkzeug.test import Client
 
 from gateway.errors import SIGNATURE_INVALID, GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence import list_subject_leaves
+from gateway.hub import warm_up_hub
 from gateway.hub.outbox import late_receipts
-from gateway.hub.readiness.warm_up import warm_up_hub
-from gateway.hub.trust.signing_keys import NextSigningKey
+from gateway.hub.trust.configured_secrets import NextSigningKey
 from gateway.message_model import MemoryBody, Payload, Receipt
-from gateway.pki.pkcs11 import TokenSigner
+from gateway.pki import TokenSigner
 from gateway.protocols import Parcel
-from gateway.store import agreements, deliveries, messages, register_version
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.store.messages import HttpResponse
+from gateway.store import (
+    HttpResponse,
+    agreements,
+    deliveries,
+    make_engine,
+    messages,
+    read_transaction,
+    register_version,
+    write_transaction,
+)
+from gateway.web import hub_readiness
 from gateway.web.wsgi_application import build_wsgi_application
-from gateway.wire.xml import serialize_element
+from gateway.wire import serialize_element
+from tests.kit.databases import BOTH
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import AGREEMENT, EBMS2, Away, House, Neighbour, signer_named
 from tests.kit.softhsm import PIN, SoftHsm
@@ -104,6 +113,8 @@ def assert_come_again(answer: HttpResponse) -> None:
     assert b"Signature" not in answer.body
 
 
+@pytest.mark.long
+@BOTH
 def test_a_message_is_stored_and_receipted_when_the_key_is_back(place: Place, hsm: SoftHsm) -> None:
     parcel = place.broker.seal(place.broker.message())
     hsm.pull()
@@ -126,6 +137,7 @@ def test_what_was_receipted_before_is_receipted_again_without_the_key(place: Pla
     assert_come_again(place.house.post(place.broker.seal(place.broker.message())))
 
 
+@pytest.mark.long
 def test_repeats_at_once_get_one_receipt(place: Place, hsm: SoftHsm) -> None:
     parcel = place.broker.seal(place.broker.message())
     hsm.pull()
@@ -158,6 +170,7 @@ def test_a_bad_message_hears_its_own_problem(place: Place, hsm: SoftHsm) -> None
     assert place.stored() == []
 
 
+@pytest.mark.long
 def test_a_hub_starts_while_its_token_is_away(place: Place, hsm: SoftHsm) -> None:
     hsm.pull()
     warm_up_hub(place.house.hub)
@@ -173,11 +186,12 @@ def test_a_hub_does_not_start_with_a_key_that_signs_wrongly(
     def fail(*_: object, **__: object) -> None:
         raise GatewayError(SIGNATURE_INVALID, "it does not verify", "ds:Signature")
 
-    monkeypatch.setattr("gateway.hub.readiness.warm_up.verify_document", fail)
+    monkeypatch.setattr("gateway.hub.readiness_checks.verify_document", fail)
     with pytest.raises(GatewayError, match="does not verify"):
         warm_up_hub(place.house.hub)
 
 
+@pytest.mark.long
 def test_a_case_goes_on_and_its_result_waits_for_the_key(engine: Engine, hsm: SoftHsm) -> None:
     story = Story(engine, agreement=QUIET)
     story.hub.signer = token_signer(hsm)
@@ -231,6 +245,7 @@ def ids(story: Story, parcels: list[Parcel]) -> list[str]:
     return sorted(EBMS2.read_sent_unit(one, story.broker.context().limits).unit.message_id for one in parcels)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("agreement", [AGREEMENT, ASYNCHRONOUS], ids=["at once", "by a post"])
 def test_every_receipt_is_posted_once_when_the_key_is_back(
     engine: Engine, hsm: SoftHsm, agreement: bytes
@@ -257,6 +272,7 @@ def test_every_receipt_is_posted_once_when_the_key_is_back(
     assert told.count("receipted") == len(parcels)
 
 
+@pytest.mark.long
 def test_a_receipt_that_can_go_nowhere_is_made_and_waits_to_be_asked_for(
     sqlite: Engine, hsm: SoftHsm
 ) -> None:
@@ -272,6 +288,7 @@ def test_a_receipt_that_can_go_nowhere_is_made_and_waits_to_be_asked_for(
     assert len(kept) == len(parcels)
 
 
+@pytest.mark.long
 def test_who_asks_again_first_is_not_told_twice(engine: Engine, hsm: SoftHsm) -> None:
     story, parcels = story_without_its_key(engine, hsm, ASYNCHRONOUS)
     hsm.put_back()
@@ -283,6 +300,7 @@ def test_who_asks_again_first_is_not_told_twice(engine: Engine, hsm: SoftHsm) ->
     assert len(story.inbox.signals) == len(parcels)
 
 
+@pytest.mark.long
 def test_who_asks_again_while_its_receipt_is_made_is_not_told_twice(
     sqlite: Engine, hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +320,7 @@ def test_who_asks_again_while_its_receipt_is_made_is_not_told_twice(
     assert verified(story, parcels) == ids(story, parcels)
 
 
+@pytest.mark.long
 def test_one_task_tries_the_key_for_all_that_wait(sqlite: Engine, hsm: SoftHsm) -> None:
     story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
     for _ in range(10):
@@ -311,6 +330,7 @@ def test_one_task_tries_the_key_for_all_that_wait(sqlite: Engine, hsm: SoftHsm) 
     assert [row.attempt for row in waiting if row.parameters["task"] == "key"] == [10]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["receipts.key", "receipts.late"])
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_a_process_that_ends_at_a_commit_sends_no_receipt_twice_and_forgets_none(
@@ -341,7 +361,11 @@ def test_a_receipt_whose_agreement_is_gone_is_not_sent_unsigned(sqlite: Engine, 
     assert [row.problem for row in failed] == ["GW303"] * len(parcels)
 
 
-def test_readiness_and_metrics_say_that_the_key_is_away(sqlite: Engine, hsm: SoftHsm) -> None:
+def test_readiness_and_metrics_say_that_the_key_is_away(
+    sqlite: Engine, hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A verdict is kept for a second.
+    monkeypatch.setattr(hub_readiness, "_KEPT_SECONDS", 0.0)
     place = Place.make(sqlite, hsm)
     client = Client(build_wsgi_application(place.house.hub, 1 << 20))
     ready, measured = client.get("/status/ready"), client.get("/metrics").text

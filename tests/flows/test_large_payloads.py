@@ -12,19 +12,23 @@ from sqlalchemy import Engine, func, select
 
 from gateway import failpoints
 from gateway.cli import main
+from gateway.hub.node_upkeep import sweep_next_part
 from gateway.message_model import Payload
 from gateway.operations import purge_octets
 from gateway.store import (
     InsufficientStorageError,
     ObjectFolder,
     find_object_problems,
+    make_engine,
     messages,
     migrate_schema,
+    read_transaction,
     sweep_objects,
-    tables,
 )
-from gateway.store.engine import make_engine, read_transaction, use_object_store
+from gateway.store.engine import use_object_store
 from tests.flows.test_retention import ACT, Kept
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 
 LARGE = b"%PDF-" + b"large" * 400_000
@@ -59,6 +63,7 @@ def kept(engine: Engine, tmp_path: Path) -> KeptApart:
     return KeptApart(engine, tmp_path)
 
 
+@BOTH
 def test_a_large_message_is_one_file_and_its_part_a_piece_of_it(kept: KeptApart) -> None:
     assert kept.count_files() == 0
     parcel = kept.make()
@@ -73,6 +78,7 @@ def test_a_large_message_is_one_file_and_its_part_a_piece_of_it(kept: KeptApart)
     kept.verify()
 
 
+@pytest.mark.long
 def test_retention_removes_the_object(kept: KeptApart) -> None:
     parcel = kept.make()
     kept.story.house.post(parcel)
@@ -90,10 +96,11 @@ def test_upkeep_sweeps_and_goes_on_where_the_folder_fails(
 ) -> None:
     kept.story.clock.forward(minutes=2)
     monkeypatch.setattr(ObjectFolder, "list_objects", lambda *_: (_ for _ in ()).throw(PermissionError("no")))
-    kept.story.hub.objects.sweep_next_part()
+    sweep_next_part(kept.story.hub.engine, kept.story.hub.clock())
     assert "large payloads cannot be swept now: no" in caplog.text
 
 
+@pytest.mark.long
 def test_a_purge_goes_on_where_the_store_is_away(
     kept: KeptApart, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,6 +116,8 @@ def test_a_purge_goes_on_where_the_store_is_away(
     assert sum(sweep_objects(kept.engine, part, future) for part in range(256)) == 1
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_in_the_purge_leaves_at_most_an_object_to_sweep(kept: KeptApart, side: str) -> None:
     kept.story.house.post(kept.make())
@@ -130,6 +139,8 @@ def test_a_kill_in_the_purge_leaves_at_most_an_object_to_sweep(kept: KeptApart, 
     kept.verify()
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_at_the_receipt_leaves_nothing_that_stays(kept: KeptApart, side: str) -> None:
     """The object is there before the row: what was not committed is swept, what was is whole."""
@@ -149,6 +160,7 @@ def test_a_kill_at_the_receipt_leaves_nothing_that_stays(kept: KeptApart, side: 
     kept.verify()
 
 
+@pytest.mark.long
 def test_a_backup_is_restored_and_checked(
     sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

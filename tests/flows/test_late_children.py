@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, DecisionCode, SignedReply
-from gateway.cases.customs_notices import CustomsCall, CustomsNotice
-from gateway.hub import Hub
+from gateway.cases import AgencyCallback, CustomsCall, CustomsNotice, DecisionCode, SignedReply
+from gateway.hub import Hub, apply_call_back
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.hub.reply import apply_call_back
-from gateway.store import agency_requests, cases
-from gateway.store.engine import read_transaction
+from gateway.store import agency_requests, cases, read_transaction
 from tests.flows.craft import all_of, reference, withdrawal
 from tests.flows.test_partial_release import child
 from tests.flows.test_withdrawals import run_and_die
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import Story, asked
 
@@ -64,7 +62,7 @@ class Family:
     def clear(self, name: str, code: str = "5EC", at: datetime | None = None, **more: Any) -> None:
         said = CustomsNotice(f"CUS-{name}-{code}", at or self.story.clock(), code, **more)
         call = CustomsCall(said, case_number=self.numbers[name])
-        apply_customs_call(self.story.hub, call, SPOKEN, clears=True)
+        apply_customs_call(self.story.hub, call, SPOKEN)
         self.story.tick(seconds=5)
 
     def decide(self, agency: str, code: DecisionCode, number: str, at: datetime | None = None) -> None:
@@ -93,6 +91,8 @@ def family(engine: Engine) -> Family:
     return Family(Story(engine))
 
 
+@pytest.mark.long
+@BOTH
 def test_what_is_taken_back_from_the_parent_is_told_of_the_cleared_child(family: Family) -> None:
     """Of the items that the child has, once, and to each generation that is cleared."""
     family.take("C1", ALL_OF_ONE)
@@ -111,7 +111,7 @@ def test_what_is_taken_back_from_the_parent_is_told_of_the_cleared_child(family:
     assert [len(family.late(name)) for name in family.numbers] == [1, 1, 0, 1], "a repeat"
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_child_is_told_of_though_its_parent_is_not_cleared(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.clear("C1")
@@ -119,7 +119,7 @@ def test_a_child_is_told_of_though_its_parent_is_not_cleared(family: Family) -> 
     assert (family.late("parent"), family.late("C1")) == ([], [[("1", "REJECTED")]])
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_each_item_of_a_cancelled_application_that_the_child_has_is_told(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.clear("C1")
@@ -127,7 +127,7 @@ def test_each_item_of_a_cancelled_application_that_the_child_has_is_told(family:
     assert [set(one) for one in family.late("C1")] == [{("1", None)}]
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("ending", ["decided", "cancelled"])
 @pytest.mark.parametrize("name", ["parent", "C1"])
 def test_what_came_before_the_clearance_and_was_issued_after_it_is_late(
@@ -147,7 +147,7 @@ def test_what_came_before_the_clearance_and_was_issued_after_it_is_late(
     assert family.recorded(name) == 1
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_the_parent_is_told_before_the_clearance_is_not_late(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.decide("KPTA", DecisionCode.APPROVED_WITH_CONDITIONS, "N2")
@@ -156,7 +156,7 @@ def test_what_the_parent_is_told_before_the_clearance_is_not_late(family: Family
     assert (family.late("C1"), family.recorded("C1")) == ([], 0)
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_child_that_has_given_back_is_not_told_of(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.clear("C1")
@@ -170,7 +170,7 @@ def test_a_child_that_has_given_back_is_not_told_of(family: Family) -> None:
     assert family.late("C1") == []
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["parent", "C1"])
 def test_a_decision_that_another_one_has_overtaken_is_not_told(family: Family, name: str) -> None:
     """Customs counts what it hears last: an older decision that comes later would mislead it."""
@@ -183,7 +183,8 @@ def test_a_decision_that_another_one_has_overtaken_is_not_told(family: Family, n
     assert family.find("C1").outcome == "REJECTED"
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 @pytest.mark.parametrize("commit", ["reply.call_back", "customs.inherited", "customs.late"])
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_customs_hears_once(family: Family, commit: str, side: str) -> None:
@@ -207,7 +208,7 @@ def test_wherever_a_process_dies_customs_hears_once(family: Family, commit: str,
     assert len([row for row in sent if row.parameters.get("pending_code") == "98"]) == 1
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["parent", "C1"])
 def test_a_decision_whose_application_was_cancelled_since_is_not_told(family: Family, name: str) -> None:
     family.take("C1", ALL_OF_ONE)

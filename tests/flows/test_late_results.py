@@ -9,19 +9,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode, SignedReply
-from gateway.cases.customs_notices import CustomsCall, CustomsNotice
+from gateway.cases import CustomsCall, CustomsNotice, DecisionCode, SignedReply
 from gateway.evidence import list_subject_leaves
 from gateway.hub import Hub
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.store import cases, decisions, events
-from gateway.store.engine import read_transaction
+from gateway.store import cases, decisions, event_readers, read_transaction
 from tests.flows.craft import all_of, reference, withdrawal
 from tests.flows.test_late_children import list_late_reports
 from tests.flows.test_outside_results import say
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import declare
 from tests.flows.test_withdrawals import run_and_die
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import Story
 
@@ -56,7 +55,7 @@ class Trade:
     def clear(self, name: str, at: datetime | None = None, code: str = "5EC") -> None:
         said = CustomsNotice(f"CUS-{name}-{code}", at or self.story.clock(), code)
         call = CustomsCall(said, case_number=self.numbers[name])
-        apply_customs_call(self.story.hub, call, SPOKEN, clears=True)
+        apply_customs_call(self.story.hub, call, SPOKEN)
         self.story.tick(seconds=5)
 
     def say(self, code: DecisionCode, notice: str, **more: Any) -> None:
@@ -79,7 +78,7 @@ class Trade:
         self.story.tick(seconds=1)
         with read_transaction(self.story.house.engine) as conn:
             rows = list_subject_leaves(conn, "case", self.find(name).id)
-            told = events.list_events(conn, "broker1", 0, 500)
+            told = event_readers.list_events(conn, "broker1", 0, 500)
         found = [json.loads(row.data) for row in rows if row.kind == "late_decision"]
         mine = [row for row in told if row.state == "LATE_DECISION" and row.case_number == self.numbers[name]]
         assert len(mine) == len(found)
@@ -103,6 +102,8 @@ def trade(engine: Engine) -> Trade:
     return made
 
 
+@pytest.mark.long
+@BOTH
 def test_a_certificate_that_is_revoked_after_clearance_is_told_once(trade: Trade) -> None:
     """Of the declaration and of each child with the item that is cleared; a new approval is told, too."""
     trade.take("C1", (2, "10", "10"))
@@ -126,7 +127,7 @@ def test_a_certificate_that_is_revoked_after_clearance_is_told_once(trade: Trade
     assert [trade.late(name)[1:] for name in trade.numbers] == [[[again]], [[again]], [], [[again]]]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_the_child_alone_is_cleared(trade: Trade) -> None:
     trade.take("C1", (2, "10", "10"))
     trade.clear("C1")
@@ -135,7 +136,7 @@ def test_the_child_alone_is_cleared(trade: Trade) -> None:
     assert trade.find("C1").outcome == "REJECTED"
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["D", "C1"])
 def test_what_came_before_the_clearance_and_was_issued_after_it_is_late(trade: Trade, name: str) -> None:
     trade.take("C1", (2, "10", "10"))
@@ -149,7 +150,7 @@ def test_what_came_before_the_clearance_and_was_issued_after_it_is_late(trade: T
     assert len(trade.recorded(name)) == 1
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_was_issued_before_the_clearance_is_not_late(trade: Trade) -> None:
     trade.take("C1", (2, "10", "10"))
     trade.say(DecisionCode.APPROVED_WITH_CONDITIONS, "R2")
@@ -159,7 +160,7 @@ def test_what_was_issued_before_the_clearance_is_not_late(trade: Trade) -> None:
     assert [(trade.late(name), trade.recorded(name)) for name in trade.numbers] == [([], [])] * 2
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_notice_that_another_one_has_overtaken_is_not_told(trade: Trade) -> None:
     trade.take("C1", (2, "10", "10"))
     for name in trade.numbers:
@@ -170,7 +171,7 @@ def test_a_notice_that_another_one_has_overtaken_is_not_told(trade: Trade) -> No
     assert [trade.late(name) for name in trade.numbers] == [[[REVOKED]]] * 2
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_counts_for_the_item_is_told_where_another_item_of_the_certificate_stands(trade: Trade) -> None:
     trade.say(DecisionCode.APPROVED_WITH_CONDITIONS, "R1b", item=7)
     trade.clear("D")
@@ -178,14 +179,14 @@ def test_what_counts_for_the_item_is_told_where_another_item_of_the_certificate_
     assert trade.late("D") == [[("2", "05", NUMBER, "APPROVED_WITH_CONDITIONS")]]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_an_agency_that_is_not_concerned_any_more_is_told(trade: Trade) -> None:
     trade.clear("D")
     trade.say(NOT_CONCERNED, "R2")
     assert trade.late("D") == [[("2", "05", NUMBER, "NOT_CONCERNED")]]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_number_that_a_cleared_declaration_waited_for_is_told(trade: Trade) -> None:
     trade.declare("E", "2026-119")
     trade.clear("E")
@@ -194,8 +195,7 @@ def test_a_number_that_a_cleared_declaration_waited_for_is_told(trade: Trade) ->
     assert trade.late("D") == []
 
 
-@pytest.mark.further
-@pytest.mark.further
+@pytest.mark.long
 def test_a_rejection_of_a_number_that_was_waited_for_is_told(trade: Trade) -> None:
     """Of the declaration, and of its child with the item; who is not cleared has another outcome alone."""
     for name in ("W", "V"):
@@ -212,6 +212,7 @@ def test_a_rejection_of_a_number_that_was_waited_for_is_told(trade: Trade) -> No
     assert {trade.find(name).outcome for name in ("W", "V")} == {"PARTIAL"}
 
 
+@pytest.mark.long
 def test_who_does_not_use_the_certificate_any_more_hears_nothing(trade: Trade) -> None:
     trade.clear("D")
     trade.clear("D", trade.story.clock() + timedelta(minutes=1), "10")
@@ -224,7 +225,7 @@ def test_who_does_not_use_the_certificate_any_more_hears_nothing(trade: Trade) -
     assert (trade.late("D"), trade.recorded("D")) == ([], [])
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_another_declaration_gave_back_is_an_approval_and_no_late_decision(trade: Trade) -> None:
     """No agency has decided anything then: code 19 says what is written off, and that is all there is."""
     for name in ("E", "U"):
@@ -244,7 +245,7 @@ def test_what_another_declaration_gave_back_is_an_approval_and_no_late_decision(
     assert trade.late("U") == [[("2", "05", "2026-119", "REJECTED")]]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_number_of_an_application_that_its_agency_revokes_is_told(engine: Engine) -> None:
     """The agency names its own number; the decision is about the application that it was given for."""
     story = Story(engine)
@@ -254,7 +255,7 @@ def test_a_number_of_an_application_that_its_agency_revokes_is_told(engine: Engi
     story.tick(minutes=1)
     number = str(story.case().number)
     said = CustomsCall(CustomsNotice("CUS-1", story.clock(), "5EC"), case_number=number)
-    apply_customs_call(story.hub, said, SPOKEN, clears=True)
+    apply_customs_call(story.hub, said, SPOKEN)
     story.tick(minutes=1)
     with read_transaction(story.house.engine) as conn:
         rows = decisions.list_by_case(conn, story.case().id)
@@ -266,7 +267,8 @@ def test_a_number_of_an_application_that_its_agency_revokes_is_told(engine: Engi
     assert [one[0][::3] for one in list_late_reports(story, number, *words)] == [("2", "REJECTED")]
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["D", "C1"])
 @pytest.mark.parametrize(
     "commit", ["reply.requirement", "requirement.join", "customs.inherited", "customs.late"]

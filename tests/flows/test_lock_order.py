@@ -16,10 +16,9 @@ from lxml import etree
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
-from gateway.hub.admit import admit_submission
-from gateway.store import make_engine, requirement_quantities
-from gateway.store.engine import read_transaction
+from gateway.cases import Decision, DecisionCode, Notice
+from gateway.hub import admit_submission
+from gateway.store import make_engine, read_transaction, requirement_quantities
 from gateway.wire import WCO_DEC
 from tests.flows.craft import Change, all_of, at, reference
 from tests.flows.item_changes import amendment
@@ -109,6 +108,7 @@ def find_rows(story: Story) -> dict[str, int]:
     return {row.number: int(row.id) for row in rows}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("act", ACTS)
 def test_the_case_is_locked_before_any_certificate(story: Story, act: str) -> None:
     engine, rows, case = story.house.engine, find_rows(story), story.case().id
@@ -123,6 +123,7 @@ def test_the_case_is_locked_before_any_certificate(story: Story, act: str) -> No
     assert found == [True, True]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("act", ACTS)
 def test_certificates_are_locked_in_the_order_of_their_rows(story: Story, act: str) -> None:
     """While the first one is waited for, the second one is free, though it is used and given back."""

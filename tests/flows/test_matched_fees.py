@@ -16,14 +16,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gateway.cases import FeeAct, Notice, ReceiveAct
-from gateway.cases.exact_money import Money
-from gateway.cases.named_fees import NamedFee, ProviderEvent
+from gateway.cases import FeeAct, Money, NamedFee, Notice, ProviderEvent, ReceiveAct
 from gateway.errors import FEE_WRONG, GatewayError
 from gateway.hub.fees.payment_events import apply_provider_event
-from gateway.hub.payment_policy import PaymentPolicy
-from gateway.store import fees, make_engine
-from gateway.store.engine import read_transaction
+from gateway.hub.fees.payment_policy import PaymentPolicy
+from gateway.store import fees, make_engine, read_transaction
 from tests.flows.test_deadlines import rows
 from tests.flows.test_fees import KRW, SECRET, Provider, fees_of, movements, pay, provider, story
 from tests.kit.databases import KINDS, Templates
@@ -138,6 +135,7 @@ def list_orders(name: str) -> list[tuple[Said, ...]]:
     return found if len(said) < 5 else random.Random(name).sample(found, 30)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("provided", [True, False], ids=["provider", "elsewhere"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", STORIES)
@@ -162,6 +160,7 @@ def test_the_same_fees_are_due_in_every_order(
         templates.drop(url)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", ["Y02", "Y04"])
 def test_what_is_due_again_can_be_paid_and_what_is_not_is_given_back(
     story: Story, provider: Provider, code: str
@@ -193,6 +192,7 @@ def test_what_is_due_again_can_be_paid_and_what_is_not_is_given_back(
     assert [row.state for row in fees_of(story, AGENCY) if row.id == again.id] == ["CONFIRMED"]
 
 
+@pytest.mark.long
 def test_a_fee_that_was_paid_is_not_made_due_again(story: Story, provider: Provider) -> None:
     story.hub.payments = replace(story.hub.payments, tariffs={})
     story.submit()
@@ -232,7 +232,6 @@ def hear_overtaking(story: Story, provider: Provider, order: Sequence[str]) -> l
     return [one["amount"] for one in provider.list_calls("refunds")]
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("order", list(itertools.permutations("ACBD")), ids="".join)
 def test_a_cancellation_that_came_before_its_levy_gives_nothing_back_of_another_fee(
     story: Story, provider: Provider, order: tuple[str, ...]
@@ -241,6 +240,7 @@ def test_a_cancellation_that_came_before_its_levy_gives_nothing_back_of_another_
     assert movements(story, AGENCY) == [("payment", "COUNTED", "30000", "")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("order", "back"),
     [
@@ -258,13 +258,36 @@ def test_what_is_given_back_of_a_confirmed_fee_is_the_same_in_every_order(
     assert fees_of(story, AGENCY)[0].state == ("REFUNDED" if back else "CONFIRMED")
 
 
+def test_what_was_kept_of_a_later_fee_is_dropped_when_the_fee_that_was_meant_comes(
+    story: Story, provider: Provider
+) -> None:
+    """The cancellation was thought to give back the second of two fees; it is about a third one."""
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(hours=1)
+    base = story.clock() - timedelta(minutes=30)
+    said = [
+        Said("A", "Y01", 1, "", 30000), Said("B", "Y01", 2, "", 5000), Said("E", "Y04", 4),
+        Said("F", "Y04", 6), Said("X", "Y02", 10), Said("C", "Y01", 8, "", 700),
+    ]  # fmt: skip
+    for one in said:
+        story.hear(AGENCY, make_notice(one, base))
+    check(story, sorted(said, key=lambda one: one.minute))
+    assert see(story, AGENCY) == {"A": "CONFIRMED", "B": "CONFIRMED", "C": "CANCELLED"}
+    for fee, minute in zip(fees_of(story, AGENCY)[:2], (5, 3), strict=True):
+        money = Money(Decimal(fee.amount), "KRW")
+        paid = ProviderEvent("paid", fee.number, f"P-{fee.notice}", money, base + timedelta(minutes=minute))
+        assert apply_provider_event(story.hub, paid) == "counted"
+    story.tick(seconds=1)
+    assert provider.list_calls("refunds") == []
+
+
 #: The first fee was levied without an amount, and ended in the second of its levy.
 AT_ONCE = {
     "A": Said("A", "Y01", 2, "N1"), "C": Said("C", "Y02", 2, "N1"), "B": Said("B", "Y01", 1, "", 5000),
 }  # fmt: skip
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("order", list(itertools.permutations("ACB")), ids="".join)
 def test_a_fee_that_ended_in_the_second_of_its_levy_takes_no_other_levy(
     story: Story, provider: Provider, order: tuple[str, ...]
@@ -283,6 +306,7 @@ def test_a_fee_that_ended_in_the_second_of_its_levy_takes_no_other_levy(
     assert refused.value.problem is FEE_WRONG
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_officers_end_the_fee_that_they_levied_last(kind: str, templates: Templates) -> None:
     url = templates.fresh(kind)
@@ -290,7 +314,11 @@ def test_officers_end_the_fee_that_they_levied_last(kind: str, templates: Templa
     held = ConsoleStory(engine, AGENCY)
     held.arrive()
     kim = held.officer("kim")
-    for act in (FeeAct("Y01", "30000 KRW"), FeeAct("Y01", "5000 KRW"), ReceiveAct("Y04")):
+    for act in (
+        FeeAct("Y01", "30000", currency="KRW"),
+        FeeAct("Y01", "5000", currency="KRW"),
+        ReceiveAct("Y04"),
+    ):
         held.clock.forward(minutes=1)
         held.desk.perform_act(kim, held.look().number, act, held.look().shown)
     with read_transaction(engine) as conn:

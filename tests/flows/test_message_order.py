@@ -12,11 +12,11 @@ from sqlalchemy import Engine, event, update
 from gateway.delivery.agents import local_agent
 from gateway.delivery.delivery_worker import DeliveryWorker
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.hub.order import release_sequence, reset_sequence
+from gateway.hub.intake.message_order import release_sequence, reset_sequence
 from gateway.message_model import LAST_SEQUENCE_NUMBER, ErrorSignal, SequenceNumber, UserMessage
-from gateway.store import DeliveryLease, message_sequences, messages
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.order_tables import message_sequences as sequences
+from gateway.store import DeliveryLease, message_sequences, messages, read_transaction, write_transaction
+from gateway.store.message_sequences import message_sequences as sequences
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT
 from tests.kit.story import Story
 
@@ -77,6 +77,8 @@ def state_of(story: Story, unit: UserMessage) -> tuple[str, str | None]:
     return row.state, row.problem
 
 
+@pytest.mark.long
+@BOTH
 def test_a_later_message_is_acknowledged_at_once_and_waits_for_the_earlier(story: Story) -> None:
     units = [numbered(story, number) for number in range(4)]
     for unit in (units[2], units[1], units[3]):
@@ -123,6 +125,7 @@ def test_a_task_begins_when_the_one_before_it_has_ended(story: Story) -> None:
     assert len(admissions(second)) == 1
 
 
+@pytest.mark.long
 def test_a_message_that_could_not_be_admitted_does_not_stop_the_next(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +146,7 @@ def test_a_message_that_could_not_be_admitted_does_not_stop_the_next(
     assert state_of(story, units[2])[0] == "PROCESSED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "status", "words"),
     [
@@ -159,6 +163,7 @@ def test_a_number_that_nobody_can_have_is_inconsistent(
     assert admitted(story) == []
 
 
+@pytest.mark.long
 def test_a_number_that_was_used_under_another_message_id_is_refused(story: Story) -> None:
     for number in (0, 1, 3):
         send(story, numbered(story, number))
@@ -172,6 +177,7 @@ def test_a_number_that_was_used_under_another_message_id_is_refused(story: Story
     assert held == ("Inconsistent", "GW304 number 3 has come before, under another MessageId")
 
 
+@pytest.mark.long
 def test_a_reset_begins_anew_and_not_while_something_is_missing(story: Story) -> None:
     units = [numbered(story, number) for number in (0, 1, 3)]
     for unit in units:
@@ -187,6 +193,7 @@ def test_a_reset_begins_anew_and_not_while_something_is_missing(story: Story) ->
     assert admitted(story) == [unit.message_id for unit in units]
 
 
+@pytest.mark.long
 def test_the_number_after_the_last_is_zero_again(story: Story) -> None:
     send(story, numbered(story, 0))
     story.tick()
@@ -199,6 +206,7 @@ def test_the_number_after_the_last_is_zero_again(story: Story) -> None:
     assert admitted(story)[1:] == [unit.message_id for unit in units]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hours", [2, None], ids=["its TimeToLive", "PersistDuration"])
 def test_what_is_held_too_long_is_given_up_and_its_sender_told(story: Story, hours: int | None) -> None:
     later = {} if hours is None else {"expires_at": story.clock() + timedelta(hours=hours)}
@@ -223,6 +231,7 @@ def test_what_is_held_too_long_is_given_up_and_its_sender_told(story: Story, hou
     assert admitted(story) == [one.message_id for one in units]
 
 
+@pytest.mark.long
 def test_too_many_held_messages_are_a_delivery_failure(story: Story) -> None:
     story.hub.most_held = 3
     for number in (2, 3, 4):
@@ -262,6 +271,7 @@ def operate(story: Story, act: Any, sequence: int = 1) -> Any:
         return act(conn, sequence, story.clock(), "operator", "the sender has lost it")
 
 
+@pytest.mark.long
 def test_an_operator_releases_what_waits_for_a_lost_message(story: Story) -> None:
     units = [numbered(story, number) for number in (0, 2, 3, 5)]
     for unit in units:
@@ -279,6 +289,7 @@ def test_an_operator_releases_what_waits_for_a_lost_message(story: Story) -> Non
     assert caught.value.problem.id == "GW705"
 
 
+@pytest.mark.long
 def test_an_operator_gives_up_what_waits_and_the_sender_begins_anew(story: Story) -> None:
     units = [numbered(story, number) for number in (0, 2, 3)]
     for unit in units:

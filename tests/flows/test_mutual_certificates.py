@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
-from gateway.hub import amend
-from gateway.hub.admit import admit_submission
-from gateway.store.engine import make_engine
+from gateway.cases import Decision, DecisionCode, Notice
+from gateway.hub import admit_submission
+from gateway.hub.amendments import amend
+from gateway.store import make_engine
 from tests.flows.craft import Change, all_of, reference
 from tests.flows.item_changes import amendment
 from tests.flows.test_amended_values import name_of
@@ -59,7 +59,7 @@ def amend_use(story: Story, name: str, number: str, quantity: str, product: str)
     return int(row.subject_id)
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_of_two_that_are_amended_at_once_the_second_sees_the_first(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,14 +11,16 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli.registration import load_crls, make_certificate_row
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.trust.client_certificate_binding import EVERYBODY
+from gateway.evidence import list_subject_leaves
+from gateway.hub import EVERYBODY
 from gateway.message_model import ErrorSignal, PartyId, Receipt
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_revocation_list
-from gateway.pki.certificates import Certificate
-from gateway.store import parties
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.pki import Certificate
+from gateway.store import parties, read_transaction, write_transaction
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_revocation_list
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, PARTY_TYPE, START, House, Neighbour, authority
+
+#: Each case is an attack of its own.
 
 AGREED = AGREEMENT.replace(b"    policy: strict", b"    mutual_tls: true\n    policy: strict", 1)
 UNSIGNED = AGREED.replace(b"sign: true", b"sign: false").replace(b"ack_signed: always", b"ack_signed: never")
@@ -67,6 +69,7 @@ def evidence(engine: Engine) -> list[str]:
     return [str(row.digest) for row in rows if row.kind == "connection_refused"]
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("named", "agreement", "without"),
     [

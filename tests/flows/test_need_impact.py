@@ -14,12 +14,13 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.hub.need_policy import NeedPolicy
+from gateway.config import NeedSettings
 from gateway.store import cases, read_transaction
 from tests.flows.craft import Change, all_of, reference, without
 from tests.flows.test_changed_needs import amendment, code_of, disclaim
 from tests.flows.test_held_case_waking import naming
 from tests.flows.test_partial_release import child
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 _HEAD = "hs,direction,law,origin,use,documents,organisation,mandatory,exemptions,valid_from,valid_until"
@@ -36,7 +37,7 @@ class Office:
 
     def __init__(self, engine: Engine, folder: Path, capsys: Any, policy: str) -> None:
         self.story = Story(engine)
-        self.story.hub.need_policy = NeedPolicy(imports=policy, test_editions=False)
+        self.story.hub.need_policy = NeedSettings(imports=policy, test_edition=False)
         self._folder, self._capsys = folder, capsys
         url = engine.url.render_as_string(hide_password=False)
         settings = f'[database]\nurl = "{url}"\n[needs]\ntest_edition = false\nimports = "{policy}"\n'
@@ -140,6 +141,8 @@ TURNS: dict[str, tuple[Change, str, str, list[str], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("turn", TURNS)
 def test_what_is_told_is_what_filing_again_says(office: Office, turn: str) -> None:
     change, before, after, lacking, problem = TURNS[turn]
@@ -157,6 +160,7 @@ def test_what_is_told_is_what_filing_again_says(office: Office, turn: str) -> No
     assert office.ask(file)[""]["newly_refused"] == 0
 
 
+@pytest.mark.long
 def test_an_amended_case_is_asked_by_the_goods_in_force(office: Office) -> None:
     office.load(office.write(1, ELSEWHERE))
     office.file("ONE-1")
@@ -170,6 +174,7 @@ def test_an_amended_case_is_asked_by_the_goods_in_force(office: Office) -> None:
     ]
 
 
+@pytest.mark.long
 def test_what_the_parent_has_approved_is_not_lacking(engine: Engine, tmp_path: Path, capsys: Any) -> None:
     office = Office(engine, tmp_path, capsys, "warn")
     office.load(office.write(1, ELSEWHERE))
@@ -206,6 +211,7 @@ def _draw_change(draw: random.Random) -> Change:
     return all_of(*changes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_drawn_submissions_filed_under_both_editions(office: Office, seed: int) -> None:
     draw = random.Random(seed)

@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.need_policy import NeedPolicy
+from gateway.config import NeedSettings
+from gateway.evidence import list_subject_leaves
 from gateway.operations import need_impact
-from gateway.store.audit_log import list_actions
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction
 from tests.flows.craft import reference
+from tests.kit.audited import list_actions
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 #: The goods of the sample: medicine, biscuits, bulbs.
@@ -50,11 +51,13 @@ def told(story: Story) -> list[str]:
     return [one["text"] for one in (story.case().detail or {}).get("warnings", ())]
 
 
+@pytest.mark.long
+@BOTH
 def test_a_loaded_table_holds_from_the_next_message_on(
     engine: Engine, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     story = Story(engine)
-    story.hub.need_policy = NeedPolicy(test_editions=False)
+    story.hub.need_policy = NeedSettings(test_edition=False)
     story.submit()
     story.tick()
     assert told(story) == []
@@ -133,6 +136,7 @@ def test_every_mistake_is_told_and_nothing_is_loaded(
     assert "border" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_new_table_tells_which_cases_change(
     engine: Engine,
     home: Path,

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gateway.cases.named_fees import ProviderEvent
+from gateway.cases import ProviderEvent
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.hub import Hub, settle_fee_elsewhere, waive_fee
 from gateway.hub.fees.payment_events import apply_provider_event
@@ -14,6 +14,7 @@ from gateway.state_machines import FEE
 from gateway.store import write_transaction
 from tests.flows.test_fee_odd_orders import hold, settle
 from tests.flows.test_fees import KRW, Provider, fees_of, movements, notice, pay, provider, story
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import Story
 
@@ -31,6 +32,8 @@ def do(story: Story, act: str, fee: int, hub: Hub | None = None) -> None:
         ACTS[act](conn, fee, story.clock(), "kim", "agreed with the agency")
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("act", ACTS)
 def test_an_application_that_waits_for_its_fee_goes_on(story: Story, provider: Provider, act: str) -> None:
     number = hold(story)
@@ -56,6 +59,7 @@ def test_an_application_that_waits_for_its_fee_goes_on(story: Story, provider: P
     assert story.outcome()[0] == "APPROVED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("act", ACTS)
 def test_a_payment_that_comes_all_the_same(story: Story, provider: Provider, act: str) -> None:
     """What was paid before the act is counted for a settled fee; all else is given back."""
@@ -73,6 +77,7 @@ def test_a_payment_that_comes_all_the_same(story: Story, provider: Provider, act
     assert back == (["P-1", "P-2"] if act == "waive" else ["P-2"])
 
 
+@pytest.mark.long
 def test_a_fee_of_an_agency_is_due_no_more(story: Story, provider: Provider) -> None:
     hold(story)
     story.hear("NPQS", notice(story, "N1", "Y05", money=KRW))
@@ -88,6 +93,8 @@ def test_a_fee_of_an_agency_is_due_no_more(story: Story, provider: Provider) -> 
     assert story.request("NPQS").state == "FEE_DUE"
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("act", ACTS)
 def test_an_act_and_a_payment_at_one_instant(story: Story, provider: Provider, act: str) -> None:
     """Whoever is first, the money is counted once, or given back, and the application is forwarded once."""
@@ -114,6 +121,8 @@ def test_an_act_and_a_payment_at_one_instant(story: Story, provider: Provider, a
     assert len([call for call in story.soap.calls if call.destination == "KPTA"]) == 1
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("act", ACTS)
 def test_a_process_that_dies_over_an_act(story: Story, provider: Provider, act: str, place: str) -> None:

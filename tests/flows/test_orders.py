@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
-from gateway.store import agency_requests, cases, decisions, notices
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.cases import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
+from gateway.store import agency_requests, cases, decisions, notices, read_transaction, write_transaction
 from tests.flows.craft import without_applications
 from tests.kit.cases import OpenCase, open_case
+from tests.kit.databases import BOTH
 from tests.kit.house import START
 from tests.kit.story import Story
 
@@ -118,6 +118,7 @@ _SETTINGS = settings(
 )
 
 
+@BOTH
 @pytest.mark.long
 @_SETTINGS
 @given(heard=orders, data=st.data())
@@ -127,6 +128,8 @@ def test_order_and_repetition_change_nothing(many: Cases, heard: list[int], data
     assert many.after(heard) == many.after(other)
 
 
+@pytest.mark.long
+@BOTH
 def test_all_of_them_forwards_backwards_and_turned(many: Cases) -> None:
     order = list(range(len(SAID)))
     seen = many.after(order)
@@ -143,6 +146,7 @@ def test_all_of_them_forwards_backwards_and_turned(many: Cases) -> None:
         assert many.after(list(reversed(order[turn:] + order[:turn]))) == seen
 
 
+@pytest.mark.long
 def test_states_before_the_decision_do_not_depend_on_the_order(many: Cases) -> None:
     """Asked, acknowledged, inspected, a part decided: of any four of them every order."""
     for chosen in ([0, 1, 2, 3], [1, 2, 4, 7], [0, 3, 7, 8], [2, 3, 4, 5]):

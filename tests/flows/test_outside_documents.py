@@ -12,16 +12,14 @@ from sqlalchemy import Engine, select
 
 from gateway.cases import AgencyCallback, SignedReply
 from gateway.errors import GatewayError
-from gateway.hub import Hub
-from gateway.hub.delivered_notices import apply_agency_document, read_agency_document
-from gateway.store import make_engine
-from gateway.store import requirement_tables as tables
-from gateway.store.engine import read_transaction
-from gateway.store.tables import decisions
+from gateway.hub import Hub, apply_agency_document
+from gateway.hub.answers.delivered_notices import read_agency_document
+from gateway.store import make_engine, read_transaction, requirement_quantities, requirement_results
+from gateway.store.decisions import decisions
 from tests.flows.test_delivered_notices import Window, asking, make_document, rejecting
 from tests.flows.test_outside_results import name, requirement, say
 from tests.flows.test_requirement_ledger import used_of
-from tests.kit.databases import Templates
+from tests.kit.databases import BOTH, Templates
 from tests.kit.kills import die_at
 from tests.kit.story import Story
 from tests.web.test_delivered_notices import write_call
@@ -29,8 +27,11 @@ from tests.web.test_delivered_notices import write_call
 NUMBER = "2026-118"
 OUTSIDE = "FOOD-2026-77"
 LEDGER = (
-    tables.requirements, tables.requirement_results, tables.requirement_uses, tables.awaited_requirements,
-)  # fmt: skip
+    requirement_quantities.requirements,
+    requirement_results.requirement_results,
+    requirement_quantities.requirement_uses,
+    requirement_results.awaited_requirements,
+)
 
 
 @pytest.fixture
@@ -90,6 +91,8 @@ def write_calls(story: Story, document: etree._Element) -> list[str]:
     ]
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("first", ["document", "declaration"])
 def test_a_certificate_is_a_result_without_application(
     story: Story, other_engine: Engine, first: str
@@ -125,6 +128,7 @@ def valid_until(document: etree._Element, day: str) -> etree._Element:
     return document
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("applied", [False, True], ids=["without application", "of an application"])
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
 def test_a_certificate_lapses_after_the_last_day_that_it_states(
@@ -153,6 +157,7 @@ def test_a_certificate_lapses_after_the_last_day_that_it_states(
     assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
+@pytest.mark.long
 def test_a_later_certificate_revokes(story: Story) -> None:
     window = Window(story)
     window.call("KFDA", "DeliverNotice", certificate((1, "100", "")))
@@ -188,6 +193,7 @@ def passed(code: str) -> etree._Element:
     return make_document("GOVCBRRBH", content)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("agency", "laws"), [("FITI", ["24", "88"]), ("KTL", ["23"]), ("EMC", ["29", "77"]), ("NPQS", ["12"])]
 )
@@ -200,6 +206,7 @@ def test_a_code_that_no_mapping_knows_is_of_the_documents_without_one(
     assert [(one.item, one.law) for one in notice.decisions] == [(1, law) for law in laws]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("agency", "code", "told"),
     [
@@ -221,6 +228,7 @@ def test_a_code_that_may_be_of_several_laws_is_refused(
         read_agency_document(story.hub, agency, passed(code))
 
 
+@pytest.mark.long
 def test_a_status_notice_takes_back_all_that_was_said_under_the_number(story: Story) -> None:
     window = Window(story)
     # Who takes back what nobody has heard of is told: its items are not known.
@@ -242,6 +250,7 @@ def test_a_status_notice_takes_back_all_that_was_said_under_the_number(story: St
     assert revoked == [(1, "01"), (2, "70")]
 
 
+@pytest.mark.long
 def test_items_with_numbers_of_their_own_are_certificates_of_their_own(story: Story) -> None:
     window = Window(story)
     document = certificate((1, "100", ""), (2, "50", "2026-119"), (3, "7", "2026-119"))
@@ -265,6 +274,7 @@ def test_items_with_numbers_of_their_own_are_certificates_of_their_own(story: St
     assert rows(story) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("document", "problem", "where"),
     [
@@ -326,6 +336,8 @@ def test_a_certificate_under_the_number_of_an_application_is_refused(story: Stor
     assert b"no decision under a number of its own" in answer
 
 
+@pytest.mark.long
+@BOTH
 def test_certificates_and_declaration_at_one_instant(story: Story) -> None:
     for turn in range(4):
         number = f"RACE-{turn}"
@@ -347,6 +359,8 @@ def test_certificates_and_declaration_at_one_instant(story: Story) -> None:
         assert story.evidence("requirement", requirement(story, number).id)[0] == "reply"
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_process_that_dies_over_a_certificate(story: Story, place: str) -> None:
     name(story)

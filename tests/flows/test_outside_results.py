@@ -14,20 +14,18 @@ import pytest
 from lxml import etree
 from sqlalchemy import Connection, Engine, Row
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
-from gateway.hub import Hub, join_requirements
-from gateway.hub.reply import apply_call_back
-from gateway.hub.requirement_ledger import join_waiting_cases
+from gateway.hub import Hub, apply_call_back, join_requirements, join_waiting_cases
 from gateway.operations import read_case_report
-from gateway.store import events, requirement_quantities
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire.namespaces import WCO_DEC
+from gateway.store import event_readers, read_transaction, requirement_quantities, write_transaction
+from gateway.wire import WCO_DEC
 from tests.flows.craft import all_of, at, reference, withdrawal
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import declare, register, told, used_of, using
 from tests.flows.test_withdrawals import cancelling
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import Story, asked
 
@@ -59,10 +57,18 @@ def say(
         unit=None if quantity is None else "KGM",
     )
     status = "R04" if code is REJECTED else "R01"
-    said = Notice(f"{agency}-{notice}", more.get("at", story.clock()), status, (one,))
+    said = Notice(
+        f"{agency}-{notice}",
+        more.get("at", story.clock()),
+        status,
+        (one,),
+        more.get("text", ""),
+        valid_until=more.get("valid_until"),
+    )
     return apply_call_back(story.hub, agency, AgencyCallback(said, requirement_number=number))
 
 
+@BOTH
 def test_a_result_of_the_future_is_refused(story: Story) -> None:
     with pytest.raises(GatewayError) as refused:
         say(story, at=story.clock() + timedelta(days=2))
@@ -112,7 +118,7 @@ def shown(story: Story) -> list[tuple[Any, ...]]:
 def seen(story: Story) -> list[tuple[str, Any]]:
     story.tick()
     with read_transaction(story.house.engine) as conn:
-        rows = events.list_events(conn, "broker1", 0, 500)
+        rows = event_readers.list_events(conn, "broker1", 0, 500)
     return [(row.state, row.requirement) for row in rows if row.subject_type == "requirement"]
 
 
@@ -124,6 +130,7 @@ def whole(story: Story) -> tuple[Any, ...]:
     return case.state, case.outcome, results, used_of(story, "2026-118"), calls[-1], story.outcome()
 
 
+@pytest.mark.long
 def test_a_result_before_its_declaration_is_told_with_it(story: Story) -> None:
     assert say(story) == "2026-118"
     name(story)
@@ -140,6 +147,7 @@ def test_a_result_before_its_declaration_is_told_with_it(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_either_order_has_the_same_outcome(story: Story) -> None:
     name(story, "D1")
     story.tick()
@@ -158,6 +166,7 @@ def test_either_order_has_the_same_outcome(story: Story) -> None:
     assert first[3] == {"KGM": "80"}
 
 
+@pytest.mark.long
 def test_a_warning_that_the_certificate_answers_is_told_no_more(story: Story) -> None:
     """Item 2 needs a document of KFDA under law 05, whose certificate comes after the declaration."""
     declare(story, "D1", (2, "2026-118", "40", "KGM"))
@@ -181,6 +190,7 @@ def test_a_warning_that_the_certificate_answers_is_told_no_more(story: Story) ->
     assert (warned(), story.outcome()) == ([], ("PARTIAL", {2: "REJECTED"}))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["result", "decision", "registered"])
 @pytest.mark.parametrize("order", ["certificate first", "declaration first"])
 def test_a_certificate_that_is_revoked_leaves_the_same_warnings_in_either_order(
@@ -251,6 +261,7 @@ def test_a_repeat_changes_nothing_and_another_content_is_refused(story: Story) -
     assert caught.value.problem.id == "GW702"
 
 
+@pytest.mark.long
 def test_a_revocation_and_its_correction_are_told_again(story: Story) -> None:
     at = story.clock()
     say(story, at=at)
@@ -272,6 +283,7 @@ def test_a_revocation_and_its_correction_are_told_again(story: Story) -> None:
     assert seen(story) == [("JOINED", "2026-118"), *[("CHANGED", "2026-118")] * 3]
 
 
+@pytest.mark.long
 def test_the_quantity_is_of_several_declarations(story: Story) -> None:
     say(story, quantity="100")
     name(story, "D1", "60")
@@ -282,6 +294,7 @@ def test_the_quantity_is_of_several_declarations(story: Story) -> None:
     assert used_of(story, "2026-118") == {"KGM": "100"}
 
 
+@pytest.mark.long
 def test_who_waited_first_has_what_is_left_and_the_other_is_told(story: Story) -> None:
     name(story, "D1", "60")
     name(story, "D2", "60")
@@ -330,6 +343,7 @@ def used_of_agency(story: Story, agency: str) -> dict[str, str]:
     return dict(requirement(story, agency=agency).used)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", [("KFDA", "KPTA"), ("KPTA", "KFDA")])
 def test_a_case_waits_for_the_number_of_the_agency_that_it_names(
     story: Story, order: tuple[str, str]
@@ -368,6 +382,7 @@ def test_an_approval_without_quantity_never_runs_out(story: Story) -> None:
     assert story.outcome() == ("APPROVED", {1: "APPROVED"})
 
 
+@pytest.mark.long
 def test_a_declaration_with_applications_has_both(story: Story) -> None:
     say(story)
     story.submit(story.submission(naming(1, "2026-118")))
@@ -383,7 +398,7 @@ def test_a_declaration_with_applications_has_both(story: Story) -> None:
     assert (story.outcome()[0], story.case().state) == ("PARTIAL", "CLOSED")
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_customs_is_not_told_an_approval_beside_a_rejection_under_the_same_law(story: Story) -> None:
     """Item 2 has an application under law 05, and a certificate under law 05 that the agency takes back."""
     say(story)
@@ -416,6 +431,7 @@ def naming(item: int, number: str) -> Any:
     return change
 
 
+@pytest.mark.long
 def test_a_withdrawn_declaration_waits_for_nothing(story: Story) -> None:
     name(story, "D1")
     story.tick()
@@ -428,6 +444,7 @@ def test_a_withdrawn_declaration_waits_for_nothing(story: Story) -> None:
     assert story.case().state == "WITHDRAWN"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", [True, False])
 def test_a_withdrawal_that_is_refused_leaves_what_the_case_waits_for(story: Story, first: bool) -> None:
     """The outcome is the same in either order."""
@@ -450,7 +467,7 @@ def test_a_withdrawal_that_is_refused_leaves_what_the_case_waits_for(story: Stor
     assert told[-1] == [("2", "05"), ("2", "05")]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_customs_is_not_told_an_approval_under_a_law_whose_application_was_cancelled(story: Story) -> None:
     say(story)
     story.submit(story.submission(naming(2, "2026-118")))
@@ -472,6 +489,8 @@ def test_a_withdrawal_is_not_held_by_a_number(story: Story) -> None:
     assert used_of(story, "2026-118") == {}
 
 
+@pytest.mark.long
+@BOTH
 def test_result_and_declaration_at_the_same_instant(story: Story) -> None:
     """Whoever is first: the item has the decision, and its quantity is written off once."""
     for turn in range(6):
@@ -488,6 +507,7 @@ def test_result_and_declaration_at_the_same_instant(story: Story) -> None:
         assert (story.case().state, story.outcome()) == ("CLOSED", ("APPROVED", {1: "APPROVED"}))
 
 
+@pytest.mark.long
 def test_a_case_that_joins_a_number_locks_all_that_it_uses_at_once(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -510,6 +530,7 @@ def test_a_case_that_joins_a_number_locks_all_that_it_uses_at_once(
     assert all(one <= locked[0] for one in locked)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", list(permutations(("approved", "rejected"))), ids="-".join)
 def test_a_rejection_decides_about_a_declaration_that_waits(story: Story, order: tuple[str, ...]) -> None:
     """The latest issued result counts: the rejection, whatever comes first; an approval behind it again."""
@@ -533,6 +554,7 @@ def test_a_rejection_decides_about_a_declaration_that_waits(story: Story, order:
     assert customs(story)[-1][1:] == ("19", [("1", "05", "2026-118", "40", "KGM")])
 
 
+@pytest.mark.long
 def test_a_rejection_alone_is_told(story: Story) -> None:
     name(story, "D1")
     story.tick()
@@ -548,6 +570,8 @@ def test_a_rejection_alone_is_told(story: Story) -> None:
     assert story.outcome()[0] in ("APPROVED", "PARTIAL")
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("code", [APPROVED, REJECTED])
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_process_that_dies_over_a_result(story: Story, place: str, code: DecisionCode) -> None:
@@ -589,6 +613,7 @@ def told_quantities(story: Story) -> list[tuple[str, ...]]:
     return sorted(approved)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("lines", "told_of_it"),
     [
@@ -618,6 +643,7 @@ def test_units_without_a_common_one_are_told_apart(story: Story) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_line_that_has_its_quantity_later_is_told(story: Story) -> None:
     declare(story, "D1", (2, "2026-118", "60", "KGM"), (2, "2026-118", "50", "KGM"))
     story.tick()
@@ -630,6 +656,7 @@ def test_a_line_that_has_its_quantity_later_is_told(story: Story) -> None:
     assert told_quantities(story) == [("2", "05", "2026-118", "110", "KGM")]
 
 
+@pytest.mark.long
 def test_what_was_not_written_off_again_is_not_told(story: Story) -> None:
     """A certificate that comes back smaller is left to another declaration: nobody hears of more than it."""
     at = story.clock()
@@ -653,6 +680,7 @@ def test_what_was_not_written_off_again_is_not_told(story: Story) -> None:
     assert shown(story) == [(2, "2026-118", "40", "KGM")]
 
 
+@pytest.mark.long
 def test_a_child_names_the_certificate_of_its_parent_and_no_quantity_of_it(story: Story) -> None:
     say(story)
     declare(story, "D1", (2, "2026-118", "40", "KGM"))
@@ -668,6 +696,7 @@ def test_a_child_names_the_certificate_of_its_parent_and_no_quantity_of_it(story
     assert used_of(story, "2026-118") == {"KGM": "40"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gives", ["another declaration", "the agency"])
 def test_children_are_told_what_their_parent_takes_again(story: Story, gives: str) -> None:
     """Nothing is approved while nothing is written off: each hears the approval once, whoever gives it."""

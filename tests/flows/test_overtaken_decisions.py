@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice
-from gateway.hub.reply import apply_call_back, apply_results
+from gateway.cases import AgencyCallback, DecisionCode, Notice
+from gateway.hub import apply_call_back, apply_results
 from gateway.operations import read_case_report
-from gateway.store import agency_requests, cases, make_engine
-from gateway.store.engine import read_transaction
+from gateway.store import cases, decisions, make_engine, read_transaction
 from tests.flows.craft import all_of, text
 from tests.flows.test_outside_results import customs, requirement
 from tests.flows.test_requirement_ledger import declare, register
-from tests.kit.databases import KINDS, Templates
+from tests.kit.databases import BOTH, KINDS, Templates
 from tests.kit.kills import die_at
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Story
@@ -96,6 +95,7 @@ TURNS: dict[str, list[tuple[str, DecisionCode, int, str | None]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_order_of_arrival_ends_alike(turn: str, kind: str, templates: Templates) -> None:
@@ -113,7 +113,6 @@ def test_every_order_of_arrival_ends_alike(turn: str, kind: str, templates: Temp
         assert one == ends[0]
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("then", [REJECTED, APPROVED])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_number_without_a_quantity_is_no_certificate_in_any_order(
@@ -135,6 +134,7 @@ def test_a_number_without_a_quantity_is_no_certificate_in_any_order(
     assert [one for one, _ in ends[0]] == ["GW413"]
 
 
+@pytest.mark.long
 def test_all_that_a_notice_said_is_told_with_it(story_of: Story) -> None:
     story = story_of
     until = (story.clock() + timedelta(days=9)).date()
@@ -151,6 +151,7 @@ def test_all_that_a_notice_said_is_told_with_it(story_of: Story) -> None:
     assert rest(story) == before
 
 
+@pytest.mark.long
 def test_what_the_application_does_not_contain_stays_a_result(story_of: Story) -> None:
     story = story_of
     said = word(story, "b", REJECTED, 1, None)
@@ -160,6 +161,7 @@ def test_what_the_application_does_not_contain_stays_a_result(story_of: Story) -
     assert rest(story)[1] == "APPROVED"
 
 
+@pytest.mark.long
 def test_what_is_said_later_counts_for_both(story_of: Story) -> None:
     """A declaration that joined the result is told of what comes later, and so is the application."""
     story = story_of
@@ -184,6 +186,7 @@ def list_applied(story: Story) -> list[str]:
     return [kind for kind in story.evidence("requirement", requirement(story).id) if kind == "applied"]
 
 
+@pytest.mark.long
 def test_a_second_application_under_the_number_is_decided_too(story_of: Story) -> None:
     story = story_of
     first = story.number_of("KFDA")
@@ -208,6 +211,7 @@ def test_a_registered_certificate_stays_its_holders(story_of: Story) -> None:
     assert requirement(story).holder == ""
 
 
+@pytest.mark.long
 def test_what_officers_decided_is_not_changed_by_their_system(engine: Engine) -> None:
     story = ConsoleStory(engine, "KPTA")
     seen, kim = story.arrive(), story.officer("kim")
@@ -223,6 +227,8 @@ def test_what_officers_decided_is_not_changed_by_their_system(engine: Engine) ->
     assert [one["decision"] for one in report["decisions"]] == ["APPROVED"]
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("point", ["before", "after"])
 def test_a_killed_process_applies_it_once(engine: Engine, point: str) -> None:
     story = forwarded(engine)
@@ -238,6 +244,7 @@ def test_a_killed_process_applies_it_once(engine: Engine, point: str) -> None:
     assert [one["decision"] for one in report["decisions"] if one["item"] == 2].count("REJECTED") == 1
 
 
+@pytest.mark.long
 def test_a_decision_at_the_same_instant_finds_it(postgresql_url: str) -> None:
     """The decision names a number without a quantity: nothing makes it wait for the other transaction."""
     engine = make_engine(postgresql_url)
@@ -245,7 +252,7 @@ def test_a_decision_at_the_same_instant_finds_it(postgresql_url: str) -> None:
     first, then = word(story, "a", APPROVED, 0, None), word(story, "b", REJECTED, 1, None)
     stored, go_on = Event(), Event()
 
-    real, looks = agency_requests.find_by_requirement, []
+    real, looks = decisions.find_by_requirement, []
 
     def find_and_wait(*what: Any) -> Any:
         """Wait behind the last look of the call, which is in its transaction."""
@@ -259,7 +266,7 @@ def test_a_decision_at_the_same_instant_finds_it(postgresql_url: str) -> None:
 
     thread = Thread(target=lambda: hear(story, then, of_application=False))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agency_requests, "find_by_requirement", find_and_wait)
+        patch.setattr(decisions, "find_by_requirement", find_and_wait)
         thread.start()
         assert stored.wait(60)
         hear(story, first, of_application=True)

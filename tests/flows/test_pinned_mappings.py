@@ -14,15 +14,16 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.errors import GatewayError
-from gateway.hub.delivered_notices import read_agency_document
-from gateway.hub.hub import Hub
-from gateway.hub.pinned_mappings import prepare_bundle
+from gateway.hub import Hub, load_rules, pack_mapping_folder
+from gateway.hub.answers.delivered_notices import read_agency_document
 from gateway.hub.register.active_rules import ActiveRules
-from gateway.hub.register.decision_rules import load_rules, load_stored_rules, pack_mapping_folder
+from gateway.hub.register.decision_rules import load_stored_rules
+from gateway.hub.submissions.processed_submission import prepare_bundle
 from gateway.share import get_data_folder
 from gateway.store import mapping_bundles, read_transaction, write_transaction
 from tests.flows.craft import all_of, reference, supplement, text, without
 from tests.flows.test_delivered_notices import about, make_document, make_status
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 PHARM = Path("agencies") / "KPTA" / "KPTA-PHARM-IMP.yaml"
@@ -50,7 +51,7 @@ def home(engine: Engine, tmp_path: Path) -> Path:
     return place
 
 
-def restart(story: Story, shipped: Path) -> None:
+def restart(story: Story, shipped: Any) -> None:
     """Go on with the rules of a process that came with these mappings."""
     story.hub.register._active_rules = ActiveRules(load_rules(shipped))
     story.hub.register._snapshot = None
@@ -77,6 +78,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.long
+@BOTH
 def test_a_case_goes_on_by_its_mappings_after_an_upgrade(
     engine: Engine, versions: tuple[Path, Path], home: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -121,6 +124,7 @@ def test_a_case_goes_on_by_its_mappings_after_an_upgrade(
     assert "no stored mappings have a digest that begins with 'beef'" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_refused_submission_pins_the_mappings_that_refused_it(
     engine: Engine, versions: tuple[Path, Path]
 ) -> None:
@@ -147,13 +151,14 @@ def test_the_shipped_mappings_are_packed_once_and_asked_for_no_more_when_stored(
     assert first.octets is not None
     assert first.octets is again.octets
     with engine.begin() as conn:
-        first.store(conn, story.clock())
-        again.store(conn, story.clock())
+        first.store_files(conn, story.clock())
+        again.store_files(conn, story.clock())
     assert prepare_bundle(story.hub, digest).octets is None
     monkeypatch.setattr(register, "_engine", None)
     assert prepare_bundle(story.hub, digest).octets is None
 
 
+@pytest.mark.long
 def test_files_that_were_replaced_under_a_running_process_are_not_stored(
     engine: Engine, versions: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,6 +173,7 @@ def test_files_that_were_replaced_under_a_running_process_are_not_stored(
     assert "have changed since the start: not stored" in caplog.text
 
 
+@pytest.mark.long
 def test_mappings_that_do_not_load_any_more_are_said_once_and_those_in_force_hold(
     engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,21 +16,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import AgencyCallback, Notice, ReceiveAct
-from gateway.cases.named_fees import NamedFee
+from gateway.cases import AgencyCallback, NamedFee, Notice, ReceiveAct
 from gateway.errors import CODE_UNKNOWN, GatewayError
-from gateway.hub.application_history import list_application_history
-from gateway.hub.delivered_notices import read_agency_document
-from gateway.hub.reply import apply_call_back
+from gateway.hub import apply_call_back, list_application_history
+from gateway.hub.answers.delivered_notices import read_agency_document
 from gateway.share import get_data_folder
-from gateway.store import make_engine
-from gateway.store.engine import read_transaction
+from gateway.store import make_engine, read_transaction
 from tests.flows.craft import reference
 from tests.flows.test_deadlines import rows, seoul
 from tests.flows.test_delivered_notices import about, make_document, make_status
 from tests.flows.test_fees import KRW, Provider, calls, fees_of, provider, story, told_of
 from tests.flows.test_pinned_mappings import restart
-from tests.kit.databases import KINDS, Templates
+from tests.kit.databases import BOTH, KINDS, Templates
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Story
 
@@ -79,6 +76,8 @@ def say(story: Story, code: str, *, own_form: bool, minute: int, **more: Any) ->
     story.hear("KPTA", Notice(name, story.clock() + timedelta(minutes=minute), code, **more))
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("own_form", [False, True], ids=["ours", "own"])
 def test_an_open_case_keeps_its_codes_and_a_new_one_has_the_new_ones(
     engine: Engine, changed: Path, *, own_form: bool
@@ -143,6 +142,7 @@ def live_through(templates: Templates, kind: str, order: tuple[str, ...], change
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("at", [0, 2])
 @pytest.mark.parametrize(
@@ -156,6 +156,7 @@ def test_questions_inspections_and_fees_stand_by_the_codes_of_their_case_in_ever
     assert live == {"inspect": ["OPEN"], "answer": ["OPEN"], "decide": ["HELD"]}
 
 
+@pytest.mark.long
 def test_the_gate_before_forwarding_is_opened_by_the_codes_of_the_case(
     story: Story, provider: Provider, changed: Path
 ) -> None:
@@ -170,6 +171,7 @@ def test_the_gate_before_forwarding_is_opened_by_the_codes_of_the_case(
     assert [row.state for row in fees_of(story, "KPTA")] == ["CANCELLED"]
 
 
+@pytest.mark.long
 def test_the_applicant_is_told_of_a_fee_by_the_codes_of_the_case(
     story: Story, provider: Provider, changed: Path
 ) -> None:
@@ -182,6 +184,7 @@ def test_the_applicant_is_told_of_a_fee_by_the_codes_of_the_case(
     assert len(told_of(story, "Y01")) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_console_offers_and_performs_the_codes_of_the_case(
     kind: str, templates: Templates, changed: Path
@@ -200,6 +203,10 @@ def test_the_console_offers_and_performs_the_codes_of_the_case(
     assert {"E05", "E07"} <= offered["inspect"]
     assert "Y01" in offered["fee"]
     done = desk.perform_act(kim, seen.number, ReceiveAct("F12"), seen.shown)
-    assert (done.state, story.look().state, story.look().status_code) == ("PERFORMED", "ACKNOWLEDGED", "F12")
+    assert (done.state, story.look().state, story.look().request.status_code) == (
+        "PERFORMED",
+        "ACKNOWLEDGED",
+        "F12",
+    )
     engine.dispose()
     templates.drop(url)

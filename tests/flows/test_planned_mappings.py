@@ -15,14 +15,17 @@ from sqlalchemy import Engine
 from gateway.cli import main
 from gateway.config import Settings
 from gateway.errors import GatewayError
-from gateway.hub.register.active_rules import ActiveRules
+from gateway.hub import load_rules, pack_mapping_folder
+from gateway.hub.register.active_rules import (
+    ActiveRules,
+)
 from gateway.hub.register.decision_rules import (
     DecisionRules,
-    load_rules,
-    pack_mapping_folder,
     unpack_mapping_archive,
 )
-from gateway.hub.register.trusted_register import TrustedRegister
+from gateway.hub.register.trusted_register import (
+    TrustedRegister,
+)
 from gateway.operations import (
     Act,
     CheckedFolder,
@@ -39,6 +42,7 @@ from tests.flows.craft import all_of, reference, supplement, without
 from tests.flows.test_held_case_waking import HELD, NUMBER, find
 from tests.flows.test_held_cases import HOLD
 from tests.flows.test_outside_results import say
+from tests.kit.databases import BOTH
 from tests.kit.house import START
 from tests.kit.story import Story
 
@@ -109,6 +113,8 @@ def list_type_codes(story: Story) -> list[str | None]:
     return [call.body.findtext("{*}Document/{*}Declaration/{*}TypeCode") for call in calls]
 
 
+@pytest.mark.long
+@BOTH
 def test_what_was_received_before_the_date_is_split_by_the_old_mappings(
     story: Story, checked: dict[str, CheckedFolder]
 ) -> None:
@@ -127,6 +133,7 @@ def test_what_was_received_before_the_date_is_split_by_the_old_mappings(
     assert story.request("KPTA").mapping_sha256 == new.bundle.digest
 
 
+@pytest.mark.long
 def test_a_supplement_is_split_by_the_mappings_of_its_case(
     story: Story, checked: dict[str, CheckedFolder]
 ) -> None:
@@ -157,7 +164,7 @@ def test_a_supplement_is_split_by_the_mappings_of_its_case(
     assert other.find_rules(START).bundle.digest == old
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_held_case_keeps_its_mappings_when_others_are_activated(
     story: Story, checked: dict[str, CheckedFolder]
 ) -> None:
@@ -181,7 +188,7 @@ def test_a_held_case_keeps_its_mappings_when_others_are_activated(
 
 def make_register(story: Story) -> TrustedRegister:
     """Return the register of another process on the same database, with the same shipped mappings."""
-    shipped = story.hub.find_rules(START)
+    shipped = story.hub.register.find_rules(START)
     assert shipped.version is None
     rules = DecisionRules(shipped.bundle, shipped.status_codes, shipped.needs)
     return TrustedRegister(story.house.engine, story.hub.judge, ActiveRules(rules))
@@ -239,6 +246,7 @@ def test_a_plan_has_its_date_to_come_and_stays_when_its_date_has_come(
         assert mapping_bundles.find_active_digest(conn, DATE) == first.bundle.digest
 
 
+@pytest.mark.long
 def test_a_use_at_once_leaves_what_was_received_before_a_date_alone(
     story: Story, checked: dict[str, CheckedFolder]
 ) -> None:
@@ -278,6 +286,7 @@ def run(home: Path, *words: str) -> int:
     return main(["map", *words, "--home", str(home)])
 
 
+@BOTH
 @pytest.mark.long
 def test_the_verbs_plan_tell_and_withdraw(home: Path, folders: dict[str, Path], capsys: Any) -> None:
     folder = str(folders["GOVCBRFR9"])
@@ -305,6 +314,7 @@ def test_the_verbs_plan_tell_and_withdraw(home: Path, folders: dict[str, Path], 
     assert listed["uses"][0]["withdraws"] == listed["uses"][2]["id"]
 
 
+@BOTH
 @pytest.mark.long
 def test_what_is_added_after_a_plan_is_said_to_end_with_it(
     home: Path, folders: dict[str, Path], tmp_path: Path, capsys: Any

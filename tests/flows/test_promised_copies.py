@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.errors import GatewayError
-from gateway.hub.submission_intake import file_submission
+from gateway.hub import file_submission
 from gateway.message_model import Receipt, StatusResponse
 from gateway.store import InsufficientStorageError, make_engine, migrate_schema
 from tests.flows.test_filing import filing

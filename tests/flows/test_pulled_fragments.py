@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.hub import Hub, operator_actions
+from gateway.delivery.agents import LocalAgent, MshAgent
+from gateway.hub import Hub
+from gateway.hub.completion import operator_actions
 from gateway.message_model import read_octets
-from gateway.store import lane_holds, messages
-from gateway.store.engine import write_transaction
+from gateway.store import lanes, messages, write_transaction
 from tests.flows.test_as4_pull import PULLED, ask, seal
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.sent_fragments import PULLED_SMALL, PulledStory, replace_terms
 from tests.kit.story import PLAN
@@ -47,6 +47,8 @@ def check_closed(story: PulledStory) -> None:
     assert not story.deliveries(state="FAILED")
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_a_result_is_pulled_one_fragment_after_the_other(
     engine: Engine, tmp_path: Path, compression: str
@@ -67,6 +69,7 @@ def test_a_result_is_pulled_one_fragment_after_the_other(
     assert story.pull_all() == []
 
 
+@pytest.mark.long
 def test_a_fragment_without_receipt_is_there_again_and_no_other(story: PulledStory) -> None:
     count = story.group().count
     assert story.pull_all(lose=(2, 4)) == list(range(1, count + 1))
@@ -79,6 +82,7 @@ def test_a_fragment_without_receipt_is_there_again_and_no_other(story: PulledSto
     check_closed(story)
 
 
+@pytest.mark.long
 def test_a_fragment_that_is_never_receipted_fails_the_whole(story: PulledStory) -> None:
     for _ in range(4):
         story.pull_all(lose=(3,))
@@ -96,7 +100,8 @@ def test_a_fragment_that_is_never_receipted_fails_the_whole(story: PulledStory) 
     check_closed(story)
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 def test_what_nobody_pulls_ends_with_its_time(story: PulledStory) -> None:
     story.tick(hours=119)
     assert story.whole().state == "AWAITING_RECEIPT"
@@ -107,7 +112,7 @@ def test_what_nobody_pulls_ends_with_its_time(story: PulledStory) -> None:
     assert story.pull_all() == []
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_without_receipt_of_the_whole_it_fails(story: PulledStory) -> None:
     story.pull_all()
     for _ in range(2):
@@ -115,7 +120,7 @@ def test_without_receipt_of_the_whole_it_fails(story: PulledStory) -> None:
     assert (story.whole().state, story.whole().problem) == ("FAILED", "GW604")
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("joined", [True, False])
 def test_nothing_is_handed_out_of_a_message_that_has_ended(story: PulledStory, *, joined: bool) -> None:
     """The receipt of one fragment is lost, and the whole has ended before it is there again."""
@@ -127,7 +132,7 @@ def test_nothing_is_handed_out_of_a_message_that_has_ended(story: PulledStory, *
     assert [row.state for row in story.pieces_of() if row.state != "DELIVERED"] == ["CANCELLED"]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_former_round_is_not_handed_out_beside_the_new_one(story: PulledStory) -> None:
     story.pull_all(lose=(2,))
     story.post_error()
@@ -139,7 +144,8 @@ def test_a_former_round_is_not_handed_out_beside_the_new_one(story: PulledStory)
     assert [row.state for row in story.pieces_of() if row.state != "DELIVERED"] == ["CANCELLED"]
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 def test_a_receipt_of_another_fragment_or_of_another_party_ends_nothing(story: PulledStory) -> None:
     first = story.take(story.pull())
     second = story.take(story.pull())
@@ -151,7 +157,7 @@ def test_a_receipt_of_another_fragment_or_of_another_party_ends_nothing(story: P
     assert len(story.pieces_of("DELIVERED")) == 2
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_refused_fragment_fails_the_whole(story: PulledStory) -> None:
     story.take(story.pull())
     answer = story.pull()
@@ -162,17 +168,18 @@ def test_a_refused_fragment_fails_the_whole(story: PulledStory) -> None:
     assert story.pull_all() == []
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_held_channel_hands_out_nothing(story: PulledStory) -> None:
     lane: Any = story.pieces_of()[0].lane
     with write_transaction(story.hub.engine, "held") as conn:
-        lane_holds.hold_lane(conn, lane, story.clock(), "op", "why")
+        lanes.hold_lane(conn, lane, story.clock(), "op", "why")
     assert story.pull_all() == []
     with write_transaction(story.hub.engine, "released") as conn:
-        lane_holds.release_lane(conn, lane, story.clock())
+        lanes.release_lane(conn, lane, story.clock())
     assert story.pull_all()
 
 
+@BOTH
 @pytest.mark.long
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("place", ["conclude.result", "fragments.queued"])
@@ -196,6 +203,7 @@ def test_killed_while_it_is_queued_it_is_pulled_once(
     check_closed(story)
 
 
+@BOTH
 @pytest.mark.long
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_killed_while_it_is_pulled_it_goes_on(story: PulledStory, side: str) -> None:
@@ -227,6 +235,7 @@ def post_whole(story: PulledStory, hub: Hub) -> None:
     story.post_receipt()
 
 
+@BOTH
 @pytest.mark.long
 @pytest.mark.parametrize("place", ["pull.hand_out", "fragments.failed"])
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])

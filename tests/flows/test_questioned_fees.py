@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, Notice
-from gateway.cases.named_fees import NamedFee
+from gateway.cases import AgencyAcknowledgment, NamedFee, Notice
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.hub.completion import operator_actions
-from gateway.hub.fees import settle_fee_elsewhere, waive_fee
+from gateway.hub.fees.agency_payment_notes import settle_fee_elsewhere, waive_fee
 from tests.flows.test_deadlines import rows, states
 from tests.flows.test_fee_kills import die
 from tests.flows.test_fees import KRW, Provider, fees_of, pay, provider, story, told_of, withdraw
 from tests.flows.test_late_approvals import approve, hear, request_of, withdraw_rejected
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 __all__ = ["provider", "story"]  # fixtures
@@ -58,6 +58,8 @@ def orders(made: Provider) -> int:
     return len(made.list_calls("orders"))
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("ends", [partial(say, code="G04"), unask], ids=["G04", "operator"])
 def test_a_fee_waits_for_the_answer_and_is_payable_when_the_application_stands(
     story: Story, provider: Provider, ends: Callable[..., None]
@@ -80,7 +82,7 @@ def test_a_fee_waits_for_the_answer_and_is_payable_when_the_application_stands(
     assert pay(story, fee.number) == "counted"
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("tried", [False, True])
 def test_what_is_ordered_then_is_an_order_as_every_other(
     story: Story, provider: Provider, tried: bool
@@ -102,7 +104,7 @@ def test_what_is_ordered_then_is_an_order_as_every_other(
     assert len(provider.list_calls("cancellations")) == 1
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_an_agency_that_cancels_gets_no_fee(story: Story, provider: Provider) -> None:
     case = ask_after_withdrawal(story)
     levy(story, case)
@@ -113,7 +115,7 @@ def test_an_agency_that_cancels_gets_no_fee(story: Story, provider: Provider) ->
     assert len(told_of(story, "Y06")) == 1
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_was_levied_before_the_question_is_payable_and_goes_back(
     story: Story, provider: Provider
 ) -> None:
@@ -136,7 +138,7 @@ def test_what_was_levied_before_the_question_is_payable_and_goes_back(
     assert [one["refund"] for one in provider.list_calls("refunds")] == [f"{first.number}-R01"]
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("first", ["G03", "levy"])
 def test_a_levy_and_a_cancellation_give_the_same_in_either_order(
     story: Story, provider: Provider, first: str
@@ -148,7 +150,7 @@ def test_a_levy_and_a_cancellation_give_the_same_in_either_order(
     assert ([one.state for one in fees_of(story, AGENCY)], orders(provider)) == (["CANCELLED"], 0)
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("first", ["G04", "levy"])
 def test_a_levy_and_a_refusal_to_cancel_give_the_same_in_either_order(
     story: Story, provider: Provider, first: str
@@ -160,7 +162,8 @@ def test_a_levy_and_a_refusal_to_cancel_give_the_same_in_either_order(
     assert ([one.state for one in fees_of(story, AGENCY)], orders(provider)) == (["ORDERED"], 1)
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 @pytest.mark.parametrize("ended", ["cancelled", "confirmed", "waived", "settled"])
 def test_a_fee_that_ends_while_it_waits_is_never_ordered(
     story: Story, provider: Provider, ended: str
@@ -183,7 +186,7 @@ def test_a_fee_that_ends_while_it_waits_is_never_ordered(
     assert provider.asked == []
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.parametrize("ends", [partial(say, code="G04"), unask], ids=["G04", "operator"])
 def test_the_deadline_begins_when_the_application_stands(
     story: Story, provider: Provider, ends: Callable[..., None]
@@ -215,7 +218,7 @@ def ask(held: Story) -> int:
     return case
 
 
-@pytest.mark.every_case
+@BOTH
 @pytest.mark.parametrize("side", ["", "before_commit", "after_commit"])
 def test_the_time_to_decide_begins_again_with_the_operators_act(
     story: Story, provider: Provider, side: str

@@ -12,14 +12,23 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Row, text
 
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
-from gateway.hub import conclude
-from gateway.hub.deadlines import settle_deadlines
+from gateway.cases import Decision, DecisionCode, Notice
+from gateway.hub.completion import conclude
+from gateway.hub.deadlines.case_deadlines import settle_deadlines
 from gateway.state_machines import CASE
-from gateway.store import agency_requests, cases, deadlines, deliveries
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.store import (
+    agency_requests,
+    cases,
+    deadlines,
+    deliveries,
+    make_engine,
+    open_requests,
+    read_transaction,
+    write_transaction,
+)
 from tests.flows.craft import without_applications
 from tests.kit.cases import OpenCase, open_case
+from tests.kit.databases import BOTH
 from tests.kit.story import QUIET, Story
 
 ASKED = {"KPTA": [(1, "01")], "KFDA": [(2, "05")]}
@@ -101,10 +110,13 @@ def race(story: Story, number: int) -> None:
         assert story.evidence("case", one.id).count("decided") == 1
 
 
+@pytest.mark.long
+@BOTH
 def test_two_last_decisions_at_once_decide_the_case(engine: Engine) -> None:
     race(Story(engine), 12)
 
 
+@BOTH
 @pytest.mark.long
 def test_of_three_hundred_cases_three_hundred_are_decided(engine: Engine) -> None:
     race(Story(engine, agreement=QUIET), 300)
@@ -117,12 +129,13 @@ def postgresql(postgresql_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
+@pytest.mark.long
 def test_without_the_lock_cases_stay_undecided(postgresql: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shows that the race is there and that the lock is what wins it."""
     story = Story(postgresql)
     many = opened(story, 40)
     monkeypatch.setattr(cases, "lock_case", cases.find_by_id)
-    monkeypatch.setattr(cases, "lock_case_of_request", _find_case_of_request)
+    monkeypatch.setattr(open_requests, "lock_case_of_request", _find_case_of_request)
     decide_all_at_once(story, many)
     left = states(story, many)
     print(f"\nwithout the lock: of {len(many)} cases {left['IN_PROGRESS']} are undecided")
@@ -146,6 +159,7 @@ def wait_until_it_ends_or_waits(engine: Engine, other: Future[None]) -> None:
     raise AssertionError("the other transaction neither ended nor waited")
 
 
+@pytest.mark.long
 def test_a_loaded_calendar_waits_for_a_case_whose_deadlines_change(postgresql: Engine) -> None:
     """The load locks no case: both lock the deadlines in their order, so neither has what the other wants."""
     story = Story(postgresql)
@@ -169,6 +183,7 @@ def test_a_loaded_calendar_waits_for_a_case_whose_deadlines_change(postgresql: E
         loading.result(60)
 
 
+@pytest.mark.long
 def test_a_correction_waits_for_a_conclusion_that_has_read_the_decisions(
     postgresql: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,26 +12,29 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cli.registration import load_agreement, load_crls, register_certificate
+from gateway.cli.registration import load_crls, register_certificate
 from gateway.errors import GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.trust import trusted_list_import as trust_lists
-from gateway.hub.trust import trusted_list_recognition
-from gateway.hub.trust.trusted_list_import import ImportedList, import_trusted_list
-from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy, Recognizer, TrustedListCache
+from gateway.evidence import list_subject_leaves
+from gateway.hub import ImportedList, RecognitionPolicy, TrustedListCache, import_trusted_list
+from gateway.hub.trust import (
+    trusted_lists,
+)
+from gateway.hub.trust import trusted_lists as trust_lists
+from gateway.hub.trust.trusted_lists import (
+    Recognizer,
+)
 from gateway.message_model import ErrorSignal, PartyId, Payload, UserMessage
-from gateway.pki.certificate_authority import make_revocation_list
-from gateway.pki.signing_keys import KeySigner
-from gateway.pki.trust_store import CertificateUse
+from gateway.operations import load_agreement
+from gateway.pki import CertificateUse, KeySigner
 from gateway.protocols import ProtocolContext
-from gateway.recognition.own_trusted_list import TrustedListDraft
-from gateway.recognition.trusted_list import EquivalenceRule, SchemePointer
-from gateway.recognition.vouched_document import vouch_for_document
-from gateway.store import audit_log, mandates, messages, parties
-from gateway.store import trusted_lists as held
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.wire.xml import serialize_element
+from gateway.recognition import EquivalenceRule, SchemePointer, TrustedListDraft, vouch_for_document
+from gateway.store import fetched_lists as held
+from gateway.store import make_engine, messages, parties, read_transaction, write_transaction
+from gateway.wire import serialize_element
+from gateway_conformance.pki import make_revocation_list
 from tests.flows.craft import text
+from tests.kit.audited import list_actions
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, PARTY_TYPE, Neighbour, authority, signer_named
 from tests.kit.story import LABEL, Story
 from tests.recognition import sample_lists
@@ -87,7 +90,7 @@ class Abroad:
             self._party(conn, "zed", "applicant", ZED.certificate.der, "ZZ001")
             self._party(conn, "yan", "applicant", country("Yan").party.certificate.der, "YY001")
             self._party(conn, GATEWAY, "voucher", signer_named(GATEWAY).certificate.der)
-            mandates.insert_mandate(conn, GATEWAY, "yan", now)
+            parties.insert_mandate(conn, GATEWAY, "yan", now)
             for one in (self.zed, self.gateway):
                 load_agreement(conn, one.agreement, "agreement", now)
             load_crls(conn, make_revocation_list(foreign, [], now - timedelta(hours=1), now + 400 * DAY), now)
@@ -140,7 +143,7 @@ class Abroad:
 
     def audited(self) -> list[str]:
         with read_transaction(self.engine) as conn:
-            return [row.outcome for row in audit_log.list_actions(conn, action="trust_list.import")]
+            return [row.outcome for row in list_actions(conn, action="trust_list.import")]
 
 
 @pytest.fixture
@@ -150,6 +153,8 @@ def abroad(sqlite_url: str) -> Iterator[Abroad]:
     engine.dispose()
 
 
+@pytest.mark.long
+@BOTH
 def test_each_decision_says_by_which_way_its_signer_was_admitted(engine: Engine) -> None:
     abroad = Abroad(engine)
     story = abroad.story
@@ -182,6 +187,7 @@ def test_each_decision_says_by_which_way_its_signer_was_admitted(engine: Engine)
         assert messages.load_payloads(conn, found.message)[0].content == document
 
 
+@pytest.mark.long
 def test_what_a_newer_list_withdraws_is_refused_at_the_next_message(engine: Engine) -> None:
     abroad = Abroad(engine)
     assert abroad.said(abroad.zed) == "Receipt"
@@ -196,9 +202,10 @@ def test_what_a_newer_list_withdraws_is_refused_at_the_next_message(engine: Engi
     assert abroad.said(abroad.zed) == "Receipt"
 
 
+@pytest.mark.long
 def test_a_list_that_is_refused_changes_nothing(abroad: Abroad) -> None:
     with read_transaction(abroad.engine) as conn:
-        same = [held.get_list_content(conn, row.id) for row in held.list_history(conn)]
+        same = [held.get_trusted_list_content(conn, row.id) for row in held.list_all_trusted_lists(conn)]
     assert [abroad.take(octets).was_activated for octets in same] == [False, False]
     assert abroad.audited() == ["done", "done"]
     good = theirs(6, WITHDRAWN)
@@ -219,7 +226,10 @@ def test_a_list_that_is_refused_changes_nothing(abroad: Abroad) -> None:
     ]
     assert abroad.said(abroad.zed) == "Receipt"
     with read_transaction(abroad.engine) as conn:
-        assert [(row.territory, row.sequence) for row in held.list_history(conn)] == [("ZZ", 5), ("KR", 7)]
+        assert [(row.territory, row.sequence) for row in held.list_all_trusted_lists(conn)] == [
+            ("ZZ", 5),
+            ("KR", 7),
+        ]
 
 
 def test_a_list_ends_with_its_time_though_nothing_changed(abroad: Abroad) -> None:
@@ -246,6 +256,7 @@ def test_a_rule_of_ours_that_begins_or_ends_counts_from_then_on(sqlite_url: str)
     engine.dispose()
 
 
+@pytest.mark.long
 def test_levels_that_are_not_enough_for_the_use_admit_nobody(sqlite_url: str) -> None:
     engine = make_engine(sqlite_url)
     abroad = Abroad(engine, terms(uses={CertificateUse.SIGNING: frozenset({"excellent", "basic"})}))
@@ -282,15 +293,16 @@ def test_nobody_may_bring_a_list_where_no_signer_is_named(abroad: Abroad) -> Non
         import_trusted_list(abroad.engine, ours(8), abroad.clock(), RecognitionPolicy())
 
 
+@pytest.mark.long
 def test_for_whom_we_know_ourselves_no_list_is_asked(abroad: Abroad, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    real = trusted_list_recognition.admit_by_recognition
+    real = trusted_lists.admit_by_recognition
 
     def counted(certificate: Any, *rest: Any, **more: Any) -> Any:
         asked.append(certificate.subject)
         return real(certificate, *rest, **more)
 
-    monkeypatch.setattr(trusted_list_recognition, "admit_by_recognition", counted)
+    monkeypatch.setattr(trusted_lists, "admit_by_recognition", counted)
     for _ in range(3):
         abroad.story.submit()
         assert abroad.said(abroad.zed) == "Receipt"
@@ -298,6 +310,7 @@ def test_for_whom_we_know_ourselves_no_list_is_asked(abroad: Abroad, monkeypatch
     assert asked == [ZED.certificate.subject]
 
 
+@pytest.mark.long
 def test_a_list_that_came_meanwhile_is_what_the_next_one_is_held_against(
     abroad: Abroad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +382,7 @@ def test_a_word_that_does_not_count_refuses_the_submission(
     assert (found["id"], problem in found["text"]) == ("GW205", True), found
 
 
+@pytest.mark.long
 def test_a_gateway_vouches_for_those_whose_mandate_it_holds(abroad: Abroad) -> None:
     """A signer of another country is registered too: his own gateway answers for him, and no other."""
     document = vouch_for_document(
@@ -386,7 +400,7 @@ def test_a_gateway_vouches_for_those_whose_mandate_it_holds(abroad: Abroad) -> N
 
 def test_what_a_list_withdrew_no_gateway_brings_back(abroad: Abroad) -> None:
     with write_transaction(abroad.engine) as conn:
-        mandates.insert_mandate(conn, GATEWAY, "zed", abroad.clock())
+        parties.insert_mandate(conn, GATEWAY, "zed", abroad.clock())
     abroad.take(theirs(6, WITHDRAWN))
     document = vouch_for_document(
         serialize_element(abroad.submission("ZZ001", ZED)),
@@ -401,6 +415,7 @@ def test_what_a_list_withdrew_no_gateway_brings_back(abroad: Abroad) -> None:
     assert (found["id"], "is 'withdrawn' on the list of ZZ" in found["text"]) == ("GW205", True)
 
 
+@pytest.mark.long
 def test_nobody_vouches_for_what_we_know_to_be_revoked(abroad: Abroad) -> None:
     """Else who stole a key would only need a gateway that has not heard of it."""
     broker = signer_named("broker1")
@@ -420,6 +435,7 @@ def test_nobody_vouches_for_what_we_know_to_be_revoked(abroad: Abroad) -> None:
     assert abroad.problems()[0]["id"] == "GW207"
 
 
+@pytest.mark.long
 def test_a_word_is_as_old_as_when_it_came(abroad: Abroad) -> None:
     """What waited for us is judged by its age at the door."""
     document = abroad.vouched(ago=timedelta(hours=23))
@@ -442,6 +458,7 @@ def test_both_signatures_of_what_was_vouched_for_must_be_good(abroad: Abroad) ->
         assert abroad.problems()[0]["id"] == problem
 
 
+@pytest.mark.long
 def test_only_the_gateway_that_vouches_sends_for_a_party_without_its_mandate(abroad: Abroad) -> None:
     document = abroad.vouched()
     abroad.send(abroad.story.broker, document)
@@ -456,7 +473,7 @@ def test_only_the_gateway_that_vouches_sends_for_a_party_without_its_mandate(abr
         mandated = {"party": "broker1", "on_behalf_of": "yan", "valid_from": NOW - DAY}
     assert json.loads(refused.data)["admitted"]["mode"] == "vouched"
     with write_transaction(abroad.engine) as conn:
-        mandates.insert_mandate(conn, **mandated)  # type: ignore[arg-type]
+        parties.insert_mandate(conn, **mandated)  # type: ignore[arg-type]
     abroad.send(abroad.story.broker, abroad.vouched())
     abroad.story.worker.run_once()
     assert abroad.story.case().declarant == "yan"

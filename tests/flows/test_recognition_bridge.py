@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.registration import load_agreement, load_crls, register_certificate
-from gateway.hub.trust.trusted_list_import import import_trusted_list
+from gateway.cli.registration import load_crls, register_certificate
+from gateway.hub import import_trusted_list
 from gateway.message_model import PartyId
-from gateway.pki.certificate_authority import (
+from gateway.operations import load_agreement
+from gateway.pki import CertificateUse, TrustStore
+from gateway.recognition import CrossCertificateBridge, TrustedListDraft
+from gateway.store import parties, write_transaction
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     issue_certificate,
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.trust_store import CertificateUse, TrustStore
-from gateway.recognition.own_trusted_list import TrustedListDraft
-from gateway.recognition.trusted_list import CrossCertificateBridge
-from gateway.store import parties
-from gateway.store.engine import write_transaction
 from tests.flows.test_recognition import Abroad, Stranger, ours, terms, theirs
+from tests.kit.databases import BOTH
 from tests.kit.fetching import Post
 from tests.kit.house import AGREEMENT, PARTY_TYPE, House, authority
 from tests.kit.publisher import Publisher, Responder, page, publishing
@@ -54,6 +54,8 @@ def revoked(by: CertificationAuthority, *serials: int, number: int = 1) -> bytes
     return make_revocation_list(by, list(serials), NOW - timedelta(hours=1), NOW + 10 * DAY, number=number)
 
 
+@pytest.mark.long
+@BOTH
 def test_who_comes_over_a_bridge(engine: Engine) -> None:
     abroad = Abroad(engine)
     far = Far("far", abroad.clock, AGREEMENT.replace(b"broker1", b"far"))
@@ -113,6 +115,7 @@ def verdict(post: Post, der: bytes) -> str:
 ZED = country("Zed")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("by", "firm", "lists", "mode"),
     [

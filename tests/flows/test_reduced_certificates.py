@@ -11,12 +11,10 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
-from gateway.hub.reply import apply_call_back
-from gateway.hub.requirement_ledger import join_waiting_cases
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.hub import apply_call_back, join_waiting_cases
 from gateway.operations import read_case_report
-from gateway.store import cases, make_engine
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import cases, make_engine, read_transaction, write_transaction
 from tests.flows.craft import all_of, text
 from tests.flows.test_amended_certificates import amend
 from tests.flows.test_joined_certificates import wait
@@ -106,7 +104,6 @@ def end_of(
     return found
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("items", [(1,), (1, 2, 3)], ids=["an item", "all items"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_order_of_too_little_ends_alike(
@@ -135,7 +132,6 @@ def test_every_order_of_too_little_ends_alike(
 TWO_LAWS: Final[tuple[Said, ...]] = ((-9, "100", "05"), (-8, None, "69"), (-3, "20", "05"))
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rejection_under_one_law_decides_in_every_order(kind: str, templates: Templates) -> None:
     """Its item is rejected, whether the other law approves enough, too little, or was heard of before."""
@@ -153,6 +149,7 @@ def by_registration(story: Story) -> None:
         join_waiting_cases(conn, [NUMBER], "registered", story.clock())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("come", [by_result, by_registration])
 def test_a_result_says_that_the_ledger_knows_the_number_by_now(
     story: Story, come: Callable[[Story], None]
@@ -175,6 +172,7 @@ def test_a_result_says_that_the_ledger_knows_the_number_by_now(
     assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
+@pytest.mark.long
 def test_children_wait_again_with_their_parent(story: Story) -> None:
     """The number of the parent is taken back and comes with too little: nobody in its line is approved."""
     declare(story, "D1", (2, NUMBER, "40", "KGM"))
@@ -204,6 +202,7 @@ def test_children_wait_again_with_their_parent(story: Story) -> None:
     assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", [(TOO_LITTLE,), (ENOUGH, REJECTED, TOO_LITTLE)], ids=["never had", "had"])
 def test_what_a_declaration_waits_for_keeps_no_amendment_out(story: Story, order: Sequence[Said]) -> None:
     declare(story, "D1", (1, NUMBER, "40", "KGM"))

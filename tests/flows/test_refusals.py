@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 from gateway.errors import NO_ROOM, GatewayError
 from gateway.hub.completion import operator_actions
 from gateway.message_model import Payload
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_revocation_list
 from gateway.state_machines import CASE, MESSAGE
-from gateway.store import refusal_counts, revocation_lists
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire.xml import serialize_element
+from gateway.store import fetched_lists, read_transaction, refusal_counts, write_transaction
+from gateway.wire import serialize_element
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_revocation_list
 from tests.flows.craft import Change, all_of, at, attribute, reference, supplement, text, with_agent, without
+from tests.kit.databases import BOTH
 from tests.kit.house import START, authority, signer_named
 from tests.kit.story import LABEL, Story, unsigned
 
@@ -28,6 +28,7 @@ def story(engine: Engine) -> Story:
     return Story(engine)
 
 
+@BOTH
 def test_a_worker_stores_each_refusal_that_it_counted(story: Story) -> None:
     for _ in range(2):
         story.submit(b"<nothing/>")
@@ -78,6 +79,7 @@ CHANGED: dict[str, tuple[Change, list[tuple[str, str]]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("change", "problems"), CHANGED.values(), ids=list(CHANGED))
 def test_what_is_wrong_is_told_with_its_place(
     story: Story, change: Change, problems: list[tuple[str, str]]
@@ -120,6 +122,7 @@ def test_many_problems_are_told_at_once(story: Story) -> None:
     }
 
 
+@pytest.mark.long
 def test_many_faults_of_the_schema_are_told_at_once(story: Story) -> None:
     story.submit(story.submission(all_of(text(".//TypeCode", "IMPORT"), text(".//ModeCode", "four"))))
     told = refused(story)
@@ -155,6 +158,7 @@ GARBAGE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("content", "problem"), GARBAGE.values(), ids=list(GARBAGE))
 def test_what_is_no_submission_is_refused_as_well(story: Story, content: bytes, problem: str) -> None:
     story.submit(content, attach=False)
@@ -200,9 +204,7 @@ def test_a_revoked_certificate_signs_no_more(story: Story) -> None:
         authority(), [lost.certificate.serial], START, START + timedelta(days=9), number=9
     )
     with write_transaction(story.house.engine) as conn:
-        revocation_lists.insert_crl(
-            conn, revocation_lists.NewRevocationList("key", "9", START, None, crl), START
-        )
+        fetched_lists.insert_crl(conn, fetched_lists.NewRevocationList("key", "9", START, None, crl), START)
     story.submit(content)
     assert [problem for problem, _ in refused(story)] == ["GW207"]
 
@@ -246,6 +248,7 @@ def test_comments_between_values_do_no_harm(story: Story) -> None:
     assert story.case().state == "IN_PROGRESS"
 
 
+@pytest.mark.long
 def test_a_reference_is_used_once_but_a_refused_case_frees_it(story: Story) -> None:
     story.submit(unsigned())
     refused(story)
@@ -279,6 +282,7 @@ def test_a_refusal_of_ours_is_none_of_the_applicants(story: Story, monkeypatch: 
     assert story.case().state == "IN_PROGRESS"
 
 
+@pytest.mark.long
 def test_a_message_that_cannot_be_admitted_waits_for_an_operator(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +290,7 @@ def test_a_message_that_cannot_be_admitted_waits_for_an_operator(
         raise RuntimeError("a mistake of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.hub.split.write_requests", broken)
+        patch.setattr("gateway.hub.submissions.split.write_requests", broken)
         story.submit()
         for _ in range(6):
             story.tick(minutes=10)

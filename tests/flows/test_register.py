@@ -11,12 +11,13 @@ from sqlalchemy import Engine
 from gateway.cli import main
 from gateway.hub.register import effective_pmodes
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.pki.certificate_authority import make_revocation_list
-from gateway.store import parties
-from gateway.store.engine import write_transaction
+from gateway.store import parties, write_transaction
+from gateway_conformance.pki import make_revocation_list
+from tests.kit.databases import BOTH
 from tests.kit.house import START, House, Neighbour, authority, pmodes, signer_named
 
 
+@BOTH
 def test_suspension_and_retirement_count_from_the_next_message_on(engine: Engine) -> None:
     house = House(engine)
     broker = Neighbour("broker1", house.clock)
@@ -52,6 +53,7 @@ def test_agreements_are_read_when_they_are_used(engine: Engine, monkeypatch: pyt
     assert len(read) == len(pmodes(house.agreement))
 
 
+@BOTH
 def test_a_revocation_list_ends_a_certificate_at_the_next_message(engine: Engine, tmp_path: Path) -> None:
     house = House(engine)
     broker = Neighbour("broker1", house.clock)

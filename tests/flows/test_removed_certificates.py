@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import CASE_CLOSED, GatewayError
-from gateway.hub import Hub
-from gateway.hub.reply import apply_call_back
-from gateway.store import agency_requests, cases
-from gateway.store.engine import read_transaction
+from gateway.hub import Hub, apply_call_back
+from gateway.store import agency_requests, cases, read_transaction
 from tests.flows.craft import Change, all_of, reference, text, withdrawal
 from tests.flows.item_changes import add_item, amendment, concern, drop_application, remove_item
 from tests.flows.test_amended_values import name_of
@@ -23,6 +21,7 @@ from tests.flows.test_late_approvals import describe, hear, request_of, state_of
 from tests.flows.test_outside_results import naming
 from tests.flows.test_requirement_ledger import declare, evidence, told, used_of
 from tests.flows.test_withdrawals import run_and_die
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import AGENCIES, ITEMS, LAWS, QUIET, Story, unreachable
 
@@ -79,6 +78,8 @@ def use(story: Story, certificate: str = "Y", names: Iterator[str] = _NAMES) -> 
     return next((words for _, _, words in told(story)), story.outcome()[0])
 
 
+@pytest.mark.long
+@BOTH
 def test_what_the_agency_does_not_cancel_is_a_certificate_of_its_own(story: Story) -> None:
     """It does not come back into the case; a later approval, a rejection and a repeat count as they rank."""
     case = file_approved(story)
@@ -106,6 +107,7 @@ def test_what_the_agency_does_not_cancel_is_a_certificate_of_its_own(story: Stor
     assert [one.required for one in left if one.agency == "KFDA"] == [[]]
 
 
+@pytest.mark.long
 def test_what_the_agency_cancels_is_revoked(story: Story) -> None:
     case = file_approved(story)
     remove(story)
@@ -117,6 +119,7 @@ def test_what_the_agency_cancels_is_revoked(story: Story) -> None:
     assert refused.value.problem is CASE_CLOSED
 
 
+@pytest.mark.long
 def test_an_item_whose_application_goes_on_is_approved_again(story: Story) -> None:
     """Its agency is not asked: until it says something of the item, nobody has said that it stands."""
     story.submit(story.submission(all_of(reference("P"), add_item(4, like=2), concern("A2", 4, like=2))))
@@ -134,6 +137,7 @@ def test_an_item_whose_application_goes_on_is_approved_again(story: Story) -> No
     assert use(story) == "APPROVED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [name_of(2, "다른"), IMPORTER], ids=["item", "party"])
 def test_what_an_amendment_had_made_lapse_stays_so(story: Story, change: Change) -> None:
     """It was about other goods; what the agency approves afterwards is about those that were removed."""
@@ -147,6 +151,7 @@ def test_what_an_amendment_had_made_lapse_stays_so(story: Story, change: Change)
     assert use(story) == "APPROVED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("turn", ["removed", "withdrawn"])
 @pytest.mark.parametrize("kept", ["G04", "approved again"])
 def test_a_case_that_waits_has_the_certificate_when_the_agency_keeps_it(
@@ -180,6 +185,8 @@ def test_a_case_that_waits_has_the_certificate_when_the_agency_keeps_it(
     assert used_of(story, "Y") == {"KGM": "10"}
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("order", list(permutations(("G04", "again", "rejected"))), ids="-".join)
 def test_every_order_of_what_is_said_of_a_removed_item_ends_alike(
     story: Story, order: tuple[str, ...]
@@ -200,6 +207,8 @@ def test_every_order_of_what_is_said_of_a_removed_item_ends_alike(
     assert describe(story, case)[1] == [("Y", False, False)]
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("commit", ["admit.amendment", "reply.cancellation", "reply.call_back"])
 def test_wherever_a_process_dies_the_certificate_stands_when_it_is_kept(engine: Engine, commit: str) -> None:
     story = Story(engine, agreement=QUIET)
@@ -229,6 +238,7 @@ def test_wherever_a_process_dies_the_certificate_stands_when_it_is_kept(engine: 
         assert use(story, name) == "APPROVED"
 
 
+@pytest.mark.long
 def test_a_certificate_is_suspended_while_its_declaration_is_withdrawn(story: Story) -> None:
     """As everywhere else: nobody uses what its agency is about to cancel."""
     case = file_approved(story)
@@ -241,6 +251,7 @@ def test_a_certificate_is_suspended_while_its_declaration_is_withdrawn(story: St
     assert state_of(story, case)[0] != "WITHDRAWN"
 
 
+@pytest.mark.long
 def test_what_was_used_before_a_withdrawal_stays_used(story: Story) -> None:
     case = file_approved(story)
     assert use(story) == "APPROVED"
@@ -254,6 +265,7 @@ def test_what_was_used_before_a_withdrawal_stays_used(story: Story) -> None:
     assert state_of(story, user) == ("CLOSED", "APPROVED")
 
 
+@pytest.mark.long
 def test_a_corrected_item_has_its_quantity_when_the_question_has_ended(story: Story) -> None:
     """Its agency approves it while the certificate is suspended: nothing is left then, and G04 brings it."""
     case = file_approved(story)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode
-from gateway.hub.requirement_ledger import join_waiting_cases
-from gateway.store import deliveries, requirement_quantities
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.cases import DecisionCode
+from gateway.hub import join_waiting_cases
+from gateway.store import deliveries, read_transaction, requirement_quantities, write_transaction
 from tests.flows.test_outside_results import customs
 from tests.flows.test_requirement_ledger import register
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 #: The number that the sample names of KFDA, which nobody knows at first.
@@ -58,6 +58,8 @@ def list_reports(story: Story) -> list[Any]:
     return [row for row in found if row.parameters.get("pending_code") == "19"]
 
 
+@pytest.mark.long
+@BOTH
 def test_a_changed_warning_is_told_to_the_applicant_alone(story: Story) -> None:
     decide(story)
     assert (list_warnings(story), story.customs_codes()) == ([["GW413"]], ["18", "19"])
@@ -80,6 +82,7 @@ def test_a_changed_warning_is_told_to_the_applicant_alone(story: Story) -> None:
     assert story.customs_codes() == ["18", "19", "19", "19"]
 
 
+@pytest.mark.long
 def test_a_correction_that_customs_does_not_hear_is_told_to_the_applicant_alone(story: Story) -> None:
     """The conditions of an approval are the applicant's: code 19 has none."""
     decide(story)
@@ -93,6 +96,7 @@ def test_a_correction_that_customs_does_not_hear_is_told_to_the_applicant_alone(
     assert story.customs_codes() == ["18", "19"]
 
 
+@pytest.mark.long
 def test_a_report_that_customs_did_not_get_is_told_again(story: Story) -> None:
     decide(story)
     with write_transaction(story.house.engine) as conn:

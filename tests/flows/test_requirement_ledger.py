@@ -16,27 +16,26 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
-from gateway.hub import inspect_submission, make_inspection_rules
-from gateway.hub.admit import admit_submission
+from gateway.hub import admit_submission, apply_call_back, inspect_submission, make_inspection_rules
 from gateway.hub.completion import operator_actions
-from gateway.hub.reply import apply_call_back
-from gateway.hub.requirement_ledger import give_back_requirements
+from gateway.hub.requirements.requirement_ledger import give_back_requirements
 from gateway.store import (
     RegisteredRequirement,
     agency_requests,
     cases,
     make_engine,
     messages,
+    read_transaction,
     requirement_quantities,
+    write_transaction,
 )
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire import serialize_element
-from gateway.wire.namespaces import WCO_DEC
+from gateway.wire import WCO_DEC, serialize_element
 from tests.flows.craft import all_of, text, withdrawal, without_applications
 from tests.flows.test_amendments import NAME, amendment
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import ITEMS, LAWS, Story, unreachable
 
@@ -100,6 +99,8 @@ def evidence(story: Story, case: int, kind: str) -> list[dict[str, Any]]:
         return [json.loads(row.data) for row in list_subject_leaves(conn, "case", case) if row.kind == kind]
 
 
+@pytest.mark.long
+@BOTH
 def test_declarations_use_a_certificate_until_nothing_is_left(story: Story) -> None:
     register(story, "C-1", "100", "KGM")
     declare(story, "D1", (1, "C-1", "0.06", "TNE"))
@@ -125,6 +126,7 @@ def test_all_lines_of_a_declaration_count_together_or_not_at_all(story: Story) -
     assert used_of(story, "C-1") == used_of(story, "C-2") == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("more", "line", "problem"),
     [
@@ -201,6 +203,7 @@ def decide(
     apply_call_back(story.hub, "KFDA", AgencyCallback(said, story.number_of("KFDA")))
 
 
+@pytest.mark.long
 def test_a_decision_fills_the_ledger_and_its_correction_changes_it(story: Story) -> None:
     story.submit()
     story.tick()
@@ -219,6 +222,7 @@ def test_a_decision_fills_the_ledger_and_its_correction_changes_it(story: Story)
     ]
 
 
+@pytest.mark.long
 def test_the_certificate_of_a_withdrawn_application_is_good_no_more(story: Story) -> None:
     story.submit()
     story.tick()
@@ -234,6 +238,7 @@ def test_the_certificate_of_a_withdrawn_application_is_good_no_more(story: Story
     ]
 
 
+@pytest.mark.long
 def test_an_amended_application_has_no_certificate_until_it_is_decided_again(story: Story) -> None:
     story.submit()
     story.tick()
@@ -258,6 +263,7 @@ def test_an_amended_application_has_no_certificate_until_it_is_decided_again(sto
     ]
 
 
+@pytest.mark.long
 def test_only_its_importer_uses_the_certificate_of_a_decision(story: Story) -> None:
     story.submit()
     story.tick()
@@ -280,6 +286,7 @@ def with_applications(root: etree._Element) -> None:
         goods.insert([child.tag.rpartition("}")[2] for child in goods].index("Commodity"), made)
 
 
+@pytest.mark.long
 def test_a_rejected_item_gives_back_what_it_uses(story: Story) -> None:
     register(story, "C-1", "30", "KGM")
     story.submit(story.submission(with_applications))
@@ -322,6 +329,7 @@ def test_a_correction_takes_the_quantity_again_after_the_last_day(story: Story) 
     assert used_of(story, "C-1") == {"KGM": "30"}
 
 
+@pytest.mark.long
 def test_a_decision_states_the_last_day_and_a_repeat_states_no_other(story: Story) -> None:
     story.submit(story.submission())
     story.tick()
@@ -336,6 +344,7 @@ def test_a_decision_states_the_last_day_and_a_repeat_states_no_other(story: Stor
     assert [(one, f"until {last}" in words) for one, _, words in told(story)] == [("GW412", True)]
 
 
+@pytest.mark.long
 def test_an_amendment_does_not_claim_for_rejected_items(story: Story) -> None:
     """What they would use may be used elsewhere; a corrected decision takes it, if it is there."""
     register(story, "C-1", "35", "KGM")
@@ -368,6 +377,7 @@ def amend(story: Story, reference: str, *lines: tuple[int, str, str, str], chang
     return sorted(problem for problem, _, _ in told(story))
 
 
+@pytest.mark.long
 def test_what_was_written_off_in_time_stays_in_an_amended_declaration(story: Story) -> None:
     """What is unchanged or less is not judged by the last day; what is more, or elsewhere, is."""
     register(story, "C-1", "100", "KGM", valid_until=story.clock().date())
@@ -387,6 +397,7 @@ def test_what_was_written_off_in_time_stays_in_an_amended_declaration(story: Sto
     assert amend(story, "D1", (1, "C-1", "15", "KGM"), change=other) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", ["less", "amended", "refused"])
 def test_an_amendment_keeps_what_its_agency_would_not_grant_again(story: Story, after: str) -> None:
     story.submit()
@@ -417,6 +428,7 @@ def test_an_amendment_keeps_what_its_agency_would_not_grant_again(story: Story, 
     assert used_of(story, "K-77") == {"KGM": "30"}
 
 
+@pytest.mark.long
 def test_a_rejected_item_keeps_its_use_over_an_amendment_after_the_last_day(story: Story) -> None:
     """The rejected item is amended with the others: when it is approved, it has what it used in time."""
     register(story, "C-1", "30", "KGM", valid_until=story.clock().date())
@@ -432,6 +444,8 @@ def test_a_rejected_item_keeps_its_use_over_an_amendment_after_the_last_day(stor
     assert used_of(story, "C-1") == {"KGM": "30"}
 
 
+@pytest.mark.long
+@BOTH
 def test_what_an_operator_ends_takes_again_in_other_units(story: Story) -> None:
     """A correction came while an agency was asked to cancel: the end of the question settles the ledger."""
     register(story, "C-1", "1", "TNE")
@@ -472,6 +486,7 @@ def test_what_an_amendment_has_given_back_is_not_taken_again(story: Story) -> No
     assert evidence(story, story.case().id, "not_left") == []
 
 
+@pytest.mark.long
 def test_a_withdrawn_declaration_gives_back_all(story: Story) -> None:
     register(story, "C-1", "30", "KGM")
     story.submit(story.submission(with_applications))
@@ -498,6 +513,8 @@ def test_a_case_gives_back_once(story: Story) -> None:
     assert len(evidence(story, story.case().id, "given_back")) == 2
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_killed_process_has_written_off_with_its_case_or_not_at_all(story: Story, side: str) -> None:
     register(story, "C-1", "10", "KGM")
@@ -549,15 +566,18 @@ def race(story: Story, number: int) -> None:
         assert used_of(story, f"C-{one}") in ({"KGM": "100"}, {"TNE": "0.1"})
 
 
+@pytest.mark.long
 def test_of_two_that_use_all_at_once_one_is_refused(engine: Engine) -> None:
     race(Story(engine, customs=False), 4)
 
 
+@BOTH
 @pytest.mark.long
 def test_three_hundred_races_for_the_last_quantity(engine: Engine) -> None:
     race(Story(engine, customs=False), 300)
 
 
+@pytest.mark.long
 def test_without_the_lock_more_is_used_than_was_granted(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

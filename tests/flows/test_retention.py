@@ -10,17 +10,19 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from gateway.cli import main
-from gateway.cli.settings import read_home_settings
+from gateway.cli.home_folder import read_home_settings
 from gateway.errors import GatewayError
 from gateway.evidence import TrustedEvidence, list_subject_leaves, verify_all_evidence
 from gateway.hub import Hub
 from gateway.message_model import ErrorSignal, Payload, Receipt
 from gateway.operations import Act, purge_octets, read_retention_report
-from gateway.store import audit_log, messages, octet_removal, payloads, tables
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire.xml import serialize_element
+from gateway.store import messages, octet_removal, payloads, read_transaction, write_transaction
+from gateway.wire import serialize_element
 from tests.flows.craft import reference, without_applications
 from tests.flows.test_results import result_delivery
+from tests.kit import tables
+from tests.kit.audited import list_actions
+from tests.kit.databases import BOTH
 from tests.kit.house import signer_named
 from tests.kit.kills import die_at
 from tests.kit.story import QUIET, Story
@@ -87,6 +89,8 @@ def kept(engine: Engine, tmp_path: Path) -> Kept:
     return Kept(engine, tmp_path)
 
 
+@pytest.mark.long
+@BOTH
 def test_what_would_go_is_told_before_and_goes_then(kept: Kept) -> None:
     assert (kept.report().cases, kept.report().octets) == (0, 0)
     kept.story.clock.forward(days=11)
@@ -99,7 +103,7 @@ def test_what_would_go_is_told_before_and_goes_then(kept: Kept) -> None:
     assert kept.report().cases == 0
     assert kept.purge().cases == 0
     with read_transaction(kept.engine) as conn:
-        entries = [row for row in audit_log.list_actions(conn, limit=50) if row.action == "retention purge"]
+        entries = [row for row in list_actions(conn, limit=50) if row.action == "retention purge"]
     assert [row.actor for row in entries] == ["Kim"]
     assert entries[0].before["octets"] == done.octets
 
@@ -123,6 +127,7 @@ def test_the_agreement_keeps_what_it_must(kept: Kept) -> None:
     assert kept.purge().cases == 1
 
 
+@pytest.mark.long
 def test_a_case_that_goes_on_keeps_its_octets(engine: Engine, tmp_path: Path) -> None:
     kept = Kept(engine, tmp_path)
     kept.story.submit(kept.story.submission(reference("GOES-ON")))
@@ -190,6 +195,7 @@ def test_a_repeat_is_refused_where_the_settings_say_so(kept: Kept) -> None:
     assert (refused.errors[0].code, refused.errors[0].description[:5]) == ("TimeToLiveExpired", "GW321")
 
 
+@pytest.mark.long
 def test_octets_with_another_use_stay_until_that_ends(kept: Kept) -> None:
     """A large attachment of two cases is stored once: it goes with the second."""
     large = b"%PDF-" + b"x" * 200_000
@@ -221,6 +227,8 @@ def test_octets_with_another_use_stay_until_that_ends(kept: Kept) -> None:
     kept.verify()
 
 
+@pytest.mark.long
+@BOTH
 def test_a_limit_ends_the_purge(kept: Kept) -> None:
     kept.file("SECOND")
     kept.story.clock.forward(days=11)
@@ -228,6 +236,8 @@ def test_a_limit_ends_the_purge(kept: Kept) -> None:
     assert kept.report().cases == 1
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_in_the_middle_leaves_all_or_nothing(kept: Kept, side: str) -> None:
     kept.story.clock.forward(days=11)
@@ -244,6 +254,7 @@ def test_a_kill_in_the_middle_leaves_all_or_nothing(kept: Kept, side: str) -> No
     assert result_delivery(kept.story).state == "DELIVERED"
 
 
+@pytest.mark.long
 def test_the_verbs(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
     """By the clock of this machine the story has not ended: the verbs are asked at another time."""
     with write_transaction(kept.engine) as conn:
@@ -263,6 +274,7 @@ def test_the_verbs(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
     assert "GW320" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_space_is_given_back(kept: Kept) -> None:
     story = kept.story
     for number in range(3):

@@ -12,21 +12,27 @@ import pytest
 from sqlalchemy import Engine
 from werkzeug.test import Client
 
-from gateway.hub.hub import Hub, HubResources
-from gateway.hub.register.active_rules import ActiveRules
-from gateway.hub.register.trusted_register import TrustedRegister
-from gateway.hub.trust.signing_keys import NextSigningKey
+from gateway.hub import Hub
+from gateway.hub.hub import HubResources
+from gateway.hub.register.active_rules import (
+    ActiveRules,
+)
+from gateway.hub.register.trusted_register import (
+    TrustedRegister,
+)
+from gateway.hub.trust.configured_secrets import NextSigningKey
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.signing_keys import KeySigner
+from gateway.pki import CertificateValidator, KeySigner
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext
-from gateway.store import parties
-from gateway.store.engine import write_transaction
-from gateway.web.agency_call_backs import build_soap_security
+from gateway.store import parties, write_transaction
+from gateway.web.agency_service import build_soap_security
 from gateway.web.wsgi_application import build_wsgi_application
+from gateway_conformance.pki import CertificateOrder, issue_certificate
+from tests.kit.databases import BOTH
 from tests.kit.house import START, House, Neighbour, authority, signer_named, trust
 from tests.kit.story import Story
+
+#: Each case is an attack of its own.
 
 OPENS, CUT = START + timedelta(hours=1), START + timedelta(hours=3)
 TICK = timedelta(seconds=1)
@@ -72,6 +78,7 @@ def heard(house: House, broker: Renewing, signer: KeySigner) -> OpenedMessage:
     return broker.open(answer, sent) if b"Acknowledgment" in answer.body else broker.open(answer)
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("at", "old", "new"),
     [

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.http_client import HttpAnswer
-from gateway.hub import Hub, operator_actions
+from gateway.delivery.agents import LocalAgent, MshAgent
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.hub import Hub
+from gateway.hub.completion import operator_actions
+from tests.flows.test_sent_fragments import REFUSED
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.sent_fragments import SplitStory
 from tests.kit.story import PLAN
@@ -27,8 +29,8 @@ def story(engine: Engine, tmp_path: Path) -> SplitStory:
     return made
 
 
-def work(story: SplitStory) -> Callable[[Hub], None]:
-    """Return what a process does that works for a while."""
+def work(story: SplitStory, repeats: int = 0) -> Callable[[Hub], None]:
+    """Return what a process does that works for a while, and through so many intervals of repeats."""
 
     def tick(hub: Hub) -> None:
         story.hub = hub
@@ -36,6 +38,8 @@ def work(story: SplitStory) -> Callable[[Hub], None]:
         story.agents["msh"] = MshAgent(hub, story.joiner)  # type: ignore[arg-type]
         story.worker = story.new_worker("child")
         story.tick(seconds=1)
+        for _ in range(repeats):
+            story.tick(seconds=301)
 
     return tick
 
@@ -59,6 +63,7 @@ def check_octets(story: SplitStory) -> None:
     assert {len(set(found)) for found in sent.values()} == {1}
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("place", ["conclude.result", "fragments.queued", "signals.settled"])
 def test_a_message_is_sent_once(story: SplitStory, place: str, side: str) -> None:
@@ -70,21 +75,23 @@ def test_a_message_is_sent_once(story: SplitStory, place: str, side: str) -> Non
     assert sum(times) == len(times) + lost
 
 
+@BOTH
 def test_what_was_posted_is_posted_again_with_the_same_octets(story: SplitStory) -> None:
     die_at(story, "msh.after_post", work(story))
     finish(story)
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("place", ["signals.settled", "delivery.failed", "fragments.failed"])
 def test_a_failed_message_fails_once(story: SplitStory, place: str, side: str) -> None:
-    story.joiner.answer_to = {1: HttpAnswer(400, {}, b"")}
-    if place == "signals.settled":
-        story.joiner.answer_to = {1: story.joiner.refuse}
-    die_at(story, f"{place}.{side}", work(story))
+    signed = place == "signals.settled"
+    # What nobody has signed ends nothing before the last repeat.
+    story.joiner.answer_to = {1: story.joiner.refuse if signed else REFUSED}
+    die_at(story, f"{place}.{side}", work(story, 0 if signed else 5))
     for _ in range(3):
         story.tick(seconds=301)
-    assert (story.whole().state, story.whole().problem) == ("FAILED", "GW602")
+    assert (story.whole().state, story.whole().problem) == ("FAILED", "GW602" if signed else "GW604")
     assert story.group().state == "FAILED"
     assert {row.state for row in story.pieces_of()} <= {"DELIVERED", "CANCELLED"}
     assert story.evidence("delivery", story.whole().id) == ["DeliveryFailure"]
@@ -95,6 +102,7 @@ def test_a_failed_message_fails_once(story: SplitStory, place: str, side: str) -
     finish(story)
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 def test_the_receipt_of_the_whole_is_stored_once(story: SplitStory, side: str) -> None:
     story.tick(seconds=1)
@@ -107,6 +115,7 @@ def test_the_receipt_of_the_whole_is_stored_once(story: SplitStory, side: str) -
     finish(story)
 
 
+@BOTH
 @pytest.mark.parametrize("side", SIDES)
 def test_a_fragment_behind_the_receipt_ends(story: SplitStory, side: str) -> None:
     story.joiner.answer_to = {2: lambda _opened: HttpAnswer(503, {}, b"")}

@@ -13,31 +13,36 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from gateway.cli.settings import read_home_settings
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
+from gateway.cli.home_folder import read_home_settings
+from gateway.delivery.agents import LocalAgent, MshAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import UNREACHABLE, GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub import operator_actions
+from gateway.evidence import list_subject_leaves
+from gateway.hub import receive_parcel
+from gateway.hub.completion import operator_actions
 from gateway.hub.hub import HubResources
-from gateway.hub.receive import receive_parcel
 from gateway.message_model import MemoryBody, Receipt, read_octets
-from gateway.operations import Act, purge_octets
-from gateway.operations.object_reports import read_case_report, read_message_report
+from gateway.operations import Act, purge_octets, read_case_report, read_message_report
 from gateway.protocols import EncryptionResources, Parcel
 from gateway.state_machines import DELIVERY
-from gateway.store import ObjectFolder, messages
-from gateway.store.engine import make_engine, read_transaction, use_object_store, write_transaction
-from gateway.store.tables import payloads
+from gateway.store import ObjectFolder, make_engine, messages, read_transaction, write_transaction
+from gateway.store.engine import use_object_store
+from gateway.store.payloads import payloads
 from tests.flows.test_encryption import TERMS, make_key, register_receiver
+from tests.kit.databases import BOTH
 from tests.kit.house import AS4, build_hub, register_parties
 from tests.kit.sent_fragments import SMALL, SplitStory, replace_terms
 from tests.kit.story import PLAN
 
 DOWN = GatewayError(UNREACHABLE, "connection refused")
-REFUSED = HttpAnswer(400, {}, b"")
+REFUSED = HttpAnswer(
+    500,
+    {"content-type": "application/soap+xml"},
+    b'<S:Envelope xmlns:S="http://www.w3.org/2003/05/soap-envelope"><S:Body><S:Fault><S:Code>'
+    b'<S:Value>S:Sender</S:Value></S:Code><S:Reason><S:Text xml:lang="en">no</S:Text></S:Reason>'
+    b"</S:Fault></S:Body></S:Envelope>",
+)
 
 
 def begin(engine: Engine, folder: Path, agreement: bytes = SMALL) -> SplitStory:
@@ -62,6 +67,8 @@ def check_each_once(story: SplitStory) -> None:
     assert {len(set(found)) for found in story.sent_octets().values()} == {1}
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_a_result_is_joined_by_its_receiver(engine: Engine, tmp_path: Path, compression: str) -> None:
     story = begin(engine, tmp_path, replace_terms(compression))
@@ -85,6 +92,7 @@ def test_a_result_is_joined_by_its_receiver(engine: Engine, tmp_path: Path, comp
     assert len(story.joiner.sent) == count
 
 
+@pytest.mark.long
 def test_what_operators_and_applicants_read_is_the_whole(story: SplitStory) -> None:
     story.tick(seconds=1)
     case = story.case()
@@ -140,6 +148,7 @@ def test_a_message_above_the_agreed_size_is_left_to_the_operator(engine: Engine,
     assert not sent_rows(story, "UserMessage")
 
 
+@pytest.mark.long
 def test_a_fragment_without_receipt_is_sent_again_and_no_other(story: SplitStory) -> None:
     story.joiner.answer_to = {1: DOWN, 3: HttpAnswer(204, {}, b"")}
     story.tick(seconds=1)
@@ -153,10 +162,13 @@ def test_a_fragment_without_receipt_is_sent_again_and_no_other(story: SplitStory
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.parametrize(("answer", "problem"), [(REFUSED, "GW602"), (DOWN, "GW604")])
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("answer", "problem"), [("signed error", "GW602"), (REFUSED, "GW604"), (DOWN, "GW604")]
+)
 def test_a_fragment_that_fails_fails_its_message(story: SplitStory, answer: Any, problem: str) -> None:
     """It is told of the whole; the other fragments end, and a repeat sends those without receipt."""
-    story.joiner.answer_to = {2: answer, 4: DOWN}
+    story.joiner.answer_to = {2: story.joiner.refuse if answer == "signed error" else answer, 4: DOWN}
     for _ in range(5):
         story.tick(seconds=301)
     whole = story.whole()
@@ -184,6 +196,7 @@ def test_a_fragment_that_fails_fails_its_message(story: SplitStory, answer: Any,
     assert (story.whole().state, story.case().state) == ("DELIVERED", "CLOSED")
 
 
+@pytest.mark.long
 def test_a_fragment_whose_turn_comes_late_has_all_its_attempts(story: SplitStory) -> None:
     """A slow link: its last fragment begins when the repeats of the first would be over."""
     lost: list[int] = []
@@ -206,6 +219,8 @@ def test_a_fragment_whose_turn_comes_late_has_all_its_attempts(story: SplitStory
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
+@BOTH
 def test_an_error_about_the_whole_ends_its_fragments(story: SplitStory) -> None:
     story.joiner.answer_to = {2: DOWN, 3: HttpAnswer(204, {}, b"")}
     story.tick(seconds=1)
@@ -226,6 +241,7 @@ def test_an_error_about_the_whole_ends_its_fragments(story: SplitStory) -> None:
     assert "EBMS:0051" in str(story.read(lambda conn: read_case_report(conn, story.case()))["deliveries"])
 
 
+@pytest.mark.long
 def test_without_receipt_of_the_whole_it_fails_and_is_sent_again(story: SplitStory) -> None:
     story.tick(seconds=1)
     first = story.sent_octets()
@@ -247,6 +263,7 @@ def test_without_receipt_of_the_whole_it_fails_and_is_sent_again(story: SplitSto
     assert (story.whole().state, story.case().state) == ("DELIVERED", "CLOSED")
 
 
+@pytest.mark.long
 def test_fragments_are_not_sent_behind_the_receipt_of_the_whole(story: SplitStory) -> None:
     """The receiver has all; the receipt of one fragment was lost."""
 
@@ -263,6 +280,7 @@ def test_fragments_are_not_sent_behind_the_receipt_of_the_whole(story: SplitStor
     assert [row.problem for row in story.pieces_of("CANCELLED")] == ["GW343"]
 
 
+@pytest.mark.long
 def test_receipts_that_prove_nothing_change_nothing(story: SplitStory) -> None:
     kept: list[HttpAnswer] = []
 
@@ -290,6 +308,7 @@ def test_receipts_that_prove_nothing_change_nothing(story: SplitStory) -> None:
     assert story.evidence("delivery", story.whole().id) == ["NRR"]
 
 
+@pytest.mark.long
 def test_large_fragments_are_in_the_object_store(engine: Engine, tmp_path: Path) -> None:
     use_object_store(engine, ObjectFolder(tmp_path / "objects", 1000))
     story = begin(engine, tmp_path)
@@ -301,6 +320,7 @@ def test_large_fragments_are_in_the_object_store(engine: Engine, tmp_path: Path)
     assert (story.outcome()[0], story.case().state) == ("APPROVED", "CLOSED")
 
 
+@pytest.mark.long
 def test_encrypted_fragments_are_decrypted_by_their_receiver(engine: Engine, tmp_path: Path) -> None:
     ours, theirs = make_key("hub"), make_key("broker1")
     tmp_path.joinpath("posted").mkdir()
@@ -323,6 +343,7 @@ def test_encrypted_fragments_are_decrypted_by_their_receiver(engine: Engine, tmp
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_retention_removes_fragments_after_the_whole(engine: Engine, tmp_path: Path) -> None:
     url = engine.url.render_as_string(hide_password=False)
     written = f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n[retention]\noctets = "10d"\n'
@@ -345,6 +366,7 @@ def test_retention_removes_fragments_after_the_whole(engine: Engine, tmp_path: P
     assert story.read(lambda conn: conn.execute(kept).all()) == []
 
 
+@pytest.mark.long
 def test_another_hub_joins_it_and_its_receipt_comes_back(
     engine: Engine, tmp_path: Path, sqlite_url: str
 ) -> None:

@@ -16,8 +16,9 @@ from sqlalchemy import Engine
 from gateway.errors import GatewayError
 from gateway.message_model import Payload
 from gateway.protocols import Parcel
-from gateway.store.engine import make_engine
+from gateway.store import make_engine
 from tests.flows.test_streamed_messages import PLAIN
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, AS4, House, Neighbour
 from tests.kit.sent_fragments import PULLED_SMALL, PulledStory
 
@@ -25,7 +26,7 @@ MEBI = 1024**2
 #: Octets of a body that may be read: the first steps of it.
 FEW = 3 * MEBI
 #: Statements for handing out a fragment, and for taking its receipt.
-MOST_OF_PULL, MOST_OF_RECEIPT = 14, 19
+MOST_OF_PULL, MOST_OF_RECEIPT = 15, 17
 
 
 @dataclass
@@ -55,6 +56,8 @@ class CountedBody:
         return Stream(self.content)
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("agreement", [AGREEMENT, PLAIN, AS4], ids=["ebms2", "as4", "as4-gzip"])
 def test_of_a_large_message_only_the_envelope_is_read(engine: Engine, agreement: bytes) -> None:
     house = House(engine, agreement=agreement)
@@ -82,6 +85,7 @@ def _draw(count: int) -> Iterator[bytes]:
     yield from (drawn.randbytes(MEBI) for _ in range(count // MEBI))
 
 
+@pytest.mark.long
 def test_the_receipt_of_a_whole_counts_that_is_larger_than_what_is_taken(
     engine: Engine, tmp_path: Path
 ) -> None:
@@ -121,6 +125,7 @@ class StatementCount:
         return seen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1500, 300], ids=["few", "many"])
 def test_the_work_for_a_fragment_does_not_grow_with_their_number(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import NOT_SUPPORTED, GatewayError
 from gateway.hub.completion import operator_actions
-from gateway.hub.order import reset_sequence
+from gateway.hub.intake.message_order import reset_sequence
 from gateway.message_model import SequenceNumber
-from gateway.store import messages
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import messages, read_transaction, write_transaction
+from tests.kit.databases import BOTH
 from tests.kit.house import EBMS2
 from tests.kit.story import QUIET, Story, unreachable
 
@@ -50,6 +50,8 @@ def states(story: Story) -> list[str]:
     return [row.state for row in results(story)]
 
 
+@pytest.mark.long
+@BOTH
 def test_each_conversation_is_numbered_from_zero(story: Story) -> None:
     file(story, 3)
     file(story, 2, "another")
@@ -71,6 +73,7 @@ def test_one_message_of_a_conversation_is_under_way_at_a_time(story: Story) -> N
     assert story.inbox.octets[0] == story.inbox.octets[1]
 
 
+@pytest.mark.long
 def test_after_a_message_that_was_given_up_the_next_begins_anew(story: Story) -> None:
     file(story, 1)
     story.tick()
@@ -131,6 +134,7 @@ def given_up(story: Story, *, hold: bool) -> None:
         story.tick(minutes=6)
 
 
+@pytest.mark.long
 def test_a_requeued_message_has_its_old_place_while_no_later_one_was_sent(story: Story) -> None:
     given_up(story, hold=True)
     failed, held = results(story)[1], results(story)[2]
@@ -142,6 +146,7 @@ def test_a_requeued_message_has_its_old_place_while_no_later_one_was_sent(story:
     assert len(set(story.inbox.octets)) == 4
 
 
+@pytest.mark.long
 def test_a_requeued_message_has_no_place_when_a_later_one_was_sent(story: Story) -> None:
     given_up(story, hold=False)
     with pytest.raises(GatewayError) as caught:
@@ -151,6 +156,7 @@ def test_a_requeued_message_has_no_place_when_a_later_one_was_sent(story: Story)
     assert states(story) == ["DELIVERED", "FAILED", "DELIVERED", "DELIVERED"]
 
 
+@pytest.mark.long
 def test_a_cancelled_message_leaves_no_gap(story: Story) -> None:
     story.inbox.answers.append(GONE)
     file(story, 4)
@@ -187,6 +193,8 @@ def work(story: Story, number: int) -> None:
         pass
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("many", [12, pytest.param(120, marks=pytest.mark.long)])
 def test_numbers_have_no_gap_when_workers_race(engine: Engine, many: int) -> None:
     story = Story(engine, agreement=ORDERED)
@@ -199,6 +207,7 @@ def test_numbers_have_no_gap_when_workers_race(engine: Engine, many: int) -> Non
     check_stored_octets(story)
 
 
+@pytest.mark.long
 def test_an_operator_lets_the_next_message_begin_anew(story: Story) -> None:
     story.inbox.answers.append(GONE)
     file(story, 2)

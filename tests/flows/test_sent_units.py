@@ -10,11 +10,14 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.delivery.agents import msh_agent
-from gateway.hub.sent_units import SentUnits
+from gateway.hub.hub import SentUnits
 from gateway.message_model import MemoryBody
 from gateway.protocols import PROTOCOLS, Parcel, SentUnit
+from tests.kit.databases import BOTH
 from tests.kit.house import AS4
 from tests.kit.story import QUIET, Story, unreachable
+
+#: Each case is an attack of its own.
 
 
 def without_notice(agreement: bytes) -> bytes:
@@ -55,6 +58,7 @@ def states(story: Story) -> list[str]:
     return [row.state for row in story.deliveries(agent="msh") if row.subject_type == "case"]
 
 
+@BOTH
 def test_a_receipt_is_compared_with_what_was_sealed(
     engine: Engine, protocol: str, read: list[SentUnit]
 ) -> None:

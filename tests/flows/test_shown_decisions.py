@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode, Notice
+from gateway.cases import DecisionCode, Notice
 from gateway.cli import main
 from tests.flows.test_late_approvals import approve, withdraw_rejected
 from tests.flows.test_partial_release import take
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 REJECTED = DecisionCode.REJECTED
@@ -30,6 +31,8 @@ def show(story: Story, number: str, home: Path, capsys: pytest.CaptureFixture[st
     return [line for line in lines if " law " in line or "signed by" in line]
 
 
+@pytest.mark.long
+@BOTH
 def test_a_decision_of_a_cancelled_application_is_marked(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,6 +49,7 @@ def test_a_decision_of_a_cancelled_application_is_marked(
     ]
 
 
+@pytest.mark.long
 def test_an_approval_of_a_withdrawn_declaration_is_marked(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +65,7 @@ def test_an_approval_of_a_withdrawn_declaration_is_marked(
     ]
 
 
+@pytest.mark.long
 def test_a_child_shows_the_decisions_of_its_parent_that_count_for_it(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyAcknowledgment
+from gateway.cases import AgencyAcknowledgment
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, REFUSED_FOR_GOOD, GatewayError
 from gateway.hub.completion import operator_actions
+from gateway.process_log import format_text
 from gateway.state_machines import DELIVERY, REQUEST
-from gateway.store import delivery_leases, tables
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import delivery_leases, read_transaction, write_transaction
 from tests.flows.craft import reference, supplement
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.story import AGENCIES, Story, content_of, unreachable
 
 REFUSED = GatewayError(REFUSED_FOR_GOOD, "fault soap:Client: no such document")
@@ -47,6 +49,8 @@ def try_all(story: Story) -> None:
         story.tick(minutes=10)
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("problem", PASSING.values(), ids=list(PASSING))
 def test_what_may_pass_is_tried_again_with_the_same_words(story: Story, problem: GatewayError) -> None:
     story.say("KFDA", problem, problem)
@@ -65,6 +69,7 @@ def test_what_may_pass_is_tried_again_with_the_same_words(story: Story, problem:
     assert story.request("KFDA").state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("problem", PASSING.values(), ids=list(PASSING))
 def test_when_every_try_is_used_up_the_request_is_stranded(story: Story, problem: GatewayError) -> None:
     story.say("KFDA", *[problem] * 9)
@@ -98,6 +103,7 @@ def test_what_is_refused_for_good_is_not_tried_again(story: Story) -> None:
     )
 
 
+@pytest.mark.long
 def test_an_operator_sends_a_stranded_request_again(story: Story) -> None:
     story.say("KFDA", REFUSED)
     story.submit()
@@ -122,6 +128,7 @@ def test_an_operator_sends_a_stranded_request_again(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_a_stranded_request_may_still_be_decided(story: Story) -> None:
     """The agency had it all along; only its answers were lost."""
     story.say("KFDA", *[PASSING["silence"]] * 9)
@@ -135,6 +142,7 @@ def test_a_stranded_request_may_still_be_decided(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_a_call_that_fails_after_the_decision_lets_the_case_close(story: Story) -> None:
     def decides_and_breaks(_: object) -> None:
         if story.request("KFDA").state == "PREPARED":
@@ -153,6 +161,7 @@ def test_a_call_that_fails_after_the_decision_lets_the_case_close(story: Story) 
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_what_an_operator_cancels_is_waited_for_no_more(story: Story) -> None:
     story.say("customs", REFUSED)
     story.submit()
@@ -166,6 +175,7 @@ def test_what_an_operator_cancels_is_waited_for_no_more(story: Story) -> None:
     assert story.evidence("case", story.case().id)[-1] == "closed"
 
 
+@pytest.mark.long
 def test_a_supplement_that_is_refused_does_not_hold_up_the_next(story: Story) -> None:
     story.submit()
     story.tick()
@@ -178,6 +188,7 @@ def test_a_supplement_that_is_refused_does_not_hold_up_the_next(story: Story) ->
     assert story.request("KFDA").state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 def test_a_supplement_waits_for_an_application_that_never_arrived(story: Story) -> None:
     story.say("KFDA", REFUSED)
     story.submit()
@@ -192,6 +203,7 @@ def test_a_supplement_waits_for_an_application_that_never_arrived(story: Story) 
     assert made == ["SubmitApplication"] * 2 + ["SubmitSupplement"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", ["unknown code", "other item", "contradiction"])
 def test_an_answer_that_makes_no_sense_is_stranded_and_half_of_it_is_not_kept(
     story: Story, words: str
@@ -243,6 +255,7 @@ def test_what_is_queued_beyond_its_time_strands_its_request(story: Story) -> Non
 # Customs
 
 
+@pytest.mark.long
 def test_customs_hears_of_the_declaration_first_however_long_it_is_away(story: Story) -> None:
     story.say("customs", *[PASSING["silence"]] * 2)
     story.submit()
@@ -262,6 +275,7 @@ def test_customs_hears_of_the_declaration_first_however_long_it_is_away(story: S
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_customs_that_refuses_is_told_to_the_operator(story: Story) -> None:
     story.say("customs", REFUSED)
     story.submit()
@@ -277,6 +291,7 @@ def test_customs_that_refuses_is_told_to_the_operator(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.long
 def test_an_agency_without_an_address_holds_back_only_its_own_call(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -292,13 +307,14 @@ def test_an_agency_without_an_address_holds_back_only_its_own_call(
     others = [row for row in story.deliveries(case_id=story.case().id) if row.id != waiting.id]
     assert {"KFDA", "customs"} <= {row.destination for row in others}
     assert {row.state for row in others} == {"DELIVERED"}
-    (first, *_) = [one.message for one in caplog.records if one.name.startswith("gateway.delivery")]
-    assert " to KPTA: GW607 there is no address for KPTA at agency.KPTA.endpoint" in first
+    (first, *_) = [format_text(line) for line in caplog.records if line.name.startswith("gateway.delivery")]
+    assert "GW607 there is no address for KPTA at agency.KPTA.endpoint" in first
+    assert " partner=KPTA " in first
     story.addresses["KPTA"] = address
     story.tick(minutes=5)
     (sent,) = story.deliveries(destination="KPTA")
     assert (sent.id, sent.state) == (waiting.id, "DELIVERED")
-    assert "KPTA works again: delivery " in caplog.text
+    assert any("works again partner=KPTA delivery=" in format_text(line) for line in caplog.records)
 
 
 def test_an_agency_whose_contract_is_not_agreed_holds_back_only_its_own_call(

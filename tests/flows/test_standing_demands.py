@@ -13,22 +13,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
 
-from gateway.cases import DecisionCode
-from gateway.cases.agency_notices import Notice
-from gateway.cases.named_fees import NamedFee
-from gateway.delivery.delivery_agent import FailedDelivery
-from gateway.errors import UNREACHABLE, GatewayError
-from gateway.hub.deadlines import settle_deadlines
-from gateway.operations.custody_times import read_custody_times
-from gateway.store import StateEvent, agency_requests, cases, deliveries
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.tables import agency_requests as agency_request_rows
+from gateway.cases import NamedFee, Notice
+from gateway.operations import read_custody_times
+from gateway.store import cases, read_transaction
 from tests.flows.craft import all_of, supplement, text, without
 from tests.flows.test_amendments import amend
 from tests.flows.test_deadlines import rows, seoul, states, told, until
 from tests.flows.test_fees import KRW, Provider, provider, story
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked
 
 __all__ = ["provider", "story"]  # fixtures
@@ -139,6 +132,8 @@ def draw_orders(seed: int, count: int) -> list[tuple[str, ...]]:
     return random.Random(seed).sample(list(list_orders()), count)
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("order", draw_orders(31, 40), ids="-".join)
 def test_each_demand_stands_until_it_is_settled_in_every_order(
     story: Story, provider: Provider, order: tuple[str, ...]
@@ -150,6 +145,7 @@ def test_each_demand_stands_until_it_is_settled_in_every_order(
         assert see(story) == expect(order[:count]), order[:count]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", list(itertools.permutations(("inspect", "ask", "levy"))), ids="-".join)
 def test_what_nobody_settles_is_reminded_of_and_overdue_in_every_order(
     story: Story, provider: Provider, order: tuple[str, ...]
@@ -179,6 +175,8 @@ def test_what_nobody_settles_is_reminded_of_and_overdue_in_every_order(
     }
 
 
+@pytest.mark.long
+@BOTH
 def test_an_inspection_ends_with_its_own_notice_and_not_by_one_that_it_goes_on(story: Story) -> None:
     base = open_application(story)
     happen(story, "inspect", base)
@@ -200,6 +198,7 @@ def test_an_inspection_ends_with_its_own_notice_and_not_by_one_that_it_goes_on(s
     assert story.request(AGENCY).state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 def test_a_question_is_answered_by_what_was_received_after_it(story: Story) -> None:
     """One that comes between the receipt of a supplement and its admission stands."""
     open_application(story)
@@ -218,6 +217,8 @@ def test_a_question_is_answered_by_what_was_received_after_it(story: Story) -> N
     assert states(story, AGENCY)["answer"] == ["MET"]
 
 
+@pytest.mark.long
+@BOTH
 def test_an_amendment_ends_what_was_asked_about_the_former_application(
     story: Story, provider: Provider
 ) -> None:
@@ -242,6 +243,7 @@ def test_an_amendment_ends_what_was_asked_about_the_former_application(
     assert states(story, AGENCY)["inspect"] == ["CANCELLED", "OPEN"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", list(itertools.permutations(("F1", "F2", "end"))), ids="-".join)
 def test_an_application_is_due_while_a_fee_is_open(
     story: Story, provider: Provider, order: tuple[str, ...]
@@ -255,111 +257,3 @@ def test_an_application_is_due_while_a_fee_is_open(
         story.tick(seconds=1)
     assert story.request(AGENCY).state == "FEE_DUE"
     assert states(story, AGENCY)["decide"] == ["HELD"]
-
-
-def test_a_request_from_before_has_what_its_state_says(engine: Engine) -> None:
-    """A question that was asked before the column was there stands until it is answered."""
-    held = Story(engine)
-    held.submit()
-    held.tick(seconds=1)
-    held.hear(AGENCY, asked(held, AGENCY, "Q1", deadline=DUE))
-    with held.house.engine.begin() as conn:
-        conn.exec_driver_sql("UPDATE agency_requests SET demands = NULL")
-    held.tick(seconds=1)
-    assert states(held, AGENCY)["answer"] == ["OPEN"]
-    held.hear(AGENCY, asked(held, AGENCY, "E1", status="E01", deadline=DUE))
-    assert (states(held, AGENCY)["answer"], states(held, AGENCY)["inspect"]) == (["OPEN"], ["OPEN"])
-    held.decide(AGENCY, DecisionCode.APPROVED)
-    assert (states(held, AGENCY)["answer"], states(held, AGENCY)["inspect"]) == (["CANCELLED"], ["MET"])
-
-
-def forget_demands(held: Story) -> None:
-    """Let the requests be as code of before the columns left them."""
-    with held.house.engine.begin() as conn:
-        conn.exec_driver_sql("UPDATE agency_requests SET demands = NULL, demands_state = NULL")
-
-
-@pytest.mark.parametrize("what", ["ask", "inspect"])
-def test_what_was_asked_before_the_upgrade_stands_when_a_fee_is_levied(
-    story: Story, provider: Provider, what: str
-) -> None:
-    base = open_application(story)
-    happen(story, what, base)
-    forget_demands(story)
-    # The levy is the later one, and leads.
-    levy = replace(make_notice(story, "levy", base), issued_at=base + timedelta(minutes=9))
-    story.hear(AGENCY, levy)
-    story.tick(seconds=1)
-    assert see(story) == expect((what, "levy"))
-    end = replace(make_notice(story, "confirm", base), issued_at=base + timedelta(minutes=10))
-    story.hear(AGENCY, end)
-    story.tick(seconds=1)
-    assert see(story) == expect((what, "levy", "confirm"))
-    happen(story, {"ask": "answer", "inspect": "over"}[what], base)
-    assert see(story) == expect(())
-    assert states(story, AGENCY)[{"ask": "answer", "inspect": "inspect"}[what]] == ["MET"]
-
-
-def test_what_was_asked_before_the_upgrade_stands_behind_a_call_that_failed(story: Story) -> None:
-    base = open_application(story)
-    happen(story, "ask", base)
-    forget_demands(story)
-    request = story.request(AGENCY)
-    agent: Any = story.agents["soap"]
-    with write_transaction(story.house.engine) as conn:
-        (call, *_) = deliveries.list_by_request(conn, request.case_id, request.id)
-        agent.record_failure(conn, FailedDelivery(call, GatewayError(UNREACHABLE, "away"), story.clock()))
-    assert story.request(AGENCY).state == "STRANDED"
-    with write_transaction(story.house.engine) as conn:
-        agency_requests.apply_event(conn, request.id, StateEvent("resend", story.clock(), "op"))
-        settle_deadlines(conn, story.hub, request.case_id, story.clock())
-    assert story.request(AGENCY).state == "INFORMATION_REQUIRED"
-
-
-def change_by_former_code(held: Story, event: str) -> None:
-    """Let a node of the version before change the request: it knows neither `demands` nor `demands_state`."""
-    request = held.request(AGENCY)
-    with write_transaction(held.house.engine) as conn:
-        agency_requests.apply_event(conn, request.id, StateEvent(event, held.clock(), "former"))
-        changed = update(agency_request_rows).where(agency_request_rows.c.id == request.id)
-        conn.execute(changed.values(demands=request.demands, demands_state=request.demands_state))
-
-
-@pytest.mark.parametrize("between", ["", "acknowledge", "inspect"])
-def test_what_former_code_has_ended_stands_no_more(story: Story, provider: Provider, between: str) -> None:
-    """A supplement is admitted by a node of the version before, beside nodes of this one."""
-    base = open_application(story)
-    happen(story, "ask", base)
-    change_by_former_code(story, "supplement")
-    if between:
-        code = {"acknowledge": "C01", "inspect": "E01"}[between]
-        story.hear(AGENCY, replace(asked(story, AGENCY, "N", status=code), issued_at=story.clock()))
-    story.decide("KFDA")
-    story.tick(seconds=1)
-    asked_for = {"": "SENT", "acknowledge": "ACKNOWLEDGED", "inspect": "INSPECTION"}[between]
-    assert story.request(AGENCY).state == asked_for
-    assert [one.state for one in rows(story, AGENCY, "answer")] == ["MET"]
-    assert states(story, AGENCY)["decide"] == ["OPEN"]
-    # What is asked then stands as always.
-    again = replace(asked(story, AGENCY, "Q2", deadline=DUE), issued_at=story.clock())
-    story.hear(AGENCY, again)
-    story.tick(seconds=1)
-    assert story.request(AGENCY).state == "INFORMATION_REQUIRED"
-    assert [one.state for one in rows(story, AGENCY, "answer")] == ["MET", "OPEN"]
-
-
-def test_what_former_code_has_asked_for_stands(story: Story, provider: Provider) -> None:
-    """The state says it, and by which notice is known."""
-    base = open_application(story)
-    happen(story, "ask", base)
-    request = story.request(AGENCY)
-    happen(story, "inspect", base + timedelta(minutes=5))
-    assert story.request(AGENCY).state == "INSPECTION"
-    with write_transaction(story.house.engine) as conn:
-        changed = update(agency_request_rows).where(agency_request_rows.c.id == request.id)
-        conn.execute(changed.values(demands=request.demands, demands_state=request.demands_state))
-    story.decide("KFDA")
-    story.tick(seconds=1)
-    assert see(story) == expect(("inspect",))
-    happen(story, "over", base + timedelta(minutes=5))
-    assert story.request(AGENCY).state == "ACKNOWLEDGED"

@@ -23,12 +23,13 @@ from gateway.message_model import (
     read_octets,
 )
 from gateway.protocols import Parcel
-from gateway.protocols.gzip_content import compress_content, expand_content
-from gateway.store import ObjectFolder, messages
-from gateway.store.engine import read_transaction, use_object_store
+from gateway.protocols.payload_parts import compress_content, expand_content
+from gateway.store import ObjectFolder, messages, read_transaction
+from gateway.store.engine import use_object_store
 from gateway.store.object_folder import ArrivingFile
 from gateway.wire import read_multipart_related
-from gateway.wire.octet_window import BodyWindow
+from gateway.wire.mime import BodyWindow
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, AS4, House, Neighbour
 
 #: Octets that gzip does not make smaller.
@@ -64,6 +65,8 @@ def list_files(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.rglob("*") if one.is_file())
 
 
+@pytest.mark.long
+@BOTH
 def test_it_is_stored_as_it_would_be_in_memory(house: House, broker: Neighbour, tmp_path: Path) -> None:
     sent = broker.seal(make_message(broker, LARGE))
     parcel, file = arrive(tmp_path, sent)
@@ -102,6 +105,7 @@ def test_what_is_refused_leaves_nothing(house: House, broker: Neighbour, tmp_pat
     assert list_files(tmp_path) == []
 
 
+@pytest.mark.long
 def test_a_large_body_is_sealed_to_the_same_octets(house: House, broker: Neighbour) -> None:
     """What is sent depends on the content, not on where it was."""
     made = [
@@ -142,6 +146,7 @@ def test_a_changed_object_is_found_when_its_part_is_read(
             messages.load_parcel(conn, row.id)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("octets", [LARGE, MemoryBody(LARGE), JoinedBody([LARGE[:9], MemoryBody(LARGE[9:])])])
 def test_expansion_is_the_same_from_a_body(octets: Any) -> None:
     packed = compress_content(octets)
@@ -157,6 +162,7 @@ def test_expansion_is_the_same_from_a_body(octets: Any) -> None:
                 expand_content(form, 10**8, "cid:x")
 
 
+@pytest.mark.long
 def test_a_bomb_in_a_file_is_not_expanded() -> None:
     bomb = MemoryBody(gzip.compress(bytes(50_000_000)))
     for most in (10**8, 10**6):
@@ -164,6 +170,7 @@ def test_a_bomb_in_a_file_is_not_expanded() -> None:
             expand_content(bomb, most, "cid:x")
 
 
+@pytest.mark.long
 def test_large_expanded_content_is_a_body_that_goes_back() -> None:
     content = LARGE * 8
     body = expand_content(gzip.compress(content, 1), 10**8, "cid:x")

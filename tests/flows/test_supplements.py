@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from gateway.store import cases
-from gateway.store.engine import read_transaction
+from gateway.store import cases, exact_searches, read_transaction
 from tests.flows.craft import all_of, supplement, text
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked, unreachable
 
 
@@ -20,6 +20,8 @@ def story(engine: Engine) -> Story:
     return started
 
 
+@pytest.mark.long
+@BOTH
 def test_a_question_and_its_supplement(story: Story) -> None:
     story.tick()
     number = story.number_of("KFDA")
@@ -31,7 +33,11 @@ def test_a_question_and_its_supplement(story: Story) -> None:
     (notice,) = story.inbox.documents("Notice")
     assert notice.findtext(".//{*}Text") == "the certificate of origin"
     more = story.submission(
-        all_of(supplement, text("Application[@id='A2']/Fields/Item/ProductNameKo", "카라멜 와플 320 g"))
+        all_of(
+            supplement,
+            text("Application[@id='A2']/Fields/Item/ProductNameKo", "카라멜 와플 320 g"),
+            text(".//TransportEquipment/ID", "MSKU1234565"),
+        )
     )
     story.submit(more, action="Supplement")
     story.tick()
@@ -45,8 +51,12 @@ def test_a_question_and_its_supplement(story: Story) -> None:
     story.tick()
     assert story.case().outcome == "APPROVED"
     assert "supplemented" in story.evidence("case", story.case().id)
+    with read_transaction(story.house.engine) as conn:
+        for value in ("AKE26714KE", "MSKU1234565"):
+            assert [row.id for row in exact_searches.find_cases(conn, value)] == [story.case().id]
 
 
+@pytest.mark.long
 def test_a_supplement_goes_out_behind_what_went_before(story: Story) -> None:
     story.say("KFDA", *[unreachable()] * 2)
     story.tick()
@@ -60,6 +70,7 @@ def test_a_supplement_goes_out_behind_what_went_before(story: Story) -> None:
     assert made == ["SubmitApplication"] * 3 + ["SubmitSupplement"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", ["unknown reference", "decided", "other application", "other items"])
 def test_a_supplement_without_its_case_is_refused(story: Story, wrong: str) -> None:
     story.tick()

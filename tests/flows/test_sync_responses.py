@@ -10,20 +10,20 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.delivery.http_client import HttpAnswer
-from gateway.hub.need_policy import NeedPolicy
+from gateway.config import NeedSettings
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.hub import PendingResponse, WaitingRequest
+from gateway.hub.intake.response_watch import ResponseLimits, ResponseWatch
 from gateway.hub.outbox.response_bundle import get_response_wait
-from gateway.hub.response_watch import PendingResponse, ResponseLimits, ResponseWatch, WaitingRequest
 from gateway.message_model import ErrorSignal, Receipt, UserMessage
 from gateway.protocols import Parcel
 from gateway.state_machines import DELIVERY
-from gateway.store import messages
+from gateway.store import HttpResponse, messages, read_transaction
 from gateway.store.deliveries import hold_delivery
-from gateway.store.engine import read_transaction
-from gateway.store.messages import HttpResponse
-from gateway.wire.xml import serialize_element
+from gateway.wire import serialize_element
 from tests.flows.craft import Change, without_applications
 from tests.flows.test_declaration_rules import set_tariff_code
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, EBMS2, pmodes
 from tests.kit.kills import die_at
 from tests.kit.story import Story
@@ -31,10 +31,10 @@ from tests.kit.story import Story
 _QUIET = b"\n".join(line for line in AGREEMENT.splitlines() if b"broker1-notice" not in line) + b"\n"
 _NO_ACK = b"reliability: {ack_requested: never, ack_signed: never}, sync_reply_mode: none}"
 #: The Result asks for no receipt of its own: none could be given on its connection.
-BOTH = _QUIET.replace(b"mshSignalsOnly", b"signalsAndResponse").replace(
+SIGNALS_AND_RESPONSE = _QUIET.replace(b"mshSignalsOnly", b"signalsAndResponse").replace(
     b"action: Result}", b"action: Result, " + _NO_ACK
 )
-ALONE = BOTH.replace(b"signalsAndResponse", b"responseOnly")
+ALONE = SIGNALS_AND_RESPONSE.replace(b"signalsAndResponse", b"responseOnly")
 
 
 class Asking:
@@ -43,7 +43,7 @@ class Asking:
     def __init__(self, engine: Engine, agreement: bytes, change: Change = without_applications) -> None:
         self.story = Story(engine, customs=False, agreement=agreement)
         # A declaration alone: its goods would need documents.
-        self.story.hub.need_policy = NeedPolicy(test_editions=False)
+        self.story.hub.need_policy = NeedSettings(test_edition=False)
         root = self.story.submission(change)
         self.unit = self.story.broker.message("Submit", serialize_element(root))
         self.parcel = self.story.broker.seal(self.unit)
@@ -72,9 +72,10 @@ class Asking:
 
 @pytest.fixture
 def asking(engine: Engine) -> Asking:
-    return Asking(engine, BOTH)
+    return Asking(engine, SIGNALS_AND_RESPONSE)
 
 
+@BOTH
 def test_receipt_and_response_are_one_signed_envelope(asking: Asking) -> None:
     waiting = asking.wait()
     assert waiting.read_response() is None
@@ -119,6 +120,7 @@ def test_a_lost_connection_loses_nothing(asking: Asking) -> None:
     assert asking.story.inbox.octets == [read.body]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("given", [False, True])
 def test_a_repeat_gets_the_same_response(asking: Asking, given: bool) -> None:
     waiting = asking.wait()
@@ -146,7 +148,7 @@ def test_the_response_alone(engine: Engine) -> None:
 
 
 def test_a_response_that_asks_for_a_receipt_waits_for_it(engine: Engine) -> None:
-    asking = Asking(engine, BOTH.replace(_NO_ACK, b"sync_reply_mode: none}"))
+    asking = Asking(engine, SIGNALS_AND_RESPONSE.replace(_NO_ACK, b"sync_reply_mode: none}"))
     waiting = asking.wait()
     asking.story.tick(seconds=1)
     assert waiting.read_response() is not None
@@ -159,8 +161,8 @@ def test_a_response_that_asks_for_a_receipt_waits_for_it(engine: Engine) -> None
 
 def test_without_an_endpoint_the_response_waits_for_a_repeat(engine: Engine) -> None:
     endpoint = b"    endpoint: http://127.0.0.1:8901/msh/ebms2\n"
-    assert endpoint in BOTH
-    asking = Asking(engine, BOTH.replace(endpoint, b""))
+    assert endpoint in SIGNALS_AND_RESPONSE
+    asking = Asking(engine, SIGNALS_AND_RESPONSE.replace(endpoint, b""))
     asking.story.tick(minutes=10)
     assert (asking.result().state, asking.result().tries) == ("QUEUED", 0)
     assert [type(one) for one in asking.open(asking.post())] == [UserMessage, Receipt]
@@ -173,7 +175,7 @@ def with_unknown_code(root: etree._Element) -> None:
 
 
 def test_warnings_travel_with_the_response(engine: Engine) -> None:
-    asking = Asking(engine, BOTH, with_unknown_code)
+    asking = Asking(engine, SIGNALS_AND_RESPONSE, with_unknown_code)
     asking.story.tick()
     units = asking.open(asking.post())
     assert [type(one) for one in units] == [UserMessage, Receipt, ErrorSignal]
@@ -205,7 +207,8 @@ def test_waiting_requests_share_one_query(asking: Asking, monkeypatch: pytest.Mo
     asked: list[int] = []
     real = read_transaction
     monkeypatch.setattr(
-        "gateway.hub.response_watch.read_transaction", lambda engine: (asked.append(1), real(engine))[1]
+        "gateway.hub.intake.response_watch.read_transaction",
+        lambda engine: (asked.append(1), real(engine))[1],
     )
     waiting = [asking.wait() for _ in range(10)]
     assert [one.read_response() for one in waiting] == [None] * 10
@@ -221,12 +224,14 @@ def test_a_time_to_perform_shortens_the_wait(engine: Engine) -> None:
     def perform(pmode: Any) -> Any:
         return replace(pmode, business=replace(pmode.business, time_to_perform=5))
 
-    original = pmodes(BOTH)
-    story = Story(engine, customs=False, agreement=BOTH)
+    original = pmodes(SIGNALS_AND_RESPONSE)
+    story = Story(engine, customs=False, agreement=SIGNALS_AND_RESPONSE)
     assert get_response_wait(story.hub, original[0]) == timedelta(seconds=20)
     assert get_response_wait(story.hub, perform(original[0])) == timedelta(seconds=5)
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_at_the_commit_of_the_giving(asking: Asking, side: str) -> None:
     """Before it the response is still queued and is posted, the same octets; after it is not."""
@@ -266,6 +271,7 @@ def answer_with(story: Story, *kinds: str) -> Any:
     return answer
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kinds", [("message", "receipt"), ("message",)])
 def test_a_response_in_the_answer_to_our_message_is_stored(engine: Engine, kinds: tuple[str, ...]) -> None:
     story = Story(engine, customs=False, agreement=_QUIET)

@@ -9,17 +9,17 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode
-from gateway.hub.need_policy import NeedPolicy
+from gateway.cases import DecisionCode
+from gateway.config import NeedSettings
 from gateway.needs import read_need_table
-from gateway.store import NewNeedTable, need_tables
-from gateway.store.engine import write_transaction
+from gateway.store import NewEdition, dated_editions, write_transaction
 from tests.flows.craft import all_of, reference, supplement, text, without
 from tests.flows.item_changes import amendment
 from tests.flows.test_held_case_waking import HELD, NUMBER, find
 from tests.flows.test_held_case_waking import naming as use_certificate
 from tests.flows.test_held_cases import HOLD
 from tests.flows.test_outside_results import say
+from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked
 
 ROW = "1905,import,13"
@@ -31,12 +31,12 @@ def load(story: Story, *rows: str, name: str = "extra") -> None:
     lines = (f"# table: {name}", "# edition: 1", "# valid_from: 2020-01-01", "hs,direction,law", *rows)
     content = ("\n".join(lines) + "\n").encode()
     table = read_need_table(content, f"{name}@1")
-    new = NewNeedTable(
+    new = NewEdition(
         table.name, table.edition, table.valid_from.isoformat(), None, len(table.rows),
         hashlib.sha256(content).hexdigest(), content,
     )  # fmt: skip
     with write_transaction(story.house.engine) as conn:
-        need_tables.insert_table(conn, new, story.clock(), "kim")
+        dated_editions.insert_need_table(conn, new, story.clock(), "kim")
 
 
 def held_notices(story: Story) -> list[list[tuple[str | None, str | None]]]:
@@ -63,6 +63,8 @@ def held(engine: Engine) -> Story:
     return story
 
 
+@pytest.mark.long
+@BOTH
 def test_what_a_held_case_lacks_now_is_told_when_the_certificate_comes(held: Story) -> None:
     load(held, ROW)
     held.tick()
@@ -83,6 +85,7 @@ def test_what_a_held_case_lacks_now_is_told_when_the_certificate_comes(held: Sto
     assert (problem["id"], problem["text"].startswith(NEEDED)) == ("GW508", True)
 
 
+@pytest.mark.long
 def test_a_need_that_is_taken_back_lets_a_held_case_go_on_when_its_time_is_over(held: Story) -> None:
     held.tick(minutes=5)
     load(held, "3004,import,01", "1905,import,05", name="kr-customs-confirmation")
@@ -92,7 +95,7 @@ def test_a_need_that_is_taken_back_lets_a_held_case_go_on_when_its_time_is_over(
     assert (find(held).state, len(held_notices(held))) == ("IN_PROGRESS", 1)
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_held_case_lacks_less_and_is_told(held: Story) -> None:
     """Of two documents the certificate of one comes; the other one is missing still."""
     change = all_of(reference("HELD-1"), without("Application[@id='A3']"), without("Application[@id='A1']"))
@@ -107,7 +110,7 @@ def test_a_held_case_lacks_less_and_is_told(held: Story) -> None:
 @pytest.fixture(params=["refuse", "hold"])
 def admitted(engine: Engine, request: pytest.FixtureRequest) -> Story:
     story = Story(engine)
-    story.hub.need_policy = NeedPolicy(imports=request.param)
+    story.hub.need_policy = NeedSettings(imports=request.param)
     story.submit()
     story.tick()
     assert story.case().state == "IN_PROGRESS"
@@ -124,6 +127,7 @@ def amend(story: Story, *changes: Any) -> str | None:
     return told[-1].findtext("{*}Outcome") if told else None
 
 
+@pytest.mark.long
 def test_an_amendment_is_not_refused_for_what_it_does_not_make_lacking(admitted: Story) -> None:
     assert amend(admitted, text(".//Declarant/Name", "Another Name")) is None
     assert (admitted.case().state, len(warnings(admitted))) == ("IN_PROGRESS", 1)
@@ -131,11 +135,11 @@ def test_an_amendment_is_not_refused_for_what_it_does_not_make_lacking(admitted:
     assert amend(admitted, without("Application[@id='A3']")) == "REFUSED"
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_certificate_that_was_revoked_meets_no_need_that_an_amendment_brings(engine: Engine) -> None:
     """Item 3 has its own application, and names a certificate under law 05, of which it needs nothing."""
     story = Story(engine)
-    story.hub.need_policy = NeedPolicy(imports="refuse")
+    story.hub.need_policy = NeedSettings(imports="refuse")
     say(story, number=NUMBER)
     story.submit(story.submission(use_certificate(NUMBER)))
     story.tick(minutes=1)
@@ -154,7 +158,7 @@ def test_a_certificate_that_was_revoked_meets_no_need_that_an_amendment_brings(e
     assert amend(story, use_certificate(NUMBER), text(".//Declarant/Name", "Another Name")) is None
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_an_answer_to_a_question_is_not_refused_for_another_document(admitted: Story) -> None:
     admitted.hear("KFDA", asked(admitted, "KFDA", "Q1"))
     assert admitted.request("KFDA").state == "INFORMATION_REQUIRED"

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text, update
+from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.cli.registration import load_agreement
-from gateway.delivery.http_client import HttpAnswer
-from gateway.store import messages
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.tables import deliveries
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.operations import load_agreement
+from gateway.store import messages, read_transaction, write_transaction
 from tests.flows.craft import without_applications
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT
 from tests.kit.paths import ROOT
 from tests.kit.story import Story
@@ -24,6 +23,8 @@ NEXT = NAME.replace(b"2026", b"2027")
 OTHER = AGREEMENT.replace(NAME, NEXT).replace(b"http://127.0.0.1:8901", b"http://127.0.0.1:8999")
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("first", [AGREEMENT, OTHER], ids=["first", "second"])
 def test_a_result_goes_by_the_agreement_of_its_submission(engine: Engine, first: bytes) -> None:
     story = Story(engine, customs=False, agreement=first)
@@ -39,22 +40,6 @@ def test_a_result_goes_by_the_agreement_of_its_submission(engine: Engine, first:
     (delivery,) = (row for row in story.deliveries(agent="msh") if row.parameters["action"] == "Result")
     assert delivery.parameters["agreement"] == wanted
     assert ("8999" in delivery.parameters["endpoint"]) == (first is OTHER)
-    story.tick(seconds=301)
-    assert story.case().state == "CLOSED"
-
-
-def test_what_an_older_version_queued_is_delivered(engine: Engine) -> None:
-    """Neither its message nor its delivery names the agreement; the P-Mode is the only one with its id."""
-    story = Story(engine, customs=False)
-    story.inbox.answers.append(HttpAnswer(204, {}, b""))
-    story.submit(story.submission(without_applications), attach=False)
-    with write_transaction(engine) as conn:
-        conn.execute(text("UPDATE messages SET agreement_id = NULL"))
-    story.tick()
-    (delivery,) = (row for row in story.deliveries(agent="msh") if row.parameters["action"] == "Result")
-    kept = {name: value for name, value in delivery.parameters.items() if name != "agreement"}
-    with write_transaction(engine) as conn:
-        conn.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(parameters=kept))
     story.tick(seconds=301)
     assert story.case().state == "CLOSED"
 

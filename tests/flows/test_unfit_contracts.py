@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,19 +12,20 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.delivery import PartnerService
+from gateway.delivery.agents import PartnerAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.delivery.partner_directory import PartnerService
 from gateway.harmonize import CarrierForm
-from gateway.hub import Hub
-from gateway.hub.application_forms import load_application_form
+from gateway.hub import Hub, load_application_form
 from gateway.hub.completion.operator_actions import requeue_delivery
-from gateway.operations.waiting_columns import add_case_waiting
+from gateway.operations import add_case_waiting
+from gateway.process_log import format_text
 from gateway.store import read_transaction
-from gateway.wire.namespaces import CARRIED
+from gateway.wire import CARRIED
 from tests.flows.craft import reference, text, withdrawal
 from tests.flows.test_amendments import amend
 from tests.kit import house
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import PLAN, Story, content_of
 
@@ -69,6 +71,8 @@ def run_and_die(story: Story, hub: Hub) -> None:
         pass
 
 
+@pytest.mark.long
+@BOTH
 def test_it_alone_is_stranded_and_goes_out_by_the_mended_contract(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -83,7 +87,8 @@ def test_it_alone_is_stranded_and_goes_out_by_the_mended_contract(
     }
     failed = story.delivery(destination="KPTA")
     assert (failed.state, failed.problem) == ("FAILED", "GW720")
-    assert "to KPTA has FAILED: GW720" in caplog.text
+    log = "\n".join(format_text(record) for record in caplog.records)
+    assert re.search(r"the delivery has FAILED: GW720 .* partner=KPTA ", log)
     told = f"KPTA: a WSDL that takes its application (GW720), delivery {failed.id} FAILED"
     assert told in describe_waiting(story)
     # What waits can be read as what was sent.
@@ -110,6 +115,7 @@ def test_it_alone_is_stranded_and_goes_out_by_the_mended_contract(
     assert story.outcome()[0] == "APPROVED"
 
 
+@pytest.mark.long
 def test_it_is_sent_as_if_the_contract_had_been_right_from_the_start(story: Story, engine: Engine) -> None:
     """The attachments, the scope and the document are those of a call that was composed at once."""
     mend(story)
@@ -133,7 +139,7 @@ def test_it_is_sent_as_if_the_contract_had_been_right_from_the_start(story: Stor
     assert late.body.find(".//{*}Document").attrib == right.body.find(".//{*}Document").attrib
 
 
-@pytest.mark.every_case
+@BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("commit", ["admit.case", "delivery.failed", "delivery.composed"])
 def test_wherever_a_process_dies_it_is_sent_once(story: Story, commit: str, side: str) -> None:
@@ -156,6 +162,7 @@ def test_wherever_a_process_dies_it_is_sent_once(story: Story, commit: str, side
     assert story.request("KPTA").state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 def test_an_amendment_replaces_what_never_went_out(story: Story) -> None:
     story.submit()
     story.tick()
@@ -168,6 +175,7 @@ def test_an_amendment_replaces_what_never_went_out(story: Story) -> None:
     assert story.request("KPTA").state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 def test_a_withdrawal_asks_nobody_who_heard_nothing(story: Story) -> None:
     story.submit()
     story.tick()

@@ -13,20 +13,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, func, select, update
 
-from gateway.cases.agency_notices import AgencyCallback, SignedReply
+from gateway.cases import AgencyCallback, SignedReply
 from gateway.cli import main
 from gateway.errors import GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.reply import apply_call_back
+from gateway.evidence import list_subject_leaves
+from gateway.hub import apply_call_back
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.pki.certificate_authority import issue_certificate, make_authority, make_revocation_list
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.signing_keys import KeySigner
-from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore
-from gateway.store import messages, tables, verdicts
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.wss import sign_soap_envelope
+from gateway.pki import DEFAULT_POLICY, CertificateUse, KeySigner, RevocationData, TrustStore
+from gateway.store import messages, read_transaction, verdicts, write_transaction
+from gateway.wire import serialize_element
+from gateway.xmlsec import sign_soap_envelope
+from gateway_conformance.pki import issue_certificate, make_authority, make_revocation_list
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.house import EBMS2, START, House, Neighbour, authority, crl, signer_named
 from tests.kit.story import Story
 from tests.xmlsec.sample_messages import request as soap_request
@@ -91,6 +90,7 @@ def bring(house: House, octets: bytes) -> None:
     house.hub.judge.replace_trust(revocations=RevocationData([octets]))
 
 
+@BOTH
 def test_a_verdict_is_kept_once_and_every_message_names_it(house: House, broker: Neighbour) -> None:
     assert [told(house, broker) for _ in range(3)] == [""] * 3
     (row,) = rows(house)
@@ -171,6 +171,7 @@ def test_a_changed_octet_is_found(house: House, broker: Neighbour, run: Run) -> 
     assert run("--verdict", row.id)[0] == 0
 
 
+@pytest.mark.long
 def test_a_changed_row_is_found(house: House, broker: Neighbour, run: Run) -> None:
     told(house, broker)
     (row,) = rows(house)
@@ -198,6 +199,7 @@ def test_a_row_without_its_leaf_of_evidence_is_found(house: House, broker: Neigh
     assert (status, said["problem"]) == (1, "GW805")
 
 
+@pytest.mark.long
 def test_the_files_are_judged_alike_by_the_verb_for_everybody(
     house: House,
     broker: Neighbour,
@@ -263,6 +265,7 @@ def test_a_refusal_is_kept_once_however_often_it_is_repeated(house: House, broke
     assert (row.status, row.problem) == ("invalid", "GW207")
 
 
+@pytest.mark.long
 def test_what_policy_tolerates_is_told_in_the_evidence(house: House, broker: Neighbour, run: Run) -> None:
     uses = {
         use: replace(rule, accept_indeterminate=use is CertificateUse.SIGNING)
@@ -346,6 +349,7 @@ def test_the_evidence_of_a_verdict_that_is_gone_is_missed(house: House, broker: 
     assert (status, said["for"], said["agree"], said["problem"]) == (1, "NRO", False, "GW805")
 
 
+@pytest.mark.long
 def test_a_case_rests_on_verdicts_on_broker_declarant_and_agencies(engine: Engine, run: Run) -> None:
     """The signer of the message, of the submission in it, and of what an agency said of it."""
     story = Story(engine)
@@ -370,6 +374,7 @@ def test_a_case_rests_on_verdicts_on_broker_declarant_and_agencies(engine: Engin
     assert {one["problem"] for one in found if one not in good} <= {"GW201", "GW105", "GW104"}
 
 
+@pytest.mark.long
 def test_a_reply_names_the_verdict_that_counted_though_another_came_between(engine: Engine, run: Run) -> None:
     """Lists come and go: what was said by the first ones again rests on the first verdict."""
     story = Story(engine)
@@ -408,7 +413,7 @@ def test_the_evidence_of_a_message_that_was_changed_is_found(
 
 
 def test_a_document_that_is_none_is_refused() -> None:
-    from gateway.pki.verdict_evidence import load_material
+    from gateway.pki import load_material
 
     for content in (b"{", b"[]", b"{}"):
         with pytest.raises(GatewayError) as caught:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import permutations
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice, SignedReply
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice, SignedReply
 from gateway.errors import GatewayError
-from gateway.hub.delivered_notices import apply_agency_document
-from gateway.hub.reply import apply_call_back
-from gateway.store.engine import write_transaction
-from gateway.store.requirement_tables import requirement_results
+from gateway.hub import apply_agency_document, apply_call_back
 from tests.flows.test_delivered_notices import make_document
 from tests.flows.test_outside_documents import NUMBER, rows
 from tests.flows.test_outside_results import name
 from tests.flows.test_overtaken_decisions import forwarded, hear, rest, word
 from tests.flows.test_requirement_ledger import used_of
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 SPOKEN = SignedReply(b"<s/>", "ab" * 32)
@@ -95,6 +91,8 @@ def expect(order: str) -> dict[int, tuple[str, str | None]]:
     return {1: ("REJECTED", None), 2: ("APPROVED", "50") if "c" in order else ("REJECTED", None)}
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("order", ORDERS)
 def test_all_is_taken_back_that_was_issued_before_in_every_order(story: Story, order: str, form: str) -> None:
@@ -115,6 +113,8 @@ def test_all_is_taken_back_that_was_issued_before_in_every_order(story: Story, o
         assert (story.case().state, used_of(story, NUMBER)) == ("REFUSED", {})
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("order", [one for one in ORDERS if one[0] != "w"])
 def test_a_declaration_that_waits_for_the_number_ends_alike(story: Story, order: str, form: str) -> None:
@@ -130,31 +130,7 @@ def test_a_declaration_that_waits_for_the_number_ends_alike(story: Story, order:
     assert used_of(story, NUMBER) == ({"KGM": "40"} if approved else {})
 
 
-@pytest.mark.every_case
-@pytest.mark.parametrize("form", FORMS)
-def test_a_notice_that_an_earlier_version_stored_may_be_repeated(story: Story, form: str) -> None:
-    """It kept the items that it knew as what was said, and no mark."""
-    say(story, "a", form)
-    say(story, "w", form)
-    (taken,) = [one for one in rows(story)["requirement_results"] if one["decision"] == "REJECTED"]
-    number = taken["said"]["number"]
-    read = Decision(1, AGENCIES[form][1], DecisionCode.REJECTED, number, date=taken["date"])
-    content = (taken["notice_no"], taken["issued_at"], taken["status_code"], [repr(read)])
-    digest = _digest((AGENCIES[form][0], taken["requirement_id"], content))
-    said = {key: value for key, value in taken["said"].items() if key != "whole"}
-    with write_transaction(story.house.engine) as conn:
-        mine = requirement_results.c.id == taken["id"]
-        conn.execute(update(requirement_results).where(mine).values(notice_sha256=digest, said=said))
-    say(story, "b", form)
-    before = rows(story)
-    assert say(story, "w", form) == ""
-    assert rows(story) == before
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(repr(content).encode()).hexdigest()
-
-
+@pytest.mark.long
 def test_what_overtakes_the_decision_takes_back_all_of_the_application(engine: Engine) -> None:
     """Its number was said of other goods before; the application has an item of its own."""
     held = forwarded(engine)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.errors import NODE_DRAINED, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
-from gateway.store import deliveries, delivery_leases, lanes
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import DeliveryLease, deliveries, lanes, read_transaction, state_counts, write_transaction
+from tests.kit.databases import BOTH
 from tests.kit.desk import Desk
 
 
+@BOTH
 def test_a_lease_that_ran_out_is_taken_over(engine: Engine) -> None:
     desk = Desk(engine)
     (one,) = desk.queue()
@@ -35,6 +36,7 @@ def test_a_lease_that_ran_out_is_taken_over(engine: Engine) -> None:
     assert desk.events(one) == ["lease", "lease_lost", "lease", "delivered"]
 
 
+@BOTH
 def test_a_worker_of_a_drained_node_claims_nothing(engine: Engine) -> None:
     desk = Desk(engine, lambda lease: None)
     (one,) = desk.queue()
@@ -53,6 +55,7 @@ def test_a_worker_of_a_drained_node_claims_nothing(engine: Engine) -> None:
     assert worker.run_once() == 1
 
 
+@BOTH
 def test_a_worker_that_comes_back_late_changes_nothing(engine: Engine) -> None:
     """It failed, at last, with what another has delivered meanwhile."""
 
@@ -73,6 +76,7 @@ def test_a_worker_that_comes_back_late_changes_nothing(engine: Engine) -> None:
     assert desk.postman.given_up == []
 
 
+@BOTH
 def test_giving_up_late_changes_nothing_either(engine: Engine) -> None:
     def slow(lease: DeliveryLease) -> None:
         if lease.attempt > 1:
@@ -90,6 +94,7 @@ def test_giving_up_late_changes_nothing_either(engine: Engine) -> None:
     assert desk.postman.given_up == []
 
 
+@BOTH
 def test_a_mistake_of_ours_is_tried_again_and_ends(engine: Engine) -> None:
     def broken(lease: DeliveryLease) -> None:
         raise ZeroDivisionError("inside")
@@ -106,6 +111,27 @@ def test_a_mistake_of_ours_is_tried_again_and_ends(engine: Engine) -> None:
     assert desk.postman.given_up == [(one, "GW604")]
 
 
+@BOTH
+def test_memory_that_is_used_up_uses_up_no_attempt(engine: Engine) -> None:
+    lacking = [True] * 6
+
+    def lack(lease: DeliveryLease) -> None:
+        if lacking:
+            lacking.pop()
+            raise MemoryError
+
+    desk = Desk(engine, lack)
+    (one,) = desk.queue()
+    for _ in range(6):
+        desk.worker.run_once()
+        assert (desk.row(one).state, desk.row(one).problem, desk.row(one).tries) == ("QUEUED", "GW806", 0)
+        desk.clock.forward(minutes=6)
+    desk.worker.run_once()
+    assert desk.row(one).state == "DELIVERED"
+    assert desk.postman.given_up == []
+
+
+@BOTH
 @pytest.mark.parametrize("how", ["no agent", "no plan"])
 def test_a_delivery_that_no_agent_understands_ends_too(engine: Engine, how: str) -> None:
     desk = Desk(engine, lambda lease: lease.parameters["missing"])
@@ -118,9 +144,10 @@ def test_a_delivery_that_no_agent_understands_ends_too(engine: Engine, how: str)
         desk.clock.forward(hours=1)
     assert desk.row(one).state == "FAILED"
     assert desk.row(other).state == "FAILED"
-    assert desk.worker._places.count_free() == 4
+    assert desk.worker._slots.count_free() == 4
 
 
+@BOTH
 def test_a_delivery_that_takes_its_worker_down_ends_as_well(engine: Engine) -> None:
     desk = Desk(engine)
     (one,) = desk.queue()
@@ -136,6 +163,7 @@ def test_a_delivery_that_takes_its_worker_down_ends_as_well(engine: Engine) -> N
     assert desk.events(one) == ["lease", "lease_lost", "lease", "lease_lost", "lease", "put_aside"]
 
 
+@BOTH
 def test_what_may_pass_waits_until_its_time_is_over(engine: Engine) -> None:
     def away(lease: DeliveryLease) -> None:
         raise GatewayError(UNREACHABLE, "away")
@@ -154,6 +182,7 @@ def test_what_may_pass_waits_until_its_time_is_over(engine: Engine) -> None:
     assert len(desk.postman.given_up) == 2
 
 
+@BOTH
 def test_what_follows_a_failed_one_expires_without_being_tried(engine: Engine) -> None:
     desk = Desk(engine)
     (first,) = desk.queue()
@@ -166,15 +195,17 @@ def test_what_follows_a_failed_one_expires_without_being_tried(engine: Engine) -
     assert (desk.row(second).state, desk.postman.made) == ("FAILED", [])
 
 
+@BOTH
 def test_a_lane_is_not_crowded(engine: Engine) -> None:
     desk = Desk(engine, threads=8)
     desk.queue(6)
     with write_transaction(engine) as conn:
         lanes.set_lane_capacity(conn, "KR-A", 2)
     assert len(desk.worker._claim_deliveries()) == 2
-    assert desk.new_worker("w2")._claim_deliveries() == ()
+    assert not desk.new_worker("w2")._claim_deliveries()
 
 
+@BOTH
 def test_one_lane_fills_half_the_threads_and_others_get_the_rest(engine: Engine) -> None:
     desk = Desk(engine, threads=4)
     desk.queue(20, lane="A-DEAD")
@@ -182,9 +213,72 @@ def test_one_lane_fills_half_the_threads_and_others_get_the_rest(engine: Engine)
     assert [lease.lane for lease in first] == ["A-DEAD"] * 2
     desk.queue(20, lane="Z-ALIVE")
     assert [lease.lane for lease in desk.worker._claim_deliveries()] == ["Z-ALIVE"] * 2
-    assert desk.worker._claim_deliveries() == ()
+    assert not desk.worker._claim_deliveries()
 
 
+def count_claimed(desk: Desk) -> Counter[str]:
+    """Claim until nothing more may be claimed; return how many by lane."""
+    claimed: Counter[str] = Counter()
+    while leases := desk.worker._claim_deliveries():
+        claimed.update(lease.lane for lease in leases)
+    return claimed
+
+
+@BOTH
+def test_the_lanes_of_a_party_share_half_the_threads_and_webhooks_a_quarter(engine: Engine) -> None:
+    desk = Desk(engine, threads=8)
+    desk.queue(20, lane="webhook:broker1")
+    desk.queue(20, lane="msh:broker1")
+    claimed = count_claimed(desk)
+    assert claimed.total() == 4
+    assert claimed["webhook:broker1"] <= 2
+    desk.queue(20, lane="webhook:broker2")
+    desk.queue(20, lane="KR-A")
+    desk.queue(20, lane="msh:broker2")
+    more = count_claimed(desk)
+    assert more["KR-A"]
+    assert more["msh:broker2"]
+    assert claimed["webhook:broker1"] + more["webhook:broker2"] <= 2
+    assert (claimed + more).total() == 8
+
+
+@BOTH
+def test_answers_to_senders_that_proved_nothing_share_a_quarter_of_the_threads(engine: Engine) -> None:
+    desk = Desk(engine, threads=8)
+    desk.queue(20, lane="msh:https://broker1.example/msh")
+    desk.queue(20, lane="msh:https://broker2.example/msh")
+    assert count_claimed(desk).total() == 2
+    desk.queue(20, lane="msh:broker1")
+    desk.queue(20, lane="KR-A")
+    assert count_claimed(desk) == {"msh:broker1": 3, "KR-A": 3}
+
+
+@BOTH
+def test_slow_destinations_leave_a_quarter_of_the_threads_to_others(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr("gateway.delivery.delivery_worker.monotonic", lambda: seconds[0])
+
+    def wait(lease: DeliveryLease) -> None:
+        seconds[0] += 6.0 if lease.destination.startswith("msh:") else 0.1
+
+    desk = Desk(engine, wait, threads=8)
+    slow = [f"msh:broker{number}" for number in range(4)]
+    for lane in (*slow, "KR-A"):
+        desk.queue(1, lane=lane)
+    while desk.worker.run_once():
+        pass
+    for lane in slow:
+        desk.queue(20, lane=lane)
+    claimed = count_claimed(desk)
+    assert claimed.total() == 6
+    assert max(claimed.values()) <= 2
+    desk.queue(20, lane="KR-A")
+    assert count_claimed(desk) == {"KR-A": 2}
+
+
+@BOTH
 def test_lanes_are_served_in_turn(engine: Engine) -> None:
     desk = Desk(engine, threads=1)
     for lane in ("A", "B", "C"):
@@ -197,6 +291,7 @@ def test_lanes_are_served_in_turn(engine: Engine) -> None:
     assert sorted(served) == ["A", "A", "B", "B", "C", "C"]
 
 
+@BOTH
 def test_lanes_that_may_have_no_more_leave_the_places_to_others(engine: Engine) -> None:
     desk = Desk(engine, threads=4)
     full = [f"A{number}" for number in range(9)]
@@ -210,26 +305,6 @@ def test_lanes_that_may_have_no_more_leave_the_places_to_others(engine: Engine) 
     assert {lease.lane for lease in desk.worker._claim_deliveries()} == {"Z"}
 
 
-def test_what_is_due_in_several_lanes_is_claimed_by_one_statement_of_sqlite(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[int] = []
-    claim = delivery_leases._claim_alone
-
-    def claim_counted(conn: Connection, given: Any, wanted: Any, **named: Any) -> Any:
-        made.append(len(wanted))
-        return claim(conn, given, wanted, **named)
-
-    monkeypatch.setattr(delivery_leases, "_claim_alone", claim_counted)
-    desk = Desk(engine, threads=8)
-    for lane in ("A", "B", "C"):
-        desk.queue(3, lane=lane)
-    claimed = [lease.lane for lease in desk.worker._claim_deliveries()]
-    assert sorted(claimed) == ["A", "A", "B", "B", "C", "C"]
-    # PostgreSQL locks and claims lane by lane.
-    assert made == ([3] if engine.dialect.name == "sqlite" else [])
-
-
 def run(desk: Desk, until: Callable[[], bool], seconds: float = 60) -> threading.Thread:
     stop = threading.Event()
     thread = threading.Thread(target=desk.worker.run, args=(stop,))
@@ -241,6 +316,7 @@ def run(desk: Desk, until: Callable[[], bool], seconds: float = 60) -> threading
     return thread
 
 
+@BOTH
 def test_a_dead_destination_does_not_keep_others_waiting(engine: Engine) -> None:
     released = threading.Event()
 
@@ -258,6 +334,7 @@ def test_a_dead_destination_does_not_keep_others_waiting(engine: Engine) -> None
     thread.join(30)
 
 
+@BOTH
 def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -275,11 +352,13 @@ def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
     assert not thread.is_alive()
     assert desk.open_leases() == 0
     with read_transaction(engine) as conn:
-        left = deliveries.count_by_state(conn)
+        left = state_counts.count_deliveries(conn)
     assert left["DELIVERED"] >= 1
     assert left["QUEUED"] == 9 - left["DELIVERED"]
 
 
+@pytest.mark.long
+@BOTH
 def test_it_goes_on_when_nothing_can_be_claimed_for_a_while(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +377,7 @@ def test_it_goes_on_when_nothing_can_be_claimed_for_a_while(
     assert desk.row(one).state == "DELIVERED"
 
 
+@BOTH
 def test_two_workers_make_each_delivery_once(engine: Engine) -> None:
     desk = Desk(engine)
     wanted = desk.queue(40) + desk.queue(40, lane="KR-B")

@@ -15,23 +15,39 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from gateway.cases.status_codes import read_status_codes
-from gateway.cli.registration import load_agreement, register_certificate
-from gateway.hub.hub import Hub, HubResources
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.register.active_needs import ActiveNeeds
-from gateway.hub.register.active_rules import ActiveRules
-from gateway.hub.register.decision_rules import DecisionRules
-from gateway.hub.register.trusted_register import TrustedRegister
+from gateway.cases import read_status_codes
+from gateway.cli.registration import register_certificate
+from gateway.hub import ActiveNeeds, Hub, RejectingComposer
+from gateway.hub.hub import HubResources
+from gateway.hub.register.active_rules import (
+    ActiveRules,
+)
+from gateway.hub.register.decision_rules import (
+    DecisionRules,
+)
+from gateway.hub.register.trusted_register import (
+    TrustedRegister,
+)
 from gateway.message_model import PartyId
+from gateway.operations import load_agreement
 from gateway.share import get_data_folder
-from gateway.store import NewFee, agency_requests, cases, fees, make_engine, messages, parties, payloads
-from gateway.store.agency_requests import NewAgencyRequest
-from gateway.store.cases import NewCase
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.messages import NewMessage
-from gateway.store.schema_migration import migrate_schema
-from gateway.store.transitions import StateEvent
+from gateway.store import (
+    NewAgencyRequest,
+    NewCase,
+    NewFee,
+    NewMessage,
+    StateEvent,
+    agency_requests,
+    cases,
+    fees,
+    make_engine,
+    messages,
+    migrate_schema,
+    parties,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
 from tests.fuzz import samples
 from tests.fuzz.identities import NOW, crl, judge, signer
 from tests.kit.house import AGREEMENT, AS4, PARTY_TYPE

@@ -16,10 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import TrustStore
+from gateway.pki import Certificate, CertificateValidator, RevocationData, TrustStore, read_certificate
 
 __all__ = [
     "AUTHORITY",

@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import x25519
 from lxml import etree
 
 from gateway.agreements import Encryption, PModeIndex
-from gateway.conformance.hostile.tree_mutations import recompute_signature, recompute_written_digests
 from gateway.errors import GatewayError
-from gateway.hub.receive import receive_parcel
+from gateway.hub import receive_parcel
 from gateway.message_model import UserMessage
 from gateway.pki import DecryptionKey, Signer, load_decryption_key
 from gateway.protocols import PROTOCOLS, EncryptionResources, OpenedMessage, ProtocolContext, as4
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.algorithms import POLICIES
+from gateway.wire import parse_xml
+from gateway.xmlsec import POLICIES
+from gateway_conformance.hostile.content_mutations import recompute_signature, recompute_written_digests
 from tests.fuzz import samples
 from tests.fuzz.hubs import whole
 from tests.fuzz.identities import AUTHORITY, NOW, issuing_key_id, key, named, signer, usage

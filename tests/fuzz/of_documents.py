@@ -15,42 +15,50 @@ from typing import Any
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import Notice
-from gateway.cases.case_outcome import CaseOutcome
-from gateway.cases.filing_authorization import FilingRegister
-from gateway.cases.result_documents import (
+from gateway.cases import (
     CaseHeader,
+    CaseOutcome,
+    FilingRegister,
+    Notice,
     RequestState,
     make_notice_document,
     make_result_document,
+    read_submission,
 )
-from gateway.cases.submission_reader import read_submission
-from gateway.conformance.partners.hub_documents import read_hub_document
-from gateway.conformance.partners.partner_identity import PartnerIdentity
-from gateway.delivery.http_client import HttpAnswer
-from gateway.delivery.service_contracts import ServiceCall, load_contract
+from gateway.client import PartnerIdentity
+from gateway.client.hub_documents import read_hub_document
+from gateway.config import NeedSettings
+from gateway.delivery import ServiceCall, load_contract
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
 from gateway.errors import DOCUMENT_INVALID, SIGNER_MISMATCH, GatewayError
-from gateway.harmonize import make_placeholder_numbers, split_submission
-from gateway.harmonize.notices.error_places import list_error_places
-from gateway.harmonize.notices.notice_facts import find_document_mapping, read_notice
-from gateway.hub.need_policy import DEFAULT_POLICY
-from gateway.hub.processed_submission import StoredSubmission
+from gateway.harmonize import (
+    find_document_mapping,
+    list_error_places,
+    make_placeholder_numbers,
+    read_notice,
+    split_submission,
+)
 from gateway.hub.register.decision_rules import DecisionRules, load_shipped_rules
-from gateway.hub.split import SubmissionRejectedError, process_submission
+from gateway.hub.submissions.processed_submission import StoredSubmission
+from gateway.hub.submissions.split import SubmissionRejectedError, process_submission
 from gateway.hub.trust.verdict_recorder import VerdictRecorder
 from gateway.message_model import Party, PartyId, Payload, UserMessage
-from gateway.pki.certificates import Certificate
-from gateway.store.engine import make_engine
-from gateway.store.schema_migration import migrate_schema
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import AGENCY
-from gateway.wire.shipped_schemas import RESULT, SUBMISSION, load_shipped_schemas
-from gateway.wire.soap import SoapFault, write_fault_envelope
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.wire.xml_prescan import DEFAULT_LIMITS
-from gateway.xmlsec.wss import sign_soap_envelope
-from gateway.xmlsec.xades import sign_document
+from gateway.pki import Certificate
+from gateway.store import Generation, make_engine, migrate_schema
+from gateway.wire import (
+    AGENCY,
+    DEFAULT_LIMITS,
+    RESULT,
+    SUBMISSION,
+    AddressingHeaders,
+    SoapFault,
+    load_shipped_schemas,
+    parse_xml,
+    serialize_element,
+    write_fault_envelope,
+)
+from gateway.xmlsec import sign_document, sign_soap_envelope
 from tests.fuzz import samples
 from tests.fuzz.identities import NOW, judge, signer
 from tests.fuzz.posts import mutate_post, read_post, write_post
@@ -86,6 +94,8 @@ class _Row:
 class _Knowledge:
     """A register in which everything may be filed by broker1 for everybody."""
 
+    generations: tuple[Generation, ...] = ()
+
     def find_certificate_party(self, sha256: str, _at: datetime) -> str | None:
         return "broker1" if sha256 == signer("broker1").certificate.sha256 else None
 
@@ -93,6 +103,16 @@ class _Knowledge:
         return FilingRegister(
             find_owners=lambda _value: frozenset({"broker1"}), has_mandate=lambda _holder, _principal: True
         )
+
+
+class _Register:
+    """The same rules at every time."""
+
+    def __init__(self, rules: DecisionRules) -> None:
+        self.rules = rules
+
+    def find_rules(self, _at: datetime) -> DecisionRules:
+        return self.rules
 
 
 class _Hub:
@@ -103,12 +123,10 @@ class _Hub:
         self.judge = judge()
         self.limits = DEFAULT_LIMITS
         self.zone = UTC
-        self.need_policy = DEFAULT_POLICY
+        self.need_policy = NeedSettings()
         self.verdicts = VerdictRecorder(None)  # type: ignore[arg-type]
         self.rules = load_shipped_rules()
-
-    def find_rules(self, _at: datetime) -> DecisionRules:
-        return self.rules
+        self.register = _Register(self.rules)
 
 
 def _empty_database() -> Engine:

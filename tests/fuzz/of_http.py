@@ -10,11 +10,10 @@ from functools import cache
 from http import HTTPStatus
 from random import Random
 
-from gateway.delivery.http_answer_reader import HttpAnswer, read_http_answer
+from gateway.delivery import HttpAnswer
+from gateway.delivery.http_answer_reader import read_http_answer
 from gateway.errors import GatewayError
-from gateway.web.server.body_limits import MinimumBodyRate
-from gateway.web.server.connection_limits import ConnectionLimits
-from gateway.web.server.request_gate import RequestGate, RequestGateLimits
+from gateway.web.server import ConnectionLimits, MinimumBodyRate, RequestGate, RequestGateLimits
 from tests.fuzz.octets import either, mutate_octets, with_words
 from tests.fuzz.of_web import application, check_shows_nothing, posts_of_a_broker
 from tests.fuzz.target import Target, promise

@@ -12,12 +12,8 @@ from lxml import etree
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody, Unit, UserMessage
 from gateway.protocols import OpenedMessage, Parcel, ebms2
-from gateway.wire.namespaces import DS, SOAP11, WSA
-from gateway.wire.xml import canonicalize_document, canonicalize_element, parse_xml
-from gateway.xmlsec.algorithms import POLICIES, STRICT
-from gateway.xmlsec.generic_verifier import verify_any_signature
-from gateway.xmlsec.wss import verify_soap_envelope
-from gateway.xmlsec.xades import verify_document
+from gateway.wire import DS, SOAP11, WSA, canonicalize_document, canonicalize_element, parse_xml
+from gateway.xmlsec import POLICIES, STRICT, verify_any_signature, verify_document, verify_soap_envelope
 from tests.fuzz import samples
 from tests.fuzz.identities import NOW, signer
 from tests.fuzz.octets import either

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import Any
 
 from gateway.cases import sign_payment_message
-from gateway.hub.payment_policy import PaymentPolicy
+from gateway.hub.fees.payment_policy import PaymentPolicy
 from gateway.store import write_transaction
-from gateway.web.agency_call_backs import build_soap_security
-from gateway.web.customs_service import HubCustomsHandler, build_customs_service
-from gateway.web.payment_endpoint import PATH, build_payment_endpoint
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import SERVICE_CUSTOMS
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.wss import sign_soap_envelope
+from gateway.web.agency_service import apply_call_of_customs, build_customs_service, build_soap_security
+from gateway.web.wsgi_application import PATH, build_payment_endpoint
+from gateway.wire import SERVICE_CUSTOMS, AddressingHeaders, parse_xml, serialize_element
+from gateway.xmlsec import sign_soap_envelope
 from tests.fuzz.hubs import CASE, FEE, levy_fee, whole
 from tests.fuzz.identities import NOW, signer
 from tests.fuzz.octets import NUMBERS, either, mutate_octets, with_words
@@ -55,7 +52,7 @@ _WORDS = (*NUMBERS, b"KRW", b"EUR", b"XXX", b"paid", b"refunded", b"null", b"{}"
 def _customs_application() -> Any:
     hub = whole().hub
     security = replace(build_soap_security(hub), memory=Forgetful())
-    return build_customs_service(HubCustomsHandler(hub, "customs"), security)
+    return build_customs_service(partial(apply_call_of_customs, hub, "customs"), security)
 
 
 def _report(data: bytes) -> object:

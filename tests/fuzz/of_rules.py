@@ -12,12 +12,19 @@ from gateway.agreements import read_pmodes
 from gateway.config import load_settings as load_settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.harmonize import compile_request_schemas, load_bundle, split_submission
-from gateway.harmonize.importer.inventory_reader import read_inventory
-from gateway.pki.certificate_validation import CertificateValidator, validate_path
-from gateway.pki.certificates import read_certificate, read_certificates
-from gateway.pki.revocation_data import RevocationData, read_revocation_lists
-from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
-from gateway.share.memory_path import MemoryPath
+from gateway.mapping_workbench.importer.inventory_reader import read_inventory
+from gateway.pki import (
+    CertificateUse,
+    CertificateValidator,
+    RevocationData,
+    TrustPolicy,
+    TrustStore,
+    read_certificate,
+    read_certificates,
+    read_revocation_lists,
+    validate_path,
+)
+from gateway.share import MemoryPath
 from tests.fuzz.certificates import full_certificate, full_crl, rsa_certificate
 from tests.fuzz.ders import mutate_signed_der
 from tests.fuzz.identities import AUTHORITY, NOW, crl, signer, store

@@ -8,26 +8,23 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyCallback
+from gateway.cases import AgencyCallback
 from gateway.errors import SIGNER_MISMATCH, GatewayError
-from gateway.hub.receive import receive_parcel
-from gateway.pki.certificates import Certificate
+from gateway.hub import receive_parcel
+from gateway.pki import Certificate
 from gateway.protocols import PROTOCOLS
-from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
-from gateway.web.agency_service import build_agency_service
-from gateway.web.replay_cache import SeenCall
+from gateway.store import NewSeenCall
+from gateway.web.agency_service import apply_agency_call, build_agency_service, build_soap_security
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
 from gateway.web.wsgi_application import build_wsgi_application
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import SERVICE_AGENCY
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.wss import sign_soap_envelope
+from gateway.wire import SERVICE_AGENCY, AddressingHeaders, parse_xml, serialize_element
+from gateway.xmlsec import sign_soap_envelope
 from tests.fuzz import samples
 from tests.fuzz.hubs import whole
 from tests.fuzz.identities import NOW, signer
@@ -119,7 +116,7 @@ def send_post(application: Any, path: str, data: bytes) -> tuple[int, dict[str, 
 def _agency_application() -> Any:
     hub = whole().hub
     return build_agency_service(
-        HubCallBackHandler(hub), replace(build_soap_security(hub), memory=Forgetful())
+        partial(apply_agency_call, hub), replace(build_soap_security(hub), memory=Forgetful())
     )
 
 
@@ -132,21 +129,17 @@ def _decided(data: bytes) -> object:
 class Forgetful:
     """A memory without memory, so that the same octets are taken twice."""
 
-    def admit_call(self, call: SeenCall, now: datetime) -> AbstractContextManager[None]:
+    def admit_call(self, call: NewSeenCall, now: datetime) -> AbstractContextManager[None]:
         del call, now
         return nullcontext()
 
 
-class _Listener:
-    """What agencies' calls are handed to: it must be able to write down what they say."""
-
-    def take(self, said: AgencyCallback, _caller: Caller) -> None:
-        repr(said).encode()
-
-    def deliver_notice(self, document: etree._Element, _caller: Caller) -> None:
-        serialize_element(document)
-
-    acknowledge = request_information = submit_decision = take
+def _write_call(call: AgencyCallback | etree._Element, _caller: Caller) -> None:
+    """Write down what an agency says: there must be a text of it."""
+    if isinstance(call, AgencyCallback):
+        repr(call).encode()
+    else:
+        serialize_element(call)
 
 
 def _admit(certificate: Certificate, _now: datetime) -> str:
@@ -165,7 +158,7 @@ def _soap_application() -> Any:
         memory=Forgetful(),
         addresses=("https://hub.example/soap/agency",),
     )
-    return build_agency_service(_Listener(), security)
+    return build_agency_service(_write_call, security)
 
 
 def _soap(data: bytes) -> object:

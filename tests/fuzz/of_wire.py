@@ -9,13 +9,23 @@ from random import Random
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.byte_ranges import TreeByteRanges
-from gateway.wire.http_message import read_http_message
-from gateway.wire.mime import read_multipart_related, write_multipart_related
-from gateway.wire.soap import read_envelope, read_fault, write_fault_envelope
-from gateway.wire.wco_pointers import find_element, find_value, iterate_pointers
-from gateway.wire.xml import build_xpath, canonicalize_document, canonicalize_element, parse_xml
-from gateway.wire.xml_prescan import WireLimits, prescan_xml
+from gateway.wire import (
+    TreeByteRanges,
+    WireLimits,
+    build_xpath,
+    canonicalize_document,
+    canonicalize_element,
+    iterate_pointers,
+    parse_xml,
+    prescan_xml,
+    read_envelope,
+    read_fault,
+    read_http_message,
+    read_multipart_related,
+    write_fault_envelope,
+    write_multipart_related,
+)
+from gateway.wire.wco_pointers import find_element, find_value
 from tests.fuzz import samples
 from tests.fuzz.octets import either, mutate_octets, with_words
 from tests.fuzz.posts import mutate_post, read_post

@@ -15,7 +15,7 @@ from random import Random
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.mime import read_multipart_related
+from gateway.wire import read_multipart_related
 from tests.fuzz.octets import either, mutate_octets
 from tests.fuzz.target import Mutate
 from tests.fuzz.trees import mutate_xml, parsed, written
@@ -126,7 +126,7 @@ def _envelope(data: bytes, rng: Random, sign: Sign | None) -> bytes:
         changed = mutate_xml(found.root.content, rng)
     else:
         try:
-            changed = written(sign(root, found.attachment_contents, rng))
+            changed = written(sign(root, {part.content_id: part.octets for part in found.attachments}, rng))
         except UNSIGNABLE:
             changed = mutate_xml(found.root.content, rng)
     # The root part lies in the body as it is, or (rarely) coded: then the whole is left as it was.

@@ -9,12 +9,10 @@ from random import Random
 
 from lxml import etree
 
-from gateway.pki.signing_keys import Signer
-from gateway.wire.namespaces import DS, SOAP11, WSSE
-from gateway.wire.xml import canonicalize_element, parse_xml
-from gateway.xmlsec.ebms2_signature import sign_message
-from gateway.xmlsec.wss import sign_soap_envelope
-from gateway.xmlsec.xades import sign_document
+from gateway.pki import Signer
+from gateway.wire import DS, SOAP11, WSSE, canonicalize_element, parse_xml
+from gateway.xmlsec import sign_document, sign_soap_envelope
+from gateway_conformance.message_signing import sign_message
 from tests.fuzz.posts import UNSIGNABLE, Sign
 from tests.fuzz.target import Mutate
 from tests.fuzz.trees import change_tree, mutate_xml, parsed, written

@@ -9,15 +9,14 @@ from functools import cache
 
 from lxml import etree
 
-from gateway.harmonize import MappingBundle, load_bundle
-from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.harmonize import MappingBundle, draw_notice, load_bundle
 from gateway.message_model import DigestReference, ErrorEntry, ErrorSignal, Ping, Receipt, StatusRequest, Unit
-from gateway.pki.signing_keys import Keyring
+from gateway.pki import Keyring
 from gateway.protocols import Parcel, ProtocolContext, ebms2
 from gateway.share import get_data_folder
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.wss import sign_soap_envelope
-from gateway.xmlsec.xades import sign_document
+from gateway.wire import parse_xml, serialize_element
+from gateway.xmlsec import sign_document, sign_soap_envelope
+from gateway_conformance import DATA_FOLDER
 from tests.fuzz.identities import NOW, judge, signer
 from tests.fuzz.posts import write_post
 from tests.protocols import sample_parties
@@ -132,7 +131,7 @@ def signed_documents() -> tuple[bytes, ...]:
 @cache
 def submissions() -> tuple[bytes, ...]:
     """Return submissions signed by broker1: the shipped one, and smaller ones for one application each."""
-    sample = get_data_folder("conformance").joinpath("samples", _SAMPLE).read_bytes()
+    sample = DATA_FOLDER.joinpath("samples", _SAMPLE).read_bytes()
     found = []
     for kept in (None, 0, 1, 2):
         root = etree.fromstring(sample, etree.XMLParser(remove_blank_text=kept is not None))

@@ -8,7 +8,7 @@ from random import Random
 
 from lxml import etree
 
-from gateway.wire.namespaces import DS, EB, SOAP11, WCO_DEC, WSA, WSSE, WSU, XML
+from gateway.wire import DS, EB, SOAP11, WCO_DEC, WSA, WSSE, WSU, XML
 from tests.fuzz.octets import NUMBERS, mutate_octets
 from tests.wire.tree_mutations import MUTATIONS
 

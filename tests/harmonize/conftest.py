@@ -9,9 +9,10 @@ import pytest
 from gateway.errors import DOCUMENT_INVALID
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.share import get_data_folder
-from gateway.wire.schema_sets import SchemaSet
+from gateway.wire import SchemaSet
+from gateway_conformance import DATA_FOLDER
 
-SAMPLES = Path(str(get_data_folder("conformance"))) / "samples"
+SAMPLES = Path(str(DATA_FOLDER)) / "samples"
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ checks:
   - {id: shares, per: item, sum: {ask: animal.share}, at_most: "100", ko: 몫 초과, en: Shares exceed 100}
   - {id: total, per: application, sum: {multiply: [weight, price]}, at_most: amount, when_same: currency, ko: 초과, en: Lines exceed the amount}
 reads:
-  SubmitDecision: {correlate: application_number, item: sequence, status: colour}
+  notices: []
 """,
 }
 NUMBERS = {"A1": {"application_number": "N000000000001"}}

@@ -11,15 +11,12 @@ from typing import Any
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.harmonize import MappingBundle, SplitResult, load_bundle
-from gateway.harmonize.generator.condition_sentences import to_data, write_sentence
-from gateway.harmonize.language.read_set import build_read_set
+from gateway.harmonize import MappingBundle, SplitResult, describe_condition, load_bundle
+from gateway.harmonize.language import Condition, build_read_set, list_guard_tests, read_condition
 from gateway.harmonize.proofs.guard_valuations import GuardWorld
-from gateway.harmonize.proofs.unit_notes import list_unit_notes
-from gateway.harmonize.tools.provenance.field_uses import describe_condition
-from gateway.harmonize.types.condition_reader import read_condition
-from gateway.harmonize.types.strict_yaml import read_yaml
-from gateway.harmonize.types.unique_fields import Condition, list_guard_tests
+from gateway.harmonize.proofs.lossless_proof import list_unit_notes
+from gateway.harmonize.schemas import to_data, write_sentence
+from gateway.wire import read_yaml
 from tests.harmonize import small_bundle
 from tests.harmonize.test_combined_sources import fields, folder, quantity
 
@@ -162,6 +159,7 @@ def _weigh(target: Path, when: str, unit: str, number: str) -> SplitResult:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("test", "unit", "number", "holds"),
     [

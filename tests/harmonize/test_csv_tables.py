@@ -9,9 +9,9 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle
-from gateway.harmonize.types.code_lists import read_csv_rows
+from gateway.harmonize.language import read_csv_rows
 from gateway.share import MemoryPath, get_data_folder
-from gateway.wire.wco_pointers import load_wco_elements
+from gateway.wire import load_wco_elements
 from tests.harmonize import small_bundle
 
 HEAD = "document,field,decision,reason\n"

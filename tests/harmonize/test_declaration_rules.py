@@ -12,8 +12,8 @@ from lxml import etree
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, find_broken_rules
 from gateway.harmonize.language.declaration_rules import read_declaration_rules
-from gateway.harmonize.tools.samples.sample_maker import make_sample
-from gateway.harmonize.types import read_yaml
+from gateway.harmonize.samples import make_sample
+from gateway.wire import read_yaml
 from tests.kit.paths import ROOT
 
 SAMPLE = (ROOT / "conformance/samples/import-three-items.xml").read_text("utf-8")
@@ -159,6 +159,7 @@ def test_without_goods_items_there_is_nothing_to_count(bundle: MappingBundle) ->
     assert find_broken_rules(root, bundle, RECEIVED) == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "rule", ["{left: item.net_mass, at_least: 5000}", '{left: package.count, at_most: "3"}']
 )
@@ -254,7 +255,6 @@ BOUNDS = [
 ]
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize(("rule", "right", "wrong"), BOUNDS)
 def test_a_number_is_compared_with_the_bound_of_its_rule(
     bundle: MappingBundle, rule: str, right: str, wrong: str
@@ -266,3 +266,68 @@ def test_a_number_is_compared_with_the_bound_of_its_rule(
         for element in root.iter("{*}" + one.meaning.relative[-1]):
             element.text = value
         assert bool(find_broken_rules(root, ruled, RECEIVED)) is told
+
+
+TSP = "<Classification><ID>{}</ID><IdentificationTypeCode>TSP</IdentificationTypeCode></Classification>"
+TRC = TSP.replace("TSP", "TRC")
+UNTYPED = "<Classification><ID>{}</ID></Classification>"
+CERTAIN = [
+    TSP.format("3004101000"),
+    TSP.format("30041010") + TRC.format("00"),
+    TRC.format("00") + TSP.format("30041010"),
+    UNTYPED.format("3004101000"),
+    UNTYPED.format("3004101000") + TSP.format("3004").replace("TSP", "GN"),
+]
+UNCERTAIN = [
+    (TSP.format("3004") + TSP.format("101000"), 2, "'101000' is a second classification of type TSP"),
+    (TSP.format("3004101000") * 2, 2, "'3004101000' is a second classification of type TSP"),
+    (
+        TSP.format("30041010") + TRC.format("0") + TRC.format("0"),
+        3,
+        "'0' is a second classification of type TRC",
+    ),
+    (
+        UNTYPED.format("3004") + UNTYPED.format("101000"),
+        2,
+        "'101000' is a second classification without a type",
+    ),
+    (
+        UNTYPED.format("3004") + TSP.format("101000"),
+        2,
+        "'101000' is a classification of type TSP beside one without a type",
+    ),
+    (
+        TRC.format("101000") + UNTYPED.format("3004"),
+        2,
+        "'3004' is a classification without a type beside one of type TRC",
+    ),
+    (TSP.format("3004 101000"), 1, "'3004 101000' has a space in it"),
+    (TSP.format("30041010") + TRC.format(" 00"), 2, "' 00' has a space in it"),
+    (TSP.format("30041010 ") + TRC.format("00"), 1, "'30041010 ' has a space in it"),
+]
+
+
+def classify(classifications: str) -> etree._Element:
+    """Return the submission whose second goods item has these classifications."""
+    start = SAMPLE.index("<Classification>", SAMPLE.index("<SequenceNumeric>2</SequenceNumeric>"))
+    end = SAMPLE.index("<GoodsMeasure>", start)
+    return etree.fromstring((SAMPLE[:start] + classifications + SAMPLE[end:]).encode())
+
+
+@pytest.mark.parametrize("classifications", CERTAIN)
+def test_classifications_that_make_one_tariff_code_are_taken(
+    bundle: MappingBundle, classifications: str
+) -> None:
+    assert find_broken_rules(classify(classifications), bundle, RECEIVED) == ()
+
+
+@pytest.mark.parametrize(("classifications", "position", "words"), UNCERTAIN)
+@pytest.mark.parametrize("has_rules", [True, False])
+def test_classifications_that_are_not_one_tariff_code_are_refused(
+    bundle: MappingBundle, classifications: str, position: int, words: str, has_rules: bool
+) -> None:
+    judged = bundle if has_rules else replace(bundle, rules=())
+    (one,) = find_broken_rules(classify(classifications), judged, RECEIVED)
+    assert one.detail.endswith(f": {words}")
+    assert one.pointer == f"42A/67A[1]/68A[2]/23A[1]/21A[{position}]/145"
+    assert (one.is_error, one.problem.id) == (True, "GW404")

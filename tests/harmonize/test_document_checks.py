@@ -10,8 +10,8 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.harmonize import SplitResult
 from gateway.harmonize.language.document_mapping import AgreementOverride
+from gateway.harmonize.proofs.lossless_proof import list_unit_notes
 from gateway.harmonize.proofs.totality_proof import prove_totality
-from gateway.harmonize.proofs.unit_notes import list_unit_notes
 from tests.harmonize import small_bundle
 from tests.harmonize.test_combined_sources import fields, folder, group, load_bundle, made, quantity
 
@@ -93,6 +93,7 @@ HOLDS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("check", "extra"), HOLDS, ids=[check for check, _ in HOLDS])
 def test_what_holds_is_let_through(tmp_path: Path, check: str, extra: str) -> None:
     assert broken(run(tmp_path, check, extra)) == []
@@ -129,6 +130,7 @@ BREAKS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("check", "extra", "end"), BREAKS, ids=[check for check, _, _ in BREAKS])
 def test_what_does_not_hold_is_pointed_to(tmp_path: Path, check: str, extra: str, end: str) -> None:
     (pointer,) = broken(run(tmp_path, check, extra))
@@ -159,6 +161,7 @@ def test_values_of_unlike_units_are_refused_or_left_alone(tmp_path: Path) -> Non
     assert broken(run(tmp_path / "c", check, quantity("1", "XXX"))) != []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("bound", "words"),
     [
@@ -220,6 +223,7 @@ def test_the_total_of_several_units_is_exact(
     assert told == ([f"Rule (규칙): {words}"] if words else [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("unit", "factor", "check", "words"),
     [
@@ -276,6 +280,7 @@ def test_an_asked_unit_that_no_list_has_is_noted(tmp_path: Path) -> None:
     assert "TINY.yaml:" in note
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("units", "same", "message"),
     [
@@ -341,6 +346,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("check", "words"), WRONG, ids=[check for check, _ in WRONG])
 def test_a_wrong_check_names_the_line(tmp_path: Path, check: str, words: str) -> None:
     root = with_check(tmp_path, check)

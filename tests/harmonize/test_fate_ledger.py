@@ -6,10 +6,9 @@ import pytest
 
 from gateway.errors import RULE_BROKEN
 from gateway.harmonize import MappingBundle
-from gateway.harmonize.engine.fate_ledger import build_fate_ledger
-from gateway.harmonize.submission.evaluation_scope import EvaluationTrace, Fate, FateColumn
-from gateway.harmonize.submission.submission_index import index_submission
-from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.split import EvaluationTrace, Fate, FateColumn, index_submission
+from gateway.harmonize.split.request_writer import build_fate_ledger
+from gateway.wire import SourceMark
 from tests.harmonize import small_bundle
 
 HERE, THERE = SourceMark("a.yaml", 1), SourceMark("a.yaml", 2)
@@ -40,7 +39,7 @@ def test_the_stronger_fate_stays_and_the_first_of_equals() -> None:
 def test_troubles_are_bounded_and_fail_their_application_only() -> None:
     trace = EvaluationTrace("D")
     for _ in range(600):
-        trace.report_problem(RULE_BROKEN, "x", "p", ("A1", HERE))
+        trace.report_problem(RULE_BROKEN, "x", "p", "A1", HERE)
     assert (len(trace.troubles), trace.failed) == (500, {"A1"})
 
 

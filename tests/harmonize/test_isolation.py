@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from gateway.harmonize import DocumentMapping
-from gateway.harmonize.language.read_set import build_read_set
+from gateway.harmonize.language import build_read_set
 from tests.harmonize.isolation import trials as isolation
 from tests.harmonize.isolation.trials import Trial, generated, trials
 from tests.kit.filling import shipped

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 from gateway.share import get_data_folder
-from tests.kit.paths import VECTORS
 
 
-def test_units_of_customs_are_of_its_published_list() -> None:
+def test_units_of_customs_are_of_its_published_list(vectors: Path) -> None:
     known = set()
-    with (VECTORS / "data" / "kr-unipass" / "unit_codes_kcs.csv").open(encoding="utf-8") as file:
+    with (vectors / "data" / "kr-unipass" / "unit_codes_kcs.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             known |= {row["code"], row["old_code"]}
     table = get_data_folder("mappings").joinpath("codelists", "rec20-to-kcs.csv").read_text("utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle
-from gateway.harmonize.types.strict_yaml import read_yaml
+from gateway.wire import read_yaml
 from tests.harmonize import small_bundle
 
 MESSAGE = re.compile(r"GW502 .+: expected .+, found .+ at [^ ]+:\d+")
@@ -125,7 +125,8 @@ WRONG = [
     ("common", "type: amount", "type: money", "one of amount, code", "amount:"),
     ("common", f"path: {small_bundle.G}/Consignment/TransportEquipment/ID", "path: Declaration/ID", "a path of names below", "container.id"),
     ("common", "ko: 세번, ", "", "the key 'ko'", "item.hs"),
-    ("common", "where: {IdentificationTypeCode: [none, TSP, TRC]}, join", "join", "where, which says what is joined", "item.hs"),
+    ("common", "where: {IdentificationTypeCode: [none, TSP, TRC]}, join", "join", "join only for the tariff code of an item", "item.hs"),
+    ("common", "[none, TSP, TRC]", "[none, TRC]", "where IdentificationTypeCode: [none, TSP, TRC]", "item.hs"),
     ("codelists", "direction: forward", "direction: backward", "one of both, forward", "placeName"),
     ("codelists", "to: name, direction: both", "to: title, direction: both", "the column 'title'", "code,name"),
     ("codelists", "codelists/colour.csv, key: code, version", "codelists/none.csv, key: code, version", "a file of the folder, found none named codelists/none.csv", "  colour:"),
@@ -136,6 +137,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "old", "new", "words", "line"), WRONG, ids=[f"{w[0]}-{w[2][:40]}" for w in WRONG]
 )

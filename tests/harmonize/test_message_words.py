@@ -19,12 +19,18 @@ from gateway.cases import validate_declaration, validate_document
 from gateway.errors import PROBLEMS
 from gateway.harmonize import MappingBundle, make_placeholder_numbers, make_sample, split_submission
 from gateway.wire import SUBMISSION, load_shipped_schemas
-from tests.kit.source_tree import PACKAGE, walk_sources
+from tests.kit.source_tree import get_place, walk_sources
 
 #: What Python writes for lists, sets, dictionaries, empty tuples, types and nothing.
 NOTATION = ("['", '["', "{'", "()", "('", "<class", "None", "Decimal(", " object at 0x")
 #: Calls whose text a partner or an operator reads.
-SPEAKERS = ("GatewayError", "ConversionError", "report_problem", "make_notice_error", "make_mapping_error")
+SPEAKERS = (
+    "GatewayError",
+    "ConversionError",
+    "report_problem",
+    "make_notice_error",
+    "make_error",
+)
 COLLECTIONS = ("list", "sorted", "set", "tuple", "dict", "frozenset")
 VALUES = ("", " ", "x'y", "ß" * 600, "-1", "99999999999999999999.123456789", "2026-02-30", "Q{'Z'", "1E3")
 
@@ -49,7 +55,7 @@ def list_spoken_texts() -> Iterator[tuple[str, ast.expr]]:
             else:
                 continue
             for value in values:
-                yield f"{path.relative_to(PACKAGE)}:{value.lineno}", value
+                yield f"{get_place(path)}:{value.lineno}", value
 
 
 def find_python_notation(text: ast.expr) -> str | None:
@@ -70,6 +76,7 @@ def find_python_notation(text: ast.expr) -> str | None:
     return None
 
 
+@pytest.mark.long
 def test_no_message_in_the_sources_prints_a_collection() -> None:
     spoken = list(list_spoken_texts())
     assert len(spoken) > 500

@@ -10,10 +10,8 @@ import pytest
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.harmonize import MappingBundle, load_bundle
-from gateway.harmonize.generator.notice_schemas import write_notice_schema
-from gateway.harmonize.notices.notice_facts import NoticeFacts, read_notice
-from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.harmonize import MappingBundle, NoticeFacts, draw_notice, load_bundle, read_notice
+from gateway.harmonize.schemas import write_notice_schema
 from tests.harmonize import small_bundle
 
 MAP = """zone: "+09:00"
@@ -91,7 +89,7 @@ XML = """<Note xmlns="urn:single-window:document:note:1">
 def folder(target: Path, old: str = "", new: str = "", document: tuple[str, str] | None = None) -> Path:
     """Write the small mapping with the small notice, one text of it replaced."""
     assert MAP.count(old) >= 1, old
-    reads = ("reads:\n", "reads:\n  notices: [shared]\n")
+    reads = ("notices: []", "notices: [shared]")
     written = small_bundle.write(target, document=document or reads)
     (written / "notices.yaml").write_text(MAP.replace(old, new, 1) if old else MAP, encoding="utf-8")
     return written
@@ -200,6 +198,7 @@ def test_comments_and_the_place_of_a_schema_are_no_part_of_a_notice(small: Mappi
     assert read(small, text).find_value("number") == "A-1"
 
 
+@pytest.mark.long
 def test_samples_round_trip(small: MappingBundle) -> None:
     notice = small.notices.notices["NOTE"]
     schema = etree.XMLSchema(etree.fromstring(write_notice_schema(notice).encode()))
@@ -264,6 +263,7 @@ MAPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("old", "new", "words"), MAPS, ids=[f"{m[1][:40]} {m[2][:20]}" for m in MAPS])
 def test_a_wrong_map_is_refused_by_file_and_line(tmp_path: Path, old: str, new: str, words: str) -> None:
     with pytest.raises(GatewayError) as refused:
@@ -286,9 +286,10 @@ REFERENCES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("line", "words"), REFERENCES)
 def test_a_document_names_notices_that_there_are(tmp_path: Path, line: str, words: str | None) -> None:
-    made = folder(tmp_path, document=("reads:\n", f"reads:\n  {line}\n"))
+    made = folder(tmp_path, document=("notices: []", line))
     if words is None:
         assert load_bundle(made).documents["TINY"].answers.notices
         return

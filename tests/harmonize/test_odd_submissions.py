@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.cases.submission_reader import read_submission
+from gateway.cases import read_submission
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, split_submission
-from gateway.harmonize.language.evaluated_value import format_plain_decimal
-from gateway.harmonize.submission.submission_index import _to_iso_datetime
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.language import ValueShape, format_plain_decimal
+from gateway.harmonize.split.submission_index import _to_iso_datetime
+from gateway.wire import XPathIndex, build_pointer, build_xpath, iterate_pointers
 from gateway.wire import wco_pointers as pointing
 from gateway.wire.violation_words import _clean_text
-from gateway.wire.wco_pointers import build_pointer, find_element, iterate_pointers
-from gateway.wire.xml import XPathIndex, build_xpath
+from gateway.wire.wco_pointers import find_element
 from tests.harmonize import small_bundle
 
 CROWD = 5_000

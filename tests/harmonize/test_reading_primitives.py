@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.harmonize import MappingBundle, SplitResult
-from gateway.harmonize.inverse.request_reader import RequestReading, read_request
-from gateway.harmonize.inverse.round_trip import Difference, compare_request
-from gateway.harmonize.tools.provenance.declared_uses import FieldFinder
-from gateway.harmonize.tools.provenance.field_uses import list_lines
-from gateway.harmonize.tools.provenance.submission_explainer import SubmissionExplainer
-from gateway.wire.xml import parse_xml
+from gateway.harmonize import FieldFinder, MappingBundle, SplitResult, SubmissionExplainer
+from gateway.harmonize.language import list_lines
+from gateway.harmonize.provenance.field_uses import list_transforms
+from gateway.harmonize.readback import RequestReading, compare_request, read_request
+from gateway.harmonize.readback.round_trip import Difference
+from gateway.wire import parse_xml
 from tests.harmonize import small_bundle
 
 ASKS = """  pair: {type: group, repeat: [0, 5], req: O, per: application, means: pair, ko: 짝, en: Pair, fields: {
@@ -148,6 +147,7 @@ def test_a_piece_that_is_empty_was_not_given(bundle: MappingBundle) -> None:
     assert differences(bundle, done, done.requests[0].xml) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "text"),
     [
@@ -221,9 +221,9 @@ def test_explaining_a_conversion_keeps_what_was_given(bundle: MappingBundle) -> 
 def test_explaining_a_key_says_that_it_chooses(bundle: MappingBundle) -> None:
     (story,) = FieldFinder(bundle).find_at("pair.key")
     assert [words for words, _ in story.documents[0].reasons] == ["key: chooses what Request/KeyOne holds"]
-    lines = list_lines(bundle.documents["TINY"])
+    lines = {line.path: line for line in list_lines(bundle.documents["TINY"])}
     assert [field.name for field in lines["Request/KeyOne"].read_fields] == ["pair.value"]
-    assert lines["Request/Cargo/Load"].transform_words == ("convert to KGM, half_up to 0 decimals",)
-    assert lines["Request/PlaceOr"].transform_words == ("ZZ where there is none",)
-    assert lines["Request/Both"].transform_words == ("put together with '/'",)
-    assert lines["Request/Total"].transform_words == ("sum over items",)
+    assert list_transforms(lines["Request/Cargo/Load"]) == ("convert to KGM, half_up to 0 decimals",)
+    assert list_transforms(lines["Request/PlaceOr"]) == ("ZZ where there is none",)
+    assert list_transforms(lines["Request/Both"]) == ("put together with '/'",)
+    assert list_transforms(lines["Request/Total"]) == ("sum over items",)

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from lxml import etree
 
-from gateway.harmonize.types.data_dictionary import ITEM_PATH
+from gateway.harmonize.language import ITEM_PATH
 from gateway.share import get_data_folder
 from tests.kit.filling import DEC, SUB, divide, fill, shipped, wrapped
 from tests.xsd.oracle import original, samples, unwrapped

@@ -19,12 +19,12 @@ from gateway.harmonize import (
     load_bundle,
     make_placeholder_numbers,
     split_submission,
+    write_request_schema,
 )
-from gateway.harmonize.generator.request_schemas import write_fields_schema, write_request_schema
-from gateway.harmonize.language.read_set import build_read_set
-from gateway.harmonize.tools.samples.sample_maker import make_sample
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.wire.xml import parse_xml
+from gateway.harmonize.language import UniqueField, build_read_set
+from gateway.harmonize.samples import make_sample
+from gateway.harmonize.schemas.document_schemas import write_fields_schema
+from gateway.wire import parse_xml
 from tests.harmonize import small_bundle
 
 SEEDS = 200
@@ -154,6 +154,7 @@ VALUES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "expected"), VALUES, ids=[path for path, _ in VALUES])
 def test_each_primitive_gives_its_value(path: str, expected: list[str]) -> None:
     assert small_bundle.text(applied(), path) == expected
@@ -280,6 +281,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("old", "new", "words", "line"), WRONG, ids=[new[:50] for _, new, _, _ in WRONG])
 def test_a_wrong_use_is_refused_with_its_line(
     tmp_path: Path, old: str, new: str, words: str | None, line: str
@@ -326,6 +328,7 @@ SPOILS = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 def test_the_schema_of_the_request_refuses_what_is_never_written(spoil: object) -> None:
     (request,) = applied().requests
@@ -356,7 +359,7 @@ def test_the_schema_for_applicants_knows_repeated_fields_and_inner_groups(tmp_pa
         assert judge.validate(fields) == valid, (change, judge.error_log)
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_samples_are_valid_and_use_every_primitive() -> None:
     document = small().documents["TINY"]
     reads = build_read_set(document, small().dictionary)
@@ -410,7 +413,7 @@ def test_the_read_set_names_everything_that_a_document_reads() -> None:
     assert reads.find_read_kinds(f"SUP/{small_bundle.G}/Payer/Name/@path", in_item=False) == {"key"}
     assert reads.find_read_kinds(f"{small_bundle.G}/Payer/Name", in_item=False) == frozenset()
     assert "common:payer.name" not in reads.reads
-    assert all(read.rule_marks for read in reads.reads.values())
+    assert all(read.uses for read in reads.reads.values())
     assert len(reads.items) > 3
 
 
@@ -454,6 +457,7 @@ def test_too_few_occurrences_are_refused_before_the_schema_would(tmp_path: Path)
     assert result.unaccounted_leaves == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("count", "problems"),
     [(0, []), (1, [("GW404", "APP/TINY/ITEM[1]/Dose[1]")]), (2, []), (5, []), (6, ["GW404", "GW506"])],

@@ -10,9 +10,8 @@ import pytest
 from lxml import etree
 
 from gateway.harmonize import index_submission, make_placeholder_numbers, split_submission, write_requests
-from gateway.harmonize.engine import request_writer, submission_split
-from gateway.harmonize.submission import stowed_fields
-from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.harmonize.samples import make_sample
+from gateway.harmonize.split import request_writer, submission_fields, submission_split
 from gateway.wire import PackedElement, serialize_element
 from tests.kit.documents import each_document
 from tests.kit.filling import SUB, shipped
@@ -44,6 +43,7 @@ def describe(request: submission_split.AgencyRequest) -> tuple[object, ...]:
     return (*told, request.attachments, etree.tostring(request.xml, method="c14n"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("document", each_document())
 def test_what_is_written_does_not_depend_on_the_ledger(
     document: str, monkeypatch: pytest.MonkeyPatch
@@ -85,12 +85,13 @@ def test_shared_answers_are_read_while_only_one_application_is_indexed(text: str
     assert not any(trace.forwarded for trace in alone.traces.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spends", [False, True])
 def test_long_fields_are_out_of_the_tree_while_another_application_is_written(
     spends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests and problems are the same, and the tree is whole at the end, unless its fields are spent."""
-    monkeypatch.setattr(stowed_fields, "_LONG", 2)
+    monkeypatch.setattr(submission_fields, "_LONG", 2)
     documents = ("KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP", "NVRQS-LIV-IMP")
     root = etree.fromstring(splitting.submission(3, documents))
     numbers, found = make_placeholder_numbers(root), []

@@ -22,20 +22,18 @@ from gateway.errors import DOCUMENT_INVALID, GatewayError
 from gateway.harmonize import (
     MappingBundle,
     SplitResult,
+    generate_schemas,
     load_bundle,
     make_placeholder_numbers,
     split_submission,
 )
-from gateway.harmonize.generator.request_schemas import generate_schemas
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
+from gateway.harmonize.language import DocumentMapping, UniqueField, walk_fields
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import SUB
-from gateway.wire.schema_sets import SchemaSet
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire import SUB, SchemaSet, parse_xml, serialize_element
+from gateway_conformance import DATA_FOLDER
 from tests.kit.documents import DOCUMENTS, each_document
 
-SUBMISSIONS: Final = Path(str(get_data_folder("conformance"))) / "submissions"
+SUBMISSIONS: Final = Path(str(DATA_FOLDER)) / "submissions"
 NAMES: Final = sorted(path.parent.name for path in SUBMISSIONS.glob("*/invalid.yaml"))
 #: A law of these confirms nothing in the table of 2016: it asks at wish or by the Consolidated Notice.
 VOLUNTARY: Final = {"KAHPA-VET-IMP", "MPI-METER-IMP", "NFPQIS-QUA-EXP", "NPQS-PLA-EXP"}
@@ -155,6 +153,7 @@ def test_each_document_has_a_valid_submission_and_bad_ones() -> None:
         assert sorted(one.name for one in path.iterdir()) == ["invalid.yaml", "valid.xml"], path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_the_valid_submission_becomes_a_request(name: str) -> None:
     result = judge(valid(name))
@@ -188,11 +187,13 @@ def test_the_goods_are_those_that_the_documents_law_confirms(name: str, vectors:
         assert any((hs, document.direction, law) in table for law in document.laws), hs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_every_kind_of_constraint_has_a_case(name: str) -> None:
     assert set(kinds(shipped().documents[name])) <= {case.kind for case in cases_of(name)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", each_document(NAMES))
 def test_each_bad_submission_is_found_out_and_where(name: str) -> None:
     wrong = {}

@@ -18,12 +18,12 @@ from gateway.harmonize import (
     load_bundle,
     make_placeholder_numbers,
     split_submission,
+    write_request_schema,
 )
-from gateway.harmonize.generator.request_schemas import write_fields_schema, write_request_schema
-from gateway.harmonize.tools.samples.sample_maker import make_sample
-from gateway.harmonize.tools.samples.seeded_draws import SeededDraws
+from gateway.harmonize.samples import SeededDraws, make_sample
+from gateway.harmonize.schemas.document_schemas import write_fields_schema
 from gateway.share import get_data_folder
-from gateway.wire.xml import parse_xml
+from gateway.wire import parse_xml
 from tests.harmonize import small_bundle
 
 XS = {"xs": "http://www.w3.org/2001/XMLSchema"}
@@ -84,6 +84,7 @@ def test_a_request_that_is_not_as_declared_is_refused(
     assert not schema.validate(request)
 
 
+@pytest.mark.long
 def test_names_of_types_and_rules_stand_once() -> None:
     for name, text in generate_schemas(shipped()).items():
         tree = etree.fromstring(text.encode())

@@ -15,8 +15,7 @@ from gateway.harmonize import (
     split_submission,
 )
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import SUB
-from gateway.wire.schema_sets import SchemaSet
+from gateway.wire import SUB, SchemaSet
 from tests.harmonize.mutation.judging import golden
 from tests.harmonize.test_sampled_submissions import valid
 from tests.kit.paths import ROOT

@@ -17,19 +17,18 @@ from gateway.harmonize import (
     make_placeholder_numbers,
     split_submission,
 )
-from gateway.harmonize.engine import submission_split
-from gateway.harmonize.engine.request_renderer import render_request
-from gateway.harmonize.generator.request_schemas import write_fields_schema
-from gateway.harmonize.inverse.request_reader import read_request
-from gateway.harmonize.inverse.round_trip import compare_request
-from gateway.harmonize.language.read_set import build_read_set
-from gateway.harmonize.submission.evaluation_scope import OriginRow, Scope
-from gateway.harmonize.tools.provenance.place_meanings import find_field_by_element
-from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.harmonize.language import build_read_set
+from gateway.harmonize.provenance.submission_explainer import find_field_by_element
+from gateway.harmonize.readback import compare_request, read_request
+from gateway.harmonize.samples import make_sample
+from gateway.harmonize.schemas.document_schemas import write_fields_schema
+from gateway.harmonize.split import OriginRow, Scope, submission_split
+from gateway.harmonize.split.request_renderer import render_request
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import SUB
-from gateway.wire.xml import parse_xml
+from gateway.wire import SUB, parse_xml
+from gateway_conformance import DATA_FOLDER
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, G, line_of, prove, write
+from tests.kit.shared_reads import find_shared_read_kinds
 
 ASKS = """asks:
   nature: {type: code, list: colour, req: M, per: application, means: nature, shared: yes, ko: 성질, en: Character}
@@ -329,22 +328,25 @@ def test_a_wrong_way_to_share(tmp_path: Path, change: tuple[str, str, str], fiel
 def test_the_read_set_names_what_may_be_read_elsewhere(bundle: MappingBundle) -> None:
     plant, seed = bundle.documents["PLANT"], bundle.documents["SEED"]
     reads = build_read_set(seed, bundle.dictionary)
-    told = {name: reads.find_shared_read_kinds(plant, ask) for name, ask in plant.ask_names.items()}
+    told = {name: find_shared_read_kinds(reads, seed, plant, ask) for name, ask in plant.ask_names.items()}
     assert {name for name, hows in told.items() if hows} == {
         "nature", "grown", "words", "box", "box.tag", "box.size",
     }  # fmt: skip
     assert {"value", "guard"} <= told["grown"]
-    assert reads.find_shared_read_kinds(plant, None) == {"key"}
+    assert find_shared_read_kinds(reads, seed, plant, None) == {"key"}
 
 
 def test_nothing_else_of_the_other_application_makes_a_difference(bundle: MappingBundle) -> None:
     root = submission(plant(GROWN + BOX, items="1 2"), seed(""))
     before = run_xml(bundle, root)
-    reads = build_read_set(bundle.documents["SEED"], bundle.dictionary)
+    plant_mapping, seed_mapping = bundle.documents["PLANT"], bundle.documents["SEED"]
+    reads = build_read_set(seed_mapping, bundle.dictionary)
     tried = 0
     for element in root.iter("{urn:single-window:document:plant:1}*"):
-        ask = find_field_by_element(bundle.documents["PLANT"], element)
-        if ask is None or ask.type == "group" or reads.find_shared_read_kinds(bundle.documents["PLANT"], ask):
+        ask = find_field_by_element(plant_mapping, element)
+        if ask is None or ask.type == "group":
+            continue
+        if find_shared_read_kinds(reads, seed_mapping, plant_mapping, ask):
             continue
         old, element.text = element.text, "other"
         assert run_xml(bundle, root) == before, ask.name
@@ -374,6 +376,7 @@ def test_a_shared_answer_that_gets_lost_is_unaccounted(
     assert {"APP[1]/PLANT/Nature", "APP[1]/PLANT/ITEM[1]/Grown[1]"} <= lost
 
 
+@pytest.mark.long
 def test_samples_and_proofs_of_documents_that_share(bundle: MappingBundle, tmp_path: Path) -> None:
     report = prove(write(tmp_path, *CHANGES), samples=5)
     assert report.findings == ()
@@ -383,9 +386,10 @@ def test_samples_and_proofs_of_documents_that_share(bundle: MappingBundle, tmp_p
     assert G in bundle.dictionary.meanings["importer.name"].path
 
 
+@pytest.mark.long
 def test_one_item_has_two_certificates_and_one_model() -> None:
     """An electronic toy is certified under two laws; what is true of the goods is answered once."""
-    folder = get_data_folder("conformance").joinpath("submissions")
+    folder = DATA_FOLDER.joinpath("submissions")
     root = parse_xml(folder.joinpath("KTIC-TOY-IMP", "valid.xml").read_bytes())
     other = parse_xml(folder.joinpath("KTL-ELEC-IMP", "valid.xml").read_bytes())
     (electrical,) = other.iter("{*}Application")

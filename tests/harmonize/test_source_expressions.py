@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.harmonize import MappingBundle, split_submission
-from gateway.harmonize.engine.request_renderer import split_text
-from gateway.harmonize.language.target_tree import TextPiece
+from gateway.harmonize.language import TextPiece
+from gateway.harmonize.split import split_text
 from tests.harmonize import small_bundle
 
 
@@ -27,7 +27,7 @@ VALUES = [
     ("Number", ["N000000000001"]),
     ("Function", ["9"]),
     ("Day", ["20261120"]),
-    ("Moment", ["20261120093015"]),
+    ("Moment", ["20261120183015"]),
     ("Issued", ["2026-11-20T09:30:15Z"]),
     ("Party/ID[@scheme='A']", ["한빛무역"]),
     ("Party/@colour", ["090"]),
@@ -63,6 +63,7 @@ VALUES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "expected"), VALUES, ids=[path for path, _ in VALUES])
 def test_each_primitive_gives_its_value(small: MappingBundle, path: str, expected: list[str]) -> None:
     assert small_bundle.text(small_bundle.apply(small, small_bundle.submission()), path) == expected
@@ -110,7 +111,6 @@ def test_a_comment_in_a_value_cuts_nothing_off(small: MappingBundle) -> None:
     ) == ["한빛무역"]
 
 
-@pytest.mark.every_case
 @pytest.mark.parametrize(("value", "told"), [("C1<!--x-->2", []), ("C1<!--x-->b", ["GW404"])])
 def test_a_comment_in_a_field_of_an_agency_cuts_nothing_off(
     small: MappingBundle, value: str, told: list[str]
@@ -201,6 +201,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("change", "problem", "pointer"), WRONG)
 def test_wrong_fields_are_refused_with_their_pointer(
     small: MappingBundle, change: tuple[str, str], problem: str, pointer: str

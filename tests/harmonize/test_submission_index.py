@@ -9,20 +9,22 @@ import pytest
 from lxml import etree
 
 from gateway.harmonize import MappingBundle, make_placeholder_numbers, write_requests
-from gateway.harmonize.engine import unique_field_reader
-from gateway.harmonize.submission import submission_index
-from gateway.harmonize.submission.element_reading import list_children, read_element_text
-from gateway.harmonize.submission.evaluation_scope import SiblingFields
-from gateway.harmonize.submission.submission_index import (
+from gateway.harmonize.language.data_dictionary import SiblingSelector
+from gateway.harmonize.samples import make_sample
+from gateway.harmonize.split import (
     DEC,
     FoundValue,
-    _to_iso_datetime,
+    SiblingFields,
     index_submission,
+    list_children,
     make_missing_pointer,
     parse_sequence_number,
+    read_element_text,
     read_item_numbers,
+    submission_index,
+    unique_field_reader,
 )
-from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.harmonize.split.submission_index import _to_iso_datetime
 from tests.harmonize import small_bundle
 from tests.kit.filling import shipped
 
@@ -240,3 +242,9 @@ def test_a_long_declaration_is_read_as_a_short_one(monkeypatch: pytest.MonkeyPat
         assert not made.problems
         told.append([etree.tostring(one.xml) for one in made.requests])
     assert told[0] == told[1] != []
+
+
+def test_a_sibling_selects_by_its_text_without_the_spaces_around_it() -> None:
+    selector = SiblingSelector("IdentificationTypeCode", ("none", "TSP"))
+    ranks = [selector.find_rank(text) for text in (None, "", "TSP", " TSP\n", "none", "TRC")]
+    assert ranks == [0, 0, 1, 1, None, None]

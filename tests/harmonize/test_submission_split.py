@@ -12,10 +12,9 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, SplitResult, make_placeholder_numbers, split_submission
-from gateway.harmonize.engine.unique_field_reader import describe_declared_place
+from gateway.harmonize.split.unique_field_reader import describe_declared_place
 from gateway.share import get_data_folder
-from gateway.wire.schema_sets import SchemaSet
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire import SchemaSet, parse_xml, serialize_element
 
 PHARM, FOOD, PLANT = "KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.harmonize.types import read_yaml
+from gateway.wire import read_yaml
 
 
 @pytest.mark.parametrize(

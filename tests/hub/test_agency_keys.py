@@ -18,7 +18,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from gateway.config import Settings, load_settings
 from gateway.errors import GatewayError
 from gateway.hub import AgencyKeys, load_agency_signer
-from gateway.pki.certificate_authority import issue_certificate
+from gateway_conformance.pki import issue_certificate
 from tests.kit.house import START, authority
 from tests.kit.softhsm import PIN, SoftHsm
 
@@ -61,6 +61,7 @@ def test_settings_of_an_agency_at_the_console(section: dict[str, Any], why: str)
         Settings(agency={"A": section})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["pkcs12", "token"])
 @pytest.mark.hsm
 def test_a_key_in_a_pkcs12_file_or_a_token_signs(

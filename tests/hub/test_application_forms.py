@@ -9,7 +9,9 @@ from sqlalchemy import Engine
 
 from gateway.errors import GatewayError
 from gateway.hub import load_application_form, refresh_summaries
-from gateway.store import application_summaries, payloads, read_transaction, tables, write_transaction
+from gateway.store import payloads, read_transaction, work_lists, write_transaction
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.story import LABEL, Story
 
 
@@ -30,6 +32,7 @@ def find(form, name):
     return [field for field in form.list_fields() if field.name == name]
 
 
+@BOTH
 def test_a_form_has_the_values_of_the_call_with_labels_and_words_for_codes(story):
     found = load(story, "KFDA")
     (importer,) = find(found.form, "common:importer.name")
@@ -44,6 +47,13 @@ def test_a_form_has_the_values_of_the_call_with_labels_and_words_for_codes(story
     assert (mass.values[0].text, mass.values[0].unit) == ("600", "KGM")
     assert [section.item for section in found.form.sections] == [None, "2"]
     assert found.current
+
+
+def test_the_goods_of_each_item_are_those_of_the_call(story):
+    goods = load(story, "KFDA").form.list_goods()
+    assert list(goods) == [2]
+    assert (goods[2].hs, goods[2].description) == ("1905320000", "Caramel wafers 320 g")
+    assert ("600", "KGM") in [(one.text, one.unit) for one in goods[2].measures]
 
 
 def test_a_field_points_at_its_place_in_the_submission(story):
@@ -82,7 +92,7 @@ def test_a_summary_is_read_once_for_each_call(story):
         assert refresh_summaries(story.hub, conn, [request.id]) == 1
     with read_transaction(story.house.engine) as conn:
         assert refresh_summaries(story.hub, conn, [request.id]) == 0
-        summary = application_summaries.find_summary(conn, request.id)
+        summary = work_lists.find_summary(conn, request.id)
     assert (summary.applicant, summary.applicant_id) == ("주식회사 한빛무역", "1248612345")
     assert (summary.hs, summary.heading, summary.laws, summary.item_count) == ("0601101000", "0601", "12", 1)
     assert summary.goods.startswith("Tulip bulbs")
@@ -114,4 +124,4 @@ def test_a_call_without_its_document_is_a_problem_and_its_row_a_short_one(story)
     with read_transaction(story.house.engine) as conn:
         assert refresh_summaries(story.hub, conn, [request.id]) == 1
     with read_transaction(story.house.engine) as conn:
-        assert application_summaries.find_summary(conn, request.id).laws == "05"
+        assert work_lists.find_summary(conn, request.id).laws == "05"

@@ -10,7 +10,7 @@ from cryptography.x509 import load_der_x509_certificate
 
 from gateway.config import load_settings
 from gateway.errors import GatewayError
-from gateway.hub.trust.decryption_keys import load_decryption_keys
+from gateway.hub.trust.configured_secrets import load_decryption_keys
 from tests.encryption.conftest import make_receiver
 
 
@@ -20,6 +20,7 @@ def write_settings(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_keys_are_files_or_pkcs12_each_under_a_name(tmp_path):
     first, second = make_receiver("First"), make_receiver("Second")
     (tmp_path / "a.pem").write_bytes(first.pem)
@@ -35,6 +36,7 @@ def test_keys_are_files_or_pkcs12_each_under_a_name(tmp_path):
     assert [one.certificate.sha256 for one in keys] == [first.certificate.sha256, second.certificate.sha256]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "place"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from gateway.calendars import TermEdition, Timetable
-from gateway.calendars.working_calendar import DocumentTerm
+from gateway.calendars.working_days import DocumentTerm
 from gateway.cases import DeadlineKind
 from gateway.hub.deadlines.due_times import StartedTerm, compute_due_times
 from tests.calendars.test_working_days import SEOUL, make_edition

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
 from gateway.errors import GatewayError
-from gateway.hub.order import OrderedArrival, place_message
+from gateway.hub.intake.message_order import OrderedArrival, place_message
 from gateway.message_model import SequenceNumber
-from gateway.store import SequenceKey, deliveries, message_sequences, octet_removal
-from gateway.store.engine import write_transaction
+from gateway.store import SequenceKey, deliveries, message_sequences, octet_removal, write_transaction
+from tests.kit.databases import BOTH
 from tests.kit.rows import NOW, stored
 
 RESET = SequenceNumber(0, "Reset")
@@ -84,7 +84,8 @@ def admissions(conn: Connection, known: set[int]) -> list[int]:
     return order
 
 
-@pytest.mark.further
+@BOTH
+@pytest.mark.long
 @settings(
     max_examples=60,
     deadline=None,

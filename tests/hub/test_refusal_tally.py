@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, TRUST_STALE, GatewayError
-from gateway.hub.refusal_tally import RefusalTally
+from gateway.hub.intake.refusal_tally import RefusalTally
 from gateway.message_model import MemoryBody
 from gateway.monitor.metrics import render_metrics
+from gateway.process_log import format_text
 from gateway.protocols import Parcel
-from gateway.store import refusal_counts
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction, refusal_counts
+from tests.kit.databases import BOTH
 from tests.kit.house import START, Clock, House, Neighbour
 
 WRONG = GatewayError(SIGNER_MISMATCH, "CN=x\x1b[2J does not sign for broker1", "ds:Signature")
@@ -26,6 +27,7 @@ def stored(engine: Engine) -> list[tuple[str, str, int]]:
         return [(row.sender, row.problem, row.number) for row in refusal_counts.list_refusals(conn)]
 
 
+@BOTH
 def test_a_refused_message_is_counted_for_the_party_it_names(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -37,7 +39,9 @@ def test_a_refused_message_is_counted_for_the_party_it_names(
     assert b"ErrorList" in house.post(Parcel(parcel.headers, MemoryBody(octets))).body
     ((sender, problem, number),) = stored(engine)
     assert (sender, number) == ("broker1", 1)
-    assert f"refused a message of broker1: {problem} " in caplog.text
+    line = format_text(caplog.records[-1])
+    assert line.startswith(f"refused a message: {problem} ")
+    assert line.endswith(f" partner=broker1 problem={problem}")
     assert f'gateway_refusals{{problem="{problem}"}} 1.0' in render_metrics(engine, START)
 
 
@@ -91,6 +95,7 @@ def test_what_is_ours_is_counted_and_told_elsewhere(engine: Engine, caplog: pyte
     assert caplog.records == []
 
 
+@pytest.mark.long
 def test_a_new_sender_is_told_however_many_were_told_before(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,7 +106,7 @@ def test_a_new_sender_is_told_however_many_were_told_before(
     clock.forward(minutes=2)
     tally.run_maintenance()
     tally.count_refusal("broker1", WRONG)
-    assert "refused a message of broker1: GW209" in caplog.records[-1].message
+    assert format_text(caplog.records[-1]).endswith(" partner=broker1 problem=GW209")
 
 
 def test_the_last_refusals_of_a_period_are_told_when_it_is_over(
@@ -116,8 +121,9 @@ def test_the_last_refusals_of_a_period_are_told_when_it_is_over(
     clock.forward(minutes=2)
     tally.run_maintenance()
     tally.run_maintenance()
-    (_, last) = [one.message for one in caplog.records]
-    assert last == f"refused 3 more messages of a sender that is not known: GW209 {SIGNER_MISMATCH.title}"
+    (_, last) = [format_text(record) for record in caplog.records]
+    fields = 'partner="a sender that is not known" problem=GW209'
+    assert last == f"refused 3 more messages: GW209 {SIGNER_MISMATCH.title} {fields}"
 
 
 def test_a_database_that_stays_away_is_told_once_a_minute(

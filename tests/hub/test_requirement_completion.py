@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cases import AgencyCallback, Notice
 from gateway.hub import load_shipped_rules
-from gateway.hub.requirement_results import complete_requirement_result
+from gateway.hub.requirements.requirement_results import complete_requirement_result
 
 
 def say(code: str) -> AgencyCallback:
@@ -19,6 +19,7 @@ def say(code: str) -> AgencyCallback:
     return AgencyCallback(notice, requirement_number="S-1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", ["F03", "C04", "no code"])
 def test_a_code_that_is_not_final_reads_nothing(code: str) -> None:
     # There is no database to read from.

@@ -13,19 +13,17 @@ from gateway.store import (
     NewInvitation,
     NewOidcSignIn,
     NewSession,
-    account_invitations,
     accounts,
-    oidc_sign_ins,
-    passkeys,
     read_transaction,
     sessions,
     write_transaction,
 )
-from gateway.store.account_tables import sessions as session_rows
-from gateway.store.account_tables import sign_ins
-from gateway.store.sign_in_tables import account_invitations as invitation_rows
-from gateway.store.sign_in_tables import oidc_sign_ins as oidc_rows
-from gateway.store.sign_in_tables import passkey_challenges
+from gateway.store.accounts import account_invitations as invitation_rows
+from gateway.store.accounts import sessions as session_rows
+from gateway.store.accounts import sign_ins
+from gateway.store.sessions import oidc_sign_ins as oidc_rows
+from gateway.store.sessions import passkey_challenges
+from tests.kit.databases import BOTH
 from tests.kit.house import START, House
 
 DAY = timedelta(days=1)
@@ -46,10 +44,10 @@ def add_rows(engine: Engine, at: datetime, token: str) -> None:
         new = NewSession(token, account, "agency", "KPTA", "password", "192.0.2.1")
         number = sessions.insert_session(conn, new, at)
         later = at + timedelta(minutes=5)
-        passkeys.insert_challenge(conn, NewChallenge("register", token, "", later, number))
+        sessions.insert_challenge(conn, NewChallenge("register", token, "", later, number))
         row = NewOidcSignIn(token, "b", "n", "v", "/", "192.0.2.1", later)
-        oidc_sign_ins.insert_sign_in(conn, row)
-        account_invitations.insert_invitation(conn, NewInvitation(token, account, "t", later), at)
+        sessions.insert_oidc_sign_in(conn, row)
+        accounts.insert_invitation(conn, NewInvitation(token, account, "t", later), at)
 
 
 def count_rows(engine: Engine) -> dict[str, int]:
@@ -58,6 +56,7 @@ def count_rows(engine: Engine) -> dict[str, int]:
         return {one.name: conn.execute(select(func.count()).select_from(one)).scalar_one() for one in tables}
 
 
+@BOTH
 def test_old_rows_go_and_young_ones_stay(house: House) -> None:
     for days in (200, 100, 50, 2):
         add_rows(house.engine, START - days * DAY, f"t{days}")
@@ -77,14 +76,14 @@ def test_the_last_session_of_a_person_stays(house: House) -> None:
     add_rows(house.engine, START - 299 * DAY, "b")
     house.hub.run_maintenance()
     with read_transaction(house.engine) as conn:
-        assert [row.token_sha256 for row in sessions.list_by_account(conn, 1)] == ["b"]
+        assert [row.token_sha256 for row in sessions.list_sessions(conn, 1)] == ["b"]
 
 
 def test_a_long_session_in_use_stays(house: House) -> None:
     add_rows(house.engine, START - 100 * DAY, "long")
     add_rows(house.engine, START - 99 * DAY, "short")
     with write_transaction(house.engine, "test") as conn:
-        sessions.record_use(conn, sessions.list_by_account(conn, 1)[1].id, START)
+        sessions.record_session_use(conn, sessions.list_sessions(conn, 1)[1].id, START)
     house.hub.run_maintenance()
     assert count_rows(house.engine)["sessions"] == 2
 

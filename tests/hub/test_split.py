@@ -7,11 +7,12 @@ from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError, Problem
-from gateway.hub.split import _read_reference, is_transient_error, make_found_problem
+from gateway.hub.submissions.split import _read_reference, is_transient_error, make_found_problem
 
 ALL = list(errors.PROBLEMS.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("problem", ALL, ids=[one.id for one in ALL])
 def test_our_faults_and_passing_ones_are_no_refusals(problem: Problem) -> None:
     assert is_transient_error(GatewayError(problem)) is (problem.ours or problem.retry)

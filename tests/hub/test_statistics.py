@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode
+from gateway.cases import DecisionCode
 from gateway.state_machines import REQUEST
-from gateway.store import StatisticsFilter, daily_statistics, read_transaction, write_transaction
-from gateway.store.daily_statistics import BAND_LIMITS, choose_band, estimate_quantile
-from gateway.store.statistics_tables import daily_statistics as sums
+from gateway.store import StatisticsFilter, choose_band, daily_statistics, read_transaction, write_transaction
+from gateway.store.daily_statistics import BAND_LIMITS, estimate_quantile
+from gateway.store.daily_statistics import daily_statistics as sums
+from tests.kit.databases import BOTH
 from tests.kit.story import LAWS, Story, asked
 
 
@@ -42,6 +43,8 @@ def decide_story(story: Story, **but: DecisionCode) -> None:
     story.tick(hours=5)
 
 
+@pytest.mark.long
+@BOTH
 def test_a_case_that_goes_through_is_counted_once_everywhere(story: Story) -> None:
     decide_story(story)
     count(story)
@@ -64,6 +67,7 @@ def dump(story: Story) -> list[tuple[object, ...]]:
         return sorted(tuple(row) for row in conn.execute(sums.select()))
 
 
+@pytest.mark.long
 def test_a_question_is_counted_and_the_case_is_not_right_the_first_time(story: Story) -> None:
     story.submit()
     story.tick()
@@ -83,6 +87,7 @@ def test_a_question_is_counted_and_the_case_is_not_right_the_first_time(story: S
     assert int(row.seconds) == pytest.approx(30 * 3600, abs=60)
 
 
+@pytest.mark.long
 def test_a_correction_moves_the_outcome(story: Story) -> None:
     decide_story(story)
     count(story)
@@ -93,6 +98,7 @@ def test_a_correction_moves_the_outcome(story: Story) -> None:
     assert total(story, "request_outcome", ("outcome",), agency="KFDA") == {("REJECTED",): 1}
 
 
+@pytest.mark.long
 def test_a_correction_that_came_before_the_count_is_counted_once(story: Story) -> None:
     decide_story(story)
     story.decide("KFDA", DecisionCode.REJECTED, number="N2", at=story.clock())
@@ -113,6 +119,7 @@ def test_a_refused_submission_counts_its_problems_and_refused_messages_theirs(st
     assert total(story, "case_first_right") == {}
 
 
+@pytest.mark.long
 def test_a_backlog_is_counted_in_small_steps(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     decide_story(story)
     with write_transaction(story.house.engine) as conn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,23 +12,29 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN, GatewayError
-from gateway.hub.trust.trusted_list_import import import_trusted_list
-from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy, Recognizer, TrustedListCache
-from gateway.pki.certificate_authority import issue_certificate, make_authority, make_revocation_list
-from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificate_validation import validate_octets
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore, Verdict
-from gateway.recognition.own_trusted_list import TrustedListDraft, sign_trusted_list
-from gateway.recognition.recognition_chain import (
-    RecognitionContext,
-    compute_unchanged_until,
-    open_trusted_list,
+from gateway.hub import RecognitionPolicy, TrustedListCache, import_trusted_list
+from gateway.hub.trust.trusted_lists import Recognizer
+from gateway.pki import (
+    DEFAULT_POLICY,
+    CertificateExaminer,
+    CertificateUse,
+    RevocationData,
+    TrustPolicy,
+    TrustStore,
+    Verdict,
+    validate_octets,
 )
-from gateway.recognition.trusted_list import SchemePointer
-from gateway.store import trusted_lists
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.store.trusted_lists import NewTrustedList
+from gateway.recognition import (
+    RecognitionContext,
+    SchemePointer,
+    TrustedListDraft,
+    open_trusted_list,
+    sign_trusted_list,
+)
+from gateway.recognition.recognition_chain import compute_unchanged_until
+from gateway.store import NewTrustedList, fetched_lists, make_engine, read_transaction, write_transaction
+from gateway_conformance.pki import issue_certificate, make_authority, make_revocation_list
+from tests.kit.databases import BOTH
 from tests.recognition import sample_lists
 from tests.recognition.sample_lists import DAY, GRANTED, NOW, QC, SIGNATURES, country
 from tests.recognition.test_etsi_trusted_list import Anybody
@@ -47,8 +53,8 @@ def lists(engine: Engine) -> None:
 
 
 @pytest.fixture(scope="module")
-def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recognizer]:
-    from gateway.store.schema_migration import migrate_schema
+def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Recognizer]]:
+    from gateway.store import migrate_schema
 
     engine = make_engine(f"sqlite:///{tmp_path_factory.mktemp('lists')}/gateway.sqlite3")
     migrate_schema(engine)
@@ -60,7 +66,8 @@ def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recogn
             found.reload_lists(conn)
         return found
 
-    return made
+    yield made
+    engine.dispose()
 
 
 def judged(by: Recognizer, *crls: bytes, policy: TrustPolicy = DEFAULT_POLICY, at: datetime = NOW) -> Verdict:
@@ -68,6 +75,7 @@ def judged(by: Recognizer, *crls: bytes, policy: TrustPolicy = DEFAULT_POLICY, a
     return by(ZED.party.certificate.der, CertificateUse.SIGNING, at, store, RevocationData(crls))
 
 
+@pytest.mark.long
 def test_what_a_list_admits_is_judged_in_the_process_that_may_be_killed(
     recognizer: Callable[..., Recognizer],
 ) -> None:
@@ -143,6 +151,7 @@ def test_until_when_lists_stay_as_they_are() -> None:
     assert compute_unchanged_until(recognition, NOW + 31 * DAY).year == 9999
 
 
+@BOTH
 def test_of_a_territory_the_last_list_counts_and_of_roots_each_signers(engine: Engine) -> None:
     def add(conn: Any, territory: str, sequence: int, named_by: str | None, signer: bytes = b"one") -> int:
         new = NewTrustedList(
@@ -157,7 +166,7 @@ def test_of_a_territory_the_last_list_counts_and_of_roots_each_signers(engine: E
             named_by=named_by,
             taken_by="operator",
         )
-        return trusted_lists.insert_trusted_list(conn, new, NOW)
+        return fetched_lists.insert_trusted_list(conn, new, NOW)
 
     with write_transaction(engine) as conn:
         for words in (
@@ -170,9 +179,9 @@ def test_of_a_territory_the_last_list_counts_and_of_roots_each_signers(engine: E
         ):
             number = add(conn, *words)
     with read_transaction(engine) as conn:
-        found = [(row.territory, row.sequence) for row in trusted_lists.list_latest(conn)]
-        assert trusted_lists.get_list_content(conn, number) == b"ZZ 2"
-        assert len(trusted_lists.list_history(conn)) == 6
+        found = [(row.territory, row.sequence) for row in fetched_lists.list_latest_trusted_lists(conn)]
+        assert fetched_lists.get_trusted_list_content(conn, number) == b"ZZ 2"
+        assert len(fetched_lists.list_all_trusted_lists(conn)) == 6
     assert found == [("KR", 2), ("KR", 1), ("YY", 3), ("ZZ", 2)]
 
 

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import make_suite_home
 from gateway.config import load_settings
 from gateway.errors import GatewayError
 from gateway.hub import RejectingComposer, build_hub
 from gateway.hub.trust.trust_settings import load_trust_store
-from gateway.pki.certificate_authority import CertificationAuthority, issue_certificate, make_authority
-from gateway.pki.certificate_validation import validate_path
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse
+from gateway.pki import CertificateUse, RevocationData, validate_path
+from gateway_conformance.pki import CertificationAuthority, issue_certificate, make_authority
+from gateway_conformance.verbs.conformance_home import make_suite_home
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -55,6 +53,7 @@ def test_an_intermediate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert refused.value.location == "pki.intermediates"
 
 
+@pytest.mark.long
 def test_the_settings_say_how_many_refusals_are_posted(tmp_path: Path) -> None:
     settings = make_suite_home(tmp_path, "[http]\nport = 8900\n")
     fewer = settings.model_copy(update={"limits": settings.limits.model_copy(update={"posted_refusals": 2})})

@@ -21,6 +21,7 @@ from tests.test_named_commands import check_command
 
 INSTALL = ROOT / "gateway" / "share" / "install"
 UNITS = sorted((INSTALL / "systemd").iterdir())
+MANIFESTS = sorted((INSTALL / "kubernetes").iterdir())
 
 
 def run(*words: str) -> str:
@@ -34,7 +35,7 @@ def run(*words: str) -> str:
 
 
 def documents() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((INSTALL / "kubernetes" / "gateway.yaml").read_text("utf-8")))
+    return [one for file in MANIFESTS for one in yaml.safe_load_all(file.read_text("utf-8"))]
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -54,6 +55,24 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 def test_what_is_started_is_a_verb_with_its_options(where: str, words: list[str]) -> None:
     assert len(words) > 2, where
     check_command(" ".join(["gateway", *words]), whole=True)
+
+
+def test_a_new_hub_is_made_by_one_unit_and_one_manifest_alone() -> None:
+    makes = {where for where, words in commands() if "--new" in words}
+    assert makes == {"gateway-new.service", "gateway-new"}
+
+
+def test_each_part_of_a_node_has_a_unit_that_is_started_as_often_as_it_ends() -> None:
+    started: dict[str, dict[str, str]] = {}
+    for unit in UNITS:
+        lines = unit.read_text().splitlines()
+        found = dict(line.split("=", 1) for line in lines if re.match("[A-Z][A-Za-z]+=", line))
+        if found["Type"] != "oneshot":
+            assert lines.index("StartLimitIntervalSec=0") < lines.index("[Service]"), unit.name
+            started[found["ExecStart"].split()[1]] = found
+    assert set(started) == {"serve", "work", "console", "api"}
+    for found in started.values():
+        assert (found["Restart"], found["OOMPolicy"], found["KillMode"]) == ("always", "continue", "mixed")
 
 
 def test_the_manual_says_where_the_folder_is() -> None:
@@ -104,7 +123,7 @@ def test_hadolint_finds_nothing_wrong_in_the_container_file() -> None:
 @pytest.mark.long
 def test_the_manifests_follow_the_schemas_of_kubernetes(tmp_path: Path) -> None:
     file = INSTALL / "kubernetes" / "gateway.yaml"
-    told = run("kubernetes-validate", "--strict", str(file))
+    told = run("kubernetes-validate", "--strict", *(str(one) for one in MANIFESTS))
     assert told.count("passed for resource") == len(documents())
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(file.read_text().replace("replicas: 3", "replica: 3"))

@@ -9,13 +9,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateway.pki import (
-    CertificateOrder,
-    CertificationAuthority,
-    DecryptionKey,
-    issue_certificate,
-    load_decryption_key,
-)
+from gateway.pki import DecryptionKey, load_decryption_key
+from gateway_conformance.pki import CertificateOrder, CertificationAuthority, issue_certificate
 
 CURVES: dict[str, ec.EllipticCurve] = {
     "p-256": ec.SECP256R1(), "p-384": ec.SECP384R1(), "p-521": ec.SECP521R1(),

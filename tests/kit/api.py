@@ -27,18 +27,20 @@ from referencing.jsonschema import DRAFT202012
 from werkzeug.test import TestResponse
 
 from gateway.config import Settings
-from gateway.hub.hub import Hub
-from gateway.pki.signing_keys import KeySigner
-from gateway.web.api import ApiServices, build_api
+from gateway.hub import Hub
+from gateway.pki import KeySigner
+from gateway.web.api import ApiServices, build_api, build_api_services
+from gateway.web.api.api_application import OPERATIONS
+from gateway.web.api.api_operations import PROBLEM_TYPE
 from gateway.web.api.openapi_document import make_openapi_document
-from gateway.web.api.operation_table import OPERATIONS
-from gateway.web.api.problem_answers import PROBLEM_TYPE
 from gateway.web.server import CERTIFICATE_KEY
 from tests.kit.house import signer_named
 
 BASE = "/api/v1"
 #: Marks a test of the API that runs on both databases.
-BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
+BOTH = pytest.mark.parametrize(
+    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
+)
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -117,7 +119,7 @@ class Api:
     """The API of a hub; `client` gives one of a party."""
 
     def __init__(self, hub: Hub, **sections: Any) -> None:
-        self.services = ApiServices(hub, Settings(**sections), hub.clock)
+        self.services = build_api_services(hub, Settings(**sections))
         self.application = build_api(self.services)
 
     def visit(self, **more: Any) -> Client:

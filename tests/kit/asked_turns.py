@@ -17,10 +17,9 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
-from gateway.store import agency_requests, requirement_results
-from gateway.store.engine import read_transaction
-from gateway.wire.xml import parse_xml
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.store import agency_requests, read_transaction, requirement_results
+from gateway.wire import parse_xml
 from tests.flows.craft import Change, all_of, reference, withdrawal
 from tests.flows.test_held_case_waking import naming
 from tests.flows.test_held_cases import HOLD

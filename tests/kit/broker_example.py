@@ -18,26 +18,32 @@ from typing import Any
 from lxml import etree
 
 from gateway.agreements import PModeIndex, read_pmodes
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
-from gateway.cases.case_outcome import CaseOutcome, RankedDecision
-from gateway.cases.result_documents import (
+from gateway.cases import (
     CaseHeader,
+    CaseOutcome,
     DecidedRequest,
+    Decision,
+    DecisionCode,
+    Notice,
+    RankedDecision,
     RequestState,
     make_notice_document,
     make_result_document,
 )
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody, PartyId
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import read_certificate, read_certificates
-from gateway.pki.signing_keys import KeySigner
-from gateway.pki.trust_store import TrustPolicy, TrustStore
+from gateway.pki import (
+    CertificateValidator,
+    KeySigner,
+    TrustPolicy,
+    TrustStore,
+    read_certificate,
+    read_certificates,
+)
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
-from gateway.wire import read_http_message
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.wire import read_http_message, serialize_element
+from gateway.xmlsec import sign_document
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.kit.paths import MANUAL, ROOT
 
 FOLDER = ROOT / "conformance" / "samples" / "exchange"

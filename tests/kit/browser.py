@@ -11,13 +11,13 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -120,7 +120,13 @@ class ConsoleBrowser:
 
     def find_field(self, label: str) -> WebElement:
         """Return the field with this label."""
-        (named,) = self.driver.find_elements(By.XPATH, f"//label[normalize-space()={_quote(label)}]")
+        path = f"//label[normalize-space()={_quote(label)}]"
+        # A browser without scripts on a busy machine may still be at the page before.
+        with suppress(TimeoutException):
+            WebDriverWait(self.driver, 20).until(lambda driver: driver.find_elements(By.XPATH, path))
+        labels = self.driver.find_elements(By.XPATH, path)
+        assert len(labels) == 1, f"{len(labels)} fields {label!r} on {self.path}:\n{self.text}"
+        (named,) = labels
         inside = named.find_elements(By.CSS_SELECTOR, "input, select, textarea")
         return inside[0] if inside else self.driver.find_element(By.ID, named.get_attribute("for") or "")
 

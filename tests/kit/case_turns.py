@@ -17,14 +17,21 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
+from gateway.hub import apply_call_back
 from gateway.hub.completion import operator_actions
-from gateway.hub.reply import apply_call_back
 from gateway.state_machines import CASE
-from gateway.store import agency_requests, cases, lane_holds, lanes, notices
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire.xml import parse_xml
+from gateway.store import (
+    agency_requests,
+    cases,
+    deliveries,
+    lanes,
+    notices,
+    read_transaction,
+    write_transaction,
+)
+from gateway.wire import parse_xml
 from tests.flows.craft import all_of, because, reference, text, withdrawal, without
 from tests.flows.item_changes import add_item, new_application, remove_item
 from tests.kit.case_oracle import ApplicationModel, CaseModel
@@ -93,7 +100,7 @@ def _draw_events(drawn: random.Random, kinds: dict[str, int], first: int, length
 def _draw_event(drawn: random.Random, number: int, kind: str) -> Event:
     agency = drawn.choice([*AGENCIES, *AGENCIES, *_ADDED])
     more: dict[str, Callable[[], tuple[Any, ...]]] = {
-        "work": lambda: (drawn.choice([lanes.LOCAL, "soap:customs", *AGENCIES, *AGENCIES]),),
+        "work": lambda: (drawn.choice([deliveries.LOCAL, "soap:customs", *AGENCIES, *AGENCIES]),),
         "tick": lambda: (drawn.choice([0, 1, 5]),),
         "decide": lambda: (agency, number, drawn.choice(list(_DECIDING)), drawn.randint(-9, 9)),
         "early": lambda: (agency, number, drawn.choice(list(_DECIDING)), drawn.randint(-9, 9)),
@@ -205,7 +212,7 @@ class CaseRun:
         return len(leases)
 
     def _admit(self) -> None:
-        while self._work(lanes.LOCAL):
+        while self._work(deliveries.LOCAL):
             pass
 
     def _do_work(self, lane: str) -> None:
@@ -587,7 +594,7 @@ class _Endless(list[Any]):
 
 
 def _list_held(conn: Connection) -> set[str]:
-    return {row.name for row in lane_holds.list_held_lanes(conn)}
+    return {row.name for row in lanes.list_held_lanes(conn)}
 
 
 def _read_message(unit: Any) -> Any:

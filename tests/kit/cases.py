@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.cases.agency_notices import AgencyAnswer, AgencyCallback
-from gateway.hub.hub import Hub
-from gateway.hub.reply import apply_call_back
-from gateway.store import agency_requests, cases, payloads
-from gateway.store.transitions import StateEvent
+from gateway.cases import AgencyAnswer, AgencyCallback
+from gateway.hub import Hub, apply_call_back
+from gateway.store import StateEvent, agency_requests, cases, payloads
 from tests.kit.house import START
 
 

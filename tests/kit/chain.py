@@ -17,22 +17,24 @@ from sqlalchemy import Engine
 
 from gateway.agreements import ForwardingRule, ForwardingTable
 from gateway.cli.registration import register_certificate
-from gateway.delivery.agents.hop_agent import HopAgent
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
+from gateway.delivery.agents import HopAgent, LocalAgent, MshAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import UNREACHABLE, GatewayError
-from gateway.hub.hub import Hub, HubResources
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.receive import receive_parcel
-from gateway.hub.register.stored_forwarding_rules import make_rule_columns
+from gateway.hub import Hub, RejectingComposer, make_rule_columns, receive_parcel
+from gateway.hub.hub import HubResources
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload
 from gateway.protocols import Parcel, ProtocolContext
-from gateway.store import deliveries, forwarding_rules, messages, parties
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.messages import HttpResponse
-from gateway.wire.xml import serialize_element
+from gateway.store import (
+    HttpResponse,
+    agreements,
+    deliveries,
+    messages,
+    parties,
+    read_transaction,
+    write_transaction,
+)
+from gateway.wire import serialize_element
 from tests.kit.house import (
     AGREEMENT,
     EBMS2,
@@ -80,6 +82,8 @@ class Wire:
         trouble = laid.popleft() if laid else None
         if isinstance(trouble, Exception):
             raise trouble
+        if isinstance(trouble, HttpAnswer):
+            return trouble
         if trouble == "answer lost":
             self.handlers[url](parcel)
             raise GatewayError(UNREACHABLE, "timed out")
@@ -123,7 +127,7 @@ class Hop:
                 parties.register_party(conn, name, name.title(), role, now, [PartyId(name, PARTY_TYPE)])
                 register_certificate(conn, name, signer_named(name).certificate.der, now)
             for one in rules:
-                forwarding_rules.insert_rule(conn, make_rule_columns(one), now)
+                agreements.insert_forwarding_rule(conn, make_rule_columns(one), now)
         self._numbers = itertools.count(1)
         self.hub = self.new_hub()
         self.wire = wire

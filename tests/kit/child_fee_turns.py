@@ -16,13 +16,10 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.cases import DecisionCode
-from gateway.cases.agency_notices import SignedReply
-from gateway.cases.customs_notices import CustomsCall, CustomsNotice
+from gateway.cases import CustomsCall, CustomsNotice, DecisionCode, SignedReply
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.store import agency_requests, cases
-from gateway.store.engine import read_transaction
-from gateway.wire.xml import parse_xml
+from gateway.store import agency_requests, cases, read_transaction
+from gateway.wire import parse_xml
 from tests.flows.craft import Change, all_of, at, reference, withdrawal
 from tests.flows.test_amendments import amendment
 from tests.flows.test_fees import Provider
@@ -171,7 +168,7 @@ class Member(FeeRun):
         self.story.tick(seconds=1)
         said = CustomsNotice(f"{self.name}-CUS-{number}", self.story.clock(), code)
         call = CustomsCall(said, case_number=self.number)
-        apply_customs_call(self.story.hub, call, _SPOKEN, clears=True)
+        apply_customs_call(self.story.hub, call, _SPOKEN)
         self.cleared, self.ever_cleared = code == "5EC", True
         self.story.tick(seconds=1)
 

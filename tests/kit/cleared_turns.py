@@ -12,12 +12,10 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.cases.agency_notices import AgencyCallback, Notice, SignedReply
-from gateway.cases.customs_notices import CustomsCall, CustomsNotice
+from gateway.cases import AgencyCallback, CustomsCall, CustomsNotice, Notice, SignedReply
 from gateway.errors import CASE_CLOSED, GatewayError
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.store import agency_requests
-from gateway.store.engine import read_transaction
+from gateway.store import agency_requests, read_transaction
 from tests.flows.craft import all_of, reference, withdrawal
 from tests.kit.cleared_oracle import ClearedParentModel, Told
 from tests.kit.goods_oracle import ParentModel
@@ -95,7 +93,7 @@ class ClearedRun(ReleaseRun):
             return
         case = self._report(self.cases[name])["number"]
         said = CustomsNotice(f"{self.name}-CUS-{number}", self.story.clock(), "5EC")
-        apply_customs_call(self.story.hub, CustomsCall(said, case_number=case), _SPOKEN, clears=True)
+        apply_customs_call(self.story.hub, CustomsCall(said, case_number=case), _SPOKEN)
         self.model.clear(name, said.issued_at)
         self._work()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,9 @@ from werkzeug.test import TestResponse
 
 from gateway.config import Settings
 from gateway.hub import Hub
-from gateway.store import NewAccount, accounts, write_transaction
-from gateway.web.console import ConsoleServices, build_console, get_console_url
-from gateway.web.console.visitor_session import begin_session
+from gateway.store import NewAccount, accounts, parties, write_transaction
+from gateway.web.console import build_console, build_console_services, get_console_url
+from gateway.web.console.page_guards import begin_session
 from gateway.web.officers import OfficerDesk, build_officer_desk
 
 PASSWORD = "correct horse battery staple"
@@ -48,20 +49,28 @@ class Console:
     def __init__(self, hub: Hub, *, desk: OfficerDesk | None = None, **sections: Any) -> None:
         settings = Settings(**sections)
         desk = desk or build_officer_desk(hub, settings, get_console_url(settings))
-        self.services = ConsoleServices(hub, settings, hub.clock, desk)
+        self.services = build_console_services(hub, settings, desk)
         self.application = build_console(self.services)
         self.application.jinja_env.bytecode_cache = _TEMPLATES
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of the pages, which reads the services of this console."""
+        with self.application.app_context():
+            return function(*arguments)
 
     def visit(self) -> Browser:
         return Browser(self.application.test_client())
 
     def add_account(self, name: str, organisation: tuple[str, str], *roles: str) -> int:
-        """Store an account with `PASSWORD` and these roles; return its id."""
+        """Store an account with `PASSWORD` and these roles, and register its party; return its id."""
         now = self.services.clock()
         with write_transaction(self.services.engine, "test") as conn:
             new = NewAccount(name, name.title(), "test", password=_HASHED)
             account = accounts.insert_account(conn, new, now)
-            accounts.set_roles(conn, account, organisation, roles, now)
+            kind, code = organisation
+            if kind == "party":
+                parties.register_party(conn, code, code.title(), "applicant", now)
+            accounts.set_roles(conn, account, kind, code, roles, now)
         return account
 
     def enter(self, name: str) -> Browser:
@@ -69,7 +78,7 @@ class Console:
         with write_transaction(self.services.engine, "test") as conn:
             account = accounts.find_by_name(conn, name)
             assert account is not None
-            token = begin_session(conn, self.services, account.id, "password", "127.0.0.1")
+            token = self.call(begin_session, conn, account.id, "password", "127.0.0.1")
         assert token is not None
         browser = self.visit()
         browser.client.set_cookie("__Host-session", token, secure=True, samesite="Strict", httponly=True)

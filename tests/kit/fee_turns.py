@@ -15,19 +15,21 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, Notice
-from gateway.cases.exact_money import Money
-from gateway.cases.named_fees import NamedFee, ProviderEvent
-from gateway.config.payment_settings import PaymentSettings
-from gateway.delivery.agents.payment_agent import PaymentAgent
+from gateway.cases import AgencyCallback, Money, NamedFee, Notice, ProviderEvent
+from gateway.config import PaymentSettings
+from gateway.delivery.agents import PaymentAgent
 from gateway.errors import GatewayError
+from gateway.hub import apply_call_back
 from gateway.hub.completion import operator_actions
-from gateway.hub.fees.operator_fees import settle_fee_elsewhere, waive_fee
-from gateway.hub.fees.payment_events import apply_provider_event
-from gateway.hub.payment_policy import PaymentPolicy, Tariff
-from gateway.hub.reply import apply_call_back
-from gateway.store import agency_requests, cases, deadlines, fees
-from gateway.store.engine import read_transaction
+from gateway.hub.fees.agency_payment_notes import (
+    settle_fee_elsewhere,
+    waive_fee,
+)
+from gateway.hub.fees.payment_events import (
+    apply_provider_event,
+)
+from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
+from gateway.store import agency_requests, cases, deadlines, fees, read_transaction
 from tests.flows.craft import Change, all_of, reference, withdrawal
 from tests.flows.test_fees import SECRET, Provider
 from tests.kit.fee_oracle import FeeModel

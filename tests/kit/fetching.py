@@ -7,17 +7,23 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gateway.config.fetch_sources import FetchSettings
-from gateway.delivery.agents.fetch_agent import FetchAgent, list_recurring_fetches
+from gateway.config import FetchSettings
+from gateway.delivery.agents import FetchAgent, list_recurring_fetches
 from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.hub.hub import Hub
+from gateway.hub import Hub
 from gateway.hub.trust.fetch_sources import AGENT, FetchSource
 from gateway.message_model import ErrorSignal
-from gateway.pki.certificate_authority import make_revocation_list
-from gateway.store import deliveries, fetched_lists, lanes, register_version
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import (
+    deliveries,
+    fetched_lists,
+    lanes,
+    read_transaction,
+    register_version,
+    write_transaction,
+)
+from gateway_conformance.pki import make_revocation_list
 from tests.kit.house import START, House, Neighbour, authority, signer_named
 from tests.kit.publisher import Publisher
 

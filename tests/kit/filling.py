@@ -21,14 +21,13 @@ from gateway.harmonize import (
     make_placeholder_numbers,
     split_submission,
 )
-from gateway.harmonize.submission.submission_index import make_missing_pointer
-from gateway.harmonize.tools.samples.sample_maker import make_sample
-from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
-from gateway.harmonize.tools.samples.target_demands import collect_demands, get_qualified_name
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.language import ITEM_PATH, CommonMeaning, ValueShape
+from gateway.harmonize.samples import SeededDraws, draw_text, make_sample
+from gateway.harmonize.samples.target_demands import collect_demands
+from gateway.harmonize.split import make_missing_pointer
 from gateway.share import get_data_folder
-from gateway.wire.wco_pointers import find_element, load_wco_elements
+from gateway.wire import load_wco_elements
+from gateway.wire.wco_pointers import find_element
 
 DEC = "{urn:wco:datamodel:WCO:DEC-DMS:2}"
 SUB = "{urn:single-window:submission:1}"
@@ -145,7 +144,7 @@ def draw_for(meaning: CommonMeaning, documents: Iterable[DocumentMapping], draws
 
 def demands_on(document: DocumentMapping, meaning: CommonMeaning) -> list[ValueShape]:
     """Return the forms that a document's lines demand of a meaning before it is converted."""
-    return list(_collect_shapes(document.id).get(get_qualified_name(meaning), ()))
+    return list(_collect_shapes(document.id).get(meaning.key, ()))
 
 
 @cache

@@ -15,17 +15,17 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from gateway.cli.forked_process import ForkedProcess, ForkServer
+from gateway_conformance.verbs.forked_process import ForkedProcess, ForkServer
 from tests.kit.paths import ROOT
 
 __all__ = ["PRELOADED", "fork_process", "fork_program"]
 
 #: The programs that the parent has imported.
-PRELOADED = ("tests.kit.single", "tests.kit.gated", "gateway.conformance.__main__", "gateway.cli")
+PRELOADED = ("tests.kit.single", "tests.kit.gated", "gateway_conformance.__main__", "gateway.cli")
 _SHARED = (
-    *("gateway.conformance.partner_program", "tests.kit.preloaded_rules", "tests.kit.forked_program"),
+    *("gateway_conformance.partner_program", "tests.kit.preloaded_rules", "tests.kit.forked_program"),
     *("gateway.pki.path_library", "gateway.cli.verb_runner", "gateway.cli.commands.process"),
-    *("gateway.cli.commands.submit", "gateway.cli.commands.pull", "gateway.cli.commands.case"),
+    *("gateway.cli.commands.submit", "gateway.cli.commands.case"),
 )
 
 

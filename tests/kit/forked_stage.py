@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.cli.demo_stage import Stage, _make_child_environment, _Player
+from gateway_conformance.verbs.demo_stage import Stage, _make_child_environment, _Player
 from tests.kit.forked import fork_process
 
 __all__ = ["ForkedStage"]
@@ -18,7 +18,7 @@ class ForkedStage(Stage):
     """A stage that forks all of its players."""
 
     def _start_partner_process(self, name: str, words: Sequence[str]) -> None:
-        self._fork_player(name, "gateway.conformance.__main__", words)
+        self._fork_player(name, "gateway_conformance.__main__", words)
 
     def _start_hub(self, words: Sequence[str]) -> None:
         self._fork_player("hub", "tests.kit.single", ("both", *words))

@@ -13,7 +13,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import IO
 
-from gateway.cli.forked_process import ForkedProcess
+from gateway_conformance.verbs.forked_process import ForkedProcess
 from tests.kit.forked import fork_program
 from tests.kit.paths import ROOT
 

@@ -8,15 +8,14 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.http_client import HttpAnswer, HttpLimits
+from gateway.delivery import HttpLimits
+from gateway.delivery.agents import MshAgent
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.message_model import MemoryBody, Payload, UserMessage
-from gateway.pki.signing_keys import KeySigner
+from gateway.pki import KeySigner
 from gateway.protocols import Parcel, as4
-from gateway.store import deliveries, messages
-from gateway.store.engine import read_transaction
-from gateway.store.fragment_tables import fragment_groups as groups_table
-from gateway.store.messages import HttpResponse
+from gateway.store import HttpResponse, deliveries, messages, read_transaction
+from gateway.store.fragment_groups import fragment_groups as groups_table
 from gateway.wire import DEFAULT_LIMITS, serialize_element
 from tests.kit.house import AS4, Neighbour, signer_named
 from tests.kit.story import Story

@@ -16,11 +16,12 @@ import socket
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
-from gateway.cli.settings import read_verb_settings
+from gateway.cli.home_folder import read_verb_settings
 from gateway.config import Settings
+from gateway.web import build_application
 from gateway.web.server import RequestGate
 from gateway.web.server_settings import build_gate_limits
-from gateway.web.wsgi_application import build_application, get_body_limits
+from gateway.web.wsgi_application import get_body_limits
 
 
 def main() -> None:

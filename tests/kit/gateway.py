@@ -7,10 +7,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-from gateway.delivery.http_client import HttpClient, HttpLimits
+from gateway.delivery import HttpClient, HttpLimits
 from gateway.errors import GatewayError
 from gateway.protocols import Parcel
-from gateway.store.messages import HttpResponse
+from gateway.store import HttpResponse
 from tests.kit.forked import fork_process
 from tests.kit.paths import ROOT
 

@@ -16,13 +16,18 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
-from gateway.hub.reply import apply_call_back
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.hub import apply_call_back
 from gateway.message_model import UserMessage
 from gateway.operations import read_case_report
-from gateway.store import agency_requests, cases, requirement_quantities, requirement_results
-from gateway.store.engine import read_transaction
-from gateway.wire.xml import parse_xml
+from gateway.store import (
+    agency_requests,
+    cases,
+    read_transaction,
+    requirement_quantities,
+    requirement_results,
+)
+from gateway.wire import parse_xml
 from tests.flows.craft import Change, all_of, reference, withdrawal
 from tests.flows.test_amendments import amendment
 from tests.flows.test_partial_release import child

@@ -17,9 +17,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final
 
-from gateway.hub.need_policy import NeedPolicy
-from gateway.store import agency_requests, cases
-from gateway.store.engine import read_transaction
+from gateway.config import NeedSettings
+from gateway.store import agency_requests, cases, read_transaction
 from tests.flows.craft import Change, all_of, reference, supplement, text, withdrawal, without
 from tests.flows.item_changes import remove_item
 from tests.flows.test_amendments import amendment
@@ -44,7 +43,7 @@ _HINDERING = ("GW415", "GW416")
 
 __all__ = ["HeldReleaseRun", "HeldResultRun", "draw_held_releases", "draw_held_results"]
 
-HOLD: Final = NeedPolicy(imports="hold", hold_time=timedelta(hours=48))
+HOLD: Final = NeedSettings(imports="hold", hold_time=timedelta(hours=48))
 _PLACES: Final = ("admit.held", "admit.resumed", "hold.told", "hold.looked", "hold.ended", "admit.case")
 #: How many quarters of an item a child takes.
 _PARTS: Final = (5, 4, 4, 3, 3, 3, 2, 2, 1)

@@ -11,13 +11,20 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from gateway.agreements import ForwardingRule
-from gateway.cli.demo_stage import read_cast
 from gateway.cli.registration import register_certificate
-from gateway.hub.register.stored_forwarding_rules import make_rule_columns
+from gateway.hub import make_rule_columns
 from gateway.message_model import PartyId
-from gateway.pki.certificates import read_certificate
-from gateway.store import forwarding_rules, messages, migrate_schema, parties
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.pki import read_certificate
+from gateway.store import (
+    agreements,
+    make_engine,
+    messages,
+    migrate_schema,
+    parties,
+    read_transaction,
+    write_transaction,
+)
+from gateway_conformance.verbs.demo_stage import read_cast
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import Clock
 from tests.kit.ports import find_free_port
@@ -70,7 +77,7 @@ class HopTown(Town):
             self._register_parties_of(conn, ("hop", *ends))
             for name, (endpoint, sender) in ends.items():
                 rule = ForwardingRule(PartyId(name, KIND), name, endpoint, (sender,), **self.patience)
-                forwarding_rules.insert_rule(conn, make_rule_columns(rule), self.now)
+                agreements.insert_forwarding_rule(conn, make_rule_columns(rule), self.now)
         engine.dispose()
 
     #: How long and how often the hop tries to bring a message.

@@ -16,36 +16,36 @@ from typing import Any
 from sqlalchemy import Engine
 
 from gateway.agreements import PMode, PModeIndex, read_pmodes
-from gateway.cases.status_codes import read_status_codes
+from gateway.cases import read_status_codes
 from gateway.cli.registration import register_certificate
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
-from gateway.hub.hub import Hub, HubResources
-from gateway.hub.outbox.outgoing_calls import CallComposer, RejectingComposer
-from gateway.hub.receive import receive_parcel
-from gateway.hub.register.active_needs import ActiveNeeds
-from gateway.hub.register.active_rules import ActiveRules
-from gateway.hub.register.decision_rules import DecisionRules
-from gateway.hub.register.trusted_register import TrustedRegister
-from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy, Recognizer
+from gateway.hub import ActiveNeeds, Hub, RecognitionPolicy, RejectingComposer, receive_parcel
+from gateway.hub.hub import HubResources
+from gateway.hub.outbox.outgoing_calls import CallComposer
+from gateway.hub.register.active_rules import (
+    ActiveRules,
+)
+from gateway.hub.register.decision_rules import (
+    DecisionRules,
+)
+from gateway.hub.register.trusted_register import (
+    TrustedRegister,
+)
+from gateway.hub.trust.trusted_lists import NOBODY, Recognizer
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
 from gateway.operations import activate_pmodes
-from gateway.pki.certificate_authority import (
+from gateway.pki import CertificateValidator, KeySigner, RevocationData, TrustStore
+from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, ProtocolCore, SentUnit
+from gateway.share import get_data_folder
+from gateway.store import HttpResponse, parties, write_transaction
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     issue_certificate,
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.signing_keys import KeySigner
-from gateway.pki.trust_store import TrustStore
-from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, ProtocolCore, SentUnit
-from gateway.share import get_data_folder
-from gateway.store import parties
-from gateway.store.engine import write_transaction
-from gateway.store.messages import HttpResponse
 from tests.kit.paths import ROOT
 
 PARTY_TYPE = "urn:example:party-type"
@@ -87,10 +87,11 @@ def _make_signer(name: str, kind: str) -> KeySigner:
 
 
 class Away:
-    """The hub's key while it is not there."""
+    """The key of the hub, or of a party, while it is not there."""
 
-    certificate = signer_named("hub").certificate
-    algorithm = signer_named("hub").algorithm
+    def __init__(self, name: str = "hub") -> None:
+        self.certificate = signer_named(name).certificate
+        self.algorithm = signer_named(name).algorithm
 
     def sign(self, data: bytes) -> bytes:
         raise GatewayError(KEY_UNAVAILABLE, "the token is away", "pki.token")
@@ -145,7 +146,7 @@ def register_parties(engine: Engine, now: datetime, agreement: bytes = AGREEMENT
         # As `load_agreement` does it, with what was read before.
         by_agreement = itertools.groupby(pmodes(agreement), key=lambda mode: mode.agreement)
         for _, modes in by_agreement:
-            activate_pmodes(conn, list(modes), ("pmode", agreement), now, "operator")
+            activate_pmodes(conn, list(modes), "pmode", agreement, now, "operator")
 
 
 def build_hub(world: HubResources, party: str, terms: RecognitionPolicy = NOBODY) -> Hub:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.conformance.partners.sealed_submissions import SealedSubmission
+from gateway.client import SealedSubmission
 from tests.kit.town import Town
 
 Change = Callable[[etree._Element], None]

@@ -15,11 +15,9 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
-from gateway.store import requirement_quantities, requirement_results
-from gateway.store.engine import read_transaction
-from gateway.wire.namespaces import WCO_DEC
-from gateway.wire.xml import parse_xml
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.store import read_transaction, requirement_quantities, requirement_results
+from gateway.wire import WCO_DEC, parse_xml
 from tests.flows.craft import Change, all_of, at, reference, withdrawal
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import using

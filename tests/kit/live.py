@@ -8,8 +8,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.pki.certificate_authority import encode_key_pem
-from gateway.store.engine import make_engine
+from gateway.pki import encode_key_pem
+from gateway.store import make_engine
 from tests.kit.house import AGREEMENT, authority, crl, register_parties, signer_named
 from tests.kit.ports import find_free_port
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +19,10 @@ from gateway.cases import (
     Notice,
 )
 from gateway.config import Settings
-from gateway.delivery.agents.console_mailbox import ConsoleMailbox
-from gateway.delivery.agents.partner_agent import PartnerAgent
-from gateway.hub.reply import apply_call_back
-from gateway.hub.trust.agency_keys import AgencyKeys
-from gateway.pki.signing_keys import KeySigner
-from gateway.store import NewAccount, accounts
-from gateway.store.engine import write_transaction
+from gateway.delivery.agents import ConsoleMailbox, PartnerAgent
+from gateway.hub import AgencyKeys, apply_call_back
+from gateway.pki import KeySigner
+from gateway.store import NewAccount, accounts, officer_work, read_transaction, write_transaction
 from gateway.web.officers import ApplicationView, Officer, OfficerDesk
 from tests.kit.house import signer_named
 from tests.kit.story import AGENCIES, ITEMS, LAWS, PLAN, Story
@@ -75,7 +73,7 @@ class ConsoleStory(Story):
         with write_transaction(self.house.engine) as conn:
             new = NewAccount(name, name.title(), "test")
             account = accounts.insert_account(conn, new, now)
-            accounts.set_roles(conn, account, ("agency", organisation), [role], now)
+            accounts.set_roles(conn, account, "agency", organisation, [role], now)
         return Officer(account, name, role, ROLES[role].rights, organisation)
 
     def arrive(self) -> ApplicationView:
@@ -89,6 +87,11 @@ class ConsoleStory(Story):
         view = self.desk.read_application(self.agency, self.request(self.agency).number)
         assert view is not None
         return view
+
+    def rested(self) -> Sequence[Any]:
+        """Return the calls that came to rest for the application of the agency, oldest first."""
+        with read_transaction(self.house.engine) as conn:
+            return officer_work.list_mailbox_calls(conn, self.request(self.agency).id)
 
     def decision(
         self,

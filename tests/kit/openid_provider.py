@@ -39,7 +39,10 @@ class OpenIdProvider:
         self.metadata: dict[str, Any] = {}
         self.codes: dict[str, dict[str, str]] = {}
         self.seen: list[str] = []
+        self.user_agents: list[str] = []
         self.issuer = ""
+        #: What writes the answer of a path in place of the right one.
+        self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
 
     def authorize(self, asked: dict[str, str]) -> str:
         """Let the person sign in at once; return where the browser goes back to."""
@@ -110,6 +113,9 @@ def serve_provider(clock: Callable[[], datetime]) -> Iterator[OpenIdProvider]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             provider.seen.append(parts.path)
+            if parts.path in provider.answers:
+                provider.answers[parts.path](self)
+                return
             if parts.path == "/authorize":
                 asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 self.send_response(302)
@@ -124,10 +130,14 @@ def serve_provider(clock: Callable[[], datetime]) -> Iterator[OpenIdProvider]:
         def do_POST(self) -> None:
             provider.seen.append(self.path)
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if self.path in provider.answers:
+                provider.answers[self.path](self)
+                return
             form = {name: values[0] for name, values in parse_qs(body).items()}
             self.answer(*provider.give_token(form, self.headers.get("Authorization", "")))
 
         def answer(self, status: int, told: dict[str, Any]) -> None:
+            provider.user_agents.append(self.headers.get("User-Agent", ""))
             octets = json.dumps(told).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -8,15 +8,15 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, SignedReply
-from gateway.delivery.http_client import HttpAnswer
-from gateway.delivery.soap_caller import SoapDestination
+from gateway.cases import AgencyAcknowledgment, AgencyAnswer, SignedReply
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.soap_client import SoapDestination
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody, UserMessage
 from gateway.protocols import Parcel
-from gateway.store.messages import HttpResponse as Posted
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.xades import verify_document
+from gateway.store import HttpResponse as Posted
+from gateway.wire import parse_xml
+from gateway.xmlsec import verify_document
 from tests.kit.house import Neighbour, signer_named
 
 __all__ = ["Call", "Inbox", "ScriptedSoap"]

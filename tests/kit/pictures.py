@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.harmonize import MappingBundle, load_bundle
-from gateway.harmonize.tools.diagram import build_diagram, draw_page
+from gateway.mapping_workbench import build_diagram, draw_page
 from gateway.share import get_data_folder
 from gateway.state_machines import CASE, REQUEST
 from tests.kit.flow_diagram import draw_flow

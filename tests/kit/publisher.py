@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from gateway.pki.certificate_authority import CertificationAuthority
-from gateway.pki.certificates import Certificate
+from gateway.pki import Certificate
+from gateway_conformance.pki import CertificationAuthority
 
 Page = Callable[["Handler"], None]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice
-from gateway.hub.reply import apply_call_back
-from gateway.store import agency_requests, cases
-from gateway.store.engine import read_transaction
+from gateway.cases import AgencyCallback, DecisionCode, Notice
+from gateway.hub import apply_call_back
+from gateway.store import agency_requests, cases, read_transaction
 from tests.flows.item_changes import amendment, drop_application, remove_item
 from tests.flows.test_partial_release import child
 from tests.kit.story import Story

@@ -16,10 +16,15 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import GatewayError
-from gateway.store import agency_requests, cases, requirement_quantities, requirement_results
-from gateway.store.engine import read_transaction
+from gateway.store import (
+    agency_requests,
+    cases,
+    read_transaction,
+    requirement_quantities,
+    requirement_results,
+)
 from tests.flows.craft import all_of, reference, withdrawal
 from tests.flows.item_changes import amendment, drop_application, remove_item
 from tests.flows.test_requirement_ledger import using

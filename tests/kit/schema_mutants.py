@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 from lxml import etree
 
-from gateway.wire.schema_sets import SchemaSet
-from gateway.wire.xml import serialize_element
+from gateway.wire import SchemaSet, serialize_element
 
 __all__ = ["compare_schemas"]
 

@@ -10,14 +10,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.agents import MshAgent
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import FRAGMENT_CONTRADICTED, FRAGMENT_MISSING, GatewayError
 from gateway.message_model import Body, MemoryBody, PullRequest, UserMessage
 from gateway.protocols import GroupTally, OpenedMessage, Parcel, SentUnit
-from gateway.store import sent_groups
-from gateway.store.engine import read_transaction
-from gateway.store.messages import HttpResponse
+from gateway.store import HttpResponse, fragment_groups, read_transaction
 from tests.flows.craft import without_applications
 from tests.flows.test_as4_pull import PULLED, ask, pull
 from tests.kit.house import AS4, signer_named
@@ -104,7 +102,7 @@ class Joiner(Inbox):
         if number in self.pieces:
             return
         core = self.broker.core
-        self.tally = core.tally_opened_fragment(self.tally, opened, _MOST, known=False)
+        self.tally = core.tally_opened_fragment(self.tally, opened, _MOST, is_repeated=False)
         self.pieces[number] = opened.unit.payloads[0].octets  # type: ignore[union-attr]
         if self.tally.is_complete:
             self._join(self.tally)
@@ -148,7 +146,7 @@ class SplitStory(Story):
     def group(self) -> Any:
         """Return the group of the whole Result."""
         with read_transaction(self.house.engine) as conn:
-            return sent_groups.find_by_delivery(conn, self.whole().id)
+            return fragment_groups.find_sent_group(conn, self.whole().id)
 
     def sent_octets(self) -> dict[int, list[bytes]]:
         """Return everything that was posted, by the number of the fragment."""

@@ -13,10 +13,10 @@ import threading
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from gateway.cli.settings import read_verb_settings
+from gateway.cli.home_folder import read_verb_settings
 from gateway.config import Settings
-from gateway.delivery.wiring import build_worker
-from gateway.web.wsgi_application import build_application
+from gateway.delivery import build_worker
+from gateway.web import build_application
 
 
 class _Quiet(WSGIRequestHandler):

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from lxml import etree
 
-from gateway.errors import SIGNER_MISMATCH, GatewayError
-from gateway.pki.certificate_authority import (
+from gateway.errors import MESSAGE_ID_REUSED, SIGNER_MISMATCH, TIMESTAMP_REFUSED, GatewayError
+from gateway.pki import Certificate, KeySigner
+from gateway.store import NewSeenCall
+from gateway.wire import (
+    AGENCY,
+    SERVICE_AGENCY,
+    SOAP11,
+    AddressingHeaders,
+    serialize_element,
+    write_addressing,
+)
+from gateway.xmlsec import sign_soap_envelope
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     IssuedCertificate,
     issue_certificate,
     make_authority,
 )
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import KeySigner
-from gateway.wire.addressing import AddressingHeaders, write_addressing
-from gateway.wire.namespaces import AGENCY, SERVICE_AGENCY, SOAP11
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.wss import sign_soap_envelope
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 ENDPOINT = "https://agency.example/soap"
 DOCUMENT = "urn:single-window:document:test-doc:1"
 ACKNOWLEDGED = "<Answer><Acknowledged><ReceiptNumber>R-1</ReceiptNumber></Acknowledged></Answer>"
+
+
+class MemoryOfCalls:
+    """Refuses repeated calls as `ReplayCache` does, without a database."""
+
+    def __init__(self) -> None:
+        self._signatures: set[str] = set()
+        self._contents: dict[tuple[str, str], str] = {}
+
+    @contextmanager
+    def admit_call(self, call: NewSeenCall, _now: datetime) -> Iterator[None]:
+        name = call.party, call.message_id
+        if self._contents.get(name, call.content) != call.content:
+            raise GatewayError(MESSAGE_ID_REUSED)
+        if call.signature in self._signatures:
+            raise GatewayError(TIMESTAMP_REFUSED)
+        self._signatures.add(call.signature)
+        yield
+        self._contents[name] = call.content
 
 
 @cache

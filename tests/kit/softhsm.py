@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.pki.certificate_authority import PrivateKey, encode_key_pem
-from gateway.pki.pkcs11 import TokenKeyLocation
+from gateway.pki import PrivateKey, TokenKeyLocation, encode_key_pem
 
 __all__ = ["SoftHsm"]
 

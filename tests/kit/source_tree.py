@@ -1,4 +1,4 @@
-"""The Python files of the package, each read and parsed once for all tests of a process."""
+"""The Python files of the packages, each read and parsed once for all tests of a process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.kit.paths import ROOT
 
 __all__ = [
+    "CONFORMANCE",
     "PACKAGE",
     "get_module_name",
     "get_place",
@@ -24,17 +25,19 @@ __all__ = [
 ]
 
 PACKAGE = ROOT / "gateway"
+#: The package `gateway_conformance`.
+CONFORMANCE = ROOT / "conformance"
 
 
 @cache
 def list_sources() -> tuple[Path, ...]:
-    """Return every Python file of the package."""
-    return tuple(sorted(PACKAGE.rglob("*.py")))
+    """Return every Python file of the packages."""
+    return tuple(path for package in (PACKAGE, CONFORMANCE) for path in sorted(package.rglob("*.py")))
 
 
 def get_place(path: Path) -> str:
-    """Return the path of a file below the package."""
-    return path.relative_to(PACKAGE).as_posix()
+    """Return the path of a file below `gateway`, or with `conformance` at its start."""
+    return path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT).as_posix()
 
 
 @cache
@@ -80,7 +83,8 @@ def walk_source(path: Path) -> tuple[ast.AST, ...]:
 
 def get_module_name(path: Path) -> str:
     """Return the dotted name of a file."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    top, *inner = path.relative_to(ROOT).with_suffix("").parts
+    parts = ["gateway_conformance" if top == CONFORMANCE.name else top, *inner]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -88,7 +92,7 @@ def get_module_name(path: Path) -> str:
 def read_facades() -> dict[str, dict[str, str]]:
     """Return what each package offers by its stub ``__init__.pyi``: names, and the module of each."""
     found: dict[str, dict[str, str]] = {}
-    for stub in sorted(PACKAGE.rglob("__init__.pyi")):
+    for stub in [*sorted(PACKAGE.rglob("__init__.pyi")), *sorted(CONFORMANCE.rglob("__init__.pyi"))]:
         package = get_module_name(stub)
         offered = found[package] = {}
         for node in ast.parse(stub.read_text(encoding="utf-8")).body:

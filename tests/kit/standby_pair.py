@@ -131,6 +131,18 @@ class StandbyPair:
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         self._freeze([first, *map(int, children)])
 
+    def cut_standby(self) -> None:
+        """Let the standby get nothing more; commits must not wait for it."""
+        self.ask("ALTER SYSTEM SET primary_conninfo = ''", name="standby")
+        self.ask("SELECT pg_reload_conf()", name="standby")
+        _await(lambda: self.ask("SELECT count(*) FROM pg_stat_wal_receiver", name="standby") == 0)
+
+    def fail_over(self) -> None:
+        """Let the primary die at one moment, and make the standby the primary."""
+        self._control("primary", "stop")
+        self.thaw()
+        self._call("pg_ctl", "-w", "-t", "30", "-D", str(self._folder / "standby"), "promote")
+
     def thaw(self) -> None:
         """Let everything that was frozen go on."""
         for process in reversed(self._frozen):

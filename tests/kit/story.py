@@ -19,29 +19,25 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyAnswer, AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import AgencyAnswer, AgencyCallback, Decision, DecisionCode, Notice
 from gateway.cli.registration import register_certificate
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.delivery import PartnerService
+from gateway.delivery.agents import LocalAgent, MshAgent, PartnerAgent
 from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.delivery.partner_directory import PartnerDirectory, PartnerService
+from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.errors import UNREACHABLE, GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.hub_maintenance import maintain_hub
-from gateway.hub.reply import apply_call_back
-from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy
+from gateway.evidence import list_subject_leaves
+from gateway.hub import RecognitionPolicy, apply_call_back, maintain_hub
+from gateway.hub.trust.trusted_lists import NOBODY
 from gateway.message_model import PartyId, Payload, UserMessage
-from gateway.pki.signing_keys import KeySigner
-from gateway.share import get_data_folder
+from gateway.pki import KeySigner
 from gateway.state_machines import StateMachine
-from gateway.store import agency_requests, cases, deliveries, mandates, parties
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import agency_requests, cases, deliveries, parties, read_transaction, write_transaction
 from gateway.store.transitions import list_transitions
-from gateway.wire.namespaces import AGENCY, CUSTOMS, SUB
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.wire import AGENCY, CUSTOMS, SUB, serialize_element
+from gateway.xmlsec import sign_document
+from gateway_conformance import DATA_FOLDER
 from tests.kit.house import AGREEMENT, PARTY_TYPE, START, House, Neighbour, signer_named
 from tests.kit.partners import Call, Inbox, ScriptedSoap
 
@@ -49,7 +45,7 @@ AGENCIES = ("KPTA", "KFDA", "NPQS")
 LAWS = {"KPTA": "01", "KFDA": "05", "NPQS": "12"}
 ITEMS = {"KPTA": 1, "KFDA": 2, "NPQS": 3}
 PLAN = RetryPlan(retries=3, first=timedelta(seconds=10))
-_SAMPLES = get_data_folder("conformance").joinpath("samples")
+_SAMPLES = DATA_FOLDER.joinpath("samples")
 #: Without notices on the way: the result is the first that the applicant hears.
 QUIET = b"\n".join(line for line in AGREEMENT.splitlines() if b"broker1-notice" not in line)
 LABEL = _SAMPLES.joinpath("korean-label.pdf").read_bytes()
@@ -123,7 +119,7 @@ class Story:
     def mandate(self, holder: str, principal: str) -> None:
         """Let a party file for another."""
         with write_transaction(self.house.engine) as conn:
-            mandates.insert_mandate(conn, holder, principal, START - timedelta(days=1))
+            parties.insert_mandate(conn, holder, principal, START - timedelta(days=1))
 
     def submission(
         self, change: Callable[[etree._Element], None] | None = None, signer: KeySigner | None = None

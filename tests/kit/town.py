@@ -18,20 +18,26 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cli.demo_stage import read_cast
-from gateway.conformance.partners.broker_client import BrokerClient
-from gateway.conformance.partners.journal import read_journal
-from gateway.conformance.partners.partner_identity import read_membership
-from gateway.conformance.partners.sealed_submissions import (
+from gateway.client import (
+    BrokerClient,
     SealedSubmission,
-    make_supplement,
+    read_journal,
+    read_membership,
     seal_submission,
     sign_submission,
 )
 from gateway.protocols import Parcel
-from gateway.store import agency_requests, cases, deliveries, messages
-from gateway.store.engine import make_engine, read_transaction
-from gateway.store.messages import HttpResponse
+from gateway.store import (
+    HttpResponse,
+    agency_requests,
+    cases,
+    deliveries,
+    make_engine,
+    messages,
+    read_transaction,
+)
+from gateway_conformance.partners import make_supplement
+from gateway_conformance.verbs.demo_stage import read_cast
 from tests.kit.forked_stage import ForkedStage
 from tests.kit.gateway import RunningGateway, post
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from gateway.store import requirement_quantities, requirement_results
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction, requirement_quantities, requirement_results
 from tests.flows.craft import Change, all_of, reference, text, withdrawal
 from tests.flows.item_changes import remove_item
 from tests.flows.test_amendments import amendment

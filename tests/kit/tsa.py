@@ -16,7 +16,7 @@ from asn1crypto import x509 as asn1_x509
 from certomancer.services import TimeStamper
 from cryptography.hazmat.primitives import serialization
 
-from gateway.pki.certificate_authority import IssuedCertificate
+from gateway_conformance.pki import IssuedCertificate
 from tests.kit.ports import find_free_port
 
 __all__ = ["FAULTS", "POLICY", "Tsa"]

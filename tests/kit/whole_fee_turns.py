@@ -14,12 +14,19 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from gateway.cases import Decision, DecisionAct, DecisionCode, DecisionPurpose, Notice, ReceiveAct
-from gateway.cases.agency_notices import SignedReply
-from gateway.cases.customs_notices import CustomsCall, CustomsNotice
+from gateway.cases import (
+    CustomsCall,
+    CustomsNotice,
+    Decision,
+    DecisionAct,
+    DecisionCode,
+    DecisionPurpose,
+    Notice,
+    ReceiveAct,
+    SignedReply,
+)
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.store import agency_requests, cases
-from gateway.store.engine import read_transaction
+from gateway.store import agency_requests, cases, read_transaction
 from tests.flows.craft import all_of, reference, text, withdrawal
 from tests.flows.test_amendments import amendment
 from tests.flows.test_fees import Provider
@@ -217,5 +224,5 @@ class WholeFeeRun(FeeRun):
         self.story.tick(seconds=1)
         said = CustomsNotice(f"{self.name}-CUS-{number}", self.story.clock(), code)
         call = CustomsCall(said, case_number=str(self._read_case().number))
-        apply_customs_call(self.story.hub, call, _SPOKEN, clears=True)
+        apply_customs_call(self.story.hub, call, _SPOKEN)
         self.story.tick(seconds=1)

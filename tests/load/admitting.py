@@ -15,27 +15,20 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 from sqlalchemy import Connection, Engine, Row
 
+from gateway.delivery import build_partners
 from gateway.delivery.partner_directory import PartnerDirectory
-from gateway.delivery.partner_settings import build_partners
-from gateway.hub.admit import admit_submission
-from gateway.hub.hub import Hub
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.wiring import build_hub
+from gateway.hub import Hub, RejectingComposer, admit_submission, build_hub
 from gateway.message_model import Payload
-from gateway.share import get_data_folder
-from gateway.store import cases, deliveries, messages, payloads
-from gateway.store.engine import read_transaction
-from gateway.wire.namespaces import DS, SUB
-from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
-from gateway.wire.xml import serialize_element
-from gateway.wire.xml_prescan import prescan_xml
-from gateway.xmlsec.xades import sign_document
+from gateway.store import cases, deliveries, messages, payloads, read_transaction
+from gateway.wire import DS, SUB, SUBMISSION, load_shipped_schemas, prescan_xml, serialize_element
+from gateway.xmlsec import sign_document
+from gateway_conformance import DATA_FOLDER
 from tests.load.durable import DurableFile
 from tests.load.place import Broker, Place
 from tests.load.receiving import hub_takes
 from tests.load.stopwatch import Laps, by_turns, say
 
-_SAMPLES = get_data_folder("conformance").joinpath("samples")
+_SAMPLES = DATA_FOLDER.joinpath("samples")
 LABEL = Payload("korean-label@sample", "application/pdf", _SAMPLES.joinpath("korean-label.pdf").read_bytes())
 _PKCS1 = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()

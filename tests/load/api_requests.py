@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gateway.message_model import Payload
 from gateway.store import make_engine, migrate_schema
-from gateway.wire.xml import serialize_element
+from gateway.wire import serialize_element
 from tests.kit.api import Api
 from tests.kit.story import LABEL, Story
 

@@ -11,18 +11,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
-from gateway.agreements import read_pmodes
-from gateway.agreements.pmode_index import PModeIndex
-from gateway.cli.registration import load_agreement
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.readiness.warm_up import tune_garbage_collector
-from gateway.hub.receive import receive_parcel
-from gateway.hub.wiring import build_hub
+from gateway.agreements import PModeIndex, read_pmodes
+from gateway.hub import RejectingComposer, build_hub, receive_parcel, tune_garbage_collector
 from gateway.message_model import MemoryBody
+from gateway.operations import load_agreement
 from gateway.protocols import PROTOCOLS, Parcel
-from gateway.store.engine import write_transaction
-from gateway.store.messages import HttpResponse
-from gateway.wire.xml_prescan import prescan_xml
+from gateway.store import HttpResponse, write_transaction
+from gateway.wire import prescan_xml
 from tests.kit.paths import ROOT
 from tests.load.place import Broker, Place, payload
 from tests.load.receiving import MESSAGE, Arrived, Floor, compare

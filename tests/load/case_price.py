@@ -19,8 +19,8 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from gateway.cli.demo_stage import Stage
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction
+from gateway_conformance.verbs.demo_stage import Stage
 from tests.kit.paths import ROOT
 from tests.load.statement_counter import OFF, SEPARATOR
 from tests.load.stopwatch import tree_cpu

@@ -21,8 +21,7 @@ from urllib.parse import urljoin
 from lxml import html
 from sqlalchemy import Engine
 
-from gateway.store import agency_requests, cases, read_transaction
-from gateway.store.engine import make_engine
+from gateway.store import agency_requests, cases, make_engine, read_transaction
 from tests.kit.console import Browser, Console
 from tests.kit.story import Story
 from tests.load.growth import grow_database

@@ -17,20 +17,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from lxml import etree
 
 from gateway.agreements import Encryption, PMode
-from gateway.cli.registration import load_agreement
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.readiness.warm_up import tune_garbage_collector
-from gateway.hub.wiring import build_hub
-from gateway.pki import (
-    CertificateOrder,
-    RsaDecryptionKey,
-    issue_certificate,
-    load_decryption_key,
-    make_authority,
-)
+from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
+from gateway.operations import load_agreement
+from gateway.pki import RsaDecryptionKey, load_decryption_key
 from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
-from gateway.store.engine import write_transaction
-from gateway.wire.xml_prescan import prescan_xml
+from gateway.store import write_transaction
+from gateway.wire import prescan_xml
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.load.durable import DurableFile
 from tests.load.place import AGREEMENT, Broker, Place, sealed
 from tests.load.receiving import MESSAGE, Arrived, Floor, arrived, hub_takes

@@ -18,12 +18,16 @@ from typing import Any
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cli.demo_stage import Cast, Stage, read_cast
-from gateway.conformance.partners.http_transport import HttpPoster
-from gateway.conformance.partners.partner_identity import Membership, read_membership
-from gateway.conformance.partners.sealed_submissions import SealedSubmission, seal_submission, sign_submission
-from gateway.store import state_counts
-from gateway.store.engine import make_engine, read_transaction
+from gateway.client import (
+    HttpPoster,
+    Membership,
+    SealedSubmission,
+    read_membership,
+    seal_submission,
+    sign_submission,
+)
+from gateway.store import make_engine, read_transaction, state_counts
+from gateway_conformance.verbs.demo_stage import Cast, Stage, read_cast
 from tests.load.case_price import (
     StatementCounts,
     count_statements,

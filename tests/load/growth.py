@@ -47,13 +47,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import ColumnElement
 
-from gateway.cases import make_application_number, make_case_number
-from gateway.cases.agency_notices import DecisionCode
+from gateway.cases import DecisionCode, make_application_number, make_case_number
 from gateway.evidence.merkle_tree import MerkleTree
 from gateway.evidence.tree_heads import make_next_head, store_head
-from gateway.store import agency_requests, cases, payloads, read_transaction, write_transaction
-from gateway.store.column_types import Instant, count_microseconds
-from gateway.store.engine import make_engine
+from gateway.store import agency_requests, cases, make_engine, payloads, read_transaction, write_transaction
+from gateway.store.table_types import Instant, count_microseconds
 from gateway.store.tables import metadata
 from tests.flows.craft import reference as name_reference
 from tests.kit.house import bundle, signer_named

@@ -14,12 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.settings import read_home_settings
+from gateway.cli.home_folder import read_home_settings
 from gateway.delivery import build_worker
-from gateway.hub import Hub
-from gateway.hub.admit import admit_submission
-from gateway.store import agency_requests, cases, deliveries, messages
-from gateway.store.engine import read_transaction
+from gateway.hub import Hub, admit_submission
+from gateway.store import agency_requests, cases, deliveries, messages, read_transaction
 
 
 def admit(home: Path) -> Mapping[str, Any]:

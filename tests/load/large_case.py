@@ -21,8 +21,8 @@ from typing import Any
 from lxml import etree
 
 from gateway.message_model import Payload
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.wire import serialize_element
+from gateway.xmlsec import sign_document
 from tests.kit.filling import DEC, SUB
 from tests.load import splitting
 from tests.load.admitting import calling_hub

@@ -13,14 +13,11 @@ from typing import Any
 from sqlalchemy import insert
 
 from gateway.agreements import MessageRoute, PMode, convert_cpa, pmode_to_json, read_cpa, write_cpa
-from gateway.hub import Hub
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.readiness.warm_up import tune_garbage_collector
-from gateway.hub.wiring import build_hub
+from gateway.hub import Hub, RejectingComposer, build_hub, tune_garbage_collector
 from gateway.message_model import Party, PartyId
 from gateway.operations import activate_pmodes
-from gateway.store import tables
-from gateway.store.engine import write_transaction
+from gateway.store import write_transaction
+from tests.kit import tables
 from tests.load.place import Broker, Place, make_place, sealed
 from tests.load.receiving import MESSAGE, hub_takes
 from tests.load.stopwatch import Laps, by_turns, say
@@ -173,12 +170,11 @@ def _measure_cpa(folder: Path, samples: int) -> Mapping[str, Any]:
 def _load_as_cpa(place: Place) -> None:
     """Write the agreement of the place as a CPA, read that, and load what it says instead."""
     modes = Broker(place.home).pmodes
-    names = {one: one.value for mode in modes for one in (*mode.from_party, *mode.to_party)}
-    document = write_cpa(modes, names, {})
+    document = write_cpa(modes, {}, {})
     read = convert_cpa(read_cpa(document, "load.xml"))
     engine = place.engine()
     with write_transaction(engine) as conn:
-        activate_pmodes(conn, read, ("cpa", document), datetime.now(UTC), "load")
+        activate_pmodes(conn, read, "cpa", document, datetime.now(UTC), "load")
     engine.dispose()
 
 

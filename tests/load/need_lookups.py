@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from gateway.harmonize import load_bundle
-from gateway.hub.register.active_needs import ActiveNeeds
+from gateway.hub import ActiveNeeds
 from gateway.needs import GoodsQuery
 from gateway.share import get_data_folder
 from tests.load.stopwatch import say

@@ -178,7 +178,7 @@ def _add_accounts(place: Place, officers: int) -> None:
         for number in range(officers):
             new = NewAccount(f"officer{number}", f"Officer {number}", "load", password=hashed)
             account = accounts.insert_account(conn, new, now)
-            accounts.set_roles(conn, account, ("agency", AGENCY), ["officer"], now)
+            accounts.set_roles(conn, account, "agency", AGENCY, ["officer"], now)
     engine.dispose()
 
 

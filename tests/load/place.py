@@ -13,28 +13,25 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Engine
 
-from gateway.agreements import PMode, read_pmodes
-from gateway.agreements.pmode_index import PModeIndex
-from gateway.cli.registration import load_agreement, register_certificate
-from gateway.cli.settings import read_home_settings
+from gateway.agreements import PMode, PModeIndex, read_pmodes
+from gateway.cli.home_folder import read_home_settings
+from gateway.cli.registration import register_certificate
 from gateway.config import Settings
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
+from gateway.operations import load_agreement
+from gateway.pki import (
+    CertificateValidator,
+    KeySigner,
+    RevocationData,
+    TrustStore,
     encode_key_pem,
-    issue_certificate,
-    make_authority,
-    make_revocation_list,
+    load_signer,
+    read_certificate,
+    read_certificates,
 )
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import read_certificate, read_certificates
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.signing_keys import KeySigner, load_signer
-from gateway.pki.trust_store import TrustStore
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
-from gateway.store import parties
-from gateway.store.engine import make_engine, write_transaction
-from gateway.store.schema_migration import migrate_schema
+from gateway.store import make_engine, migrate_schema, parties, write_transaction
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority, make_revocation_list
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 

@@ -13,15 +13,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
-from gateway.hub.hub import Hub
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.readiness.warm_up import tune_garbage_collector
-from gateway.hub.receive import receive_parcel
-from gateway.hub.wiring import build_hub
+from gateway.hub import Hub, RejectingComposer, build_hub, receive_parcel, tune_garbage_collector
 from gateway.protocols import Parcel
-from gateway.store.messages import HttpResponse
-from gateway.wire.mime import read_multipart_related
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, prescan_xml
+from gateway.store import HttpResponse
+from gateway.wire import DEFAULT_LIMITS, prescan_xml, read_multipart_related
 from tests.load.durable import DurableFile
 from tests.load.place import EBMS2, Broker, Place, sealed
 from tests.load.stopwatch import Laps, by_turns, say

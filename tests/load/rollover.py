@@ -25,14 +25,12 @@ from typing import Any, Final
 import pytest
 
 from gateway.cli import main as gateway_verb
-from gateway.delivery.http_client import HttpClient, HttpLimits
+from gateway.delivery import HttpClient, HttpLimits
 from gateway.message_model import ErrorSignal, MemoryBody, Receipt
-from gateway.pki.certificate_authority import Sandbox, SandboxParty, make_sandbox
-from gateway.pki.certificates import read_certificate
-from gateway.pki.signing_keys import KeySigner, load_signer
+from gateway.pki import KeySigner, load_signer, read_certificate
 from gateway.protocols import Parcel, ProtocolContext
-from gateway.store import messages
-from gateway.store.engine import read_transaction
+from gateway.store import messages, read_transaction
+from gateway_conformance.pki import Sandbox, SandboxParty, make_sandbox
 from tests.kit.databases import PostgresqlServer
 from tests.kit.ports import find_free_port
 from tests.kit.softhsm import PIN, SoftHsm

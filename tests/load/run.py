@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.progress_bars import ProgressBar, show_progress
+from gateway.cli.result_output import ProgressBar, show_progress
 from gateway.pki import KEY_KINDS
 from tests.load import (
     admitting,

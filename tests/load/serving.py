@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from gateway.message_model import MemoryBody
 from gateway.protocols import Parcel
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction
 from tests.kit.paths import ROOT
 from tests.load.generator import read_frames, write_frames
 from tests.load.place import Broker, Place, payload

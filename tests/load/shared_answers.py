@@ -12,7 +12,7 @@ from typing import Any
 from lxml import etree
 
 from gateway.harmonize import index_submission, make_placeholder_numbers, write_requests
-from gateway.wire.xml import serialize_element
+from gateway.wire import serialize_element
 from tests.kit.filling import SUB, shipped
 from tests.load import splitting
 

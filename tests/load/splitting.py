@@ -21,11 +21,12 @@ from gateway.harmonize import (
     split_submission,
     write_requests,
 )
-from gateway.harmonize.importer import import_inventory
-from gateway.harmonize.types.data_dictionary import ITEM_PATH
-from gateway.hub.readiness.warm_up import tune_garbage_collector
+from gateway.harmonize.language import ITEM_PATH
+from gateway.hub import tune_garbage_collector
+from gateway.mapping_workbench import import_inventory
 from gateway.share import MemoryPath, get_data_folder
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire import parse_xml, serialize_element
+from gateway_conformance import DATA_FOLDER
 from tests.kit.filling import DEC, SUB, fill, shipped, wrapped
 from tests.kit.paths import VECTORS
 from tests.load.stopwatch import say
@@ -40,7 +41,7 @@ _ITEMS = "/".join(f"{DEC}{name}" for name in ITEM_PATH.split("/")[1:])
 @cache
 def _seed(documents: Sequence[str]) -> bytes:
     """Return a submission of one goods item with an application for each document, complete."""
-    sample = get_data_folder("conformance").joinpath("samples", "import-three-items.xml").read_bytes()
+    sample = DATA_FOLDER.joinpath("samples", "import-three-items.xml").read_bytes()
     declaration = copy.deepcopy(next(etree.fromstring(sample).iter(f"{DEC}Declaration")))
     for other in declaration.findall(_ITEMS)[1:]:
         other.getparent().remove(other)  # type: ignore[union-attr]

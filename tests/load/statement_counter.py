@@ -2,8 +2,7 @@
 
 The process is one of the hub or of a partner.  It imports `start` from a ``sitecustomize`` that
 `tests.load.case_price` has put on its path, so that the hub itself knows nothing of the count.
-Each row of an ``executemany`` is a statement, because the database executes each.  As long as it counts,
-the threads of a worker share no commit, so the count does not depend on which of them meet.
+Each row of an ``executemany`` is a statement, because the database executes each.
 """
 
 from __future__ import annotations
@@ -35,9 +34,6 @@ _counts: Counter[str] = Counter()
 TOLD = "told"
 _told: Path | None = None
 _on = threading.Event()
-#: The module whose writers share commits, and its number of those that may.
-_SHARING = "gateway.store.open_transactions"
-_most = 0
 
 
 def start(folder: str) -> None:
@@ -69,16 +65,6 @@ def _write_again_and_again(folder: Path) -> None:
             written = seen
         threading.Event().wait(_EVERY)
     _on.clear()
-    if _most:
-        vars(sys.modules[_SHARING])["_MOST"] = _most
-
-
-def _keep_writers_apart() -> None:
-    """Let no writers share a commit: whoever connects to SQLite has loaded what lets them."""
-    global _most
-    sharing = sys.modules.get(_SHARING)
-    if sharing is not None and not _most:
-        _most, vars(sharing)["_MOST"] = vars(sharing)["_MOST"], 1
 
 
 def _watch_sqlite() -> None:
@@ -87,7 +73,6 @@ def _watch_sqlite() -> None:
 
     def connect_watched(*arguments: Any, **named: Any) -> sqlite3.Connection:
         if _on.is_set():
-            _keep_writers_apart()
             named.setdefault("factory", _WatchedConnection)
         return connect(*arguments, **named)
 
@@ -132,24 +117,11 @@ class _WatchedConnection(sqlite3.Connection):
 def _watch_postgresql() -> None:
     import psycopg
 
-    from gateway.store.server_statements import ServerStatements
-
     execute, executemany, commit = (
         psycopg.Cursor.execute,
         psycopg.Cursor.executemany,
         psycopg.Connection.commit,
     )
-    give, end = ServerStatements._execute, ServerStatements.commit
-
-    def give_watched(self: Any, text: Any, given: Any, **named: Any) -> Any:
-        if _on.is_set():
-            _note(text.sql.decode(), sys._getframe(1), len(given))
-        return give(self, text, given, **named)
-
-    def end_watched(self: Any) -> None:
-        if _on.is_set() and self.is_in_transaction:
-            _note("COMMIT", sys._getframe(1))
-        end(self)
 
     def execute_watched(self: Any, query: Any, *arguments: Any, **named: Any) -> Any:
         if _on.is_set():
@@ -167,8 +139,6 @@ def _watch_postgresql() -> None:
             _note("COMMIT", sys._getframe(1))
         commit(self)
 
-    ServerStatements._execute = give_watched  # type: ignore[method-assign]
-    ServerStatements.commit = end_watched  # type: ignore[method-assign]
     psycopg.Cursor.execute = execute_watched  # type: ignore[method-assign]
     psycopg.Cursor.executemany = executemany_watched  # type: ignore[method-assign]
     psycopg.Connection.commit = commit_watched  # type: ignore[method-assign]

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.demo_stage import read_cast
-from gateway.conformance.partners.partner_identity import read_membership
+from gateway.client import read_membership
+from gateway_conformance.verbs.demo_stage import read_cast
 from tests.load.case_price import count_statements, hub_process, is_of_a_case, list_processes
 from tests.load.filing import CaseStage, file_submissions, make_quick_cast, make_submission, wait_until_closed
 from tests.load.statement_counter import TOLD

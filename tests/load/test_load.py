@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.databases import Templates
-from tests.kit.drawn_blocks import DRAWS_ALL
 from tests.load import console_rush, officers_at_work, statement_order
-from tests.load.beside_phase4 import KINDS
 from tests.load.beside_phase4 import main as main_beside_phase4
 from tests.load.case_price import share_cpu
 from tests.load.run import KEYS, main
@@ -66,7 +64,7 @@ def test_the_gateway_is_measured_beside_phase4(
     # No rate is judged here: one quick compiler is enough.
     monkeypatch.setenv("JAVA_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
     # What is encrypted is signed as well.
-    kinds = KINDS if DRAWS_ALL else ("encrypted",)
+    kinds = ("encrypted",)
     words = "--rounds 2 --messages 16 --warm-up 16 --samples 6 --connections 4 " + " ".join(
         f"--only {kind}" for kind in kinds
     )
@@ -91,7 +89,6 @@ def test_many_agreements_are_measured(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["cpa_ratio"] == pytest.approx(found["cpa_receive_ms"] / found["yaml_receive_ms"], rel=0.01)
 
 
-@pytest.mark.spared
 def test_intake_is_measured_alone_and_beside_officers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +106,7 @@ def test_intake_is_measured_alone_and_beside_officers(
     assert found["ratio_of_rates"] == found["ratios_of_rates"][0]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.spared)])
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_case_is_priced_and_its_counts_agree(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], templates: Templates
 ) -> None:
@@ -131,13 +128,19 @@ def test_a_case_is_priced_and_its_counts_agree(
         assert sum(detail[parts].values()) == pytest.approx(found["case_statements"]), parts
     names = detail["case_transactions_by_name"]
     assert sum(names.values()) == pytest.approx(found["case_transactions"])
-    # 196 in 29, and 177 in 27, as counted for the manual; a busy machine adds claims.
-    most = {"sqlite": (206, 34), "postgresql": (190, 33)}[kind]
-    assert found["case_statements"] <= most[0]
-    assert found["case_transactions"] <= most[1]
-    # What happens once in each case is counted once in each case.
-    assert [one for words, one in names.items() if words.endswith("write admit.case")] == [1.0]
-    assert [one for words, one in names.items() if words.endswith("write conclude.result")] == [1.0]
+    # Claims and what a process looks after come by time: a busy machine has more of them for each case.
+    by_time = ("claim > ", "serve hub.node_upkeep.", "serve hub.hub.", "serve web.server_settings._keep_up")
+    of_the_case = sum(count for name, count in names.items() if not name.startswith(by_time))
+    assert of_the_case <= {"sqlite": 35, "postgresql": 36}[kind], names
+    # 348 in 45 transactions on SQLite, some 390 in 60 on PostgreSQL.
+    most_statements, most_transactions = {"sqlite": (360, 52), "postgresql": (420, 72)}[kind]
+    assert found["case_statements"] <= most_statements, found["case_statements"]
+    assert found["case_transactions"] <= most_transactions, found["case_transactions"]
+    # What happens once in each case is counted once in each case. On SQLite steps share commits, and such a
+    # commit is counted under the name of one of them.
+    for name in ("admit.case", "conclude.result"):
+        counted = [one for words, one in names.items() if words.endswith(f"write {name}")]
+        assert counted == [1.0] or (kind == "sqlite" and not counted), name
 
 
 def test_the_statements_of_a_case_are_told_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,11 +149,12 @@ def test_the_statements_of_a_case_are_told_in_their_order(capsys: pytest.Capture
     heads = [line for line in said.splitlines() if not line.startswith(" ")]
     numbers = [int(line.rpartition(": ")[2].partition(" ")[0]) for line in heads]
     assert f"({sum(numbers)})" in heads[-1]
-    assert 170 <= sum(numbers) <= 215
+    assert 300 <= sum(numbers) <= 355
     names = [line.partition(" / ")[2].partition(":")[0] for line in heads]
     assert names[0] == "write receive.message"
-    assert names.index("write admit.case") < names.index("write conclude.result")
-    assert names.count("write reply.answer") == 3
+    assert names.index("write admit.case") < names.index("write reply.answer")
+    # The three answers come at the same time, and may share a commit.
+    assert 1 <= names.count("write reply.answer") <= 3
 
 
 def test_an_idle_hub_has_its_share_of_a_case():

@@ -28,9 +28,7 @@ import requests
 
 from gateway.message_model import Receipt
 from gateway.protocols import Parcel
-from gateway.store.engine import make_engine
-from gateway.store.messages import HttpResponse
-from gateway.store.schema_migration import migrate_schema
+from gateway.store import HttpResponse, make_engine, migrate_schema
 from tests.kit.gateway import RunningGateway, post
 from tests.kit.house import AGREEMENT, EBMS2, Neighbour, signer_named
 from tests.kit.live import LiveHouse

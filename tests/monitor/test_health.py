@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.monitor.health import can_read_database, describe_unreadiness, find_readiness_problem
-from gateway.store import InsufficientStorageError, get_disk_reserve, make_engine
-from gateway.store.database_copies import find_copy_watch
+from gateway.store import InsufficientStorageError, find_copy_watch, get_disk_reserve, make_engine
+from tests.kit.databases import BOTH
 
 AWAY = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -19,6 +19,7 @@ def describe(engine: Engine) -> str:
     return "ready" if problem is None else describe_unreadiness(engine, problem)
 
 
+@BOTH
 def test_a_database_of_this_version_is_ready(engine: Engine) -> None:
     assert (describe(engine), can_read_database(engine)) == ("ready", True)
 
@@ -41,6 +42,7 @@ def test_a_database_that_is_away_cannot_be_reached() -> None:
         made.dispose()
 
 
+@BOTH
 def test_a_mistake_of_ours_is_no_readiness(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_engine: Engine) -> None:
         raise RuntimeError("a secret")
@@ -51,6 +53,7 @@ def test_a_mistake_of_ours_is_no_readiness(engine: Engine, monkeypatch: pytest.M
     assert "secret" not in said
 
 
+@BOTH
 def test_after_a_refusal_a_commit_is_tried(engine: Engine) -> None:
     reserve = get_disk_reserve(engine)
     reserve.record_refusal(InsufficientStorageError("full"))
@@ -59,6 +62,7 @@ def test_after_a_refusal_a_commit_is_tried(engine: Engine) -> None:
     assert describe(engine) == "ready"
 
 
+@BOTH
 def test_after_a_server_was_away_the_first_commit_is_enough(engine: Engine) -> None:
     reserve = get_disk_reserve(engine)
     reserve.record_refusal(InsufficientStorageError("the server is away"), is_full=False)

@@ -10,6 +10,7 @@ from gateway.needs import (
     DeclaredGoods,
     FiledDocument,
     GoodsItem,
+    GoodsQuery,
     NeedIndex,
     NeedJudgement,
     StatedDisclaimer,
@@ -17,7 +18,6 @@ from gateway.needs import (
     compare_tables,
     judge_needs,
 )
-from gateway.needs.need_index import GoodsQuery
 from tests.needs.need_kit import DAY, book, table
 
 ROWS = (
@@ -107,6 +107,22 @@ def test_what_is_both_disclaimed_and_applied_for_is_told(
         words[:1] == [f"item 1 has a disclaimer of law 01 (First Act), and {document} for it"][: len(words)]
     )
     assert {one.pointer for one in found.findings if one.problem.id == "GW516"} <= {"42A/67A[1]/68A[1]"}
+
+
+def test_each_application_for_a_disclaimed_law_is_weighed() -> None:
+    """One that another law asks for is no contradiction, the others are, whichever comes first."""
+    filed = [("ONE-IMP", ("01",), (1,)), ("TWO-IMP", ("01", "02"), (1,))]
+    words = "item 1 has a disclaimer of law 01 (First Act), and {} for it"
+    for law, order, expected in (
+        ("01", filed, [words.format("ONE-IMP")]),
+        ("01", filed[::-1], [words.format("ONE-IMP")]),
+        ("02", filed, []),
+        ("02", filed[::-1], []),
+    ):
+        found = judge((1, "0301110000"), filed=order, disclaimers=[(1, law, "B")])
+        assert [one.text for one in found.findings if one.problem.id == "GW516"] == expected
+    both = judge((1, "0301110000"), filed=filed, disclaimers=[(1, "01", "B"), (1, "02", "B")])
+    assert words.format("ONE-IMP and TWO-IMP") in [one.text for one in both.findings]
 
 
 def test_what_may_be_missing_and_what_is_not_mandatory_only_warns() -> None:

@@ -167,6 +167,7 @@ def test_any_octets_are_a_table_or_have_mistakes(octets: bytes) -> None:
     [
         ("law,ko\n", CHOICES, "laws.csv:1"),
         (LAWS + "01,a,b,\n", CHOICES, "line 6, column 1 (law): expected each code once"),
+        (LAWS + ",a,b,\n", CHOICES, "line 6, column 1 (law): expected each code once"),
         (LAWS.replace("forbidden", "never"), CHOICES, "line 3, column 4 (disclaimers)"),
         (LAWS, CHOICES + "09,import,,X,\n", "line 4, column 1 (law): expected a law of laws.csv, found 09"),
         (LAWS, CHOICES + "01,both,,X,\n", "column 2 (direction)"),
@@ -182,6 +183,7 @@ def test_a_wrong_book_of_laws_names_the_place(laws: str, choices: str, words: st
     assert words in str(caught.value)
 
 
+@pytest.mark.long
 def test_the_shipped_table_is_a_test_edition_with_source_and_every_row() -> None:
     folder = get_data_folder("mappings").joinpath("needs", "tables")
     shipped = read_need_table(folder.joinpath("kr-customs-confirmation-2016-02.csv").read_bytes(), "shipped")

@@ -10,8 +10,7 @@ import pytest
 from gateway.cases import unwrap_request
 from gateway.errors import GatewayError
 from gateway.needs import judge_needs, read_declared_goods
-from gateway.wire import WCO_DEC
-from gateway.wire.xml import parse_xml
+from gateway.wire import WCO_DEC, parse_xml
 from tests.kit.house import needs
 
 

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Engine, event
 
 from gateway.agreements import PMode, read_pmodes
-from gateway.cli.settings import read_home_settings
+from gateway.cli.home_folder import read_home_settings
 from gateway.message_model import PartyId
 from gateway.operations import activate_pmodes, list_surroundings
-from gateway.store import parties
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import parties, read_transaction, write_transaction
+from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, PARTY_TYPE, register_parties
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ def agree_with(engine: Engine, name: str) -> None:
 
     with write_transaction(engine) as conn:
         parties.register_party(conn, name, name, "applicant", NOW, [one])
-        activate_pmodes(conn, [turned(pmode) for pmode in PMODES], ("pmode", b"-"), NOW, "test")
+        activate_pmodes(conn, [turned(pmode) for pmode in PMODES], "pmode", b"-", NOW, "test")
 
 
 def count_statements(engine: Engine, settings: Any) -> tuple[int, Any]:
@@ -58,6 +58,7 @@ def count_statements(engine: Engine, settings: Any) -> tuple[int, Any]:
     return len(seen), found
 
 
+@BOTH
 def test_other_agreements_cost_nothing(engine: Engine, settings: Any) -> None:
     register_parties(engine, NOW, AGREEMENT)
     few, found = count_statements(engine, settings)
@@ -84,6 +85,6 @@ def test_an_agreement_by_another_identifier_of_the_same_party_is_found(engine: E
             for one in PMODES
             if one.from_party[0].value == "broker1"
         ]
-        activate_pmodes(conn, turned, ("pmode", b"-"), NOW, "test")
+        activate_pmodes(conn, turned, "pmode", b"-", NOW, "test")
     _, found = count_statements(engine, settings)
     assert {one.agreement for one in found.others} == {PMODES[0].agreement, "by-another-name"}

@@ -11,10 +11,9 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
-from gateway.store import deliveries, messages
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction
+from gateway.store import DeliveryLease, deliveries, messages, read_transaction
 from tests.flows.craft import text
+from tests.kit.databases import BOTH
 from tests.kit.desk import Desk
 from tests.kit.story import Story, unreachable
 
@@ -37,6 +36,7 @@ def run(tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> R
     return run
 
 
+@BOTH
 def test_a_delivery_shows_every_attempt_with_our_sentence_and_theirs(engine: Engine, run: Run) -> None:
     said = [DOWN, FAULT]
 

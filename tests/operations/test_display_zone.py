@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.cli.result_output import format_value, measure_cells, print_table
-from gateway.operations import format_moment, keep_display_zone, restate_times, set_display_zone
+from gateway.cli.result_output import format_facts, measure_cells, print_table
+from gateway.operations import format_moment, format_value, keep_display_zone, restate_times, set_display_zone
 from gateway.store import write_transaction
+from tests.kit.databases import BOTH
 from tests.kit.rows import NOW, open_case
 
 EIGHT = datetime(2026, 7, 1, 8, 30, 5, 250000, tzinfo=UTC)
@@ -35,6 +36,7 @@ def make_home(folder: Path, engine: Engine, zone: str) -> str:
     return str(folder)
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("zone", "shown"), [("Asia/Seoul", "2026-11-20T17:30:15+09:00"), ("UTC", "2026-11-20T08:30:15Z")]
 )
@@ -88,6 +90,13 @@ def test_times_in_sentences_are_restated() -> None:
 )
 def test_cells_are_counted_as_a_terminal_does(text: str, cells: int) -> None:
     assert measure_cells(text) == cells
+
+
+def test_a_line_feed_in_a_value_begins_no_line() -> None:
+    assert (
+        format_facts({"name": "Kim\nstate       ACTIVE", "state": None})
+        == "name         Kim\\nstate       ACTIVE"
+    )
 
 
 KOREAN = [

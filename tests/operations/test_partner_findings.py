@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from gateway.cli.commands.process import log_endings_daily
-from gateway.cli.settings import read_home_settings
+from gateway.cli.home_folder import read_home_settings
 from gateway.config import Settings
 from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.hub import load_shipped_rules
@@ -19,10 +19,10 @@ from gateway.operations import (
     find_missing_addresses,
     find_stuck_deliveries,
 )
-from gateway.store import tables
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import DeliveryLease, read_transaction, write_transaction
 from tests.cli.test_registration import Run, home, keys, run
+from tests.kit import tables
+from tests.kit.databases import BOTH
 from tests.kit.desk import Desk
 from tests.kit.paths import ROOT
 
@@ -51,6 +51,7 @@ def test_agencies_and_customs_without_an_address_are_named(tmp_path: Path) -> No
     assert list(find_missing_addresses(settings, bundle)) == []
 
 
+@BOTH
 def test_failed_deliveries_are_problems_with_the_last_sentence(engine: Engine) -> None:
     def act(_: DeliveryLease) -> None:
         raise GatewayError(
@@ -87,7 +88,7 @@ def test_deliveries_that_wait_for_long_are_told(engine: Engine) -> None:
     assert "GW601 Connection refused at http://a.example/" in words
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_check_and_the_start_tell_of_missing_addresses(
     home: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,9 +118,9 @@ def test_check_and_the_start_tell_of_missing_addresses(
     assert unfit in told
 
 
+@pytest.mark.long
 def test_check_finds_a_failed_delivery_in_the_database(home: Path, run: Run) -> None:
-    from gateway.store import deliveries
-    from gateway.store.engine import make_engine, write_transaction
+    from gateway.store import deliveries, make_engine, write_transaction
     from tests.kit.rows import delivery
 
     run("check")

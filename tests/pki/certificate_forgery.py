@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.pki.certificate_authority import CertificationAuthority
-from gateway.pki.certificates import read_certificate
+from gateway.pki import read_certificate
+from gateway_conformance.pki import CertificationAuthority
 
 NOW = datetime(2026, 11, 20, 9, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.pki.certificate_authority import (
+from gateway.pki import RevocationData, TrustStore
+from gateway_conformance.pki import (
     CertificationAuthority,
     IssuedCertificate,
     issue_certificate,
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import TrustStore
 from tests.pki.certificate_forgery import DAY, NOW
 
 

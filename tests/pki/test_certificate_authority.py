@@ -17,8 +17,17 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, p
 from gateway import errors
 from gateway.cli import main
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import (
+from gateway.pki import (
     KEY_KINDS,
+    CertificateUse,
+    CertificateValidator,
+    RevocationData,
+    TrustStore,
+    load_signer,
+    make_private_key,
+    read_certificate,
+)
+from gateway_conformance.pki import (
     CertificateOrder,
     SandboxParty,
     issue_certificate,
@@ -26,15 +35,9 @@ from gateway.pki.certificate_authority import (
     load_demo_parties,
     load_profiles,
     make_authority,
-    make_private_key,
     make_revocation_list,
     make_sandbox,
 )
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import read_certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.signing_keys import load_signer
-from gateway.pki.trust_store import CertificateUse, TrustStore
 from tests.kit.paths import ROOT
 from tests.pki.certificate_forgery import DAY, NOW
 from tests.pki.conftest import World
@@ -60,6 +63,7 @@ def judge_of(folder: Path) -> CertificateValidator:
     return CertificateValidator(trust, RevocationData([(folder / "crl.pem").read_bytes()]))
 
 
+@pytest.mark.long
 def test_a_sandbox_is_as_declared(tmp_path: Path):
     made = make_sandbox(tmp_path / "pki", PARTIES, NOW, password=b"changeit")
     judge = judge_of(made.folder)
@@ -75,6 +79,7 @@ def test_a_sandbox_is_as_declared(tmp_path: Path):
     assert made.authority.certificate.path_length == 0
 
 
+@pytest.mark.long
 def test_the_demo_is_as_declared(tmp_path: Path):
     parties = load_demo_parties()
     assert {"hub", "broker", "customs", "agency", *EXPECTED} <= {party.name for party in parties}
@@ -86,8 +91,8 @@ def test_the_demo_is_as_declared(tmp_path: Path):
         assert verdict.problem is EXPECTED.get(party.name), party.name
 
 
-DECLARED = tomllib.loads((ROOT / "pki" / "demo.toml").read_text("utf-8"))["party"]
-PROFILES = tomllib.loads((ROOT / "pki" / "profiles.toml").read_text("utf-8"))["profile"]
+DECLARED = tomllib.loads((ROOT / "conformance" / "pki" / "demo.toml").read_text("utf-8"))["party"]
+PROFILES = tomllib.loads((ROOT / "conformance" / "pki" / "profiles.toml").read_text("utf-8"))["profile"]
 OUR_NAMES = {
     "digital_signature": "digitalSignature", "content_commitment": "nonRepudiation",
     "key_encipherment": "keyEncipherment", "data_encipherment": "dataEncipherment",
@@ -95,6 +100,7 @@ OUR_NAMES = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_verb_makes_what_is_declared_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Read here by other means than the program's: the files, and what stands in each certificate."""
     folder = tmp_path / "made"
@@ -155,6 +161,7 @@ def test_no_key_lies_in_the_folder():
     assert "tls-server" in {party.get("profile") for party in DECLARED}
 
 
+@pytest.mark.long
 def test_keys_are_for_their_owner_alone(tmp_path: Path):
     (tmp_path / "broker.key.pem").write_bytes(b"old")
     (tmp_path / "broker.key.pem").chmod(0o644)
@@ -166,6 +173,7 @@ def test_keys_are_for_their_owner_alone(tmp_path: Path):
         assert (b"PRIVATE" in path.read_bytes()) == path.name.endswith(".key.pem")
 
 
+@pytest.mark.long
 def test_a_key_store_opens_elsewhere(tmp_path: Path):
     made = make_sandbox(tmp_path, PARTIES, NOW, password=b"changeit")
     key, certificate, others = pkcs12.load_key_and_certificates(
@@ -233,6 +241,7 @@ def test_a_name_that_cannot_be_says_what_can(tmp_path: Path):
         make_sandbox(tmp_path / "pki", [SandboxParty("a b")], NOW)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KEY_KINDS)
 def test_kinds_of_keys(world: World, kind: str):
     certificate = issue_certificate(world.sub, "P", NOW, CertificateOrder(key_kind=kind)).certificate

@@ -15,12 +15,18 @@ from typing import Any
 import pytest
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN
-from gateway.pki.certificate_authority import issue_certificate
-from gateway.pki.certificate_examiner import NO_PROCESS, TOO_LONG, CertificateExaminer, _ExaminerProcess
-from gateway.pki.certificate_validation import CertificateValidator, validate_path
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore
-from gateway.pki.validation_input import ValidationInput
+from gateway.pki import (
+    DEFAULT_POLICY,
+    CertificateExaminer,
+    CertificateUse,
+    CertificateValidator,
+    RevocationData,
+    TrustStore,
+    ValidationInput,
+    validate_path,
+)
+from gateway.pki.certificate_examiner import NO_PROCESS, TOO_LONG, _ExaminerProcess
+from gateway_conformance.pki import issue_certificate
 from tests.kit.paths import ROOT
 from tests.pki.certificate_forgery import DAY, NOW, costly_pair, crl, entry
 from tests.pki.conftest import World
@@ -35,6 +41,7 @@ def examiner() -> Iterator[CertificateExaminer]:
     made.close()
 
 
+@pytest.mark.long
 def test_the_verdict_is_the_one_that_is_found_here(world: World, examiner: CertificateExaminer):
     for lists in (
         (world.root_crl, world.sub_crl),
@@ -71,9 +78,10 @@ def test_a_judge_asks_it_once_for_each_certificate(world: World, examiner: Certi
         revocations=RevocationData([world.root_crl, crl(world.sub, [entry(world.party.certificate.serial)])])
     )
     assert judge(octets, CertificateUse.SIGNING, NOW).status == "invalid"
-    assert asked == [octets, octets]
+    assert asked == [octets, octets, octets], "a refusal is examined twice"
 
 
+@pytest.mark.long
 def test_lists_and_stores_are_sent_once_however_they_take_turns(
     world: World, examiner: CertificateExaminer, monkeypatch: pytest.MonkeyPatch
 ):
@@ -110,7 +118,7 @@ def test_lists_and_stores_are_sent_once_however_they_take_turns(
         assert verdict.status == ("valid" if number % 10 else "invalid")
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_what_costs_too_much_is_ended_and_the_next_is_judged(world: World, examiner: CertificateExaminer):
     forged, root = costly_pair(COSTLY)
     leaf = forged.der(root)
@@ -129,6 +137,7 @@ def test_what_costs_too_much_is_ended_and_the_next_is_judged(world: World, exami
         patient.close()
 
 
+@pytest.mark.long
 def test_a_process_that_was_killed_is_replaced_with_its_register(world: World, examiner: CertificateExaminer):
     octets, revocations = world.party.certificate.der, world.revocations
     assert examiner(octets, CertificateUse.SIGNING, NOW, world.trust, revocations).status == "valid"
@@ -152,6 +161,7 @@ def test_a_process_that_cannot_be_started_refuses_nobody_for_good(world: World, 
     )
 
 
+@pytest.mark.long
 def test_the_working_folder_does_not_count(world: World, tmp_path: Path, monkeypatch: Any):
     (tmp_path / "gateway").mkdir()
     (tmp_path / "gateway" / "__init__.py").write_text("raise SystemExit", "utf-8")
@@ -240,6 +250,7 @@ print(first[0], ended, judged() == first)
 """
 
 
+@pytest.mark.long
 def test_a_process_that_was_forked_has_children_of_its_own(world: World):
     leaf = issue_certificate(world.root, "Straight", NOW).certificate.der.hex()
     words = [

@@ -12,21 +12,25 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import (
+from gateway.pki import (
     KEY_KINDS,
-    CertificateOrder,
+    CertificateUse,
+    CertificateValidator,
+    RevocationData,
+    TrustStore,
     encode_key_pem,
-    issue_requested_certificate,
-    make_authority,
+    load_signer,
     make_key_and_request,
     make_private_key,
+    read_certificate_request,
+)
+from gateway.pki.certificate_requests import MAX_REQUEST_OCTETS
+from gateway_conformance.pki import (
+    CertificateOrder,
+    issue_requested_certificate,
+    make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_requests import MAX_REQUEST_OCTETS, read_certificate_request
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.signing_keys import load_signer
-from gateway.pki.trust_store import CertificateUse, TrustStore
 from tests.pki.certificate_forgery import DAY, NOW
 from tests.pki.conftest import World
 
@@ -50,6 +54,7 @@ def reason(data: bytes) -> str:
     return caught.value.detail
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [one for one in KEY_KINDS if one != "rsa-4096"])
 def test_from_request_to_a_certificate_that_is_believed(world: World, kind: str):
     key, pem = make_key_and_request("CN=Small Firm,O=Co", kind)

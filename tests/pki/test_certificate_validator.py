@@ -11,25 +11,30 @@ from typing import Any
 import pytest
 
 from gateway import errors
+from gateway.pki import CertificateUse, CertificateValidator, RevocationData, TrustStore, Verdict
 from gateway.pki import certificate_validation as trust_module
-from gateway.pki.certificate_authority import issue_certificate, make_revocation_list
-from gateway.pki.certificate_validation import REFUSAL_LIFETIME, CertificateValidator
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustStore, Verdict
+from gateway.pki.certificate_validation import REFUSAL_LIFETIME
+from gateway_conformance.pki import issue_certificate, make_revocation_list
 from tests.pki.certificate_forgery import DAY, NOW, Forgery
 from tests.pki.conftest import World
 
 
 class Count:
-    """Counts how often a path was really validated."""
+    """Counts how often a path was really validated; a refusal is validated twice, and counts once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
         real = trust_module.validate_path
+        refused: list[tuple[Any, ...]] = []
 
         def counted(*arguments: Any) -> Verdict:
+            verdict = real(*arguments)
+            if refused == [arguments[1:]]:
+                refused.clear()
+                return verdict
             self.calls += 1
-            return real(*arguments)
+            refused[:] = [] if verdict.is_accepted else [arguments[1:]]
+            return verdict
 
         monkeypatch.setattr(trust_module, "validate_path", counted)
 
@@ -167,6 +172,7 @@ def _timed(judge: CertificateValidator, octets: bytes) -> float:
     return (time.perf_counter() - start) / 100
 
 
+@pytest.mark.long
 def test_many_threads_ask_at_once(world: World):
     judge = CertificateValidator(world.trust, world.revocations, capacity=8)
     parties = [issue_certificate(world.sub, f"Party {turn}", NOW).certificate.der for turn in range(12)]
@@ -207,3 +213,20 @@ def test_the_policy_of_the_store_is_the_judges(world: World):
         CertificateValidator(world.trust)(world.party.certificate.der, CertificateUse.SIGNING, moment).status
         == "indeterminate"
     )
+
+
+def test_a_refusal_is_remembered_only_when_it_comes_twice(world: World):
+    octets, asked = world.party.certificate.der, list[datetime]()
+    good = Verdict("valid", None, "", (), NOW + DAY, NOW)
+    bad = Verdict("invalid", errors.CERTIFICATE_UNTRUSTED, "a signature is wrong", (), NOW, NOW)
+    answers = [bad, good, bad, bad]
+
+    def examine(_der: bytes, _use: CertificateUse, at: datetime, *_given: object) -> Verdict:
+        asked.append(at)
+        return answers.pop(0)
+
+    judge = CertificateValidator(world.trust, world.revocations, examine=examine)
+    assert (judge(octets, CertificateUse.SIGNING, NOW).passing, len(asked)) == (True, 2)
+    assert judge(octets, CertificateUse.SIGNING, NOW).status == "invalid"
+    assert judge(octets, CertificateUse.SIGNING, NOW).status == "invalid"
+    assert len(asked) == 4

@@ -14,20 +14,18 @@ from hypothesis import strategies as st
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.pki import der_elements
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_private_key
-from gateway.pki.certificates import (
+from gateway.pki import (
     DEFAULT_RULES,
     MAX_BUNDLE_OCTETS,
-    MAX_CERTIFICATE_OCTETS,
-    MAX_EXTENSIONS,
-    MAX_NAMES,
     PATH_RULES,
     CertificateRules,
-    find_rule_violation,
+    der_elements,
+    make_private_key,
     read_certificate,
     read_certificates,
 )
+from gateway.pki.certificates import MAX_CERTIFICATE_OCTETS, MAX_EXTENSIONS, MAX_NAMES, find_rule_violation
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.pki.certificate_forgery import NOW, Forgery
 from tests.pki.conftest import World
 
@@ -107,11 +105,25 @@ def test_malformed_octets(world: World, spoil: Any):
 
 
 @pytest.mark.parametrize(
+    "surround",
+    [
+        lambda pem: b"\xef\xbb\xbf" + pem,
+        lambda pem: b"Bag Attributes\r\n    friendlyName: \xb0\xa1\r\n" + pem,
+        lambda pem: b"Certificate:\n    Data:\n" + pem + b"words",
+        lambda pem: b"x" * 20_000 + b"\n" + pem,
+    ],
+)
+def test_text_around_a_block_is_left_out(world: World, surround: Any):
+    """RFC 7468 section 2 and 5.2."""
+    certificate = world.party.certificate
+    assert read_certificate(surround(certificate.pem)) == certificate
+
+
+@pytest.mark.parametrize(
     "spoil",
     [
         lambda pem: pem + pem,
-        lambda pem: b"words\n" + pem,
-        lambda pem: pem + b"words",
+        lambda pem: pem + b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         lambda pem: pem.replace(b"CERTIFICATE", b"NEW CERTIFICATE REQUEST"),
         lambda pem: pem.replace(b"\nMII", b"\nMI*"),
         lambda pem: pem.replace(b"-----END", b"=AAA\n-----END"),
@@ -127,6 +139,7 @@ def test_no_octets_do_more_than_be_refused(data: bytes):
     refused(data)
 
 
+@pytest.mark.long
 @given(st.data())
 def test_no_change_of_a_certificate_does_more_than_be_refused(world: World, data: st.DataObject):
     octets = bytearray(world.party.certificate.der)
@@ -174,6 +187,7 @@ def test_a_name_is_measured_in_characters(world: World):
     assert "CN in a name has 65 characters" in refused(Forgery(subject="관" * 65).der(world.sub))
 
 
+@pytest.mark.long
 def test_a_small_exponent_is_refused(world: World):
     assert "exponent" in refused(
         Forgery(key=rsa.generate_private_key(public_exponent=3, key_size=2048)).der(world.sub)
@@ -373,6 +387,7 @@ def test_a_file_with_something_else(world: World, spoil: Any):
     assert caught.value.problem is errors.CERTIFICATE_UNTRUSTED
 
 
+@pytest.mark.long
 @given(st.binary(max_size=40), st.integers(-1, 60))
 def test_an_element_lies_within_the_octets(data: bytes, start: int):
     found = der_elements.read_element(data, max(start, 0))

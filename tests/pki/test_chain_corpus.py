@@ -12,6 +12,7 @@ from tests.pki.chains.making import plan
 from tests.pki.chains.opinions import ours
 
 
+@pytest.mark.long
 def test_a_number_is_always_the_same_case():
     told = json.dumps([plan(1, number).asked() for number in range(20)], sort_keys=True)
     assert hashlib.sha256(told.encode()).hexdigest() == (

@@ -12,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_validation import KeyUsageRule, validate_path
-from gateway.pki.certificates import PATH_RULES, Certificate, read_certificate
-from gateway.pki.name_normalization import is_in_network
-from gateway.pki.revocation_data import ALL_REASONS, RevocationData
-from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore, Verdict
+from gateway.pki import (
+    DEFAULT_POLICY,
+    PATH_RULES,
+    Certificate,
+    CertificateUse,
+    RevocationData,
+    TrustStore,
+    Verdict,
+    read_certificate,
+    validate_path,
+)
+from gateway.pki.certificate_lint import KeyUsageRule
+from gateway.pki.certificates import is_in_network
+from gateway.pki.revocation_data import ALL_REASONS
+from gateway_conformance.pki import CertificationAuthority, make_authority
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, crl, entry, scope, subject_of, usage
 from tests.pki.conftest import World
 from tests.pki.test_ocsp import Answer
@@ -283,6 +292,7 @@ def test_a_wildcard_that_stands_for_an_excluded_name(host: str, good: bool):
     assert (verdict.status == "valid") == good
 
 
+@pytest.mark.long
 @given(st.ip_addresses(v=4), st.integers(0, 32))
 def test_an_address_is_within_its_networks(address: Any, bits: int):
     assert is_in_network(f"{address}/{bits}", str(address))

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
-from gateway.pki.npki_keys import decrypt_npki_key, is_npki_key
-from gateway.pki.signing_keys import load_signer
+from gateway.pki import load_signer
+from gateway.pki.signing_keys import decrypt_npki_key, is_npki_key
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.pki.certificate_forgery import NOW
 from tests.pki.conftest import World
 from tests.pki.test_signing_keys import check
@@ -136,6 +136,7 @@ def test_a_key_with_the_number_that_binds_it_to_its_owner(world: World) -> None:
     check(signer, signer.sign(b"data"), b"data")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("armoured", [False, True])
 def test_such_a_key_signs(world: World, armoured: bool) -> None:
     issued = issue_certificate(world.sub, "Korean", NOW, CertificateOrder(key_kind="rsa-2048"))
@@ -152,6 +153,7 @@ def test_such_a_key_signs(world: World, armoured: bool) -> None:
         load_signer(file, issued.certificate.der)
 
 
+@pytest.mark.long
 def test_no_wrong_password_opens_a_file(plain: bytes) -> None:
     """One in 256 leaves what looks like padding, so many are tried."""
     file = older_file(plain, rounds=1)

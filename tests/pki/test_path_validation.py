@@ -16,8 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.cli import main
 from gateway.cli.commands import pki_validate
-from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificates import read_certificate
+from gateway.pki import CertificateExaminer, read_certificate
 from tests.pki.certificate_forgery import DAY, NOW, Forgery, crl, usage
 from tests.pki.conftest import World
 from tests.pki.test_ocsp import Answer
@@ -316,6 +315,7 @@ def test_a_list_of_a_certificate_that_is_no_list(files: Files, capsys: Any):
     )
 
 
+@pytest.mark.long
 def test_pem_lists(files: Files, capsys: Any):
     pem = b"".join(
         x509.load_der_x509_crl(each).public_bytes(Encoding.PEM)

@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    IssuedCertificate,
-    issue_certificate,
-    make_authority,
-)
-from gateway.pki.pkcs11 import TokenKeyLocation, TokenSigner
+from gateway.pki import TokenKeyLocation, TokenSigner
+from gateway_conformance.pki import CertificateOrder, IssuedCertificate, issue_certificate, make_authority
 from tests.kit.softhsm import PIN, SoftHsm
 from tests.pki.certificate_forgery import NOW
 from tests.pki.conftest import World
@@ -57,6 +52,7 @@ def refused(signer: TokenSigner) -> str:
     return caught.value.detail
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", sorted(ALGORITHMS))
 def test_a_key_of_a_token_signs_as_one_in_memory(hsm: SoftHsm, world: World, kind: str) -> None:
     issued = issue_certificate(world.sub, f"Token {kind}", NOW, CertificateOrder(key_kind=kind))
@@ -137,6 +133,7 @@ def test_no_key_signs_in_the_place_of_another(hsm: SoftHsm, world: World) -> Non
         refused(absent)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", sorted(ALGORITHMS))
 def test_a_key_that_is_not_that_of_the_certificate_signs_nothing(
     hsm: SoftHsm, world: World, kind: str
@@ -185,6 +182,7 @@ def test_another_token_of_the_same_label_is_looked_into(
     check(signer, signer.sign(b"data"), b"data")
 
 
+@pytest.mark.long
 def test_many_threads_share_a_token(hsm: SoftHsm, issued: IssuedCertificate) -> None:
     hsm.put(issued.key)
     signer = signer_of(hsm, issued)

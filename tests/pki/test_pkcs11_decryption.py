@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.cli.encryption_findings import _find_weak_tokens
+from gateway.cli.hub_findings import _find_weak_tokens
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.pki import KeyPadding, RsaDecryptionKey, TokenDecryptionKey, encrypt_key
 from tests.encryption.conftest import make_receiver
@@ -45,6 +45,7 @@ def open_key(hsm: SoftHsm, owner: RsaDecryptionKey) -> TokenDecryptionKey:
     return TokenDecryptionKey(hsm.key("decrypting"), owner.certificate, lambda: PIN, Seconds())
 
 
+@pytest.mark.long
 @pytest.mark.hsm
 def test_it_decrypts_and_tells_nothing_of_what_it_cannot_decrypt(hsm, owner):
     key = open_key(hsm, owner)
@@ -74,6 +75,7 @@ def test_a_token_that_does_not_do_what_partners_write_is_found_by_the_check(hsm,
     assert told.endswith("does no RSA-OAEP with SHA256 and MGF1 with SHA256")
 
 
+@pytest.mark.long
 @pytest.mark.hsm
 def test_a_token_that_was_away_is_found_again_and_anothers_key_is_refused(hsm, owner):
     key, sealed = open_key(hsm, owner), encrypt_key(owner.certificate, KEY, SHA1)

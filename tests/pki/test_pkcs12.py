@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.pki.certificate_authority import IssuedCertificate
-from gateway.pki.pkcs12 import is_pkcs12_file, open_pkcs12_file
-from gateway.pki.signing_keys import load_signer
+from gateway.pki import is_pkcs12_file, load_signer
+from gateway.pki.signing_keys import open_pkcs12_file
+from gateway_conformance.pki import IssuedCertificate
 from tests.pki.conftest import World
 from tests.pki.test_signing_keys import check
 

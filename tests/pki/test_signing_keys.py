@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import CertificateOrder, encode_key_pem, issue_certificate
-from gateway.pki.signing_keys import Keyring, KeySigner, Signer, load_signer
+from gateway.pki import Keyring, KeySigner, Signer, encode_key_pem, load_signer
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.pki.certificate_forgery import NOW
 from tests.pki.conftest import World
 
@@ -51,6 +51,7 @@ def signer(world: World, kind: str) -> KeySigner:
     return issue_certificate(world.sub, f"Signer {kind}", NOW, CertificateOrder(key_kind=kind)).signer
 
 
+@pytest.mark.long
 def test_a_signature_verifies_and_another_does_not(signer: KeySigner, kind: str):
     assert signer.algorithm == ALGORITHMS[kind]
     for turn in range(20):
@@ -61,6 +62,7 @@ def test_a_signature_verifies_and_another_does_not(signer: KeySigner, kind: str)
             check(signer, signature, data + b"!")
 
 
+@pytest.mark.long
 def test_an_rsa_signature_is_fast(world: World):
     signer = issue_certificate(world.sub, "Quick", NOW, CertificateOrder(key_kind="rsa-2048")).signer
     best = min(_timed(signer) for _ in range(50))

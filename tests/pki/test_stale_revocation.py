@@ -7,10 +7,14 @@ from datetime import datetime, timedelta
 import pytest
 from cryptography import x509
 
-from gateway.pki.certificate_validation import validate_path
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustStore
+from gateway.pki import (
+    Certificate,
+    CertificateUse,
+    RevocationData,
+    TrustStore,
+    read_certificate,
+    validate_path,
+)
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, crl, entry, scope
 from tests.pki.conftest import World
 from tests.pki.test_ocsp import BAD, GOOD, Answer

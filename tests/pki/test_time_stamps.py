@@ -26,21 +26,21 @@ from gateway.errors import (
     GatewayError,
     Problem,
 )
-from gateway.pki.certificate_authority import (
+from gateway.pki import (
+    CertificateValidator,
+    RevocationData,
+    TimeStamp,
+    TimeStampQuery,
+    make_time_stamp_request,
+    read_certificate,
+    verify_time_stamp_response,
+    verify_time_stamp_token,
+)
+from gateway_conformance.pki import (
     CertificateOrder,
     IssuedCertificate,
     issue_certificate,
     make_revocation_list,
-)
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import read_certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.time_stamps import (
-    TimeStamp,
-    TimeStampQuery,
-    make_time_stamp_request,
-    verify_time_stamp_response,
-    verify_time_stamp_token,
 )
 from tests.pki.certificate_forgery import DAY, NOW, Forgery
 from tests.pki.conftest import World
@@ -126,6 +126,7 @@ def refused(
     return caught.value.problem, caught.value.detail
 
 
+@pytest.mark.long
 def test_a_stamp_is_believed(stamper: IssuedCertificate, judge: CertificateValidator, world: World) -> None:
     response = answer(stamper)
     stamp = verify_time_stamp_response(response, QUESTION, judge, SKEW)
@@ -369,6 +370,7 @@ def test_a_signature_of_each_kind_is_checked(stamper: IssuedCertificate, judge: 
     assert "is invalid" in refused(answer(stamper, change=spoil_signature), judge)[1]
 
 
+@pytest.mark.long
 def test_an_rsa_signature_by_pss(world: World, judge: CertificateValidator) -> None:
     issued = issue_certificate(
         world.sub, "Stamps", NOW - 10 * DAY, CertificateOrder(profile="time-stamping", key_kind="rsa-2048")
@@ -402,6 +404,7 @@ def test_octets_that_are_no_answer(authority: IssuedCertificate, judge: Certific
     assert "too many" in refused(bytes(70_000), judge)[1]
 
 
+@pytest.mark.long
 def test_no_flipped_bit_is_believed_or_crashes(
     authority: IssuedCertificate, judge: CertificateValidator
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ssl
 from datetime import UTC, datetime
@@ -10,13 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    encode_key_pem,
-    issue_certificate,
-    make_authority,
-)
-from gateway.pki.tls_contexts import TlsIdentity, make_client_context, make_server_context
+from gateway.pki import TlsIdentity, encode_key_pem, make_client_context, make_server_context
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +113,18 @@ def test_files_that_cannot_be_used(files: Path, certificate: str, key: str, pass
         make_server_context(TlsIdentity(files / certificate, files / key, password))
     assert caught.value.problem.id == "GW803"
     assert certificate in caught.value.detail
+    assert key in caught.value.detail
 
 
 def test_a_key_may_be_locked(files: Path) -> None:
     make_server_context(TlsIdentity(files / "cert.pem", files / "locked.pem", b"secret"))
+
+
+@pytest.mark.parametrize("marked", ["cert.pem", "key.pem", "ca.pem"])
+def test_a_utf8_mark_before_a_file_is_left_out(files: Path, marked: str, tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem", "ca.pem"):
+        mark = codecs.BOM_UTF8 if name == marked else b""
+        (tmp_path / name).write_bytes(mark + (files / name).read_bytes())
+    identity = TlsIdentity(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server = make_server_context(identity, tmp_path / "ca.pem", required=True)
+    assert _shake_hands(*_connect(make_client_context((tmp_path / "ca.pem",), identity), server))

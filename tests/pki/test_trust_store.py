@@ -18,25 +18,29 @@ from hypothesis import strategies as st
 
 from gateway import errors
 from gateway.errors import GatewayError, Problem
-from gateway.pki.certificate_authority import (
+from gateway.pki import (
+    DEFAULT_POLICY,
+    DEFAULT_RULES,
+    MAX_PEER_CERTIFICATES,
+    PATH_RULES,
+    Certificate,
+    CertificateUse,
+    PolicyInputs,
+    RevocationData,
+    TrustPolicy,
+    TrustStore,
+    Verdict,
+    read_certificate,
+    validate_path,
+)
+from gateway.pki.certificate_lint import KeyUsageRule
+from gateway.pki.trust_store import MAX_STORED
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     issue_certificate,
     make_authority,
     make_revocation_list,
-)
-from gateway.pki.certificate_validation import KeyUsageRule, validate_path
-from gateway.pki.certificates import DEFAULT_RULES, PATH_RULES, Certificate, read_certificate
-from gateway.pki.path_inquiry import PolicyInputs
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import (
-    DEFAULT_POLICY,
-    MAX_PEER_CERTIFICATES,
-    MAX_STORED,
-    CertificateUse,
-    TrustPolicy,
-    TrustStore,
-    Verdict,
 )
 from tests.pki.certificate_forgery import DAY, NOW, Forgery, name, usage
 from tests.pki.conftest import World
@@ -610,6 +614,7 @@ def test_weak_keys_read_under_laxer_rules_are_refused(world: World):
     assert validate_path(certificate, NOW, CertificateUse.SIGNING, trust, world.revocations).status == "valid"
 
 
+@pytest.mark.long
 @given(st.data())
 def test_no_change_of_a_certificate_makes_it_good(world: World, data: st.DataObject):
     octets = bytearray(world.party.certificate.der)
@@ -662,6 +667,7 @@ def test_odd_extensions_never_raise(world: World, odd: tuple[x509.ObjectIdentifi
     )
 
 
+@pytest.mark.long
 def test_the_digest_of_pss_is_looked_at(world: World):
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     anchor = Forgery(subject="PSS", ca=True, key=key)

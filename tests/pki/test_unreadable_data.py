@@ -9,13 +9,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificate_validation import validate_path
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore
-from gateway.pki.validation_input import ValidationInput
+from gateway.pki import (
+    DEFAULT_POLICY,
+    Certificate,
+    CertificateExaminer,
+    CertificateUse,
+    RevocationData,
+    TrustStore,
+    ValidationInput,
+    read_certificate,
+    validate_path,
+)
+from gateway_conformance.pki import CertificationAuthority, make_authority
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, subject_of
 from tests.pki.conftest import World
 from tests.pki.test_ocsp import BAD, Answer
@@ -58,6 +63,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_whose_certificates_it_may_be_about_are_unknown(
     world: World, other: CertificationAuthority, leaves: dict[str, Certificate], kind: str

@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificate_validation import validate_path
-from gateway.pki.certificates import PATH_RULES, Certificate, read_certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
+from gateway.pki import (
+    PATH_RULES,
+    Certificate,
+    CertificateUse,
+    RevocationData,
+    TrustPolicy,
+    TrustStore,
+    read_certificate,
+    validate_path,
+)
 from tests.kit.paths import ROOT
 from tests.pki.suites import limbo, odd, pkits
 from tests.pki.suites.verb import run_batch, tally
@@ -31,7 +37,7 @@ def test_pkits_with_expected_results(nist: Path):
     assert (counted.cases, counted.right) == (71, 71)
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_pkits_in_all_sections(nist: Path):
     """Every test of the document, its variants with other policies too, revocation always asked for."""
     suite = pkits.Suite(nist)
@@ -100,7 +106,7 @@ def test_the_other_cases_of_limbo_end(vectors: Path):
     assert [each for each in told if odd.broken(each)] == []
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_odd_files_break_nothing(vectors: Path):
     cases = odd.asked(vectors / "vectors" / "pyca-x509")
     told = run_batch([asked for _, asked in cases])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.pki.certificate_authority import issue_certificate, make_authority, make_revocation_list
-from gateway.pki.certificate_validation import FreshVerdict, validate_path
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustStore, Verdict
-from gateway.pki.verdict_evidence import (
+from gateway.pki import (
+    CertificateUse,
+    FreshVerdict,
+    RevocationData,
+    TrustStore,
+    Verdict,
     VerdictEvidence,
     list_differences,
     load_material,
     make_verdict_evidence,
     repeat_validation,
+    validate_path,
 )
+from gateway_conformance.pki import issue_certificate, make_authority, make_revocation_list
 from tests.pki.certificate_forgery import DAY, NOW
 from tests.pki.conftest import World
 
@@ -26,7 +29,7 @@ def kept(world: World, verdict: Verdict, leaf: bytes, lists: RevocationData) -> 
 def again(proof: VerdictEvidence) -> tuple[Verdict, tuple[str, ...]]:
     material = load_material(proof.digest, proof.octets.__getitem__)
     verdict = repeat_validation(material, NOW)
-    return verdict, list_differences(material.said, verdict)
+    return verdict, list_differences(material.document, verdict)
 
 
 def test_a_verdict_comes_out_again_and_names_only_what_it_rests_on(world: World):

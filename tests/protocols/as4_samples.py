@@ -23,7 +23,7 @@ from gateway.message_model import (
     UserMessage,
 )
 from gateway.protocols import OpenedMessage, Parcel, as4
-from gateway.wire.namespaces import DS, EB3, SOAP12, SWA_CONTENT, WSSE, WSU
+from gateway.wire import DS, EB3, SOAP12, SWA_CONTENT, WSSE, WSU
 from tests.protocols import sample_parties
 
 NAMES = {"eb3": EB3, "soap12": SOAP12, "wsse": WSSE, "wsu": WSU, "ds": DS}

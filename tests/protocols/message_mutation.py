@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.agreements import PMode
-from gateway.conformance.hostile import message_mutation
-from gateway.conformance.hostile.octet_mutations import BOUNDARY, OctetMutation, insert_before, swap_octets
 from gateway.message_model import Unit
 from gateway.protocols import Parcel, ProtocolContext
-from gateway.wire.mime import MimePart
+from gateway.wire import MimePart
+from gateway_conformance.hostile import OctetMutation, message_mutation, swap_octets
+from gateway_conformance.hostile.content_mutations import BOUNDARY, insert_before
 from tests.protocols import sample_parties
 
 __all__ = ["BOUNDARY", "Craft", "OctetMutation", "insert_before", "swap_octets"]

@@ -10,7 +10,9 @@ from functools import cache
 
 from gateway.agreements import PMode, PModeIndex, Reliability, Security
 from gateway.message_model import AckRequest, MemoryBody, Party, PartyId, Payload, UserMessage
-from gateway.pki.certificate_authority import (
+from gateway.pki import CertificateValidator, Keyring, RevocationData, TrustStore
+from gateway.protocols import Parcel, ProtocolContext
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     IssuedCertificate,
@@ -18,11 +20,6 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.signing_keys import Keyring
-from gateway.pki.trust_store import TrustStore
-from gateway.protocols import Parcel, ProtocolContext
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 T = "urn:example:party-type"

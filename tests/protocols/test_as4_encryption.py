@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any, BinaryIO
 
 import pytest
 from lxml import etree
 
-from gateway.agreements import Encryption, PMode, PModeIndex
+from gateway.agreements import Encryption, PMode, PModeIndex, Security
 from gateway.errors import GatewayError
 from gateway.message_model import Payload
-from gateway.pki import Certificate, CertificateOrder, DecryptionKey, issue_certificate, load_decryption_key
-from gateway.protocols import EncryptionResources, OpenedMessage, Parcel, ProtocolContext, as4
-from gateway.wire import DEFAULT_LIMITS, read_multipart_related
-from gateway.wire.namespaces import DS, WSSE, X509_TOKEN, XENC, XENC11
+from gateway.pki import Certificate, DecryptionKey, load_decryption_key
+from gateway.protocols import EncryptionResources, OpenedMessage, Parcel, ProtocolContext, as4, ebms2
+from gateway.wire import DEFAULT_LIMITS, DS, WSSE, X509_TOKEN, XENC, XENC11, read_multipart_related
+from gateway.xmlsec import SHA256, SwaAttachment, SwaAttachments
+from gateway.xmlsec.algorithms import ECDSA_SHA384
+from gateway.xmlsec.xml_signature import DigestReference
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.protocols import as4_samples, sample_parties
 
 NAMES = {**as4_samples.NAMES, "xenc": XENC, "xenc11": XENC11}
@@ -25,6 +30,8 @@ SECURITY = "soap12:Header/wsse:Security"
 TERMS = Encryption("XMLENC", ("aes128-gcm",))
 CLEAR = sample_parties.pmode("as4", **as4_samples.TERMS)
 SECRET = replace(CLEAR, encryption=TERMS)
+#: The certificate of the sender is revoked.
+REVOKED: Any = {"validate_certificate": sample_parties.judge("broker1")}
 
 
 @cache
@@ -105,6 +112,43 @@ def test_what_is_not_as_agreed_is_refused() -> None:
     )
 
 
+#: In clear and encrypted they have the same media type.
+ALIKE = replace(
+    as4_samples.message(),
+    payloads=tuple(
+        Payload(f"p{number}@broker.example", "application/octet-stream", bytes([number]) * 50)
+        for number in (1, 2, 3)
+    ),
+)
+
+
+def in_clear(number: int) -> Parcel:
+    """Return a sealed message with one of its payloads in clear, under the same good signature."""
+    parcel = as4.seal((ALIKE,), SECRET, context(SECRET))
+
+    def change(root: etree._Element) -> None:
+        security = as4_samples.find(root, "soap12:Header/wsse:Security")
+        parts = security.findall("xenc:EncryptedData", NAMES)
+        named = security.findall("xenc:EncryptedKey/xenc:ReferenceList/xenc:DataReference", NAMES)
+        for one in (parts[number], named[number]):
+            one.getparent().remove(one)  # type: ignore[union-attr]
+
+    octets = sample_parties.octets(parcel)
+    part = read_multipart_related(parcel.get_header("Content-Type"), octets).attachments[number]
+    changed = as4_samples.change_tree(parcel, change)
+    return sample_parties.replaced(changed, part.content, ALIKE.payloads[number].content)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_each_payload_is_encrypted_where_that_is_agreed(number: int) -> None:
+    parcel = in_clear(number)
+    uri = f"cid:{ALIKE.payloads[number].content_id}"
+    assert refusal(parcel) == f"GW215 this payload must be encrypted at {uri}"
+    # The message itself is good: without an agreement it is read.
+    found = as4.verify_parcel(parcel, "strict", context(CLEAR))
+    assert found.unit.payloads == ALIKE.payloads  # type: ignore[union-attr]
+
+
 def test_another_key_and_changed_octets_are_told_in_the_same_words() -> None:
     said = "GW210 the payload cannot be decrypted at cid:p1@broker.example"
     # The receiver is named by its key identifier: no other key is even tried.
@@ -175,7 +219,7 @@ def test_what_was_changed_in_the_header_is_refused(
     assert refusal(as4_samples.change_tree(sealed(), change)).startswith(said)
 
 
-@pytest.mark.parametrize("kind", ["whole", "serial", "data", "token", "thumb", "nothing"])
+@pytest.mark.parametrize("kind", ["whole", "serial", "data", "direct", "token", "thumb", "nothing"])
 def test_every_way_to_name_the_receiver(kind: str) -> None:
     certificate = receiver("hub").certificate
 
@@ -199,8 +243,10 @@ def test_every_way_to_name_the_receiver(kind: str) -> None:
             token.addprevious(fresh)
             etree.SubElement(reference, f"{{{WSSE}}}Reference", URI="#receiver")
         else:
-            data = etree.SubElement(reference, f"{{{DS}}}X509Data")
-            if kind == "data":
+            data = etree.SubElement(info if kind == "direct" else reference, f"{{{DS}}}X509Data")
+            if kind == "direct":
+                info.remove(reference)
+            if kind in ("data", "direct"):
                 etree.SubElement(data, f"{{{DS}}}X509Certificate").text = whole
             else:
                 named = etree.SubElement(data, f"{{{DS}}}X509IssuerSerial")
@@ -229,10 +275,83 @@ def test_nothing_is_decrypted_for_a_signer_that_is_not_the_sender() -> None:
     assert not used
 
 
+class UnreadBody:
+    """The octets of a part that nobody may read before its signer is known."""
+
+    def __init__(self, content: bytes) -> None:
+        self.octet_count, self.sha256_hex = len(content), hashlib.sha256(content).hexdigest()
+
+    def open_stream(self) -> BinaryIO:
+        raise AssertionError("an encrypted part was read")
+
+
+def open_unread(parcel: Parcel, where: ProtocolContext) -> str:
+    """Return the refusal of a message whose encrypted parts cannot be read."""
+    related = parcel.read_parts(where.limits)
+    unread = replace(
+        related,
+        attachments=tuple(replace(part, octets=UnreadBody(part.content)) for part in related.attachments),
+    )
+    with pytest.raises(GatewayError) as caught:
+        as4.open_related(unread, parcel, where)
+    return str(caught.value)
+
+
+def test_no_encrypted_part_is_read_before_its_signer_and_the_value_are_right() -> None:
+    forging = replace(context(SECRET), keys={"broker1": sample_parties.keyring()["broker2"]})
+    assert open_unread(as4.seal((as4_samples.message(),), SECRET, forging), context(SECRET))[:5] == "GW209"
+    tampered = sample_parties.replaced(sealed(), b">c-1<", b">c-2<")
+    assert open_unread(tampered, context(SECRET))[:5] == "GW202"
+    assert open_unread(sealed(), replace(context(SECRET), **REVOKED))[:5] == "GW207"
+    other = replace(SECRET, security=Security(signature_algorithms=(ECDSA_SHA384,)))
+    assert open_unread(sealed(), context(other))[:5] == "GW204"
+
+
+@pytest.mark.parametrize("protocol", ["as4", "ebms2"])
+def test_nothing_is_decrypted_by_a_certificate_that_is_not_valid_where_nothing_is_agreed(
+    protocol: str,
+) -> None:
+    parcel = sealed() if protocol == "as4" else seal_ebms2()
+    verify = as4.verify_parcel if protocol == "as4" else ebms2.verify_parcel
+    with pytest.raises(GatewayError, match="GW207"):
+        verify(parcel, "strict", replace(context(SECRET, Untouchable()), **REVOKED))
+
+
+class Untouchable:
+    """A key that nobody may use."""
+
+    certificate = property(lambda _self: receiver("hub").certificate)
+
+    def decrypt_key(self, data: bytes, padding: object) -> bytes | None:
+        raise AssertionError("a key was used")
+
+
+def seal_ebms2() -> Parcel:
+    pmode = replace(sample_parties.SUBMIT, encryption=TERMS)
+    return ebms2.seal((sample_parties.message(),), pmode, context(pmode))
+
+
 def test_an_xml_part_with_comments_is_told_as_such() -> None:
     unit = replace(as4_samples.message(), payloads=(Payload("p@x", "application/xml", b"<a><!--c--></a>"),))
     with pytest.raises(GatewayError, match="GW203 the signature does not cover comments"):
         as4.seal((unit,), SECRET, context(SECRET))
+
+
+@pytest.mark.parametrize("plaintext", [b"<a><!--c--></a>", b"<a/><!---->", b"<a/>", b"<a", b"", b"\xff"])
+def test_what_a_changed_ciphertext_becomes_gets_one_answer(plaintext: bytes) -> None:
+    """Whether it is well-formed, or has a comment, is told of signed octets alone: else it is an oracle."""
+    parts = SwaAttachments({"p@x": SwaAttachment("application/xml", b"encrypted")}, DEFAULT_LIMITS)
+
+    def is_signed(signed: bytes) -> bool:
+        reference = DigestReference("cid:p@x", SHA256, hashlib.sha256(signed).digest())
+        return parts.is_signed_plaintext("p@x", reference, "Signature", plaintext)
+
+    assert not is_signed(b"<declaration></declaration>")
+    if b"--c--" in plaintext:
+        with pytest.raises(GatewayError, match="GW203 the signature does not cover comments"):
+            is_signed(b"<a></a>")
+    elif plaintext == b"<a/>":
+        assert is_signed(b"<a></a>")
 
 
 def test_encrypted_parts_have_room_together() -> None:

@@ -46,7 +46,7 @@ REPLY = replace(
 
 
 def build(pmodes: tuple[PMode, ...] = BOOK, *, knows: bool = True) -> ProtocolContext:
-    return sample_parties.context(agreements=PModeIndex(pmodes), knows_all_sent=knows)
+    return sample_parties.context(agreements=PModeIndex(pmodes), has_all_sent_messages=knows)
 
 
 def send(unit: UserMessage, pmode: PMode | None, pmodes: tuple[PMode, ...] = BOOK) -> Parcel:

@@ -58,6 +58,7 @@ def refused(deed: Callable[[], Any]) -> tuple[str, str | None, str]:
     return caught.value.problem.id, caught.value.code, caught.value.location
 
 
+@pytest.mark.long
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(700, 9000),
@@ -111,6 +112,7 @@ def test_the_mime_header_of_the_source_is_joined_again() -> None:
     assert place == ("GW107", "EBMS:0009", "Content-Type")
 
 
+@pytest.mark.long
 def test_thousands_of_fragments_are_taken() -> None:
     group = as4.FragmentGroup(DEFAULT_LIMITS)
     for number in range(8192, 1, -1):
@@ -220,6 +222,7 @@ def test_wrong_sizes_and_damaged_gzip_are_refused() -> None:
     assert refused(lambda: joined([without, *CAME[1:]]))[:2] == ("GW352", "EBMS:0047")
 
 
+@pytest.mark.long
 def test_a_bomb_of_gzip_is_not_expanded() -> None:
     packed = gzip.compress(bytes(60_000_000))
     header = replace(PACKED[0].header, count=1, compressed_size=len(packed), message_size=60_000_000)
@@ -352,6 +355,7 @@ class _BlockStream(io.RawIOBase):
         return len(piece)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_message() -> None:
     mark = b"HERE-IS-THE-PAYLOAD"
     unit = replace(as4_samples.message(), payloads=(Payload("x@p", "application/octet-stream", mark),))

@@ -53,6 +53,7 @@ def read_again(parcel: Parcel) -> SentUnit:
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.long
 @quick
 @given(USER)
 def test_business_messages_survive(unit: UserMessage) -> None:

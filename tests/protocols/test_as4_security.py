@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,20 +13,17 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from lxml import etree
 
+from gateway.agreements import PModeIndex
 from gateway.errors import GatewayError
-from gateway.message_model import Payload
-from gateway.pki.certificates import Certificate, get_parsed_certificate
+from gateway.message_model import Payload, UserMessage
+from gateway.pki import Certificate, get_parsed_certificate
 from gateway.protocols import Parcel, as4
-from gateway.wire.namespaces import (
-    DS,
-    SOAP12,
-    WSSE,
-    WSU,
-    X509_PKI_PATH_TOKEN,
-    X509_TOKEN,
-)
+from gateway.protocols.as4.message_sealing import build_parcel, make_parts, write_as4_envelope
+from gateway.wire import DS, SOAP12, WSSE, WSU, X509_PKI_PATH_TOKEN, X509_TOKEN
+from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
 from tests.protocols import as4_samples, sample_parties
 
+AGREED = sample_parties.pmode("as4", **as4_samples.TERMS)
 Change = Callable[[etree._Element], object]
 SECURITY = "soap12:Header/wsse:Security"
 KEY_INFO = f"{SECURITY}/ds:Signature/ds:KeyInfo"
@@ -177,6 +175,36 @@ def test_the_type_of_a_part_is_the_one_that_is_signed() -> None:
         as4_samples.seal(), b"Content-Type: application/octet-stream", b"Content-Type: application/pdf"
     )
     assert refusal(parcel).startswith("GW103 the part is 'application/pdf', and its MimeType")
+
+
+def seal_without_types(unit: UserMessage) -> Parcel:
+    """Return a message as of a handler that writes no MimeType, which AS4 wants of compressed parts alone."""
+    context = sample_parties.context()
+    envelope = write_as4_envelope(unit, compressed=False)
+    properties = re.compile(r"<eb3:PartProperties>.*?</eb3:PartProperties>")
+    envelope = replace(envelope, messaging=properties.sub("", envelope.messaging))
+    parts = make_parts(unit.payloads, compressed=False)
+    written = write_swa_security(
+        {envelope.messaging_id: envelope.messaging.encode(), envelope.body_id: envelope.body.encode()},
+        {part.content_id: SwaAttachment(part.media_type, part.octets) for part in parts},
+        context.keys["broker1"],
+        SigningToken("token"),
+    )
+    return build_parcel(envelope.with_security(written.text), parts, unit.message_id)
+
+
+def test_a_type_that_nothing_signs_is_not_handed_on() -> None:
+    parcel = seal_without_types(as4_samples.message())
+    for changed_type in (b"application/octet-stream", b"application/pdf", b"image/png"):
+        sent = sample_parties.replaced(
+            parcel, b"Content-Type: application/octet-stream", b"Content-Type: " + changed_type
+        )
+        opened = as4.open(sent, sample_parties.context(agreements=PModeIndex((AGREED,))))
+        payloads = opened.unit.payloads  # type: ignore[union-attr]
+        assert {one.media_type for one in payloads} == {"application/octet-stream"}
+        assert [one.octets for one in payloads] == [one.octets for one in as4_samples.message().payloads]
+        # Of XML and text the canonical form is signed: those digests are not of what is handed on.
+        assert set(opened.payload_digests) == {"p2@broker.example"}
 
 
 def test_a_part_that_is_not_named_and_one_that_is_missing_are_refused() -> None:

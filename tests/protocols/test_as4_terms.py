@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.agreements import PMode, PModeIndex, Reliability, Security
-from gateway.agreements.pmode_values import Encryption, PullTerms
+from gateway.agreements import Encryption, PMode, PModeIndex, Reliability, Security
+from gateway.agreements.pmode_values import PullTerms
 from gateway.cli import main
 from gateway.errors import NOT_SUPPORTED, GatewayError
 from gateway.message_model import SequenceNumber, UserMessage

@@ -15,7 +15,7 @@ from gateway.agreements.pmode_values import TOKEN_REFERENCES
 from gateway.errors import GatewayError
 from gateway.pki import Certificate, split_der_sequence
 from gateway.protocols import as4
-from gateway.xmlsec.token_writing import WRITTEN_REFERENCES, write_token
+from gateway.xmlsec.key_info import WRITTEN_REFERENCES, write_token
 from tests.protocols import as4_samples, sample_parties
 
 TERMS = sample_parties.pmode("as4", **as4_samples.TERMS)
@@ -102,5 +102,5 @@ def test_another_issuer_is_refused(name: str) -> None:
     def rename(root: etree._Element) -> None:
         as4_samples.find(root, ".//ds:X509IssuerName").text = name
 
-    with pytest.raises(GatewayError, match=r"GW205 no known certificate|GW202 this is no distinguished name"):
+    with pytest.raises(GatewayError, match="GW205 no known certificate"):
         as4.open(as4_samples.change_tree(parcel, rename), context(written))

@@ -24,7 +24,7 @@ from gateway.message_model import (
     UserMessage,
 )
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, ebms2
-from gateway.wire.soap import SoapFault, write_fault_envelope
+from gateway.wire import SoapFault, write_fault_envelope
 from tests.protocols import sample_parties
 from tests.protocols.message_mutation import Craft, swap_octets
 

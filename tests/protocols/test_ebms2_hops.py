@@ -96,6 +96,7 @@ def test_a_payload_changed_on_the_way_is_refused_by_the_next() -> None:
     assert refusal(changed, at_hop()) in ("GW202", "GW204")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sync_reply", ["keep", "add", "remove"])
 @pytest.mark.parametrize("acknowledgment", ["never", "unsigned", "signed"])
 @pytest.mark.parametrize("came", [None, AckRequest(signed=True), AckRequest(signed=False)])
@@ -105,7 +106,7 @@ def test_the_signature_is_good_after_every_hop(
 ) -> None:
     parcel = sealed(hop_ack_requested=came, sync_reply=sync)
     rule = replace(RULE, sync_reply=sync_reply, acknowledgment=acknowledgment)
-    onward = ebms2.write_onward_parcel(parcel, rule, DEFAULT_LIMITS)
+    onward = ebms2.rewrite_for_next_hop(parcel, rule, DEFAULT_LIMITS)
     before, after = (ebms2.open(one, at_hop()) for one in (parcel, onward))
     assert after.identity == before.identity
     unit = after.unit
@@ -117,17 +118,17 @@ def test_the_signature_is_good_after_every_hop(
     # Taken out again, the octets of the envelope are those that came.
     plain = replace(RULE, sync_reply="remove")
     assert ebms2.packaging.open_package(
-        ebms2.write_onward_parcel(onward, plain, DEFAULT_LIMITS), DEFAULT_LIMITS
+        ebms2.rewrite_for_next_hop(onward, plain, DEFAULT_LIMITS), DEFAULT_LIMITS
     ).octets == (
         ebms2.packaging.open_package(
-            ebms2.write_onward_parcel(parcel, plain, DEFAULT_LIMITS), DEFAULT_LIMITS
+            ebms2.rewrite_for_next_hop(parcel, plain, DEFAULT_LIMITS), DEFAULT_LIMITS
         ).octets
     )
 
 
 def test_what_needs_no_change_goes_on_as_it_came() -> None:
     parcel = sealed()
-    assert octets(ebms2.write_onward_parcel(parcel, RULE, DEFAULT_LIMITS)) == octets(parcel)
+    assert octets(ebms2.rewrite_for_next_hop(parcel, RULE, DEFAULT_LIMITS)) == octets(parcel)
 
 
 def test_one_request_of_each_actor_and_no_second() -> None:

@@ -98,7 +98,7 @@ def test_what_contradicts_the_agreement_or_the_header_is_inconsistent(
     words: str, place: SequenceNumber | None, changes: dict[str, Any]
 ) -> None:
     found = refused(sealed(place, **changes))
-    assert (found.problem.ebms2, found.location) == ("Inconsistent", HEADER)
+    assert (found.problem.codes.ebms2, found.location) == ("Inconsistent", HEADER)
     assert words in found.detail
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody, UserMessage
 from gateway.protocols import Parcel, ebms2
-from gateway.wire.xml_prescan import DEFAULT_LIMITS
+from gateway.wire import DEFAULT_LIMITS
 from tests.protocols import sample_parties
 from tests.protocols.message_mutation import Craft, insert_before, swap_octets
 
@@ -34,7 +34,7 @@ def same(found: UserMessage, good: UserMessage) -> bool:
     )
 
 
-@pytest.mark.further
+@pytest.mark.long
 @slow
 @given(st.integers(0, len(DATA)), st.integers(0, 3), st.binary(max_size=3))
 def test_no_octet_of_a_signed_message_can_be_changed(at: int, cut: int, new: bytes) -> None:
@@ -50,6 +50,7 @@ def test_no_octet_of_a_signed_message_can_be_changed(at: int, cut: int, new: byt
     assert same(opened.unit, sample_parties.message())
 
 
+@pytest.mark.long
 @settings(max_examples=500, deadline=None)
 @given(
     st.text(max_size=60)

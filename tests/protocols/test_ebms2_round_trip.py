@@ -25,7 +25,7 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols import PROTOCOLS, Parcel, SentUnit, ebms2
+from gateway.protocols import PROTOCOLS, Parcel, SentUnit, ebms2, packaging
 from tests.protocols import sample_parties
 
 TEXT = st.text("abcXYZ019 .:/?&<>\"'-_가각나é𝔊", min_size=1, max_size=12).filter(
@@ -125,6 +125,7 @@ def read_again(parcel: Parcel) -> SentUnit:
     return replace(found, unit=unit)
 
 
+@pytest.mark.long
 @slow
 @given(USER)
 def test_business_messages_survive(unit: UserMessage) -> None:
@@ -139,6 +140,7 @@ def test_business_messages_survive(unit: UserMessage) -> None:
         assert len(opened.signed.references) == 1 + len(unit.payloads)
 
 
+@pytest.mark.long
 @slow
 @given(SIGNAL)
 def test_signals_survive(unit: Unit) -> None:
@@ -206,6 +208,38 @@ def test_what_xml_cannot_hold_is_our_mistake(value: str) -> None:
             (sample_parties.message(conversation_id=value),), sample_parties.SUBMIT, sample_parties.context()
         )
     assert caught.value.problem.id == "GW901"
+
+
+def result(**changes: object) -> UserMessage:
+    """Return a message of the hub to the broker."""
+    addressed = {
+        "message_id": "m-1@hub.example",
+        "sender": sample_parties.FROM_HUB,
+        "receiver": sample_parties.FROM_BROKER,
+        "action": "Result",
+    }
+    return sample_parties.message(**{**addressed, **changes})
+
+
+def test_an_empty_reference_to_a_message_is_refused_by_its_reader() -> None:
+    context = sample_parties.context()
+    parcel = ebms2.seal((result(ref_to_message_id=""),), sample_parties.RESULT, context)
+    with pytest.raises(GatewayError, match="GW107"):
+        ebms2.open(parcel, context)
+
+
+def test_a_content_id_that_is_the_message_id_is_refused() -> None:
+    """The root part has the message id; readers may take ids that differ in case for the same id."""
+    unit = result(payloads=(Payload("M-1@Hub.example", "application/xml", b"<a/>"),))
+    with pytest.raises(GatewayError, match="GW103"):
+        ebms2.seal((unit,), sample_parties.RESULT, sample_parties.context())
+
+
+def test_a_payload_with_the_boundary_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packaging, "make_boundary", lambda _: "chosen-before")
+    unit = result(payloads=(Payload("p@hub.example", "application/xml", b"--chosen-before\r\n"),))
+    with pytest.raises(GatewayError, match="GW103"):
+        ebms2.seal((unit,), sample_parties.RESULT, sample_parties.context())
 
 
 def test_how_it_looks_on_the_wire() -> None:
@@ -276,4 +310,4 @@ def test_time_to_live_is_asked_for_by_itself() -> None:
     ebms2.check_time_to_live(opened.unit, sample_parties.NOW - timedelta(microseconds=1))
     with pytest.raises(GatewayError) as caught:
         ebms2.check_time_to_live(opened.unit, sample_parties.NOW)
-    assert (caught.value.problem.id, caught.value.problem.ebms2) == ("GW306", "TimeToLiveExpired")
+    assert (caught.value.problem.id, caught.value.problem.codes.ebms2) == ("GW306", "TimeToLiveExpired")

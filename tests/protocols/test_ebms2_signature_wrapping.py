@@ -11,8 +11,7 @@ from lxml import etree
 from gateway.errors import GatewayError
 from gateway.message_model import Receipt
 from gateway.protocols import ProtocolContext, ebms2
-from gateway.wire.namespaces import DS, EB, SOAP11
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire import DS, EB, SOAP11, parse_xml, serialize_element
 from tests.protocols import sample_parties
 from tests.protocols.message_mutation import Craft
 

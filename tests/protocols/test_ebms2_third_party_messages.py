@@ -12,12 +12,9 @@ from gateway.agreements import PModeIndex
 from gateway.cli.commands.verify import make_context, verify_message_file, verify_message_octets
 from gateway.errors import GatewayError
 from gateway.message_model import AckRequest, MemoryBody, Party, PartyId, Payload, Receipt, UserMessage
-from gateway.pki.certificates import read_certificate
-from gateway.pki.signing_keys import Keyring
-from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, ebms2
-from gateway.protocols.ebms2.envelope_writer import build_envelope_tree
-from gateway.wire.http_message import read_http_message
-from gateway.wire.xml import serialize_element
+from gateway.pki import Keyring, read_certificate
+from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, build_envelope_tree, ebms2
+from gateway.wire import read_http_message, serialize_element
 from tests.protocols import sample_parties
 
 pytestmark = pytest.mark.vectors

@@ -10,6 +10,7 @@ import pytest
 from gateway.cli import main
 from gateway.cli.commands import verify as verify_module
 from gateway.protocols import Parcel, ebms2
+from tests.evidence.second_verifier import compute_identity, split_message
 from tests.protocols import as4_samples, sample_parties
 
 AT = ("--at", "2026-11-20T09:00:00Z")
@@ -46,6 +47,9 @@ def test_a_good_message(files: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert verdict["message_id"] == "m-1@broker.example"
     assert verdict["signed"] == ["", "cid:p1@broker.example", "cid:p2@broker.example"]
     assert verdict["signer"] == "CN=broker1"
+    # What a leaf of evidence has as its digest: it does not depend on the framing of MIME.
+    envelope, parts = split_message((files / "good").read_bytes().partition(b"\r\n\r\n")[2])
+    assert verdict["identity"] == compute_identity(envelope, parts)
     assert verdict["problem"] is verdict["ebms"] is verdict["location"] is None
 
 

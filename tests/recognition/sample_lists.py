@@ -10,28 +10,28 @@ from functools import cache
 
 from lxml import etree
 
-from gateway.pki.certificate_authority import (
+from gateway.pki import Certificate, TrustPolicy, TrustStore
+from gateway.recognition import (
+    EquivalenceRule,
+    SchemePointer,
+    ServiceKind,
+    ServiceStatus,
+    TrustedList,
+    TrustedListDraft,
+    TrustService,
+    sign_trusted_list,
+)
+from gateway.recognition.etsi_trusted_list import ENACTED, MRA, TSL
+from gateway.recognition.own_trusted_list import open_own_list
+from gateway.wire import parse_xml, serialize_element
+from gateway.xmlsec import sign_document
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     IssuedCertificate,
     issue_certificate,
     make_authority,
 )
-from gateway.pki.certificates import Certificate
-from gateway.pki.trust_store import TrustPolicy, TrustStore
-from gateway.recognition.etsi_trusted_list import TSL
-from gateway.recognition.own_trusted_list import TrustedListDraft, open_own_list, sign_trusted_list
-from gateway.recognition.recognition_agreements import ENACTED, MRA
-from gateway.recognition.trusted_list import (
-    EquivalenceRule,
-    SchemePointer,
-    ServiceKind,
-    ServiceStatus,
-    TrustedList,
-    TrustService,
-)
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document
 
 NOW = datetime(2026, 11, 20, 9, 0, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -6,12 +6,9 @@ import pytest
 from asn1crypto import x509 as asn1
 from cryptography import x509
 
-from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.trust_store import CertificateUse
-from gateway.recognition.recognition_chain import RecognitionContext
-from gateway.recognition.signer_admission import Admission, admit_signer
-from gateway.recognition.trusted_list import CrossCertificateBridge
+from gateway.pki import Certificate, CertificateUse, read_certificate
+from gateway.recognition import Admission, CrossCertificateBridge, RecognitionContext, admit_signer
+from gateway_conformance.pki import CertificationAuthority, make_authority
 from tests.pki.certificate_forgery import Forgery
 from tests.recognition.sample_lists import DAY, NOW, own_list, trust
 

@@ -9,14 +9,10 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.pki.certificates import Certificate
-from gateway.recognition.etsi_trusted_list import open_etsi_list
-from gateway.recognition.list_succession import check_list_freshness
-from gateway.recognition.recognition_agreements import REPEALED
-from gateway.recognition.sealed_document import open_sealed_document
-from gateway.recognition.trusted_list import TrustedList, get_levels
-from gateway.xmlsec import STRICT
-from gateway.xmlsec.generic_verifier import verify_any_document
+from gateway.pki import Certificate
+from gateway.recognition import TrustedList, check_list_freshness, get_levels
+from gateway.recognition.etsi_trusted_list import REPEALED, open_etsi_list, open_sealed_document
+from gateway.xmlsec import STRICT, verify_any_document
 from tests.recognition.sample_lists import (
     DAY,
     GRANTED,
@@ -115,7 +111,7 @@ def test_services_of_a_published_list(lists: Path) -> None:
     assert statuses == {"granted": 12, "withdrawn": 7}
     assert sum(1 for each in standings if each and get_levels(each, (found.rules,), at)) == 6
     citizen = next(each for each in found.services if "Citizen Qualified" in each.name)
-    assert [each.status.rsplit("/", 1)[-1] for each in citizen.standings][:2] == ["withdrawn", "granted"]
+    assert [each.status.rsplit("/", 1)[-1] for each in citizen.status_history][:2] == ["withdrawn", "granted"]
     assert all(each.certificates and not each.unread for each in found.services)
 
 
@@ -203,7 +199,7 @@ def test_a_signature_elsewhere_than_last_is_refused() -> None:
         (b"<SchemeTerritory>ZZ</SchemeTerritory>", b"<SchemeTerritory/>", "empty"),
         (b"<TSLVersionIdentifier>6<", b"<TSLVersionIdentifier>7<", "version 7"),
         (b"<SchemeTerritory>ZZ<", b"<SchemeTerritory>ZZ</SchemeTerritory><SchemeTerritory>YY<", "twice"),
-        (b"<ListIssueDateTime>2026", b"<ListIssueDateTime>26", "not a time"),
+        (b"<ListIssueDateTime>2026", b"<ListIssueDateTime>26", "not a date and time"),
         (b"TrustServiceStatusList", b"SomethingElse", "not a trusted list"),
     ],
 )

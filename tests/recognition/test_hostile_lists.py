@@ -10,11 +10,9 @@ import pytest
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.recognition.recognition_chain import open_trusted_list
-from gateway.recognition.vouched_document import open_vouched_document
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.recognition import open_trusted_list, open_vouched_document
+from gateway.wire import DS, parse_xml, serialize_element
+from gateway.xmlsec import sign_document
 from tests.recognition.sample_lists import (
     GRANTED,
     NOW,

@@ -7,10 +7,17 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.recognition.list_succession import check_list_freshness, choose_successor, is_fresh_list
-from gateway.recognition.own_trusted_list import TrustedListDraft, open_own_list, sign_trusted_list
-from gateway.recognition.recognition_chain import open_trusted_list
-from gateway.recognition.trusted_list import CrossCertificateBridge, TrustedList
+from gateway.recognition import (
+    CrossCertificateBridge,
+    TrustedList,
+    TrustedListDraft,
+    check_list_freshness,
+    choose_successor,
+    open_trusted_list,
+    sign_trusted_list,
+)
+from gateway.recognition.own_trusted_list import open_own_list
+from gateway.recognition.trusted_list import is_fresh_list
 from tests.recognition.sample_lists import (
     DAY,
     NOW,

@@ -6,12 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.pki import Certificate, CertificateUse
 from gateway.pki import trust_store as paths
-from gateway.pki.certificates import Certificate
-from gateway.pki.trust_store import CertificateUse
-from gateway.recognition.recognition_chain import RecognitionContext, gather_lists, open_trusted_list
-from gateway.recognition.signer_admission import Admission, admit_signer
-from gateway.recognition.trusted_list import TrustedList
+from gateway.recognition import (
+    Admission,
+    RecognitionContext,
+    TrustedList,
+    admit_signer,
+    gather_lists,
+    open_trusted_list,
+)
 from tests.recognition.sample_lists import (
     DAY,
     GRANTED,
@@ -149,6 +153,7 @@ def over_a_list_of_lists(text: str, kind: str = QC, status: str = GRANTED) -> Ad
     return judged(RecognitionContext(trust(), root, (zed_list(status, kind=kind), lists)))
 
 
+@pytest.mark.long
 def test_levels_over_an_agreement_of_others() -> None:
     assert over_a_list_of_lists("").levels == {"qualified"}
     assert over_a_list_of_lists(agreement(), GOOD, ACTIVE).levels == {"qualified"}

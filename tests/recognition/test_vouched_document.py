@@ -9,13 +9,18 @@ from datetime import datetime, timedelta
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import IssuedCertificate, issue_certificate
-from gateway.recognition.recognition_chain import RecognitionContext
-from gateway.recognition.signer_admission import Admission, admit_voucher
-from gateway.recognition.trusted_list import SchemePointer, TrustedList
-from gateway.recognition.vouched_document import open_vouched_document, vouch_for_document
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.recognition import (
+    Admission,
+    RecognitionContext,
+    SchemePointer,
+    TrustedList,
+    admit_voucher,
+    open_vouched_document,
+    vouch_for_document,
+)
+from gateway.wire import parse_xml, serialize_element
+from gateway.xmlsec import sign_document, verify_document
+from gateway_conformance.pki import IssuedCertificate, issue_certificate
 from tests.recognition.sample_lists import (
     DAY,
     NOW,

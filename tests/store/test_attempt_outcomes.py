@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
-from gateway.store.attempt_outcomes import clean_words, make_attempt_outcome
+from gateway.store import make_attempt_outcome
+from gateway.store.delivery_leases import clean_words
 
 
 def test_our_sentence_and_the_words_of_the_partner_are_kept_apart() -> None:

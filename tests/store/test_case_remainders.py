@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from gateway.store import deliveries, make_engine, write_transaction
+from gateway.store import cases, deliveries, make_engine, write_transaction
 from gateway.store.tables import metadata
 from tests.kit.rows import NOW, delivery, open_case
 
@@ -19,6 +19,7 @@ def decided_case(conn, *states):
     return case
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("states", "left"),
     [
@@ -34,30 +35,33 @@ def decided_case(conn, *states):
 def test_only_failed_deliveries_leave_a_decided_case_to_be_judged(engine, states, left):
     with write_transaction(engine) as conn:
         case = decided_case(conn, *states)
-        assert deliveries.find_remainder(conn, case) is left
+        assert cases.find_remainder(conn, case) is left
 
 
+@pytest.mark.long
 def test_a_case_that_is_not_decided_is_left_as_it_is(engine):
     with write_transaction(engine) as conn:
-        assert deliveries.find_remainder(conn, open_case(conn)) is None
-        assert deliveries.find_remainder(conn, 10**9) is None
+        assert cases.find_remainder(conn, open_case(conn)) is None
+        assert cases.find_remainder(conn, 10**9) is None
 
 
+@pytest.mark.long
 def test_sqlite_prepares_the_question_once(tmp_path):
     engine = make_engine(f"sqlite:///{tmp_path}/gateway.db")
     metadata.create_all(engine)
     prepared = []
     with write_transaction(engine) as conn:
         one, other = decided_case(conn, "DELIVERED"), decided_case(conn, "FAILED")
-        deliveries.find_remainder(conn, one)
+        cases.find_remainder(conn, one)
         driver = conn.connection.dbapi_connection
         # Called for each statement that is prepared, and by SQLite itself where it prepares one anew.
         driver.set_authorizer(lambda *about: prepared.append(about) or 0)
         try:
             # A new authorizer lets every statement be prepared anew, once.
-            deliveries.find_remainder(conn, one)
+            cases.find_remainder(conn, one)
             prepared.clear()
-            assert deliveries.find_remainder(conn, other) is True
+            assert cases.find_remainder(conn, other) is True
         finally:
             driver.set_authorizer(None)
+    engine.dispose()
     assert prepared == []

@@ -10,17 +10,16 @@ from sqlalchemy.exc import IntegrityError
 from gateway.errors import GatewayError
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
+    StateEvent,
     agency_requests,
     cases,
-    correlations,
     messages,
     payloads,
     read_transaction,
     transitions,
     write_transaction,
 )
-from gateway.store import tables as t
-from gateway.store.transitions import StateEvent
+from tests.kit import tables as t
 from tests.kit.rows import NOW, later, open_case, request, stored
 
 
@@ -45,10 +44,9 @@ def test_a_case_is_opened_for_its_message(engine):
         assert cases.lock_case(conn, case_id) == row
         assert cases.find_by_number(conn, "none") is None
         assert cases.find_by_reference(conn, "importer", "none") is None
-        cases.set_due_time(conn, case_id, later(99))
-        assert cases.find_by_id(conn, case_id).due_at == later(99)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("event", [None, "dispatch", "none_concerned"])
 def test_a_reference_belongs_to_one_case(engine, event):
     with write_transaction(engine) as conn:
@@ -63,6 +61,7 @@ def test_a_reference_belongs_to_one_case(engine, event):
         assert open_case(conn, functional_reference="R-1", declarant="another")
 
 
+@pytest.mark.long
 def test_a_refused_case_frees_its_reference(engine):
     with write_transaction(engine) as conn:
         for version in (1, 2, 3):
@@ -115,6 +114,7 @@ def test_a_case_that_does_not_exist_cannot_be_locked(engine):
         cases.lock_case(conn, 4711)
 
 
+@pytest.mark.long
 def test_a_lock_lasts_until_the_transaction_ends(engine):
     with write_transaction(engine) as conn:
         case_id = open_case(conn)
@@ -140,6 +140,7 @@ def test_a_lock_lasts_until_the_transaction_ends(engine):
     assert order == [("first", "done"), ("second", "IN_PROGRESS")]
 
 
+@pytest.mark.long
 def test_a_locked_case_may_be_referred_to(engine):
     with write_transaction(engine) as conn:
         case_id = open_case(conn)
@@ -148,12 +149,13 @@ def test_a_locked_case_may_be_referred_to(engine):
         if engine.dialect.name == "postgresql":  # SQLite has one writer at a time
             with write_transaction(engine) as other:
                 other.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-                correlations.insert_correlation(other, "ucr", "U-1", case_id)
-        correlations.insert_correlation(conn, "ucr", "U-1", case_id)
+                agency_requests.insert_correlation(other, "ucr", "U-1", case_id)
+        agency_requests.insert_correlation(conn, "ucr", "U-1", case_id)
     with read_transaction(engine) as conn:
-        assert correlations.find_correlation(conn, "ucr", "U-1").case_id == case_id
+        assert agency_requests.find_correlation(conn, "ucr", "U-1").case_id == case_id
 
 
+@pytest.mark.long
 def test_search_goes_newest_first(engine):
     with write_transaction(engine) as conn:
         rows = [open_case(conn, declarant=name) for name in ("a", "b", "a")]
@@ -162,6 +164,7 @@ def test_search_goes_newest_first(engine):
         assert cases.list_cases(conn, state="CLOSED") == []
 
 
+@pytest.mark.long
 def test_a_request_comes_back_and_follows_its_machine(engine):
     with write_transaction(engine) as conn:
         case_id = open_case(conn)
@@ -186,7 +189,8 @@ def test_a_request_comes_back_and_follows_its_machine(engine):
     ]
 
 
-def test_requests_of_a_case_are_in_order_and_overdue_ones_found(engine):
+@pytest.mark.long
+def test_requests_of_a_case_are_in_order(engine):
     with write_transaction(engine) as conn:
         case_id, other = open_case(conn), open_case(conn)
         second = request(conn, case_id, sequence=2, due_at=later(-5))
@@ -195,27 +199,26 @@ def test_requests_of_a_case_are_in_order_and_overdue_ones_found(engine):
         request(conn, other)
         agency_requests.apply_event(conn, decided, StateEvent("decide", NOW, "KR-A"))
         assert [row.id for row in agency_requests.list_by_case(conn, case_id)] == [first, second, decided]
-        assert [row.id for row in agency_requests.list_overdue_requests(conn, NOW)] == [second]
-        assert [row.id for row in agency_requests.list_overdue_requests(conn, later(5))] == [second, first]
 
 
 def test_correlations_lead_to_one_case(engine):
     with write_transaction(engine) as conn:
         case_id, other = open_case(conn), open_case(conn)
         asked = request(conn, case_id)
-        correlations.insert_correlation(conn, "wsa", "urn:uuid:1", case_id, asked)
-        correlations.insert_correlation(conn, "wsa", "urn:uuid:1", case_id, asked)
-        correlations.insert_correlation(conn, "ucr", "urn:uuid:1", other)
-        found = correlations.find_correlation(conn, "wsa", "urn:uuid:1")
+        agency_requests.insert_correlation(conn, "wsa", "urn:uuid:1", case_id, asked)
+        agency_requests.insert_correlation(conn, "wsa", "urn:uuid:1", case_id, asked)
+        agency_requests.insert_correlation(conn, "ucr", "urn:uuid:1", other)
+        found = agency_requests.find_correlation(conn, "wsa", "urn:uuid:1")
         assert (found.case_id, found.request_id) == (case_id, asked)
-        assert correlations.find_correlation(conn, "wsa", "urn:uuid:2") is None
-        assert [row.scheme for row in correlations.list_by_case(conn, other)] == ["ucr"]
+        assert agency_requests.find_correlation(conn, "wsa", "urn:uuid:2") is None
+        assert agency_requests.find_correlation(conn, "ucr", "urn:uuid:1").case_id == other
         with pytest.raises(ValueError, match="scheme"):
-            correlations.insert_correlation(conn, "pigeon", "1", case_id)
+            agency_requests.insert_correlation(conn, "pigeon", "1", case_id)
         with pytest.raises(GatewayError, match="GW702"):
-            correlations.insert_correlation(conn, "wsa", "urn:uuid:1", other)
+            agency_requests.insert_correlation(conn, "wsa", "urn:uuid:1", other)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [
@@ -240,11 +243,12 @@ def test_the_database_itself_refuses_nonsense(engine, change):
         open_case(conn)
         request(conn, case_id, sequence=7)
         request(conn, case_id, sequence=8)
-        correlations.insert_correlation(conn, "ucr", "U", case_id)
+        agency_requests.insert_correlation(conn, "ucr", "U", case_id)
     with pytest.raises(IntegrityError), write_transaction(engine) as conn:
         conn.execute(text(change))
 
 
+@pytest.mark.long
 def test_a_request_that_another_changed_meanwhile_is_noticed(engine, monkeypatch):
     with write_transaction(engine) as conn:
         row_id = request(conn, open_case(conn))

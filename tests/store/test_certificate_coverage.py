@@ -4,17 +4,18 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.monitor.certificate_expiry import list_expiry_warnings, log_expiry_warnings
+from gateway.monitor import list_expiry_warnings, log_expiry_warnings
 from gateway.monitor.metrics import render_metrics
-from gateway.store import parties, write_transaction
-from gateway.store.certificate_coverage import (
+from gateway.store import (
+    NewCertificate,
     UsagePeriod,
     compute_coverage,
     count_by_state,
     list_usage_periods,
+    parties,
+    read_transaction,
+    write_transaction,
 )
-from gateway.store.engine import read_transaction
-from gateway.store.parties import NewCertificate
 from tests.kit.rows import NOW
 
 DAY = timedelta(days=1)
@@ -89,6 +90,7 @@ def told(engine, ours=()):
     return [(one.owner, one.over) for one in list_expiry_warnings(engine, NOW, ours)]
 
 
+@pytest.mark.long
 def test_who_ends_is_told_and_who_is_renewed_is_not(registry, caplog):
     assert told(registry) == [("c", True), ("b", False)]
     assert told(registry, [span(-1, 2, "(ourselves)")]) == [
@@ -109,6 +111,7 @@ def test_who_ends_is_told_and_who_is_renewed_is_not(registry, caplog):
     assert told(registry) == []
 
 
+@pytest.mark.long
 def test_the_measures_say_it_too(registry):
     text = render_metrics(registry, NOW, [span(-1, 12, "(ourselves)")])
     for line in (
@@ -128,6 +131,7 @@ def bounds(engine, number):
         )
 
 
+@pytest.mark.long
 def test_a_cut_holds_until_another_is_given_and_not_longer_than_the_registration(registry):
     kept = (NOW - DAY, NOW + 20 * DAY)
     assert bounds(registry, 2) == kept

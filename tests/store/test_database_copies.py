@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 
 from gateway.errors import GatewayError
 from gateway.monitor import health
@@ -19,12 +19,11 @@ from gateway.store import (
     find_copy_watch,
     make_engine,
     messages,
+    migrate_schema,
     read_transaction,
     write_transaction,
 )
-from gateway.store import tables as t
-from gateway.store.driver_connections import DriverConnection
-from gateway.store.schema_migration import migrate_schema
+from tests.kit import tables as t
 from tests.kit.rows import NOW, answer, message
 from tests.kit.standby_pair import STANDBY
 
@@ -106,7 +105,7 @@ def test_an_interrupt_of_the_commit_confirms_nothing(copied, monkeypatch):
 
     keep(copied, "before-interrupt@a")
     with monkeypatch.context() as patch:
-        patch.setattr(DriverConnection, "commit_in_driver", interrupt)
+        patch.setattr(Connection, "commit", interrupt)
         with pytest.raises(KeyboardInterrupt):
             keep(copied, "interrupted@a")
     assert find_copy_watch(copied).problem is not None

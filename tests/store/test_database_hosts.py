@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from gateway.store import make_engine, read_transaction
-from gateway.store.database_hosts import DatabaseHosts
+from gateway.store.postgresql_connections import DatabaseHosts
 from tests.kit.databases import Templates
 
 THREE = {"host": "a,b,c", "port": "1,2,3", "dbname": "gateway"}
@@ -115,6 +115,7 @@ def silent() -> Iterator[socket.socket]:
         yield listening
 
 
+@pytest.mark.long
 def test_the_second_connection_does_not_ask_a_frozen_server(
     templates: Templates, silent: socket.socket
 ) -> None:

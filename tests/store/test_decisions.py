@@ -10,9 +10,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import GatewayError
-from gateway.store import agency_requests, cases, decisions, make_engine, read_transaction, write_transaction
-from gateway.store.decisions import NewDecision
-from gateway.store.transitions import StateEvent
+from gateway.store import (
+    NewDecision,
+    StateEvent,
+    agency_requests,
+    cases,
+    decisions,
+    make_engine,
+    read_transaction,
+    write_transaction,
+)
 from tests.kit.rows import NOW, later, open_case, request
 
 
@@ -64,6 +71,7 @@ def test_a_repeated_notice_is_stored_once(engine):
         assert [row.item for row in decisions.list_current_decisions(conn, case_id)] == [1, 2, 3]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [
@@ -102,6 +110,7 @@ def test_a_notice_of_another_request_conflicts(engine):
 NOTICES = (("N-1", 0), ("N-9", 10), ("N-2", 20), ("N-3", 20))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", list(itertools.permutations(NOTICES)))
 def test_the_latest_counts_in_whatever_order_they_arrive(engine, order):
     with write_transaction(engine) as conn:
@@ -131,6 +140,7 @@ def test_items_laws_and_requests_do_not_supersede_each_other(engine):
         assert decisions.list_by_case(conn, open_case(conn)) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [
@@ -166,6 +176,7 @@ def _two_requests(engine):
     return case_id, asked
 
 
+@pytest.mark.long
 def test_of_two_last_decisions_at_once_one_sees_the_other(engine):
     undecided = 0
     for _ in range(40):

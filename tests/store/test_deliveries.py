@@ -10,19 +10,19 @@ from sqlalchemy.exc import IntegrityError
 from gateway.errors import GatewayError
 from gateway.state_machines import DELIVERY
 from gateway.store import (
+    AttemptOutcome,
     deliveries,
     delivery_leases,
     delivery_maintenance,
-    lane_holds,
     lanes,
     make_engine,
     payloads,
     read_transaction,
     register_version,
+    state_counts,
     transitions,
     write_transaction,
 )
-from gateway.store.attempt_outcomes import AttemptOutcome
 from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later, open_case
 
@@ -71,6 +71,7 @@ def test_a_delivery_comes_back_as_it_was_put_in(engine):
     assert (row.state, row.attempt, row.due_at, row.expires_at) == ("QUEUED", 0, later(5), later(500))
 
 
+@pytest.mark.long
 def test_the_lane_is_the_destination_unless_told_and_made_when_new(engine):
     with write_transaction(engine) as conn:
         assert deliveries.find_by_id(conn, queue(conn, destination="KR-B")).lane == "KR-B"
@@ -87,9 +88,10 @@ def test_a_key_is_queued_once(engine):
         ids = deliveries.enqueue_deliveries(conn, [new, delivery()], NOW)
         assert ids[0] is None
         assert ids[1] is not None
-        assert deliveries.count_by_state(conn)["QUEUED"] == 2
+        assert state_counts.count_deliveries(conn)["QUEUED"] == 2
 
 
+@pytest.mark.long
 def test_a_claim_takes_the_earliest_that_are_due(engine):
     with write_transaction(engine) as conn:
         third = queue(conn, due_at=later(-1))
@@ -123,6 +125,7 @@ def test_what_has_expired_is_not_claimed(engine):
         assert claim(conn) == ()
 
 
+@pytest.mark.long
 def test_a_lane_has_room_for_so_many(engine):
     with write_transaction(engine) as conn:
         for _ in range(5):
@@ -138,20 +141,18 @@ def test_a_lane_has_room_for_so_many(engine):
         assert claim(conn, lane="nobody") == ()
 
 
-def test_an_open_circuit_gives_nothing_until_its_time(engine):
+@pytest.mark.long
+def test_a_lane_is_due_from_the_time_of_its_first_waiting_delivery(engine):
     with write_transaction(engine) as conn:
         queue(conn)
         queue(conn, destination="KR-B")
-        lanes.set_lane_circuit(conn, "KR-A", later(30), "GW601")
-        assert tuple(one.name for one in lanes.list_due_lanes(conn, NOW)) == ("KR-B",)
-        assert claim(conn) == ()
-        assert tuple(one.name for one in lanes.list_due_lanes(conn, later(30))) == ("KR-A", "KR-B")
-        assert len(claim(conn, now=later(30))) == 1
-        lanes.set_lane_circuit(conn, "KR-B", None, None)
-        assert tuple(one.name for one in lanes.list_due_lanes(conn, NOW)) == ("KR-B",)
+        assert tuple(one.name for one in lanes.list_due_lanes(conn, NOW)) == ("KR-A", "KR-B")
         assert tuple(one.name for one in lanes.list_due_lanes(conn, later(-1))) == ()
+        assert len(claim(conn)) == 1
+        assert tuple(one.name for one in lanes.list_due_lanes(conn, NOW)) == ("KR-B",)
 
 
+@pytest.mark.long
 def test_the_overview_counts(engine):
     with write_transaction(engine) as conn:
         for _ in range(3):
@@ -159,7 +160,7 @@ def test_the_overview_counts(engine):
         delivery_leases.fail_delivery(conn, claim(conn)[0], NOW)
         claim(conn)
         rows = {row.name: row for row in lanes.summarize_lanes(conn)}
-        assert deliveries.count_by_state(conn) == {
+        assert state_counts.count_deliveries(conn) == {
             "QUEUED": 1,
             "ACTIVE": 1,
             "FAILED": 1,
@@ -176,6 +177,7 @@ def test_the_overview_counts(engine):
 OUTCOME = AttemptOutcome("GW601", 503, None, "connection refused", "Connection refused", "busy")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("word", "after", "event", "due", "problem"),
     [
@@ -257,16 +259,6 @@ def test_what_an_old_register_judged_ends_no_lease(engine):
         assert events(conn, row_id) == ["lease", "delivered"]
 
 
-def test_a_lease_brings_what_is_sent_unless_it_is_long_or_was_removed(engine):
-    with write_transaction(engine) as conn:
-        short, long = payloads.store_payloads(conn, (b"<call/>", b"x" * 300_000), NOW)
-        queue(conn, payload_sha256=short)
-        queue(conn, payload_sha256=long)
-        queue(conn, payload_sha256=None)
-        found = [lease.content for lease in claim(conn, limit=3)]
-    assert found == [b"<call/>", None, None]
-
-
 def test_a_lane_with_more_at_work_than_its_capacity_gives_nothing(engine):
     with write_transaction(engine) as conn:
         for _ in range(4):
@@ -276,14 +268,7 @@ def test_a_lane_with_more_at_work_than_its_capacity_gives_nothing(engine):
         assert claim(conn, limit=9) == ()
 
 
-def test_a_lease_tells_what_the_console_has_to_do_with_it(engine):
-    with write_transaction(engine) as conn:
-        digest = payloads.store_payload(conn, b"<call/>", NOW)
-        queue(conn, payload_sha256=digest, subject_type="case", subject_id="no number")
-        (lease,) = claim(conn)
-    assert (lease.rests, lease.switched) == (False, False)
-
-
+@pytest.mark.long
 @pytest.mark.parametrize("word", WORDS.values(), ids=list(WORDS))
 def test_a_worker_that_comes_back_late_changes_nothing(engine, word):
     with write_transaction(engine) as conn:
@@ -328,6 +313,7 @@ def test_a_receipt_ends_the_waiting(engine):
         assert events(conn, bad) == ["lease", "sent", "error"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("problem", "after"), [(None, "DELIVERED"), ("GW602", "FAILED")])
 def test_a_receipt_may_overtake_the_worker(engine, problem, after):
     with write_transaction(engine) as conn:
@@ -379,6 +365,7 @@ def test_what_waits_beyond_its_time_fails(engine):
         assert events(conn, row_id) == ["expire"]
 
 
+@pytest.mark.long
 def test_an_operator_moves_deliveries_by_hand(engine):
     with write_transaction(engine) as conn:
         row_id = queue(conn)
@@ -412,26 +399,25 @@ def test_a_cancelled_delivery_is_never_made(engine):
         assert deliveries.find_by_id(conn, row_id).finished_at == later(1)
 
 
-def test_several_lanes_are_claimed_from_together_each_as_alone(engine):
-    """More than one statement names; one has no room, one is held, one is not there, one has fewer due."""
+@pytest.mark.long
+def test_each_of_several_lanes_gives_what_it_may(engine):
+    """One has no room, one is held, one is not there, one has fewer due."""
     names = [f"KR-{number}" for number in range(8)]
     with write_transaction(engine) as conn:
         queued = {name: [queue(conn, lane=name) for _ in range(3)] for name in names}
         queue(conn, lane="KR-7", due_at=later(60))
         lanes.set_lane_capacity(conn, "KR-1", 1)
         lanes.set_lane_capacity(conn, "KR-4", 2)
-        lane_holds.hold_lane(conn, "KR-2", NOW, "operator", "a test")
+        lanes.hold_lane(conn, "KR-2", NOW, "operator", "a test")
     with write_transaction(engine) as conn:
         assert len(claim(conn, "KR-1")) == 1
+    most = dict.fromkeys([*names, "nowhere"], 3) | {"KR-3": 2, "KR-7": 9}
     with write_transaction(engine) as conn:
-        made = delivery_leases.DeliveryClaim(conn, "worker-1", NOW, UNTIL)
-        most = dict.fromkeys([*names, "nowhere"], 3) | {"KR-3": 2, "KR-7": 9}
-        found = made.claim_lanes(most, {"KR-1": 1, "KR-4": 2})
-        leases = made.store_leases()
-    wanted = {"KR-1": 0, "KR-2": 0, "KR-3": 2, "KR-4": 2}
-    told = {name: queued[name][: wanted.get(name, 3)] for name in names}
-    assert {name: found.get(name, 0) for name in names} == {name: len(told[name]) for name in names}
-    assert [(one.lane, one.id) for one in leases] == [(name, one) for name in names for one in told[name]]
+        leases = {
+            name: [lease.id for lease in claim(conn, name, limit=limit)] for name, limit in most.items()
+        }
+    numbers = {"KR-1": 0, "KR-2": 0, "KR-3": 2, "KR-4": 2}
+    assert leases == {name: queued[name][: numbers.get(name, 3)] for name in names} | {"nowhere": []}
 
 
 def test_an_attempt_began_when_its_delivery_was_claimed_whatever_ends_it(engine):
@@ -445,15 +431,16 @@ def test_an_attempt_began_when_its_delivery_was_claimed_whatever_ends_it(engine)
     ]
     with write_transaction(engine) as conn:
         lost = AttemptOutcome(problem="GW707")
-        delivery_leases.finish_attempts(conn, [(row_id, lease.attempt)], "lease_lost", later(9), lost)
+        delivery_leases.finish_attempt(conn, row_id, lease.attempt, "lease_lost", later(9), lost)
     with write_transaction(engine) as conn:
         # What it came to later replaces what was thought.
-        delivery_leases.finish_attempts(conn, [(row_id, lease.attempt)], "sent", later(11), AttemptOutcome())
+        delivery_leases.finish_attempt(conn, row_id, lease.attempt, "sent", later(11), AttemptOutcome())
         (ended,) = delivery_leases.list_attempts(conn, row_id)
     assert (ended.started_at, ended.finished_at) == (NOW, later(11))
     assert (ended.outcome, ended.problem) == ("sent", None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [
@@ -472,7 +459,7 @@ def test_the_database_itself_refuses_nonsense(engine, change):
         queue(conn)
         queue(conn)
         (lease,) = claim(conn)
-        delivery_leases.finish_attempts(conn, [(lease.id, lease.attempt)], "sent", NOW, AttemptOutcome())
+        delivery_leases.finish_attempt(conn, lease.id, lease.attempt, "sent", NOW, AttemptOutcome())
     with pytest.raises(IntegrityError), write_transaction(engine) as conn:
         conn.execute(text(change))
 
@@ -487,11 +474,12 @@ def _drain(engine, me, taken, wanted):
             taken.append(lease.id)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("capacity", [None, 4])
 def test_eight_workers_never_claim_the_same(engine, capacity):
     wanted = 120
     with write_transaction(engine) as conn:
-        lanes.ensure_lanes(conn, "KR-A", capacity=capacity)
+        deliveries.ensure_lanes(conn, "KR-A", capacity=capacity)
         for _ in range(wanted):
             queue(conn)
     taken: list[int] = []
@@ -515,9 +503,10 @@ def test_eight_workers_never_claim_the_same(engine, capacity):
     assert len(taken) == wanted
     with read_transaction(engine) as conn:
         assert {row.attempt for row in deliveries.list_deliveries(conn, limit=wanted)} == {1}
-        assert deliveries.count_by_state(conn)["DELIVERED"] == wanted
+        assert state_counts.count_deliveries(conn)["DELIVERED"] == wanted
 
 
+@pytest.mark.long
 def test_two_claims_at_once_do_not_crowd_a_lane(engine):
     with write_transaction(engine) as conn:
         for _ in range(40):
@@ -556,6 +545,7 @@ def test_a_sweep_passes_over_what_another_is_sweeping(postgresql_url):
     engine.dispose()
 
 
+@pytest.mark.long
 def test_two_sweeps_at_once_reclaim_once(engine):
     with write_transaction(engine) as conn:
         for _ in range(30):

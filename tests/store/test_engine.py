@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import sqlite3
@@ -11,14 +12,22 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, make_url, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from gateway.cli import main
 from gateway.errors import GatewayError
-from gateway.store import make_engine, read_transaction, register_version, write_transaction
-from gateway.store import tables as t
-from gateway.store.sqlite_errors import SQLITE_ERROR, get_sqlite_errors
+from gateway.store import (
+    CopiesMissingError,
+    find_copies_problem,
+    make_engine,
+    read_transaction,
+    register_version,
+    write_transaction,
+)
+from gateway.store.database_damage import SQLITE_ERROR, get_sqlite_errors
+from gateway.store.engine import get_write_lock_path
+from tests.kit import tables as t
 from tests.kit.rows import NOW
 
 
@@ -84,6 +93,23 @@ def test_every_connection_is_durable(engine):
         conn.close()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["local", "remote_write", "on", "remote_apply"])
+def test_a_standby_has_a_commit_on_disk_by_two_of_the_levels_alone(postgresql_url, how):
+    """`remote_write`: the standby has handed it to its system, which a power cut takes along."""
+    url = make_url(postgresql_url)
+    url = url.update_query_dict({"options": f"-c timezone=UTC -c synchronous_commit={how}"})
+    hasty = make_engine(url.render_as_string(hide_password=False), copies=2)
+    flushed = how in ("on", "remote_apply")
+    words = "makes a commit wait for 0" if flushed else f"synchronous_commit is {how}, it must be on"
+    with pytest.raises(CopiesMissingError, match=words), write_transaction(hasty) as conn:
+        register_version.increment_register_version(conn)
+    with read_transaction(hasty) as conn:
+        assert words in str(find_copies_problem(conn))
+        assert register_version.get_register_version(conn) == 0
+    hasty.dispose()
+
+
 def test_a_connection_that_is_not_durable_is_refused(engine, monkeypatch):
     engine.dispose()
     if engine.dialect.name == "sqlite":
@@ -120,10 +146,11 @@ def test_schema_changes_are_undone_too(engine):
         failing(
             write_transaction(engine), lambda conn: conn.exec_driver_sql("CREATE TABLE half (id INTEGER)")
         )
-    with read_transaction(engine) as conn, pytest.raises(DBAPIError):
+    with pytest.raises(DBAPIError), read_transaction(engine) as conn:
         conn.exec_driver_sql("SELECT * FROM half")
 
 
+@pytest.mark.long
 def test_reading_cannot_write_and_the_next_transaction_can(engine):
     for _ in range(3):
         with pytest.raises((DBAPIError, GatewayError)), read_transaction(engine) as conn:
@@ -156,6 +183,37 @@ def test_a_transaction_within_a_transaction_is_noticed(engine):
         assert register_version.increment_register_version(conn) == 1
 
 
+@pytest.mark.parametrize("kind", ["error of the driver", "interrupt", "lack of memory"])
+def test_a_commit_that_fails_is_no_part_of_the_next_transaction(engine, monkeypatch, kind):
+    problem = {"interrupt": KeyboardInterrupt, "lack of memory": MemoryError}.get(
+        kind, engine.dialect.loaded_dbapi.OperationalError
+    )
+
+    def fail(_connection):
+        raise problem("no commit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.dialect, "do_commit", fail)
+        with pytest.raises((GatewayError, KeyboardInterrupt, MemoryError)), write_transaction(engine) as conn:
+            register_version.increment_register_version(conn, "failed")
+    with write_transaction(engine) as conn:
+        register_version.increment_register_version(conn, "next")
+    with read_transaction(engine) as conn:
+        found = [register_version.get_register_version(conn, name) for name in ("failed", "next")]
+    assert found == [0, 1]
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, ZeroDivisionError, SystemExit])
+def test_a_writer_that_fails_leaves_the_lock_to_other_processes(sqlite_url, problem):
+    engine = make_engine(sqlite_url)
+    with pytest.raises(problem), write_transaction(engine):
+        raise problem
+    lock = os.open(get_write_lock_path(engine), os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(lock)
+    engine.dispose()
+
+
 def test_going_past_transaction_still_commits_as_one(engine):
     with pytest.raises(ZeroDivisionError):
         failing(engine.begin(), lambda conn: conn.execute(insert(t.epochs), {"name": "a", "value": 1}))
@@ -163,6 +221,7 @@ def test_going_past_transaction_still_commits_as_one(engine):
         assert register_version.get_register_version(conn, "a") == 0
 
 
+@pytest.mark.long
 def test_threads_count_without_loss(engine):
     def work():
         for _ in range(25):
@@ -202,6 +261,7 @@ def test_processes_count_without_loss(database_url):
     engine.dispose()
 
 
+@pytest.mark.long
 def test_a_writer_waits_for_the_lock_of_another_process(sqlite_url):
     path = sqlite_url.removeprefix("sqlite:///")
     code = (
@@ -223,6 +283,7 @@ def test_a_writer_waits_for_the_lock_of_another_process(sqlite_url):
     assert 0.1 < waited < 5
 
 
+@pytest.mark.long
 def test_a_forked_child_takes_a_lock_of_its_own(sqlite_url):
     engine = make_engine(sqlite_url)
     with write_transaction(engine) as conn:
@@ -285,6 +346,7 @@ MOMENTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
 def test_a_time_comes_back_aware_and_exact(engine, moment):
     row = {"id": "p", "name": "P", "role": "agency", "status": "ACTIVE", "created_at": moment}
@@ -309,6 +371,7 @@ def test_a_time_without_zone_is_refused(engine):
         conn.execute(insert(t.parties), row)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "value", [None, {}, [], {"b": [1, True, None], "a": "한글 \u2028 ' \" \\"}, "text", 0]
 )
@@ -317,3 +380,11 @@ def test_json_comes_back_as_it_was(engine, value):
     with write_transaction(engine) as conn:
         conn.execute(insert(t.audit), row | {"before": value, "after": "x"})
         assert conn.execute(select(t.audit.c.before)).scalar_one() == value
+
+
+def test_an_error_of_the_database_shows_no_values(engine):
+    """It is logged with its statement; digests of passwords and names of people are among the values."""
+    with pytest.raises(DBAPIError) as caught, engine.connect() as conn:
+        conn.execute(text("INSERT INTO no_such_table (name) VALUES (:name)"), {"name": "canary"})
+    assert "canary" not in str(caught.value)
+    assert "no_such_table" in str(caught.value)

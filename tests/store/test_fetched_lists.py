@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from gateway.monitor import SourceTerm, list_source_freshness
 from gateway.monitor.metrics import render_metrics
-from gateway.monitor.source_freshness import list_source_freshness
-from gateway.store import fetched_lists, payloads, register_version
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.fetched_lists import NewFetchedList
+from gateway.store import (
+    NewFetchedList,
+    fetched_lists,
+    payloads,
+    read_transaction,
+    register_version,
+    write_transaction,
+)
 from tests.kit.rows import NOW
 
 HOUR = timedelta(hours=1)
@@ -26,6 +31,7 @@ def made(engine: Engine, *words: NewFetchedList, name: str = "root", kind: str =
         return fetched_lists.activate_lists(conn, name, words, NOW)
 
 
+@pytest.mark.long
 def test_a_new_word_raises_the_epoch_once_and_keeps_the_old_octets(engine: Engine) -> None:
     counts, seen = [], []
     other = replace(WORD, subject="ab", octets=b"answer")
@@ -76,6 +82,7 @@ def test_the_delivery_that_was_given_up_is_remembered(engine: Engine) -> None:
         ]
 
 
+@pytest.mark.long
 def test_what_is_forgotten_is_out_of_force(engine: Engine) -> None:
     made(engine, WORD)
     made(engine, WORD, name="other")
@@ -91,6 +98,7 @@ def test_what_is_forgotten_is_out_of_force(engine: Engine) -> None:
         assert fetched_lists.list_in_force(conn) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("hours", "warn", "state"),
     [
@@ -107,11 +115,12 @@ def test_what_is_forgotten_is_out_of_force(engine: Engine) -> None:
 def test_the_operator_is_told_before_it_ends(engine: Engine, hours: float, warn: Any, state: str) -> None:
     made(engine, WORD, replace(WORD, subject="x", octets=b"other", next_update=NOW + 9 * HOUR))
     with read_transaction(engine) as conn:
-        (found,) = list_source_freshness(conn, NOW + hours * HOUR, {"root": ("crl", warn)})
+        (found,) = list_source_freshness(conn, NOW + hours * HOUR, {"root": SourceTerm("crl", warn)})
     assert (found.state, found.words) == (state, 2)
     assert (found.format_remark() is None) == (state == "fresh")
 
 
+@pytest.mark.long
 def test_sources_without_words_and_without_settings(engine: Engine) -> None:
     made(engine, WORD, name="left")
     made(engine, name="failing")
@@ -119,7 +128,7 @@ def test_sources_without_words_and_without_settings(engine: Engine) -> None:
         fetched_lists.record_failure(conn, "failing", NOW, "GW601", "GW601 away")
         fetched_lists.ensure_source(conn, "empty", "ocsp", "http://a/")
         fetched_lists.record_success(conn, "empty", NOW)
-    wanted = dict.fromkeys(("never", "failing", "empty"), ("ocsp", None))
+    wanted = dict.fromkeys(("never", "failing", "empty"), SourceTerm("ocsp", None))
     with read_transaction(engine) as conn:
         found = list_source_freshness(conn, NOW, wanted)
     assert [(one.name, one.state) for one in found] == [
@@ -135,6 +144,7 @@ def test_sources_without_words_and_without_settings(engine: Engine) -> None:
     assert "no longer in the settings" in str(told[3])
 
 
+@pytest.mark.long
 def test_it_is_measured(engine: Engine) -> None:
     made(engine, WORD)
     with write_transaction(engine) as conn:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from gateway.errors import NO_ROOM, GatewayError
 from gateway.evidence import record_evidence
+from gateway.store import engine as engine_room
 from gateway.store import group_commit as room
-from gateway.store import make_engine, parties, payloads, tables, transaction_rows
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.group_commit import run_in_group_commit
+from gateway.store import (
+    make_engine,
+    parties,
+    payloads,
+    read_transaction,
+    run_in_group_commit,
+    write_transaction,
+)
+from gateway.store.database_marks import find_database_guard
+from tests.kit import tables
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 
@@ -67,12 +76,14 @@ def held_back(engine: Engine, works: list[object]) -> list[object]:
         return [one.result() for one in running]
 
 
+@pytest.mark.long
 def test_many_at_once_each_have_their_own_result(engine: Engine) -> None:
     works = [lambda conn, n=n: add(conn, f"p{n}") for n in range(12)]
     assert held_back(engine, works) == [f"p{n}" for n in range(12)]  # type: ignore[arg-type]
     assert names(engine) == {f"p{n}" for n in range(12)}
 
 
+@pytest.mark.long
 def test_one_that_fails_takes_nobody_with_it(engine: Engine) -> None:
     def fail(conn: Connection) -> None:
         add(conn, "half")
@@ -100,6 +111,40 @@ def test_they_share_one_commit(sqlite_url: str) -> None:
     seen: list[object] = []
     held_back(engine, [lambda conn: seen.append(conn.get_transaction())] * 8)
     assert len({id(one) for one in seen}) <= 2, "the first may have gone alone, the others go together"
+    engine.dispose()
+
+
+def test_a_shared_commit_passes_the_failpoints_of_all_its_works(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crash tests kill at the commit of each step by its name, whoever commits it."""
+    engine, passed = make_engine(sqlite_url), list[tuple[str, ...]]()
+    for module in (room, engine_room):
+        monkeypatch.setattr(module, "kill_at_failpoint", lambda *words: passed.append(words))
+
+    def fail(conn: Connection) -> None:
+        raise LookupError("no")
+
+    works = {"answer": lambda conn: add(conn, "a"), "claim": lambda conn: add(conn, "b"), "failed": fail}
+    begun = threading.Barrier(len(works) + 1)
+
+    def run(name: str) -> object:
+        begun.wait()
+        try:
+            return run_in_group_commit(engine, name, works[name])
+        except LookupError as problem:
+            return problem
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        with write_transaction(engine):
+            running = [pool.submit(run, name) for name in works]
+            begun.wait()
+            threading.Event().wait(0.1)
+        assert [str(one.result()) for one in running] == ["a", "b", "no"]
+    commits = [words for words in passed if words[0] != ""]
+    for name in ("answer", "claim"):
+        assert (name, "before_commit") in commits
+        assert commits.index((name, "before_commit")) < commits.index((name, "after_commit"))
     engine.dispose()
 
 
@@ -232,23 +277,6 @@ def list_subjects(engine: Engine) -> list[str]:
         return sorted(conn.execute(text("SELECT subject_id FROM evidence")).scalars())
 
 
-def test_logs_of_those_that_share_a_commit_are_inserted_together(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine, inserted = make_engine(sqlite_url), list[int]()
-    real = transaction_rows._INSERTS[tables.evidence].execute_rows
-
-    def count(conn: Connection, rows: Sequence[Mapping[str, object]]) -> None:
-        inserted.append(len(rows))
-        real(conn, rows)
-
-    monkeypatch.setattr(transaction_rows._INSERTS[tables.evidence], "execute_rows", count)
-    held_back(engine, [keep_evidence(number, []) for number in range(6)])
-    assert inserted in ([6], [1, 5]), "the first may have gone alone"
-    assert list_subjects(engine) == [str(number) for number in range(6)]
-    engine.dispose()
-
-
 def test_logs_are_stored_once_where_another_one_fails(sqlite_url: str) -> None:
     engine, ran = make_engine(sqlite_url), list[int]()
     results = held_back(engine, [keep_evidence(number, ran) for number in (1, 2, -3, 4, 5)])
@@ -261,6 +289,24 @@ def test_logs_are_stored_once_where_another_one_fails(sqlite_url: str) -> None:
     ]
     assert list_subjects(engine) == ["1", "2", "4", "5"]
     assert max(ran.count(number) for number in ran) <= 2
+    engine.dispose()
+
+
+def test_evidence_that_was_rolled_back_is_not_taken_for_committed(sqlite_url: str, tmp_path: Path) -> None:
+    engine = make_engine(sqlite_url, mark=tmp_path / "acknowledged.json")
+
+    def fail(conn: Connection) -> None:
+        record_evidence(conn, "NRO", "message", -3, None, {}, NOW)
+        conn.execute(select(func.count()).select_from(tables.evidence))  # It is inserted now.
+        raise LookupError("no")
+
+    held_back(engine, [keep_evidence(1, []), keep_evidence(2, []), fail, keep_evidence(4, [])])
+    guard = find_database_guard(engine)
+    assert guard is not None
+    with read_transaction(engine) as conn:
+        stored = set(conn.execute(select(tables.evidence.c.leaf_hash)).scalars())
+    assert set(guard.list_committed()) == stored
+    assert len(stored) == 3
     engine.dispose()
 
 

@@ -11,9 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from gateway.errors import GatewayError
 from gateway.message_model import Payload
 from gateway.state_machines import MESSAGE
-from gateway.store import messages, payloads, read_transaction, transitions, write_transaction
-from gateway.store import tables as t
-from gateway.store.transitions import StateEvent
+from gateway.store import StateEvent, messages, payloads, read_transaction, transitions, write_transaction
+from tests.kit import tables as t
 from tests.kit.rows import NOW, answer, later, message, stored
 from tests.store.test_query_plans import asked
 
@@ -22,6 +21,7 @@ def count(conn, table):
     return conn.execute(select(func.count()).select_from(table)).scalar_one()
 
 
+@pytest.mark.long
 def test_a_message_comes_back_as_it_was(engine):
     new = message(
         ref_to_message_id="earlier@hub",
@@ -72,6 +72,7 @@ def test_nothing_of_a_prepared_message_is_digested_in_its_transaction(engine, mo
         assert messages.load_parcel(conn, done.id) == (new.parcel_headers, new.parcel)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("inner", "apart"), [(b"<Small/>" * 5000, 0), (b"<Large/>" * 9000, 1)], ids=["in its row", "apart"]
 )
@@ -271,6 +272,7 @@ def test_payloads_are_held_once(engine):
             payloads.get_payload_octets(conn, "0" * 64)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("column", "value"), [("direction", "'up'"), ("state", "'LOST'"), ("message_id", "NULL")]
 )
@@ -295,6 +297,7 @@ def test_a_part_needs_its_message(engine):
         conn.execute(t.message_payloads.insert(), row | {"size": 0, "properties": []})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("parcel", "statements"), [(b"<A/>" * 300, 1), (b"<B/>" * 300, 3)])
 def test_parts_within_a_message_are_read_with_its_octets_where_the_first_one_is(engine, parcel, statements):
     parts = tuple(Payload(name, "application/xml", f"<{name}/>".encode() * 300) for name in "AB")

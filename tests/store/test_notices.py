@@ -8,7 +8,9 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import GatewayError
 from gateway.store import (
-    agency_requests,
+    NewDecision,
+    NewNotice,
+    StateEvent,
     cases,
     decisions,
     deliveries,
@@ -19,9 +21,6 @@ from gateway.store import (
     state_counts,
     write_transaction,
 )
-from gateway.store.decisions import NewDecision
-from gateway.store.notices import NewNotice
-from gateway.store.transitions import StateEvent
 from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later, open_case, request, stored
 
@@ -64,6 +63,7 @@ def test_a_repeated_notice_is_recognised(engine):
         assert notices.insert_notice(conn, replace(new, agency="KR-B"), NOW) is not None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [
@@ -84,6 +84,7 @@ def test_a_number_used_for_other_words_conflicts(engine, change):
             notices.insert_notice(conn, replace(new, **change), NOW)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "seconds", "latest"),
     [("N-4", -1, False), ("N-4", 0, False), ("N-6", 0, True), ("N-1", 1, True)],
@@ -97,6 +98,7 @@ def test_the_latest_is_known_by_time_then_number(engine, number, seconds, latest
         assert notices.insert_notice(conn, notice(request(conn, case_id), "N-0", -9), NOW).latest
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change", ["UPDATE notices SET number = 'same'", "UPDATE notices SET request_id = 4711"]
 )
@@ -109,6 +111,7 @@ def test_the_database_itself_refuses_nonsense(engine, change):
         conn.execute(text(change))
 
 
+@pytest.mark.long
 def test_a_request_is_found_by_the_number_of_its_requirement(engine):
     with write_transaction(engine) as conn:
         case_id = open_case(conn)
@@ -120,9 +123,9 @@ def test_a_request_is_found_by_the_number_of_its_requirement(engine):
         ):
             new = NewDecision(row_id, agency, number, 1, "FOOD", NOW, "APPROVED", number)
             decisions.insert_decisions(conn, [new], NOW)
-        assert agency_requests.find_by_requirement(conn, "KR-A", "R-1").id == first
-        assert agency_requests.find_by_requirement(conn, "KR-B", "R-1").id == second
-        assert agency_requests.find_by_requirement(conn, "KR-B", "R-2") is None
+        assert decisions.find_by_requirement(conn, "KR-A", "R-1").id == first
+        assert decisions.find_by_requirement(conn, "KR-B", "R-1").id == second
+        assert decisions.find_by_requirement(conn, "KR-B", "R-2") is None
 
 
 def test_a_refused_case_stands_beside_the_one_that_holds_the_reference(engine):

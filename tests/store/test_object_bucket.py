@@ -15,9 +15,9 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
 from gateway.store import ObjectBucket, ObjectFolder
-from gateway.store.stored_bodies import StoredBody
+from gateway.store.object_store import StoredBody
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.kit.kept_objects import KeptInBucket
 from tests.kit.ports import find_free_port
 from tests.kit.s3_bucket import BucketServer, serve_bucket

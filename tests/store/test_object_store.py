@@ -16,8 +16,9 @@ from sqlalchemy import Engine, select, update
 
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody
-from gateway.store import find_object_problems, payloads, sweep_objects, tables
-from gateway.store.engine import read_transaction, use_object_store, write_transaction
+from gateway.store import find_object_problems, payloads, read_transaction, sweep_objects, write_transaction
+from gateway.store.engine import use_object_store
+from tests.kit import tables
 from tests.kit.kept_objects import KeptInBucket, KeptInFolder, KeptStore
 from tests.kit.rows import NOW, later
 from tests.kit.s3_bucket import BucketServer, serve_bucket
@@ -46,6 +47,7 @@ def kept(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     made.close()
 
 
+@pytest.mark.long
 def test_large_octets_are_an_object_and_small_ones_a_row(engine: Engine, kept: KeptStore) -> None:
     with write_transaction(engine) as conn:
         assert payloads.store_payloads(conn, (LARGE, SMALL), NOW)[0] == DIGEST
@@ -59,6 +61,7 @@ def test_large_octets_are_an_object_and_small_ones_a_row(engine: Engine, kept: K
     assert kept.list(DIGEST) == [DIGEST]
 
 
+@pytest.mark.long
 def test_a_missing_and_a_changed_object_are_told_with_their_place(engine: Engine, kept: KeptStore) -> None:
     with write_transaction(engine) as conn:
         payloads.store_payload(conn, LARGE, NOW)
@@ -83,6 +86,7 @@ def test_a_process_without_object_store_says_so(engine: Engine, kept: KeptStore)
             payloads.get_payload_octets(conn, DIGEST)
 
 
+@pytest.mark.long
 def test_only_old_objects_without_row_are_swept(engine: Engine, kept: KeptStore) -> None:
     named = sha256(b"named octets").hexdigest()
     with write_transaction(engine) as conn:
@@ -105,6 +109,7 @@ def test_an_object_that_is_put_again_is_young_again(engine: Engine, kept: KeptSt
     assert sweep_objects(engine, PART, before) == 0
 
 
+@pytest.mark.long
 def test_the_sweep_waits_for_a_transaction_that_names_an_object(engine: Engine, kept: KeptStore) -> None:
     """Whoever has it before the sweep keeps it; whoever comes after the sweep writes it anew."""
     payloads.put_large_octets(engine, LARGE)

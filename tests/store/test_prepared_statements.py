@@ -1,4 +1,4 @@
-"""Statements handed straight to the driver say what they say through SQLAlchemy."""
+"""Rows read back as they were inserted; what is there already is told from what is new."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, bindparam, insert, select
+from sqlalchemy import Engine, insert, select
 
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
-from gateway.store.tables import messages, payloads, transitions
+from gateway.store import InsertIfAbsent, read_transaction, write_transaction
+from gateway.store.payloads import payloads
+from gateway.store.transitions import transitions
 
 AT = datetime(2026, 11, 20, 9, 0, 0, 123456, tzinfo=timezone(timedelta(hours=9)))
 STEP = {
@@ -21,9 +21,7 @@ STEP = {
 
 def test_a_row_reads_back_as_it_was_given(engine: Engine) -> None:
     with write_transaction(engine) as conn:
-        PreparedStatement(insert(transitions)).execute_rows(
-            conn, [STEP, STEP | {"object_id": 2, "detail": None}]
-        )
+        conn.execute(insert(transitions), [STEP, STEP | {"object_id": 2, "detail": None}])
         conn.execute(insert(transitions), STEP | {"object_id": 3})
     with read_transaction(engine) as conn:
         rows = [row._asdict() for row in conn.execute(select(transitions).order_by(transitions.c.id))]
@@ -32,46 +30,24 @@ def test_a_row_reads_back_as_it_was_given(engine: Engine) -> None:
                     for n, d in ((1, STEP["detail"]), (2, None), (3, STEP["detail"]))]  # fmt: skip
 
 
+@pytest.mark.long
 def test_more_rows_than_one_statement_may_have_are_all_inserted_in_their_order(engine: Engine) -> None:
     rows = [STEP | {"object_id": number} for number in range(9000)]
     with write_transaction(engine) as conn:
-        PreparedStatement(insert(transitions)).execute_rows(conn, rows)
+        conn.execute(insert(transitions), rows)
     with read_transaction(engine) as conn:
         found = conn.execute(select(transitions.c.object_id).order_by(transitions.c.id)).scalars().all()
     assert found == list(range(9000))
 
 
-def test_rows_with_other_columns_have_a_statement_of_their_own(engine: Engine) -> None:
-    statement = PreparedStatement(insert(transitions))
-    short = {name: value for name, value in STEP.items() if name != "detail"}
-    with write_transaction(engine) as conn:
-        statement.execute_rows(conn, [STEP])
-        statement.execute_rows(conn, [short])
-    with read_transaction(engine) as conn:
-        details = conn.execute(select(transitions.c.detail).order_by(transitions.c.id)).scalars().all()
-    assert details == [STEP["detail"], None]
-
-
 def test_a_time_without_a_zone_is_refused_as_ever(engine: Engine) -> None:
     with pytest.raises(Exception, match="without a zone"), write_transaction(engine) as conn:
-        PreparedStatement(insert(transitions)).execute_rows(conn, [STEP | {"at": AT.replace(tzinfo=None)}])
+        conn.execute(insert(transitions), [STEP | {"at": AT.replace(tzinfo=None)}])
 
 
 def test_a_missing_value_is_no_row(engine: Engine) -> None:
     with pytest.raises(Exception, match=r"(?i)not.?null|null value"), write_transaction(engine) as conn:
-        PreparedStatement(insert(transitions)).execute_rows(conn, [STEP | {"actor": None}])
-
-
-def test_first_gives_the_first_row_or_none(engine: Engine) -> None:
-    found = PreparedStatement(
-        select(transitions.c.event).where(transitions.c.object_id == bindparam("wanted"))
-    )
-    with write_transaction(engine) as conn:
-        PreparedStatement(insert(transitions)).execute_rows(conn, [STEP])
-        row = found.fetch_first_row(conn, {"wanted": 1})
-        assert row is not None
-        assert tuple(row) == ("accept",)
-        assert found.fetch_first_row(conn, {"wanted": 2}) is None
+        conn.execute(insert(transitions), [STEP | {"actor": None}])
 
 
 def test_an_insert_of_something_new_tells_old_from_new(engine: Engine) -> None:
@@ -81,15 +57,6 @@ def test_an_insert_of_something_new_tells_old_from_new(engine: Engine) -> None:
         first, again = new.insert_one(conn, row), new.insert_one(conn, row)
     assert first is not None
     assert (first.sha256, again) == ("a" * 64, None)
-
-
-def test_a_statement_is_compiled_once(sqlite_url: str) -> None:
-    engine = make_engine(sqlite_url)
-    statement = PreparedStatement(insert(messages))
-    with read_transaction(engine) as conn:
-        first, second = (statement._prepare(conn, {"message_id": name})[0] for name in "mn")
-    assert first is second
-    engine.dispose()
 
 
 @pytest.mark.parametrize("number", [2, 70])

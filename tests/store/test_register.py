@@ -1,25 +1,29 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import GatewayError
+from gateway.hub.register.trusted_register import load_register_snapshot
 from gateway.message_model import PartyId
 from gateway.store import (
+    AuditEntry,
+    AuditFilter,
+    ListFilter,
+    NewAgreement,
+    NewCertificate,
+    NewPMode,
+    NewRevocationList,
     agreements,
     audit_log,
-    mandates,
+    fetched_lists,
     parties,
     read_transaction,
     register_version,
-    revocation_lists,
     write_transaction,
 )
-from gateway.store.agreements import NewAgreement, NewPMode
-from gateway.store.audit_log import AuditEntry
-from gateway.store.parties import NewCertificate
-from gateway.store.revocation_lists import NewRevocationList
+from tests.kit.audited import list_actions
 from tests.kit.rows import NOW, later
 
 BRN = PartyId("123-45-67890", "urn:kr:brn")
@@ -49,18 +53,25 @@ def registry(engine):
     return engine
 
 
+def list_owners(conn: Connection, sha256: str) -> dict[str, str]:
+    """Return which party may use a certificate, by its use."""
+    rows = parties.list_certificate_terms(conn)
+    return {row.use: row.party_id for row in rows if row.sha256 == sha256}
+
+
 def test_a_party_is_found_by_its_names_and_certificates(registry):
     with read_transaction(registry) as conn:
         row = parties.find_party(conn, "broker")
         assert (row.name, row.role, row.status, row.created_at) == ("Broker Ltd", "applicant", "ACTIVE", NOW)
         assert parties.find_by_identifier(conn, BRN) == row
         assert parties.find_by_identifier(conn, URI) == row
-        assert parties.find_by_certificate(conn, certificate().sha256) == row
+        assert list_owners(conn, certificate().sha256) == {"signing": "broker"}
         assert set(parties.list_identifiers(conn, "broker")) == {BRN, URI}
         assert [found.id for found in parties.list_parties(conn)] == ["broker", "importer"]
         assert parties.list_parties(conn, "agency") == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", [PartyId(BRN.value), PartyId(URI.value, "urn:kr:brn"), PartyId("", "")])
 def test_an_identifier_counts_with_its_type_only(registry, wrong):
     with read_transaction(registry) as conn:
@@ -70,15 +81,15 @@ def test_an_identifier_counts_with_its_type_only(registry, wrong):
 def test_a_certificate_counts_for_its_use_until_it_is_retired(registry):
     with write_transaction(registry) as conn:
         digest = certificate().sha256
-        assert parties.find_by_certificate(conn, digest, "tls") is None
+        assert list_owners(conn, digest) == {"signing": "broker"}
         parties.add_certificate(conn, "broker", certificate(use="tls"), NOW)
-        assert parties.find_by_certificate(conn, digest, "tls").id == "broker"
+        assert list_owners(conn, digest) == {"signing": "broker", "tls": "broker"}
         assert parties.retire_certificate(conn, digest)
-        assert parties.find_by_certificate(conn, digest) is None
+        assert list_owners(conn, digest) == {}
         assert parties.list_certificates(conn, "broker") == []
         assert not parties.retire_certificate(conn, digest)
         parties.add_certificate(conn, "broker", certificate(), NOW)
-        assert parties.find_by_certificate(conn, digest).id == "broker"
+        assert list_owners(conn, digest) == {"signing": "broker"}
 
 
 def test_the_certificate_that_lasts_longest_comes_first(registry):
@@ -122,7 +133,8 @@ def test_a_suspended_party_is_still_found_as_what_it_is(registry):
     with write_transaction(registry) as conn:
         parties.set_party_status(conn, "broker", "SUSPENDED")
         assert parties.find_by_identifier(conn, BRN).status == "SUSPENDED"
-        assert parties.find_by_certificate(conn, certificate().sha256).status == "SUSPENDED"
+        assert list_owners(conn, certificate().sha256) == {"signing": "broker"}
+        assert parties.list_certificates_in_use(conn) == []
 
 
 def _crl(number="1", seconds=0.0):
@@ -153,6 +165,7 @@ def _mode(number=1, **changes):
     return NewPMode(**(values | changes))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [
@@ -161,10 +174,10 @@ def _mode(number=1, **changes):
         lambda conn: parties.add_certificate(conn, "broker", certificate(2), NOW),
         lambda conn: parties.retire_certificate(conn, certificate().sha256),
         lambda conn: parties.set_party_status(conn, "broker", "SUSPENDED"),
-        lambda conn: mandates.insert_mandate(conn, "broker", "importer", NOW),
-        lambda conn: mandates.revoke_mandate(conn, 1, NOW),
+        lambda conn: parties.insert_mandate(conn, "broker", "importer", NOW),
+        lambda conn: parties.revoke_mandate(conn, 1, NOW),
         lambda conn: agreements.activate_agreement(conn, _agreement(), [_mode()], NOW, "operator"),
-        lambda conn: revocation_lists.insert_crl(conn, _crl(), NOW),
+        lambda conn: fetched_lists.insert_crl(conn, _crl(), NOW),
     ],
 )
 def test_whatever_changes_trust_raises_the_epoch(registry, change):
@@ -182,48 +195,42 @@ def test_epochs_rise_one_by_one_and_apart(engine):
         assert register_version.get_register_version(conn) == 3
 
 
-def test_a_mandate_covers_its_time_and_scope(registry):
+def may_file(conn, holder, principal, seconds):
+    filing = load_register_snapshot(conn).make_filing_register(later(seconds))
+    return filing.has_mandate(holder, principal)
+
+
+def test_a_mandate_covers_its_time(registry):
     with write_transaction(registry) as conn:
-        mandate = mandates.insert_mandate(conn, "broker", "importer", later(10), later(20), scope="Submit")
+        mandate = parties.insert_mandate(conn, "broker", "importer", later(10), later(20))
         for seconds, covered in ((9, False), (10, True), (19, True), (20, False)):
-            assert mandates.can_act_for(conn, "broker", "importer", later(seconds), "Submit") is covered
-        assert not mandates.can_act_for(conn, "broker", "importer", later(15), "Amend")
-        assert not mandates.can_act_for(conn, "broker", "importer", later(15))
-        assert not mandates.can_act_for(conn, "importer", "broker", later(15), "Submit")
-        assert mandates.revoke_mandate(conn, mandate, later(15))
-        assert not mandates.revoke_mandate(conn, mandate, later(16))
-        assert mandates.can_act_for(conn, "broker", "importer", later(14), "Submit")
-        assert not mandates.can_act_for(conn, "broker", "importer", later(15), "Submit")
-        assert [row.id for row in mandates.list_by_party(conn, "importer")] == [mandate]
-
-
-def test_a_mandate_for_anything_covers_everything(registry):
-    with write_transaction(registry) as conn:
-        mandates.insert_mandate(conn, "broker", "importer", NOW)
-        assert mandates.can_act_for(conn, "broker", "importer", later(1e6), "Amend")
+            assert may_file(conn, "broker", "importer", seconds) is covered
+        assert not may_file(conn, "importer", "broker", 15)
+        assert parties.revoke_mandate(conn, mandate, later(15))
+        assert not parties.revoke_mandate(conn, mandate, later(16))
+        assert may_file(conn, "broker", "importer", 14)
+        assert not may_file(conn, "broker", "importer", 15)
+        assert [row.id for row in parties.list_mandates_of(conn, "importer")] == [mandate]
 
 
 @pytest.mark.parametrize("status", ["SUSPENDED", "RETIRED"])
 def test_who_is_not_active_acts_for_nobody(registry, status):
     with write_transaction(registry) as conn:
-        mandates.insert_mandate(conn, "broker", "importer", NOW)
-        assert mandates.can_act_for(conn, "broker", "broker", NOW)
+        parties.insert_mandate(conn, "broker", "importer", NOW)
+        assert may_file(conn, "broker", "importer", 1e6)
         parties.set_party_status(conn, "broker", status)
-        assert not mandates.can_act_for(conn, "broker", "importer", NOW)
-        assert not mandates.can_act_for(conn, "broker", "broker", NOW)
-        assert not mandates.can_act_for(conn, "nobody", "nobody", NOW)
+        assert not may_file(conn, "broker", "importer", 1e6)
 
 
 def test_a_mandate_needs_both_parties(registry):
     with pytest.raises(IntegrityError), write_transaction(registry) as conn:
-        mandates.insert_mandate(conn, "broker", "nobody", NOW)
+        parties.insert_mandate(conn, "broker", "nobody", NOW)
 
 
-def test_an_agreement_is_in_force_in_its_time(engine):
+def test_the_modes_of_an_active_agreement_are_in_force(engine):
     with write_transaction(engine) as conn:
         agreements.activate_agreement(conn, _agreement(), [_mode(1), _mode(2)], NOW, "operator")
-        for seconds, number in ((-1, 0), (0, 2), (99, 2), (100, 0)):
-            assert len(agreements.list_pmodes_in_force(conn, later(seconds))) == number
+        assert len(agreements.list_active_pmode_texts(conn)) == 2
         row = agreements.find_agreement(conn, "A-1")
         assert (row.kind, row.source, row.loaded_by, row.status) == (
             "pmode",
@@ -231,10 +238,10 @@ def test_an_agreement_is_in_force_in_its_time(engine):
             "operator",
             "ACTIVE",
         )
-        mode = agreements.list_pmodes_in_force(conn, NOW)[0]
+        mode = agreements.list_agreement_pmodes(conn, "A-1")[0]
         assert (mode.agreement_id, mode.action, mode.parameters) == ("A-1", "Submit1", {"signed": True})
         agreements.set_agreement_status(conn, "A-1", "SUSPENDED")
-        assert agreements.list_pmodes_in_force(conn, NOW) == []
+        assert agreements.list_active_pmode_texts(conn) == []
         with pytest.raises(GatewayError, match=r"GW301 .*nothing"):
             agreements.set_agreement_status(conn, "nothing", "ACTIVE")
         assert agreements.find_agreement(conn, "nothing") is None
@@ -245,9 +252,9 @@ def test_an_agreement_loaded_again_replaces_its_modes(engine):
         agreements.activate_agreement(conn, _agreement(), [_mode(1), _mode(2)], NOW, "operator")
         agreements.activate_agreement(conn, _agreement(source=b"new"), [_mode(3)], later(1), "another")
         assert [row.action for row in agreements.list_agreement_pmodes(conn, "A-1")] == ["Submit3"]
-        (row,) = agreements.list_agreements(conn)
+        row = agreements.find_agreement(conn, "A-1")
         assert (row.loaded_by, row.loaded_at) == ("another", later(1))
-        assert agreements.find_agreement(conn, "A-1").source == b"new"
+        assert row.source == b"new"
         agreements.activate_agreement(conn, _agreement(), [], later(2), "another")
         assert agreements.list_agreement_pmodes(conn, "A-1") == []
 
@@ -264,13 +271,13 @@ def test_the_id_of_a_mode_is_unique_within_its_agreement(engine):
 
 def test_the_newest_revocations_count(engine):
     with write_transaction(engine) as conn:
-        assert revocation_lists.list_latest_crls(conn) == ()
-        assert revocation_lists.insert_crl(conn, _crl("2", 20), NOW)
-        assert revocation_lists.insert_crl(conn, _crl("1", 10), NOW)
-        assert not revocation_lists.insert_crl(conn, _crl("2", 20), later(9))
+        assert fetched_lists.list_latest_crls(conn) == ()
+        assert fetched_lists.insert_crl(conn, _crl("2", 20), NOW)
+        assert fetched_lists.insert_crl(conn, _crl("1", 10), NOW)
+        assert not fetched_lists.insert_crl(conn, _crl("2", 20), later(9))
         other = NewRevocationList("cd" * 32, "1", NOW, None, b"\x31")
-        assert revocation_lists.insert_crl(conn, other, NOW)
-        found = {row.issuer_key_sha256: row for row in revocation_lists.list_latest_crls(conn)}
+        assert fetched_lists.insert_crl(conn, other, NOW)
+        found = {row.issuer_key_sha256: row for row in fetched_lists.list_latest_crls(conn)}
     assert found["ab" * 32].crl_number == "2"
     assert found["ab" * 32].next_update == later(80)
     assert found["cd" * 32].next_update is None
@@ -283,13 +290,15 @@ def test_what_operators_do_is_kept(engine):
         )
         audit_log.record_action(conn, done, NOW)
         audit_log.record_action(conn, AuditEntry("kim", "viewer", "queue.hold", "7", "refused"), later(1))
-        newest, oldest = audit_log.list_actions(conn)
+        newest, oldest = list_actions(conn)
         assert (newest.actor, newest.outcome, newest.before, newest.at) == ("kim", "refused", None, later(1))
         assert (oldest.before, oldest.remote, oldest.role) == ({"status": "ACTIVE"}, "::1", "operator")
-        assert [row.actor for row in audit_log.list_actions(conn, actor="lee")] == ["lee"]
-        assert [row.id for row in audit_log.list_actions(conn, before_id=newest.id)] == [oldest.id]
+        assert [row.actor for row in list_actions(conn, actor="lee")] == ["lee"]
+        older = audit_log.search_actions(conn, AuditFilter(), ListFilter(after=newest.id))
+        assert [row["id"] for row in older.rows] == [oldest.id]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 from pathlib import Path
 
 import pytest
@@ -10,24 +11,21 @@ from sqlalchemy import inspect
 
 from gateway.errors import GatewayError
 from gateway.store import (
-    agreements,
-    fees,
+    deliveries,
+    get_head_revision,
     lanes,
     make_engine,
-    messages,
+    migrate_schema,
     read_transaction,
-    requirement_quantities,
     write_transaction,
 )
 from gateway.store import schema_migration as module
-from gateway.store.schema_migration import (
-    check_schema_version,
-    get_head_revision,
-    migrate_schema,
-    read_schema_version,
-)
-from gateway.store.schema_version import list_known_revisions
+from gateway.store.schema_revisions import LAST_OF_0_1_0, list_known_revisions, list_tables
+from gateway.store.schema_version import check_schema_version, read_schema_version
 from gateway.store.tables import metadata
+from tests.kit.paths import ROOT
+from tests.kit.revisions import apply_revision
+from tests.kit.schema_text import describe_schema
 
 
 @pytest.fixture
@@ -37,17 +35,20 @@ def empty(empty_database_url):
     engine.dispose()
 
 
+@pytest.mark.long
 def test_an_empty_database_gets_every_table(empty):
     assert read_schema_version(empty) is None
     assert migrate_schema(empty) == (None, get_head_revision())
     assert read_schema_version(empty) == get_head_revision()
     check_schema_version(empty)
     assert set(inspect(empty).get_table_names()) == {*metadata.tables, "alembic_version"}
+    assert set(metadata.tables) == list_tables()
     assert migrate_schema(empty) == (get_head_revision(), get_head_revision())
     with read_transaction(empty) as conn:
-        assert [row.name for row in lanes.summarize_lanes(conn)] == [lanes.LOCAL]
+        assert [row.name for row in lanes.summarize_lanes(conn)] == [deliveries.LOCAL]
 
 
+@pytest.mark.long
 def test_the_revisions_make_exactly_the_tables_of_the_code(empty):
     migrate_schema(empty)
     with empty.connect() as conn:
@@ -74,6 +75,7 @@ def test_the_revisions_make_exactly_the_tables_of_the_code(empty):
             assert written.get("sqlite_with_rowid", True) == table.dialect_options["sqlite"]["with_rowid"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("act", [check_schema_version, migrate_schema])
 def test_a_database_that_is_newer_and_serves_only_newer_code_is_refused(empty, act):
     migrate_schema(empty)
@@ -93,6 +95,7 @@ def test_a_database_that_is_older_is_refused_until_it_is_migrated(empty):
     assert "gateway migrate" in caught.value.detail
 
 
+@pytest.mark.long
 def test_a_migration_that_fails_half_way_has_not_begun(empty, monkeypatch):
     real = module.command.upgrade
 
@@ -124,112 +127,68 @@ def test_the_revisions_lie_in_packages():
     folder = Path(module.__file__).parent / "migrations"
     for inner in (folder, folder / "versions"):
         assert (inner / "__init__.py").is_file()
-
-
-_OLD_AGREEMENT = (
-    "INSERT INTO agreements (id, kind, source, sha256, status, loaded_at, loaded_by)"
-    " VALUES ('A-1', 'pmode', '', 'ab', 'ACTIVE', {at}, 'operator')"
-)
-_OLD_PMODE = (
-    "INSERT INTO pmodes"
-    " (id, agreement_id, protocol, from_party, from_role, to_party, service, action, parameters) VALUES"
-    """ ('submit', 'A-1', 'ebms2', 'b', 'Applicant', 'h', 'urn:s', 'Submit', '{{"deliver_to":"case"}}')"""
-)
-_OLD_MESSAGE = (
-    "INSERT INTO messages (message_id, direction, protocol, kind, conversation_id, from_party, to_party,"
-    " service, action, pmode_id, identity_sha256, state, received_at, parcel_headers, parcel_sha256)"
-    " VALUES ('{name}', 'in', 'ebms2', 'UserMessage', 'c', 'b', 'h', 'urn:s', 'Submit', {pmode}, 'ab',"
-    " 'RECEIVED', {at}, '{{}}', 'ab')"
-)
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert settings["options.package_data"]["gateway.store.migrations.versions"] == "*.sql"
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("revision", [one for one in list_known_revisions() if one < "0014"])
-def test_pmodes_and_messages_of_every_older_version_stay(empty, revision):
-    at = "1" if empty.dialect.name == "sqlite" else "now()"
+def test_the_first_revision_makes_the_schema_of_the_last_one_of_0_1_0(empty):
+    """The files say what the 58 revisions of 0.1.0 had made."""
+    name = f"schema_{LAST_OF_0_1_0}_{empty.dialect.name}.sql"
+    expected = Path(__file__).with_name("data").joinpath(name).read_text(encoding="utf-8")
     with write_transaction(empty) as conn:
-        config = module._make_alembic_config()
-        config.attributes["connection"] = conn
-        module.command.upgrade(config, revision)
-        for statement in (
-            _OLD_AGREEMENT.format(at=at),
-            _OLD_PMODE.format(),
-            _OLD_MESSAGE.format(name="known", pmode="'submit'", at=at),
-            _OLD_MESSAGE.format(name="gone", pmode="'replaced'", at=at),
-            _OLD_MESSAGE.format(name="none", pmode="NULL", at=at),
-        ):
-            conn.exec_driver_sql(statement)
-    assert migrate_schema(empty) == (revision, get_head_revision())
-    with read_transaction(empty) as conn:
-        (row,) = agreements.list_agreement_pmodes(conn, "A-1")
-        found = {
-            name: messages.find_by_message_id(conn, "in", "b", name).agreement_id
-            for name in ("known", "gone", "none")
-        }
-    assert (row.agreement_id, row.id, row.from_role, row.to_role) == ("A-1", "submit", "Applicant", None)
-    assert row.parameters == {"deliver_to": "case"}
-    assert found == {"known": "A-1", "gone": None, "none": None}
-    assert inspect(empty).get_pk_constraint("pmodes")["constrained_columns"] == ["agreement_id", "id"]
+        apply_revision(conn, list_known_revisions()[0])
+        assert describe_schema(conn) == expected
 
 
-_OLD_DECISION = (
-    "INSERT INTO decisions (request_id, agency, notice_no, item, law, issued_at, decision, number, quantity,"
-    " conditions, received_at)"
-    " VALUES (1, 'KFDA', '{notice}', 1, '05', {at}, 'APPROVED', {number}, {quantity}, '[]', {at})"
-)
+@pytest.mark.long
+def test_a_database_at_the_last_revision_of_0_1_0_gets_a_new_mark_alone(database_url):
+    engine = make_engine(database_url)
+    with write_transaction(engine) as conn:
+        conn.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{LAST_OF_0_1_0}'")
+        conn.exec_driver_sql("DELETE FROM lanes")
+        before = describe_schema(conn)
+    with pytest.raises(GatewayError, match="run `gateway migrate`") as caught:
+        check_schema_version(engine)
+    assert caught.value.problem.id == "GW802"
+    steps = []
+    migrate_schema(engine, lambda _conn, *versions: steps.append(versions))
+    assert steps[0] == (LAST_OF_0_1_0, list_known_revisions()[0])
+    check_schema_version(engine)
+    with read_transaction(engine) as conn:
+        assert read_schema_version(engine) == get_head_revision()
+        assert lanes.summarize_lanes(conn) == []
+        assert describe_schema(conn) == before
+    engine.dispose()
 
 
-def test_the_numbers_that_agencies_gave_before_the_ledger_are_in_it(empty):
-    sqlite = empty.dialect.name == "sqlite"
-    at = "1" if sqlite else "now()"
-    with write_transaction(empty) as conn:
-        config = module._make_alembic_config()
-        config.attributes["connection"] = conn
-        module.command.upgrade(config, "0040")
-        # The application of the decisions is of no interest here.
-        conn.exec_driver_sql(
-            "PRAGMA defer_foreign_keys = ON" if sqlite else "SET LOCAL session_replication_role = replica"
-        )
-        given = [("N1", "'P-1'", "'5'"), ("N2", "'P-1'", "'6'"), ("N3", "NULL", "'1'")]
-        given.append(("N4", "'P-2'", "NULL"))
-        for notice, number, quantity in given:
-            statement = _OLD_DECISION.format(notice=notice, number=number, quantity=quantity, at=at)
-            conn.exec_driver_sql(statement)
-        module.command.upgrade(config, "head")
-        (row,) = requirement_quantities.list_requirements(conn)
-        assert (row.number, row.agency, row.holder, row.used) == ("P-1", "KFDA", "", {})
-        conn.exec_driver_sql("DELETE FROM decisions")
+def test_a_new_mark_is_not_set_where_its_transaction_fails(sqlite_url):
+    engine = make_engine(sqlite_url)
+    with write_transaction(engine) as conn:
+        conn.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{LAST_OF_0_1_0}'")
+    with pytest.raises(ZeroDivisionError):
+        migrate_schema(engine, lambda *_step: 1 / 0)
+    assert read_schema_version(engine) == LAST_OF_0_1_0
+    engine.dispose()
 
 
-_OLD_FEE = (
-    "INSERT INTO fees (number, request_id, case_id, agency, kind, gate, state, payment_notice, refundable,"
-    " levied_at) VALUES ('{number}', 1, 1, 'KFDA', 'inspection', 'result', '{state}', '', {no}, {at})"
-)
-_OLD_NOTICE = (
-    "INSERT INTO notices (request_id, agency, number, issued_at, status_code, text, pointers, deadline,"
-    " sha256, received_at) VALUES (1, 'KFDA', '{number}', {at}, '{code}', '', '[]', {due}, 'ab', {at})"
-)
-
-
-def test_an_open_fee_takes_the_time_of_its_notice(empty):
-    """Of notices with other codes and of fees that have ended it takes none."""
-    sqlite = empty.dialect.name == "sqlite"
-    at, other, no = ("1", "2", "0") if sqlite else ("now()", "now() + interval '1 day'", "false")
-    with write_transaction(empty) as conn:
-        config = module._make_alembic_config()
-        config.attributes["connection"] = conn
-        module.command.upgrade(config, "0082")
-        # The application of the fees is of no interest here.
-        conn.exec_driver_sql(
-            "PRAGMA defer_foreign_keys = ON" if sqlite else "SET LOCAL session_replication_role = replica"
-        )
-        conn.exec_driver_sql(_OLD_NOTICE.format(number="Q", code="D01", at=at, due=other))
-        conn.exec_driver_sql(_OLD_NOTICE.format(number="L", code="Y05", at=at, due=other))
-        conn.exec_driver_sql(_OLD_FEE.format(number="F01", state="LEVIED", at=at, no=no))
-        conn.exec_driver_sql(_OLD_FEE.format(number="F02", state="PAID", at=at, no=no))
-        conn.exec_driver_sql(_OLD_FEE.format(number="F03", state="LEVIED", at=other, no=no))
-        module.command.upgrade(config, "head")
-        found = {row.number: (row.notice, row.due_at is not None) for row in fees.list_by_request(conn, 1)}
-        assert found == {"F01": ("L", True), "F02": (None, False), "F03": (None, False)}
-        conn.exec_driver_sql("DELETE FROM fees")
-        conn.exec_driver_sql("DELETE FROM notices")
+@pytest.mark.parametrize("floor", [True, False])
+@pytest.mark.parametrize("revision", ["0001", "0078", "0088"])
+@pytest.mark.parametrize("act", [check_schema_version, migrate_schema])
+def test_an_older_database_of_0_1_0_is_refused_with_what_to_do(sqlite_url, act, revision, floor):
+    """Up to 0077 it has no table that says which code it serves."""
+    engine = make_engine(sqlite_url)
+    with write_transaction(engine) as conn:
+        conn.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+        if not floor:
+            conn.exec_driver_sql("DROP TABLE schema_floor")
+    with pytest.raises(GatewayError) as caught:
+        act(engine)
+    assert caught.value.problem.id == "GW802"
+    assert caught.value.detail == (
+        f"the database has version {revision} of the gateway 0.1.0, whose last one is 0089: "
+        "install the last gateway 0.1.0, run its `gateway migrate`, then that of this gateway"
+    )
+    assert read_schema_version(engine) == revision
+    engine.dispose()

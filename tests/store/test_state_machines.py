@@ -196,6 +196,7 @@ def test_final_states_are_left_by_corrections_and_withdrawals_only(machine, reop
     assert {edge for edge in edges(machine) if edge[0] in machine.final and edge[2] != edge[0]} == reopened
 
 
+@pytest.mark.long
 @given(st.sampled_from(EVERY), st.text(), st.text())
 def test_nonsense_is_a_problem_with_a_bounded_text(machine, state, event):
     if event in machine.table.get(state, {}):

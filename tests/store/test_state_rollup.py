@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import threading
 from collections import Counter
 from typing import Any
 
 import pytest
-from alembic import command
-from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, select, update
 
 from gateway.errors import PUT_ASIDE
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST
 from gateway.store import (
     deliveries,
     fold_state_changes,
-    make_engine,
-    migrate_schema,
     read_transaction,
     state_counts,
     sum_states,
     write_transaction,
 )
-from gateway.store.schema_migration import _make_alembic_config
-from gateway.store.state_tables import state_changes, state_totals
-from gateway.store.tables import agency_requests, cases, messages
-from gateway.store.tables import deliveries as delivery_rows
+from gateway.store.agency_requests import agency_requests
+from gateway.store.cases import cases
+from gateway.store.deliveries import deliveries as delivery_rows
+from gateway.store.messages import messages
+from gateway.store.state_counts import state_changes, state_totals
 from tests.kit.rows import NOW, delivery, open_case, request, stored
 from tests.kit.story import Story
 
-_MIGRATION: Any = importlib.import_module("gateway.store.migrations.versions.r0080_state_totals")
 _STATES = ((messages, MESSAGE), (cases, CASE), (agency_requests, REQUEST), (delivery_rows, DELIVERY))
 _OUTCOMES = (None, "APPROVED", "PARTIAL", "REFUSED")
 _PROBLEMS = (None, "GW601", PUT_ASIDE.id)
@@ -93,6 +89,7 @@ class _GoneError(Exception):
     """The end of a process, in the middle of a transaction."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_roll_up_is_the_count_after_any_history(engine: Engine, seed: int) -> None:
     chance = random.Random(seed)
@@ -116,6 +113,7 @@ def test_roll_up_is_the_count_after_any_history(engine: Engine, seed: int) -> No
         assert conn.execute(select(func.count()).select_from(state_totals)).scalar_one() > 10
 
 
+@pytest.mark.long
 def test_changes_and_folds_at_the_same_time_lose_nothing(engine: Engine) -> None:
     def work(seed: int) -> None:
         chance = random.Random(seed)
@@ -148,6 +146,7 @@ def test_changes_and_folds_at_the_same_time_lose_nothing(engine: Engine) -> None
     assert_equal(engine)
 
 
+@pytest.mark.long
 def test_a_whole_story_is_counted(engine: Engine) -> None:
     story = Story(engine)
     story.submit()
@@ -159,7 +158,7 @@ def test_a_whole_story_is_counted(engine: Engine) -> None:
     with read_transaction(engine) as conn:
         found = state_counts.count_states(conn)
         assert found["gateway_cases"] == {(("state", "CLOSED"), ("outcome", "APPROVED")): 1.0}
-        assert deliveries.count_by_state(conn)["DELIVERED"] > 5
+        assert state_counts.count_deliveries(conn)["DELIVERED"] > 5
 
 
 def test_what_is_put_aside_is_counted(engine: Engine) -> None:
@@ -170,29 +169,6 @@ def test_what_is_put_aside_is_counted(engine: Engine) -> None:
         found = state_counts.count_states(conn)
     assert found["gateway_deliveries_put_aside"] == {(): 1.0}
     assert found["gateway_delivery_problems"] == {(("problem", PUT_ASIDE.id), ("state", "FAILED")): 1.0}
-
-
-def test_migration_counts_what_is_there(empty_database_url: str) -> None:
-    engine = make_engine(empty_database_url)
-    config = _make_alembic_config()
-    with engine.begin() as conn:
-        config.attributes["connection"] = conn
-        command.upgrade(config, _MIGRATION.down_revision)
-        _insert_letters(conn, messages, 7)
-    migrate_schema(engine)
-    with read_transaction(engine) as conn:
-        assert [tuple(row) for row in sum_states(conn)] == [("messages", "in", "ACCEPTED", 7)]
-    with write_transaction(engine) as conn:
-        for statement in _MIGRATION.write_counts():
-            conn.exec_driver_sql(statement)
-    assert_equal(engine)
-    engine.dispose()
-
-
-def _insert_letters(conn: Connection, table: Table, number: int) -> None:
-    words = {column.name: "x" for column in table.c if not column.nullable and column.name != "id"}
-    row = words | {"direction": "in", "state": "ACCEPTED", "received_at": NOW, "parcel_headers": {}}
-    conn.execute(insert(table), [row | {"message_id": f"m{place}"} for place in range(number)])
 
 
 def test_a_scrape_reads_no_table_that_grows(engine: Engine) -> None:

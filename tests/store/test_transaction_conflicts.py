@@ -10,10 +10,14 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, text
 
-from gateway.store import requirement_quantities
-from gateway.store.disk_reserve import get_disk_reserve
-from gateway.store.engine import make_engine, write_transaction
-from gateway.store.transaction_conflicts import TransactionConflictError, rerun_after_conflict
+from gateway.store import (
+    get_disk_reserve,
+    make_engine,
+    requirement_quantities,
+    rerun_after_conflict,
+    write_transaction,
+)
+from gateway.store.postgresql_connections import TransactionConflictError
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NUMBERS = ("A", "B")

@@ -1,16 +1,11 @@
-"""Rows that are collected until the commit: nobody can tell, but by the number of statements."""
+"""Rows of the logs are part of their transaction, and so is what follows from it."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, select, text, update
 
 from gateway.evidence import list_subject_leaves, record_evidence
 from gateway.state_machines import DELIVERY
@@ -21,31 +16,15 @@ from gateway.store import (
     lanes,
     payloads,
     read_transaction,
+    run_in_group_commit,
     transitions,
     write_transaction,
 )
-from gateway.store.events import record_events
-from gateway.store.first_acts import begin_next_transaction
-from gateway.store.group_commit import _CommitJob, run_in_group_commit
-from gateway.store.statement_names import LOGS, list_names
-from gateway.store.tables import evidence
-from gateway.store.tables import payloads as stored_payloads
-from gateway.store.transaction_rows import _COLUMNS, insert_collected_rows
+from gateway.store.group_commit import _CommitJob
+from gateway.store.payloads import payloads as stored_payloads
+from gateway.store.transitions import evidence
 from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later
-
-
-@contextmanager
-def statements(engine: Engine) -> Iterator[list[str]]:
-    """Give the statements that PostgreSQL gets meanwhile."""
-    seen: list[str] = []
-
-    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(engine, "before_cursor_execute", note)
 
 
 def record(conn: Connection, number: int) -> None:
@@ -59,12 +38,10 @@ def subjects(conn: Connection) -> list[str]:
     return list(conn.execute(select(evidence.c.subject_id).order_by(evidence.c.id)).scalars())
 
 
-def test_all_rows_of_a_transaction_are_one_statement_and_keep_their_order(engine: Engine) -> None:
-    with statements(engine) as seen, write_transaction(engine) as conn:
+def test_all_rows_of_a_transaction_keep_their_order(engine: Engine) -> None:
+    with write_transaction(engine) as conn:
         for number in range(300, 0, -1):
             record(conn, number)
-    if engine.dialect.name == "postgresql":
-        assert len([one for one in seen if "INSERT" in one]) == 1
     with read_transaction(engine) as conn:
         assert subjects(conn) == [str(number) for number in range(300, 0, -1)]
         steps = transitions.list_transitions(conn, DELIVERY, 300)
@@ -87,7 +64,7 @@ def test_nothing_stays_of_a_transaction_that_failed(engine: Engine) -> None:
     def fail() -> None:
         with write_transaction(engine) as conn:
             record(conn, 1)
-            lanes.ensure_lanes(conn, "KR-A")
+            deliveries.ensure_lanes(conn, "KR-A")
             payloads.store_payload(conn, b"octets", NOW)
             raise LookupError
 
@@ -118,9 +95,7 @@ def test_a_job_that_fails_takes_only_its_own_rows_along(engine: Engine) -> None:
 def test_octets_are_stored_once_and_anew_after_their_removal(engine: Engine) -> None:
     with write_transaction(engine) as conn:
         digest = payloads.store_payload(conn, b"octets", NOW)
-        with statements(engine) as seen:
-            assert payloads.store_payloads(conn, [b"octets", b"octets"], NOW) == (digest, digest)
-        assert seen == []
+        assert payloads.store_payloads(conn, [b"octets", b"octets"], NOW) == (digest, digest)
         conn.execute(update(stored_payloads).values(content=b"", purged_at=NOW))
     with write_transaction(engine) as conn:
         payloads.store_payload(conn, b"octets", later(5))
@@ -143,7 +118,7 @@ def test_a_capacity_that_was_set_since_the_lane_was_found_due_is_kept(engine: En
     claimed = 0
     for _ in range(2):
         with write_transaction(engine) as conn:
-            claimed += len(claim_deliveries(conn, "KR-A", "me", NOW, later(60), limit=9, known=known))
+            claimed += len(claim_deliveries(conn, "KR-A", "me", NOW, later(60), limit=9, due_lane=known))
             (known,) = lanes.list_due_lanes(conn, NOW)
     assert claimed == 2
 
@@ -164,7 +139,6 @@ def test_a_rolled_back_transaction_leaves_nothing_to_the_next_one(engine: Engine
     def fail() -> None:
         with write_transaction(engine) as conn:
             record(conn, 1)
-            insert_collected_rows(conn)
             record(conn, 2)
             raise LookupError
 
@@ -177,7 +151,6 @@ def test_a_rolled_back_transaction_leaves_nothing_to_the_next_one(engine: Engine
 
 
 def test_a_job_that_fails_takes_nothing_with_it_of_what_came_before(engine: Engine) -> None:
-    """What the first act of a transaction tells stays, whichever job of the transaction fails."""
     if engine.dialect.name != "sqlite":
         return
 
@@ -185,43 +158,10 @@ def test_a_job_that_fails_takes_nothing_with_it_of_what_came_before(engine: Engi
         record(conn, 2)
         raise LookupError
 
-    with (
-        begin_next_transaction(engine, lambda conn: record(conn, 1)) as first,
-        write_transaction(engine) as conn,
-    ):
-        jobs = [_CommitJob(fail), _CommitJob(lambda conn: record(conn, 3))]
+    with write_transaction(engine) as conn:
+        record(conn, 1)
+        jobs = [_CommitJob("t", fail), _CommitJob("t", lambda conn: record(conn, 3))]
         for job in jobs:
             job.run_in_savepoint(conn)
-    assert first.committed
     with read_transaction(engine) as conn:
         assert subjects(conn) == ["1", "3"]
-
-
-def test_rows_that_cannot_be_stored_fail_the_transaction_also_where_the_error_is_caught(
-    engine: Engine,
-) -> None:
-    def go_on() -> None:
-        with write_transaction(engine) as conn:
-            record(conn, 1)
-            record_events(conn, "no such type", [(1, "X")], NOW)
-            with suppress(SQLAlchemyError, sqlite3.Error):
-                insert_collected_rows(conn)
-
-    with pytest.raises((SQLAlchemyError, sqlite3.Error)):
-        go_on()
-    with read_transaction(engine) as conn:
-        assert subjects(conn) == []
-
-
-@pytest.mark.parametrize(
-    ("statement", "is_plain"),
-    [
-        ("SELECT id FROM cases", True),
-        ("SELECT max(events.id) FROM events", False),
-        ("UPDATE cases SET state = 'X'", False),
-        ("WITH due AS (SELECT 1) UPDATE cases SET state = 'X'", False),
-    ],
-)
-def test_a_plain_read_concerns_no_log(statement: str, is_plain: bool) -> None:
-    assert {table.name for table in _COLUMNS} == LOGS
-    assert list_names(statement).is_plain_read is is_plain

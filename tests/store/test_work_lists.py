@@ -15,16 +15,15 @@ from gateway.store import (
     WorkPlace,
     WorkTab,
     accounts,
-    application_summaries,
     deadlines,
     fees,
     read_transaction,
     work_lists,
     write_transaction,
 )
-from gateway.store.fee_tables import fees as fee_table
-from gateway.store.officer_tables import work_claims
-from gateway.store.tables import agency_requests
+from gateway.store.agency_requests import agency_requests
+from gateway.store.fees import fees as fee_table
+from gateway.store.officer_work import work_claims
 from tests.kit.rows import NOW, later, open_case, request
 
 KIM = 1
@@ -70,7 +69,7 @@ def rows(engine):
         claim = {"request_id": made["mine"], "agency": "KR-A", "account_id": kim, "version": 3, "since": NOW}
         conn.execute(work_claims.insert().values(claim))
         goods = {"new": ("0601101000", "Tulip"), "received": ("1905320000", "Wafers")}
-        application_summaries.store_summaries(
+        work_lists.store_summaries(
             conn,
             [
                 NewSummary(made[name], "KR-A", "d" * 64, f"{what} Ltd", f"id-{what}", what, hs, "12 70", 1)
@@ -107,6 +106,7 @@ def look(engine, tab=WorkTab.NEW, **more):
     return [row.number.removeprefix("A-") for row in found]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("tab", "names"),
     [
@@ -141,6 +141,7 @@ def test_each_list_has_its_applications_oldest_first(engine, rows, tab, names):
     assert look(engine, WorkTab(tab)) == names
 
 
+@pytest.mark.long
 def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
     assert look(engine, WorkTab.ALL, limit=2)[:2] == ["new", "received"]
     assert look(engine, WorkTab.ALL, limit=2, after=WorkPlace(rows["levied"]))[:2] == ["mine", "asked"]
@@ -153,6 +154,7 @@ def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
     assert look(engine, WorkTab.OVERDUE, limit=1, after=after) == ["held", "unseen"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "names"),
     [
@@ -176,6 +178,7 @@ def test_a_filter_leaves_what_it_says(engine, rows, words, names):
     assert look(engine, **words) == names
 
 
+@pytest.mark.long
 def test_tabs_are_counted(engine, rows):
     with read_transaction(engine) as conn:
         found = work_lists.count_work(conn, "KR-A", KIM, NOW)
@@ -218,14 +221,12 @@ def test_a_number_of_another_agency_finds_nothing(engine, rows):
 
 def test_a_summary_of_a_new_call_replaces_the_old_one(engine, rows):
     with write_transaction(engine) as conn:
-        old = application_summaries.find_summary(conn, rows["new"])
-        assert [row.id for row in application_summaries.list_unread_requests(conn, [rows["new"]])] == [
-            rows["new"]
-        ]
+        old = work_lists.find_summary(conn, rows["new"])
+        assert [row.id for row in work_lists.list_unread_requests(conn, [rows["new"]])] == [rows["new"]]
         with read_transaction(engine) as reading:
             sent = next(iter(reading.execute(agency_requests.select()))).document_sha256
         new = replace(NewSummary(rows["new"], "KR-A", sent), goods="Roses", hs="0603110000")
-        application_summaries.store_summaries(conn, [new])
-        assert list(application_summaries.list_unread_requests(conn, [rows["new"]])) == []
-        assert application_summaries.find_summary(conn, rows["new"]).heading == "0603"
+        work_lists.store_summaries(conn, [new])
+        assert list(work_lists.list_unread_requests(conn, [rows["new"]])) == []
+        assert work_lists.find_summary(conn, rows["new"]).heading == "0603"
     assert old.heading == "0601"

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import (
     DECISION_CONFLICT,
     KEY_UNAVAILABLE,
@@ -28,13 +28,32 @@ from gateway.errors import (
 from gateway.share import get_data_folder
 from gateway.web.agency_service import build_agency_service
 from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy
-from gateway.wire.addressing import AddressingHeaders, read_addressing
-from gateway.wire.namespaces import SERVICE_AGENCY, SOAP11, WSA, WSSE, WSU
-from gateway.wire.soap import SoapFault, read_envelope, read_fault
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.algorithms import STRICT
-from gateway.xmlsec.wss import verify_soap_envelope
-from tests.kit.soap import NOW, admit_agency, agency_call, envelope, issued, signed, signer, wrapper
+from gateway.wire import (
+    SERVICE_AGENCY,
+    SOAP11,
+    WSA,
+    WSSE,
+    WSU,
+    AddressingHeaders,
+    SoapFault,
+    parse_xml,
+    read_addressing,
+    read_envelope,
+    read_fault,
+    serialize_element,
+)
+from gateway.xmlsec import STRICT, verify_soap_envelope
+from tests.kit.soap import (
+    NOW,
+    MemoryOfCalls,
+    admit_agency,
+    agency_call,
+    envelope,
+    issued,
+    signed,
+    signer,
+    wrapper,
+)
 
 ADDRESS = "https://hub.example/soap/agency"
 ACKNOWLEDGE = "<ApplicationNumber>A-1</ApplicationNumber><ReceiptNumber>R  1</ReceiptNumber>"
@@ -53,27 +72,16 @@ DECISION = """<ApplicationNumber>A-1</ApplicationNumber><NoticeNumber>N-2</Notic
 
 @dataclass
 class Recorder:
-    """A handler that writes down what it is told, or fails as it is told."""
+    """Keeps what agencies say in their calls, or raises `failure`."""
 
-    said: list[tuple[str, AgencyCallback, Caller]] = field(default_factory=list)
+    said: list[tuple[AgencyCallback, Caller]] = field(default_factory=list)
     failure: Exception | None = None
 
-    def take(self, name: str, said: AgencyCallback, caller: Caller) -> None:
+    def apply(self, call: AgencyCallback | etree._Element, caller: Caller) -> None:
+        assert isinstance(call, AgencyCallback)
         if self.failure is not None:
             raise self.failure
-        self.said.append((name, said, caller))
-
-    def acknowledge(self, said: AgencyCallback, caller: Caller) -> None:
-        self.take("acknowledge", said, caller)
-
-    def request_information(self, said: AgencyCallback, caller: Caller) -> None:
-        self.take("request_information", said, caller)
-
-    def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
-        self.take("submit_decision", said, caller)
-
-    def deliver_notice(self, document: etree._Element, caller: Caller) -> None:
-        raise AssertionError(document.tag)
+        self.said.append((call, caller))
 
 
 @dataclass
@@ -128,6 +136,7 @@ def security(**changes: Any) -> SoapSecurityPolicy:
         "clock": lambda: NOW,
         "new_id": lambda: next(ids),
         "addresses": (ADDRESS,),
+        "memory": MemoryOfCalls(),
     }
     return SoapSecurityPolicy(**values | changes)
 
@@ -135,7 +144,7 @@ def security(**changes: Any) -> SoapSecurityPolicy:
 @pytest.fixture
 def world() -> World:
     handler = Recorder()
-    return World(handler, build_agency_service(handler, security()))
+    return World(handler, build_agency_service(handler.apply, security()))
 
 
 def verified(answer: Answer) -> AddressingHeaders:
@@ -152,20 +161,18 @@ def test_acknowledge(world: World) -> None:
     octets = agency_call("Acknowledge", ACKNOWLEDGE)
     answer = world.post(octets)
     assert answer.status == "200 OK"
-    [(name, said, caller)] = world.handler.said
-    assert (name, said) == (
-        "acknowledge",
-        AgencyCallback(AgencyAcknowledgment("R 1"), application_number="A-1"),
-    )
+    [(said, caller)] = world.handler.said
+    assert said == AgencyCallback(AgencyAcknowledgment("R 1"), application_number="A-1")
     assert (caller.party, caller.message_id) == ("agency", "urn:uuid:call-1")
     assert caller.envelope == octets, "the octets as received, for evidence"
     assert caller.certificate.sha256 == issued("agency").certificate.sha256
 
 
-def test_the_answer_is_signed_and_names_the_call(world: World) -> None:
-    answer = world.post(agency_call("Acknowledge", ACKNOWLEDGE))
+@pytest.mark.parametrize("message_id", ["urn:uuid:call-1", "a&b", "\u00e9", "x" * 600, "s-1", ADDRESS])
+def test_the_answer_is_signed_and_names_the_call(world: World, message_id: str) -> None:
+    answer = world.post(agency_call("Acknowledge", ACKNOWLEDGE, message_id))
     assert verified(answer) == AddressingHeaders(
-        f"{SERVICE_AGENCY}:AcknowledgeResponse", "urn:uuid:answer-0", f"{WSA}/anonymous", "urn:uuid:call-1"
+        f"{SERVICE_AGENCY}:AcknowledgeResponse", "urn:uuid:answer-0", f"{WSA}/anonymous", message_id
     )
     assert (
         read_envelope(parse_xml(answer.body)).body_elements[0].tag
@@ -184,7 +191,7 @@ def test_request_information(world: World) -> None:
         pointers=("42A/67A[1]", "42A/D023"),
         deadline=datetime(2026, 12, 1, 0, 0, 0, 500000, tzinfo=UTC),
     )
-    assert world.handler.said[0][:2] == ("request_information", AgencyCallback(notice, "A-1"))
+    assert world.handler.said[0][0] == AgencyCallback(notice, "A-1")
 
 
 def test_submit_decision(world: World) -> None:
@@ -200,15 +207,15 @@ def test_submit_decision(world: World) -> None:
         ("keep  dry", "b"),
     )
     notice = Notice("N-2", NOW, "R01", (first, Decision(2, "70", DecisionCode.REJECTED)))
-    name, said, _ = world.handler.said[0]
-    assert (name, said) == ("submit_decision", AgencyCallback(notice, "A-1"))
+    [(said, _)] = world.handler.said
+    assert said == AgencyCallback(notice, "A-1")
     assert str(said.answer.decisions[0].quantity) == "10.500", "trailing zeros are kept"
 
 
 def test_a_decision_may_name_the_requirement_and_hold_no_item(world: World) -> None:
     content = DECISION.replace("ApplicationNumber", "RequirementNumber").partition("<Decision>")[0]
     assert world.post(agency_call("SubmitDecision", content)).status == "200 OK"
-    said = world.handler.said[0][1]
+    [(said, _)] = world.handler.said
     assert (said.application_number, said.requirement_number) == (None, "A-1")
     assert said.answer.decisions == ()
 
@@ -218,6 +225,7 @@ def test_a_chunked_body_is_read(world: World) -> None:
     assert world.post(body, CONTENT_LENGTH=None, HTTP_TRANSFER_ENCODING="chunked").status == "200 OK"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "action", [None, "", '""', f'"{SERVICE_AGENCY}:Acknowledge"', f"{SERVICE_AGENCY}:Acknowledge"]
 )
@@ -439,7 +447,7 @@ def test_a_refusal_is_a_signed_fault_with_id_and_place(
     assert verified(answer).action == f"{SERVICE_AGENCY}:Refusal"
     detail = answer.fault.detail[0]
     assert detail.findtext("{*}Location") or problem in ("GW102", "GW104")
-    http = PROBLEMS[problem].http
+    http = PROBLEMS[problem].codes.http
     assert answer.status.startswith(str(http if http in (400, 413, 415, 503) else 500))
 
 
@@ -484,7 +492,7 @@ def test_a_body_without_end_is_cut_off() -> None:
             return b" " * size
 
     stream = Endless()
-    application = build_agency_service(Recorder(), security())
+    application = build_agency_service(Recorder().apply, security())
     environ = {
         "REQUEST_METHOD": "POST",
         "CONTENT_TYPE": "text/xml",
@@ -512,6 +520,13 @@ def test_what_the_handler_refuses_is_a_fault(
     assert answer.status.startswith(status)
     assert (answer.problem, answer.fault.code) == (failure.problem.id, code)
     assert answer.fault.detail[0].findtext("{*}Text") == failure.detail
+    verified(answer)
+
+
+def test_memory_that_is_used_up_is_not_the_fault_of_the_agency(world: World) -> None:
+    world.handler.failure = MemoryError()
+    answer = world.post(agency_call("SubmitDecision", DECISION))
+    assert (answer.status[:3], answer.problem, answer.fault.code) == ("503", "GW806", "Server")
     verified(answer)
 
 
@@ -556,7 +571,7 @@ def test_a_repeat_signed_anew_goes_to_the_handler_which_knows_it(world: World) -
         body = agency_call("Acknowledge", ACKNOWLEDGE, at=NOW + timedelta(seconds=seconds))
         assert world.post(body).status == "200 OK"
     first, second = world.handler.said
-    assert first[1] == second[1]
+    assert first[0] == second[0]
 
 
 def test_a_message_id_means_one_thing_once_it_was_taken(world: World) -> None:
@@ -580,7 +595,7 @@ def test_without_a_key_the_fault_is_unsigned_and_still_an_answer() -> None:
         def sign(self, data: bytes) -> bytes:
             raise RuntimeError("token gone")
 
-    application = build_agency_service(Recorder(), security(signer=Lost))
+    application = build_agency_service(Recorder().apply, security(signer=Lost))
     answer = World(Recorder(), application).post(agency_call("Acknowledge", ACKNOWLEDGE))
     assert answer.problem == "GW901"
 
@@ -597,7 +612,7 @@ def test_while_the_key_is_away_nothing_is_answered_and_a_repeat_is_answered_then
             return signer("hub").sign(data)
 
     key, handler = Away(), Recorder()
-    world = World(handler, build_agency_service(handler, security(signer=lambda: key)))
+    world = World(handler, build_agency_service(handler.apply, security(signer=lambda: key)))
     answer = world.post(agency_call("Acknowledge", ACKNOWLEDGE))
     assert (answer.status, answer.problem) == ("503 Service Unavailable", "GW803")
     assert b"Signature" not in answer.body
@@ -606,14 +621,14 @@ def test_while_the_key_is_away_nothing_is_answered_and_a_repeat_is_answered_then
     again = world.post(agency_call("Acknowledge", ACKNOWLEDGE, at=NOW + timedelta(seconds=1)))
     assert again.status == "200 OK"
     assert verified(again).action == f"{SERVICE_AGENCY}:AcknowledgeResponse"
-    assert [name for name, *_ in handler.said] == ["acknowledge"] * 2
+    assert [said for said, _ in handler.said] == [AgencyCallback(AgencyAcknowledgment("R 1"), "A-1")] * 2
 
 
 def test_a_judge_that_breaks_is_our_mistake() -> None:
     def admit(*_: object) -> str:
         raise KeyError("x")
 
-    application = build_agency_service(Recorder(), security(admit=admit))
+    application = build_agency_service(Recorder().apply, security(admit=admit))
     assert World(Recorder(), application).post(agency_call("Acknowledge", ACKNOWLEDGE)).problem == "GW901"
 
 
@@ -622,7 +637,7 @@ def test_the_wsdl_is_the_file_with_our_address(world: World) -> None:
     shipped = get_data_folder("wsdl").joinpath("hub-agency.wsdl").read_bytes()
     assert answer.body == shipped.replace(b"http://localhost/soap/agency", ADDRESS.encode())
     assert answer.body != shipped
-    bare = build_agency_service(Recorder(), security(addresses=()))
+    bare = build_agency_service(Recorder().apply, security(addresses=()))
     assert call(bare, {"REQUEST_METHOD": "GET", "QUERY_STRING": "WSDL"}).body == shipped
 
 
@@ -637,6 +652,7 @@ def test_other_methods_are_not_served(world: World, environ: dict[str, Any]) -> 
 GOOD = agency_call("SubmitDecision", DECISION)
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_change_of_a_signed_call_is_taken_and_nothing_escapes(world: World, data: st.DataObject) -> None:
@@ -652,16 +668,18 @@ def test_no_change_of_a_signed_call_is_taken_and_nothing_escapes(world: World, d
     before = len(world.handler.said)
     answer = world.post(body)
     assert answer.status[:3] in ("200", "400", "413", "415", "500")
-    for _, said, _ in world.handler.said[before:]:
+    for said, _ in world.handler.said[before:]:
         assert said.answer.decisions[1].decision == DecisionCode.REJECTED
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=200))
 def test_any_octets_get_a_fault(world: World, body: bytes) -> None:
     assert world.post(body).problem in ("GW104", "GW105", "GW102")
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.text(max_size=40), form=st.sampled_from(["{}", "text/xml; charset={}", "text/xml; charset*={}"])
@@ -671,6 +689,7 @@ def test_any_content_type_is_judged(world: World, kind: str, form: str) -> None:
     assert answer.problem in ("GW101", "GW105")
 
 
+@pytest.mark.long
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(action=st.text(max_size=40))
 def test_any_soap_action_is_judged(world: World, action: str) -> None:

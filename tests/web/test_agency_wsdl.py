@@ -10,8 +10,8 @@ from lxml import etree
 
 from gateway.share import get_data_folder
 from gateway.web.agency_service import WSDL, build_agency_application
-from gateway.web.spyne_shim import Wsdl11
-from gateway.wire.namespaces import SERVICE_AGENCY
+from gateway.web.spyne_service import Wsdl11
+from gateway.wire import SERVICE_AGENCY
 
 NAMES: Final = {"w": "http://schemas.xmlsoap.org/wsdl/", "x": "http://www.w3.org/2001/XMLSchema"}
 XSD: Final = f"{{{NAMES['x']}}}"

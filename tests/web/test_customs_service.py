@@ -10,14 +10,21 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from gateway.cases.customs_notices import ClearedItem, CustomsCall, CustomsNotice, CustomsReason
+from gateway.cases import ClearedItem, CustomsCall, CustomsNotice, CustomsReason
 from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.share import get_data_folder
-from gateway.web.customs_service import HubCustomsHandler, build_customs_service
+from gateway.web.agency_service import apply_call_of_customs, build_customs_service
 from gateway.web.soap_security import Caller
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import SERVICE_CUSTOMS, SOAP11, WSA, WSSE, WSU
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire import (
+    SERVICE_CUSTOMS,
+    SOAP11,
+    WSA,
+    WSSE,
+    WSU,
+    AddressingHeaders,
+    parse_xml,
+    serialize_element,
+)
 from tests.kit.soap import NOW, envelope, issued, signed, wrapper
 from tests.web.test_agency_service import (
     ENVELOPE_12,
@@ -46,21 +53,18 @@ Change = Callable[[etree._Element], object]
 
 @dataclass
 class Recorder:
-    """A handler that writes down what it is told."""
+    """Keeps what customs says in its calls."""
 
-    said: list[tuple[str, CustomsCall, Caller]] = field(default_factory=list)
+    said: list[tuple[CustomsCall, Caller]] = field(default_factory=list)
 
-    def report_answer(self, said: CustomsCall, caller: Caller) -> None:
-        self.said.append(("report_answer", said, caller))
-
-    def report_clearance(self, said: CustomsCall, caller: Caller) -> None:
-        self.said.append(("report_clearance", said, caller))
+    def apply(self, call: CustomsCall, caller: Caller) -> None:
+        self.said.append((call, caller))
 
 
 @pytest.fixture
 def world() -> World:
     handler: Any = Recorder()
-    return World(handler, build_customs_service(handler, security(addresses=(ADDRESS,))))
+    return World(handler, build_customs_service(handler.apply, security(addresses=(ADDRESS,))))
 
 
 def customs_call(content: str = CLEARANCE, operation: str = "ReportClearance", **words: Any) -> bytes:
@@ -95,19 +99,27 @@ def test_a_result_of_clearance(world: World) -> None:
     answer = world.post(octets)
     assert answer.status == "200 OK"
     assert verified(answer).relates_to == "urn:uuid:call-1"
-    [(name, said, caller)] = world.handler.said
+    [(said, caller)] = world.handler.said
     at = datetime(2026, 11, 20, 9, tzinfo=UTC)
     notice = CustomsNotice("K 1", at, "5EC", " released ", items=(ClearedItem(1, "5EC"),))
-    assert (name, said) == ("report_clearance", CustomsCall(notice, case_number="SW-1"))  # type: ignore[comparison-overlap]
+    assert said == CustomsCall(notice, case_number="SW-1", clears=True)  # type: ignore[comparison-overlap]
     assert caller.envelope == octets
     by_reference = CLEARANCE.replace("CaseNumber", "DeclarationReference")
     assert world.post(customs_call(by_reference, message_id="urn:uuid:call-2")).status == "200 OK"
-    assert world.handler.said[-1][1] == CustomsCall(notice, reference="SW-1")  # type: ignore[comparison-overlap]
+    assert world.handler.said[-1][0] == CustomsCall(notice, reference="SW-1")  # type: ignore[comparison-overlap]
+
+
+def test_the_second_item_has_a_result_of_its_own(world: World) -> None:
+    second = "</Item><Item><item> 3 </item><ResultCode> 10\n</ResultCode></Item>"
+    assert world.post(customs_call(CLEARANCE.replace("</Item>", second))).status == "200 OK"
+    said: Any = world.handler.said[0][0]
+    assert said.notice.items == (ClearedItem(1, "5EC"), ClearedItem(3, "10"))
 
 
 def test_an_answer_that_comes_later(world: World) -> None:
     assert world.post(customs_call(ANSWER, "ReportAnswer")).status == "200 OK"
-    said: Any = world.handler.said[0][1]
+    said: Any = world.handler.said[0][0]
+    assert not said.clears
     assert said.notice.reasons == (CustomsReason("wrong", "42A/67A[1]", "E1"), CustomsReason("bad"))
 
 
@@ -145,6 +157,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("body", "problem"), REFUSED.values(), ids=REFUSED)
 def test_a_refusal_is_a_signed_fault(world: World, body: bytes, problem: str) -> None:
     answer = world.post(body)
@@ -171,10 +184,8 @@ def test_the_wsdl_is_the_file_with_our_address(world: World) -> None:
 
 def test_an_agency_is_not_customs() -> None:
     hub: Any = None
-    handler = HubCustomsHandler(hub, "customs")
     said = CustomsCall(CustomsNotice("K1", NOW, "5EC"), case_number="SW-1")
     caller = Caller("KFDA", issued("agency").certificate, "urn:uuid:1", b"")
-    for report in (handler.report_clearance, handler.report_answer):
-        with pytest.raises(GatewayError) as refused:
-            report(said, caller)
-        assert refused.value.problem is SIGNER_MISMATCH
+    with pytest.raises(GatewayError) as refused:
+        apply_call_of_customs(hub, "customs", said, caller)
+    assert refused.value.problem is SIGNER_MISMATCH

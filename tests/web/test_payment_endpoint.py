@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine
 from werkzeug.test import Client, TestResponse
 
-from gateway.cases.payment_messages import open_payment_message, sign_payment_message
-from gateway.hub.payment_policy import PaymentPolicy, Tariff
-from gateway.store import fees
-from gateway.store.engine import read_transaction
-from gateway.web.payment_endpoint import PATH, build_payment_endpoint
+from gateway.cases import open_payment_message, sign_payment_message
+from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
+from gateway.store import fees, read_transaction
+from gateway.web.wsgi_application import PATH, build_payment_endpoint
 from tests.flows.test_fees import KRW, SECRET
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 
@@ -52,6 +52,7 @@ def desk(engine: Engine) -> Desk:
     return Desk(engine)
 
 
+@BOTH
 def test_a_signed_event_is_applied_once_and_the_answer_is_signed(desk: Desk) -> None:
     for done in ("counted", "repeated"):
         answer = desk.post(desk.body(), desk.sign(desk.body()))
@@ -62,6 +63,7 @@ def test_a_signed_event_is_applied_once_and_the_answer_is_signed(desk: Desk) -> 
     assert desk.fee().state == "PAID"
 
 
+@BOTH
 def test_what_is_not_signed_in_time_with_the_secret_changes_nothing(desk: Desk) -> None:
     body = desk.body()
     good = desk.sign(body)
@@ -84,6 +86,7 @@ def test_what_is_not_signed_in_time_with_the_secret_changes_nothing(desk: Desk) 
     assert (desk.fee().state, desk.fee().paid_at) == ("LEVIED", None)
 
 
+@BOTH
 def test_a_signed_event_that_fits_no_order_changes_nothing(desk: Desk) -> None:
     tries: list[tuple[dict[str, Any], str]] = [
         ({"amount": "29999"}, "amount"),
@@ -93,6 +96,8 @@ def test_a_signed_event_that_fits_no_order_changes_nothing(desk: Desk) -> None:
         ({"order": "F-1"}, "order"),
         ({"event": "stolen"}, "event"),
         ({"at": "yesterday"}, "at"),
+        ({"at": "2026-11-20T10:00:00"}, "at"),
+        ({"at": "2026-11-20"}, "at"),
         ({"reference": ""}, "reference"),
     ]
     for changed, where in tries:
@@ -103,6 +108,7 @@ def test_a_signed_event_that_fits_no_order_changes_nothing(desk: Desk) -> None:
     assert desk.fee().state == "LEVIED"
 
 
+@BOTH
 def test_other_requests_are_refused(desk: Desk) -> None:
     for verb in ("GET", "PUT", "DELETE", "OPTIONS"):
         answer = desk.client.open(PATH, method=verb)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.partner_folder import AGENCY
-from gateway.web.server.body_reader import PARTY_CALLBACK_KEY
+import pytest
+
+from gateway.web.server.request_bodies import PARTY_CALLBACK_KEY
+from gateway_conformance.hostile import AGENCY, AttackerKit, HttpRequest, WsgiTarget
 from tests.flows.hostile.conftest import opponents
 
 __all__ = ["opponents"]
@@ -32,6 +31,7 @@ def told(target: WsgiTarget, post: HttpRequest) -> list[str]:
     return parties
 
 
+@pytest.mark.long
 def test_who_signed_is_told(opponents: tuple[AttackerKit, WsgiTarget]) -> None:
     bench, target = opponents
     assert told(target, bench.build_message()) == ["suite-a"]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.conformance_home import make_suite_home
 from gateway.web import build_application
-from gateway.web.served_address import ServedAddress
-from gateway.wire.xml import parse_xml
+from gateway.web.wsgi_application import ServedAddress
+from gateway.wire import parse_xml
+from gateway_conformance.verbs.conformance_home import make_suite_home
 
 EVERYWHERE = ServedAddress("0.0.0.0", 8443, names=("hub.example.org",))
 HERE = ServedAddress("127.0.0.1", 8080)
@@ -121,12 +121,14 @@ def fetch_location(application: Any, host: str) -> str:
     return str(next(root.iter(f"{SOAP}address")).get("location"))
 
 
+@pytest.mark.long
 def test_the_served_wsdl_bears_the_address_of_the_request(tmp_path: Path) -> None:
     application = build_application(make_suite_home(tmp_path / "home", "[http]\nport = 8900\n"))
     assert fetch_location(application, "localhost:8900") == "http://localhost:8900/soap/agency"
     assert fetch_location(application, "evil.example") == "http://127.0.0.1:8900/soap/agency"
 
 
+@pytest.mark.long
 def test_a_public_url_stands_before_every_request(tmp_path: Path) -> None:
     more = '[http]\npublic_url = "https://hub.example.org"\n'
     application = build_application(make_suite_home(tmp_path / "home", more))

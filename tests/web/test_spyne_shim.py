@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import importlib, sys
-import gateway.web.spyne_shim as shim
+import gateway.web.spyne_service as shim
 assert shim.ServerBase.__module__ == "spyne.server._base"
 from spyne.util.six.moves.urllib.parse import unquote
 from spyne.util.six.moves import http_cookies
@@ -30,6 +32,7 @@ assert finders.count("_MovesFinder") == 1, finders
 """
 
 
+@pytest.mark.long
 def test_in_a_process_where_every_warning_is_an_error() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, timeout=60

@@ -7,11 +7,10 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.share import get_data_folder
-from gateway.wire.namespaces import SUB
-from gateway.wire.xml import parse_xml
+from gateway.wire import SUB, parse_xml
+from gateway_conformance import DATA_FOLDER
 
-_SAMPLE: Final = get_data_folder("conformance").joinpath("samples", "import-three-items.xml").read_bytes()
+_SAMPLE: Final = DATA_FOLDER.joinpath("samples", "import-three-items.xml").read_bytes()
 _CARRIED: Final = ("Declaration", "MetaData")
 _NESTED: Final = f"<Submission xmlns='{SUB}'/>"
 _VALUE: Final = "<Value path='{}' wcoID='L001' item='{}'>x</Value>"

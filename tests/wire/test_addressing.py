@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.addressing import AddressingHeaders, read_addressing, write_addressing
-from gateway.wire.namespaces import ANONYMOUS, WSA
+from gateway.wire import ANONYMOUS, WSA, AddressingHeaders, read_addressing, write_addressing
 
 IRI = st.text(st.characters(codec="ascii", min_codepoint=33, max_codepoint=126), min_size=1, max_size=60)
 ACTION = "<w:Action>urn:a</w:Action>"
@@ -20,6 +19,7 @@ def header(text: str) -> etree._Element:
     return etree.fromstring(f'<h xmlns:w="{WSA}">{text}</h>')
 
 
+@pytest.mark.long
 @given(st.builds(AddressingHeaders, IRI, IRI, st.none() | IRI, st.none() | IRI))
 def test_what_is_written_is_read(values: AddressingHeaders) -> None:
     element = etree.Element("h")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from gateway.wire.element_locations import ElementLocations
+from gateway.wire import ElementLocations
 
 ROOT = etree.fromstring(
     b"""<Submission xmlns="urn:single-window:submission:1">

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.wire.header_fields import is_text_xml, parse_media_type
+from gateway.wire import is_text_xml
+from gateway.wire.header_fields import parse_media_type
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.wire.http_message import read_http_message
-from gateway.wire.xml_prescan import DEFAULT_LIMITS
+from gateway.wire import DEFAULT_LIMITS, read_http_message
 from tests.wire.refusal_capture import refusal
 
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -105,6 +104,7 @@ def test_limits(change: dict[str, int]) -> None:
     assert caught.value.problem.id == "GW102"
 
 
+@pytest.mark.long
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=6))
 def test_whatever_is_chunked_is_read_whole(chunks: list[bytes]) -> None:
     framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"

@@ -14,23 +14,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.wire import mime
-from gateway.wire.mime import (
+from gateway.message_model import Body
+from gateway.wire import (
+    DEFAULT_LIMITS,
     MimePart,
     RelatedParts,
+    is_text_xml,
+    mime,
     parse_media_type,
-    read_http_message,
+    parse_xml,
+    read_envelope,
     read_multipart_related,
     read_root_part,
     write_multipart_related,
 )
-from gateway.wire.soap import read_envelope
-from gateway.wire.xml import parse_xml
-from gateway.wire.xml_prescan import DEFAULT_LIMITS
+from gateway.wire.header_fields import read_http_message
 from tests.wire.refusal_capture import refusal
 
 KIND = 'multipart/related; type="text/xml"; boundary=B'
 ROOT = b"Content-Type: text/xml\r\nContent-ID: <r@x>\r\n\r\n<a/>"
+
+
+def contents_of(parts: RelatedParts) -> dict[str, bytes | Body]:
+    return {part.content_id: part.octets for part in parts.attachments if part.content_id}
 
 
 def body(*parts: bytes, eol: bytes = b"\r\n") -> bytes:
@@ -180,7 +186,7 @@ def test_parts_without_content_id_are_kept_but_cannot_be_named() -> None:
     )
     assert [part.content for part in parts.attachments] == [b"one", b"two", b"three"]
     assert [part.media_type for part in parts.attachments] == ["text/plain", "a/b", "text/plain"]
-    assert parts.attachment_contents == {"p": b"three"}
+    assert contents_of(parts) == {"p": b"three"}
 
 
 def test_headers_are_unfolded_and_known_by_lower_case_name() -> None:
@@ -217,6 +223,26 @@ def test_headers_are_unfolded_and_known_by_lower_case_name() -> None:
 )
 def test_broken_part_headers_are_refused(headers: bytes) -> None:
     refused(KIND, body(ROOT, headers + b"\r\nx"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "place"),
+    [
+        (b"Content-ID: <p2@x>\r\nContent-Disposition: a;\r\n filename=\xb0\xa1\r\n", "part 2, cid:p2@x"),
+        (b"Content-Disposition: filename=\xb0\xa1\r\n", "part 2"),
+    ],
+)
+def test_a_field_that_is_not_utf8_is_named_with_its_part(headers: bytes, place: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read_multipart_related(KIND, body(ROOT, headers + b"\r\nx"))
+    told = f"GW103 the header field 'Content-Disposition' is not UTF-8 at {place}"
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("charset", ["utf8", "UTF-8", "utf_8", '"utf-8"'])
+def test_utf8_is_known_by_each_of_its_names(charset: str) -> None:
+    assert is_text_xml(f"text/xml; charset={charset}")
+    assert read_multipart_related(f"text/xml; charset={charset}", b"<a/>").root.content == b"<a/>"
 
 
 def test_a_part_of_header_fields_alone_is_empty() -> None:
@@ -332,7 +358,7 @@ def test_what_some_readers_decode_and_some_do_not_see_is_refused(parameter: str)
 
 def test_a_name_of_a_file_may_be_written_as_rfc_2231_has_it() -> None:
     part = b"Content-ID: <p@x>\r\nContent-Type: image/png; name*=utf-8''%EA%B0%80.png\r\n\r\nx"
-    assert read_multipart_related("multipart/related; boundary=B", body(ROOT, part)).attachment_contents == {
+    assert contents_of(read_multipart_related("multipart/related; boundary=B", body(ROOT, part))) == {
         "p@x": b"x"
     }
 
@@ -353,7 +379,7 @@ def test_a_coding_of_http_on_a_part_is_refused(field: str) -> None:
 def test_a_word_that_is_no_coding_changes_nothing(value: str) -> None:
     for name in ("Content-Encoding", "Transfer-Encoding"):
         read = read_multipart_related("multipart/related; boundary=B", coded(f"{name}: {value}"))
-        assert read.attachment_contents == {"p@x": b"x"}
+        assert contents_of(read) == {"p@x": b"x"}
 
 
 def test_a_missing_boundary_parameter_is_refused() -> None:
@@ -477,6 +503,7 @@ def test_so_many_octets_stand_before_the_first_boundary(octets: int, good: bool)
     assert good or (error is not None and "before the first boundary" in error.detail)
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(
     st.binary(max_size=80),
@@ -506,7 +533,7 @@ def attachments(draw: st.DrawFn) -> MimePart:
     return MimePart(headers, content_id, media, draw(st.binary(max_size=40)))
 
 
-@pytest.mark.further
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(
     st.binary(max_size=40),
@@ -610,7 +637,7 @@ def test_messages_of_ebms_core(vectors: Path, name: str) -> None:
     message = read_http_message((vectors / f"outside/ebms2/ebms-core-live/{name}").read_bytes())
     parts = read_multipart_related(message.headers["content-type"], message.body)
     assert [len(part.content) for part in parts.attachments] == LIVE[name]
-    assert "@" not in "".join(parts.attachment_contents)
+    assert "@" not in "".join(contents_of(parts))
     assert read_envelope(parse_xml(parts.root.content)).version == "1.1"
 
 

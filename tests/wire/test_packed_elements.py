@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from lxml import etree
 
-from gateway.wire.packed_elements import make_written_element, pack_element
-from gateway.wire.xml import serialize_element
+from gateway.wire import make_written_element, pack_element, serialize_element
 
 
 def test_a_packed_element_is_its_octets_again() -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.wire import reader_threads
-from gateway.wire.reader_threads import ReaderThreads
-from gateway.wire.xml import count_parsed_octets, parse_xml
+from gateway.wire import ReaderThreads, parse_xml, reader_threads
+from gateway.wire.xml import count_parsed_octets
 from tests.kit.paths import ROOT
 
 PATIENCE = 20.0
@@ -134,7 +133,7 @@ def test_octets_are_counted_for_each_thread_whatever_becomes_of_them() -> None:
     assert counted == [4 + 6]
 
 
-@pytest.mark.further
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_names_that_never_come_again_do_not_fill_the_memory() -> None:
     done = subprocess.run(

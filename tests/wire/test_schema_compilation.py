@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 _PROGRAM = """
 from concurrent.futures import ThreadPoolExecutor
 from lxml import etree
-from gateway.wire.schema_compilation import compile_schema
+from gateway.wire.schema_sets import compile_schema
 XS = "http://www.w3.org/2001/XMLSchema"
 schema = f'<s:schema xmlns:s="{XS}"><s:element name="a" type="s:positiveInteger"/></s:schema>'.encode()
 with ThreadPoolExecutor(8) as pool:
@@ -19,6 +21,7 @@ print("good")
 """
 
 
+@pytest.mark.long
 def test_the_first_schemas_of_a_process_may_be_compiled_together() -> None:
     for _ in range(5):
         done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, check=False)
@@ -46,6 +49,7 @@ print("good")
 """
 
 
+@pytest.mark.long
 def test_schemas_compile_while_other_threads_parse() -> None:
     """The loader of external documents is one for the process, and every parse sets it anew."""
     done = subprocess.run([sys.executable, "-c", _WHILE_OTHERS_PARSE], capture_output=True, check=False)

@@ -11,9 +11,17 @@ from lxml import etree
 
 from gateway.errors import HEADER_INVALID, GatewayError
 from gateway.share import FOLDERS, get_data_folder
-from gateway.wire.namespaces import EB, SOAP11, WSSE, WSU
-from gateway.wire.schema_sets import SchemaSet, SchemaViolation, collapse_whitespace
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire import (
+    EB,
+    SOAP11,
+    WSSE,
+    WSU,
+    SchemaSet,
+    SchemaViolation,
+    collapse_whitespace,
+    parse_xml,
+    serialize_element,
+)
 
 NAMES = (
     "ebms2/msg-header-2_0.xsd",
@@ -55,6 +63,7 @@ def _write(place: Path, location: str) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_every_shipped_schema_is_read_by_both_libraries(name: str) -> None:
     schemas = SchemaSet.load_cached(get_data_folder("xsd"), name)

@@ -8,9 +8,8 @@ import pytest
 from lxml import etree
 
 from gateway.share import get_data_folder
-from gateway.wire.mime import read_http_message, read_multipart_related
-from gateway.wire.schema_sets import SchemaSet
-from gateway.wire.xml import parse_xml
+from gateway.wire import SchemaSet, parse_xml, read_multipart_related
+from gateway.wire.header_fields import read_http_message
 from tests.kit.schema_mutants import compare_schemas
 from tests.wire.tree_mutations import mutate
 

@@ -10,18 +10,19 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.mime import read_http_message
-from gateway.wire.namespaces import SOAP11, SOAP12, WSSE
-from gateway.wire.soap import (
+from gateway.wire import (
+    SOAP11,
+    SOAP12,
+    WSSE,
     SoapFault,
-    SoapVersion,
     check_must_understand,
-    list_not_understood_blocks,
+    parse_xml,
     read_envelope,
     read_fault,
     write_fault_envelope,
 )
-from gateway.wire.xml import parse_xml
+from gateway.wire.header_fields import read_http_message
+from gateway.wire.soap import SoapVersion, list_not_understood_blocks
 
 NEXT11 = "http://schemas.xmlsoap.org/soap/actor/next"
 NEXT12 = "http://www.w3.org/2003/05/soap-envelope/role/next"
@@ -59,7 +60,7 @@ def test_the_header_may_be_absent() -> None:
 def test_other_roots_are_another_version(document: bytes) -> None:
     with pytest.raises(GatewayError) as caught:
         read_envelope(parse_xml(document))
-    assert caught.value.problem.soap == "VersionMismatch"
+    assert caught.value.problem.codes.soap == "VersionMismatch"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_mandatory_blocks_addressed_to_us_must_be_understood(attributes: str, ou
     if ours:
         with pytest.raises(GatewayError, match="the header new of 'urn:x' is not understood") as caught:
             check_must_understand(found, understood, ["urn:me"])
-        assert caught.value.problem.soap == "MustUnderstand"
+        assert caught.value.problem.codes.soap == "MustUnderstand"
         assert caught.value.location == "/soap:Envelope/soap:Header/x:new"
     else:
         check_must_understand(found, understood, ["urn:me"])
@@ -139,6 +140,7 @@ def test_a_flag_that_is_no_boolean_is_refused() -> None:
 CODES = ["Client", "Server", "MustUnderstand", "VersionMismatch", "wsse:FailedCheck", "{urn:w}Own"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 @given(
     code=st.sampled_from(CODES),
@@ -198,6 +200,38 @@ def test_codes_of_others(written: str, code: str) -> None:
     fault = read_fault(read_envelope(envelope(f"<s:Body><s:Fault>{written}</s:Fault></s:Body>")))
     assert fault is not None
     assert fault.code == code
+
+
+@pytest.mark.parametrize(
+    ("code", "of_server"),
+    [
+        *(("s:Server", True), ("s:Server.userException", True), (" Server.a.b ", True)),
+        *(("s:Client", False), ("s:Client.Server", False), ("s:ServerAway", False)),
+        *(("n:Server", False), ("unbound:Server", True), ("", False)),
+    ],
+)
+def test_a_code_has_more_after_a_dot(code: str, of_server: bool) -> None:
+    """SOAP 1.1 §4.4.1: what stands after a dot is a kind of what stands before it."""
+    written = f"<s:Fault xmlns:n='urn:n'><faultcode>{code}</faultcode></s:Fault>"
+    fault = read_fault(read_envelope(envelope(f"<s:Body>{written}</s:Body>")))
+    assert fault is not None
+    assert fault.is_of_server is of_server
+
+
+@pytest.mark.parametrize(
+    ("code", "of_server"), [("Receiver", True), ("Sender", False), ("DataEncodingUnknown", False)]
+)
+@pytest.mark.parametrize("subcode", ["", "n:Busy", "s:Receiver", "s:Sender"])
+def test_a_subcode_belongs_to_its_code(code: str, of_server: bool, subcode: str) -> None:
+    """SOAP 1.2 §5.4.1: the Subcode says more, and the Value above it says whose fault it is."""
+    below = f"<s:Subcode><s:Value>{subcode}</s:Value></s:Subcode>" if subcode else ""
+    octets = (
+        f"<s:Envelope xmlns:s='{SOAP12}' xmlns:n='urn:n'><s:Body><s:Fault><s:Code><s:Value>s:{code}</s:Value>"
+        f"{below}</s:Code></s:Fault></s:Body></s:Envelope>"
+    )
+    fault = read_fault(read_envelope(parse_xml(octets.encode())))
+    assert fault is not None
+    assert fault.is_of_server is of_server
 
 
 def test_no_fault_is_none_and_long_words_are_capped() -> None:

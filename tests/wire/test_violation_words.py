@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID
-from gateway.wire.pattern_words import describe_choices, describe_pattern, quote_value
-from gateway.wire.schema_sets import SchemaSet
+from gateway.wire import SchemaSet, describe_choices, describe_pattern, quote_value
 from gateway.wire.violation_words import describe_libxml_violation
 
 XS = "xmlns:xs='http://www.w3.org/2001/XMLSchema'"
@@ -37,6 +37,7 @@ def schemas(place: Path, base: str, facets: str) -> SchemaSet:
     return SchemaSet(place, "s.xsd", DOCUMENT_INVALID)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("base", "facets", "value", "expected"), FACETS)
 def test_a_refused_value_is_told_with_what_is_allowed(
     tmp_path: Path, base: str, facets: str, value: str, expected: str
@@ -137,3 +138,30 @@ def test_long_lists_are_cut_and_say_how_many_more() -> None:
 )
 def test_a_value_is_shown_with_what_cannot_be_seen(value: str, shown: str) -> None:
     assert quote_value(value) == shown
+
+
+def test_a_long_message_takes_time_in_proportion_to_its_length() -> None:
+    """A value of the sender stands in what libxml2 says: each piece of a form, again and again."""
+    pieces = (
+        *("[facet 'enumeration'] The value '", "' is not an element of the set {'", ": '", "{", "{:", "{a:"),
+        *("[facet 'pattern'] The value '", "' is not accepted by the pattern '", "duplicated value ("),
+        *("' is not a valid value of the atomic type 'xs:", "<class 'a", "<class 'a.", "Xsd", "Xsda('", " "),
+        *(") for Xsda(", "duplicated value () for Xsda('", "Element '", "Expected is one of ( ", "a.", "\n"),
+    )
+    for piece in pieces:
+        value = piece * (2_000_000 // len(piece))
+        for message in (value, f"Element 'e': '{value}' is not a valid value of the local atomic type."):
+            begin = time.process_time()
+            told = describe_libxml_violation(message)
+            assert time.process_time() - begin < 1, piece
+            assert len(told) < 10_000
+
+
+def test_the_words_of_libxml2_within_a_value_are_the_value() -> None:
+    value = "a'b [facet 'enumeration'] The value ' is not an element"
+    facet = f"[facet 'enumeration'] The value '{value}' is not an element of the set {{'A'}}."
+    message = f"Element '{{urn:t}}e': {facet}"
+    assert describe_libxml_violation(message) == f"Element 'e': '{value}' is not allowed; expected is A"
+    message = "Element '{urn:t}e', attribute 'x': 'v': 'w' is not a valid value of the atomic type 'xs:date'."
+    shown = "Element 'e', attribute 'x': 'v': 'w' is not allowed; expected is a date as 2026-01-31"
+    assert describe_libxml_violation(message) == shown

@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.wco_pointers import (
-    build_attribute_pointer,
-    build_pointer,
-    find_element,
-    find_value,
-    iterate_pointers,
-    load_wco_elements,
-    read_leaf_text,
-)
+from gateway.wire import build_attribute_pointer, build_pointer, iterate_pointers, load_wco_elements
+from gateway.wire.wco_pointers import find_element, find_value, read_leaf_text
 
 SUBMISSION = b"""
 <Submission version="1" xmlns="urn:single-window:submission:1">
@@ -193,6 +186,7 @@ def test_a_comment_does_not_shorten_a_value() -> None:
     assert read_leaf_text(etree.fromstring("<ID>AB<!-- x -->CD<!-- y -->E</ID>")) == "ABCDE"
 
 
+@pytest.mark.long
 @given(st.lists(st.sampled_from(["GoodsShipment", "Importer", "ID", "Odd"]), min_size=1, max_size=12))
 def test_any_tree_has_distinct_pointers_that_lead_back(names: list[str]) -> None:
     root = etree.Element("{urn:wco:datamodel:WCO:DEC-DMS:2}Declaration")

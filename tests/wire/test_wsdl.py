@@ -7,8 +7,7 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import AGENCY
-from gateway.wire.wsdl import WsdlOperation, bind_document_namespaces, read_wsdl, remove_schema_imports
+from gateway.wire import AGENCY, WsdlOperation, bind_document_namespaces, read_wsdl, remove_schema_imports
 
 TEMPLATE = get_data_folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
 DOCUMENTS = {"urn:d:2": "two.xsd", "urn:d:1": "one&.xsd"}

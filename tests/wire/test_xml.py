@@ -9,8 +9,15 @@ import pytest
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.namespaces import EB, PREFIXES, SOAP11, make_document_namespace
-from gateway.wire.xml import build_xpath, parse_xml, serialize_element
+from gateway.wire import (
+    EB,
+    PREFIXES,
+    SOAP11,
+    build_xpath,
+    make_document_namespace,
+    parse_xml,
+    serialize_element,
+)
 
 
 def test_the_tree_holds_the_text_as_written() -> None:

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
+from gateway.wire import DEFAULT_LIMITS, WireLimits, canonicalize_document, parse_xml, prescan_xml
 from gateway.wire import xml_prescan as module
-from gateway.wire.xml import canonicalize_document, parse_xml
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
 from tests.wire.refusal_capture import refusal
 
 ACCEPTED = [
@@ -240,7 +239,7 @@ def test_the_bombs_of_defusedxml(vectors: Path) -> None:
 _TIGHT = WireLimits(depth=12, attributes=6, name=20)
 
 
-@pytest.mark.further
+@pytest.mark.long
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_small_document_is_judged_as_element_by_element(data: st.DataObject) -> None:

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.xml import canonicalize_document
-from gateway.wire.xml_writer import write_attribute, write_element, write_leaf
+from gateway.wire import canonicalize_document, write_attribute, write_element, write_leaf
 
 VALUES = st.text(
     st.one_of(
@@ -19,6 +18,7 @@ VALUES = st.text(
 )
 
 
+@pytest.mark.long
 @given(VALUES, VALUES)
 def test_any_value_is_canonical_and_reads_back(value: str, other: str) -> None:
     text = write_element("a", write_leaf("b", value) + write_leaf("c", "", write_attribute("d", other)))

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.pki.certificate_authority import (
+from gateway.pki import KeySigner
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     issue_certificate,
     make_authority,
 )
-from gateway.pki.signing_keys import KeySigner
 
 NOW = datetime(2026, 11, 20, 9, 0, 0, 250_000, tzinfo=UTC)
 

@@ -6,9 +6,8 @@ import base64
 
 from lxml import etree
 
-from gateway.pki.signing_keys import KeySigner
-from gateway.wire.namespaces import DS, EB, SOAP11, WSA, WSSE, WSU
-from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
+from gateway.pki import KeySigner
+from gateway.wire import DS, EB, SOAP11, WSA, WSSE, WSU, canonicalize_element, parse_xml, serialize_element
 
 ATTACHMENTS = {
     "declaration@broker.example": b"<Declaration>100 kg</Declaration>",

@@ -15,10 +15,9 @@ from signxml import CanonicalizationMethod, DigestAlgorithm, SignatureMethod
 from signxml.xades import XAdESDataObjectFormat, XAdESSigner
 
 from gateway.pki import Signer
-from gateway.wire import DS, XADES, canonicalize_document
-from gateway.xmlsec.algorithms import C14N, EXCLUSIVE_C14N, SHA256
-from gateway.xmlsec.digest_references import Transform
-from gateway.xmlsec.xml_signature import apply_canonicalization
+from gateway.wire import C14N, DS, XADES, canonicalize_document
+from gateway.xmlsec import SHA256, Transform, apply_canonicalization
+from gateway.xmlsec.algorithms import EXCLUSIVE_C14N
 
 
 def sign_by_signxml(root: etree._Element, signer: Signer, now: datetime) -> None:

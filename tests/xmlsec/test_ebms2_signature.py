@@ -13,22 +13,18 @@ from hypothesis import strategies as st
 from lxml import etree
 from signxml import SignatureConfiguration, XMLVerifier
 
-from gateway.conformance.hostile import naive_verifier
 from gateway.errors import GatewayError
-from gateway.pki.signing_keys import KeySigner
-from gateway.wire.namespaces import DS, EB
-from gateway.wire.xml import canonicalize_document, parse_xml, serialize_element
-from gateway.xmlsec import LEGACY_NORWAY, STRICT
-from gateway.xmlsec.digest_references import append_reference, read_reference
-from gateway.xmlsec.ebms2_signature import (
-    ENVELOPE_TRANSFORMS,
-    find_signature,
-    sign_message,
-    verify_message_signature,
-)
+from gateway.pki import KeySigner
+from gateway.wire import DS, EB, canonicalize_document, parse_xml, serialize_element
+from gateway.xmlsec import LEGACY_NORWAY, STRICT, find_signature
+from gateway.xmlsec.ebms2_signature import ENVELOPE_TRANSFORMS
+from gateway.xmlsec.xml_signature import read_reference
+from gateway_conformance.hostile import naive_verifier
+from gateway_conformance.message_signing import append_reference, sign_message, verify_message_signature
 from tests.xmlsec.sample_messages import ACK_NEXT, ATTACHMENTS, STYLES, SYNC_REPLY, message, one, reread
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["rsa-2048", "p-256", "p-384", "p-521", "ed25519"])
 @pytest.mark.parametrize("style", STYLES)
 def test_what_we_sign_verifies(signers: dict[str, KeySigner], kind: str, style: str) -> None:
@@ -138,10 +134,9 @@ def test_unsigned(signer: KeySigner) -> None:
     assert refusal.value.problem.id == "GW901"
 
 
-def test_only_soap_envelopes_without_comments_are_signed(signer: KeySigner) -> None:
+def test_only_soap_envelopes_are_signed(signer: KeySigner) -> None:
     root = message()
-    root[0][0].append(etree.Comment("not covered"))
-    for target in (root, etree.Element("{http://www.w3.org/2003/05/soap-envelope}Envelope"), root[0]):
+    for target in (etree.Element("{http://www.w3.org/2003/05/soap-envelope}Envelope"), root[0]):
         with pytest.raises(GatewayError, match="GW202"):
             sign_message(target, {}, signer)
     assert find_signature(root) is None
@@ -151,6 +146,7 @@ def test_only_soap_envelopes_without_comments_are_signed(signer: KeySigner) -> N
         sign_message(headless, {}, signer)
 
 
+@pytest.mark.long
 @settings(max_examples=400, deadline=None)
 @given(place=st.integers(min_value=0), octet=st.integers(min_value=1, max_value=255))
 def test_one_changed_octet_changes_nothing_or_is_refused(signer: KeySigner, place: int, octet: int) -> None:

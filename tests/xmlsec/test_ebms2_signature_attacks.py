@@ -17,16 +17,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
-from gateway.conformance.hostile import naive_verifier
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import CertificationAuthority
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import KeySigner
-from gateway.wire.namespaces import DS, EB, SOAP11, XML
-from gateway.wire.xml import canonicalize_document, canonicalize_element
-from gateway.xmlsec import LEGACY_NORWAY, STRICT
-from gateway.xmlsec.algorithms import SHA256, compute_digest
-from gateway.xmlsec.ebms2_signature import find_signature, sign_message, verify_message_signature
+from gateway.pki import Certificate, KeySigner
+from gateway.wire import DS, EB, SOAP11, XML, canonicalize_document, canonicalize_element
+from gateway.xmlsec import LEGACY_NORWAY, SHA256, STRICT, compute_digest, find_signature
+from gateway_conformance.hostile import naive_verifier
+from gateway_conformance.message_signing import sign_message, verify_message_signature
+from gateway_conformance.pki import CertificationAuthority
 from tests.xmlsec.sample_messages import ATTACHMENTS, NEXT, NEXT_MSH, element, message, one, reread, resign
 
 SIGNATURE = "//ds:Signature"

@@ -11,33 +11,30 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lxml import etree
 
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    CertificationAuthority,
-    issue_certificate,
-    make_authority,
-)
-from gateway.pki.signing_keys import KeySigner
-from gateway.pki.trust_store import TrustPolicy, TrustStore
-from gateway.wire.namespaces import DS, DS11, WSU
-from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
-from gateway.xmlsec import LEGACY_NORWAY, STRICT
-from gateway.xmlsec.algorithms import C14N, C14N_11, ENVELOPED, EXCLUSIVE_C14N, SHA256, compute_digest
-from gateway.xmlsec.digest_references import DigestReference, Transform
-from gateway.xmlsec.ebms2_signature import sign_message
-from gateway.xmlsec.generic_verifier import (
+from gateway.pki import KeySigner, TrustPolicy, TrustStore
+from gateway.wire import C14N, DS, DS11, WSU, canonicalize_element, parse_xml, serialize_element
+from gateway.xmlsec import (
+    LEGACY_NORWAY,
+    SHA256,
+    STRICT,
+    Transform,
     VerificationReport,
+    apply_canonicalization,
+    compute_digest,
+    sign_document,
+    sign_soap_envelope,
     validate_signer,
     verify_any_document,
     verify_any_signature,
 )
-from gateway.xmlsec.wss import sign_soap_envelope
-from gateway.xmlsec.xades import sign_document
-from gateway.xmlsec.xml_signature import (
-    append_signature,
-    append_x509_key_info,
-    apply_canonicalization,
-    fill_signature_value,
+from gateway.xmlsec.algorithms import C14N_11, ENVELOPED, EXCLUSIVE_C14N
+from gateway.xmlsec.xml_signature import DigestReference, fill_signature_value
+from gateway_conformance.message_signing import append_signature, append_x509_key_info, sign_message
+from gateway_conformance.pki import (
+    CertificateOrder,
+    CertificationAuthority,
+    issue_certificate,
+    make_authority,
 )
 from tests.xmlsec.sample_messages import ATTACHMENTS, document, message, one, request, resign
 
@@ -52,7 +49,7 @@ def judged(root: etree._Element, **parts: bytes) -> VerificationReport:
 
 def short(judgement: VerificationReport) -> tuple[str, str | None, str | None]:
     problem = judgement.problem.id if judgement.problem else None
-    return judgement.verdict, problem, judgement.ground
+    return judgement.verdict, problem, judgement.policy_rule
 
 
 @pytest.fixture
@@ -228,7 +225,7 @@ def test_a_chain_has_one_leaf(
     _chain(root, authority.certificate.der)
     judgement = judged(root)
     assert (judgement.verdict, judgement.certificate) == ("valid", signer.certificate)
-    assert judgement.sent_along == (authority.certificate,)
+    assert judgement.extra_certificates == (authority.certificate,)
     _chain(root, other.certificate.der)
     assert short(judged(root)) == ("refused by policy", "GW204", "key source")
     root = bundle()
@@ -395,7 +392,7 @@ def test_what_policy_refuses(bundle: Bundle, name: str) -> None:
     root = bundle()
     change(root)
     judgement = judged(root)
-    assert (judgement.verdict, judgement.ground) == ("refused by policy", ground), judgement
+    assert (judgement.verdict, judgement.policy_rule) == ("refused by policy", ground), judgement
     assert judgement.reason
     assert judgement.covered == ()
 

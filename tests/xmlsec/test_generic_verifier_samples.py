@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.pki.signing_keys import KeySigner
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec import LEGACY_NORWAY, STRICT
-from gateway.xmlsec.ebms2_signature import sign_message
-from gateway.xmlsec.generic_verifier import verify_any_signature
-from gateway.xmlsec.wss import sign_soap_envelope
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.pki import KeySigner
+from gateway.wire import parse_xml
+from gateway.xmlsec import (
+    LEGACY_NORWAY,
+    STRICT,
+    sign_document,
+    sign_soap_envelope,
+    verify_any_signature,
+    verify_document,
+)
+from gateway_conformance.message_signing import sign_message
 from tests.xmlsec.sample_messages import ATTACHMENTS, document, message, one, request, reread
 
 PARTS = {

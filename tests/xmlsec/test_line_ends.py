@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.message_model import JoinedBody, MemoryBody
-from gateway.xmlsec.line_ends import iterate_crlf_lines
+from gateway.xmlsec.swa_signature import iterate_crlf_lines
 
 _TEXT = st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", b""])).map(b"".join)
 
 
+@pytest.mark.long
 @given(st.lists(_TEXT))
 def test_pieces_have_the_line_ends_of_the_whole(pieces: list[bytes]) -> None:
     whole = b"".join(pieces)

@@ -7,8 +7,8 @@ from datetime import datetime
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.pki.signing_keys import KeySigner
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.pki import KeySigner
+from gateway.xmlsec import sign_document, verify_document
 from tests.xmlsec.sample_messages import document, one, reread
 
 

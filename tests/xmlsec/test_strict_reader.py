@@ -10,17 +10,10 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.namespaces import DS, SOAP11, WSU, XADES
-from gateway.xmlsec.algorithms import C14N, EXCLUSIVE_C14N, SHA256
-from gateway.xmlsec.digest_references import (
-    DigestReference,
-    Transform,
-    append_reference,
-    read_reference,
-    read_transform,
-)
+from gateway.wire import C14N, DS, SOAP11, WSU, XADES
+from gateway.xmlsec import SHA256, Transform
+from gateway.xmlsec.algorithms import EXCLUSIVE_C14N
 from gateway.xmlsec.ebms2_signature import ENVELOPE_TRANSFORMS
-from gateway.xmlsec.element_ids import check_unique_ids, list_ids
 from gateway.xmlsec.strict_reader import (
     check_attributes,
     decode_base64,
@@ -28,6 +21,14 @@ from gateway.xmlsec.strict_reader import (
     list_children,
     read_text,
 )
+from gateway.xmlsec.xml_signature import (
+    DigestReference,
+    check_unique_ids,
+    list_ids,
+    read_reference,
+    read_transform,
+)
+from gateway_conformance.message_signing import append_reference
 from tests.xmlsec.sample_messages import element
 
 

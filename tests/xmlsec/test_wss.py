@@ -9,15 +9,20 @@ import pytest
 from lxml import etree
 from signxml import SignatureConfiguration, XMLVerifier
 
-from gateway.conformance.hostile import naive_verifier
 from gateway.errors import GatewayError
-from gateway.pki.signing_keys import KeySigner
-from gateway.wire.namespaces import DS, SOAP11, WSSE, WSU
-from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
-from gateway.xmlsec import STRICT
-from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, compute_digest
-from gateway.xmlsec.wss import find_security_header, sign_soap_envelope, verify_soap_envelope
-from gateway.xmlsec.wss_timestamp import TimestampWindow
+from gateway.pki import KeySigner
+from gateway.wire import DS, SOAP11, WSSE, WSU, canonicalize_element, parse_xml, serialize_element
+from gateway.xmlsec import (
+    SHA256,
+    STRICT,
+    TimestampWindow,
+    compute_digest,
+    sign_soap_envelope,
+    verify_soap_envelope,
+)
+from gateway.xmlsec.algorithms import EXCLUSIVE_C14N
+from gateway.xmlsec.wss import find_security_header
+from gateway_conformance.hostile import naive_verifier
 from tests.xmlsec.sample_messages import element, one, request, reread, resign
 
 BODY = "/soap:Envelope/soap:Body"

@@ -10,12 +10,11 @@ from datetime import datetime
 import pytest
 from lxml import etree
 
-from gateway.conformance.hostile import naive_verifier
 from gateway.errors import GatewayError
-from gateway.pki.signing_keys import KeySigner
-from gateway.wire.namespaces import DS, SOAP11, WSSE, WSU
-from gateway.xmlsec import STRICT
-from gateway.xmlsec.wss import sign_soap_envelope, verify_soap_envelope
+from gateway.pki import KeySigner
+from gateway.wire import DS, SOAP11, WSSE, WSU
+from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
+from gateway_conformance.hostile import naive_verifier
 from tests.xmlsec.sample_messages import element, one, request, reread, resign
 
 ID = f"{{{WSU}}}Id"

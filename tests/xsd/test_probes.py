@@ -96,7 +96,6 @@ SLIPS = [
 ]
 
 
-@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize(("file", "old", "new"), SLIPS)
 def test_a_slip_in_our_schema_is_noticed(

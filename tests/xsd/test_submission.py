@@ -7,8 +7,7 @@ import re
 import pytest
 from lxml import etree
 
-from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
-from gateway.wire.wco_pointers import load_wco_elements
+from gateway.wire import SUBMISSION, load_shipped_schemas, load_wco_elements
 
 DECLARATION = (
     "<Declaration xmlns='urn:wco:datamodel:WCO:DEC-DMS:2'><FunctionCode>9</FunctionCode>"
@@ -138,6 +137,7 @@ def test_what_may_be_sent(name: str) -> None:
     assert load_shipped_schemas(SUBMISSION).list_violations(etree.fromstring(changed(*VALID[name]))) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", INVALID)
 def test_what_may_not_be_sent(name: str) -> None:
     text = changed(*INVALID[name])

@@ -2,19 +2,172 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.agreements.as4.profile_checks import find_deviations
-from gateway.agreements.as4.profile_tables import Profile, read_profile
+from gateway.agreements.agreement_rules import (
+    AgreementDocument,
+    AgreementFinding,
+    HubView,
+    KnownParty,
+    make_finding,
+)
+from gateway.agreements.as4.profile_tables import ADVICE, Profile, ProfileRow, read_profile
 from gateway.agreements.pmode import BINDINGS, PMode, is_uri
 from gateway.wire import EB3
 
-if TYPE_CHECKING:
-    from gateway.agreements.agreement_rules import AgreementDocument, AgreementFinding, AgreementSurroundings
+_SHOWN: Final = 120
+#: Agreements of keys by the last part of their URI: one of them is what a list of algorithms agrees.
+_KEY_AGREEMENTS: Final = ("x25519", "x448", "ecdh-es")
 
-__all__ = ["find_as4_problems", "find_profile_deviations"]
+
+class ProfileDeviation(NamedTuple):
+    """A row that a P-Mode does not meet: whether it is only advice, and a sentence."""
+
+    row: ProfileRow
+    text: str
+
+    @property
+    def is_advice(self) -> bool:
+        """Return whether the profile only recommends the demand of the row."""
+        return self.row.level == ADVICE
+
+
+def find_deviations(pmode: PMode, profile: Profile) -> Iterator[ProfileDeviation]:
+    """Yield the demands of a profile that a P-Mode does not meet."""
+    for row in profile.rows:
+        if not row.term:
+            continue
+        value = TERMS[row.term](pmode)
+        if not _DEMANDS[row.demand](value, row):
+            text = f"{row.term} is {_describe(value)}; {profile.name} wants {_describe_demand(row)}"
+            yield ProfileDeviation(row, f"P-Mode {pmode.id}: {text}")
+
+
+def _list_algorithms(pmode: PMode) -> tuple[str, ...] | None:
+    return None if pmode.encryption is None else pmode.encryption.algorithms
+
+
+def _name_binding(pmode: PMode) -> str:
+    """Return how a message travels: a response in the HTTP answer is another binding (core §2.2.5)."""
+    if pmode.pull is not None:
+        return "pull"
+    return "sync" if pmode.has_response_in_answer else "push"
+
+
+def _find_key_agreement(pmode: PMode) -> str | None:
+    names = {
+        _shorten_algorithm(algorithm): algorithm.rpartition("#")[2]
+        for algorithm in _list_algorithms(pmode) or ()
+    }
+    return next((names[name] for name in _KEY_AGREEMENTS if name in names), None)
+
+
+#: The terms that rows name, as they are read from a P-Mode.
+TERMS: Final[Mapping[str, Callable[[PMode], Any]]] = {
+    "protocol": lambda one: one.protocol,
+    "agreement": lambda one: one.agreement,
+    "agreement_type": lambda one: one.agreement_type,
+    "mep": lambda one: one.mep,
+    "mep_binding": _name_binding,
+    "mpc": lambda one: one.mpc or "",
+    "service": lambda one: one.service,
+    "service_type": lambda one: one.service_type,
+    "action": lambda one: one.action,
+    "from.ids": lambda one: one.from_party,
+    "to.ids": lambda one: one.to_party,
+    "from.id": lambda one: one.from_party[0].value,
+    "to.id": lambda one: one.to_party[0].value,
+    "from.type": lambda one: one.from_party[0].type or one.from_party[0].value,
+    "to.type": lambda one: one.to_party[0].type or one.to_party[0].value,
+    "from.role": lambda one: one.from_role,
+    "to.role": lambda one: one.to_role,
+    "endpoint": lambda one: one.endpoint,
+    "security.sign": lambda one: one.security.sign,
+    "security.signature_algorithm": lambda one: next(iter(one.security.signature_algorithms), None),
+    "security.hash_function": lambda one: one.security.hash_function,
+    "security.token_reference": lambda one: one.security.token_reference,
+    "security.mutual_tls": lambda one: one.security.mutual_tls,
+    "encryption": lambda one: one.encryption and one.encryption.algorithms,
+    "encryption.algorithms": _list_algorithms,
+    "encryption.agreement": _find_key_agreement,
+    "compression": lambda one: "gzip" if one.compresses_payloads else "none",
+    # A P-Mode that splits nothing meets every demand of splitting.
+    "splitting.compression": lambda one: "gzip" if one.splitting is None else one.splitting.compression,
+    "reply_pattern": lambda one: one.reply_pattern,
+    "reliability.ack_requested": lambda one: one.reliability.ack_requested,
+    "reliability.ack_signed": lambda one: one.reliability.ack_signed,
+    "reliability.duplicate_elimination": lambda one: one.reliability.duplicate_elimination,
+    "reliability.retries": lambda one: one.reliability.retries,
+}
+
+
+def _shorten_algorithm(algorithm: str) -> str:
+    """Return an algorithm without the namespace of its URI: files may name it either way."""
+    return algorithm.rpartition("#")[2].lower()
+
+
+def _includes(value: Any, row: ProfileRow) -> bool:
+    # Where nothing is encrypted another row tells it.
+    if value is None:
+        return True
+    agreed, demanded = (
+        {_shorten_algorithm(algorithm) for algorithm in value},
+        {_shorten_algorithm(algorithm) for algorithm in row.value},
+    )
+    return demanded <= agreed <= demanded | {_shorten_algorithm(algorithm) for algorithm in row.allows}
+
+
+def _is_among(value: Any, row: ProfileRow) -> bool:
+    return value in row.value or (value is None and row.term == "encryption.agreement")
+
+
+_DEMANDS: Final[Mapping[str, Callable[[Any, ProfileRow], bool]]] = {
+    "is": lambda value, row: bool(value == row.value),
+    "one_of": _is_among,
+    "includes": _includes,
+    "present": lambda value, _: bool(value),
+    "absent": lambda value, _: not value,
+    "begins": lambda value, row: value is None or value.startswith(row.value),
+    "matches": lambda value, row: re.fullmatch(row.value, value or "") is not None,
+    "count": lambda value, row: len(value) == row.value,
+    "at_least": lambda value, row: bool(value >= row.value),
+}
+_PHRASES: Final[Mapping[str, str]] = {
+    "is": "{}",
+    "one_of": "one of {}",
+    "includes": "a list with {}",
+    "present": "a value",
+    "absent": "none",
+    "begins": "a value that begins with {}",
+    "matches": "a value like {}",
+    "count": "exactly {}",
+    "at_least": "at least {}",
+}
+
+
+def _describe_demand(row: ProfileRow) -> str:
+    phrase = _PHRASES[row.demand].format(_describe(row.value))
+    additional = (
+        [algorithm for algorithm in row.allows if algorithm not in row.value]
+        if row.demand == "includes"
+        else []
+    )
+    return f"{phrase}, and beside it only {_describe(additional)}" if additional else phrase
+
+
+def _describe(value: Any) -> str:
+    if value is None or value in ((), ""):
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ", ".join(_describe(member) for member in value)
+    return str(getattr(value, "value", value))[:_SHOWN]
+
 
 _AS4: Final = "as4"
 _TEST_SERVICE: Final = f"{EB3}service"
@@ -22,7 +175,6 @@ _TEST_ACTION: Final = f"{EB3}test"
 _DEFAULT_MPC: Final = f"{EB3}defaultMPC"
 _CIPHERS: Final = ("gcm", "cbc")
 _DERIVATIONS: Final = ("hkdf", "concatkdf")
-_KEY_AGREEMENTS: Final = ("x25519", "x448", "ecdh-es")
 _KEY_TRANSPORTS: Final = ("rsa-oaep", "rsa-oaep-mgf1p", "rsa-1_5")
 _SHORT_SECONDS: Final = 60
 #: A hub takes bodies of 64 MiB by default; what is around a fragment needs some of that.
@@ -32,48 +184,56 @@ _TWO_LEGS: Final = tuple(name for name, mep in BINDINGS.items() if mep == "two-w
 _OTHER_LEGS: Final = {"request": "reply", "reply": "request"}
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
-_Told = Iterator[tuple[str, str]]
-_Found = Iterator["AgreementFinding"]
+
+@dataclass(frozen=True, slots=True)
+class _BrokenRule:
+    """A rule that a P-Mode breaks, and the fact that breaks it."""
+
+    rule: str
+    text: str
 
 
-def find_as4_problems(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:
+_BrokenRules = Iterator[_BrokenRule]
+_Found = Iterator[AgreementFinding]
+
+
+def find_as4_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
     """Yield what each P-Mode of AS4 contradicts, with the place of the P-Mode."""
-    from gateway.agreements.agreement_rules import AgreementFinding
-
     for pmode in agreement.pmodes:
         for check in _CHECKS if pmode.protocol == _AS4 else ():
-            for rule, text in check(pmode):
-                place = agreement.find_place(("pmode", pmode.id))
-                yield AgreementFinding(rule, place, f"P-Mode {pmode.id}: {text}")
-    for pmode, other in _list_opposites(agreement, lambda one: one.mep):
-        text = f"P-Mode {pmode.id} is {pmode.mep}, and {other.id} of the same service is {other.mep}"
-        yield AgreementFinding("mep-different", agreement.find_place(("pmode", pmode.id)), text)
-    for pmode, other in _list_opposites(agreement, lambda one: one.mep_binding or _UNSAID):
-        names = (pmode.mep_binding or _UNSAID, other.mep_binding or _UNSAID)
-        text = f"P-Mode {pmode.id} is by {names[0]}, and {other.id} of the same service by {names[1]}"
-        yield AgreementFinding("binding-different", agreement.find_place(("pmode", pmode.id)), text)
+            for broken in check(pmode):
+                location = agreement.find_place(("pmode", pmode.id))
+                yield make_finding(broken.rule, location, f"P-Mode {pmode.id}: {broken.text}")
+    for pmode, opposite in _list_opposites(agreement, lambda candidate: candidate.mep):
+        text = f"P-Mode {pmode.id} is {pmode.mep}, and {opposite.id} of the same service is {opposite.mep}"
+        yield make_finding("mep-different", agreement.find_place(("pmode", pmode.id)), text)
+    for pmode, opposite in _list_opposites(agreement, lambda candidate: candidate.mep_binding or _UNSAID):
+        names = (pmode.mep_binding or _UNSAID, opposite.mep_binding or _UNSAID)
+        text = f"P-Mode {pmode.id} is by {names[0]}, and {opposite.id} of the same service by {names[1]}"
+        yield make_finding("binding-different", agreement.find_place(("pmode", pmode.id)), text)
     for pmode in _list_half_exchanges(agreement):
         text = f"P-Mode {pmode.id}: mep_binding is {pmode.mep_binding}, and no {_name_missing_leg(pmode)}"
-        yield AgreementFinding("binding-half", agreement.find_place(("pmode", pmode.id)), text)
+        yield make_finding("binding-half", agreement.find_place(("pmode", pmode.id)), text)
 
 
-def find_profile_deviations(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:
+def find_profile_deviations(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
     """Yield where P-Modes deviate from the profile of their agreement, with its clause."""
-    from gateway.agreements.agreement_rules import AgreementFinding
-
     for pmode in agreement.pmodes:
         if pmode.profile is None:
             continue
-        place = agreement.find_place(("pmode", pmode.id))
+        location = agreement.find_place(("pmode", pmode.id))
         if pmode.protocol != _AS4:
             text = f"{pmode.profile} is a profile of AS4, and the protocol is {pmode.protocol}"
-            yield AgreementFinding("profile-protocol", agreement.find_place(("profile", "")), text)
+            yield make_finding("profile-protocol", agreement.find_place(("profile", "")), text)
             return
         profile = read_profile(pmode.profile)
-        for one in find_deviations(pmode, profile):
-            rule = "profile-advice" if one.is_advice else "profile-deviation"
-            yield AgreementFinding(
-                rule, place, one.text, _name_clause(profile, one.row.clause, one.row.parameter)
+        for deviation in find_deviations(pmode, profile):
+            rule = "profile-advice" if deviation.is_advice else "profile-deviation"
+            yield make_finding(
+                rule,
+                location,
+                deviation.text,
+                _name_clause(profile, deviation.row.clause, deviation.row.parameter),
             )
 
 
@@ -86,40 +246,48 @@ def _list_opposites(
 ) -> Iterator[tuple[PMode, PMode]]:
     """Yield a P-Mode and one of its service back that differs in a term; each service once."""
     seen = set()
-    for one in agreement.pmodes:
+    for pmode in agreement.pmodes:
         back = (
-            other for other in agreement.pmodes if _is_back(one, other) and find_term(other) != find_term(one)
+            candidate
+            for candidate in agreement.pmodes
+            if _is_back(pmode, candidate) and find_term(candidate) != find_term(pmode)
         )
-        found = next(back, None)
-        if found is not None and one.protocol == _AS4 and (one.service, one.service_type) not in seen:
-            seen.add((one.service, one.service_type))
-            yield one, found
+        opposite = next(back, None)
+        if (
+            opposite is not None
+            and pmode.protocol == _AS4
+            and (pmode.service, pmode.service_type) not in seen
+        ):
+            seen.add((pmode.service, pmode.service_type))
+            yield pmode, opposite
 
 
-def _is_back(one: PMode, other: PMode) -> bool:
+def _is_back(pmode: PMode, opposite: PMode) -> bool:
     return (
-        (one.service, one.service_type) == (other.service, other.service_type)
-        and (one.from_party, one.to_party) == (other.to_party, other.from_party)
+        (pmode.service, pmode.service_type) == (opposite.service, opposite.service_type)
+        and (pmode.from_party, pmode.to_party) == (opposite.to_party, opposite.from_party)
         # The answers to a submission are asked for; what ends in a mailbox has none.
-        and one.deliver_to == "case"
+        and pmode.deliver_to == "case"
     )
 
 
 def _list_half_exchanges(agreement: AgreementDocument) -> Iterator[PMode]:
     """Yield the P-Modes of two-way exchanges whose other leg the agreement does not have."""
-    for one in agreement.pmodes:
-        if one.protocol == _AS4 and one.mep_binding in _TWO_LEGS:
-            others = (other for other in agreement.pmodes if other.mep_binding == one.mep_binding)
-            if not any(_is_other_leg(one, other) for other in others):
-                yield one
+    for pmode in agreement.pmodes:
+        if pmode.protocol == _AS4 and pmode.mep_binding in _TWO_LEGS:
+            others = (
+                candidate for candidate in agreement.pmodes if candidate.mep_binding == pmode.mep_binding
+            )
+            if not any(_is_other_leg(pmode, candidate) for candidate in others):
+                yield pmode
 
 
-def _is_other_leg(one: PMode, other: PMode) -> bool:
+def _is_other_leg(pmode: PMode, candidate: PMode) -> bool:
     """Return whether two P-Modes of one binding are request and reply of one exchange (core §2.2.8)."""
     return (
-        (one.service, one.service_type) == (other.service, other.service_type)
-        and (one.from_party, one.to_party) == (other.to_party, other.from_party)
-        and (one.leg is None or one.leg != other.leg)
+        (pmode.service, pmode.service_type) == (candidate.service, candidate.service_type)
+        and (pmode.from_party, pmode.to_party) == (candidate.to_party, candidate.from_party)
+        and (pmode.leg is None or pmode.leg != candidate.leg)
     )
 
 
@@ -127,141 +295,151 @@ def _name_missing_leg(pmode: PMode) -> str:
     return "message back is agreed" if pmode.leg is None else f"{_OTHER_LEGS[pmode.leg]} is agreed"
 
 
-def _check_names(pmode: PMode) -> _Told:
+def _check_names(pmode: PMode) -> _BrokenRules:
     if pmode.agreement_type is None and not is_uri(pmode.agreement):
-        yield "agreement-untyped", f"the agreement {pmode.agreement[:80]} is no URI and has no agreement_type"
+        yield _BrokenRule(
+            "agreement-untyped", f"the agreement {pmode.agreement[:80]} is no URI and has no agreement_type"
+        )
     for side, role, ids in (
         ("from", pmode.from_role, pmode.from_party),
         ("to", pmode.to_role, pmode.to_party),
     ):
         if role is None:
-            yield "role-missing", f"the {side} party has no role"
+            yield _BrokenRule("role-missing", f"the {side} party has no role")
         if len(ids) > 1:
-            yield "party-ids-several", f"the {side} party has {len(ids)} identifiers"
+            yield _BrokenRule("party-ids-several", f"the {side} party has {len(ids)} identifiers")
     if pmode.from_role is not None and pmode.from_role == pmode.to_role:
-        yield "role-equal", f"both parties are {pmode.from_role[:80]}"
+        yield _BrokenRule("role-equal", f"both parties are {pmode.from_role[:80]}")
     if pmode.mpc == _DEFAULT_MPC:
-        yield "mpc-default-named", "mpc is the default channel"
+        yield _BrokenRule("mpc-default-named", "mpc is the default channel")
 
 
-def _check_pulling(pmode: PMode) -> _Told:
+def _check_pulling(pmode: PMode) -> _BrokenRules:
     if pmode.pull is None:
         if pmode.mpc not in (None, _DEFAULT_MPC):
-            yield "mpc-on-push", f"mpc is {pmode.mpc}, and nothing says pull"
+            yield _BrokenRule("mpc-on-push", f"mpc is {pmode.mpc}, and nothing says pull")
         if pmode.reply_pattern == "callback" and pmode.reply_endpoint is None:
-            yield "callback-endpoint-missing", "reply_pattern is callback, and the from party has no endpoint"
+            yield _BrokenRule(
+                "callback-endpoint-missing", "reply_pattern is callback, and the from party has no endpoint"
+            )
         return
     if pmode.mpc in (None, _DEFAULT_MPC):
-        yield "pull-default-mpc", "pull without an mpc of its own"
-    if pmode.reply_pattern == "callback":
-        yield "pull-callback", "pull with reply_pattern callback"
+        yield _BrokenRule("pull-default-mpc", "pull without an mpc of its own")
     if pmode.mep == "two-way" and pmode.mep_binding is None:
-        yield "pull-two-way", "pull with mep two-way, without mep_binding"
+        yield _BrokenRule("pull-two-way", "pull with mep two-way, without mep_binding")
     if pmode.endpoint is not None:
-        yield "pull-endpoint-unused", f"pull, and the receiver has the endpoint {pmode.endpoint[:80]}"
+        yield _BrokenRule(
+            "pull-endpoint-unused", f"pull, and the receiver has the endpoint {pmode.endpoint[:80]}"
+        )
     if pmode.pull.authorization == "username":
-        yield "pull-username", "pull with authorization username"
+        yield _BrokenRule("pull-username", "pull with authorization username")
 
 
-def _check_splitting(pmode: PMode) -> _Told:
+def _check_splitting(pmode: PMode) -> _BrokenRules:
     terms = pmode.splitting
     if terms is None:
         return
     if pmode.reply_endpoint is None:
-        yield "splitting-endpoint-missing", "messages are split, and the from party has no endpoint"
+        yield _BrokenRule(
+            "splitting-endpoint-missing", "messages are split, and the from party has no endpoint"
+        )
     if pmode.has_response_in_answer:
-        yield "splitting-synchronous", f"messages are split, and sync_reply_mode is {pmode.sync_reply_mode}"
+        yield _BrokenRule(
+            "splitting-synchronous", f"messages are split, and sync_reply_mode is {pmode.sync_reply_mode}"
+        )
     if pmode.reliability.time_to_live > terms.join_interval:
         text = f"join_interval is {terms.join_interval}, and fragments are repeated for longer"
-        yield "splitting-interval-short", f"{text}: {pmode.reliability.time_to_live} seconds"
+        yield _BrokenRule("splitting-interval-short", f"{text}: {pmode.reliability.time_to_live} seconds")
     if terms.fragment_size > _LARGEST_BODY:
-        yield "splitting-fragment-large", f"fragment_size is {terms.fragment_size}"
+        yield _BrokenRule("splitting-fragment-large", f"fragment_size is {terms.fragment_size}")
     if terms.message_size <= terms.fragment_size:
         text = f"message_size is {terms.message_size}, and fragment_size is {terms.fragment_size}"
-        yield "splitting-pointless", text
+        yield _BrokenRule("splitting-pointless", text)
 
 
-def _check_test_service(pmode: PMode) -> _Told:
+def _check_test_service(pmode: PMode) -> _BrokenRules:
     if pmode.service == _TEST_SERVICE and pmode.deliver_to == "case":
-        yield "test-service-delivered", "the test service has deliver_to: case"
+        yield _BrokenRule("test-service-delivered", "the test service has deliver_to: case")
     if pmode.action == _TEST_ACTION and pmode.service != _TEST_SERVICE:
-        yield "test-action-alone", f"the test action is in service {pmode.service[:80]}"
+        yield _BrokenRule("test-action-alone", f"the test action is in service {pmode.service[:80]}")
 
 
-def _check_reliability(pmode: PMode) -> _Told:
+def _check_reliability(pmode: PMode) -> _BrokenRules:
     terms = pmode.reliability
     if not pmode.security.sign and terms.ack_requested != "never" and terms.ack_signed == "always":
-        yield "receipt-without-signature", "ack_signed is always, and sign is false"
+        yield _BrokenRule("receipt-without-signature", "ack_signed is always, and sign is false")
     if terms.retries == 0:
-        yield "retries-none", "retries is 0"
+        yield _BrokenRule("retries-none", "retries is 0")
     elif terms.time_to_live <= _SHORT_SECONDS:
-        yield "retries-short", f"all repeats are sent in {terms.time_to_live} seconds"
+        yield _BrokenRule("retries-short", f"all repeats are sent in {terms.time_to_live} seconds")
 
 
-def _check_signature(pmode: PMode) -> _Told:
+def _check_signature(pmode: PMode) -> _BrokenRules:
     algorithm, digest = (
         next(iter(pmode.security.signature_algorithms), ""),
         pmode.security.hash_function or "",
     )
-    named = _shorten(algorithm)
-    if named.endswith("-sha1") or named.endswith("md5"):
-        yield "signature-broken", f"signature_algorithm is {algorithm[:120]}"
+    algorithm_name = _shorten(algorithm)
+    if algorithm_name.endswith("-sha1") or algorithm_name.endswith("md5"):
+        yield _BrokenRule("signature-broken", f"signature_algorithm is {algorithm[:120]}")
     if _shorten(digest) in ("sha1", "md5"):
-        yield "hash-broken", f"hash_function is {digest[:120]}"
-    elif digest and "-sha" in named and named.rpartition("-")[2] != _shorten(digest):
-        yield "hash-different", f"the signature is {named}, the digests are {_shorten(digest)}"
+        yield _BrokenRule("hash-broken", f"hash_function is {digest[:120]}")
+    elif digest and "-sha" in algorithm_name and algorithm_name.rpartition("-")[2] != _shorten(digest):
+        yield _BrokenRule(
+            "hash-different", f"the signature is {algorithm_name}, the digests are {_shorten(digest)}"
+        )
     pins = set(pmode.security.certificates) & set(pmode.security.reply_certificates)
     if pins:
-        yield "pin-shared", f"certificate {min(pins)[:16]} is of both parties"
+        yield _BrokenRule("pin-shared", f"certificate {min(pins)[:16]} is of both parties")
 
 
-def _check_encryption(pmode: PMode) -> _Told:
+def _check_encryption(pmode: PMode) -> _BrokenRules:
     if pmode.encryption is None:
         return
-    named = [_shorten(one) for one in pmode.encryption.algorithms]
+    names = [_shorten(algorithm) for algorithm in pmode.encryption.algorithms]
     if not pmode.security.sign:
-        yield "encryption-unsigned", "payloads are encrypted, and sign is false"
-    if not any(part in one for one in named for part in _CIPHERS):
-        yield "cipher-missing", f"no cipher is among {', '.join(named)[:200]}"
-    for one in named:
-        if one.endswith("-cbc"):
-            yield "cipher-unauthenticated", f"{one} is agreed"
-        if one in ("rsa-1_5", "rsa"):
-            yield "key-transport-weak", f"{one} is agreed"
-    yield from _check_keys(named)
+        yield _BrokenRule("encryption-unsigned", "payloads are encrypted, and sign is false")
+    if not any(part in name for name in names for part in _CIPHERS):
+        yield _BrokenRule("cipher-missing", f"no cipher is among {', '.join(names)[:200]}")
+    for agreed in names:
+        if agreed.endswith("-cbc"):
+            yield _BrokenRule("cipher-unauthenticated", f"{agreed} is agreed")
+        if agreed in ("rsa-1_5", "rsa"):
+            yield _BrokenRule("key-transport-weak", f"{agreed} is agreed")
+    yield from _check_keys(names)
 
 
-def _check_keys(named: list[str]) -> _Told:
-    agreed = [one for one in named if one in _KEY_AGREEMENTS]
+def _check_keys(names: list[str]) -> _BrokenRules:
+    agreed = [name for name in names if name in _KEY_AGREEMENTS]
     lacking = [
-        words
-        for words, held in {
-            "a derivation (hkdf, ConcatKDF)": any(one in _DERIVATIONS for one in named),
-            "a key wrap (kw-aes128)": any(one.startswith("kw-") for one in named),
+        kind
+        for kind, held in {
+            "a derivation (hkdf, ConcatKDF)": any(name in _DERIVATIONS for name in names),
+            "a key wrap (kw-aes128)": any(name.startswith("kw-") for name in names),
         }.items()
         if not held
     ]
     if agreed and lacking:
-        yield "key-agreement-incomplete", f"{agreed[0]} needs {' and '.join(lacking)}"
-    if agreed and any(one in _KEY_TRANSPORTS for one in named):
-        yield "key-ways-several", f"{agreed[0]} is agreed beside a transport by RSA"
+        yield _BrokenRule("key-agreement-incomplete", f"{agreed[0]} needs {' and '.join(lacking)}")
+    if agreed and any(name in _KEY_TRANSPORTS for name in names):
+        yield _BrokenRule("key-ways-several", f"{agreed[0]} is agreed beside a transport by RSA")
 
 
-def _check_transport(pmode: PMode) -> _Told:
+def _check_transport(pmode: PMode) -> _BrokenRules:
     url = pmode.endpoint
     if url is None or not url.startswith("http:"):
         return
     if pmode.security.mutual_tls:
-        yield "mutual-tls-open", f"mutual_tls is agreed, and the endpoint is {url[:80]}"
+        yield _BrokenRule("mutual-tls-open", f"mutual_tls is agreed, and the endpoint is {url[:80]}")
     elif urlsplit(url).hostname not in _LOOPBACK:
-        yield "endpoint-open", f"the endpoint is {url[:80]}"
+        yield _BrokenRule("endpoint-open", f"the endpoint is {url[:80]}")
 
 
 def _shorten(algorithm: str) -> str:
     return algorithm.rpartition("#")[2].lower()
 
 
-_CHECKS: Final[tuple[Callable[[PMode], _Told], ...]] = (
+_CHECKS: Final[tuple[Callable[[PMode], _BrokenRules], ...]] = (
     _check_names,
     _check_pulling,
     _check_splitting,
@@ -271,3 +449,54 @@ _CHECKS: Final[tuple[Callable[[PMode], _Told], ...]] = (
     _check_encryption,
     _check_transport,
 )
+
+
+def find_partner_problems(
+    agreement: AgreementDocument,
+    partner: KnownParty | None,
+    hub_view: HubView,
+    outgoing: Sequence[PMode],
+) -> Iterator[AgreementFinding]:
+    """Yield a finding for each certificate that the partner lacks, and for each key that the hub lacks."""
+    yield from _find_key_problems(agreement, hub_view)
+    yield from _find_encryption_problems(agreement, partner, hub_view, outgoing)
+
+
+def _make_finding(agreement: AgreementDocument, pmode: PMode, rule: str, text: str) -> AgreementFinding:
+    return make_finding(rule, agreement.find_place(("pmode", pmode.id)), f"P-Mode {pmode.id}: {text}")
+
+
+def _find_key_problems(agreement: AgreementDocument, hub_view: HubView) -> Iterator[AgreementFinding]:
+    # Messages one way and receipts the other way are signed by the same algorithm: one P-Mode tells it.
+    own_algorithms = hub_view.own_algorithms
+    for pmode in agreement.pmodes[:1]:
+        agreed = pmode.security.signature_algorithms
+        if pmode.protocol == "as4" and agreed and own_algorithms and own_algorithms.isdisjoint(agreed):
+            text = f"{agreed[0]} is agreed, and the hub's key signs by {min(own_algorithms)}"
+            yield _make_finding(agreement, pmode, "own-algorithm", text)
+
+
+def _find_encryption_problems(
+    agreement: AgreementDocument,
+    partner: KnownParty | None,
+    hub_view: HubView,
+    outgoing: Sequence[PMode],
+) -> Iterator[AgreementFinding]:
+    for pmode in outgoing:
+        if partner is None or pmode.encryption is None or pmode.protocol != "as4":
+            continue
+        held = (
+            certificate
+            for certificate in partner.certificates
+            if certificate.use == "encryption" and certificate.ends > hub_view.at
+        )
+        usable, pin = {certificate.sha256 for certificate in held}, pmode.encryption.certificate
+        if pin is not None and pin not in usable:
+            text = f"certificate {pin[:16]} is not one that {partner.name} has for encryption"
+            yield _make_finding(agreement, pmode, "encryption-pin-unknown", text)
+        elif not usable:
+            text = (
+                f"its payloads are encrypted for party {partner.name}, which has no certificate for it: "
+                f"`gateway party certificate add {partner.name} FILE --use encryption`"
+            )
+            yield _make_finding(agreement, pmode, "encryption-certificate-missing", text)

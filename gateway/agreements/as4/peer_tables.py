@@ -1,142 +1,200 @@
-"""What the paths of other products' P-Mode files mean in ours.
+"""Reads the P-Mode files of other products: their values, and the terms of the hub for their paths.
 
-A term is ours: ``SIDE.id``, ``SIDE.type``, ``SIDE.role`` and what protects messages of that side (``sign``,
-``encrypt``), with SIDE ``initiator`` or ``responder``; ``legN.TERM`` of the message of a leg; and the whole.
+The names, and their meaning, are in ``peer_tables.toml``; any other name in a file is a mistake.
 """
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Final
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
 
-__all__ = ["PATHS", "UNNEEDED", "VALUES", "VALUE_PATHS"]
+from lxml import etree
 
-_X11: Final = "http://www.w3.org/2009/xmlenc11#"
-_XENC: Final = "http://www.w3.org/2001/04/xmlenc#"
-_MORE: Final = "http://www.w3.org/2001/04/xmldsig-more#"
+from gateway.errors import MISUSE, GatewayError
+from gateway.wire import is_xml_text, list_attributes, parse_xml
 
-
-def _list_holodeck_paths() -> Iterator[tuple[str, str]]:
-    yield from {
-        "id": "id",
-        "mep": "mep",
-        "mepBinding": "binding",
-        "Agreement/name": "agreement",
-        "Agreement/type": "agreement_type",
-    }.items()
-    for name in ("Initiator", "Responder"):
-        side, security = name.lower(), f"{name}/SecurityConfiguration"
-        yield from {
-            f"{name}/PartyId": f"{side}.id",
-            f"{name}/PartyId/@type": f"{side}.type",
-            f"{name}/Role": f"{side}.role",
-            f"{security}/Signing/Algorithm": f"{side}.signature_algorithm",
-            f"{security}/Signing/HashFunction": f"{side}.hash_function",
-            f"{security}/Signing/KeyReferenceMethod": f"{side}.token_reference",
-            f"{security}/Encryption/Algorithm": f"{side}.cipher",
-            f"{security}/Encryption/KeystoreAlias": f"{side}.encrypted",
-            f"{security}/Encryption/KeyTransport/Algorithm": f"{side}.key_transport",
-        }.items()
-    for number in (1, 2):
-        leg, own = f"Leg{number}", f"leg{number}"
-        business = f"{leg}/UserMessageFlow/BusinessInfo"
-        yield from {
-            f"{leg}/Protocol/Address": f"{own}.endpoint",
-            f"{leg}/Protocol/SOAPVersion": f"{own}.soap",
-            f"{leg}/Receipt/ReplyPattern": f"{own}.reply_pattern",
-            f"{leg}/ReceptionAwareness/MaxRetries": f"{own}.retries",
-            f"{leg}/ReceptionAwareness/RetryInterval": f"{own}.seconds",
-            f"{leg}/ReceptionAwareness/UseDuplicateElimination": f"{own}.elimination",
-            f"{leg}/PullRequestFlow/Mpc": f"{own}.pull_mpc",
-            f"{leg}/UserMessageFlow/PayloadProfile/CompressionType": f"{own}.compression",
-            f"{business}/Action": f"{own}.action",
-            f"{business}/Mpc": f"{own}.mpc",
-            f"{business}/Service/name": f"{own}.service",
-            f"{business}/Service/type": f"{own}.service_type",
-        }.items()
+_TABLES: Final = tomllib.loads(files(__package__).joinpath("peer_tables.toml").read_text("utf-8"))
 
 
-def _list_phase4_paths() -> Iterator[tuple[str, str]]:
-    yield from {
-        "id": "id",
-        "MEP": "mep",
-        "MEPBinding": "binding",
-        "Agreement": "agreement",
-        "PayloadServices/CompressionMode": "leg1.compression",
-        "RecepetionAwareness/MaxRetries": "leg1.retries",
-        "RecepetionAwareness/RetryIntervalMS": "leg1.milliseconds",
-        "RecepetionAwareness/Retry": "leg1.repeats",
-        "RecepetionAwareness/DuplicateDetection": "leg1.elimination",
-        "RecepetionAwareness/ReceptionAwareness": "leg1.awareness",
-    }.items()
-    for name in ("Initiator", "Responder"):
-        for path, term in {"IDType": "type", "IDValue": "id", "Role": "role"}.items():
-            yield f"{name}/{path}", f"{name.lower()}.{term}"
-    for number in (1, 2):
-        leg, own = f"Leg{number}", f"leg{number}"
-        yield from {
-            f"{leg}/Protocol/Address": f"{own}.endpoint",
-            f"{leg}/Protocol/SoapVersion": f"{own}.soap",
-            f"{leg}/BusinessInfo/Service": f"{own}.service",
-            f"{leg}/BusinessInfo/ServiceType": f"{own}.service_type",
-            f"{leg}/BusinessInfo/Action": f"{own}.action",
-            f"{leg}/BusinessInfo/MPCID": f"{own}.mpc",
-            f"{leg}/Security/X509SignatureAlgorithm": f"{own}.signature_algorithm",
-            f"{leg}/Security/X509SignatureHashFunction": f"{own}.hash_function",
-            f"{leg}/Security/X509EncryptionAlgorithm": f"{own}.cipher",
-            f"{leg}/Security/SendReceipt": f"{own}.receipt",
-            f"{leg}/Security/SendReceiptNonRepudiation": f"{own}.nonrepudiation",
-            f"{leg}/Security/SendReceiptReplyPattern": f"{own}.reply_pattern",
-            f"{leg}/ErrorHandling/ReportAsResponse": f"{own}.errors_in_answer",
-        }.items()
+def _expand_paths(paths: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each path with its term, those of a side for both sides and those of a leg for both legs."""
+    for path, term in paths.items():
+        for side in ("Initiator", "Responder") if "{Side}" in path else ("",):
+            for number in "12" if "{N}" in path else ("",):
+                yield (
+                    path.replace("{Side}", side).replace("{N}", number),
+                    term.replace("{side}", side.lower()).replace("{N}", number),
+                )
 
 
+#: By product and type: each name (attributes with ``@``) and its type. The empty type is a text.
+PEER_NAMES: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = _TABLES["names"]
+#: At the end of the type of a name: it may be there several times.
+REPEATED: Final = "*"
 #: Our terms by product and path.
 PATHS: Final[Mapping[str, Mapping[str, str]]] = {
-    "holodeck": dict(_list_holodeck_paths()),
-    "phase4": dict(_list_phase4_paths()),
+    product: dict(_expand_paths(paths)) for product, paths in _TABLES["paths"].items()
 }
-#: Parts of paths that are a matter of the other product: its key store, its delivery, its notices.
-UNNEEDED: Final[Mapping[str, str]] = {
-    "KeystoreAlias": "which key it is, its key store says",
-    "DefaultDelivery": "how it delivers messages is its own matter",
-    "Delivery": "how it delivers messages is its own matter",
-    "EventHandling": "what it does with events is its own matter",
-    "Notify": "whom it tells is its own matter",
-    "creationldt": "when it made the file",
-    "creationuserid": "who made the file",
-    "lastmodldt": "when it changed the file",
-    "lastmoduserid": "who changed the file",
-    "WSSVersion": "WS-Security 1.1 is the one that is used",
-    "PModeAuthorize": "messages are authorized by their signature",
-    "X509EncryptionMinimumStrength": "the algorithm says how strong it is",
-}
-#: Other names of values, by what they become.
-VALUES: Final[Mapping[str, str]] = {
-    "rsa-sha-256": f"{_MORE}rsa-sha256",
-    "rsa-sha-384": f"{_MORE}rsa-sha384",
-    "rsa-sha-512": f"{_MORE}rsa-sha512",
-    "ecdsa-sha-256": f"{_MORE}ecdsa-sha256",
-    "ecdsa-sha-384": f"{_MORE}ecdsa-sha384",
-    "ecdsa-sha-512": f"{_MORE}ecdsa-sha512",
-    "eddsa-ed25519": "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519",
-    "sha-256": f"{_XENC}sha256",
-    "sha-384": f"{_MORE}sha384",
-    "sha-512": f"{_XENC}sha512",
-    "aes-128-gcm": f"{_X11}aes128-gcm",
-    "aes-192-gcm": f"{_X11}aes192-gcm",
-    "aes-256-gcm": f"{_X11}aes256-gcm",
-    "aes128-gcm": f"{_X11}aes128-gcm",
-    "aes256-gcm": f"{_X11}aes256-gcm",
-    "BSTReference": "X509v3",
-    "KeyIdentifier": "SubjectKeyIdentifier",
-    "gzip": "application/gzip",
-}
+#: Parts of paths that are a matter of the other product, and why.
+UNNEEDED: Final[Mapping[str, str]] = _TABLES["unneeded"]
+#: What Holodeck B2B takes where a file says nothing, by the end of a path.
+DEFAULTS: Final[Mapping[str, str]] = _TABLES["defaults"]
+#: The terms that have other names for their values, and these by what they become.
+NAMED_TERMS: Final = frozenset(
+    ("signature_algorithm", "hash_function", "token_reference", "cipher", "compression")
+)
+VALUES: Final[Mapping[str, str]] = _TABLES["values"]
 #: For terms that the gateway holds in any case: the one value that it holds.
-VALUE_PATHS: Final[Mapping[str, str]] = {
-    "soap": "1.2",
-    "awareness": "true",
-    "receipt": "true",
-    "nonrepudiation": "true",
-    "errors_in_answer": "true",
-}
+HELD_VALUES: Final[Mapping[str, str]] = _TABLES["held"]
+
+#: The namespace of every element of Holodeck B2B.
+_HOLODECK_NAMESPACE: Final = "http://holodeck-b2b.org/schemas/2014/10/pmode"
+_HOLODECK: Final = "{http://holodeck-b2b.org/schemas/"
+_SCHEMA_INSTANCE: Final = "{http://www.w3.org/2001/XMLSchema-instance}"
+_MAX_BYTES: Final = 1 << 20
+_PHASE4_KEYS: Final = ("MEP", "MEPBinding", "Leg1")
+#: The numbers of legs by the label that says which one it is; without it they are in their order.
+_LEG_LABELS: Final = {"REQUEST": 1, "REPLY": 2}
+_WHOLE: Final = "PMode"
+
+
+class PeerLeaf(NamedTuple):
+    """A value of a P-Mode file; `path` has the names from the root, without it, joined by ``/``."""
+
+    path: str
+    value: str
+    place: str
+
+
+def find_peer_product(data: bytes) -> str | None:
+    """Return ``holodeck`` or ``phase4`` for a P-Mode file of that product, None for any other file."""
+    head = data.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith(b"<") and len(data) <= _MAX_BYTES:
+        try:
+            root = parse_xml(data)
+        except GatewayError:
+            return None
+        return (
+            "holodeck" if str(root.tag).startswith(_HOLODECK) and str(root.tag).endswith("}PMode") else None
+        )
+    if head.startswith(b"{") and len(data) <= _MAX_BYTES:
+        table = _parse_json(data)
+        return "phase4" if table is not None and all(name in table for name in _PHASE4_KEYS) else None
+    return None
+
+
+def _parse_json(data: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def read_peer_leaves(data: bytes, name: str) -> tuple[PeerLeaf, ...]:
+    """Return the leaves of a file that `find_peer_product` knows.
+
+    Raises GW808 for a name that the product does not have at this place, for one that occurs twice, and for a
+    value that no message can carry.
+    """
+    if _parse_json(data) is None:
+        root = parse_xml(data)
+        _check_namespace(root, name)
+        return tuple(_walk_elements(root, _WHOLE, "", name))
+
+    def make_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            names = [key for key, _ in pairs]
+            twice = next(key for key in names if names.count(key) > 1)
+            raise GatewayError(MISUSE, f"key {twice[:60]!r} is written twice", name)
+        return table
+
+    leaves = tuple(_walk_values(json.loads(data, object_pairs_hook=make_table), _WHOLE, "", name))
+    for leaf in leaves:
+        if not is_xml_text(leaf.value):
+            raise GatewayError(MISUSE, "this text has a character that no message can carry", leaf.place)
+    return leaves
+
+
+def _find_type(product: str, kind: str, parent: str, name: str, location: str) -> str:
+    """Return the type of `name` in a `parent` of type `kind`; raise GW808 where it has no such name."""
+    names = PEER_NAMES[product].get(kind, {})
+    if name not in names:
+        rest = f"it has {', '.join(names)}" if names else "it is a text"
+        raise GatewayError(
+            MISUSE, f"{parent} of a P-Mode of {product} has no {name[:60]!r}: {rest}", location
+        )
+    return names[name]
+
+
+def _check_namespace(element: etree._Element, name: str) -> None:
+    namespace = etree.QName(element).namespace
+    if namespace != _HOLODECK_NAMESPACE:
+        wrong_namespace = f"{etree.QName(element).localname[:60]} has the namespace {str(namespace)[:120]}"
+        detail = f"{wrong_namespace}; that of a P-Mode of holodeck is {_HOLODECK_NAMESPACE}"
+        raise GatewayError(MISUSE, detail, f"{name}:{element.sourceline}")
+
+
+def _walk_elements(element: etree._Element, kind: str, path: str, name: str) -> Iterator[PeerLeaf]:
+    tag, location = etree.QName(element).localname, f"{name}:{element.sourceline}"
+    for key, text in list_attributes(element):
+        if not str(key).startswith(_SCHEMA_INSTANCE):
+            _find_type("holodeck", kind, tag, f"@{key!s}", location)
+            yield PeerLeaf(f"{path}/@{key!s}".lstrip("/"), str(text), location)
+    children = [child for child in element if isinstance(child.tag, str)]
+    counts: dict[str, int] = {}
+    for child in children:
+        _check_namespace(child, name)
+        step, inner_place = etree.QName(child).localname, f"{name}:{child.sourceline}"
+        inner = _find_type("holodeck", kind, tag, step, inner_place)
+        count = counts[step] = counts.get(step, 0) + 1
+        if count > 1 and not inner.endswith(REPEATED):
+            raise GatewayError(MISUSE, f"{tag} of a P-Mode of holodeck has {step} twice", inner_place)
+        if step == "Leg":
+            step = f"Leg{_number_leg(child, children, inner_place)}"
+        elif count > 1:
+            step = f"{step}{count}"
+        yield from _walk_elements(child, inner.removesuffix(REPEATED), f"{path}/{step}".lstrip("/"), name)
+    if not children:
+        yield PeerLeaf(path, (element.text or "").strip(), location)
+
+
+def _number_leg(leg: etree._Element, siblings: list[etree._Element], location: str) -> int:
+    """Return 1 for the leg of the request, 2 for that of the reply; raise GW808 where there is no telling."""
+    legs = [sibling for sibling in siblings if sibling.tag == leg.tag]
+    labels = [sibling.attrib["label"] for sibling in legs if "label" in sibling.attrib]
+    if len(legs) > 2 or not set(labels) <= set(_LEG_LABELS) or len(set(labels)) < len(labels):
+        wrong_labels = (
+            f"there are {len(legs)} legs with the labels {', '.join(map(str, labels))[:60] or 'none'}"
+        )
+        raise GatewayError(MISUSE, f"{wrong_labels}: at most one REQUEST and one REPLY", location)
+    if len(legs) == 1 or not labels:
+        return legs.index(leg) + 1
+    label = leg.get("label")
+    return 3 - _LEG_LABELS[str(labels[0])] if label is None else _LEG_LABELS[label]
+
+
+def _walk_values(value: Any, kind: str, path: str, name: str) -> Iterator[PeerLeaf]:
+    location = f"{name}: /{path}"
+    if isinstance(value, dict):
+        for key, inner_value in value.items():
+            step = f"{path}/{key}".lstrip("/")
+            key_place = f"{name}: /{step[:200]}"
+            inner = _find_type("phase4", kind.removesuffix(REPEATED), _name_last(path), key, key_place)
+            yield from _walk_values(inner_value, inner, step, name)
+    elif isinstance(value, list):
+        if not kind.endswith(REPEATED):
+            raise GatewayError(MISUSE, f"{_name_last(path)} of a P-Mode of phase4 is no list", location)
+        for number, member in enumerate(value):
+            yield from _walk_values(member, kind.removesuffix(REPEATED), f"{path}/{number}", name)
+    elif value is not None:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        yield PeerLeaf(path, text, location)
+
+
+def _name_last(path: str) -> str:
+    return path.rpartition("/")[2] or _WHOLE

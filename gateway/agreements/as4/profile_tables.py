@@ -1,24 +1,23 @@
-"""The tables of profiles: what each demands of a P-Mode, with the clause that says so.
+"""The tables of profiles: the demands of each profile on a P-Mode, with the clauses that state them.
 
-A table is data: ``conformance/agreements/profiles/NAME.yaml``. A row names the parameter as the text of the
-profile does, the clause, our term, and one demand. A row with ``always`` has no term: what it asks for is
-what the gateway does whatever is agreed.
+A table is data: ``gateway/share/profiles/NAME.yaml``. A row has the parameter as the text of the profile
+names it, the clause, the term of the hub's agreements, and one demand. A row with ``always`` has no term: the
+gateway meets its demand in every agreement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
 
-from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.errors import MISUSE, OUR_MISTAKE, GatewayError
 from gateway.share import get_data_folder
-
-__all__ = ["ADVICE", "DEMANDS", "Profile", "ProfileRow", "list_profiles", "read_profile"]
+from gateway.wire import YamlNode
 
 #: The level of a row that is advice; every other row must hold.
 ADVICE: Final = "should"
@@ -34,8 +33,8 @@ _SUFFIX: Final = ".yaml"
 class ProfileRow:
     """One row: `demand` is one of `DEMANDS` with its `value`; ``always`` where the row has no term.
 
-    `says` is the value in the words of the text. `source` names where a row is from that the text of the
-    table does not have. `allows` is what a list may contain beside what it must include.
+    `says` is the value in the words of the text. `source` is the origin of a row that the text of the table
+    does not contain. `allows` lists the values that a list may contain beside those it must include.
     """
 
     parameter: str
@@ -52,9 +51,10 @@ class ProfileRow:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A profile: its rows, and what they fill in, in the form of an agreement file.
+    """A profile: its rows, and the terms that they fill in, in the form of an agreement file.
 
-    `text` is the file of the text that the clauses are from; `note` says what is to be known of it.
+    `text` is the file of the text that the clauses are from; `note` is a remark for the reader of the
+    profile.
     """
 
     name: str
@@ -68,16 +68,16 @@ class Profile:
 @cache
 def list_profiles() -> tuple[str, ...]:
     """Return the names of all profiles."""
-    folder = get_data_folder("conformance").joinpath("agreements", "profiles")
+    folder = get_data_folder("profiles")
     return tuple(
-        sorted(one.name.removesuffix(_SUFFIX) for one in folder.iterdir() if one.name.endswith(_SUFFIX))
+        sorted(file.name.removesuffix(_SUFFIX) for file in folder.iterdir() if file.name.endswith(_SUFFIX))
     )
 
 
 @cache
 def read_profile(name: str) -> Profile:
     """Return the table of a profile of `list_profiles`; raises GW901 for a table that is wrong."""
-    file = get_data_folder("conformance").joinpath("agreements", "profiles", name + _SUFFIX)
+    file = get_data_folder("profiles").joinpath(name + _SUFFIX)
     table = yaml.safe_load(file.read_text(encoding="utf-8"))
     rows = tuple(_read_row(row, name) for row in table["rows"])
     fillings = MappingProxyType(_collect_fillings(rows))
@@ -85,7 +85,7 @@ def read_profile(name: str) -> Profile:
 
 
 def _read_row(row: Mapping[str, Any], name: str) -> ProfileRow:
-    demands = [one for one in (*DEMANDS, "always") if one in row]
+    demands = [demand for demand in (*DEMANDS, "always") if demand in row]
     if set(row) - _TOLD or len(demands) != 1 or ("always" in row) == ("term" in row):
         detail = f"a row has other keys: {', '.join(sorted(row))}"
         raise GatewayError(OUR_MISTAKE, detail, f"{name}: {row.get('says')}")
@@ -104,10 +104,34 @@ def _read_row(row: Mapping[str, Any], name: str) -> ProfileRow:
 
 
 def _collect_fillings(rows: tuple[ProfileRow, ...]) -> dict[str, Any]:
-    """Return what rows fill in, nested as in an agreement file: ``{"security": {"sign": True}}``."""
-    found: dict[str, Any] = {}
+    """Return the terms that rows fill in, as nested in an agreement: ``{"security": {"sign": True}}``."""
+    fillings: dict[str, Any] = {}
     for row in rows:
         if row.fill is not None:
             group, _, name = row.term.rpartition(".")
-            (found.setdefault(group, {}) if group else found)[name] = row.fill
-    return found
+            (fillings.setdefault(group, {}) if group else fillings)[name] = row.fill
+    return fillings
+
+
+def read_fillings(node: YamlNode) -> dict[str, YamlNode]:
+    """Return the terms of the profile that `node` names, each value located at the place of that name.
+
+    Raises GW808 for an unknown profile.
+    """
+    name = node.read_text()
+    if name not in list_profiles():
+        detail = f"{name[:60]!r} is no profile; known are {', '.join(list_profiles())}"
+        raise GatewayError(MISUSE, detail, str(node.mark))
+    return _make_nodes(read_profile(name).fillings, node)
+
+
+def _make_nodes(values: Mapping[str, Any], at: YamlNode) -> dict[str, YamlNode]:
+    return {name: _make_node(value, replace(at, name=name)) for name, value in values.items()}
+
+
+def _make_node(value: Any, at: YamlNode) -> YamlNode:
+    if isinstance(value, Mapping):
+        return replace(at, value=_make_nodes(value, at), keys=dict.fromkeys(value, at.mark))
+    if isinstance(value, list):
+        return replace(at, value=[_make_node(member, at) for member in value])
+    return replace(at, value=str(value).lower() if isinstance(value, bool) else str(value))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.agreements.cpa.channel_choice import BoundAction, ChannelUse, find_signal_channel
-from gateway.agreements.cpa.cpa_model import DocumentBinding
-from gateway.agreements.cpa.cpa_rules import CpaFinding
-from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, quote_name
-
-__all__ = ["CHANNEL_CHECKS"]
+from gateway.agreements.cpa.channel_conversion import (
+    BoundAction,
+    ChannelUse,
+    choose_endpoint,
+    find_signal_channel,
+)
+from gateway.agreements.cpa.cpa_model import CpaParty, DocumentBinding, TransportSide
+from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, cite_rule, quote_name
+from gateway.agreements.pmode_values import find_endpoint_fault, is_endpoint
+from gateway.pki import Certificate
 
 _SIGNALS: Final = (*("Acknowledgment", "MessageError", "StatusRequest", "StatusResponse", "Ping", "Pong"),)
 _MOST_RETRIES: Final = 10_000
@@ -20,34 +24,33 @@ def _find_several_channels(view: CpaView) -> Found:
     for action, *used in view.list_uses():
         for binding, use in zip((action.binding, action.other), used, strict=True):
             if len(binding.channels) > 1 and use.channel is not None:
-                names = ", ".join(quote_name(one) for one in binding.channels)
+                names = ", ".join(quote_name(channel_id) for channel_id in binding.channels)
                 text = f"{quote_name(binding.action)} has the channels {names}: {quote_name(use.channel.id)} "
                 text += "is used, the first over HTTP; the others stand by"
-                yield CpaFinding("channels-several", binding.place, text)
+                yield cite_rule("channels-several", binding.place, text)
 
 
 def _find_different_channels(view: CpaView) -> Found:
     for action, ours, theirs in view.list_uses():
-        one, other = ours.channel, theirs.channel
-        if one is None or other is None:
+        sender_channel, receiver_channel = ours.channel, theirs.channel
+        if sender_channel is None or receiver_channel is None:
             continue
         name = quote_name(action.binding.action)
-        told = f"{name}: the channel of the sender says "
-        if one.sync_reply_mode != other.sync_reply_mode:
-            text = told + f"syncReplyMode {one.sync_reply_mode}, that of the receiver {other.sync_reply_mode}"
-            yield CpaFinding("sync-different", one.place, text)
-        if (one.ack_requested, one.ack_signature_requested) != (
-            other.ack_requested,
-            other.ack_signature_requested,
-        ):
-            text = told + f"ackRequested {one.ack_requested} and ackSignatureRequested "
-            text += f"{one.ack_signature_requested}, that of the receiver {other.ack_requested} and "
-            text += other.ack_signature_requested
-            yield CpaFinding("ack-different", one.place, text)
-        if one.duplicate_elimination != other.duplicate_elimination:
-            text = told + f"duplicateElimination {one.duplicate_elimination}, that of the receiver "
-            text += other.duplicate_elimination
-            yield CpaFinding("elimination-different", one.place, text)
+        subject = f"{name}: the channel of the sender says "
+        if sender_channel.sync_reply_mode != receiver_channel.sync_reply_mode:
+            text = f"{subject}syncReplyMode {sender_channel.sync_reply_mode}, "
+            text += f"that of the receiver {receiver_channel.sync_reply_mode}"
+            yield cite_rule("sync-different", sender_channel.place, text)
+        sent_acks = (sender_channel.ack_requested, sender_channel.ack_signature_requested)
+        received_acks = (receiver_channel.ack_requested, receiver_channel.ack_signature_requested)
+        if sent_acks != received_acks:
+            text = f"{subject}ackRequested {sent_acks[0]} and ackSignatureRequested {sent_acks[1]}, "
+            text += f"that of the receiver {received_acks[0]} and {received_acks[1]}"
+            yield cite_rule("ack-different", sender_channel.place, text)
+        if sender_channel.duplicate_elimination != receiver_channel.duplicate_elimination:
+            text = f"{subject}duplicateElimination {sender_channel.duplicate_elimination}, "
+            text += f"that of the receiver {receiver_channel.duplicate_elimination}"
+            yield cite_rule("elimination-different", sender_channel.place, text)
 
 
 def _find_ack_problems(view: CpaView) -> Found:
@@ -59,19 +62,19 @@ def _find_ack_problems(view: CpaView) -> Found:
         requested, signed = channel.ack_requested, channel.ack_signature_requested
         if requested == "always" and channel.sync_reply_mode == "responseOnly":
             text = f"{name} is always acknowledged, and responseOnly has no room for the acknowledgment"
-            yield CpaFinding("sync-against-acks", channel.place, text)
+            yield cite_rule("sync-against-acks", channel.place, text)
         if signed == "always" and requested == "never":
             text = "signed acknowledgments are always requested, acknowledgments never"
-            yield CpaFinding("ack-signature-alone", channel.place, text)
+            yield cite_rule("ack-signature-alone", channel.place, text)
         if signed == "always" and requested != "never" and not _can_sign_acks(action):
             text = f"party {quote_name(action.receiver.name)} has no certificate to sign acknowledgments with"
-            yield CpaFinding("ack-signature-impossible", channel.place, text)
+            yield cite_rule("ack-signature-impossible", channel.place, text)
         if business.non_repudiation_receipt and (requested == "never" or signed == "never"):
             text = f"{name} wants non-repudiation of receipt, and no signed acknowledgment is requested"
-            yield CpaFinding("receipt-unrequested", business.place, text)
+            yield cite_rule("receipt-unrequested", business.place, text)
         if channel.actor is not None and channel.actor.endswith("nextMSH"):
             text = f"acknowledgments of {name} are requested of the next MSH"
-            yield CpaFinding("actor-next", channel.place, text)
+            yield cite_rule("actor-next", channel.place, text)
 
 
 def _can_sign_acks(action: BoundAction) -> bool:
@@ -79,7 +82,7 @@ def _can_sign_acks(action: BoundAction) -> bool:
         find_signal_channel(action.receiver, "Acknowledgment"),
         *(theirs for _, theirs in action.list_channels()),
     )
-    return any(one.sender is not None and one.sender.non_repudiation is not None for one in sides)
+    return any(side.signature is not None for side in sides)
 
 
 def _find_signal_problems(view: CpaView) -> Found:
@@ -87,16 +90,16 @@ def _find_signal_problems(view: CpaView) -> Found:
         default = party.channels.get(party.default_channel)
         if default is not None and default.ack_requested == "always":
             text = f"signals of party {quote_name(party.name)} are to be acknowledged, which no signal is"
-            yield CpaFinding("signals-acknowledged", default.place, text)
+            yield cite_rule("signals-acknowledged", default.place, text)
         seen: set[str] = set()
-        for one in party.overrides:
-            if one.action not in _SIGNALS:
-                text = f"{quote_name(one.action)} is no signal; those are {', '.join(_SIGNALS)}"
-                yield CpaFinding("override-unknown", one.place, text)
-            if one.action in seen:
-                text = f"{quote_name(one.action)} has a channel already"
-                yield CpaFinding("override-repeated", one.place, text)
-            seen.add(one.action)
+        for override in party.overrides:
+            if override.action not in _SIGNALS:
+                text = f"{quote_name(override.action)} is no signal; those are {', '.join(_SIGNALS)}"
+                yield cite_rule("override-unknown", override.place, text)
+            if override.action in seen:
+                text = f"{quote_name(override.action)} has a channel already"
+                yield cite_rule("override-repeated", override.place, text)
+            seen.add(override.action)
 
 
 def _find_retry_problems(view: CpaView) -> Found:
@@ -107,13 +110,13 @@ def _find_retry_problems(view: CpaView) -> Found:
         name, retries = quote_name(action.binding.action), sender.retries or 0
         if retries > 0 and channel.ack_requested == "never":
             text = f"{name} is repeated {retries} times at most, and never acknowledged: nothing is repeated"
-            yield CpaFinding("retries-unacknowledged", sender.place, text)
+            yield cite_rule("retries-unacknowledged", sender.place, text)
         if retries > 0 and channel.duplicate_elimination == "never" and channel.ack_requested != "never":
             text = f"{name} is repeated, and duplicates are not eliminated: a repeat has a second effect"
-            yield CpaFinding("retries-uneliminated", sender.place, text)
+            yield cite_rule("retries-uneliminated", sender.place, text)
         if channel.ack_requested == "always" and not sender.reliable:
             text = f"{name} is always acknowledged, and nothing says how often it is repeated"
-            yield CpaFinding("ack-unrepeated", sender.place, text)
+            yield cite_rule("ack-unrepeated", sender.place, text)
         if channel.ack_requested != "never":
             yield from _judge_memory(name, sender, theirs)
 
@@ -122,32 +125,32 @@ def _judge_memory(name: str, sender: DocumentBinding, theirs: ChannelUse) -> Fou
     receiver = theirs.receiver
     if receiver is None:
         return
-    kept, last = receiver.persist_duration, ((sender.retries or 0) + 1) * (sender.retry_interval or 0)
-    if kept is not None and sender.retries and 0 <= kept < last:
-        text = f"{name} may be repeated for {last} seconds, and is remembered for {kept}"
-        yield CpaFinding("persist-short", receiver.place, text)
-    agreed = (sender.retries, sender.retry_interval, sender.ordered)
-    other = (receiver.retries, receiver.retry_interval, receiver.ordered)
-    if sender.reliable and receiver.reliable and agreed != other:
+    remembered, last = receiver.persist_duration, ((sender.retries or 0) + 1) * (sender.retry_interval or 0)
+    if remembered is not None and sender.retries and 0 <= remembered < last:
+        text = f"{name} may be repeated for {last} seconds, and is remembered for {remembered}"
+        yield cite_rule("persist-short", receiver.place, text)
+    sent_terms = (sender.retries, sender.retry_interval, sender.ordered)
+    received_terms = (receiver.retries, receiver.retry_interval, receiver.ordered)
+    if sender.reliable and receiver.reliable and sent_terms != received_terms:
         text = f"sender and receiver of {name} have different ReliableMessaging: that of the sender counts"
-        yield CpaFinding("reliability-different", receiver.place, text)
+        yield cite_rule("reliability-different", receiver.place, text)
 
 
 def _find_wrong_numbers(view: CpaView) -> Found:
-    for party in view.document.parties:
-        for exchange in party.exchanges.values():
-            for one in (exchange.sender, exchange.receiver):
-                if one is not None:
-                    yield from _judge_numbers(one)
+    for binding in view.document.list_document_bindings():
+        yield from _judge_numbers(binding)
 
 
-def _judge_numbers(one: DocumentBinding) -> Found:
-    interval, persist = one.retry_interval, one.persist_duration
-    repeats = one.retries is not None and one.retries > 0
+def _judge_numbers(binding: DocumentBinding) -> Found:
+    interval, persist = binding.retry_interval, binding.persist_duration
+    repeats = binding.retries is not None and binding.retries > 0
     wrong = [
         text
         for text, is_wrong in (
-            (f"Retries {one.retries}", one.retries is not None and not 0 <= one.retries <= _MOST_RETRIES),
+            (
+                f"Retries {binding.retries}",
+                binding.retries is not None and not 0 <= binding.retries <= _MOST_RETRIES,
+            ),
             (f"RetryInterval {interval} seconds", interval is not None and not 0 <= interval <= _LONGEST),
             (f"RetryInterval {interval} seconds", interval == 0 and repeats),
             (f"PersistDuration {persist} seconds", persist is not None and not 0 <= persist <= _LONGEST),
@@ -155,12 +158,16 @@ def _judge_numbers(one: DocumentBinding) -> Found:
         if is_wrong
     ]
     for text in wrong:
-        words = f"{text}: at most {_MOST_RETRIES} repeats and 366 days, and no repeat at once"
-        yield CpaFinding("retries-range", one.place, words)
-    if one.reliable and (one.retries is None) != (interval is None) and one.retries != 0:
-        known, missing = ("Retries", "RetryInterval") if interval is None else ("RetryInterval", "Retries")
-        yield CpaFinding(
-            "retries-untimed", one.place, f"{known} is agreed, {missing} is not: the hub has its own"
+        detail = f"{text}: at most {_MOST_RETRIES} repeats and 366 days, and no repeat at once"
+        yield cite_rule("retries-range", binding.place, detail)
+    if binding.reliable and (binding.retries is None) != (interval is None) and binding.retries != 0:
+        stated_term, missing_term = (
+            ("Retries", "RetryInterval") if interval is None else ("RetryInterval", "Retries")
+        )
+        yield cite_rule(
+            "retries-untimed",
+            binding.place,
+            f"{stated_term} is agreed, {missing_term} is not: the hub has its own",
         )
 
 
@@ -169,21 +176,21 @@ def _find_order_problems(view: CpaView) -> Found:
         channel = ours.channel
         if channel is None or ours.sender is None or not ours.sender.ordered:
             continue
-        place, name = ours.sender.place, quote_name(action.binding.action)
+        location, name = ours.sender.place, quote_name(action.binding.action)
         for rule, text in _list_order_faults(channel.duplicate_elimination, channel.ack_requested):
-            yield CpaFinding(rule, place, f"the order of {name} is guaranteed, and {text}")
+            yield cite_rule(rule, location, f"the order of {name} is guaranteed, and {text}")
         if channel.sync_reply_mode != "none":
             text = f"the order of {name} is guaranteed, and it is answered on its connection"
-            yield CpaFinding("order-synchronous", place, text)
+            yield cite_rule("order-synchronous", location, text)
 
 
 def _list_order_faults(elimination: str, acks: str) -> list[tuple[str, str]]:
-    found = []
+    faults = []
     if elimination != "always":
-        found.append(("order-uneliminated", f"duplicateElimination is {elimination}"))
+        faults.append(("order-uneliminated", f"duplicateElimination is {elimination}"))
     if acks != "always":
-        found.append(("order-unacknowledged", f"ackRequested is {acks}"))
-    return found
+        faults.append(("order-unacknowledged", f"ackRequested is {acks}"))
+    return faults
 
 
 CHANNEL_CHECKS: Final[tuple[CpaCheck, ...]] = (
@@ -194,4 +201,152 @@ CHANNEL_CHECKS: Final[tuple[CpaCheck, ...]] = (
     _find_retry_problems,
     _find_wrong_numbers,
     _find_order_problems,
+)
+
+
+_OLD: Final = {("tls", "1.0"), ("tls", "1.1"), ("tls", "1")}
+_SCHEME_END: Final = "://"
+
+
+def _find_receiver_problems(view: CpaView) -> Found:
+    for action, ours, theirs in view.list_uses():
+        name = quote_name(action.binding.action)
+        if theirs.channel is not None and theirs.party.find_transport(theirs.channel) is not None:
+            if theirs.server is None:
+                text = f"party {quote_name(theirs.party.name)} receives {name}, and has no TransportReceiver"
+                yield cite_rule("endpoint-missing", theirs.channel.place, text)
+            else:
+                yield from _judge_connection(action, ours, theirs)
+        if ours.channel is not None and ours.client is None and action.holder is None:
+            text = f"party {quote_name(ours.party.name)} sends {name}, and has no TransportSender"
+            yield cite_rule("sender-missing", ours.channel.place, text)
+
+
+def _judge_connection(action: BoundAction, ours: ChannelUse, theirs: ChannelUse) -> Found:
+    server, client, business = theirs.server, ours.client, action.binding.business
+    assert server is not None, "the caller has looked"
+    url = choose_endpoint(server, "request", "allPurpose") or ""
+    protections = {business.confidential, business.authenticated, business.tamper_proof}
+    is_open = url.lower().startswith("http" + _SCHEME_END)
+    if is_open and protections & {"transient", "transient-and-persistent"}:
+        text = f"the connection of {quote_name(action.binding.action)} shall be protected; "
+        text += f"{quote_name(url)} is open"
+        yield cite_rule("transient-open", business.place, text)
+    secured = client.security if client is not None else None
+    asks_certificate = server.security is not None and server.security.peer_security is not None
+    if asks_certificate and client is not None and (secured is None or secured.certificate is None):
+        text = f"party {quote_name(theirs.party.name)} asks for a client certificate, and party "
+        text += f"{quote_name(ours.party.name)} has none"
+        yield cite_rule("client-certificate-missing", client.place, text)
+
+
+def _find_endpoint_problems(view: CpaView) -> Found:
+    for party in view.document.parties:
+        used = view.list_used_transports(party)
+        for transport in party.transports.values():
+            side = transport.receiver
+            if side is not None and (transport.id in used or _is_http(side)):
+                yield from _judge_endpoints(view, party, side)
+
+
+def _judge_endpoints(view: CpaView, party: CpaParty, side: TransportSide) -> Found:
+    kinds: set[str] = set()
+    for endpoint in side.endpoints:
+        if fault := find_endpoint_fault(endpoint.uri):
+            text = f"{quote_name(endpoint.uri)} {fault}"
+            yield cite_rule("endpoint-scheme", endpoint.place.find_attribute("uri"), text)
+        if endpoint.kind in kinds:
+            text = f"there is an endpoint of kind {endpoint.kind} already; this one is not used"
+            yield cite_rule("endpoint-repeated", endpoint.place, text)
+        kinds.add(endpoint.kind)
+    if not kinds & {"request", "allPurpose"}:
+        text = f"party {quote_name(party.name)} has no endpoint for requests or for all purposes"
+        yield cite_rule("endpoint-purpose", side.place, text)
+    yield from _judge_server(view, party, side)
+
+
+def _judge_server(view: CpaView, party: CpaParty, side: TransportSide) -> Found:
+    urls = [endpoint.uri for endpoint in side.endpoints if is_endpoint(endpoint.uri)]
+    secure = [url for url in urls if url.lower().startswith("https")]
+    if secure and side.security is None:
+        text = f"{quote_name(secure[0])} is https, and no TransportServerSecurity describes it"
+        yield cite_rule("tls-undescribed", side.place, text)
+    if side.security is None:
+        return
+    if urls and not secure:
+        text = f"TransportServerSecurity protects nothing: {quote_name(urls[0])} is http"
+        yield cite_rule("tls-unused", side.security.place, text)
+    certificate = view.find_certificate(party, side.security.certificate)
+    for url in dict.fromkeys(secure) if certificate is not None else ():
+        host = url.partition(_SCHEME_END)[2].partition("/")[0].rpartition("@")[2]
+        if certificate is not None and not _covers_host(certificate, host):
+            text = f"certificate {quote_name(side.security.certificate or '')} is not for {quote_name(host)}"
+            yield cite_rule("host-different", side.security.place, text)
+
+
+def _covers_host(certificate: Certificate, host: str) -> bool:
+    """Return whether a name of the certificate is the host, or its wildcard (RFC 9525 §6.3)."""
+    bare = host.lower().partition("]")[0].removeprefix("[") if host.startswith("[") else host.lower()
+    bare = bare if host.startswith("[") else bare.partition(":")[0]
+    if bare.replace(".", "").isdigit() or ":" in bare:
+        return True  # an address: the names of a certificate that are read here are names
+    names = {name.partition(":")[2].lower() for name in certificate.alternative_names}
+    if not any(name.startswith(("dns:", "ip:")) for name in certificate.alternative_names):
+        parts = (part.strip() for part in certificate.subject.split(","))
+        names |= {part[3:].lower() for part in parts if part.lower().startswith("cn=")}
+    parent = bare.partition(".")[2]
+    return bare in names or (bool(parent) and f"*.{parent}" in names)
+
+
+def _find_protocol_problems(view: CpaView) -> Found:
+    for party in view.document.parties:
+        used = view.list_used_transports(party)
+        for transport in party.transports.values():
+            for side in (transport.sender, transport.receiver):
+                if side is not None:
+                    yield from _judge_protocols(side, used=transport.id in used)
+
+
+def _is_http(side: TransportSide) -> bool:
+    return side.protocol.upper() in ("HTTP", "HTTPS")
+
+
+def _judge_protocols(side: TransportSide, *, used: bool) -> Found:
+    if used and not _is_http(side):
+        text = f"transport protocol {quote_name(side.protocol)} is not HTTP"
+        yield cite_rule("transport-protocol", side.place, text)
+    if side.authentication and side.endpoints:
+        text = f"{' or '.join(side.authentication)} authentication is wanted; a password is in the settings "
+        text += "of the hub, never in an agreement"
+        yield cite_rule("transport-login", side.place, text)
+    secured = side.security
+    if secured is not None:
+        protocol, version = secured.protocol.lower(), secured.version or ""
+        if protocol.startswith("ssl") or (protocol, version) in _OLD:
+            text = f"{quote_name(secured.protocol)} {quote_name(version)} is older than TLS 1.2"
+            yield cite_rule("tls-old", secured.place, text)
+
+
+def _find_same_endpoints(view: CpaView) -> Found:
+    first, second = view.document.parties
+    urls = _list_urls(first)
+    for transport in second.transports.values():
+        for endpoint in transport.receiver.endpoints if transport.receiver is not None else ():
+            if endpoint.uri in urls:
+                text = f"both parties receive at {quote_name(endpoint.uri)}"
+                yield cite_rule("endpoint-same", endpoint.place, text)
+
+
+def _list_urls(party: CpaParty) -> set[str]:
+    receivers = (
+        transport.receiver for transport in party.transports.values() if transport.receiver is not None
+    )
+    return {endpoint.uri for receiver in receivers for endpoint in receiver.endpoints}
+
+
+TRANSPORT_CHECKS: Final[tuple[CpaCheck, ...]] = (
+    _find_receiver_problems,
+    _find_endpoint_problems,
+    _find_protocol_problems,
+    _find_same_endpoints,
 )

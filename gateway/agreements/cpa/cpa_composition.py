@@ -1,45 +1,209 @@
-"""Composes two profiles (CPP) into a proposed agreement: what one can send and the other can receive."""
+"""Composes two profiles (CPP) into a proposed agreement, and makes a proposed agreement an agreed one.
+
+What one party can send and the other receive is bound to each other (CPPA 2.0, CanSend, CanReceive).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from lxml import etree
 
+from gateway.agreements.cpa.channel_conversion import make_packaging
+from gateway.agreements.cpa.cpa_model import CpaParty
 from gateway.agreements.cpa.cpa_reader import read_cpa
-from gateway.agreements.cpa.element_writer import add_element
+from gateway.agreements.cpa.cpa_values import find_algorithm_uri
+from gateway.agreements.cpa.element_writer import IdNames, add_element
+from gateway.agreements.pmode_values import Packaging
 from gateway.errors import AGREEMENT_UNWORKABLE, GatewayError
-from gateway.wire import DS, TP, XLINK, collapse_whitespace
+from gateway.wire import DS, TP, XLINK, collapse_whitespace, format_instant
 
-__all__ = ["compose_cpa"]
+
+@dataclass(frozen=True, slots=True)
+class ProfileFile:
+    """The octets of a profile (CPP) and the name of its file."""
+
+    data: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CpaTerms:
+    """The terms of a CPA besides its profiles: its name (`cpaid`), its begin and its end."""
+
+    name: str
+    start: datetime
+    end: datetime
+
+
+def add_missing_anchors(party: Any, partner: Any, names: IdNames) -> None:
+    """Let a party that names no trust anchor for signatures believe the signers of the other party.
+
+    A profile does not know who the other party will be. Real agreements name anchors for each signature.
+    """
+    verified = [
+        element
+        for element in party.iter(f"{{{TP}}}ReceiverNonRepudiation")
+        if element.find(f"{{{TP}}}SigningSecurityDetailsRef") is None
+    ]
+    signers = list(_list_signers(partner))
+    if not verified or not signers:
+        return
+    details = etree.Element(f"{{{TP}}}SecurityDetails")
+    security = names.reserve_name("partner-security")
+    details.set(f"{{{TP}}}securityId", security)
+    anchors = add_element(details, "TrustAnchors")
+    channel = next(party.iterchildren(f"{{{TP}}}DeliveryChannel"))
+    before = next(party.iterchildren(f"{{{TP}}}SecurityDetails"), channel)
+    for signer in signers:
+        copied = deepcopy(signer)
+        name = names.reserve_name("partner-signing-certificate")
+        copied.set(f"{{{TP}}}certId", name)
+        add_element(anchors, "AnchorCertificateRef", certId=name)
+        before.addprevious(copied)
+    channel.addprevious(details)
+    for element in verified:
+        add_element(element, "SigningSecurityDetailsRef", securityId=security)
+
+
+def choose_algorithms(party: Any, partner: Any) -> None:
+    """Let a party verify, of the signature algorithms that it offers, those by which the other party signs.
+
+    Where it offers none of them, nothing changes: a finding tells it.
+    """
+    used = {_name_algorithm(element) for element in _list_algorithms(partner, "SenderNonRepudiation")}
+    for verified in party.iter(f"{{{TP}}}ReceiverNonRepudiation"):
+        offered = verified.findall(f"{{{TP}}}SignatureAlgorithm")
+        if any(_name_algorithm(element) in used for element in offered):
+            for element in offered:
+                if _name_algorithm(element) not in used:
+                    verified.remove(element)
+
+
+def _list_algorithms(party: Any, name: str) -> Iterator[Any]:
+    for element in party.iter(f"{{{TP}}}{name}"):
+        yield from element.iterchildren(f"{{{TP}}}SignatureAlgorithm")
+
+
+def _name_algorithm(element: Any) -> str:
+    return find_algorithm_uri(element.get(f"{{{TP}}}w3c") or (element.text or "").strip())
+
+
+def _list_signers(party: Any) -> Iterator[Any]:
+    """Yield the certificates with which a party signs, each once."""
+    names = {reference.get(f"{{{TP}}}certId") for reference in party.iter(f"{{{TP}}}SigningCertificateRef")}
+    for holder in party.iterchildren(f"{{{TP}}}Certificate"):
+        if holder.get(f"{{{TP}}}certId") in names and holder.find(f".//{{{DS}}}X509Certificate") is not None:
+            yield holder
+
+
+def share_packages(octets: bytes) -> bytes:
+    """Return a CPA in which equal packages are merged, so that both sides of an action name the same one.
+
+    Packages and parts without a reference are removed.
+    """
+    document = read_cpa(octets, "proposal")
+    root, shared = document.root, dict[Packaging, str]()
+    names: dict[str, str] = {}
+    for name in document.packages:
+        packaging = make_packaging(document, name)
+        names[name] = shared.setdefault(_forget_names(packaging), name) if packaging is not None else name
+    for element in root.iter(f"{{{TP}}}*"):
+        for attribute in (f"{{{TP}}}packageId", f"{{{TP}}}defaultMshPackageId"):
+            package_id = element.get(attribute)
+            if package_id is not None:
+                element.set(attribute, names.get(package_id, package_id))
+    used = set(names.values())
+    for package in root.findall(f"{{{TP}}}Packaging"):
+        if package.get(f"{{{TP}}}id") not in used:
+            root.remove(package)
+    referred = {part.get(f"{{{TP}}}idref") for part in root.iter(f"{{{TP}}}Constituent")}
+    for part in root.findall(f"{{{TP}}}SimplePart"):
+        if part.get(f"{{{TP}}}id") not in referred:
+            root.remove(part)
+    return etree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
+
+
+def _forget_names(packaging: Packaging) -> Packaging:
+    """Return a package without the ids of the document; quotes around a parameter mean nothing."""
+    parameters = packaging.parameters.replace('"', "") if packaging.parameters is not None else None
+    parts = tuple(replace(part, name="") for part in packaging.parts)
+    return Packaging("", packaging.mime_type, parts, parameters)
+
 
 _NAMED: Final = ("channelId", "transportId", "docExchangeId", "certId", "securityId", "id")
 _REFERRING: Final = ("idref", "packageId", "defaultMshChannelId", "defaultMshPackageId")
 _REFERRING_TEXTS: Final = ("ChannelId", "OtherPartyActionBinding")
 
 
-def compose_cpa(
-    profiles: tuple[tuple[bytes, str], tuple[bytes, str]], name: str, period: tuple[datetime, datetime]
-) -> bytes:
-    """Return a proposed CPA of two profiles, each octets and the name of its file.
+def compose_cpa(first_profile: ProfileFile, second_profile: ProfileFile, terms: CpaTerms) -> bytes:
+    """Return a proposed CPA of two profiles, with this name and this period.
 
     Actions that only one of them has are left out. Raises GW313 for a file that is no CPP, and for
     profiles that have no action in common.
     """
-    first, second = (_read_profile(data, file) for data, file in profiles)
-    taken = set(_list_ids(first))
-    _rename_ids(second, {one for one in _list_ids(second) if one in taken}, taken)
+    first, second = (_read_profile(file.data, file.name) for file in (first_profile, second_profile))
+    used_ids = set(_list_ids(first))
+    _rename_ids(second, {identifier for identifier in _list_ids(second) if identifier in used_ids}, used_ids)
     ours, theirs = (_find_party(root) for root in (first, second))
     if not (_bind_actions(ours, theirs) + _bind_actions(theirs, ours)):
         raise GatewayError(AGREEMENT_UNWORKABLE, "the profiles have no action in common")
     for party in (ours, theirs):
         _remove_unbound(party)
-    data = _write_agreement((first, second), (ours, theirs), name, period)
+    names = IdNames({*_list_ids(first), *_list_ids(second)})
+    for party, partner in ((ours, theirs), (theirs, ours)):
+        add_missing_anchors(party, partner, names)
+        choose_algorithms(party, partner)
+    data = share_packages(_write_agreement((first, second), (ours, theirs), terms))
     read_cpa(data, "proposal")
     return data
+
+
+def list_left_out(profile: ProfileFile, proposal: bytes) -> list[str]:
+    """Return a description of the actions of a profile that are not in the agreement composed of it.
+
+    The other party has no counterpart of them, or has it elsewhere: a response within its request on one
+    side only.
+    """
+    (party,) = read_cpa(profile.data, profile.name, profile=True).parties
+    composed = read_cpa(proposal, "proposal").parties
+    bound = next(
+        composed_party
+        for composed_party in composed
+        if {(ids.value, ids.type) for ids in party.ids}
+        == {(ids.value, ids.type) for ids in composed_party.ids}
+    )
+    return list((Counter(_describe_bindings(party)) - Counter(_describe_bindings(bound))).elements())
+
+
+def _describe_bindings(party: CpaParty) -> Iterator[str]:
+    for role, binding, holder in party.list_bindings():
+        verb = "sends" if binding.sends else "receives"
+        holder_text = f" within {holder.action}" if holder is not None else ""
+        yield f"{party.name} {verb} {binding.action}{holder_text} of {role.service}, as {role.role}"
+
+
+def agree_cpa(data: bytes, file: str) -> bytes:
+    """Return a proposed CPA as one that both parties agree on: its status is the only change.
+
+    Raises GW313 for a file that is no CPA, for one that is not proposed (CPPA 2.0, Status), and for one that
+    is signed: a signature is for the document as it is.
+    """
+    document = read_cpa(data, file)
+    if document.status != "proposed":
+        detail = f"the agreement is {document.status}: there is nothing to agree"
+        raise GatewayError(AGREEMENT_UNWORKABLE, detail, f"{file}:{document.status_place.line}")
+    if document.signatures:
+        detail = "the proposal is signed, and a signature is for the document as it is"
+        raise GatewayError(AGREEMENT_UNWORKABLE, detail, f"{file}:{document.signatures[0].line}")
+    root = deepcopy(document.root)
+    root.find(f"{{{TP}}}Status").set(f"{{{TP}}}value", "agreed")
+    return etree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
 
 
 def _read_profile(data: bytes, file: str) -> Any:
@@ -73,15 +237,10 @@ def _is_definition(local: str, name: str) -> bool:
     return owners.get(name, local) == local
 
 
-def _rename_ids(root: Any, conflicts: set[str], taken: set[str]) -> None:
+def _rename_ids(root: Any, conflicts: set[str], used_ids: set[str]) -> None:
     """Give the ids of a document that the other has too another name, with all references to them."""
-    known, names = taken | set(_list_ids(root)), {}
-    for one in sorted(conflicts):
-        number = 2
-        while f"{one}-{number}" in known:
-            number += 1
-        names[one] = f"{one}-{number}"
-        known.add(names[one])
+    ids = IdNames(used_ids | set(_list_ids(root)))
+    names = {conflict: ids.reserve_name(conflict) for conflict in sorted(conflicts)}
     for element in root.iter(f"{{{TP}}}*"):
         for name in (*_NAMED, *_REFERRING):
             value = element.get(f"{{{TP}}}{name}")
@@ -109,35 +268,45 @@ def _get_action(binding: Any) -> str:
     return str(_get_this(binding).get(f"{{{TP}}}action"))
 
 
+def _get_process(binding: Any) -> str:
+    process = binding.getparent().find(f"{{{TP}}}ProcessSpecification")
+    return str(process.get(f"{{{XLINK}}}href", ""))
+
+
 def _bind_actions(sender: Any, receiver: Any) -> int:
-    """Bind each action that one party sends and the other receives; return how many there are."""
-    count = 0
-    for service in _list_services(sender):
-        for other in _list_services(receiver):
-            if _get_service(service) == _get_service(other):
-                count += _bind_children(service, other, "CanSend", "CanReceive")
-    return count
+    """Bind each action that one party sends and the other receives; return how many there are.
+
+    A party may have one service in several roles: those in the same process are bound first.
+    """
+    pairs = [
+        (service, opposite)
+        for service in _list_services(sender)
+        for opposite in _list_services(receiver)
+        if _get_service(service) == _get_service(opposite)
+    ]
+    pairs.sort(key=lambda pair: _get_process(pair[0]) != _get_process(pair[1]))
+    return sum(_bind_children(service, opposite, "CanSend", "CanReceive") for service, opposite in pairs)
 
 
-def _bind_children(one: Any, other: Any, name: str, other_name: str) -> int:
+def _bind_children(sender: Any, receiver: Any, name: str, opposite_name: str) -> int:
     count = 0
-    for ours in one.iterchildren(f"{{{TP}}}{name}"):
-        for theirs in other.iterchildren(f"{{{TP}}}{other_name}"):
+    for ours in sender.iterchildren(f"{{{TP}}}{name}"):
+        for theirs in receiver.iterchildren(f"{{{TP}}}{opposite_name}"):
             if _get_action(ours) == _get_action(theirs) and ours.get("bound") is None is theirs.get("bound"):
                 _bind_pair(ours, theirs)
-                # What is inside goes the other way.
-                _bind_children(ours, theirs, other_name, name)
+                # Nested bindings have the other direction.
+                _bind_children(ours, theirs, opposite_name, name)
                 count += 1
     return count
 
 
-def _bind_pair(one: Any, other: Any) -> None:
-    for binding, counterpart in ((one, other), (other, one)):
+def _bind_pair(ours: Any, theirs: Any) -> None:
+    for binding, counterpart in ((ours, theirs), (theirs, ours)):
         for old in list(binding.iterchildren(f"{{{TP}}}OtherPartyActionBinding")):
             binding.remove(old)
-        made = etree.Element(f"{{{TP}}}OtherPartyActionBinding")
-        made.text = _get_this(counterpart).get(f"{{{TP}}}id")
-        _get_this(binding).addnext(made)
+        element = etree.Element(f"{{{TP}}}OtherPartyActionBinding")
+        element.text = _get_this(counterpart).get(f"{{{TP}}}id")
+        _get_this(binding).addnext(element)
         binding.set("bound", "yes")
 
 
@@ -151,20 +320,22 @@ def _remove_unbound(party: Any) -> None:
             party.remove(service.getparent())
 
 
-def _write_agreement(
-    roots: tuple[Any, Any], parties: tuple[Any, Any], name: str, period: tuple[datetime, datetime]
-) -> bytes:
+def _write_agreement(profiles: Sequence[Any], parties: Sequence[Any], terms: CpaTerms) -> bytes:
     root = etree.Element(
         f"{{{TP}}}CollaborationProtocolAgreement", nsmap={"tp": TP, "ds": DS, "xlink": XLINK}
     )
-    root.set(f"{{{TP}}}cpaid", name)
+    try:
+        root.set(f"{{{TP}}}cpaid", terms.name)
+    except ValueError as mistake:  # XML cannot hold every character
+        detail = "the name of the agreement cannot stand in XML"
+        raise GatewayError(AGREEMENT_UNWORKABLE, detail) from mistake
     root.set(f"{{{TP}}}version", "2_0b")
     add_element(root, "Status", value="proposed")
-    for local, at in zip(("Start", "End"), period, strict=True):
-        add_element(root, local, at.isoformat().replace("+00:00", "Z"))
+    for local, at in (("Start", terms.start), ("End", terms.end)):
+        add_element(root, local, format_instant(at, "auto"))
     root.extend(parties)
     for local in ("SimplePart", "Packaging"):
-        for one in roots:
-            root.extend(list(one.iterchildren(f"{{{TP}}}{local}")))
+        for profile in profiles:
+            root.extend(list(profile.iterchildren(f"{{{TP}}}{local}")))
     etree.indent(root)
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"

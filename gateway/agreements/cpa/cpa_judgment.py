@@ -2,25 +2,193 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from gateway.agreements.cpa.binding_checks import BINDING_CHECKS
-from gateway.agreements.cpa.certificate_checks import CERTIFICATE_CHECKS
-from gateway.agreements.cpa.channel_checks import CHANNEL_CHECKS
-from gateway.agreements.cpa.cpa_model import CpaDocument
+from gateway.agreements.agreement_rules import AgreementFinding, sort_findings
+from gateway.agreements.cpa.channel_checks import CHANNEL_CHECKS, TRANSPORT_CHECKS
+from gateway.agreements.cpa.channel_conversion import make_packaging
+from gateway.agreements.cpa.cpa_model import Composite, Constituent, CpaDocument, PackagingTerms, Place
 from gateway.agreements.cpa.cpa_reader import find_form_problems, read_cpa
-from gateway.agreements.cpa.cpa_rules import CpaFinding
-from gateway.agreements.cpa.cpa_view import CpaCheck, build_view
-from gateway.agreements.cpa.packaging_checks import PACKAGING_CHECKS
-from gateway.agreements.cpa.party_checks import PARTY_CHECKS
-from gateway.agreements.cpa.reference_checks import CONVERSION_CHECKS, REFERENCE_CHECKS
-from gateway.agreements.cpa.security_checks import SECURITY_CHECKS
-from gateway.agreements.cpa.transport_checks import TRANSPORT_CHECKS
+from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, build_view, cite_rule, quote_name
+from gateway.agreements.cpa.party_checks import BINDING_CHECKS, PARTY_CHECKS
+from gateway.agreements.cpa.pmode_conversion import convert_action
+from gateway.agreements.cpa.security_checks import CERTIFICATE_CHECKS, SECURITY_CHECKS
+from gateway.agreements.filing_actions import describe_mailbox_filing, list_mailbox_filings
+from gateway.agreements.pmode import PMode
+from gateway.errors import GatewayError
+from gateway.wire import C14N, C14N_EXCLUSIVE
 
-__all__ = ["CpaJudgment", "judge_cpa"]
+_HARMLESS: Final = (C14N, C14N_EXCLUSIVE)
 
-_ORDER: Final = ("error", "warning", "note")
+
+def _list_used_packages(view: CpaView) -> Iterator[PackagingTerms]:
+    """Yield each package of an action once."""
+    names = dict.fromkeys(
+        name for action in view.actions for name in (action.binding.package, action.other.package)
+    )
+    yield from (view.document.packages[name] for name in names if name in view.document.packages)
+
+
+def _find_shape_problems(view: CpaView) -> Found:
+    for package in _list_used_packages(view):
+        if _contains_itself(package):
+            text = f"package {quote_name(package.id)} has a composite that contains itself"
+            yield cite_rule("package-circular", package.place, text)
+            continue
+        packaging = make_packaging(view.document, package.id)
+        if packaging is None:  # it names no part, which is told of its references
+            continue
+        if packaging.parts[0].mime_type.partition(";")[0].strip().lower() not in ("text/xml", "*/*"):
+            text = (
+                f"package {quote_name(package.id)} begins with {quote_name(packaging.parts[0].mime_type)}; "
+            )
+            text += "expected is text/xml"
+            yield cite_rule("package-root", package.place, text)
+        if len(packaging.parts) > 1 and not packaging.mime_type.lower().startswith("multipart/related"):
+            text = f"package {quote_name(package.id)} has {len(packaging.parts)} parts and is "
+            text += quote_name(packaging.mime_type)
+            yield cite_rule("package-type", package.place, text)
+
+
+def _contains_itself(package: PackagingTerms) -> bool:
+    inner = {
+        composite.id: {each.idref for each in composite.constituents} for composite in package.composites
+    }
+    for start in inner:
+        reached, waiting = set[str](), [start]
+        while waiting:
+            for name in inner.get(waiting.pop(), set()) - reached:
+                if name == start:
+                    return True
+                reached.add(name)
+                waiting.append(name)
+    return False
+
+
+def _find_incapable_packages(view: CpaView) -> Found:
+    for package in _list_used_packages(view):
+        for able, verb in ((package.generate, "made"), (package.parse, "parsed")):
+            if not able:
+                text = f"package {quote_name(package.id)} is in use and cannot be {verb}"
+                yield cite_rule("package-incapable", package.place, text)
+
+
+def _list_constituents(view: CpaView) -> Iterator[tuple[Composite, Constituent]]:
+    for package in _list_used_packages(view):
+        for whole in package.composites:
+            yield from ((whole, constituent) for constituent in whole.constituents)
+
+
+def _find_part_problems(view: CpaView) -> Found:
+    for _, constituent in _list_constituents(view):
+        name = quote_name(constituent.idref)
+        if constituent.excluded_from_signature:
+            text = f"{name} is excluded from the signature: the hub signs and wants signed every part"
+            yield cite_rule("part-unsigned", constituent.place, text)
+        if (
+            constituent.min_occurs is not None
+            and constituent.max_occurs is not None
+            and constituent.min_occurs > constituent.max_occurs
+        ):
+            text = (
+                f"{name} occurs {constituent.min_occurs} times at least and {constituent.max_occurs} at most"
+            )
+            yield cite_rule("part-occurs", constituent.place, text)
+        strange = [each for each in constituent.transforms if each not in _HARMLESS]
+        if strange:
+            text = f"{name} is transformed by {quote_name(strange[0])} for its signature, not by the hub"
+            yield cite_rule("part-transformed", constituent.place, text)
+
+
+PACKAGING_CHECKS: Final[tuple[CpaCheck, ...]] = (
+    _find_shape_problems,
+    _find_incapable_packages,
+    _find_part_problems,
+)
+
+
+#: What belongs to a party; packages and parts belong to both.
+_OWNED: Final = ("DeliveryChannel", "Transport", "DocExchange", "Certificate", "SecurityDetails")
+_UNUSED: Final = {
+    "DeliveryChannel": "channel-unused",
+    "Transport": "transport-unused",
+    "DocExchange": "exchange-unused",
+    "Certificate": "certificate-unused",
+    "SecurityDetails": "security-unused",
+    "Packaging": "package-unused",
+    "SimplePart": "part-unused",
+}
+
+
+def _join_kinds(kinds: Iterable[str]) -> str:
+    return " or ".join(kinds)
+
+
+def _find_wrong_references(view: CpaView) -> Found:
+    for location, name, kinds in view.document.references:
+        target = view.document.names.get(name)
+        if target is None:
+            text = f"no {_join_kinds(kinds)} has the id {quote_name(name)}"
+            yield cite_rule("reference-unresolved", location, text)
+        elif target[0] not in kinds:
+            text = f"{quote_name(name)} is a {target[0]}; expected is a {_join_kinds(kinds)}"
+            yield cite_rule("reference-mistyped", location, text)
+        elif target[0] in _OWNED and _get_owner(location) != _get_owner(target[1]):
+            text = f"{target[0]} {quote_name(name)} belongs to the other party"
+            yield cite_rule("reference-foreign", location, text)
+
+
+def _get_owner(location: Place) -> str:
+    """Return the step of the path that names the party."""
+    return next((step for step in location.xpath.split("/") if step.startswith("tp:PartyInfo")), "")
+
+
+def _find_unused_parts(view: CpaView) -> Found:
+    used = {name for _, name, _ in view.document.references}
+    for name, (kind, location) in view.document.names.items():
+        rule = _UNUSED.get(kind)
+        if rule is not None and name not in used:
+            yield cite_rule(rule, location, f"nothing refers to {kind} {quote_name(name)}")
+
+
+def _find_foreign_terms(view: CpaView) -> Found:
+    for party in view.document.parties:
+        for _, binding, _ in party.list_bindings():
+            for name in binding.foreign:
+                text = f"element {quote_name(name.rpartition('}')[2])} of another namespace is not read"
+                yield cite_rule("terms-foreign", binding.place, text)
+
+
+def _find_wrong_terms(view: CpaView) -> Found:
+    """Convert every action; the rules above say more exactly why it cannot be done, where they can.
+
+    What can be converted is looked at for submissions that would open no case.
+    """
+    if view.document.start is None or view.document.end is None or view.document.start >= view.document.end:
+        return
+    converted: list[tuple[PMode, Place]] = []
+    for action in view.actions:
+        try:
+            converted.append((convert_action(action), action.binding.place))
+        except GatewayError as refused:
+            yield cite_rule("terms-wrong", action.binding.place, refused.detail)
+    undelivered = list_mailbox_filings(pmode for pmode, _ in converted)
+    for pmode, binding_place in converted:
+        if pmode in undelivered:
+            yield cite_rule("filing-in-mailbox", binding_place, describe_mailbox_filing(pmode))
+
+
+REFERENCE_CHECKS: Final[tuple[CpaCheck, ...]] = (
+    _find_wrong_references,
+    _find_unused_parts,
+    _find_foreign_terms,
+)
+#: Run when nothing else is wrong.
+CONVERSION_CHECKS: Final[tuple[CpaCheck, ...]] = (_find_wrong_terms,)
+
+
 _CHECKS: Final[tuple[CpaCheck, ...]] = (
     *REFERENCE_CHECKS,
     *PARTY_CHECKS,
@@ -37,29 +205,32 @@ class CpaJudgment(NamedTuple):
     """A document, None where its form is wrong, and the findings on it, errors first."""
 
     document: CpaDocument | None
-    findings: tuple[CpaFinding, ...]
+    findings: tuple[AgreementFinding, ...]
 
 
 def judge_cpa(data: bytes, name: str, at: datetime) -> CpaJudgment:
-    """Return what the octets of a CPA say and every finding on them at the time `at`.
+    """Return the content of a CPA and every finding on it at the time `at`.
 
-    It raises for no document, however bad.
+    It raises for no document, however malformed.
     """
-    problems = find_form_problems(data)
+    problems = find_form_problems(data, name)
     if problems:
         # A document that is not even XML has no path.
         rule = "xml" if problems[0].place.xpath == "/" else "schema"
-        return CpaJudgment(None, tuple(CpaFinding(rule, one.place, one.message) for one in problems))
+        return CpaJudgment(
+            None, tuple(cite_rule(rule, problem.place, problem.message) for problem in problems)
+        )
     document = read_cpa(data, name)
     return CpaJudgment(document, _list_findings(document, at))
 
 
-def _list_findings(document: CpaDocument, at: datetime) -> tuple[CpaFinding, ...]:
+def _list_findings(document: CpaDocument, at: datetime) -> tuple[AgreementFinding, ...]:
     """Return every finding on a document, errors first, each once at its place."""
     view = build_view(document, at)
-    found = [one for check in _CHECKS for one in check(view)]
-    if not any(one.severity == "error" for one in found):
-        found += [one for check in CONVERSION_CHECKS for one in check(view)]
-    once = {(one.rule, one.place.xpath): one for one in reversed(found)}
-    kept = [one for one in found if once[one.rule, one.place.xpath] is one]
-    return tuple(sorted(kept, key=lambda one: _ORDER.index(one.severity)))
+    findings = [finding for check in _CHECKS for finding in check(view)]
+    if not any(finding.severity == "error" for finding in findings):
+        findings += [finding for check in CONVERSION_CHECKS for finding in check(view)]
+    first_findings: dict[tuple[str, str | None], AgreementFinding] = {}
+    for finding in findings:
+        first_findings.setdefault((finding.rule, finding.xpath), finding)
+    return sort_findings(first_findings.values())

@@ -1,54 +1,32 @@
-"""What a CPA or CPP of CPPA 2.0 says, as values: its parties, channels, bindings, packages.
+"""The content of a CPA or CPP of CPPA 2.0 as values: its parties, channels, bindings, packages.
 
-The names are those of the standard. A reference holds the id as written; the rules say where it
-leads nowhere. Each part knows its place in the document.
+The names are those of the standard. A reference holds the id as written; the rules report a reference to an
+id that does not exist. Each part knows its place in the document.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-
-__all__ = [
-    "ActionBinding",
-    "Algorithm",
-    "BusinessCharacteristics",
-    "CertificateHolder",
-    "CollaborationRole",
-    "Composite",
-    "Constituent",
-    "CpaDocument",
-    "CpaParty",
-    "DeliveryChannel",
-    "DigitalEnvelope",
-    "DocExchange",
-    "DocumentBinding",
-    "Endpoint",
-    "MshOverride",
-    "NonRepudiation",
-    "PackagingTerms",
-    "PartyName",
-    "Place",
-    "SecurityDetails",
-    "SimplePart",
-    "Transport",
-    "TransportSecurity",
-    "TransportSide",
-]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The XPath and the line of a part of a document."""
+    """The XPath, the line and the file of a part of a document."""
 
     xpath: str
     line: int = 0
+    file: str = ""
+
+    def __str__(self) -> str:
+        """Return file, line and XPath as a person reads them."""
+        return f"{self.file}:{self.line} {self.xpath}"
 
     def find_attribute(self, name: str) -> Place:
         """Return the place of an attribute of this element."""
-        return Place(f"{self.xpath}/@tp:{name}", self.line)
+        return replace(self, xpath=f"{self.xpath}/@tp:{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +63,7 @@ class SecurityDetails:
 
 @dataclass(frozen=True, slots=True)
 class BusinessCharacteristics:
-    """``BusinessTransactionCharacteristics``: None is what the document does not say; times in seconds."""
+    """``BusinessTransactionCharacteristics``: None for a value that is not stated; times in seconds."""
 
     place: Place
     non_repudiation: bool | None = None
@@ -123,9 +101,9 @@ class ActionBinding:
     def list_with_nested(self) -> Iterator[tuple[ActionBinding, ActionBinding | None]]:
         """Yield this binding and those inside, each with the binding that holds it."""
         yield self, None
-        for one in self.nested:
-            for found, holder in one.list_with_nested():
-                yield found, holder or self
+        for nested in self.nested:
+            for binding, holder in nested.list_with_nested():
+                yield binding, holder or self
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +115,6 @@ class CollaborationRole:
     process_version: str
     process_uri: str
     role: str
-    role_uri: str
     service: str
     service_type: str | None
     bindings: tuple[ActionBinding, ...]
@@ -147,8 +124,8 @@ class CollaborationRole:
 
     def list_bindings(self) -> Iterator[tuple[ActionBinding, ActionBinding | None]]:
         """Yield every binding of the role with the binding that holds it, nested ones after their holder."""
-        for one in self.bindings:
-            yield from one.list_with_nested()
+        for binding in self.bindings:
+            yield from binding.list_with_nested()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +160,6 @@ class Algorithm:
     text: str
     w3c: str | None = None
     oid: str | None = None
-    minimum_strength: int | None = None
 
     @property
     def name(self) -> str:
@@ -300,9 +276,9 @@ class CpaParty:
     exchanges: Mapping[str, DocExchange]
     overrides: tuple[MshOverride, ...]
 
-    def find_binding(self, wanted: str) -> ActionBinding | None:
+    def find_binding(self, binding_id: str) -> ActionBinding | None:
         """Return the binding with an id, None when the party has none."""
-        return next((one for _, one, _ in self.list_bindings() if one.id == wanted), None)
+        return next((binding for _, binding, _ in self.list_bindings() if binding.id == binding_id), None)
 
     def list_bindings(self) -> Iterator[tuple[CollaborationRole, ActionBinding, ActionBinding | None]]:
         """Yield every binding with its role and the binding that holds it."""
@@ -392,6 +368,12 @@ class CpaDocument:
     #: Every reference: the place, the id, and the local names of the elements it may name.
     references: tuple[tuple[Place, str, tuple[str, ...]], ...] = ()
     root: Any = field(default=None, repr=False, compare=False)
+
+    def list_document_bindings(self) -> Iterator[DocumentBinding]:
+        """Yield how documents are protected and repeated, by party and exchange, for each direction."""
+        for party in self.parties:
+            for exchange in party.exchanges.values():
+                yield from (side for side in (exchange.sender, exchange.receiver) if side is not None)
 
     def get_other_party(self, party: CpaParty) -> CpaParty:
         """Return the other of the two parties."""

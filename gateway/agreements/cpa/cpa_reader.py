@@ -1,24 +1,407 @@
 """Reads a CPA or CPP of CPPA 2.0 from its octets: hardened XML, the schema, then the values.
 
-A document that the schema refuses has no values. Its problems have line, XPath, and what was
-expected.
+A document that the schema refuses has no values. Its problems have line, XPath, and the expected content.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lxml import etree
 
-from gateway.agreements.cpa.cpa_model import CpaDocument, Place
-from gateway.agreements.cpa.cpa_parties import read_party
-from gateway.agreements.cpa.cpa_values import CpaElements, parse_moment
-from gateway.agreements.cpa.packaging_reader import read_packages, read_simple_parts
+from gateway.agreements.cpa.cpa_model import (
+    ActionBinding,
+    BusinessCharacteristics,
+    CertificateHolder,
+    CollaborationRole,
+    Composite,
+    Constituent,
+    CpaDocument,
+    CpaParty,
+    DeliveryChannel,
+    DigitalEnvelope,
+    DocExchange,
+    DocumentBinding,
+    Endpoint,
+    MshOverride,
+    NonRepudiation,
+    PackagingTerms,
+    PartyName,
+    Place,
+    SecurityDetails,
+    SimplePart,
+    Transport,
+    TransportSecurity,
+    TransportSide,
+)
+from gateway.agreements.cpa.cpa_values import TERMS, CpaElements, parse_moment
 from gateway.errors import AGREEMENT_UNWORKABLE, GatewayError
-from gateway.wire import DS, TP, build_xpath, load_shipped_schemas, parse_xml
+from gateway.wire import (
+    DS,
+    TP,
+    XLINK,
+    build_xpath,
+    collapse_whitespace,
+    list_attributes,
+    load_shipped_schemas,
+    parse_xml,
+)
 
-__all__ = ["FormProblem", "find_form_problems", "is_xml_document", "read_cpa"]
+#: How a certificate is named whose octets the writer did not have (``ds:KeyName``).
+DIGEST_NAME: Final = "sha-256:"
+
+#: Stands for whatever certificate the party has registered (``ds:KeyName``).
+REGISTERED: Final = "registered certificate"
+
+_DIGEST: Final = re.compile(r"sha-256:([0-9a-f]{64})")
+_TERMS: Final = f"{{{TERMS}}}Terms"
+_CONTEXT: Final = ("binaryCollaboration", "businessTransactionActivity", "requestOrResponseAction")
+_NOT_READ: Final = "the certificate is not in Base64"
+
+
+def read_party(reader: CpaElements, element: etree._Element) -> CpaParty:
+    """Return one party."""
+    channels = [read_channel(reader, child) for child in reader.list_children(element, "DeliveryChannel")]
+    transports = [read_transport(reader, child) for child in reader.list_children(element, "Transport")]
+    exchanges = [read_doc_exchange(reader, child) for child in reader.list_children(element, "DocExchange")]
+    certificates = [
+        _read_certificate(reader, child) for child in reader.list_children(element, "Certificate")
+    ]
+    security = [_read_security(reader, child) for child in reader.list_children(element, "SecurityDetails")]
+    return CpaParty(
+        reader.find_place(element),
+        reader.read_attribute(element, "partyName"),
+        reader.read_reference(element, "defaultMshChannelId", "DeliveryChannel"),
+        reader.read_reference(element, "defaultMshPackageId", "Packaging"),
+        tuple(_read_party_name(reader, child) for child in reader.list_children(element, "PartyId")),
+        tuple(_read_role(reader, child) for child in reader.list_children(element, "CollaborationRole")),
+        {holder.id: holder for holder in certificates},
+        {details.id: details for details in security},
+        {channel.id: channel for channel in channels},
+        {transport.id: transport for transport in transports},
+        {exchange.id: exchange for exchange in exchanges},
+        tuple(
+            _read_override(reader, child)
+            for child in reader.list_children(element, "OverrideMshActionBinding")
+        ),
+    )
+
+
+def _read_party_name(reader: CpaElements, element: etree._Element) -> PartyName:
+    return PartyName(
+        reader.find_place(element), reader.read_text(element), reader.read_word(element, "type") or None
+    )
+
+
+def _read_override(reader: CpaElements, element: etree._Element) -> MshOverride:
+    return MshOverride(
+        reader.find_place(element),
+        reader.read_attribute(element, "action"),
+        reader.read_reference(element, "channelId", "DeliveryChannel"),
+    )
+
+
+def _read_certificate(reader: CpaElements, element: etree._Element) -> CertificateHolder:
+    location, name = reader.find_place(element), reader.read_name(element, "certId")
+    names = [(key_name.text or "").strip() for key_name in element.iter(f"{{{DS}}}KeyName")]
+    digest = next((match[1] for match in map(_DIGEST.fullmatch, names) if match is not None), None)
+    chain = []
+    for child in element.iter(f"{{{DS}}}X509Certificate"):
+        try:
+            chain.append(base64.b64decode("".join(reader.read_text(child).split()), validate=True))
+        except (binascii.Error, ValueError):
+            return CertificateHolder(location, name, broken=_NOT_READ)
+    if not chain and digest is None and REGISTERED not in names:
+        return CertificateHolder(location, name, broken="there is no X509Certificate in it")
+    return CertificateHolder(location, name, tuple(chain), digest)
+
+
+def _read_security(reader: CpaElements, element: etree._Element) -> SecurityDetails:
+    anchors = reader.list_children(reader.find_child(element, "TrustAnchors"), "AnchorCertificateRef")
+    return SecurityDetails(
+        reader.find_place(element),
+        reader.read_name(element, "securityId"),
+        tuple(reader.read_reference(anchor, "certId", "Certificate") for anchor in anchors),
+    )
+
+
+def _read_role(reader: CpaElements, element: etree._Element) -> CollaborationRole:
+    binding = reader.find_child(element, "ServiceBinding")
+    process, role = reader.find_child(element, "ProcessSpecification"), reader.find_child(element, "Role")
+    service = reader.find_child(binding, "Service")
+    assert process is not None, "the schema wants it"
+    assert role is not None, "the schema wants it"
+    assert service is not None, "the schema wants it"
+    return CollaborationRole(
+        reader.find_place(element),
+        reader.read_attribute(process, "name"),
+        reader.read_attribute(process, "version"),
+        str(process.get(f"{{{XLINK}}}href", "")),
+        reader.read_attribute(role, "name"),
+        reader.read_text(service),
+        reader.read_optional(service, "type"),
+        tuple(
+            _read_binding(reader, child) for child in reader.list_children(binding, "CanSend", "CanReceive")
+        ),
+        reader.find_place(service),
+        tuple(
+            reader.read_reference(child, "certId", "Certificate")
+            for child in reader.list_children(element, "ApplicationCertificateRef")
+        ),
+        reader.read_child_reference(
+            element, "ApplicationSecurityDetailsRef", "securityId", "SecurityDetails"
+        ),
+    )
+
+
+def _read_binding(reader: CpaElements, element: etree._Element) -> ActionBinding:
+    this, other_name = reader.find_child(element, "ThisPartyActionBinding"), "OtherPartyActionBinding"
+    assert this is not None, "the schema wants it"
+    foreign = [child for child in this.iterchildren("*") if etree.QName(child).namespace != TP]
+    terms = next((child for child in foreign if child.tag == _TERMS), None)
+    return ActionBinding(
+        reader.find_place(this),
+        etree.QName(element).localname == "CanSend",
+        reader.read_name(this, "id"),
+        reader.read_attribute(this, "action"),
+        reader.read_reference(this, "packageId", "Packaging"),
+        _read_business(reader, this),
+        tuple(
+            reader.read_text_reference(child, "DeliveryChannel")
+            for child in reader.list_children(this, "ChannelId")
+        ),
+        next(
+            (
+                reader.read_text_reference(child, "ThisPartyActionBinding")
+                for child in reader.list_children(element, other_name)
+            ),
+            None,
+        ),
+        tuple(
+            _read_binding(reader, child) for child in reader.list_children(element, "CanSend", "CanReceive")
+        ),
+        _read_context(reader, this),
+        {str(key): str(value) for key, value in list_attributes(terms)} if terms is not None else None,
+        tuple(collapse_whitespace(str(child.tag)) for child in foreign if child.tag != _TERMS),
+    )
+
+
+def _read_context(reader: CpaElements, element: etree._Element) -> dict[str, str] | None:
+    context = reader.find_child(element, "ActionContext")
+    if context is None:
+        return None
+    return {name: reader.read_attribute(context, name) for name in _CONTEXT}
+
+
+def _read_business(reader: CpaElements, element: etree._Element) -> BusinessCharacteristics:
+    business = reader.find_child(element, "BusinessTransactionCharacteristics")
+    assert business is not None, "the schema wants it"
+    return BusinessCharacteristics(
+        reader.find_place(business),
+        reader.read_boolean(business, "isNonRepudiationRequired"),
+        reader.read_boolean(business, "isNonRepudiationReceiptRequired"),
+        reader.read_boolean(business, "isAuthorizationRequired"),
+        reader.read_boolean(business, "isIntelligibleCheckRequired"),
+        reader.read_word(business, "isConfidential") or None,
+        reader.read_word(business, "isAuthenticated") or None,
+        reader.read_word(business, "isTamperProof") or None,
+        reader.read_seconds(business, "timeToAcknowledgeReceipt"),
+        reader.read_seconds(business, "timeToAcknowledgeAcceptance"),
+        reader.read_seconds(business, "timeToPerform"),
+        reader.read_integer(business, "retryCount"),
+    )
+
+
+def read_channel(reader: CpaElements, element: etree._Element) -> DeliveryChannel:
+    """Return a delivery channel."""
+    terms = reader.find_child(element, "MessagingCharacteristics")
+    assert terms is not None, "the schema wants it"
+    return DeliveryChannel(
+        reader.find_place(element),
+        reader.read_name(element, "channelId"),
+        reader.read_reference(element, "transportId", "Transport"),
+        reader.read_reference(element, "docExchangeId", "DocExchange"),
+        reader.read_word(terms, "syncReplyMode", "none"),
+        reader.read_word(terms, "ackRequested", "perMessage"),
+        reader.read_word(terms, "ackSignatureRequested", "perMessage"),
+        reader.read_word(terms, "duplicateElimination", "perMessage"),
+        reader.read_word(terms, "actor") or None,
+    )
+
+
+def read_transport(reader: CpaElements, element: etree._Element) -> Transport:
+    """Return a transport."""
+    sender, receiver = (reader.find_child(element, name) for name in ("TransportSender", "TransportReceiver"))
+    return Transport(
+        reader.find_place(element),
+        reader.read_name(element, "transportId"),
+        _read_side(reader, sender, "TransportClientSecurity") if sender is not None else None,
+        _read_side(reader, receiver, "TransportServerSecurity") if receiver is not None else None,
+    )
+
+
+def _read_side(reader: CpaElements, element: etree._Element, security: str) -> TransportSide:
+    protocol, secured = (
+        reader.find_child(element, "TransportProtocol"),
+        reader.find_child(element, security),
+    )
+    return TransportSide(
+        reader.find_place(element),
+        collapse_whitespace(reader.read_text(protocol)),
+        reader.read_optional(protocol, "version") if protocol is not None else None,
+        tuple(
+            collapse_whitespace(reader.read_text(child))
+            for child in reader.list_children(element, "AccessAuthentication")
+        ),
+        tuple(
+            Endpoint(
+                reader.find_place(child),
+                reader.read_word(child, "uri"),
+                reader.read_word(child, "type", "allPurpose"),
+            )
+            for child in reader.list_children(element, "Endpoint")
+        ),
+        _read_transport_security(reader, secured) if secured is not None else None,
+    )
+
+
+def _read_transport_security(reader: CpaElements, element: etree._Element) -> TransportSecurity:
+    protocol = reader.find_child(element, "TransportSecurityProtocol")
+    refer = reader.read_child_reference
+    return TransportSecurity(
+        reader.find_place(element),
+        collapse_whitespace(reader.read_text(protocol)),
+        reader.read_optional(protocol, "version") if protocol is not None else None,
+        refer(element, "ClientCertificateRef", "certId", "Certificate")
+        or refer(element, "ServerCertificateRef", "certId", "Certificate"),
+        refer(element, "ServerSecurityDetailsRef", "securityId", "SecurityDetails")
+        or refer(element, "ClientSecurityDetailsRef", "securityId", "SecurityDetails"),
+        reader.read_algorithms(element, "EncryptionAlgorithm"),
+    )
+
+
+def read_doc_exchange(reader: CpaElements, element: etree._Element) -> DocExchange:
+    """Return a document exchange."""
+    sender = reader.find_child(element, "ebXMLSenderBinding")
+    receiver = reader.find_child(element, "ebXMLReceiverBinding")
+    return DocExchange(
+        reader.find_place(element),
+        reader.read_name(element, "docExchangeId"),
+        _read_document_binding(reader, sender, "Sender") if sender is not None else None,
+        _read_document_binding(reader, receiver, "Receiver") if receiver is not None else None,
+    )
+
+
+def _read_document_binding(reader: CpaElements, element: etree._Element, side: str) -> DocumentBinding:
+    reliable = reader.find_child(element, "ReliableMessaging")
+    order = collapse_whitespace(reader.read_text(reader.find_child(reliable, "MessageOrderSemantics")))
+    signed = reader.find_child(element, f"{side}NonRepudiation")
+    envelope = reader.find_child(element, f"{side}DigitalEnvelope")
+    return DocumentBinding(
+        reader.find_place(element),
+        reader.read_attribute(element, "version"),
+        reliable is not None,
+        reader.read_child_integer(reliable, "Retries"),
+        reader.read_child_seconds(reliable, "RetryInterval"),
+        order == "Guaranteed",
+        reader.read_child_seconds(element, "PersistDuration"),
+        _read_non_repudiation(reader, signed) if signed is not None else None,
+        _read_envelope(reader, envelope) if envelope is not None else None,
+    )
+
+
+def _read_non_repudiation(reader: CpaElements, element: etree._Element) -> NonRepudiation:
+    return NonRepudiation(
+        reader.find_place(element),
+        collapse_whitespace(reader.read_text(reader.find_child(element, "NonRepudiationProtocol"))),
+        collapse_whitespace(reader.read_text(reader.find_child(element, "HashFunction"))),
+        reader.read_algorithms(element, "SignatureAlgorithm"),
+        reader.read_child_reference(element, "SigningCertificateRef", "certId", "Certificate"),
+        reader.read_child_reference(element, "SigningSecurityDetailsRef", "securityId", "SecurityDetails"),
+    )
+
+
+def _read_envelope(reader: CpaElements, element: etree._Element) -> DigitalEnvelope:
+    protocol = reader.find_child(element, "DigitalEnvelopeProtocol")
+    return DigitalEnvelope(
+        reader.find_place(element),
+        collapse_whitespace(reader.read_text(protocol)),
+        reader.read_optional(protocol, "version") if protocol is not None else None,
+        reader.read_algorithms(element, "EncryptionAlgorithm"),
+        reader.read_child_reference(element, "EncryptionCertificateRef", "certId", "Certificate"),
+        reader.read_child_reference(element, "EncryptionSecurityDetailsRef", "securityId", "SecurityDetails"),
+    )
+
+
+def read_simple_parts(reader: CpaElements, root: etree._Element) -> dict[str, SimplePart]:
+    """Return the simple parts of a document by id."""
+    parts = (
+        SimplePart(
+            reader.find_place(element),
+            reader.read_name(element, "id"),
+            reader.read_attribute(element, "mimetype"),
+            reader.read_optional(element, "mimeparameters"),
+            element.get(f"{{{XLINK}}}role"),
+            tuple(
+                collapse_whitespace(reader.read_text(name))
+                for name in reader.list_children(element, "NamespaceSupported")
+            ),
+        )
+        for element in reader.list_children(root, "SimplePart")
+    )
+    return {part.id: part for part in parts}
+
+
+def read_packages(reader: CpaElements, root: etree._Element) -> dict[str, PackagingTerms]:
+    """Return the packages of a document by id."""
+    packages = (_read_package(reader, element) for element in reader.list_children(root, "Packaging"))
+    return {package.id: package for package in packages}
+
+
+def _read_package(reader: CpaElements, element: etree._Element) -> PackagingTerms:
+    able = reader.find_child(element, "ProcessingCapabilities")
+    return PackagingTerms(
+        reader.find_place(element),
+        reader.read_name(element, "id"),
+        able is not None and bool(reader.read_boolean(able, "parse")),
+        able is not None and bool(reader.read_boolean(able, "generate")),
+        tuple(
+            _read_composite(reader, child)
+            for composites in reader.list_children(element, "CompositeList")
+            for child in reader.list_children(composites, "Composite", "Encapsulation")
+        ),
+    )
+
+
+def _read_composite(reader: CpaElements, element: etree._Element) -> Composite:
+    return Composite(
+        reader.find_place(element),
+        reader.read_name(element, "id"),
+        reader.read_attribute(element, "mimetype"),
+        reader.read_optional(element, "mimeparameters"),
+        tuple(_read_constituent(reader, child) for child in reader.list_children(element, "Constituent")),
+        is_encapsulation=etree.QName(element).localname == "Encapsulation",
+    )
+
+
+def _read_constituent(reader: CpaElements, element: etree._Element) -> Constituent:
+    return Constituent(
+        reader.find_place(element),
+        reader.read_reference(element, "idref", "SimplePart", "Composite", "Encapsulation"),
+        bool(reader.read_boolean(element, "excludedFromSignature")),
+        reader.read_integer(element, "minOccurs"),
+        reader.read_integer(element, "maxOccurs"),
+        tuple(
+            str(transform.get("Algorithm"))
+            for holder in reader.list_children(element, "SignatureTransforms")
+            for transform in holder.iterchildren(f"{{{DS}}}Transform")
+        ),
+    )
+
 
 _SCHEMA: Final = "ebms2/cpp-cpa-2_0.xsd"
 _MAX_OCTETS: Final = 4 << 20
@@ -29,7 +412,7 @@ _SHOWN: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class FormProblem:
-    """Why a document is no CPA: the place, and what was expected there."""
+    """A reason why a document is no CPA: the place, and the content expected there."""
 
     place: Place
     message: str
@@ -42,31 +425,29 @@ def is_xml_document(data: bytes) -> bool:
     return data.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(b"<")
 
 
-def find_form_problems(data: bytes, *, profile: bool = False) -> tuple[FormProblem, ...]:
+def find_form_problems(data: bytes, name: str, *, profile: bool = False) -> tuple[FormProblem, ...]:
     """Return why octets are no CPA (no CPP with `profile`), at most fifty reasons; none when they are one."""
     try:
         root = _parse_document(data)
     except GatewayError as refused:
         line = refused.location.removeprefix("line ").partition(",")[0]
-        return (FormProblem(Place("/", int(line) if line.isdigit() else 0), refused.detail),)
+        return (FormProblem(Place("/", int(line) if line.isdigit() else 0, name), refused.detail),)
     # The explainer takes a comment within a text for an element; a schema knows no comments.
     etree.strip_tags(root, etree.Comment)
-    return _find_root_problems(root, profile) or tuple(
-        FormProblem(Place(one.xpath or "/", one.line), one.message)
-        for one in load_shipped_schemas(_SCHEMA).list_violations(root)
+    return _find_root_problems(root, name, profile) or tuple(
+        FormProblem(Place(violation.xpath or "/", violation.line, name), violation.message)
+        for violation in load_shipped_schemas(_SCHEMA).list_violations(root)
     )
 
 
 def read_cpa(data: bytes, name: str, *, profile: bool = False) -> CpaDocument:
-    """Return what a CPA says (a CPP with `profile`); raise GW313 with file, line and XPath.
+    """Return the content of a CPA (a CPP with `profile`); raise GW313 with file, line and XPath.
 
-    The rules of a CPA are not looked at: an id may name nothing.
+    The rules of a CPA are not checked: an id may refer to nothing.
     """
-    problems = find_form_problems(data, profile=profile)
+    problems = find_form_problems(data, name, profile=profile)
     if problems:
-        first = problems[0]
-        where = f"{name}:{first.place.line} {first.place.xpath}"
-        raise GatewayError(AGREEMENT_UNWORKABLE, first.message, where)
+        raise GatewayError(AGREEMENT_UNWORKABLE, problems[0].message, str(problems[0].place))
     return _build_document(_parse_document(data), name)
 
 
@@ -76,53 +457,54 @@ def _parse_document(data: bytes) -> etree._Element:
     return parse_xml(data)
 
 
-def _find_root_problems(root: etree._Element, profile: bool) -> tuple[FormProblem, ...]:
-    wanted = _PROFILE if profile else _AGREEMENT
-    if root.tag == wanted:
+def _find_root_problems(root: etree._Element, name: str, profile: bool) -> tuple[FormProblem, ...]:
+    expected = _PROFILE if profile else _AGREEMENT
+    if root.tag == expected:
         return ()
-    found = etree.QName(root)
-    text = f"the root element is {found.localname[:_SHOWN]}"
-    text += (
-        f" of {(found.namespace or 'no namespace')[:_SHOWN]}; expected is {wanted.rpartition('}')[2]} of {TP}"
-    )
+    actual = etree.QName(root)
+    text = f"the root element is {actual.localname[:_SHOWN]}"
+    text += f" of {(actual.namespace or 'no namespace')[:_SHOWN]}; "
+    text += f"expected is {expected.rpartition('}')[2]} of {TP}"
     line: Any = root.sourceline
-    return (FormProblem(Place(build_xpath(root), int(line or 0)), text),)
+    return (FormProblem(Place(build_xpath(root), int(line or 0), name), text),)
 
 
 def _build_document(root: etree._Element, name: str) -> CpaDocument:
-    found = CpaElements()
+    reader = CpaElements(name)
     is_agreement = root.tag == _AGREEMENT
-    parties = tuple(read_party(found, one) for one in found.list_children(root, "PartyInfo"))
-    parts, packages = read_simple_parts(found, root), read_packages(found, root)
-    status, limits = found.find_child(root, "Status"), found.find_child(root, "ConversationConstraints")
-    start, end = found.find_child(root, "Start"), found.find_child(root, "End")
-    here = found.find_place(root)
-    places = [here if one is None else found.find_place(one) for one in (start, end, status)]
+    parties = tuple(read_party(reader, child) for child in reader.list_children(root, "PartyInfo"))
+    parts, packages = read_simple_parts(reader, root), read_packages(reader, root)
+    status, limits = reader.find_child(root, "Status"), reader.find_child(root, "ConversationConstraints")
+    start, end = reader.find_child(root, "Start"), reader.find_child(root, "End")
+    root_place = reader.find_place(root)
+    element_places = [
+        root_place if element is None else reader.find_place(element) for element in (start, end, status)
+    ]
     return CpaDocument(
-        here,
+        root_place,
         name,
-        found.read_attribute(root, "cpaid" if is_agreement else "cppid"),
-        found.read_attribute(root, "version"),
+        reader.read_attribute(root, "cpaid" if is_agreement else "cppid"),
+        reader.read_attribute(root, "version"),
         parties,
         parts,
         packages,
-        status=found.read_word(status, "value") if status is not None else None,
-        start=parse_moment(found.read_text(start)) if start is not None else None,
-        end=parse_moment(found.read_text(end)) if end is not None else None,
-        start_place=places[0],
-        end_place=places[1],
-        status_place=places[2],
-        invocation_limit=found.read_integer(limits, "invocationLimit") if limits is not None else None,
+        status=reader.read_word(status, "value") if status is not None else None,
+        start=parse_moment(reader.read_text(start)) if start is not None else None,
+        end=parse_moment(reader.read_text(end)) if end is not None else None,
+        start_place=element_places[0],
+        end_place=element_places[1],
+        status_place=element_places[2],
+        invocation_limit=reader.read_integer(limits, "invocationLimit") if limits is not None else None,
         concurrent_conversations=(
-            found.read_integer(limits, "concurrentConversations") if limits is not None else None
+            reader.read_integer(limits, "concurrentConversations") if limits is not None else None
         ),
-        constraints_place=found.find_place(limits) if limits is not None else None,
+        constraints_place=reader.find_place(limits) if limits is not None else None,
         signatures=tuple(
-            found.find_place(one)
-            for holder in found.list_children(root, "Signature")
-            for one in holder.iterchildren(f"{{{DS}}}Signature")
+            reader.find_place(signature)
+            for holder in reader.list_children(root, "Signature")
+            for signature in holder.iterchildren(f"{{{DS}}}Signature")
         ),
-        names=found.names,
-        references=tuple(found.references),
+        names=reader.names,
+        references=tuple(reader.references),
         root=root,
     )

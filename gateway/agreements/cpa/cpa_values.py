@@ -1,8 +1,8 @@
-"""Reads the values of a CPA from its elements: texts, numbers, durations, times, references.
+"""Reads the values of a CPA from its elements: texts, numbers, durations, times, references, algorithms.
 
-The schema has accepted the document, so a value has its form. What a form allows and a number of
-ours cannot hold, such as a duration of a billion years, is cut to a bound that every rule finds too
-long.
+The schema has accepted the document, so each value has the right form. A value that the form allows and the
+number types of the hub cannot hold, such as a duration of a billion years, is cut to a bound that every rule
+reports as too long.
 """
 
 from __future__ import annotations
@@ -16,16 +16,7 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.agreements.cpa.cpa_model import Algorithm, Place
-from gateway.wire import TP, XPathIndex, collapse_whitespace
-
-__all__ = [
-    "FAR_AWAY",
-    "TERMS",
-    "CpaElements",
-    "format_duration",
-    "parse_duration",
-    "parse_moment",
-]
+from gateway.wire import DS, DSIG_MORE, TP, XENC, XENC11, XPathIndex, collapse_whitespace, parse_datetime
 
 #: The namespace of the terms that CPPA 2.0 has no word for.
 TERMS: Final = "urn:single-window:agreement:1"
@@ -46,15 +37,15 @@ _MOST_DIGITS: Final = 12
 
 def parse_duration(text: str) -> int:
     """Return the seconds of an xs:duration, rounded up; a month has 30 days, a year 365."""
-    found = _DURATION.fullmatch(collapse_whitespace(text))
-    if found is None:
+    match = _DURATION.fullmatch(collapse_whitespace(text))
+    if match is None:
         return FAR_AWAY
-    total = sum(_parse_count(found[name]) * seconds for name, seconds in _UNITS)
-    seconds = found["seconds"] or "0"
+    total = sum(_parse_count(match[name]) * seconds for name, seconds in _UNITS)
+    seconds = match["seconds"] or "0"
     whole, _, part = seconds.partition(".")
     total += _parse_count(whole) + math.ceil(float("0." + (part or "0")[:_MOST_DIGITS]))
     total = min(total, FAR_AWAY)
-    return -total if found["sign"] else total
+    return -total if match["sign"] else total
 
 
 def _parse_count(digits: str | None) -> int:
@@ -76,18 +67,18 @@ def format_duration(seconds: int) -> str:
 
 
 def parse_moment(text: str) -> datetime | None:
-    """Return the UTC time of an xs:dateTime, in UTC where it has no zone; None for one we cannot hold."""
+    """Return an xs:dateTime in UTC, taken as UTC if it has no zone; None for one that Python cannot hold."""
     try:
-        found = datetime.fromisoformat(collapse_whitespace(text))
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):
+        return parse_datetime(text, without_zone=UTC)
+    except ValueError:
         return None
 
 
 class CpaElements:
-    """Reads the elements of one document, which must not change meanwhile."""
+    """Reads the elements of one document of a file, which must not change meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: str) -> None:
+        self._file = file
         self._paths = XPathIndex()
         #: The place, the id, and what it may name.
         self.references: list[tuple[Place, str, tuple[str, ...]]] = []
@@ -97,7 +88,7 @@ class CpaElements:
     def find_place(self, element: etree._Element) -> Place:
         """Return the place of an element."""
         line: Any = element.sourceline
-        return Place(self._paths.get_xpath(element), int(line or 0))
+        return Place(self._paths.get_xpath(element), int(line or 0), self._file)
 
     def list_children(self, element: etree._Element | None, *names: str) -> list[etree._Element]:
         """Return the child elements of these local names, in document order."""
@@ -118,8 +109,8 @@ class CpaElements:
 
     def read_attribute(self, element: etree._Element, name: str, default: str = "") -> str:
         """Return an attribute as written."""
-        found: Any = element.get(f"{{{TP}}}{name}")
-        return default if found is None else str(found)
+        value: Any = element.get(f"{{{TP}}}{name}")
+        return default if value is None else str(value)
 
     def read_word(self, element: etree._Element, name: str, default: str = "") -> str:
         """Return an attribute whose white space means nothing."""
@@ -153,22 +144,22 @@ class CpaElements:
         return None if child is None else parse_duration(self.read_text(child))
 
     def read_name(self, element: etree._Element, attribute: str) -> str:
-        """Return the id that an element has, and note what it names."""
-        found = self.read_word(element, attribute)
-        self.names[found] = (str(etree.QName(element).localname), self.find_place(element))
-        return found
+        """Return the id that an element has, and record the element under it."""
+        identifier = self.read_word(element, attribute)
+        self.names[identifier] = (str(etree.QName(element).localname), self.find_place(element))
+        return identifier
 
     def read_reference(self, element: etree._Element, attribute: str, *targets: str) -> str:
         """Return the id that an attribute refers to, and note that it must name one of `targets`."""
-        found = self.read_word(element, attribute)
-        self.references.append((self.find_place(element).find_attribute(attribute), found, targets))
-        return found
+        identifier = self.read_word(element, attribute)
+        self.references.append((self.find_place(element).find_attribute(attribute), identifier, targets))
+        return identifier
 
     def read_text_reference(self, element: etree._Element, *targets: str) -> str:
         """Return the id that the text of an element refers to, and note what it must name."""
-        found = collapse_whitespace(self.read_text(element))
-        self.references.append((self.find_place(element), found, targets))
-        return found
+        identifier = collapse_whitespace(self.read_text(element))
+        self.references.append((self.find_place(element), identifier, targets))
+        return identifier
 
     def read_child_reference(
         self, element: etree._Element | None, name: str, attribute: str, target: str
@@ -181,13 +172,12 @@ class CpaElements:
         """Return the algorithms that child elements name."""
         return tuple(
             Algorithm(
-                self.find_place(one),
-                collapse_whitespace(self.read_text(one)),
-                self.read_word(one, "w3c") or None,
-                self.read_word(one, "oid") or None,
-                self.read_integer(one, "minimumStrength"),
+                self.find_place(child),
+                collapse_whitespace(self.read_text(child)),
+                self.read_word(child, "w3c") or None,
+                self.read_word(child, "oid") or None,
             )
-            for one in self.list_children(element, name)
+            for child in self.list_children(element, name)
         )
 
 
@@ -199,3 +189,49 @@ def parse_integer(text: str) -> int | None:
     negative, bare = digits.startswith("-"), digits.lstrip("+-").lstrip("0") or "0"
     number = int(bare) if len(bare) <= _MOST_DIGITS and bare.isascii() and bare.isdigit() else FAR_AWAY
     return -number if negative else number
+
+
+_SEED: Final = "http://www.w3.org/2007/05/xmldsig-more#seed128-cbc"
+_URIS: Final = (
+    *(f"{DSIG_MORE}{kind}-sha{bits}" for kind in ("rsa", "ecdsa") for bits in (256, 384, 512)),
+    *(f"{DS}rsa-sha1", f"{DS}dsa-sha1", "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519"),
+    *(f"{DS}sha1", f"{XENC}sha256", f"{DSIG_MORE}sha384", f"{XENC}sha512"),
+    *(f"{XENC11}aes{bits}-gcm" for bits in (128, 192, 256)),
+    *(f"{XENC}aes{bits}-cbc" for bits in (128, 192, 256)),
+    *(f"{XENC}tripledes-cbc", _SEED),
+    *(f"{XENC11}rsa-oaep", f"{XENC}rsa-oaep-mgf1p", f"{XENC}rsa-1_5"),
+)
+#: Names that are no part of a URI: OpenSSL's, those of RFC 8017, object identifiers of ciphers.
+_OTHER_NAMES: Final = {
+    **dict.fromkeys(("des-ede3-cbc", "3des", "tripledes", "1.2.840.113549.3.7"), f"{XENC}tripledes-cbc"),
+    **dict.fromkeys(("seed", "seed-cbc", "1.2.410.200004.1.4"), _SEED),
+    **dict.fromkeys(("rsaes-oaep", "1.2.840.113549.1.1.7"), f"{XENC11}rsa-oaep"),
+    **dict.fromkeys(("rsa", "rsaes-pkcs1-v1_5", "1.2.840.113549.1.1.1"), f"{XENC}rsa-1_5"),
+    **{f"id-aes{bits}-gcm": f"{XENC11}aes{bits}-gcm" for bits in (128, 192, 256)},
+    **{
+        f"2.16.840.1.101.3.4.1.{arc}": uri
+        for arc, uri in (
+            *((2, f"{XENC}aes128-cbc"), (22, f"{XENC}aes192-cbc"), (42, f"{XENC}aes256-cbc")),
+            *((6, f"{XENC11}aes128-gcm"), (26, f"{XENC11}aes192-gcm"), (46, f"{XENC11}aes256-gcm")),
+        )
+    },
+}
+
+
+def _fold_name(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.lower())
+
+
+_BY_NAME: Final = {
+    _fold_name(name): uri
+    for name, uri in (
+        *_OTHER_NAMES.items(),
+        *((uri, uri) for uri in _URIS),
+        *((uri.rpartition("#")[2], uri) for uri in _URIS),
+    )
+}
+
+
+def find_algorithm_uri(name: str) -> str:
+    """Return the URI of an algorithm with a short name (``RSA-SHA256``, ``aes256-gcm``); else the name."""
+    return _BY_NAME.get(_fold_name(name), name)

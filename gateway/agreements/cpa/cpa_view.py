@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
-from gateway.agreements.cpa.channel_choice import BoundAction, ChannelUse, list_bound_actions
-from gateway.agreements.cpa.cpa_model import CertificateHolder, CpaDocument, CpaParty
-from gateway.agreements.cpa.cpa_rules import CpaFinding
+from gateway.agreements.agreement_rules import AgreementFinding, AgreementRule, read_rules
+from gateway.agreements.cpa.channel_conversion import BoundAction, ChannelUse, list_bound_actions
+from gateway.agreements.cpa.cpa_model import CertificateHolder, CpaDocument, CpaParty, Place
 from gateway.errors import GatewayError
 from gateway.pki import PATH_RULES, Certificate, read_certificate
 
-__all__ = ["CpaCheck", "CpaView", "Found", "build_view", "quote_name"]
-
 _SHOWN = 80
 
-Found = Iterator[CpaFinding]
+Found = Iterator[AgreementFinding]
+
+#: Every rule on a CPA by its id.
+CPA_RULES: Final[Mapping[str, AgreementRule]] = read_rules("cpa/cpa_rules.toml")
+
+
+def cite_rule(rule: str, location: Place, text: str) -> AgreementFinding:
+    """Return the finding that a CPA breaks one of its rules at a place."""
+    broken_rule = CPA_RULES[rule]
+    return AgreementFinding(
+        rule, broken_rule.severity, str(location), text, location.xpath, broken_rule.clause
+    )
 
 
 def quote_name(text: str) -> str:
@@ -52,10 +62,10 @@ class CpaView:
 
     def list_used_transports(self, party: CpaParty) -> set[str]:
         """Return the transports of a party by which actions or signals travel."""
-        uses = [one for _, *both in self.list_uses() for one in both if one.party is party]
-        names = (party.default_channel, *(one.channel for one in party.overrides))
-        channels = (*(one.channel for one in uses), *(party.channels.get(name) for name in names))
-        return {one.transport for one in channels if one is not None}
+        uses = [use for _, *both in self.list_uses() for use in both if use.party is party]
+        names = (party.default_channel, *(override.channel for override in party.overrides))
+        channels = (*(use.channel for use in uses), *(party.channels.get(name) for name in names))
+        return {channel.transport for channel in channels if channel is not None}
 
 
 CpaCheck = Callable[[CpaView], Found]
@@ -76,7 +86,7 @@ def _read_chain(view: CpaView, holder: CertificateHolder) -> None:
         return
     try:
         view.certificates[holder.place.xpath] = tuple(
-            read_certificate(one, PATH_RULES) for one in holder.chain
+            read_certificate(octets, PATH_RULES) for octets in holder.chain
         )
     except GatewayError as refused:
         view.unreadable[holder.place.xpath] = refused.detail

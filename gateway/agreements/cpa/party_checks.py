@@ -1,4 +1,4 @@
-"""Rules on the agreement as a whole: status, period, limits, and on who its parties are."""
+"""Rules on the agreement as a whole, on its parties, and on the messages that they send each other."""
 
 from __future__ import annotations
 
@@ -6,100 +6,95 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from gateway.agreements.cpa.cpa_model import CpaParty, Place
-from gateway.agreements.cpa.cpa_rules import CpaFinding
-from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, quote_name
+from gateway.agreements.cpa.channel_conversion import BoundAction, ChannelUse, find_counterpart
+from gateway.agreements.cpa.cpa_model import ActionBinding, CollaborationRole, CpaParty, Place
+from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, cite_rule, quote_name
 from gateway.agreements.pmode import is_uri
 from gateway.agreements.pmode_index import SIGNAL_SERVICE
-from gateway.wire import TP
-
-__all__ = ["PARTY_CHECKS"]
-
-
-def _format_time(at: datetime) -> str:
-    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+from gateway.agreements.pmode_values import RESPONDING_MODES
+from gateway.wire import TP, format_instant
 
 
 def _find_status_problems(view: CpaView) -> Found:
-    document, place = view.document, view.document.status_place.find_attribute("value")
+    document, location = view.document, view.document.status_place.find_attribute("value")
     if document.status == "proposed":
-        yield CpaFinding("status-proposed", place, "the agreement is proposed, not agreed")
+        yield cite_rule("status-proposed", location, "the agreement is proposed, not agreed")
     if document.status == "signed" and not document.signatures:
-        yield CpaFinding("status-unsigned", place, "the status is signed, and nobody has signed")
+        yield cite_rule("status-unsigned", location, "the status is signed, and nobody has signed")
     if document.status == "agreed" and document.signatures:
         text = f"the document has {len(document.signatures)} signature(s), and its status is agreed"
-        yield CpaFinding("status-signatures", place, text)
+        yield cite_rule("status-signatures", location, text)
 
 
 def _find_period_problems(view: CpaView) -> Found:
     document = view.document
-    for name, found, place in (
+    for name, moment, location in (
         ("Start", document.start, document.start_place),
         ("End", document.end, document.end_place),
     ):
         text = (document.root.findtext(f"{{{TP}}}{name}") or "").strip()
-        if found is None:
+        if moment is None:
             message = f"the time {quote_name(text)} does not exist or lies outside of the years 1 to 9999"
-            yield CpaFinding("period-unreadable", place, message)
+            yield cite_rule("period-unreadable", location, message)
         elif datetime.fromisoformat(text).tzinfo is None:
-            yield CpaFinding("period-unzoned", place, f"{text} has no time zone; UTC is taken")
+            yield cite_rule("period-unzoned", location, f"{text} has no time zone; UTC is taken")
     if document.start is None or document.end is None:
         return
     if document.start >= document.end:
-        ends, begins = _format_time(document.end), _format_time(document.start)
+        ends, begins = format_instant(document.end, "seconds"), format_instant(document.start, "seconds")
         message = f"the agreement ends at {ends}, and begins at {begins}"
-        yield CpaFinding("period-reversed", document.end_place, message)
+        yield cite_rule("period-reversed", document.end_place, message)
     elif document.end <= view.at:
-        message = f"the agreement ended at {_format_time(document.end)}"
-        yield CpaFinding("period-ended", document.end_place, message)
+        message = f"the agreement ended at {format_instant(document.end, 'seconds')}"
+        yield cite_rule("period-ended", document.end_place, message)
     elif document.start > view.at:
-        message = f"the agreement begins at {_format_time(document.start)}"
-        yield CpaFinding("period-later", document.start_place, message)
+        message = f"the agreement begins at {format_instant(document.start, 'seconds')}"
+        yield cite_rule("period-later", document.start_place, message)
 
 
 def _find_limit_problems(view: CpaView) -> Found:
-    document, place = view.document, view.document.constraints_place
+    document, location = view.document, view.document.constraints_place
     limits = (document.invocation_limit, document.concurrent_conversations)
-    if place is None:
+    if location is None:
         return
-    if any(one is not None and one < 0 for one in limits):
-        yield CpaFinding("conversation-negative", place, "a number of conversations is not negative")
-    elif any(one is not None for one in limits):
+    if any(limit is not None and limit < 0 for limit in limits):
+        yield cite_rule("conversation-negative", location, "a number of conversations is not negative")
+    elif any(limit is not None for limit in limits):
         text = "the number of conversations is limited: a message that begins one more is refused"
-        yield CpaFinding("conversation-limit", place, text)
+        yield cite_rule("conversation-limit", location, text)
 
 
 def _find_id_problems(view: CpaView) -> Found:
     for party in view.document.parties:
         types: set[str | None] = set()
-        for one in party.ids:
-            if one.type is None and not is_uri(one.value):
-                text = f"PartyId {quote_name(one.value)} has no type and is not a URI"
-                yield CpaFinding("party-id-untyped", one.place, text)
-            if one.type in types:
-                told = quote_name(one.type) if one.type is not None else "no type"
-                text = f"party {quote_name(party.name)} has two identifiers of the type {told}"
-                yield CpaFinding("party-id-repeated", one.place, text)
-            types.add(one.type)
+        for party_name in party.ids:
+            if party_name.type is None and not is_uri(party_name.value):
+                text = f"PartyId {quote_name(party_name.value)} has no type and is not a URI"
+                yield cite_rule("party-id-untyped", party_name.place, text)
+            if party_name.type in types:
+                type_text = quote_name(party_name.type) if party_name.type is not None else "no type"
+                text = f"party {quote_name(party.name)} has two identifiers of the type {type_text}"
+                yield cite_rule("party-id-repeated", party_name.place, text)
+            types.add(party_name.type)
     first, second = view.document.parties
-    for one in second.ids:
-        if (one.value, one.type) in {(other.value, other.type) for other in first.ids}:
-            text = f"both parties are identified as {quote_name(one.value)}"
-            yield CpaFinding("party-id-shared", one.place, text)
+    for party_name in second.ids:
+        if (party_name.value, party_name.type) in {(party_id.value, party_id.type) for party_id in first.ids}:
+            text = f"both parties are identified as {quote_name(party_name.value)}"
+            yield cite_rule("party-id-shared", party_name.place, text)
 
 
 def _find_name_problems(view: CpaView) -> Found:
-    for place, what, text in _list_names(view):
+    for location, subject, text in _list_names(view):
         if text != text.strip() or not text:
-            told = f"{what} {quote_name(text)} has white space around it"
-            yield CpaFinding("name-white-space", place, told if text.strip() else f"{what} is empty")
+            detail = f"{subject} {quote_name(text)} has white space around it"
+            yield cite_rule("name-white-space", location, detail if text.strip() else f"{subject} is empty")
 
 
 def _list_names(view: CpaView) -> Iterator[tuple[Place, str, str]]:
     root = view.document.place
     yield root.find_attribute("cpaid"), "the id of the agreement", view.document.id
     for party in view.document.parties:
-        yield from ((one.place, "PartyId", one.value) for one in party.ids)
+        yield from ((party_name.place, "PartyId", party_name.value) for party_name in party.ids)
         yield from _list_role_names(party)
 
 
@@ -117,26 +112,24 @@ def _find_service_problems(view: CpaView) -> Found:
             service = quote_name(role.service)
             if role.service_type is None and not is_uri(role.service):
                 text = f"Service {service} has no type and is not a URI"
-                yield CpaFinding("service-untyped", role.service_place, text)
+                yield cite_rule("service-untyped", role.service_place, text)
             if role.service == SIGNAL_SERVICE:
                 text = f"Service {service} is that of the signals of message handlers"
-                yield CpaFinding("service-reserved", role.service_place, text)
+                yield cite_rule("service-reserved", role.service_place, text)
 
 
 def _find_role_problems(view: CpaView) -> Found:
     for action in view.actions:
         if action.role.role == action.other_role.role:
             text = f"both parties are {quote_name(action.role.role)} in {quote_name(action.binding.action)}"
-            yield CpaFinding("role-same", action.role.place, text)
+            yield cite_rule("role-same", action.role.place, text)
 
 
 def _find_version_problems(view: CpaView) -> Found:
-    for party in view.document.parties:
-        for exchange in party.exchanges.values():
-            for one in (exchange.sender, exchange.receiver):
-                if one is not None and one.version != "2.0":
-                    text = f"version {quote_name(one.version)} of ebMS is not 2.0"
-                    yield CpaFinding("binding-version", one.place.find_attribute("version"), text)
+    for binding in view.document.list_document_bindings():
+        if binding.version != "2.0":
+            text = f"version {quote_name(binding.version)} of ebMS is not 2.0"
+            yield cite_rule("binding-version", binding.place.find_attribute("version"), text)
 
 
 PARTY_CHECKS: Final[tuple[CpaCheck, ...]] = (
@@ -148,4 +141,131 @@ PARTY_CHECKS: Final[tuple[CpaCheck, ...]] = (
     _find_service_problems,
     _find_role_problems,
     _find_version_problems,
+)
+
+
+def _find_unmatched_bindings(view: CpaView) -> Found:
+    for party in view.document.parties:
+        other_party = view.document.get_other_party(party)
+        for role, binding, _ in party.list_bindings():
+            if find_counterpart(role, binding, other_party) is not None:
+                continue
+            named_binding = other_party.find_binding(binding.other) if binding.other is not None else None
+            if named_binding is not None:
+                text = _describe_contradiction(role, binding, named_binding)
+                yield cite_rule("binding-contradictory", binding.place, text)
+            elif binding.other is None or binding.other not in view.document.names:
+                rule, verb = ("send-unmatched", "receive") if binding.sends else ("receive-unmatched", "send")
+                action, name = quote_name(binding.action), quote_name(other_party.name)
+                yield cite_rule(rule, binding.place, f"party {name} cannot {verb} {action}")
+            else:
+                text = f"{quote_name(binding.other)} is no binding of party {quote_name(other_party.name)}"
+                yield cite_rule("binding-contradictory", binding.place, text)
+
+
+def _describe_contradiction(
+    role: CollaborationRole, binding: ActionBinding, named_binding: ActionBinding
+) -> str:
+    subject = f"binding {quote_name(named_binding.id)} "
+    if named_binding.action != binding.action:
+        return (
+            subject
+            + f"is of action {quote_name(named_binding.action)}, this one of {quote_name(binding.action)}"
+        )
+    if named_binding.sends == binding.sends:
+        return (
+            subject
+            + f"has the same direction: both parties {'send' if named_binding.sends else 'receive'} it"
+        )
+    return subject + f"is of another service than {quote_name(role.service)}"
+
+
+def _find_one_sided_bindings(view: CpaView) -> Found:
+    for action in view.actions:
+        ours, theirs = action.binding, action.other
+        if (ours.other or theirs.other) and (ours.other != theirs.id or theirs.other != ours.id):
+            target = "another binding" if ours.other and theirs.other else "none"
+            text = f"{quote_name(ours.id)} and {quote_name(theirs.id)} belong together; one names {target}"
+            yield cite_rule("binding-one-sided", ours.place, text)
+
+
+def _find_repeated_actions(view: CpaView) -> Found:
+    for party in view.document.parties:
+        seen: set[tuple[str, str | None, str]] = set()
+        for role, binding, _ in party.list_bindings():
+            key = (role.service, role.service_type, binding.action)
+            if binding.sends and key in seen:
+                text = f"party {quote_name(party.name)} sends {quote_name(binding.action)} twice"
+                yield cite_rule("action-repeated", binding.place, text)
+            if binding.sends:
+                seen.add(key)
+
+
+def _find_different_sides(view: CpaView) -> Found:
+    for action in view.actions:
+        ours, theirs = action.binding, action.other
+        name = quote_name(ours.action)
+        if action.role.process_uri != action.other_role.process_uri:
+            text = f"{name} is sent in process {quote_name(action.role.process)} and received in "
+            text += f"{quote_name(action.other_role.process)}"
+            yield cite_rule("process-different", action.role.place, text)
+        different = _list_different_wishes(action)
+        if different:
+            text = f"the sides of {name} differ in {', '.join(different)}"
+            yield cite_rule("characteristics-different", ours.business.place, text)
+        if ours.package != theirs.package:
+            text = (
+                f"{name} is sent as {quote_name(ours.package)} and received as {quote_name(theirs.package)}"
+            )
+            yield cite_rule("package-different", ours.place.find_attribute("packageId"), text)
+
+
+def _list_different_wishes(action: BoundAction) -> list[str]:
+    names = {
+        "isNonRepudiationRequired": "non_repudiation",
+        "isNonRepudiationReceiptRequired": "non_repudiation_receipt",
+        "isConfidential": "confidential",
+        "isAuthenticated": "authenticated",
+        "isTamperProof": "tamper_proof",
+    }
+    ours, theirs = action.binding.business, action.other.business
+    return [attribute for attribute, name in names.items() if getattr(ours, name) != getattr(theirs, name)]
+
+
+def _find_response_problems(view: CpaView) -> Found:
+    for action, ours, _ in view.list_uses():
+        if action.holder is None:
+            yield from _judge_responses(action, ours)
+
+
+def _judge_responses(action: BoundAction, ours: ChannelUse) -> Found:
+    mode = ours.channel.sync_reply_mode if ours.channel is not None else "none"
+    nested, name = bool(action.binding.nested or action.other.nested), quote_name(action.binding.action)
+    if nested and mode not in RESPONDING_MODES:
+        text = f"{name} is answered on its connection, and the channel has syncReplyMode {mode}"
+        yield cite_rule("response-asynchronous", action.binding.place, text)
+    if not nested and mode in RESPONDING_MODES:
+        text = f"the channel of {name} has syncReplyMode {mode}, and no response is bound inside"
+        yield cite_rule("response-unbound", action.binding.place, text)
+
+
+def _find_short_times(view: CpaView) -> Found:
+    for action, ours, _ in view.list_uses():
+        limit, sender = action.binding.business.time_to_acknowledge_receipt, ours.sender
+        interval = sender.retry_interval if sender is not None else None
+        if limit is None or interval is None or sender is None or not sender.retries:
+            continue
+        if 0 <= limit < interval:
+            text = f"{quote_name(action.binding.action)} is to be acknowledged within {limit} seconds, "
+            text += f"and is repeated after {interval}"
+            yield cite_rule("time-to-acknowledge", action.binding.business.place, text)
+
+
+BINDING_CHECKS: Final[tuple[CpaCheck, ...]] = (
+    _find_unmatched_bindings,
+    _find_one_sided_bindings,
+    _find_repeated_actions,
+    _find_different_sides,
+    _find_response_problems,
+    _find_short_times,
 )

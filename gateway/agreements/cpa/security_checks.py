@@ -1,25 +1,28 @@
-"""Rules on signatures and encryption: what the business wants, what is described, which algorithms."""
+"""Rules on signatures and encryption: whether they are required, described, and of sound algorithms."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
-from gateway.agreements.cpa.channel_choice import BoundAction, ChannelUse
-from gateway.agreements.cpa.channel_conversion import is_persistent, needs_encryption, needs_signature
+from gateway.agreements.cpa.channel_conversion import (
+    BoundAction,
+    ChannelUse,
+    is_persistent,
+    needs_encryption,
+    needs_signature,
+)
 from gateway.agreements.cpa.cpa_model import (
     Algorithm,
+    CertificateHolder,
     CpaParty,
     DigitalEnvelope,
-    DocumentBinding,
     NonRepudiation,
 )
-from gateway.agreements.cpa.cpa_rules import CpaFinding
-from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, quote_name
-from gateway.wire import DS, DSIG_MORE, XENC
-
-__all__ = ["SECURITY_CHECKS"]
+from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, cite_rule, quote_name
+from gateway.pki import Certificate
+from gateway.wire import DS, DSIG_MORE, XENC, format_instant
 
 _WEAK_HASH: Final = re.compile(r"(?i)\bsha-?1\b|#sha1$|md[245]")
 _WEAK_SIGNATURE: Final = re.compile(r"(?i)(rsa|dsa|ecdsa|hmac)-?(with-?)?(sha-?1|md[245])\b|#(rsa|dsa)-sha1$")
@@ -36,137 +39,137 @@ _SIGNED_BY_URI: Final = (f"{DS}rsa-sha1", f"{DS}dsa-sha1")
 def _find_signature_problems(view: CpaView) -> Found:
     for action, ours, theirs in view.list_uses():
         business, name = action.binding.business, quote_name(action.binding.action)
-        signed = ours.sender.non_repudiation if ours.sender is not None else None
-        verified = theirs.receiver.non_repudiation if theirs.receiver is not None else None
-        wanted = needs_signature(action, ours)
-        if wanted and signed is None:
-            place = ours.channel.place if ours.channel is not None else action.binding.place
+        signed, verified, is_signed = ours.signature, theirs.verification, needs_signature(action, ours)
+        if is_signed and signed is None:
+            location = ours.channel.place if ours.channel is not None else action.binding.place
             text = f"{name} must be signed, and the channel of its sender describes no signature"
-            yield CpaFinding("signing-undescribed", place, text)
-        elif wanted and verified is None:
-            place = theirs.channel.place if theirs.channel is not None else action.other.place
+            yield cite_rule("signing-undescribed", location, text)
+        elif is_signed and verified is None:
+            location = theirs.channel.place if theirs.channel is not None else action.other.place
             text = f"{name} is signed, and the channel of its receiver describes no verification"
-            yield CpaFinding("verification-undescribed", place, text)
-        elif not wanted and signed is not None:
-            yield CpaFinding(
+            yield cite_rule("verification-undescribed", location, text)
+        elif not is_signed and signed is not None:
+            yield cite_rule(
                 "signature-unwanted", business.place, f"{name} needs no signature, and one is described"
             )
-        elif not wanted:
-            yield CpaFinding("unsigned", business.place, f"{name} is accepted without signature")
-        if wanted and signed is not None and verified is not None:
+        elif not is_signed:
+            yield cite_rule("unsigned", business.place, f"{name} is accepted without signature")
+        if is_signed and signed is not None and verified is not None:
             yield from _compare_signatures(name, signed, verified)
 
 
 def _compare_signatures(name: str, signed: NonRepudiation, verified: NonRepudiation) -> Found:
-    ours, theirs = {one.name for one in signed.algorithms}, {one.name for one in verified.algorithms}
+    ours, theirs = (
+        {algorithm.name for algorithm in signed.algorithms},
+        {algorithm.name for algorithm in verified.algorithms},
+    )
     if ours.isdisjoint(theirs):
         text = f"the sender of {name} signs by {quote_name(min(ours))}, the receiver verifies "
         text += quote_name(min(theirs))
-        yield CpaFinding("algorithms-disjoint", verified.place, text)
+        yield cite_rule("algorithms-disjoint", verified.place, text)
     if signed.hash_function != verified.hash_function:
         text = f"the sender of {name} hashes by {quote_name(signed.hash_function)}, the receiver by "
         text += quote_name(verified.hash_function)
-        yield CpaFinding("hash-different", verified.place, text)
-
-
-def _list_used_bindings(view: CpaView) -> Iterator[tuple[CpaParty, DocumentBinding]]:
-    """Yield each document exchange once, in both directions."""
-    for party in view.document.parties:
-        for exchange in party.exchanges.values():
-            yield from ((party, one) for one in (exchange.sender, exchange.receiver) if one is not None)
+        yield cite_rule("hash-different", verified.place, text)
 
 
 def _find_weak_signatures(view: CpaView) -> Found:
-    for _, one in _list_used_bindings(view):
-        signed = one.non_repudiation
+    for binding in view.document.list_document_bindings():
+        signed = binding.non_repudiation
         if signed is None:
             continue
         if _WEAK_HASH.search(signed.hash_function):
             text = f"hash function {quote_name(signed.hash_function)} is broken"
-            yield CpaFinding("hash-weak", signed.place, text)
+            yield cite_rule("hash-weak", signed.place, text)
         for algorithm in signed.algorithms:
             yield from _judge_signature_algorithm(algorithm)
 
 
 def _judge_signature_algorithm(algorithm: Algorithm) -> Found:
     name = algorithm.name
-    known = name.startswith((DS, DSIG_MORE, XENC)) or _KNOWN_SIGNATURE.search(name)
+    is_known = name.startswith((DS, DSIG_MORE, XENC)) or _KNOWN_SIGNATURE.search(name)
     if name in _SIGNED_BY_URI or _WEAK_SIGNATURE.search(name):
-        yield CpaFinding(
+        yield cite_rule(
             "signature-weak", algorithm.place, f"signature algorithm {quote_name(name)} is broken"
         )
-    elif not known or not _KNOWN_SIGNATURE.search(name):
-        yield CpaFinding("signature-unknown", algorithm.place, f"the hub does not know {quote_name(name)}")
+    elif not is_known or not _KNOWN_SIGNATURE.search(name):
+        yield cite_rule("signature-unknown", algorithm.place, f"the hub does not know {quote_name(name)}")
 
 
 def _find_anchor_problems(view: CpaView) -> Found:
     for action, ours, theirs in view.list_uses():
-        signed = ours.sender.non_repudiation if ours.sender is not None else None
-        verified = theirs.receiver.non_repudiation if theirs.receiver is not None else None
+        signed, verified = ours.signature, theirs.verification
         if signed is None or verified is None or not needs_signature(action, ours):
             continue
         details = theirs.party.security.get(verified.security) if verified.security is not None else None
         if details is None or not details.anchors:
             if verified.security is None or details is not None:
                 text = f"the receiver of {quote_name(action.binding.action)} names no trust anchors"
-                yield CpaFinding("anchors-missing", verified.place, text)
+                yield cite_rule("anchors-missing", verified.place, text)
         elif not _leads_to_anchor(view, action, theirs, signed, details.anchors):
             text = (
                 f"the certificate that signs {quote_name(action.binding.action)} is of no issuer among the "
             )
             text += f"trust anchors {quote_name(details.id)}"
-            yield CpaFinding("anchors-unrelated", details.place, text)
+            yield cite_rule("anchors-unrelated", details.place, text)
 
 
 def _leads_to_anchor(
-    view: CpaView, action: BoundAction, theirs: ChannelUse, signed: NonRepudiation, names: tuple[str, ...]
+    view: CpaView,
+    action: BoundAction,
+    theirs: ChannelUse,
+    signed: NonRepudiation,
+    anchor_names: tuple[str, ...],
 ) -> bool:
-    """Return whether an anchor is among the certificates of the signer, or issued the last of them."""
+    """Return whether the receiver trusts the certificate that signs.
+
+    An anchor is in its chain, or issued the last certificate of the chain. True also for certificates that
+    cannot be read, which another rule reports.
+    """
     holder = action.sender.certificates.get(signed.certificate or "")
     chain = view.find_chain(holder)
-    anchors = [view.find_certificate(theirs.party, one) for one in names]
-    known = [one for one in anchors if one is not None]
-    if not chain or len(known) < len(anchors):
-        return True  # what cannot be read is told by another rule
-    return any(one in chain or chain[-1].issuer_der == one.subject_der for one in known)
+    anchors = [view.find_certificate(theirs.party, anchor_name) for anchor_name in anchor_names]
+    readable = [anchor for anchor in anchors if anchor is not None]
+    if not chain or len(readable) < len(anchors):
+        return True
+    return any(anchor in chain or chain[-1].issuer_der == anchor.subject_der for anchor in readable)
 
 
 def _find_encryption_problems(view: CpaView) -> Found:
     for action, ours, theirs in view.list_uses():
         name, business = quote_name(action.binding.action), action.binding.business
-        sender = ours.sender.envelope if ours.sender is not None else None
-        receiver = theirs.receiver.envelope if theirs.receiver is not None else None
+        sender, receiver = ours.sent_envelope, theirs.received_envelope
         if needs_encryption(action, ours, theirs):
             if receiver is None:
-                place = theirs.channel.place if theirs.channel is not None else action.other.place
+                location = theirs.channel.place if theirs.channel is not None else action.other.place
                 text = f"{name} must be encrypted, and the channel of its receiver describes no envelope"
-                yield CpaFinding("encryption-undescribed", place, text)
+                yield cite_rule("encryption-undescribed", location, text)
             elif sender is not None and _are_incompatible(sender, receiver):
                 text = f"{name}: the envelopes of sender and receiver have no algorithm or protocol in common"
-                yield CpaFinding("encryption-different", receiver.place, text)
+                yield cite_rule("encryption-different", receiver.place, text)
         elif (sender or receiver) is not None and not is_persistent(business.confidential):
             text = f"{name} needs no encryption, and an envelope is described"
-            yield CpaFinding("encryption-unwanted", business.place, text)
+            yield cite_rule("encryption-unwanted", business.place, text)
 
 
-def _are_incompatible(one: DigitalEnvelope, other: DigitalEnvelope) -> bool:
-    return one.protocol != other.protocol or {each.name for each in one.algorithms}.isdisjoint(
-        each.name for each in other.algorithms
-    )
+def _are_incompatible(sender: DigitalEnvelope, receiver: DigitalEnvelope) -> bool:
+    return sender.protocol != receiver.protocol or {
+        algorithm.name for algorithm in sender.algorithms
+    }.isdisjoint(algorithm.name for algorithm in receiver.algorithms)
 
 
 def _find_weak_encryption(view: CpaView) -> Found:
-    for _, one in _list_used_bindings(view):
-        for algorithm in one.envelope.algorithms if one.envelope is not None else ():
-            told = f"{algorithm.name} {algorithm.text}"
-            for rule, pattern, words in (
+    for binding in view.document.list_document_bindings():
+        for algorithm in binding.envelope.algorithms if binding.envelope is not None else ():
+            description = f"{algorithm.name} {algorithm.text}"
+            for rule, pattern, weakness in (
                 ("encryption-rsa15", _RSA15, "can be probed by its padding"),
                 ("encryption-weak", _WEAK_CIPHER, "is broken"),
                 ("encryption-cbc", _CBC, "does not authenticate what it encrypts"),
             ):
-                if pattern.search(told):
-                    text = f"encryption algorithm {quote_name(algorithm.name)} {words}"
-                    yield CpaFinding(rule, algorithm.place, text)
+                if pattern.search(description):
+                    text = f"encryption algorithm {quote_name(algorithm.name)} {weakness}"
+                    yield cite_rule(rule, algorithm.place, text)
                     break
 
 
@@ -176,4 +179,130 @@ SECURITY_CHECKS: Final[tuple[CpaCheck, ...]] = (
     _find_anchor_problems,
     _find_encryption_problems,
     _find_weak_encryption,
+)
+
+
+_LEAST_BITS: Final = 2048
+_SIGNING: Final = {"digitalSignature", "nonRepudiation", "contentCommitment"}
+_ENCRYPTING: Final = {"keyEncipherment", "dataEncipherment", "keyAgreement"}
+
+
+def list_certificate_uses(party: CpaParty) -> Iterator[tuple[CertificateHolder, str]]:
+    """Yield the certificates of a party with their uses: signing, encryption, tls; each pair once."""
+    names: dict[tuple[str, str], None] = {}
+    for exchange in party.exchanges.values():
+        sender, receiver = exchange.sender, exchange.receiver
+        if sender is not None and sender.non_repudiation is not None:
+            names[sender.non_repudiation.certificate or "", "signing"] = None
+        if receiver is not None and receiver.envelope is not None:
+            names[receiver.envelope.certificate or "", "encryption"] = None
+    for transport in party.transports.values():
+        for side in (transport.sender, transport.receiver):
+            if side is not None and side.security is not None:
+                names[side.security.certificate or "", "tls"] = None
+    for name, use in names:
+        if name in party.certificates:
+            yield party.certificates[name], use
+
+
+def _find_unreadable_certificates(view: CpaView) -> Found:
+    for party in view.document.parties:
+        for holder in party.certificates.values():
+            reason = view.unreadable.get(holder.place.xpath)
+            if reason is not None:
+                text = f"certificate {quote_name(holder.id)}: {quote_name(reason)}"
+                yield cite_rule("certificate-unreadable", holder.place, text)
+            elif not holder.chain:
+                text = f"certificate {quote_name(holder.id)} is only named: its octets are not here"
+                yield cite_rule("certificate-named", holder.place, text)
+
+
+def _list_read(view: CpaView) -> Iterator[tuple[CertificateHolder, Certificate, tuple[str, ...]]]:
+    """Yield the certificates in use that could be read, with all their uses."""
+    for party in view.document.parties:
+        uses: dict[str, list[str]] = {}
+        for holder, use in list_certificate_uses(party):
+            uses.setdefault(holder.id, []).append(use)
+        for name, certificate_uses in uses.items():
+            certificate = view.find_certificate(party, name)
+            if certificate is not None:
+                yield party.certificates[name], certificate, tuple(certificate_uses)
+
+
+def _find_period_problems(view: CpaView) -> Found:
+    document = view.document
+    if document.start is None or document.end is None:
+        return
+    begins = max(document.start, view.at)
+    for holder, certificate, _ in _list_read(view):
+        name = f"certificate {quote_name(holder.id)} "
+        if certificate.not_after <= view.at:
+            text = name + f"ended at {format_instant(certificate.not_after, 'seconds')}"
+            yield cite_rule("certificate-ended", holder.place, text)
+        elif certificate.not_after < document.end:
+            ends, agreed = (format_instant(at, "seconds") for at in (certificate.not_after, document.end))
+            text = name + f"ends at {ends}, the agreement at {agreed}"
+            yield cite_rule("certificate-ends-early", holder.place, text)
+        if certificate.not_before > begins:
+            text = (
+                name + f"begins at {format_instant(certificate.not_before, 'seconds')}, after the agreement"
+            )
+            yield cite_rule("certificate-begins-late", holder.place, text)
+
+
+def _find_key_problems(view: CpaView) -> Found:
+    for holder, certificate, uses in _list_read(view):
+        name, usage = f"certificate {quote_name(holder.id)} ", certificate.key_usage
+        if usage is not None and "signing" in uses and not usage & _SIGNING:
+            text = name + "signs, and its key usage has no digital signature"
+            yield cite_rule("key-usage-signing", holder.place, text)
+        if usage is not None and "encryption" in uses and not usage & _ENCRYPTING:
+            text = name + "is encrypted for, and its key usage has no encipherment"
+            yield cite_rule("key-usage-encryption", holder.place, text)
+        bits = _count_rsa_bits(certificate)
+        if bits is not None and bits < _LEAST_BITS:
+            yield cite_rule("key-short", holder.place, name + f"has an RSA key of {bits} bits")
+
+
+def _count_rsa_bits(certificate: Certificate) -> int | None:
+    key: Any = certificate.public_key
+    return int(key.key_size) if "rsa" in certificate.key_type.lower() and hasattr(key, "key_size") else None
+
+
+def _find_key_algorithm_problems(view: CpaView) -> Found:
+    for party in view.document.parties:
+        for exchange in party.exchanges.values():
+            signed = exchange.sender.non_repudiation if exchange.sender is not None else None
+            certificate = view.find_certificate(party, signed.certificate) if signed is not None else None
+            if signed is not None and certificate is not None and not _fits_key(signed, certificate):
+                text = f"certificate {quote_name(signed.certificate or '')} has another kind of key than "
+                text += quote_name(signed.algorithms[0].name)
+                yield cite_rule("key-algorithm", signed.place, text)
+
+
+def _fits_key(signed: NonRepudiation, certificate: Certificate) -> bool:
+    """Return whether a key can make one of the signatures; an algorithm of no known kind fits."""
+    for algorithm in signed.algorithms:
+        kind = next(
+            (word for word in ("ecdsa", "eddsa", "rsa", "dsa") if word in algorithm.name.lower()), None
+        )
+        if kind is None or _name_key_kind(certificate) == kind:
+            return True
+    return False
+
+
+def _name_key_kind(certificate: Certificate) -> str:
+    key = certificate.key_type.lower()
+    if "rsa" in key:
+        return "rsa"
+    if "25519" in key or "448" in key:
+        return "eddsa"
+    return "dsa" if key.startswith("dsa") else "ecdsa"
+
+
+CERTIFICATE_CHECKS: Final[tuple[CpaCheck, ...]] = (
+    _find_unreadable_certificates,
+    _find_period_problems,
+    _find_key_problems,
+    _find_key_algorithm_problems,
 )

@@ -1,1 +1,1 @@
-"""The verbs, with one file for each noun; `gateway.cli.verb_table` lists the place of every verb."""
+"""The verbs, with one file for each noun; `gateway.cli.verb_table` names the module of every verb."""

@@ -1,4 +1,4 @@
-"""``gateway account add|list|show|role|password|suspend|resume``: people who sign in to the console.
+"""``gateway account …``: people who sign in to the console, their roles, and the ways in which they sign in.
 
 A password is never an argument: other users of the machine would see it. It is read from the terminal,
 or as one line from standard input.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -23,21 +24,14 @@ from gateway.accounts import (
     list_roles,
 )
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.result_output import print_json, print_table, report_wrong_row
-from gateway.cli.settings import read_database
-from gateway.cli.shared_options import change_options, home_options
-from gateway.cli.verb_groups import Arguments, verb
-from gateway.store import NewAccount, accounts, sessions
-
-__all__ = [
-    "add_account",
-    "list_accounts",
-    "resume_account",
-    "set_account_password",
-    "set_account_roles",
-    "show_account",
-    "suspend_account",
-]
+from gateway.cli.home_folder import read_database
+from gateway.cli.named_files import read_certificate_file
+from gateway.cli.registration import demand_usable_certificate
+from gateway.cli.result_output import WrongRowError, print_json, print_table, require_row
+from gateway.cli.shared_options import ACTOR, FILE, SEARCH_TEXT, changing_verb, home_verb
+from gateway.cli.verb_groups import Arguments
+from gateway.operations import DatabaseChange
+from gateway.store import AccountCertificate, NewAccount, accounts, sessions
 
 _COLUMNS: Final = ("name", "display_name", "status", "roles")
 _SALT: Final = 16
@@ -50,7 +44,7 @@ class _OrganisationType(click.ParamType[Organisation]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Organisation:
         """Return the organisation; a kind that does not exist is misuse."""
-        kind, _, code = str(value).partition("/")
+        kind, _, code = str(SEARCH_TEXT.convert(value, param, ctx)).partition("/")
         if kind not in set(OrganisationKind) or not code:
             kinds = ", ".join(OrganisationKind)
             self.fail(f"{value!r} is not KIND/CODE with a kind of: {kinds}", param, ctx)
@@ -60,146 +54,164 @@ class _OrganisationType(click.ParamType[Organisation]):
 _ORGANISATION: Final = _OrganisationType()
 
 
-@verb
-@click.argument("name", help="the name to sign in with")
-@click.option("--display-name", help="the name that others see (default: the name)")
+@changing_verb("account add")
+@click.argument("name", type=ACTOR, help="the name to sign in with")
+@click.option("--display-name", type=ACTOR, help="the name that others see (default: the name)")
 @click.option("--organisation", type=_ORGANISATION, required=True, help="where the person works")
 @click.option("--role", "roles", multiple=True, required=True, help="a role there; may be repeated")
 @click.option("--language", type=click.Choice(["en", "ko"]), default="en", help="language of the pages")
-@change_options()
-def add_account(arguments: Arguments) -> int:
+def add_account(arguments: Arguments) -> None:
     """Add a person with roles in one organisation, and a password that is read from the terminal."""
     _check_roles(arguments.organisation, arguments.roles)
-    shown = arguments.display_name or arguments.name
-    hashed = hash_password(_read_password((arguments.name, shown)), os.urandom(_SALT))
+    display_name = arguments.display_name or arguments.name
+    hashed = hash_password(_read_password((arguments.name, display_name)), os.urandom(_SALT))
     with change_database(arguments) as change:
         if accounts.find_by_name(change.conn, arguments.name) is not None:
-            change.leave_unchanged()
-            return report_wrong_row(f"there is an account {arguments.name} already")
-        new = NewAccount(arguments.name, shown, change.by, hashed, language=arguments.language)
+            raise WrongRowError(f"there is an account {arguments.name} already")
+        new = NewAccount(arguments.name, display_name, change.by, hashed, language=arguments.language)
         number = accounts.insert_account(change.conn, new, change.at)
         _store_roles(change.conn, number, arguments.organisation, arguments.roles, change.at)
         after = _describe_account(change.conn, number)
         change.record_trust_change(f"account {arguments.name}", after=after)
-    sentence = f"Account {arguments.name}: {shown} may sign in, with {after['roles']}."
+    sentence = f"Account {arguments.name}: {display_name} may sign in, with {after['roles']}."
     print_change(change, sentence, as_json=arguments.json)
-    return 0
 
 
-@verb
-@click.argument("name", help="the name of the account")
+@changing_verb("account role")
+@click.argument("name", type=SEARCH_TEXT, help="the name of the account")
 @click.option("--organisation", type=_ORGANISATION, required=True, help="where the roles are")
 @click.option("--role", "roles", multiple=True, help="a role there; without any, all are taken away")
-@change_options()
-def set_account_roles(arguments: Arguments) -> int:
+def set_account_roles(arguments: Arguments) -> None:
     """Set the roles of a person in one organisation; the sessions of the person there end."""
     _check_roles(arguments.organisation, arguments.roles)
 
-    def apply(conn: Connection, row: Row[Any], at: Any) -> str:
-        _store_roles(conn, row.id, arguments.organisation, arguments.roles, at)
-        place = f"{arguments.organisation.kind}/{arguments.organisation.code}"
-        return f"Account {row.name} has now in {place}: {', '.join(arguments.roles) or 'no role'}."
+    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+        _store_roles(change.conn, row.id, arguments.organisation, arguments.roles, change.at)
+        organisation = f"{arguments.organisation.kind}/{arguments.organisation.code}"
+        return f"Account {row.name} has now in {organisation}: {', '.join(arguments.roles) or 'no role'}."
 
-    return _change_account(arguments, apply)
+    _change_account(arguments, apply)
 
 
-@verb
-@click.argument("name", help="the name of the account")
-@change_options()
-def set_account_password(arguments: Arguments) -> int:
+@changing_verb("account password")
+@click.argument("name", type=SEARCH_TEXT, help="the name of the account")
+def set_account_password(arguments: Arguments) -> None:
     """Set the password of a person, read from the terminal; the sessions of the person end."""
     hashed = hash_password(_read_password((arguments.name,)), os.urandom(_SALT))
 
-    def apply(conn: Connection, row: Row[Any], at: Any) -> str:
-        accounts.set_password(conn, row.id, hashed, at)
+    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+        accounts.set_password(change.conn, row.id, hashed, change.at)
         return f"Account {row.name} has a new password."
 
-    return _change_account(arguments, apply)
+    _change_account(arguments, apply)
 
 
-@verb
-@click.argument("name", help="the name of the account")
-@change_options()
-def suspend_account(arguments: Arguments) -> int:
+@changing_verb("account suspend")
+@click.argument("name", type=SEARCH_TEXT, help="the name of the account")
+def suspend_account(arguments: Arguments) -> None:
     """Suspend a person; the sessions of the person end at once."""
-    return _set_account_status(arguments, "SUSPENDED", "is suspended and can no longer sign in")
+    _set_account_status(arguments, "SUSPENDED", "is suspended and can no longer sign in")
 
 
-@verb
-@click.argument("name", help="the name of the account")
-@change_options()
-def resume_account(arguments: Arguments) -> int:
+@changing_verb("account resume")
+@click.argument("name", type=SEARCH_TEXT, help="the name of the account")
+def resume_account(arguments: Arguments) -> None:
     """Let a suspended person sign in again."""
-    return _set_account_status(arguments, "ACTIVE", "can sign in again")
+    _set_account_status(arguments, "ACTIVE", "can sign in again")
 
 
-@verb
+@home_verb("account list")
 @click.option("--organisation", type=_ORGANISATION, help="only the people of this organisation")
-@home_options()
-def list_accounts(arguments: Arguments) -> int:
+def list_accounts(arguments: Arguments) -> None:
     """Print the accounts with their roles."""
-    where: Organisation | None = arguments.organisation
+    organisation: Organisation | None = arguments.organisation
     with read_database(arguments) as conn:
-        found = accounts.list_accounts(conn, *((where.kind.value, where.code) if where else ()))
-        rows = [_describe_account(conn, row.id) for row in found]
+        account_rows = accounts.list_accounts(
+            conn, *((organisation.kind.value, organisation.code) if organisation else ())
+        )
+        rows = [_describe_account(conn, row.id) for row in account_rows]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)
-    return 0
 
 
-@verb
-@click.argument("name", help="the name of the account")
-@home_options()
-def show_account(arguments: Arguments) -> int:
+@home_verb("account show")
+@click.argument("name", type=SEARCH_TEXT, help="the name of the account")
+def show_account(arguments: Arguments) -> None:
     """Print an account with its sessions."""
     with read_database(arguments) as conn:
-        row = accounts.find_by_name(conn, arguments.name)
-        if row is None:
-            return report_wrong_row(f"there is no account {arguments.name}")
-        told = _describe_account(conn, row.id)
-        told["sessions"] = [
-            {"began": one.created_at, "seen": one.seen_at, "ended": one.ended_at, "method": one.method}
-            for one in sessions.list_by_account(conn, row.id)
+        row = require_row(
+            accounts.find_by_name(conn, arguments.name), f"there is no account {arguments.name}"
+        )
+        report = _describe_account(conn, row.id)
+        report["sessions"] = [
+            {
+                "began": session.created_at,
+                "seen": session.seen_at,
+                "ended": session.ended_at,
+                "method": session.method,
+            }
+            for session in sessions.list_sessions(conn, row.id)
         ]
-    print_json(told)
-    return 0
+    print_json(report)
 
 
-def _set_account_status(arguments: Arguments, status: str, told: str) -> int:
-    """Set the status of the account of the arguments; `told` says of it what this means."""
+def _set_account_status(arguments: Arguments, status: str, consequence: str) -> None:
+    """Set the status of the account of the arguments; `consequence` says of it what this means."""
 
-    def apply(conn: Connection, row: Row[Any], at: Any) -> str:
-        accounts.set_status(conn, row.id, status, at)
-        return f"Account {row.name} {told}."
+    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+        accounts.set_status(change.conn, row.id, status, change.at)
+        return f"Account {row.name} {consequence}."
 
-    return _change_account(arguments, apply)
+    _change_account(arguments, apply)
 
 
-def _change_account(arguments: Arguments, apply: Any) -> int:
-    """Apply a change to the account of the arguments, with its row of audit."""
+def _describe_account(conn: Connection, account: int) -> dict[str, Any]:
+    row = accounts.find_by_id(conn, account)
+    assert row is not None
+    role_rows = accounts.list_roles_of(conn, account)
+    return {
+        "name": row.name,
+        "display_name": row.display_name,
+        "status": row.status,
+        "roles": ", ".join(f"{role.kind}/{role.organisation}:{role.role}" for role in role_rows),
+        "password_changed_at": row.password_changed_at.isoformat(),
+    }
+
+
+def _change_account(
+    arguments: Arguments,
+    apply: Callable[[DatabaseChange, Row[Any]], str],
+    describe: Callable[[Connection, int], dict[str, Any]] = _describe_account,
+) -> None:
+    """Apply a change to the account of the arguments, with its row of audit; print what was done.
+
+    `apply` returns what to print. `describe` returns what the audit says of the account before and after;
+    by default its roles and its status. Raises WrongRowError without the account.
+    """
     with change_database(arguments) as change:
-        row = accounts.find_by_name(change.conn, arguments.name)
-        if row is None:
-            change.leave_unchanged()
-            return report_wrong_row(f"there is no account {arguments.name}")
-        before = _describe_account(change.conn, row.id)
-        sentence = apply(change.conn, row, change.at)
-        after = _describe_account(change.conn, row.id)
-        change.record_trust_change(f"account {row.name}", before=before, after=after)
+        row = require_row(
+            accounts.find_by_name(change.conn, arguments.name), f"there is no account {arguments.name}"
+        )
+        before = describe(change.conn, row.id)
+        sentence = apply(change, row)
+        change.record_trust_change(f"account {row.name}", before=before, after=describe(change.conn, row.id))
     print_change(change, sentence, as_json=arguments.json)
-    return 0
 
 
-def _store_roles(conn: Connection, account: int, where: Organisation, roles: Sequence[str], at: Any) -> None:
-    accounts.set_roles(conn, account, (where.kind.value, where.code), roles, at)
+def _store_roles(
+    conn: Connection, account: int, organisation: Organisation, roles: Sequence[str], at: Any
+) -> None:
+    accounts.set_roles(conn, account, organisation.kind.value, organisation.code, roles, at)
 
 
-def _check_roles(where: Organisation, roles: Sequence[str]) -> None:
+def _check_roles(organisation: Organisation, roles: Sequence[str]) -> None:
     """Raise misuse for a role that this kind of organisation does not have."""
-    known = list_roles(where.kind)
+    known_roles = list_roles(organisation.kind)
     for role in roles:
-        if role not in known:
-            what = "belongs to another kind of organisation" if role in ROLES else "does not exist"
-            raise click.BadParameter(f"the role {role} {what}; {where.kind} has: {', '.join(known)}")
+        if role not in known_roles:
+            fault = "belongs to another kind of organisation" if role in ROLES else "does not exist"
+            raise click.BadParameter(
+                f"the role {role} {fault}; {organisation.kind} has: {', '.join(known_roles)}"
+            )
 
 
 def _read_password(names: tuple[str, ...]) -> str:
@@ -214,14 +226,72 @@ def _read_password(names: tuple[str, ...]) -> str:
     return password
 
 
-def _describe_account(conn: Connection, account: int) -> dict[str, Any]:
+@changing_verb("account certificate")
+@click.argument("name", type=SEARCH_TEXT, help="the name of the account")
+@click.argument("file", type=FILE, required=False, help="the client certificate, PEM or DER")
+@click.option("--remove", is_flag=True, help="take the certificate of the account away")
+def set_account_certificate(arguments: Arguments) -> None:
+    """Set the client certificate by which a person signs in, or take it away; raise its verdict.
+
+    The certificate must be valid now, for TLS clients, by the authorities of the settings. The sessions
+    that began with an earlier certificate end.
+    """
+    if (arguments.file is None) != arguments.remove:
+        raise click.UsageError("give a certificate, or --remove")
+
+    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+        if arguments.remove:
+            accounts.set_certificate(change.conn, row.id, None, change.at)
+            return f"Account {row.name} has no certificate now."
+        new = _read_certificate(change, arguments.file)
+        held = accounts.find_certificate(change.conn, new.sha256)
+        if held is not None and held.account_id != row.id:
+            raise WrongRowError("the certificate belongs to another account")
+        accounts.set_certificate(change.conn, row.id, new, change.at)
+        return f"Account {row.name} signs in with certificate {new.sha256} too."
+
+    _change_account(arguments, apply, _describe_ways)
+
+
+@changing_verb("account oidc")
+@click.argument("name", type=SEARCH_TEXT, help="the name of the account")
+@click.option("--subject", help="the `sub` by which the provider names the person")
+@click.option("--issuer", help="the provider (default: console.oidc.issuer of the settings)")
+@click.option("--remove", is_flag=True, help="take the subject of the account away")
+def set_account_subject(arguments: Arguments) -> None:
+    """Set the subject of an OpenID provider by which a person signs in, or take it away.
+
+    The sessions that began with an earlier subject end.
+    """
+    if (arguments.subject is None) != arguments.remove:
+        raise click.UsageError("give --subject, or --remove")
+
+    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+        sessions.end_sessions_of(change.conn, row.id, change.at, method="openid")
+        if arguments.remove:
+            accounts.update_account(change.conn, row.id, oidc_issuer=None, oidc_subject=None)
+            return f"Account {row.name} has no OpenID subject now."
+        issuer = arguments.issuer or change.settings.console.oidc.issuer
+        if not issuer:
+            raise click.UsageError("give --issuer, or set console.oidc.issuer")
+        held = accounts.find_by_subject(change.conn, issuer, arguments.subject)
+        if held is not None and held.id != row.id:
+            raise WrongRowError("the subject belongs to another account")
+        values = {"oidc_issuer": issuer, "oidc_subject": arguments.subject}
+        accounts.update_account(change.conn, row.id, **values)
+        return f"Account {row.name} signs in as {arguments.subject} of {issuer} too."
+
+    _change_account(arguments, apply, _describe_ways)
+
+
+def _read_certificate(change: DatabaseChange, file: Path) -> AccountCertificate:
+    certificate = read_certificate_file(file)
+    demand_usable_certificate(change.settings, change.conn, certificate, "tls", str(file), change.at)
+    return AccountCertificate(certificate.sha256, certificate.subject, certificate.not_after, certificate.der)
+
+
+def _describe_ways(conn: Connection, account: int) -> dict[str, Any]:
     row = accounts.find_by_id(conn, account)
     assert row is not None
-    given = accounts.list_roles_of(conn, account)
-    return {
-        "name": row.name,
-        "display_name": row.display_name,
-        "status": row.status,
-        "roles": ", ".join(f"{one.kind}/{one.organisation}:{one.role}" for one in given),
-        "password_changed_at": row.password_changed_at.isoformat(),
-    }
+    names = ("name", "certificate_sha256", "oidc_issuer", "oidc_subject")
+    return {name: row._mapping[name] for name in names}

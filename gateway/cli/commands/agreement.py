@@ -1,36 +1,61 @@
-"""``gateway agreement load|check|list|suspend``: agreements with partners."""
+"""``gateway agreement load|check|list|show|suspend``: agreements with partners."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 import click
+from sqlalchemy import Connection
 
+from gateway.agreements import AgreementDocument, AgreementFinding, PMode, pmode_to_json, read_overrides
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
-from gateway.cli.named_files import read_file
-from gateway.cli.partner_names import check_partner_names
+from gateway.cli.cpa_reception import judge_cpa_at_hub
+from gateway.cli.home_folder import read_database, read_verb_settings
+from gateway.cli.list_options import (
+    check_partner_names,
+    list_options,
+    print_page,
+    read_clock,
+    read_list_filter,
+)
+from gateway.cli.loaded_agreements import (
+    STORED_FILE,
+    LoadedAgreement,
+    collect_certificates,
+    find_loaded_agreement,
+    is_cpa_file,
+    list_pins,
+)
+from gateway.cli.named_files import read_agreement_file, read_file
 from gateway.cli.result_output import (
     ReportedFailure,
-    count_things,
+    format_facts,
     print_failure,
     print_json,
+    print_line,
     print_problem,
     print_sentence,
+    print_table,
 )
-from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import FILE, change_options, home_options
-from gateway.cli.verb_groups import Arguments, verb
-from gateway.operations import DatabaseChange
-from gateway.store import agreements, register_searches
-
-if TYPE_CHECKING:
-    from gateway.agreements import AgreementFinding
-    from gateway.errors import GatewayError
-    from gateway.operations import StatedFinding
-
-__all__ = ["check_file", "list_agreements", "load_file", "suspend_agreement"]
+from gateway.cli.shared_options import FILE, changing_verb, home_verb
+from gateway.cli.verb_groups import Arguments
+from gateway.config import Settings
+from gateway.errors import GatewayError
+from gateway.hub import get_current_time
+from gateway.message_model import PartyId
+from gateway.operations import (
+    DatabaseChange,
+    count_things,
+    finding_to_json,
+    format_finding,
+    format_value,
+    judge_agreement,
+    list_known_parties,
+)
+from gateway.store import agreements, list_searches, parties
 
 _FILE_WORDS = "the agreement: YAML, a CPA of CPPA 2.0, or a P-Mode of Holodeck B2B or phase4"
 _AS_WORDS = "the identifier, in a CPA, of the party that this hub is; it is registered for the hub"
@@ -39,20 +64,16 @@ _STATES = ("ACTIVE", "SUSPENDED", "RETIRED")
 _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 
 
-@verb
+@changing_verb("agreement load")
 @click.argument("file", type=FILE, help=_FILE_WORDS)
 @click.option("--accept-warnings", is_flag=True, help=_ACCEPT_WORDS)
 @click.option("--as", "own_id", metavar="[TYPE|]VALUE", help=_AS_WORDS)
-@change_options()
 def load_file(arguments: Arguments) -> int:
     """Say every finding, and activate the P-Modes of a file; return 1 when its findings refuse it."""
-    from gateway.agreements import is_peer_pmode, is_xml_document
-    from gateway.cli.agreement_files import read_agreement_file
-    from gateway.hub import get_current_time
     from gateway.operations import load_judged_agreement
 
     source, name = read_file(arguments.file), arguments.file.name
-    if is_xml_document(source) and not is_peer_pmode(source):
+    if is_cpa_file(source):
         return _load_cpa(arguments, source, name)
     document = read_agreement_file(source, name, get_current_time())
     agreement = document.pmodes[0].agreement
@@ -62,23 +83,23 @@ def load_file(arguments: Arguments) -> int:
             change, document, source, name, accepted=arguments.accept_warnings
         )
     loaded = _LoadedFile(agreement, [pmode.id for pmode in document.pmodes], findings, suspended)
-    _print_judgment(loaded, problem, (change, arguments.json))
+    _print_judgment(loaded, problem, change, as_json=arguments.json)
     return 0 if problem is None else 1
 
 
 def _load_cpa(arguments: Arguments, source: bytes, name: str) -> int:
     """Judge a CPA, and activate its P-Modes, its parties and their certificates."""
-    from gateway.cli.cpa_reception import judge_cpa_at_hub, load_cpa
+    from gateway.cli.cpa_reception import load_cpa
     from gateway.cli.registration import read_party_id
 
     own_id = read_party_id(arguments.own_id) if arguments.own_id is not None else None
     with change_database(arguments) as change:
-        judged = judge_cpa_at_hub(change.conn, change.settings, (source, name), change.at, own_id)
+        judged = judge_cpa_at_hub(change.conn, change.settings, source, name, change.at, own_id)
         agreement = judged.document.id if judged.document is not None else None
         suspended = agreement is not None and _is_suspended(change, agreement)
-        problem = load_cpa(change, judged, (source, name), accepted=arguments.accept_warnings)
+        problem = load_cpa(change, judged, source, name, accepted=arguments.accept_warnings)
     loaded = _LoadedFile(agreement, [pmode.id for pmode in judged.pmodes], judged.findings, suspended)
-    _print_judgment(loaded, problem, (change, arguments.json))
+    _print_judgment(loaded, problem, change, as_json=arguments.json)
     return 0 if problem is None else 1
 
 
@@ -88,7 +109,8 @@ def _is_suspended(change: DatabaseChange, agreement: str) -> bool:
     return row is not None and row.status == "SUSPENDED"
 
 
-class _LoadedFile(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _LoadedFile:
     """A file that was judged: its agreement, None where it cannot be read, P-Modes and findings.
 
     `suspended` says that the agreement was suspended until now.
@@ -96,89 +118,76 @@ class _LoadedFile(NamedTuple):
 
     agreement: str | None
     modes: list[str]
-    findings: Sequence[AgreementFinding | StatedFinding]
+    findings: Sequence[AgreementFinding]
     suspended: bool
 
 
 def _print_judgment(
     loaded: _LoadedFile,
     problem: GatewayError | None,
-    output: tuple[DatabaseChange, bool],
+    change: DatabaseChange,
+    *,
+    as_json: bool,
 ) -> None:
     """Print the findings, and that the agreement is in force, or the problem that prevents this."""
-    from gateway.operations import finding_to_json, format_finding
-
-    name, modes, findings, suspended = loaded
-    (change, as_json), words = output, f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
-    lifted = " It is no longer suspended." if suspended else ""
-    sentence = f"Agreement {name} is loaded with {words}.{lifted}"
+    modes, findings = loaded.modes, loaded.findings
+    pmode_list = f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
+    lifted = " It is no longer suspended." if loaded.suspended else ""
+    sentence = f"Agreement {loaded.agreement} is loaded with {pmode_list}.{lifted}"
     if as_json:
-        told: dict[str, Any] = {"agreement": name, "loaded": problem is None, "pmodes": modes}
-        told["findings"] = [finding_to_json(one) for one in findings]
+        report: dict[str, Any] = {"agreement": loaded.agreement, "loaded": problem is None, "pmodes": modes}
+        report["findings"] = [finding_to_json(finding) for finding in findings]
         if problem is not None:
-            print_failure(ReportedFailure(problem.detail, problem.problem.id, problem.location, more=told))
+            print_failure(ReportedFailure(problem.detail, problem.problem.id, problem.location, more=report))
         else:
-            print_json(change.describe_done(sentence, **told, problem=None))
+            print_json(change.describe_done(sentence, **report, problem=None))
         return
-    for one in findings:
+    for finding in findings:
         say = print if problem is None else print_problem
-        say(format_finding(one))
+        say(format_finding(finding))
     if problem is not None:
         print_problem(str(problem))
     else:
         print_sentence(sentence)
 
 
-@verb
+@home_verb("agreement check")
 @click.argument("file", type=FILE, help=_FILE_WORDS)
-@home_options()
 def check_file(arguments: Arguments) -> int:
     """Print what loading the file would find; return 1 when there is an error."""
-    from gateway.agreements import is_peer_pmode, is_xml_document
-    from gateway.cli.agreement_files import read_agreement_file
-    from gateway.cli.cpa_reception import judge_cpa_at_hub
-    from gateway.hub import get_current_time
-    from gateway.operations import (
-        count_findings,
-        finding_to_json,
-        format_finding,
-        judge_agreement,
-    )
+    from gateway.operations import count_findings
 
     data, name, now = read_file(arguments.file), arguments.file.name, get_current_time()
     settings = read_verb_settings(arguments)
-    findings: Sequence[AgreementFinding | StatedFinding]
+    findings: Sequence[AgreementFinding]
     with read_database(arguments) as conn:
-        if is_xml_document(data) and not is_peer_pmode(data):
-            findings = judge_cpa_at_hub(conn, settings, (data, name), now).findings
+        if is_cpa_file(data):
+            findings = judge_cpa_at_hub(conn, settings, data, name, now).findings
         else:
             findings = judge_agreement(conn, settings, read_agreement_file(data, name, now), now)
-    failed = any(one.severity == "error" for one in findings)
+    failed = any(finding.severity == "error" for finding in findings)
     if arguments.json:
-        print_json({"ok": not failed, "findings": [finding_to_json(one) for one in findings]})
+        print_json({"ok": not failed, "findings": [finding_to_json(finding) for finding in findings]})
         return 1 if failed else 0
-    for one in findings:
-        print(format_finding(one))
+    for finding in findings:
+        print(format_finding(finding))
     print_sentence(f"{count_findings(findings)} found")
     return 1 if failed else 0
 
 
-@verb
+@home_verb("agreement list")
 @list_options(_STATES, "party", timed=False)
-@home_options()
-def list_agreements(arguments: Arguments) -> int:
+def list_agreements(arguments: Arguments) -> None:
     """Print the agreements that the options name, with their validity periods, by name."""
     with read_database(arguments) as conn:
-        page = register_searches.search_agreements(conn, read_list_filter(arguments, read_clock()))
+        page = list_searches.search_agreements(conn, read_list_filter(arguments, read_clock()))
         check_partner_names(conn, read_verb_settings(arguments), arguments, page.rows)
     print_page(page, as_json=arguments.json, columns=_COLUMNS)
-    return 0
 
 
-@verb
+@changing_verb("agreement suspend")
 @click.argument("agreement", help="the agreement's name (`eb:CPAId`)")
-@change_options()
-def suspend_agreement(arguments: Arguments) -> int:
+def suspend_agreement(arguments: Arguments) -> None:
     """Suspend an agreement; raise the problem of the register for an unknown one."""
     from gateway.operations import suspend_agreement
 
@@ -186,4 +195,155 @@ def suspend_agreement(arguments: Arguments) -> int:
     with change_database(arguments) as change:
         sentence = suspend_agreement(change, name)
     print_change(change, sentence, as_json=arguments.json, agreements=(name,))
-    return 0
+
+
+_FACTS: Final = ("id", "state", "valid_from", "valid_until", "loaded_at", "loaded_by", "sha256")
+_PARTY_COLUMNS: Final = ("party", "status", "ids", "role", "endpoint")
+_PMODE_COLUMNS: Final = ("id", "from", "to", "service", "action", "deliver_to", "receipt", "signed")
+
+
+@home_verb("agreement show")
+@click.argument("agreement", help="the agreement's name (`eb:CPAId`)")
+def show_agreement(arguments: Arguments) -> None:
+    """Print one agreement; raise GW301 when none is loaded under this name."""
+    settings, now = read_verb_settings(arguments), get_current_time()
+    with read_database(arguments) as conn:
+        loaded = find_loaded_agreement(conn, arguments.agreement)
+        findings = _judge_loaded_agreement(conn, settings, loaded, now)
+        owners = {identifier: party for party in list_known_parties(conn) for identifier in party.ids}
+        certificates = _list_certificate_rows(conn, loaded)
+    parties_by_id = {identifier: (party.name, party.status) for identifier, party in owners.items()}
+    facts = {name: loaded.row._mapping[name] for name in _FACTS if name != "state"}
+    facts |= {"kind": loaded.row.kind, "status": loaded.row.status}
+    facts["state"] = _describe_state(loaded.row, now)
+    sides = _list_party_rows(loaded.pmodes, parties_by_id)
+    if arguments.json:
+        details = {"parties": sides, "pmodes": [pmode_to_json(pmode) for pmode in loaded.pmodes]}
+        details["overrides"] = loaded.row.overrides or []
+        details["versions"] = _list_versions(loaded)
+        details |= {
+            "certificates": certificates,
+            "findings": [finding_to_json(finding) for finding in findings],
+        }
+        print_json(facts | details)
+    else:
+        _print_sections(facts, sides, loaded.pmodes, findings)
+        for version in _list_versions(loaded):
+            print_line(f"from {version['valid_from']} on: a later version of {version['loaded_by']}")
+        for override in read_overrides(loaded.row.overrides):
+            scope = f" of P-Mode {override.pmode}" if override.pmode is not None else ""
+            print_line(
+                f"override: {override.term}{scope} {override.value}, by {override.by} at {override.at}: "
+                f"{override.reason}"
+            )
+
+
+def _judge_loaded_agreement(
+    conn: Connection, settings: Settings, loaded: LoadedAgreement, at: datetime
+) -> Sequence[AgreementFinding]:
+    """Return what is wrong with a loaded agreement now, at the places of its file."""
+    if loaded.cpa is not None:
+        return judge_cpa_at_hub(conn, settings, loaded.row.source, STORED_FILE, at).findings
+    try:
+        document = read_agreement_file(loaded.row.source, STORED_FILE, at)
+    except GatewayError:  # a rule of this version refuses what an older one took
+        document = AgreementDocument(loaded.pmodes, loaded.row.id)
+    return judge_agreement(conn, settings, document, at)
+
+
+def _list_versions(loaded: LoadedAgreement) -> list[dict[str, Any]]:
+    """Return the later versions of an agreement, without their files."""
+    names = ("kind", "valid_from", "valid_until", "loaded_at", "loaded_by")
+    return [{name: version[name] for name in names} for version in loaded.row.successors or ()]
+
+
+def _list_certificate_rows(conn: Connection, loaded: LoadedAgreement) -> list[dict[str, Any]]:
+    """Return the certificates that the P-Modes name: their uses, and which party of the register has them."""
+    uses: dict[str, dict[str, None]] = {}
+    for pin, use in list_pins(loaded.pmodes):
+        uses.setdefault(pin, {})[use] = None
+    certificates, certificate_rows = collect_certificates(conn, loaded), []
+    for pin, used in sorted(uses.items()):
+        held = certificates.get(pin)
+        rows = parties.list_certificate_rows(conn, pin)
+        certificate_rows.append(
+            {
+                "sha256": pin,
+                "uses": list(used),
+                "subject": held.subject if held is not None else None,
+                "issuer": held.issuer if held is not None else None,
+                "not_before": held.not_before if held is not None else None,
+                "not_after": held.not_after if held is not None else None,
+                "party": rows[0].party_id if rows else None,
+            }
+        )
+    return certificate_rows
+
+
+def _describe_state(row: Any, at: datetime) -> str:
+    """Return SUSPENDED or RETIRED, or for an active agreement: future, in force or over."""
+    if row.status != "ACTIVE":
+        return str(row.status)
+    if row.valid_from is not None and at < row.valid_from:
+        return "future"
+    return "over" if row.valid_until is not None and at >= row.valid_until else "in force"
+
+
+def _list_party_rows(
+    pmodes: Sequence[PMode], parties_by_id: Mapping[PartyId, tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Return a row for each side of the agreement, the sender of the first P-Mode first."""
+    rows: dict[tuple[PartyId, ...], dict[str, Any]] = {}
+    for pmode in pmodes:
+        for ids, role, endpoint in (
+            (pmode.from_party, pmode.from_role, pmode.reply_endpoint),
+            (pmode.to_party, pmode.to_role, pmode.endpoint),
+        ):
+            name, status = next(
+                (parties_by_id[identifier] for identifier in ids if identifier in parties_by_id), (None, None)
+            )
+            row = {"party": name, "status": status, "ids": [_format_id(identifier) for identifier in ids]}
+            rows.setdefault(ids, row | {"role": role, "endpoint": endpoint})
+    return list(rows.values())
+
+
+def _format_id(identifier: PartyId) -> str:
+    return f"{identifier.type}|{identifier.value}" if identifier.type is not None else identifier.value
+
+
+def _print_sections(
+    facts: Mapping[str, Any],
+    sides: Sequence[dict[str, Any]],
+    pmodes: Sequence[PMode],
+    findings: Sequence[AgreementFinding],
+) -> None:
+    print(format_facts({name: format_value(facts[name]) for name in _FACTS}))
+    print()
+    rows = [row | {"ids": ", ".join(row["ids"])} for row in sides]
+    print_table(rows, as_json=False, columns=_PARTY_COLUMNS)
+    print()
+    names = {tuple(row["ids"]): row["party"] or row["ids"][0] for row in sides}
+    print_table([_make_pmode_row(pmode, names) for pmode in pmodes], as_json=False, columns=_PMODE_COLUMNS)
+    print()
+    for finding in findings:
+        print(format_finding(finding))
+    if not findings:
+        print("nothing is wrong with it")
+
+
+def _make_pmode_row(pmode: PMode, names: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
+    sender, receiver = (
+        names[tuple(_format_id(identifier) for identifier in ids)]
+        for ids in (pmode.from_party, pmode.to_party)
+    )
+    receipt = "by a POST" if pmode.posts_signals or pmode.pull is not None else "in the answer"
+    return {
+        "id": pmode.id,
+        "from": sender,
+        "to": receiver,
+        "service": pmode.service + (f" ({pmode.service_type})" if pmode.service_type else ""),
+        "action": pmode.action,
+        "deliver_to": pmode.deliver_to,
+        "receipt": "none" if pmode.reliability.ack_requested == "never" else receipt,
+        "signed": "yes" if pmode.security.sign else "no",
+    }

@@ -7,108 +7,100 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gateway.cli.home_folder import read_database, read_verb_settings
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import print_json, print_sentence
-from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import FILE, home_options
-from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.shared_options import FILE, home_verb
+from gateway.cli.verb_groups import Arguments
 
 if TYPE_CHECKING:
-    from gateway.operations import StatedFinding
+    from gateway.agreements import AgreementFinding
 
-__all__ = ["lint_file"]
 
 #: Where the rules of an agreement in YAML are stated.
 _YAML_CLAUSE: Final = "manual, page agreements.md"
 
 
-@verb
+@home_verb("agreement lint")
 @click.argument("file", type=FILE, help="the agreement: YAML, a CPA, or a P-Mode of Holodeck B2B or phase4")
-@home_options()
 def lint_file(arguments: Arguments) -> int:
     """Print every finding on a file; return 1 when it cannot be read or has an error."""
     from gateway.hub import get_current_time
 
     data, name, now = read_file(arguments.file), arguments.file.name, get_current_time()
     agreement, findings = _collect_findings(arguments, data, name, now)
-    failed = any(one.severity == "error" for one in findings)
+    failed = any(finding.severity == "error" for finding in findings)
     if arguments.json:
-        told = {"readable": agreement is not None, "agreement": agreement}
-        print_json(told | {"findings": [_describe_finding(one) for one in findings]})
+        report = {"readable": agreement is not None, "agreement": agreement}
+        print_json(report | {"findings": [_describe_finding(finding) for finding in findings]})
         return 1 if failed else 0
     from gateway.operations import count_findings, format_finding
 
-    for one in findings:
-        print(format_finding(one))
+    for finding in findings:
+        print(format_finding(finding))
     print_sentence(f"{count_findings(findings)} found")
     return 1 if failed else 0
 
 
-def _describe_finding(one: StatedFinding) -> dict[str, Any]:
+def _describe_finding(finding: AgreementFinding) -> dict[str, Any]:
     return {
-        "id": one.rule,
-        "severity": one.severity,
-        "xpath": one.xpath,
-        "message": one.text,
-        "clause": one.clause,
-        "place": one.place,
+        "id": finding.rule,
+        "severity": finding.severity,
+        "xpath": finding.xpath or "",
+        "message": finding.text,
+        "clause": finding.clause or _YAML_CLAUSE,
+        "place": finding.place,
     }
 
 
 def _collect_findings(
     arguments: Arguments, data: bytes, name: str, now: datetime
-) -> tuple[str | None, list[StatedFinding]]:
+) -> tuple[str | None, list[AgreementFinding]]:
     """Return the id of the agreement, None where it cannot be read, and the findings on the file."""
     from gateway.agreements import is_peer_pmode, is_xml_document
 
     at_hub = bool(arguments.home or arguments.config)
     if is_xml_document(data) and not is_peer_pmode(data):
-        return _lint_cpa(arguments, (data, name), now) if at_hub else _lint_cpa_alone(data, name, now)
+        return _lint_cpa(arguments, data, name, now) if at_hub else _lint_cpa_alone(data, name, now)
     return _lint_yaml(arguments if at_hub else None, data, name, now)
 
 
-def _lint_cpa_alone(data: bytes, name: str, now: datetime) -> tuple[str | None, list[StatedFinding]]:
+def _lint_cpa_alone(data: bytes, name: str, now: datetime) -> tuple[str | None, list[AgreementFinding]]:
     from gateway.agreements import judge_cpa
-    from gateway.cli.cpa_reception import state_cpa_finding
 
     judged = judge_cpa(data, name, now)
-    found = [state_cpa_finding(one, name) for one in judged.findings]
-    return judged.document.id if judged.document is not None else None, found
+    return judged.document.id if judged.document is not None else None, list(judged.findings)
 
 
 def _lint_cpa(
-    arguments: Arguments, source: tuple[bytes, str], now: datetime
-) -> tuple[str | None, list[StatedFinding]]:
+    arguments: Arguments, data: bytes, name: str, now: datetime
+) -> tuple[str | None, list[AgreementFinding]]:
     from gateway.cli.cpa_reception import judge_cpa_at_hub
 
     settings = read_verb_settings(arguments)
     with read_database(arguments) as conn:
-        judged = judge_cpa_at_hub(conn, settings, source, now)
+        judged = judge_cpa_at_hub(conn, settings, data, name, now)
     return judged.document.id if judged.document is not None else None, list(judged.findings)
 
 
 def _lint_yaml(
     arguments: Arguments | None, data: bytes, name: str, now: datetime
-) -> tuple[str | None, list[StatedFinding]]:
+) -> tuple[str | None, list[AgreementFinding]]:
     """Judge an agreement in YAML; with `arguments` also by the register of their home."""
-    from gateway.agreements import find_document_findings
-    from gateway.cli.agreement_files import read_agreement_file
+    from gateway.agreements import AgreementFinding, find_document_findings
+    from gateway.cli.named_files import read_agreement_file
     from gateway.errors import GatewayError
-    from gateway.operations import StatedFinding, judge_agreement
+    from gateway.operations import judge_agreement
     from gateway.protocols import PROTOCOLS, list_unsupported_terms
 
     try:
         document = read_agreement_file(data, name, now)
     except GatewayError as refused:
-        return None, [StatedFinding("yaml", "error", refused.location, refused.detail, "", _YAML_CLAUSE)]
+        return None, [AgreementFinding("yaml", "error", refused.location, refused.detail)]
     if arguments is None:
-        found = find_document_findings(document, now, frozenset(PROTOCOLS), list_unsupported_terms)
+        findings = find_document_findings(document, now, frozenset(PROTOCOLS), list_unsupported_terms)
     else:
         settings = read_verb_settings(arguments)
         with read_database(arguments) as conn:
-            found = judge_agreement(conn, settings, document, now)
-    told = [
-        StatedFinding(one.rule, one.severity, one.place, one.text, "", one.clause or _YAML_CLAUSE)
-        for one in found
-    ]
-    return document.pmodes[0].agreement, told
+            findings = judge_agreement(conn, settings, document, now)
+    return document.pmodes[0].agreement, list(findings)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.home_folder import read_database
 from gateway.cli.list_options import (
     list_options,
     print_page,
@@ -14,13 +15,11 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.result_output import format_facts, format_value, print_json, report_wrong_row
-from gateway.cli.settings import read_database
-from gateway.cli.shared_options import ROW_NUMBER, home_options
-from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.result_output import format_facts, print_json, require_row
+from gateway.cli.shared_options import ROW_NUMBER, SEARCH_TEXT, home_verb
+from gateway.cli.verb_groups import Arguments
+from gateway.operations import format_value
 from gateway.store import AuditFilter, ListPage, audit_log
-
-__all__ = ["list_audit", "show_audit"]
 
 _COLUMNS = ("id", "at", "by", "account", "verb", "object", "outcome")
 _WHO_WORDS = "only what this person (as --by said) or this system user did"
@@ -28,42 +27,39 @@ _VERB_WORDS = "only this verb, or all verbs of this noun: 'party add', party"
 _WHAT_WORDS = "only objects whose name contains this"
 
 
-@verb
-@click.option("--who", metavar="NAME", help=_WHO_WORDS)
-@click.option("--verb", metavar="WORDS", help=_VERB_WORDS)
-@click.option("--what", metavar="TEXT", help=_WHAT_WORDS)
+@home_verb("audit list")
+@click.option("--who", type=SEARCH_TEXT, metavar="NAME", help=_WHO_WORDS)
+@click.option("--verb", type=SEARCH_TEXT, metavar="WORDS", help=_VERB_WORDS)
+@click.option("--what", type=SEARCH_TEXT, metavar="TEXT", help=_WHAT_WORDS)
 @list_options(())
-@home_options()
-def list_audit(arguments: Arguments) -> int:
+def list_audit(arguments: Arguments) -> None:
     """Print the changes that were asked for, newest first."""
-    wanted = AuditFilter(arguments.who, arguments.verb, arguments.what)
+    audit_filter = AuditFilter(arguments.who, arguments.verb, arguments.what)
     with read_database(arguments) as conn:
-        asked = read_list_filter(arguments, read_clock(), after=require_row_number(arguments))
-        page = audit_log.search_actions(conn, wanted, asked)
+        list_filter = read_list_filter(arguments, read_clock(), after=require_row_number(arguments))
+        page = audit_log.search_actions(conn, audit_filter, list_filter)
     rows = [_describe_row(row) for row in page.rows]
     print_page(ListPage(rows, page.more), as_json=arguments.json, columns=_COLUMNS)
-    return 0
 
 
-@verb
+@home_verb("audit show")
 @click.argument("change", type=ROW_NUMBER, help="the number of the change")
-@home_options()
-def show_audit(arguments: Arguments) -> int:
-    """Print one change with the object before and after it; return 1 when there is no such change."""
+def show_audit(arguments: Arguments) -> None:
+    """Print one change with the object before and after it; exit with 1 when there is no such change."""
     with read_database(arguments) as conn:
-        row = audit_log.find_action(conn, arguments.change)
-    if row is None:
-        return report_wrong_row(f"there is no change {arguments.change} in the audit")
+        row = require_row(
+            audit_log.find_action(conn, arguments.change),
+            f"there is no change {arguments.change} in the audit",
+        )
     report = _describe_row(dict(row._mapping))
     if arguments.json:
         print_json(report)
-        return 0
+        return
     before, after = report.pop("before"), report.pop("after")
     print(format_facts({name: format_value(value) for name, value in report.items()}))
     for name, value in (("before", before), ("after", after)):
         print(f"{name}:")
         print_json(value, indent=2)
-    return 0
 
 
 def _describe_row(row: Mapping[str, Any]) -> dict[str, Any]:

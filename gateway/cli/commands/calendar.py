@@ -1,4 +1,4 @@
-"""``gateway calendar show|check|deadline``: working days, files of calendars, and when something is due."""
+"""``gateway calendar …``: working days of organisations, files of calendars, and when something is due."""
 
 from __future__ import annotations
 
@@ -16,26 +16,34 @@ from gateway.calendars import (
     check_calendar_file,
     make_timetable,
 )
-from gateway.cli.mapping_folder import load_mappings, mapping_path_option
-from gateway.cli.named_files import read_file
+from gateway.cli.audited_changes import change_database, print_change
+from gateway.cli.home_folder import read_database, read_verb_settings
+from gateway.cli.named_files import load_mappings, mapping_path_option, read_file
 from gateway.cli.result_output import (
     ReportedFailure,
-    count_things,
     print_failure,
     print_json,
+    print_line,
     print_sentence,
     print_table,
 )
-from gateway.cli.shared_options import DAY, FILE, ZONED_MOMENT, json_option
+from gateway.cli.shared_options import DAY, FILE, ZONED_MOMENT, changing_verb, home_verb, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CALENDAR_WRONG, MISUSE, GatewayError
 from gateway.harmonize import MappingBundle
-from gateway.hub import load_shipped_rules, load_shipped_timetable, read_editions
-
-__all__ = ["check_calendar", "compute_deadline", "describe_edition", "show_calendar"]
+from gateway.hub import (
+    ActiveTimetable,
+    get_current_time,
+    load_active_rules,
+    load_shipped_rules,
+    load_shipped_timetable,
+    read_editions,
+)
+from gateway.operations import count_things, format_value
+from gateway.store import dated_editions, deadlines
 
 _MOST_DAYS: Final = 3660
-_COLUMNS: Final = ("day", "weekday", "working", "name", "edition")
+_DAY_COLUMNS: Final = ("day", "weekday", "working", "name", "edition")
 _TERMS: Final = ("acknowledge", "decide", "answer")
 _FILES: Final = click.option(
     "--file",
@@ -46,21 +54,20 @@ _FILES: Final = click.option(
 )
 
 
-@verb
+@verb("calendar show")
 @click.argument("organisation", help="the code of the organisation")
 @click.option("--from", "start", type=DAY, required=True, metavar="DAY", help="the first day")
 @click.option("--until", "end", type=DAY, metavar="DAY", help="the last day; default: a month later")
 @_FILES
 @json_option()
-def show_calendar(arguments: Arguments) -> int:
-    """Print the days of a period; return 0, or 1 with GW710 where a day is not known."""
+def show_calendar(arguments: Arguments) -> None:
+    """Print the days of a period; exit with 1 and GW710 where a day is not known."""
     last = arguments.end or _find_last_day(arguments.start)
     if not 0 <= (last - arguments.start).days < _MOST_DAYS:
         raise GatewayError(MISUSE, f"a period has 1 to {_MOST_DAYS} days", "--until")
     calendar = _open_calendar(arguments, _open_timetable(arguments))
     days = [arguments.start + timedelta(days=number) for number in range((last - arguments.start).days + 1)]
-    print_table([_describe_day(calendar, one) for one in days], as_json=arguments.json, columns=_COLUMNS)
-    return 0
+    print_table([_describe_day(calendar, day) for day in days], as_json=arguments.json, columns=_DAY_COLUMNS)
 
 
 def _find_last_day(start: date) -> date:
@@ -83,29 +90,28 @@ def _describe_day(calendar: WorkingCalendar, day: date) -> dict[str, Any]:
     }
 
 
-@verb
+@verb("calendar check")
 @click.argument("file", type=FILE, help="a calendar or terms as CSV; nothing is loaded")
 @mapping_path_option()
 @json_option()
-def check_calendar(arguments: Arguments) -> int:
-    """Print what a file says, or every mistake; return 1 where it has some.
+def check_calendar(arguments: Arguments) -> None:
+    """Print what a file says, or every mistake; exit with 1 where it has some.
 
     It may name the organisations and documents of the mappings at ``--path``.
     """
     bundle = load_shipped_rules().bundle if arguments.path is None else load_mappings(arguments.path)
     edition = read_edition_or_end(arguments, read_file(arguments.file), bundle, "it would not be loaded")
-    told = describe_edition(edition)
+    description = describe_edition(edition)
     if arguments.json:
-        print_json({"file": str(arguments.file), **told})
+        print_json({"file": str(arguments.file), **description})
     else:
-        until = f" to {told['valid_until']}" if told["valid_until"] else ""
-        number = count_things(told["rows"], "row")
-        print_sentence(f"{told['edition']}: {number}, {told['valid_from']}{until}.")
-    return 0
+        until = f" to {description['valid_until']}" if description["valid_until"] else ""
+        number = count_things(description["rows"], "row")
+        print_sentence(f"{description['edition']}: {number}, {description['valid_from']}{until}.")
 
 
 def read_edition_or_end(
-    arguments: Arguments, content: bytes, bundle: MappingBundle, words: str
+    arguments: Arguments, content: bytes, bundle: MappingBundle, consequence: str
 ) -> CalendarEdition | TermEdition:
     """Return the edition in a file; print every mistake and end the verb where it has some.
 
@@ -114,22 +120,22 @@ def read_edition_or_end(
     edition, mistakes = check_calendar_file(content, bundle.organisations, bundle.documents)
     if edition is not None:
         return edition
-    _report_mistakes(arguments, mistakes, words)
+    _report_mistakes(arguments, mistakes, consequence)
     raise click.exceptions.Exit(1)
 
 
-def _report_mistakes(arguments: Arguments, mistakes: tuple[CalendarMistake, ...], words: str) -> None:
+def _report_mistakes(arguments: Arguments, mistakes: tuple[CalendarMistake, ...], consequence: str) -> None:
     if not arguments.json:
-        for one in mistakes:
-            print(f"{arguments.file}: line {one.line}: {one.message}")
-    told = [{"line": one.line, "message": one.message} for one in mistakes]
-    detail = f"{arguments.file}: {count_things(len(told), 'mistake')}; {words}"
-    print_failure(ReportedFailure(detail, CALENDAR_WRONG.id, more={"mistakes": told}))
+        for mistake in mistakes:
+            print_line(f"{arguments.file}: line {mistake.line}: {mistake.message}")
+    mistake_rows = [{"line": mistake.line, "message": mistake.message} for mistake in mistakes]
+    detail = f"{arguments.file}: {count_things(len(mistake_rows), 'mistake')}; {consequence}"
+    print_failure(ReportedFailure(detail, CALENDAR_WRONG.id, more={"mistakes": mistake_rows}))
 
 
 def describe_edition(edition: CalendarEdition | TermEdition) -> dict[str, Any]:
     """Return an edition for JSON: what it is, its period, and what it is taken from."""
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "edition": edition.label,
         "kind": "terms" if isinstance(edition, TermEdition) else "calendar",
         "valid_from": edition.valid_from.isoformat(),
@@ -139,8 +145,8 @@ def describe_edition(edition: CalendarEdition | TermEdition) -> dict[str, Any]:
         "sha256": edition.sha256,
     }
     if isinstance(edition, TermEdition):
-        return told | {"rows": len(edition.terms)}
-    return told | {
+        return description | {"rows": len(edition.terms)}
+    return description | {
         "organisations": sorted(edition.organisations),
         "zone": edition.zone,
         "hours": f"{edition.opens:%H:%M}-{edition.closes:%H:%M}",
@@ -148,7 +154,7 @@ def describe_edition(edition: CalendarEdition | TermEdition) -> dict[str, Any]:
     }
 
 
-@verb
+@verb("calendar deadline")
 @click.argument("organisation", help="the code of the organisation")
 @click.option("--from", "start", type=ZONED_MOMENT, required=True, metavar="TIME", help="when it begins")
 @click.option("--days", type=click.IntRange(1, 999), help="so many working days")
@@ -170,12 +176,14 @@ def compute_deadline(arguments: Arguments) -> int:
         print_failure(ReportedFailure(f"the terms give no time to {arguments.term} for {arguments.document}"))
         return 1
     due = calendar.compute_deadline(arguments.start, days)
-    told = _describe_deadline(calendar, arguments.start, (days, remind), due)
+    deadline = _describe_deadline(calendar, arguments.start, days, remind, due)
     if arguments.json:
-        print_json(told)
+        print_json(deadline)
     else:
-        words = f"{count_things(days, 'working day')} of {calendar.organisation} ({told['edition']})"
-        print(f"{told['due']}  {words}")
+        working_days = (
+            f"{count_things(days, 'working day')} of {calendar.organisation} ({deadline['edition']})"
+        )
+        print_line(f"{deadline['due']}  {working_days}")
     return 0
 
 
@@ -187,16 +195,17 @@ def _choose_days(arguments: Arguments, timetable: Timetable, day: date) -> tuple
 
 
 def _describe_deadline(
-    calendar: WorkingCalendar, start: datetime, days: tuple[int, int | None], due: datetime
+    calendar: WorkingCalendar, start: datetime, days: int, remind: int | None, due: datetime
 ) -> dict[str, Any]:
-    remind = None if days[1] is None or days[1] >= days[0] else calendar.compute_reminder(due, days[1])
+    """Return when something is due after `days` working days, and the reminder `remind` days before."""
+    reminder = None if remind is None or remind >= days else calendar.compute_reminder(due, remind)
     edition = calendar.find_edition(calendar.get_local_day(due))
     return {
         "organisation": calendar.organisation,
         "from": start.isoformat(),
-        "working_days": days[0],
+        "working_days": days,
         "due": due.isoformat(),
-        "remind": remind.isoformat() if remind else None,
+        "remind": reminder.isoformat() if reminder else None,
         "zone": edition.zone,
         "edition": edition.label,
         "test_edition": edition.is_test,
@@ -205,18 +214,20 @@ def _describe_deadline(
 
 def _open_calendar(arguments: Arguments, timetable: Timetable) -> WorkingCalendar:
     """Return the calendar of the named organisation; raise GW808 for one that nobody knows."""
-    named = {one for edition in timetable.calendars for one in edition.organisations} - {"*"}
-    known = sorted(named | set(load_shipped_rules().bundle.organisations))
-    if arguments.organisation not in known:
-        words = f"no organisation {arguments.organisation[:40]!r}, but {', '.join(known)}"
-        raise click.BadParameter(words, param_hint="'ORGANISATION'")
+    organisations = {
+        organisation for edition in timetable.calendars for organisation in edition.organisations
+    } - {"*"}
+    known_organisations = sorted(organisations | set(load_shipped_rules().bundle.organisations))
+    if arguments.organisation not in known_organisations:
+        sentence = f"no organisation {arguments.organisation[:40]!r}, but {', '.join(known_organisations)}"
+        raise click.BadParameter(sentence, param_hint="'ORGANISATION'")
     return timetable.get_calendar(arguments.organisation)
 
 
 def _check_document(document: str | None, timetable: Timetable) -> None:
     """Report misuse for a document that neither the mappings nor the terms have."""
-    named = {one for edition in timetable.terms for one in edition.terms} - {"*"}
-    if document is not None and document not in named | set(load_shipped_rules().bundle.documents):
+    term_documents = {term_document for edition in timetable.terms for term_document in edition.terms} - {"*"}
+    if document is not None and document not in term_documents | set(load_shipped_rules().bundle.documents):
         raise click.BadParameter(
             f"the mappings have no document {document[:60]!r}", param_hint="'--document'"
         )
@@ -225,4 +236,88 @@ def _check_document(document: str | None, timetable: Timetable) -> None:
 def _open_timetable(arguments: Arguments) -> Timetable:
     if not arguments.files:
         return load_shipped_timetable()
-    return make_timetable(read_editions((str(one), read_file(one)) for one in arguments.files))
+    return make_timetable(read_editions((str(file), read_file(file)) for file in arguments.files))
+
+
+_EDITION_COLUMNS: Final = (
+    "edition",
+    "kind",
+    "valid_from",
+    "valid_until",
+    "rows",
+    "test_edition",
+    "loaded_by",
+)
+_DEADLINES: Final = ("case", "application", "agency", "kind", "state", "due_at", "overdue_at", "problem")
+_STATES: Final = ("OPEN", "HELD", "UNKNOWN", "OVERDUE", "MET", "LATE", "CANCELLED")
+
+
+@changing_verb("calendar load")
+@click.argument("file", type=FILE, help="a calendar or terms as CSV; its content is stored in the database")
+def load_calendar(arguments: Arguments) -> None:
+    """Load an edition; exit with 1, and every mistake, where it has some."""
+    from gateway.operations import load_calendar_edition
+
+    content = read_file(arguments.file)
+    with read_database(arguments) as conn:
+        bundle = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
+    edition = read_edition_or_end(arguments, content, bundle, "nothing was loaded")
+    with change_database(arguments) as change:
+        is_new = load_calendar_edition(change, edition, content)
+    description = describe_edition(edition)
+    summary = f"{edition.label}: {count_things(description['rows'], 'row')}, from {edition.valid_from}"
+    sentence = f"Loaded {summary}." if is_new else f"Loaded already: {summary}."
+    print_change(change, sentence, as_json=arguments.json, **description)
+
+
+@home_verb("calendar list")
+def list_calendars(arguments: Arguments) -> None:
+    """Print the editions in force, those that count first at the top."""
+    settings = read_verb_settings(arguments).calendars
+    with read_database(arguments) as conn:
+        timetable = ActiveTimetable(test_editions=settings.test_edition).read_timetable(conn)
+        stored = {
+            (row.kind, f"{row.name}@{row.edition}"): row
+            for row in dated_editions.list_calendar_editions(conn)
+        }
+    editions: list[CalendarEdition | TermEdition] = [*timetable.calendars, *timetable.terms]
+    rows = [_describe_loaded(edition, stored) for edition in editions]
+    print_table(rows, as_json=arguments.json, columns=_EDITION_COLUMNS)
+
+
+def _describe_loaded(edition: CalendarEdition | TermEdition, stored: dict[Any, Any]) -> dict[str, Any]:
+    description = describe_edition(edition)
+    row = stored.get((description["kind"], edition.label))
+    return description | {
+        "loaded_at": None if row is None else format_value(row.loaded_at),
+        "loaded_by": "shipped" if row is None else row.loaded_by,
+    }
+
+
+@home_verb("calendar overdue")
+@click.option("--state", type=click.Choice(_STATES), default="OVERDUE", help="default: OVERDUE")
+@click.option("--after", type=click.IntRange(0), default=0, metavar="ID", help="behind this row")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, help="at most so many; default: 100")
+def list_deadlines(arguments: Arguments) -> None:
+    """Print the deadlines in a state, of all cases; UNKNOWN are those that the calendar does not know."""
+    with read_database(arguments) as conn:
+        deadline_rows = deadlines.list_by_state(conn, arguments.state, arguments.after, arguments.limit)
+    rows = [
+        {
+            "id": row.id,
+            "case": row.case_number,
+            "application": row.application,
+            "agency": row.agency,
+            **{name: format_value(value) for name, value in row._mapping.items() if name in _TOLD},
+        }
+        for row in deadline_rows
+    ]
+    print_table(rows, as_json=arguments.json, columns=_DEADLINES)
+
+
+_TOLD: Final = frozenset(
+    {
+        *("kind", "state", "cause", "started_at", "days", "due_at", "remind_at", "held_at"),
+        *("reminded_at", "overdue_at", "ended_at", "edition", "problem"),
+    }
+)

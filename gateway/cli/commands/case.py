@@ -1,42 +1,67 @@
-"""``gateway case list|show|unask``: the cases of submissions."""
+"""``gateway case|message …``: cases of submissions, and the messages received and sent."""
 
 from __future__ import annotations
 
+import base64
+import json
+import sys
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import click
 from sqlalchemy import Connection
 
-from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
-from gateway.cli.partner_names import check_partner_names
-from gateway.cli.result_output import format_value, print_json, report_wrong_row
-from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import change_options, home_options, read_reason
-from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.home_folder import read_database, read_verb_settings
+from gateway.cli.list_options import (
+    check_partner_names,
+    list_options,
+    print_page,
+    read_clock,
+    read_list_filter,
+    require_row_number,
+)
+from gateway.cli.result_output import (
+    WrongRowError,
+    format_facts,
+    print_json,
+    print_line,
+    print_report,
+    print_table,
+    require_row,
+)
+from gateway.cli.shared_options import SEARCH_TEXT, changing_verb, home_verb, read_reason
+from gateway.cli.verb_groups import Arguments
 from gateway.errors import PARENT_NOT_USABLE, GatewayError
-from gateway.operations import add_case_waiting, find_case, list_admitted_signers, list_delivery_lines
-from gateway.state_machines import CASE
-from gateway.store import list_searches
+from gateway.operations import (
+    add_case_waiting,
+    add_message_waiting,
+    count_things,
+    find_case,
+    find_message,
+    format_value,
+    list_admitted_signers,
+    list_delivery_lines,
+    list_transition_lines,
+    read_message_report,
+)
+from gateway.state_machines import CASE, MESSAGE
+from gateway.store import HttpResponse, list_searches, messages, refusal_counts
 
-__all__ = ["list_cases", "show_case", "stop_asking"]
-
-_COLUMNS = ("number", "functional_reference", "declarant", "state", "outcome", "opened_at", "waits_for")
+_CASE_COLUMNS = ("number", "functional_reference", "declarant", "state", "outcome", "opened_at", "waits_for")
 
 
-@verb
+@home_verb("case list")
 @list_options(CASE.states, "party", "agency", "reference")
-@home_options()
-def list_cases(arguments: Arguments) -> int:
+def list_cases(arguments: Arguments) -> None:
     """Print the cases that the options name, the newest first, each with what it waits for."""
     now = read_clock()
     with read_database(arguments) as conn:
-        wanted = read_list_filter(arguments, now, after=_find_case_number(conn, arguments.after))
-        page = list_searches.search_cases(conn, wanted)
+        list_filter = read_list_filter(arguments, now, after=_find_case_number(conn, arguments.after))
+        page = list_searches.search_cases(conn, list_filter)
         check_partner_names(conn, read_verb_settings(arguments), arguments, page.rows)
         add_case_waiting(conn, page.rows, now)
-    print_page(page, as_json=arguments.json, columns=_COLUMNS)
-    return 0
+    print_page(page, as_json=arguments.json, columns=_CASE_COLUMNS)
 
 
 def _find_case_number(conn: Connection, number: str | None) -> int | None:
@@ -52,11 +77,10 @@ def _find_case_number(conn: Connection, number: str | None) -> int | None:
     return int(case.id)
 
 
-@verb
+@home_verb("case show")
 @click.argument("number", help="the case number")
-@home_options()
-def show_case(arguments: Arguments) -> int:
-    """Print one case with all related data; return 1 when there is no such case."""
+def show_case(arguments: Arguments) -> None:
+    """Print one case with all related data; exit with 1 when there is no such case."""
     # A list shares this module, and needs none of what a report loads.
     from gateway.hub import ActiveTimetable
     from gateway.operations import (
@@ -68,28 +92,21 @@ def show_case(arguments: Arguments) -> int:
 
     calendars = read_verb_settings(arguments).calendars
     with read_database(arguments) as conn:
-        case = find_case(conn, arguments.number)
-        if case is None:
-            return report_wrong_row(f"there is no case {arguments.number}")
+        case = require_row(find_case(conn, arguments.number), f"there is no case {arguments.number}")
         report = read_case_report(conn, case)
         report["deadlines"] = read_case_deadlines(conn, case.id)
         timetable = ActiveTimetable(test_editions=calendars.test_edition).read_timetable(conn)
         report["custody"] = read_custody_times(conn, case, timetable, read_clock())
         add_case_waiting(conn, [report], read_clock())
         add_delivery_waiting(conn, report["deliveries"], read_clock())
-    if arguments.json:
-        print_json(report)
-    else:
-        _print_case_report(report)
-    return 0
+    print_report(report, as_json=arguments.json, as_text=_print_case_report)
 
 
-@verb
+@changing_verb("case unask")
 @click.argument("application", help="the number of the application")
 @click.option("--reason", required=True, help="why, for everybody who looks")
-@change_options()
-def stop_asking(arguments: Arguments) -> int:
-    """Ask an agency no longer whether it cancels an application; return 1 when there is no such one.
+def stop_asking(arguments: Arguments) -> None:
+    """Ask an agency no longer whether it cancels an application; exit with 1 when there is no such one.
 
     The application stands, as if its agency had refused. The agency may still cancel it.
     """
@@ -98,60 +115,63 @@ def stop_asking(arguments: Arguments) -> int:
 
     reason = read_reason(arguments)
     with change_database(arguments, reason) as change:
-        row = stop_asking_agency(change, arguments.application)
-        if row is None:
-            change.leave_unchanged()
-            return report_wrong_row(f"there is no application {arguments.application}")
+        row = require_row(
+            stop_asking_agency(change, arguments.application),
+            f"there is no application {arguments.application}",
+        )
     stands = "stands" if row.state != "CANCELLED" else "is CANCELLED: its agency never had it"
     sentence = f"{row.agency} is asked no longer: application {row.number} {stands}."
     print_change(change, sentence, as_json=arguments.json, application=row.number, state=row.state)
-    return 0
 
 
 def _print_case_report(report: dict[str, Any]) -> None:
-    print(f"case {report['number']}  {report['state']}  {report['outcome'] or 'undecided'}")
+    print_line(f"case {report['number']}  {report['state']}  {report['outcome'] or 'undecided'}")
     opened = format_value(report["opened_at"])
-    print(f"  reference {report['functional_reference']}  declarant {report['declarant']}  opened {opened}")
+    print_line(
+        f"  reference {report['functional_reference']}  declarant {report['declarant']}  opened {opened}"
+    )
     for line in _list_state_lines(report):
-        print(f"  {line}")
+        print_line(f"  {line}")
     for kind, key in (("", "problems"), ("warning ", "warnings")):
         for problem in (report["detail"] or {}).get(key, ()):
-            print(f"  {kind}{problem['id']} {problem['text']} ({problem['pointer']})")
+            print_line(f"  {kind}{problem['id']} {problem['text']} ({problem['pointer']})")
     held = (report["detail"] or {}).get("held", {})
     for missing in held.get("missing", ()):
         kind = "waits for its parent:" if missing["id"] == PARENT_NOT_USABLE.id else "missing"
-        print(f"  {kind} {missing['text']} ({missing['pointer']}); held until {held['until']}")
+        print_line(f"  {kind} {missing['text']} ({missing['pointer']}); held until {held['until']}")
     for problem in held.get("problems", ()):
-        print(f"  cannot go on: {problem['id']} {problem['text']} ({problem['pointer']})")
+        print_line(f"  cannot go on: {problem['id']} {problem['text']} ({problem['pointer']})")
     for line in list_admitted_signers(report["evidence"]):
-        print(f"  {line}")
+        print_line(f"  {line}")
     for request in report["requests"]:
-        print(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")
+        print_line(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")
     for line in (*_list_custody_lines(report), *_list_fee_lines(report["fees"])):
-        print(f"  {line}")
+        print_line(f"  {line}")
     for line in (*_list_decision_lines(report), *_list_customs_lines(report["customs"])):
-        print(f"  {line}")
+        print_line(f"  {line}")
     _print_used_requirements(report)
     for delivery in report["deliveries"]:
         for line in list_delivery_lines(delivery, with_attempts=bool(delivery["problem"])):
-            print(f"  {line}")
+            print_line(f"  {line}")
 
 
 def _list_decision_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield each decision with why it does not count, and those of the parent that count for a child."""
-    for one in report["decisions"]:
-        why = one["no_effect"] or ""
+    for decision in report["decisions"]:
+        why = decision["no_effect"] or ""
         marked = f"  (does not count: {why})" if why not in ("", "superseded") else f"  ({why})"
-        yield f"{_describe_decision(one)}{marked if why else ''}"
-    for one in report["inherited"]:
-        yield f"{_describe_decision(one)}  (by {one['agency']} for case {one['parent']})"
-    for one in report["inherited_cancellations"]:
-        items = ", ".join(map(str, one["items"]))
-        yield f"item {items}: not approved  (GW410 application {one['application']} is cancelled)"
+        yield f"{_describe_decision(decision)}{marked if why else ''}"
+    for decision in report["inherited"]:
+        yield f"{_describe_decision(decision)}  (by {decision['agency']} for case {decision['parent']})"
+    for decision in report["inherited_cancellations"]:
+        items = ", ".join(map(str, decision["items"]))
+        yield f"item {items}: not approved  (GW410 application {decision['application']} is cancelled)"
 
 
-def _describe_decision(one: dict[str, Any]) -> str:
-    return f"item {one['item']} law {one['law']}: {one['decision']} {one['number'] or ''}".rstrip()
+def _describe_decision(decision: dict[str, Any]) -> str:
+    return (
+        f"item {decision['item']} law {decision['law']}: {decision['decision']} {decision['number'] or ''}"
+    ).rstrip()
 
 
 def _list_state_lines(report: dict[str, Any]) -> Iterator[str]:
@@ -161,8 +181,8 @@ def _list_state_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"mappings {mappings['bundle'][:16]}{'' if mappings['stored'] else ' (not stored)'}"
     if report["waits_for"]:
         yield f"waits for {report['waits_for']}"
-    for one in report["properties"]:
-        yield f"property {one['name']}  {one['value']}"
+    for message_property in report["properties"]:
+        yield f"property {message_property['name']}  {message_property['value']}"
 
 
 def _print_used_requirements(report: dict[str, Any]) -> None:
@@ -170,25 +190,25 @@ def _print_used_requirements(report: dict[str, Any]) -> None:
     for use in report["requirements"]:
         back = f"  (given back: {use['return_reason']})" if use["returned_at"] else ""
         used = f"{use['quantity']} {use['unit']} of requirement {use['number']} of {use['agency']}"
-        print(f"  item {use['item']} uses {used}{back}")
-    for said in report["results"]:
-        words = f"{said['decision']} {said['number']} of {said['agency']}, without an application"
-        print(f"  item {said['item']} law {said['law']}: {words}")
+        print_line(f"  item {use['item']} uses {used}{back}")
+    for decision in report["results"]:
+        text = f"{decision['decision']} {decision['number']} of {decision['agency']}, without an application"
+        print_line(f"  item {decision['item']} law {decision['law']}: {text}")
     for awaited in report["awaited"]:
-        print(f"  item {awaited['item']} waits for requirement {awaited['number']}")
+        print_line(f"  item {awaited['item']} waits for requirement {awaited['number']}")
     for row in report["taken"]:
-        print(
+        print_line(
             f"  item {row['item']}: {row['quantity']} {row['unit']} {row['measure']} of case {row['parent']}"
         )
     for row in report["released"]:
         back = f"  (given back: {row['return_reason']})" if row["returned_at"] else ""
         amount = f"{row['quantity']} {row['unit']} {row['measure']}"
-        print(f"  item {row['item']}: {amount} left by case {row['child']}{back}")
+        print_line(f"  item {row['item']}: {amount} left by case {row['child']}{back}")
     for row in report["removed"]:
         refused = ", which was refused," if row["refused"] else ""
-        print(f"  item {row['item']}{refused} was removed: {row['reason']}")
+        print_line(f"  item {row['item']}{refused} was removed: {row['reason']}")
     for row in report["stays"]:
-        print(f"  item {row['item']}: {row['quantity']} {row['unit']} {row['measure']} stay")
+        print_line(f"  item {row['item']}: {row['quantity']} {row['unit']} {row['measure']} stay")
 
 
 def _list_customs_lines(customs: dict[str, Any]) -> Iterator[str]:
@@ -202,8 +222,8 @@ def _list_notice_lines(notice: dict[str, Any]) -> Iterator[str]:
     issued = format_value(notice["issued_at"])
     yield f"{notice['code']} {notice['number']}  {issued}  {notice['text']}".rstrip()
     for reason in notice["reasons"]:
-        place = f" ({reason['pointer']})" if reason["pointer"] else ""
-        yield f"  {reason['code']} {reason['text']}{place}".rstrip()
+        location = f" ({reason['pointer']})" if reason["pointer"] else ""
+        yield f"  {reason['code']} {reason['text']}{location}".rstrip()
     for item in notice["items"]:
         yield f"  item {item['item']}: {item['code']}"
 
@@ -221,8 +241,10 @@ def _list_fee_lines(fees: Sequence[dict[str, Any]]) -> Iterator[str]:
     for fee in fees:
         until = _name_fee_time(fee)
         money = f"{fee['amount']} {fee['currency']}" if fee["amount"] else "paid elsewhere"
-        where = f", paid at {fee['address']}" if fee["state"] == "ORDERED" and fee["address"] else ""
-        yield f"fee {fee['number']}  {fee['agency']}  {fee['state']}  {money}{until}{where}"
+        payment_address = (
+            f", paid at {fee['address']}" if fee["state"] == "ORDERED" and fee["address"] else ""
+        )
+        yield f"fee {fee['number']}  {fee['agency']}  {fee['state']}  {money}{until}{payment_address}"
         for moved in fee["movements"]:
             why = f" ({moved['reason']})" if moved["reason"] else ""
             yield f"  {moved['kind']} {moved['reference']}  {moved['amount']} {moved['currency']}{why}"
@@ -230,13 +252,142 @@ def _list_fee_lines(fees: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _list_custody_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield who holds each application with the working hours of each holder, and what is due or overdue."""
-    for one in report["custody"]:
-        times = one["working_seconds"]
+    for record in report["custody"]:
+        times = record["working_seconds"]
         spent = [f"{holder} {seconds / 3600:.1f} h" for holder, seconds in (times or {}).items()]
-        words = ", ".join(spent) if times is not None else "working time unknown: GW710"
-        holder = f"held by the {one['holder']} to {one['task']}" if one["holder"] else "ended"
-        yield f"{one['application']}  {holder} ({words})"
-    for one in report["deadlines"]:
-        if one["ended_at"] is None or one["state"] == "LATE":
-            due = one["problem"] or f"due {format_value(one['due_at'])}"
-            yield f"{one['application']}  {one['kind']}: {one['state']}, {due}"
+        hours_text = ", ".join(spent) if times is not None else "working time unknown: GW710"
+        holder = f"held by the {record['holder']} to {record['task']}" if record["holder"] else "ended"
+        yield f"{record['application']}  {holder} ({hours_text})"
+    for record in report["deadlines"]:
+        if record["ended_at"] is None or record["state"] == "LATE":
+            due = record["problem"] or f"due {format_value(record['due_at'])}"
+            yield f"{record['application']}  {record['kind']}: {record['state']}, {due}"
+
+
+_MESSAGE_COLUMNS = (
+    *("id", "direction", "from_party", "to_party", "action", "state", "received_at"),
+    *("case_number", "waits_for", "message_id"),
+)
+
+#: What the text of one message shows of its row.
+_FIELDS = (
+    *("message_id", "ref_to_message_id", "conversation_id", "from_party", "to_party", "action"),
+    *("received_at", "case_id", "problem", "last_sentence"),
+)
+
+
+@home_verb("message list")
+@list_options(MESSAGE.states, "party", "agency", "reference")
+@click.option("--mailbox", is_flag=True, help="only those that rest in the mailbox: nobody processes them")
+@click.option("--direction", type=click.Choice(("in", "out")), help="only messages received, or sent")
+def list_messages(arguments: Arguments) -> None:
+    """Print the messages that the options name, the newest first, each with what it waits for."""
+    now = read_clock()
+    with read_database(arguments) as conn:
+        equal = [("direction", arguments.direction)] if arguments.direction else []
+        after = require_row_number(arguments)
+        list_filter = read_list_filter(arguments, now, after=after, equal=equal)
+        page = list_searches.search_messages(conn, list_filter, resting=arguments.mailbox)
+        check_partner_names(conn, read_verb_settings(arguments), arguments, page.rows)
+        add_message_waiting(conn, page.rows, now)
+    print_page(page, as_json=arguments.json, columns=_MESSAGE_COLUMNS)
+
+
+@home_verb("message show")
+@click.argument("id", help="the row id or the MessageId")
+def show_message(arguments: Arguments) -> None:
+    """Print one message with payloads, transitions, deliveries and evidence; exit with 1 without it."""
+    with read_database(arguments) as conn:
+        row = require_row(find_message(conn, arguments.id), f"there is no message {arguments.id}")
+        report = read_message_report(conn, row)
+    print_report(report, as_json=arguments.json, as_text=_print_message_report)
+
+
+def _print_message_report(report: dict[str, Any]) -> None:
+    """Print a message as text: its fields, payloads, deliveries, transitions and evidence."""
+    fields = {name: report[name] for name in _FIELDS}
+    print_line(f"message {report['id']}  {report['direction']}  {report['state']}")
+    print(format_facts(fields))
+    for part in report["payloads"]:
+        print_line(f"  payload {part['cid']}  {part['media_type']}  {count_things(part['size'], 'octet')}")
+        for message_property in part["properties"]:
+            print_line(f"    property {message_property['name']}  {message_property['value']}")
+    for message_property in report["properties"]:
+        print_line(f"  property {message_property['name']}  {message_property['value']}")
+    if report["fragments"] is not None:
+        print_line(f"  {_describe_fragments(report['fragments'])}")
+    for delivery in report["deliveries"]:
+        for line in list_delivery_lines(delivery, with_attempts=True):
+            print_line(f"  {line}")
+    for line in list_transition_lines(report["transitions"]):
+        print_line(f"  {line}")
+    for proof in report["evidence"]:
+        data_json = json.dumps(proof["data"], ensure_ascii=False)
+        print_line(f"  evidence {proof['kind']}  {format_value(proof['at'])}  {data_json}")
+
+
+def _describe_fragments(group: dict[str, Any]) -> str:
+    """Return what is known of the group of a fragment, or of the whole message, in a line."""
+    of = "an unknown number" if group["count"] is None else group["count"]
+    sent = group["direction"] == "out"
+    whole, progress = ("sent in", "have receipts") if sent else ("joined from", "came")
+    piece = whole if group["number"] is None else f"fragment {group['number']} of"
+    line = f"{piece} group {group['group']}  {group['state']}  {group['came']} of {of} {progress}"
+    problem = " ".join(part for part in (group["problem"], group["code"]) if part)
+    why = f"  {problem}: {group['detail']}" if problem else ""
+    joined = f"  message {group['message']}" if group["message"] and group["number"] else ""
+    return line + joined + why
+
+
+@home_verb("message dump")
+@click.argument("id", help="the row id or the MessageId")
+@click.option("--answer", is_flag=True, help="the answer to the message instead")
+def dump_message(arguments: Arguments) -> None:
+    """Write the octets of a message as stored; exit with 1 when there is no such message."""
+    with read_database(arguments) as conn:
+        row = require_row(find_message(conn, arguments.id), f"there is no message {arguments.id}")
+        headers, body = messages.load_parcel(conn, row.id)
+        status = None
+        if arguments.answer:
+            answer = messages.find_response(conn, row.id) or HttpResponse(204, {}, b"")
+            status, headers, body = answer.status, dict(answer.headers), answer.body
+    if arguments.json:
+        octets = base64.b64encode(body).decode()
+        print_json({"status": status, "headers": dict(headers), "body_base64": octets})
+        return
+    start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" if status else ""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    sys.stdout.buffer.write(f"{start}{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    sys.stdout.buffer.flush()
+
+
+@home_verb("message refusals")
+@click.option("--sender", help="only this party; an empty word means senders that are no party")
+@click.option("--problem", type=SEARCH_TEXT, help="only this problem id")
+def list_refused(arguments: Arguments) -> None:
+    """Print how many messages and calls were refused, by sender and problem, the latest first."""
+    problem = arguments.problem.upper() if arguments.problem else None
+    with read_database(arguments) as conn:
+        refusals = refusal_counts.list_refusals(conn, sender=arguments.sender, problem=problem)
+        rows = [dict(row._mapping) for row in refusals]
+    columns = ("sender", "problem", "number", "first_at", "last_at", "last_sentence")
+    print_table(rows, as_json=arguments.json, columns=columns)
+
+
+@changing_verb("message admit")
+@click.argument("message", nargs=-1, required=True, help="the row id or the MessageId; repeatable")
+@click.option("--reason", required=True, help="why, for everybody who looks")
+def admit_messages(arguments: Arguments) -> None:
+    """Queue the admission of messages, all of them or none; exit with 1 where there is no such message."""
+    from gateway.cli.audited_changes import change_database, print_change
+    from gateway.operations import admit_messages
+
+    with change_database(arguments, read_reason(arguments)) as change:
+        rows = {name: find_message(change.conn, name) for name in arguments.message}
+        missing = next((name for name, row in rows.items() if row is None), None)
+        if missing is not None:
+            raise WrongRowError(f"there is no message {missing}")
+        queued = admit_messages(change, [row.id for row in rows.values() if row is not None])
+    counted = count_things(len(queued), "message")
+    sentence = f"Queued the admission of {counted}: {', '.join(map(str, queued))}."
+    print_change(change, sentence, as_json=arguments.json, deliveries=tuple(queued.values()))

@@ -3,62 +3,84 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
-from gateway.cli.encryption_findings import find_encryption_warnings
-from gateway.cli.home_folder import find_wide_permissions
+from sqlalchemy import Connection
+
+from gateway.cli.home_folder import (
+    closing_engine,
+    find_empty_settings,
+    find_foreign_files,
+    find_left_out_keys,
+    find_settings_file,
+    find_wide_permissions,
+    open_engine,
+    read_verb_settings,
+)
 from gateway.cli.hub_findings import (
     check_own_hub,
     check_transport,
+    find_algorithm_warnings,
+    find_encryption_warnings,
+    find_object_warnings,
+    find_test_edition_warnings,
     find_transport_warnings,
     open_looking_hub,
 )
-from gateway.cli.object_findings import find_object_warnings
-from gateway.cli.progress_bars import show_progress
-from gateway.cli.result_output import count_things, print_json, print_sentence
-from gateway.cli.settings import find_settings_file, open_engine, read_verb_settings
-from gateway.cli.shared_options import home_options
-from gateway.cli.test_edition_findings import find_test_edition_warnings
-from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.result_output import print_json, print_line, print_sentence, show_progress
+from gateway.cli.shared_options import home_verb
+from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.delivery import build_partners, load_contract
-from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, GatewayError
+from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, SCHEMA_VERSION_WRONG, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub import (
     OURSELVES,
     get_current_time,
+    get_mark_path,
     list_own_periods,
     load_active_rules,
     load_shipped_rules,
-    open_active_mappings,
 )
 from gateway.monitor import list_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
+    count_things,
     find_agency_key_problems,
+    find_classification_warnings,
+    find_clock_warnings,
+    find_contract_changes,
     find_contract_warnings,
     find_failed_deliveries,
-    find_former_parts,
+    find_mailbox_filings,
     find_mapping_plan,
     find_missing_addresses,
     find_plan_warnings,
+    find_resting_filings,
     find_source_problems,
     find_stamping_problem,
     find_static_problems,
     find_stuck_deliveries,
     find_tariff_warnings,
+    judge_database,
     list_console_switches,
     list_lane_holds,
     list_waiting_acts,
     restate_times,
 )
-from gateway.store import find_copies_problem, find_object_problems, read_transaction
+from gateway.store import (
+    check_database_file,
+    find_copies_problem,
+    find_object_problems,
+    naming_older_schema,
+    read_database_time,
+    read_transaction,
+    refuse_empty_database,
+)
 
-__all__ = ["check_gateway", "find_stale_stamps"]
 
-
-@verb
-@home_options()
+@home_verb("check")
 def check_gateway(arguments: Arguments) -> int:
     """Print the warnings and the problems; return 1 when there is a problem.
 
@@ -67,16 +89,16 @@ def check_gateway(arguments: Arguments) -> int:
     warnings: list[str] = []
     with show_progress("checking settings, keys, data and database"):
         problems = [_describe_problem(problem) for problem in _find_all_problems(arguments, warnings)]
-    warnings = [restate_times(words) for words in warnings]
+    warnings = [restate_times(warning) for warning in warnings]
     if arguments.json:
-        found = {"ok": not problems, "problems": problems, "warnings": warnings}
-        print_json(found)
+        report = {"ok": not problems, "problems": problems, "warnings": warnings}
+        print_json(report)
     else:
-        for words in warnings:
-            print(f"warning: {words}")
+        for warning in warnings:
+            print_line(f"warning: {warning}")
         for problem in problems:
-            place = "" if problem["location"] in problem["detail"] else f" ({problem['location']})"
-            print(f"{problem['id']} {problem['detail']}{place}\n    {problem['remedy']}")
+            location = "" if problem["location"] in problem["detail"] else f" ({problem['location']})"
+            print(f"{problem['id']} {problem['detail']}{location}\n    {problem['remedy']}")
         print_sentence(_summarize_findings(len(problems), len(warnings)))
     return 1 if problems else 0
 
@@ -84,8 +106,8 @@ def check_gateway(arguments: Arguments) -> int:
 def _summarize_findings(problems: int, warnings: int) -> str:
     if not problems and not warnings:
         return "nothing is wrong"
-    found = count_things(problems, "problem") if problems else "no problem"
-    return f"{found} found" + (f", {count_things(warnings, 'warning')}" if warnings else "")
+    problem_count = count_things(problems, "problem") if problems else "no problem"
+    return f"{problem_count} found" + (f", {count_things(warnings, 'warning')}" if warnings else "")
 
 
 def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[GatewayError]:
@@ -96,18 +118,30 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             raise
         yield problem
         return
-    warnings += find_wide_permissions(settings, find_settings_file(arguments))
+    settings_file = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
+    warnings += find_empty_settings(settings_file)
+    warnings += find_left_out_keys(settings, settings_file)
+    warnings += find_wide_permissions(settings, settings_file)
+    warnings += find_foreign_files(settings)
     warnings += find_object_warnings(settings)
-    told: set[str] = set()
+    try:
+        with closing_engine(settings) as engine:
+            check_database_file(engine)
+    except GatewayError as problem:
+        # Nothing else opens it: whoever closes it last copies its log into it.
+        yield problem
+        return
+    reported: set[str] = set()
     for look in (_check_signing_keys, _check_partner_contracts, check_transport, _check_stored_mappings):
         try:
             look(settings)
         except GatewayError as problem:
             # Keys and mappings are read from one database.
-            if str(problem) not in told:
+            if str(problem) not in reported:
                 yield problem
-            told.add(str(problem))
+            reported.add(str(problem))
     yield from _find_provider_problems(settings, warnings)
+    warnings += _find_changed_contracts(settings)
     # Held lanes, test editions and WSDLs are told whatever else is wrong: they need no key.
     with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
         warnings += list_lane_holds(conn)
@@ -117,9 +151,10 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         missing = find_copies_problem(conn)
         if missing is not None:
             yield missing
+        yield from _find_mark_problems(settings, conn)
         warnings += find_contract_warnings(conn, settings, get_current_time())
-        former = find_former_parts(open_active_mappings(conn, get_current_time()))
-        warnings += [f"the mappings in force: {words}" for words in former]
+        warnings += find_mailbox_filings(conn, settings, get_current_time())
+        warnings += find_resting_filings(conn, get_current_time())
         warnings += find_plan_warnings(conn, get_current_time())
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
@@ -129,8 +164,32 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         bundle = _load_bundle_in_force(settings)
         warnings += find_missing_addresses(settings, bundle)
         warnings += find_tariff_warnings(settings, bundle)
+        with open_engine(settings) as engine, read_transaction(engine) as conn:
+            warnings += find_classification_warnings(conn, bundle)
         yield from find_static_problems(bundle)
         yield from _find_delivery_troubles(settings, warnings)
+
+
+def _find_changed_contracts(settings: Settings) -> list[str]:
+    """Return the warnings about contracts that have changed; also of a database that awaits its migration."""
+    try:
+        with closing_engine(settings) as engine, naming_older_schema():
+            refuse_empty_database(engine)
+            with read_transaction(engine) as conn:
+                return list(find_contract_changes(conn, settings, get_current_time()))
+    except GatewayError as error:  # what cannot be opened is already reported
+        wrong = error.problem is SCHEMA_VERSION_WRONG
+        return [f"whether contracts of agencies have changed is not known: {error.detail}"] if wrong else []
+
+
+def _find_mark_problems(settings: Settings, conn: Connection) -> Iterator[GatewayError]:
+    """Yield a problem for a database that is older than the mark of the home, and for a mark of another."""
+    try:
+        problem = judge_database(conn, get_mark_path(settings), ()).problem
+    except GatewayError as unfit:
+        problem = unfit
+    if problem is not None:
+        yield problem
 
 
 def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
@@ -140,12 +199,12 @@ def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterato
         warnings += hub.recognizer.list_due_updates(hub.clock())
         warnings += collect_trust_remarks(settings, hub)
         yield from find_source_problems(settings, hub)
-        found = list_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
-    warnings += [one.words for one in found if not one.over]
-    for one in found:
+        expiries = list_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
+    warnings += [warning.words for warning in expiries if not warning.over]
+    for warning in expiries:
         # Our own certificate is already reported by the check of the hub.
-        if one.over and one.owner != OURSELVES:
-            yield GatewayError(CERTIFICATE_EXPIRED, one.words, f"party {one.owner[:40]}")
+        if warning.over and warning.owner != OURSELVES:
+            yield GatewayError(CERTIFICATE_EXPIRED, warning.words, f"party {warning.owner[:40]}")
 
 
 def _find_provider_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
@@ -164,12 +223,13 @@ def _find_agency_keys(settings: Settings) -> Iterator[GatewayError]:
 
 
 def _find_open_ways(settings: Settings) -> list[str]:
-    """Return the warnings about connections without TLS, and about keys of TLS and of encrypted payloads."""
+    """Return the warnings about connections without TLS, and about keys and algorithms of partners."""
     with open_looking_hub(settings) as hub:
-        known = hub.refresh_snapshot()
+        register = hub.refresh_snapshot()
         return [
-            *find_transport_warnings(settings, known, hub.clock()),
-            *find_encryption_warnings(settings, hub, known),
+            *find_transport_warnings(settings, register, hub.clock()),
+            *find_encryption_warnings(settings, hub, register),
+            *find_algorithm_warnings(settings, hub, register),
         ]
 
 
@@ -194,7 +254,9 @@ def _check_signing_keys(settings: Settings) -> None:
 def _find_delivery_troubles(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
     """Yield a problem for deliveries that have failed; add a warning for those that wait too long."""
     with open_engine(settings) as engine, read_transaction(engine) as conn:
-        warnings += find_stuck_deliveries(conn, get_current_time())
+        now = read_database_time(conn) or get_current_time()
+        warnings += find_clock_warnings(conn, now)
+        warnings += find_stuck_deliveries(conn, now)
         warnings += list_waiting_acts(conn, get_current_time())
         yield from find_failed_deliveries(conn)
 

@@ -1,10 +1,12 @@
-"""``gateway declaration check``: validates declarations against the schema and reports the findings."""
+"""``gateway declaration check`` and ``gateway form …``: declarations judged, and composed from forms."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,15 +16,29 @@ import click
 from lxml import etree
 
 from gateway.cases import ValidationFinding, ValidationReport, unwrap_request, validate_declaration
-from gateway.cli.mapping_folder import load_mappings
-from gateway.cli.result_output import ReportedFailure, print_failure
-from gateway.cli.shared_options import json_option
+from gateway.cli.named_files import load_mappings, mapping_path_option, name_file, read_file, replace_file
+from gateway.cli.result_output import (
+    ReportedFailure,
+    print_done,
+    print_failure,
+    print_json,
+    print_table,
+)
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_UNKNOWN, MISUSE, GatewayError
-from gateway.harmonize import MappingBundle, find_broken_rules
-from gateway.wire import DEFAULT_LIMITS, SUB, ElementLocations, parse_xml
-
-__all__ = ["check_declarations", "judge_declaration_file"]
+from gateway.harmonize import (
+    MappingBundle,
+    compose_form,
+    compose_submission,
+    describe_filing_form,
+    find_broken_rules,
+    parse_form_values,
+    read_form_values,
+    write_form_values,
+)
+from gateway.operations import count_things
+from gateway.wire import DEFAULT_LIMITS, SUB, ElementLocations, parse_xml, serialize_element
 
 # Many tools declare ASCII by default; ASCII octets are also valid UTF-8.
 _ASCII: Final = re.compile(rb"""\A(<\?xml [^<>]{0,60}encoding\s*=\s*)(["'])(?:US-)?ASCII\2""", re.IGNORECASE)
@@ -37,7 +53,37 @@ _HELP: Final = "gateway declaration check --help"
 _LINE: Final = re.compile(r"line ([0-9]+)")
 
 
-@verb
+@dataclass(frozen=True, slots=True)
+class DeclarationJudgement:
+    """What is told of one file.
+
+    `schema` is the verdict of the schema, with its problems and the codes that are in no list. `broken` are
+    rules that are errors, `remarks` those that are warnings. `rules_kept` is None where the schema refuses:
+    no rule is asked then.
+    """
+
+    schema: ValidationReport
+    rules_kept: bool | None = None
+    broken: tuple[ValidationFinding, ...] = ()
+    remarks: tuple[ValidationFinding, ...] = ()
+
+    @property
+    def is_good(self) -> bool:
+        """Return whether the schema accepts the file and no rule that is an error is broken."""
+        return self.schema.accepted and self.rules_kept is True
+
+    @property
+    def problems(self) -> tuple[ValidationFinding, ...]:
+        """Return what is wrong by the schema or by the rules."""
+        return (*self.schema.problems, *self.broken)
+
+    @property
+    def warnings(self) -> tuple[ValidationFinding, ...]:
+        """Return what is told only."""
+        return (*self.schema.warnings, *self.remarks)
+
+
+@verb("declaration check")
 @click.argument(
     "files",
     metavar="FILE...",
@@ -47,7 +93,7 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 )
 @json_option("print JSON, one object a file")
 def check_declarations(arguments: Arguments) -> int:
-    """Validate each file; return 0 when all are accepted, 1 when some are not, 2 when one is unreadable."""
+    """Validate each file; return 0 when all are good, 1 when some are not, 2 when one is unreadable."""
     status = 0
     for file in arguments.files:
         try:
@@ -56,7 +102,7 @@ def check_declarations(arguments: Arguments) -> int:
             print_failure(ReportedFailure(missing.detail, missing.problem.id, help=_HELP))
             status = 2
             continue
-        if not judgement.accepted:
+        if not judgement.is_good:
             status = max(status, 1)
         if arguments.json:
             print(json.dumps(_describe_judgement(file, judgement)))
@@ -65,29 +111,31 @@ def check_declarations(arguments: Arguments) -> int:
     return status
 
 
-def judge_declaration_file(file: str) -> ValidationReport:
+def judge_declaration_file(file: str) -> DeclarationJudgement:
     """Validate one file with any content; raise GW808 if it cannot be read, never for its content."""
     content = _read_file_start(file)
     try:
         root = parse_xml(_rename_ascii_encoding(content))
     except GatewayError as error:
         line = _LINE.match(error.location)
-        return ValidationReport.make_unreadable(error, int(line[1]) if line else 0)
+        return DeclarationJudgement(ValidationReport.make_unreadable(error, int(line[1]) if line else 0))
     if root.tag == f"{{{SUB}}}Submission":
-        return ValidationReport(False, (_SUBMISSION_GIVEN,))
+        return DeclarationJudgement(ValidationReport(False, (_SUBMISSION_GIVEN,)))
     declaration = unwrap_request(root)
     report = validate_declaration(declaration)
-    return _add_broken_rules(report, declaration) if report.accepted else report
+    return _judge_rules(report, declaration) if report.accepted else DeclarationJudgement(report)
 
 
-def _add_broken_rules(report: ValidationReport, declaration: etree._Element) -> ValidationReport:
-    """Return the report with the rules of the shipped mappings that a valid declaration breaks."""
+def _judge_rules(report: ValidationReport, declaration: etree._Element) -> DeclarationJudgement:
+    """Return the judgement with the rules of the shipped mappings that a valid declaration breaks."""
     places = ElementLocations(declaration)
-    told: dict[bool, list[ValidationFinding]] = {True: [], False: []}
-    for one in find_broken_rules(declaration, _load_shipped_mappings(), datetime.now(UTC)):
-        xpath, line = places.find_xpath(one.pointer), places.find_line_number(one.pointer)
-        told[one.is_error].append(ValidationFinding(one.problem, one.pointer, xpath or "", line, one.detail))
-    return ValidationReport(not told[True], tuple(told[True]), (*report.warnings, *told[False]))
+    findings: dict[bool, list[ValidationFinding]] = {True: [], False: []}
+    for violation in find_broken_rules(declaration, _load_shipped_mappings(), datetime.now(UTC)):
+        xpath, line = places.find_xpath(violation.pointer), places.find_line_number(violation.pointer)
+        findings[violation.is_error].append(
+            ValidationFinding(violation.problem, violation.pointer, xpath or "", line, violation.detail)
+        )
+    return DeclarationJudgement(report, not findings[True], tuple(findings[True]), tuple(findings[False]))
 
 
 @cache
@@ -109,10 +157,11 @@ def _rename_ascii_encoding(data: bytes) -> bytes:
     return _ASCII.sub(rb"\1\2UTF-8\2", data, count=1) if data.isascii() else data
 
 
-def _describe_judgement(file: str, judgement: ValidationReport) -> dict[str, Any]:
+def _describe_judgement(file: str, judgement: DeclarationJudgement) -> dict[str, Any]:
     return {
         "file": file,
-        "accepted": judgement.accepted,
+        "accepted": judgement.schema.accepted,
+        "rules_kept": judgement.rules_kept,
         "problems": [_describe_remark(remark) for remark in judgement.problems],
         "warnings": [_describe_remark(remark) for remark in judgement.warnings],
     }
@@ -128,12 +177,82 @@ def _describe_remark(remark: ValidationFinding) -> dict[str, str | int]:
     }
 
 
-def _format_judgement(file: str, judgement: ValidationReport) -> str:
-    lines = [f"{file}: {'accepted' if judgement.accepted else 'refused'}"]
+def _format_judgement(file: str, judgement: DeclarationJudgement) -> str:
+    verdict = "accepted" if judgement.schema.accepted else "refused"
+    lines = [f"{file}: {verdict}{', rules broken' if judgement.rules_kept is False else ''}"]
     for kind, remarks in (("", judgement.problems), ("warning ", judgement.warnings)):
         for remark in remarks:
-            place = remark.pointer or remark.xpath or "the file"
-            lines.append(f"  {kind}{remark.problem.id} line {remark.line}, {place}: {remark.message}")
+            location = remark.pointer or remark.xpath or "the file"
+            lines.append(f"  {kind}{remark.problem.id} line {remark.line}, {location}: {remark.message}")
     text = "\n".join(lines)
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+_COLUMNS = ("key", "type", "needed", "label")
+
+
+@verb("form show")
+@click.argument("documents", nargs=-1, required=True, help="the documents")
+@click.option("--language", type=click.Choice(["en", "ko"]), default="en", help="language of the labels")
+@json_option("print one JSON object with labels, bounds, codes and rules of need")
+@mapping_path_option()
+def show_form(arguments: Arguments) -> None:
+    """Print the form of some documents: what they share once, then what each one asks."""
+    bundle = load_mappings(arguments.path)
+    form = describe_filing_form(compose_form(bundle, arguments.documents), bundle)
+    if arguments.json:
+        print_json(form)
+        return
+    rows = [
+        row
+        for section in form["sections"]
+        for row in _list_rows(section["place"], section["fields"], arguments.language)
+    ]
+    print_table(rows, as_json=False, columns=_COLUMNS)
+
+
+def _list_rows(
+    parent_key: str, fields: Iterable[Mapping[str, Any]], language: str
+) -> Iterable[dict[str, Any]]:
+    for field in fields:
+        repeated = field.get("repeat", [0, 1])[1] > 1
+        key = f"{parent_key}/{field['name']}" + ("#<n>" if repeated else "")
+        needed = ", ".join(use["document"] for use in field["uses"] if use["required"] == "always")
+        yield {"key": key, "type": field["type"], "needed": needed, "label": field["label"][language]}
+        yield from _list_rows(key, field.get("fields", ()), language)
+
+
+@verb("form compose")
+@click.argument("file", type=FILE, help="the values of a form, as JSON")
+@click.option("--out", type=FILE, required=True, help="the submission to write")
+@json_option("print one JSON object")
+@mapping_path_option()
+def compose_file(arguments: Arguments) -> None:
+    """Write the submission that the values of a form make; it has no signature yet."""
+    bundle = load_mappings(arguments.path)
+    with name_file(arguments.file):
+        values = parse_form_values(read_file(arguments.file))
+        composed = compose_submission(compose_form(bundle, values.documents), values)
+    replace_file(arguments.out, serialize_element(composed.root))
+    number = len(values.applications)
+    sentence = f"Composed {arguments.out}: {count_things(number, 'application')}, no signature yet."
+    print_done(arguments, sentence, written=str(arguments.out))
+
+
+@verb("form read")
+@click.argument("file", type=FILE, help="a submission")
+@click.option("--out", type=FILE, required=True, help="the JSON file to write")
+@json_option("print one JSON object")
+@mapping_path_option()
+def read_submission_file(arguments: Arguments) -> int:
+    """Write the values that a submission has in the form of its documents; return 1 when some are lost."""
+    bundle = load_mappings(arguments.path)
+    with name_file(arguments.file):
+        reading = read_form_values(bundle, parse_xml(read_file(arguments.file)))
+    replace_file(arguments.out, (write_form_values(reading.values) + "\n").encode())
+    number = len(reading.values.values)
+    sentence = f"Read {arguments.file}: {count_things(number, 'value')} in {arguments.out}."
+    lines = (f"  no place in the form: {pointer}" for pointer in reading.lost)
+    print_done(arguments, sentence, *lines, written=str(arguments.out), lost=list(reading.lost))
+    return 1 if reading.lost else 0

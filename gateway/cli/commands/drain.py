@@ -11,17 +11,15 @@ import click
 from sqlalchemy import Engine
 
 from gateway.cli.audited_changes import print_change, read_act
-from gateway.cli.result_output import count_things, print_table
-from gateway.cli.settings import open_engine, read_database, read_verb_settings
-from gateway.cli.shared_options import change_options, home_options, read_reason
-from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.home_folder import open_engine, read_database, read_verb_settings
+from gateway.cli.result_output import print_table
+from gateway.cli.shared_options import changing_verb, home_verb, read_reason
+from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import get_node_name
-from gateway.operations import Act, DatabaseChange, open_change
+from gateway.operations import Act, DatabaseChange, count_things, open_change
 from gateway.store import read_transaction, working_nodes
-
-__all__ = ["drain_node", "list_nodes"]
 
 _COLUMNS: Final = (
     *("name", "version", "schema_revision", "seen_at", "leases"),
@@ -32,12 +30,11 @@ _HEARD: Final = 5.0
 _LONGEST: Final = 3600
 
 
-@verb
+@changing_verb("drain")
 @click.argument("node", required=False, help="the node (default: this one)")
 @click.option("--end", is_flag=True, help="let the node work again")
 @click.option("--wait", type=click.IntRange(0, _LONGEST), default=60, help="wait so many seconds at most")
 @click.option("--reason", help="why, for everybody who looks")
-@change_options()
 def drain_node(arguments: Arguments) -> int:
     """Let a node take no new work, and wait until it holds none; return 1 while it still does."""
     settings, reason = read_verb_settings(arguments), read_reason(arguments)
@@ -45,16 +42,16 @@ def drain_node(arguments: Arguments) -> int:
     act = replace(read_act(arguments), reason=reason)
     with open_engine(settings) as engine:
         change = _change_node(engine, settings, act, name, ends=arguments.end)
-        left = 0 if arguments.end else _await_end(engine, name, arguments.wait)
+        lease_count = 0 if arguments.end else _await_end(engine, name, arguments.wait)
     if arguments.end:
-        told = f"Node {name} works again."
-    elif left:
-        held = count_things(left, "delivery", "deliveries")
-        told = f"Node {name} is drained, and still holds {held} after {arguments.wait} seconds."
+        sentence = f"Node {name} works again."
+    elif lease_count:
+        held = count_things(lease_count, "delivery", "deliveries")
+        sentence = f"Node {name} is drained, and still holds {held} after {arguments.wait} seconds."
     else:
-        told = f"Node {name} is drained and holds no deliveries: its processes can be stopped."
-    print_change(change, told, as_json=arguments.json, node=name, leases=left)
-    return 1 if left else 0
+        sentence = f"Node {name} is drained and holds no deliveries: its processes can be stopped."
+    print_change(change, sentence, as_json=arguments.json, node=name, leases=lease_count)
+    return 1 if lease_count else 0
 
 
 def _change_node(engine: Engine, settings: Settings, act: Act, name: str, *, ends: bool) -> DatabaseChange:
@@ -79,15 +76,14 @@ def _await_end(engine: Engine, name: str, seconds: int, pause: Callable[[float],
     pause(min(_HEARD, seconds))
     while True:
         with read_transaction(engine) as conn:
-            left = working_nodes.count_leases(conn).get(name, 0)
-        if not left or time.monotonic() - began >= seconds:
-            return left
+            lease_count = working_nodes.count_leases(conn).get(name, 0)
+        if not lease_count or time.monotonic() - began >= seconds:
+            return lease_count
         pause(0.5)
 
 
-@verb
-@home_options()
-def list_nodes(arguments: Arguments) -> int:
+@home_verb("node list")
+def list_nodes(arguments: Arguments) -> None:
     """Print the nodes: version, when each was seen, how many deliveries it holds, whether it is drained."""
     with read_database(arguments) as conn:
         held = working_nodes.count_leases(conn)
@@ -95,4 +91,3 @@ def list_nodes(arguments: Arguments) -> int:
             dict(row._mapping) | {"leases": held.get(row.name, 0)} for row in working_nodes.list_nodes(conn)
         ]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)
-    return 0

@@ -11,15 +11,13 @@ from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import EBMS3_ERRORS, MISUSE, PROBLEMS, GatewayError, Problem
 
-__all__ = ["explain_problem", "format_problem"]
 
-
-@verb
+@verb("error")
 @click.argument(
     "id", required=False, help="a problem id such as GW206; if not given, all problems are listed"
 )
 @json_option("print JSON, one object a line")
-def explain_problem(arguments: Arguments) -> int:
+def explain_problem(arguments: Arguments) -> None:
     """Print one problem, or the list of all; return 2 for an unknown id."""
     if arguments.id is None:
         chosen = list(PROBLEMS.values())
@@ -29,21 +27,21 @@ def explain_problem(arguments: Arguments) -> int:
         raise GatewayError(MISUSE, f"there is no problem {arguments.id[:40]}; `gateway error` lists all")
     for problem in chosen:
         if arguments.json:
-            print_json(dataclasses.asdict(problem))
+            row = dataclasses.asdict(problem)
+            print_json(row | row.pop("codes"))
         elif arguments.id is None:
             print(f"{problem.id}  {problem.title}")
         else:
             print(format_problem(problem))
-    return 0
 
 
 def format_problem(problem: Problem) -> str:
     """Return a problem as readable text."""
     faces = {
-        "ebMS 2.0": problem.ebms2,
-        "ebMS 3.0": _describe_ebms3_error(problem.ebms3),
-        "SOAP": problem.soap,
-        "HTTP": problem.http,
+        "ebMS 2.0": problem.codes.ebms2,
+        "ebMS 3.0": _describe_ebms3_error(problem.codes.ebms3),
+        "SOAP": problem.codes.soap,
+        "HTTP": problem.codes.http,
     }
     outside = ", ".join(f"{name} {face}" for name, face in faces.items() if face is not None)
     return "\n".join(

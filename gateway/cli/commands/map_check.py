@@ -1,21 +1,29 @@
-"""``gateway map check``: the five proofs over a folder of mappings, with a counter-example per failure."""
+"""``gateway map check|pack|verify``: proofs over a folder of mappings, and the folder as one signed file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
 from importlib.resources.abc import Traversable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
-from gateway.cli.mapping_folder import find_mappings, mapping_path_option
-from gateway.cli.progress_bars import ProgressBar, show_progress
-from gateway.cli.result_output import print_json
-from gateway.cli.settings import read_verb_settings
-from gateway.cli.shared_options import home_options, json_option
+from gateway.cli.home_folder import read_verb_settings
+from gateway.cli.named_files import (
+    find_mappings,
+    load_key_file,
+    mapping_path_option,
+    read_file,
+    read_signers,
+    replace_file,
+)
+from gateway.cli.result_output import ProgressBar, print_done, print_report, show_progress
+from gateway.cli.shared_options import FILE, START, home_options, json_option, moment_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.errors import GatewayError
+from gateway.errors import MAPPING_WRONG, MISUSE, GatewayError
 from gateway.harmonize import (
     PROOFS,
     MappingBundle,
@@ -25,15 +33,32 @@ from gateway.harmonize import (
     load_bundle,
     make_fault_finding,
 )
-from gateway.hub import ActiveNeeds, load_status_codes
-from gateway.operations import find_former_parts, find_unfit_contracts
-
-__all__ = ["check_mappings"]
+from gateway.hub import (
+    ActiveNeeds,
+    BundleFile,
+    BundleTerms,
+    PublisherRules,
+    check_bundle_period,
+    check_publisher,
+    get_current_time,
+    load_publisher_rules,
+    load_status_codes,
+    read_bundle_file,
+    write_bundle_file,
+)
+from gateway.operations import (
+    CheckedFolder,
+    check_mapping_folder,
+    count_things,
+    find_unfit_contracts,
+    get_display_zone,
+    open_bundle_file,
+)
 
 _SAMPLES = 10
 
 
-@verb
+@verb("map check")
 @json_option("one JSON object")
 @click.option(
     "--samples",
@@ -54,10 +79,7 @@ def check_mappings(arguments: Arguments) -> int:
     with show_progress("proving the mappings") as bar:
         report = _prove_mapping_folder(folder, arguments.samples, str(arguments.seed), bar, settings)
     facts = _describe_report(report) if isinstance(report, ProofReport) else _describe_load_fault(report)
-    if arguments.json:
-        print_json(facts)
-    else:
-        _print_proof_report(facts)
+    print_report(facts, as_json=arguments.json, as_text=_print_proof_report)
     return 1 if facts["problems"] else 0
 
 
@@ -79,11 +101,10 @@ def _prove_mapping_folder(
             check()
         except GatewayError as error:
             faults.append(error)
-    notes += find_former_parts(folder)
     if settings is not None:
         notes += map(str, find_unfit_contracts(settings, bundle))
-    found = [make_fault_finding(error) for error in faults]
-    report = check_bundle(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
+    fault_findings = [make_fault_finding(error) for error in faults]
+    report = check_bundle(bundle, samples=samples, seed=seed, faults=fault_findings, tell=bar.advance_to)
     return replace(report, notes=(*report.notes, *notes))
 
 
@@ -97,9 +118,9 @@ def _check_laws(folder: Traversable, bundle: MappingBundle) -> list[str]:
     except GatewayError as error:
         raise GatewayError(error.problem, error.detail, f"needs/{error.location}") from error
     return [
-        f"law {law} of {one.id} is not in needs/laws.csv: no rule of need and no disclaimer can name it"
-        for one in bundle.documents.values()
-        for law in one.laws
+        f"law {law} of {document.id} is not in needs/laws.csv: no rule of need and no disclaimer can name it"
+        for document in bundle.documents.values()
+        for law in document.laws
         if law not in book.laws
     ]
 
@@ -151,8 +172,8 @@ def _describe_finding(finding: ProofFinding) -> dict[str, Any]:
 def _print_proof_report(facts: dict[str, Any]) -> None:
     print(f"{facts['documents']} documents of {facts['organisations']} organisations")
     for name, verdict in facts["proofs"].items():
-        words = "holds" if verdict["ok"] else "BROKEN"
-        print(f"  {name.replace('_', ' '):20} {words:7} {verdict['checked']:>8} checked")
+        verdict_word = "holds" if verdict["ok"] else "BROKEN"
+        print(f"  {name.replace('_', ' '):20} {verdict_word:7} {verdict['checked']:>8} checked")
     if "boxes" in facts:
         boxes = facts["boxes"]
         print(f"  {boxes['on_forms']} boxes on the forms, {boxes['asked']} distinct fields asked")
@@ -160,6 +181,150 @@ def _print_proof_report(facts: dict[str, Any]) -> None:
     for note in facts["notes"]:
         print(f"  note: {note}")
     for problem in facts["problems"]:
-        place = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
-        print(f"{place} {problem['field']} ({problem['proof']}): {problem['message']}")
+        location = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
+        print(f"{location} {problem['field']} ({problem['proof']}): {problem['message']}")
         print(f"    for example: {problem['counter_example']}")
+
+
+_SAMPLE_COUNT: Final = click.IntRange(0, 1000)
+_SAMPLES_HELP: Final = "number of random submissions for each document; 0: only the proofs from the text"
+
+
+@verb("map pack")
+@click.argument("folder", type=FILE, help="the folder, or the word shipped")
+@click.option("--out", type=FILE, required=True, metavar="F", help="the file to write")
+@click.option("--key", type=FILE, metavar="F", help="the key to sign with; without it nothing is signed")
+@click.option("--certificate", type=FILE, metavar="F", help="the certificate of the key")
+@click.option("--password-file", type=FILE, metavar="F", help="a file with the password of the key")
+@click.option(
+    "--from",
+    "start",
+    type=START,
+    metavar="DAY",
+    help="in force from this day, as it begins where the hub is, or from this time on at the earliest",
+)
+@click.option(
+    "--until", "end", type=START, metavar="DAY", help="not to be put into force from this day or time on"
+)
+@click.option("--samples", type=_SAMPLE_COUNT, default=0, help=_SAMPLES_HELP)
+@moment_option("time of signing")
+@json_option("print one JSON object")
+def pack_mappings(arguments: Arguments) -> None:
+    """Prove a folder and write it as one file. Raises GW502 for mappings that do not hold."""
+    if arguments.key is None and (arguments.certificate or arguments.password_file):
+        raise GatewayError(MISUSE, "--certificate and --password-file need --key", "--key")
+    signer = None if arguments.key is None else load_key_file(arguments)
+    folder = check_mapping_folder(_find_folder(arguments.folder))
+    proved = _prove(folder, arguments.samples)
+    _check_proofs(proved)
+    signing_time = arguments.at or get_current_time()
+    terms = BundleTerms(folder.bundle.digest, signing_time, arguments.start, arguments.end)
+    end = terms.find_end(UTC)
+    if end is not None and end <= max(signing_time, terms.find_start(UTC) or signing_time):
+        raise GatewayError(MISUSE, "--until is not after --from and the time of signing", "--until")
+    assert folder.octets is not None, "a folder that was named is packed"
+    octets = write_bundle_file(terms, folder.octets, proved, arguments.samples, signer)
+    replace_file(arguments.out, octets)
+    documents = count_things(len(folder.bundle.documents), "document")
+    by = f"signed by {signer.certificate.subject}" if signer else "not signed"
+    sentence = f"Wrote {arguments.out}: {documents}, bundle {folder.bundle.digest[:16]}, {by}."
+    print_done(
+        arguments,
+        sentence,
+        written=str(arguments.out),
+        bundle=folder.bundle.digest,
+        documents=sorted(folder.bundle.documents),
+        certificate=None if signer is None else signer.certificate.sha256,
+    )
+
+
+def _find_folder(path: Path) -> Any:
+    return find_mappings(None if str(path) == "shipped" else path)
+
+
+def _prove(folder: CheckedFolder, samples: int) -> ProofReport:
+    with show_progress("proving the mappings") as bar:
+        return check_bundle(folder.bundle, samples=samples, tell=bar.advance_to)
+
+
+def _check_proofs(proved: ProofReport) -> None:
+    for finding in proved.findings:
+        detail = (
+            f"{finding.field}: {finding.message} ({finding.proof}; for example {finding.counter_example})"
+        )
+        raise GatewayError(MAPPING_WRONG, detail, str(finding.mark))
+
+
+@verb("map verify")
+@click.argument("file", type=FILE, help="the file that `gateway map pack` wrote")
+@click.option(
+    "--publisher", type=FILE, multiple=True, metavar="F", help="a certificate that may sign it; repeatable"
+)
+@click.option("--samples", type=_SAMPLE_COUNT, default=0, help=_SAMPLES_HELP)
+@moment_option("time of use")
+@home_options(json_words="print one JSON object")
+def verify_bundle_file(arguments: Arguments) -> int:
+    """Print what a bundle file is worth; return 1 where `map use` would refuse it."""
+    at = arguments.at or get_current_time()
+    rules = _read_rules(arguments)
+    report = _describe_nothing(arguments.file)
+    try:
+        file = read_bundle_file(read_file(arguments.file))
+        report |= _describe_file(file)
+        check_publisher(file, rules, at)
+        folder = open_bundle_file(file)
+        report["documents"] = sorted(folder.bundle.documents)
+        proved = _prove(folder, arguments.samples)
+        report["proofs"] = _compare_proofs(file, proved)
+        # Without the settings of a home nobody knows where the hub is.
+        zone = get_display_zone()
+        check_bundle_period(file, max(at, file.terms.find_start(zone) or at), zone)
+        _check_proofs(proved)
+    except GatewayError as refused:
+        if refused.problem is MISUSE:
+            raise
+        refusal_report = {
+            "problem": refused.problem.id,
+            "reason": refused.detail,
+            "location": refused.location,
+        }
+        print_report(report | refusal_report, as_json=arguments.json)
+        return 1
+    print_report(report | {"accepted": True}, as_json=arguments.json)
+    return 0
+
+
+def _read_rules(arguments: Arguments) -> PublisherRules:
+    """Return the rules of the home, or those of the certificates that are named: one of them must sign."""
+    if arguments.publisher:
+        return PublisherRules(frozenset(read_signers(arguments.publisher)), require_signature=True)
+    if arguments.home or arguments.config:
+        return load_publisher_rules(read_verb_settings(arguments))
+    raise GatewayError(MISUSE, "name a --publisher, or the --home whose settings name some", "--publisher")
+
+
+def _describe_nothing(path: Path) -> dict[str, Any]:
+    empty = ("bundle", "made", "from", "until", "signer", "certificate", "signed_at", "documents", "proofs")
+    judged = dict.fromkeys(("problem", "reason", "location"))
+    return {"file": str(path), "accepted": False, **dict.fromkeys(empty), **judged}
+
+
+def _describe_file(file: BundleFile) -> dict[str, Any]:
+    terms, signer = file.terms, file.signer
+    moments = {"made": terms.made, "from": terms.starts, "until": terms.ends, "signed_at": file.signed_at}
+    period_fields: dict[str, Any] = {
+        name: moment.isoformat() if moment else None for name, moment in moments.items()
+    }
+    signer_fields = {"signer": signer.subject, "certificate": signer.sha256} if signer else {}
+    return {"bundle": terms.address, **period_fields, **signer_fields}
+
+
+def _compare_proofs(file: BundleFile, proved: ProofReport) -> dict[str, Any]:
+    """Return of each proof what the file says and what was found now; the second one counts."""
+    return {
+        name: {
+            "claimed": {"ok": claim.holds, "checked": claim.checked},
+            "found": {"ok": proved.verdicts[name].ok, "checked": proved.verdicts[name].checked},
+        }
+        for name, claim in file.proofs.items()
+    }

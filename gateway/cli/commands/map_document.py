@@ -1,23 +1,24 @@
-"""``gateway map read|sample|build|matrix``: one document or notice, and files generated from mappings."""
+"""``gateway map read|render|sample|build|matrix``: single documents, and files made from mappings."""
 
 from __future__ import annotations
 
+import base64
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 from lxml import etree
 
 from gateway.cases import decides_at_once
-from gateway.cli.mapping_folder import (
-    CARRIER_FORMS,
-    find_carrier_form,
+from gateway.cli.named_files import (
     load_mappings,
     mapping_path_option,
+    name_file,
+    read_file,
+    write_file,
 )
-from gateway.cli.named_files import name_file, read_file, write_file
-from gateway.cli.result_output import count_things, print_json, print_sentence
+from gateway.cli.result_output import print_done, print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
@@ -28,15 +29,15 @@ from gateway.harmonize import (
     NoticeFact,
     NoticeFacts,
     SampleFiling,
-    build_diagram,
     check_error_keys,
     check_named_document,
+    describe_layout,
     draw_notice,
-    draw_page,
     find_carried_document,
     find_document_mapping,
     find_type_code,
     generate_all_files,
+    get_carrier_form,
     list_error_places,
     make_sample,
     make_sendable_sample,
@@ -44,10 +45,10 @@ from gateway.harmonize import (
     read_notice,
     write_carried,
 )
+from gateway.mapping_workbench import build_diagram, draw_page
+from gateway.operations import count_things
 from gateway.share import get_data_folder
 from gateway.wire import parse_xml
-
-__all__ = ["build_files", "draw_matrix", "print_sample", "read_notice_file"]
 
 _MOST_ITEMS = 999
 _LONGEST_REFERENCE = 35
@@ -62,12 +63,15 @@ _FILL_WORDS = (
     "PARTY is who signs and sends, DIR the folder with its key and agreement, URL the hub's endpoint"
 )
 
+#: The forms in which a document can be carried.
+_CARRIER_FORMS: Final = ("xml", "json", "fixed")
 
-@verb
+
+@verb("map read")
 @click.argument("file", type=FILE, help="the notice")
 @click.option("--document", help="the document to which the notice belongs")
 @click.option(
-    "--from", "source", type=click.Choice(CARRIER_FORMS), default="xml", help="the form of the file"
+    "--from", "source", type=click.Choice(_CARRIER_FORMS), default="xml", help="the form of the file"
 )
 @click.option("--notice", metavar="ID", help="with --from: the notice that the file is")
 @click.option(
@@ -91,11 +95,11 @@ def read_notice_file(arguments: Arguments) -> int:
             raise
         print_json(_describe_refusal(error))
         return 1
-    shown = _describe_notice_facts(facts)
+    described = _describe_notice_facts(facts)
     if arguments.json:
-        print_json(shown)
+        print_json(described)
     else:
-        _print_notice_facts(facts, shown)
+        _print_notice_facts(facts, described)
     return 0
 
 
@@ -111,11 +115,11 @@ def _read_xml(
         raise GatewayError(MISUSE, "a file that is no XML needs the --notice that it is", "--notice")
     carried = find_carried_document(bundle, arguments.notice)
     code = arguments.organisation or (document.organisation if document is not None else None)
-    form = find_carrier_form(bundle, code, arguments.source)
+    form = _choose_form(_find_own_form(bundle, code), arguments.source)
     return write_carried(read_carried(content, carried, form), carried, CarrierForm())
 
 
-@verb
+@verb("map sample")
 @click.argument("document", help="the document, or the notice")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="the seed of the random submission"
@@ -131,7 +135,7 @@ def _read_xml(
 )
 @json_option("print one JSON object with the XML, or with the files")
 @mapping_path_option()
-def print_sample(arguments: Arguments) -> int:
+def print_sample(arguments: Arguments) -> None:
     """Print a valid random submission, or a random notice; or write a submission that can be sent."""
     bundle = load_mappings(arguments.path)
     if (arguments.declarant is None) != (arguments.out is None):
@@ -140,21 +144,21 @@ def print_sample(arguments: Arguments) -> int:
         raise GatewayError(MISUSE, "--agent belongs to --declarant", "--agent")
     if arguments.document in bundle.notices.notices and arguments.out is None:
         notice = _draw_random_notice(bundle, arguments.document, str(arguments.seed))
-        return _print_sample_text(arguments, notice)
+        _print_sample_text(arguments, notice)
+        return
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
     if arguments.out is not None:
         _write_sendable_sample(bundle, document, arguments)
-        return 0
-    made = make_sample(bundle, document, str(arguments.seed), arguments.items)
-    return _print_sample_text(arguments, made.decode("utf-8"))
+        return
+    sample = make_sample(bundle, document, str(arguments.seed), arguments.items)
+    _print_sample_text(arguments, sample.decode("utf-8"))
 
 
-def _print_sample_text(arguments: Arguments, xml: str) -> int:
+def _print_sample_text(arguments: Arguments, xml: str) -> None:
     if arguments.json:
         print_json({"document": arguments.document, "seed": arguments.seed, "xml": xml})
     else:
         sys.stdout.write(xml)
-    return 0
 
 
 def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arguments: Arguments) -> None:
@@ -164,33 +168,28 @@ def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arg
     if not 1 <= len(reference) <= _LONGEST_REFERENCE:
         raise GatewayError(MISUSE, f"--reference has at most {_LONGEST_REFERENCE} characters", "--reference")
     filing = SampleFiling(arguments.declarant, reference, now, arguments.agent or "")
-    made = make_sendable_sample(bundle, document, (str(arguments.seed), arguments.items), filing)
+    sample = make_sendable_sample(bundle, document, str(arguments.seed), arguments.items, filing)
     file = arguments.out / "submission.xml"
-    write_file(file, made.xml, location="--out", make_folder=True)
-    words = ["gateway submit", str(file)]
-    for one in made.attachments:
-        write_file(arguments.out / one.name, one.content, location="--out")
-        words += ["--attach", f"{one.content_id}={arguments.out / one.name}"]
-    files = count_things(len(made.attachments), "attachment")
-    done = f"Wrote the submission {reference} of {arguments.declarant} with {files} to {arguments.out}."
-    send = f"{' '.join(words)} --as PARTY --partner DIR --to URL"
-    if arguments.json:
-        written = [str(arguments.out / name) for name in (file.name, *(one.name for one in made.attachments))]
-        print_json(
-            {"verb": "map sample", "done": done, "written": written, "send": send, "fill_in": _FILL_WORDS}
-        )
-        return
-    print_sentence(done)
-    print_sentence(f"Send it: {send}")
-    print_sentence(f"Fill in: {_FILL_WORDS}.")
+    write_file(file, sample.xml, location="--out", make_folder=True)
+    command_words = ["gateway submit", str(file)]
+    for attachment in sample.attachments:
+        write_file(arguments.out / attachment.name, attachment.content, location="--out")
+        command_words += ["--attach", f"{attachment.content_id}={arguments.out / attachment.name}"]
+    files = count_things(len(sample.attachments), "attachment")
+    sentence = f"Wrote the submission {reference} of {arguments.declarant} with {files} to {arguments.out}."
+    send = f"{' '.join(command_words)} --as PARTY --partner DIR --to URL"
+    names = (file.name, *(attachment.name for attachment in sample.attachments))
+    written = [str(arguments.out / name) for name in names]
+    lines = (f"Send it: {send}", f"Fill in: {_FILL_WORDS}.")
+    print_done(arguments, sentence, *lines, written=written, send=send, fill_in=_FILL_WORDS)
 
 
-@verb
+@verb("map build")
 @click.option("--out", type=FILE, required=True, help="the folder to write")
 @json_option("one JSON object")
 @mapping_path_option()
-def build_files(arguments: Arguments) -> int:
-    """Write the schemas, WSDLs, forms and labels that are generated from the mappings."""
+def build_files(arguments: Arguments) -> None:
+    """Write the schemas, WSDLs and labels that are generated from the mappings."""
     bundle = load_mappings(arguments.path)
     template = get_data_folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
     written = []
@@ -201,41 +200,39 @@ def build_files(arguments: Arguments) -> int:
         print_json({"written": written})
     else:
         print("\n".join(written))
-    return 0
 
 
-@verb
+@verb("map matrix")
 @click.argument("document", help="the document")
 @click.option("--out", type=FILE, required=True, help="the HTML file to write")
 @json_option("one JSON object")
 @mapping_path_option()
-def draw_matrix(arguments: Arguments) -> int:
+def draw_matrix(arguments: Arguments) -> None:
     """Write one mapping as a diagram that any browser shows and prints."""
     bundle = load_mappings(arguments.path)
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
-    made = build_diagram(document, bundle)
-    text = draw_page(made, bundle.organisations[document.organisation])
+    diagram = build_diagram(document, bundle)
+    text = draw_page(diagram, bundle.organisations[document.organisation])
     write_file(arguments.out, text.encode(), location="--out")
     report = {
         "written": str(arguments.out),
         "document": document.id,
-        "left": len(made.left),
-        "right": len(made.right),
-        "lines": len(made.links) + len(made.arcs),
+        "left": len(diagram.left),
+        "right": len(diagram.right),
+        "lines": len(diagram.links) + len(diagram.arcs),
     }
     if arguments.json:
         print_json(report)
-        return 0
+        return
     sides = f"{report['left']} rows on the left, {report['right']} on the right, {report['lines']} lines"
     print_sentence(f"Drew {document.id} to {arguments.out}: {sides}.")
-    return 0
 
 
 def _find_named_document(bundle: MappingBundle, name: str, location: str) -> DocumentMapping:
     """Return a document by its id; raise GW808 with the known ids."""
     if name not in bundle.documents:
-        known = ", ".join(bundle.documents)
-        raise GatewayError(MISUSE, f"no document {name[:70]!r}; known: {known}", location)
+        document_names = ", ".join(bundle.documents)
+        raise GatewayError(MISUSE, f"no document {name[:70]!r}; known: {document_names}", location)
     return bundle.documents[name]
 
 
@@ -246,9 +243,9 @@ def _read_notice_facts(
     root = parse_xml(content)
     facts = read_notice(root, bundle.notices, document)
     if document is None:
-        named = find_document_mapping(facts.find_value("document_type"), bundle.documents.values())
-        if named is not None:
-            facts = read_notice(root, bundle.notices, named)
+        named_document = find_document_mapping(facts.find_value("document_type"), bundle.documents.values())
+        if named_document is not None:
+            facts = read_notice(root, bundle.notices, named_document)
     check_named_document(facts, bundle)
     check_error_keys(facts)
     return facts
@@ -257,8 +254,8 @@ def _read_notice_facts(
 def _draw_random_notice(bundle: MappingBundle, name: str, seed: str) -> str:
     """Return a valid random notice, about an application for a document that it may answer."""
     notice = bundle.notices.notices[name]
-    answered = [one for one in bundle.documents.values() if one.answers.allows_notice(notice)]
-    coded = next((one for one in answered if find_type_code(one) is not None), None)
+    answered = [mapping for mapping in bundle.documents.values() if mapping.answers.allows_notice(notice)]
+    coded = next((mapping for mapping in answered if find_type_code(mapping) is not None), None)
     document = coded or next(iter(answered), None)
     root, _ = draw_notice(notice, bundle.notices, seed, document)
     etree.indent(root)
@@ -277,14 +274,16 @@ def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
         "places": [
             {
                 "about": next(
-                    f"{n.rpartition('.')[0]} {f.value}" for n, f in said.items() if n.endswith(".number")
+                    f"{n.rpartition('.')[0]} {f.value}"
+                    for n, f in error_facts.items()
+                    if n.endswith(".number")
                 ),
-                "path": place.path,
-                "item": place.item,
-                "exact": place.exact,
-                "rule": str(place.target.mark),
+                "path": error_place.path,
+                "item": error_place.item,
+                "exact": error_place.exact,
+                "rule": str(error_place.target.mark),
             }
-            for said, place in list_error_places(facts)
+            for error_facts, error_place in list_error_places(facts)
         ],
         "problems": [],
     }
@@ -292,8 +291,8 @@ def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
 
 def _waits_for_decisions(facts: NoticeFacts) -> bool:
     """Return whether a notice of an agency states a decision that the hub does not take from it alone."""
-    stated = facts.notice.sender == "agency" and facts.find_value("decision") is not None
-    return stated and not decides_at_once(facts)
+    states_decision = facts.notice.sender == "agency" and facts.find_value("decision") is not None
+    return states_decision and not decides_at_once(facts)
 
 
 def _describe_one_fact(fact: NoticeFact) -> dict[str, Any]:
@@ -320,18 +319,77 @@ def _describe_refusal(error: GatewayError) -> dict[str, Any]:
     return {"notice": None, "document": None, "facts": [], "places": [], "problems": [problem]}
 
 
-def _print_notice_facts(facts: NoticeFacts, shown: dict[str, Any]) -> None:
-    about = f" about {facts.document.id}" if facts.document is not None else ""
-    print(f"{facts.notice.id} {facts.notice.en} ({facts.notice.ko}){about}")
+def _print_notice_facts(facts: NoticeFacts, described: dict[str, Any]) -> None:
+    subject = f" about {facts.document.id}" if facts.document is not None else ""
+    print(f"{facts.notice.id} {facts.notice.en} ({facts.notice.ko}){subject}")
     for fact in facts.facts:
         name = f"{fact.name} {fact.place}".strip()
         item = f" [item {fact.item}]" if fact.item is not None else ""
         steps = "".join(f", {step}" for step in fact.transforms)
         unit = f" {fact.unit}" if fact.unit else ""
         print(f"{name}{item}: {fact.value}{unit}  ({fact.xpath}, {fact.rule}{steps})")
-    if shown["waits"]:
+    if described["waits"]:
         print(_WAITS)
-    for place in shown["places"]:
-        about = f" of item {place['item']}" if place["item"] is not None else ""
-        word = "at" if place["exact"] else "within"
-        print(f"{place['about']}: {word} {place['path']}{about} ({place['rule']})")
+    for error_place in described["places"]:
+        subject = f" of item {error_place['item']}" if error_place["item"] is not None else ""
+        word = "at" if error_place["exact"] else "within"
+        print(f"{error_place['about']}: {word} {error_place['path']}{subject} ({error_place['rule']})")
+
+
+@verb("map render")
+@click.argument("file", type=FILE, help="the request or the notice")
+@click.option("--document", required=True, help="the document, or the notice, that the file is")
+@click.option("--organisation", help="whose form it is (default: that of the document)")
+@click.option(
+    "--form", type=click.Choice(_CARRIER_FORMS), help="write this form (default: that of the organisation)"
+)
+@click.option(
+    "--from", "source", type=click.Choice(_CARRIER_FORMS), default="xml", help="the form of the file"
+)
+@click.option("--layout", is_flag=True, help="print the layout of the fixed records instead, as JSON")
+@click.option("--out", type=FILE, metavar="FILE", help="write there (default: standard output)")
+@mapping_path_option()
+@json_option("print one JSON object with the content in Base64, or with the file that was written")
+def render_file(arguments: Arguments) -> None:
+    """Convert a document between XML, JSON and fixed records."""
+    bundle = load_mappings(arguments.path)
+    document = find_carried_document(bundle, arguments.document)
+    mapping = bundle.documents.get(arguments.document)
+    own_form = _find_own_form(bundle, arguments.organisation or (mapping.organisation if mapping else None))
+    target = _choose_form(own_form, arguments.form or own_form.form)
+    if arguments.layout:
+        print_json(describe_layout(document, _choose_form(own_form, "fixed")))
+        return
+    content = read_file(arguments.file)
+    with name_file(arguments.file):
+        octets = write_carried(
+            read_carried(content, document, _choose_form(own_form, arguments.source)), document, target
+        )
+    if arguments.out is not None:
+        write_file(arguments.out, octets)
+    _print_rendered(arguments, target.form, octets)
+
+
+def _print_rendered(arguments: Arguments, form: str, octets: bytes) -> None:
+    """Print the octets as they are, or an object about them; a fixed record need not be UTF-8."""
+    if arguments.json:
+        report = {"document": arguments.document, "form": form, "octets": len(octets)}
+        if arguments.out is None:
+            print_json(report | {"written": None, "content": base64.b64encode(octets).decode()})
+        else:
+            print_json(report | {"written": str(arguments.out), "content": None})
+    elif arguments.out is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(octets)
+
+
+def _find_own_form(bundle: MappingBundle, code: str | None) -> CarrierForm:
+    """Return the form that an organisation speaks, XML for None; raise GW808 for an unknown one."""
+    if code is not None and code not in bundle.organisations:
+        raise GatewayError(MISUSE, f"no organisation {code[:40]!r}", "--organisation")
+    return CarrierForm() if code is None else get_carrier_form(bundle, code)
+
+
+def _choose_form(own_form: CarrierForm, form: str) -> CarrierForm:
+    """Return the organisation's own form, or another with nothing particular."""
+    return own_form if own_form.form == form else CarrierForm(form)

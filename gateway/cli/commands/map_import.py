@@ -10,34 +10,36 @@ from typing import Any
 import click
 
 from gateway.cli.named_files import read_file
-from gateway.cli.progress_bars import show_progress
-from gateway.cli.result_output import count_things, print_json, print_sentence
+from gateway.cli.result_output import print_json, print_sentence, show_progress
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
-from gateway.harmonize import ImportResult, MappingBundle, import_inventory, load_bundle, merge_folder
+from gateway.harmonize import (
+    MappingBundle,
+    load_bundle,
+)
+from gateway.mapping_workbench import ImportResult, import_inventory, merge_folder
+from gateway.operations import count_things
 from gateway.share import MemoryPath, get_data_folder
-
-__all__ = ["describe_imported_files", "import_documents"]
 
 _BASE = ("codelists.yaml", "common.yaml", "organisations.yaml")
 
 
-@verb
+@verb("map import")
 @click.argument("inventory", type=FILE, help="a field inventory in YAML")
 @click.option("--out", type=FILE, required=True, help="the folder to write")
 @click.option("--documents", help="only these documents: ids separated by commas")
 @click.option("--replace", is_flag=True, help="overwrite entries and documents that differ")
 @json_option("one JSON object")
-def import_documents(arguments: Arguments) -> int:
+def import_documents(arguments: Arguments) -> None:
     """Write the mappings of an inventory; write nothing unless everything loads."""
     content = read_file(arguments.inventory)
-    wanted = [name.strip() for name in (arguments.documents or "").split(",") if name.strip()]
+    document_names = [name.strip() for name in (arguments.documents or "").split(",") if name.strip()]
     there = _read_mapping_files(arguments.out)
     into = None if there is None else MemoryPath(there)
     with show_progress("importing the inventory") as bar:
         imported = import_inventory(
-            content, arguments.inventory.name, get_data_folder("mappings"), wanted, into
+            content, arguments.inventory.name, get_data_folder("mappings"), document_names, into
         )
         bar.change_title("loading the imported mappings")
         if there is None:
@@ -53,20 +55,19 @@ def import_documents(arguments: Arguments) -> int:
         print_json(report)
     else:
         _print_import_report(report, arguments)
-    return 0
 
 
 def describe_imported_files(imported: ImportResult, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Return the printed result: files, counts by document, and what must be finished by hand."""
     findings = [
         {
-            "document": one.document,
-            "field": one.field,
-            "kind": one.kind,
-            "text": one.text,
-            "place": str(one.mark or ""),
+            "document": finding.document,
+            "field": finding.field,
+            "kind": finding.kind,
+            "text": finding.text,
+            "place": str(finding.mark or ""),
         }
-        for one in imported.findings
+        for finding in imported.findings
     ]
     documents = [{"document": name, **counts} for name, counts in imported.counts.items()]
     return {"written": sorted(files), "documents": documents, "to_finish": findings}
@@ -110,18 +111,18 @@ def _refuse_other_files(out: Path, files: Mapping[str, bytes], *, replace: bool)
 
 def _write_all_files(out: Path, files: Mapping[str, bytes]) -> None:
     """Write files below `out`: all as temporary files first, then all renamed to their names."""
-    beside: list[tuple[Path, Path]] = []
+    temporary_files: list[tuple[Path, Path]] = []
     try:
         for name, content in files.items():
             target = out / name
             target.parent.mkdir(parents=True, exist_ok=True)
             new = target.with_name(f".{target.name}.new")
-            beside.append((new, target))
+            temporary_files.append((new, target))
             new.write_bytes(content)
-        for new, target in beside:
+        for new, target in temporary_files:
             new.replace(target)
     except OSError as error:
-        for new, _ in beside:
+        for new, _ in temporary_files:
             with suppress(OSError):
                 new.unlink(missing_ok=True)
         reason = f"{error.filename or out} cannot be written: {error.strerror}"
@@ -138,9 +139,9 @@ def _print_import_report(report: Mapping[str, Any], arguments: Arguments) -> Non
             f"{number} {key}" for key, number in counts.items() if key != "document" and number
         )
         print(f"{counts['document']}: {numbers.replace('_', ' ')}")
-    for one in report["to_finish"]:
-        name = " ".join(part for part in (one["document"], one["field"]) if part)
-        print(f"to finish: {name}: {one['text']}{'; ' if one['place'] else ''}{one['place']}")
+    for finding in report["to_finish"]:
+        name = " ".join(part for part in (finding["document"], finding["field"]) if part)
+        print(f"to finish: {name}: {finding['text']}{'; ' if finding['place'] else ''}{finding['place']}")
     print_sentence(f"Wrote {count_things(len(report['written']), 'file')} to {arguments.out}.")
     print_sentence(_tell_folder_content(report, arguments))
 

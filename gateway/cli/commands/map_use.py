@@ -1,33 +1,32 @@
-"""``gateway map use|list``: the mappings in force in a gateway, running or not."""
+"""``gateway map use|list|export``: the mappings in force in a gateway, running or not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import click
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.commands.map_diff import date_sentence
-from gateway.cli.named_files import name_file, read_file
+from gateway.cli.home_folder import read_database, read_verb_settings
+from gateway.cli.named_files import name_file, read_file, write_file
 from gateway.cli.result_output import (
     ReportedFailure,
-    count_things,
-    format_value,
     print_failure,
     print_json,
     print_sentence,
     print_table,
 )
-from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import FILE, START, change_options, home_options
-from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.shared_options import FILE, START, changing_verb, home_verb
+from gateway.cli.verb_groups import Arguments
 from gateway.errors import CONTRACT_UNFIT, MISUSE, GatewayError
-from gateway.harmonize import compare_bundles
+from gateway.harmonize import MappingBundle, compare_mapping_files, generate_all_files, load_bundle
 from gateway.hub import (
     MappingChanges,
     check_bundle_period,
@@ -38,6 +37,9 @@ from gateway.hub import (
     load_active_rules,
     load_publisher_rules,
     load_shipped_rules,
+    open_active_mappings,
+    open_stored_mappings,
+    read_mapping_files,
 )
 from gateway.operations import (
     CheckedFolder,
@@ -47,28 +49,28 @@ from gateway.operations import (
     check_counted_units,
     check_mapping_folder,
     compare_with_active,
+    count_things,
     describe_mapping_changes,
     describe_plan,
-    find_former_parts,
     find_mapping_plan,
     find_missing_addresses,
     find_unfit_contracts,
     format_moment,
+    format_value,
     plan_folder,
     read_offered_mappings,
     read_stored_plan,
     withdraw_mapping_plan,
 )
+from gateway.share import MemoryPath, get_data_folder
 from gateway.store import MappingPeriod, mapping_bundles
-
-__all__ = ["list_mappings", "use_mappings"]
 
 #: What is said of mappings by whether they are new, and of planned ones.
 _NEW: Final = {True: "In force from the next message on", False: "Already in force; nothing was changed"}
 _PLANNED: Final = {True: "In force for what is received", False: "Already planned for what is received"}
 
 
-@verb
+@changing_verb("map use")
 @click.argument(
     "folder",
     type=FILE,
@@ -97,9 +99,8 @@ _PLANNED: Final = {True: "In force for what is received", False: "Already planne
     metavar="AGENCY",
     help="activate them although the WSDL of this agency does not take every request (repeatable)",
 )
-@change_options()
-def use_mappings(arguments: Arguments) -> int:
-    """Activate or plan a folder of mappings, or the shipped ones, or withdraw the plan; return 0 when done.
+def use_mappings(arguments: Arguments) -> None:
+    """Activate or plan a folder of mappings, or the shipped ones, or withdraw the plan.
 
     A bundle file whose first day is to come is planned for that day, unless ``--from`` says a later one.
     Raises GW502 where the table of units lacks one that certificates are granted or used in, GW507 where a
@@ -110,29 +111,29 @@ def use_mappings(arguments: Arguments) -> int:
     if [arguments.folder is not None, arguments.shipped, arguments.cancel].count(True) != 1:
         raise GatewayError(MISUSE, "give a folder, --shipped or --cancel", "map use")
     if arguments.cancel:
-        return _withdraw_plan(arguments)
+        _withdraw_plan(arguments)
+        return
     starts, folder = _check_offer(arguments)
     # What takes long comes before the transaction, which then finds out whether it still holds.
-    over, said = _compare_folder(arguments, folder)
+    over, report = _compare_folder(arguments, folder)
     with change_database(arguments) as change:
         check_compared_mappings(change, over)
         if starts is None:
-            is_new, plan = activate_folder(change, folder, said), find_mapping_plan(change.conn, change.at)
+            is_new, plan = activate_folder(change, folder, report), find_mapping_plan(change.conn, change.at)
         else:
-            is_new, plan = plan_folder(change, folder, said, starts), None
+            is_new, plan = plan_folder(change, folder, report, starts), None
     documents = count_things(len(folder.bundle.documents), "document")
-    words = _NEW[is_new] if starts is None else f"{_PLANNED[is_new]} from {format_moment(starts)} on"
-    sentence = f"{words}: {documents}, bundle {folder.bundle.digest[:16]}."
-    said["warnings"] += _warn_of_plan(arguments, plan, said["added"])
+    clause = _NEW[is_new] if starts is None else f"{_PLANNED[is_new]} from {format_moment(starts)} on"
+    sentence = f"{clause}: {documents}, bundle {folder.bundle.digest[:16]}."
+    report["warnings"] += _warn_of_plan(arguments, plan, report["added"])
     if plan is not None and plan.starts is not None:
         sentence += f" The plan from {format_moment(plan.starts)} on stays."
     if arguments.json:
-        print_json(change.describe_done(sentence, **said, **({"from": starts} if starts else {})))
+        print_json(change.describe_done(sentence, **report, **({"from": starts} if starts else {})))
     else:
-        for words in said["warnings"]:
-            print(f"warning: {words}")
+        for warning in report["warnings"]:
+            print(f"warning: {warning}")
         print_sentence(sentence)
-    return 0
 
 
 def _warn_of_plan(arguments: Arguments, plan: MappingPeriod | None, added: Sequence[str]) -> list[str]:
@@ -144,8 +145,8 @@ def _warn_of_plan(arguments: Arguments, plan: MappingPeriod | None, added: Seque
     if effect.problem:
         return [f"the mappings that are planned from {format_moment(plan.starts)} on: {effect.problem}"]
     ending = effect.ending
-    words = f"{', '.join(ending)}: not in the mappings that are planned from {format_moment(plan.starts)} on"
-    return [f"{words}, so out of force then. Plan them anew with what was added now"] if ending else []
+    clause = f"{', '.join(ending)}: not in the mappings that are planned from {format_moment(plan.starts)} on"
+    return [f"{clause}, so out of force then. Plan them anew with what was added now"] if ending else []
 
 
 def _read_start(arguments: Arguments) -> datetime | None:
@@ -161,14 +162,13 @@ def _read_start(arguments: Arguments) -> datetime | None:
     return start.astimezone(UTC)
 
 
-def _withdraw_plan(arguments: Arguments) -> int:
+def _withdraw_plan(arguments: Arguments) -> None:
     with change_database(arguments) as change:
         plan = withdraw_mapping_plan(change)
     assert plan.starts is not None, "a plan has its date"
-    named = f"bundle {plan.digest[:16]}" if plan.digest else "the shipped mappings"
-    sentence = f"Withdrawn: {named}, planned from {format_moment(plan.starts)} on."
+    bundle_name = f"bundle {plan.digest[:16]}" if plan.digest else "the shipped mappings"
+    sentence = f"Withdrawn: {bundle_name}, planned from {format_moment(plan.starts)} on."
     print_change(change, sentence, as_json=arguments.json)
-    return 0
 
 
 def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | None, dict[str, Any]]:
@@ -177,23 +177,24 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
         now = get_current_time()
         over = mapping_bundles.find_active_digest(conn, now)
         changes, before = compare_with_active(conn, folder, now)
+        active_files = read_mapping_files(open_active_mappings(conn, now))
         check_counted_units(conn, before, folder.bundle)
-    said = describe_mapping_changes(changes, folder.bundle, before)
+    report = describe_mapping_changes(changes, folder.bundle, before)
     _check_despite(arguments, folder)
     settings = read_verb_settings(arguments)
     unfit = list(find_unfit_contracts(settings, folder.bundle))
-    said["warnings"] = [*find_missing_addresses(settings, folder.bundle), *map(str, unfit)]
-    said["warnings"] += [*find_former_parts(folder.place), *_find_unread_calendars(folder, changes)]
+    report["warnings"] = [*find_missing_addresses(settings, folder.bundle), *map(str, unfit)]
+    report["warnings"] += _find_unread_calendars(folder, changes)
     if arguments.start is not None:
-        fields = compare_bundles(before, folder.bundle)
-        said["fields"] = [date_sentence(one, arguments.start) for one in fields]
+        fields = compare_mapping_files(active_files, read_mapping_files(folder.place))
+        report["fields"] = [date_sentence(change, arguments.start) for change in fields]
     if not arguments.json:
-        _print_changes(said)
+        _print_changes(report)
     _check_removals(changes, arguments)
     if arguments.start is None:
         worse = set(unfit) - set(find_unfit_contracts(settings, before))
-        _check_contracts([one for one in unfit if one in worse], arguments, said)
-    return over, said
+        _check_contracts([contract for contract in unfit if contract in worse], arguments, report)
+    return over, report
 
 
 def _find_unread_calendars(folder: CheckedFolder, changes: MappingChanges) -> list[str]:
@@ -247,8 +248,8 @@ def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
     except GatewayError as refused:
         if not arguments.json:
             raise
-        told = {name: list(getattr(changes, name)) for name in ("added", "changed", "removed")}
-        print_failure(ReportedFailure(refused.detail, refused.problem.id, more=told))
+        changed_documents = {name: list(getattr(changes, name)) for name in ("added", "changed", "removed")}
+        print_failure(ReportedFailure(refused.detail, refused.problem.id, more=changed_documents))
         # The end of the verb takes the transaction back.
         raise click.exceptions.Exit(1) from refused
 
@@ -260,39 +261,44 @@ def _check_despite(arguments: Arguments, folder: CheckedFolder) -> None:
             raise GatewayError(MISUSE, f"the mappings have no organisation {name[:40]}", "--despite-wsdl")
 
 
-def _check_contracts(worse: Sequence[UnfitContract], arguments: Arguments, said: Mapping[str, Any]) -> None:
+def _check_contracts(worse: Sequence[UnfitContract], arguments: Arguments, report: Mapping[str, Any]) -> None:
     """Raise GW519 where WSDLs take less than before, of agencies that ``--despite-wsdl`` does not name."""
-    refused = [one for one in worse if one.is_certain and one.agency not in arguments.despite]
+    refused = [
+        contract for contract in worse if contract.is_certain and contract.agency not in arguments.despite
+    ]
     if not refused:
         return
-    options = " ".join(f"--despite-wsdl {name}" for name in dict.fromkeys(one.agency for one in refused))
-    told = "; ".join(f"{one.document}: the WSDL {one.wsdl} {one.lacks}" for one in refused)
+    options = " ".join(
+        f"--despite-wsdl {name}" for name in dict.fromkeys(contract.agency for contract in refused)
+    )
+    contract_faults = "; ".join(
+        f"{contract.document}: the WSDL {contract.wsdl} {contract.lacks}" for contract in refused
+    )
     remedies = dict.fromkeys(
-        "Take the new WSDLs first" if one.form == "xml" else one.remedy for one in refused
+        "Take the new WSDLs first" if contract.form == "xml" else contract.remedy for contract in refused
     )
     detail = (
-        f"agencies would refuse requests by these mappings. {told}. Nothing was changed. "
+        f"agencies would refuse requests by these mappings. {contract_faults}. Nothing was changed. "
         f"{'. '.join(remedies)}, plan the mappings with --from for the day on which they are taken, or add "
         f"{options}"
     )
     if not arguments.json:
         raise GatewayError(CONTRACT_UNFIT, detail)
-    print_failure(ReportedFailure(detail, CONTRACT_UNFIT.id, more={"warnings": said["warnings"]}))
+    print_failure(ReportedFailure(detail, CONTRACT_UNFIT.id, more={"warnings": report["warnings"]}))
     raise click.exceptions.Exit(1)
 
 
-def _print_changes(said: Mapping[str, Any]) -> None:
+def _print_changes(report: Mapping[str, Any]) -> None:
     """Print what a folder changes in what is in force: one line for each kind of change."""
-    for sentence in said.get("fields", ()):
+    for sentence in report.get("fields", ()):
         print_sentence(sentence)
     for title, key in (("added", "added"), ("changed", "changed"), ("removed", "removed"), ("", "files")):
-        words = f"documents {title}" if title else "other files that differ"
-        print_sentence(f"{words}: {', '.join(said[key]) or 'none'}")
+        label = f"documents {title}" if title else "other files that differ"
+        print_sentence(f"{label}: {', '.join(report[key]) or 'none'}")
 
 
-@verb
-@home_options()
-def list_mappings(arguments: Arguments) -> int:
+@home_verb("map list")
+def list_mappings(arguments: Arguments) -> None:
     """Print the documents in force, what is planned and stored; with JSON also every earlier activation."""
     with read_database(arguments) as conn:
         now = get_current_time()
@@ -311,23 +317,24 @@ def list_mappings(arguments: Arguments) -> int:
         for document in rules.bundle.documents.values()
     ]
     if arguments.json:
-        told = {"bundle": rules.bundle.digest, "documents": rows, "planned": describe_plan(plan)}
+        report = {"bundle": rules.bundle.digest, "documents": rows, "planned": describe_plan(plan)}
         unread = {"unread": effect.problem} if effect.problem else {}
         uses = [_describe_use(row) for row in past]
-        print_json(told | {"ending": effect.ending, **unread, "uses": uses, "stored": stored})
-        return 0
+        print_json(report | {"ending": effect.ending, **unread, "uses": uses, "stored": stored})
+        return
     print(f"bundle {rules.bundle.digest[:16]}" + ("" if rules.version else ", as it came with the program"))
     if plan is not None and plan.starts is not None:
-        named = f"bundle {plan.digest[:16]}" if plan.digest else "the mappings that came with the program"
-        print(f"planned from {format_moment(plan.starts)} on: {named} (by {plan.actor})")
+        bundle_name = (
+            f"bundle {plan.digest[:16]}" if plan.digest else "the mappings that came with the program"
+        )
+        print(f"planned from {format_moment(plan.starts)} on: {bundle_name} (by {plan.actor})")
         if effect.problem:
             print(f"the planned mappings do not load: {effect.problem}")
         if effect.ending:
             print(f"out of force then: {', '.join(effect.ending)}")
-    for one in stored:
-        print(f"stored since {one['stored_at']}: bundle {one['bundle'][:16]}")
+    for bundle in stored:
+        print(f"stored since {bundle['stored_at']}: bundle {bundle['bundle'][:16]}")
     print_table(rows, as_json=False, columns=("document", "organisation", "direction", "status", "title"))
-    return 0
 
 
 def _describe_stored(row: Row[Any]) -> dict[str, Any]:
@@ -343,4 +350,93 @@ def _describe_use(row: Row[Any]) -> dict[str, Any]:
         "actor": row.actor,
         "from": None if row.starts is None else format_value(row.starts),
         "withdraws": row.cancels,
+    }
+
+
+_GENERATED = "mappings/"
+
+
+@home_verb("map export")
+@click.argument("folder", type=FILE, help="the folder to write: absent or empty")
+@click.option(
+    "--bundle",
+    metavar="DIGEST",
+    help="these stored mappings, as `case show` and `map list` name them; default: those in force",
+)
+@click.option("--shipped", is_flag=True, help="the mappings that are shipped with the program; needs no home")
+def export_mappings(arguments: Arguments) -> None:
+    """Write a whole folder: documents, dictionary, codes, notices and labels.
+
+    Mappings that this version of the program does not load are written as they are stored, to be mended.
+    """
+    if arguments.shipped and arguments.bundle is not None:
+        raise GatewayError(MISUSE, "give --shipped or --bundle", "map export")
+    _refuse_used_folder(arguments.folder)
+    files, fault, digest = _read_files(arguments), None, None
+    documents: list[str] = []
+    try:
+        bundle = load_bundle(MemoryPath(files))
+    except GatewayError as error:
+        fault = error
+    else:
+        files = _generate_missing_files(bundle) | files
+        digest, documents = bundle.digest, sorted(bundle.documents)
+    for name, content in files.items():
+        write_file(arguments.folder / name, content, make_folder=True)
+    if arguments.json:
+        problem_report = {} if fault is None else {"problem": {"id": fault.problem.id, "message": str(fault)}}
+        print_json({"bundle": digest, "documents": documents, "written": sorted(files), **problem_report})
+        return
+    source = "everything in force" if arguments.bundle is None else "the stored mappings"
+    source = "the shipped mappings" if arguments.shipped else source
+    written = count_things(len(files), "file")
+    if digest is None:
+        print_sentence(f"Wrote {source} to {arguments.folder} as stored: {written}.")
+        print_sentence(f"They do not load: {fault}. Mend this, then `gateway map use {arguments.folder}`.")
+        return
+    held = f"{count_things(len(documents), 'document')}, {written}"
+    print_sentence(f"Wrote {source} to {arguments.folder}: {held}, bundle {digest[:16]}.")
+
+
+def _read_files(arguments: Arguments) -> dict[str, bytes]:
+    if arguments.shipped:
+        return read_mapping_files(get_data_folder("mappings"))
+    with read_database(arguments) as conn:
+        return read_mapping_files(_open_mappings(conn, arguments.bundle))
+
+
+def _open_mappings(conn: Connection, digest: str | None) -> Traversable:
+    """Return the folder in force, or the stored one of a digest or its beginning; raise GW808 without one."""
+    if digest is None:
+        return open_active_mappings(conn, get_current_time())
+    return open_stored_mappings(conn, find_stored_digest(conn, digest))
+
+
+def find_stored_digest(conn: Connection, prefix: str) -> str:
+    """Return the stored digest that begins so; raise GW808 where none does, or more than one."""
+    digests = [row.digest for row in mapping_bundles.list_bundles(conn) if row.digest.startswith(prefix)]
+    if len(digests) != 1:
+        clause = "no stored mappings have" if not digests else f"{len(digests)} stored mappings have"
+        raise GatewayError(MISUSE, f"{clause} a digest that begins with {prefix[:64]!r}", "--bundle")
+    return str(digests[0])
+
+
+def _refuse_used_folder(folder: Path) -> None:
+    """Raise GW801 for a file, or for a folder with content: its documents would be activated too."""
+    try:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        reason = "is not empty" if folder.is_dir() else "is not a folder"
+    except (OSError, ValueError) as mistake:
+        reason = f"cannot be read: {getattr(mistake, 'strerror', None) or 'the name is not possible'}"
+    raise GatewayError(MISUSE, f"{folder} {reason}")
+
+
+def _generate_missing_files(bundle: MappingBundle) -> dict[str, bytes]:
+    """Return the labels of all documents, by their names in the folder."""
+    template = get_data_folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
+    return {
+        name.removeprefix(_GENERATED): content
+        for name, content in generate_all_files(bundle, template).items()
+        if name.startswith(_GENERATED)
     }

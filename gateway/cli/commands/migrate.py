@@ -1,55 +1,197 @@
-"""``gateway migrate``: migrates the database to the version of this code."""
+"""``gateway migrate`` and ``gateway restore …``: the database brought to this version, or restored."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import click
 from sqlalchemy import Connection
 
-from gateway.cli.audited_changes import read_act
-from gateway.cli.home_folder import keep_files_private
-from gateway.cli.progress_bars import show_progress
-from gateway.cli.result_output import print_json, print_sentence
-from gateway.cli.settings import read_verb_settings
-from gateway.cli.shared_options import change_options, new_home_option
+from gateway.cli.audited_changes import change_database, print_change, read_act
+from gateway.cli.home_folder import (
+    closing_engine,
+    keep_files_private,
+    open_engine,
+    read_verb_settings,
+    refuse_lost_database,
+)
+from gateway.cli.named_files import read_head_text
+from gateway.cli.result_output import print_done, print_json, show_progress
+from gateway.cli.shared_options import (
+    FILE,
+    change_options,
+    changing_verb,
+    home_verb,
+    new_home_option,
+    read_reason,
+)
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.hub import build_engine, get_current_time
-from gateway.store import audit_log, migrate_schema
+from gateway.hub import get_current_time, get_mark_path
+from gateway.operations import (
+    NUMBERS_LEFT_OUT,
+    Act,
+    RestoreJudgment,
+    RestoreOutcome,
+    confirm_restore,
+    count_things,
+    format_moment,
+    judge_database,
+)
+from gateway.store import DatabaseMark, audit_log, migrate_schema, read_transaction, refuse_empty_database
 
-__all__ = ["apply_migrations", "migrate_database"]
 
-
-@verb
+@verb("migrate")
 @change_options()
 @new_home_option()
-def migrate_database(arguments: Arguments) -> int:
+def migrate_database(arguments: Arguments) -> None:
     """Apply the revisions that the database lacks, and print the version before and after."""
-    before, after = apply_migrations(read_verb_settings(arguments), arguments)
+    before, after = apply_migrations(read_verb_settings(arguments), read_act(arguments), new=arguments.new)
     if before == after:
         sentence = f"The database is at revision {after} already: nothing was changed."
     else:
         was = f"it was at {before}" if before else "it was empty"
         sentence = f"The database is now at revision {after} ({was})."
-    if arguments.json:
-        print_json({"verb": "migrate", "done": sentence, "before": before, "after": after})
-    else:
-        print_sentence(sentence)
-    return 0
+    print_done(arguments, sentence, before=before, after=after)
 
 
-def apply_migrations(settings: Settings, arguments: Arguments) -> tuple[str | None, str]:
+def apply_migrations(settings: Settings, act: Act, *, new: bool) -> tuple[str | None, str]:
     """Migrate the database of a home; return the version before and after.
 
-    A migration that changes something leaves its row of audit in the same transaction.
+    A migration that changes something leaves its row of audit in the same transaction. Raises GW808 for an
+    empty database, unless it is to be that of a `new` hub.
     """
-    act = read_act(arguments)
 
     def record_migration(conn: Connection, before: str | None, after: str) -> None:
         versions = ({"revision": before}, {"revision": after})
         audit_log.record_action(conn, act.make_entry("database", *versions), get_current_time())
 
-    engine = build_engine(settings)
-    try:
+    with closing_engine(settings) as engine:
+        if new:
+            refuse_lost_database(settings, engine)
+        else:
+            refuse_empty_database(engine)
         with keep_files_private(), show_progress("migrating the database"):
             return migrate_schema(engine, record_migration)
-    finally:
-        engine.dispose()
+
+
+_HEAD_WORDS = "a proof or a head that was kept elsewhere, or that a partner has; repeatable"
+_SKIP_WORDS = "leave out so many numbers: more than messages were received and sent since the last known one"
+_VERDICTS: Final = {
+    "kept": "the evidence under it is unchanged",
+    "later": "the database is older: it has fewer leaves",
+    "other": "the evidence under it is another one: the database went on without what the head covers",
+}
+#: So many partners are named in a sentence; JSON names all.
+_MOST_NAMED: Final = 12
+
+
+@home_verb("restore check")
+@click.option("--head", type=FILE, multiple=True, metavar="FILE", help=_HEAD_WORDS)
+def check_restore(arguments: Arguments) -> int:
+    """Compare the database with the mark of the home and with heads; return 1 where it is older."""
+    settings = read_verb_settings(arguments)
+    heads = [read_head_text(file) for file in arguments.head]
+    with open_engine(settings) as engine, read_transaction(engine) as conn:
+        judgment = judge_database(conn, get_mark_path(settings), heads)
+    if arguments.json:
+        print_json(_describe_judgment(judgment))
+    else:
+        for line in _list_judgment_lines(judgment, arguments.head):
+            print(line)
+    return 1 if judgment.is_older else 0
+
+
+@changing_verb("restore confirm")
+@click.option("--head", type=FILE, multiple=True, metavar="FILE", help=_HEAD_WORDS)
+@click.option("--skip", type=click.IntRange(1_000), default=NUMBERS_LEFT_OUT, help=_SKIP_WORDS)
+@click.option("--reason", help="why, for everybody who looks")
+def confirm_restored_database(arguments: Arguments) -> None:
+    """Begin the next generation of a restored database: new numbers, due tasks held, evidence of it."""
+    reason, settings = read_reason(arguments), read_verb_settings(arguments)
+    heads = [read_head_text(file) for file in arguments.head]
+    with change_database(arguments, reason) as change:
+        judgment = judge_database(change.conn, get_mark_path(settings), heads)
+        outcome = confirm_restore(change, judgment, arguments.skip)
+    lines = [*_list_outcome_lines(outcome), *_list_lost_lines(judgment, outcome)]
+    fields = {**asdict(outcome), **_describe_judgment(judgment)}
+    print_change(change, *lines, as_json=arguments.json, **fields)
+
+
+def _describe_judgment(judgment: RestoreJudgment) -> dict[str, Any]:
+    return {
+        "older": judgment.is_older,
+        "problem": None if judgment.problem is None else str(judgment.problem),
+        "database": None if judgment.current is None else asdict(judgment.current),
+        "leaves": judgment.leaves,
+        "mark": None if judgment.mark is None else asdict(judgment.mark),
+        "heads": [asdict(head) for head in judgment.heads],
+        "lost_numbers": judgment.count_lost_numbers(),
+    }
+
+
+def _list_judgment_lines(judgment: RestoreJudgment, files: Sequence[Any]) -> Iterator[str]:
+    leaves = count_things(judgment.leaves, "leaf", "leaves")
+    yield f"database: {_describe_state(judgment.current)}, {leaves} of evidence"
+    if judgment.mark is None:
+        yield "mark:     the home folder has none: only heads, or you, can say whether the database is older"
+    else:
+        verdict = judgment.problem.detail if judgment.problem is not None else "the database goes on from it"
+        yield f"mark:     {_describe_state(judgment.mark)}: {verdict}"
+    for file, head in zip(files, judgment.heads, strict=True):
+        yield f"head:     {file}, over {head.leaves} leaves: {_VERDICTS[head.verdict]}"
+    if judgment.is_older:
+        yield "The database is older than what was acknowledged: name the newer one, or confirm it."
+
+
+def _describe_state(mark: DatabaseMark | None) -> str:
+    if mark is None:
+        return "without evidence"
+    return f"generation {mark.generation}, evidence {mark.leaf} of {format_moment(mark.at)}"
+
+
+def _list_outcome_lines(outcome: RestoreOutcome) -> Iterator[str]:
+    yield (
+        f"The database goes on as generation {outcome.generation}: no new case has a number "
+        f"below {outcome.first_case}."
+    )
+    if outcome.held:
+        tasks = "1 task of the hub that was due is" if len(outcome.held) == 1 else None
+        tasks = tasks or f"{len(outcome.held)} tasks of the hub that were due are"
+        yield (
+            f"{tasks} held, for they may have been done: `gateway queue list --state HELD`, then "
+            f"`gateway queue release` or `cancel`: {', '.join(map(str, outcome.held[:_MOST_NAMED]))}."
+        )
+    if outcome.waiting:
+        waiting = count_things(outcome.waiting, "delivery waits", "deliveries wait")
+        yield f"{waiting}, and will be made with the same ids as before: partners know them."
+
+
+def _list_lost_lines(judgment: RestoreJudgment, outcome: RestoreOutcome) -> Iterator[str]:
+    current, mark = judgment.current, judgment.mark
+    since = "ever" if current is None else f"after {format_moment(current.at)}"
+    if judgment.problem is not None and mark is not None:
+        yield (
+            f"Lost is what was acknowledged {since}: at least up to evidence {mark.leaf} of "
+            f"{format_moment(mark.at)}."
+        )
+    elif not judgment.is_older:
+        yield f"Nothing says what is lost; it is what was acknowledged {since}."
+    if mark is None:
+        yield (
+            "The home folder has no mark: if this backup was restored and confirmed before, the numbers of "
+            "that time are given again, unless you confirm it once more with a larger `--skip` than then."
+        )
+    for head in judgment.heads:
+        if head.verdict != "kept":
+            yield f"A head covers {head.leaves} leaves, of {judgment.leaves} that the database has."
+    if outcome.partners:
+        names = ", ".join(outcome.partners[:_MOST_NAMED])
+        unlisted = len(outcome.partners) - _MOST_NAMED
+        others = f" and {unlisted} more" if unlisted > 0 else ""
+        yield (
+            "Partners repeat by themselves only what has no receipt. Ask them to send again what they sent "
+            f"{since}, and what they had from the hub since then: {names}{others}."
+        )

@@ -7,15 +7,13 @@ from typing import Any
 import click
 
 from gateway.cli.audited_changes import change_database, print_change
+from gateway.cli.home_folder import read_database
 from gateway.cli.list_options import page_options, require_row_number
-from gateway.cli.result_output import count_things, format_facts, print_json, print_table, report_wrong_row
-from gateway.cli.settings import read_database
-from gateway.cli.shared_options import ROW_NUMBER, change_options, home_options, read_reason
-from gateway.cli.verb_groups import Arguments, verb
-from gateway.operations import describe_sequence, describe_sequence_places
+from gateway.cli.result_output import format_facts, print_json, print_table, require_row
+from gateway.cli.shared_options import ROW_NUMBER, SEARCH_TEXT, changing_verb, home_verb, read_reason
+from gateway.cli.verb_groups import Arguments
+from gateway.operations import count_things, describe_sequence, describe_sequence_places
 from gateway.store import message_sequences
-
-__all__ = ["list_sequences", "release_sequence", "reset_sequence", "show_sequence"]
 
 _COLUMNS = (
     *("id", "direction", "party", "conversation_id", "next_number", "held", "first_held", "gives_up_at"),
@@ -24,79 +22,73 @@ _COLUMNS = (
 _PLACES = ("number", "message", "message_id", "action", "state", "received_at", "gives_up_at")
 
 
-@verb
-@click.option("--party", help="only those of this party")
+@home_verb("order list")
+@click.option("--party", type=SEARCH_TEXT, help="only those of this party")
 @click.option("--all", "everything", is_flag=True, help="also conversations in which nothing waits")
 @page_options()
-@home_options()
-def list_sequences(arguments: Arguments) -> int:
+def list_sequences(arguments: Arguments) -> None:
     """Print the conversations in which messages wait for an earlier one."""
     with read_database(arguments) as conn:
-        found = message_sequences.list_sequences(
+        sequences = message_sequences.list_sequences(
             conn,
             limit=arguments.limit,
             after=require_row_number(arguments) or 0,
             party=arguments.party,
             everything=arguments.everything,
         )
-    print_table([describe_sequence(row) for row in found], as_json=arguments.json, columns=_COLUMNS)
-    return 0
+    print_table([describe_sequence(row) for row in sequences], as_json=arguments.json, columns=_COLUMNS)
 
 
-@verb
+@home_verb("order show")
 @click.argument("sequence", type=ROW_NUMBER, help="the number of the conversation's order")
-@home_options()
-def show_sequence(arguments: Arguments) -> int:
-    """Print one order: the number that is next, and the messages that wait for it; return 1 without it."""
+def show_sequence(arguments: Arguments) -> None:
+    """Print one order: the number that is next, and the messages that wait for it; exit with 1 without it."""
     with read_database(arguments) as conn:
-        row = message_sequences.find_by_id(conn, arguments.sequence)
-        if row is None:
-            return report_wrong_row(f"there is no order {arguments.sequence}")
-        told: dict[str, Any] = describe_sequence(row)
-        told |= {"waits_because": _describe_waiting(told), "messages": describe_sequence_places(conn, row)}
+        row = require_row(
+            message_sequences.find_by_id(conn, arguments.sequence), f"there is no order {arguments.sequence}"
+        )
+        report: dict[str, Any] = describe_sequence(row)
+        report |= {
+            "waits_because": _describe_waiting(report),
+            "messages": describe_sequence_places(conn, row),
+        }
     if arguments.json:
-        print_json(told)
-        return 0
-    print(format_facts({name: value for name, value in told.items() if name != "messages"}))
-    print_table(told["messages"], as_json=False, columns=_PLACES)
-    return 0
+        print_json(report)
+        return
+    print(format_facts({name: value for name, value in report.items() if name != "messages"}))
+    print_table(report["messages"], as_json=False, columns=_PLACES)
 
 
-def _describe_waiting(told: dict[str, Any]) -> str:
-    if not told["held"]:
+def _describe_waiting(report: dict[str, Any]) -> str:
+    if not report["held"]:
         return ""
-    return f"the message with the number {told['next_number']} has not arrived"
+    return f"the message with the number {report['next_number']} has not arrived"
 
 
-@verb
+@changing_verb("order release")
 @click.argument("sequence", type=ROW_NUMBER, help="the number of the conversation's order")
 @click.option("--reason", help="why")
-@change_options()
-def release_sequence(arguments: Arguments) -> int:
-    """Release what waits, although a message before it is missing; return 1 when there is no such order."""
-    return _change_sequence(arguments, "release")
+def release_sequence(arguments: Arguments) -> None:
+    """Release what waits, although a message before it is missing; exit with 1 without such an order."""
+    _change_sequence(arguments, "release")
 
 
-@verb
+@changing_verb("order reset")
 @click.argument("sequence", type=ROW_NUMBER, help="the number of the conversation's order")
 @click.option("--reason", help="why")
-@change_options()
-def reset_sequence(arguments: Arguments) -> int:
-    """Give up what waits; of our own messages, let the next one begin with Reset. Return 1 without it."""
-    return _change_sequence(arguments, "reset")
+def reset_sequence(arguments: Arguments) -> None:
+    """Give up what waits; of our own messages, let the next one begin with Reset. Exit with 1 without it."""
+    _change_sequence(arguments, "reset")
 
 
-def _change_sequence(arguments: Arguments, act: str) -> int:
+def _change_sequence(arguments: Arguments, act: str) -> None:
     from gateway.operations import change_sequence
 
     number, reason = arguments.sequence, read_reason(arguments)
     with change_database(arguments, reason) as change:
-        if message_sequences.find_by_id(change.conn, number) is None:
-            change.leave_unchanged()
-            return report_wrong_row(f"there is no order {number}")
-        done = change_sequence(change, act, number)
-    counted = count_things(len(done.moved), "message", "messages")
+        require_row(message_sequences.find_by_id(change.conn, number), f"there is no order {number}")
+        sequence_change = change_sequence(change, act, number)
+    counted = count_things(len(sequence_change.moved), "message", "messages")
     word = "Released" if act == "release" else "Gave up"
-    sentence = f"{word} {counted} of order {number}; the next number is {done.number_after}."
-    print_change(change, sentence, as_json=arguments.json, messages=list(done.moved))
-    return 0
+    sentence = f"{word} {counted} of order {number}; the next number is {sequence_change.number_after}."
+    print_change(change, sentence, as_json=arguments.json, messages=list(sequence_change.moved))

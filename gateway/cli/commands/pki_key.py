@@ -1,4 +1,4 @@
-"""``gateway pki key|ours``: the keys and certificates with which the gateway signs, now and next."""
+"""``gateway pki key|ours|request``: the keys and certificates of the gateway, now and next."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.named_files import write_file
-from gateway.cli.result_output import print_table
-from gateway.cli.settings import read_verb_settings
-from gateway.cli.shared_options import FILE, home_options
+from gateway.cli.home_folder import read_verb_settings
+from gateway.cli.named_files import read_file, write_file
+from gateway.cli.result_output import print_done, print_table
+from gateway.cli.shared_options import FILE, home_verb, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import NextKeySettings, PkiSettings, Settings
-from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, MISUSE, GatewayError
 from gateway.hub import RejectingComposer, build_hub, list_own_periods, load_hub_signer, load_next_signing_key
-from gateway.pki import Signer
+from gateway.pki import KEY_KINDS, Signer, make_key_and_request, write_private_key
 
-__all__ = ["show_certificates", "show_keys"]
-
+_NAMES_WORDS: Final = "an alternative name, dns:HOST or uri:URI; repeatable"
 _TIMES_WORDS: Final = "number of test signatures; the rate per second is printed"
 _SAMPLE: Final = b"gateway pki key"
 _COLUMNS: Final = ("source", "subject", "not_after", "algorithm", "signs", "problem")
 
 
-@verb
+@home_verb("pki key")
 @click.option("--times", type=click.IntRange(1, 1_000_000), default=1, metavar="N", help=_TIMES_WORDS)
-@home_options()
 def show_keys(arguments: Arguments) -> int:
     """Print the signing keys of the gateway, now and next; return 1 when one of them does not sign."""
     settings = read_verb_settings(arguments)
@@ -36,7 +34,7 @@ def show_keys(arguments: Arguments) -> int:
     ]
     if settings.pki.next.starts is not None:
         keys.append((settings.pki.next, lambda: _load_next_key(settings)))
-    rows = [_make_key_row(named, load, arguments.times) for named, load in keys]
+    rows = [_make_key_row(key_settings, load, arguments.times) for key_settings, load in keys]
     columns = (*_COLUMNS, "a_second") if arguments.times > 1 else _COLUMNS
     print_table(rows, as_json=arguments.json, columns=columns)
     return 0 if all(row["signs"] for row in rows) else 1
@@ -50,10 +48,10 @@ def _load_next_key(settings: Settings) -> Signer:
 
 
 def _make_key_row(
-    named: PkiSettings | NextKeySettings, load: Callable[[], Signer], times: int
+    key_settings: PkiSettings | NextKeySettings, load: Callable[[], Signer], times: int
 ) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys((*_COLUMNS, "sha256", "a_second"), "")
-    row |= {"source": _describe_key_source(named), "signs": False}
+    row |= {"source": _describe_key_source(key_settings), "signs": False}
     try:
         signer = load()
         row |= _describe_signer(signer)
@@ -74,11 +72,11 @@ def _describe_signer(signer: Signer) -> dict[str, Any]:
     }
 
 
-def _describe_key_source(named: PkiSettings | NextKeySettings) -> str:
+def _describe_key_source(key_settings: PkiSettings | NextKeySettings) -> str:
     """Return the location of a key, without its content."""
-    if named.token.module is not None:
-        return f"token {named.token.label}, key {named.token.key}"
-    key = named.signing_key
+    if key_settings.token.module is not None:
+        return f"token {key_settings.token.label}, key {key_settings.token.key}"
+    key = key_settings.signing_key
     if key is None:
         return "nowhere"
     return f"variable {key.env}" if key.env else f"file {key.file}"
@@ -93,20 +91,39 @@ def _measure_signing_rate(signer: Signer, times: int) -> int:
     return round(times / max(time.perf_counter() - start, 1e-9))
 
 
-@verb
+@home_verb("pki ours")
 @click.option("--out", type=FILE, help="also write the certificates to this file as PEM")
-@home_options()
-def show_certificates(arguments: Arguments) -> int:
+def show_certificates(arguments: Arguments) -> None:
     """Print our signing certificates, now and next, and write them for partners."""
     hub = build_hub(read_verb_settings(arguments), RejectingComposer(), at_work=False)
     try:
-        found, pem = list_own_periods(hub), b"".join(signer.certificate.pem for signer in hub.signers)
+        periods, pem = list_own_periods(hub), b"".join(signer.certificate.pem for signer in hub.signers)
     finally:
         hub.engine.dispose()
     if arguments.out:
         write_file(arguments.out, pem)
     rows = [
-        {"subject": one.subject, "sha256": one.sha256, "from": one.starts, "until": one.ends} for one in found
+        {"subject": period.subject, "sha256": period.sha256, "from": period.starts, "until": period.ends}
+        for period in periods
     ]
     print_table(rows, as_json=arguments.json, columns=("subject", "sha256", "from", "until"))
-    return 0
+
+
+@verb("pki request")
+@click.argument("subject", help="the subject: CN=…,O=… or a common name alone")
+@click.option("--kind", type=click.Choice(KEY_KINDS), default="p-256", help="the kind of key")
+@click.option("--name", multiple=True, metavar="dns:HOST", help=_NAMES_WORDS)
+@click.option("--key", type=FILE, required=True, help="the file to write the private key to")
+@click.option("--password", type=FILE, metavar="FILE", help="encrypt the key with the password in this file")
+@click.option("--out", type=FILE, required=True, help="the file to write the request to")
+@json_option()
+def make_request(arguments: Arguments) -> None:
+    """Make a key and the request for its certificate; raise instead of overwriting a key."""
+    key, request = make_key_and_request(arguments.subject, arguments.kind, arguments.name)
+    password = read_file(arguments.password).rstrip(b"\r\n") if arguments.password else None
+    if arguments.password and not password:
+        raise GatewayError(MISUSE, "the password is empty", str(arguments.password))
+    write_private_key(arguments.key, key, password)
+    write_file(arguments.out, request)
+    sentence = f"Made a key ({arguments.key}) and the request for its certificate ({arguments.out})."
+    print_done(arguments, sentence, key=str(arguments.key), request=str(arguments.out))

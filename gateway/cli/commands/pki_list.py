@@ -10,17 +10,18 @@ import click
 
 from gateway.cli.list_description import read_description
 from gateway.cli.named_files import load_key_file, read_file, read_signers, replace_file
-from gateway.cli.result_output import format_facts, format_value, print_json, print_sentence, print_table
+from gateway.cli.result_output import format_facts, print_json, print_sentence, print_table
 from gateway.cli.shared_options import (
     FILE,
-    change_options,
-    home_options,
+    changing_verb,
+    home_verb,
     json_option,
     moment_option,
     signing_options,
 )
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
+from gateway.operations import format_value
 from gateway.recognition import (
     RecognitionContext,
     TrustedList,
@@ -37,36 +38,33 @@ if TYPE_CHECKING:
 
     from gateway.hub import ImportedList, RecognitionPolicy
 
-__all__ = ["import_list_file", "list_lists", "make_list", "show_list"]
-
 _COLUMNS = ("territory", "form", "sequence", "state", "issued", "next_update", "named_by")
 _LIST_WORDS = "the list, in the gateway's own form or of ETSI TS 119 612"
 _SIGNER_WORDS = "a certificate that may sign the list; repeatable"
 _SIGNER_OPTION = click.option("--signer", type=FILE, multiple=True, metavar="PEM", help=_SIGNER_WORDS)
 
 
-@verb
+@verb("pki list make")
 @click.argument("file", type=FILE, help="the description in TOML, with the certificates in the same folder")
 @click.option("--out", type=FILE, required=True, help="the file to write")
 @signing_options()
 @moment_option("time of issue")
 @json_option()
-def make_list(arguments: Arguments) -> int:
+def make_list(arguments: Arguments) -> None:
     """Sign a list of our own from its description, and write it."""
     draft = read_description(arguments.file)
     at = arguments.at or datetime.now(UTC)
     signer = load_key_file(arguments)
-    made = sign_trusted_list(draft, signer, now=at)
-    opened = open_trusted_list(made, {signer.certificate})
+    signed_list = sign_trusted_list(draft, signer, now=at)
+    opened = open_trusted_list(signed_list, {signer.certificate})
     check_list_freshness(opened, opened.issued)
-    replace_file(arguments.out, made)
+    replace_file(arguments.out, signed_list)
     sentence = f"Signed list {opened.sequence} of {opened.territory}: {arguments.out}."
     print_sentence(sentence, as_json=arguments.json)
     _print_list_report({"written": str(arguments.out), **_describe_list(opened, at)}, as_json=arguments.json)
-    return 0
 
 
-@verb
+@verb("pki list show")
 @click.argument("file", type=FILE, help=_LIST_WORDS)
 @_SIGNER_OPTION
 @moment_option("time of validation")
@@ -74,13 +72,13 @@ def make_list(arguments: Arguments) -> int:
 def show_list(arguments: Arguments) -> int:
     """Verify a list and print its content; return 1 when it is no longer fresh."""
     at = arguments.at or datetime.now(UTC)
-    found = open_trusted_list(read_file(arguments.file), read_signers(arguments.signer))
-    report = _describe_list(found, at)
+    trusted_list = open_trusted_list(read_file(arguments.file), read_signers(arguments.signer))
+    report = _describe_list(trusted_list, at)
     _print_list_report({"file": str(arguments.file), **report}, as_json=arguments.json)
     return 0 if report["problem"] is None else 1
 
 
-@verb
+@changing_verb("pki list import")
 @click.argument("file", type=FILE, help=_LIST_WORDS)
 @click.option("--into", type=FILE, metavar="DIR", help="a folder of lists that no hub uses")
 @_SIGNER_OPTION
@@ -88,21 +86,21 @@ def show_list(arguments: Arguments) -> int:
     "--named-by", type=FILE, metavar="FILE", help="a list in such a folder that names the permitted signers"
 )
 @moment_option("time of validation")
-@change_options()
-def import_list_file(arguments: Arguments) -> int:
+def import_list_file(arguments: Arguments) -> None:
     """Verify a list and store it, in a hub or in a folder; raise its problem."""
     at = arguments.at or datetime.now(UTC)
-    kept, report = _import_to_folder(arguments, at) if arguments.into else _import_to_home(arguments, at)
-    sentence = _tell_import(kept, taken=bool(report["taken"]), before=report["before"])
+    trusted_list, report = (
+        _import_to_folder(arguments, at) if arguments.into else _import_to_home(arguments, at)
+    )
+    sentence = _tell_import(trusted_list, was_activated=bool(report["taken"]), before=report["before"])
     print_sentence(sentence, as_json=arguments.json)
     report = {"verb": arguments.verb_words, "done": sentence, **report} if arguments.json else report
-    _print_list_report({**report, **_describe_list(kept, at)}, as_json=arguments.json)
-    return 0
+    _print_list_report({**report, **_describe_list(trusted_list, at)}, as_json=arguments.json)
 
 
-def _tell_import(kept: TrustedList, *, taken: bool, before: int | None) -> str:
-    name = f"Trusted list {kept.sequence} of {kept.territory} ({kept.form})"
-    if not taken:
+def _tell_import(trusted_list: TrustedList, *, was_activated: bool, before: int | None) -> str:
+    name = f"Trusted list {trusted_list.sequence} of {trusted_list.territory} ({trusted_list.form})"
+    if not was_activated:
         return f"{name} was stored already: nothing was changed."
     return f"{name} is in force, in place of {before}." if before is not None else f"{name} is in force."
 
@@ -118,26 +116,32 @@ def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, di
             ),
             "--into",
         )
-    done = _take_home_list(arguments, at)
-    return done.list, {
-        "taken": done.was_activated,
-        "before": done.previous_sequence,
-        "named_by": done.named_by,
+    import_outcome = _take_home_list(arguments, at)
+    return import_outcome.list, {
+        "taken": import_outcome.was_activated,
+        "before": import_outcome.previous_sequence,
+        "named_by": import_outcome.named_by,
     }
 
 
 def _import_to_folder(arguments: Arguments, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
     data = read_file(arguments.file)
     new = _open_expected_list(data, arguments)
-    place = arguments.into / f"{_make_file_name(new)}.xml"
-    beside = place.with_suffix(".signer.pem")
-    held = open_trusted_list(read_file(place), read_signers([beside])) if place.exists() else None
-    kept = choose_successor(held, new, at)
-    if kept is new:
-        replace_file(beside, _join_both_signers(held, new))
-        replace_file(place, data)
-        replace_file(beside, new.signer.pem)
-    return kept, {"file": str(place), "taken": kept is new, "before": held.sequence if held else None}
+    list_file = arguments.into / f"{_make_file_name(new)}.xml"
+    signer_file = list_file.with_suffix(".signer.pem")
+    held = (
+        open_trusted_list(read_file(list_file), read_signers([signer_file])) if list_file.exists() else None
+    )
+    trusted_list = choose_successor(held, new, at)
+    if trusted_list is new:
+        replace_file(signer_file, _join_both_signers(held, new))
+        replace_file(list_file, data)
+        replace_file(signer_file, new.signer.pem)
+    return trusted_list, {
+        "file": str(list_file),
+        "taken": trusted_list is new,
+        "before": held.sequence if held else None,
+    }
 
 
 def _join_both_signers(held: TrustedList | None, new: TrustedList) -> bytes:
@@ -157,59 +161,61 @@ def _open_expected_list(data: bytes, arguments: Arguments) -> TrustedList:
     return open_named_list(data, [naming], signers)[0]
 
 
-def _make_file_name(found: TrustedList) -> str:
-    territory = found.territory
+def _make_file_name(trusted_list: TrustedList) -> str:
+    territory = trusted_list.territory
     if not territory.isascii() or not territory.isalnum() or len(territory) > 20:
         raise GatewayError(MISUSE, f"territory {territory[:20]!r} cannot be part of a file name", "territory")
-    return f"{territory}-{found.form}"
+    return f"{territory}-{trusted_list.form}"
 
 
-def _describe_list(found: TrustedList, at: datetime) -> dict[str, Any]:
+def _describe_list(trusted_list: TrustedList, at: datetime) -> dict[str, Any]:
     problem = None
     try:
-        check_list_freshness(found, at)
+        check_list_freshness(trusted_list, at)
     except GatewayError as stale:
         problem = stale
     return {
-        "form": found.form,
-        "operator": found.operator,
-        "territory": found.territory,
-        "sequence": found.sequence,
-        "issued": found.issued,
-        "next_update": found.next_update,
-        "signer": found.signer.subject,
-        "certificate": found.signer.sha256,
+        "form": trusted_list.form,
+        "operator": trusted_list.operator,
+        "territory": trusted_list.territory,
+        "sequence": trusted_list.sequence,
+        "issued": trusted_list.issued,
+        "next_update": trusted_list.next_update,
+        "signer": trusted_list.signer.subject,
+        "certificate": trusted_list.signer.sha256,
         "problem": problem.problem.id if problem else None,
         "reason": problem.detail if problem else "",
-        "services": [_describe_service(found, number, at) for number in range(len(found.services))],
+        "services": [
+            _describe_service(trusted_list, number, at) for number in range(len(trusted_list.services))
+        ],
         "schemes": [
             {
                 "territory": each.territory,
                 "role": each.role,
                 "location": each.location,
-                "signers": [one.sha256 for one in each.signers],
+                "signers": [signer.sha256 for signer in each.signers],
                 "unread": list(each.unread),
                 "rules": None if each.rules is None else [rule.identifier for rule in each.rules],
             }
-            for each in found.schemes
+            for each in trusted_list.schemes
         ],
         "bridges": [
             {"certificate": each.certificate.sha256, "policies": dict(each.policies)}
-            for each in found.bridges
+            for each in trusted_list.bridges
         ],
     }
 
 
-def _describe_service(found: TrustedList, number: int, at: datetime) -> dict[str, Any]:
-    service = found.services[number]
-    standing = service.find_status(at)
+def _describe_service(trusted_list: TrustedList, number: int, at: datetime) -> dict[str, Any]:
+    service = trusted_list.services[number]
+    service_status = service.find_status(at)
     return {
         "provider": service.provider,
         "name": service.name,
-        "type": standing.type if standing else None,
-        "status": standing.status if standing else None,
-        "since": standing.since if standing else None,
-        "levels": sorted(get_levels(standing, (found.rules,), at)) if standing else [],
+        "type": service_status.type if service_status else None,
+        "status": service_status.status if service_status else None,
+        "since": service_status.since if service_status else None,
+        "levels": sorted(get_levels(service_status, (trusted_list.rules,), at)) if service_status else [],
         "certificates": [each.sha256 for each in service.certificates],
         "unread": list(service.unread),
     }
@@ -230,7 +236,7 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
     """Activate the list of a file in a home; after a refusal the previous list stays in force."""
     # Imported on use, because it loads the database packages.
     from gateway.cli.audited_changes import read_act
-    from gateway.cli.settings import open_engine, read_verb_settings
+    from gateway.cli.home_folder import open_engine, read_verb_settings
     from gateway.hub import import_trusted_list, load_recognition_policy
 
     settings = read_verb_settings(arguments)
@@ -240,22 +246,24 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
         return import_trusted_list(engine, octets, at, load_recognition_policy(settings), entry=entry)
 
 
-@verb
+@home_verb("pki list list")
 @click.option("--all", is_flag=True, help="also lists that were replaced")
-@home_options()
-def list_lists(arguments: Arguments) -> int:
+def list_lists(arguments: Arguments) -> None:
     """Print the stored lists and whether each is in force; with ``--all`` also the earlier ones."""
-    from gateway.cli.settings import read_database, read_verb_settings
+    from gateway.cli.home_folder import read_database, read_verb_settings
     from gateway.hub import get_current_time, load_recognition_policy
-    from gateway.store import trusted_lists
+    from gateway.store import fetched_lists
 
     settings = read_verb_settings(arguments)
     with read_database(arguments) as conn:
-        rows = trusted_lists.list_history(conn) if arguments.all else trusted_lists.list_latest(conn)
+        rows = (
+            fetched_lists.list_all_trusted_lists(conn)
+            if arguments.all
+            else fetched_lists.list_latest_trusted_lists(conn)
+        )
         states = _find_list_states(conn, load_recognition_policy(settings), get_current_time())
     report = [_make_list_row(row, states.get(row.sha256, "not in force")) for row in rows]
     print_table(report, as_json=arguments.json, columns=_COLUMNS)
-    return 0
 
 
 def _find_list_states(conn: Connection, terms: RecognitionPolicy, at: datetime) -> dict[str, str]:
@@ -264,8 +272,8 @@ def _find_list_states(conn: Connection, terms: RecognitionPolicy, at: datetime) 
     from gateway.pki import TrustStore
 
     lists: LoadedTrustedLists = TrustedListCache().load_lists(conn, terms)
-    found = RecognitionContext(TrustStore(()), lists.root, lists.others).list_current_lists(at)
-    return {each.sha256: "ours" if each is lists.root else "in force" for each, _ in found}
+    context = RecognitionContext(TrustStore(()), lists.root, lists.others).list_current_lists(at)
+    return {each.sha256: "ours" if each is lists.root else "in force" for each, _ in context}
 
 
 def _make_list_row(row: Row[Any], state: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gateway.cli.named_files import (
     read_signers,
     replace_file,
 )
-from gateway.cli.result_output import print_json, print_report, print_sentence
+from gateway.cli.result_output import print_done, print_report
 from gateway.cli.shared_options import FILE, json_option, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_INVALID, GatewayError
@@ -43,8 +43,6 @@ from gateway.recognition import (
 from gateway.wire import parse_xml
 from gateway.xmlsec import verify_document
 
-__all__ = ["recognize_signer", "vouch_document"]
-
 _REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
     "require": "require",
     "if-present": "if_present",
@@ -53,11 +51,11 @@ _REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
 _CHOICE = click.Choice(sorted(_REVOCATION))
 
 
-def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(name, type=FILE, multiple=True, metavar="F", help=f"{words}; repeatable")
+def _repeatable_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(name, type=FILE, multiple=True, metavar="F", help=f"{help_text}; repeatable")
 
 
-@verb
+@verb("pki recognize")
 @click.argument(
     "file", type=FILE, help="a certificate, a signed document, or a document with a vouching signature"
 )
@@ -129,7 +127,7 @@ def _judge_signed_file(
     return certificate, admit_signer(certificate, at, CertificateUse.SIGNING, recognition)
 
 
-@verb
+@verb("pki vouch")
 @click.argument("file", type=FILE, help="the document, signed by its party")
 @click.option("--territory", required=True, help="the country for which the gateway vouches")
 @click.option(
@@ -139,17 +137,13 @@ def _judge_signed_file(
 @signing_options()
 @moment_option("time of signing")
 @json_option("print one JSON object")
-def vouch_document(arguments: Arguments) -> int:
+def vouch_document(arguments: Arguments) -> None:
     """Add our signature to a signed document, and write it; its own signature stays."""
     at = arguments.at or datetime.now(UTC)
-    made = vouch_for_document(
+    vouched_document = vouch_for_document(
         read_file(arguments.file), arguments.level, arguments.territory, load_key_file(arguments), now=at
     )
-    replace_file(arguments.out, made)
+    replace_file(arguments.out, vouched_document)
     levels = ", ".join(arguments.level)
     sentence = f"Vouched for the signer of {arguments.file} as {levels}: the document is {arguments.out}."
-    if arguments.json:
-        print_json({"verb": "pki vouch", "done": sentence, "written": str(arguments.out)})
-    else:
-        print_sentence(sentence)
-    return 0
+    print_done(arguments, sentence, written=str(arguments.out))

@@ -21,8 +21,7 @@ from typing import Any, Final, Literal, get_args
 import click
 
 from gateway.cli.named_files import read_file, read_policy_octets
-from gateway.cli.progress_bars import show_progress
-from gateway.cli.result_output import format_facts
+from gateway.cli.result_output import format_facts, show_progress
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CERTIFICATE_UNTRUSTED, MISUSE, OUR_MISTAKE, GatewayError
@@ -41,8 +40,6 @@ from gateway.pki import (
     Verdict,
     load_shipped_policy,
 )
-
-__all__ = ["Case", "validate_certificates"]
 
 _MISUSE: Final = 2
 _USES: Final = {
@@ -137,15 +134,17 @@ def _accept_single_value(ctx: click.Context, option: click.Parameter, values: tu
     return values[0] if values else None
 
 
-def _single_option(name: str, words: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(name, multiple=True, callback=_accept_single_value, help=words, **more)
+def _single_option(
+    name: str, help_text: str, **more: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(name, multiple=True, callback=_accept_single_value, help=help_text, **more)
 
 
-def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(name, multiple=True, metavar="F", help=f"{words}; repeatable")
+def _repeatable_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(name, multiple=True, metavar="F", help=f"{help_text}; repeatable")
 
 
-@verb
+@verb("pki validate")
 @_single_option("--leaf", "the certificate, DER or PEM", metavar="F")
 @_repeatable_option("--intermediate", "an intermediate certificate")
 @_repeatable_option("--anchor", "a trust anchor")
@@ -195,18 +194,18 @@ def _judge_all_cases(
     arguments: Arguments, lines: list[bytes] | None, examiner: CertificateExaminer
 ) -> Iterator[dict[str, Any]]:
     at = get_current_time()
-    given = {
+    options = {
         name: value
         for name, value in vars(arguments).items()
         if name in Case.__slots__ and value not in (None, ())
     }
     if lines is None:
-        yield _judge_one_case(_read_case_words(given), examiner, at)
+        yield _judge_one_case(_read_case_words(options), examiner, at)
         return
     for line in lines:
         try:
             # Values that a line omits are taken from the command line.
-            yield _judge_one_case(_read_case_words({**given, **_read_batch_line(line)}), examiner, at)
+            yield _judge_one_case(_read_case_words({**options, **_read_batch_line(line)}), examiner, at)
         except GatewayError as mistake:
             yield _describe_case_verdict("indeterminate", mistake.problem.id, mistake.detail)
         # An error in one line must not prevent the results of the following ones.
@@ -223,12 +222,12 @@ def _refuse_twin_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_batch_line(line: bytes) -> Mapping[str, Any]:
     try:
-        words = json.loads(line, object_pairs_hook=_refuse_twin_keys)
+        case_values = json.loads(line, object_pairs_hook=_refuse_twin_keys)
     except (ValueError, RecursionError) as wrong:
         raise GatewayError(MISUSE, f"a line that is not JSON: {str(wrong)[:100]}") from None
-    if not isinstance(words, dict):
+    if not isinstance(case_values, dict):
         raise GatewayError(MISUSE, "a line that is not a JSON object")
-    return words
+    return case_values
 
 
 def _judge_one_case(case: Case, examiner: CertificateExaminer, at: datetime) -> dict[str, Any]:
@@ -249,23 +248,23 @@ def _judge_one_case(case: Case, examiner: CertificateExaminer, at: datetime) -> 
 
 
 def _describe_case_verdict(verdict: str, problem: str | None, reason: str, **more: Any) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    case_verdict: dict[str, Any] = {
         "verdict": verdict,
         "problem": problem,
         "reason": reason,
         "path": [],
         "milliseconds": 0.0,
     }
-    return {**told, **more}
+    return {**case_verdict, **more}
 
 
-def _read_case_words(words: Mapping[str, Any]) -> Case:
+def _read_case_words(case_values: Mapping[str, Any]) -> Case:
     """Return the case of these values; raise GW808 for invalid ones."""
-    _check_case_words(words)
-    values = {name: value for name, value in words.items() if value is not None}
+    _check_case_words(case_values)
+    values = {name: value for name, value in case_values.items() if value is not None}
     for name in _LISTS:
-        given = values.get(name, [])
-        values[name] = tuple(given) if isinstance(given, list | tuple) else (given,)
+        entries = values.get(name, [])
+        values[name] = tuple(entries) if isinstance(entries, list | tuple) else (entries,)
     for name in _FILES:
         if name not in values:
             continue
@@ -277,31 +276,37 @@ def _read_case_words(words: Mapping[str, Any]) -> Case:
     return Case(**values)
 
 
-def _check_case_words(words: Mapping[str, Any]) -> None:
-    unknown = sorted(set(words) - set(Case.__slots__))
+def _check_case_words(case_values: Mapping[str, Any]) -> None:
+    unknown = sorted(set(case_values) - set(Case.__slots__))
     if unknown:
         raise GatewayError(MISUSE, f"unknown key {unknown[0][:80]!r}", "pki validate")
     for name in ("leaf", "anchor"):
-        if not words.get(name):
+        if not case_values.get(name):
             raise GatewayError(MISUSE, f"--{name} is missing", "pki validate")
-    for name, known in (("use", tuple(_USES)), ("revocation", get_args(_Revocation))):
-        if words.get(name) is not None and words[name] not in known:
-            raise GatewayError(MISUSE, f"{name} is not one of {', '.join(known)}", "pki validate")
+    for name, choices in (("use", tuple(_USES)), ("revocation", get_args(_Revocation))):
+        if case_values.get(name) is not None and case_values[name] not in choices:
+            raise GatewayError(MISUSE, f"{name} is not one of {', '.join(choices)}", "pki validate")
     for name in _SWITCHES:
-        if not isinstance(words.get(name), bool | None):
+        if not isinstance(case_values.get(name), bool | None):
             raise GatewayError(MISUSE, f"{name} is neither true nor false", "pki validate")
-    for each in _list_text_values(words, "leaf", "at", "rules", *_LISTS):
+    for each in _list_text_values(case_values, "leaf", "at", "rules", *_LISTS):
         if not isinstance(each, str):
             raise GatewayError(MISUSE, "a value that is not text", "pki validate")
-    for each in _list_text_values(words, "policy"):
+    for each in _list_text_values(case_values, "policy"):
         if not _OID.fullmatch(each):
             raise GatewayError(MISUSE, f"--policy: {each[:80]!r} is not an OID", "pki validate")
 
 
-def _list_text_values(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
+def _list_text_values(case_values: Mapping[str, Any], *names: str) -> Iterator[Any]:
     for name in names:
-        given = words.get(name)
-        yield from given if isinstance(given, list | tuple) else () if given is None else (given,)
+        option_value = case_values.get(name)
+        yield from (
+            option_value
+            if isinstance(option_value, list | tuple)
+            else ()
+            if option_value is None
+            else (option_value,)
+        )
 
 
 def _refuse_long_octets(octets: bytes, name: str) -> bytes:

@@ -3,47 +3,69 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import click
 
-from gateway.cli.child_processes import Target, keep_children, prepare_fork
+from gateway.cli.audited_changes import make_act
+from gateway.cli.child_processes import Target, catch_stop_signals, keep_children, prepare_fork
 from gateway.cli.commands.migrate import apply_migrations
-from gateway.cli.hub_findings import (
-    check_own_hub,
-    open_looking_hub,
+from gateway.cli.home_folder import (
+    closing_engine,
+    find_empty_settings,
+    find_left_out_keys,
+    find_settings_file,
+    find_wide_permissions,
+    keep_files_private,
+    read_verb_settings,
+    refuse_other_database,
 )
-from gateway.cli.settings import find_settings_file, read_verb_settings
+from gateway.cli.hub_findings import check_own_hub, open_looking_hub
+from gateway.cli.program_version import describe_program
 from gateway.cli.shared_options import home_options, new_home_option
-from gateway.cli.start_log import Processes, announce_start
-from gateway.cli.stop_signals import catch_stop_signals
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery import SettingsFile, build_worker
+from gateway.errors import GatewayError
 from gateway.hub import list_own_periods
 from gateway.monitor import log_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
+    count_things,
     find_contract_warnings,
     find_missing_addresses,
+    find_resting_filings,
     find_source_problems,
 )
-from gateway.process_log import set_up_logging
+from gateway.process_log import START_LOG, pass_log_form, set_up_logging
 from gateway.processor_affinity import bind_to_processor
-from gateway.store import read_transaction
+from gateway.store import (
+    InsufficientStorageError,
+    await_server,
+    check_file_at_start,
+    close_database_file,
+    describe_database,
+    find_database_file,
+    keep_database_mark,
+    read_transaction,
+)
 from gateway.web import (
+    announce_readiness,
     build_api_address,
     build_console_address,
     build_listener_address,
     check_port,
+    is_listening,
     report_ready,
 )
-
-__all__ = ["log_endings_daily", "run_api", "run_console", "run_gateway", "run_worker", "serve_http"]
 
 _log = logging.getLogger(__name__)
 _LOG_WORDS = "write the log as JSON Lines, on standard error"
@@ -52,7 +74,7 @@ _DAY = 86_400.0
 _WORKER_MODULE = "gateway.delivery.wiring"
 
 
-@verb
+@verb("run")
 @home_options(json_words=_LOG_WORDS)
 @new_home_option()
 @click.option(
@@ -60,10 +82,13 @@ _WORKER_MODULE = "gateway.delivery.wiring"
 )
 def run_gateway(arguments: Arguments) -> int:
     """Run one process that serves and others that deliver; restart a process that ends."""
-    set_up_logging(as_json=arguments.json)
-    settings = read_verb_settings(arguments)
+    with _open_database(arguments) as settings:
+        return _run_all(settings, arguments)
+
+
+def _run_all(settings: Settings, arguments: Arguments) -> int:
     _check_free_port(settings)
-    apply_migrations(settings, arguments)
+    apply_migrations(settings, make_act("run"), new=arguments.new)
     check_own_hub(settings)
     workers = arguments.workers or settings.delivery.processes
     targets = [*_list_delivering(workers), serve_http_requests]
@@ -88,36 +113,42 @@ def run_gateway(arguments: Arguments) -> int:
         return keep_children(targets, arguments, stop, prepare_child)
 
 
-@verb
+@verb("serve")
 @home_options(json_words=_LOG_WORDS)
 def serve_http(arguments: Arguments) -> int:
     """Serve HTTP in this process until it is stopped; raise GW808 when the port is taken."""
-    _check_free_port(read_verb_settings(arguments))
-    return serve_http_requests(arguments)
+    with _open_database(arguments) as settings:
+        _check_free_port(settings)
+        return serve_http_requests(arguments)
 
 
-@verb
+@verb("console")
 @home_options(json_words=_LOG_WORDS)
 def run_console(arguments: Arguments) -> int:
     """Serve the console in this process until it is stopped."""
-    check_port(build_console_address(read_verb_settings(arguments)))
-    return serve_console_requests(arguments)
+    with _open_database(arguments) as settings:
+        check_port(build_console_address(settings))
+        return serve_console_requests(arguments)
 
 
-@verb
+@verb("api")
 @home_options(json_words=_LOG_WORDS)
 def run_api(arguments: Arguments) -> int:
     """Serve the API in this process until it is stopped."""
-    check_port(build_api_address(read_verb_settings(arguments)))
-    return serve_api_requests(arguments)
+    with _open_database(arguments) as settings:
+        check_port(build_api_address(settings))
+        return serve_api_requests(arguments)
 
 
-@verb
+@verb("work")
 @home_options(json_words=_LOG_WORDS)
 def run_worker(arguments: Arguments) -> int:
     """Deliver until it is stopped, by as many processes as `delivery.processes` says."""
-    set_up_logging(as_json=arguments.json)
-    settings = read_verb_settings(arguments)
+    with _open_database(arguments) as settings:
+        return _run_workers(settings, arguments)
+
+
+def _run_workers(settings: Settings, arguments: Arguments) -> int:
     workers = settings.delivery.processes
     if workers == 1:
         return deliver_and_warn(arguments)
@@ -129,45 +160,82 @@ def run_worker(arguments: Arguments) -> int:
         return keep_children(_list_delivering(workers), arguments, stop)
 
 
+@contextmanager
+def _open_database(arguments: Arguments) -> Iterator[Settings]:
+    """Provide the settings of a verb that runs processes; raise GW805 for a file that is damaged.
+
+    It is checked before anything else opens it, since whoever closes it last copies its log into it. A
+    server that is away is awaited; a signal ends the process meanwhile, as nothing catches it yet. Raises
+    GW808 for the database of another hub than that of the mark. At the end, which a kill does not reach, the
+    last mark is written, and the file is closed in order; nothing is done to another one in its place, beside
+    which the log of the first may lie.
+    """
+    set_up_logging(as_json=arguments.json)
+    settings = read_verb_settings(arguments)
+    source = _find_source(arguments)
+    for warning in (
+        *find_empty_settings(source),
+        *find_left_out_keys(settings, source),
+        *find_wide_permissions(settings, source),
+    ):
+        _log.warning("%s", warning)
+    with closing_engine(settings) as engine:
+        check_file_at_start(engine)
+        await_server(engine)
+        refuse_other_database(settings, engine)
+        # The engine forgets it when it is closed.
+        file = copy(find_database_file(engine))
+        if file is not None:
+            file.note_opened()
+    yield settings
+    if file is not None and file.is_exchanged():
+        _log.error("the file of the database was removed or replaced while the gateway ran")
+        return
+    with suppress(GatewayError), closing_engine(settings, at_work=True) as engine:
+        keep_database_mark(engine)
+    with closing_engine(settings) as engine:
+        close_database_file(engine)
+
+
+def _find_source(arguments: Arguments) -> str | None:
+    """Return the settings file of a verb, also where the environment names it."""
+    return find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
+
+
 def _check_free_port(settings: Settings) -> None:
     check_port(build_listener_address(settings))
 
 
 def serve_http_requests(arguments: Arguments) -> int:
     """Serve HTTP until stopped; raise any problem that would end each serving process."""
-    set_up_logging(as_json=arguments.json)
-    settings = read_verb_settings(arguments)
-    # A problem that would end each serving process is reported once, before there are any.
-    check_own_hub(settings)
-    # Granian takes some time to load, and other verbs do not need it.
     from gateway.web import serve_application
 
-    with announce_start(settings, Processes(serves=True), as_json=arguments.json):
-        serve_application(settings, find_settings_file(arguments))
-    return 0
+    return _serve_requests(arguments, Processes(serves=True), serve_application)
 
 
 def serve_console_requests(arguments: Arguments) -> int:
     """Serve the console until stopped; raise any problem that would end each serving process."""
-    set_up_logging(as_json=arguments.json)
-    settings = read_verb_settings(arguments)
-    check_own_hub(settings)
     from gateway.web import serve_console
 
-    with announce_start(settings, Processes(console=True), as_json=arguments.json):
-        serve_console(settings, find_settings_file(arguments))
-    return 0
+    return _serve_requests(arguments, Processes(console=True), serve_console)
 
 
 def serve_api_requests(arguments: Arguments) -> int:
     """Serve the API until stopped; raise any problem that would end each serving process."""
-    set_up_logging(as_json=arguments.json)
-    settings = read_verb_settings(arguments)
-    check_own_hub(settings)
     from gateway.web import serve_api
 
-    with announce_start(settings, Processes(api=True), as_json=arguments.json):
-        serve_api(settings, find_settings_file(arguments))
+    return _serve_requests(arguments, Processes(api=True), serve_api)
+
+
+def _serve_requests(
+    arguments: Arguments, starting: Processes, serve: Callable[[Settings, str | None], None]
+) -> int:
+    set_up_logging(as_json=arguments.json)
+    settings = read_verb_settings(arguments)
+    # A problem that would end each serving process is reported once, before there are any.
+    check_own_hub(settings)
+    with announce_start(settings, starting, as_json=arguments.json):
+        serve(settings, find_settings_file(arguments))
     return 0
 
 
@@ -196,13 +264,18 @@ def deliver_messages(arguments: Arguments) -> int:
 
 def _deliver(arguments: Arguments, *, warns: bool) -> int:
     set_up_logging(as_json=arguments.json)
-    source = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
+    source = _find_source(arguments)
     file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
     settings = read_verb_settings(arguments)
     bind_to_processor(settings.delivery.cpu_affinity)
     announced = announce_start(settings, Processes(workers=1), as_json=arguments.json)
     with announced, catch_stop_signals() as stop:
-        worker = build_worker(settings, file)
+        try:
+            worker = build_worker(settings, file, stop.wait)
+        except InsufficientStorageError:
+            if stop.is_set():
+                return 0
+            raise
         report_ready()
         if warns:
             threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
@@ -217,14 +290,82 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
             with open_looking_hub(settings) as hub:
                 hub.refresh_snapshot()
                 log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
-                told = (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub))
-                told += tuple(find_missing_addresses(settings, hub.rules.bundle))
+                warnings = (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub))
+                warnings += tuple(find_missing_addresses(settings, hub.rules.bundle))
                 with read_transaction(hub.engine) as conn:
-                    told += tuple(find_contract_warnings(conn, settings, hub.clock()))
-                for words in told:
-                    _log.warning("%s", words)
+                    warnings += tuple(find_contract_warnings(conn, settings, hub.clock()))
+                    warnings += tuple(find_resting_filings(conn, hub.clock()))
+                for warning in warnings:
+                    _log.warning("%s", warning)
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.
             _log.warning("the search for expiring certificates failed", exc_info=True)
         if stop.wait(_DAY):
             return
+
+
+_start_log = logging.getLogger(START_LOG)
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """What is started: whether HTTP, console and API are served, and how many processes deliver."""
+
+    serves: bool = False
+    console: bool = False
+    api: bool = False
+    workers: int = 0
+
+    def count_all(self, settings: Settings) -> int:
+        """Return how many processes report when they are ready."""
+        return self.serves * settings.http.processes + self.console + self.api + self.workers
+
+    def describe_parts(self, settings: Settings) -> Iterator[str]:
+        """Yield the words about each kind, with its address."""
+        scheme = "http" if settings.http.tls_certificate is None else "https"
+        if self.serves:
+            address = build_listener_address(settings)
+            yield f"serves {scheme}://{_join_address(address.host, address.port)}"
+            yield count_things(settings.http.processes, "serving process", "serving processes")
+        if self.console:
+            address = build_console_address(settings)
+            yield f"console {scheme}://{_join_address(address.host, address.port)}"
+        if self.api:
+            address = build_api_address(settings)
+            yield f"API {scheme}://{_join_address(address.host, address.port)}"
+        if self.workers:
+            yield count_things(self.workers, "worker process", "worker processes")
+
+
+@contextmanager
+def announce_start(settings: Settings, starting: Processes, *, as_json: bool = False) -> Iterator[None]:
+    """Log what starts, and inside the block that it is ready; a child process logs neither.
+
+    Files that are made inside the block are private, and processes log in the form of this one.
+    """
+    if multiprocessing.parent_process() is None:
+        parts = [f"{describe_program()} starts", f"home {settings.home_folder}"]
+        parts.append(f"database {describe_database(settings.database.url)}")
+        _start_log.info("%s", ", ".join([*parts, *starting.describe_parts(settings)]))
+
+    # With TLS the port is open from the start, and a connection that says nothing is a failed handshake.
+    probed = starting.serves and settings.http.tls_certificate is None
+    address = build_listener_address(settings)
+
+    def is_reachable() -> bool:
+        return not probed or is_listening(address)
+
+    def announce() -> None:
+        _start_log.info("ready")
+
+    count = starting.count_all(settings)
+    with (
+        pass_log_form(as_json=as_json),
+        keep_files_private(),
+        announce_readiness(count, announce, is_reachable),
+    ):
+        yield
+
+
+def _join_address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,10 +1,12 @@
-"""``gateway requirement add|list|show|revoke|check``: certificates and what is left of them."""
+"""``gateway requirement|fees …``: certificates and what is left of them; fees and what was paid.
+
+An operator waives a fee that is due, or records that it was paid elsewhere.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -12,43 +14,37 @@ from typing import Any, Final
 import click
 from sqlalchemy import Connection, Row
 
-from gateway.cases import (
-    ClaimedRequirements,
-    GrantedQuantity,
-    JudgedClaim,
-    RequirementBalance,
-    judge_requirement_claim,
-    read_requirement_claim,
-    read_submission,
-    validate_document,
-)
+from gateway.cases import FeeMovement, StatementDifference, read_statement, reconcile_statement
 from gateway.cli.audited_changes import change_database, print_change
+from gateway.cli.home_folder import read_database
 from gateway.cli.list_options import page_options, print_page, require_row_number
-from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import read_file
-from gateway.cli.result_output import format_facts, print_json, print_table, report_wrong_row
-from gateway.cli.settings import find_today, read_database
-from gateway.cli.shared_options import DAY, FILE, change_options, home_options, json_option
+from gateway.cli.result_output import (
+    WrongRowError,
+    format_facts,
+    print_json,
+    print_line,
+    print_table,
+    require_row,
+)
+from gateway.cli.shared_options import DAY, FILE, changing_verb, home_options, home_verb, read_reason
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, STATEMENT_WRONG, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub import get_current_time, join_waiting_cases, load_active_rules, load_shipped_rules
 from gateway.operations import (
+    describe_fees,
+    describe_movements,
     describe_requirement_results,
     describe_requirement_uses,
     describe_requirements,
+    end_fee,
     get_display_zone,
+    list_recorded_movements,
 )
-from gateway.store import ListPage, RegisteredRequirement, requirement_quantities
-from gateway.wire import SUBMISSION, load_shipped_schemas, parse_xml
-
-__all__ = [
-    "add_requirement",
-    "check_requirements",
-    "list_requirements",
-    "revoke_requirement",
-    "show_requirement",
-]
+from gateway.state_machines import FEE
+from gateway.store import ListPage, RegisteredRequirement, fee_searches, requirement_quantities
+from gateway.wire import normalize_text
 
 _COLUMNS: Final = (
     *("id", "number", "agency", "source", "granted", "left"),
@@ -60,10 +56,6 @@ _RESULTS: Final = ("notice", "issued_at", "item", "law", "decision", "quantity",
 _USES: Final = ("case", "item", "quantity", "unit", "used_at", "returned_at", "return_reason")
 
 
-#: What reading one line of a file of requirements may raise.
-_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
-#: A sum of quantities, as the ledger prints it: bounded, because an exponent makes any number of digits.
-_AMOUNT: Final = re.compile(r"[0-9]{1,60}(?:\.[0-9]{1,200})?", re.ASCII)
 _QUANTITY: Final = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6})?", re.ASCII)
 #: WCO D005 is an..70.
 _LONGEST: Final = 70
@@ -76,11 +68,11 @@ class _Quantity(click.ParamType[Decimal]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         """Return the exact value of a text; report misuse for other text."""
-        found = Decimal(value) if _QUANTITY.fullmatch(str(value)) else Decimal(0)
-        if not found:
-            wanted = "a quantity above zero of at most 10 digits and 6 decimals, such as 1500 or 2.5"
-            self.fail(f"{str(value)[:40]} is not {wanted}", param, ctx)
-        return found
+        quantity = Decimal(value) if _QUANTITY.fullmatch(str(value)) else Decimal(0)
+        if not quantity:
+            requirement = "a quantity above zero of at most 10 digits and 6 decimals, such as 1500 or 2.5"
+            self.fail(f"{str(value)[:40]} is not {requirement}", param, ctx)
+        return quantity
 
 
 class _Identifier(click.ParamType[str]):
@@ -89,15 +81,15 @@ class _Identifier(click.ParamType[str]):
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text as it is; report misuse for text that no declaration can state."""
-        text = str(value)
+        """Return the composed text, as in declarations; report misuse for one that none can state."""
+        text = normalize_text(str(value))
         if not text.isprintable() or text != text.strip() or not 0 < len(text) <= _LONGEST:
-            words = f"one line of 1 to {_LONGEST} characters, without blanks at its edges"
-            self.fail(f"{text[:40]!r} is not {words}", param, ctx)
+            condition = f"one line of 1 to {_LONGEST} characters, without blanks at its edges"
+            self.fail(f"{text[:40]!r} is not {condition}", param, ctx)
         return text
 
 
-@verb
+@changing_verb("requirement add")
 @click.argument("number", type=_Identifier(), help="the number on the certificate")
 @click.option("--agency", required=True, help="the agency that issued it")
 @click.option("--quantity", required=True, type=_Quantity(), help="the quantity that it allows")
@@ -111,9 +103,8 @@ class _Identifier(click.ParamType[str]):
     multiple=True,
     help="a law of the agency's documents that the certificate is under; may be given several times",
 )
-@change_options()
-def add_requirement(arguments: Arguments) -> int:
-    """Register a certificate that was issued outside; return 1 when the ledger has its number already."""
+def add_requirement(arguments: Arguments) -> None:
+    """Register a certificate that was issued outside; exit with 1 when the ledger has its number already."""
     _check_new(arguments)
     new = RegisteredRequirement(
         number=arguments.number,
@@ -126,14 +117,12 @@ def add_requirement(arguments: Arguments) -> int:
     )
     with change_database(arguments) as change:
         if not requirement_quantities.register_requirement(change.conn, new, change.at):
-            change.leave_unchanged()
-            return report_wrong_row(f"the ledger has requirement {new.number} of {new.agency} already")
+            raise WrongRowError(f"the ledger has requirement {new.number} of {new.agency} already")
         change.record_trust_change(f"requirement {new.number} of {new.agency}", after=_describe_new(new))
         cause = f"{new.agency}:{change.at.isoformat()}"
         join_waiting_cases(change.conn, [new.number], cause, change.at)
     sentence = f"Requirement {new.number} of {new.agency}: declarations may use {new.quantity} {new.unit}."
     print_change(change, sentence, as_json=arguments.json, requirement=new.number)
-    return 0
 
 
 def _check_new(arguments: Arguments) -> None:
@@ -141,23 +130,31 @@ def _check_new(arguments: Arguments) -> None:
     with read_database(arguments) as conn:
         bundle = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
     if arguments.agency not in bundle.organisations:
-        known = ", ".join(sorted(bundle.organisations))
-        words = f"the mappings have no agency {arguments.agency[:40]!r}, but {known}"
-        raise click.BadParameter(words, param_hint="'--agency'")
+        agencies = ", ".join(sorted(bundle.organisations))
+        sentence = f"the mappings have no agency {arguments.agency[:40]!r}, but {agencies}"
+        raise click.BadParameter(sentence, param_hint="'--agency'")
     _check_laws(arguments.law, arguments.agency, bundle)
-    if bundle.units.get(arguments.unit) is None:
-        words = f"the table of units does not have {arguments.unit[:40]!r}; an example is KGM"
-        raise click.BadParameter(words, param_hint="'--unit'")
+    # A unit without a factor, such as NMB, is converted to itself only.
+    if arguments.unit not in {*bundle.units.units, *bundle.collect_known_units()}:
+        sentence = f"no declaration has a unit {arguments.unit[:40]!r}; an example is KGM"
+        raise click.BadParameter(sentence, param_hint="'--unit'")
     if arguments.until and arguments.until < get_current_time().astimezone(get_display_zone()).date():
         raise click.BadParameter(f"{arguments.until} is over", param_hint="'--until'")
 
 
-def _check_laws(stated: Sequence[str], agency: str, bundle: MappingBundle) -> None:
-    known = {law for one in bundle.documents.values() if one.organisation == agency for law in one.laws}
-    for law in stated:
-        if law not in known:
-            words = f"{agency} has no document under law {law[:20]!r}, but under {', '.join(sorted(known))}"
-            raise click.BadParameter(words, param_hint="'--law'")
+def _check_laws(laws: Sequence[str], agency: str, bundle: MappingBundle) -> None:
+    known_laws = {
+        law
+        for document in bundle.documents.values()
+        if document.organisation == agency
+        for law in document.laws
+    }
+    for law in laws:
+        if law not in known_laws:
+            sentence = (
+                f"{agency} has no document under law {law[:20]!r}, but under {', '.join(sorted(known_laws))}"
+            )
+            raise click.BadParameter(sentence, param_hint="'--law'")
 
 
 def _describe_new(new: RegisteredRequirement) -> dict[str, Any]:
@@ -166,74 +163,74 @@ def _describe_new(new: RegisteredRequirement) -> dict[str, Any]:
             "laws": list(new.laws or ())}  # fmt: skip
 
 
-@verb
-@click.argument("number", help="the number on the certificate")
+@changing_verb("requirement revoke")
+@click.argument("number", type=_Identifier(), help="the number on the certificate")
 @click.option("--agency", required=True, help="the agency that issued it")
-@change_options()
-def revoke_requirement(arguments: Arguments) -> int:
-    """Revoke a registered certificate: no further declaration uses it; return 1 without one."""
+def revoke_requirement(arguments: Arguments) -> None:
+    """Revoke a registered certificate: no further declaration uses it; exit with 1 without one."""
     number, agency = arguments.number, arguments.agency
     with change_database(arguments) as change:
-        found = [
+        requirements = [
             row
             for row in requirement_quantities.find_requirements(change.conn, [number])
             if row.agency == agency
         ]
-        if not found or not requirement_quantities.revoke_requirement(change.conn, found[0].id, change.at):
-            change.leave_unchanged()
-            if found and found[0].revoked_at is not None:
-                return report_wrong_row(f"requirement {number} of {agency} is revoked already")
-            return report_wrong_row(f"no requirement {number} of {agency} is registered")
-        before = {"quantity": found[0].quantity, "unit": found[0].unit}
+        if not requirements or not requirement_quantities.revoke_requirement(
+            change.conn, requirements[0].id, change.at
+        ):
+            if requirements and requirements[0].revoked_at is not None:
+                raise WrongRowError(f"requirement {number} of {agency} is revoked already")
+            raise WrongRowError(f"no requirement {number} of {agency} is registered")
+        before = {"quantity": requirements[0].quantity, "unit": requirements[0].unit}
         change.record_trust_change(f"requirement {number} of {agency}", before=before)
     sentence = f"Requirement {number} of {agency} is revoked; what is used of it stays used."
     print_change(change, sentence, as_json=arguments.json, requirement=number)
-    return 0
 
 
-@verb
+@verb("requirement list")
 @page_options()
 @home_options(json_words="print one JSON object a line")
-def list_requirements(arguments: Arguments) -> int:
+def list_requirements(arguments: Arguments) -> None:
     """Print the certificates that the ledger knows, the newest first."""
     with read_database(arguments) as conn:
         rows = requirement_quantities.list_requirements(
             conn, limit=arguments.limit, before=require_row_number(arguments)
         )
-        found = _describe(conn, rows)
+        requirements = _describe(conn, rows)
         full = len(rows) == arguments.limit
-        more = requirement_quantities.count_requirements(conn, before=rows[-1].id) if full else 0
-    shown = found if arguments.json else [_flatten(one) for one in found]
-    print_page(ListPage(shown, more), as_json=arguments.json, columns=_COLUMNS)
-    return 0
+        remaining = requirement_quantities.count_requirements(conn, before=rows[-1].id) if full else 0
+    shown_rows = requirements if arguments.json else [_flatten(requirement) for requirement in requirements]
+    print_page(ListPage(shown_rows, remaining), as_json=arguments.json, columns=_COLUMNS)
 
 
-@verb
-@click.argument("number", help="the number on the certificate")
-@home_options()
-def show_requirement(arguments: Arguments) -> int:
-    """Print a certificate with what its agency said by itself and its last 50 uses; return 1 if unknown."""
+@home_verb("requirement show")
+@click.argument("number", type=_Identifier(), help="the number on the certificate")
+def show_requirement(arguments: Arguments) -> None:
+    """Print a certificate, what its agency said by itself, its last 50 uses; exit with 1 without it."""
     with read_database(arguments) as conn:
         rows = requirement_quantities.find_requirements(conn, [arguments.number])
-        found = [
-            one
+        requirements = [
+            requirement
             | {
-                "uses": describe_requirement_uses(conn, one["id"]),
-                "results": describe_requirement_results(conn, one["id"]),
+                "uses": describe_requirement_uses(conn, requirement["id"]),
+                "results": describe_requirement_results(conn, requirement["id"]),
             }
-            for one in _describe(conn, rows)
+            for requirement in _describe(conn, rows)
         ]
-    if not found:
-        return report_wrong_row(f"the ledger does not know requirement {arguments.number}")
-    for one in found:
+    if not requirements:
+        raise WrongRowError(f"the ledger does not know requirement {arguments.number}")
+    for requirement in requirements:
         if arguments.json:
-            print_json(one)
+            print_json(requirement)
             continue
-        print(format_facts({name: value for name, value in _flatten(one).items() if name not in _TABLES}))
-        if one["results"]:
-            print_table(one["results"], as_json=False, columns=_RESULTS)
-        print_table(one["uses"], as_json=False, columns=_USES)
-    return 0
+        print(
+            format_facts(
+                {name: value for name, value in _flatten(requirement).items() if name not in _TABLES}
+            )
+        )
+        if requirement["results"]:
+            print_table(requirement["results"], as_json=False, columns=_RESULTS)
+        print_table(requirement["uses"], as_json=False, columns=_USES)
 
 
 def _describe(conn: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
@@ -241,123 +238,157 @@ def _describe(conn: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]
     return describe_requirements(conn, rows, units)
 
 
-def _flatten(one: dict[str, Any]) -> dict[str, Any]:
+def _flatten(requirement: dict[str, Any]) -> dict[str, Any]:
     def write(amounts: Sequence[dict[str, str]]) -> str:
         return ", ".join(f"{amount['quantity']} {amount['unit']}" for amount in amounts)
 
-    words = {name: write(one[name]) for name in ("granted", "used", "left")}
-    words["laws"] = ", ".join(one["laws"])
-    words["revoked"] = "yes" if one["revoked"] else ""
-    words["reopened"] = f"until {one['agency']} decides again" if one["reopened"] else ""
-    words["suspended"] = f"until {one['agency']} answers" if one["suspended"] else ""
-    return one | words
+    columns = {name: write(requirement[name]) for name in ("granted", "used", "left")}
+    columns["laws"] = ", ".join(requirement["laws"])
+    columns["revoked"] = "yes" if requirement["revoked"] else ""
+    columns["reopened"] = f"until {requirement['agency']} decides again" if requirement["reopened"] else ""
+    columns["suspended"] = f"until {requirement['agency']} answers" if requirement["suspended"] else ""
+    return requirement | columns
 
 
-@verb
-@click.argument("file", type=FILE, help="the submission; its signature is not verified")
-@click.option(
-    "--ledger",
-    type=FILE,
-    required=True,
-    help="what `gateway requirement list --json` printed: one JSON object a line",
+_FEE_COLUMNS: Final = (
+    *("id", "number", "case_number", "agency", "kind", "state", "amount", "currency", "due_on"),
+    *("due_at", "deadline"),
 )
-@click.option(
-    "--date",
-    "day",
-    type=DAY,
-    metavar="DAY",
-    help="the day on which it arrives; default: today in Asia/Seoul, the time zone of a hub unless told",
-)
-@json_option("one JSON object")
-@mapping_path_option()
-def check_requirements(arguments: Arguments) -> int:
-    """Print what a submission would use of certificates; return 1 when it would be refused."""
-    root = parse_xml(read_file(arguments.file))
-    accepted, remarks = validate_document(root, load_shipped_schemas(SUBMISSION))
-    if not accepted:
-        raise GatewayError(remarks[0].problem, remarks[0].message, remarks[0].pointer or remarks[0].xpath)
-    bundle = load_mappings(arguments.path)
-    claim = read_requirement_claim(read_submission(root).declaration, bundle.organisations)
-    known = tuple(_read_ledger(read_file(arguments.ledger)))
-    judged = judge_requirement_claim(claim, known, arguments.day or find_today(arguments), bundle.units)
-    _print_judged(claim, judged, as_json=arguments.json)
-    return 1 if judged.problems else 0
+_MOVED: Final = ("kind", "reference", "state", "amount", "currency", "reason", "moved_at")
+_DIFFERENT: Final = ("what", "kind", "reference", "order", "here", "there", "line")
 
 
-def _read_ledger(content: bytes) -> Iterator[RequirementBalance]:
-    """Yield the requirements that `requirement list --json` printed; raises GW808 with the line."""
-    for number, line in enumerate(content.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield _read_balance(json.loads(line))
-        except _UNREADABLE as error:
-            detail = "this is no requirement as `gateway requirement list --json` prints it"
-            raise GatewayError(MISUSE, detail, f"line {number}") from error
-
-
-def _read_balance(said: dict[str, Any]) -> RequirementBalance:
-    until = said.get("valid_until")
-    number, agency = _read_text(said["number"]), _read_text(said["agency"])
-    if not (number and agency):
-        raise ValueError("a requirement without number or agency")
-    return RequirementBalance(
-        agency=agency,
-        number=number,
-        granted=tuple(GrantedQuantity(amount, unit) for unit, amount in _read_amounts(said["granted"])),
-        used=dict(_read_amounts(said.get("used", []))),
-        holder=_read_text(said.get("holder", "")),
-        valid_until=None if until is None else date.fromisoformat(_read_text(until)),
-        revoked=_read_flag(said.get("revoked", False)),
-        suspended=_read_flag(said.get("suspended", False)),
-        reopened=_read_flag(said.get("reopened", False)),
-    )
-
-
-def _read_flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"not true or false: {value!r:.40}")
-    return value
-
-
-def _read_amounts(said: Any) -> list[tuple[str, Decimal]]:
-    if not isinstance(said, list):
-        raise TypeError("quantities are a list")
-    return [(_read_text(one["unit"]), _read_amount(_read_text(one["quantity"]))) for one in said]
-
-
-def _read_amount(text: str) -> Decimal:
-    if not _AMOUNT.fullmatch(text):
-        raise ValueError(f"no quantity: {text[:40]}")
-    return Decimal(text)
-
-
-def _read_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"no text: {value!r:.40}")
-    return value
-
-
-def _print_judged(claim: ClaimedRequirements, judged: JudgedClaim, *, as_json: bool) -> None:
-    uses = [
-        {"item": use.item, "number": use.number, "agency": one.agency, "quantity": f"{use.quantity:f}",
-         "unit": use.unit, "pointer": use.pointer}
-        for use, one in judged.taken
-    ]  # fmt: skip
-    told = {
-        name: [{"id": one.problem.id, "pointer": one.pointer, "message": one.detail} for one in found]
-        for name, found in (("problems", judged.problems), ("warnings", judged.warnings))
-    }
-    if as_json:
-        traders = {"importer": claim.importer, "exporter": claim.exporter}
-        print_json({"accepted": not judged.problems, **traders, "uses": uses, **told})
-        return
-    for one in uses:
-        print(
-            f"item {one['item']} uses {one['quantity']} {one['unit']} of {one['number']} of {one['agency']}"
+@verb("fees list")
+@click.option("--state", type=click.Choice(FEE.states, case_sensitive=False), help="only fees in this state")
+@click.option("--overdue", is_flag=True, help="only those that are not paid and whose deadline has passed")
+@page_options()
+@home_options(json_words="print one JSON object a line")
+def list_fees(arguments: Arguments) -> None:
+    """Print the fees, the newest first."""
+    with read_database(arguments) as conn:
+        # The settings are read: a day ends in the time zone of the hub.
+        now = get_current_time()
+        moment = fee_searches.OverdueTime(now, now.astimezone(get_display_zone()).date())
+        chosen = {"state": arguments.state, "overdue": moment if arguments.overdue else None}
+        rows = fee_searches.list_fees(
+            conn, limit=arguments.limit, before=require_row_number(arguments), **chosen
         )
-    for kind, found in (("", told["problems"]), ("warning ", told["warnings"])):
-        for problem in found:
-            print(f"{kind}{problem['id']} {problem['message']} ({problem['pointer']})")
-    if not (uses or judged.problems or judged.warnings):
-        print("the declaration states no used quantity")
+        described_fees = describe_fees(conn, rows)
+        full = len(rows) == arguments.limit
+        remaining = fee_searches.count_fees(conn, before=rows[-1].id, **chosen) if full else 0
+    print_page(ListPage(described_fees, remaining), as_json=arguments.json, columns=_FEE_COLUMNS)
+
+
+@home_verb("fees show")
+@click.argument("number", help="the number of the fee, as A26000001001N-F01")
+def show_fee(arguments: Arguments) -> None:
+    """Print a fee with its payments and refunds; exit with 1 for an unknown number."""
+    with read_database(arguments) as conn:
+        rows = fee_searches.list_fees(conn, limit=1, number=arguments.number)
+        if not rows:
+            raise WrongRowError(f"there is no fee {arguments.number[:60]}")
+        fee = describe_fees(conn, rows)[0]
+        moved = describe_movements(conn, fee["id"])
+    if arguments.json:
+        print_json(fee | {"movements": moved})
+        return
+    print(format_facts(fee))
+    print_table(moved, as_json=False, columns=_MOVED)
+
+
+@changing_verb("fees waive")
+@click.argument("number", help="the number of the fee, as A26000001001N-F01")
+@click.option("--reason", required=True, help="why, for everybody who looks")
+def waive_fee(arguments: Arguments) -> None:
+    """Demand a fee no more; exit with 1 for an unknown number, and for a fee that is not due.
+
+    Its order at the payment provider is cancelled, and what comes late is given back. An application
+    that was held for it is forwarded.
+    """
+    _end_fee(arguments, "waive", "is demanded no more")
+
+
+@changing_verb("fees settle")
+@click.argument("number", help="the number of the fee, as A26000001001N-F01")
+@click.option("--reason", required=True, help="why, for everybody who looks")
+def settle_fee(arguments: Arguments) -> None:
+    """Record that a fee was paid elsewhere; exit with 1 for an unknown number, and for a fee that is not due.
+
+    The application goes on as if the payment provider had told of the payment.
+    """
+    _end_fee(arguments, "settle", "is paid elsewhere")
+
+
+def _end_fee(arguments: Arguments, act: str, outcome: str) -> None:
+    reason = read_reason(arguments)
+    with change_database(arguments, reason) as change:
+        row = require_row(end_fee(change, act, arguments.number), f"there is no fee {arguments.number[:60]}")
+    sentence = f"Fee {row.number} of {row.agency} {outcome}."
+    print_change(change, sentence, as_json=arguments.json, fee=row.number, state=row.state)
+
+
+@home_verb("fees reconcile")
+@click.argument("file", type=FILE, help="the provider's statement, CSV")
+@click.option("--from", "first", type=DAY, help="the first day of the statement; else that of its lines")
+@click.option("--until", "last", type=DAY, help="the last day of the statement; else that of its lines")
+def reconcile_fees(arguments: Arguments) -> int:
+    """Compare a statement of the payment provider with what the hub has; return 1 when they differ."""
+    try:
+        text = read_file(arguments.file).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise GatewayError(STATEMENT_WRONG, "it is not UTF-8", str(arguments.file)) from error
+    lines = read_statement(text)
+    first, last = _choose_days(arguments, lines)
+    with read_database(arguments) as conn:
+        recorded = list_recorded_movements(conn, first, last, get_display_zone())
+    differences = [_describe_fee(difference) for difference in reconcile_statement(lines, recorded)]
+    if arguments.json:
+        print_json(
+            {
+                "from": first,
+                "until": last,
+                "lines": len(lines),
+                "recorded": len(recorded),
+                "differences": differences,
+            }
+        )
+        return 1 if differences else 0
+    print_line(
+        f"{first} to {last}: {len(lines)} lines, {len(recorded)} recorded, {len(differences)} differences"
+    )
+    if differences:
+        print_table(differences, as_json=False, columns=_DIFFERENT)
+    return 1 if differences else 0
+
+
+def _choose_days(arguments: Arguments, lines: tuple[FeeMovement, ...]) -> tuple[date, date]:
+    """Return the days that a statement covers.
+
+    Raises GW713 for a line outside, and where no day is known; GW808 for days the wrong way round.
+    """
+    days = [movement.on for movement in lines]
+    first = arguments.first or min(days, default=None)
+    last = arguments.last or max(days, default=None)
+    if first is None or last is None:
+        detail = "the statement has no lines: say its days with --from and --until"
+        raise GatewayError(STATEMENT_WRONG, detail, str(arguments.file))
+    if arguments.first and arguments.last and last < first:
+        raise GatewayError(MISUSE, f"the last day {last} is before the first, {first}", "--until")
+    for movement in lines:
+        if not first <= movement.on <= last:
+            raise GatewayError(
+                STATEMENT_WRONG, f"{movement.on} is outside {first} to {last}", f"line {movement.line}"
+            )
+    return first, last
+
+
+def _describe_fee(difference: StatementDifference) -> dict[str, Any]:
+    return {
+        "what": difference.what,
+        "kind": difference.kind,
+        "reference": difference.reference,
+        "order": difference.order,
+        "here": None if difference.here is None else str(difference.here),
+        "there": None if difference.there is None else str(difference.there),
+        "line": difference.line or None,
+    }

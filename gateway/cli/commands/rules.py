@@ -1,46 +1,77 @@
-"""``gateway rules ask|check|diff``: which documents goods need, and what a submission lacks."""
+"""``gateway rules …``: which documents goods need, what a submission lacks, and the tables that say so."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 from lxml import etree
 
 from gateway.cases import Submission, read_submission, unwrap_request
+from gateway.cli.audited_changes import change_database
+from gateway.cli.home_folder import find_today, open_engine, read_database, read_verb_settings
 from gateway.cli.named_files import read_file
 from gateway.cli.need_rules import (
+    TARIFF_CODE,
     AskedRules,
     describe_need,
+    end_at_mistakes,
     format_need,
+    list_table_remarks,
     open_need_rules,
     read_table_files,
     table_options,
 )
-from gateway.cli.need_table_remarks import TARIFF_CODE
-from gateway.cli.result_output import count_things, print_json, print_sentence
-from gateway.cli.settings import find_today
-from gateway.cli.shared_options import DAY, FILE, home_options, json_option
+from gateway.cli.result_output import print_json, print_line, print_sentence, print_table
+from gateway.cli.shared_options import (
+    DAY,
+    FILE,
+    changing_verb,
+    home_verb,
+    json_option,
+    period_options,
+    read_period,
+)
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
-from gateway.hub import judge_document_needs, load_shipped_rules
+from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, OUR_MISTAKE, GatewayError
+from gateway.hub import (
+    DecisionRules,
+    get_current_time,
+    judge_document_needs,
+    load_active_rules,
+    load_shipped_rules,
+    make_table_names,
+)
 from gateway.needs import (
     REASONS,
     DocumentNeed,
     GoodsQuery,
+    LawBook,
     NeedJudgement,
     NeedRow,
     NeedTable,
     TableDifference,
+    check_need_table,
     compare_tables,
 )
+from gateway.operations import (
+    CaseImpact,
+    FoundNeed,
+    ImpactReport,
+    ImpactRules,
+    count_things,
+    find_need_impact,
+    format_value,
+    load_need_table,
+)
+from gateway.store import dated_editions, read_transaction
 from gateway.wire import SUB, WCO_DEC, ElementLocations, parse_xml
-
-__all__ = ["ask_rules", "check_needs", "compare_need_tables"]
 
 _HS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
 _FULL: Final = 10
@@ -74,7 +105,7 @@ class _Country(click.ParamType[str]):
         return text
 
 
-@verb
+@home_verb("rules ask")
 @click.option("--hs", type=_TariffCode(), required=True, help="the tariff code: 2 to 10 digits")
 @click.option(
     "--direction", type=click.Choice(["import", "export"]), required=True, help="the way of the goods"
@@ -86,18 +117,17 @@ class _Country(click.ParamType[str]):
 )
 @click.option("--date", "day", type=DAY, metavar="DAY", help=_DAY)
 @table_options()
-@home_options()
-def ask_rules(arguments: Arguments) -> int:
-    """Print the needs of goods; return 0, also where there are none."""
-    asked = open_need_rules(arguments)
+def ask_rules(arguments: Arguments) -> None:
+    """Print the needs of goods."""
+    need_rules = open_need_rules(arguments)
     day = arguments.day or find_today(arguments)
     query = GoodsQuery(
         arguments.hs, arguments.direction, day, arguments.origin, arguments.use, arguments.country
     )
-    needs = asked.index.find_needs(query)
-    warnings = [_describe_warning(one) for one in _list_query_warnings(asked, query, needs)]
-    warnings = [*_list_code_warnings(asked, query.hs), *warnings]
-    book = asked.index.book
+    needs = need_rules.index.find_needs(query)
+    warnings = [_describe_warning(warning) for warning in _list_query_warnings(need_rules, query, needs)]
+    warnings = [*_list_code_warnings(need_rules, query.hs), *warnings]
+    book = need_rules.index.book
     if arguments.json:
         print_json(
             {
@@ -107,77 +137,77 @@ def ask_rules(arguments: Arguments) -> int:
                 "use": query.use,
                 "country": query.country,
                 "date": day.isoformat(),
-                "needs": [describe_need(one, book) for one in needs],
+                "needs": [describe_need(need, book) for need in needs],
                 "warnings": warnings,
-                "tables": [one.label for one in asked.index.list_tables(day)],
+                "tables": [table.label for table in need_rules.index.list_tables(day)],
             }
         )
-        return 0
-    for one in needs:
-        print(format_need(one, book))
+        return
+    for need in needs:
+        print(format_need(need, book))
     if not needs:
         print_sentence("No rule of need asks a document for these goods.")
     for warning in warnings:
         print(f"warning: {warning['message']}")
-    return 0
 
 
-def _list_code_warnings(asked: AskedRules, hs: str) -> Iterator[dict[str, Any]]:
+def _list_code_warnings(need_rules: AskedRules, hs: str) -> Iterator[dict[str, Any]]:
     """Yield that no goods have a tariff code, by the rules on declarations that look it up in a table."""
-    for rule in asked.bundle.rules:
+    for rule in need_rules.bundle.rules:
         if rule.kind == "listed" and rule.meaning.name == TARIFF_CODE and len(hs) >= rule.first:
-            words = rule.find_violation(hs)
-            if words is not None:
+            violation = rule.find_violation(hs)
+            if violation is not None:
                 refused = "; a declaration with it is refused" if rule.is_error else ""
-                yield {"id": CODE_UNKNOWN.id, "message": f"{rule.en}: {words}{refused}"}
+                yield {"id": CODE_UNKNOWN.id, "message": f"{rule.en}: {violation}{refused}"}
                 return
 
 
-def _list_query_warnings(asked: AskedRules, query: GoodsQuery, needs: Sequence[DocumentNeed]) -> list[str]:
-    tables = asked.index.list_tables(query.day)
-    warnings = _list_table_warnings(asked, query.day)
+def _list_query_warnings(
+    need_rules: AskedRules, query: GoodsQuery, needs: Sequence[DocumentNeed]
+) -> list[str]:
+    tables = need_rules.index.list_tables(query.day)
+    warnings = _list_table_warnings(need_rules, query.day)
     if not needs:
         # Where no row of a table can apply, nothing is possible either.
         return warnings
-    foreign = [one.country for one in tables if query.country not in (None, one.country)]
+    foreign = [table.country for table in tables if query.country not in (None, table.country)]
     if foreign:
         digits = f"of a code of {query.country} six digits count: the needs are possible, not certain"
         warnings.append(f"the tables are of {foreign[0]}; {digits}")
     elif tables and len(query.hs) < _FULL:
         warnings.append(f"the code has {len(query.hs)} digits, not ten: the needs are possible, not certain")
     else:
-        words = "depends on the origin or the use, which is not given: the need is possible, not certain"
-        warnings += [f"law {one.law} {words}" for one in needs if not one.is_certain]
+        clause = "depends on the origin or the use, which is not given: the need is possible, not certain"
+        warnings += [f"law {need.law} {clause}" for need in needs if not need.is_certain]
     return warnings
 
 
-def _list_table_warnings(asked: AskedRules, day: date) -> list[str]:
-    tables = asked.index.list_tables(day)
+def _list_table_warnings(need_rules: AskedRules, day: date) -> list[str]:
+    tables = need_rules.index.list_tables(day)
     if not tables:
         return [f"no table is in force on {day.isoformat()}"]
-    return [f"{one.label} is a test edition, not the law of today" for one in tables if one.is_test]
+    return [f"{table.label} is a test edition, not the law of today" for table in tables if table.is_test]
 
 
-@verb
+@home_verb("rules check")
 @click.argument("file", type=FILE, help="a submission, or a declaration alone; no signature is verified")
 @click.option("--date", "day", type=DAY, metavar="DAY", help=_DAY)
 @table_options()
-@home_options()
 def check_needs(arguments: Arguments) -> int:
     """Print the needs of the goods of a file; return 1 where a certain one has no application."""
-    asked = open_need_rules(arguments)
+    need_rules = open_need_rules(arguments)
     root = parse_xml(read_file(arguments.file))
     day = arguments.day or find_today(arguments)
-    judgement = judge_file_needs(root, asked, day)
-    general = [*_list_table_warnings(asked, day), *_list_change_warnings(root)]
+    judgement = judge_file_needs(root, need_rules, day)
+    general = [*_list_table_warnings(need_rules, day), *_list_change_warnings(root)]
     if arguments.json:
-        told = describe_judgement(arguments.file, judgement, asked, root)
-        print_json(told | {"warnings": [*map(_describe_warning, general), *told["warnings"]]})
+        description = describe_judgement(arguments.file, judgement, need_rules, root)
+        print_json(description | {"warnings": [*map(_describe_warning, general), *description["warnings"]]})
     else:
-        _print_judgement(arguments.file, judgement, asked)
-        for words in general:
-            print(f"warning: {words}")
-    return 1 if any(one.kind != "warning" for one in judgement.findings) else 0
+        _print_judgement(arguments.file, judgement, need_rules)
+        for warning in general:
+            print(f"warning: {warning}")
+    return 1 if any(finding.kind != "warning" for finding in judgement.findings) else 0
 
 
 def _list_change_warnings(root: etree._Element) -> list[str]:
@@ -190,124 +220,127 @@ def _list_change_warnings(root: etree._Element) -> list[str]:
     ]
 
 
-def _describe_warning(words: str) -> dict[str, Any]:
+def _describe_warning(sentence: str) -> dict[str, Any]:
     """Return for JSON a warning about no place of the file."""
     problem = DOCUMENT_PERHAPS_NEEDED
-    place = {"pointer": "", "xpath": "", "line": 0}
-    return {"id": problem.id, "title": problem.title, "message": words, **place}
+    location = {"pointer": "", "xpath": "", "line": 0}
+    return {"id": problem.id, "title": problem.title, "message": sentence, **location}
 
 
-def judge_file_needs(root: etree._Element, asked: AskedRules, day: date) -> NeedJudgement:
+def judge_file_needs(root: etree._Element, need_rules: AskedRules, day: date) -> NeedJudgement:
     """Return what the rules say of a submission or a declaration; raise GW402 where the tree is neither."""
-    rules = (asked.index, asked.bundle)
+    index, bundle = need_rules.index, need_rules.bundle
     if root.tag == f"{{{SUB}}}Submission":
         submission: Submission = read_submission(root)
-        filed = (submission.applications, submission.disclaimers)
-        return judge_document_needs(submission.declaration, filed, rules, day)
+        return judge_document_needs(
+            submission.declaration, submission.applications, submission.disclaimers, index, bundle, day
+        )
     declaration = next(unwrap_request(root).iter(f"{{{WCO_DEC}}}Declaration"), None)
     if declaration is None:
         raise GatewayError(DOCUMENT_INVALID, "this is neither a submission nor a declaration", "/*")
-    return judge_document_needs(declaration, ((), ()), rules, day)
+    return judge_document_needs(declaration, (), (), index, bundle, day)
 
 
 def describe_judgement(
-    file: Path, judgement: NeedJudgement, asked: AskedRules, root: etree._Element
+    file: Path, judgement: NeedJudgement, need_rules: AskedRules, root: etree._Element
 ) -> dict[str, Any]:
     """Return for JSON what the rules say of a file: each finding with its pointer, XPath and line."""
     places = ElementLocations(root)
-    told = [
+    descriptions = [
         {
-            "id": one.problem.id,
-            "title": one.problem.title,
-            "message": one.text,
-            "pointer": one.pointer,
-            "xpath": places.find_xpath(one.pointer) or "",
-            "line": places.find_line_number(one.pointer),
+            "id": finding.problem.id,
+            "title": finding.problem.title,
+            "message": finding.text,
+            "pointer": finding.pointer,
+            "xpath": places.find_xpath(finding.pointer) or "",
+            "line": places.find_line_number(finding.pointer),
         }
-        for one in judgement.findings
+        for finding in judgement.findings
     ]
-    book = asked.index.book
+    book = need_rules.index.book
     items = [
         {
-            "item": one.item.number,
-            "hs": one.item.hs,
-            "origin": one.item.origin,
-            "needs": [describe_need(need, book) | {"filed": list(filed)} for need, filed in one.needs],
+            "item": goods_item.item.number,
+            "hs": goods_item.item.hs,
+            "origin": goods_item.item.origin,
+            "needs": [describe_need(need, book) | {"filed": list(filed)} for need, filed in goods_item.needs],
         }
-        for one in judgement.items
+        for goods_item in judgement.items
     ]
-    grave = [one.kind != "warning" for one in judgement.findings]
+    grave = [finding.kind != "warning" for finding in judgement.findings]
     return {
         "file": str(file),
         "direction": judgement.direction,
         "tables": list(judgement.tables),
         "items": items,
-        "missing": [one for one, bad in zip(told, grave, strict=True) if bad],
-        "warnings": [one for one, bad in zip(told, grave, strict=True) if not bad],
+        "missing": [description for description, bad in zip(descriptions, grave, strict=True) if bad],
+        "warnings": [description for description, bad in zip(descriptions, grave, strict=True) if not bad],
         "disclaimers": [
             {
-                "item": one.stated.item,
-                "law": one.stated.law,
-                "reason": one.stated.reason,
-                "text": one.stated.text,
-                "verdict": one.verdict,
-                "organisations": list(one.organisations),
+                "item": disclaimer.stated.item,
+                "law": disclaimer.stated.law,
+                "reason": disclaimer.stated.reason,
+                "text": disclaimer.stated.text,
+                "verdict": disclaimer.verdict,
+                "organisations": list(disclaimer.organisations),
             }
-            for one in judgement.disclaimers
+            for disclaimer in judgement.disclaimers
         ],
     }
 
 
-def _print_judgement(file: Path, judgement: NeedJudgement, asked: AskedRules) -> None:
-    grave = sum(one.kind != "warning" for one in judgement.findings)
+def _print_judgement(file: Path, judgement: NeedJudgement, need_rules: AskedRules) -> None:
+    grave = sum(finding.kind != "warning" for finding in judgement.findings)
     verdict = (
         f"{count_things(grave, 'document')} missing or disclaimed wrongly" if grave else "nothing missing"
     )
     tables = ", ".join(judgement.tables) or "no table"
     print(f"{file}: {judgement.direction or 'direction not known'}, {tables}: {verdict}")
-    for one in judgement.items:
-        print(f"  item {one.item.number} ({one.item.hs or 'no code'}, from {one.item.origin or 'not known'})")
-        for need, filed in one.needs:
-            print(f"    {format_need(need, asked.index.book, filed)}")
-    for found in judgement.findings:
-        kind = "warning " if found.kind == "warning" else ""
-        print(f"  {kind}{found.problem.id} {found.pointer}: {found.text}")
+    for goods_item in judgement.items:
+        print(
+            f"  item {goods_item.item.number} ({goods_item.item.hs or 'no code'}, "
+            f"from {goods_item.item.origin or 'not known'})"
+        )
+        for need, filed in goods_item.needs:
+            print(f"    {format_need(need, need_rules.index.book, filed)}")
+    for finding in judgement.findings:
+        kind = "warning " if finding.kind == "warning" else ""
+        print(f"  {kind}{finding.problem.id} {finding.pointer}: {finding.text}")
 
 
-@verb
+@verb("rules diff")
 @click.argument("before", type=FILE, help="a table as CSV")
 @click.argument("after", type=FILE, help="another table")
 @json_option()
-def compare_need_tables(arguments: Arguments) -> int:
-    """Print the rows in which two tables differ; return 0, also where they differ."""
+def compare_need_tables(arguments: Arguments) -> None:
+    """Print the rows in which two tables differ."""
     rules = load_shipped_rules()
     files = [arguments.before, arguments.after]
     before, after = read_table_files(files, rules, as_json=arguments.json, effect="nothing was compared")
     difference = compare_tables(before, after)
-    told = {
+    report = {
         "before": before.label,
         "after": after.label,
         "valid_from": after.valid_from.isoformat(),
         "remarks": _list_diff_remarks(before, after, difference),
-        "added": [describe_row(one) for one in difference.added],
-        "removed": [describe_row(one) for one in difference.removed],
+        "added": [describe_row(row) for row in difference.added],
+        "removed": [describe_row(row) for row in difference.removed],
         "changed": [
             {"before": describe_row(was), "after": describe_row(now)} for was, now in difference.changed
         ],
     }
     if arguments.json:
-        print_json(told)
-        return 0
-    counts = ", ".join(f"{len(told[key])} {key}" for key in ("added", "removed", "changed"))
-    print(f"{before.label} -> {after.label}, from {told['valid_from']}: {counts}")
-    for words in _list_diff_remarks(before, after, difference):
-        print_sentence(words)
+        print_json(report)
+        return
+    counts = ", ".join(f"{len(report[key])} {key}" for key in ("added", "removed", "changed"))
+    print(f"{before.label} -> {after.label}, from {report['valid_from']}: {counts}")
+    for remark in _list_diff_remarks(before, after, difference):
+        print_sentence(remark)
     for sign, rows in (("+", difference.added), ("-", difference.removed)):
         for row in rows:
             print(f"{sign} {_format_row(row)}")
     for was, now in difference.changed:
         print(f"~ {_format_row(was)}  ->  {_format_row(now)}")
-    return 0
 
 
 def _list_diff_remarks(before: NeedTable, after: NeedTable, difference: TableDifference) -> list[str]:
@@ -347,10 +380,197 @@ def describe_row(row: NeedRow) -> dict[str, Any]:
 
 
 def _format_row(row: NeedRow) -> str:
-    said = describe_row(row)
-    more = [f"{name} {said[name]}" for name in ("origin", "use", "valid_from", "valid_until") if said[name]]
-    more += [" or ".join(row.documents)] if row.documents else []
-    more += [f"of {row.organisation}"] if row.organisation else []
-    more += [] if row.mandatory else ["not mandatory"]
-    more += [] if row.exemptions == REASONS else [f"exemptions {' '.join(row.exemptions) or '-'}"]
-    return " ".join([row.hs, row.direction, f"law {row.law}", *more])
+    description = describe_row(row)
+    parts = [
+        f"{name} {description[name]}"
+        for name in ("origin", "use", "valid_from", "valid_until")
+        if description[name]
+    ]
+    parts += [" or ".join(row.documents)] if row.documents else []
+    parts += [f"of {row.organisation}"] if row.organisation else []
+    parts += [] if row.mandatory else ["not mandatory"]
+    parts += [] if row.exemptions == REASONS else [f"exemptions {' '.join(row.exemptions) or '-'}"]
+    return " ".join([row.hs, row.direction, f"law {row.law}", *parts])
+
+
+_COLUMNS: Final = ("table", "valid_from", "valid_until", "rows", "test_edition", "loaded_by")
+
+
+@changing_verb("rules load")
+@click.argument("file", type=FILE, help="the table as CSV; its content is stored in the database")
+def load_table_file(arguments: Arguments) -> None:
+    """Load a table of needs; exit with 1, and every mistake, where it has some.
+
+    Remarks say which rows concern no goods, and that other editions are of another country.
+    """
+    content = read_file(arguments.file)
+    with change_database(arguments) as change:
+        rules = load_active_rules(change.conn, load_shipped_rules(), get_current_time())
+        table = _check_table(arguments, content, rules)
+        remarks = list_table_remarks(table, rules)
+        is_new = load_need_table(change, table, content)
+    until = f" until {table.valid_until}" if table.valid_until else ""
+    line = f"{table.label}: {count_things(len(table.rows), 'row')}, in force from {table.valid_from}{until}"
+    sentence = f"Loaded {line}." if is_new else f"Loaded already: {line}."
+    if arguments.json:
+        counts = {"table": table.label, "rows": len(table.rows), "remarks": remarks}
+        print_json(change.describe_done(sentence, **counts))
+    else:
+        for line in (sentence, *remarks):
+            print_sentence(line)
+
+
+def _check_table(arguments: Arguments, content: bytes, rules: DecisionRules) -> NeedTable:
+    """Return the table; print every mistake and end the verb where it has some: the transaction goes back."""
+    checked = check_need_table(content, make_table_names(rules.needs, rules.bundle))
+    end_at_mistakes([(str(arguments.file), checked)], "nothing was loaded", as_json=arguments.json)
+    if checked.table is None:
+        raise GatewayError(OUR_MISTAKE, "a table without mistakes was not read", str(arguments.file))
+    return checked.table
+
+
+@home_verb("rules list")
+def list_need_tables(arguments: Arguments) -> None:
+    """Print the editions of all tables with the days on which each is in force."""
+    with read_database(arguments) as conn:
+        rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
+        loaded = {f"{row.name}@{row.edition}": row for row in dated_editions.list_need_tables(conn)}
+    needs = read_verb_settings(arguments).needs
+    index = rules.needs.get_index(test_editions=needs.test_edition)
+    rows = [_describe_table(table, index.get_end(table), loaded.get(table.label)) for table in index.tables]
+    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+
+
+def _describe_table(table: NeedTable, end: Any, row: Any) -> dict[str, Any]:
+    return {
+        "table": table.label,
+        "country": table.country,
+        "valid_from": table.valid_from.isoformat(),
+        "valid_until": end.isoformat() if end else None,
+        "rows": len(table.rows),
+        "test_edition": table.is_test,
+        "source": table.source,
+        "loaded_at": None if row is None else format_value(row.loaded_at),
+        "loaded_by": "shipped" if row is None else row.loaded_by,
+    }
+
+
+@home_verb("rules impact")
+@click.argument("file", type=FILE, help="the new table as CSV; it is not loaded")
+@period_options()
+def show_impact(arguments: Arguments) -> None:
+    """Print the stored cases whose needs a new table would change."""
+    settings = read_verb_settings(arguments)
+    since, until = read_period(arguments, datetime.now(UTC))
+    report = ImpactReport()
+    with open_engine(settings) as engine:
+        with read_transaction(engine) as conn:
+            rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
+        (new,) = read_table_files([arguments.file], rules, as_json=arguments.json)
+        impact_rules = ImpactRules(rules, settings.needs, ZoneInfo(settings.hub.time_zone), new)
+        impacts = find_need_impact(engine, impact_rules, since, until, report)
+        if arguments.json:
+            _write_impact(new, impacts, since, until, report, rules.needs.get_rules().book)
+        else:
+            _print_impact(new, impacts, report)
+            for remark in _list_impact_remarks(report, since, until):
+                print_sentence(remark)
+
+
+def _write_impact(
+    new: NeedTable,
+    impacts: Iterator[CaseImpact],
+    since: datetime,
+    until: datetime,
+    report: ImpactReport,
+    book: LawBook,
+) -> None:
+    """Print one JSON object, each case as soon as it is known: nothing is kept."""
+    head = {"table": new.label, "since": since.isoformat(), "until": until.isoformat()}
+    print(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "changed": [', end="")
+    between = ""
+    for impact in impacts:
+        print(between + json.dumps(describe_impact(impact, book), ensure_ascii=False), end="")
+        between = ", "
+    remarks = _list_impact_remarks(report, since, until)
+    tail = {
+        "asked": report.asked,
+        "newly_refused": report.newly_refused,
+        "newly_held": report.newly_held,
+        "unreadable": report.unreadable,
+        "remarks": remarks,
+    }
+    print_line(f"], {json.dumps(tail, ensure_ascii=False)[1:]}")
+
+
+def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime) -> list[str]:
+    """Return what a reader could take for no impact: no case was there to be asked."""
+    if report.asked:
+        return []
+    if since >= until:
+        period_text = f"it begins at {format_value(since)}, not before its end at {format_value(until)}"
+        return [f"The period is empty: {period_text}. No case was asked."]
+    period = f"from {format_value(since)} to {format_value(until)}"
+    if report.unreadable:
+        return [f"Of the cases opened {period} none could be asked: the table may change any of them."]
+    return [f"No case was opened {period}: this says nothing about the table."]
+
+
+def describe_impact(impact: CaseImpact, book: LawBook) -> dict[str, Any]:
+    """Return what a table changes for a case, for JSON."""
+    return {
+        "case": impact.number,
+        "reference": impact.reference,
+        "declarant": impact.declarant,
+        "day": impact.day.isoformat(),
+        "items": [
+            {
+                "item": item.item.number,
+                "hs": item.item.hs,
+                "added": [describe_need(need, book) for need in item.difference.added],
+                "removed": [describe_need(need, book) for need in item.difference.removed],
+                "changed": [
+                    {"before": describe_need(was, book), "after": describe_need(now, book)}
+                    for was, now in item.difference.changed
+                ],
+                "lacking": list(item.lacking),
+            }
+            for item in impact.items
+        ],
+        "admission": dict(zip(("before", "after"), impact.admission, strict=True)),
+        "told": [_describe_finding(finding) for finding in impact.told],
+        "untold": [_describe_finding(finding) for finding in impact.untold],
+    }
+
+
+def _describe_finding(found_need: FoundNeed) -> dict[str, Any]:
+    """Return what the admission tells, for JSON."""
+    finding = found_need.finding
+    return {
+        "id": finding.problem.id,
+        "effect": found_need.effect,
+        "pointer": finding.pointer,
+        "text": finding.text,
+    }
+
+
+def _print_impact(new: NeedTable, impacts: Iterator[CaseImpact], report: ImpactReport) -> None:
+    for impact in impacts:
+        print_line(f"{impact.number} {impact.reference} ({impact.declarant}, {impact.day})")
+        for item in impact.items:
+            changes = [f"+law {need.law}" for need in item.difference.added]
+            changes += [f"-law {need.law}" for need in item.difference.removed]
+            changes += [f"~law {was.law}" for was, _ in item.difference.changed]
+            lacking = f"; nothing answers law {', '.join(item.lacking)}" if item.lacking else ""
+            print_line(f"  item {item.item.number} ({item.item.hs}): {' '.join(changes)}{lacking}")
+        before, after = impact.admission
+        if before != after:
+            print_line(f"  {before} before, {after} by the new table")
+        for told_now in impact.told:
+            print_line(f"  {told_now.finding.problem.id} {told_now.finding.text}")
+    summary = f"{new.label} changes {report.changed} of {count_things(report.asked, 'case')}."
+    if report.newly_refused or report.newly_held:
+        summary += f" Newly refused: {report.newly_refused}, newly held: {report.newly_held}."
+    for problem, number in sorted(report.unreadable.items()):
+        summary += f" {count_things(number, 'case')} could not be asked ({problem})."
+    print_sentence(summary)

@@ -11,38 +11,42 @@ from typing import Any
 import click
 
 from gateway.cases import Submission
+from gateway.cli.home_folder import find_today, read_verb_settings
 from gateway.cli.hub_findings import open_looking_hub
-from gateway.cli.mapping_folder import find_mappings, mapping_path_option
-from gateway.cli.named_files import read_certificate_files, read_file, split_named_file
-from gateway.cli.result_output import count_things, print_json
-from gateway.cli.settings import read_verb_settings
-from gateway.cli.shared_options import FILE, home_options
-from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.partners import read_membership, sign_submission
+from gateway.cli.named_files import (
+    find_mappings,
+    mapping_path_option,
+    read_certificate_files,
+    read_file,
+    split_named_file,
+)
+from gateway.cli.result_output import print_json
+from gateway.cli.shared_options import FILE, home_verb
+from gateway.cli.verb_groups import Arguments
+from gateway.client import read_membership, sign_submission
+from gateway.config import NeedSettings
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import (
     InspectionFinding,
     InspectionReport,
     InspectionRules,
-    NeedPolicy,
     WeighedNeeds,
     inspect_submission,
     load_rules,
     make_inspection_rules,
     weigh_submission_needs,
 )
+from gateway.operations import count_things
 from gateway.pki import CertificateUse, CertificateValidator, TrustPolicy, TrustStore
 from gateway.wire import serialize_element
 from gateway.xmlsec import verify_document
-
-__all__ = ["check_submission"]
 
 _TRUST_WORDS = "without --home: the authority of the signer's certificate"
 _SENDER_WORDS = "the party that will send the message, as registered; default: the signer"
 _SIGN_WORDS = "sign as this party, as `gateway submit` does, if there is no signature"
 
 
-@verb
+@home_verb("submission check")
 @click.argument("file", type=FILE, help="the submission")
 @click.option("--attach", multiple=True, metavar="cid=FILE", help="an attachment; repeatable")
 @click.option("--as", "party", metavar="PARTY", help=_SIGN_WORDS)
@@ -50,16 +54,15 @@ _SIGN_WORDS = "sign as this party, as `gateway submit` does, if there is no sign
 @click.option("--sender", metavar="PARTY", help=_SENDER_WORDS)
 @click.option("--trust", type=FILE, multiple=True, metavar="PEM", help=_TRUST_WORDS)
 @mapping_path_option()
-@home_options()
 def check_submission(arguments: Arguments) -> int:
     """Print every problem of a submission; return 0 without problems, else 1."""
     content = _read_signed_content(arguments)
-    named = (split_named_file(text, "--attach") for text in arguments.attach)
-    files = {cid.removeprefix("cid:"): read_file(path) for cid, path in named}
-    undone: list[str] = []
-    with _open_rules(arguments, undone) as rules:
+    attachments = (split_named_file(text, "--attach") for text in arguments.attach)
+    files = {cid.removeprefix("cid:"): read_file(path) for cid, path in attachments}
+    unchecked: list[str] = []
+    with _open_rules(arguments, unchecked) as rules:
         report = inspect_submission(content, files, rules)
-    report.undone[:0] = undone
+    report.undone[:0] = unchecked
     if arguments.json:
         print_json(_describe_report(arguments, report))
     else:
@@ -81,11 +84,11 @@ def _read_signed_content(arguments: Arguments) -> bytes:
 
 
 @contextmanager
-def _open_rules(arguments: Arguments, undone: list[str]) -> Iterator[InspectionRules]:
-    """Provide the rules of a home, or of the shipped mappings; add what they leave undone."""
+def _open_rules(arguments: Arguments, unchecked: list[str]) -> Iterator[InspectionRules]:
+    """Provide the rules of a home or of the shipped mappings; append what they leave out to `unchecked`."""
     at = datetime.now(UTC)
     if not (arguments.home or arguments.config):
-        yield _make_file_rules(arguments, at, undone)
+        yield _make_offline_rules(arguments, at, unchecked)
         return
     if arguments.trust or arguments.path:
         raise GatewayError(MISUSE, "a home has its own trust and mappings", "--trust, --path")
@@ -93,13 +96,17 @@ def _open_rules(arguments: Arguments, undone: list[str]) -> Iterator[InspectionR
         yield make_inspection_rules(hub, arguments.sender, at)
 
 
-def _make_file_rules(arguments: Arguments, at: datetime, undone: list[str]) -> InspectionRules:
-    """Return rules without a register: the signature is verified, and its certificate by ``--trust``."""
+def _make_offline_rules(arguments: Arguments, at: datetime, unchecked: list[str]) -> InspectionRules:
+    """Return the rules for a submission in a file where no hub is asked.
+
+    Its signature is verified, and its certificate by the authorities of ``--trust``. Appends to `unchecked`
+    a sentence for each check that is left out.
+    """
     anchors = read_certificate_files(arguments.trust)
     judge = CertificateValidator(TrustStore(anchors, policy=TrustPolicy(revocation="if_present")))
     if not anchors:
-        undone.append("whether the hub trusts the signer's certificate: give --home, or --trust ca.pem")
-    undone.append("revocation of the certificate, and whether the reference is in use: give --home")
+        unchecked.append("whether the hub trusts the signer's certificate: give --home, or --trust ca.pem")
+    unchecked.append("revocation of the certificate, and whether the reference is in use: give --home")
 
     def admit(opened: Any) -> None:
         certificate = verify_document(opened.root).certificate
@@ -109,9 +116,10 @@ def _make_file_rules(arguments: Arguments, at: datetime, undone: list[str]) -> I
             )
 
     rules = load_rules(find_mappings(arguments.path))
+    day = find_today(arguments)
 
     def weigh_needs(submission: Submission, _release: object) -> WeighedNeeds:
-        return weigh_submission_needs(submission, rules, NeedPolicy(), at.date())
+        return weigh_submission_needs(submission, rules, NeedSettings(), day)
 
     return InspectionRules(rules.bundle, admit, at=at, weigh_needs=weigh_needs)
 
@@ -122,8 +130,8 @@ def _describe_report(arguments: Arguments, report: InspectionReport) -> dict[str
         "accepted": not report.findings,
         "reference": report.reference,
         "signer": report.signer,
-        "problems": [_describe_finding(one) for one in report.findings],
-        "warnings": [_describe_finding(one) for one in report.warnings],
+        "problems": [_describe_finding(finding) for finding in report.findings],
+        "warnings": [_describe_finding(warning) for warning in report.warnings],
         "not_checked": report.undone,
     }
 
@@ -146,12 +154,15 @@ def _print_report(arguments: Arguments, report: InspectionReport) -> None:
     number = len(report.findings)
     verdict = f"the hub would refuse it: {count_things(number, 'problem')}" if number else "no problem found"
     print(f"{arguments.file}: {verdict}")
-    pairs = [("", one) for one in report.findings] + [("warning ", one) for one in report.warnings]
-    for kind, one in pairs:
-        line = f"line {one.line}, " if one.line else ""
-        about = f" ({one.concern})" if one.concern else ""
+    pairs = [("", finding) for finding in report.findings] + [
+        ("warning ", finding) for finding in report.warnings
+    ]
+    for kind, finding in pairs:
+        line = f"line {finding.line}, " if finding.line else ""
+        concern = f" ({finding.concern})" if finding.concern else ""
         print(
-            f"  {kind}{one.problem.id} {line}{one.pointer or one.xpath or 'the file'}{about}: {one.message}"
+            f"  {kind}{finding.problem.id} {line}{finding.pointer or finding.xpath or 'the file'}{concern}: "
+            f"{finding.message}"
         )
-    for words in report.undone:
-        print(f"  not checked: {words}")
+    for reason in report.undone:
+        print(f"  not checked: {reason}")

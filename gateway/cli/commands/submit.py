@@ -1,35 +1,38 @@
-"""``gateway submit``: a reference client for brokers, usable with any hub that supports ebMS 2.0 or AS4."""
+"""``gateway submit|listen|pull``: a broker's client, for any hub that supports ebMS 2.0 or AS4."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
 
-from gateway.cli.arrival_printing import PARTNER_WORDS
 from gateway.cli.named_files import name_file, read_file, split_named_file
-from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence
-from gateway.cli.shared_options import FILE, json_option, open_tls, tls_options
-from gateway.cli.submission_report import (
-    describe_open_questions,
-    make_listen_command,
-    make_pull_command,
-    make_repeat_command,
-    print_result_report,
+from gateway.cli.result_output import (
+    print_json,
+    print_line,
+    print_problem,
+    print_sentence,
+    write_error,
 )
-from gateway.cli.terminal_text import write_error
+from gateway.cli.shared_options import FILE, Decorator, join_options, json_option, open_tls, tls_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.partners import (
+from gateway.client import (
     BrokerClient,
+    EndpointListener,
     FileBody,
     Membership,
+    MessageFolder,
+    MessageHandler,
+    MessagePuller,
     ResendPolicy,
     SealedSubmission,
     SendingError,
@@ -47,32 +50,160 @@ from gateway.conformance.partners import (
 )
 from gateway.errors import MISUSE, GatewayError, make_path_problem
 from gateway.message_model import Body
+from gateway.operations import count_things
 
-__all__ = ["submit_file"]
+
+def make_repeat_command(arguments: Arguments, kept_file: Path) -> str:
+    """Return the command that sends the octets in `kept_file` again, unchanged."""
+    return shlex.join(
+        ["gateway", "submit", str(kept_file), *_list_partner_words(arguments), "--to", arguments.to]
+    )
+
+
+def make_listen_command(arguments: Arguments, folder: str = "results") -> str:
+    """Return the command that goes on waiting, and stores what comes in a folder."""
+    return shlex.join(["gateway", "listen", *_list_partner_words(arguments), "--folder", folder])
+
+
+def make_pull_command(arguments: Arguments, folder: str = "results") -> str:
+    """Return the command that pulls what waits, and stores it in a folder."""
+    pull_words = [*_list_partner_words(arguments), "--to", arguments.to, "--folder", folder]
+    return shlex.join(["gateway", "pull", *pull_words])
+
+
+def _list_partner_words(arguments: Arguments) -> Iterator[str]:
+    yield from ("--as", arguments.party)
+    if arguments.partner != Path():
+        yield from ("--partner", str(arguments.partner))
+    if arguments.agreement is not None:
+        yield from ("--agreement", str(arguments.agreement))
+    for path in arguments.hub_certificate:
+        yield from ("--hub-certificate", str(path))
+
+
+def describe_open_questions(news: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines about a case without a result: number, state, each application and open question."""
+    if news["case_number"] is None:
+        yield "no notice has come: the hub has the submission, and its case number is not known here yet"
+        return
+    yield f"case {news['case_number']}: {news['state']}, as far as the notices say"
+    for application in news["applications"]:
+        yield (
+            f"  {application['organisation']} {application['document']}, "
+            f"application {application['application']}: {application['state']}"
+        )
+    for question in news["questions"]:
+        until = f", answer until {question['deadline']}" if question["deadline"] else ", no deadline given"
+        text = question["text"] or "(no text)"
+        yield f"  {question['organisation']} asks about application {question['application']}{until}: {text}"
+        yield from (f"    {pointer}" for pointer in question["pointers"])
+    held = news.get("held")
+    if held:
+        yield f"the case is held until {held['until']}:"
+        yield from (f"  {need['text']}" for need in held["missing"])
+        yield "to file it: `gateway submit` with the whole submission again, the same Reference, Function 35"
+    if news["questions"]:
+        yield "to answer: `gateway submit` with the same Reference, Function 35 and these applications"
+
+
+def print_result_report(result: Mapping[str, Any]) -> None:
+    """Print a Result: outcome, decisions, problems and warnings."""
+    if not result["verified"]:
+        print("result: not verified")
+        return
+    heading = f"case {result['case_number']}, reference {result['reference']}"
+    print_line(f"result: {result['outcome']}, {heading}, verified")
+    for entry in result["decisions"]:
+        subject = f"item {entry['item']} {entry['organisation']} law {entry['law']}"
+        print_line(f"  {subject}: {entry['decision']} {entry['number'] or ''}")
+        for condition in entry["conditions"]:
+            print_line(f"    on condition: {condition}")
+    for entry in result["problems"]:
+        print_line(f"  {entry['id']} {entry['text']} {entry['pointer'] or ''}")
+    for entry in result["warnings"]:
+        print_line(f"  warning {entry['id']} {entry['text']} {entry['pointer'] or ''}")
+
+
+_PARTNER_WORDS: Final = (
+    "the folder with PARTY.key.pem, PARTY.cert.pem, ca.pem, crl.pem, agreement.yaml (default: .)"
+)
+_AGREEMENT_WORDS: Final = (
+    "the agreement: YAML, a CPA, or a P-Mode of Holodeck B2B or phase4 (default: agreement.yaml or "
+    "agreement.xml in that folder)"
+)
+_HUB_WORDS: Final = "the hub's certificates, if not hub.cert.pem or those that the agreement names"
+
+
+def _partner_options() -> Decorator:
+    """Return ``--partner``, ``--agreement`` and ``--hub-certificate``: who we are, and who the hub is."""
+    return join_options(
+        click.option("--partner", type=FILE, default=Path(), metavar="DIR", help=_PARTNER_WORDS),
+        click.option("--agreement", type=FILE, help=_AGREEMENT_WORDS),
+        click.option("--hub-certificate", type=FILE, multiple=True, help=_HUB_WORDS),
+    )
+
+
+def _read_own_membership(arguments: Arguments) -> Membership:
+    return read_membership(
+        arguments.partner, arguments.party, arguments.agreement, tuple(arguments.hub_certificate)
+    )
+
+
+class ArrivalPrinter:
+    """Prints one line for each message, in words or as JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self.count = 0
+
+    def print_line(self, sentence: str) -> None:
+        """Print a sentence about the process, not with JSON."""
+        print_sentence(sentence, as_json=self._as_json)
+        sys.stdout.flush()
+
+    def announce_message(self, row: dict[str, Any]) -> None:
+        """Print the line of a message that is stored."""
+        self.count += 1
+        if self._as_json:
+            print_json({name: row[name] for name in ("at", "file", "message_id", "action", "ref_to", "said")})
+        else:
+            print_line(f"{row['at']}  {row['action']}  {_describe_content(row['said'])}  {row['file']}")
+        sys.stdout.flush()
+
+
+def _describe_content(news: dict[str, Any]) -> str:
+    if not news["verified"]:
+        return f"NOT VERIFIED: {news['problem']}"
+    subject = f"case {news['case_number']}  reference {news['reference'] or '-'}"
+    if "outcome" in news:
+        return f"{subject}  {news['outcome']}"
+    if "missing" in news:
+        return f"{subject}  HELD until {news['until']}"
+    names = ("organisation", "document", "state", "status_code")
+    return f"{subject}  {' '.join(str(news[name]) for name in names if news[name])}"
+
 
 _WAIT = 60.0
 #: Attachments of at most so many octets are held in memory.
 _MOST_HELD = 1024**2
-_HUB_WORDS = "the hub's certificates, if not hub.cert.pem"
+_SUBMIT_TO_WORDS = "the hub's endpoint, for example http://…/msh/ebms2 (default: that of the agreement)"
 _BUSY_HINT = "where `gateway listen` receives at that address: --wait 0 sends, and the result comes to it"
 _FILE_WORDS = (
     "the submission; it is signed if it has no signature. Or what this verb kept, a message or the folder of "
     "one in fragments: it is sent again unchanged"
 )
-_WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
+_SUBMIT_WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 
 
-@verb
+@verb("submit")
 @click.argument("file", type=FILE, help=_FILE_WORDS)
 @click.option(
     "--as", "party", required=True, metavar="PARTY", help="the sending party: its key is PARTY.key.pem"
 )
-@click.option("--to", required=True, metavar="URL", help="the hub's endpoint, for example http://…/msh/ebms2")
-@click.option("--partner", type=FILE, default=Path(), metavar="DIR", help=PARTNER_WORDS)
-@click.option("--agreement", type=FILE, help="the agreement, if not agreement.yaml in that folder")
-@click.option("--hub-certificate", type=FILE, multiple=True, help=_HUB_WORDS)
+@click.option("--to", default="", metavar="URL", help=_SUBMIT_TO_WORDS)
+@_partner_options()
 @click.option("--attach", multiple=True, metavar="cid=FILE", help="an attachment; repeatable")
-@click.option("--wait", type=float, default=_WAIT, metavar="S", help=_WAIT_WORDS)
+@click.option("--wait", type=float, default=_WAIT, metavar="S", help=_SUBMIT_WAIT_WORDS)
 @click.option(
     "--retries", type=click.IntRange(0, 10_000), help="attempts after the first one, if not as agreed"
 )
@@ -83,10 +214,10 @@ _WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 @json_option()
 def submit_file(arguments: Arguments) -> int:
     """Send a signed submission, check its receipt, wait for its result; return 1 when one of them fails."""
-    _check_address(arguments.to)
-    member = read_membership(
-        arguments.partner, arguments.party, arguments.agreement, tuple(arguments.hub_certificate)
-    )
+    if arguments.to:
+        _check_address(arguments.to)
+    member = _read_own_membership(arguments)
+    arguments.to = arguments.to or _require_hub_endpoint(member)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="gateway-submit-"))
     exchange: _Exchange | None = None
     try:
@@ -107,14 +238,24 @@ def submit_file(arguments: Arguments) -> int:
     return 0 if problem is None else 1
 
 
+def _require_hub_endpoint(member: Membership) -> str:
+    if member.hub_endpoint is None:
+        detail = (
+            "the agreement has no endpoint of the hub: name it by --to (in a CPA it is the Endpoint of the "
+            "transport of the hub's delivery channel)"
+        )
+        raise GatewayError(MISUSE, detail, "--to")
+    return member.hub_endpoint
+
+
 def _check_address(address: str) -> None:
     """Raise GW808 for an address that is no URL of HTTP, before anything is signed or opened."""
     try:
         parts = urlsplit(address)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        known = False
-    if not known:
+        is_url = False
+    if not is_url:
         raise GatewayError(MISUSE, f"{address[:80]!r} is no URL as https://hub.example/msh/ebms2", "--to")
 
 
@@ -122,8 +263,8 @@ def _open_message(
     arguments: Arguments, member: Membership, folder: Path
 ) -> SealedSubmission | SplitSubmission:
     """Return the message to send: a kept one as it is, or a new one around the submission."""
-    named = (split_named_file(text, "--attach") for text in arguments.attach)
-    files = {cid.removeprefix("cid:"): _open_attachment(path) for cid, path in named}
+    attachments = (split_named_file(text, "--attach") for text in arguments.attach)
+    files = {cid.removeprefix("cid:"): _open_attachment(path) for cid, path in attachments}
     if arguments.file.is_dir():
         _refuse_attachments(files)
         return read_split_submission(arguments.file, member, arguments.to)
@@ -141,10 +282,10 @@ def _open_message(
 def _open_attachment(path: Path) -> bytes | Body:
     """Return the octets of a file; a large one is read in pieces, whenever its octets are needed."""
     try:
-        found = FileBody(path)
+        body = FileBody(path)
     except (OSError, ValueError) as mistake:
         raise make_path_problem(path, "read", mistake) from None
-    return read_file(path) if found.octet_count <= _MOST_HELD else found
+    return read_file(path) if body.octet_count <= _MOST_HELD else body
 
 
 def _refuse_attachments(files: Mapping[str, bytes | Body]) -> None:
@@ -211,13 +352,13 @@ class _Exchange:
             if self._arguments.wait > 0:
                 self._client.start_receiving(self._arguments.to)
             if self._split is None:
-                kept = keep_submission(self._folder / "sent", self._message)
+                kept_path = keep_submission(self._folder / "sent", self._message)
                 self._client.send_submission(self._message)
             else:
-                kept = self._split.folder
+                kept_path = self._split.folder
                 self._send_fragments(self._split)
         except SendingError as failure:
-            return self._report_failure(failure, kept)
+            return self._report_failure(failure, kept_path)
         except GatewayError as problem:
             if self._arguments.wait > 0 and problem.problem is MISUSE:
                 self.hints.append(_BUSY_HINT)
@@ -229,10 +370,10 @@ class _Exchange:
 
     def _send_fragments(self, split: SplitSubmission) -> None:
         """Send the fragments, and wait for the receipt of the message that they are joined to."""
-        left = len(split.list_open_numbers())
+        open_count = len(split.list_open_numbers())
         self.told |= {"fragments": split.fragment_count, "joined": None}
-        known = split.fragment_count - left
-        again = f", {known} of them have their receipts" if known else ""
+        receipted = split.fragment_count - open_count
+        again = f", {receipted} of them have their receipts" if receipted else ""
         self._say(f"fragments: {split.fragment_count}{again}; kept in {split.folder}")
         # Whoever is interrupted here goes on from the folder.
         self.keeps_files = True
@@ -250,28 +391,28 @@ class _Exchange:
         print_sentence(line, as_json=self._arguments.json)
         sys.stdout.flush()
 
-    def _tell_progress(self, words: str) -> None:
+    def _tell_progress(self, sentence: str) -> None:
         """Print what happens while the verb waits; with JSON the report alone has it."""
         if self._arguments.json:
-            self.told["progress"].append(words)
+            self.told["progress"].append(sentence)
         else:
-            print_problem(words)
+            print_problem(sentence)
 
-    def _report_failure(self, failure: SendingError, kept: Path) -> str:
+    def _report_failure(self, failure: SendingError, kept_path: Path) -> str:
         state = failure.state
         self.told["sent"] = state.value
         self._say("receipt: none")
         self.hints.append(state.advice)
         if state.repeatable:
             self.keeps_files = True
-            self.told["kept"] = str(kept)
-            self.hints.append(f"to repeat: {make_repeat_command(self._arguments, kept)}")
+            self.told["kept"] = str(kept_path)
+            self.hints.append(f"to repeat: {make_repeat_command(self._arguments, kept_path)}")
         return f"{state.sentence}: {failure}"
 
     def _await_result(self) -> str | None:
         try:
-            left = max(self._arguments.wait - self._waited, 0.0)
-            row = self._client.wait_for_result(self._message, left)
+            seconds_left = max(self._arguments.wait - self._waited, 0.0)
+            row = self._client.wait_for_result(self._message, seconds_left)
         except GatewayError as problem:
             self.keeps_files = True
             self.hints.append(f"what has come is in {self._folder}")
@@ -323,3 +464,94 @@ def _read_agreed_patience(
     agreed = member.get_outgoing_pmode(message.unit.action).reliability.retries
     retries = agreed if arguments.retries is None else arguments.retries
     return ResendPolicy(retries, arguments.retry_interval, arguments.time_out)
+
+
+_AT_WORDS = "listen here, if not at the endpoint of the agreement (behind a proxy, which ends TLS)"
+
+
+@verb("listen")
+@click.option("--as", "party", required=True, metavar="PARTY", help="the receiving party")
+@click.option("--folder", type=FILE, required=True, metavar="DIR", help="where each message is stored")
+@_partner_options()
+@click.option("--at", metavar="HOST:PORT", help=_AT_WORDS)
+@tls_options()
+@json_option("print one JSON object for each message")
+def receive_messages(arguments: Arguments) -> None:
+    """Receive until stopped: verify, store durably, acknowledge."""
+    member = _read_own_membership(arguments)
+    printer = ArrivalPrinter(arguments.json)
+    # Requests are answered in threads, which do not know how this verb prints its problems.
+    context = copy_context()
+    store = MessageFolder(arguments.folder, lambda words: context.copy().run(print_problem, words))
+    tls = open_tls(arguments)
+    handler = MessageHandler(
+        member, arguments.folder, listener=printer.announce_message, store=store, tls=tls
+    )
+    # It loads the processes of a hub, which `submit` does not need.
+    from gateway.cli.child_processes import catch_stop_signals
+
+    with catch_stop_signals() as stop:
+        listener = EndpointListener(member.listening_endpoint, handler, arguments.at)
+        listener.start()
+        handler.join_groups()
+        stored_count = count_things(len(handler.list_rows()), "message")
+        printer.print_line(
+            f"ready: {listener.endpoint}, listening at {listener.address}, {stored_count} stored before"
+        )
+        try:
+            stop.wait()
+        finally:
+            listener.close()
+            handler.finish_posts()
+    printer.print_line(f"stopped: {count_things(printer.count, 'message')} received")
+
+
+_PULL_TO_WORDS = "the hub's endpoint, if not that of the agreement"
+_PULL_WAIT_WORDS = "end when nothing has come for so many seconds; 0: when nothing waits any more"
+
+
+@verb("pull")
+@click.option("--as", "party", required=True, metavar="PARTY", help="the party that pulls")
+@click.option("--folder", type=FILE, required=True, metavar="DIR", help="where each message is stored")
+@click.option("--to", default="", metavar="URL", help=_PULL_TO_WORDS)
+@_partner_options()
+@click.option("--wait", type=click.FloatRange(0), default=0.0, metavar="S", help=_PULL_WAIT_WORDS)
+@click.option("--every", type=click.FloatRange(0.1), default=1.0, metavar="S", help="ask so often meanwhile")
+@click.option("--time-out", type=float, default=30.0, metavar="S", help="time limit for an answer in seconds")
+@tls_options()
+@json_option("print one JSON object for each message")
+def pull_messages(arguments: Arguments) -> None:
+    """Pull, verify, store durably and acknowledge what waits, until nothing waits any more."""
+    member = _read_own_membership(arguments)
+    printer = ArrivalPrinter(arguments.json)
+    store = MessageFolder(arguments.folder, print_problem)
+    tls = open_tls(arguments)
+    handler = MessageHandler(
+        member,
+        arguments.folder,
+        listener=printer.announce_message,
+        store=store,
+        tls=tls,
+    )
+    puller = MessagePuller(member, handler, arguments.to, arguments.time_out, tls)
+    handler.join_groups()
+    try:
+        _pull_until_quiet(puller, arguments)
+    finally:
+        puller.close()
+        handler.finish_posts()
+        printer.print_line(f"pulled: {count_things(printer.count, 'message')}")
+
+
+def _pull_until_quiet(puller: MessagePuller, arguments: Arguments) -> None:
+    """Pull until nothing has come for the time of ``--wait``, or until stopped."""
+    # It loads the processes of a hub, which `submit` does not need.
+    from gateway.cli.child_processes import catch_stop_signals
+
+    with catch_stop_signals() as stop:
+        quiet = time.monotonic()
+        while True:
+            if puller.pull_messages():
+                quiet = time.monotonic()
+            if time.monotonic() - quiet >= arguments.wait or stop.wait(arguments.every):
+                return

@@ -1,28 +1,31 @@
-"""`gateway verify`: verifies a stored ebMS 2.0 or AS4 message by itself; stores and reports nothing."""
+"""``gateway verify`` and ``gateway message split|join``: ebMS 2.0 and AS4 messages in files, never stored."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from uuid import uuid4
 
 import click
 
 from gateway.agreements import ENCRYPTION_POLICIES, PModeIndex
-from gateway.cli.named_files import read_file
-from gateway.cli.result_output import print_report
-from gateway.cli.shared_options import FILE, decryption_options, judging_options
+from gateway.cli.named_files import load_key_file, name_file, read_anchor_files, read_file
+from gateway.cli.result_output import print_done, print_report
+from gateway.cli.shared_options import FILE, decryption_options, json_option, judging_options, signing_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.client import SPLIT_LIMITS, FileBody, open_message_file, write_message_file, write_octets
 from gateway.errors import EBMS3_ERRORS, MISUSE, NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import MemoryBody, PullRequest, UserMessage
 from gateway.pki import (
     CertificateValidator,
     DecryptionKey,
     Keyring,
+    Signer,
     TrustPolicy,
     TrustStore,
     read_certificates,
@@ -39,16 +42,6 @@ from gateway.protocols import (
 from gateway.wire import read_http_message
 from gateway.xmlsec import POLICIES
 
-__all__ = [
-    "describe_reported_error",
-    "make_context",
-    "read_anchor_files",
-    "read_home_context",
-    "verify_message",
-    "verify_message_file",
-    "verify_message_octets",
-]
-
 
 def make_context(
     anchors: Sequence[bytes],
@@ -61,7 +54,7 @@ def make_context(
     `signers` are the certificates that a message may name without containing them. No revocation list
     is loaded, so revocation is not checked.
     """
-    certificates = tuple(one for pem in anchors for one in read_certificates(pem))
+    certificates = tuple(certificate for pem in anchors for certificate in read_certificates(pem))
     trust = TrustStore(certificates, policy=TrustPolicy(revocation="if_present"))
     return ProtocolContext(
         agreements=PModeIndex(()),
@@ -72,7 +65,7 @@ def make_context(
         find_certificate_party=lambda _sha256: None,
         find_party_name=lambda _party_id: None,
         encryption=EncryptionResources(keys, os.urandom),
-        known_certificates=tuple(one for pem in signers for one in read_certificates(pem)),
+        known_certificates=tuple(certificate for pem in signers for certificate in read_certificates(pem)),
     )
 
 
@@ -95,16 +88,15 @@ def verify_message_octets(
         parcel = Parcel(message.headers, MemoryBody(message.body))
         if core.find_fault(parcel, context.limits) is not None:
             return {**_make_blank_verdict(), "accepted": True, "kind": "Fault"}
-        opened = _open_parcel(parcel, context, (policy, encryption, protocol))
+        opened = _open_parcel(parcel, context, policy, encryption, protocol)
     except GatewayError as refused:
         return _describe_refused_message(refused, parcel, context, protocol)
     return _describe_opened_message(opened)
 
 
 def _open_parcel(
-    parcel: Parcel, context: ProtocolContext, terms: tuple[str | None, str, str]
+    parcel: Parcel, context: ProtocolContext, policy: str | None, encryption: str, protocol: str
 ) -> OpenedMessage:
-    policy, encryption, protocol = terms
     if policy is None:
         return PROTOCOLS[protocol].open(parcel, context)
     if protocol == as4.name:
@@ -113,7 +105,17 @@ def _open_parcel(
 
 
 def _make_blank_verdict() -> dict[str, Any]:
-    names = ("message_id", "kind", "problem", "detail", "location", "ebms", "signer", "certificate")
+    names = (
+        "message_id",
+        "identity",
+        "kind",
+        "problem",
+        "detail",
+        "location",
+        "ebms",
+        "signer",
+        "certificate",
+    )
     return {"accepted": False, **dict.fromkeys(names), "http": 200, "signed": []}
 
 
@@ -122,17 +124,18 @@ def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
         **_make_blank_verdict(),
         "accepted": True,
         "message_id": opened.unit.message_id,
+        "identity": opened.identity,
         "kind": type(opened.unit).__name__,
-        "payloads": [one.content_id for one in getattr(opened.unit, "payloads", ())],
+        "payloads": [payload.content_id for payload in getattr(opened.unit, "payloads", ())],
     }
     if isinstance(opened.unit, UserMessage | PullRequest) and opened.unit.mpc is not None:
         verdict["mpc"] = opened.unit.mpc
     if isinstance(opened.unit, UserMessage) and opened.unit.properties:
-        verdict["properties"] = [asdict(one) for one in opened.unit.properties]
+        verdict["properties"] = [asdict(message_property) for message_property in opened.unit.properties]
     if opened.unwrapped:
-        verdict["unwrapped"] = [one._asdict() for one in opened.unwrapped]
+        verdict["unwrapped"] = [unwrapped_part._asdict() for unwrapped_part in opened.unwrapped]
     if opened.signed is not None:
-        verdict["signed"] = [one.uri for one in opened.signed.references]
+        verdict["signed"] = [reference.uri for reference in opened.signed.references]
         verdict["signer"] = opened.signed.certificate.subject
         verdict["certificate"] = opened.signed.certificate.sha256
     return verdict
@@ -143,18 +146,18 @@ def _describe_refused_message(
 ) -> dict[str, Any]:
     problem = refused.problem
     core = as4 if protocol == as4.name else ebms2
-    found = core.find_refused_message(parcel, context.limits) if parcel is not None else None
+    message = core.find_refused_message(parcel, context.limits) if parcel is not None else None
     reported = describe_reported_error(refused, protocol)
     return {
         **_make_blank_verdict(),
-        "message_id": found.message_id if found else None,
-        "kind": found.kind if found else None,
+        "message_id": message.message_id if message else None,
+        "kind": message.kind if message else None,
         "problem": problem.id,
         "detail": refused.detail,
         "location": refused.location,
         "ebms": reported,
         "http": _find_answer_status(
-            refused, reported is not None, answerable=None if found is None else found.is_answerable
+            refused, reported is not None, answerable=None if message is None else message.is_answerable
         ),
     }
 
@@ -164,7 +167,7 @@ def describe_reported_error(refused: GatewayError, protocol: str) -> dict[str, s
     if protocol == as4.name:
         code = refused.code
         return {"code": code, "severity": EBMS3_ERRORS[code].severity} if code else None
-    return {"code": refused.problem.ebms2, "severity": "Error"} if refused.problem.ebms2 else None
+    return {"code": refused.problem.codes.ebms2, "severity": "Error"} if refused.problem.codes.ebms2 else None
 
 
 def _find_answer_status(refused: GatewayError, reported: bool, *, answerable: bool | None) -> int:
@@ -175,7 +178,7 @@ def _find_answer_status(refused: GatewayError, reported: bool, *, answerable: bo
     if answerable is False:
         return 204
     told_by_signal = answerable and reported and refused.problem is not NOT_UNDERSTOOD
-    return 200 if told_by_signal else refused.problem.http or 500
+    return 200 if told_by_signal else refused.problem.codes.http or 500
 
 
 def verify_message_file(
@@ -193,40 +196,27 @@ def verify_message_file(
     if policy not in POLICIES:
         raise GatewayError(MISUSE, f"policy is one of {', '.join(POLICIES)}", "--policy")
     if encryption not in ENCRYPTION_POLICIES:
-        known = ", ".join(ENCRYPTION_POLICIES)
-        raise GatewayError(MISUSE, f"the policy of encryption is one of {known}", "--encryption-policy")
-    anchors, named = (read_anchor_files(files) for files in (trust, signers))
-    context = make_context(anchors, now, keys, named)
+        policy_names = ", ".join(ENCRYPTION_POLICIES)
+        raise GatewayError(
+            MISUSE, f"the policy of encryption is one of {policy_names}", "--encryption-policy"
+        )
+    anchors, signer_certificates = (read_anchor_files(files) for files in (trust, signers))
+    context = make_context(anchors, now, keys, signer_certificates)
     verdict = verify_message_octets(read_file(path), context, policy, encryption, protocol)
     return {"file": str(path), **verdict}
-
-
-def read_anchor_files(paths: Sequence[Path]) -> list[bytes]:
-    """Return files of certificates; raise GW808 for one without a certificate."""
-    return [_read_certificate_file(one) for one in paths]
-
-
-def _read_certificate_file(path: Path) -> bytes:
-    """Return a file of certificates; one without a certificate is misuse, not a verdict."""
-    octets = read_file(path)
-    try:
-        read_certificates(octets)
-    except GatewayError as problem:
-        raise GatewayError(MISUSE, f"{path}: {problem.detail}", str(path)) from None
-    return octets
 
 
 def read_home_context(home: Path) -> ProtocolContext:
     """Return the context of the hub in a home folder: agreements, parties, lists."""
     # Imported on use: a message that is verified by itself needs no database.
-    from gateway.cli.settings import read_home_settings
+    from gateway.cli.home_folder import read_home_settings
     from gateway.hub import RejectingComposer, build_hub
 
     with closing(build_hub(read_home_settings(home), RejectingComposer(), at_work=False)) as hub:
         return hub.make_protocol_context(hub.refresh_snapshot())
 
 
-@verb
+@verb("verify")
 @click.argument("file", type=FILE, help="an HTTP message: optional start line, headers, empty line, body")
 @judging_options()
 @decryption_options(required=False)
@@ -264,7 +254,7 @@ def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
         return {"file": str(arguments.file), **verdict}
     now = arguments.at or datetime.now(UTC)
     # Imported on use: most messages have nothing encrypted.
-    from gateway.cli.commands.payload import load_decryption_key_file
+    from gateway.cli.commands.signature import load_decryption_key_file
 
     keys = (load_decryption_key_file(arguments),) if arguments.decryption_key is not None else ()
     return verify_message_file(
@@ -277,3 +267,139 @@ def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
         protocol=arguments.protocol,
         signers=arguments.signer,
     )
+
+
+_NAME: Final = "fragment-{}.http"
+_PROPERTY_WORDS = "a message property that fragments repeat, for routing; repeatable"
+
+
+@verb("message split")
+@click.argument("file", type=FILE, help="the AS4 message with its parts, as an HTTP message")
+@click.option(
+    "--size", type=click.IntRange(1, 2**31), required=True, metavar="N", help="octets of the largest fragment"
+)
+@click.option("--compress", is_flag=True, help="compress the message by gzip before it is split")
+@click.option("--routing-property", multiple=True, metavar="NAME", help=_PROPERTY_WORDS)
+@click.option("--out", type=FILE, required=True, help="the folder to write the fragments into")
+@signing_options()
+@json_option("print one JSON object")
+def split_message(arguments: Arguments) -> None:
+    """Write the fragments of a message as HTTP messages."""
+    signer = load_key_file(arguments)
+    _check_folder(arguments.out)
+    terms = as4.SplitTerms(arguments.size, arguments.routing_property, arguments.compress)
+    with name_file(arguments.file):
+        plan = as4.plan_split(open_message_file(arguments.file, SPLIT_LIMITS), terms, SPLIT_LIMITS)
+    written = _write_fragments(plan, arguments.out, signer)
+    form = "compressed" if plan.terms.compressed else "not compressed"
+    sentence = f"Split {arguments.file}, {form}, into {len(written)} fragments in {arguments.out}."
+    group = {"group": plan.unit.message_id, "octets": plan.message_size}
+    print_done(arguments, sentence, **group, compressed=plan.terms.compressed, fragments=written)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise GW808 for a file, and for a folder that holds fragments."""
+    if folder.exists() and not folder.is_dir():
+        raise GatewayError(MISUSE, f"{folder} is no folder", str(folder))
+    if any(folder.glob(_NAME.format("*"))):
+        raise GatewayError(MISUSE, f"{folder} holds fragments already", str(folder))
+
+
+def _write_fragments(plan: as4.SplitPlan, folder: Path, signer: Signer) -> list[dict[str, Any]]:
+    """Write all fragments; compressed octets are kept beside them meanwhile, to be made once."""
+    compressed_file = folder / ".whole.gz"
+    numbers = range(1, plan.fragment_count + 1)
+    if not plan.terms.compressed:
+        return [_write_fragment(plan, number, folder, signer) for number in numbers]
+    write_octets(compressed_file, (plan.octets,))
+    try:
+        plan = replace(plan, octets=FileBody(compressed_file))
+        return [_write_fragment(plan, number, folder, signer) for number in numbers]
+    finally:
+        compressed_file.unlink(missing_ok=True)
+
+
+def _write_fragment(plan: as4.SplitPlan, number: int, folder: Path, signer: Signer) -> dict[str, Any]:
+    """Write one fragment; return its number, its message id, and its file."""
+    host = plan.unit.message_id.rpartition("@")[2]
+    message_id = f"{uuid4()}@{host}"
+    path = folder / _NAME.format(f"{number:04}")
+    write_message_file(path, as4.seal_fragment(plan, number, message_id, signer))
+    return {"number": number, "message_id": message_id, "file": str(path)}
+
+
+@verb("message join")
+@click.argument("files", type=FILE, nargs=-1, required=True, help="the fragments, in any order")
+@click.option("--out", type=FILE, required=True, help="the file to write the joined message to")
+@click.option(
+    "--size", type=click.IntRange(1, 2**31), metavar="N", help="octets of the largest fragment agreed"
+)
+@click.option("--routing-property", multiple=True, metavar="NAME", help=_PROPERTY_WORDS)
+@judging_options()
+def join_message(arguments: Arguments) -> int:
+    """Write the joined message; return 0, or 1 with the problem where the fragments are refused."""
+    anchors = read_anchor_files(arguments.trust)
+    context = replace(make_context(anchors, arguments.at or datetime.now(UTC)), limits=SPLIT_LIMITS)
+    terms = as4.JoinTerms(arguments.size, arguments.routing_property or None)
+    group = as4.FragmentGroup(SPLIT_LIMITS, terms)
+    try:
+        repeats = _add_fragments(group, arguments.files, arguments.policy, context)
+        joined = group.join()
+        write_message_file(arguments.out, joined.parcel)
+    except GatewayError as refused:
+        if refused.problem.ours:
+            raise
+        return _report_refusal(refused, arguments)
+    report = _describe_joined_message(group, joined, arguments.out)
+    report |= {"accepted": True if arguments.json else "yes", "repeats": repeats}
+    print_report(report, as_json=arguments.json)
+    return 0
+
+
+def _describe_joined_message(
+    group: as4.FragmentGroup, joined: as4.JoinedMessage, file: Path
+) -> dict[str, Any]:
+    signer = group.fragments[0].signed.certificate
+    return {
+        "accepted": True,
+        "file": str(file),
+        "message_id": joined.unit.message_id,
+        "group": group.group,
+        "fragments": len(group.fragments),
+        "repeats": 0,
+        "octets": joined.parcel.body.octet_count,
+        "sha256": joined.parcel.body.sha256_hex,
+        "signer": signer.subject,
+        "certificate": signer.sha256,
+    }
+
+
+def _add_fragments(
+    group: as4.FragmentGroup, files: Iterable[Path], policy: str, context: ProtocolContext
+) -> int:
+    """Verify the fragments in files and add them; return how many came more than once."""
+    repeats = 0
+    for path in files:
+        with name_file(path):
+            fragment = as4.open_fragment(open_message_file(path, context.limits), policy, context)
+            repeats += not group.add_fragment(fragment)
+    return repeats
+
+
+def _report_refusal(refused: GatewayError, arguments: Arguments) -> int:
+    """Print why the fragments are refused, with the error of ebMS 3.0; return 1."""
+    ebms_error = describe_reported_error(refused, as4.name)
+    report = {
+        "accepted": False,
+        "problem": refused.problem.id,
+        "detail": refused.detail,
+        "location": refused.location,
+        "ebms": ebms_error,
+    }
+    if not arguments.json:
+        report |= {
+            "accepted": "no",
+            "ebms": f"{ebms_error['code']} ({ebms_error['severity']})" if ebms_error else None,
+        }
+    print_report(report, as_json=arguments.json)
+    return 1

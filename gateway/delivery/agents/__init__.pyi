@@ -1,13 +1,12 @@
 from .console_mailbox import ConsoleMailbox as ConsoleMailbox
 from .fetch_agent import FetchAgent as FetchAgent
+from .fetch_agent import TimeStampAgent as TimeStampAgent
 from .fetch_agent import list_recurring_fetches as list_recurring_fetches
 from .hop_agent import HopAgent as HopAgent
 from .local_agent import LocalAgent as LocalAgent
 from .msh_agent import MshAgent as MshAgent
 from .partner_agent import PartnerAgent as PartnerAgent
-from .payment_agent import PaymentAgent as PaymentAgent
-from .pull_agent import PullAgent as PullAgent
-from .pull_agent import list_pull_turns as list_pull_turns
-from .time_stamp_agent import TimeStampAgent as TimeStampAgent
-from .time_stamp_agent import TimeStampPolicy as TimeStampPolicy
+from .partner_agent import PullAgent as PullAgent
+from .partner_agent import list_pull_turns as list_pull_turns
+from .webhook_agent import PaymentAgent as PaymentAgent
 from .webhook_agent import WebhookAgent as WebhookAgent

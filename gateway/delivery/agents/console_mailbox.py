@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
 
 from lxml import etree
 from sqlalchemy import Connection
@@ -20,7 +19,7 @@ from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.service_contracts import load_contract
-from gateway.delivery.soap_caller import SoapCaller, SoapDestination
+from gateway.delivery.soap_client import SoapCaller, SoapDestination
 from gateway.errors import NO_ADDRESS, REQUEST_INVALID, GatewayError
 from gateway.hub import CANCELLATION, AgencyKeys, Hub
 from gateway.pki import Signer
@@ -28,9 +27,8 @@ from gateway.store import (
     DeliveryLease,
     NewMailboxCall,
     agency_requests,
-    console_mailbox,
-    console_switches,
     fees,
+    officer_work,
     payloads,
     read_transaction,
 )
@@ -38,14 +36,13 @@ from gateway.wire import (
     AddressingHeaders,
     ServiceDescription,
     build_addressed_envelope,
+    format_instant,
     parse_xml,
     read_addressing,
     read_envelope,
     serialize_element,
 )
 from gateway.xmlsec import sign_soap_envelope
-
-__all__ = ["ConsoleMailbox", "RestedApplication", "RestedCall"]
 
 _CONTENT_TYPE = "text/xml; charset=utf-8"
 
@@ -71,30 +68,30 @@ class RestedCall:
         lease: DeliveryLease,
         hub: Hub,
         finish: Callable[[Connection], None],
-        about: RestedApplication,
+        application: RestedApplication,
         *,
         switched: bool,
     ) -> Callable[[Connection], None]:
-        """Return what ends the delivery in the transaction of its effect: the call is in the mailbox then.
+        """Return the function that ends the delivery when the call is stored in the mailbox.
 
-        `about` is the application of the call. It raises when the agency went back to its own system in the
-        meantime.
+        It is called in the transaction that stores the call. `application` is the application of the call.
+        The function raises when the agency has gone back to its own system in the meantime.
         """
 
         def rest_call(conn: Connection) -> None:
-            if switched and not console_switches.share_switch(conn, lease.destination):
+            if switched and not officer_work.share_switch(conn, lease.destination):
                 detail = f"{lease.destination[:40]} went back to its own system during the delivery"
                 raise GatewayError(NO_ADDRESS, detail, "agency")
             now = hub.clock()
             new = NewMailboxCall(
                 agency=lease.destination,
-                request_id=about.request,
-                case_id=about.case,
+                request_id=application.request,
+                case_id=application.case,
                 delivery_id=lease.id,
                 operation=str(lease.parameters.get("operation")),
                 call_sha256=payloads.store_payload(conn, self.call, now),
             )
-            console_mailbox.insert_call(conn, new, now)
+            officer_work.insert_mailbox_call(conn, new, now)
             finish(conn)
 
         return rest_call
@@ -111,14 +108,18 @@ class ConsoleMailbox:
     def find_route(self, conn: Connection, lease: DeliveryLease) -> str | None:
         """Return why a delivery rests in the mailbox: `console`, `followed` or `switched`; None: it does not.
 
-        What follows an application that rests here rests here too, also after the agency is back.
+        Later calls about an application that rests here rest here too, also after the agency has gone back to
+        its own system.
         """
-        about = self.find_application(conn, lease)
-        if about is None:
+        application = self.find_application(conn, lease)
+        if application is None:
             return None
-        return self._choose_route(
-            lease, lambda: console_mailbox.find_place(conn, about.request, lease.destination)
-        )
+        if self._partners.is_at_console(lease.destination):
+            return "console"
+        rests, switched = officer_work.find_mailbox_place(conn, application.request, lease.destination)
+        if rests:
+            return "followed"
+        return "switched" if switched else None
 
     def find_application(self, conn: Connection, lease: DeliveryLease) -> RestedApplication | None:
         """Return the application of a delivery: that of a fee, too. None for a call to customs."""
@@ -126,18 +127,6 @@ class ConsoleMailbox:
             return RestedApplication(int(lease.subject_id), lease.case_id or 0)
         fee = fees.find_by_id(conn, int(lease.subject_id)) if lease.subject_type == "fee" else None
         return None if fee is None else RestedApplication(fee.request_id, fee.case_id)
-
-    def choose_route(self, lease: DeliveryLease, place: tuple[bool, bool]) -> str | None:
-        """Return the same where it is known whether the application rests, and its agency is switched."""
-        return self._choose_route(lease, lambda: place) if lease.subject_type == "request" else None
-
-    def _choose_route(self, lease: DeliveryLease, find_place: Callable[[], tuple[bool, bool]]) -> str | None:
-        if self._partners.is_at_console(lease.destination):
-            return "console"
-        rests, switched = find_place()
-        if rests:
-            return "followed"
-        return "switched" if switched else None
 
     def take_call(self, envelope: bytes, agency: str) -> RestedCall:
         """Sign a call as for the agency's system, and answer it; raises GW803 without the agency's key."""
@@ -151,7 +140,7 @@ class ConsoleMailbox:
 
 
 class _MailboxDesk:
-    """Stands where HTTP stands: keeps the signed call, and returns the agency's signed answer."""
+    """A stand-in for HTTP: it keeps the signed call, and returns the agency's signed answer."""
 
     def __init__(self, destination: SoapDestination, signer: Signer, hub: Hub) -> None:
         self._description: ServiceDescription = load_contract(destination.wsdl).description
@@ -164,7 +153,7 @@ class _MailboxDesk:
     ) -> HttpAnswer:
         """Return the answer to a call of the hub: `Acknowledged`, or that an application is cancelled.
 
-        Whether what they have decided is cancelled the officers say themselves.
+        Whether an application that officers have decided is cancelled, they decide themselves.
         """
         del url, headers, bounds
         self.call = body
@@ -176,13 +165,13 @@ class _MailboxDesk:
             raise GatewayError(
                 REQUEST_INVALID, "the call is about no application", "/soap:Envelope/soap:Body"
             )
-        asked = read_addressing(envelope.header).message_id
+        call_id = read_addressing(envelope.header).message_id
         number = " ".join(number.split())
         if operation.name == CANCELLATION and not self._is_decided(number):
-            response = self._answer_cancellation(operation.response, number, asked)
+            response = self._answer_cancellation(operation.response, number, call_id)
         else:
             response = _build_acknowledgment(operation.response, f"C-{number}")
-        values = AddressingHeaders(operation.reply_action, f"urn:uuid:{self._hub.new_uuid()}", None, asked)
+        values = AddressingHeaders(operation.reply_action, f"urn:uuid:{self._hub.new_uuid()}", None, call_id)
         root = build_addressed_envelope(response, values)
         sign_soap_envelope(root, self._signer, now=self._hub.clock())
         return HttpAnswer(200, {"content-type": _CONTENT_TYPE}, serialize_element(root))
@@ -192,15 +181,15 @@ class _MailboxDesk:
             request = agency_requests.find_by_number(conn, number)
         return request is not None and request.state == "DECIDED"
 
-    def _answer_cancellation(self, response: str, number: str, asked: str) -> etree._Element:
+    def _answer_cancellation(self, response: str, number: str, call_id: str) -> etree._Element:
         """Cancel an application that the officers have not decided; one call has one notice number."""
-        at = self._hub.clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        said = {
-            "NoticeNumber": f"C-{number}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}",
+        at = format_instant(self._hub.clock())
+        notice = {
+            "NoticeNumber": f"C-{number}-{hashlib.sha256(call_id.encode()).hexdigest()[:8]}",
             "IssuedAt": at,
             "StatusCode": "G03",
         }
-        return _build_answer(response, "Notice", said)
+        return _build_answer(response, "Notice", notice)
 
 
 def _build_acknowledgment(response: str, receipt: str) -> etree._Element:
@@ -211,7 +200,7 @@ def _build_answer(response: str, kind: str, values: Mapping[str, str]) -> etree.
     namespace = etree.QName(response).namespace
     root = etree.Element(response)
     answer = etree.SubElement(root, f"{{{namespace}}}Answer")
-    said = etree.SubElement(answer, f"{{{namespace}}}{kind}")
+    notice = etree.SubElement(answer, f"{{{namespace}}}{kind}")
     for name, value in values.items():
-        etree.SubElement(said, f"{{{namespace}}}{name}").text = value
+        etree.SubElement(notice, f"{{{namespace}}}{name}").text = value
     return root

@@ -1,23 +1,19 @@
-"""Fetches CRLs, OCSP responses and trusted lists, and activates what is accepted.
-
-Each source is a destination of the queue. What was fetched is checked against issuer, time and
-predecessor before any transaction. One transaction then activates it, raises the epoch, records
-evidence and ends the delivery. What is rejected changes nothing but the recorded failure of its
-source.
-"""
+"""The agents that fetch revocation lists and time stamps."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from gateway.delivery.attempt_outcome import RetryPlan
-from gateway.delivery.delivery_agent import FailedDelivery
-from gateway.delivery.fetch import (
+from gateway.config import TimeStampSettings, mask_url
+from gateway.delivery.attempt_outcome import FailedDelivery, RetryPlan, make_lease_finisher
+from gateway.delivery.fetch_attempt import (
     FetchAttempt,
     SourceClient,
     cancel_earlier_failure,
@@ -25,20 +21,31 @@ from gateway.delivery.fetch import (
     fetch_revocation_list,
     fetch_trusted_list,
 )
+from gateway.delivery.http_client import HttpClient, TlsConnector
 from gateway.delivery.recurring_schedule import RecurringTask
-from gateway.delivery.tls_connector import TlsConnector
-from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.evidence import record_evidence
+from gateway.errors import PARTNER_FAULT, SETTINGS_WRONG, GatewayError
+from gateway.evidence import record_evidence, tree_heads
+from gateway.failpoints import kill_at_failpoint
 from gateway.hub import AGENT, FetchSource, Hub, find_issuer_trust_store
+from gateway.pki import (
+    CertificateUse,
+    TimeStamp,
+    TimeStampQuery,
+    make_time_stamp_request,
+    verify_time_stamp_response,
+)
 from gateway.store import (
     DeliveryLease,
     InsufficientStorageError,
+    NewTimeStamp,
+    deliveries,
     fetched_lists,
     make_attempt_outcome,
+    read_transaction,
+    time_stamps,
+    verdicts,
     write_transaction,
 )
-
-__all__ = ["FetchAgent", "list_recurring_fetches"]
 
 #: A fetch is retried until its period ends; the next period has a delivery of its own.
 _WITHOUT_END: Final = 1_000_000
@@ -108,20 +115,133 @@ class FetchAgent:
 
     def _record_source_failure(self, source: FetchSource, problem: GatewayError) -> None:
         """Record for the operator that a source failed; the worker records the attempt itself."""
-        words = make_attempt_outcome(problem).detail or problem.problem.id
+        detail = make_attempt_outcome(problem).detail or problem.problem.id
         with write_transaction(self._hub.engine, "fetch.failed") as conn:
             fetched_lists.ensure_source(conn, source.name, source.settings.kind, source.url)
             times = fetched_lists.record_failure(
-                conn, source.name, self._hub.clock(), problem.problem.id, words
+                conn, source.name, self._hub.clock(), problem.problem.id, detail
             )
-        _log.warning("fetching %s from %s failed (%d): %s", source.name, source.url[:200], times, words)
+        _log.warning(
+            "fetching from %s failed (%d times): %s",
+            *(mask_url(source.url)[:200], times, detail),
+            extra={"source": source.name, "problem": problem.problem.id},
+        )
 
-    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+    def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
         """Record a period without success; only the last failed delivery of a source stays FAILED."""
-        delivery, name = what.delivery, what.delivery.destination
+        delivery, name = failure.delivery, failure.delivery.destination
         source = self._sources.get(name)
         if source is not None:
             fetched_lists.ensure_source(conn, name, source.settings.kind, source.url)
-            cancel_earlier_failure(conn, name, delivery.id, what.at)
-        data = {"problem": what.problem.problem.id, "delivery": delivery.id}
-        record_evidence(conn, "unfetched", "source", name, None, data, what.at)
+            cancel_earlier_failure(conn, name, delivery.id, failure.at)
+        data = {"problem": failure.problem.problem.id, "delivery": delivery.id}
+        record_evidence(conn, "unfetched", "source", name, None, data, failure.at)
+
+
+_HEADERS: Final = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
+#: Bits of the nonce; each request has a new one.
+_NONCE_BITS: Final = 128
+#: Retries within one period; the period ends before they are used up.
+_TRIES: Final = 1_000_000
+
+
+class TimeStampAgent:
+    """Makes the time-stamping deliveries; safe for many threads."""
+
+    def __init__(self, hub: Hub, sender: HttpClient, settings: TimeStampSettings) -> None:
+        self._hub = hub
+        self._sender = sender
+        self._settings = settings
+
+    def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+        """Return the steady interval of the settings; a delivery that keeps failing ends with its period."""
+        del lease
+        settings = self._settings
+        return RetryPlan(_TRIES, settings.retry, steady=True)
+
+    def attempt_delivery(self, lease: DeliveryLease) -> None:
+        """Seal new evidence, have the last head stamped unless it is stamped, and store the time stamp."""
+        self._seal_new_evidence(lease)
+        head = self._find_unstamped_head() if self._settings.authorities else None
+        stamp = None if head is None else self._obtain_time_stamp(head)
+        kill_at_failpoint("tsa.after_answer")
+        with write_transaction(self._hub.engine, "tsa.stamped") as conn:
+            deliveries.give_up_earlier_turns(conn, lease, self._hub.clock(), "tsa")
+            make_lease_finisher(lease, self._hub.clock)(conn)
+            if stamp is not None:
+                time_stamps.insert_time_stamp(conn, stamp, self._hub.clock())
+        self._report_staleness()
+
+    def _find_unstamped_head(self) -> Row[Any] | None:
+        """Return the last head, None where it is stamped or there is none."""
+        with read_transaction(self._hub.engine) as conn:
+            head = tree_heads.find_latest_head(conn)
+            return None if head is None or time_stamps.list_by_head(conn, head.id) else head
+
+    def _seal_new_evidence(self, lease: DeliveryLease) -> None:
+        """Seal head after head until no evidence is new, or half of the lease is over."""
+        hub = self._hub
+        half = hub.clock() + (lease.lease_until - hub.clock()) / 2
+        while (now := hub.clock()) < half:
+            with read_transaction(hub.engine) as conn:
+                head = tree_heads.make_next_head(conn, hub.party, now)
+            if head is None:
+                return
+            head = head.add_signature(hub.signer)
+            with write_transaction(hub.engine, "tsa.sealed") as conn:
+                tree_heads.store_head(conn, head)
+            if len(head.leaves) < tree_heads.MOST_LEAVES:
+                return
+
+    def _obtain_time_stamp(self, head: Row[Any]) -> NewTimeStamp:
+        """Return the time stamp of the first authority that gives a valid one; raises the last problem."""
+        problem = GatewayError(SETTINGS_WRONG, "no authority is named", "time_stamps.authorities")
+        self._hub.refresh_snapshot()
+        for authority in self._settings.authorities:
+            try:
+                stamp = self._request_timestamp(authority, head.head)
+            except GatewayError as found:
+                problem = found
+                _log.warning("no time stamp: %s", found, extra={"source": authority})
+                continue
+            serial, verdict = str(stamp.serial), self._find_authority_verdict(stamp)
+            return NewTimeStamp(head.id, authority, stamp.at, stamp.policy, serial, stamp.token, verdict)
+        self._report_staleness()
+        raise problem
+
+    def _find_authority_verdict(self, stamp: TimeStamp) -> str | None:
+        """Return the digest of the stored verdict that accepted the authority."""
+        leaf, use = stamp.certificate.sha256, CertificateUse.TIME_STAMPING
+        stored_digest = self._hub.verdicts.find_verdict_digest(leaf, use)
+        if stored_digest is not None:
+            return stored_digest
+        with read_transaction(self._hub.engine) as conn:
+            row = verdicts.find_verdict_in_force(conn, leaf, use.value, self._hub.clock())
+        return None if row is None else str(row.digest)
+
+    def _request_timestamp(self, authority: str, text: str) -> TimeStamp:
+        settings, now = self._settings, self._hub.clock()
+        digest = hashlib.sha256(text.encode()).digest()
+        question = TimeStampQuery(digest, secrets.randbits(_NONCE_BITS), settings.policy, now)
+        answer = self._sender.post(authority, _HEADERS, make_time_stamp_request(question))
+        if answer.status != 200:
+            raise GatewayError(
+                PARTNER_FAULT, "it answered with an error", "HTTP", theirs=f"HTTP status {answer.status}"
+            )
+        return verify_time_stamp_response(
+            answer.body, question, self._hub.register.stamp_judge, settings.skew
+        )
+
+    def _report_staleness(self) -> None:
+        """Log when stamping becomes stale or current, even while no messages arrive."""
+        if self._hub.stamping is not None:
+            self._hub.stamping.find_staleness_problem(self._hub.clock())
+
+    def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
+        """Leave the evidence to the next period; only the last failed turn stays FAILED."""
+        deliveries.give_up_earlier_turns(conn, failure.delivery, failure.at, "tsa")
+        _log.error(
+            "a turn of time-stamping is over without a stamp: %s",
+            failure.problem,
+            extra={"delivery": failure.delivery.id},
+        )

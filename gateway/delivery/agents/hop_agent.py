@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
-from gateway.delivery.delivery_agent import FailedDelivery
+from gateway.delivery.attempt_outcome import FailedDelivery, LeaseLostError, RetryPlan, make_lease_finisher
 from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpClient
-from gateway.delivery.message_posting import (
+from gateway.delivery.stored_calls import (
     PostedMessage,
     check_answer_status,
+    make_unsigned_error,
     open_answer,
     post_stored_message,
 )
@@ -35,22 +35,14 @@ from gateway.failpoints import kill_at_failpoint
 from gateway.hub import (
     Hub,
     ReceivedMessage,
-    hop_signals,
+    finish_passage,
     prepare_passage,
     queue_delivery_failure,
     store_passage,
 )
-from gateway.message_model import NEXT_MSH, Receipt
+from gateway.message_model import NEXT_MSH, ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS
-from gateway.store import (
-    DeliveryLease,
-    StateEvent,
-    delivery_leases,
-    messages,
-    write_transaction,
-)
-
-__all__ = ["HopAgent"]
+from gateway.store import DeliveryLease, StateEvent, delivery_leases, messages, write_transaction
 
 #: What the operating system says when nothing at all was sent.
 _NOT_SENT: Final = (
@@ -108,13 +100,19 @@ class HopAgent:
         now = self._hub.clock()
         with write_transaction(self._hub.engine, "passing.forwarded") as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
-            hop_signals.finish_passage(conn, lease, now, told_by)
+            finish_passage(conn, lease, now, told_by)
 
     def _process_answer(self, lease: DeliveryLease, posted: PostedMessage) -> None:
         """Apply a receipt of the next handler, or send an answer of the To party back."""
         require_identity_coding(posted.answer)
         arrival = self._open_answer(lease, posted)
         unit = arrival.opened.unit
+        if (
+            isinstance(unit, ErrorSignal)
+            and unit.highest_severity == "Error"
+            and arrival.opened.signed is None
+        ):
+            raise make_unsigned_error(unit)
         if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
             if arrival.context.get_party_name(unit.sender) != lease.destination:
                 detail = "the receipt is not of the handler to which the message went"
@@ -130,7 +128,8 @@ class HopAgent:
         knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
         protocol = PROTOCOLS[str(lease.parameters["protocol"])]
-        opened = open_answer(self._hub, lease, posted, protocol, context)
+        # What is passed on is signed by its sender. Nobody signs a Fault: it may be of an intermediary.
+        opened = open_answer(self._hub, lease, posted, protocol, context, signed=True)
         return ReceivedMessage(self._hub, protocol, opened, context, knowledge)
 
     def _pass_answer_back(self, lease: DeliveryLease, arrival: ReceivedMessage) -> None:
@@ -141,20 +140,20 @@ class HopAgent:
         now = self._hub.clock()
         with write_transaction(self._hub.engine, "passing.answered") as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
-            hop_signals.finish_passage(conn, lease, now, arrival.opened.unit.message_id)
+            finish_passage(conn, lease, now, arrival.opened.unit.message_id)
             store_passage(conn, self._hub, passage, None, now)
 
-    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Store that a message was not forwarded; its sender is told (ebMS 2.0 §6.5.7)."""
-        message = int(what.delivery.subject_id)
-        row, problem = messages.find_by_id(conn, message), what.problem.problem.id
+    def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
+        """Store that a message was not forwarded, and report this to its sender (ebMS 2.0 §6.5.7)."""
+        message = int(failure.delivery.subject_id)
+        row, problem = messages.find_by_id(conn, message), failure.problem.problem.id
         if row is not None and row.state == "ACCEPTED":
-            messages.apply_event(conn, message, StateEvent("fail", what.at, "passing", problem), problem)
-        told = GatewayError(what.problem.problem, "the next handler did not take the message")
+            messages.apply_event(conn, message, StateEvent("fail", failure.at, "passing", problem), problem)
+        sender_problem = GatewayError(failure.problem.problem, "the next handler did not take the message")
         certain = is_certainly_undelivered(
-            what.problem, delivery_leases.list_attempts(conn, what.delivery.id)
+            failure.problem, delivery_leases.list_attempts(conn, failure.delivery.id)
         )
-        queue_delivery_failure(conn, message, told, what.at, certain=certain)
+        queue_delivery_failure(conn, message, sender_problem, failure.at, certain=certain)
 
 
 def is_certainly_undelivered(problem: GatewayError, attempts: Any) -> bool:
@@ -164,11 +163,11 @@ def is_certainly_undelivered(problem: GatewayError, attempts: Any) -> bool:
     """
     if problem.problem is REFUSED_FOR_GOOD:
         return True
-    return all(_was_not_sent(one) for one in attempts)
+    return all(_was_not_sent(attempt) for attempt in attempts)
 
 
 def _was_not_sent(attempt: Any) -> bool:
     if attempt.problem not in (UNREACHABLE.id, ATTEMPTS_USED_UP.id):
         return False
-    said = (attempt.sentence or "").lower()
-    return any(words in said for words in _NOT_SENT)
+    sentence = (attempt.sentence or "").lower()
+    return any(phrase in sentence for phrase in _NOT_SENT)

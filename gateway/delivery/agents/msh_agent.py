@@ -12,35 +12,40 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.agreements import PMode
-from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
-from gateway.delivery.current_register import run_with_current_register
-from gateway.delivery.delivery_agent import FailedDelivery
+from gateway.delivery.attempt_outcome import (
+    FailedDelivery,
+    LeaseLostError,
+    RetryPlan,
+    make_lease_finisher,
+    make_status_error,
+    run_with_current_register,
+)
 from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpClient
-from gateway.delivery.message_posting import (
+from gateway.delivery.stored_calls import (
     PostedMessage,
     check_answer_status,
+    has_refusal,
+    make_unsigned_error,
     open_answer,
     post_stored_message,
 )
-from gateway.errors import (
-    ANSWER_NOT_UNDERSTOOD,
-    RECEIPT_MISSING,
-    GatewayError,
-)
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, RECEIPT_MISSING, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import (
     Hub,
+    ReceivedSignal,
     RegisterSnapshot,
-    closing_transaction,
     drop_unwanted_fragment,
     end_failed_fragment,
-    hop_signals,
+    is_from_next_handler,
+    note_hop_receipt,
     queue_fragments,
     receive_response,
     record_delivery_failure,
     renew_sequence_number,
-    signals,
+    run_closing_commit,
+    settle_delivery,
 )
 from gateway.message_model import NEXT_MSH, ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS, OpenedMessage, ProtocolContext, make_refusal_error
@@ -48,13 +53,11 @@ from gateway.store import (
     DeliveryLease,
     deliveries,
     delivery_leases,
+    fragment_groups,
     ordered_deliveries,
     read_transaction,
-    sent_groups,
     write_transaction,
 )
-
-__all__ = ["MshAgent"]
 
 _SIGNAL_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=5))
 
@@ -90,6 +93,7 @@ class MshAgent:
         kill_at_failpoint("msh.after_post")
         check_answer_status(posted.answer)
         if not wants_receipt:
+            self._read_refusal(lease, posted)
             self._take_response(lease, posted)
             self._complete_delivery(lease)
         elif posted.answer.body.strip():
@@ -105,11 +109,8 @@ class MshAgent:
         return renewed
 
     def _complete_delivery(self, lease: DeliveryLease) -> None:
-        closing = closing_transaction(
-            self._hub.engine, "msh.delivered", lease.id, self._hub.clock(), case_id=lease.case_id
-        )
-        with closing as conn:
-            make_lease_finisher(lease, self._hub.clock)(conn)
+        finish, now = make_lease_finisher(lease, self._hub.clock), self._hub.clock()
+        run_closing_commit(self._hub.engine, "msh.delivered", lease.id, now, finish, case_id=lease.case_id)
 
     def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
         now, plan = self._hub.clock(), self.get_retry_plan(lease)
@@ -118,7 +119,7 @@ class MshAgent:
             delivery_leases.mark_sent(conn, lease, now, now + plan.first, last=lease.tries > plan.retries)
 
     def _process_answer(self, lease: DeliveryLease, posted: PostedMessage) -> None:
-        """Check the answer on the connection against what was sent, and apply its signal."""
+        """Check the answer on the connection against the message sent, and apply its signal."""
         require_identity_coding(posted.answer)
         run_with_current_register(
             self._hub, posted.knowledge, lambda known: self._apply_answer(lease, posted, known)
@@ -127,7 +128,7 @@ class MshAgent:
     def _apply_answer(self, lease: DeliveryLease, posted: PostedMessage, knowledge: RegisterSnapshot) -> None:
         context = self._hub.make_protocol_context(knowledge)
         opened = self._open_answer(lease, posted, knowledge, context)
-        unit = next((one for one in opened.units if isinstance(one, Receipt | ErrorSignal)), None)
+        unit = next((each for each in opened.units if isinstance(each, Receipt | ErrorSignal)), None)
         if unit is None:
             self._mark_awaiting_receipt(lease)
             return
@@ -135,39 +136,61 @@ class MshAgent:
             self._mark_awaiting_receipt(lease)
             return
         if isinstance(unit, ErrorSignal) and opened.signed is None and self._needs_signature(lease):
-            # Where signatures are agreed, an unsigned error ends nothing: the message is sent again.
-            problem = make_refusal_error(unit)
-            raise GatewayError(
-                ANSWER_NOT_UNDERSTOOD,
-                "it answered with an error that nobody signed",
-                "ds:Signature",
-                theirs=problem.theirs if problem else "",
-            )
-        heard = (opened, context)
+            raise make_unsigned_error(unit)
+        signal = ReceivedSignal(unit, opened, context)
         if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
-            self._process_hop_receipt(lease, unit, heard, knowledge)
+            self._process_hop_receipt(lease, signal, knowledge)
         else:
-            about = (lease.id, lease.case_id)
-            signals.settle_delivery(self._hub, about, unit, heard, knowledge=knowledge, lease=lease)
+            self._settle(lease, signal, knowledge)
+
+    def _settle(self, lease: DeliveryLease, signal: ReceivedSignal, knowledge: RegisterSnapshot) -> None:
+        settle_delivery(self._hub, signal, lease.id, lease.case_id, knowledge=knowledge, lease=lease)
 
     def _process_hop_receipt(
-        self,
-        lease: DeliveryLease,
-        unit: Receipt,
-        heard: tuple[OpenedMessage, ProtocolContext],
-        knowledge: RegisterSnapshot,
+        self, lease: DeliveryLease, signal: ReceivedSignal, knowledge: RegisterSnapshot
     ) -> None:
         """Apply the receipt of the next handler: it ends the repeats, and the delivery if so agreed."""
         with read_transaction(self._hub.engine) as conn:
             row = deliveries.find_by_id(conn, lease.id)
-        if row is None or not hop_signals.is_from_next_handler(row, unit, heard[1]):
+        if row is None or not is_from_next_handler(row, signal):
             detail = "the receipt is not of the handler to which the message went"
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "eb:MessageHeader/eb:From")
         if row.parameters["hop"]["settles"]:
-            about = (lease.id, lease.case_id)
-            signals.settle_delivery(self._hub, about, unit, heard, knowledge=knowledge, lease=lease)
+            self._settle(lease, signal, knowledge)
         else:
-            hop_signals.note_hop_receipt(self._hub, row, unit, heard, knowledge=knowledge)
+            note_hop_receipt(self._hub, signal, row, knowledge=knowledge)
+
+    def _read_refusal(self, lease: DeliveryLease, posted: PostedMessage) -> None:
+        """Raise the error that the handler answers with; return if the answer is no error.
+
+        The delivery is a signal, or a message that has no receipt. For a signal only the status of HTTP
+        counts: an error about a signal ends nothing, because no agreement says by which rules it is read.
+        """
+        failed = posted.answer.status >= 400
+        if lease.subject_type == "signal":
+            if failed:
+                raise make_status_error(posted.answer)
+            return
+        knowledge = self._hub.get_snapshot()
+        context = self._hub.make_protocol_context(knowledge)
+        pmode = _find_pmode(knowledge, lease, context.now)
+        protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
+        if not failed and not has_refusal(posted.answer, protocol, self._hub, context):
+            return
+        require_identity_coding(posted.answer)
+        opened = self._open_answer(lease, posted, knowledge, context)
+        errors = [
+            unit
+            for unit in opened.units
+            if isinstance(unit, ErrorSignal) and (failed or unit.highest_severity == "Error")
+        ]
+        problem = make_refusal_error(errors[0]) if errors else None
+        if problem is not None and opened.signed is None and self._needs_signature(lease):
+            raise make_unsigned_error(errors[0])
+        if problem is not None:
+            raise problem
+        if failed:
+            raise make_status_error(posted.answer)
 
     def _take_response(self, lease: DeliveryLease, posted: PostedMessage) -> None:
         """Open the answer to a message without receipt, where a response in it is agreed."""
@@ -192,27 +215,28 @@ class MshAgent:
         """Return the verified content of an answer; a business message in it is stored."""
         pmode = _find_pmode(knowledge, lease, context.now)
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
-        opened = open_answer(self._hub, lease, posted, protocol, context)
+        signed = pmode is None or pmode.security.sign
+        opened = open_answer(self._hub, lease, posted, protocol, context, signed=signed)
         # The response is stored before anything is done about our own message.
         receive_response(self._hub, protocol, opened, knowledge)
         return opened
 
-    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+    def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
         """Record the DeliveryFailure (ebMS 2.0 §6.5.7) for case and operator; nothing is sent.
 
         Where an order is agreed, the next message of the conversation begins a new sequence.
         """
-        delivery = what.delivery
+        delivery = failure.delivery
         if "fragment" in delivery.parameters:
-            end_failed_fragment(conn, delivery, what.problem, what.at)
+            end_failed_fragment(conn, delivery, failure.problem, failure.at)
         if "split" in delivery.parameters:
-            sent_groups.end_group(conn, delivery.id, what.at, receipted=False)
+            fragment_groups.end_sent_group(conn, delivery.id, failure.at, receipted=False)
         if delivery.parameters.get("ordered"):
-            ordered_deliveries.give_up_place(conn, delivery.id, what.at)
-        record_delivery_failure(conn, delivery, what.problem.problem.id, what.at)
+            ordered_deliveries.give_up_place(conn, delivery.id, failure.at)
+        record_delivery_failure(conn, delivery, failure.problem.problem.id, failure.at)
 
 
 def _find_pmode(knowledge: RegisterSnapshot, lease: DeliveryLease, at: datetime) -> PMode | None:
-    """Return the P-Mode of a queued message, None when it is gone; older versions named no agreement."""
+    """Return the P-Mode of a queued message, None when it is gone."""
     name = str(lease.parameters.get("pmode"))
     return knowledge.book.find_by_id(lease.parameters.get("agreement"), name, at)

@@ -1,35 +1,56 @@
-"""Makes calls to agencies and customs, and lets the hub apply their answers."""
+"""The agents that push messages to partners and keep messages for a pull."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import CustomsNotice
+from gateway.agreements import PMode
+from gateway.cases import CustomsNotice, SignedAnswer
 from gateway.delivery.agents.console_mailbox import ConsoleMailbox
-from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
-from gateway.delivery.current_register import run_with_current_register
-from gateway.delivery.delivery_agent import FailedDelivery
-from gateway.delivery.lease_content import find_leased_octets, read_leased_octets
+from gateway.delivery.attempt_outcome import (
+    FailedDelivery,
+    HubSnapshot,
+    LeaseLostError,
+    RetryPlan,
+    make_lease_finisher,
+    run_with_current_register,
+)
+from gateway.delivery.http_answer_reader import HttpAnswer, require_identity_coding
+from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.delivery.partner_directory import PartnerDirectory
-from gateway.delivery.soap_caller import PostedCall, SoapCaller
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, OUR_MISTAKE, GatewayError
+from gateway.delivery.recurring_schedule import RecurringTask
+from gateway.delivery.soap_client import PostedCall, SoapCaller
+from gateway.delivery.stored_calls import check_answer_status
+from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
+    NO_ADDRESS,
+    OUR_MISTAKE,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import (
     CANCELLATION,
     CLEARANCE_NEWS,
     DRAFTED,
+    WSDL_DIGEST,
     Hub,
     RegisterSnapshot,
+    apply_answer,
     apply_customs_answer,
-    keep_demands,
+    apply_payment_answer,
+    receive_response,
     refresh_summaries,
-    reply,
+    refuse_pulled_message,
 )
+from gateway.message_model import ErrorSignal, PullRequest
+from gateway.protocols import PROTOCOLS, Parcel, SentUnit, make_pull_request, make_refusal_error
 from gateway.state_machines import REQUEST
 from gateway.store import (
     DeliveryLease,
@@ -43,8 +64,6 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["PartnerAgent"]
-
 _ACTOR = "soap"
 _ANSWER = "/soap:Envelope/soap:Body"
 #: Calls about an application that its agency has: when one fails, the application stands where it was.
@@ -55,7 +74,7 @@ _NO_RETRY = RetryPlan(retries=0, first=timedelta(0))
 class PartnerAgent:
     """Calls a partner's service with the stored envelope, signed anew on each attempt.
 
-    What goes to an agency that decides at the console rests in its `mailbox` instead.
+    Calls to an agency that decides at the console rest in its `mailbox` instead.
     """
 
     def __init__(
@@ -77,7 +96,7 @@ class PartnerAgent:
         return self._plans().get(lease.destination, _NO_RETRY)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Make one attempt and store what the partner answered."""
+        """Make one attempt and store the partner's answer."""
         knowledge = self._hub.get_snapshot()
         envelope, route = self._read_call(lease)
         if route is not None and self._mailbox is not None:
@@ -91,51 +110,48 @@ class PartnerAgent:
         )
 
     def _read_call(self, lease: DeliveryLease) -> tuple[bytes, str | None]:
-        """Return the envelope of a call, and why it rests in the mailbox, as the lease says, or read."""
-        envelope = find_leased_octets(lease)
-        # Where the application of a fee rests, the lease does not say.
-        known = lease.rests is not None and lease.switched is not None and lease.subject_type != "fee"
-        if envelope is not None and known:
-            place = bool(lease.rests), bool(lease.switched)
-            return envelope, self._mailbox.choose_route(lease, place) if self._mailbox is not None else None
+        """Return the envelope of a call, and why it rests in the mailbox (None: it does not)."""
         with read_transaction(self._hub.engine) as conn:
             route = self._mailbox.find_route(conn, lease) if self._mailbox is not None else None
-            return read_leased_octets(conn, lease), route
+            return payloads.get_payload_octets(conn, lease.payload_sha256 or ""), route
 
     def _compose_draft(self, lease: DeliveryLease, draft: bytes) -> tuple[DeliveryLease, bytes]:
         """Compose a drafted call by the contract of now, and store it: every further attempt sends this one.
 
         Raises GW720 where the contract does not take it.
         """
-        envelope = self._partners.compose_drafted_call(draft, lease.destination)
+        operation = str(lease.parameters.get("operation"))
+        composed = self._partners.compose_drafted_call(draft, operation, lease.destination)
         now, request = self._hub.clock(), int(lease.subject_id)
-        parameters = {name: value for name, value in lease.parameters.items() if name != DRAFTED}
+        other_parameters = {name: value for name, value in lease.parameters.items() if name != DRAFTED}
+        parameters = {**other_parameters, WSDL_DIGEST: composed.wsdl_sha256}
         with write_transaction(self._hub.engine, "delivery.composed") as conn:
             cases.lock_case(conn, lease.case_id or 0)
             if not delivery_leases.lock_active_lease(conn, lease):
                 raise LeaseLostError
-            digest = payloads.store_payload(conn, envelope, now)
+            digest = payloads.store_payload(conn, composed.octets, now)
             deliveries.replace_content(conn, lease.id, digest, parameters)
             row = agency_requests.find_by_id(conn, request)
             if row is not None and row.document_sha256 == lease.payload_sha256:
                 agency_requests.set_sent_document(conn, request, digest)
-        return replace(lease, payload_sha256=digest, parameters=parameters, content=None), envelope
+        return replace(lease, payload_sha256=digest, parameters=parameters), composed.octets
 
     def _apply_answer(self, lease: DeliveryLease, posted: PostedCall, knowledge: RegisterSnapshot) -> None:
         """Read the answer and store its effect, if the register is still the one that the signer is in."""
         answer, spoken = self._soap.read_answer(posted)
         kill_at_failpoint("soap.after_call")
-        finish = make_lease_finisher(lease, self._hub.clock, judged_by=(self._hub, knowledge))
+        finish = make_lease_finisher(lease, self._hub.clock, judged_by=HubSnapshot(self._hub, knowledge))
         if lease.subject_type not in ("request", "fee"):
             apply_customs_answer(self._hub, lease, answer, spoken, finish)
             return
         if isinstance(answer, CustomsNotice):
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, "an agency answered as customs", _ANSWER)
         if lease.subject_type == "fee":
-            reply.apply_payment_answer(self._hub, int(lease.subject_id), (answer, spoken), finish)
+            apply_payment_answer(self._hub, int(lease.subject_id), SignedAnswer(answer, spoken), finish)
             return
         operation = str(lease.parameters.get("operation"))
-        reply.apply_answer(self._hub, int(lease.subject_id), (answer, spoken), finish, operation=operation)
+        signed_answer = SignedAnswer(answer, spoken)
+        apply_answer(self._hub, int(lease.subject_id), signed_answer, finish, operation=operation)
 
     def _rest_call(
         self, lease: DeliveryLease, mailbox: ConsoleMailbox, envelope: bytes, *, switched: bool
@@ -143,39 +159,155 @@ class PartnerAgent:
         """Store that a call is in the mailbox, and apply the answer as that of the agency's system."""
         rested = mailbox.take_call(envelope, lease.destination)
         with read_transaction(self._hub.engine) as conn:
-            about = mailbox.find_application(conn, lease)
-        if about is None:
+            application = mailbox.find_application(conn, lease)
+        if application is None:
             raise GatewayError(OUR_MISTAKE, f"the application of delivery {lease.id} is gone")
         finish = make_lease_finisher(lease, self._hub.clock)
-        done = rested.make_finisher(lease, self._hub, finish, about, switched=switched)
-        heard = (rested.answer, rested.reply)
+        finish_rest = rested.make_finisher(lease, self._hub, finish, application, switched=switched)
+        signed_answer = SignedAnswer(rested.answer, rested.reply)
         if lease.subject_type == "fee":
-            reply.apply_payment_answer(self._hub, int(lease.subject_id), heard, done)
+            apply_payment_answer(self._hub, int(lease.subject_id), signed_answer, finish_rest)
             return
         operation = str(lease.parameters.get("operation"))
-        reply.apply_answer(self._hub, about.request, heard, done, operation=operation, at_console=True)
+        apply_answer(
+            self._hub, application.request, signed_answer, finish_rest, operation=operation, at_console=True
+        )
         # For the lists of officers; what is not stored here is read when a list first shows it.
         with read_transaction(self._hub.engine) as conn:
-            refresh_summaries(self._hub, conn, [about.request])
+            refresh_summaries(self._hub, conn, [application.request])
 
-    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+    def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
         """Record that the partner cannot be reached: the request is STRANDED until an operator acts.
 
-        An application that was to be cancelled, or whose clearance was told, stands where it was: the agency
-        has it.
+        If the call was a cancellation or news of clearance, the request keeps its state: the agency has the
+        application.
         """
-        delivery, problem = what.delivery, what.problem.problem.id
+        delivery, problem = failure.delivery, failure.problem.problem.id
         aside = delivery.parameters.get("operation") in _SIDE_CALLS
         if delivery.subject_type == "request" and not aside:
             request = agency_requests.find_by_id(conn, int(delivery.subject_id))
             if request is not None and request.state not in REQUEST.final:
-                keep_demands(conn, request, self._hub.load_rules_of(conn, request).status_codes)
                 agency_requests.apply_event(
-                    conn, request.id, StateEvent("undeliverable", what.at, _ACTOR, problem)
+                    conn, request.id, StateEvent("undeliverable", failure.at, _ACTOR, problem)
                 )
         data = {"destination": delivery.destination, "problem": problem}
         content = delivery.payload_sha256
         if DRAFTED in delivery.parameters:  # this attempt may have composed it
             row = deliveries.find_by_id(conn, delivery.id)
             content = content if row is None else row.payload_sha256
-        record_evidence(conn, "undeliverable", "delivery", delivery.id, content, data, what.at)
+        record_evidence(conn, "undeliverable", "delivery", delivery.id, content, data, failure.at)
+
+
+#: So many messages are pulled in one turn; the next turn brings the others.
+_MOST_MESSAGES: Final = 100
+_WITHOUT_END: Final = 1_000_000
+
+
+def list_pull_turns(hub: Hub, every: timedelta) -> list[RecurringTask]:
+    """Return the recurring task of each channel from which we pull: one for each address."""
+    # An idle worker hears of a new agreement by no message.
+    knowledge, now = hub.refresh_snapshot(), hub.clock()
+    ours = frozenset(knowledge.identifiers.get(hub.party, ()))
+    tasks: dict[tuple[str, str | None], RecurringTask] = {}
+    for pmode in knowledge.book.list_pulling_pmodes(ours, now):
+        partner = knowledge.by_id.get(pmode.from_party[0])
+        if pmode.reply_endpoint is None or partner is None:
+            continue
+        tasks.setdefault(
+            (pmode.reply_endpoint, pmode.pull_channel),
+            RecurringTask(
+                f"pull:{pmode.agreement}:{pmode.id}",
+                "pull",
+                partner,
+                every,
+                f"pull-from:{partner}",
+                {"agreement": pmode.agreement, "pmode": pmode.id},
+            ),
+        )
+    return list(tasks.values())
+
+
+class PullAgent:
+    """Pulls from message handlers; `every` is the time between two turns."""
+
+    def __init__(self, hub: Hub, sender: HttpClient, bounds: HttpLimits, every: timedelta) -> None:
+        self._hub = hub
+        self._sender = sender
+        self._bounds = bounds
+        self._every = every
+
+    def get_retry_plan(self, _lease: DeliveryLease) -> RetryPlan:
+        """Return unlimited retries: a turn ends by itself, and the next one has a delivery of its own."""
+        return RetryPlan(_WITHOUT_END, min(timedelta(seconds=10), self._every), self._every)
+
+    def attempt_delivery(self, lease: DeliveryLease) -> None:
+        """Pull until nothing waits any more, and end the turn."""
+        pulled: set[str] = set()
+        while len(pulled) < _MOST_MESSAGES:
+            message_id = self._pull_message(lease)
+            # A partner that gives one message twice has not seen its receipt yet: the next turn asks again.
+            if message_id is None or message_id in pulled:
+                break
+            pulled.add(message_id)
+        with write_transaction(self._hub.engine, "pull.turn") as conn:
+            deliveries.give_up_earlier_turns(conn, lease, self._hub.clock(), "pull")
+            make_lease_finisher(lease, self._hub.clock)(conn)
+
+    def _pull_message(self, lease: DeliveryLease) -> str | None:
+        """Pull once and store what came; return its MessageId, None when nothing was there."""
+        knowledge = self._hub.refresh_snapshot()
+        pmode = self._find_pmode(lease, knowledge)
+        context = self._hub.make_protocol_context(knowledge)
+        request = make_pull_request(pmode, context)
+        parcel = PROTOCOLS[pmode.protocol].seal((request,), pmode, context)
+        url = pmode.reply_endpoint or ""
+        answer = self._sender.post(url, dict(parcel.headers), parcel.read_octets(), self._bounds)
+        kill_at_failpoint("pull.after_post")
+        check_answer_status(answer)
+        if not answer.body.strip():
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered a PullRequest with nothing", "HTTP")
+        require_identity_coding(answer)
+        message_ids: list[str | None] = []
+        try:
+            run_with_current_register(
+                self._hub,
+                knowledge,
+                lambda known: message_ids.append(self._take_answer(request, pmode, answer, known)),
+            )
+        except GatewayError as error:
+            raise_resource_problem(error)
+            refuse_pulled_message(self._hub, error, _make_parcel(answer), pmode)
+            detail = f"{error.problem.id} {error.detail}"[:500]
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, error.location, theirs=error.theirs) from error
+        return message_ids[-1]
+
+    def _find_pmode(self, lease: DeliveryLease, knowledge: RegisterSnapshot) -> PMode:
+        parameters = lease.parameters
+        pmode = knowledge.book.find_by_id(parameters["agreement"], parameters["pmode"], self._hub.clock())
+        if pmode is None or pmode.reply_endpoint is None or pmode.pull is None:
+            raise GatewayError(
+                NO_ADDRESS, "the agreement has nothing to be pulled any more", parameters["pmode"]
+            )
+        return pmode
+
+    def _take_answer(
+        self, request: PullRequest, pmode: PMode, answer: HttpAnswer, knowledge: RegisterSnapshot
+    ) -> str | None:
+        protocol, context = PROTOCOLS[pmode.protocol], self._hub.make_protocol_context(knowledge)
+        opened = protocol.open(_make_parcel(answer), context, SentUnit(request))
+        if not isinstance(opened.unit, ErrorSignal):
+            receive_response(self._hub, protocol, opened, knowledge)
+            return opened.unit.message_id
+        problem = make_refusal_error(opened.unit)
+        if opened.unit.highest_severity == "Error" and problem is not None:
+            # Anyone may have written it: the next turn asks again.
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, problem.detail, problem.location, theirs=problem.theirs)
+        return None
+
+    def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
+        """Give up the failed turns before: only the last one stays FAILED, for the operator to see."""
+        deliveries.give_up_earlier_turns(conn, failure.delivery, failure.at, "pull")
+
+
+def _make_parcel(answer: HttpAnswer) -> Parcel:
+    return Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)

@@ -6,39 +6,158 @@ not. Every document is read back when it is written; one that does not come back
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lxml import etree
 
 from gateway.errors import DOCUMENT_UNKNOWN, GatewayError
-from gateway.harmonize.carriers.document_nodes import DocumentNode, make_notice_node, make_request_node
-from gateway.harmonize.carriers.fixed_form import list_record_problems, read_records, write_records
-from gateway.harmonize.carriers.json_form import read_json, write_json
-from gateway.harmonize.carriers.plain_values import build_element, make_carried_error, make_plain_value
-from gateway.harmonize.carriers.record_layout import (
+from gateway.harmonize.carriers.fixed_form import (
     CONTINUATION,
     COUNT_WIDTH,
     HEAD,
     NAME_WIDTH,
     TAIL,
     describe_record_type,
+    list_record_problems,
     make_record_layout,
+    read_records,
+    write_records,
 )
-from gateway.harmonize.language import XML_FORM, CarrierForm, MappingBundle
+from gateway.harmonize.carriers.plain_values import (
+    TEXT,
+    DocumentNode,
+    PlainValue,
+    build_element,
+    is_numeric,
+    make_carried_error,
+    make_notice_node,
+    make_plain_value,
+    make_request_node,
+)
+from gateway.harmonize.language import XML_FORM, CarrierForm, DocumentMapping, MappingBundle
 from gateway.wire import canonicalize_element, parse_xml
 
-__all__ = [
-    "CarriedDocument",
-    "describe_layout",
-    "find_carried_document",
-    "get_carrier_form",
-    "list_uncarried_values",
-    "read_carried",
-    "write_carried",
-]
+#: A number as JSON writes it, without exponent: its literal is the text of the value, digit by digit.
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,59})(?:\.[0-9]{1,60})?")
+#: The whole document, as RFC 6901 section 6 writes the pointer to it.
+_WHOLE: Final = "#"
+_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
 
-#: So many values of one request are told: the place of each is looked up.
+
+def write_json(document: str, node: DocumentNode, value: PlainValue, *, exact: bool) -> bytes:
+    """Return the JSON of a document; with `exact` numbers are numbers, else strings."""
+    text = _write_value(node, value, exact=exact)
+    return f'{{"document":{_encode(document)},{_encode(node.name)}:{text}}}\n'.encode()
+
+
+def _write_value(node: DocumentNode, value: PlainValue, *, exact: bool) -> str:
+    if node.leaf and not node.attributes:
+        return _write_text(value, exact and node.numeric)
+    parts = []
+    for name, member in value.items():
+        if name == TEXT:
+            text = _write_text(member, exact and node.numeric)
+        elif name.startswith("@"):
+            text = _write_text(member, exact and is_numeric(node.attributes[name[1:]]))
+        elif isinstance(member, list):
+            rows = (_write_value(node.children[name], row, exact=exact) for row in member)
+            text = f"[{','.join(rows)}]"
+        else:
+            text = _write_value(node.children[name], member, exact=exact)
+        parts.append(f"{_encode(name)}:{text}")
+    return f"{{{','.join(parts)}}}"
+
+
+def _write_text(text: str, exact: bool) -> str:
+    """Return a text as JSON: with `exact` a number (without exponent) as a JSON number, else a string.
+
+    `read_json` reads both alike.
+    """
+    return text if exact and _NUMBER.fullmatch(text) else _encode(text)
+
+
+def read_json(octets: bytes, document: str, node: DocumentNode) -> PlainValue:
+    """Return the plain value of the root; raise GW718 for octets that are no JSON of this document."""
+    try:
+        parsed: Any = json.loads(
+            octets.decode("utf-8"),
+            object_pairs_hook=_make_table,
+            parse_int=str,
+            parse_float=str,
+            parse_constant=_Constant,
+        )
+    except UnicodeDecodeError as error:
+        raise make_carried_error("the octets are no UTF-8", f"octet {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise make_carried_error(
+            f"no JSON: {error.msg}", f"line {error.lineno}, column {error.colno}"
+        ) from error
+    except RecursionError as error:
+        raise make_carried_error("the JSON is too deep", _WHOLE) from error
+    _reject_faults(parsed)
+    if not isinstance(parsed, dict) or set(parsed) != {"document", node.name}:
+        raise make_carried_error(f"an object with document and {node.name} is expected", _WHOLE)
+    if parsed["document"] != document:
+        raise make_carried_error(f"the document is not {document}", "/document")
+    return parsed[node.name]
+
+
+class _Table(dict[str, Any]):
+    """A JSON object; `repeated` is the first name that occurs twice in it, None where each occurs once."""
+
+    repeated: str | None = None
+
+
+class _Constant(str):
+    """A word that is no number: NaN or Infinity."""
+
+
+def _make_table(pairs: list[tuple[str, Any]]) -> _Table:
+    table = _Table(pairs)
+    if len(table) != len(pairs):
+        table.repeated = _find_repeated(pairs)
+    return table
+
+
+def _find_repeated(pairs: list[tuple[str, Any]]) -> str:
+    """Return the first name that occurs a second time, in one pass: an object may have many names."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            break
+        seen.add(name)
+    return name
+
+
+def _reject_faults(parsed: Any) -> None:
+    """Raise GW718 for a name that occurs twice in one object, or for NaN or Infinity, at any depth.
+
+    The location of the problem is the JSON pointer of the name or the constant.
+    """
+    waiting = [("", parsed)]
+    while waiting:
+        pointer, value = waiting.pop()
+        if isinstance(value, _Table):
+            if value.repeated is not None:
+                raise make_carried_error(
+                    "a name stands twice in one object", f"{pointer}/{_escape(value.repeated)}"
+                )
+            waiting += [(f"{pointer}/{_escape(name)}", member) for name, member in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{pointer}/{number}", entry) for number, entry in enumerate(value)]
+        elif isinstance(value, _Constant):
+            raise make_carried_error(f"{value} is no number", pointer or _WHOLE)
+
+
+def _escape(name: str) -> str:
+    """Return the start of a name as a part of a JSON pointer (RFC 6901 section 3)."""
+    return name[:60].replace("~", "~0").replace("/", "~1")
+
+
+#: The most values of one request that are reported: the place of each is looked up.
 _MOST: Final = 20
 _PARSER: Final = etree.XMLParser(
     resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
@@ -90,39 +209,39 @@ def write_carried(root: etree._Element, document: CarriedDocument, form: Carrier
 
 
 def list_uncarried_values(
-    bundle: MappingBundle, request: tuple[str, str], root: etree._Element, *, whole: bool = True
+    bundle: MappingBundle, document: DocumentMapping, request: etree._Element, *, whole: bool = True
 ) -> list[GatewayError]:
     """Return GW718 for the values of a request that the form of its agency cannot carry, the first of many.
 
-    `request` is the organisation and the document. Each names its place in the request. One that is not
-    `whole` is not written: only its values are looked at, each for itself.
+    `document` is the mapping that the request was written by. Each error names its place in the request. One
+    that is not `whole` is not written: only its values are looked at, each for itself.
     """
-    form = get_carrier_form(bundle, request[0])
+    form = get_carrier_form(bundle, document.organisation)
     if form.form == "xml":
         return []
-    document, found = find_carried_document(bundle, request[1]), []
+    carried, problems = find_carried_document(bundle, document.id), []
     if form.form == "fixed":
         try:
-            value = make_plain_value(document.node, root, f"/{document.node.name}")
-            found = list_record_problems(make_record_layout(document.node, form), value, form)
+            value = make_plain_value(carried.node, request, f"/{carried.node.name}")
+            problems = list_record_problems(make_record_layout(carried.node, form), value, form)
         except GatewayError:
             if whole:
                 raise
-    if not found and whole:
+    if not problems and whole:
         try:
-            write_carried(root, document, form)
+            write_carried(request, carried, form)
         except GatewayError as error:
-            found = [error]
-    return found[:_MOST]
+            problems = [error]
+    return problems[:_MOST]
 
 
 def _canonicalize(root: etree._Element) -> bytes:
     """Return the canonical octets of a document without comments and the white space between its elements."""
     alone = etree.fromstring(etree.tostring(root, with_tail=False), _PARSER)
-    for one in alone.iter(etree.Element):
-        one.tail = None
-        if len(one):
-            one.text = None
+    for element in alone.iter(etree.Element):
+        element.tail = None
+        if len(element):
+            element.text = None
     return canonicalize_element(alone, exclusive=True)
 
 
@@ -138,7 +257,7 @@ def read_carried(octets: bytes, document: CarriedDocument, form: CarrierForm) ->
 
 
 def describe_layout(document: CarriedDocument, form: CarrierForm) -> dict[str, Any]:
-    """Return the layout of a document as fixed records, as data: what a programmer needs."""
+    """Return the layout of a document in fixed records as plain data, for programmers of an agency."""
     layout = make_record_layout(document.node, form)
     return {
         "document": document.name,
@@ -149,5 +268,5 @@ def describe_layout(document: CarriedDocument, form: CarrierForm) -> dict[str, A
         "continuation": {"type": CONTINUATION.decode(), "field": 3, "size": 4, "octets": form.longest},
         "tail": TAIL.decode(),
         "count": COUNT_WIDTH,
-        "records": [describe_record_type(one) for one in layout.walk_types()],
+        "records": [describe_record_type(record_type) for record_type in layout.walk_types()],
     }

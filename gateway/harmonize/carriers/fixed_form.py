@@ -11,28 +11,170 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import GatewayError
-from gateway.harmonize.carriers.document_nodes import DocumentNode
-from gateway.harmonize.carriers.plain_values import TEXT, PlainValue, make_carried_error
-from gateway.harmonize.carriers.record_layout import (
-    CONTINUATION,
-    COUNT_WIDTH,
-    HEAD,
-    NAME_WIDTH,
-    TAIL,
-    RecordField,
-    RecordType,
+from gateway.harmonize.carriers.plain_values import (
+    TEXT,
+    DocumentNode,
+    PlainValue,
+    is_numeric,
+    make_carried_error,
 )
-from gateway.wire import quote_value
+from gateway.wire import describe_character, encode_text, quote_value
 
 if TYPE_CHECKING:
-    from gateway.harmonize.language import CarrierForm
+    from gateway.harmonize.language import CarrierForm, ValueShape
 
-__all__ = ["list_record_problems", "read_records", "write_records"]
 
-_MOST_RECORDS: Final = 10**COUNT_WIDTH - 1
+#: The record types that every document has: head, continuation of a field, tail.
+HEAD: Final = b"000"
+CONTINUATION: Final = b"998"
+TAIL: Final = b"999"
+#: The octets of the name in the head, and of the count in the tail.
+NAME_WIDTH: Final = 40
+COUNT_WIDTH: Final = 9
+_WIDTHS: Final = {"day": 8, "date": 10, "boolean": 5, "moment": 35}
+_LONGEST_NUMBER: Final = 40
+_OCTETS: Final = {"utf-8": 4, "euc-kr": 2, "cp949": 2, "ascii": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordField:
+    """One field: the names from its record's element to its value, its place and format.
+
+    A `flag` is one octet that says that an element without text is there.
+    """
+
+    path: tuple[str, ...]
+    place: str
+    offset: int
+    width: int
+    zeros: bool
+    refuses: bool
+    flag: bool = False
+
+
+@dataclass(slots=True)
+class RecordType:
+    """One type of record: its code, the names from its parent's element, its fields, the types below."""
+
+    code: bytes
+    path: tuple[str, ...]
+    place: str
+    node: DocumentNode
+    parent: RecordType | None = None
+    fields: list[RecordField] = field(default_factory=list)
+    below: list[RecordType] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Return the octets of a record, with its code."""
+        return self.fields[-1].offset + self.fields[-1].width if self.fields else len(HEAD)
+
+    def walk_types(self) -> Iterator[RecordType]:
+        """Yield this type and all below it."""
+        yield self
+        for record_type in self.below:
+            yield from record_type.walk_types()
+
+
+def make_record_layout(node: DocumentNode, form: CarrierForm) -> RecordType:
+    """Return the type of the first record of a document; the types are numbered in its order."""
+    return _LayoutMaker(form).make_type(node, (), f"/{node.name}", None)
+
+
+class _LayoutMaker:
+    def __init__(self, form: CarrierForm) -> None:
+        self._form = form
+        self._made = 0
+
+    def make_type(
+        self, node: DocumentNode, path: tuple[str, ...], element_path: str, parent: RecordType | None
+    ) -> RecordType:
+        self._made += 1
+        record_type = RecordType(b"%03d" % self._made, path, element_path, node, parent)
+        self._add_content(record_type, node, (), element_path)
+        return record_type
+
+    def _add_content(
+        self, record_type: RecordType, node: DocumentNode, path: tuple[str, ...], element_path: str
+    ) -> None:
+        if node.leaf:
+            value_path = path if path and not node.attributes else (*path, TEXT)
+            self._add_field(record_type, value_path, element_path, node.shapes, flag=node.empty)
+        for name, shapes in node.attributes.items():
+            self._add_field(record_type, (*path, f"@{name}"), f"{element_path}/@{name}", shapes)
+        for name, inner in node.children.items():
+            if inner.many:
+                record_type.below.append(
+                    self.make_type(inner, (*path, name), f"{element_path}/{name}", record_type)
+                )
+            else:
+                if inner.empty and not inner.leaf:
+                    self._add_field(record_type, (*path, name), f"{element_path}/{name}", [], flag=True)
+                self._add_content(record_type, inner, (*path, name), f"{element_path}/{name}")
+
+    def _add_field(
+        self,
+        record_type: RecordType,
+        path: tuple[str, ...],
+        element_path: str,
+        shapes: list[ValueShape],
+        flag: bool = False,
+    ) -> None:
+        field_form = self._form.fields.get(element_path.lstrip("/"))
+        numbers = (field_form.numbers if field_form else None) or self._form.numbers
+        overflow = (field_form.overflow if field_form else None) or self._form.overflow
+        width = (field_form.width if field_form else None) or max(map(self._measure_shape, shapes), default=1)
+        record_type.fields.append(
+            RecordField(
+                path,
+                element_path,
+                record_type.length,
+                1 if flag else width,
+                numbers == "zeros" and is_numeric(shapes),
+                overflow == "refuse" or is_numeric(shapes),
+                flag,
+            )
+        )
+
+    def _measure_shape(self, shape: ValueShape) -> int:
+        """Return the octets that the longest value needs, at most those of a text field."""
+        charset, most = self._form.charset, self._form.longest
+        if shape.codes is not None:
+            return min(max((len(code.encode(charset, "replace")) for code in shape.codes), default=1), most)
+        if shape.kind in _WIDTHS:
+            return _WIDTHS[shape.kind]
+        if is_numeric([shape]):
+            return _LONGEST_NUMBER if shape.total is None else min(shape.total + 3, _LONGEST_NUMBER)
+        if shape.octets is not None and shape.charset == charset:
+            return min(shape.octets, most)
+        longest = shape.longest if shape.longest is not None else shape.octets
+        return most if longest is None else min(longest * _OCTETS[charset], most)
+
+
+def describe_record_type(record_type: RecordType) -> dict[str, Any]:
+    """Return a record type as data."""
+    return {
+        "type": record_type.code.decode(),
+        "element": record_type.place,
+        "below": None if record_type.parent is None else record_type.parent.code.decode(),
+        "octets": record_type.length,
+        "fields": [
+            {
+                "path": field.place,
+                "offset": field.offset,
+                "width": field.width,
+                "filled": "flag" if field.flag else "zeros" if field.zeros else "spaces",
+                "overflow": "refuse" if field.refuses else "continue",
+            }
+            for field in record_type.fields
+        ],
+    }
+
+
 _FIELD_DIGITS: Final = 3
 _SIZE_DIGITS: Final = 4
 _CODE: Final = len(HEAD)
@@ -43,7 +185,7 @@ _LINE_ENDS: Final = {"\n": "a line feed", "\r": "a carriage return"}
 def write_records(document: str, layout: RecordType, value: PlainValue, form: CarrierForm) -> bytes:
     """Return the records of a document; raise GW718 with the path of a value that cannot be carried."""
     writer = _RecordWriter(form)
-    records = [HEAD + document.encode(form.charset).ljust(NAME_WIDTH)]
+    records = [HEAD + encode_text(document, form.charset).ljust(NAME_WIDTH)]
     records += writer.write_record(layout, value, layout.place)
     if writer.problems:
         raise writer.problems[0]
@@ -67,103 +209,107 @@ class _RecordWriter:
 
     def write_record(self, kind: RecordType, value: PlainValue, at: str) -> Iterator[bytes]:
         """Yield the record of the element `at`, its continuations, and the records below it."""
-        octets, further = kind.code, []
-        for number, one in enumerate(kind.fields):
+        octets, continuations = kind.code, []
+        for number, record_field in enumerate(kind.fields):
             first, *rest = self._try_field(
-                one, _find_value(value, one.path), at + one.place[len(kind.place) :]
+                record_field,
+                _find_value(value, record_field.path),
+                at + record_field.place[len(kind.place) :],
             )
             octets += first
-            further += [
+            continuations += [
                 CONTINUATION
                 + b"%0*d%0*d" % (_FIELD_DIGITS, number, _SIZE_DIGITS, len(piece))
                 + piece.ljust(self._form.longest)
                 for piece in rest
             ]
         yield octets
-        yield from further
+        yield from continuations
         for below in kind.below:
-            place = at + below.place[len(kind.place) :]
+            pointer = at + below.place[len(kind.place) :]
             for position, row in enumerate(_find_value(value, below.path) or (), 1):
-                yield from self.write_record(below, row, f"{place}[{position}]")
+                yield from self.write_record(below, row, f"{pointer}[{position}]")
 
-    def _try_field(self, one: RecordField, text: PlainValue, at: str) -> list[bytes]:
+    def _try_field(self, record_field: RecordField, text: PlainValue, at: str) -> list[bytes]:
         try:
-            return self._write_field(one, text)
+            return self._write_field(record_field, text)
         except GatewayError as error:
             self.problems.append(make_carried_error(error.detail, at))
-            return [b" " * one.width]
+            return [b" " * record_field.width]
 
-    def _write_field(self, one: RecordField, text: PlainValue) -> list[bytes]:
-        if one.flag:
+    def _write_field(self, record_field: RecordField, text: PlainValue) -> list[bytes]:
+        if record_field.flag:
             if text and isinstance(text, str):
-                raise make_carried_error("this element has no text", one.place)
+                raise make_carried_error("this element has no text", record_field.place)
             return [b" " if text is None else b"1"]
         if text is None:
-            return [b" " * one.width]
-        self._check_line(text, one)
-        octets = self._encode_text(text, one)
-        if one.zeros:
-            return [_write_zeros(octets, one)]
-        pieces = self._cut_text(octets, text, one)
-        return [pieces[0].ljust(one.width), *pieces[1:]]
+            return [b" " * record_field.width]
+        self._check_line(text, record_field)
+        octets = self._encode_text(text, record_field)
+        if record_field.zeros:
+            return [_write_zeros(octets, record_field)]
+        pieces = self._cut_text(octets, text, record_field)
+        return [pieces[0].ljust(record_field.width), *pieces[1:]]
 
-    def _check_line(self, text: str, one: RecordField) -> None:
+    def _check_line(self, text: str, record_field: RecordField) -> None:
         """Raise GW718 for a text that would end a record which a line end closes."""
         if not self._form.end:
             return
         for character, name in _LINE_ENDS.items():
             if character in text:
                 detail = f"a record that ends with its line cannot carry {name}; a space can stand for it"
-                raise make_carried_error(detail, one.place)
+                raise make_carried_error(detail, record_field.place)
 
-    def _encode_text(self, text: str, one: RecordField) -> bytes:
+    def _encode_text(self, text: str, record_field: RecordField) -> bytes:
         try:
-            return text.encode(self._form.charset)
+            return encode_text(text, self._form.charset)
         except UnicodeEncodeError as error:
-            character = text[error.start]
-            detail = f"{self._form.charset} has no character {character!r} (U+{ord(character):04X})"
-            raise make_carried_error(detail, one.place) from error
+            detail = f"{self._form.charset} has no character {describe_character(text, error.start)}"
+            raise make_carried_error(detail, record_field.place) from error
 
-    def _cut_text(self, octets: bytes, text: str, one: RecordField) -> list[bytes]:
+    def _cut_text(self, octets: bytes, text: str, record_field: RecordField) -> list[bytes]:
         """Return the pieces of a text: that of its field, then those of continuation records."""
-        if len(octets) > one.width and one.refuses:
+        if len(octets) > record_field.width and record_field.refuses:
             raise make_carried_error(
-                f"the value has {len(octets)} octets of {self._form.charset}, {one.width} fit", one.place
+                f"the value has {len(octets)} octets of {self._form.charset}, {record_field.width} fit",
+                record_field.place,
             )
-        size = self._count_characters(text, 0, one.width)
+        size = self._count_characters(text, 0, record_field.width)
         first = text[:size].rstrip(" ")
-        if len(first) < len(text) and one.refuses:
-            raise make_carried_error("a field cannot carry spaces at the end", one.place)
-        pieces, start = [first.encode(self._form.charset)], len(first)
+        if len(first) < len(text) and record_field.refuses:
+            raise make_carried_error("a field cannot carry spaces at the end", record_field.place)
+        pieces, start = [encode_text(first, self._form.charset)], len(first)
         if not text:
             pieces.append(b"")
         while start < len(text):
             size = self._count_characters(text, start, self._form.longest)
-            pieces.append(text[start : start + size].encode(self._form.charset))
+            pieces.append(encode_text(text[start : start + size], self._form.charset))
             start += size
         return pieces
 
     def _count_characters(self, text: str, start: int, room: int) -> int:
         size = 0
         for character in text[start : start + room]:
-            room -= len(character.encode(self._form.charset))
+            room -= len(encode_text(character, self._form.charset))
             if room < 0:
                 break
             size += 1
         return size
 
 
-def _write_zeros(octets: bytes, one: RecordField) -> bytes:
-    if len(octets) > one.width:
-        raise make_carried_error(f"the number has {len(octets)} digits and signs, {one.width} fit", one.place)
+def _write_zeros(octets: bytes, record_field: RecordField) -> bytes:
+    if len(octets) > record_field.width:
+        raise make_carried_error(
+            f"the number has {len(octets)} digits and signs, {record_field.width} fit", record_field.place
+        )
     sign = octets[:1] if octets[:1] == b"-" else b""
-    written = sign + octets[len(sign) :].rjust(one.width - len(sign), b"0")
+    written = sign + octets[len(sign) :].rjust(record_field.width - len(sign), b"0")
     if _read_zeros(written) != octets:
         detail = (
             f"{quote_value(octets.decode('ascii', 'replace'))} is not written as its field carries a number: "
         )
         raise make_carried_error(
-            f"{detail}no plus sign, no leading zero, a digit before the point", one.place
+            f"{detail}no plus sign, no leading zero, a digit before the point", record_field.place
         )
     return written
 
@@ -194,14 +340,14 @@ class _RecordReader:
         self._octets = octets
         self._form = form
         self._layout = layout
-        self._types = {one.code: one for one in layout.walk_types()}
+        self._types = {record_type.code: record_type for record_type in layout.walk_types()}
         self._position = 0
         self._record = 0
         #: The element of the last record of each type, with the pieces of its fields.
         self._open: dict[bytes, dict[str, PlainValue]] = {}
         self._pieces: dict[int, list[bytes]] = {}
         self._last: RecordType | None = None
-        #: The list in which the last element stands.
+        #: The list that contains the last element.
         self._around: list[PlainValue] = []
 
     def read_document(self, document: str) -> PlainValue:
@@ -228,13 +374,13 @@ class _RecordReader:
 
     def _take(self, size: int) -> bytes:
         self._record += 1
-        found = self._octets[self._position : self._position + size]
+        octets = self._octets[self._position : self._position + size]
         self._position += size
         end = self._octets[self._position : self._position + len(self._form.end)]
-        if len(found) != size or end != self._form.end:
+        if len(octets) != size or end != self._form.end:
             raise self._make_error(f"a record of {size} octets and its end are expected")
         self._position += len(end)
-        return found
+        return octets
 
     def _take_record(self, code: bytes) -> None:
         kind = self._types.get(code)
@@ -249,20 +395,21 @@ class _RecordReader:
                 raise self._make_error("the record of the document stands twice")
         else:
             self._add_to_parent(kind, element)
-        for one in kind.walk_types():
-            self._open.pop(one.code, None)
+        for inner_type in kind.walk_types():
+            self._open.pop(inner_type.code, None)
         self._open[code], self._last = element, kind
         self._pieces = {
-            number: [octets[one.offset : one.offset + one.width]] for number, one in enumerate(kind.fields)
+            number: [octets[record_field.offset : record_field.offset + record_field.width]]
+            for number, record_field in enumerate(kind.fields)
         }
 
     def _add_to_parent(self, kind: RecordType, element: dict[str, PlainValue]) -> None:
-        around = self._open.get(kind.parent.code) if kind.parent is not None else None
-        if around is None:
+        parent = self._open.get(kind.parent.code) if kind.parent is not None else None
+        if parent is None:
             raise self._make_error(f"no record before it to which {kind.place} belongs")
         for name in kind.path[:-1]:
-            around = around.setdefault(name, {})
-        self._around = around.setdefault(kind.path[-1], [])
+            parent = parent.setdefault(name, {})
+        self._around = parent.setdefault(kind.path[-1], [])
         self._around.append(element)
 
     def _take_continuation(self) -> None:
@@ -281,35 +428,35 @@ class _RecordReader:
         kind = self._last
         if kind is None:
             return
-        for number, one in enumerate(kind.fields):
-            text = self._read_field(one, self._pieces[number])
-            if text == "" and one.flag:
-                text = _find_empty_value(kind.node, one.path)
+        for number, record_field in enumerate(kind.fields):
+            text = self._read_field(record_field, self._pieces[number])
+            if text == "" and record_field.flag:
+                text = _find_empty_value(kind.node, record_field.path)
             if text is not None:
-                _store_value(self._open[kind.code], one.path, text)
+                _store_value(self._open[kind.code], record_field.path, text)
         if kind.node.leaf and not kind.node.attributes:
             if TEXT not in self._open[kind.code]:
                 raise self._make_error(f"{kind.place}: a record without its text")
             self._around[-1] = self._open[kind.code][TEXT]
         self._last = None
 
-    def _read_field(self, one: RecordField, pieces: list[bytes]) -> PlainValue:
+    def _read_field(self, record_field: RecordField, pieces: list[bytes]) -> PlainValue:
         if not pieces[0].strip(b" ") and len(pieces) == 1:
             return None
-        if one.flag:
+        if record_field.flag:
             if pieces[0] != b"1":
-                raise self._make_error(f"{one.place}: a flag is 1 or a space")
+                raise self._make_error(f"{record_field.place}: a flag is 1 or a space")
             return ""
-        if one.zeros:
-            return self._decode(_read_zeros(pieces[0]), one)
+        if record_field.zeros:
+            return self._decode(_read_zeros(pieces[0]), record_field)
         first, *rest = pieces
-        return "".join(self._decode(piece, one) for piece in (first.rstrip(b" "), *rest))
+        return "".join(self._decode(piece, record_field) for piece in (first.rstrip(b" "), *rest))
 
-    def _decode(self, octets: bytes, one: RecordField) -> str:
+    def _decode(self, octets: bytes, record_field: RecordField) -> str:
         try:
             return octets.decode(self._form.charset)
         except UnicodeDecodeError as error:
-            detail = f"{one.place}: octets that are no {self._form.charset}"
+            detail = f"{record_field.place}: octets that are no {self._form.charset}"
             raise self._make_error(detail) from error
 
     def _make_error(self, detail: str) -> Exception:
@@ -317,7 +464,10 @@ class _RecordReader:
 
 
 def _find_empty_value(node: DocumentNode, path: tuple[str, ...]) -> PlainValue:
-    """Return what stands for an element without content: an empty text, or an empty table."""
+    """Return the value of an element without content: an empty text for a leaf, else an empty table.
+
+    `path` leads to the element from `node`.
+    """
     for name in path:
         node = node.children[name] if name != TEXT else node
     return "" if node.leaf else {}

@@ -22,16 +22,14 @@ from gateway.harmonize.forms.form_values import FormAttachment, FormValues
 from gateway.harmonize.forms.submission_composer import ComposedSubmission, compose_submission
 from gateway.harmonize.forms.submission_reader import read_form_values
 from gateway.harmonize.language import MappingBundle
-from gateway.harmonize.submission import DEC
+from gateway.harmonize.split import DEC
 from gateway.wire import DS, SUB
-
-__all__ = ["AnswerField", "AnswerForm", "compose_answer", "make_answer_form"]
 
 _SUPPLEMENT: Final = "35"
 _ORIGINAL: Final = "9"
 _APPLICATION: Final = re.compile(r"APP\[[0-9]{1,3}\]/")
 _FUNCTION: Final = f".//{{{DEC}}}Declaration/{{{DEC}}}FunctionCode"
-#: So many fields are shown of a part of the declaration that an agency points at as a whole.
+#: The most fields shown of a part of the declaration that an agency points at as a whole.
 _MOST_FIELDS: Final = 40
 
 
@@ -77,7 +75,7 @@ class AnswerForm:
     def find_key(self, pointer: str) -> str:
         """Return the key of the field that a finding about the answer is about; empty for no field here."""
         key = (self.places.find_field(pointer) or "").removesuffix("@")
-        return key if any(one.key == key for one in self.fields) else ""
+        return key if any(field.key == key for field in self.fields) else ""
 
 
 def make_answer_form(
@@ -102,13 +100,13 @@ def make_answer_form(
     keys: dict[str, bool] = {}
     unplaced = []
     for pointer in pointers:
-        found = _find_keys(places, _move_pointer(pointer, document))
-        keys |= dict.fromkeys(found, True)
-        if not found:
+        field_keys = _find_keys(places, _move_pointer(pointer, document))
+        keys |= dict.fromkeys(field_keys, True)
+        if not field_keys:
             unplaced.append(pointer)
     if every_field:
-        own = (key for key in _list_keys(places) if key.startswith(("a#1/", "s/")))
-        keys = dict.fromkeys(own, False) | keys
+        own_keys = (key for key in _list_keys(places) if key.startswith(("a#1/", "s/")))
+        keys = dict.fromkeys(own_keys, False) | keys
     fields = tuple(_list_fields(reading.form, values, keys))
     return AnswerForm(reading.form, values, fields, tuple(unplaced), reading.lost, places)
 
@@ -128,22 +126,24 @@ def _strip_submission(submission: etree._Element) -> etree._Element:
 
 def _select_application(values: FormValues, application: str) -> FormValues:
     """Return the values with this application alone, as the first one, as a supplement."""
-    numbers = [number for number, one in enumerate(values.applications, 1) if one.id == application]
+    numbers = [number for number, filed in enumerate(values.applications, 1) if filed.id == application]
     if not numbers:
         raise GatewayError(NO_OPEN_CASE, f"there is no application {application[:40]!r}", "/Submission")
     (number, *_) = numbers
-    kept = {}
+    selected = {}
     for key, text in values.values.items():
         if not key.startswith("a#"):
-            kept[key] = text
+            selected[key] = text
         elif key.startswith(f"a#{number}/"):
-            kept[f"a#1/{key.partition('/')[2]}"] = text
+            selected[f"a#1/{key.partition('/')[2]}"] = text
     return replace(
         values,
         applications=(values.applications[number - 1],),
-        values=kept,
+        values=selected,
         attachments=tuple(
-            replace(one, application=1) for one in values.attachments if one.application == number
+            replace(attachment, application=1)
+            for attachment in values.attachments
+            if attachment.application == number
         ),
         function=_SUPPLEMENT,
         disclaimers=(),
@@ -161,12 +161,19 @@ def _move_pointer(pointer: str, document: str) -> str:
 def _find_keys(places: FieldPlaces, pointer: str) -> list[str]:
     """Return the keys of the fields at a pointer, or of those below it."""
     plain = _shorten(pointer.partition("/@")[0])
-    known = [(_shorten(place), key) for place, key in places.given.items()]
-    known += [(_shorten(place), found[0][0]) for place, found in places.missing.items()]
-    exact = [key for place, key in known if place == plain]
+    keys_by_pointer = [(_shorten(field_pointer), key) for field_pointer, key in places.given.items()]
+    keys_by_pointer += [
+        (_shorten(field_pointer), missing_fields[0][0])
+        for field_pointer, missing_fields in places.missing.items()
+    ]
+    exact = [key for field_pointer, key in keys_by_pointer if field_pointer == plain]
     if exact:
         return exact[:1]
-    below = (key.removesuffix("@") for place, key in known if place.startswith(f"{plain}/"))
+    below = (
+        key.removesuffix("@")
+        for field_pointer, key in keys_by_pointer
+        if field_pointer.startswith(f"{plain}/")
+    )
     return list(dict.fromkeys(below))[:_MOST_FIELDS]
 
 
@@ -177,39 +184,39 @@ def _shorten(pointer: str) -> str:
 
 def _list_keys(places: FieldPlaces) -> Iterator[str]:
     yield from (key.removesuffix("@") for key in places.given.values())
-    yield from (found[0][0] for found in places.missing.values())
+    yield from (missing_fields[0][0] for missing_fields in places.missing.values())
 
 
 def _list_fields(form: FilingForm, values: FormValues, keys: Mapping[str, bool]) -> Iterator[AnswerField]:
     for key, pointed in keys.items():
-        found = _find_field(form, values, key)
-        if found is not None and not found.is_group:
+        field = _find_field(form, values, key)
+        if field is not None and not field.is_group:
             unit = values.values.get(f"{key}@", "")
-            yield AnswerField(key, found, values.values.get(key, ""), unit, pointed)
+            yield AnswerField(key, field, values.values.get(key, ""), unit, pointed)
 
 
 def _find_field(form: FilingForm, values: FormValues, key: str) -> FormField | None:
     """Return the field that a key names."""
-    place, *names = key.split("/")
+    section_key, *names = key.split("/")
     fields: Iterable[FormField]
     of_item = bool(names) and re.fullmatch(r"i#[0-9]+", names[0]) is not None
     if of_item:
         names = names[1:]
-    if place.startswith("a#"):
+    if section_key.startswith("a#"):
         section = form.sections[values.applications[0].document]
         fields = section.item if of_item else section.application
-    elif place == "s":
+    elif section_key == "s":
         fields = form.shared_item if of_item else form.shared_header
     else:
-        fields = form.header if place == "h" else form.item
-    found: FormField | None = None
+        fields = form.header if section_key == "h" else form.item
+    field: FormField | None = None
     for name in names:
         plain = re.sub(r"#[0-9]+$", "", name)
-        found = next((one for one in fields if one.name in (name, plain)), None)
-        if found is None:
+        field = next((candidate for candidate in fields if candidate.name in (name, plain)), None)
+        if field is None:
             return None
-        fields = found.fields
-    return found
+        fields = field.fields
+    return field
 
 
 def compose_answer(
@@ -220,13 +227,19 @@ def compose_answer(
     A key that the form does not have changes nothing. Raises GW402 for a character that XML does
     not permit.
     """
-    known = {one.key for one in answer.fields} | {one.unit_key for one in answer.fields if one.unit_key}
-    given = {key: text for key, text in changes.items() if key in known}
-    values = {**answer.values.values, **given}
+    field_keys = {field.key for field in answer.fields} | {
+        field.unit_key for field in answer.fields if field.unit_key
+    }
+    accepted = {key: text for key, text in changes.items() if key in field_keys}
+    values = {**answer.values.values, **accepted}
     used = set(values.values())
-    before = {answer.values.values.get(one.key, "") for one in answer.fields if one.is_file}
-    kept = [one for one in answer.values.attachments if one.cid in used or one.cid not in before]
-    changed = replace(answer.values, values=values, attachments=(*kept, *files))
+    before = {answer.values.values.get(field.key, "") for field in answer.fields if field.is_file}
+    attachments = [
+        attachment
+        for attachment in answer.values.attachments
+        if attachment.cid in used or attachment.cid not in before
+    ]
+    changed = replace(answer.values, values=values, attachments=(*attachments, *files))
     composed = compose_submission(answer.form, changed)
     inner = composed.root.find(_FUNCTION)
     if inner is not None:

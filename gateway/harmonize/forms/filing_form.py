@@ -11,35 +11,27 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.errors import MAPPING_MISSING, GatewayError
-from gateway.harmonize.language import DocumentMapping, MappingBundle
-from gateway.harmonize.types import (
+from gateway.harmonize.language import (
     ITEM_PATH,
     CommonMeaning,
     Condition,
     DataDictionary,
+    DocumentMapping,
+    MappingBundle,
     MeaningGroup,
     UniqueField,
     ValueShape,
 )
-
-__all__ = [
-    "DERIVED_PATHS",
-    "REFERENCE_PATH",
-    "DocumentSection",
-    "FieldUse",
-    "FilingForm",
-    "FormField",
-    "compose_form",
-]
+from gateway.wire import AT_MOST_ONCE, Occurs
 
 REFERENCE_PATH: Final = "Declaration/FunctionalReferenceID"
-#: What the composition writes by itself; nobody is asked for it.
+#: The paths of values that the composition writes by itself, without a field in the form.
 DERIVED_PATHS: Final = (
     "Declaration/FunctionCode",
     "Declaration/GoodsItemQuantity",
     f"{ITEM_PATH}/SequenceNumeric",
 )
-#: What the gateway itself needs of every submission, where no document does.
+#: The values that the gateway itself needs in every submission, also where no document needs them.
 _ALWAYS: Final = (
     REFERENCE_PATH,
     "Declaration/IssueDateTime",
@@ -75,7 +67,7 @@ class FormField:
     en: str
     source: CommonMeaning | UniqueField | None
     uses: tuple[FieldUse, ...]
-    repeat: tuple[int, int] = (0, 1)
+    repeat: Occurs = AT_MOST_ONCE
     fields: tuple[FormField, ...] = ()
     group: MeaningGroup | None = None
     pinned: CommonMeaning | None = None
@@ -89,7 +81,7 @@ class FormField:
     @property
     def is_repeated(self) -> bool:
         """Return whether it may be given several times, side by side."""
-        return self.repeat[1] > 1
+        return self.repeat.high > 1
 
     @property
     def kind(self) -> str:
@@ -106,20 +98,20 @@ class FormField:
     @property
     def attribute(self) -> str | None:
         """Return the attribute that the applicant gives with the value: a unit or a currency."""
-        if isinstance(self.source, UniqueField) and self.source.fixed_unit is not None:
+        if self.source is None or self.source.fixed_unit is not None:
             return None
-        found = None if self.source is None else self.source.attribute
-        return found if found in ("unitCode", "currencyID") else None
+        attribute = self.source.attribute
+        return attribute if attribute in ("unitCode", "currencyID") else None
 
     @property
     def units(self) -> tuple[str, ...]:
         """Return the units or currencies that are possible; empty where all of a standard list are."""
-        return self.source.units if isinstance(self.source, UniqueField) else ()
+        return () if self.source is None else self.source.units
 
     def is_needed(self, documents: Iterable[str]) -> bool:
         """Return whether one of these documents always needs it."""
-        wanted = set(documents)
-        return any(use.mandatory and use.document in wanted for use in self.uses)
+        document_names = set(documents)
+        return any(use.mandatory and use.document in document_names for use in self.uses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +149,20 @@ def compose_form(bundle: MappingBundle, documents: Sequence[str]) -> FilingForm:
     shared = _list_shared_fields(chosen)
     common = _list_common_fields(bundle.dictionary, chosen)
     header = _arrange_common_fields(bundle.dictionary, common, "header")
-    if not any(one.path == REFERENCE_PATH for one in bundle.dictionary.meanings.values()):
+    if not any(meaning.path == REFERENCE_PATH for meaning in bundle.dictionary.meanings.values()):
         header = (FormField("reference", "참조번호", "Reference", None, ()), *header)
     return FilingForm(
         header=header,
         item=_arrange_common_fields(bundle.dictionary, common, "item"),
-        shared_header=tuple(one for key, one in shared.items() if key[2] == "application"),
-        shared_item=tuple(one for key, one in shared.items() if key[2] == "item"),
+        shared_header=tuple(form_field for key, form_field in shared.items() if key[2] == "application"),
+        shared_item=tuple(form_field for key, form_field in shared.items() if key[2] == "item"),
         sections={
-            one.id: DocumentSection(
-                one,
-                tuple(_list_own_fields(one, "application", shared)),
-                tuple(_list_own_fields(one, "item", shared)),
+            document.id: DocumentSection(
+                document,
+                tuple(_list_own_fields(document, "application", shared)),
+                tuple(_list_own_fields(document, "item", shared)),
             )
-            for one in chosen
+            for document in chosen
         },
     )
 
@@ -200,7 +192,7 @@ def _list_common_fields(
             meaning.en,
             meaning,
             tuple(uses[name]),
-            (0, 99) if meaning.many and meaning.supplement else (0, 1),
+            Occurs(0, 99) if meaning.many and meaning.supplement else AT_MOST_ONCE,
         )
         for name, meaning in dictionary.meanings.items()
         if name in uses and meaning.path not in DERIVED_PATHS
@@ -211,60 +203,72 @@ def _arrange_common_fields(
     dictionary: DataDictionary, fields: Mapping[str, FormField], per: str
 ) -> tuple[FormField, ...]:
     """Return the fields of the declaration or of an item, those of groups within their groups."""
-    groups = [one for one in dictionary.groups.values() if _holds_fields(dictionary, one, fields)]
-    own = [one for one in groups if one.per == per]
-    pinned = {one.name: group for group in own for one in _list_pinned_fields(group, fields, per)}
-    found: list[FormField] = []
-    for one in fields.values():
-        assert isinstance(one.source, CommonMeaning)
-        if one.source.per == per:
-            group = pinned.get(one.name)
-            found.append(one if group is None else _pin_field(one, group, fields))
-    found += [_make_group_field(dictionary, group, fields) for group in own]
-    return tuple(found)
+    groups = [group for group in dictionary.groups.values() if _holds_fields(dictionary, group, fields)]
+    own_groups = [group for group in groups if group.per == per]
+    pinned = {
+        pinned_field.name: group
+        for group in own_groups
+        for pinned_field in _list_pinned_fields(group, fields, per)
+    }
+    arranged: list[FormField] = []
+    for form_field in fields.values():
+        assert isinstance(form_field.source, CommonMeaning)
+        if form_field.source.per == per:
+            group = pinned.get(form_field.name)
+            arranged.append(form_field if group is None else _pin_field(form_field, group, fields))
+    arranged += [_make_group_field(dictionary, group, fields) for group in own_groups]
+    return tuple(arranged)
 
 
 def _holds_fields(dictionary: DataDictionary, group: MeaningGroup, fields: Mapping[str, FormField]) -> bool:
     return any(
-        isinstance(one.source, CommonMeaning)
-        and group.name in dictionary.list_enclosing_groups(one.source.per)
-        for one in fields.values()
+        isinstance(form_field.source, CommonMeaning)
+        and group.name in dictionary.list_enclosing_groups(form_field.source.per)
+        for form_field in fields.values()
     )
 
 
 def _list_members(group: MeaningGroup, fields: Mapping[str, FormField]) -> list[FormField]:
     return [
-        one
-        for one in fields.values()
-        if isinstance(one.source, CommonMeaning) and one.source.per == group.name
+        form_field
+        for form_field in fields.values()
+        if isinstance(form_field.source, CommonMeaning) and form_field.source.per == group.name
     ]
 
 
 def _list_pinned_fields(
     group: MeaningGroup, fields: Mapping[str, FormField], per: str
 ) -> Iterator[FormField]:
-    """Yield the fields whose value stands in an element of the group, which a sibling selects."""
+    """Yield the fields whose value is in an element of the group that the value of a sibling selects."""
     element = tuple(group.path.split("/"))
-    for one in fields.values():
-        meaning = one.source
+    for form_field in fields.values():
+        meaning = form_field.source
         if not isinstance(meaning, CommonMeaning) or meaning.per != per or meaning.where is None:
             continue
         if meaning.relative[:-1] == element and not meaning.join:
-            yield one
+            yield form_field
 
 
-def _pin_field(one: FormField, group: MeaningGroup, fields: Mapping[str, FormField]) -> FormField:
+def _pin_field(form_field: FormField, group: MeaningGroup, fields: Mapping[str, FormField]) -> FormField:
     """Return an occurrence of a group that holds this field; its other members are asked beside it."""
-    meaning = one.source
+    meaning = form_field.source
     assert isinstance(meaning, CommonMeaning)
-    beside = [
+    siblings = [
         member
         for member in _list_members(group, fields)
         if isinstance(member.source, CommonMeaning) and member.source.relative != meaning.relative[-1:]
     ]
-    name = f"{group.name}={one.name}"
+    name = f"{group.name}={form_field.name}"
     return FormField(
-        name, one.ko, one.en, None, one.uses, (0, 1), (one, *beside), group=group, pinned=meaning
+        name,
+        form_field.ko,
+        form_field.en,
+        None,
+        form_field.uses,
+        AT_MOST_ONCE,
+        (form_field, *siblings),
+        group=group,
+        pinned=meaning,
     )
 
 
@@ -273,13 +277,13 @@ def _make_group_field(
 ) -> FormField:
     members = _list_members(group, fields)
     inner = [
-        _make_group_field(dictionary, other, fields)
-        for other in dictionary.groups.values()
-        if other.per == group.name and _holds_fields(dictionary, other, fields)
+        _make_group_field(dictionary, inner_group, fields)
+        for inner_group in dictionary.groups.values()
+        if inner_group.per == group.name and _holds_fields(dictionary, inner_group, fields)
     ]
-    named = [*members, *inner]
-    ko, en = (", ".join(getattr(one, name) for one in named) for name in ("ko", "en"))
-    return FormField(group.name, ko, en, None, (), (0, 999), tuple(named), group=group)
+    parts = [*members, *inner]
+    ko, en = (", ".join(getattr(part, name) for part in parts) for name in ("ko", "en"))
+    return FormField(group.name, ko, en, None, (), Occurs(0, 999), tuple(parts), group=group)
 
 
 _SharedKey = tuple[str, str, str]
@@ -291,20 +295,20 @@ def _make_shared_key(document: DocumentMapping, ask: UniqueField) -> _SharedKey:
 
 def _list_shared_fields(documents: Sequence[DocumentMapping]) -> dict[_SharedKey, FormField]:
     """Return the fields that several of the documents ask as shared, as the first of them asks."""
-    asked: dict[_SharedKey, list[tuple[DocumentMapping, UniqueField]]] = {}
+    asked_fields: dict[_SharedKey, list[tuple[DocumentMapping, UniqueField]]] = {}
     for document in documents:
         for ask in document.asks:
             if ask.shared and ask.type != "group":
-                asked.setdefault(_make_shared_key(document, ask), []).append((document, ask))
-    found = {}
-    for key, askers in asked.items():
+                asked_fields.setdefault(_make_shared_key(document, ask), []).append((document, ask))
+    shared_fields = {}
+    for key, askers in asked_fields.items():
         if len(askers) > 1:
             uses = tuple(_make_use(document, ask) for document, ask in askers)
             first = askers[0][1]
-            found[key] = FormField(
+            shared_fields[key] = FormField(
                 first.means, first.ko, first.en, first, uses, _bound_repeat(first), shared=True
             )
-    return found
+    return shared_fields
 
 
 def _list_own_fields(
@@ -332,5 +336,5 @@ def _make_use(document: DocumentMapping, ask: UniqueField) -> FieldUse:
     return FieldUse(document.id, need.mandatory, need.when, need.forbidden_otherwise)
 
 
-def _bound_repeat(ask: UniqueField) -> tuple[int, int]:
-    return (ask.repeat[0], max(ask.repeat[1], 1))
+def _bound_repeat(ask: UniqueField) -> Occurs:
+    return Occurs(ask.repeat.low, max(ask.repeat.high, 1))

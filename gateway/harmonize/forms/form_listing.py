@@ -6,11 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gateway.harmonize.forms.filing_form import FieldUse, FilingForm, FormField
-from gateway.harmonize.generator import to_data, write_sentence
-from gateway.harmonize.language import MappingBundle
-from gateway.harmonize.types import CommonMeaning, UniqueField, ValueShape
-
-__all__ = ["describe_filing_form", "list_field_codes"]
+from gateway.harmonize.language import CommonMeaning, MappingBundle, UniqueField, ValueShape
+from gateway.harmonize.schemas import to_data, write_sentence
 
 #: A list with more codes is named, and not included.
 _MOST_CODES: Final = 100
@@ -21,14 +18,18 @@ def describe_filing_form(form: FilingForm, bundle: MappingBundle) -> dict[str, A
     return {
         "documents": [
             {
-                "document": one.document.id,
-                "organisation": one.document.organisation,
-                "label": {"ko": one.document.ko, "en": one.document.en},
-                "direction": one.document.direction,
-                "status": one.document.status,
-                "fee": one.document.fee.due,
+                "document": section.document.id,
+                "organisation": section.document.organisation,
+                "label": {"ko": section.document.ko, "en": section.document.en},
+                "direction": section.document.direction,
+                "laws": list(section.document.laws),
+                "status": section.document.status,
+                "fee": section.document.fee.due,
+                "checks": [
+                    {"id": check.id, "ko": check.ko, "en": check.en} for check in section.document.checks
+                ],
             }
-            for one in form.sections.values()
+            for section in form.sections.values()
         ],
         "sections": [
             {"place": "h", "per": "declaration", "fields": _describe_fields(form.header, bundle)},
@@ -41,51 +42,60 @@ def describe_filing_form(form: FilingForm, bundle: MappingBundle) -> dict[str, A
 
 
 def _describe_sections(form: FilingForm, bundle: MappingBundle) -> Iterable[dict[str, Any]]:
-    for number, one in enumerate(form.sections.values(), 1):
-        told = {"document": one.document.id}
-        fields = _describe_fields(one.application, bundle)
-        yield told | {"place": f"a#{number}", "per": "application", "fields": fields}
-        fields = _describe_fields(one.item, bundle)
-        yield told | {"place": f"a#{number}/i#<item>", "per": "item", "fields": fields}
+    for number, section in enumerate(form.sections.values(), 1):
+        description = {"document": section.document.id}
+        fields = _describe_fields(section.application, bundle)
+        yield description | {"place": f"a#{number}", "per": "application", "fields": fields}
+        fields = _describe_fields(section.item, bundle)
+        yield description | {"place": f"a#{number}/i#<item>", "per": "item", "fields": fields}
 
 
 def _describe_fields(fields: Iterable[FormField], bundle: MappingBundle) -> list[dict[str, Any]]:
-    return [_describe_field(one, bundle) for one in fields]
+    return [_describe_field(field, bundle) for field in fields]
 
 
-def _describe_field(one: FormField, bundle: MappingBundle) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "name": one.name,
-        "label": {"ko": one.ko, "en": one.en},
-        "type": one.kind,
-        "uses": [_describe_use(use) for use in one.uses],
+def _describe_field(field: FormField, bundle: MappingBundle) -> dict[str, Any]:
+    description: dict[str, Any] = {
+        "name": field.name,
+        "label": {"ko": field.ko, "en": field.en},
+        "type": field.kind,
+        "uses": [_describe_use(use) for use in field.uses],
     }
-    told |= {"repeat": list(one.repeat)} if one.is_repeated or one.repeat[0] else {}
-    if one.is_group:
-        return told | {"fields": _describe_fields(one.fields, bundle)}
-    told |= {"wco": one.source.wco, "path": one.source.path} if isinstance(one.source, CommonMeaning) else {}
-    told |= _describe_shape(one.shape)
-    told |= {"unit": one.attribute, "units": list(one.units)} if one.attribute else {}
-    codes = list_field_codes(one, bundle)
+    if field.is_repeated or field.repeat.low:
+        description["repeat"] = [field.repeat.low, field.repeat.high]
+    if field.is_group:
+        return description | {"fields": _describe_fields(field.fields, bundle)}
+    description |= (
+        {"wco": field.source.wco, "path": field.source.path}
+        if isinstance(field.source, CommonMeaning)
+        else {}
+    )
+    description |= _describe_shape(field.shape)
+    if field.attribute:
+        description |= {"unit": field.attribute, "units": list(field.units)}
+    elif field.units and field.kind != "amount":
+        description["units"] = list(field.units)
+    codes = list_field_codes(field, bundle)
     if 0 < len(codes) <= _MOST_CODES:
-        told["codes"] = [{"code": code, "ko": ko, "en": en} for code, (ko, en) in codes.items()]
-    if isinstance(one.source, UniqueField) and one.source.type == "attachment":
-        told |= {"media_types": list(one.source.mime), "most_mib": one.source.max_mib}
-    return told
+        description["codes"] = [{"code": code, "ko": ko, "en": en} for code, (ko, en) in codes.items()]
+    if isinstance(field.source, UniqueField) and field.source.type == "attachment":
+        description |= {"media_types": list(field.source.mime), "most_mib": field.source.max_mib}
+    return description
 
 
 def _describe_use(use: FieldUse) -> dict[str, Any]:
-    told: dict[str, Any] = {"document": use.document}
+    description: dict[str, Any] = {"document": use.document}
     if use.when is None:
-        return told | {"required": "always" if use.mandatory else "never"}
-    told |= {"required": "when", "when": to_data(use.when)}
-    told |= {"when_ko": write_sentence(use.when, "ko"), "when_en": write_sentence(use.when, "en")}
-    return told | ({"otherwise": "forbidden"} if use.forbidden else {})
+        return description | {"required": "always" if use.mandatory else "never"}
+    description |= {"required": "when", "when": to_data(use.when)}
+    description |= {"when_ko": write_sentence(use.when, "ko"), "when_en": write_sentence(use.when, "en")}
+    return description | ({"otherwise": "forbidden"} if use.forbidden else {})
 
 
 def _describe_shape(shape: ValueShape) -> dict[str, Any]:
     bounds = {
         "longest": shape.longest,
+        "octets": shape.octets,
         "digits": shape.total,
         "decimals": shape.fraction,
         "from": shape.low,
@@ -96,12 +106,12 @@ def _describe_shape(shape: ValueShape) -> dict[str, Any]:
     return {name: value for name, value in bounds.items() if value is not None}
 
 
-def list_field_codes(one: FormField, bundle: MappingBundle) -> Mapping[str, tuple[str, str]]:
+def list_field_codes(field: FormField, bundle: MappingBundle) -> Mapping[str, tuple[str, str]]:
     """Return the known codes of a field with their Korean and English labels; empty where it has no list."""
-    shape = one.shape
+    shape = field.shape
     listed = bundle.lists.get(shape.list_name)
     codes = shape.codes or (listed.codes if listed is not None else ())
     labels = dict(listed.labels) if listed is not None else {}
-    if isinstance(one.source, UniqueField):
-        labels |= one.source.labels
+    if isinstance(field.source, UniqueField):
+        labels |= field.source.labels
     return {code: labels.get(code, ("", "")) for code in codes}

@@ -16,17 +16,6 @@ from typing import Any, Final
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
 
-__all__ = [
-    "FiledApplication",
-    "FiledDisclaimer",
-    "FormAttachment",
-    "FormValues",
-    "count_occurrences",
-    "parse_form_values",
-    "remove_occurrence",
-    "write_form_values",
-]
-
 _KEY: Final = re.compile(r"[his](#[0-9]{1,5})?(/[^/\s]{1,200})*|a#[0-9]{1,3}(/[^/\s]{1,200})*")
 _NUMBER: Final = re.compile(r"[0-9]{1,5}")
 _MOST_VALUES: Final = 200_000
@@ -66,7 +55,7 @@ class FiledDisclaimer:
 
 @dataclass(frozen=True, slots=True)
 class FormValues:
-    """What has been entered in a form.
+    """The values that have been entered in a form.
 
     `further` are values of a copied declaration for which the form has no field, such as those that
     only customs uses; they are written back unchanged.
@@ -83,34 +72,34 @@ class FormValues:
     @property
     def documents(self) -> tuple[str, ...]:
         """Return the documents of the applications, each once."""
-        return tuple(dict.fromkeys(one.document for one in self.applications))
+        return tuple(dict.fromkeys(application.document for application in self.applications))
 
     def list_documents_of(self, item: str) -> tuple[str, ...]:
         """Return the documents that concern a goods item."""
-        return tuple(one.document for one in self.applications if item in one.items)
+        return tuple(application.document for application in self.applications if item in application.items)
 
     def drop_empty_values(self) -> FormValues:
         """Return the same values without those that have been left empty."""
         return replace(self, values={key: text for key, text in self.values.items() if text.strip()})
 
 
-def count_occurrences(keys: Iterable[str], place: str, name: str) -> int:
+def count_occurrences(keys: Iterable[str], base_key: str, name: str) -> int:
     """Return the highest number of an occurrence ``place/name#number`` that has a value."""
-    prefix = f"{place}/{name}#"
+    prefix = f"{base_key}/{name}#"
     return max((_read_number(key, prefix) for key in keys if key.startswith(prefix)), default=0)
 
 
-def remove_occurrence(values: Mapping[str, str], place: str, name: str, number: int) -> dict[str, str]:
+def remove_occurrence(values: Mapping[str, str], base_key: str, name: str, number: int) -> dict[str, str]:
     """Return the values without one occurrence; those behind it move up."""
-    prefix, kept = f"{place}/{name}#", {}
+    prefix, remaining = f"{base_key}/{name}#", {}
     for key, text in values.items():
-        found = _read_number(key, prefix) if key.startswith(prefix) else 0
-        if found == number:
+        occurrence = _read_number(key, prefix) if key.startswith(prefix) else 0
+        if occurrence == number:
             continue
-        if found > number:
-            key = f"{prefix}{found - 1}{key[len(prefix) + len(str(found)) :]}"
-        kept[key] = text
-    return kept
+        if occurrence > number:
+            key = f"{prefix}{occurrence - 1}{key[len(prefix) + len(str(occurrence)) :]}"
+        remaining[key] = text
+    return remaining
 
 
 def _read_number(key: str, prefix: str) -> int:
@@ -131,74 +120,79 @@ def parse_form_values(text: str | bytes) -> FormValues:
         raise _make_error("the file is not JSON", "/") from None
     if not isinstance(table, dict):
         raise _make_error("the values are an object", "/")
-    known = {"applications", "items", "values", "attachments", "function", "disclaimers", "further"}
+    known_keys = {"applications", "items", "values", "attachments", "function", "disclaimers", "further"}
     for name in table:
-        if name not in known:
+        if name not in known_keys:
             raise _make_error(f"there is no key {name[:40]!r}", name[:40])
     return FormValues(
-        applications=tuple(_read_application(one, at) for at, one in _list_rows(table, "applications")),
+        applications=tuple(_read_application(row, at) for at, row in _list_rows(table, "applications")),
         items=_read_numbers(table.get("items", []), "items"),
         values=_read_texts(table, "values"),
-        attachments=tuple(_read_attachment(one, at) for at, one in _list_rows(table, "attachments")),
+        attachments=tuple(_read_attachment(row, at) for at, row in _list_rows(table, "attachments")),
         function=_read_text(table, "function", "function", "9"),
-        disclaimers=tuple(_read_disclaimer(one, at) for at, one in _list_rows(table, "disclaimers")),
-        further=_read_texts(table, "further", keys=None),
+        disclaimers=tuple(_read_disclaimer(row, at) for at, row in _list_rows(table, "disclaimers")),
+        further=_read_texts(table, "further", key_pattern=None),
     )
 
 
-def _make_error(detail: str, place: str) -> GatewayError:
-    return GatewayError(DOCUMENT_INVALID, detail, place)
+def _make_error(detail: str, location: str) -> GatewayError:
+    return GatewayError(DOCUMENT_INVALID, detail, location)
 
 
 def _list_rows(table: Mapping[str, Any], name: str) -> list[tuple[str, Mapping[str, Any]]]:
     rows = table.get(name, [])
-    if not isinstance(rows, list) or not all(isinstance(one, dict) for one in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _make_error("it is a list of objects", name)
-    return [(f"{name}[{number}]", one) for number, one in enumerate(rows, 1)]
+    return [(f"{name}[{number}]", row) for number, row in enumerate(rows, 1)]
 
 
-def _read_text(row: Mapping[str, Any], name: str, place: str, default: str | None = None) -> str:
+def _read_text(row: Mapping[str, Any], name: str, location: str, default: str | None = None) -> str:
     value = row.get(name, default)
     if not isinstance(value, str) or len(value) > _LONGEST:
-        raise _make_error(f"{name} is a text", place)
+        raise _make_error(f"{name} is a text", location)
     return value
 
 
-def _read_numbers(value: Any, place: str) -> tuple[str, ...]:
+def _read_numbers(value: Any, location: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(
-        isinstance(one, str) and _NUMBER.fullmatch(one) for one in value
+        isinstance(number, str) and _NUMBER.fullmatch(number) for number in value
     ):
-        raise _make_error("it is a list of item numbers, each a text of digits", place)
+        raise _make_error("it is a list of item numbers, each a text of digits", location)
     return tuple(dict.fromkeys(value))
 
 
-def _read_texts(table: Mapping[str, Any], name: str, keys: re.Pattern[str] | None = _KEY) -> dict[str, str]:
-    found = table.get(name, {})
-    if not isinstance(found, dict) or len(found) > _MOST_VALUES:
+def _read_texts(
+    table: Mapping[str, Any], name: str, key_pattern: re.Pattern[str] | None = _KEY
+) -> dict[str, str]:
+    """Return the object of texts at `name` of a table, whose keys match the pattern (None: any key)."""
+    texts = table.get(name, {})
+    if not isinstance(texts, dict) or len(texts) > _MOST_VALUES:
         raise _make_error("it is an object of texts", name)
-    for key, value in found.items():
-        if keys is not None and keys.fullmatch(key) is None:
+    for key, value in texts.items():
+        if key_pattern is not None and key_pattern.fullmatch(key) is None:
             raise _make_error(f"{key[:80]!r} is not the key of a field", name)
         _read_text({"value": value}, "value", f"{name}/{key[:80]}")
-    return dict(found)
+    return dict(texts)
 
 
-def _read_application(row: Mapping[str, Any], place: str) -> FiledApplication:
-    items = _read_numbers(row.get("items", []), f"{place}/items")
-    return FiledApplication(_read_text(row, "id", place), _read_text(row, "document", place), items)
+def _read_application(row: Mapping[str, Any], location: str) -> FiledApplication:
+    items = _read_numbers(row.get("items", []), f"{location}/items")
+    return FiledApplication(_read_text(row, "id", location), _read_text(row, "document", location), items)
 
 
-def _read_attachment(row: Mapping[str, Any], place: str) -> FormAttachment:
+def _read_attachment(row: Mapping[str, Any], location: str) -> FormAttachment:
     numbers = row.get("application", 1), row.get("size")
-    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in numbers):
-        raise _make_error("application and size are numbers", place)
-    texts = [_read_text(row, name, place) for name in ("cid", "media_type", "sha256")]
-    kind = _read_text(row, "kind", place, "")
+    if not all(
+        isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers
+    ):
+        raise _make_error("application and size are numbers", location)
+    texts = [_read_text(row, name, location) for name in ("cid", "media_type", "sha256")]
+    kind = _read_text(row, "kind", location, "")
     return FormAttachment(
         texts[0], int(row.get("application", 1)), texts[1], texts[2], int(row["size"]), kind
     )
 
 
-def _read_disclaimer(row: Mapping[str, Any], place: str) -> FiledDisclaimer:
-    item, law, reason = (_read_text(row, name, place) for name in ("item", "law", "reason"))
-    return FiledDisclaimer(item, law, reason, _read_text(row, "text", place, ""))
+def _read_disclaimer(row: Mapping[str, Any], location: str) -> FiledDisclaimer:
+    item, law, reason = (_read_text(row, name, location) for name in ("item", "law", "reason"))
+    return FiledDisclaimer(item, law, reason, _read_text(row, "text", location, ""))

@@ -16,11 +16,9 @@ from lxml import etree
 from gateway.errors import DOCUMENT_INVALID, GatewayError
 from gateway.harmonize.forms.filing_form import REFERENCE_PATH, DocumentSection, FilingForm, FormField
 from gateway.harmonize.forms.form_values import FiledApplication, FormValues, count_occurrences
-from gateway.harmonize.submission import DEC, add_sequence_numbers, sort_declaration
-from gateway.harmonize.types import ITEM_PATH, CommonMeaning, UniqueField
+from gateway.harmonize.language import ITEM_PATH, CommonMeaning, UniqueField
+from gateway.harmonize.split import DEC, add_sequence_numbers, sort_declaration
 from gateway.wire import SUB, WCO_MD
-
-__all__ = ["POSITION", "ComposedSubmission", "ValuePlace", "compose_submission", "find_reference"]
 
 _DEC: Final = f"{{{DEC}}}"
 _SUB: Final = f"{{{SUB}}}"
@@ -28,6 +26,15 @@ _MD: Final = f"{{{WCO_MD}}}"
 _DS: Final = "urn:wco:datamodel:WCO:Declaration_DS:DMS:2"
 _STEP: Final = re.compile(r"((?:\{[^}]*\})?[^\[\]/@]+)\[([0-9]{1,5})\]")
 _SHELL: Final = {"WCODataModelVersionCode": "3.6", "WCOTypeName": "DEC"}
+#: The elements of the shell before the declaration, in the order of its schema (xsd/wco/shell.xsd).
+_SHELL_ORDER: Final = (
+    "WCODataModelVersionCode",
+    "WCOTypeName",
+    "ResponsibleCountryCode",
+    "ResponsibleAgencyName",
+    "AgencyAssignedCustomizationCode",
+    "AgencyAssignedCustomizationVersionCode",
+)
 #: The end of a further key: where an occurrence that a sibling selects stood among the others of its group.
 POSITION: Final = "|position"
 _ZONE: Final = re.compile(r"(.*?)(Z|[+-][0-9]{2}:[0-9]{2})?")
@@ -59,9 +66,9 @@ def compose_submission(form: FilingForm, values: FormValues) -> ComposedSubmissi
 
 def find_reference(form: FilingForm, values: Mapping[str, str]) -> tuple[str, str]:
     """Return the key of the declarant's reference, and the reference."""
-    for one in form.header:
-        if isinstance(one.source, CommonMeaning) and one.source.path == REFERENCE_PATH:
-            return f"h/{one.name}", values.get(f"h/{one.name}", "").strip()
+    for form_field in form.header:
+        if isinstance(form_field.source, CommonMeaning) and form_field.source.path == REFERENCE_PATH:
+            return f"h/{form_field.name}", values.get(f"h/{form_field.name}", "").strip()
     return "h/reference", values.get("h/reference", "").strip()
 
 
@@ -92,16 +99,20 @@ class _Composer:
         self._write_supplement(root)
         for number, application in enumerate(self._given.applications, 1):
             self._write_application(root, number, application)
-        for one in self._given.disclaimers:
-            names = {"item": one.item, "law": one.law, "reason": one.reason}
-            etree.SubElement(root, f"{_SUB}Disclaimer", names).text = one.text
+        for disclaimer in self._given.disclaimers:
+            names = {"item": disclaimer.item, "law": disclaimer.law, "reason": disclaimer.reason}
+            etree.SubElement(root, f"{_SUB}Disclaimer", names).text = disclaimer.text
         etree.indent(root)
         return ComposedSubmission(root, self._places)
 
     def _write_declaration(self, root: etree._Element) -> None:
         shell = etree.SubElement(root, f"{_MD}MetaData", nsmap={"md": WCO_MD})
-        for name, text in {**_SHELL, **self._read_shell()}.items():
-            etree.SubElement(shell, f"{_MD}{name}").text = text
+        texts = {**_SHELL, **self._read_shell()}
+        # Values are kept with their keys sorted, so their order has no meaning. A name that the schema does
+        # not know comes last, where the schema refuses it by its name.
+        for name in (*_SHELL_ORDER, *(shell_name for shell_name in texts if shell_name not in _SHELL_ORDER)):
+            if name in texts:
+                etree.SubElement(shell, f"{_MD}{name}").text = texts[name]
         declaration = etree.SubElement(shell, f"{_DEC}Declaration", nsmap=_make_nsmap(DEC))
         self._write_derived(declaration, "FunctionCode", self._given.function)
         self._write_derived(declaration, "GoodsItemQuantity", str(len(self._given.items)))
@@ -121,89 +132,94 @@ class _Composer:
         etree.SubElement(parent, f"{_DEC}{name}").text = text
 
     def _write_place(
-        self, base: etree._Element, place: str, fields: Iterable[FormField], item: str | None
+        self, base: etree._Element, base_key: str, fields: Iterable[FormField], item: str | None
     ) -> None:
-        """Write the values of fields that stand side by side, and what a copied declaration had there."""
+        """Write the values of fields below `base`, and further values of a copied declaration there."""
         moved: list[tuple[int, etree._Element]] = []
-        for one in fields:
-            if one.pinned is not None:
-                self._write_pinned_group(base, (place, moved), one, item)
-            elif one.is_group:
-                self._write_group(base, place, one, item)
-            elif isinstance(one.source, CommonMeaning):
-                self._write_meaning(base, place, one, item)
+        for form_field in fields:
+            if form_field.pinned is not None:
+                moved += self._write_pinned_group(base, base_key, form_field, item)
+            elif form_field.is_group:
+                self._write_group(base, base_key, form_field, item)
+            elif isinstance(form_field.source, CommonMeaning):
+                self._write_meaning(base, base_key, form_field, item)
         for position, element in sorted(moved, key=lambda pair: pair[0]):
             self._move_element(element, position)
-        self._write_further(base, place)
+        self._write_further(base, base_key)
 
     def _move_element(self, element: etree._Element, position: int) -> None:
         """Put an occurrence of a group where a copied declaration had it among the others."""
         parent = element.getparent()
         assert parent is not None
         others = [
-            one for one in parent.iterchildren(element.tag) if one in self._special and one is not element
+            sibling
+            for sibling in parent.iterchildren(element.tag)
+            if sibling in self._special and sibling is not element
         ]
         if position <= len(others):
             others[position - 1].addprevious(element)
         elif others:
             others[-1].addnext(element)
 
-    def _write_further(self, base: etree._Element, place: str) -> None:
-        for path, attribute, text in self._further.get(place, ()):
+    def _write_further(self, base: etree._Element, base_key: str) -> None:
+        for path, attribute, text in self._further.get(base_key, ()):
             element = self._reach(base, path)
             if attribute is None:
                 element.text = text
             else:
                 element.set(attribute, text)
 
-    def _write_group(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
-        assert one.group is not None
-        count = count_occurrences([*self._values, *self._further], place, one.name)
+    def _write_group(
+        self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
+    ) -> None:
+        assert form_field.group is not None
+        count = count_occurrences([*self._values, *self._further], base_key, form_field.name)
         for number in range(1, count + 1):
-            inner = f"{place}/{one.name}#{number}"
+            inner = f"{base_key}/{form_field.name}#{number}"
             if self._is_given(inner):
-                *above, last = one.group.path.split("/")
-                element = self._add_special(self._descend(base, above), last)
-                self._write_place(element, inner, one.fields, item)
+                *parent_names, last = form_field.group.path.split("/")
+                element = self._add_special(self._descend(base, parent_names), last)
+                self._write_place(element, inner, form_field.fields, item)
 
-    def _is_given(self, place: str) -> bool:
-        return any(key.startswith(f"{place}/") for key in self._values) or any(
-            key == place or key.startswith(f"{place}/") for key in self._further
+    def _is_given(self, base_key: str) -> bool:
+        return any(key.startswith(f"{base_key}/") for key in self._values) or any(
+            key == base_key or key.startswith(f"{base_key}/") for key in self._further
         )
 
     def _write_pinned_group(
-        self,
-        base: etree._Element,
-        where: tuple[str, list[tuple[int, etree._Element]]],
-        one: FormField,
-        item: str | None,
-    ) -> None:
-        place, moved = where
-        inner = f"{place}/{one.name}"
+        self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
+    ) -> list[tuple[int, etree._Element]]:
+        """Write the occurrence of a group that a sibling selects.
+
+        Return it with its number where a copied declaration had it among the others, else nothing.
+        """
+        inner = f"{base_key}/{form_field.name}"
         if not any(key.startswith(f"{inner}/") for key in self._values):
-            return
-        meaning = one.pinned
+            return []
+        meaning = form_field.pinned
         assert meaning is not None
-        *above, last = meaning.relative[:-1]
-        element = self._add_special(self._descend(base, above), last)
+        *parent_names, last = meaning.relative[:-1]
+        element = self._add_special(self._descend(base, parent_names), last)
         self._write_sibling(element, meaning)
-        first, *beside = one.fields
+        first, *members = form_field.fields
         text = self._values.get(f"{inner}/{first.name}", "")
         if text:
             self._put_value(f"{inner}/{first.name}", element, meaning.relative[-1], first)
-        self._write_place(element, inner, beside, item)
-        moved += [(int(text), element) for text in self._positions.get(inner, ())]
+        self._write_place(element, inner, members, item)
+        return [(int(text), element) for text in self._positions.get(inner, ())]
 
     def _write_sibling(self, element: etree._Element, meaning: CommonMeaning) -> None:
         assert meaning.where is not None
         if meaning.where.values[0] != "none":
             etree.SubElement(element, f"{_DEC}{meaning.where.element}").text = meaning.where.values[0]
 
-    def _write_meaning(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
-        meaning, key = one.source, f"{place}/{one.name}"
+    def _write_meaning(
+        self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
+    ) -> None:
+        meaning, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(meaning, CommonMeaning)
-        if one.is_repeated:
-            for number in range(1, count_occurrences(self._values, place, one.name) + 1):
+        if form_field.is_repeated:
+            for number in range(1, count_occurrences(self._values, base_key, form_field.name) + 1):
                 if f"{key}#{number}" in self._values:
                     self._supplement.append((f"{key}#{number}", meaning, item, number))
         elif key not in self._values:
@@ -211,19 +227,19 @@ class _Composer:
         elif meaning.supplement:
             self._supplement.append((key, meaning, item, None))
         elif meaning.where is not None:
-            *above, last = meaning.relative[:-1]
-            element = self._add_special(self._descend(base, above), last)
+            *parent_names, last = meaning.relative[:-1]
+            element = self._add_special(self._descend(base, parent_names), last)
             self._write_sibling(element, meaning)
-            self._put_value(key, element, meaning.relative[-1], one)
+            self._put_value(key, element, meaning.relative[-1], form_field)
             self._write_further(element, key)
         else:
-            self._put_value(key, self._descend(base, meaning.relative[:-1]), meaning.relative[-1], one)
+            self._put_value(key, self._descend(base, meaning.relative[:-1]), meaning.relative[-1], form_field)
 
-    def _put_value(self, key: str, parent: etree._Element, name: str, one: FormField) -> None:
+    def _put_value(self, key: str, parent: etree._Element, name: str, form_field: FormField) -> None:
         element = etree.SubElement(parent, f"{_DEC}{name}")
-        if one.kind != "datetime":
+        if form_field.kind != "datetime":
             self._put_text(key, element, self._values[key])
-            self._put_attribute(key, element, one)
+            self._put_attribute(key, element, form_field)
             return
         digits, code = _format_moment(self._values[key])
         inner = etree.SubElement(element, f"{{{_DS}}}DateTimeString", nsmap={"dt": _DS}, formatCode=code)
@@ -237,21 +253,21 @@ class _Composer:
             raise GatewayError(DOCUMENT_INVALID, detail, key) from None
         self._places[key] = ValuePlace(element)
 
-    def _put_attribute(self, key: str, element: etree._Element, one: FormField) -> None:
-        if one.attribute is None:
+    def _put_attribute(self, key: str, element: etree._Element, form_field: FormField) -> None:
+        if form_field.attribute is None:
             return
-        self._places[f"{key}@"] = ValuePlace(element, one.attribute)
+        self._places[f"{key}@"] = ValuePlace(element, form_field.attribute)
         unit = self._values.get(f"{key}@")
         if unit:
             try:
-                element.set(one.attribute, unit)
+                element.set(form_field.attribute, unit)
             except ValueError:
                 detail = "the unit has a character that XML does not permit"
                 raise GatewayError(DOCUMENT_INVALID, detail, f"{key}@") from None
 
     def _write_supplement(self, root: etree._Element) -> None:
-        further = self._further.get("x", ())
-        if not self._supplement and not further:
+        carried_over = self._further.get("x", ())
+        if not self._supplement and not carried_over:
             return
         supplement = etree.SubElement(root, f"{_SUB}Supplement")
         for key, meaning, item, number in self._supplement:
@@ -261,11 +277,13 @@ class _Composer:
             if number is not None:
                 value.set("n", str(number))
             self._put_text(key, value, self._values[key])
-        for path, _, text in further:
+        for path, _, text in carried_over:
             value = etree.SubElement(supplement, f"{_SUB}Value")
             for part in path.split(";"):
-                name, _, stated = part.partition("=")
-                value.set(name, stated)
+                # A part without "=" is the number of a further value of the same place.
+                name, equals, attribute_value = part.partition("=")
+                if equals:
+                    value.set(name, attribute_value)
             value.text = text
 
     def _write_application(self, root: etree._Element, number: int, filed: FiledApplication) -> None:
@@ -274,28 +292,41 @@ class _Composer:
         items = etree.SubElement(element, f"{_SUB}Items")
         self._put_text(f"a#{number}/items", items, " ".join(filed.items))
         fields = etree.SubElement(element, f"{_SUB}Fields", nsmap={"f": section.document.namespace})
-        self._write_answers(fields, (number, section, None))
+        self._write_answers(fields, number, section, None)
         for item in filed.items:
             inner = etree.Element(f"{{{section.document.namespace}}}Item", sequence=item)
-            self._write_answers(inner, (number, section, item))
+            self._write_answers(inner, number, section, item)
             if len(inner):
                 fields.append(inner)
-        for one in self._given.attachments:
-            if one.application == number:
-                names = {"cid": one.cid, "mediaType": one.media_type, "sha256": one.sha256}
-                kind = {"kind": one.kind} if one.kind else {}
-                etree.SubElement(element, f"{_SUB}Attachment", {**names, "size": str(one.size), **kind})
+        for attachment in self._given.attachments:
+            if attachment.application == number:
+                names = {
+                    "cid": attachment.cid,
+                    "mediaType": attachment.media_type,
+                    "sha256": attachment.sha256,
+                }
+                kind = {"kind": attachment.kind} if attachment.kind else {}
+                etree.SubElement(
+                    element, f"{_SUB}Attachment", {**names, "size": str(attachment.size), **kind}
+                )
 
-    def _write_answers(self, parent: etree._Element, where: tuple[int, DocumentSection, str | None]) -> None:
-        """Write the answers of one application, in the order in which its document asks."""
-        number, section, item = where
-        place = f"a#{number}" if item is None else f"a#{number}/i#{item}"
-        own = {one.name: one for one in (section.application if item is None else section.item)}
+    def _write_answers(
+        self, parent: etree._Element, number: int, section: DocumentSection, item: str | None
+    ) -> None:
+        """Write the answers of the application with this number, in the order in which its document asks.
+
+        They are those for goods item `item`, or those for the whole application where that is None.
+        """
+        base_key = f"a#{number}" if item is None else f"a#{number}/i#{item}"
+        own_fields = {
+            form_field.name: form_field
+            for form_field in (section.application if item is None else section.item)
+        }
         for ask in section.document.asks:
             if (ask.per == "item") != (item is not None):
                 continue
-            if ask.name in own:
-                self._write_answer(parent, place, own[ask.name], section.document.namespace)
+            if ask.name in own_fields:
+                self._write_answer(parent, base_key, own_fields[ask.name], section.document.namespace)
             elif self._is_first_asker(number, ask, item):
                 shared = self._find_shared_field(ask, item)
                 if shared is not None:
@@ -304,46 +335,46 @@ class _Composer:
 
     def _find_shared_field(self, ask: UniqueField, item: str | None) -> FormField | None:
         fields = self._form.shared_header if item is None else self._form.shared_item
-        return next((one for one in fields if one.name == ask.means), None)
+        return next((form_field for form_field in fields if form_field.name == ask.means), None)
 
     def _is_first_asker(self, number: int, ask: UniqueField, item: str | None) -> bool:
-        for position, one in enumerate(self._given.applications, 1):
-            asks = self._form.sections[one.document].document.asks
-            alike = any(other.shared and other.means == ask.means for other in asks)
-            if alike and (item is None or item in one.items):
+        for position, application in enumerate(self._given.applications, 1):
+            asks = self._form.sections[application.document].document.asks
+            asks_same = any(other_ask.shared and other_ask.means == ask.means for other_ask in asks)
+            if asks_same and (item is None or item in application.items):
                 return position == number
         return False
 
     def _write_answer(
-        self, parent: etree._Element, place: str, one: FormField, namespace: str, tag: str = ""
+        self, parent: etree._Element, base_key: str, form_field: FormField, namespace: str, tag: str = ""
     ) -> None:
-        ask, key = one.source, f"{place}/{one.name}"
+        ask, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(ask, UniqueField)
         tag = f"{{{namespace}}}{tag or ask.tag}"
-        if one.is_group:
-            for number in range(1, count_occurrences(self._values, place, one.name) + 1):
+        if form_field.is_group:
+            for number in range(1, count_occurrences(self._values, base_key, form_field.name) + 1):
                 inner = etree.Element(tag)
-                for member in one.fields:
+                for member in form_field.fields:
                     self._write_answer(inner, f"{key}#{number}", member, namespace)
                 if len(inner):
                     parent.append(inner)
             return
-        for name in self._list_value_keys(place, one):
+        for name in self._list_value_keys(base_key, form_field):
             element = etree.SubElement(parent, tag)
             if ask.type == "attachment":
                 element.set("cid", self._values[name])
                 self._places[name] = ValuePlace(element)
             else:
                 self._put_text(name, element, self._values[name])
-                self._put_attribute(name, element, one)
+                self._put_attribute(name, element, form_field)
 
-    def _list_value_keys(self, place: str, one: FormField) -> Iterator[str]:
-        key = f"{place}/{one.name}"
-        if not one.is_repeated:
+    def _list_value_keys(self, base_key: str, form_field: FormField) -> Iterator[str]:
+        key = f"{base_key}/{form_field.name}"
+        if not form_field.is_repeated:
             if key in self._values:
                 yield key
             return
-        for number in range(1, count_occurrences(self._values, place, one.name) + 1):
+        for number in range(1, count_occurrences(self._values, base_key, form_field.name) + 1):
             if f"{key}#{number}" in self._values:
                 yield f"{key}#{number}"
 
@@ -360,10 +391,10 @@ class _Composer:
 
     def _reach_child(self, element: etree._Element, tag: str, number: int) -> etree._Element:
         """Return the child of this name and number that no value or group has for itself."""
-        found = [child for child in element.iterchildren(tag) if child not in self._special]
-        while len(found) < number:
-            found.append(etree.SubElement(element, tag))
-        return found[number - 1]
+        children = [child for child in element.iterchildren(tag) if child not in self._special]
+        while len(children) < number:
+            children.append(etree.SubElement(element, tag))
+        return children[number - 1]
 
     def _add_special(self, parent: etree._Element, name: str) -> etree._Element:
         element = etree.SubElement(parent, f"{_DEC}{name}")
@@ -371,17 +402,17 @@ class _Composer:
         return element
 
 
-def _group_further_values(further: Mapping[str, str]) -> dict[str, list[tuple[str, str | None, str]]]:
+def _group_further_values(carried_over: Mapping[str, str]) -> dict[str, list[tuple[str, str | None, str]]]:
     """Return path, attribute and text of the further values, by their place."""
-    found: dict[str, list[tuple[str, str | None, str]]] = {}
-    for key, text in further.items():
+    grouped: dict[str, list[tuple[str, str | None, str]]] = {}
+    for key, text in carried_over.items():
         if key.endswith(POSITION):
             continue
-        place, _, rest = key.partition("|")
+        base_key, _, rest = key.partition("|")
         path, mark, attribute = rest.partition("]@")
         path = f"{path}]" if mark else path
-        found.setdefault(place, []).append((path, attribute if mark else None, text))
-    return found
+        grouped.setdefault(base_key, []).append((path, attribute if mark else None, text))
+    return grouped
 
 
 def _format_moment(text: str) -> tuple[str, str]:

@@ -6,17 +6,18 @@ stood; the composition writes it back. What can have no place in the form is lis
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from lxml import etree
 
-from gateway.harmonize.forms.filing_form import FilingForm, FormField, compose_form
+from gateway.harmonize.forms.filing_form import DocumentSection, FilingForm, FormField, compose_form
 from gateway.harmonize.forms.form_values import FiledApplication, FiledDisclaimer, FormAttachment, FormValues
 from gateway.harmonize.forms.submission_composer import POSITION
-from gateway.harmonize.language import MappingBundle
-from gateway.harmonize.submission import (
+from gateway.harmonize.language import CommonMeaning, MappingBundle, UniqueField
+from gateway.harmonize.split import (
     DEC,
     FoundValue,
     SubmissionIndex,
@@ -24,10 +25,7 @@ from gateway.harmonize.submission import (
     parse_sequence_number,
     read_element_text,
 )
-from gateway.harmonize.types import CommonMeaning, UniqueField
-from gateway.wire import SUB, WCO_MD
-
-__all__ = ["FormReading", "read_form_values"]
+from gateway.wire import SUB, WCO_MD, list_attributes
 
 _DEC: Final = f"{{{DEC}}}"
 _SUB: Final = f"{{{SUB}}}"
@@ -51,13 +49,13 @@ def read_form_values(bundle: MappingBundle, root: etree._Element) -> FormReading
     Raises GW402 for another document, GW501 for a document without a mapping.
     """
     facts = index_submission(root)
-    form = compose_form(bundle, [str(one.get("document", "")) for one in facts.applications])
+    form = compose_form(bundle, [str(application.get("document", "")) for application in facts.applications])
     return _Reader(facts, form).read()
 
 
 @dataclass(slots=True)
 class _Reader:
-    """What has been read so far; `taken` are elements whose content is in a value of the form.
+    """The state of one reading; `taken` are elements whose content is in a value of the form.
 
     `apart` are elements that a value or a group has for itself: they do not count among their siblings.
     """
@@ -79,16 +77,18 @@ class _Reader:
         for number, element in facts.items.items():
             self._take_derived(element, "SequenceNumeric", None)
             self.apart[element] = f"i#{number}"
-        self._read_place(facts.declaration, "h", self.form.header, None)
+        self._read_sibling_fields(facts.declaration, "h", self.form.header, None)
         for number, element in facts.items.items():
-            self._read_place(element, f"i#{number}", self.form.item, number)
+            self._read_sibling_fields(element, f"i#{number}", self.form.item, number)
         self._read_reference(root)
         self._keep_rest(facts.declaration, "h", "")
         for number, element in facts.items.items():
             self._keep_rest(element, f"i#{number}", "")
         self._keep_shell()
         self._keep_supplement()
-        applications = tuple(self._read_application(one, at) for at, one in enumerate(facts.applications, 1))
+        applications = tuple(
+            self._read_application(application, at) for at, application in enumerate(facts.applications, 1)
+        )
         values = FormValues(
             applications=applications,
             items=tuple(facts.items),
@@ -101,7 +101,10 @@ class _Reader:
         return FormReading(self.form, values, tuple(self.lost))
 
     def _take_derived(self, parent: etree._Element, name: str, expected: str | None) -> None:
-        """Leave out what the composition writes by itself; another function code is lost, and told."""
+        """Leave out an element that the composition writes by itself.
+
+        Appends its pointer to `lost` where its text is not the `expected` one (None: any).
+        """
         element = parent.find(f"{_DEC}{name}")
         if element is None:
             return
@@ -110,51 +113,58 @@ class _Reader:
             self.lost.append(self.facts.get_pointer(element))
 
     def _read_reference(self, root: etree._Element) -> None:
-        if any(one.name == "reference" and one.source is None for one in self.form.header):
+        if any(
+            form_field.name == "reference" and form_field.source is None for form_field in self.form.header
+        ):
             self.values["h/reference"] = (root.findtext(f"{_SUB}Reference") or "").strip()
 
-    def _read_place(
-        self, base: etree._Element, place: str, fields: Iterable[FormField], item: str | None
+    def _read_sibling_fields(
+        self, base: etree._Element, base_key: str, fields: Iterable[FormField], item: str | None
     ) -> None:
-        """Read fields that stand side by side: first those that have an element for themselves."""
-        ordered = sorted(fields, key=lambda one: (one.pinned is None, not one.is_group))
+        """Read the fields below the element `base` into the values, by keys that begin with `base_key`.
+
+        Groups that the value of a sibling selects are read first, then other groups, then single fields.
+        """
+        ordered = sorted(fields, key=lambda form_field: (form_field.pinned is None, not form_field.is_group))
         pinned = 0
-        for one in ordered:
-            if one.pinned is not None:
-                pinned += self._read_pinned_group(base, (place, pinned), one, item)
-            elif one.is_group:
-                self._read_group(base, place, one, item)
-            elif isinstance(one.source, CommonMeaning):
-                self._read_meaning(base, place, one, item)
+        for form_field in ordered:
+            if form_field.pinned is not None:
+                pinned += self._read_pinned_group(base, base_key, form_field, item, pinned)
+            elif form_field.is_group:
+                self._read_group(base, base_key, form_field, item)
+            elif isinstance(form_field.source, CommonMeaning):
+                self._read_meaning(base, base_key, form_field, item)
 
     def _read_pinned_group(
-        self, base: etree._Element, where: tuple[str, int], one: FormField, item: str | None
+        self, base: etree._Element, base_key: str, form_field: FormField, item: str | None, before: int
     ) -> int:
         """Read the occurrence of a group that a sibling selects, where its selecting value is the usual one.
 
-        Return how many there are, none or one; `where` has the number of those before it.
+        Return how many there are, none or one; `before` is the number of those before it.
         """
-        (place, before), meaning = where, one.pinned
+        meaning = form_field.pinned
         assert meaning is not None
         assert meaning.where is not None
-        assert one.group is not None
-        for found in self.facts.find_values(meaning, base, item):
-            parent = found.element.getparent()
+        assert form_field.group is not None
+        for value in self.facts.find_values(meaning, base, item):
+            parent = value.element.getparent()
             if parent is None or parent in self.apart:
                 continue
             sibling = parent.find(f"{_DEC}{meaning.where.element}")
-            stated = "none" if sibling is None else read_element_text(sibling)
-            if stated != meaning.where.values[0]:
+            selecting_value = "none" if sibling is None else read_element_text(sibling)
+            if selecting_value != meaning.where.values[0]:
                 continue
-            inner = f"{place}/{one.name}"
+            inner = f"{base_key}/{form_field.name}"
             self._set_apart(parent, inner, sibling)
-            first, *beside = one.fields
-            self.values[f"{inner}/{first.name}"] = found.text
-            self._take(found)
-            self._read_place(parent, inner, beside, item)
+            first, *members = form_field.fields
+            self.values[f"{inner}/{first.name}"] = value.text
+            self._take(value)
+            self._read_sibling_fields(parent, inner, members, item)
             self._keep_rest(parent, inner, "")
             present = [
-                e for e in self.facts.list_group_elements(one.group, base) if e is parent or _has_value(e)
+                e
+                for e in self.facts.list_group_elements(form_field.group, base)
+                if e is parent or _has_value(e)
             ]
             position = 1 + present.index(parent)
             if position != before + 1:
@@ -162,11 +172,11 @@ class _Reader:
             return 1
         return 0
 
-    def _set_apart(self, element: etree._Element, place: str, sibling: etree._Element | None) -> None:
-        self.apart[element] = place
-        for one in (sibling, self._find_plain_number(element)):
-            if one is not None:
-                self.taken[one] = None
+    def _set_apart(self, element: etree._Element, base_key: str, sibling: etree._Element | None) -> None:
+        self.apart[element] = base_key
+        for leaf in (sibling, self._find_plain_number(element)):
+            if leaf is not None:
+                self.taken[leaf] = None
 
     def _find_plain_number(self, element: etree._Element) -> etree._Element | None:
         """Return the sequence number of an element where it is only its position."""
@@ -176,35 +186,41 @@ class _Reader:
             return number
         return None
 
-    def _read_group(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
-        assert one.group is not None
+    def _read_group(
+        self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
+    ) -> None:
+        assert form_field.group is not None
         number = 1
-        for element in [e for e in self.facts.list_group_elements(one.group, base) if e not in self.apart]:
-            inner = f"{place}/{one.name}#{number}"
+        for element in [
+            e for e in self.facts.list_group_elements(form_field.group, base) if e not in self.apart
+        ]:
+            inner = f"{base_key}/{form_field.name}#{number}"
             self._set_apart(element, inner, None)
             before = len(self.values) + len(self.further)
-            self._read_place(element, inner, one.fields, item)
+            self._read_sibling_fields(element, inner, form_field.fields, item)
             self._keep_rest(element, inner, "")
             # An occurrence without any value says nothing.
             number += before < len(self.values) + len(self.further)
 
-    def _read_meaning(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
-        meaning, key = one.source, f"{place}/{one.name}"
+    def _read_meaning(
+        self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
+    ) -> None:
+        meaning, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(meaning, CommonMeaning)
-        found = self.facts.find_values(meaning, base, item)
-        if one.is_repeated:
-            for number, value in enumerate(found, 1):
+        values = self.facts.find_values(meaning, base, item)
+        if form_field.is_repeated:
+            for number, value in enumerate(values, 1):
                 self.values[f"{key}#{number}"] = value.text
                 self._take(value)
             return
-        if not found or not self._is_readable(base, meaning, found[0].element):
+        if not values or not self._is_readable(base, meaning, values[0].element):
             return
-        self.values[key] = found[0].text
-        self._take(found[0])
-        if one.attribute is not None and found[0].element.get(one.attribute) is not None:
-            self.values[f"{key}@"] = str(found[0].element.get(one.attribute))
+        self.values[key] = values[0].text
+        self._take(values[0])
+        if form_field.attribute is not None and values[0].element.get(form_field.attribute) is not None:
+            self.values[f"{key}@"] = str(values[0].element.get(form_field.attribute))
         if meaning.where is not None:
-            self._dissolve(key, meaning, found[0])
+            self._dissolve(key, meaning, values[0])
 
     def _dissolve(self, key: str, meaning: CommonMeaning, value: FoundValue) -> None:
         """Set apart the elements that a selected value came from: the composition writes one of its own."""
@@ -219,7 +235,7 @@ class _Reader:
                     self._keep_rest(parent, key, "")
 
     def _is_readable(self, base: etree._Element, meaning: CommonMeaning, element: etree._Element) -> bool:
-        """Return whether a value stands where the composition would write it: in first elements only."""
+        """Return whether a value is where the composition would write it: in first elements only."""
         if meaning.supplement or meaning.where is not None:
             return True
         while element.getparent() is not base:
@@ -232,30 +248,34 @@ class _Reader:
         return next(self._list_plain_siblings(element)) is element
 
     def _list_plain_siblings(self, element: etree._Element) -> Iterator[etree._Element]:
-        """Yield the elements of one parent and name that nothing has for itself."""
+        """Yield the siblings of one name that belong to no single value or group."""
         parent = element.getparent()
         assert parent is not None
-        return (one for one in parent.iterchildren(element.tag) if one is element or one not in self.apart)
+        return (
+            sibling
+            for sibling in parent.iterchildren(element.tag)
+            if sibling is element or sibling not in self.apart
+        )
 
     def _take(self, value: FoundValue) -> None:
         for leaf in value.leaves:
             self.taken[self.facts.leaves[leaf].element] = None
 
-    def _keep_rest(self, element: etree._Element, place: str, path: str) -> None:
+    def _keep_rest(self, element: etree._Element, base_key: str, path: str) -> None:
         """Keep the leaves below an element that no value has taken, by their path from the place."""
         for child in element.iterchildren(tag=etree.Element):
             if child in self.apart or child in self.taken:
                 continue
-            siblings = [one for one in self._list_plain_siblings(child)]
-            number = 1 + next(at for at, one in enumerate(siblings) if one is child)
+            siblings = [sibling for sibling in self._list_plain_siblings(child)]
+            number = 1 + next(at for at, sibling in enumerate(siblings) if sibling is child)
             name = str(child.tag).removeprefix(_DEC)
             inner = f"{path}/{name}[{number}]" if path else f"{name}[{number}]"
             if len(child):
-                self._keep_rest(child, place, inner)
+                self._keep_rest(child, base_key, inner)
             elif child is not self._find_plain_number(element):
-                self.further[f"{place}|{inner}"] = read_element_text(child)
-            for attribute, text in child.attrib.items():
-                self.further[f"{place}|{inner}@{attribute!s}"] = str(text)
+                self.further[f"{base_key}|{inner}"] = read_element_text(child)
+            for attribute, text in list_attributes(child):
+                self.further[f"{base_key}|{inner}@{attribute!s}"] = str(text)
 
     def _lose_rest(self, element: etree._Element) -> None:
         for leaf in element.iter(tag=etree.Element):
@@ -270,10 +290,14 @@ class _Reader:
                 self.further[f"m|{name}[1]"] = text
 
     def _keep_supplement(self) -> None:
+        counts: Counter[str] = Counter()
         for value in self.facts.root.findall(f"{_SUB}Supplement/{_SUB}Value"):
             if value not in self.taken:
-                names = ";".join(f"{name!s}={text!s}" for name, text in value.attrib.items())
-                self.further[f"x|{names}"] = read_element_text(value)
+                names = ";".join(f"{name!s}={text!s}" for name, text in list_attributes(value))
+                counts[names] += 1
+                # Another value of the same place, which the schema permits, gets a number.
+                suffix = f";{counts[names]}" if counts[names] > 1 else ""
+                self.further[f"x|{names}{suffix}"] = read_element_text(value)
 
     def _read_application(self, element: etree._Element, number: int) -> FiledApplication:
         section = self.form.sections[str(element.get("document", ""))]
@@ -283,65 +307,78 @@ class _Reader:
             places.append((fields, None))
             for child in fields.iterchildren(f"{{{namespace}}}Item"):
                 places.append((child, parse_sequence_number(str(child.get("sequence", "")))))
-        for place, item in places:
-            self._read_answers(place, (number, section.document.asks, namespace), item)
+        for container, item in places:
+            self._read_answers(container, number, section, item)
         items = self.facts.list_item_numbers(element)
         return FiledApplication(str(element.get("id", "")), section.document.id, items)
 
     def _read_answers(
-        self, element: etree._Element, where: tuple[int, tuple[UniqueField, ...], str], item: str | None
+        self,
+        element: etree._Element,
+        number: int,
+        section: DocumentSection,
+        item: str | None,
     ) -> None:
-        number, asks, namespace = where
-        document = str(self.facts.applications[number - 1].get("document", ""))
-        section = self.form.sections[document]
-        own = {one.name: one for one in (section.application if item is None else section.item)}
-        shared = {
-            one.name: one for one in (self.form.shared_header if item is None else self.form.shared_item)
+        """Read the answers of the application with this number; `section` has the fields of its document."""
+        namespace = section.document.namespace
+        own_fields = {
+            form_field.name: form_field
+            for form_field in (section.application if item is None else section.item)
         }
-        for ask in asks:
+        shared = {
+            form_field.name: form_field
+            for form_field in (self.form.shared_header if item is None else self.form.shared_item)
+        }
+        for ask in section.document.asks:
             if (ask.per == "item") != (item is not None):
                 continue
-            found = list(element.iterchildren(f"{{{namespace}}}{ask.tag}"))
-            if ask.name in own:
-                place = f"a#{number}" if item is None else f"a#{number}/i#{item}"
-                self._read_answer(found, place, own[ask.name], namespace)
-            elif ask.means in shared and found:
-                place = "s" if item is None else f"s/i#{item}"
-                if not any(key.startswith(f"{place}/{ask.means}") for key in self.values):
-                    self._read_answer(found, place, shared[ask.means], namespace)
+            answers = list(element.iterchildren(f"{{{namespace}}}{ask.tag}"))
+            if ask.name in own_fields:
+                base_key = f"a#{number}" if item is None else f"a#{number}/i#{item}"
+                self._read_answer(answers, base_key, own_fields[ask.name], namespace)
+            elif ask.means in shared and answers:
+                base_key = "s" if item is None else f"s/i#{item}"
+                if not any(key.startswith(f"{base_key}/{ask.means}") for key in self.values):
+                    self._read_answer(answers, base_key, shared[ask.means], namespace)
 
-    def _read_answer(self, found: list[etree._Element], place: str, one: FormField, namespace: str) -> None:
-        ask, key = one.source, f"{place}/{one.name}"
+    def _read_answer(
+        self, answers: list[etree._Element], base_key: str, form_field: FormField, namespace: str
+    ) -> None:
+        ask, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(ask, UniqueField)
-        if one.is_group:
-            for number, element in enumerate(found, 1):
-                for member in one.fields:
+        if form_field.is_group:
+            for number, element in enumerate(answers, 1):
+                for member in form_field.fields:
                     assert isinstance(member.source, UniqueField)
                     inner = list(element.iterchildren(f"{{{namespace}}}{member.source.tag}"))
                     self._read_answer(inner, f"{key}#{number}", member, namespace)
             return
-        for number, element in enumerate(found, 1):
-            name = f"{key}#{number}" if one.is_repeated else key
-            if number > 1 and not one.is_repeated:
+        for number, element in enumerate(answers, 1):
+            name = f"{key}#{number}" if form_field.is_repeated else key
+            if number > 1 and not form_field.is_repeated:
                 self.lost.append(self.facts.get_pointer(element))
                 continue
             text = str(element.get("cid", "")) if ask.type == "attachment" else read_element_text(element)
             if text.strip():
                 self.values[name] = text
-            if one.attribute is not None and element.get(one.attribute) is not None and text.strip():
-                self.values[f"{name}@"] = str(element.get(one.attribute))
+            if (
+                form_field.attribute is not None
+                and element.get(form_field.attribute) is not None
+                and text.strip()
+            ):
+                self.values[f"{name}@"] = str(element.get(form_field.attribute))
 
     def _list_attachments(self) -> Iterator[FormAttachment]:
         for number, application in enumerate(self.facts.applications, 1):
-            for one in application.findall(f"{_SUB}Attachment"):
-                size = parse_sequence_number(str(one.get("size", "0"))) or "0"
+            for attachment in application.findall(f"{_SUB}Attachment"):
+                size = parse_sequence_number(str(attachment.get("size", "0"))) or "0"
                 yield FormAttachment(
-                    str(one.get("cid", "")),
+                    str(attachment.get("cid", "")),
                     number,
-                    str(one.get("mediaType", "")),
-                    str(one.get("sha256", "")).lower(),
+                    str(attachment.get("mediaType", "")),
+                    str(attachment.get("sha256", "")).lower(),
                     int(size),
-                    str(one.get("kind", "")),
+                    str(attachment.get("kind", "")),
                 )
 
 
@@ -352,6 +389,6 @@ def _has_value(element: etree._Element) -> bool:
 
 
 def _list_disclaimers(root: etree._Element) -> Iterator[FiledDisclaimer]:
-    for one in root.findall(f"{_SUB}Disclaimer"):
-        item, law, reason = (str(one.get(name, "")) for name in ("item", "law", "reason"))
-        yield FiledDisclaimer(item, law, reason, (one.text or "").strip())
+    for disclaimer in root.findall(f"{_SUB}Disclaimer"):
+        item, law, reason = (str(disclaimer.get(name, "")) for name in ("item", "law", "reason"))
+        yield FiledDisclaimer(item, law, reason, (disclaimer.text or "").strip())

@@ -1,4 +1,4 @@
-"""The mapping language: sources, conversion steps, targets, checks, notices, documents, and their bundle."""
+"""The language of mappings: YAML, lists, fields, sources, targets, checks, notices, and their bundle."""
 
 from __future__ import annotations
 

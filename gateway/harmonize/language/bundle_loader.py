@@ -9,35 +9,19 @@ from importlib.resources.abc import Traversable
 from typing import Final
 
 from gateway.errors import MAPPING_WRONG, GatewayError
-from gateway.harmonize.language.carrier_forms import read_carrier_forms
+from gateway.harmonize.language.code_lists import read_code_lists, read_numbered_rows
+from gateway.harmonize.language.data_dictionary import read_data_dictionary
 from gateway.harmonize.language.declaration_rules import read_declaration_rules
 from gateway.harmonize.language.document_mapping import DocumentMapping, find_type_code
 from gateway.harmonize.language.document_reader import read_document_mapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation
+from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation, read_carrier_forms
 from gateway.harmonize.language.notice_catalog_reader import read_notice_catalog
 from gateway.harmonize.language.notice_tree import NoticeCatalog, NoticeMapping
 from gateway.harmonize.language.shared_fields import find_matching_member
 from gateway.harmonize.language.target_tree import TargetElement
-from gateway.harmonize.types import (
-    SourceMark,
-    UniqueField,
-    UnitTable,
-    YamlNode,
-    make_mapping_error,
-    read_code_lists,
-    read_data_dictionary,
-    read_numbered_rows,
-    read_unit_table,
-    read_yaml,
-    to_element_name,
-)
-
-__all__ = [
-    "check_accepted_notices",
-    "check_shared_fields",
-    "load_bundle",
-    "load_unit_table",
-]
+from gateway.harmonize.language.unique_fields import UniqueField, to_element_name
+from gateway.harmonize.language.unit_table import UnitTable, read_unit_table
+from gateway.wire import SourceMark, YamlNode, read_yaml
 
 _RULES: Final = "rules.yaml"
 _CARRIERS: Final = "carriers.yaml"
@@ -80,7 +64,7 @@ def _compute_folder_digest(folder: Traversable) -> str | None:
     """Return the SHA-256 over the files that a bundle may be read from; None where one cannot be read."""
     total = hashlib.sha256()
     try:
-        for name, file in sorted(_walk_files(folder, "", (".yaml", ".csv")), key=lambda one: one[0]):
+        for name, file in sorted(_walk_files(folder, "", (".yaml", ".csv")), key=lambda entry: entry[0]):
             total.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     except OSError:
         return None
@@ -92,22 +76,23 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
     registry = files.read_yaml_file("codelists.yaml")
     lists, units = read_code_lists(registry, files.read_file), read_unit_table(registry, files.read_file)
     dictionary = read_data_dictionary(files.read_yaml_file("common.yaml"), lists)
-    there = folder.joinpath(_RULES).is_file()
-    rules = read_declaration_rules(files.read_yaml_file(_RULES), dictionary, lists) if there else ()
     organisations = _read_organisations(files.read_yaml_file("organisations.yaml"))
     there = folder.joinpath("notices.yaml").is_file()
     notices = read_notice_catalog(files.read_yaml_file("notices.yaml"), lists) if there else NoticeCatalog()
+    zone = notices.zone
+    there = folder.joinpath(_RULES).is_file()
+    rules = read_declaration_rules(files.read_yaml_file(_RULES), dictionary, lists, zone) if there else ()
     there = folder.joinpath(_CARRIERS).is_file()
     carriers = read_carrier_forms(files.read_yaml_file(_CARRIERS), organisations) if there else {}
     documents: dict[str, DocumentMapping] = {}
     for name in sorted(name for name, _ in _walk_files(folder.joinpath("agencies"), "agencies/", (".yaml",))):
         try:
             node = files.read_yaml_file(name)
-            document = read_document_mapping(node, dictionary, lists, organisations, units)
+            document = read_document_mapping(node, dictionary, lists, organisations, units, zone)
             check_accepted_notices(document, notices)
             # The namespace of a document is its id in small letters.
             if document.id.lower() in map(str.lower, documents):
-                raise make_mapping_error(node.mark, "document", "each document once", document.id)
+                raise node.make_error("document", "each document once", document.id)
         except GatewayError as error:
             if faults is None:
                 raise
@@ -142,10 +127,10 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
 
 def _check_shared_fields(documents: dict[str, DocumentMapping], faults: list[GatewayError] | None) -> None:
     """Raise GW502, or add it to `faults`, where shared fields are incompatible with an earlier document."""
-    known: dict[tuple[str, str], UniqueField] = {}
+    earlier: dict[tuple[str, str], UniqueField] = {}
     for document in list(documents.values()):
         try:
-            check_shared_fields(document, known)
+            check_shared_fields(document, earlier)
         except GatewayError as error:
             if faults is None:
                 raise
@@ -161,16 +146,14 @@ def _read_field_decisions(
     A row names one of `documents`, where these are known.
     """
     name, columns = "reconciled.csv", ("document", "field", "decision", "reason")
-    found: dict[tuple[str, str], str] = {}
+    decisions: dict[tuple[str, str], str] = {}
     for line, (document, field_name, decision, reason) in read_numbered_rows(
         files.read_file(name), name, columns
     ):
         if documents is not None and document not in documents:
-            raise make_mapping_error(
-                SourceMark(name, line), "document", "a document of the mappings", document
-            )
-        found[document, field_name] = f"{decision} ({reason})"
-    return found
+            raise SourceMark(name, line).make_error("document", "a document of the mappings", document)
+        decisions[document, field_name] = f"{decision} ({reason})"
+    return decisions
 
 
 def _select_common_decisions(decisions: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
@@ -233,22 +216,21 @@ def _walk_files(
 
 def _read_organisations(node: YamlNode) -> dict[str, Organisation]:
     top = node.read_table("organisations")
-    found = {}
+    organisations = {}
     for code, value, mark in (
         top.get_required("organisations").read_table("organisations").take_unread_items()
     ):
         if not _NAME.fullmatch(code):
-            raise make_mapping_error(mark, "organisations", "a code of letters, digits, - _ and .", code)
+            raise mark.make_error("organisations", "a code of letters, digits, - _ and .", code)
         table = value.read_table(code)
         kind = table.get_required("kind").read_choice("kind", ("government", "commissioned"))
         names = table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en")
-        wants = table.get("wants_clearance")
-        wanted = wants is not None and wants.read_choice("wants_clearance", ("true", "false")) == "true"
-        found[code] = Organisation(code, *names, kind, wanted)
+        wants_clearance = table.read_choice("wants_clearance", ("true", "false")) == "true"
+        organisations[code] = Organisation(code, *names, kind, wants_clearance)
         table.read_text("today")
         table.reject_unread_keys()
     top.reject_unread_keys()
-    return found
+    return organisations
 
 
 def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) -> None:
@@ -258,65 +240,65 @@ def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) ->
     """
     for name, mark in document.answers.list_named_notices():
         if name not in notices.notices:
-            raise make_mapping_error(mark, "reads", "a notice of notices.yaml", name)
+            raise mark.make_error("reads", "a notice of notices.yaml", name)
     for code, mark in document.answers.type_codes:
         if find_type_code(document) is not None:
-            raise make_mapping_error(mark, "type_codes", "none beside the TypeCode of the requests", code)
+            raise mark.make_error("type_codes", "none beside the TypeCode of the requests", code)
     if document.answers.certificate is None:
         return
     name, mark = document.answers.certificate
     notice = notices.notices[name]
     if notice.role != "certificate":
-        raise make_mapping_error(
-            mark, "certificate", "a notice whose role is certificate", f"{name} ({notice.role})"
-        )
-    known = _collect_element_paths(document.root, "")
+        raise mark.make_error("certificate", "a notice whose role is certificate", f"{name} ({notice.role})")
+    request_paths = _collect_element_paths(document.root, "")
     for path in _list_repeated_paths(notice):
-        if path not in known:
-            raise make_mapping_error(
-                mark, "certificate", f"{path} in the request, which {name} repeats", "none"
-            )
-    if known and find_type_code(document) is None and any(line.echoes for line in notice.root.list_lines()):
-        raise make_mapping_error(mark, "certificate", "a request that names its kind (TypeCode)", "none")
+        if path not in request_paths:
+            raise mark.make_error("certificate", f"{path} in the request, which {name} repeats", "none")
+    if (
+        request_paths
+        and find_type_code(document) is None
+        and any(line.echoes for line in notice.root.list_lines())
+    ):
+        raise mark.make_error("certificate", "a request that names its kind (TypeCode)", "none")
 
 
 def _list_repeated_paths(notice: NoticeMapping) -> list[str]:
     """Return the paths of the request that every notice of this kind repeats."""
-    found: list[str] = []
+    paths: list[str] = []
     for line in notice.root.list_lines():
         if line.echoes and line.requirement.mandatory:
             base, _, split = line.echoes.partition("{")
-            found.append(base + split.rstrip("}").split(",")[0])
-    return found
+            paths.append(base + split.rstrip("}").split(",")[0])
+    return paths
 
 
 def _collect_element_paths(target: TargetElement, path: str) -> frozenset[str]:
     """Return the path of every element below `target`, from the root and without its name."""
-    found = {path}
+    paths = {path}
     for child in target.children:
-        found |= _collect_element_paths(child, f"{path}/{child.name}{child.path_predicates}".lstrip("/"))
-    return frozenset(found)
+        paths |= _collect_element_paths(child, f"{path}/{child.name}{child.path_predicates}".lstrip("/"))
+    return frozenset(paths)
 
 
-def check_shared_fields(document: DocumentMapping, known: dict[tuple[str, str], UniqueField]) -> None:
-    """Raise GW502 for a shared field that is incompatible with the `known` field of its meaning.
+def check_shared_fields(document: DocumentMapping, earlier: dict[tuple[str, str], UniqueField]) -> None:
+    """Raise GW502 for a shared field that is incompatible with the `earlier` field of its meaning.
 
-    The shared fields of `document` are added to `known`, by direction and meaning.
+    The shared fields of `document` are added to `earlier`, by direction and meaning.
     """
     for ask in document.asks:
         if ask.shared:
-            _check_compatible_fields(known.setdefault((document.direction, ask.means), ask), ask)
+            _check_compatible_fields(earlier.setdefault((document.direction, ask.means), ask), ask)
 
 
 def _check_compatible_fields(first: UniqueField, second: UniqueField) -> None:
-    for what, one, other in (
+    for aspect, first_value, second_value in (
         ("type", first.type, second.type),
         ("per", first.home, second.home),
         ("unit that need not be written", first.fixed_unit, second.fixed_unit),
     ):
-        if one != other:
-            expected = f"the {what} of {first.means} that is shared ({first.mark}): {one or 'none'}"
-            raise make_mapping_error(second.mark, second.name, expected, other or "none")
+        if first_value != second_value:
+            expected = f"the {aspect} of {first.means} that is shared ({first.mark}): {first_value or 'none'}"
+            raise second.mark.make_error(second.name, expected, second_value or "none")
     for member in second.fields:
         like = find_matching_member(member, first.fields)
         if like is not None:

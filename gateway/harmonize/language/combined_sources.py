@@ -10,27 +10,23 @@ from gateway.errors import SOURCES_DISAGREE, VALUE_DOES_NOT_FIT
 from gateway.harmonize.language.conversion_steps import (
     ConvertedSource,
 )
-from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
-from gateway.harmonize.language.simple_sources import Constant, FieldValue
-from gateway.harmonize.submission import Leaves, Scope, parse_sequence_number
-from gateway.harmonize.types import CommonMeaning, DataDictionary, SourceMark, UniqueField, ValueShape
-
-__all__ = [
-    "Concatenation",
-    "DefaultValue",
-    "KeyMatch",
-    "OccurrenceLookup",
-    "enter_repetition",
-    "is_inside_repetition",
-    "list_enclosing_repetitions",
-    "split_by_separator",
-]
+from gateway.harmonize.language.unique_fields import Field
+from gateway.harmonize.language.value_shapes import ValueShape
+from gateway.harmonize.language.value_sources import (
+    Constant,
+    ConversionError,
+    EvaluatedValue,
+    FieldValue,
+    SourceExpression,
+)
+from gateway.harmonize.split import Leaves, Scope, parse_sequence_number
+from gateway.wire import SourceMark
 
 _SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class DefaultValue:
+class DefaultValue(SourceExpression):
     """The value of a source, or a constant where there is none; it reads back as "absent or the constant"."""
 
     source: FieldValue | OccurrenceLookup
@@ -47,25 +43,13 @@ class DefaultValue:
         """Return the form of the value: the constant has the form of the source."""
         return self.source.infer_shape()
 
-    def is_always_present(self) -> bool:
-        """Return True: the constant stands in for a missing value."""
-        return True
-
-    def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_forwarded_sources(self) -> Iterator[Field]:
         """Yield what the source forwards."""
         yield from self.source.list_forwarded_sources()
 
-    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield what the source reads."""
-        yield from self.source.list_read_sources()
-
-    def list_key_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_key_sources(self) -> Iterator[Field]:
         """Yield the keys that select the value."""
-        yield from self.source.list_key_sources() if isinstance(self.source, OccurrenceLookup) else ()
-
-    def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
-        """Return None: the constant has no attribute."""
-        return None
+        yield from self.source.list_key_sources()
 
     def invert_value(self, text: str) -> str | None:
         """Return the value; the constant means that the value was absent, or given with this text."""
@@ -73,7 +57,7 @@ class DefaultValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Concatenation:
+class Concatenation(SourceExpression):
     """Texts joined by a separator that none of them contains, so that they can be split again.
 
     A part without a value is an empty piece; where only constants would remain, there is no value.
@@ -90,40 +74,44 @@ class Concatenation:
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
         """Return the text; raise `ConversionError` where the text could not be split into the same parts."""
-        found, misfit = self._evaluate_parts(scope, rule)
-        leaves = tuple(leaf for value in found if value is not None for leaf in value.leaves)
+        part_values, misfit = self._evaluate_parts(scope, rule)
+        leaves = tuple(leaf for value in part_values if value is not None for leaf in value.leaves)
         if misfit is not None:
             raise ConversionError(misfit.problem, misfit.detail, (*misfit.leaves, *leaves))
         if all(
             value is None or isinstance(part.source, Constant)
-            for part, value in zip(self.parts, found, strict=True)
+            for part, value in zip(self.parts, part_values, strict=True)
         ):
             return []
-        pieces = [value.text if value is not None else "" for value in found]
+        pieces = [value.text if value is not None else "" for value in part_values]
         text = self.separator.join(pieces)
         if text.split(self.separator) != pieces:
-            raise self._make_separator_error([value for value in found if value is not None], leaves)
-        given = [value for value in found if value is not None]
-        notes = tuple(note for value in given for note in value.transforms)
-        return [EvaluatedValue(text, leaves, " + ".join(value.origin for value in given), (*notes, "concat"))]
+            raise self._make_separator_error([value for value in part_values if value is not None], leaves)
+        present_values = [value for value in part_values if value is not None]
+        notes = tuple(note for value in present_values for note in value.transforms)
+        return [
+            EvaluatedValue(
+                text, leaves, " + ".join(value.origin for value in present_values), (*notes, "concat")
+            )
+        ]
 
     def _evaluate_parts(
         self, scope: Scope, rule: SourceMark
     ) -> tuple[list[EvaluatedValue | None], ConversionError | None]:
         """Return the value of each part, and the first conversion error; all parts are evaluated."""
-        found: list[EvaluatedValue | None] = []
+        part_values: list[EvaluatedValue | None] = []
         first: ConversionError | None = None
         for part in self.parts:
             try:
-                found.append(next(iter(part.evaluate_values(scope, rule)), None))
+                part_values.append(next(iter(part.evaluate_values(scope, rule)), None))
             except ConversionError as misfit:
-                found.append(None)
+                part_values.append(None)
                 first = first or misfit
-        return found, first
+        return part_values, first
 
-    def _make_separator_error(self, given: list[EvaluatedValue], leaves: Leaves) -> ConversionError:
-        held = [value for value in given if self.separator in value.text]
-        culprit = (held or [value for value in given if value.leaves])[0]
+    def _make_separator_error(self, values: list[EvaluatedValue], leaves: Leaves) -> ConversionError:
+        held = [value for value in values if self.separator in value.text]
+        culprit = (held or [value for value in values if value.leaves])[0]
         detail = f"{culprit.text[:_SHOWN]!r} cannot be told apart by {self.separator!r}"
         return ConversionError(VALUE_DOES_NOT_FIT, detail, (*culprit.leaves, *leaves))
 
@@ -142,33 +130,24 @@ class Concatenation:
     def infer_shape(self) -> ValueShape:
         """Return the form of the text: as long as all parts together."""
         sizes = [part.infer_shape().get_max_length() for part in self.parts]
-        known = [size for size in sizes if size is not None]
-        total = sum(known) + len(self.separator) * (len(self.parts) - 1)
-        return ValueShape("text", longest=total if len(known) == len(sizes) else None)
+        bounded_sizes = [size for size in sizes if size is not None]
+        total = sum(bounded_sizes) + len(self.separator) * (len(self.parts) - 1)
+        return ValueShape("text", longest=total if len(bounded_sizes) == len(sizes) else None)
 
     def is_always_present(self) -> bool:
         """Return whether there is always a text: a part that is not constant always has a value."""
         return any(part.is_always_present() and not isinstance(part.source, Constant) for part in self.parts)
 
-    def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_forwarded_sources(self) -> Iterator[Field]:
         """Yield what the parts forward."""
         for part in self.parts:
             yield from part.list_forwarded_sources()
 
-    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield what the parts read, the forwarded sources first."""
-        yield from self.list_forwarded_sources()
-        yield from self.list_key_sources()
-
-    def list_key_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_key_sources(self) -> Iterator[Field]:
         """Yield the sources that only select the value of a part and are not forwarded."""
         forwarded = list(self.list_forwarded_sources())
         for part in self.parts:
-            yield from (one for one in part.list_read_sources() if one not in forwarded)
-
-    def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
-        """Return None: a concatenated text has no attribute."""
-        return None
+            yield from (source for source in part.list_read_sources() if source not in forwarded)
 
     def invert_value(self, _text: str) -> str | None:
         """Return None: there are several values (see `invert_parts`)."""
@@ -184,47 +163,13 @@ def split_by_separator(text: str, separator: str, count: int) -> list[str] | Non
 _LONGEST_SHOWN: Final = 60
 
 
-_ITEM: Final = "item"
-
-
-def list_enclosing_repetitions(
-    source: UniqueField | CommonMeaning, dictionary: DataDictionary
-) -> tuple[str, ...]:
-    """Return the repetitions around a field or meaning, the outermost first.
-
-    ``item``, ``asked:GROUP`` or ``common:GROUP``; empty for a value that is given once.
-    """
-    if isinstance(source, UniqueField):
-        parts = source.group.split(".") if source.group else []
-        groups = tuple(f"asked:{'.'.join(parts[: n + 1])}" for n in range(len(parts)))
-        return ((_ITEM,) if source.home == "item" else ()) + groups
-    groups = tuple(f"common:{name}" for name in dictionary.list_enclosing_groups(source.per))
-    return ((_ITEM,) if dictionary.is_per_item(source.per) else ()) + groups
-
-
-def enter_repetition(scope: Scope, level: str) -> list[Scope]:
-    """Return one scope for each occurrence of a repetition, without regard to the one that `scope` is in."""
-    if level == _ITEM:
-        return scope.enter_items()
-    kind, _, name = level.partition(":")
-    return scope.enter_group(name, asked=kind == "asked")
-
-
-def is_inside_repetition(scope: Scope, level: str) -> bool:
-    """Return whether `scope` is inside one occurrence of a repetition."""
-    if level == _ITEM:
-        return scope.item is not None
-    kind, _, name = level.partition(":")
-    return name in (scope.asked if kind == "asked" else scope.common)
-
-
 @dataclass(frozen=True, slots=True)
 class KeyMatch:
     """The expected value of one key of an occurrence: a constant, or the value of another field."""
 
-    key: UniqueField | CommonMeaning
+    key: Field
     constant: str | None
-    other: UniqueField | CommonMeaning | None
+    other: Field | None
     numeric: bool
 
     def normalize_key(self, text: str) -> str:
@@ -236,8 +181,8 @@ class KeyMatch:
         """Return the expected key in `scope`, None where it has no single value."""
         if self.other is None:
             return self.normalize_key(self.constant or "")
-        found = scope.read_values(self.other, rule)
-        return self.normalize_key(found[0].text) if len(found) == 1 else None
+        key_values = scope.read_values(self.other, rule)
+        return self.normalize_key(key_values[0].text) if len(key_values) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +197,12 @@ _Index = Mapping[tuple[str, ...], list[_KeyedOccurrence]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OccurrenceLookup:
+class OccurrenceLookup(SourceExpression):
     """The value of the one occurrence of a repetition whose keys match.
 
     `around` are the repetitions around the value; the keys belong to the last of the first
     `depth` of them.  All its occurrences are searched, while the repetitions outside it stay
-    at the occurrences in which the line stands.  No match means no value; several are GW505.
+    at the occurrences that contain the line.  No match means no value; several are GW505.
     """
 
     taken: FieldValue
@@ -273,13 +218,13 @@ class OccurrenceLookup:
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
         """Return the value of the one matching occurrence; raise `ConversionError` where several match."""
         index = self._get_key_index(scope, rule)
-        wanted = [match.find_expected_key(scope, rule) for match in self.matches]
-        hits = index.get(tuple(text for text in wanted if text is not None), [])
-        if None in wanted or not hits:
+        expected_keys = [match.find_expected_key(scope, rule) for match in self.matches]
+        hits = index.get(tuple(text for text in expected_keys if text is not None), [])
+        if None in expected_keys or not hits:
             return []
         if len(hits) > 1:
-            shown = ", ".join(str(text)[:_LONGEST_SHOWN] for text in wanted)
-            detail = f"{len(hits)} occurrences have {self._format_key_names()} {shown}"
+            key_text = ", ".join(str(text)[:_LONGEST_SHOWN] for text in expected_keys)
+            detail = f"{len(hits)} occurrences have {self._format_key_names()} {key_text}"
             raise ConversionError(SOURCES_DISAGREE, detail, (*hits[1].leaves, *hits[0].leaves))
         values = self._evaluate_inside(hits[0].scope, rule)
         if len(values) > 1:
@@ -295,36 +240,39 @@ class OccurrenceLookup:
     def _evaluate_inside(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
         scopes = [scope]
         for level in self.around[self.depth :]:
-            scopes = [inner for outer in scopes for inner in enter_repetition(outer, level)]
+            scopes = [inner for outer in scopes for inner in outer.enter_repetition(level)]
         return [value for inner in scopes for value in self.taken.evaluate_values(inner, rule)]
 
     def _get_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
         """Return the occurrences by their keys, indexed once for all lines in one place."""
-        outer = [level for level in self.around[: self.depth - 1] if is_inside_repetition(scope, level)]
+        outer = [level for level in self.around[: self.depth - 1] if scope.is_inside_repetition(level)]
         marks = [_identify_occurrence(scope, level) for level in outer]
         # The tuple of item numbers is one and the same object in all scopes of one place.
         key = (id(self), id(scope.numbers), *marks)
-        known = scope.answers.indexes.get(key)
-        if known is None:
-            known = (scope, self._build_key_index(scope, rule))
-            scope.answers.indexes[key] = known
-        index: _Index = known[1]
+        indexed = scope.answers.indexes.get(key)
+        if indexed is None:
+            indexed = (scope, self._build_key_index(scope, rule))
+            scope.answers.indexes[key] = indexed
+        index: _Index = indexed[1]
         return index
 
     def _build_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
         scopes = [scope]
         for position, level in enumerate(self.around[: self.depth], 1):
-            if position == self.depth or not is_inside_repetition(scope, level):
-                scopes = [inner for outer in scopes for inner in enter_repetition(outer, level)]
+            if position == self.depth or not scope.is_inside_repetition(level):
+                scopes = [inner for outer in scopes for inner in outer.enter_repetition(level)]
         index: dict[tuple[str, ...], list[_KeyedOccurrence]] = {}
         for inner in scopes:
             for value in self._evaluate_inside(inner, rule):
                 # The selected value becomes forwarded later; this rule withholds the others.
                 scope.trace.record_fate(value.leaves, "withheld", rule)
-            found = [inner.read_values(match.key, rule) for match in self.matches]
-            if all(len(one) == 1 for one in found):
-                key = tuple(m.normalize_key(one[0].text) for m, one in zip(self.matches, found, strict=True))
-                leaves = tuple(leaf for one in found for leaf in one[0].leaves)
+            key_values = [inner.read_values(match.key, rule) for match in self.matches]
+            if all(len(values) == 1 for values in key_values):
+                key = tuple(
+                    m.normalize_key(values[0].text)
+                    for m, values in zip(self.matches, key_values, strict=True)
+                )
+                leaves = tuple(leaf for values in key_values for leaf in values[0].leaves)
                 index.setdefault(key, []).append(_KeyedOccurrence(inner, leaves))
         return index
 
@@ -336,34 +284,25 @@ class OccurrenceLookup:
         """Return False: an occurrence may be missing."""
         return False
 
-    def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_forwarded_sources(self) -> Iterator[Field]:
         """Yield the field or meaning whose value is taken."""
         yield self.taken.source
 
-    def list_key_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_key_sources(self) -> Iterator[Field]:
         """Yield the keys and the sources that they are compared with: these select the occurrence."""
         for match in self.matches:
             yield match.key
             if match.other is not None:
                 yield match.other
 
-    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield the source of the value, then the sources that select it."""
-        yield self.taken.source
-        yield from self.list_key_sources()
-
-    def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
+    def find_attribute_carrier(self) -> Field | None:
         """Return the field or meaning whose value is taken."""
         return self.taken.source
-
-    def invert_value(self, text: str) -> str | None:
-        """Return the value as it was given."""
-        return text
 
 
 def _identify_occurrence(scope: Scope, level: str) -> object:
     """Return the identity of the occurrence of a repetition that `scope` is in."""
-    if level == _ITEM:
+    if level == "item":
         return scope.item
     kind, _, name = level.partition(":")
     return (scope.asked if kind == "asked" else scope.common)[name]

@@ -8,31 +8,13 @@ from datetime import date, datetime
 from typing import Final
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, RULE_BROKEN, VALUE_DOES_NOT_FIT
-from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue, SourceExpression
-from gateway.harmonize.submission import Leaves, Scope
-from gateway.harmonize.types import (
-    DECIMAL,
-    CodeList,
-    CommonMeaning,
-    SourceMark,
-    UniqueField,
-    UnitTable,
-    ValueShape,
-    format_decimal,
-    parse_fraction,
-    round_fraction,
-)
-from gateway.wire import describe_choices, quote_value
-
-__all__ = [
-    "DATE_FORMS",
-    "FORMS",
-    "ConversionStep",
-    "ConvertedSource",
-    "FormatStep",
-    "TranslationStep",
-    "UnitConversion",
-]
+from gateway.harmonize.language.code_lists import DEFAULT_ZONE, CodeList, localize_moment
+from gateway.harmonize.language.unique_fields import Field
+from gateway.harmonize.language.unit_table import UnitTable, format_decimal, parse_fraction, round_fraction
+from gateway.harmonize.language.value_shapes import DECIMAL, ValueShape
+from gateway.harmonize.language.value_sources import ConversionError, EvaluatedValue, SourceExpression
+from gateway.harmonize.split import Leaves, Scope
+from gateway.wire import SourceMark, describe_choices, quote_value
 
 _SHOWN: Final = 60
 FORMS: Final = {
@@ -52,11 +34,13 @@ _LOSSY: Final = ("date", "CCYYMMDD", "CCYYMM", "CCYYMMDDHHMMSS")
 class FormatStep:
     """Writes a date (or checks a code) in a named form; `unknown` is written where no time was given.
 
-    A time that equals `unknown` is rejected: it would read back as "no time given".
+    A time that equals `unknown` is rejected: it would read back as "no time given". What is left of an
+    instant is its day and time in `zone`, whichever zone its text names.
     """
 
     name: str
     unknown: str
+    zone: str = DEFAULT_ZONE
 
     @property
     def loss(self) -> str:
@@ -70,7 +54,7 @@ class FormatStep:
 
     @property
     def form_note(self) -> str:
-        """Return how the change is told."""
+        """Return the note on this step in the `transforms` of a value: ``form NAME``."""
         return f"form {self.name}"
 
     def convert_value(self, value: EvaluatedValue, _beside: str = "") -> EvaluatedValue | None:
@@ -89,10 +73,20 @@ class FormatStep:
             return None
 
     def _write_form(self, text: str) -> str:
+        text = self._localize(text)
         if self.name == "CCYYMMDDHHMMSS":
             return self._add_time(text)
         size = 7 if self.name == "CCYYMM" else 10
         return text[:size] if self.name == "date" else text[:size].replace("-", "")
+
+    def _localize(self, text: str) -> str:
+        try:
+            return localize_moment(text, self.zone)
+        except ValueError:
+            return text  # the form of the target refuses a time that does not exist
+        except OverflowError:
+            detail = f"{quote_value(text)} has no day in the zone {self.zone}"
+            raise ConversionError(VALUE_DOES_NOT_FIT, detail) from None
 
     def invert_value(self, text: str) -> str | None:
         """Return the date that `text` was written from, in ISO 8601; None where `text` is no date.
@@ -122,7 +116,7 @@ class FormatStep:
         """Return the form of the result."""
         return FORMS[self.name]
 
-    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_read_sources(self) -> Iterator[Field]:
         """Yield what the form reads beside the value: nothing."""
         yield from ()
 
@@ -136,7 +130,7 @@ class TranslationStep:
 
     codes: CodeList
     omit: bool
-    beside: UniqueField | CommonMeaning | None = None
+    beside: Field | None = None
 
     @property
     def loss(self) -> str:
@@ -145,31 +139,31 @@ class TranslationStep:
             return "lossy"
         return "exact" if self.beside is None else "residue"
 
-    def convert_value(self, value: EvaluatedValue, beside: str = "") -> EvaluatedValue | None:
+    def convert_value(self, value: EvaluatedValue, second_key: str = "") -> EvaluatedValue | None:
         """Return the translated value, None for an unknown code that may be omitted."""
-        text = self.codes.translate_code(value.text, beside)
+        text = self.codes.translate_code(value.text, second_key)
         if text is None and self.omit:
             return None
         if text is None:
             detail = f"{quote_value(value.text)} is not in the list {self.codes.name}"
             if self.beside is not None:
-                detail += f" beside {quote_value(beside)} ({self.beside.name})"
-            known = self.codes.list_codes_beside(beside)
-            raise ConversionError(CODE_UNKNOWN, f"{detail}; expected is {describe_choices(known)}")
+                detail += f" beside {quote_value(second_key)} ({self.beside.name})"
+            choices = self.codes.list_codes_beside(second_key)
+            raise ConversionError(CODE_UNKNOWN, f"{detail}; expected is {describe_choices(choices)}")
         step = self.codes.translation_note
         if self.beside is not None:
-            step += f" with {beside}"
+            step += f" with {second_key}"
         return value._replace(text=text, transforms=(*value.transforms, step))
 
-    def invert_value(self, text: str, beside: str | None = None) -> str | None:
-        """Return the one code that becomes `text`, given the value `beside` it; else None."""
-        return self.codes.invert_code(text, beside)
+    def invert_value(self, text: str, second_key: str | None = None) -> str | None:
+        """Return the one code that becomes `text`, given the `second_key` beside it; else None."""
+        return self.codes.invert_code(text, second_key)
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the result."""
         return ValueShape("text", codes=self.codes.result_codes, list_name=self.codes.name)
 
-    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_read_sources(self) -> Iterator[Field]:
         """Yield what the translation reads beside the value."""
         if self.beside is not None:
             yield self.beside
@@ -206,23 +200,23 @@ class UnitConversion:
         if exact is None:
             raise self._make_unit_error(unit, leaves or value.leaves)
         rounded = round_fraction(exact, self.decimals, self.rounding)
-        given = f"{format_decimal(number)} {unit}"
+        quantity = f"{format_decimal(number)} {unit}"
         if rounded is None:
-            detail = f"{given} is not a number of {self.to} with {self.decimals} decimals"
+            detail = f"{quantity} is not a number of {self.to} with {self.decimals} decimals"
             raise ConversionError(VALUE_DOES_NOT_FIT, detail, value.leaves)
         text = format_decimal(rounded) or "0"
-        note = f"convert {given} to {text} {self.to}"
+        note = f"convert {quantity} to {text} {self.to}"
         if rounded != exact:
             note += f" (rounded {self.rounding} to {self.decimals})"
         return value._replace(text=text, transforms=(*value.transforms, note), unit=self.to)
 
     def _make_unit_error(self, unit: str, leaves: Leaves) -> ConversionError:
-        known, wanted = self.units.get(unit), self.units.get(self.to)
-        if known is None or wanted is None:
+        from_unit, to_unit = self.units.get(unit), self.units.get(self.to)
+        if from_unit is None or to_unit is None:
             choices = describe_choices(self.units.list_convertible_units(self.to))
             detail = f"{quote_value(unit)} is not in the table of units; expected is {choices}"
             return ConversionError(CODE_UNKNOWN, detail, leaves)
-        detail = f"{unit} is a unit of {known.dimension}, {self.to} one of {wanted.dimension}"
+        detail = f"{unit} is a unit of {from_unit.dimension}, {self.to} one of {to_unit.dimension}"
         return ConversionError(RULE_BROKEN, detail, leaves)
 
     def invert_value(self, text: str, unit: str | None = None) -> str | None:
@@ -240,7 +234,7 @@ class UnitConversion:
         """Return the form of the result."""
         return ValueShape("decimal", fraction=self.decimals)
 
-    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_read_sources(self) -> Iterator[Field]:
         """Yield what the conversion reads beside the value and its unit: nothing."""
         yield from ()
 
@@ -283,11 +277,11 @@ class ConvertedSource:
         )
 
     def _evaluate_converted_values(self, scope: Scope, rule: SourceMark) -> Iterator[EvaluatedValue]:
-        beside = self.read_second_key(scope, rule)
+        second_key = self.read_second_key(scope, rule)
         for value in self.source.evaluate_values(scope, rule):
             if self.converted_unit is not None and value.measured is not None:
                 scope.trace.record_fate(value.measured[1], "consumed", rule)
-            result = self._convert_value(value, beside)
+            result = self._convert_value(value, second_key)
             if result is not None:
                 yield result
 
@@ -295,15 +289,15 @@ class ConvertedSource:
         """Return the second key of a translation, recorded as read; an empty text where there is none."""
         for step in self.steps:
             if isinstance(step, TranslationStep) and step.beside is not None:
-                found = scope.read_values(step.beside, rule)
-                return found[0].text.strip() if len(found) == 1 else ""
+                key_values = scope.read_values(step.beside, rule)
+                return key_values[0].text.strip() if len(key_values) == 1 else ""
         return ""
 
-    def _convert_value(self, value: EvaluatedValue, beside: str) -> EvaluatedValue | None:
+    def _convert_value(self, value: EvaluatedValue, second_key: str) -> EvaluatedValue | None:
         result: EvaluatedValue | None = value
         try:
             for step in self.steps:
-                result = step.convert_value(result, beside) if result is not None else None
+                result = step.convert_value(result, second_key) if result is not None else None
         except ConversionError as misfit:
             leaves = tuple(dict.fromkeys((*misfit.leaves, *value.leaves)))
             raise ConversionError(misfit.problem, misfit.detail, leaves) from None
@@ -329,16 +323,16 @@ class ConvertedSource:
             isinstance(step, TranslationStep) and step.omit for step in self.steps
         )
 
-    def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_forwarded_sources(self) -> Iterator[Field]:
         """Yield the fields and meanings whose values reach the target."""
         yield from self.source.list_forwarded_sources()
 
-    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_read_sources(self) -> Iterator[Field]:
         """Yield every field and meaning that can change the outcome, the forwarded ones first."""
         yield from self.source.list_read_sources()
         for step in self.steps:
             yield from step.list_read_sources()
 
-    def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
+    def find_attribute_carrier(self) -> Field | None:
         """Return the field or meaning whose attribute the value carries."""
         return self.source.find_attribute_carrier()

@@ -13,20 +13,17 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
-from gateway.harmonize.types import (
-    DECIMAL,
-    CodeList,
-    CommonMeaning,
-    DataDictionary,
+from gateway.harmonize.language.code_lists import DEFAULT_ZONE, CodeList, localize_moment
+from gateway.harmonize.language.data_dictionary import CommonMeaning, DataDictionary
+from gateway.harmonize.language.value_shapes import DECIMAL, is_simple_pattern
+from gateway.wire import (
     SourceMark,
     YamlNode,
     YamlTable,
-    is_simple_pattern,
-    make_mapping_error,
+    describe_choices,
+    describe_pattern,
+    quote_value,
 )
-from gateway.wire import describe_choices, describe_pattern, quote_value
-
-__all__ = ["ITEMS", "RECEIVED", "RULE_KINDS", "SEVERITIES", "DeclarationRule", "read_declaration_rules"]
 
 RULE_KINDS: Final = ("form", "listed", "compare")
 SEVERITIES: Final = ("error", "warning")
@@ -48,9 +45,10 @@ class DeclarationRule:
 
     ``form``: a value has one of `patterns`. ``listed``: its first `first` characters are a code of
     `codes`. ``compare``: a date compares by `operator` with the date of `bound` plus `days`; the
-    bound is a meaning, or None for the day of receipt. A number compares with `number`, or with
-    the number of goods items where it `counts_items`; one that `is_dated` compares dates. `accepts` is
-    true of most texts that do not break the rule, and of no other.
+    bound is a meaning, or None for the day of receipt; the day of an instant is that of `zone`. A
+    number compares with `number`, or with the number of goods items where it `counts_items`; one
+    that `is_dated` compares dates. `accepts` is true of most texts that do not break the rule, and
+    of no other.
     """
 
     id: str
@@ -68,6 +66,7 @@ class DeclarationRule:
     mark: SourceMark
     number: str | None = None
     counts_items: bool = False
+    zone: str = DEFAULT_ZONE
     is_dated: bool = field(init=False, compare=False, repr=False)
     accepts: Callable[[str], object] = field(init=False, compare=False, repr=False)
 
@@ -86,7 +85,7 @@ class DeclarationRule:
         if self.number is not None:
             return self._find_number_violation(text, self.number)
         if self.kind == "form" and not self.accepts(text):
-            expected = " or ".join(describe_pattern(one) for one in self.patterns)
+            expected = " or ".join(describe_pattern(pattern) for pattern in self.patterns)
             return f"{quote_value(text)} is not allowed; expected is {expected}"
         if self.codes is not None and text[: self.first] not in self.codes.known:
             start, table = text[: self.first], f"{self.codes.source} {self.codes.version}"
@@ -97,8 +96,8 @@ class DeclarationRule:
     def _find_number_violation(self, text: str, number: str) -> str | None:
         if not DECIMAL.fullmatch(text):
             return None  # the schema of the declaration says so
-        left, right = Decimal(text), Decimal(number)
-        if (left >= right) if self.operator == "at_least" else (left <= right):
+        value, limit = Decimal(text), Decimal(number)
+        if (value >= limit) if self.operator == "at_least" else (value <= limit):
             return None
         word = "less" if self.operator == "at_least" else "more"
         return f"{quote_value(text)} is {word} than {number}"
@@ -115,14 +114,14 @@ class DeclarationRule:
     def find_date_violation(self, text: str, bound: str) -> str | None:
         """Return the words where the date of `text` breaks a comparison with that of `bound`, else None."""
         try:
-            left = date.fromisoformat(text[:_DAY])
-            right = date.fromisoformat(bound[:_DAY]) + timedelta(days=self.days)
+            day = date.fromisoformat(localize_moment(text, self.zone)[:_DAY])
+            limit = date.fromisoformat(localize_moment(bound, self.zone)[:_DAY]) + timedelta(days=self.days)
         except (ValueError, OverflowError):
             return None
-        if (left >= right) if self.operator == "at_least" else (left <= right):
+        if (day >= limit) if self.operator == "at_least" else (day <= limit):
             return None
         word = "before" if self.operator == "at_least" else "after"
-        return f"{left.isoformat()} is {word} {right.isoformat()}"
+        return f"{day.isoformat()} is {word} {limit.isoformat()}"
 
     def _describe_near_codes(self, text: str) -> str:
         """Return the codes of the list that agree with `text` in most of their first characters."""
@@ -135,43 +134,44 @@ class DeclarationRule:
 
 
 def _make_quick_check(rule: DeclarationRule) -> Callable[[str], object]:
-    """Return what is true of most texts that do not break a rule, and of no text that does."""
+    """Return a quick test: true for most texts that do not break a rule, and for no text that does."""
     if rule.kind == "form":
         # Of such a rule it is true of all.
-        return re.compile("|".join(f"(?:{one})" for one in rule.patterns), re.ASCII).fullmatch
+        return re.compile("|".join(f"(?:{pattern})" for pattern in rule.patterns), re.ASCII).fullmatch
     if rule.number == "0" and rule.operator == "at_least":
         return _WITHOUT_SIGN.fullmatch
     return _accept_nothing
 
 
 def _accept_nothing(_text: str) -> bool:
-    """Return that nothing is known of the texts that are right."""
+    """Return False: the rule has no quick test."""
     return False
 
 
 def read_declaration_rules(
-    root: YamlNode, dictionary: DataDictionary, lists: Mapping[str, CodeList]
+    root: YamlNode, dictionary: DataDictionary, lists: Mapping[str, CodeList], zone: str = DEFAULT_ZONE
 ) -> tuple[DeclarationRule, ...]:
-    """Return the rules of ``rules.yaml``; raise GW502 with file, line and field."""
+    """Return the rules of ``rules.yaml``; raise GW502 with file, line and field.
+
+    Days of instants are those of `zone`, an offset.
+    """
     top = root.read_table("rules")
     rules: dict[str, DeclarationRule] = {}
     for entry in top.get_required("rules").read_list("rules"):
-        rule = _read_rule(entry.read_table("rules"), dictionary, lists)
+        rule = _read_rule(entry.read_table("rules"), dictionary, lists, zone)
         if rule.id in rules:
-            raise make_mapping_error(rule.mark, "id", "each rule once", rule.id)
+            raise rule.mark.make_error("id", "each rule once", rule.id)
         rules[rule.id] = rule
     top.reject_unread_keys()
     return tuple(rules.values())
 
 
 def _read_rule(
-    table: YamlTable, dictionary: DataDictionary, lists: Mapping[str, CodeList]
+    table: YamlTable, dictionary: DataDictionary, lists: Mapping[str, CodeList], zone: str
 ) -> DeclarationRule:
     kinds = [kind for kind in RULE_KINDS if kind in table]
     if len(kinds) != 1:
-        raise make_mapping_error(
-            table.mark, "rules", "one of " + ", ".join(RULE_KINDS), ", ".join(kinds) or "none"
-        )
+        raise table.make_error("rules", "one of " + ", ".join(RULE_KINDS), ", ".join(kinds) or "none")
     inner = table.get_required(kinds[0]).read_table(kinds[0])
     meaning = _read_meaning(inner.get_required("left" if kinds[0] == "compare" else "of"), dictionary)
     codes, first = _read_list(inner, lists) if kinds[0] == "listed" else (None, 0)
@@ -192,6 +192,7 @@ def _read_rule(
         mark=table.mark,
         number=right.number,
         counts_items=right.counts_items,
+        zone=zone,
     )
     inner.reject_unread_keys()
     table.reject_unread_keys()
@@ -207,7 +208,7 @@ def _read_meaning(node: YamlNode, dictionary: DataDictionary) -> CommonMeaning:
     name = node.read_text("of")
     meaning = dictionary.meanings.get(name)
     if meaning is None or (meaning.per not in ("header", "item") and meaning.type not in _NUMBERS):
-        raise make_mapping_error(node.mark, "of", "a common meaning of the declaration or of an item", name)
+        raise node.make_error("of", "a common meaning of the declaration or of an item", name)
     return meaning
 
 
@@ -217,7 +218,7 @@ def _read_patterns(table: YamlTable) -> tuple[str, ...]:
     for pattern in patterns:
         if not is_simple_pattern(pattern):
             expected = "a row of characters and classes with counts, as [A-Z]{2}"
-            raise make_mapping_error(node.mark, "patterns", expected, pattern)
+            raise node.make_error("patterns", expected, pattern)
     return patterns
 
 
@@ -225,13 +226,13 @@ def _read_list(table: YamlTable, lists: Mapping[str, CodeList]) -> tuple[CodeLis
     node = table.get_required("list")
     codes = lists.get(node.read_text("list"))
     if codes is None or not codes.codes:
-        raise make_mapping_error(node.mark, "list", "a code list with rows", node.read_text("list"))
+        raise node.make_error("list", "a code list with rows", node.read_text("list"))
     return codes, table.get_required("first").read_integer("first", 1, 20)
 
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """What a value is compared with; see `DeclarationRule`."""
+    """The operator and the right side of a comparison; see `DeclarationRule`."""
 
     operator: str = ""
     bound: CommonMeaning | None = None
@@ -240,35 +241,35 @@ class _Comparison:
     counts_items: bool = False
 
 
-def _read_comparison(table: YamlTable, left: CommonMeaning, dictionary: DataDictionary) -> _Comparison:
+def _read_comparison(table: YamlTable, meaning: CommonMeaning, dictionary: DataDictionary) -> _Comparison:
     """Return the operator and the right side of a comparison of a date or a number."""
-    operators = [one for one in (*_OPERATORS, _EQUALS) if one in table]
-    is_number = left.type in _NUMBERS
+    operators = [operator for operator in (*_OPERATORS, _EQUALS) if operator in table]
+    is_number = meaning.type in _NUMBERS
     allowed = (*_OPERATORS, _EQUALS) if is_number else _OPERATORS
-    if len(operators) != 1 or operators[0] not in allowed or not (is_number or left.type == "datetime"):
+    if len(operators) != 1 or operators[0] not in allowed or not (is_number or meaning.type == "datetime"):
         expected = "a date or a number, and one of " + ", ".join(allowed)
-        raise make_mapping_error(table.mark, "compare", expected, ", ".join(operators) or left.name)
+        raise table.make_error("compare", expected, ", ".join(operators) or meaning.name)
     node = table.get_required(operators[0])
     if is_number:
-        return _read_number_bound(node, operators[0], left)
+        return _read_number_bound(node, operators[0], meaning)
     name = node.read_text(operators[0])
     bound = None if name == RECEIVED else dictionary.meanings.get(name)
     if name != RECEIVED and (bound is None or bound.type != "datetime" or bound.per != "header"):
-        raise make_mapping_error(node.mark, operators[0], f"{RECEIVED} or a date of the declaration", name)
+        raise node.make_error(operators[0], f"{RECEIVED} or a date of the declaration", name)
     days = table.read_text("days", "0")
     if not _WHOLE.fullmatch(days):
-        raise make_mapping_error(table.mark, "days", "a whole number of days", days)
+        raise table.make_error("days", "a whole number of days", days)
     return _Comparison(operators[0], bound, int(days))
 
 
-def _read_number_bound(node: YamlNode, operator: str, left: CommonMeaning) -> _Comparison:
+def _read_number_bound(node: YamlNode, operator: str, meaning: CommonMeaning) -> _Comparison:
     """Return the right side of a comparison of a number: a number, or how many goods items there are."""
     text = node.read_text(operator)
     if operator == _EQUALS:
-        if text != ITEMS or left.type != "integer" or left.per != "header":
+        if text != ITEMS or meaning.type != "integer" or meaning.per != "header":
             expected = f"{ITEMS}, for an integer of the declaration"
-            raise make_mapping_error(node.mark, operator, expected, text)
+            raise node.make_error(operator, expected, text)
         return _Comparison(operator, counts_items=True)
     if not DECIMAL.fullmatch(text):
-        raise make_mapping_error(node.mark, operator, "a number", text)
+        raise node.make_error(operator, "a number", text)
     return _Comparison(operator, number=text)

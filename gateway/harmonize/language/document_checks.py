@@ -5,44 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import datetime
+from decimal import Context, Decimal
+from fractions import Fraction
 from typing import Final
 
-from gateway.harmonize.language.combined_sources import list_enclosing_repetitions
-from gateway.harmonize.language.evaluated_value import MOST_FACTORS
-from gateway.harmonize.types import (
-    DECIMAL,
-    NO_UNITS,
+from gateway.harmonize.language.code_lists import DEFAULT_ZONE, CodeList
+from gateway.harmonize.language.data_dictionary import CommonMeaning, DataDictionary
+from gateway.harmonize.language.field_reader import read_condition, read_counted_unit
+from gateway.harmonize.language.unique_fields import (
+    COMPARISONS,
     STATED,
-    CodeList,
-    CommonMeaning,
     Condition,
-    DataDictionary,
-    SourceMark,
+    Field,
     UniqueField,
-    UnitTable,
-    YamlNode,
-    YamlTable,
     list_guard_tests,
-    make_mapping_error,
-    read_condition,
-    read_counted_unit,
 )
-
-__all__ = [
-    "KINDS",
-    "OPERATORS",
-    "STATED",
-    "DocumentCheck",
-    "get_value_family",
-    "may_have_several_units",
-    "read_document_checks",
-]
+from gateway.harmonize.language.unit_table import NO_UNITS, UnitTable
+from gateway.harmonize.language.value_shapes import DECIMAL
+from gateway.harmonize.language.value_sources import MOST_FACTORS, format_plain_decimal
+from gateway.wire import SourceMark, YamlNode, YamlTable
 
 KINDS: Final = ("sum", "compare", "distinct", "one_of", "exactly_one", "all_or_none")
-OPERATORS: Final = ("at_most", "at_least", "more_than", "less_than", "equals")
+OPERATORS: Final = tuple(COMPARISONS)
 _FAMILIES: Final = {"decimal": "number", "integer": "number", "date": "time", "moment": "time"}
-#: A factor of a product that counts in the unit that stands beside it, by its number.
+#: A factor of a product whose number counts in the unit that is given with it.
 _SAME: Final = ("currency", "unit")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,6}")
 _MOST_DAYS: Final = 36_600
@@ -59,15 +46,15 @@ class DocumentCheck:
     occurrence of the repetitions `around`; a sum and ``distinct`` then include everything below.
     `days` are added to the right side of a comparison of dates. With `same_unit`, values of
     different units or currencies are not compared; otherwise quantities are converted exactly
-    within one dimension of `units`, and others are rejected.
+    within one dimension of `units`, and others are rejected. The day of an instant is that of `zone`.
     """
 
     id: str
     kind: str
     per: str
-    factors: tuple[UniqueField | CommonMeaning, ...]
+    factors: tuple[Field, ...]
     operator: str
-    bound: str | UniqueField | CommonMeaning | None
+    bound: str | Field | None
     within: Decimal
     days: int
     same_unit: bool
@@ -78,22 +65,29 @@ class DocumentCheck:
     mark: SourceMark
     units: UnitTable
     counted_in: tuple[str | None, ...] = ()
+    zone: str = DEFAULT_ZONE
 
     def get_counted_unit(self, position: int) -> str | None:
         """Return the unit to which the factor at a position is converted; None for its number alone."""
         unit = self.counted_in[position] if self.counted_in else None
         return None if unit == STATED else unit
 
-    def list_unsaid_factors(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield each factor before the last that may be in several units, where none is said to count."""
+    def holds_between(self, value: Fraction | datetime | str, bound: Fraction | datetime | str) -> bool:
+        """Return whether a value and its bound compare as the rule demands, equal numbers to `within`."""
+        if self.operator == "equals" and isinstance(value, Fraction) and isinstance(bound, Fraction):
+            return abs(value - bound) <= Fraction(self.within)
+        return bool(COMPARISONS[self.operator](value, bound))
+
+    def list_unsaid_factors(self) -> Iterator[Field]:
+        """Yield each factor but the last that may be in several units and for which the check names none."""
         for source, unit in zip(self.factors[:-1], self.counted_in, strict=False):
             if unit is None and may_have_several_units(source):
                 yield source
 
-    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+    def list_read_sources(self) -> Iterator[Field]:
         """Yield every field and meaning that decides whether the rule holds; of a group, its presence."""
         yield from self.factors
-        if isinstance(self.bound, UniqueField | CommonMeaning):
+        if isinstance(self.bound, Field):
             yield self.bound
         for test in list_guard_tests(self.when) if self.when is not None else ():
             yield test.source
@@ -107,28 +101,25 @@ class _SymbolTable:
     dictionary: DataDictionary
     lists: Mapping[str, CodeList]
     units: UnitTable
+    zone: str
 
-    def get_source(self, node: YamlNode, text: str, *, groups: bool = False) -> UniqueField | CommonMeaning:
+    def get_source(self, node: YamlNode, text: str, *, groups: bool = False) -> Field:
         """Return the field or meaning of a name; raise GW502 where there is none."""
         source = self.find_source(text)
         if source is None or (not groups and source.type in ("attachment", "group")):
-            raise make_mapping_error(node.mark, "check", "an asked field or a common meaning", text)
+            raise node.make_error("check", "an asked field or a common meaning", text)
         return source
 
     def read_condition(self, node: YamlNode) -> Condition:
         """Return the condition in `node`; raise GW502 for a wrong one."""
         return read_condition(node, self.asks, self.dictionary, self.lists, self.units)
 
-    def find_source(self, text: str) -> UniqueField | CommonMeaning | None:
+    def find_source(self, text: str) -> Field | None:
         """Return the field or meaning of a name, None where there is none."""
         return self.asks.get(text) or self.dictionary.meanings.get(text)
 
-    def list_enclosing_repetitions(self, source: UniqueField | CommonMeaning) -> tuple[str, ...]:
-        """Return the repetitions around a field or meaning."""
-        return list_enclosing_repetitions(source, self.dictionary)
 
-
-def get_value_family(source: UniqueField | CommonMeaning) -> str:
+def get_value_family(source: Field) -> str:
     """Return the family of values with which a field can be compared: number, time, boolean or text."""
     kind = source.shape.kind
     return _FAMILIES.get(kind, kind if kind == "boolean" else "text")
@@ -140,15 +131,16 @@ def read_document_checks(
     dictionary: DataDictionary,
     lists: Mapping[str, CodeList],
     units: UnitTable = NO_UNITS,
+    zone: str = DEFAULT_ZONE,
 ) -> tuple[DocumentCheck, ...]:
     """Return the checks that a document declares under ``checks``, each with a name of its own."""
     node = top.get("checks")
-    names = _SymbolTable(asks, dictionary, lists, units)
+    names = _SymbolTable(asks, dictionary, lists, units, zone)
     checks: dict[str, DocumentCheck] = {}
     for entry in node.read_list("checks") if node is not None else ():
         check = _read_check(entry.read_table("check"), names)
         if check.id in checks:
-            raise make_mapping_error(check.mark, "id", "each check once", check.id)
+            raise check.mark.make_error("id", "each check once", check.id)
         checks[check.id] = check
     return tuple(checks.values())
 
@@ -156,9 +148,7 @@ def read_document_checks(
 def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
     kinds = [kind for kind in KINDS if kind in table]
     if len(kinds) != 1:
-        raise make_mapping_error(
-            table.mark, "check", "one of " + ", ".join(KINDS), ", ".join(kinds) or "none"
-        )
+        raise table.make_error("check", "one of " + ", ".join(KINDS), ", ".join(kinds) or "none")
     kind, node = kinds[0], table.get_required(kinds[0])
     per_node = table.get_required("per")
     per = _read_level(per_node, names)
@@ -169,14 +159,14 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
         operator, bound = _read_operator(table, factors[-1], names)
     elif kind == "compare":
         inner = node.read_table("compare")
-        left = inner.get_required("left")
-        factors = (names.get_source(left, left.read_text("left")),)
+        left_node = inner.get_required("left")
+        factors = (names.get_source(left_node, left_node.read_text("left")),)
         operator, bound = _read_operator(inner, factors[0], names)
         days = _read_day_offset(inner, factors[0])
         inner.reject_unread_keys()
     else:
         factors = _read_field_list(kind, node, names)
-    same, when = table.get("when_same"), table.get("when")
+    when = table.get("when")
     check = DocumentCheck(
         id=table.get_required("id").read_text("id"),
         kind=kind,
@@ -186,27 +176,28 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
         bound=bound,
         within=_read_tolerance(table, kind, operator, factors[-1]),
         days=days,
-        same_unit=same is not None and bool(same.read_choice("when_same", _SAME)),
+        same_unit=bool(table.read_choice("when_same", _SAME)),
         when=None if when is None else names.read_condition(when),
-        around=_derive_repetitions(kind, per, (factors, bound), (names, table.mark)),
+        around=_derive_repetitions(kind, per, factors, bound, table.mark),
         ko=table.get_required("ko").read_text("ko"),
         en=table.get_required("en").read_text("en"),
         mark=table.mark,
         units=names.units,
         counted_in=counted_in,
+        zone=names.zone,
     )
     table.reject_unread_keys()
     if kind == "exactly_one":
-        _refuse_mandatory_choice(check, node.mark, names)
+        _refuse_mandatory_choice(check, node.mark)
     return check
 
 
-def _refuse_mandatory_choice(check: DocumentCheck, mark: SourceMark, names: _SymbolTable) -> None:
+def _refuse_mandatory_choice(check: DocumentCheck, mark: SourceMark) -> None:
     """Raise GW502 for a choice of one field among others of which one is always given."""
-    for one in check.factors:
-        always = isinstance(one, UniqueField) and one.requirement.mandatory
-        if always and names.list_enclosing_repetitions(one) == check.around:
-            raise make_mapping_error(mark, check.kind, "fields that may be missing", f"{one.name}, mandatory")
+    for factor in check.factors:
+        always = isinstance(factor, UniqueField) and factor.requirement.mandatory
+        if always and factor.repetitions == check.around:
+            raise mark.make_error(check.kind, "fields that may be missing", f"{factor.name}, mandatory")
 
 
 def _read_level(node: YamlNode, names: _SymbolTable) -> tuple[str, ...]:
@@ -216,48 +207,45 @@ def _read_level(node: YamlNode, names: _SymbolTable) -> tuple[str, ...]:
         return () if name == "application" else ("item",)
     ask = names.asks.get(name)
     if ask is not None and ask.type == "group":
-        return (*names.list_enclosing_repetitions(ask), f"asked:{name}")
+        return ask.inner_repetitions
     if name not in names.dictionary.groups:
-        raise make_mapping_error(node.mark, "per", "application, item or a group", name)
-    outer = ("item",) if names.dictionary.is_per_item(name) else ()
-    return outer + tuple(f"common:{one}" for one in names.dictionary.list_enclosing_groups(name))
+        raise node.make_error("per", "application, item or a group", name)
+    return names.dictionary.groups[name].inner_repetitions
 
 
-def may_have_several_units(source: UniqueField | CommonMeaning) -> bool:
+def may_have_several_units(source: Field) -> bool:
     """Return whether the values of a number may be in different units or currencies."""
     if source.attribute is None:
         return False
-    return not isinstance(source, UniqueField) or (source.fixed_unit is None and len(source.units) != 1)
+    return len(source.units) != 1
 
 
 def _read_sum_factors(
     node: YamlNode, names: _SymbolTable
-) -> tuple[tuple[UniqueField | CommonMeaning, ...], tuple[str | None, ...]]:
-    """Return what is added up, or the factors of it, and the unit in which each of them counts."""
+) -> tuple[tuple[Field, ...], tuple[str | None, ...]]:
+    """Return the factors of the values that are added up, and the unit in which each of them counts."""
     table = node.read_table("sum")
     key = next((key for key in ("multiply", "ask", "common") if key in table), "ask")
-    named = table.get_required(key)
-    entries = named.read_list("multiply") if key == "multiply" else [named]
+    summed = table.get_required(key)
+    entries = summed.read_list("multiply") if key == "multiply" else [summed]
     table.reject_unread_keys()
     factors, counted_in = [], []
     for entry in entries:
         name, unit = _read_factor(entry) if key == "multiply" else (entry, None)
         source = names.find_source(name.read_text("sum"))
         if source is None or get_value_family(source) != "number":
-            what = "a common number" if key == "common" else "an asked number"
-            raise make_mapping_error(entry.mark, "sum", what, name.read_text("sum"))
+            expected = "a common number" if key == "common" else "an asked number"
+            raise entry.make_error("sum", expected, name.read_text("sum"))
         factors.append(source)
         counted_in.append(None if unit is None else read_counted_unit(unit, source, names.units))
     if counted_in[-1] is not None:
-        raise make_mapping_error(entries[-1].mark, "in", "it of a factor before the last", factors[-1].name)
+        raise entries[-1].make_error("in", "it of a factor before the last", factors[-1].name)
     if not 1 <= len(factors) <= MOST_FACTORS:
-        raise make_mapping_error(table.mark, "sum", f"at most {MOST_FACTORS} factors", str(len(factors)))
-    if len({names.list_enclosing_repetitions(factor) for factor in factors}) > 1 or (
+        raise table.make_error("sum", f"at most {MOST_FACTORS} factors", str(len(factors)))
+    if len({factor.repetitions for factor in factors}) > 1 or (
         len(factors) > 1 and _has_repeated_source(factors)
     ):
-        raise make_mapping_error(
-            table.mark, "sum", "factors that stand side by side", "factors of different groups"
-        )
+        raise table.make_error("sum", "factors that stand side by side", "factors of different groups")
     return tuple(factors), tuple(counted_in)
 
 
@@ -266,121 +254,157 @@ def _read_factor(entry: YamlNode) -> tuple[YamlNode, YamlNode | None]:
     if isinstance(entry.value, str):
         return entry, None
     table = entry.read_table("multiply")
-    named = table.get_required("of"), table.get_required("in")
+    parts = table.get_required("of"), table.get_required("in")
     table.reject_unread_keys()
-    return named
+    return parts
 
 
-def _has_repeated_source(sources: list[UniqueField | CommonMeaning]) -> bool:
+def _has_repeated_source(sources: list[Field]) -> bool:
     return any(source.many for source in sources)
 
 
-def _read_field_list(
-    kind: str, node: YamlNode, names: _SymbolTable
-) -> tuple[UniqueField | CommonMeaning, ...]:
-    """Return the fields of a ``distinct`` rule, or of one on which of several fields are given."""
+def _read_field_list(kind: str, node: YamlNode, names: _SymbolTable) -> tuple[Field, ...]:
+    """Return the fields of a ``distinct`` rule, or of a rule on which of several fields are given."""
     entries = node.read_list(kind) if isinstance(node.value, list) else [node]
     least = 1 if kind == "distinct" else 2
     if not least <= len(entries) <= MOST_FACTORS:
-        raise make_mapping_error(
-            node.mark, kind, f"{least} to {MOST_FACTORS} fields", f"{len(entries)} of them"
-        )
-    found = tuple(names.get_source(one, one.read_text(kind), groups=kind != "distinct") for one in entries)
-    if len({source.name for source in found}) != len(found):
-        raise make_mapping_error(node.mark, kind, "each field once", "a field again")
+        raise node.make_error(kind, f"{least} to {MOST_FACTORS} fields", f"{len(entries)} of them")
+    fields = tuple(
+        names.get_source(entry, entry.read_text(kind), groups=kind != "distinct") for entry in entries
+    )
+    if len({source.name for source in fields}) != len(fields):
+        raise node.make_error(kind, "each field once", "a field again")
     if kind == "distinct" and (
-        len({names.list_enclosing_repetitions(source) for source in found}) > 1
-        or (len(found) > 1 and _has_repeated_source(list(found)))
+        len({source.repetitions for source in fields}) > 1
+        or (len(fields) > 1 and _has_repeated_source(list(fields)))
     ):
-        raise make_mapping_error(
-            node.mark, kind, "fields that stand side by side", "fields of different groups"
-        )
-    return found
+        raise node.make_error(kind, "fields that stand side by side", "fields of different groups")
+    return fields
 
 
-def _read_operator(
-    table: YamlTable, left: UniqueField | CommonMeaning, names: _SymbolTable
-) -> tuple[str, str | UniqueField | CommonMeaning]:
+def _read_operator(table: YamlTable, source: Field, names: _SymbolTable) -> tuple[str, str | Field]:
     operators = [key for key in OPERATORS if key in table]
     if len(operators) != 1:
-        raise make_mapping_error(
-            table.mark, "check", "one of " + ", ".join(OPERATORS), ", ".join(operators) or "none"
-        )
+        raise table.make_error("check", "one of " + ", ".join(OPERATORS), ", ".join(operators) or "none")
     (operator,) = operators
     node = table.get_required(operator)
-    text, kind = node.read_text(operator), get_value_family(left)
+    text, kind = node.read_text(operator), get_value_family(source)
     if kind in ("text", "boolean") and operator != "equals":
-        raise make_mapping_error(node.mark, operator, "a number or a date, which have an order", left.name)
+        raise node.make_error(operator, "a number or a date, which have an order", source.name)
     right = names.find_source(text)
     if right is not None:
-        unlike = {left.attribute, right.attribute} == {"unitCode", "currencyID"}
+        unlike = {source.attribute, right.attribute} == {"unitCode", "currencyID"}
         if get_value_family(right) != kind or right.many or right.type in ("group", "attachment") or unlike:
             like = "a number or a common meaning that is one" if kind == "number" else f"a {kind}"
-            raise make_mapping_error(node.mark, operator, f"{like}, of one value as {left.name}", text)
+            raise node.make_error(operator, f"{like}, of one value as {source.name}", text)
         return operator, right
     if kind == "number" and not DECIMAL.fullmatch(text):
-        raise make_mapping_error(node.mark, operator, "a number or a common meaning that is one", text)
-    if kind != "number" and left.shape.find_violation(text) is not None:
-        raise make_mapping_error(node.mark, operator, f"a value of {left.name}, or a field like it", text)
+        raise node.make_error(operator, "a number or a common meaning that is one", text)
+    if kind != "number" and source.shape.find_violation(text) is not None:
+        raise node.make_error(operator, f"a value of {source.name}, or a field like it", text)
     return operator, text
 
 
-def _read_day_offset(table: YamlTable, left: UniqueField | CommonMeaning) -> int:
+def _read_day_offset(table: YamlTable, source: Field) -> int:
     """Return how many days are added to the right side of a comparison of dates."""
     node = table.get("days")
     if node is None:
         return 0
     text = node.read_text("days")
-    if get_value_family(left) != "time":
-        raise make_mapping_error(node.mark, "days", "two dates to compare", left.name)
+    if get_value_family(source) != "time":
+        raise node.make_error("days", "two dates to compare", source.name)
     if not _WHOLE.fullmatch(text) or abs(int(text)) > _MOST_DAYS:
-        raise make_mapping_error(
-            node.mark, "days", f"a whole number from -{_MOST_DAYS} to {_MOST_DAYS}", text
-        )
+        raise node.make_error("days", f"a whole number from -{_MOST_DAYS} to {_MOST_DAYS}", text)
     return int(text)
 
 
-def _read_tolerance(table: YamlTable, kind: str, operator: str, left: UniqueField | CommonMeaning) -> Decimal:
+def _read_tolerance(table: YamlTable, kind: str, operator: str, source: Field) -> Decimal:
     node = table.get("within")
     if node is None:
         return Decimal(0)
     text = node.read_text("within")
-    if kind not in ("sum", "compare") or operator != "equals" or get_value_family(left) != "number":
-        raise make_mapping_error(node.mark, "within", "a tolerance of two equal numbers", operator or kind)
+    if kind not in ("sum", "compare") or operator != "equals" or get_value_family(source) != "number":
+        raise node.make_error("within", "a tolerance of two equal numbers", operator or kind)
     if not DECIMAL.fullmatch(text) or Decimal(text) < 0:
-        raise make_mapping_error(node.mark, "within", "a number of zero or more", text)
+        raise node.make_error("within", "a number of zero or more", text)
     return Decimal(text)
 
 
 def _derive_repetitions(
     kind: str,
     per: tuple[str, ...],
-    values: tuple[tuple[UniqueField | CommonMeaning, ...], str | UniqueField | CommonMeaning | None],
-    where: tuple[_SymbolTable, SourceMark],
+    factors: tuple[Field, ...],
+    bound: str | Field | None,
+    mark: SourceMark,
 ) -> tuple[str, ...]:
     """Return the repetitions in which a rule is evaluated; all that it names must be on one chain of them."""
-    (factors, bound), (names, mark) = values, where
-    chains = [names.list_enclosing_repetitions(source) for source in factors]
-    right = (
-        [names.list_enclosing_repetitions(bound)] if isinstance(bound, UniqueField | CommonMeaning) else []
-    )
+    chains = [source.repetitions for source in factors]
+    right = [bound.repetitions] if isinstance(bound, UniqueField | CommonMeaning) else []
     if kind in ("sum", "distinct"):
         if not _is_prefix(per, chains[0]) or not all(_is_prefix(chain, per) for chain in right):
-            raise make_mapping_error(mark, "per", "a place around what is added or distinct", "another place")
+            raise mark.make_error("per", "a place around what is added or distinct", "another place")
         return per
     if kind == "compare":
         deepest = max((per, *chains, *right), key=len)
         if not all(_is_prefix(chain, deepest) for chain in (per, *chains, *right)):
-            raise make_mapping_error(
-                mark, "check", "values of which one stands around the other", "different groups"
-            )
+            raise mark.make_error("check", "values of which one stands around the other", "different groups")
         return deepest
     shared = [steps[0] for steps in zip(*chains, strict=False) if len(set(steps)) == 1]
-    place = max((per, tuple(shared)), key=len)
-    if not all(_is_prefix(chain, place) or _is_prefix(place, chain) for chain in (per, *chains)):
-        raise make_mapping_error(mark, "check", "fields that stand together", "fields of different groups")
-    return place
+    level = max((per, tuple(shared)), key=len)
+    if not all(_is_prefix(chain, level) or _is_prefix(level, chain) for chain in (per, *chains)):
+        raise mark.make_error("check", "fields that stand together", "fields of different groups")
+    return level
 
 
 def _is_prefix(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
     return second[: len(first)] == first
+
+
+INFINITE: Final = Decimal("Infinity")
+# A number has 80 digits at most (value_shapes.DECIMAL), so a product of ten of them is exact.
+_EXACT: Final = Context(prec=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRange:
+    """The lowest and the highest number that a value may be; infinite where there is no bound."""
+
+    low: Decimal
+    high: Decimal
+
+
+def multiply_ranges(first: NumberRange, second: NumberRange) -> NumberRange:
+    """Return the range of the products of two values."""
+    products = [_multiply(a, b) for a in (first.low, first.high) for b in (second.low, second.high)]
+    return NumberRange(min(products), max(products))
+
+
+def sum_range(value_range: NumberRange, most: int) -> NumberRange:
+    """Return the range of the sums of at least one value and of `most` values."""
+    low, high, count = value_range.low, value_range.high, Decimal(most)
+    return NumberRange(min(low, _multiply(low, count)), max(high, _multiply(high, count)))
+
+
+def _multiply(first: Decimal, second: Decimal) -> Decimal:
+    # Zero times infinity is no number in decimal arithmetic.
+    return _EXACT.multiply(first, second) if first and second else Decimal(0)
+
+
+def can_satisfy(value_range: NumberRange, operator: str, limit_range: NumberRange, within: Decimal) -> bool:
+    """Return whether a value of `value_range` and one of `limit_range` can satisfy a comparison."""
+    return {
+        "at_most": value_range.low <= limit_range.high,
+        "less_than": value_range.low < limit_range.high,
+        "at_least": value_range.high >= limit_range.low,
+        "more_than": value_range.high > limit_range.low,
+        "equals": value_range.low <= limit_range.high + within
+        and value_range.high >= limit_range.low - within,
+    }[operator]
+
+
+def format_range(value_range: NumberRange) -> str:
+    """Return a range in words; an end without a bound is ``any``."""
+    low, high = value_range.low, value_range.high
+    if low == high:
+        return format_plain_decimal(low)
+    return " to ".join(format_plain_decimal(end) if end.is_finite() else "any" for end in (low, high))

@@ -1,31 +1,20 @@
-"""The mapping of one agency document: its common meanings, unique fields, target tree and checks."""
+"""The mapping of one agency document: its common meanings, unique fields, target tree, checks and lines."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.harmonize.language.conversion_steps import ConvertedSource
+from gateway.harmonize.language.data_dictionary import CommonMeaning
 from gateway.harmonize.language.document_checks import DocumentCheck
 from gateway.harmonize.language.notice_tree import AcceptedNotices
-from gateway.harmonize.language.simple_sources import Constant, SerialNumber
-from gateway.harmonize.language.target_tree import TargetElement
-from gateway.harmonize.types import CodeList, CommonMeaning, Condition, SourceMark, UniqueField
-
-__all__ = [
-    "ALL_ITEMS",
-    "AgreementOverride",
-    "DecisionReading",
-    "DocumentCheck",
-    "DocumentMapping",
-    "Fee",
-    "ItemIdentifiers",
-    "MeaningNeed",
-    "find_item_identifiers",
-    "find_type_code",
-    "list_type_codes",
-]
+from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement
+from gateway.harmonize.language.unique_fields import Condition, Field, UniqueField, walk_fields
+from gateway.harmonize.language.value_sources import Constant, SerialNumber
+from gateway.wire import SourceMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +36,6 @@ class AgreementOverride:
     reason: str
     ko: str
     en: str
-    mark: SourceMark
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionReading:
-    """How the agency's answer is read: the identifiers of application and item, the list of status codes."""
-
-    correlate: str
-    item: str
-    status: CodeList
     mark: SourceMark
 
 
@@ -87,7 +66,6 @@ class DocumentMapping:
     root: TargetElement
     overrides: Mapping[str, AgreementOverride]
     checks: tuple[DocumentCheck, ...]
-    readings: Mapping[str, DecisionReading]
     answers: AcceptedNotices
     withholds: SourceMark
     asks_mark: SourceMark
@@ -106,7 +84,7 @@ class DocumentMapping:
         return f"{self.organisation}/{self.id}"
 
 
-#: The item that stands for all items: no item has the number 0.
+#: The item number that means all items: no item has the number 0.
 ALL_ITEMS: Final = "0"
 
 
@@ -165,5 +143,106 @@ def find_type_code(document: DocumentMapping) -> str | None:
 
 def list_type_codes(document: DocumentMapping) -> tuple[str, ...]:
     """Return the type codes by which notices may name a document; none where the mappings know none."""
-    own = find_type_code(document)
-    return (own,) if own is not None else tuple(code for code, _ in document.answers.type_codes)
+    type_code = find_type_code(document)
+    return (type_code,) if type_code is not None else tuple(code for code, _ in document.answers.type_codes)
+
+
+@dataclass(frozen=True, slots=True)
+class MappingLine:
+    """One place of a request that has a value: the text of an element, or its `attribute`.
+
+    `path` leads to it from the root, without positions. `elements` are the elements that lead to it, the
+    outermost first; the last one is its own.
+    """
+
+    path: str
+    elements: tuple[TargetElement, ...]
+    attribute: TargetAttribute | None
+
+    @property
+    def target(self) -> TargetElement:
+        """Return the element of the line."""
+        return self.elements[-1]
+
+    @property
+    def content(self) -> ConvertedSource | None:
+        """Return the source of the line's own value; None for an attribute of the element's value."""
+        return self.target.content if self.attribute is None else self.attribute.content
+
+    @property
+    def mark(self) -> SourceMark:
+        """Return the place of the line in its file."""
+        return self.target.mark if self.attribute is None else self.attribute.mark
+
+    @property
+    def name(self) -> str:
+        """Return the last name of the line's place."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Return every condition that decides whether the line is written, the outermost first."""
+        return tuple(element.when for element in self.elements if element.when is not None)
+
+    @property
+    def repetitions(self) -> tuple[Repetition, ...]:
+        """Return the repetitions that contain the line, the outermost first."""
+        return tuple(element.each for element in self.elements if element.each is not None)
+
+    @property
+    def is_per_item(self) -> bool:
+        """Return whether the line is in a repetition of the goods items."""
+        return any(repetition.over == "item" for repetition in self.repetitions)
+
+    @property
+    def read_fields(self) -> tuple[Field, ...]:
+        """Return the fields and meanings whose value, or whose attribute, the line writes."""
+        if self.content is not None:
+            return tuple({source.name: source for source in self.content.list_forwarded_sources()}.values())
+        carrier = None if self.target.content is None else self.target.content.source.find_attribute_carrier()
+        return () if carrier is None else (carrier,)
+
+    @property
+    def read_attribute(self) -> str:
+        """Return the attribute of the field that is written, empty where it is its text."""
+        return "" if self.attribute is None else self.attribute.of_value or ""
+
+
+def list_lines(document: DocumentMapping) -> Iterator[MappingLine]:
+    """Yield every line of a document in the order of the request."""
+    return _walk_lines(document.root.name, (document.root,))
+
+
+def list_whole_lines(document: DocumentMapping) -> Iterator[MappingLine]:
+    """Yield every line of a document in the order of the request; a text that is split counts as one."""
+    for line in list_lines(document):
+        if line.attribute is not None or line.target.part is None or line.target.part.number == 0:
+            yield line
+
+
+def _walk_lines(path: str, elements: tuple[TargetElement, ...]) -> Iterator[MappingLine]:
+    target = elements[-1]
+    if target.content is not None:
+        yield MappingLine(path, elements, None)
+    for attribute in target.attributes:
+        yield MappingLine(f"{path}/@{attribute.name}", elements, attribute)
+    for child in target.children:
+        yield from _walk_lines(f"{path}/{child.name}{child.path_predicates}", (*elements, child))
+
+
+def list_conditions(document: DocumentMapping) -> Iterator[tuple[Condition, SourceMark, str]]:
+    """Yield every condition of a document, with its mark and the name that it applies to."""
+    for target in document.root.walk_elements():
+        if target.when is not None:
+            yield target.when, target.mark, target.name
+        if target.each is not None and target.each.when is not None:
+            yield target.each.when, target.each.mark, target.name
+    for ask in walk_fields(document.asks):
+        if ask.requirement.when is not None:
+            yield ask.requirement.when, ask.mark, ask.name
+    for need in document.needs:
+        if need.when is not None:
+            yield need.when, need.mark, need.meaning.name
+    for check in document.checks:
+        if check.when is not None:
+            yield check.when, check.mark, check.id

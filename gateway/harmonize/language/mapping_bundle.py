@@ -2,22 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, Final, TypeVar
 
-from gateway.harmonize.language.carrier_forms import CarrierForm
+from gateway.harmonize.language.code_lists import CodeList
+from gateway.harmonize.language.data_dictionary import DataDictionary
 from gateway.harmonize.language.declaration_rules import DeclarationRule
 from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.notice_tree import NoticeCatalog
-from gateway.harmonize.types import NO_UNITS, CodeList, DataDictionary, UnitTable
+from gateway.harmonize.language.unit_table import NO_UNITS, UnitTable
+from gateway.harmonize.language.value_shapes import CHARSETS
+from gateway.wire import YamlNode, YamlTable
 
-__all__ = [
-    "MappingBundle",
-    "Organisation",
-]
+FORMS: Final = ("xml", "json", "fixed")
+_NUMBERS: Final = {"json": ("strings", "exact"), "fixed": ("text", "zeros")}
+_ENDS: Final = {"none": b"", "lf": b"\n", "crlf": b"\r\n"}
+_OVERFLOWS: Final = ("continue", "refuse")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFormat:
+    """The format of one field of fixed records; a value of None means that of the organisation."""
+
+    width: int | None = None
+    numbers: str | None = None
+    overflow: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierForm:
+    """How an organisation's documents are carried.
+
+    `numbers` are ``strings`` or ``exact`` in JSON, ``text`` (to the left, filled with spaces) or ``zeros``
+    (to the right, filled with zeros) in fixed records. There `longest` is the most octets of a text field;
+    a longer value goes on in continuation records, or is refused, as `overflow` says. `end` closes each
+    record. `fields` has the formats of single fields, by the path of the element from its root.
+    """
+
+    form: str = "xml"
+    charset: str = "utf-8"
+    numbers: str = ""
+    longest: int = 100
+    overflow: str = "continue"
+    end: bytes = b"\n"
+    fields: Mapping[str, FieldFormat] = field(default_factory=dict)
+
+
+#: The form of an organisation that ``carriers.yaml`` does not name.
+XML_FORM: Final = CarrierForm()
+
+
+def read_carrier_forms(node: YamlNode, organisations: Collection[str]) -> dict[str, CarrierForm]:
+    """Return the form of each organisation that is named; raise GW502 with file, line and field."""
+    top = node.read_table("carriers")
+    forms = {}
+    for code, value, mark in top.get_required("carriers").read_table("carriers").take_unread_items():
+        YamlNode(code, mark).read_choice("organisation", organisations)
+        forms[code] = _read_carrier_form(value.read_table(code))
+    top.reject_unread_keys()
+    return forms
+
+
+def _read_carrier_form(table: YamlTable) -> CarrierForm:
+    form = table.get_required("form").read_choice("form", FORMS)
+    charset, longest, end = table.get("charset"), table.get("longest"), table.get("end")
+    numbers, overflow, fields = table.get("numbers"), table.get("overflow"), table.get("fields")
+    carrier_form = CarrierForm(
+        form,
+        charset.read_choice("charset", CHARSETS if form == "fixed" else ("utf-8",)) if charset else "utf-8",
+        numbers.read_choice("numbers", _NUMBERS.get(form, ())) if numbers else "",
+        longest.read_integer("longest", 4, 9999) if longest else 100,
+        overflow.read_choice("overflow", _OVERFLOWS) if overflow else "continue",
+        _ENDS[end.read_choice("end", tuple(_ENDS))] if end else b"\n",
+        _read_field_formats(fields.read_table("fields")) if fields else {},
+    )
+    table.reject_unread_keys()
+    return carrier_form
+
+
+def _read_field_formats(table: YamlTable) -> dict[str, FieldFormat]:
+    formats = {}
+    for path, value, _ in table.take_unread_items():
+        row = value.read_table(path)
+        width, numbers, overflow = row.get("width"), row.get("numbers"), row.get("overflow")
+        formats[path] = FieldFormat(
+            width.read_integer("width", 1, 9999) if width else None,
+            numbers.read_choice("numbers", _NUMBERS["fixed"]) if numbers else None,
+            overflow.read_choice("overflow", _OVERFLOWS) if overflow else None,
+        )
+        row.reject_unread_keys()
+    return formats
+
 
 _Made = TypeVar("_Made")
 #: The lists of units: those of Recommendation 20, and those that it has withdrawn.
@@ -28,7 +106,7 @@ _UNITS: Final = ("rec20", "rec20Former")
 class Organisation:
     """An organisation that decides on goods at the border.
 
-    With `wants_clearance` it is told how customs ended the clearance of what it decided on.
+    With `wants_clearance` the hub reports to it how customs ended the clearance of goods that it decided on.
     """
 
     code: str
@@ -57,14 +135,14 @@ class MappingBundle:
     _compiling: AbstractContextManager[object] = field(default_factory=RLock, compare=False, repr=False)
 
     def get_compiled(self, key: str, make: Callable[[], _Made]) -> _Made:
-        """Return what is made of the mappings once, at its first use; `key` is its kind and its document."""
+        """Return what `make` derives from the mappings at its first use; `key` is its kind and document."""
         if key not in self.compiled:
             # To compile a schema takes long: threads that need the same wait for the first.
             with self._compiling:
                 if key not in self.compiled:
                     self.compiled[key] = make()
-        made: _Made = self.compiled[key]
-        return made
+        compiled: _Made = self.compiled[key]
+        return compiled
 
     def collect_known_units(self) -> frozenset[str]:
         """Return the units that a common measure may have; none where the bundle has no list of them."""
@@ -72,7 +150,3 @@ class MappingBundle:
             return frozenset()
         listed = (self.lists[name].known for name in _UNITS if name in self.lists)
         return frozenset(self.units.units).union(*listed)
-
-    def collect_code_labels(self) -> dict[str, Mapping[str, tuple[str, str]]]:
-        """Return the Korean and English label of each code, by list and code."""
-        return {name: codes.labels for name, codes in self.lists.items() if codes.labels}

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from gateway.harmonize.language.code_lists import CodeList, read_pattern
+from gateway.harmonize.language.field_reader import read_range
 from gateway.harmonize.language.notice_line_reader import NoticeContext, read_notice_line, read_unit_attribute
 from gateway.harmonize.language.notice_tree import (
     AcceptedNotices,
@@ -23,22 +25,8 @@ from gateway.harmonize.language.notice_tree import (
     NoticeRepetition,
 )
 from gateway.harmonize.language.target_tree import read_text_piece
-from gateway.harmonize.types import (
-    CodeList,
-    SourceMark,
-    ValueShape,
-    YamlNode,
-    YamlTable,
-    make_mapping_error,
-    read_pattern,
-    read_range,
-)
-from gateway.wire import make_document_namespace
-
-__all__ = [
-    "read_accepted_notices",
-    "read_notice_catalog",
-]
+from gateway.harmonize.language.value_shapes import ValueShape
+from gateway.wire import SourceMark, YamlNode, YamlTable, make_document_namespace
 
 _ROLES: Final = (
     "error",
@@ -71,24 +59,29 @@ _NOUNS: Final = {"notices": "notice", "type_codes": "type code"}
 _ZONE: Final = re.compile(r"[+-][0-9]{2}:[0-9]{2}|Z")
 
 
-def read_accepted_notices(table: YamlTable) -> AcceptedNotices:
+def read_accepted_notices(node: YamlNode) -> AcceptedNotices:
     """Return what the ``reads`` of a document name: `notices`, `certificate` and `type_codes`."""
+    table = node.read_table("reads")
     certificate = table.get("certificate")
     notices, codes = _read_named_once(table, "notices"), _read_named_once(table, "type_codes")
-    named = (certificate.read_text("certificate"), certificate.mark) if certificate is not None else None
-    return AcceptedNotices(tuple(notices.items()), named, tuple(codes.items()))
+    marked_certificate = (
+        (certificate.read_text("certificate"), certificate.mark) if certificate is not None else None
+    )
+    table.get("SubmitDecision")  # Bundles of 0.1.0 have it; nothing reads it.
+    table.reject_unread_keys()
+    return AcceptedNotices(tuple(notices.items()), marked_certificate, tuple(codes.items()))
 
 
 def _read_named_once(table: YamlTable, key: str) -> dict[str, SourceMark]:
     """Return the texts of a list with their marks; raise GW502 for one that is given twice."""
     listed = table.get(key)
-    found: dict[str, SourceMark] = {}
+    marks: dict[str, SourceMark] = {}
     for node in listed.read_list(key) if listed is not None else ():
         name = node.read_text(key)
-        if name in found:
-            raise make_mapping_error(node.mark, key, f"each {_NOUNS[key]} once", name)
-        found[name] = node.mark
-    return found
+        if name in marks:
+            raise node.make_error(key, f"each {_NOUNS[key]} once", name)
+        marks[name] = node.mark
+    return marks
 
 
 def read_notice_catalog(node: YamlNode, lists: Mapping[str, CodeList]) -> NoticeCatalog:
@@ -97,10 +90,10 @@ def read_notice_catalog(node: YamlNode, lists: Mapping[str, CodeList]) -> Notice
     zone_node = top.get_required("zone")
     zone = zone_node.read_text("zone")
     if not _ZONE.fullmatch(zone):
-        raise make_mapping_error(zone_node.mark, "zone", "an offset, as +09:00", zone)
+        raise zone_node.make_error("zone", "an offset, as +09:00", zone)
     kinds: dict[str, FactType] = {}
     for name, value, mark in top.get_required("facts").read_table("facts").take_unread_items():
-        kinds[name] = _read_fact_type(name, value.read_table(name), (mark, lists, kinds))
+        kinds[name] = _read_fact_type(name, value.read_table(name), mark, lists, kinds)
     notices = {}
     for name, value, mark in top.get_required("notices").read_table("notices").take_unread_items():
         notices[name] = _read_notice_mapping(name, value.read_table(name), mark, NoticeContext(lists, kinds))
@@ -110,22 +103,26 @@ def read_notice_catalog(node: YamlNode, lists: Mapping[str, CodeList]) -> Notice
 
 
 def _read_fact_type(
-    name: str, table: YamlTable, context: tuple[SourceMark, Mapping[str, CodeList], Mapping[str, FactType]]
+    name: str,
+    table: YamlTable,
+    mark: SourceMark,
+    lists: Mapping[str, CodeList],
+    fact_types: Mapping[str, FactType],
 ) -> FactType:
-    mark, lists, known = context
-    of, named = table.read_text("of"), table.get("list")
-    codes = lists.get(named.read_text("list")) if named is not None else None
-    if named is not None and codes is None:
-        raise make_mapping_error(named.mark, "list", "a code list of codelists.yaml", named.read_text("list"))
+    """Return a fact; `fact_types` are those declared above it, which it may translate."""
+    of, list_node = table.read_text("of"), table.get("list")
+    codes = lists.get(list_node.read_text("list")) if list_node is not None else None
+    if list_node is not None and codes is None:
+        raise list_node.make_error("list", "a code list of codelists.yaml", list_node.read_text("list"))
     if of:
-        if of not in known or codes is None or codes.to is None:
-            raise make_mapping_error(mark, name, "of a fact declared above, by a list that translates", of)
-        kind, per, shape = "code", known[of].per, ValueShape("text")
+        if of not in fact_types or codes is None or codes.to is None:
+            raise mark.make_error(name, "of a fact declared above, by a list that translates", of)
+        kind, per, shape = "code", fact_types[of].per, ValueShape("text")
     else:
         kind = table.get_required("type").read_choice("type", (*_SHAPES, "code"))
         per = table.read_text("per")
         if (kind == "code") != (codes is not None):
-            raise make_mapping_error(mark, name, "a list exactly where the type is code", kind)
+            raise mark.make_error(name, "a list exactly where the type is code", kind)
         shape = _SHAPES.get(kind) or _make_code_shape(codes)
     if kind == "integer":
         low, high = read_range(table, None)
@@ -138,8 +135,8 @@ def _read_fact_type(
 
 def _make_code_shape(codes: CodeList | None) -> ValueShape:
     assert codes is not None
-    known = None if codes.pattern else codes.codes
-    return ValueShape("text", pattern=codes.pattern, codes=known, list_name=codes.name)
+    closed_codes = None if codes.pattern else codes.codes
+    return ValueShape("text", pattern=codes.pattern, codes=closed_codes, list_name=codes.name)
 
 
 def _read_notice_mapping(
@@ -147,7 +144,7 @@ def _read_notice_mapping(
 ) -> NoticeMapping:
     root_node = table.get_required("root")
     if _SEGMENT.fullmatch(root_node.read_text("root")) is None or not (name.isascii() and name.isalnum()):
-        raise make_mapping_error(mark, name, "names of letters and digits", root_node.read_text("root"))
+        raise mark.make_error(name, "names of letters and digits", root_node.read_text("root"))
     root = NoticeElement(root_node.read_text("root"), mark)
     within = replace(within, repeats=table.read_text("repeats") or None)
     _read_notice_lines(table.get_required("reads"), root, within)
@@ -180,84 +177,80 @@ def _read_implied_facts(node: YamlNode, within: NoticeContext) -> Iterator[tuple
     for name, value, mark in node.read_table("means").take_unread_items():
         kind = within.kinds.get(name)
         if kind is None or kind.of or kind.per:
-            raise make_mapping_error(mark, "means", "a fact of the whole notice", name)
+            raise mark.make_error("means", "a fact of the whole notice", name)
         text = value.read_text(name)
         if kind.shape.find_violation(text) is not None:
-            raise make_mapping_error(value.mark, "means", f"what {name} may be", text)
+            raise value.make_error("means", f"what {name} may be", text)
         yield kind, text, mark
 
 
 def _read_notice_lines(node: YamlNode, parent: NoticeElement, within: NoticeContext) -> None:
     for path, spec, mark in node.read_lines("reads", "element"):
-        _read_path_line(path, spec.read_table(path), mark, (parent, within))
+        _read_path_line(path, spec.read_table(path), mark, parent, within)
 
 
 def _read_path_line(
-    path: str, table: YamlTable, mark: SourceMark, where: tuple[NoticeElement, NoticeContext]
+    path: str, table: YamlTable, mark: SourceMark, parent: NoticeElement, within: NoticeContext
 ) -> None:
-    parent, within = where
     *steps, last = _STEP.split(path)
     for step in steps:
         parent = _find_or_add_child(parent, step, mark)
         if parent.each is not None or parent.fixed or parent.position:
-            raise make_mapping_error(
-                mark, "reads", "a path through elements that neither repeat nor differ", path
-            )
+            raise mark.make_error("reads", "a path through elements that neither repeat nor differ", path)
     if "reads" in table:
-        _read_container((path, last), table, mark, (parent, within))
+        _read_container(path, table, mark, parent, within)
     elif last.startswith("@"):
         line = read_notice_line(path, table, mark, within)
         _add_attribute(
             parent, NoticeAttribute(last[1:], line, None, line.shape, line.requirement.mandatory, mark)
         )
     else:
-        _read_element((path, last), table, mark, (parent, within))
+        _read_element(path, table, mark, parent, within)
     table.reject_unread_keys()
 
 
 def _find_or_add_child(parent: NoticeElement, step: str, mark: SourceMark) -> NoticeElement:
-    """Return the child that `step` names, added where it is missing; elements of one name stand together."""
+    """Return the child that `step` names, added where it is missing; elements of one name are adjacent."""
     match = _SEGMENT.fullmatch(step)
     if match is None:
-        raise make_mapping_error(
-            mark, "reads", "a path of names, as A/B, A/B[@x=v], A/B[1], A/@x or A/{B,C}", step
-        )
+        raise mark.make_error("reads", "a path of names, as A/B, A/B[@x=v], A/B[1], A/@x or A/{B,C}", step)
     if parent.line is not None:
-        raise make_mapping_error(mark, "reads", f"an element without a value around {step}", parent.name)
+        raise mark.make_error("reads", f"an element without a value around {step}", parent.name)
     name, attribute, value, number = match.groups()
     fixed, position = ((attribute, value) if attribute else None), int(number or 0)
-    likes = [one for one in parent.children if one.name == name]
-    for one in likes:
-        if (one.fixed, one.position) == (fixed, position):
-            return one
-        if (one.fixed is None) != (fixed is None) or (fixed and one.fixed and one.fixed[0] != fixed[0]):
-            raise make_mapping_error(mark, "reads", f"elements {name} that differ in one attribute", step)
+    likes = [child for child in parent.children if child.name == name]
+    for child in likes:
+        if (child.fixed, child.position) == (fixed, position):
+            return child
+        if (child.fixed is None) != (fixed is None) or (fixed and child.fixed and child.fixed[0] != fixed[0]):
+            raise mark.make_error("reads", f"elements {name} that differ in one attribute", step)
     if position != (len(likes) + 1 if position else 0) or (likes and not (fixed or position)):
-        raise make_mapping_error(mark, "reads", f"elements {name} numbered from 1", step)
-    made = NoticeElement(name, mark, fixed, position)
-    places = [index for index, one in enumerate(parent.children) if one.name == name]
-    parent.children.insert(places[-1] + 1 if places else len(parent.children), made)
-    return made
+        raise mark.make_error("reads", f"elements {name} numbered from 1", step)
+    added = NoticeElement(name, mark, fixed, position)
+    places = [index for index, child in enumerate(parent.children) if child.name == name]
+    parent.children.insert(places[-1] + 1 if places else len(parent.children), added)
+    return added
 
 
 def _read_container(
-    paths: tuple[str, str], table: YamlTable, mark: SourceMark, where: tuple[NoticeElement, NoticeContext]
+    path: str, table: YamlTable, mark: SourceMark, parent: NoticeElement, within: NoticeContext
 ) -> None:
-    (path, last), (parent, within) = paths, where
+    """Add the last element of `path` below `parent`, with the lines inside it."""
+    last = _STEP.split(path)[-1]
     slot = _find_or_add_child(parent, last, mark)
     if slot.fixed or slot.position:
-        raise make_mapping_error(mark, "reads", "a value in an element that differs from its likes", last)
+        raise mark.make_error("reads", "a value in an element that differs from its likes", last)
     each = table.get("each")
     if each is not None:
         if slot.children or slot.each:
-            raise make_mapping_error(mark, last, "a repeated element in one place", "the element again")
+            raise mark.make_error(last, "a repeated element in one place", "the element again")
         slot.each, within = _read_repetition(each, path, within)
     _read_notice_lines(table.get_required("reads"), slot, within.enter_element(path))
     if slot.each is not None and slot.each.keyed:
         keys = [line for line in slot.list_lines() if line.kind is not None and line.kind.type == "item"]
         if len(keys) != 1 or not keys[0].requirement.mandatory:
-            raise make_mapping_error(
-                mark, "key", "one mandatory line inside that gives the item", f"{len(keys)} of them"
+            raise mark.make_error(
+                "key", "one mandatory line inside that gives the item", f"{len(keys)} of them"
             )
 
 
@@ -270,47 +263,44 @@ def _read_repetition(
     bound = table.get_required("bound").read_bounds("bound")
     table.reject_unread_keys()
     if bool(group) == bool(echoes):
-        raise make_mapping_error(
-            node.mark, "each", "either a group of facts or what of the request it echoes", "both or none"
+        raise node.make_error(
+            "each", "either a group of facts or what of the request it echoes", "both or none"
         )
     if group and group not in {kind.per for kind in within.kinds.values()}:
-        raise make_mapping_error(node.mark, "each", "a group that facts stand in", group)
+        raise node.make_error("each", "a group that facts stand in", group)
     if key not in ("", "item") or (key and within.keyed):
-        raise make_mapping_error(node.mark, "key", "item, once", key)
+        raise node.make_error("key", "item, once", key)
     name = group or echoes
     if name in within.inside:
-        raise make_mapping_error(node.mark, "each", "each repetition once", name)
+        raise node.make_error("each", "each repetition once", name)
     inner = replace(within, inside=within.inside | {name}, keyed=within.keyed or bool(key))
     return NoticeRepetition(name, bool(key), bound, node.mark), inner
 
 
 def _add_attribute(slot: NoticeElement, attribute: NoticeAttribute) -> None:
-    taken = {one.name for one in slot.attributes} | ({slot.fixed[0]} if slot.fixed else set())
-    if attribute.name in taken or not (attribute.name.isalnum() and attribute.name.isascii()):
-        raise make_mapping_error(attribute.mark, "reads", "each attribute once", attribute.name)
+    used_names = {earlier.name for earlier in slot.attributes} | ({slot.fixed[0]} if slot.fixed else set())
+    if attribute.name in used_names or not (attribute.name.isalnum() and attribute.name.isascii()):
+        raise attribute.mark.make_error("reads", "each attribute once", attribute.name)
     slot.attributes.append(attribute)
 
 
 def _read_element(
-    paths: tuple[str, str], table: YamlTable, mark: SourceMark, where: tuple[NoticeElement, NoticeContext]
+    path: str, table: YamlTable, mark: SourceMark, parent: NoticeElement, within: NoticeContext
 ) -> None:
-    (path, last), (parent, within) = paths, where
+    """Add the last elements of `path` below `parent`, between which the value of a line is split."""
+    last = _STEP.split(path)[-1]
     line, carried = read_unit_attribute(table, read_notice_line(path, table, mark, within), within)
     split = _SPLIT.fullmatch(last)
     names = split[1].split(",") if split else [last]
     part = read_text_piece(table, len(names)) if split else None
     if part is not None and (line.steps or (line.kind is not None and line.kind.shape != ValueShape())):
-        raise make_mapping_error(mark, last, "a text that is split", "another value")
+        raise mark.make_error(last, "a text that is split", "another value")
     for number, name in enumerate(names):
         slot = _find_or_add_child(parent, name, mark)
         if slot.line is not None or slot.children:
-            raise make_mapping_error(
-                mark, last, "each element once", f"{name} again, first in line {slot.mark.line}"
-            )
-        if line.bound[1] > 1 and (slot.fixed or slot.position or part):
-            raise make_mapping_error(
-                mark, last, "a bound where an element repeats by itself", "one of several likes"
-            )
+            raise mark.make_error(last, "each element once", f"{name} again, first in line {slot.mark.line}")
+        if line.bound.high > 1 and (slot.fixed or slot.position or part):
+            raise mark.make_error(last, "a bound where an element repeats by itself", "one of several likes")
         slot.line, slot.mark = line, mark
         slot.part = replace(part, number=number) if part is not None else None
         if carried is not None:
@@ -323,19 +313,17 @@ def _check_notice_facts(notice: NoticeMapping) -> None:
     for line in notice.root.list_lines():
         name = line.kind.name if line.kind is not None else f"echo of {line.echoes}" if line.echoes else ""
         if name in seen:
-            raise make_mapping_error(
-                line.mark, notice.id, f"each fact once (first in line {seen[name].line})", name
-            )
+            raise line.mark.make_error(notice.id, f"each fact once (first in line {seen[name].line})", name)
         if name:
             seen[name] = line.mark
         if line.echoes and notice.role != "certificate":
-            raise make_mapping_error(line.mark, notice.id, "echoes in a certificate only", line.echoes)
+            raise line.mark.make_error(notice.id, "echoes in a certificate only", line.echoes)
 
 
 def _check_fact_usage(kinds: Mapping[str, FactType], notices: Mapping[str, NoticeMapping]) -> None:
-    given = {kind.name for notice in notices.values() for kind, _, _ in notice.means}
+    named_kinds = {kind.name for notice in notices.values() for kind, _, _ in notice.means}
     for notice in notices.values():
-        given |= {line.kind.name for line in notice.root.list_lines() if line.kind is not None}
+        named_kinds |= {line.kind.name for line in notice.root.list_lines() if line.kind is not None}
     for kind in kinds.values():
-        if not kind.of and kind.name not in given:
-            raise make_mapping_error(kind.mark, kind.name, "a notice that gives it", "none")
+        if not kind.of and kind.name not in named_kinds:
+            raise kind.mark.make_error(kind.name, "a notice that gives it", "none")

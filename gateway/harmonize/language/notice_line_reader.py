@@ -8,21 +8,14 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
+from gateway.harmonize.language.code_lists import CodeList
 from gateway.harmonize.language.conversion_steps import FORMS, FormatStep, TranslationStep
+from gateway.harmonize.language.field_reader import read_condition
 from gateway.harmonize.language.notice_tree import FactType, NoticeAttribute, NoticeLine
 from gateway.harmonize.language.source_reader import read_limited_shape
-from gateway.harmonize.types import (
-    CodeList,
-    FieldRequirement,
-    SourceMark,
-    ValueShape,
-    YamlNode,
-    YamlTable,
-    make_mapping_error,
-    read_condition,
-)
-
-__all__ = ["NUMBERS", "SAME", "TIMES", "NoticeContext", "read_notice_line", "read_unit_attribute"]
+from gateway.harmonize.language.unique_fields import FieldRequirement
+from gateway.harmonize.language.value_shapes import ValueShape
+from gateway.wire import AT_MOST_ONCE, SourceMark, YamlNode, YamlTable
 
 SAME: Final = "same"
 NUMBERS: Final = ("amount", "quantity")
@@ -54,28 +47,26 @@ class NoticeContext:
         """Return the path in the request that `node` names; ``same`` is the path of the line itself."""
         text = _QUOTED.sub(r"[@\1='\2']", node.read_text("echoes"))
         if self.repeats is None:
-            raise make_mapping_error(
-                node.mark, "echoes", "a notice that says which element repeats the request", text
-            )
+            raise node.make_error("echoes", "a notice that says which element repeats the request", text)
         if text != SAME:
             return text
         full = self.path + _QUOTED.sub(r"[@\1='\2']", path)
         if not full.startswith(f"{self.repeats}/"):
-            raise make_mapping_error(node.mark, "echoes", f"a line inside of {self.repeats}", full)
+            raise node.make_error("echoes", f"a line inside of {self.repeats}", full)
         return full.removeprefix(f"{self.repeats}/")
 
 
 def read_notice_line(path: str, table: YamlTable, mark: SourceMark, within: NoticeContext) -> NoticeLine:
     """Return the line that `table` declares for the element or attribute at `path`; raise GW502."""
-    named = [key for key in _GIVERS if key in table]
-    if len(named) != 1:
-        raise make_mapping_error(mark, table.name, "one of " + ", ".join(_GIVERS), ", ".join(named) or "none")
-    node = table.get_required(named[0])
-    if named[0] == "const":
+    givers = [key for key in _GIVERS if key in table]
+    if len(givers) != 1:
+        raise mark.make_error(table.name, "one of " + ", ".join(_GIVERS), ", ".join(givers) or "none")
+    node = table.get_required(givers[0])
+    if givers[0] == "const":
         text = node.read_text("const")
         shape = ValueShape("text", codes=(text,), list_name="const")
-        return NoticeLine(None, "", text, (), shape, _read_requirement(table, within), (0, 1), mark)
-    kind = _read_fact_type(node, within) if named[0] == "gives" else None
+        return NoticeLine(None, "", text, (), shape, _read_requirement(table, within), AT_MOST_ONCE, mark)
+    kind = _read_fact_type(node, within) if givers[0] == "gives" else None
     steps = _read_conversion_steps(table, kind, within)
     shape = read_limited_shape(_infer_wire_shape(table, kind, steps, within), table)
     bound = table.get("bound")
@@ -86,7 +77,7 @@ def read_notice_line(path: str, table: YamlTable, mark: SourceMark, within: Noti
         steps=steps,
         shape=shape,
         requirement=_read_requirement(table, within),
-        bound=bound.read_bounds("bound") if bound is not None else (0, 1),
+        bound=bound.read_bounds("bound") if bound is not None else AT_MOST_ONCE,
         mark=mark,
     )
 
@@ -95,10 +86,10 @@ def _read_fact_type(node: YamlNode, within: NoticeContext) -> FactType:
     name = node.read_text("gives")
     kind = within.kinds.get(name)
     if kind is None or kind.of:
-        raise make_mapping_error(node.mark, "gives", "a fact that notices say", name)
+        raise node.make_error("gives", "a fact that notices say", name)
     if kind.type != "item" and (kind.per not in within.inside if kind.per else within.inside):
-        where = f"inside each {kind.per}" if kind.per else "outside of what repeats"
-        raise make_mapping_error(node.mark, "gives", f"a line {where} for {name}", "another place")
+        expected = f"inside each {kind.per}" if kind.per else "outside of what repeats"
+        raise node.make_error("gives", f"a line {expected} for {name}", "another place")
     return kind
 
 
@@ -113,25 +104,21 @@ def _read_conversion_steps(
         name = form.read_choice("form", tuple(FORMS))
         steps.append(FormatStep(name, table.read_text("unknown_time")))
         if name == "CCYYMM":
-            raise make_mapping_error(form.mark, "form", "a form that reads back", name)
+            raise form.make_error("form", "a form that reads back", name)
         if kind is not None and kind.type == "date" and name not in _DAY_FORMS:
-            raise make_mapping_error(form.mark, "form", "a form of a day for a date", name)
+            raise form.make_error("form", "a form of a day for a date", name)
         if kind is not None and kind.type not in TIMES and not name.startswith("digits"):
-            raise make_mapping_error(
-                form.mark, "form", "a date or a datetime where a form of dates is", kind.type
-            )
+            raise form.make_error("form", "a date or a datetime where a form of dates is", kind.type)
     return tuple(steps)
 
 
 def _read_translation_list(node: YamlNode, kind: FactType | None, within: NoticeContext) -> CodeList:
     codes = within.lists.get(node.read_text("via"))
     if codes is None or codes.to is None or codes.direction != "both":
-        raise make_mapping_error(
-            node.mark, "via", "a code list with a translation that reads back", node.read_text("via")
-        )
+        raise node.make_error("via", "a code list with a translation that reads back", node.read_text("via"))
     for code in codes.to if kind is not None else ():
         if kind is not None and kind.shape.find_violation(code) is not None:
-            raise make_mapping_error(node.mark, "via", f"a translation into what {kind.name} may be", code)
+            raise node.make_error("via", f"a translation into what {kind.name} may be", code)
     return codes
 
 
@@ -142,8 +129,7 @@ def _infer_wire_shape(
     within: NoticeContext,
 ) -> ValueShape:
     if kind is None:
-        named = table.get("type")
-        shape = ValueShape(_ECHO_TYPES[named.read_choice("type", tuple(_ECHO_TYPES))] if named else "text")
+        shape = ValueShape(_ECHO_TYPES[table.read_choice("type", tuple(_ECHO_TYPES), "text")])
     else:
         shape = ValueShape("text") if kind.type in ("item", "document") else kind.shape
     for step in steps:
@@ -155,10 +141,10 @@ def _infer_wire_shape(
     name, value = inner.get_required("list").read_text("list"), inner.get_required("is").read_text("is")
     inner.reject_unread_keys()
     if name not in within.lists:
-        raise make_mapping_error(among.mark, "among", "a code list of codelists.yaml", name)
+        raise among.make_error("among", "a code list of codelists.yaml", name)
     codes = tuple(code for code in shape.codes or () if within.lists[name].translate_code(code) == value)
     if not codes:
-        raise make_mapping_error(among.mark, "among", f"a code that {name} translates to {value}", "none")
+        raise among.make_error("among", f"a code that {name} translates to {value}", "none")
     return replace(shape, codes=codes, list_name=f"{name} {value}")
 
 
@@ -172,13 +158,10 @@ def _read_requirement(table: YamlTable, within: NoticeContext) -> FieldRequireme
     inner = node.read_table("req")
     plain = cast(Any, {name: kind for name, kind in within.kinds.items() if not kind.per})
     when = read_condition(inner.get_required("when"), plain, _NO_DICTIONARY)
-    otherwise = inner.get("otherwise")
-    forbidden = otherwise is not None and (
-        otherwise.read_choice("otherwise", ("optional", "forbidden")) == "forbidden"
-    )
+    forbidden = inner.read_choice("otherwise", ("optional", "forbidden")) == "forbidden"
     inner.reject_unread_keys()
     if within.inside:
-        raise make_mapping_error(node.mark, "req", "a condition outside of what repeats", "one inside")
+        raise node.make_error("req", "a condition outside of what repeats", "one inside")
     return FieldRequirement(when=when, forbidden_otherwise=forbidden)
 
 
@@ -186,25 +169,23 @@ def read_unit_attribute(
     table: YamlTable, line: NoticeLine, within: NoticeContext
 ) -> tuple[NoticeLine, NoticeAttribute | None]:
     """Return the line with the unit or currency that it declares, as an attribute or as a constant."""
-    named = [key for key in ("unit", "currency") if key in table]
+    keys = [key for key in ("unit", "currency") if key in table]
     number = line.kind is None or line.kind.type in NUMBERS
-    if len(named) > 1 or (named and not number) or (not named and line.kind is not None and number):
-        raise make_mapping_error(
-            line.mark, table.name, "a unit or a currency exactly beside a number that has one", "not so"
+    if len(keys) > 1 or (keys and not number) or (not keys and line.kind is not None and number):
+        raise line.mark.make_error(
+            table.name, "a unit or a currency exactly beside a number that has one", "not so"
         )
-    if not named:
+    if not keys:
         return line, None
-    node = table.get_required(named[0])
+    node = table.get_required(keys[0])
     if isinstance(node.value, str):
-        return line, _make_unit_attribute(node.read_text(named[0]), None, True, node.mark, within)
-    inner = node.read_table(named[0])
+        return line, _make_unit_attribute(node.read_text(keys[0]), None, True, node.mark, within)
+    inner = node.read_table(keys[0])
     fixed, source = inner.read_text("is"), inner.read_text("from")
     via, req = inner.get("via"), inner.read_text("req", "M")
     inner.reject_unread_keys()
     if bool(fixed) == bool(source) or req not in ("M", "O"):
-        raise make_mapping_error(
-            node.mark, named[0], "either is (a code) or from (an attribute), and req M or O", "not so"
-        )
+        raise node.make_error(keys[0], "either is (a code) or from (an attribute), and req M or O", "not so")
     if fixed:
         return replace(line, unit=fixed), None
     return line, _make_unit_attribute(source, via, req == "M", node.mark, within)
@@ -214,7 +195,7 @@ def _make_unit_attribute(
     source: str, via: YamlNode | None, required: bool, mark: SourceMark, within: NoticeContext
 ) -> NoticeAttribute:
     if not source.startswith("@") or not source[1:].isalnum():
-        raise make_mapping_error(mark, "unit", "an attribute, as @unitCode", source)
+        raise mark.make_error("unit", "an attribute, as @unitCode", source)
     step = TranslationStep(_read_translation_list(via, None, within), False) if via is not None else None
     shape = step.infer_shape() if step is not None else ValueShape("text", longest=17)
     return NoticeAttribute(source[1:], None, step, shape, required, mark)

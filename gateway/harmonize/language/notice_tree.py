@@ -6,28 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.harmonize.language.code_lists import DEFAULT_ZONE, CodeList
 from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
 from gateway.harmonize.language.target_tree import TextPiece
-from gateway.harmonize.types import CodeList, FieldRequirement, SourceMark, ValueShape
-
-__all__ = [
-    "SHARED",
-    "AcceptedNotices",
-    "FactType",
-    "NoticeAttribute",
-    "NoticeCatalog",
-    "NoticeElement",
-    "NoticeLine",
-    "NoticeMapping",
-    "NoticeRepetition",
-]
+from gateway.harmonize.language.unique_fields import FieldRequirement
+from gateway.harmonize.language.value_shapes import ValueShape
+from gateway.wire import Occurs, SourceMark
 
 
 @dataclass(frozen=True, slots=True)
 class FactType:
     """One fact that agencies report, declared once for all notices.
 
-    `per` is the repetition it stands in, empty for the notice itself; `of` names the fact
+    `per` is the repetition that contains it, empty for the notice itself; `of` names the fact
     from which the list `via` derives it; no notice gives a derived fact. `pattern` is the form of
     the type code of a document that the mappings do not know by one.
     """
@@ -46,7 +37,7 @@ class FactType:
 
 @dataclass(frozen=True, slots=True)
 class NoticeLine:
-    """What one element or attribute gives: a fact, the repetition of a value of the request, or nothing.
+    """The meaning of one element or attribute: a fact, the repetition of a value of the request, or nothing.
 
     `steps` are the conversions that would write the value; they are inverted from the last to
     the first.  `shape` is the form of the value in the notice; `unit` is the unit or currency
@@ -59,7 +50,7 @@ class NoticeLine:
     steps: tuple[FormatStep | TranslationStep, ...]
     shape: ValueShape
     requirement: FieldRequirement
-    bound: tuple[int, int]
+    bound: Occurs
     mark: SourceMark
     unit: str = ""
 
@@ -82,7 +73,7 @@ class NoticeRepetition:
 
     name: str
     keyed: bool
-    bound: tuple[int, int]
+    bound: Occurs
     mark: SourceMark
 
 
@@ -104,7 +95,7 @@ class NoticeElement:
     def required(self) -> bool:
         """Return whether a valid notice that has the parent always has the element."""
         if self.each is not None:
-            return self.each.bound[0] > 0
+            return self.each.bound.low > 0
         if self.part is not None and self.part.number > 0:
             return False
         if self.line is not None:
@@ -120,10 +111,10 @@ class NoticeElement:
 
     def group_children(self) -> list[list[NoticeElement]]:
         """Return the children in their order, grouped by name."""
-        found: dict[str, list[NoticeElement]] = {}
+        groups: dict[str, list[NoticeElement]] = {}
         for child in self.children:
-            found.setdefault(child.name, []).append(child)
-        return list(found.values())
+            groups.setdefault(child.name, []).append(child)
+        return list(groups.values())
 
     def walk_elements(self) -> Iterator[NoticeElement]:
         """Yield this element and all below it."""
@@ -136,7 +127,7 @@ class NoticeElement:
         for slot in self.walk_elements():
             if slot.line is not None and (slot.part is None or slot.part.number == 0):
                 yield slot.line
-            yield from (one.line for one in slot.attributes if one.line is not None)
+            yield from (attribute.line for attribute in slot.attributes if attribute.line is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +149,9 @@ class NoticeMapping:
 
 @dataclass(frozen=True, slots=True)
 class NoticeCatalog:
-    """All facts and notices of the mappings; `zone` applies to times that are written without one."""
+    """All facts and notices of the mappings; `zone` is that of times without one, and of days."""
 
-    zone: str = ""
+    zone: str = DEFAULT_ZONE
     kinds: Mapping[str, FactType] = field(default_factory=dict)
     notices: Mapping[str, NoticeMapping] = field(default_factory=dict)
 

@@ -8,29 +8,23 @@ that read it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from gateway.harmonize.language.aggregate_sources import GroupCount, Sum
 from gateway.harmonize.language.combined_sources import Concatenation
 from gateway.harmonize.language.conversion_steps import ConvertedSource, UnitConversion
-from gateway.harmonize.language.document_mapping import DocumentCheck, DocumentMapping
-from gateway.harmonize.language.shared_fields import find_matching_member
-from gateway.harmonize.language.simple_sources import GroupPosition
+from gateway.harmonize.language.data_dictionary import ITEM_PATH, CommonMeaning, DataDictionary, MeaningGroup
+from gateway.harmonize.language.document_checks import DocumentCheck
+from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.target_tree import Repetition, TargetElement, get_leaf_path
-from gateway.harmonize.types import (
-    ITEM_PATH,
-    CommonMeaning,
+from gateway.harmonize.language.unique_fields import (
     Condition,
-    DataDictionary,
-    MeaningGroup,
-    SourceMark,
     UniqueField,
     list_guard_tests,
     walk_fields,
 )
-
-__all__ = ["READ_KINDS", "ReadEntry", "ReadSet", "ReadUse", "build_read_set"]
+from gateway.harmonize.language.value_sources import GroupCount, GroupPosition, Sum
+from gateway.wire import SourceMark
 
 READ_KINDS: Final = ("value", "attribute", "guard", "key", "count")
 _SUPPLEMENT_KEYS: Final = ("path", "item", "n")
@@ -58,11 +52,6 @@ class ReadEntry:
         """Return the ways in which the source is read."""
         return frozenset(use.how for use in self.uses)
 
-    @property
-    def rule_marks(self) -> tuple[SourceMark, ...]:
-        """Return the rules that read the source, each once."""
-        return tuple(dict.fromkeys(use.mark for use in self.uses))
-
 
 @dataclass(frozen=True, slots=True)
 class ReadSet:
@@ -74,8 +63,6 @@ class ReadSet:
     entry is not read.  `items` are the rules that iterate over the goods items or count them.
     `supplement` is the rule that reads the keys of all values of the supplement (``@path``,
     ``@item``, ``@n``), since it searches for one of them.
-    `shared` are the fields, by meaning, whose answer may stand in another application of the
-    same `direction`: it is taken from there, or compared with the document's own answer.
     """
 
     document: str
@@ -83,49 +70,29 @@ class ReadSet:
     paths: Mapping[tuple[str, bool], frozenset[str]]
     items: tuple[SourceMark, ...]
     supplement: SourceMark | None
-    direction: str = ""
-    shared: Mapping[str, UniqueField] = field(default_factory=dict)
 
     def find_entry(self, source: ReadableSource) -> ReadEntry | None:
         """Return the entry of a source, None where it is not read."""
-        return self.reads.get(_make_source_key(source))
+        return self.reads.get(source.key)
 
     def find_read_kinds(self, path: str, *, in_item: bool) -> frozenset[str]:
         """Return the ways in which a leaf of declaration or supplement is read, empty where it is unread."""
-        inside, _, attribute = path.rpartition("/@")
-        if self.supplement is not None and inside.startswith("SUP/") and attribute in _SUPPLEMENT_KEYS:
+        element_path, _, attribute = path.rpartition("/@")
+        if self.supplement is not None and element_path.startswith("SUP/") and attribute in _SUPPLEMENT_KEYS:
             return frozenset({"key"})
-        found = self.paths.get((path, in_item), frozenset())
+        read_kinds = self.paths.get((path, in_item), frozenset())
         # Items are identified by their numbers, also where a document does not map the number.
-        return found | {"key"} if in_item and path == _ITEM_NUMBER else found
-
-    def find_shared_read_kinds(self, document: DocumentMapping, ask: UniqueField | None) -> frozenset[str]:
-        """Return the ways in which an answer to `ask` of another document is read, empty if unread.
-
-        Without `ask`: the ways in which the number of a goods item with such answers is read.
-        """
-        if document.direction != self.direction:
-            return frozenset()
-        if ask is None:
-            met = (self.shared.get(one.means) for one in document.asks if one.shared and one.per == "item")
-            return frozenset({"key"}) if any(met) else frozenset()
-        parts = ask.name.split(".")
-        theirs = [document.ask_names[".".join(parts[: end + 1])] for end in range(len(parts))]
-        ours = self.shared.get(theirs[0].means) if theirs[0].shared else None
-        for member in theirs[1:]:
-            ours = None if ours is None else find_matching_member(member, ours.fields)
-        read = None if ours is None else self.find_entry(ours)
-        return frozenset() if read is None else read.read_kinds | {"guard"}
+        return read_kinds | {"key"} if in_item and path == _ITEM_NUMBER else read_kinds
 
 
 def build_read_set(document: DocumentMapping, dictionary: DataDictionary) -> ReadSet:
     """Return everything that `document` reads, derived from its mapping alone."""
-    found: dict[str, dict[ReadUse, None]] = {}
+    uses_by_key: dict[str, dict[ReadUse, None]] = {}
     sources: dict[str, ReadableSource] = {}
-    for source, how, mark in _list_document_reads(document, dictionary):
-        sources.setdefault(_make_source_key(source), source)
-        found.setdefault(_make_source_key(source), {})[ReadUse(how, mark)] = None
-    reads = {key: ReadEntry(sources[key], tuple(uses)) for key, uses in found.items()}
+    for source, read_kind, mark in _list_document_reads(document, dictionary):
+        sources.setdefault(source.key, source)
+        uses_by_key.setdefault(source.key, {})[ReadUse(read_kind, mark)] = None
+    reads = {key: ReadEntry(sources[key], tuple(uses)) for key, uses in uses_by_key.items()}
     supplement = next((need.mark for need in document.needs if need.meaning.supplement), None)
     return ReadSet(
         document.id,
@@ -133,14 +100,7 @@ def build_read_set(document: DocumentMapping, dictionary: DataDictionary) -> Rea
         _collect_leaf_paths(reads.values(), dictionary, document),
         tuple(_list_item_rules(document)),
         supplement,
-        document.direction,
-        {ask.means: ask for ask in document.asks if ask.shared},
     )
-
-
-def _make_source_key(source: ReadableSource) -> str:
-    kinds = {UniqueField: "ask", CommonMeaning: "common", MeaningGroup: "group"}
-    return f"{kinds[type(source)]}:{source.name}"
 
 
 def _list_document_reads(
@@ -149,7 +109,7 @@ def _list_document_reads(
     for target in document.root.walk_elements():
         yield from _list_target_reads(target, dictionary, document)
     for need in document.needs:
-        # A missing mandatory need stops the request, and so does a value that stands twice.
+        # A missing mandatory need stops the request, and so does a value that is given twice.
         yield need.meaning, "count", need.mark
         yield from _list_guard_reads(need.when, need.mark)
     for ask in walk_fields(document.asks):
@@ -168,14 +128,14 @@ def _list_target_reads(
 ) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
     if target.content is not None:
         yield from _list_content_reads(target.content, target.mark, dictionary, document)
-    for put in target.attributes:
-        if put.content is not None:
-            yield from _list_content_reads(put.content, put.mark, dictionary, document)
+    for attribute in target.attributes:
+        if attribute.content is not None:
+            yield from _list_content_reads(attribute.content, attribute.mark, dictionary, document)
         elif (
             target.content is not None
             and (carrier := target.content.source.find_attribute_carrier()) is not None
         ):
-            yield carrier, "attribute", put.mark
+            yield carrier, "attribute", attribute.mark
     yield from _list_guard_reads(target.when, target.mark)
     if target.each is not None:
         yield from _list_repetition_reads(target.each, dictionary)
@@ -186,17 +146,22 @@ def _list_content_reads(
 ) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
     source = content.source
     values = list(source.list_forwarded_sources())
-    yield from ((one, "value", mark) for one in values)
-    for one in list(source.list_read_sources())[len(values) :]:
-        yield one, "count" if one.type == "group" else "key", mark
+    yield from ((forwarded, "value", mark) for forwarded in values)
+    for read_source in list(source.list_read_sources())[len(values) :]:
+        yield read_source, "count" if read_source.type == "group" else "key", mark
     if isinstance(source, GroupCount):
         yield source.group, "count", mark
     if isinstance(source, GroupPosition):
-        yield from ((one, "count", mark) for one in _list_named_sources(source.group, dictionary, document))
+        yield from (
+            (named_source, "count", mark)
+            for named_source in _list_named_sources(source.group, dictionary, document)
+        )
     for step in content.steps:
-        yield from ((one, "key", mark) for one in step.list_read_sources())
+        yield from ((key_source, "key", mark) for key_source in step.list_read_sources())
         if isinstance(step, UnitConversion):
-            yield from ((one, "attribute", mark) for one in values if one.attribute is not None)
+            yield from (
+                (forwarded, "attribute", mark) for forwarded in values if forwarded.attribute is not None
+            )
     if isinstance(source, Concatenation):
         for part in source.parts:
             yield from _list_content_reads(part, mark, dictionary, document)
@@ -213,7 +178,7 @@ def _list_named_sources(
         dictionary.groups.get(name),
         dictionary.meanings.get(name),
     )
-    yield from (one for one in list(every) if one is not None)
+    yield from (source for source in list(every) if source is not None)
 
 
 def _list_repetition_reads(
@@ -238,14 +203,10 @@ def _list_guard_reads(
 
 
 def _list_check_reads(check: DocumentCheck) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
-    for one in _list_checked_sources(check):
-        yield one, "guard", check.mark
-        if one.attribute is not None:
-            yield one, "attribute", check.mark
-
-
-def _list_checked_sources(check: DocumentCheck) -> Iterator[UniqueField | CommonMeaning]:
-    yield from check.list_read_sources()
+    for source in check.list_read_sources():
+        yield source, "guard", check.mark
+        if source.attribute is not None:
+            yield source, "attribute", check.mark
 
 
 def _list_item_rules(document: DocumentMapping) -> Iterator[SourceMark]:
@@ -261,28 +222,29 @@ def _collect_leaf_paths(
     listed = {
         group for need in document.needs for group in dictionary.list_enclosing_groups(need.meaning.per)
     }
-    found: dict[tuple[str, bool], frozenset[str]] = {}
+    kinds_by_path: dict[tuple[str, bool], frozenset[str]] = {}
 
-    def add_read_kinds(path: tuple[str, bool], hows: Iterable[str]) -> None:
-        found[path] = found.get(path, frozenset()) | frozenset(hows)
+    def add_read_kinds(path: str, in_item: bool, kinds: Iterable[str]) -> None:
+        key = path, in_item
+        kinds_by_path[key] = kinds_by_path.get(key, frozenset()) | frozenset(kinds)
 
     for read in reads:
         if isinstance(read.source, MeaningGroup) and read.source.name not in listed:
             # An empty element of a group is a leaf itself, and is counted like any other element.
             # Where values of the group are listed, only an element with one of them is counted.
             add_read_kinds(
-                (dictionary.make_group_path(read.source), dictionary.is_per_item(read.source.per)), ("count",)
+                dictionary.make_group_path(read.source), "item" in read.source.repetitions, ("count",)
             )
         if not isinstance(read.source, CommonMeaning):
             continue
         meaning, (path, in_item) = read.source, get_leaf_path(read.source)
-        add_read_kinds((path, in_item), read.read_kinds - {"attribute"})
+        add_read_kinds(path, in_item, read.read_kinds - {"attribute"})
         if meaning.attribute is not None and "attribute" in read.read_kinds:
-            add_read_kinds((f"{path}/@{meaning.attribute}", in_item), ("attribute",))
+            add_read_kinds(f"{path}/@{meaning.attribute}", in_item, ("attribute",))
         if meaning.supplement:
             continue
         if meaning.type == "datetime":
-            add_read_kinds((f"{path}/@formatCode", in_item), ("key",))
+            add_read_kinds(f"{path}/@formatCode", in_item, ("key",))
         if meaning.where is not None:
-            add_read_kinds((f"{meaning.path.rpartition('/')[0]}/{meaning.where.element}", in_item), ("key",))
-    return found
+            add_read_kinds(f"{meaning.path.rpartition('/')[0]}/{meaning.where.element}", in_item, ("key",))
+    return kinds_by_path

@@ -16,24 +16,14 @@ from typing import Final, NamedTuple
 from lxml import etree
 
 from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.submission import (
+from gateway.harmonize.language.unique_fields import UniqueField
+from gateway.harmonize.split import (
     SubmissionIndex,
     parse_sequence_number,
     read_element_text,
     read_item_numbers,
 )
-from gateway.harmonize.types import UniqueField
-from gateway.wire import SUB
-
-__all__ = [
-    "SharedAnswer",
-    "find_first_difference",
-    "find_matching_member",
-    "find_shared_answers",
-    "find_sharing_applications",
-    "is_same_member",
-    "list_member_answers",
-]
+from gateway.wire import SUB, read_leaf_text
 
 _FIELDS = f"{{{SUB}}}Fields"
 #: Direction of the document, meaning, and the goods item; None: for the whole application.
@@ -68,8 +58,8 @@ class SharedAnswers:
     def list_differences(self) -> list[etree._Element]:
         """Return the first element of every answer that differs from the first answer."""
         if self._rivals is None:
-            found = (find_first_difference(self.offers[0], one) for one in self.offers[1:])
-            self._rivals = [one for one in found if one is not None]
+            differences = (find_first_difference(self.offers[0], offer) for offer in self.offers[1:])
+            self._rivals = [difference for difference in differences if difference is not None]
         return self._rivals
 
 
@@ -77,9 +67,16 @@ _NO_ANSWERS: Final = SharedAnswers()
 
 
 def find_shared_answers(
-    facts: SubmissionIndex, documents: Mapping[str, DocumentMapping], key: Key
+    facts: SubmissionIndex,
+    documents: Mapping[str, DocumentMapping],
+    direction: str,
+    means: str,
+    item: str | None,
 ) -> SharedAnswers:
-    """Return every answer to a shared meaning; nothing of one that a single field asks: nobody shares it."""
+    """Return every answer to the shared meaning `means`; none for a meaning that only one field asks.
+
+    `direction` is that of the documents; `item` is a goods item, None for the whole application.
+    """
     if not facts.offers:
         for position, asks in find_sharing_applications(facts, documents).items():
             application = facts.applications[position]
@@ -89,8 +86,8 @@ def find_shared_answers(
                     facts.offers[name] = SharedAnswers()
                 facts.offers[name].add_answer(offer)
         facts.offers.setdefault(("", "", None), _NO_ANSWERS)
-    found: SharedAnswers = facts.offers.get(key, _NO_ANSWERS)
-    return found
+    answers: SharedAnswers = facts.offers.get((direction, means, item), _NO_ANSWERS)
+    return answers
 
 
 def find_sharing_applications(
@@ -98,7 +95,7 @@ def find_sharing_applications(
 ) -> dict[int, list[UniqueField]]:
     """Return the positions of the applications that may share answers, with their fields that are shared.
 
-    A field whose meaning nobody else asks is shared with nobody. The result is kept for all applications.
+    A field whose meaning no other application asks is left out. The result is kept for all applications.
     """
     if facts.sharing is None:
         facts.sharing = _find_sharing_applications(facts, documents)
@@ -110,12 +107,14 @@ def _find_sharing_applications(
 ) -> dict[int, list[UniqueField]]:
     names = [str(application.get("document", "")) for application in facts.applications]
     filed = [(position, documents[name]) for position, name in enumerate(names) if name in documents]
-    asked = Counter((document.direction, ask.means) for _, document in filed for ask in document.shared_asks)
-    found = {
-        position: [ask for ask in document.shared_asks if asked[document.direction, ask.means] > 1]
+    ask_counts = Counter(
+        (document.direction, ask.means) for _, document in filed for ask in document.shared_asks
+    )
+    shared_asks = {
+        position: [ask for ask in document.shared_asks if ask_counts[document.direction, ask.means] > 1]
         for position, document in filed
     }
-    return {position: asks for position, asks in found.items() if asks}
+    return {position: asks for position, asks in shared_asks.items() if asks}
 
 
 def _list_application_answers(
@@ -132,12 +131,12 @@ def _list_application_answers(
         if number in concerned:
             places.setdefault(number, element)
     tagged = [(ask, ask.per == "item", f"{{{namespace}}}{ask.tag}") for ask in asks]
-    for item, place in places.items():
+    for item, container in places.items():
         for ask, in_item, tag in tagged:
             if in_item == (item is not None):
-                found = tuple([e for e in place.iterchildren(tag) if _is_answered(ask, e)])
-                if found:
-                    yield (document.direction, ask.means, item), SharedAnswer(application, ask, found)
+                answers = tuple([e for e in container.iterchildren(tag) if _is_answered(ask, e)])
+                if answers:
+                    yield (document.direction, ask.means, item), SharedAnswer(application, ask, answers)
 
 
 def _is_answered(ask: UniqueField, element: etree._Element) -> bool:
@@ -161,11 +160,11 @@ def list_member_answers(
     element: etree._Element, ask: UniqueField
 ) -> Iterator[tuple[etree._Element, UniqueField]]:
     """Yield the answers inside an occurrence of the group `ask`, each with the field that it answers."""
-    own = {member.tag: member for member in ask.fields}
+    members = {member.tag: member for member in ask.fields}
     for child in element.iterchildren(tag=etree.Element):
         name = etree.QName(child)
-        if name.namespace == etree.QName(element).namespace and name.localname in own:
-            yield child, own[name.localname]
+        if name.namespace == etree.QName(element).namespace and name.localname in members:
+            yield child, members[name.localname]
 
 
 def find_first_difference(first: SharedAnswer, second: SharedAnswer) -> etree._Element | None:
@@ -173,43 +172,43 @@ def find_first_difference(first: SharedAnswer, second: SharedAnswer) -> etree._E
 
     Of groups, only the members that both documents ask are compared.
     """
-    return _find_difference((first.elements, first.ask), (second.elements, second.ask))
+    return _find_difference(first.elements, first.ask, second.elements, second.ask)
 
 
-_Side = tuple[tuple[etree._Element, ...], UniqueField]
-
-
-def _find_difference(first: _Side, second: _Side) -> etree._Element | None:
-    (old, old_ask), (new, new_ask) = first, second
-    for one, other in zip(old, new, strict=False):
+def _find_difference(
+    old: tuple[etree._Element, ...],
+    old_ask: UniqueField,
+    new: tuple[etree._Element, ...],
+    new_ask: UniqueField,
+) -> etree._Element | None:
+    for old_element, new_element in zip(old, new, strict=False):
         if new_ask.type == "group":
-            found = _find_member_difference((one, old_ask), (other, new_ask))
-            if found is not None:
-                return found
-        elif _read_stated_value(one, old_ask) != _read_stated_value(other, new_ask):
-            return other
+            difference = _find_member_difference(old_element, old_ask, new_element, new_ask)
+            if difference is not None:
+                return difference
+        elif _read_stated_value(old_element, old_ask) != _read_stated_value(new_element, new_ask):
+            return new_element
     if len(old) == len(new):
         return None
     return new[len(old)] if len(new) > len(old) else new[-1]
 
 
 def _find_member_difference(
-    first: tuple[etree._Element, UniqueField], second: tuple[etree._Element, UniqueField]
+    old_element: etree._Element, old_ask: UniqueField, new_element: etree._Element, new_ask: UniqueField
 ) -> etree._Element | None:
-    (one, old_ask), (other, new_ask) = first, second
     for member in new_ask.fields:
         old_member = find_matching_member(member, old_ask.fields)
         if old_member is None:
             continue
         old, new = (
-            _select_member_answers(one, old_ask, old_member),
-            _select_member_answers(other, new_ask, member),
+            _select_member_answers(old_element, old_ask, old_member),
+            _select_member_answers(new_element, new_ask, member),
         )
         if old and not new:
-            return other
-        found = _find_difference((old, old_member), (new, member))
-        if found is not None:
-            return found
+            return new_element
+        difference = _find_difference(old, old_member, new, member)
+        if difference is not None:
+            return difference
     return None
 
 
@@ -217,11 +216,13 @@ def _select_member_answers(
     element: etree._Element, ask: UniqueField, member: UniqueField
 ) -> tuple[etree._Element, ...]:
     return tuple(
-        e for e, one in list_member_answers(element, ask) if one is member and _is_answered(member, e)
+        e
+        for e, answered_field in list_member_answers(element, ask)
+        if answered_field is member and _is_answered(member, e)
     )
 
 
 def _read_stated_value(element: etree._Element, ask: UniqueField) -> tuple[str, str | None]:
     """Return the value of an answer with its unit or currency; the fixed unit where none is written."""
     unit = None if ask.attribute is None else element.get(ask.attribute, ask.fixed_unit)
-    return read_element_text(element).strip(), None if unit is None else str(unit)
+    return read_leaf_text(element).strip(), None if unit is None else str(unit)

@@ -4,40 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from gateway.harmonize.language.code_lists import CodeList
 from gateway.harmonize.language.conversion_steps import ConvertedSource
-from gateway.harmonize.language.simple_sources import Constant
-from gateway.harmonize.types import (
-    CHARSETS,
-    ITEM_PATH,
-    CodeList,
-    CommonMeaning,
-    Condition,
-    SourceMark,
-    UniqueField,
-    ValueShape,
-    YamlTable,
-    make_mapping_error,
-)
+from gateway.harmonize.language.data_dictionary import ITEM_PATH, CommonMeaning
+from gateway.harmonize.language.unique_fields import Condition, Field, UniqueField
+from gateway.harmonize.language.value_shapes import CHARSETS, ValueShape
+from gateway.harmonize.language.value_sources import Constant
+from gateway.wire import AT_MOST_ONCE, Occurs, SourceMark, YamlTable
 
-__all__ = [
-    "MergedAttribute",
-    "MergedElement",
-    "PathPredicates",
-    "Repetition",
-    "TargetAttribute",
-    "TargetElement",
-    "TextPiece",
-    "check_variants",
-    "collect_claimed_leaves",
-    "get_leaf_path",
-    "merge_variants",
-    "read_text_piece",
-]
 
-PathPredicates = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+@dataclass(frozen=True, slots=True)
+class PathPredicates:
+    """What distinguishes elements of one name in a path: fixed attributes and siblings, by name and value."""
+
+    fixed: tuple[tuple[str, str], ...]
+    siblings: tuple[tuple[str, str], ...]
+
+    def list_names(self) -> list[list[str]]:
+        """Return the names of the attributes, and those of the siblings."""
+        return [[name for name, _ in pairs] for pairs in (self.fixed, self.siblings)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +39,8 @@ class Repetition:
     over: str
     group: str
     ask: UniqueField | None
-    key: UniqueField | CommonMeaning | None
-    bound: tuple[int, int]
+    key: Field | None
+    bound: Occurs
     mark: SourceMark
     when: Condition | None = None
 
@@ -75,7 +62,7 @@ def read_text_piece(table: YamlTable, count: int) -> TextPiece:
     split = node.read_table("split")
     octets, chars = split.get("octets"), split.get("chars")
     if (octets is None) == (chars is None):
-        raise make_mapping_error(node.mark, "split", "either octets or chars", "both or none")
+        raise node.make_error("split", "either octets or chars", "both or none")
     charset = split.get_required("charset").read_choice("charset", CHARSETS) if octets else "utf-8"
     split.reject_unread_keys()
     most = octets.read_integer("octets", 4) if octets else None
@@ -100,10 +87,11 @@ class TargetAttribute:
 class TargetElement:
     """One element of the request.
 
-    `fixed` attributes and `siblings` (so many `constants` as children, written first) distinguish elements of
-    one name; `label` is the name with these predicates, as in a path, of which `step` is the next part.
-    `start` is its start tag, still open, and `end` its end tag.  `judged` is set where the
-    value is an answer whose field has this very shape: it was judged when the field was read.
+    Elements of one name are distinguished by `fixed` attributes and by `siblings`: constant children, which
+    are written first; `constants` is their number. `label` is the name with these predicates, and `step`
+    is the label with a slash before it, as a part of a path. `start` is the start tag without its closing
+    ``>``, `end` the end tag. `judged` is set where the value is an answer to a field of the same shape: it
+    was checked when the field was read.
     """
 
     name: str
@@ -117,7 +105,7 @@ class TargetElement:
     attributes: list[TargetAttribute] = field(default_factory=list)
     each: Repetition | None = None
     when: Condition | None = None
-    bound: tuple[int, int] = (0, 1)
+    bound: Occurs = AT_MOST_ONCE
     empty: bool = False
     judged: bool = False
     constants: int = field(init=False, repr=False)
@@ -125,8 +113,6 @@ class TargetElement:
     step: str = field(init=False, repr=False)
     start: str = field(init=False, repr=False)
     end: str = field(init=False, repr=False)
-    #: How the finished element is written, once it was planned.
-    plan: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.constants = len(self.siblings)
@@ -141,7 +127,7 @@ class TargetElement:
         if self.when is not None or (self.part is not None and self.part.number > 0):
             return False
         if self.each is not None:
-            return self.each.bound[0] > 0
+            return self.each.bound.low > 0
         if self.content is not None:
             return self.content.is_always_present()
         return any(child.required for child in self.own_children) or any(a.required for a in self.attributes)
@@ -154,8 +140,8 @@ class TargetElement:
     @property
     def converted_sources(self) -> list[ConvertedSource]:
         """Return the sources of the element's value and of its attributes."""
-        found = [self.content, *(put.content for put in self.attributes)]
-        return [content for content in found if content is not None]
+        contents = [self.content, *(attribute.content for attribute in self.attributes)]
+        return [content for content in contents if content is not None]
 
     @property
     def path_predicates(self) -> str:
@@ -164,20 +150,20 @@ class TargetElement:
             f"[{name}='{value}']" for name, value in self.siblings
         )
 
-    def find_or_add_child(self, name: str, unlike: PathPredicates, mark: SourceMark) -> TargetElement:
-        """Return the child of this name with these fixed attributes and siblings, added where it is missing.
+    def find_or_add_child(self, name: str, predicates: PathPredicates, mark: SourceMark) -> TargetElement:
+        """Return the child of this name with these predicates, added where it is missing.
 
-        Elements of one name stand together, at the place of the first of them.
+        Elements of one name are kept together, at the place of the first of them.
         """
         last = None
-        for position, one in enumerate(self.children):
-            if one.name == name and (one.fixed, one.siblings) == unlike:
-                return one
-            last = position if one.name == name else last
-        made = TargetElement(name, mark, *unlike)
-        made.children = [_make_constant_element(*sibling, mark) for sibling in made.siblings]
-        self.children.insert(len(self.children) if last is None else last + 1, made)
-        return made
+        for position, child in enumerate(self.children):
+            if child.name == name and PathPredicates(child.fixed, child.siblings) == predicates:
+                return child
+            last = position if child.name == name else last
+        added = TargetElement(name, mark, predicates.fixed, predicates.siblings)
+        added.children = [_make_constant_element(*sibling, mark) for sibling in added.siblings]
+        self.children.insert(len(self.children) if last is None else last + 1, added)
+        return added
 
     def walk_elements(self) -> Iterator[TargetElement]:
         """Yield this element and all below it."""
@@ -193,19 +179,19 @@ def _make_constant_element(name: str, value: str, mark: SourceMark) -> TargetEle
 
 def collect_claimed_leaves(root: TargetElement) -> frozenset[tuple[str, bool]]:
     """Return the leaves that the lines below `root` take values from: path, and whether it is per item."""
-    found: set[tuple[str, bool]] = set()
+    leaves: set[tuple[str, bool]] = set()
     for target in root.walk_elements():
         for content in target.converted_sources:
-            found |= {
-                get_leaf_path(one)
-                for one in content.source.list_read_sources()
-                if isinstance(one, CommonMeaning)
+            leaves |= {
+                get_leaf_path(source)
+                for source in content.source.list_read_sources()
+                if isinstance(source, CommonMeaning)
             }
-        for put in target.attributes:
+        for attribute in target.attributes:
             carrier = target.content.source.find_attribute_carrier() if target.content is not None else None
-            if put.of_value is not None and isinstance(carrier, CommonMeaning):
-                found.add((f"{get_leaf_path(carrier)[0]}/@{put.of_value}", get_leaf_path(carrier)[1]))
-    return frozenset(found)
+            if attribute.of_value is not None and isinstance(carrier, CommonMeaning):
+                leaves.add((f"{get_leaf_path(carrier)[0]}/@{attribute.of_value}", get_leaf_path(carrier)[1]))
+    return frozenset(leaves)
 
 
 def get_leaf_path(meaning: CommonMeaning) -> tuple[str, bool]:
@@ -258,17 +244,15 @@ def _merge_elements(variants: list[list[TargetElement]]) -> MergedElement:
     """Merge elements of one name; each list holds those of one parent, the parents are variants."""
     likes = [target for variant in variants for target in variant]
     first = likes[0]
-    for other in likes[1:]:
-        if (other.content is None, other.empty) != (first.content is None, first.empty):
+    for element in likes[1:]:
+        if (element.content is None, element.empty) != (first.content is None, first.empty):
             expected = f"elements {first.name} that all hold values or all hold elements"
-            raise make_mapping_error(
-                other.mark, "target", expected, f"both, the other in line {first.mark.line}"
-            )
+            raise element.mark.make_error("target", expected, f"both, the other in line {first.mark.line}")
     counts = [[_get_occurrence_bounds(target) for target in variant] for variant in variants]
-    lows = [sum(low for low, _ in variant) for variant in counts]
-    highs = [sum(high for _, high in variant) for variant in counts]
-    single = all(high <= 1 for variant in counts for _, high in variant)
-    told = [f"@{name}" for name, _ in first.fixed] + [name for name, _ in first.siblings]
+    lows = [sum(occurs.low for occurs in variant) for variant in counts]
+    highs = [sum(occurs.high for occurs in variant) for variant in counts]
+    single = all(occurs.high <= 1 for variant in counts for occurs in variant)
+    predicates = [f"@{name}" for name, _ in first.fixed] + [name for name, _ in first.siblings]
     return MergedElement(
         first.name,
         min(lows),
@@ -281,29 +265,31 @@ def _merge_elements(variants: list[list[TargetElement]]) -> MergedElement:
         ),
         _merge_attributes(likes),
         tuple(_merge_children(likes)),
-        tuple(told) if single else (),
+        tuple(predicates) if single else (),
     )
 
 
-def _get_occurrence_bounds(target: TargetElement) -> tuple[int, int]:
+def _get_occurrence_bounds(target: TargetElement) -> Occurs:
     """Return how often an element may occur in its parent."""
     if target.each is not None:
-        low, high = target.each.bound
-    elif target.content is not None and target.bound != (0, 1):
-        low, high = target.bound
+        occurs = target.each.bound
+    elif target.content is not None and target.bound != AT_MOST_ONCE:
+        occurs = target.bound
     else:
-        low, high = 1, 1
-    return (low if target.required else 0), high
+        occurs = Occurs(1, 1)
+    return occurs if target.required else Occurs(0, occurs.high)
 
 
 def _merge_attributes(likes: list[TargetElement]) -> tuple[MergedAttribute, ...]:
-    names = dict.fromkeys(put.name for target in likes for put in target.attributes)
-    found = []
+    names = dict.fromkeys(attribute.name for target in likes for attribute in target.attributes)
+    merged = []
     for name in names:
-        puts = [put for target in likes for put in target.attributes if put.name == name]
-        required = len(puts) == len(likes) and all(put.required for put in puts)
-        found.append(MergedAttribute(name, tuple(dict.fromkeys(put.shape for put in puts)), required))
-    return tuple(found)
+        puts = [attribute for target in likes for attribute in target.attributes if attribute.name == name]
+        required = len(puts) == len(likes) and all(attribute.required for attribute in puts)
+        merged.append(
+            MergedAttribute(name, tuple(dict.fromkeys(attribute.shape for attribute in puts)), required)
+        )
+    return tuple(merged)
 
 
 def _merge_children(likes: list[TargetElement]) -> Iterator[MergedElement]:
@@ -321,9 +307,7 @@ def _order_child_names(likes: list[TargetElement]) -> list[str]:
         heads = [row[0] for row in rows if row]
         free = [name for name in heads if not any(name in row[1:] for row in rows)]
         if not free:
-            raise make_mapping_error(
-                likes[-1].mark, likes[0].name, "its children in one order", ", ".join(heads)
-            )
+            raise likes[-1].mark.make_error(likes[0].name, "its children in one order", ", ".join(heads))
         order.append(free[0])
         rows = [[name for name in row if name != free[0]] for row in rows]
     return order

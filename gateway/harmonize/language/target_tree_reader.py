@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from typing import Final
 
+from gateway.harmonize.language.code_lists import CodeList
 from gateway.harmonize.language.conversion_steps import ConvertedSource, TranslationStep
-from gateway.harmonize.language.simple_sources import FieldValue
 from gateway.harmonize.language.source_reader import (
     BindingContext,
     check_field_scope,
@@ -25,27 +25,16 @@ from gateway.harmonize.language.target_tree import (
     check_variants,
     read_text_piece,
 )
-from gateway.harmonize.types import (
-    CodeList,
-    CommonMeaning,
+from gateway.harmonize.language.unique_fields import (
     Condition,
+    Field,
     FieldRequirement,
-    SourceMark,
     UniqueField,
-    ValueShape,
-    YamlNode,
-    YamlTable,
     list_guard_tests,
-    make_mapping_error,
 )
-
-__all__ = [
-    "BindingContext",
-    "check_repeat_bounds",
-    "is_occurrence_condition",
-    "read_repetition",
-    "read_target_tree",
-]
+from gateway.harmonize.language.value_shapes import ValueShape
+from gateway.harmonize.language.value_sources import FieldValue
+from gateway.wire import AT_MOST_ONCE, Occurs, SourceMark, YamlNode, YamlTable
 
 _PREDICATE: Final = r"\[(@?[A-Za-z][A-Za-z0-9]*)=([A-Za-z0-9][A-Za-z0-9._-]{0,59})\]"
 _SEGMENT: Final = re.compile(rf"([A-Za-z][A-Za-z0-9]*)((?:{_PREDICATE})*)")
@@ -61,24 +50,24 @@ def read_target_tree(node: YamlNode, root: TargetElement, context: BindingContex
 
 def _read_target_lines(node: YamlNode, parent: TargetElement, context: BindingContext) -> None:
     for path, spec, mark in node.read_lines("puts", "target"):
-        _read_target_line(path, spec.read_table(path), mark, (parent, context))
+        _read_target_line(path, spec.read_table(path), mark, parent, context)
 
 
 def _read_target_line(
-    path: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
+    path: str, table: YamlTable, mark: SourceMark, parent: TargetElement, context: BindingContext
 ) -> None:
-    parent, context = where
+    """Add the element or attribute at `path` below `parent` as a line declares it."""
     *steps, last = path.split("/")
     for step in steps:
         parent = _find_or_add_child(parent, step, mark)
         if parent.each is not None:
-            raise make_mapping_error(mark, "target", "a path through elements that do not repeat", path)
+            raise mark.make_error("target", "a path through elements that do not repeat", path)
     if "puts" in table:
-        _read_container(last, table, mark, (parent, context))
+        _read_container(last, table, mark, parent, context)
     elif last.startswith("@"):
-        _read_attribute(last[1:], table, mark, (parent, context))
+        _read_attribute(last[1:], table, mark, parent, context)
     else:
-        _read_element(last, table, mark, (parent, context))
+        _read_element(last, table, mark, parent, context)
     table.reject_unread_keys()
 
 
@@ -86,71 +75,58 @@ def _find_or_add_child(parent: TargetElement, step: str, mark: SourceMark) -> Ta
     """Return the child of `parent` that `step` names, added where it is missing."""
     match = _SEGMENT.fullmatch(step)
     if match is None:
-        raise make_mapping_error(
-            mark, "target", "a path of names, as A/B, A/B[@x=v], A[B=v]/C, A/@x or A/{B,C}", step
-        )
+        raise mark.make_error("target", "a path of names, as A/B, A/B[@x=v], A[B=v]/C, A/@x or A/{B,C}", step)
     if parent.content is not None:
-        raise make_mapping_error(mark, "target", f"an element without a value around {step}", parent.name)
-    name, unlike = _check_xml_name(match[1], mark), _read_predicates(match[2], step, mark)
-    for one in parent.children:
-        if one.name == name and _list_predicate_names((one.fixed, one.siblings)) != _list_predicate_names(
-            unlike
-        ):
-            raise make_mapping_error(
-                mark, "target", f"elements {name} that differ in one attribute or child", step
-            )
-    return parent.find_or_add_child(name, unlike, mark)
+        raise mark.make_error("target", f"an element without a value around {step}", parent.name)
+    name, predicates = _check_xml_name(match[1], mark), _read_predicates(match[2], step, mark)
+    for child in parent.children:
+        names = PathPredicates(child.fixed, child.siblings).list_names()
+        if child.name == name and names != predicates.list_names():
+            raise mark.make_error("target", f"elements {name} that differ in one attribute or child", step)
+    return parent.find_or_add_child(name, predicates, mark)
 
 
 def _check_xml_name(name: str, mark: SourceMark) -> str:
     """Return the name of an element or attribute; raise GW502 for a name that XML reserves."""
     if name[:3].lower() == "xml":
-        raise make_mapping_error(mark, "target", "a name that XML does not keep for itself (xml…)", name)
+        raise mark.make_error("target", "a name that XML does not keep for itself (xml…)", name)
     return name
 
 
 def _read_predicates(predicates: str, step: str, mark: SourceMark) -> PathPredicates:
     """Return the attributes and the children that the predicates of a step require."""
-    found = re.findall(_PREDICATE, predicates)
-    names = [name for name, _ in found]
+    pairs = re.findall(_PREDICATE, predicates)
+    names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        raise make_mapping_error(mark, "target", "each predicate once", step)
-    fixed = tuple((_check_xml_name(name[1:], mark), value) for name, value in found if name.startswith("@"))
-    return fixed, tuple(
-        (_check_xml_name(name, mark), value) for name, value in found if not name.startswith("@")
+        raise mark.make_error("target", "each predicate once", step)
+    fixed = tuple((_check_xml_name(name[1:], mark), value) for name, value in pairs if name.startswith("@"))
+    siblings = tuple(
+        (_check_xml_name(name, mark), value) for name, value in pairs if not name.startswith("@")
     )
-
-
-def _list_predicate_names(unlike: PathPredicates) -> list[list[str]]:
-    return [[name for name, _ in part] for part in unlike]
+    return PathPredicates(fixed, siblings)
 
 
 def _read_container(
-    last: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
+    last: str, table: YamlTable, mark: SourceMark, parent: TargetElement, context: BindingContext
 ) -> None:
-    parent, context = where
     target = _find_or_add_child(parent, last, mark)
     when, each = table.get("when"), table.get("each")
     if (when is not None or each is not None) and (target.own_children or target.each or target.when):
-        raise make_mapping_error(
-            mark, last, "a repeated or conditional element in one place", "the element again"
-        )
+        raise mark.make_error(last, "a repeated or conditional element in one place", "the element again")
     condition = None if when is None else context.read_condition(when)
     if each is not None:
-        outer = context
-        target.each, context = read_repetition(each, outer)
-        if condition is not None and is_occurrence_condition(condition, target.each, outer):
+        target.each, context = read_repetition(each, context)
+        if condition is not None and is_occurrence_condition(condition, target.each):
             if target.each.when is not None:
-                raise make_mapping_error(mark, last, "one condition on each occurrence", "two of them")
+                raise mark.make_error(last, "one condition on each occurrence", "two of them")
             target.each, condition = replace(target.each, when=condition), None
     target.when = condition
     _read_target_lines(table.get_required("puts"), target, context)
 
 
 def _read_attribute(
-    name: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
+    name: str, table: YamlTable, mark: SourceMark, parent: TargetElement, context: BindingContext
 ) -> None:
-    parent, context = where
     content = read_converted_source(table, mark, context)
     shape = read_limited_shape(content.infer_shape(), table)
     _add_attribute(
@@ -159,13 +135,11 @@ def _read_attribute(
 
 
 def _add_attribute(target: TargetElement, attribute: TargetAttribute) -> None:
-    taken = [name for name, _ in target.fixed] + [one.name for one in target.attributes]
+    used_names = [name for name, _ in target.fixed] + [earlier.name for earlier in target.attributes]
     if not _ATTRIBUTE.fullmatch(_check_xml_name(attribute.name, attribute.mark)):
-        raise make_mapping_error(
-            attribute.mark, "target", "an attribute of letters and digits", f"@{attribute.name}"
-        )
-    if attribute.name in taken:
-        raise make_mapping_error(attribute.mark, "target", "each attribute once", attribute.name)
+        raise attribute.mark.make_error("target", "an attribute of letters and digits", f"@{attribute.name}")
+    if attribute.name in used_names:
+        raise attribute.mark.make_error("target", "each attribute once", attribute.name)
     target.attributes.append(attribute)
 
 
@@ -176,9 +150,8 @@ def _is_answer_of_shape(content: ConvertedSource, shape: ValueShape) -> bool:
 
 
 def _read_element(
-    last: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
+    last: str, table: YamlTable, mark: SourceMark, parent: TargetElement, context: BindingContext
 ) -> None:
-    parent, context = where
     content = read_converted_source(table, mark, context)
     shape = read_limited_shape(content.infer_shape(), table)
     bound, when = table.get("bound"), table.get("when")
@@ -189,13 +162,9 @@ def _read_element(
     for number, name in enumerate(names):
         target = _find_or_add_child(parent, name, mark)
         if target.siblings:
-            raise make_mapping_error(
-                mark, last, "elements below one that a child tells apart", "a value in it"
-            )
+            raise mark.make_error(last, "elements below one that a child tells apart", "a value in it")
         if target.content is not None or target.children:
-            raise make_mapping_error(
-                mark, last, "each target once", f"{name} again, first in line {target.mark.line}"
-            )
+            raise mark.make_error(last, "each target once", f"{name} again, first in line {target.mark.line}")
         target.mark, target.content, target.shape = mark, content, shape
         target.judged = _is_answer_of_shape(content, shape)
         target.bound = occurs
@@ -207,15 +176,13 @@ def _read_element(
         _read_value_attributes(target, table, context)
 
 
-def _read_bound(
-    node: YamlNode | None, content: ConvertedSource, mark: SourceMark, name: str
-) -> tuple[int, int]:
+def _read_bound(node: YamlNode | None, content: ConvertedSource, mark: SourceMark, name: str) -> Occurs:
     """Return how often a leaf may occur; a bound is required exactly where its source has many values."""
     source = content.source.source if isinstance(content.source, FieldValue) else None
     if (source is not None and source.many) != (node is not None):
-        found = "none" if node is None else "a bound"
-        raise make_mapping_error(mark, name, "a bound where a meaning has many values only", found)
-    bound = (0, 1) if node is None else node.read_bounds("bound")
+        actual = "none" if node is None else "a bound"
+        raise mark.make_error(name, "a bound where a meaning has many values only", actual)
+    bound = AT_MOST_ONCE if node is None else node.read_bounds("bound")
     if node is not None and isinstance(source, UniqueField):
         check_repeat_bounds(bound, source, node.mark)
     return bound
@@ -238,26 +205,29 @@ def _read_value_attributes(target: TargetElement, table: YamlTable, context: Bin
         else:
             name = node.read_text(key)
         if not name.startswith("@"):
-            raise make_mapping_error(node.mark, key, "an attribute, as @unitCode", name)
-        _add_attribute(target, _make_value_attribute(target, (key, name[1:], via), node.mark))
+            raise node.make_error(key, "an attribute, as @unitCode", name)
+        _add_attribute(target, _make_value_attribute(target, key, name[1:], via, node.mark))
     ask = _find_attribute_carrier(target)
     target.empty = isinstance(ask, UniqueField) and ask.type == "attachment"
 
 
-def _find_attribute_carrier(target: TargetElement) -> UniqueField | CommonMeaning | None:
+def _find_attribute_carrier(target: TargetElement) -> Field | None:
     """Return the field or meaning whose attributes the target's value carries."""
     return target.content.find_attribute_carrier() if target.content is not None else None
 
 
 def _make_value_attribute(
-    target: TargetElement, spec: tuple[str, str, CodeList | None], mark: SourceMark
+    target: TargetElement, key: str, name: str, via: CodeList | None, mark: SourceMark
 ) -> TargetAttribute:
-    key, name, via = spec
-    wanted = {"unit": "unitCode", "currency": "currencyID", "cid": "cid"}[key]
+    """Return the attribute `name` for the unit, currency or content id (`key`) of a value.
+
+    `via` is the list that translates it, None where it is written as it is.
+    """
+    attribute_name = {"unit": "unitCode", "currency": "currencyID", "cid": "cid"}[key]
     carrier = _find_attribute_carrier(target)
-    if carrier is None or carrier.attribute != wanted:
-        raise make_mapping_error(
-            mark, key, f"a value that carries @{wanted}", carrier.name if carrier else "none"
+    if carrier is None or carrier.attribute != attribute_name:
+        raise mark.make_error(
+            key, f"a value that carries @{attribute_name}", carrier.name if carrier else "none"
         )
     is_ask = isinstance(carrier, UniqueField)
     shape = carrier.attribute_shape if isinstance(carrier, UniqueField) else ValueShape("text", longest=17)
@@ -265,11 +235,11 @@ def _make_value_attribute(
     if unit is not None:
         shape = ValueShape("text", codes=(unit if via is None else via.translate_code(unit) or "",))
         if not shape.codes or not shape.codes[0]:
-            raise make_mapping_error(mark, key, "a list that knows the unit of the line", unit)
+            raise mark.make_error(key, "a list that knows the unit of the line", unit)
     elif via is not None:
         shape = TranslationStep(via, omit=False).infer_shape()
-    default = carrier.fixed_unit if isinstance(carrier, UniqueField) else None
-    return TargetAttribute(name, None, wanted, via, default, shape, is_ask, mark)
+    default = carrier.fixed_unit
+    return TargetAttribute(name, None, attribute_name, via, default, shape, is_ask, mark)
 
 
 def read_repetition(node: YamlNode, context: BindingContext) -> tuple[Repetition, BindingContext]:
@@ -288,19 +258,19 @@ def read_repetition(node: YamlNode, context: BindingContext) -> tuple[Repetition
     when = table.get("when")
     if when is not None:
         condition = context.read_condition(when)
-        if not is_occurrence_condition(condition, each, context):
-            raise make_mapping_error(when.mark, "when", f"a field of each {each.group}", "none of them")
+        if not is_occurrence_condition(condition, each):
+            raise when.make_error("when", f"a field of each {each.group}", "none of them")
         each = replace(each, when=condition)
     table.reject_unread_keys()
     return each, inner
 
 
 def _read_item_repetition(
-    table: YamlTable, bound: tuple[int, int], mark: SourceMark, context: BindingContext
+    table: YamlTable, bound: Occurs, mark: SourceMark, context: BindingContext
 ) -> tuple[Repetition, BindingContext]:
     group = table.get_required("item").read_choice("item", ("application.items",))
     if context.in_item:
-        raise make_mapping_error(mark, "each", "items outside items", "an item inside an item")
+        raise mark.make_error("each", "items outside items", "an item inside an item")
     by = table.get("group_by")
     if by is None:
         inner = replace(context, in_item=True, distinct=None)
@@ -308,81 +278,69 @@ def _read_item_repetition(
             "item", group, None, read_common_meaning(table.get_required("key"), inner), bound, mark
         ), inner
     if context.distinct is not None:
-        raise make_mapping_error(
-            by.mark, "group_by", "one grouping of the items", "a grouping inside another"
-        )
+        raise by.make_error("group_by", "one grouping of the items", "a grouping inside another")
     key = _read_grouping_key(by, context)
     return Repetition("distinct", group, None, key, bound, mark), replace(context, distinct=key.name)
 
 
-def _read_grouping_key(node: YamlNode, context: BindingContext) -> UniqueField | CommonMeaning:
+def _read_grouping_key(node: YamlNode, context: BindingContext) -> Field:
     """Return the grouping key of items: a text or code that each item has exactly once."""
     name = node.read_text("group_by")
     key = context.asks.get(name) or context.dictionary.meanings.get(name)
     if key is None or key.per != "item" or key.many or key.shape.kind in ("decimal", "integer"):
-        raise make_mapping_error(node.mark, "group_by", "a text or code of each item", name)
+        raise node.make_error("group_by", "a text or code of each item", name)
     there = key.requirement.mandatory if isinstance(key, UniqueField) else name in context.mandatory
     if not there or key.type in ("group", "attachment"):
-        raise make_mapping_error(node.mark, "group_by", "a field that each item must have", name)
+        raise node.make_error("group_by", "a field that each item must have", name)
     return key
 
 
 def _read_asked_repetition(
-    table: YamlTable, bound: tuple[int, int], mark: SourceMark, context: BindingContext
+    table: YamlTable, bound: Occurs, mark: SourceMark, context: BindingContext
 ) -> tuple[Repetition, BindingContext]:
     group = table.get_required("asked").read_text("asked")
     ask = context.asks.get(group)
     if ask is None or ask.type != "group":
-        raise make_mapping_error(mark, "each", "an asked group", group)
+        raise mark.make_error("each", "an asked group", group)
     if group in context.asked:
-        raise make_mapping_error(mark, "each", "each group gone over once", f"{group} inside {group}")
+        raise mark.make_error("each", "each group gone over once", f"{group} inside {group}")
     check_field_scope(ask, mark, context)
-    if bound[0] > 0 and ask.requirement == FieldRequirement():
+    if bound.low > 0 and ask.requirement == FieldRequirement():
         expected = f"a bound from 0 ({group} need not be given)"
-        raise make_mapping_error(mark, "bound", expected, str(bound[0]), proof="totality")
+        raise mark.make_error("bound", expected, str(bound.low), proof="totality")
     return Repetition("asked", group, ask, None, bound, mark), replace(context, asked=context.asked | {group})
 
 
 def _read_common_repetition(
-    table: YamlTable, bound: tuple[int, int], mark: SourceMark, context: BindingContext
+    table: YamlTable, bound: Occurs, mark: SourceMark, context: BindingContext
 ) -> tuple[Repetition, BindingContext]:
     group = table.get_required("common").read_choice("common", tuple(context.dictionary.groups))
     if group in context.common:
-        raise make_mapping_error(mark, "each", "each group gone over once", f"{group} inside {group}")
+        raise mark.make_error("each", "each group gone over once", f"{group} inside {group}")
     check_meaning_scope(context.dictionary.groups[group].per, mark, context)
     return Repetition("common", group, None, None, bound, mark), replace(
         context, common=context.common | {group}
     )
 
 
-def check_repeat_bounds(bound: tuple[int, int], ask: UniqueField, mark: SourceMark) -> None:
+def check_repeat_bounds(bound: Occurs, ask: UniqueField, mark: SourceMark) -> None:
     """Raise GW502 for a bound that is below what may be answered, or that requires more than is asked."""
-    most = max(ask.repeat[1], 1)
-    if bound[1] < most:
+    most = max(ask.repeat.high, 1)
+    if bound.high < most:
         expected = f"room for {most} ({ask.name} may be given so often)"
-        raise make_mapping_error(mark, "bound", expected, str(bound[1]), proof="totality")
-    if bound[0] > max(ask.repeat[0], 1):
-        expected = f"at least {max(ask.repeat[0], 1)} or less"
-        raise make_mapping_error(mark, "bound", expected, str(bound[0]), proof="totality")
+        raise mark.make_error("bound", expected, str(bound.high), proof="totality")
+    if bound.low > max(ask.repeat.low, 1):
+        expected = f"at least {max(ask.repeat.low, 1)} or less"
+        raise mark.make_error("bound", expected, str(bound.low), proof="totality")
 
 
-def is_occurrence_condition(condition: Condition, each: Repetition, context: BindingContext) -> bool:
-    """Return whether `condition` tests a value of each occurrence, so that it selects occurrences.
-
-    `context` is the one outside the repetition.
-    """
-    return any(_is_occurrence_source(test.source, each, context) for test in list_guard_tests(condition))
+def is_occurrence_condition(condition: Condition, each: Repetition) -> bool:
+    """Return whether `condition` tests a value of each occurrence, so that it selects occurrences."""
+    return any(_is_occurrence_source(test.source, each) for test in list_guard_tests(condition))
 
 
-def _is_occurrence_source(
-    source: UniqueField | CommonMeaning, each: Repetition, context: BindingContext
-) -> bool:
+def _is_occurrence_source(source: Field, each: Repetition) -> bool:
     if each.over == "distinct":
         return source is each.key
-    if isinstance(source, UniqueField):
-        if each.over == "item":
-            return source.home == "item"
-        return each.over == "asked" and f"{source.group}.".startswith(f"{each.group}.")
-    if each.over == "item":
-        return context.dictionary.is_per_item(source.per)
-    return each.over == "common" and each.group in context.dictionary.list_enclosing_groups(source.per)
+    repetition = "item" if each.over == "item" else f"{each.over}:{each.group}"
+    return repetition in source.repetitions

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from lxml import etree
 
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, NOTICE_FORM_UNKNOWN, NOTICE_UNREADABLE, GatewayError
-from gateway.harmonize.generator import write_notice_schema
 from gateway.harmonize.language import (
     DocumentMapping,
     MappingBundle,
@@ -27,9 +26,8 @@ from gateway.harmonize.notices.notice_facts import (
     find_notice_mapping,
     read_notice,
 )
+from gateway.harmonize.schemas import write_notice_schema
 from gateway.wire import collapse_whitespace, compile_schema, find_violation, read_leaf_text
-
-__all__ = ["find_named_application", "find_stated_text", "read_delivered_notice"]
 
 _SENDER = "agency"
 _NUMBER = "application_number"
@@ -42,29 +40,29 @@ def find_named_application(root: etree._Element, notices: NoticeCatalog) -> tupl
     Raise GW716 for a document of an unknown kind, or of a kind that agencies do not send; GW717
     where it states no number.
     """
-    stated = find_stated_text(root, notices, _NUMBER)
-    if stated is None:
+    number_and_path = find_stated_text(root, notices, _NUMBER)
+    if number_and_path is None:
         name = etree.QName(root).localname
         raise GatewayError(NOTICE_FORM_UNKNOWN, "documents of this kind name no application", f"/{name}")
-    number, path = stated
+    number, path = number_and_path
     if not 0 < len(number) <= _LONGEST:
         raise GatewayError(NOTICE_UNREADABLE, "it must state an application number here", path)
     return number, path
 
 
 def find_stated_text(root: etree._Element, notices: NoticeCatalog, fact: str) -> tuple[str, str] | None:
-    """Return what a document states where its mapping has a fact, and the XPath; empty where it is silent.
+    """Return the text of a fact in a document, which is empty where the document lacks it, and its XPath.
 
-    None stands for a kind of document that has no place for the fact. Raise GW716 for a document of
+    Returns None for a kind of document that has no place for the fact. Raise GW716 for a document of
     an unknown kind, or of a kind that agencies do not send.
     """
     notice = _find_agency_notice(root, notices)
     names = next(_list_fact_paths(notice.root, (notice.root.name,), fact), None)
     if names is None:
         return None
-    found = root.find("/".join(f"{{{notice.namespace}}}{name}" for name in names[1:]))
+    element = root.find("/".join(f"{{{notice.namespace}}}{name}" for name in names[1:]))
     # Comments are no part of the value: a signature does not cover them.
-    return "" if found is None else collapse_whitespace(read_leaf_text(found)), "/" + "/".join(names)
+    return "" if element is None else collapse_whitespace(read_leaf_text(element)), "/" + "/".join(names)
 
 
 def _find_agency_notice(root: etree._Element, notices: NoticeCatalog) -> NoticeMapping:
@@ -98,8 +96,8 @@ def read_delivered_notice(
         check_named_document(facts, bundle)
         check_error_keys(facts)
     except GatewayError as error:
-        other = error.problem is ANSWER_NOT_UNDERSTOOD and error.location.count("/") == 1
-        problem = NOTICE_FORM_UNKNOWN if other else NOTICE_UNREADABLE
+        is_other_kind = error.problem is ANSWER_NOT_UNDERSTOOD and error.location.count("/") == 1
+        problem = NOTICE_FORM_UNKNOWN if is_other_kind else NOTICE_UNREADABLE
         raise GatewayError(problem, f"{error.problem.id} {error.detail}", error.location) from error
     _validate_notice(root, bundle, facts.notice)
     return facts

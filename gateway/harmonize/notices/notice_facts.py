@@ -24,19 +24,7 @@ from gateway.harmonize.language import (
     find_type_code,
     list_type_codes,
 )
-from gateway.harmonize.notices.notice_reader import NoticeFact, NoticeReader, make_notice_error
-
-__all__ = [
-    "NoticeFact",
-    "NoticeFacts",
-    "check_named_document",
-    "derive_facts",
-    "find_document_mapping",
-    "find_notice_mapping",
-    "list_names",
-    "list_possible_documents",
-    "read_notice",
-]
+from gateway.harmonize.notices.notice_reader import NoticeFact, NoticePlace, NoticeReader, make_notice_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +42,16 @@ class NoticeFacts:
     @property
     def item_number(self) -> str | None:
         """Return the one goods item that the whole notice is about, None for the whole application."""
-        found = self.find_value("item")
-        return None if found == ALL_ITEMS else found
+        number = self.find_value("item")
+        return None if number == ALL_ITEMS else number
 
     def list_occurrences(self, name: str) -> Iterator[Mapping[str, NoticeFact]]:
         """Yield, for each occurrence of the repetition `name`, the facts directly in it."""
-        found: dict[tuple[tuple[str, int], ...], dict[str, NoticeFact]] = {}
+        occurrences: dict[tuple[tuple[str, int], ...], dict[str, NoticeFact]] = {}
         for fact in self.facts:
             if fact.at and fact.at[-1][0] == name:
-                found.setdefault(fact.at, {})[fact.place or fact.name] = fact
-        yield from found.values()
+                occurrences.setdefault(fact.at, {})[fact.place or fact.name] = fact
+        yield from occurrences.values()
 
 
 def find_notice_mapping(root: etree._Element, notices: NoticeCatalog) -> NoticeMapping:
@@ -72,9 +60,9 @@ def find_notice_mapping(root: etree._Element, notices: NoticeCatalog) -> NoticeM
     for notice in notices.notices.values():
         if notice.namespace == name.namespace and notice.root.name == name.localname:
             return notice
-    found = f"{name.localname[:40]} in {(name.namespace or 'no namespace')[:80]}"
+    description = f"{name.localname[:40]} in {(name.namespace or 'no namespace')[:80]}"
     raise make_notice_error(
-        f"/{name.localname}", f"{found} is no notice that the mappings know", ANSWER_NOT_UNDERSTOOD
+        f"/{name.localname}", f"{description} is no notice that the mappings know", ANSWER_NOT_UNDERSTOOD
     )
 
 
@@ -83,8 +71,8 @@ def find_document_mapping(code: str | None, documents: Iterable[DocumentMapping]
 
     The type code is the TypeCode of its requests, or its id where they have none.
     """
-    found = [one for one in documents if code is not None and code in list_names(one)]
-    return found[0] if len(found) == 1 else None
+    matching = [document for document in documents if code is not None and code in list_names(document)]
+    return matching[0] if len(matching) == 1 else None
 
 
 def list_names(document: DocumentMapping) -> tuple[str, ...]:
@@ -93,18 +81,24 @@ def list_names(document: DocumentMapping) -> tuple[str, ...]:
 
 
 def list_possible_documents(
-    code: str, own: Iterable[DocumentMapping], root: etree._Element, bundle: MappingBundle
+    code: str, own_documents: Iterable[DocumentMapping], root: etree._Element, bundle: MappingBundle
 ) -> list[DocumentMapping]:
     """Return the documents that a notice `root` may be about whose type code no mapping knows.
 
-    They are those of `own` whose type codes are unknown and that this kind of notice answers; none where the
-    code names a notice, or a document of anybody. Raise GW603 for an undeclared kind of notice.
+    They are those of `own_documents` whose type codes are unknown and that this kind of notice answers; none
+    where the code names a notice, or a document of any agency. Raise GW603 for an undeclared kind of notice.
     """
-    named = (name for one in bundle.documents.values() for name in (*list_names(one), one.id))
-    if not code or code in bundle.notices.notices or code in named:
+    known_codes = (
+        name for document in bundle.documents.values() for name in (*list_names(document), document.id)
+    )
+    if not code or code in bundle.notices.notices or code in known_codes:
         return []
     notice = find_notice_mapping(root, bundle.notices)
-    return [one for one in own if not list_type_codes(one) and one.answers.allows_notice(notice)]
+    return [
+        document
+        for document in own_documents
+        if not list_type_codes(document) and document.answers.allows_notice(notice)
+    ]
 
 
 def check_named_document(facts: NoticeFacts, bundle: MappingBundle) -> None:
@@ -120,7 +114,11 @@ def check_named_document(facts: NoticeFacts, bundle: MappingBundle) -> None:
         kind = bundle.notices.kinds.get(fact.name)
         if kind is None or kind.type != "document" or fact.value == document.id:
             continue
-        others = [one.id for one in bundle.documents.values() if fact.value in list_names(one)]
+        others = [
+            known_document.id
+            for known_document in bundle.documents.values()
+            if fact.value in list_names(known_document)
+        ]
         others += [name for name in bundle.notices.notices if name == fact.value]
         if others:
             detail = f"{fact.value[:40]!r} is {others[0]}, and the application is one of {document.id}"
@@ -143,7 +141,7 @@ def read_notice(
         raise make_notice_error(path, f"{document.id} is not answered by {notice.id}", ANSWER_NOT_UNDERSTOOD)
     reader = NoticeReader(notices.zone, notice, document)
     facts = [NoticeFact(kind.name, value, path, mark, ("const",)) for kind, value, mark in notice.means]
-    facts += reader.read_element(notice.root, root, (path, ()))
+    facts += reader.read_element(notice.root, root, NoticePlace(path))
     facts += derive_facts(facts, notices)
     reader.check_conditions(facts)
     return NoticeFacts(notice, document, tuple(facts))
@@ -151,13 +149,13 @@ def read_notice(
 
 def derive_facts(facts: Sequence[NoticeFact], notices: NoticeCatalog) -> list[NoticeFact]:
     """Return the facts derived from others by a list; a value without a translation gives none."""
-    found: list[NoticeFact] = []
+    derived: list[NoticeFact] = []
     for kind in notices.list_derived_facts():
         assert kind.via is not None
         step = f"via {kind.via.name}@{kind.via.version}"
-        for fact in (*facts, *found):
+        for fact in (*facts, *derived):
             value = kind.via.translate_code(fact.value) if fact.name == kind.of else None
             if value is not None:
                 steps = (*fact.transforms, step)
-                found.append(replace(fact, name=kind.name, value=value, rule=kind.mark, transforms=steps))
-    return found
+                derived.append(replace(fact, name=kind.name, value=value, rule=kind.mark, transforms=steps))
+    return derived

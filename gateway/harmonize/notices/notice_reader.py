@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -19,28 +20,36 @@ from gateway.errors import (
 from gateway.harmonize.language import (
     DocumentMapping,
     FactType,
+    Field,
     FormatStep,
     NoticeAttribute,
     NoticeElement,
     NoticeLine,
     NoticeMapping,
     TranslationStep,
+    ValueReader,
+    ValueShape,
+    Violation,
     find_item_identifiers,
     find_type_code,
     list_type_codes,
 )
-from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueReader, ValueShape
-from gateway.wire import XSI
-
-__all__ = ["NoticeFact", "NoticeReader", "make_notice_error"]
+from gateway.wire import AT_MOST_ONCE, XSI, SourceMark, normalize_text
 
 _LOCATION: Final = f"{{{XSI}}}schemaLocation"
 _SPACE: Final = " \t\r\n"
+_ZONED: Final = re.compile(r"(?:Z|[+-][0-9]{2}:[0-9]{2})\Z")
 
-#: The place of an element: its XPath, and the repetitions around it.
-Place: TypeAlias = tuple[str, tuple[tuple[str, int], ...]]
 #: The elements of each slot (by its identity) with their XPaths.
 Assigned: TypeAlias = dict[int, list[tuple[etree._Element, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class NoticePlace:
+    """The place of an element or attribute: its XPath, and the repetitions around it, outermost first."""
+
+    xpath: str
+    at: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +95,19 @@ class NoticeReader:
         self._known: dict[int, dict[str, tuple[int, list[NoticeElement]]]] = {}
         self._required: set[int] = set()
 
-    def read_element(self, slot: NoticeElement, element: etree._Element, place: Place) -> list[NoticeFact]:
+    def read_element(
+        self, slot: NoticeElement, element: etree._Element, location: NoticePlace
+    ) -> list[NoticeFact]:
         """Return the facts of an element that has child elements, and of all below it."""
         texts = (element.text, *(child.tail for child in element))
         if any(text and text.strip(_SPACE) for text in texts):
-            raise make_notice_error(place[0], "text between the elements")
-        facts = list(self._read_attributes(slot, element, place))
-        found = self._assign_elements(slot, element, place[0])
+            raise make_notice_error(location.xpath, "text between the elements")
+        facts = list(self._read_attributes(slot, element, location))
+        assigned = self._assign_elements(slot, element, location.xpath)
         for child in slot.children:
-            facts += self._read_slot(child, found.get(id(child), []), place)
+            facts += self._read_slot(child, assigned.get(id(child), []), location)
             if child.part is not None and child.part.number == 0:
-                facts += self._join_pieces(slot, child, found, place)
+                facts += self._join_pieces(slot, child, assigned, location)
         return facts
 
     def _assign_elements(self, slot: NoticeElement, element: etree._Element, path: str) -> Assigned:
@@ -106,7 +117,7 @@ class NoticeReader:
         totals: dict[str, int] = {}
         for child in children:
             totals[str(child.tag)] = totals.get(str(child.tag), 0) + 1
-        found: Assigned = {}
+        assigned: Assigned = {}
         last, seen = (0, ""), dict.fromkeys(totals, 0)
         for child in children:
             name = etree.QName(child)
@@ -119,92 +130,96 @@ class NoticeReader:
             if rank < last[0]:
                 raise make_notice_error(at, f"an element out of order: it belongs before {last[1]}")
             last = (rank, name.localname)
-            _assign_one(found, family, (child, at), number)
-        return found
+            _assign_element(assigned, family, child, at, number)
+        return assigned
 
     def _group_children(self, slot: NoticeElement) -> dict[str, tuple[int, list[NoticeElement]]]:
         """Return the children of a slot by name, with their rank in the order; cached for the notice."""
         if id(slot) not in self._known:
-            known = {family[0].name: (rank, family) for rank, family in enumerate(slot.group_children())}
-            self._known[id(slot)] = known
+            families = {family[0].name: (rank, family) for rank, family in enumerate(slot.group_children())}
+            self._known[id(slot)] = families
             self._required |= {id(child) for child in slot.children if child.required}
         return self._known[id(slot)]
 
     def _read_slot(
-        self, slot: NoticeElement, elements: Sequence[tuple[etree._Element, str]], place: Place
+        self, slot: NoticeElement, elements: Sequence[tuple[etree._Element, str]], location: NoticePlace
     ) -> Iterator[NoticeFact]:
-        path, around = place
-        missing = f"{path}/{slot.path_label}"
+        missing = f"{location.xpath}/{slot.path_label}"
         if slot.line is not None and slot.line.requirement.when is not None:
             self._conditional.append((slot, elements[0][1] if elements else missing, bool(elements)))
-        bound = slot.each.bound if slot.each else slot.line.bound if slot.line else (0, 1)
-        if len(elements) < (max(bound[0], 1) if id(slot) in self._required else 0):
+        bound = slot.each.bound if slot.each else slot.line.bound if slot.line else AT_MOST_ONCE
+        if len(elements) < (max(bound.low, 1) if id(slot) in self._required else 0):
             raise make_notice_error(missing, "nothing where an element must be")
         keys: set[str] = set()
         for number, (element, at) in enumerate(elements, 1):
             if slot.each is not None:
-                inner = (at, (*around, (slot.each.name, number)))
+                inner = NoticePlace(at, (*location.at, (slot.each.name, number)))
                 facts = self.read_element(slot, element, inner)
                 yield from _add_item_numbers(facts, keys) if slot.each.keyed else facts
             elif slot.line is None:
-                yield from self.read_element(slot, element, (at, around))
+                yield from self.read_element(slot, element, NoticePlace(at, location.at))
             elif slot.part is None:
-                yield from self._read_leaf(slot, slot.line, element, (at, around))
+                yield from self._read_leaf(slot, slot.line, element, NoticePlace(at, location.at))
 
     def _join_pieces(
-        self, parent: NoticeElement, first: NoticeElement, found: Assigned, place: Place
+        self, parent: NoticeElement, first: NoticeElement, assigned: Assigned, location: NoticePlace
     ) -> Iterator[NoticeFact]:
         """Yield the joined text of several elements; raise GW402 for a piece after a missing one."""
         assert first.line is not None
-        text, start, ended = "", "", ""
+        text, written_text, start, ended = "", "", "", ""
         for slot in (child for child in parent.children if child.line is first.line):
-            elements = found.get(id(slot), [])
+            elements = assigned.get(id(slot), [])
             if not elements:
                 ended = ended or slot.name
                 continue
             element, at = elements[0]
             if ended:
                 raise make_notice_error(at, f"a piece of a text, and {ended} before it is not there")
-            list(self._read_attributes(slot, element, (at, place[1])))
-            piece = _read_element_text(element, at)
+            list(self._read_attributes(slot, element, NoticePlace(at, location.at)))
+            written = _read_element_text(element, at)
+            piece, written_text = normalize_text(written), written_text + written
             _check_shape(_find_piece_problem(slot, piece), at)
             text, start = text + piece, start or at
         if start:
+            text = normalize_text(text)
             _check_shape(first.line.shape.find_violation(text), start)
-            yield self._make_fact(first.line, text, (start, place[1]), ("split",))
+            notes = ("split",) if text == written_text else ("NFC", "split")
+            yield self._make_fact(first.line, text, NoticePlace(start, location.at), notes)
 
     def _read_leaf(
-        self, slot: NoticeElement, line: NoticeLine, element: etree._Element, place: Place
+        self, slot: NoticeElement, line: NoticeLine, element: etree._Element, location: NoticePlace
     ) -> Iterator[NoticeFact]:
-        text = _read_element_text(element, place[0])
-        value, transforms = self._invert_text(line, text, place[0])
-        extra = list(self._read_attributes(slot, element, place))
+        text = _read_element_text(element, location.xpath)
+        value, transforms = self._invert_text(line, text, location.xpath)
+        extra = list(self._read_attributes(slot, element, location))
         unit = next((fact.value for fact in extra if not fact.name), line.unit)
         if line.const is None:
-            yield replace(self._make_fact(line, value, place, transforms), unit=unit)
+            yield replace(self._make_fact(line, value, location, transforms), unit=unit)
         yield from (fact for fact in extra if fact.name)
 
     def _make_fact(
-        self, line: NoticeLine, value: str, place: Place, transforms: tuple[str, ...]
+        self, line: NoticeLine, value: str, location: NoticePlace, transforms: tuple[str, ...]
     ) -> NoticeFact:
         name = line.kind.name if line.kind is not None else "echo"
         return NoticeFact(
-            name, value, place[0], line.mark, transforms, line.unit, None, place[1], line.echoes
+            name, value, location.xpath, line.mark, transforms, line.unit, None, location.at, line.echoes
         )
 
     def _invert_text(self, line: NoticeLine, text: str, path: str) -> tuple[str, tuple[str, ...]]:
         """Return the value that would be written as `text`, and the names of the inverted steps."""
+        composed = normalize_text(text)
+        transforms: list[str] = [] if composed == text else ["NFC"]
+        text = composed
         _check_shape(line.shape.find_violation(text), path)
         value: str = text.strip(_SPACE) if line.shape.kind in ("decimal", "integer") else text
-        transforms: list[str] = []
         for step in reversed(line.steps):
-            undone = step.invert_value(value)
-            if undone is None:
+            inverted = step.invert_value(value)
+            if inverted is None:
                 problem = CODE_UNKNOWN if isinstance(step, TranslationStep) else DOCUMENT_INVALID
                 raise make_notice_error(
                     path, f"{value[:60]!r} cannot be read back ({_get_step_name(step)})", problem
                 )
-            value = undone
+            value = inverted
             transforms.append(_get_step_name(step))
         if line.kind is not None:
             value = self._write_canonical_value(line.kind, value, path, transforms)
@@ -218,48 +233,50 @@ class NoticeReader:
             transforms.append("serial")
             return number
         if kind.type == "document" and self._document is not None:
-            known = list_type_codes(self._document)
-            own = value == self._document.id and find_type_code(self._document) is None
-            if known and value not in known and not own:
-                named = " or ".join(known)
-                detail = f"{self._document.id} is {named}, and the notice is about {value[:40]!r}"
+            type_codes = list_type_codes(self._document)
+            is_own_id = value == self._document.id and find_type_code(self._document) is None
+            if type_codes and value not in type_codes and not is_own_id:
+                expected = " or ".join(type_codes)
+                detail = f"{self._document.id} is {expected}, and the notice is about {value[:40]!r}"
                 raise make_notice_error(path, detail, ANSWER_NOT_UNDERSTOOD)
-        if kind.type == "datetime" and "T" in value and value[19:] == "":
+        if kind.type == "datetime" and "T" in value and not _ZONED.search(value):
             transforms.append(f"zone {self._zone}")
             return value + self._zone
         return value
 
     def _read_attributes(
-        self, slot: NoticeElement, element: etree._Element, place: Place
+        self, slot: NoticeElement, element: etree._Element, location: NoticePlace
     ) -> Iterator[NoticeFact]:
         """Yield the facts of the attributes; a unit or currency has no name and belongs to its value."""
-        path, _ = place
-        known = {one.name: one for one in slot.attributes}
+        path = location.xpath
+        attributes = {attribute.name: attribute for attribute in slot.attributes}
         for name in map(str, element.attrib):
             fixed = slot.fixed is not None and slot.fixed[0] == name
-            if name not in known and not fixed and name != _LOCATION:
+            if name not in attributes and not fixed and name != _LOCATION:
                 raise make_notice_error(
                     f"{path}/@{name}", f"an attribute that {self._notice.id} does not have here"
                 )
-        for one in slot.attributes:
-            text = element.get(one.name)
-            at = f"{path}/@{one.name}"
-            if text is None and one.required:
+        for attribute in slot.attributes:
+            text = element.get(attribute.name)
+            at = f"{path}/@{attribute.name}"
+            if text is None and attribute.required:
                 raise make_notice_error(at, "nothing where an attribute must be")
             if text is not None:
-                yield from self._read_attribute(one, str(text), (at, place[1]))
+                yield from self._read_attribute(attribute, str(text), NoticePlace(at, location.at))
 
-    def _read_attribute(self, one: NoticeAttribute, text: str, place: Place) -> Iterator[NoticeFact]:
-        if one.line is not None:
-            value, transforms = self._invert_text(one.line, text, place[0])
-            if one.line.const is None:
-                yield self._make_fact(one.line, value, place, transforms)
+    def _read_attribute(
+        self, attribute: NoticeAttribute, text: str, location: NoticePlace
+    ) -> Iterator[NoticeFact]:
+        if attribute.line is not None:
+            value, transforms = self._invert_text(attribute.line, text, location.xpath)
+            if attribute.line.const is None:
+                yield self._make_fact(attribute.line, value, location, transforms)
             return
-        _check_shape(one.shape.find_violation(text), place[0])
-        unit = one.via.invert_value(text) if one.via is not None else text
+        _check_shape(attribute.shape.find_violation(text), location.xpath)
+        unit = attribute.via.invert_value(text) if attribute.via is not None else text
         if unit is None:
-            raise make_notice_error(place[0], f"{text[:60]!r} is not in the list", CODE_UNKNOWN)
-        yield NoticeFact("", unit, place[0], one.mark)
+            raise make_notice_error(location.xpath, f"{text[:60]!r} is not in the list", CODE_UNKNOWN)
+        yield NoticeFact("", unit, location.xpath, attribute.mark)
 
     def check_conditions(self, facts: Sequence[NoticeFact]) -> None:
         """Raise GW402 for an element that its condition requires and that is missing, or that it forbids."""
@@ -282,26 +299,29 @@ class _NoticeScope(ValueReader):
 
     facts: Sequence[NoticeFact]
 
-    def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[NoticeFact]:
+    def read_values(self, source: Field, _rule: SourceMark) -> list[NoticeFact]:
         """Return the facts of the whole notice that a condition names."""
         return [fact for fact in self.facts if fact.name == source.name and not fact.at]
 
 
-def _assign_one(
-    found: Assigned, family: list[NoticeElement], child: tuple[etree._Element, str], number: int
+def _assign_element(
+    assigned: Assigned, family: list[NoticeElement], element: etree._Element, path: str, number: int
 ) -> None:
-    element, at = child
-    for one in family:
-        fits = element.get(one.fixed[0]) == one.fixed[1] if one.fixed else one.position in (0, number)
+    """Add an element, the one with this number of its name, to the first slot of `family` that it fits.
+
+    Raise GW402, with its `path`, where it fits none or where the slot has room for no more.
+    """
+    for slot in family:
+        fits = element.get(slot.fixed[0]) == slot.fixed[1] if slot.fixed else slot.position in (0, number)
         if not fits:
             continue
-        places = found.setdefault(id(one), [])
-        places.append(child)
-        high = one.each.bound[1] if one.each else max(one.line.bound[1] if one.line else 1, 1)
+        places = assigned.setdefault(id(slot), [])
+        places.append((element, path))
+        high = slot.each.bound.high if slot.each else max(slot.line.bound.high if slot.line else 1, 1)
         if len(places) > high:
-            raise make_notice_error(at, f"an element more than {high} {'time' if high == 1 else 'times'}")
+            raise make_notice_error(path, f"an element more than {high} {'time' if high == 1 else 'times'}")
         return
-    raise make_notice_error(at, "an element that is none of those declared here")
+    raise make_notice_error(path, "an element that is none of those declared here")
 
 
 def _add_item_numbers(facts: list[NoticeFact], keys: set[str]) -> Iterator[NoticeFact]:
@@ -323,17 +343,17 @@ def _read_element_text(element: etree._Element, path: str) -> str:
     return text
 
 
-def _find_piece_problem(slot: NoticeElement, piece: str) -> tuple[Problem, str] | None:
+def _find_piece_problem(slot: NoticeElement, piece: str) -> Violation | None:
     assert slot.part is not None
     shape = ValueShape("text", longest=slot.part.chars, octets=slot.part.octets, charset=slot.part.charset)
     return shape.find_violation(piece)
 
 
-def _check_shape(refusal: tuple[Problem, str] | None, path: str) -> None:
+def _check_shape(violation: Violation | None, path: str) -> None:
     """Raise the violation of a shape: GW403 for an unknown code, GW402 for all others."""
-    if refusal is not None:
-        problem, detail = refusal
-        raise make_notice_error(path, detail, problem if problem is CODE_UNKNOWN else DOCUMENT_INVALID)
+    if violation is not None:
+        problem = CODE_UNKNOWN if violation.problem is CODE_UNKNOWN else DOCUMENT_INVALID
+        raise make_notice_error(path, violation.detail, problem)
 
 
 def _get_step_name(step: FormatStep | TranslationStep) -> str:

@@ -6,21 +6,23 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.harmonize.inverse import compute_line_loss
 from gateway.harmonize.language import (
     HUB_VALUES,
+    CodeList,
+    CommonMeaning,
     Constant,
+    DataDictionary,
     DocumentMapping,
+    Field,
     FormatStep,
     HubValue,
+    MappingLine,
     TranslationStep,
+    list_whole_lines,
 )
-from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import list_value_reads
-from gateway.harmonize.types import CodeList, CommonMeaning, DataDictionary, UniqueField
-
-__all__ = ["list_lossy_forms", "prove_agreement"]
+from gateway.harmonize.readback import compute_line_loss
 
 _RIVALS: Final = ("euc-kr", "cp949", "utf-8")
 _MANY: Final = 10
@@ -32,7 +34,7 @@ def prove_agreement(dictionary: DataDictionary, documents: list[DocumentMapping]
     """Return every place where agencies could receive different values of one meaning."""
     findings = ProofFindings("agreement")
     for document in documents:
-        lines = list(list_lines(document))
+        lines = list(list_whole_lines(document))
         _check_constants(dictionary, document, lines, findings)
         _check_hub_values(lines, findings)
         _check_crossed_names(dictionary, document, lines, findings)
@@ -45,15 +47,20 @@ def prove_agreement(dictionary: DataDictionary, documents: list[DocumentMapping]
 
 
 def _check_constants(
-    dictionary: DataDictionary, document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings
+    dictionary: DataDictionary, document: DocumentMapping, lines: list[MappingLine], findings: ProofFindings
 ) -> None:
     """Report a constant in an element that is named after a common meaning."""
-    named = {_compact_name(name): meaning for name, meaning in dictionary.meanings.items()}
+    meanings_by_name = {_compact_name(name): meaning for name, meaning in dictionary.meanings.items()}
     for line in lines:
-        if line.content is None or not isinstance(line.content.source, Constant) or line.put is not None:
+        if line.attribute is not None or line.content is None:
+            continue
+        if not isinstance(line.content.source, Constant):
             continue
         findings.checked += 1
-        meaning = next((named[name] for name in _list_line_names(line, document) if name in named), None)
+        meaning = next(
+            (meanings_by_name[name] for name in _list_line_names(line, document) if name in meanings_by_name),
+            None,
+        )
         if meaning is not None:
             message = f"always {line.content.source.text}, though the declaration says {meaning.name}"
             findings.add_finding(
@@ -64,7 +71,7 @@ def _check_constants(
             )
 
 
-def _list_line_names(line: ProofLine, document: DocumentMapping) -> Iterator[str]:
+def _list_line_names(line: MappingLine, document: DocumentMapping) -> Iterator[str]:
     """Yield the name by which an element is compared: its own at the top, else with its parent's."""
     parts = [_PREDICATE.sub("", part) for part in line.path.split("/")]
     if len(parts) == 2 and document.status == "modelled":
@@ -73,85 +80,90 @@ def _list_line_names(line: ProofLine, document: DocumentMapping) -> Iterator[str
         yield (parts[-2] + parts[-1]).lower()
 
 
-def _check_hub_values(lines: list[ProofLine], findings: ProofFindings) -> None:
+def _check_hub_values(lines: list[MappingLine], findings: ProofFindings) -> None:
     """Report an element that is named after one hub value and filled with another."""
-    named = {_compact_name(name): name for name in HUB_VALUES}
+    hub_names = {_compact_name(name): name for name in HUB_VALUES}
     for line in lines:
         source = line.content.source if line.content is not None else None
-        if not isinstance(source, HubValue) or line.put is not None:
+        if not isinstance(source, HubValue) or line.attribute is not None:
             continue
         findings.checked += 1
-        meant = named.get(_PREDICATE.sub("", line.name).lower())
-        if meant is not None and meant != source.name:
-            message = f"holds the hub's {source.name}, and is named after its {meant}"
-            findings.add_finding(line.mark, line.path, message, f"{meant} = A, {source.name} = B")
+        hub_name = hub_names.get(_PREDICATE.sub("", line.name).lower())
+        if hub_name is not None and hub_name != source.name:
+            message = f"holds the hub's {source.name}, and is named after its {hub_name}"
+            findings.add_finding(line.mark, line.path, message, f"{hub_name} = A, {source.name} = B")
 
 
 def _check_crossed_names(
-    dictionary: DataDictionary, document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings
+    dictionary: DataDictionary, document: DocumentMapping, lines: list[MappingLine], findings: ProofFindings
 ) -> None:
     """Report two elements, each named after the source that fills the other."""
-    known: dict[str, UniqueField | CommonMeaning] = {
-        _compact_name(name): m for name, m in dictionary.meanings.items()
+    sources_by_name: dict[str, Field] = {_compact_name(name): m for name, m in dictionary.meanings.items()}
+    sources_by_name |= {
+        _compact_name(ask.name.rpartition(".")[2]): ask for ask in document.ask_names.values()
     }
-    known |= {_compact_name(ask.name.rpartition(".")[2]): ask for ask in document.ask_names.values()}
-    known |= {_compact_name(ask.name): ask for ask in document.ask_names.values()}
-    filled: dict[tuple[str, str], ProofLine] = {}
+    sources_by_name |= {_compact_name(ask.name): ask for ask in document.ask_names.values()}
+    filled: dict[tuple[str, str], MappingLine] = {}
     for line in lines:
         sources = list_value_reads(line)
-        if line.put is not None or len(sources) != 1:
+        if line.attribute is not None or len(sources) != 1:
             continue
         findings.checked += 1
         names = [_PREDICATE.sub("", line.name).lower(), *_list_line_names(line, document)]
-        meant = next((known[name] for name in names if name in known), None)
+        namesake = next((sources_by_name[name] for name in names if name in sources_by_name), None)
         if (
-            meant is None
-            or meant.name == sources[0].name
-            or _get_last_name(meant) == _get_last_name(sources[0])
+            namesake is None
+            or namesake.name == sources[0].name
+            or _get_last_name(namesake) == _get_last_name(sources[0])
         ):
             continue
-        other = filled.get((sources[0].name, meant.name))
-        if other is not None:
-            message = f"holds {sources[0].name}, and {other.path} ({other.mark}) holds {meant.name}: crossed"
-            findings.add_finding(line.mark, line.path, message, f"{sources[0].name} = A, {meant.name} = B")
-        filled[(meant.name, sources[0].name)] = line
+        crossed = filled.get((sources[0].name, namesake.name))
+        if crossed is not None:
+            message = (
+                f"holds {sources[0].name}, and {crossed.path} ({crossed.mark}) holds {namesake.name}: crossed"
+            )
+            findings.add_finding(line.mark, line.path, message, f"{sources[0].name} = A, {namesake.name} = B")
+        filled[(namesake.name, sources[0].name)] = line
 
 
-def _get_last_name(source: UniqueField | CommonMeaning) -> str:
+def _get_last_name(source: Field) -> str:
     return _compact_name(source.name)
 
 
-def _check_code_names(lines: list[ProofLine], findings: ProofFindings) -> None:
+def _check_code_names(lines: list[MappingLine], findings: ProofFindings) -> None:
     """Report a code beside the name of another: ``CountryCode`` and ``CountryName`` of two sources."""
-    plain: dict[tuple[str, str], ProofLine] = {}
-    named: list[tuple[tuple[str, str], ProofLine]] = []
+    plain: dict[tuple[str, str], MappingLine] = {}
+    coded: list[tuple[tuple[str, str], MappingLine]] = []
     for line in lines:
         sources = list_value_reads(line)
-        if line.put is not None or len(sources) != 1 or sources[0].shape.codes is None:
+        if line.attribute is not None or len(sources) != 1 or sources[0].shape.codes is None:
             continue
         parent, _, name = _PREDICATE.sub("", line.path).rpartition("/")
-        place = parent, _ENDING.sub("", name)
+        stem = parent, _ENDING.sub("", name)
         if next(_list_code_lists(line), None) is None:
-            plain.setdefault(place, line)
+            plain.setdefault(stem, line)
         else:
-            named.append((place, line))
-    for place, line in named:
-        other = plain.get(place)
-        if other is None:
+            coded.append((stem, line))
+    for stem, line in coded:
+        plain_line = plain.get(stem)
+        if plain_line is None:
             continue
         findings.checked += 1
-        (one,), (two,) = list_value_reads(line), list_value_reads(other)
-        if one.name != two.name and one.shape.codes == two.shape.codes:
-            message = f"the name of {one.name}, beside {other.path} ({other.mark}), the code of {two.name}"
-            findings.add_finding(line.mark, line.path, message, f"{one.name} = A, {two.name} = B")
+        (source,), (plain_source,) = list_value_reads(line), list_value_reads(plain_line)
+        if source.name != plain_source.name and source.shape.codes == plain_source.shape.codes:
+            message = (
+                f"the name of {source.name}, beside {plain_line.path} ({plain_line.mark}), "
+                f"the code of {plain_source.name}"
+            )
+            findings.add_finding(line.mark, line.path, message, f"{source.name} = A, {plain_source.name} = B")
 
 
-def _check_measures(lines: list[ProofLine], findings: ProofFindings) -> None:
+def _check_measures(lines: list[MappingLine], findings: ProofFindings) -> None:
     """Report one size limit of one meaning, counted in two charsets or in characters and octets."""
-    measured: dict[tuple[str, int], ProofLine] = {}
+    measured: dict[tuple[str, int], MappingLine] = {}
     for line in lines:
         size, sources = _get_size_bound(line), list_value_reads(line)
-        if line.put is not None or size is None or len(sources) != 1:
+        if line.attribute is not None or size is None or len(sources) != 1:
             continue
         findings.checked += 1
         first = measured.setdefault((sources[0].name, size), line)
@@ -161,33 +173,33 @@ def _check_measures(lines: list[ProofLine], findings: ProofFindings) -> None:
             findings.add_finding(line.mark, line.path, message, f"{sources[0].name} = {'가' * (size // 2)}")
 
 
-def _get_size_bound(line: ProofLine) -> int | None:
+def _get_size_bound(line: MappingLine) -> int | None:
     """Return the size limit that a line itself sets for a text; None where it sets none."""
     if line.target.part is not None:
         return line.target.part.octets or line.target.part.chars
     if line.target.shape.octets is not None:
         return line.target.shape.octets
-    own = line.content.source.infer_shape().longest if line.content is not None else None
+    source_length = line.content.source.infer_shape().longest if line.content is not None else None
     longest = line.target.shape.longest
-    return longest if longest != own and line.target.shape.kind == "text" else None
+    return longest if longest != source_length and line.target.shape.kind == "text" else None
 
 
-def _describe_measure(line: ProofLine) -> str:
+def _describe_measure(line: MappingLine) -> str:
     """Return the unit in which a line counts the size of a text."""
     of = line.target.part if line.target.part is not None else line.target.shape
     return f"octets of {of.charset}" if of.octets is not None else "characters"
 
 
-def _check_charsets(document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings) -> None:
+def _check_charsets(document: DocumentMapping, lines: list[MappingLine], findings: ProofFindings) -> None:
     """Report a single line that is measured in another character set than the other lines.
 
     An agency usually stores text in one character set.  Several lines in another one may be
     intended; a single one among at least ten is probably a mistake.
     """
-    by_charset: dict[str, list[ProofLine]] = {}
+    by_charset: dict[str, list[MappingLine]] = {}
     for line in lines:
         octets = line.target.part.octets if line.target.part is not None else line.target.shape.octets
-        if line.put is None and octets is not None and _get_charset(line) in _RIVALS:
+        if line.attribute is None and octets is not None and _get_charset(line) in _RIVALS:
             by_charset.setdefault(_get_charset(line), []).append(line)
     if len(by_charset) < 2:
         return
@@ -201,7 +213,7 @@ def _check_charsets(document: DocumentMapping, lines: list[ProofLine], findings:
             )
 
 
-def _get_charset(line: ProofLine) -> str:
+def _get_charset(line: MappingLine) -> str:
     return line.target.part.charset if line.target.part is not None else line.target.shape.charset
 
 
@@ -225,55 +237,66 @@ def _check_declared_differences(
 
 def _check_translations(documents: list[DocumentMapping], findings: ProofFindings) -> None:
     """Report one meaning translated by two lists that use the same result for different codes."""
-    used: dict[str, list[tuple[ProofLine, CodeList]]] = {}
-    for line, codes in ((one, c) for d in documents for one in list_lines(d) for c in _list_code_lists(one)):
+    used: dict[str, list[tuple[MappingLine, CodeList]]] = {}
+    for line, codes in (
+        (proof_line, c)
+        for d in documents
+        for proof_line in list_whole_lines(d)
+        for c in _list_code_lists(proof_line)
+    ):
         for meaning in list_value_reads(line):
             if not isinstance(meaning, CommonMeaning):
                 continue
-            for other, known in used.get(meaning.name, []):
+            for earlier_line, earlier_codes in used.get(meaning.name, []):
                 findings.checked += 1
-                code = _find_contradiction(codes, known)
+                code = _find_contradiction(codes, earlier_codes)
                 if code is not None:
                     message = (
-                        f"{meaning.name} by {codes.name} here, by {known.name} in {other.mark}: they disagree"
+                        f"{meaning.name} by {codes.name} here, "
+                        f"by {earlier_codes.name} in {earlier_line.mark}: they disagree"
                     )
-                    here, there = codes.translate_code(code), known.translate_code(code)
-                    example = f"{code} is {here!r} here and {there!r} there"
+                    translation, earlier_translation = (
+                        codes.translate_code(code),
+                        earlier_codes.translate_code(code),
+                    )
+                    example = f"{code} is {translation!r} here and {earlier_translation!r} there"
                     findings.add_finding(line.mark, line.path, message, example)
             used.setdefault(meaning.name, []).append((line, codes))
 
 
-def _list_code_lists(line: ProofLine) -> Iterator[CodeList]:
+def _list_code_lists(line: MappingLine) -> Iterator[CodeList]:
     for step in line.content.steps if line.content is not None else ():
         if isinstance(step, TranslationStep):
             yield step.codes
 
 
-def _find_contradiction(one: CodeList, other: CodeList) -> str | None:
+def _find_contradiction(codes: CodeList, other_codes: CodeList) -> str | None:
     """Return a code that both lists translate differently, where one result is a result of both lists."""
-    if one.name == other.name:
+    if codes.name == other_codes.name:
         return None
-    here, there = dict(one.to or {}), dict(other.to or {})
-    words = set(here.values()) & set(there.values())
-    for code in here.keys() & there.keys():
-        if here[code] != there[code] and (here[code] in words or there[code] in words):
+    translations, other_translations = dict(codes.to or {}), dict(other_codes.to or {})
+    shared_results = set(translations.values()) & set(other_translations.values())
+    for code in translations.keys() & other_translations.keys():
+        if translations[code] != other_translations[code] and (
+            translations[code] in shared_results or other_translations[code] in shared_results
+        ):
             return code
     return None
 
 
 def list_lossy_forms(documents: list[DocumentMapping]) -> tuple[str, ...]:
     """Return a note for each common meaning that documents put in forms of different precision."""
-    forms: dict[str, dict[str, ProofLine]] = {}
-    for line in (line for document in documents for line in list_lines(document)):
+    forms: dict[str, dict[str, MappingLine]] = {}
+    for line in (line for document in documents for line in list_whole_lines(document)):
         for meaning in list_value_reads(line):
-            if isinstance(meaning, CommonMeaning) and line.content is not None and line.put is None:
-                named = [step.name for step in line.content.steps if isinstance(step, FormatStep)]
-                if compute_line_loss(line.content) == "lossy" or named:
-                    forms.setdefault(meaning.name, {}).setdefault("/".join(named) or "translated", line)
+            if isinstance(meaning, CommonMeaning) and line.content is not None and line.attribute is None:
+                form_names = [step.name for step in line.content.steps if isinstance(step, FormatStep)]
+                if compute_line_loss(line.content) == "lossy" or form_names:
+                    forms.setdefault(meaning.name, {}).setdefault("/".join(form_names) or "translated", line)
     return tuple(
-        f"{name}: " + "; ".join(f"{form} in {line.mark}" for form, line in found.items())
-        for name, found in sorted(forms.items())
-        if len(found) > 1
+        f"{name}: " + "; ".join(f"{form} in {line.mark}" for form, line in lines_by_form.items())
+        for name, lines_by_form in sorted(forms.items())
+        if len(lines_by_form) > 1
     )
 
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.harmonize.language import (
+    CommonMeaning,
+    DataDictionary,
+    DocumentMapping,
+    MappingBundle,
+    UniqueField,
+)
 from gateway.harmonize.proofs.proof_report import BoxCount, ProofFindings
-from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField
-
-__all__ = ["count_boxes", "prove_asked_once"]
 
 _ASKED: Final = "asked"
 #: Each field is compared with each meaning, so names and labels come again and again.
@@ -58,10 +61,10 @@ def _find_same_meaning(dictionary: DataDictionary, ask: UniqueField) -> CommonMe
         if ask.means == meaning.name or _compact_name(ask.name) == _compact_name(meaning.name):
             return meaning
         # A label inside a group ("Name" of a batch) depends on the group, so it is not compared.
-        alike = (_normalize_label(ask.ko) == _normalize_label(meaning.ko)) + (
+        same_labels = (_normalize_label(ask.ko) == _normalize_label(meaning.ko)) + (
             _normalize_label(ask.en) == _normalize_label(meaning.en)
         )
-        if not ask.group and (alike > 1 or (alike and _have_same_type(ask, meaning))):
+        if not ask.group and (same_labels > 1 or (same_labels and _have_same_type(ask, meaning))):
             return meaning
     return None
 
@@ -85,16 +88,16 @@ def _normalize_label(label: str) -> str:
 
 def _check_single_questions(documents: list[DocumentMapping], findings: ProofFindings) -> None:
     """Report a meaning asked by two documents that one submission may hold, unless the answer is shared."""
-    asked: dict[tuple[str, str], tuple[DocumentMapping, UniqueField]] = {}
+    first_askers: dict[tuple[str, str], tuple[DocumentMapping, UniqueField]] = {}
     for document, ask in _list_asked_fields(documents):
-        first = asked.setdefault((document.direction, ask.means), (document, ask))
-        if first[0] is document:
+        first_document, first_ask = first_askers.setdefault((document.direction, ask.means), (document, ask))
+        if first_document is document:
             continue
         findings.checked += 1
-        if _is_shared_answer(first, (document, ask)):
+        if _is_shared_answer(first_document, first_ask, document, ask):
             continue
-        message = f"asks the meaning {ask.means}, which {first[0].id} asks too ({first[1].mark})"
-        example = f"one submission with {first[0].id} and {document.id}: {ask.means} = A and = B"
+        message = f"asks the meaning {ask.means}, which {first_document.id} asks too ({first_ask.mark})"
+        example = f"one submission with {first_document.id} and {document.id}: {ask.means} = A and = B"
         findings.add_finding(ask.mark, ask.name, message, example)
 
 
@@ -106,15 +109,16 @@ def _list_asked_fields(documents: list[DocumentMapping]) -> Iterator[tuple[Docum
 
 
 def _is_shared_answer(
-    first: tuple[DocumentMapping, UniqueField], second: tuple[DocumentMapping, UniqueField]
+    first_document: DocumentMapping, first_ask: UniqueField, document: DocumentMapping, ask: UniqueField
 ) -> bool:
     """Return whether one answer serves both: both fields, or the groups around them, are shared."""
-    tops = [document.ask_names[ask.name.partition(".")[0]] for document, ask in (first, second)]
-    return tops[0].shared and tops[1].shared and tops[0].means == tops[1].means
+    first_top = first_document.ask_names[first_ask.name.partition(".")[0]]
+    top = document.ask_names[ask.name.partition(".")[0]]
+    return first_top.shared and top.shared and first_top.means == top.means
 
 
 def count_boxes(documents: list[DocumentMapping]) -> BoxCount:
     """Return the number of boxes of the paper forms, and of the distinct meanings in them."""
     common = [need.meaning.name for document in documents for need in document.needs]
-    own = [ask.means for _, ask in _list_asked_fields(documents)]
-    return BoxCount(len(common), len(own), len(set(common)), len(set(own)))
+    own_meanings = [ask.means for _, ask in _list_asked_fields(documents)]
+    return BoxCount(len(common), len(own_meanings), len(set(common)), len(set(own_meanings)))

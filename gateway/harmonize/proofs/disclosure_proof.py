@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.harmonize.language import DocumentMapping, HubValue, ReadSet, ReadUse, build_read_set
-from gateway.harmonize.proofs.document_lines import list_conditions, list_lines
+from gateway.harmonize.language import (
+    CommonMeaning,
+    DataDictionary,
+    DocumentMapping,
+    HubValue,
+    ReadSet,
+    ReadUse,
+    UniqueField,
+    build_read_set,
+    list_conditions,
+    list_whole_lines,
+)
 from gateway.harmonize.proofs.drawn_trials import (
     DrawnTrial,
     TrialBench,
@@ -18,10 +28,7 @@ from gateway.harmonize.proofs.drawn_trials import (
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import INSIDE, OUTSIDE, list_value_reads
-from gateway.harmonize.submission import Leaf
-from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField
-
-__all__ = ["prove_disclosure", "try_disclosure"]
+from gateway.harmonize.split import Leaf
 
 # Hub values that repeat a value of the declaration.
 _HUB_TELLS: Final = {"function": "Declaration/FunctionCode"}
@@ -61,14 +68,14 @@ def _check_used_needs(
     findings: ProofFindings,
 ) -> None:
     """Report a need that nothing reads, unless reconciled.csv declares that it is not forwarded."""
-    hub = [line.content.source for line in list_lines(document) if line.content is not None]
-    told = {_HUB_TELLS.get(source.name) for source in hub if isinstance(source, HubValue)}
+    hub = [line.content.source for line in list_whole_lines(document) if line.content is not None]
+    hub_paths = {_HUB_TELLS.get(source.name) for source in hub if isinstance(source, HubValue)}
     decided = [text for (name, _), text in decisions.items() if name == document.id]
     for need in document.needs:
         findings.checked += 1
         name, read = need.meaning.name, reads.find_entry(need.meaning)
         used = read is not None and any(use != ReadUse("count", need.mark) for use in read.uses)
-        if used or need.meaning.path in told:
+        if used or need.meaning.path in hub_paths:
             continue
         if not any(text.startswith(f"common {name}, not forwarded") for text in decided):
             message = "listed under needs, and no line puts it, no guard, key or check reads it"
@@ -77,22 +84,28 @@ def _check_used_needs(
 
 def _check_reachable_fields(document: DocumentMapping, reads: ReadSet, findings: ProofFindings) -> None:
     """Report a field that may be given in a case in which it does not reach the agency."""
-    lines = list(list_lines(document))
+    lines = list(list_whole_lines(document))
     world = GuardWorld(document, [condition for condition, _, _ in list_conditions(document)])
     for ask in document.ask_names.values():
-        own = [line for line in lines if ask in list_value_reads(line)]
-        if ask.type == "group" or _is_decided_by(ask, reads) or any(not line.conditions for line in own):
+        field_lines = [line for line in lines if ask in list_value_reads(line)]
+        if (
+            ask.type == "group"
+            or _is_decided_by(ask, reads)
+            or any(not line.conditions for line in field_lines)
+        ):
             findings.checked += 1
             continue
-        if not own:
+        if not field_lines:
             findings.add_finding(ask.mark, ask.name, "asked, and it reaches nothing", f"any {ask.name}")
             continue
         when = ask.requirement.when
-        conditions = [c for line in own for c in line.conditions] + ([when] if when is not None else [])
+        conditions = [c for line in field_lines for c in line.conditions] + (
+            [when] if when is not None else []
+        )
         try:
             for valuation in world.list_combinations(conditions):
                 findings.checked += 1
-                sent = any(all(c.is_satisfied(valuation) for c in line.conditions) for line in own)
+                sent = any(all(c.is_satisfied(valuation) for c in line.conditions) for line in field_lines)
                 if world.is_allowed(ask, valuation) and not sent:
                     message = "may be given in a case in which it reaches nothing; forbid it there"
                     findings.add_finding(ask.mark, ask.name, message, str(valuation))
@@ -106,8 +119,8 @@ def _check_reachable_fields(document: DocumentMapping, reads: ReadSet, findings:
 def _is_decided_by(ask: UniqueField, reads: ReadSet) -> bool:
     """Return whether some rule reads a field as a guard, a key or a count."""
     read = reads.find_entry(ask)
-    ways = ("guard", "key", "count")
-    return read is not None and any(use.how in ways and use.mark != ask.mark for use in read.uses)
+    deciding_uses = ("guard", "key", "count")
+    return read is not None and any(use.how in deciding_uses and use.mark != ask.mark for use in read.uses)
 
 
 def try_disclosure(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:

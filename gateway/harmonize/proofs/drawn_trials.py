@@ -10,16 +10,28 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.errors import GatewayError
-from gateway.harmonize.engine import AgencyRequest, SplitResult, make_placeholder_numbers, split_submission
-from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.errors import (
+    CODE_UNKNOWN,
+    FIELD_MISSING,
+    RULE_BROKEN,
+    SOURCES_DISAGREE,
+    VALUE_DOES_NOT_FIT,
+    GatewayError,
+)
+from gateway.harmonize.language import ITEM_PATH, CommonMeaning, DocumentMapping, MappingBundle, UniqueField
+from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import ReadScope
-from gateway.harmonize.submission import DEC, Leaf, SubmissionIndex
-from gateway.harmonize.tools import SeededDraws, draw_text, make_sample
-from gateway.harmonize.types import ITEM_PATH, CommonMeaning
-from gateway.wire import SUB, parse_xml
-
-__all__ = ["DrawnTrial", "TrialBench", "TrialOutcome", "add_noise", "change_leaf", "remove_node"]
+from gateway.harmonize.samples import SeededDraws, draw_text, make_sample
+from gateway.harmonize.split import (
+    DEC,
+    AgencyRequest,
+    Leaf,
+    SplitResult,
+    SubmissionIndex,
+    make_placeholder_numbers,
+    split_submission,
+)
+from gateway.wire import SUB, SourceMark, parse_xml
 
 OWN: Final = "A1"
 _NEIGHBOUR: Final = "A2"
@@ -61,8 +73,8 @@ class TrialBench:
             result = split_submission(root, self.bundle, make_placeholder_numbers(root))
         except GatewayError as error:
             return TrialOutcome(None, None, error)
-        own = [request for request in result.requests if request.application == OWN]
-        return TrialOutcome(own[0] if own else None, result, None)
+        own_requests = [request for request in result.requests if request.application == OWN]
+        return TrialOutcome(own_requests[0] if own_requests else None, result, None)
 
     def is_first_try(self, kind: str, name: str) -> bool:
         """Return whether this is the first trial of the kind `kind` for `name`."""
@@ -99,9 +111,9 @@ class DrawnTrial:
         """Return the goods items that the application concerns."""
         return self.outcome.request.items if self.outcome.request is not None else ()
 
-    def describe_change(self, leaf: Leaf, what: str) -> str:
+    def describe_change(self, leaf: Leaf, change: str) -> str:
         """Return the text of a counter-example: the drawn submission, the leaf, and its change."""
-        return f"{self.describe_trial()}: {leaf.pointer} {what}"
+        return f"{self.describe_trial()}: {leaf.pointer} {change}"
 
     def describe_trial(self) -> str:
         """Return the text that identifies the drawn submission."""
@@ -139,12 +151,12 @@ def remove_node(element: etree._Element, attribute: str | None) -> Iterator[None
         return
     parent = element.getparent()
     assert parent is not None
-    place, tail = parent.index(element), element.tail
+    index, tail = parent.index(element), element.tail
     parent.remove(element)
     try:
         yield
     finally:
-        parent.insert(place, element)
+        parent.insert(index, element)
         element.tail = tail
 
 
@@ -185,8 +197,8 @@ def add_noise(bench: TrialBench, trial: DrawnTrial) -> etree._Element:
     root = copy.deepcopy(trial.root)
     declaration = next(root.iter(f"{{{DEC}}}Declaration"))
     supplement = root.find(f"{{{SUB}}}Supplement")
-    place = f"{{{DEC}}}" + f"/{{{DEC}}}".join(ITEM_PATH.split("/")[1:])
-    items = declaration.findall(place)
+    item_path = f"{{{DEC}}}" + f"/{{{DEC}}}".join(ITEM_PATH.split("/")[1:])
+    items = declaration.findall(item_path)
     for meaning in bench.bundle.dictionary.meanings.values():
         if meaning.path in bench.reach.listed or meaning.per not in ("header", "item"):
             continue
@@ -211,8 +223,8 @@ def _add_supplement(supplement: etree._Element, meaning: CommonMeaning) -> None:
 def _add_declared_elements(base: etree._Element, names: tuple[str, ...]) -> None:
     element = base
     for name in names:
-        found = element.find(f"{{{DEC}}}{name}")
-        element = etree.SubElement(element, f"{{{DEC}}}{name}") if found is None else found
+        child = element.find(f"{{{DEC}}}{name}")
+        element = etree.SubElement(element, f"{{{DEC}}}{name}") if child is None else child
     if len(element) == 0 and not (element.text or "").strip():
         element.text = "noise"
 
@@ -234,3 +246,117 @@ def find_culprit(leaves: list[Leaf], differs: Callable[[list[Leaf]], bool]) -> L
         half = leaves[: len(leaves) // 2]
         leaves = half if differs(half) else leaves[len(leaves) // 2 :]
     return leaves[0] if leaves and differs(leaves) else None
+
+
+# A value that is too long, unknown or breaks a rule is an error with a pointer, not a gap.
+_JUDGED: Final = (VALUE_DOES_NOT_FIT, CODE_UNKNOWN, RULE_BROKEN, SOURCES_DISAGREE)
+_KEYS: Final = ("path", "item", "n", "sequence", "wcoID", "formatCode")
+
+
+def try_totality(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+    """Evaluate a drawn submission, and the same with each leaf left out, once for each name."""
+    findings.checked += 1
+    if not _check_served(bench, trial, findings):
+        return
+    for leaf in trial.submission_index.leaves:
+        if leaf.application not in (None, 0) or leaf.attribute in _KEYS:
+            continue
+        for element, attribute, name in _list_omissions(bench, leaf):
+            if bench.is_first_try("omit", name):
+                findings.checked += 1
+                _try_omission(bench, trial, leaf, element, attribute, findings)
+
+
+def _list_omissions(bench: TrialBench, leaf: Leaf) -> list[tuple[etree._Element, str | None, str]]:
+    """Return the nodes that can be left out for a leaf: itself, and the group element around it."""
+    source = bench.reach.find_field(leaf)
+    base = f"{source.name if source is not None else leaf.path}/{leaf.attribute or ''}"
+    omissions: list[tuple[etree._Element, str | None, str]] = [(leaf.element, leaf.attribute, base)]
+    parent = leaf.element.getparent()
+    if isinstance(source, UniqueField) and source.group and parent is not None and leaf.attribute is None:
+        omissions.append((parent, None, f"group {source.group}"))
+    return omissions
+
+
+def _check_served(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> bool:
+    """Return whether a submission drawn as valid from the mapping gives a request without problems."""
+    outcome, at = trial.outcome, f"seed {trial.seed}, {trial.items} items"
+    if outcome.error is not None:
+        _report_crash(bench, outcome, at, findings)
+        return False
+    assert outcome.result is not None
+    for trouble in outcome.result.problems:
+        if trouble.problem in _JUDGED and trouble.pointer:
+            continue
+        message = (
+            f"a submission that is valid by the mapping is refused: {trouble.problem.id} {trouble.detail}"
+        )
+        mark = trouble.rule or bench.document.mark
+        findings.add_finding(mark, _get_place_name(bench, mark), message, f"{at}: {trouble.pointer}")
+    return outcome.request is not None and not outcome.result.problems
+
+
+def _report_crash(bench: TrialBench, outcome: TrialOutcome, at: str, findings: ProofFindings) -> None:
+    assert outcome.error is not None
+    message = f"the request breaks its own schema ({outcome.error.problem.id} {outcome.error.detail[:200]})"
+    findings.add_finding(bench.document.mark, outcome.error.location, message, at)
+
+
+def _get_place_name(bench: TrialBench, mark: SourceMark) -> str:
+    """Return the name of the field or target at a place of the mapping."""
+    for ask in bench.document.ask_names.values():
+        if ask.mark == mark:
+            return ask.name
+    for target in bench.document.root.walk_elements():
+        if target.mark == mark:
+            return target.name
+    return bench.document.id
+
+
+def _try_omission(
+    bench: TrialBench,
+    trial: DrawnTrial,
+    leaf: Leaf,
+    element: etree._Element,
+    attribute: str | None,
+    findings: ProofFindings,
+) -> None:
+    """Split the submission without `element`, or without its `attribute`, which is or holds `leaf`."""
+    at = trial.describe_change(
+        leaf, "left out" if element is leaf.element else "and the element around it left out"
+    )
+    with remove_node(element, attribute):
+        outcome = bench.split_root(trial.root)
+    if outcome.error is not None:
+        _report_crash(bench, outcome, at, findings)
+        return
+    assert outcome.result is not None
+    problems = outcome.result.problems
+    if problems and not any(trouble.pointer for trouble in problems):
+        mark = problems[0].rule or bench.document.mark
+        message = f"refused without a pointer: {problems[0].problem.id} {problems[0].detail}"
+        findings.add_finding(mark, _get_place_name(bench, mark), message, at)
+    if _is_demanded(bench, leaf) and attribute is None and element is leaf.element:
+        missing = [t for t in outcome.result.problems if t.problem is FIELD_MISSING]
+        if outcome.request is not None or not missing:
+            source = bench.reach.find_field(leaf)
+            name = source.name if source is not None else leaf.path
+            message = "mandatory, and its lack is not named (no GW503 with a pointer)"
+            findings.add_finding(_get_place_mark(bench, leaf), name, message, at)
+
+
+def _is_demanded(bench: TrialBench, leaf: Leaf) -> bool:
+    """Return whether the mapping requires the leaf: the only value of a mandatory field or meaning."""
+    source = bench.reach.find_field(leaf)
+    if source is None or leaf.value.strip() == "":
+        return False
+    if isinstance(source, UniqueField):
+        return source.requirement.mandatory and source.repeat.high <= 1
+    return not source.many and any(n.mandatory and n.meaning is source for n in bench.document.needs)
+
+
+def _get_place_mark(bench: TrialBench, leaf: Leaf) -> SourceMark:
+    source = bench.reach.find_field(leaf)
+    if isinstance(source, UniqueField):
+        return source.mark
+    return next((n.mark for n in bench.document.needs if n.meaning is source), bench.document.mark)

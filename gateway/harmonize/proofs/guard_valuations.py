@@ -14,11 +14,10 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any, Final
 
-from gateway.harmonize.language import DocumentMapping
-from gateway.harmonize.types import (
-    CommonMeaning,
+from gateway.harmonize.language import (
     Condition,
-    SourceMark,
+    DocumentMapping,
+    Field,
     UniqueField,
     ValueReader,
     ValueShape,
@@ -28,12 +27,11 @@ from gateway.harmonize.types import (
     parse_fraction,
     round_fraction,
 )
-
-__all__ = ["MOST_COMBINATIONS", "GuardWorld", "TooManyCombinationsError", "Valuation"]
+from gateway.wire import SourceMark
 
 MOST_COMBINATIONS: Final = 20_000
 _GIVEN: Final = "given"
-#: A threshold that is no finite decimal in a unit is tried with so many decimals, and its neighbours.
+#: Decimals to which a threshold without a finite decimal form in a unit is rounded; neighbours are tried.
 _DECIMALS: Final = 12
 _NUMBERS: Final = ("decimal", "integer")
 
@@ -63,21 +61,21 @@ class Valuation(ValueReader):
     values: Mapping[str, str | None]
     units: Mapping[str, str] = field(default_factory=dict)
 
-    def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[_TrialText]:
+    def read_values(self, source: Field, _rule: SourceMark) -> list[_TrialText]:
         """Return the value of `source`, for conditions."""
         text = self.values.get(source.name)
         return [] if text is None else [_TrialText(text)]
 
-    def read_unit(self, source: UniqueField | CommonMeaning, _found: Any, _rule: SourceMark, /) -> str | None:
+    def read_unit(self, source: Field, _found: Any, _rule: SourceMark, /) -> str | None:
         """Return the unit of the value of `source`, None where it has none."""
         return self.units.get(source.name)
 
     def __str__(self) -> str:
-        shown = [
+        parts = [
             f"{name} absent" if text is None else f"{name} = {text} {self.units.get(name, '')}".rstrip()
             for name, text in self.values.items()
         ]
-        return ", ".join(shown) or "any valid submission"
+        return ", ".join(parts) or "any valid submission"
 
 
 class GuardWorld:
@@ -88,7 +86,7 @@ class GuardWorld:
         self._needs = {need.meaning.name: need for need in document.needs}
         self._outer = {ask.name: ask.group for ask in document.ask_names.values()}
         self._tests: dict[str, list[ValueTest]] = {}
-        self._sources: dict[str, UniqueField | CommonMeaning] = {}
+        self._sources: dict[str, Field] = {}
         for condition in conditions:
             for test in list_guard_tests(condition):
                 tests = self._tests.setdefault(test.source.name, [])
@@ -136,21 +134,21 @@ class GuardWorld:
                     pending.append(inner)
         return names
 
-    def _find_condition(self, source: UniqueField | CommonMeaning) -> Condition | None:
+    def _find_condition(self, source: Field) -> Condition | None:
         if isinstance(source, UniqueField):
             return self._requirements[source.name].when
         need = self._needs.get(source.name)
         return need.when if need is not None else None
 
-    def _list_domain(self, source: UniqueField | CommonMeaning) -> list[_TrialText | None]:
+    def _list_domain(self, source: Field) -> list[_TrialText | None]:
         values: list[_TrialText | None] = list(_list_trials(source, self._tests[source.name]))
         return values if self._is_always_given(source) else [*values, None]
 
-    def _is_always_given(self, source: UniqueField | CommonMeaning) -> bool:
+    def _is_always_given(self, source: Field) -> bool:
         if isinstance(source, UniqueField):
             outer = self._outer[source.name]
-            above = not outer or self._requirements[outer].mandatory
-            return above and self._requirements[source.name].mandatory
+            outer_given = not outer or self._requirements[outer].mandatory
+            return outer_given and self._requirements[source.name].mandatory
         need = self._needs.get(source.name)
         return need is not None and need.mandatory
 
@@ -162,26 +160,30 @@ class GuardWorld:
                 continue
             due = when.is_satisfied(valuation)
             forbids = isinstance(source, UniqueField) and source.requirement.forbidden_otherwise
-            inside = isinstance(source, UniqueField) and bool(source.group)
-            if (due and text is None and not inside) or (forbids and not due and text is not None):
+            in_group = isinstance(source, UniqueField) and bool(source.group)
+            if (due and text is None and not in_group) or (forbids and not due and text is not None):
                 return False
         return True
 
 
 def _combine_values(names: Iterable[str], values: Iterable[_TrialText | None]) -> Valuation:
-    given = dict(zip(names, values, strict=True))
+    texts = dict(zip(names, values, strict=True))
     return Valuation(
-        {name: None if one is None else one.text for name, one in given.items()},
-        {name: one.unit for name, one in given.items() if one is not None and one.unit is not None},
+        {name: None if trial_text is None else trial_text.text for name, trial_text in texts.items()},
+        {
+            name: trial_text.unit
+            for name, trial_text in texts.items()
+            if trial_text is not None and trial_text.unit is not None
+        },
     )
 
 
-def _list_trials(source: UniqueField | CommonMeaning, tests: list[ValueTest]) -> list[_TrialText]:
+def _list_trials(source: Field, tests: list[ValueTest]) -> list[_TrialText]:
     """Return one value of each class that `tests` distinguish, with its unit where one names a unit."""
     if all(test.unit is None for test in tests):
         return [_TrialText(text) for text in _list_value_classes(source, tests)]
-    named = dict.fromkeys(test.unit for test in tests if test.unit is not None)
-    units = source.units if isinstance(source, UniqueField) else tuple(named)
+    named_units = dict.fromkeys(test.unit for test in tests if test.unit is not None)
+    units = source.units or tuple(named_units)
     first: dict[tuple[bool, ...], _TrialText] = {}
     for unit in units:
         for text in _list_value_classes(source, [_restate_test(test, unit) for test in tests]):
@@ -201,26 +203,28 @@ def _restate_test(test: ValueTest, unit: str) -> ValueTest:
     return test if text is None else replace(test, values=(text,))
 
 
-def _list_value_classes(source: UniqueField | CommonMeaning, tests: list[ValueTest]) -> list[str]:
+def _list_value_classes(source: Field, tests: list[ValueTest]) -> list[str]:
     """Return one value of each class that `tests` distinguish."""
     shape = source.shape
     if source.type == "boolean":
         return ["true", "false"]
-    named = [value for test in tests if test.operator in ("is", "in") for value in test.values]
+    named_values = [value for test in tests if test.operator in ("is", "in") for value in test.values]
     numbers = [t.values[0] for t in tests if t.operator not in ("is", "in", "present")]
-    allowed = [value for value in dict.fromkeys(named) if shape.find_violation(value) is None]
-    found = _drop_equal_values(allowed, tests) if any(test.listed is not None for test in tests) else allowed
+    allowed = [value for value in dict.fromkeys(named_values) if shape.find_violation(value) is None]
+    classes = (
+        _drop_equal_values(allowed, tests) if any(test.listed is not None for test in tests) else allowed
+    )
     if shape.kind in _NUMBERS:
-        found += [text for text in _list_near_numbers(numbers, shape) if text not in found]
-    return found + _find_other_value(shape, allowed) or [_GIVEN]
+        classes += [text for text in _list_near_numbers(numbers, shape) if text not in classes]
+    return classes + _find_other_value(shape, allowed) or [_GIVEN]
 
 
 def _drop_equal_values(values: list[str], tests: list[ValueTest]) -> list[str]:
     """Return one of all values that the same tests name, since the many codes of a list are equivalent."""
-    named = [frozenset(test.values) for test in tests]
+    value_sets = [frozenset(test.values) for test in tests]
     first: dict[tuple[bool, ...], str] = {}
     for value in values:
-        first.setdefault(tuple(value in one for one in named), value)
+        first.setdefault(tuple(value in named_set for named_set in value_sets), value)
     return list(first.values())
 
 
@@ -237,12 +241,14 @@ def _list_near_numbers(numbers: list[str], shape: ValueShape) -> Iterator[str]:
                 yield text
 
 
-def _find_other_value(shape: ValueShape, found: list[str]) -> list[str]:
+def _find_other_value(shape: ValueShape, values: list[str]) -> list[str]:
     """Return a further value that no test names, where there is one."""
     if shape.codes is not None:
         return (
-            [next(code for code in shape.codes if code not in found)] if set(shape.codes) - set(found) else []
+            [next(code for code in shape.codes if code not in values)]
+            if set(shape.codes) - set(values)
+            else []
         )
     if shape.kind in _NUMBERS:
-        return [] if found else [shape.low or "1"]
+        return [] if values else [shape.low or "1"]
     return [_GIVEN]

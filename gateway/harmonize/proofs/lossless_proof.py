@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Iterator
+from decimal import Decimal
 from typing import Final
 
-from gateway.harmonize.engine import split_text
-from gateway.harmonize.inverse import compare_request, compute_line_loss, read_request
 from gateway.harmonize.language import (
+    ITEM_PATH,
+    NUMBER_TESTS,
+    CommonMeaning,
     ConvertedSource,
     DocumentMapping,
+    Field,
     FieldValue,
     FormatStep,
+    MappingLine,
     Product,
     Sum,
     TranslationStep,
+    UniqueField,
+    list_conditions,
+    list_guard_tests,
+    list_whole_lines,
+    localize_moment,
+    may_have_several_units,
+    walk_fields,
 )
-from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
 from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
@@ -26,10 +37,9 @@ from gateway.harmonize.proofs.value_conversion import (
     invert_value,
     list_settings,
 )
-from gateway.harmonize.tools import SeededDraws, draw_text
-from gateway.harmonize.types import ITEM_PATH, CommonMeaning, UniqueField
-
-__all__ = ["prove_lossless", "try_lossless"]
+from gateway.harmonize.readback import compare_request, compute_line_loss, read_request
+from gateway.harmonize.samples import SeededDraws, draw_text
+from gateway.harmonize.split import split_text
 
 _DRAWN = 12
 _MOST_CODES = 1_000
@@ -43,7 +53,7 @@ _NO_SOURCE = ("const", "hub", "count", "index")
 def prove_lossless(document: DocumentMapping) -> ProofFindings:
     """Return the undeclared losses of a document's lines, from its text alone."""
     findings = ProofFindings("lossless")
-    lines = list(list_lines(document))
+    lines = list(list_whole_lines(document))
     exact = {s.name for line in lines if _is_plain_line(line) for s in list_value_reads(line)}
     for line in lines:
         if line.content is None:
@@ -57,7 +67,7 @@ def prove_lossless(document: DocumentMapping) -> ProofFindings:
     return findings
 
 
-def _is_plain_line(line: ProofLine) -> bool:
+def _is_plain_line(line: MappingLine) -> bool:
     """Return whether a line puts one field or meaning so that it can be read back from the line alone."""
     content = line.content
     return (
@@ -67,7 +77,7 @@ def _is_plain_line(line: ProofLine) -> bool:
     )
 
 
-def _check_residue(line: ProofLine, exact: set[str], findings: ProofFindings) -> None:
+def _check_residue(line: MappingLine, exact: set[str], findings: ProofFindings) -> None:
     """Report a product with a factor that no line forwards exactly; a sum declares its loss."""
     if line.content is None or not isinstance(line.content.source, Product):
         return
@@ -79,7 +89,7 @@ def _check_residue(line: ProofLine, exact: set[str], findings: ProofFindings) ->
             )
 
 
-def _check_code_words(line: ProofLine, exact: set[str], findings: ProofFindings) -> None:
+def _check_code_words(line: MappingLine, exact: set[str], findings: ProofFindings) -> None:
     """Report a code that is put only by a translation that cannot be inverted."""
     content = line.content
     if content is None or not isinstance(content.source, FieldValue):
@@ -106,10 +116,10 @@ def _check_item_identity(document: DocumentMapping, findings: ProofFindings) -> 
             findings.add_finding(each.mark, target.name, message, f"two items with one {each.key.name}")
 
 
-def _check_units(lines: list[ProofLine], findings: ProofFindings) -> None:
+def _check_units(lines: list[MappingLine], findings: ProofFindings) -> None:
     """Report a number that is put without its unit or currency where several are possible.
 
-    The unit of a total follows from the values together, so no line of the single values tells it.
+    The unit of a total follows from all its values, so no line of the single values gives it.
     """
     carrying = [(line, source) for line in lines if (source := find_attribute_source(line)) is not None]
     carried = {source.name for _, source in carrying}
@@ -121,23 +131,23 @@ def _check_units(lines: list[ProofLine], findings: ProofFindings) -> None:
             if content is not None and content.converted_unit is None
             else None
         )
-        if content is None or not isinstance(source, UniqueField | CommonMeaning):
+        if content is None or not isinstance(source, Field):
             continue
         if source.attribute in (None, "cid"):
             continue
         findings.checked += 1
         several = len(source.units) > 1 if isinstance(source, UniqueField) else True
         totalled = isinstance(content.source, Sum) and source.attribute == "unitCode"
-        told = id(line.target) in complete if totalled else source.name in carried
-        if several and not told:
-            what = "currency" if source.attribute == "currencyID" else "unit"
+        is_unit_put = id(line.target) in complete if totalled else source.name in carried
+        if several and not is_unit_put:
+            unit_kind = "currency" if source.attribute == "currencyID" else "unit"
             units = source.units[:2] if isinstance(source, UniqueField) else ("two units",)
             number = "total" if totalled else "number"
-            message = f"the {number} is put and its {what} nowhere"
+            message = f"the {number} is put and its {unit_kind} nowhere"
             findings.add_finding(line.mark, line.path, message, f"{source.name} = 1 in {' or '.join(units)}")
 
 
-def _check_read_back(line: ProofLine, content: ConvertedSource, findings: ProofFindings) -> None:
+def _check_read_back(line: MappingLine, content: ConvertedSource, findings: ProofFindings) -> None:
     """Convert drawn values of the source's shape by the line and invert them; report a difference."""
     if not isinstance(content.source, FieldValue):
         return
@@ -147,35 +157,37 @@ def _check_read_back(line: ProofLine, content: ConvertedSource, findings: ProofF
     texts = codes[:_MOST_CODES] if codes is not None else [draw_text(draws, shape) for _ in range(_DRAWN)]
     for setting in list(list_settings(content))[:_MOST_SETTINGS]:
         for text in texts:
-            if not _is_value_read_back(line, (text, setting), findings):
+            if not _is_value_read_back(line, text, setting, findings):
                 return
 
 
 def _is_value_read_back(
-    line: ProofLine, value: tuple[str, ConversionSetting], findings: ProofFindings
+    line: MappingLine, text: str, setting: ConversionSetting, findings: ProofFindings
 ) -> bool:
-    content, (text, setting) = line.content, value
+    content = line.content
     assert content is not None
     written = convert_if_fitting(content, text, setting)
     if written is None or not _fits_target(line, written):
         return True
     findings.checked += 1
     loss, back = compute_line_loss(content), invert_value(content, written, setting)
-    again = None if back is None else convert_if_fitting(content, back, setting)
-    wanted = (text, _remove_zone(content, text))
-    if (loss != "exact" or back in wanted) and (back is None or again == written):
+    rewritten = None if back is None else convert_if_fitting(content, back, setting)
+    accepted = (text, _remove_zone(content, text))
+    if (loss != "exact" or back in accepted) and (back is None or rewritten == written):
         return True
-    found = "cannot be read back" if back is None else f"reads back as {back!r}"
+    outcome = "cannot be read back" if back is None else f"reads back as {back!r}"
     name = ", ".join(source.name for source in list_value_reads(line))
     example = f"{name} = {text!r}{setting} is put as {written!r}"
-    findings.add_finding(line.mark, line.path, f"declared {loss}, and a value that was put {found}", example)
+    findings.add_finding(
+        line.mark, line.path, f"declared {loss}, and a value that was put {outcome}", example
+    )
     return False
 
 
-def _fits_target(line: ProofLine, written: str) -> bool:
+def _fits_target(line: MappingLine, written: str) -> bool:
     """Return whether the line's target accepts the text; a violation is GW506 and is not sent."""
-    if line.put is not None:
-        return line.put.shape.find_violation(written) is None
+    if line.attribute is not None:
+        return line.attribute.shape.find_violation(written) is None
     if line.target.part is None:
         return line.target.shape.find_violation(written) is None
     cut = split_text(written, line.target.part)
@@ -184,8 +196,10 @@ def _fits_target(line: ProofLine, written: str) -> bool:
 
 def _remove_zone(content: ConvertedSource, text: str) -> str:
     """Remove the zone of a time that the form CCYYMMDDHHMMSS writes: the form declares that loss."""
-    zoneless = any(isinstance(step, FormatStep) and step.name == _ZONELESS for step in content.steps)
-    return _ZONE.sub("", text) if zoneless else text
+    for step in content.steps:
+        if isinstance(step, FormatStep) and step.name == _ZONELESS:
+            return _ZONE.sub("", localize_moment(text, step.zone))
+    return text
 
 
 def try_lossless(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
@@ -231,7 +245,57 @@ def _check_whole_request(bench: TrialBench, trial: DrawnTrial, findings: ProofFi
     reading = read_request(bench.document, request.xml)
     findings.checked += len(reading.values)
     for difference in compare_request(request, reading, trial.submission_index, bench.bundle):
-        found = "nothing" if difference.found is None else repr(difference.found[:60])
+        read_text = "nothing" if difference.found is None else repr(difference.found[:60])
         value = "nothing" if difference.expected is None else repr(difference.expected[:60])
-        example = f"{trial.describe_trial()}: {difference.pointer} {value} reads back as {found}"
+        example = f"{trial.describe_trial()}: {difference.pointer} {value} reads back as {read_text}"
         findings.add_finding(difference.rule, difference.path, difference.detail, example)
+
+
+def list_unit_notes(documents: Iterable[DocumentMapping], known_units: Collection[str] = ()) -> Iterator[str]:
+    """Yield a note on each number of a mapping that is used without its unit.
+
+    Such a number is a factor of a check, or a limit in a condition, whose value may have several units. If
+    `known_units` is not empty, a note is also yielded on each unit of a unique field that is not among them.
+    """
+    for document in documents:
+        yield from _list_unknown_units(document, known_units)
+        yield from _list_factor_notes(document)
+        yield from dict.fromkeys(_list_condition_notes(document))
+
+
+def _list_unknown_units(document: DocumentMapping, known_units: Collection[str]) -> Iterator[str]:
+    for ask in walk_fields(document.asks) if known_units else ():
+        unknown = (
+            [unit for unit in ask.units if unit not in known_units] if ask.attribute == "unitCode" else []
+        )
+        if unknown:
+            yield (
+                f"{ask.mark} {ask.name} of {document.id}: {', '.join(unknown)} is no unit of Recommendation "
+                "20 or of the table of units; the agency gets it as it is"
+            )
+
+
+def _list_factor_notes(document: DocumentMapping) -> Iterator[str]:
+    for check in document.checks:
+        for source in check.list_unsaid_factors():
+            yield (
+                f"{check.mark} check {check.id} of {document.id}: {source.name} may be in different "
+                "units, and its number alone is multiplied. Say in which it counts, as "
+                f"{{of: {source.name}, in: UNIT}}, or in: stated"
+            )
+
+
+def _list_condition_notes(document: DocumentMapping) -> Iterator[str]:
+    for condition, mark, name in list_conditions(document):
+        for test in list_guard_tests(condition):
+            if (
+                test.operator in NUMBER_TESTS
+                and Decimal(test.values[0])
+                and test.counted_in is None
+                and may_have_several_units(test.source)
+            ):
+                yield (
+                    f"{mark} condition of {name} in {document.id}: {test.name} may be in different "
+                    f"units, and its number alone is compared with {test.values[0]}. Say in which unit, as "
+                    f"{{{test.operator}: {test.values[0]}, in: UNIT}}, or in: stated"
+                )

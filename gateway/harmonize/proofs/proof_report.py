@@ -7,18 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.errors import GatewayError
-from gateway.harmonize.types import MappingError, SourceMark
-
-__all__ = [
-    "LOAD",
-    "PROOFS",
-    "BoxCount",
-    "ProofFinding",
-    "ProofFindings",
-    "ProofReport",
-    "ProofVerdict",
-    "make_fault_finding",
-]
+from gateway.wire import MarkedError, SourceMark
 
 PROOFS: Final = ("totality", "lossless", "least_disclosure", "never_asked_twice", "agreement")
 LOAD: Final = "load"
@@ -44,11 +33,11 @@ class ProofFinding:
 
 def make_fault_finding(error: GatewayError) -> ProofFinding:
     """Return the finding for an error that prevents a mapping from loading (GW502)."""
-    if isinstance(error, MappingError):
+    if isinstance(error, MarkedError):
         detail = error.detail.removeprefix(f"{error.name}: ")
-        found = detail.rpartition(", found ")[2]
+        actual = detail.rpartition(", found ")[2]
         return ProofFinding(
-            error.proof or LOAD, error.mark, error.name, detail, f"the file as it stands: {found}"
+            error.proof or LOAD, error.mark, error.name, detail, f"the file as it stands: {actual}"
         )
     file, _, line = error.location.rpartition(":")
     mark = SourceMark(file, int(line)) if line.isdigit() else SourceMark(error.location, 0)
@@ -115,25 +104,28 @@ class ProofReport:
     boxes: BoxCount
     submissions: int
 
-    @property
-    def is_proved(self) -> bool:
-        """Return whether every proof holds and everything could be loaded."""
-        return not self.findings
-
     @classmethod
     def from_findings(
         cls,
-        names: tuple[tuple[str, ...], tuple[str, ...]],
         findings: Iterable[ProofFindings],
         extra: Iterable[ProofFinding],
-        rest: tuple[tuple[str, ...], BoxCount, int],
+        *,
+        documents: tuple[str, ...],
+        organisations: tuple[str, ...],
+        notes: tuple[str, ...],
+        boxes: BoxCount,
+        submissions: int,
     ) -> ProofReport:
-        """Return the report of the findings of each proof, with findings from elsewhere (`extra`)."""
-        by_proof = {one.proof: one for one in findings}
+        """Return the report of the findings of each proof, with findings from elsewhere (`extra`).
+
+        `documents` are those that were proved, `organisations` all of the bundle, `notes` what an author
+        should know beside the findings; `submissions` were drawn.
+        """
+        by_proof = {proof_findings.proof: proof_findings for proof_findings in findings}
         every = [*extra, *(f for name in PROOFS for f in by_proof[name].breaches.values())]
         broken = {finding.proof for finding in every}
         verdicts = {name: ProofVerdict(name not in broken, by_proof[name].checked) for name in PROOFS}
         every.sort(
             key=lambda f: (f.mark.file, f.mark.line, PROOFS.index(f.proof) if f.proof in PROOFS else -1)
         )
-        return cls(names[0], names[1], verdicts, tuple(every), *rest)
+        return cls(documents, organisations, verdicts, tuple(every), notes, boxes, submissions)

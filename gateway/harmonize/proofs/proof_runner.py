@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final
 
 from gateway.errors import GatewayError
-from gateway.harmonize.language import DocumentMapping, MappingBundle, describe_unreachable_bound
+from gateway.harmonize.language import DocumentMapping, MappingBundle, describe_unreachable_bound, walk_fields
 from gateway.harmonize.proofs.agreement_proof import list_lossy_forms, prove_agreement
 from gateway.harmonize.proofs.asked_once_proof import count_boxes, prove_asked_once
 from gateway.harmonize.proofs.disclosure_proof import prove_disclosure, try_disclosure
-from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench
-from gateway.harmonize.proofs.file_remarks import list_file_notes, list_spaced_codes
-from gateway.harmonize.proofs.lossless_proof import prove_lossless, try_lossless
-from gateway.harmonize.proofs.omission_trials import try_totality
-from gateway.harmonize.proofs.proof_report import PROOFS, ProofFinding, ProofFindings, ProofReport
-from gateway.harmonize.proofs.separator_clashes import list_separator_clashes
-from gateway.harmonize.proofs.totality_proof import prove_totality
-from gateway.harmonize.proofs.unit_notes import list_unit_notes
+from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench, try_totality
+from gateway.harmonize.proofs.lossless_proof import list_unit_notes, prove_lossless, try_lossless
+from gateway.harmonize.proofs.proof_report import LOAD, PROOFS, ProofFinding, ProofFindings, ProofReport
+from gateway.harmonize.proofs.totality_proof import list_separator_clashes, prove_totality
 
-__all__ = ["check_bundle"]
+_MESSAGE: Final = "a code begins or ends with a space, so nobody who writes it without is understood"
+
+
+def list_spaced_codes(bundle: MappingBundle) -> Iterator[ProofFinding]:
+    """Yield each code of a list or of an asked field that begins or ends with a space, with its place."""
+    # Several lists can be read from one file.
+    spaced = {
+        (code, mark): name
+        for name, codes in reversed(tuple(bundle.lists.items()))
+        for code, mark in codes.spaced
+    }
+    for (code, mark), name in spaced.items():
+        yield ProofFinding(LOAD, mark, name, _MESSAGE, repr(code))
+    for document in bundle.documents.values():
+        for ask in walk_fields(document.asks):
+            for code in ask.labels:
+                if code != code.strip():
+                    yield ProofFinding(LOAD, ask.mark, ask.name, _MESSAGE, repr(code))
+
+
+def list_file_notes(documents: Iterable[DocumentMapping]) -> Iterator[str]:
+    """Yield a note for each document that is in a file of another name than its own."""
+    for document in documents:
+        name = f"agencies/{document.organisation}/{document.id}.yaml"
+        if document.mark.file != name:
+            yield f"{document.mark} contains {document.id} of {document.organisation}; its file is {name}"
+
 
 _MOST_ITEMS = 3
 
@@ -44,18 +67,25 @@ def check_bundle(
     totals["never_asked_twice"].merge_findings(prove_asked_once(bundle, every))
     totals["agreement"].merge_findings(prove_agreement(bundle.dictionary, every))
     submissions = 0
-    for done, document in enumerate(documents):
-        tell(done, len(documents))
+    for position, document in enumerate(documents):
+        tell(position, len(documents))
         bench = TrialBench.from_bundle(bundle, document)
-        for found in _prove_document(bench, samples, seed):
-            totals[found.proof].merge_findings(found)
+        for findings in _prove_document(bench, samples, seed):
+            totals[findings.proof].merge_findings(findings)
         submissions += bench.tried
-    names = tuple(document.id for document in documents), tuple(bundle.organisations)
     notes = (*list_lossy_forms(every), *_list_exceptions(bundle, every), *_list_fee_notes(documents))
     notes += tuple(list_unit_notes(documents, bundle.collect_known_units()))
     notes += tuple(list_file_notes(documents))
     faults = (*faults, *list_spaced_codes(bundle))
-    return ProofReport.from_findings(names, totals.values(), faults, (notes, count_boxes(every), submissions))
+    return ProofReport.from_findings(
+        totals.values(),
+        faults,
+        documents=tuple(document.id for document in documents),
+        organisations=tuple(bundle.organisations),
+        notes=notes,
+        boxes=count_boxes(every),
+        submissions=submissions,
+    )
 
 
 def _list_fee_notes(documents: Iterable[DocumentMapping]) -> Iterator[str]:
@@ -76,20 +106,20 @@ def _list_exceptions(bundle: MappingBundle, documents: Iterable[DocumentMapping]
 
 
 def _is_hopeless(document: DocumentMapping) -> bool:
-    """Return whether the text alone says that values are refused whatever is given."""
+    """Return whether the text alone shows that no values satisfy the mapping."""
     never = any(describe_unreachable_bound(check, document) is not None for check in document.checks)
     return never or next(list_separator_clashes(document), None) is not None
 
 
 def _prove_document(bench: TrialBench, samples: int, seed: str) -> list[ProofFindings]:
     document, decisions = bench.document, bench.bundle.decisions
-    found = [
+    findings = [
         prove_totality(document),
         prove_lossless(document),
         prove_disclosure(document, bench.bundle.dictionary, decisions),
     ]
     if _is_hopeless(document):
-        samples = 0  # told above: no draw would satisfy it, and each would be tried for minutes
+        samples = 0  # reported above: no draw would satisfy it, and each would be tried for minutes
     served, refused = 0, ""
     for number in range(samples):
         try:
@@ -97,17 +127,17 @@ def _prove_document(bench: TrialBench, samples: int, seed: str) -> list[ProofFin
         except GatewayError as error:
             # The sample maker observes every bound of the lines; what it cannot draw, no applicant can give.
             message = f"no submission can be drawn: {error.detail}"
-            found[0].add_finding(document.mark, error.location, message, f"seed {seed}{number}")
+            findings[0].add_finding(document.mark, error.location, message, f"seed {seed}{number}")
             break
         if trial.outcome.request is not None:
             served += 1
         elif trial.outcome.result is not None and trial.outcome.result.problems:
             first = trial.outcome.result.problems[0]
             refused = f"{trial.describe_trial()}: {first.problem.id} {first.detail} at {first.pointer}"
-        try_totality(bench, trial, found[0])
-        try_lossless(bench, trial, found[1])
-        try_disclosure(bench, trial, found[2])
+        try_totality(bench, trial, findings[0])
+        try_lossless(bench, trial, findings[1])
+        try_disclosure(bench, trial, findings[2])
     if refused and not served:
         message = "none of the submissions that were drawn by the mapping is served"
-        found[0].add_finding(document.mark, document.id, message, refused)
-    return found
+        findings[0].add_finding(document.mark, document.id, message, refused)
+    return findings

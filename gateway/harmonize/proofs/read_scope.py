@@ -12,12 +12,19 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.harmonize.language import DocumentMapping, ReadSet, build_read_set, get_leaf_path
-from gateway.harmonize.proofs.document_lines import ProofLine
-from gateway.harmonize.submission import DEC, Leaf, SubmissionIndex, read_element_text
-from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField, to_element_name
-
-__all__ = ["INSIDE", "OPEN", "OUTSIDE", "ReadScope", "find_attribute_source", "list_value_reads"]
+from gateway.harmonize.language import (
+    CommonMeaning,
+    DataDictionary,
+    DocumentMapping,
+    Field,
+    MappingLine,
+    ReadSet,
+    UniqueField,
+    build_read_set,
+    get_leaf_path,
+    to_element_name,
+)
+from gateway.harmonize.split import DEC, Leaf, SubmissionIndex, read_element_text
 
 INSIDE: Final = "inside"
 OUTSIDE: Final = "outside"
@@ -26,7 +33,7 @@ OPEN: Final = "open"
 _SHOWN: Final = frozenset({"value", "attribute"})
 
 
-def list_value_reads(line: ProofLine) -> list[UniqueField | CommonMeaning]:
+def list_value_reads(line: MappingLine) -> list[Field]:
     """Return the fields and meanings whose values the line writes."""
     content = line.content if line.content is not None else line.target.content
     if content is None:
@@ -34,7 +41,7 @@ def list_value_reads(line: ProofLine) -> list[UniqueField | CommonMeaning]:
     return list({(type(source), source.name): source for source in content.list_forwarded_sources()}.values())
 
 
-def find_attribute_source(line: ProofLine) -> UniqueField | CommonMeaning | None:
+def find_attribute_source(line: MappingLine) -> Field | None:
     """Return the field or meaning whose unit, currency or content id a line without content carries."""
     content = line.target.content
     return None if content is None or line.content is not None else content.source.find_attribute_carrier()
@@ -63,31 +70,33 @@ class ReadScope:
                     reach.meanings.setdefault(get_leaf_path(read.source), []).append(read.source)
         return reach
 
-    def classify_leaf(self, facts: SubmissionIndex, leaf: Leaf, numbers: Collection[str], own: int) -> str:
-        """Return whether a change of `leaf`'s value may change the request of application number `own`.
+    def classify_leaf(
+        self, facts: SubmissionIndex, leaf: Leaf, numbers: Collection[str], own_number: int
+    ) -> str:
+        """Return whether a change of `leaf`'s value may change the request of application `own_number`.
 
         ``inside``: its value or attribute is put; ``outside``: its value must make no
         difference, though it may have to be present; ``open``: it is read as a guard or a key.
         """
         if leaf.application is not None:
-            return self._classify_answer(facts, leaf) if leaf.application == own else OUTSIDE
-        hows = self.reads.find_read_kinds(leaf.path, in_item=leaf.item is not None)
-        if "key" in hows:
+            return self._classify_answer(facts, leaf) if leaf.application == own_number else OUTSIDE
+        read_kinds = self.reads.find_read_kinds(leaf.path, in_item=leaf.item is not None)
+        if "key" in read_kinds:
             return OPEN
-        if (leaf.item is not None and leaf.item not in numbers) or not hows - {"count"}:
+        if (leaf.item is not None and leaf.item not in numbers) or not read_kinds - {"count"}:
             return OUTSIDE
-        known = self.meanings.get((leaf.path.partition("/@")[0], leaf.item is not None), [])
-        chosen = [_is_chosen_value(meaning, leaf) for meaning in known]
-        if known and not any(chosen) and None not in chosen:
+        meanings = self.meanings.get((leaf.path.partition("/@")[0], leaf.item is not None), [])
+        chosen = [_is_chosen_value(meaning, leaf) for meaning in meanings]
+        if meanings and not any(chosen) and None not in chosen:
             return OUTSIDE
-        return INSIDE if True in chosen and hows & _SHOWN else OPEN
+        return INSIDE if True in chosen and read_kinds & _SHOWN else OPEN
 
-    def find_field(self, leaf: Leaf) -> UniqueField | CommonMeaning | None:
+    def find_field(self, leaf: Leaf) -> Field | None:
         """Return the field or meaning whose value, or attribute, a leaf is."""
         if leaf.application is not None:
             return self.asks.get(_get_dotted_name(leaf.element))
-        known = self.meanings.get((leaf.path.partition("/@")[0], leaf.item is not None), [])
-        return next((meaning for meaning in known if _is_chosen_value(meaning, leaf)), None)
+        meanings = self.meanings.get((leaf.path.partition("/@")[0], leaf.item is not None), [])
+        return next((meaning for meaning in meanings if _is_chosen_value(meaning, leaf)), None)
 
     def _classify_answer(self, facts: SubmissionIndex, leaf: Leaf) -> str:
         ask = self.asks.get(_get_dotted_name(leaf.element))

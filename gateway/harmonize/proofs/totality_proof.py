@@ -13,33 +13,43 @@ from decimal import Decimal
 from gateway.errors import VALUE_DOES_NOT_FIT
 from gateway.harmonize.language import (
     NEVER_HOLDS,
+    CommonMeaning,
+    Concatenation,
+    Condition,
     ConversionError,
+    ConvertedSource,
     DocumentCheck,
     DocumentMapping,
+    Field,
+    MappingLine,
     Repetition,
     TargetElement,
+    UniqueField,
     UnitConversion,
+    ValueShape,
     describe_unreachable_bound,
+    list_conditions,
+    list_whole_lines,
+    parse_simple_pattern,
 )
-from gateway.harmonize.proofs.document_lines import ProofLine, list_conditions, list_containers, list_lines
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
-from gateway.harmonize.proofs.separator_clashes import list_separator_clashes
 from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
-from gateway.harmonize.types import CommonMeaning, Condition, UniqueField
-
-__all__ = ["prove_totality"]
+from gateway.wire import SourceMark
 
 _MOST_CODES = 5_000
 _MOST_SHOWN = 9
 _NUMBERS = ("decimal", "integer")
+#: Replaces an unknown character of a text; no separator contains it.
+_ANY = "\0"
+_WRITTEN_IN_TIMES = "-"
 
 
 def prove_totality(document: DocumentMapping) -> ProofFindings:
     """Return the findings about the totality of a document, from its text alone."""
     findings = ProofFindings("totality")
-    lines = list(list_lines(document))
+    lines = list(list_whole_lines(document))
     world = GuardWorld(document, [condition for condition, _, _ in list_conditions(document)])
     _check_satisfiable_conditions(document, world, findings)
     for ask in document.ask_names.values():
@@ -50,8 +60,8 @@ def prove_totality(document: DocumentMapping) -> ProofFindings:
     for line in lines:
         _check_line_condition(line, world, findings)
         _check_code_coverage(line, findings)
-    for target in list_containers(document):
-        if target.each is not None:
+    for target in document.root.walk_elements():
+        if target.content is None and target.each is not None:
             _check_repetition_bounds(target, target.each, findings)
     for line in lines:
         _check_value_sizes(line, findings)
@@ -81,38 +91,38 @@ def _check_reachable_bound(check: DocumentCheck, document: DocumentMapping, find
 
 def _check_compared_units(check: DocumentCheck, findings: ProofFindings) -> None:
     """Report a comparison whose number has no unit where values may have several, and one of unlike units."""
-    left, bound = check.factors[-1], check.bound
-    if not isinstance(left, UniqueField) or left.attribute is None or bound is None:
+    compared, bound = check.factors[-1], check.bound
+    if not isinstance(compared, UniqueField) or compared.attribute is None or bound is None:
         return
     findings.checked += 1
-    units = ", ".join(left.units[:_MOST_SHOWN])
+    units = ", ".join(compared.units[:_MOST_SHOWN])
     if not isinstance(bound, str) and bound.attribute is not None:
         # A common meaning may have any unit.
-        if isinstance(bound, UniqueField) and not _has_common_unit(check, left, bound):
-            what = "the same unit" if check.same_unit else "units of one dimension"
-            message = f"{left.name} and {bound.name} never have {what}, so they are never compared"
+        if isinstance(bound, UniqueField) and not _has_common_unit(check, compared, bound):
+            relation = "the same unit" if check.same_unit else "units of one dimension"
+            message = f"{compared.name} and {bound.name} never have {relation}, so they are never compared"
             findings.add_finding(
                 check.mark, check.id, message, f"{units} and {', '.join(bound.units[:_MOST_SHOWN])}"
             )
-    elif left.type != "amount" and len(left.units) > 1 and not _is_zero(bound):
-        message = f"{left.name} may be in one of several units, and what it is compared with has none"
+    elif compared.type != "amount" and len(compared.units) > 1 and not _is_zero(bound):
+        message = f"{compared.name} may be in one of several units, and what it is compared with has none"
         findings.add_finding(check.mark, check.id, message, units)
 
 
-def _has_common_unit(check: DocumentCheck, left: UniqueField, bound: UniqueField) -> bool:
+def _has_common_unit(check: DocumentCheck, compared: UniqueField, bound: UniqueField) -> bool:
     """Return whether two fields may have one unit, or quantities of one dimension that are converted."""
-    if set(left.units) & set(bound.units):
+    if set(compared.units) & set(bound.units):
         return True
-    if check.same_unit or left.attribute != "unitCode":
+    if check.same_unit or compared.attribute != "unitCode":
         return False
-    own, theirs = (
+    dimensions, bound_dimensions = (
         {unit.dimension for code in source.units if (unit := check.units.get(code)) is not None}
-        for source in (left, bound)
+        for source in (compared, bound)
     )
-    return bool(own & theirs)
+    return bool(dimensions & bound_dimensions)
 
 
-def _is_zero(bound: str | UniqueField | CommonMeaning) -> bool:
+def _is_zero(bound: str | Field) -> bool:
     """Return whether a bound is the number zero, which is the same in each unit."""
     return isinstance(bound, str) and not Decimal(bound)
 
@@ -120,18 +130,19 @@ def _is_zero(bound: str | UniqueField | CommonMeaning) -> bool:
 def _list_combinations(
     world: GuardWorld,
     conditions: Iterable[Condition],
-    line: tuple[ProofFindings, ProofLine | None, UniqueField | None],
+    findings: ProofFindings,
+    mark: SourceMark,
+    name: str,
 ) -> Iterator[Valuation]:
-    """Yield the combinations of an obligation; report a finding where there are too many."""
-    findings, at, ask = line
+    """Yield the combinations of an obligation; report a finding where there are too many.
+
+    `mark` and `name` are those of the line or field that has the obligation.
+    """
     try:
         for valuation in world.list_combinations(conditions):
             findings.checked += 1
             yield valuation
     except TooManyCombinationsError as error:
-        mark = at.mark if at is not None else ask.mark if ask is not None else None
-        assert mark is not None
-        name = at.path if at is not None else ask.name if ask is not None else ""
         findings.add_finding(mark, name, "the guards have more combinations than can be tried", str(error))
 
 
@@ -154,7 +165,7 @@ def _check_satisfiable_conditions(
 
 
 def _check_field_arrival(
-    ask: UniqueField, lines: list[ProofLine], world: GuardWorld, findings: ProofFindings
+    ask: UniqueField, lines: list[MappingLine], world: GuardWorld, findings: ProofFindings
 ) -> None:
     """Report a field that must be given in a case in which the conditions exclude every line with it."""
     if any(not line.conditions for line in lines):
@@ -162,7 +173,7 @@ def _check_field_arrival(
         return
     when = ask.requirement.when
     conditions = [c for line in lines for c in line.conditions] + ([when] if when is not None else [])
-    for valuation in _list_combinations(world, conditions, (findings, None, ask)):
+    for valuation in _list_combinations(world, conditions, findings, ask.mark, ask.name):
         sent = any(all(c.is_satisfied(valuation) for c in line.conditions) for line in lines)
         if world.is_required(ask, valuation) and not sent and lines:
             message = "must be given and every line that sends it is shut by its condition"
@@ -170,14 +181,16 @@ def _check_field_arrival(
             return
 
 
-def _check_line_condition(line: ProofLine, world: GuardWorld, findings: ProofFindings) -> None:
+def _check_line_condition(line: MappingLine, world: GuardWorld, findings: ProofFindings) -> None:
     """Report a line whose own condition holds in a case in which its field need not be given."""
     sources = list_value_reads(line)
     source = sources[0] if len(sources) == 1 else None
-    if line.own is None or not isinstance(source, UniqueField) or source.requirement.when is None:
+    if line.target.content is None or line.target.when is None:
+        return
+    if not isinstance(source, UniqueField) or source.requirement.when is None:
         return
     conditions = [*line.conditions, source.requirement.when]
-    for valuation in _list_combinations(world, conditions, (findings, line, None)):
+    for valuation in _list_combinations(world, conditions, findings, line.mark, line.path):
         open_now = all(condition.is_satisfied(valuation) for condition in line.conditions)
         if open_now and not world.is_required(source, valuation):
             message = f"the line is due where the field {source.name} ({source.mark}) need not be given"
@@ -185,7 +198,7 @@ def _check_line_condition(line: ProofLine, world: GuardWorld, findings: ProofFin
             return
 
 
-def _check_code_coverage(line: ProofLine, findings: ProofFindings) -> None:
+def _check_code_coverage(line: MappingLine, findings: ProofFindings) -> None:
     """Report a conversion that rejects a code, or a unit, which its source may have."""
     if line.content is None:
         _check_unit_coverage(line, findings)
@@ -202,16 +215,16 @@ def _check_code_coverage(line: ProofLine, findings: ProofFindings) -> None:
                 _add_uncovered_finding(line, f"{code}{setting}", misfit.detail, findings)
                 return
             continue
-        plain = line.put is None and line.target.part is None and shape.codes is not None
-        refusal = line.target.shape.find_violation(written) if written is not None and plain else None
-        if refusal is not None:
+        plain = line.attribute is None and line.target.part is None and shape.codes is not None
+        violation = line.target.shape.find_violation(written) if written is not None and plain else None
+        if violation is not None:
             example = f"{_describe_reads(line)} = {code}{setting}"
-            findings.add_finding(line.mark, line.path, f"a code does not fit: {refusal[1]}", example)
+            findings.add_finding(line.mark, line.path, f"a code does not fit: {violation.detail}", example)
             return
 
 
-def _check_unit_coverage(line: ProofLine, findings: ProofFindings) -> None:
-    via = line.put.via if line.put is not None else None
+def _check_unit_coverage(line: MappingLine, findings: ProofFindings) -> None:
+    via = line.attribute.via if line.attribute is not None else None
     carried = find_attribute_source(line)
     if isinstance(carried, UniqueField) and via is not None:
         for unit in carried.units:
@@ -221,54 +234,57 @@ def _check_unit_coverage(line: ProofLine, findings: ProofFindings) -> None:
                 return
 
 
-def _add_uncovered_finding(line: ProofLine, code: str, detail: str, findings: ProofFindings) -> None:
+def _add_uncovered_finding(line: MappingLine, code: str, detail: str, findings: ProofFindings) -> None:
     message = f"a code that the field may have is refused ({detail})"
     findings.add_finding(line.mark, line.path, message, f"{_describe_reads(line)} = {code}")
 
 
-def _check_value_sizes(line: ProofLine, findings: ProofFindings) -> None:
+def _check_value_sizes(line: MappingLine, findings: ProofFindings) -> None:
     """Report a code that its target rejects; an open text that is too long is GW506 at run time."""
     content = line.content
-    if content is None or content.steps or line.target.part is not None or line.put is not None:
+    if content is None or content.steps or line.target.part is not None or line.attribute is not None:
         return
     if line.target.empty:
         return
     for code in (content.source.infer_shape().codes or ())[:_MOST_CODES]:
         findings.checked += 1
-        refusal = line.target.shape.find_violation(code)
-        if refusal is not None:
+        violation = line.target.shape.find_violation(code)
+        if violation is not None:
             findings.add_finding(
                 line.mark,
                 line.path,
-                f"a code does not fit: {refusal[1]}",
+                f"a code does not fit: {violation.detail}",
                 f"{_describe_reads(line)} = {code}",
             )
             return
 
 
-def _check_converted_dimension(line: ProofLine, findings: ProofFindings) -> None:
+def _check_converted_dimension(line: MappingLine, findings: ProofFindings) -> None:
     """Report a common measure that is converted to a unit of another dimension than the dictionary says."""
     steps = line.content.steps if line.content is not None else ()
-    named = [one for one in list_value_reads(line) if isinstance(one, CommonMeaning) and one.dimension]
-    for step in steps if len(named) == 1 else ():
+    measures = [
+        source for source in list_value_reads(line) if isinstance(source, CommonMeaning) and source.dimension
+    ]
+    for step in steps if len(measures) == 1 else ():
         if isinstance(step, UnitConversion) and (unit := step.units.get(step.to)) is not None:
             findings.checked += 1
-            if unit.dimension != named[0].dimension:
+            if unit.dimension != measures[0].dimension:
                 message = (
-                    f"a measure of {named[0].dimension} is converted to {step.to}, a unit of {unit.dimension}"
+                    f"a measure of {measures[0].dimension} is converted to {step.to}, "
+                    f"a unit of {unit.dimension}"
                 )
-                example = f"{named[0].name} in any unit of {named[0].dimension}"
+                example = f"{measures[0].name} in any unit of {measures[0].dimension}"
                 findings.add_finding(line.mark, line.path, message, example)
 
 
-def _describe_reads(line: ProofLine) -> str:
+def _describe_reads(line: MappingLine) -> str:
     return ", ".join(source.name for source in list_value_reads(line)) or "const"
 
 
 def _check_repetition_bounds(target: TargetElement, each: Repetition, findings: ProofFindings) -> None:
     """Report bounds of a repetition that a valid submission can fall below or exceed."""
     findings.checked += 1
-    low, high = each.bound
+    low, high = each.bound.low, each.bound.high
     if each.over == "item":
         if low > 1:
             findings.add_finding(
@@ -280,7 +296,7 @@ def _check_repetition_bounds(target: TargetElement, each: Repetition, findings: 
         # Too few occurrences of a dictionary group are reported at run time: GW503 with a pointer.
         return
     ask = each.ask
-    least = max(ask.repeat[0], 1) if ask.requirement.mandatory and not conditional else 0
+    least = max(ask.repeat.low, 1) if ask.requirement.mandatory and not conditional else 0
     if low > least:
         findings.add_finding(
             each.mark,
@@ -288,6 +304,34 @@ def _check_repetition_bounds(target: TargetElement, each: Repetition, findings: 
             f"at least {low} are demanded, {ask.name} may have {least}",
             f"{least} × {ask.name}",
         )
-    if high < max(ask.repeat[1], 1):
-        message = f"at most {high} fit, {ask.name} may be given {ask.repeat[1]} times"
-        findings.add_finding(each.mark, target.name, message, f"{ask.repeat[1]} × {ask.name}")
+    if high < max(ask.repeat.high, 1):
+        message = f"at most {high} fit, {ask.name} may be given {ask.repeat.high} times"
+        findings.add_finding(each.mark, target.name, message, f"{ask.repeat.high} × {ask.name}")
+
+
+def list_separator_clashes(document: DocumentMapping) -> Iterator[tuple[MappingLine, ConvertedSource, str]]:
+    """Yield each part that cannot be without the separator of its line, with the line and the separator."""
+    for line in list_whole_lines(document):
+        source = None if line.content is None else line.content.source
+        if isinstance(source, Concatenation):
+            for part in source.parts:
+                if _always_contains(part.infer_shape(), source.separator):
+                    yield line, part, source.separator
+
+
+def _always_contains(shape: ValueShape, text: str) -> bool:
+    """Return whether every value of a shape contains `text`."""
+    if shape.codes is not None:
+        return bool(shape.codes) and all(text in code for code in shape.codes)
+    if shape.kind in ("date", "moment"):
+        return text == _WRITTEN_IN_TIMES
+    return shape.pattern is not None and text in _write_certain_part(shape.pattern)
+
+
+def _write_certain_part(pattern: str) -> str:
+    """Return the characters that each text of a simple pattern has, with `_ANY` where they differ."""
+    text = ""
+    for part in parse_simple_pattern(pattern):
+        text += part.choices[0] * part.low if len(part.choices) == 1 else _ANY
+        text += _ANY if part.high > part.low else ""
+    return text

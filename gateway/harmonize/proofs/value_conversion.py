@@ -10,11 +10,9 @@ from gateway.harmonize.language import (
     ConvertedSource,
     EvaluatedValue,
     TranslationStep,
+    UniqueField,
     UnitConversion,
 )
-from gateway.harmonize.types import UniqueField
-
-__all__ = ["ConversionSetting", "convert_if_fitting", "convert_value", "invert_value", "list_settings"]
 
 _MOST_BESIDE = 400
 
@@ -41,7 +39,7 @@ def list_settings(content: ConvertedSource) -> Iterator[ConversionSetting]:
         if isinstance(step, UnitConversion):
             carried = content.source.find_attribute_carrier()
             units = list(carried.units) if isinstance(carried, UniqueField) else [step.to]
-    yield from (ConversionSetting(beside, unit) for beside in besides for unit in units)
+    yield from (ConversionSetting(second_key, unit) for second_key in besides for unit in units)
 
 
 def convert_value(content: ConvertedSource, text: str, setting: ConversionSetting) -> str | None:

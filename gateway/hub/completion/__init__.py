@@ -1,7 +1,5 @@
-"""The end of a case: results, their deliveries, and the operator's actions on both."""
+"""Steps 8 to 10: take the decisions of a case, leave the signed result, and in the end a closed case.
 
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+The conclusion is composed from all decisions that count and is sent to the applicant; receipts and errors of
+the other side settle the deliveries. Operators act on deliveries and lanes here.
+"""

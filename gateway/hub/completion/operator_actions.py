@@ -5,6 +5,8 @@ The functions have the parameters of the store functions: connection, delivery, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,37 +14,35 @@ from sqlalchemy import Connection, Row
 
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.case_progress import end_cancellation
-from gateway.hub.completion import case_closing, is_cancellation_open
-from gateway.hub.fees import check_no_fee_gate
-from gateway.hub.outbox import CANCELLATION
-from gateway.hub.trust import AGENT, FetchSource
+from gateway.hub.answers.case_progress import end_cancellation
+from gateway.hub.completion import case_closing
+from gateway.hub.completion.standing_demands import is_cancellation_open
+from gateway.hub.fees.fee_ends import check_no_fee_gate
+from gateway.hub.intake.message_order import (
+    ConversationMessage,
+    admit_late_message,
+    check_conversation_limits,
+)
+from gateway.hub.outbox.outgoing_calls import CANCELLATION
+from gateway.hub.register.effective_pmodes import load_effective_pmodes
+from gateway.hub.trust.fetch_sources import AGENT, FetchSource
 from gateway.state_machines import DELIVERY
 from gateway.store import (
     LaneBacklog,
     NewDelivery,
     StateEvent,
     agency_requests,
+    agreements,
     cases,
     deliveries,
     fetched_lists,
-    lane_holds,
+    lanes,
+    mailbox_messages,
+    mapping_bundles,
+    officer_work,
     ordered_deliveries,
+    payloads,
 )
-
-__all__ = [
-    "cancel_delivery",
-    "end_question",
-    "fetch_source_now",
-    "hold_delivery",
-    "hold_lane",
-    "release_delivery",
-    "release_lane",
-    "requeue_delivery",
-    "try_delivery",
-    "try_lane",
-    "withdraw_fetched_lists",
-]
 
 
 def requeue_delivery(
@@ -61,6 +61,52 @@ def requeue_delivery(
     _record_action(conn, "requeue", delivery, at, actor, reason)
 
 
+@dataclass(frozen=True, slots=True)
+class RenewedCall:
+    """The call of a delivery as it is composed anew: its octets, and the digest of those that it replaces.
+
+    `parameters` are those of the delivery from then on. `mappings` is the digest of the mappings that wrote
+    its document, where these are others than before, and `packed` their files where they are not stored.
+    """
+
+    delivery: int
+    former: str
+    octets: bytes
+    parameters: Mapping[str, Any]
+    mappings: str | None = None
+    packed: bytes | None = None
+
+
+def compose_delivery(
+    conn: Connection, call: RenewedCall, at: datetime, actor: str, reason: str | None = None
+) -> None:
+    """Let a delivery send its call as composed anew, and requeue the delivery if it has failed.
+
+    The former octets stay as evidence of the refused call. Raises GW705 where the delivery has changed since
+    the call was composed.
+    """
+    if call.mappings is not None and call.packed is not None:
+        mapping_bundles.store_bundle(conn, call.mappings, call.packed, at)
+    case_closing.lock_delivery_case(conn, call.delivery)
+    digest = payloads.store_payload(conn, call.octets, at)
+    if not deliveries.replace_waiting_content(conn, call.delivery, call.former, digest, call.parameters):
+        detail = f"delivery {call.delivery} has changed while its call was composed: run the verb again"
+        raise GatewayError(TRANSITION_REFUSED, detail, "delivery")
+    row = deliveries.find_by_id(conn, call.delivery)
+    if row is not None and row.subject_type == "request":
+        request = agency_requests.find_by_id(conn, int(row.subject_id))
+        if request is not None and request.document_sha256 == call.former:
+            agency_requests.set_sent_document(conn, request.id, digest)
+        if request is not None and call.mappings is not None:
+            agency_requests.set_mappings(conn, request.id, call.mappings)
+    change = {"before": call.former, "after": digest}
+    change |= {"mappings": call.mappings} if call.mappings is not None else {}
+    act = _describe_act("compose", actor, reason) | change
+    record_evidence(conn, "operator", "delivery", call.delivery, call.former, act, at)
+    if row is not None and row.state == "FAILED":
+        requeue_delivery(conn, call.delivery, at, actor, reason)
+
+
 def cancel_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
 ) -> None:
@@ -75,11 +121,8 @@ def cancel_delivery(
     if row is not None:
         check_no_fee_gate(conn, row)
         _check_hold_not_needed(case, row)
-    end = (
-        deliveries.give_up_delivery
-        if row is not None and row.state == "FAILED"
-        else deliveries.cancel_delivery
-    )
+    has_failed = row is not None and row.state == "FAILED"
+    end = deliveries.give_up_delivery if has_failed else deliveries.cancel_delivery
     end(conn, delivery, at, actor, reason)
     if row is not None and row.parameters.get("ordered"):
         ordered_deliveries.give_up_place(conn, delivery, at)
@@ -103,10 +146,11 @@ def _check_hold_not_needed(case: Row[Any] | None, delivery: Row[Any]) -> None:
 
 
 def end_question(conn: Connection, request: int, at: datetime, actor: str, reason: str) -> None:
-    """Ask an agency no longer whether it cancels: it was asked, and has not answered.
+    """End the question whether an agency cancels its application: it was asked, and has not answered.
 
-    Its application stands, as if it had refused, and it may still cancel it. Raises GW705 where
-    nothing is asked, and where the question has not arrived: that is a delivery to cancel.
+    The application stays in force, as if the agency had refused, and the agency may still cancel it. Raises
+    GW705 where there is no open question, and where the question has not arrived: then the operator can
+    cancel its delivery.
     """
     row = agency_requests.find_by_id(conn, request)
     case = None if row is None else cases.lock_case(conn, row.case_id)
@@ -114,13 +158,12 @@ def end_question(conn: Connection, request: int, at: datetime, actor: str, reaso
     if row is None or case is None or not is_cancellation_open(row):
         name = "" if row is None else f"{row.agency} is not asked whether it cancels {row.number}"
         raise GatewayError(TRANSITION_REFUSED, name or "there is no such application", "application")
-    waiting = [one for one in deliveries.list_by_request(conn, case.id, request) if _is_open_question(one)]
+    waiting = list(filter(_is_open_question, deliveries.list_by_request(conn, case.id, request)))
     if waiting:
         detail = f"the question has not arrived: `gateway queue cancel {waiting[-1].id}` gives it up"
         raise GatewayError(TRANSITION_REFUSED, detail, "application")
     end_cancellation(conn, case, request, StateEvent("cancel", at, actor, reason))
-    data = _describe_act("unask", actor, reason)
-    record_evidence(conn, "operator", "request", request, None, data, at)
+    record_evidence(conn, "operator", "request", request, None, _describe_act("unask", actor, reason), at)
     case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), at)
 
 
@@ -140,39 +183,47 @@ def hold_delivery(
 def try_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
 ) -> None:
-    """Make a queued delivery due now, and close the circuit of its lane; raises GW705 when that is held."""
+    """Make a queued delivery due now; raises GW705 when its lane is held."""
     row = deliveries.find_by_id(conn, delivery)
     if row is not None:
         # Every act on a lane locks it before its deliveries: else two acts wait for each other.
-        lane_holds.close_lane_circuit(conn, row.lane)
+        lanes.lock_unheld_lane(conn, row.lane)
     deliveries.try_delivery(conn, delivery, at, actor, reason)
     _record_action(conn, "try", delivery, at, actor, reason)
 
 
 def hold_lane(conn: Connection, lane: str, at: datetime, actor: str, reason: str) -> LaneBacklog:
-    """Hold a lane with a reason, also for deliveries that come later; return what it contains."""
-    lane_holds.hold_lane(conn, lane, at, actor, reason)
-    data = {"act": "hold", "actor": actor, "reason": reason}
-    record_evidence(conn, "operator", "lane", lane, None, data, at)
-    return lane_holds.read_lane_backlog(conn, lane)
+    """Hold a lane with a reason, also for deliveries that are queued later; return its backlog."""
+    lanes.hold_lane(conn, lane, at, actor, reason)
+    record_evidence(
+        conn, "operator", "lane", lane, None, {"act": "hold", "actor": actor, "reason": reason}, at
+    )
+    return lanes.read_lane_backlog(conn, lane)
 
 
 def release_lane(
     conn: Connection, lane: str, at: datetime, actor: str, reason: str | None = None
 ) -> tuple[Row[Any], LaneBacklog]:
     """Release a held lane; return how it was held, and what waited in it."""
-    held = lane_holds.release_lane(conn, lane, at)
+    held = lanes.release_lane(conn, lane, at)
     record_evidence(conn, "operator", "lane", lane, None, _describe_act("release", actor, reason), at)
-    return held, lane_holds.read_lane_backlog(conn, lane)
+    return held, lanes.read_lane_backlog(conn, lane)
 
 
 def try_lane(
     conn: Connection, lane: str, at: datetime, actor: str, reason: str | None = None
 ) -> tuple[int, ...]:
-    """Make the waiting deliveries of a lane due now, and close its circuit; return those that had to wait."""
-    tried = lane_holds.try_lane(conn, lane, at, actor)
-    data = _describe_act("try", actor, reason) | {"deliveries": list(tried)}
-    record_evidence(conn, "operator", "lane", lane, None, data, at)
+    """Make the waiting deliveries of a lane due now; return those that had to wait."""
+    tried = lanes.try_lane(conn, lane, at, actor)
+    record_evidence(
+        conn,
+        "operator",
+        "lane",
+        lane,
+        None,
+        _describe_act("try", actor, reason) | {"deliveries": list(tried)},
+        at,
+    )
     return tried
 
 
@@ -185,6 +236,93 @@ def release_delivery(
         check_no_fee_gate(conn, row)
     deliveries.release_delivery(conn, delivery, at, actor, reason)
     _record_action(conn, "release", delivery, at, actor, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleSwitch:
+    """A switch that was made: the deliveries of the lane, those due now, applications in the mailbox."""
+
+    backlog: LaneBacklog
+    due: tuple[int, ...]
+    undecided: int
+
+
+def switch_agency_to_console(
+    conn: Connection, agency: str, at: datetime, actor: str, reason: str
+) -> ConsoleSwitch:
+    """Let the officers of an agency decide at the console; raises GW705 when they do already.
+
+    What waits in the lane is due now, and comes to rest in the mailbox. A call that is being made goes
+    to the agency's own system.
+    """
+    deliveries.ensure_lanes(conn, agency)
+    officer_work.insert_switch(conn, agency, at, actor, reason)
+    record_evidence(
+        conn, "operator", "agency", agency, None, {"act": "console", "actor": actor, "reason": reason}, at
+    )
+    return _describe_switch(conn, agency, try_lane(conn, agency, at, actor))
+
+
+def switch_agency_back(conn: Connection, agency: str, at: datetime, actor: str, reason: str) -> ConsoleSwitch:
+    """Give an agency's new applications to its own system again; raises GW705 when it was not switched.
+
+    Calls that rest in the mailbox stay there, and its officers decide them.
+    """
+    held = officer_work.end_switch(conn, agency)
+    before = {"since": held.since.isoformat(), "switched_by": held.switched_by}
+    record_evidence(
+        conn,
+        "operator",
+        "agency",
+        agency,
+        None,
+        {"act": "own system", "actor": actor, "reason": reason} | before,
+        at,
+    )
+    return _describe_switch(conn, agency, try_lane(conn, agency, at, actor))
+
+
+def _describe_switch(conn: Connection, agency: str, due: tuple[int, ...]) -> ConsoleSwitch:
+    backlog = lanes.read_lane_backlog(conn, agency)
+    return ConsoleSwitch(backlog, due, officer_work.count_undecided(conn, agency))
+
+
+def admit_resting_message(
+    conn: Connection, message: int, at: datetime, actor: str, reason: str | None = None
+) -> int:
+    """Queue the task that admits a message which rests in the mailbox; return its delivery.
+
+    If its P-Mode is gone because the agreement was loaded anew, the P-Mode of the same service and action
+    counts. Raises GW705 for a message that does not rest in the mailbox, for one whose agreement has no
+    P-Mode for its action any more, and for one whose agreement still delivers it to the mailbox; GW316 if its
+    conversation would exceed the limit of open conversations.
+    """
+    row = mailbox_messages.lock_resting_message(conn, message)
+    if row is None:
+        raise GatewayError(TRANSITION_REFUSED, f"message {message} does not rest in the mailbox", "message")
+    agreement = agreements.find_agreement(conn, row.agreement_id or "")
+    pmodes = load_effective_pmodes(conn, agreement, at) if agreement is not None else ()
+    fitting = [pmode for pmode in pmodes if pmode.id == row.pmode_id] or [
+        pmode for pmode in pmodes if (pmode.service, pmode.action) == (row.service, row.action)
+    ]
+    if not fitting:
+        detail = (
+            f"agreement {str(row.agreement_id)[:80]} of message {message} has no P-Mode for {row.action} any "
+            "more: load it with one first"
+        )
+        raise GatewayError(TRANSITION_REFUSED, detail, "message")
+    pmode = next((pmode for pmode in fitting if pmode.deliver_to == "case"), None)
+    if pmode is None:
+        detail = (
+            f"the agreement of message {message} delivers {row.action} to the mailbox: `gateway agreement "
+            f"override {str(row.agreement_id)[:80]} --deliver-to case` first"
+        )
+        raise GatewayError(TRANSITION_REFUSED, detail, "message")
+    late_message = ConversationMessage(pmode.agreement, row.conversation_id, message, for_case=True)
+    check_conversation_limits(conn, pmode.conversations, late_message, at)
+    delivery = admit_late_message(conn, message, at)
+    record_evidence(conn, "operator", "message", message, None, _describe_act("admit", actor, reason), at)
+    return delivery
 
 
 def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor: str) -> int:
@@ -208,7 +346,7 @@ def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor:
 
 
 def withdraw_fetched_lists(conn: Connection, name: str, at: datetime, actor: str) -> int:
-    """Delete what was fetched from a source, effective from the next message; return the number of rows."""
+    """Delete the lists fetched from a source, effective from the next message; return the number of rows."""
     if fetched_lists.find_source(conn, name) is None:
         raise GatewayError(MISUSE, f"nothing was ever fetched from {name[:40]!r}", "source")
     gone = fetched_lists.delete_source(conn, name)
@@ -217,11 +355,10 @@ def withdraw_fetched_lists(conn: Connection, name: str, at: datetime, actor: str
 
 
 def _record_action(
-    conn: Connection, what: str, delivery: int, at: datetime, actor: str, reason: str | None = None
+    conn: Connection, act: str, delivery: int, at: datetime, actor: str, reason: str | None = None
 ) -> None:
-    data = _describe_act(what, actor, reason)
-    record_evidence(conn, "operator", "delivery", delivery, None, data, at)
+    record_evidence(conn, "operator", "delivery", delivery, None, _describe_act(act, actor, reason), at)
 
 
-def _describe_act(what: str, actor: str, reason: str | None) -> dict[str, Any]:
-    return {"act": what, "actor": actor} | ({"reason": reason} if reason else {})
+def _describe_act(act: str, actor: str, reason: str | None) -> dict[str, Any]:
+    return {"act": act, "actor": actor} | ({"reason": reason} if reason else {})

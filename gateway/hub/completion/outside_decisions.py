@@ -1,7 +1,7 @@
-"""Reads what decides the items of a case beside its applications: results without one, and the parent.
+"""Reads the decisions on a case from outside its applications: results without one, and the parent's.
 
-A case has results by the requirements that it uses. What an item gave back because it was rejected still
-counts for it: else the rejection would end with itself.
+A case has results by the requirements that it uses. A use that an item gave back because it was rejected
+still counts for this: otherwise the rejection would end with the use.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ from gateway.cases import (
     select_law_results,
 )
 from gateway.harmonize import UnitTable, format_decimal
-from gateway.hub.completion.stored_decisions import list_standing_numbers, make_standing_decisions
+from gateway.hub.completion.standing_demands import (
+    list_standing_numbers,
+    make_standing_decisions,
+    read_stored_decision,
+)
 from gateway.state_machines import REQUEST
 from gateway.store import (
     agency_requests,
@@ -40,22 +44,6 @@ from gateway.store import (
     requirement_results,
 )
 
-__all__ = [
-    "list_all_decisions",
-    "list_cancelled_above",
-    "list_cases_above",
-    "list_counting_uses",
-    "list_inherited_requests",
-    "list_outside_decisions",
-    "list_outside_requests",
-    "list_requests_above",
-    "list_told_decisions",
-    "load_requirement_results",
-    "make_result_name",
-    "read_result_decision",
-    "select_inherited_subjects",
-]
-
 #: Stands before the row of a requirement where a decision has the number of its application.
 _PREFIX: Final = "requirement:"
 #: The same for a decision on an application of the parent case.
@@ -64,79 +52,83 @@ _PARENT: Final = "parent:"
 _NO_DOCUMENT: Final = "-"
 
 
-def load_requirement_results(conn: Connection, wanted: Collection[int]) -> tuple[RequirementResult, ...]:
+def load_requirement_results(
+    conn: Connection, requirements: Collection[int]
+) -> tuple[RequirementResult, ...]:
     """Return all results about requirements (row ids), superseded ones too."""
-    return tuple(_make_result(row) for row in requirement_results.list_results(conn, wanted))
-
-
-def read_result_decision(row: Row[Any]) -> Decision:
-    """Return the decision of a stored result, with the number of its requirement."""
-    return Decision(
-        item=row.item,
-        law=row.law,
-        decision=DecisionCode(row.decision),
-        number=row.number,
-        date=row.date,
-        quantity=None if row.quantity is None else Decimal(row.quantity),
-        unit=row.unit,
-        conditions=tuple(row.conditions),
-    )
+    return tuple(_make_result(row) for row in requirement_results.list_results(conn, requirements))
 
 
 def _make_result(row: Row[Any]) -> RequirementResult:
-    said = read_result_decision(row)
-    return RequirementResult(row.requirement_id, row.agency, said, row.issued_at, row.notice_no)
+    decision = read_stored_decision(row)
+    return RequirementResult(
+        row.requirement_id,
+        row.agency,
+        decision,
+        row.issued_at,
+        row.notice_no,
+        (row.said or {}).get("text", ""),
+    )
 
 
 def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecision, ...]:
-    """Return what decides the items of a case beside its own applications.
+    """Return the decisions on the items of a case that do not come from its own applications.
 
-    These are results without an application under numbers that it uses, each with the quantity that the
+    These are results without an application under numbers that the case uses, each with the quantity that the
     item uses in one unit, and for a child declaration the decisions on its items in the parent case. Most
-    cases have neither, and are asked once.
+    cases have neither; for them this costs a single query.
     """
     if not item_releases.may_have_outside_decisions(conn, case_id):
         return ()
     uses: dict[int, dict[int, list[Row[Any]]]] = defaultdict(lambda: defaultdict(list))
     for use in list_counting_uses(conn, case_id):
         uses[use.requirement_id][use.item].append(use)
-    found = select_law_results(load_requirement_results(conn, uses)) if uses else ()
-    said = [
+    law_results = select_law_results(load_requirement_results(conn, uses)) if uses else ()
+    item_decisions = [
         decision
-        for one in found
-        for mine in uses[one.subject].values()
-        for decision in _make_item_decisions(one, mine)
+        for result in law_results
+        for item_uses in uses[result.subject].values()
+        for decision in _make_item_decisions(result, item_uses)
     ]
-    # What the case uses itself is told of it, not what its parent uses of the same certificate.
-    own = {one.subject for one in said}
-    above = [one for one in _list_inherited_decisions(conn, case_id) if one.subject not in own]
-    return (*said, *_select_covering(conn, case_id, above))
+    # The case's own uses are reported, not its parent's uses of the same certificate.
+    own_subjects = {ranked.subject for ranked in item_decisions}
+    inherited = [
+        ranked for ranked in _list_inherited_decisions(conn, case_id) if ranked.subject not in own_subjects
+    ]
+    return (*item_decisions, *_select_covering(conn, case_id, inherited))
 
 
 def _select_covering(
-    conn: Connection, case_id: int, above: Sequence[RankedDecision]
+    conn: Connection, case_id: int, inherited: Sequence[RankedDecision]
 ) -> Iterator[RankedDecision]:
-    """Yield decisions above a child without certificates of which nothing is written off there.
+    """Yield inherited decisions; leave out an approval by a certificate of which the parent uses nothing.
 
-    The item was rejected above by what the child has decided anew: its certificate approves nothing of the
-    child then. Where the child has the rejection as well, the approval is told beside it.
+    `inherited` are the decisions of the cases above on the items of the child. The parent's item was rejected
+    by a decision that the child replaces by its own: the certificate then approves nothing of the child.
+    Where the child inherits the rejection as well, or the item was cancelled above, the approval is yielded,
+    too.
     """
-    bare = {one.decision.item for one in above if _is_bare_approval(one)}
+    bare = {ranked.decision.item for ranked in inherited if _is_bare_approval(ranked)}
     if bare:
-        bare -= {one.decision.item for one in above if one.decision.decision is DecisionCode.REJECTED}
+        bare -= {
+            ranked.decision.item for ranked in inherited if ranked.decision.decision is DecisionCode.REJECTED
+        }
         bare -= {item for _, items in list_cancelled_above(conn, case_id) for item in items}
-    return (one for one in above if one.decision.item not in bare or not _is_bare_approval(one))
+    return (
+        ranked for ranked in inherited if ranked.decision.item not in bare or not _is_bare_approval(ranked)
+    )
 
 
-def _is_bare_approval(one: RankedDecision) -> bool:
-    """Return whether a certificate approves of which nothing is written off."""
-    return one.written is not None and not one.written.amounts and one.decision.decision in APPROVING
+def _is_bare_approval(ranked: RankedDecision) -> bool:
+    """Return whether a decision approves by a certificate of which no quantity is written off."""
+    return ranked.written is not None and not ranked.written.amounts and ranked.decision.decision in APPROVING
 
 
 def list_counting_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return the uses of a case by which results count for it: what a rejected item gave back does, too.
+    """Return the uses of a case by which results count for it, also those that a rejected item gave back.
 
-    What is used since results count for an application has the certificate of that application.
+    A use that began after results counted for an application is left out: it has the certificate of that
+    application.
     """
     return [
         use
@@ -147,60 +139,61 @@ def list_counting_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
 
 
 def list_all_decisions(
-    conn: Connection, case_id: int, asked: Sequence[Row[Any]] | None = None
+    conn: Connection, case_id: int, requests: Sequence[Row[Any]] | None = None
 ) -> tuple[RankedDecision, ...]:
     """Return all decisions that count for a case: on its applications, and beside them.
 
-    `asked` are its applications, where the caller has just read them.
+    `requests` are its applications, where the caller has just read them.
     """
-    if asked is None:
-        asked = agency_requests.list_by_case(conn, case_id)
+    if requests is None:
+        requests = agency_requests.list_by_case(conn, case_id)
     rows = decisions.list_by_case(conn, case_id)
-    own = make_standing_decisions(rows, list_standing_numbers(asked))
-    return (*own, *list_outside_decisions(conn, case_id))
+    own_decisions = make_standing_decisions(rows, list_standing_numbers(requests))
+    return (*own_decisions, *list_outside_decisions(conn, case_id))
 
 
 def _list_inherited_decisions(conn: Connection, case_id: int) -> Iterator[RankedDecision]:
     """Yield the decisions in force of the parent about the items that a child has taken.
 
-    What the child applies for itself is decided anew.
+    Items that the child applies for itself get decisions of their own.
     """
-    taken = item_releases.list_releases_into(conn, case_id)
-    if not taken:
+    releases = item_releases.list_releases_into(conn, case_id)
+    if not releases:
         return
     anew = _list_own_subjects(conn, case_id)
-    for parent, items in _group_items(taken).items():
-        asked = {row.number: row for row in agency_requests.list_by_case(conn, parent)}
-        for one in select_current_decisions(list_all_decisions(conn, parent)):
-            if one.decision.item in items and (one.decision.item, one.decision.law) not in anew:
-                row = asked.get(one.request)
-                name = one.request if row is None else f"{_PARENT}{row.number}:{row.agency}:{row.document}"
-                written = None if one.written is None else replace(one.written, above=True)
-                yield replace(one, request=name, written=written)
+    for parent, items in _group_items(releases).items():
+        requests_by_number = {row.number: row for row in agency_requests.list_by_case(conn, parent)}
+        for ranked in select_current_decisions(list_all_decisions(conn, parent)):
+            if ranked.decision.item in items and (ranked.decision.item, ranked.decision.law) not in anew:
+                row = requests_by_number.get(ranked.request)
+                name = ranked.request if row is None else f"{_PARENT}{row.number}:{row.agency}:{row.document}"
+                written = None if ranked.written is None else replace(ranked.written, above=True)
+                yield replace(ranked, request=name, written=written)
 
 
 def select_inherited_subjects(
-    conn: Connection, case_id: int, above: int, subjects: Collection[tuple[int, str]]
+    conn: Connection, case_id: int, ancestor: int, subjects: Collection[tuple[int, str]]
 ) -> set[tuple[int, str]]:
-    """Return of which items and laws the decisions on a case (row id `above`) count for another one.
+    """Return of which items and laws the decisions on a case (row id `ancestor`) count for another one.
 
     They count for the case itself, and for each child with the item that does not apply for it itself.
     """
-    if case_id == above:
+    if case_id == ancestor:
         return set(subjects)
     anew = _list_own_subjects(conn, case_id)
-    found: set[tuple[int, str]] = set()
+    inherited: set[tuple[int, str]] = set()
     for parent, items in _group_items(item_releases.list_releases_into(conn, case_id)).items():
-        wanted = {(item, law) for item, law in subjects if item in items} - anew
-        if wanted:
-            found |= select_inherited_subjects(conn, parent, above, wanted)
-    return found
+        taken_subjects = {(item, law) for item, law in subjects if item in items} - anew
+        if taken_subjects:
+            inherited |= select_inherited_subjects(conn, parent, ancestor, taken_subjects)
+    return inherited
 
 
 def list_cancelled_above(conn: Connection, case_id: int) -> tuple[tuple[Row[Any], frozenset[int]], ...]:
     """Return the cancelled applications of the parent of a case, and of those above it, that it depends on.
 
-    Each has the items that the case has taken and does not apply for itself: nobody approves them any more.
+    Each has the items that the case has taken and does not apply for itself: no agency approves them any
+    more.
     """
     return tuple(list_inherited_requests(conn, case_id, {"CANCELLED"}))
 
@@ -216,10 +209,10 @@ def list_inherited_requests(
         return
     for request in list_requests_above(conn, case_id):
         if request.state in states:
-            about = set(read_subjects(request.required))
-            mine = select_inherited_subjects(conn, case_id, request.case_id, about)
-            if mine:
-                yield request, frozenset(item for item, _ in mine)
+            subjects = set(read_subjects(request.required))
+            inherited = select_inherited_subjects(conn, case_id, request.case_id, subjects)
+            if inherited:
+                yield request, frozenset(item for item, _ in inherited)
 
 
 def list_requests_above(conn: Connection, case_id: int) -> Iterator[Row[Any]]:
@@ -244,52 +237,55 @@ def _list_own_subjects(conn: Connection, case_id: int) -> set[tuple[int, str]]:
     }
 
 
-def _group_items(taken: Iterable[Row[Any]]) -> dict[int, set[int]]:
+def _group_items(releases: Iterable[Row[Any]]) -> dict[int, set[int]]:
     items: dict[int, set[int]] = defaultdict(set)
-    for row in taken:
+    for row in releases:
         items[row.parent_id].add(row.item)
     return items
 
 
 def _make_item_decisions(result: RequirementResult, uses: Sequence[Row[Any]]) -> Iterator[RankedDecision]:
-    """Yield what a result decides for an item with these uses of its requirement, once for each unit."""
+    """Yield the decisions of a result on an item with these uses of its requirement, one for each unit."""
     used: dict[str, str] = {}
     for use in uses:
         used = add_used_quantity(used, use.unit, Decimal(use.quantity))
-    amounts = (GrantedQuantity(Decimal(one.quantity), one.unit) for one in uses if one.returned_at is None)
+    amounts = (GrantedQuantity(Decimal(use.quantity), use.unit) for use in uses if use.returned_at is None)
     written = WrittenQuantity(tuple(amounts), result.decision.unit)
     name = make_result_name(result.subject, result.agency)
-    for place, (unit, quantity) in enumerate(sorted(used.items())):
+    for position, (unit, quantity) in enumerate(sorted(used.items())):
         decision = replace(result.decision, item=uses[0].item, quantity=Decimal(quantity), unit=unit)
         # A further unit is a subject of its own: else it would take the place of the first.
-        request = name if not place else f"{name}:{_NO_DOCUMENT}:{unit}"
-        yield RankedDecision(request, decision, result.issued_at, result.notice_number, written)
+        request = name if not position else f"{name}:{_NO_DOCUMENT}:{unit}"
+        yield RankedDecision(request, decision, result.issued_at, result.notice_number, written, result.text)
 
 
 def list_told_decisions(current: Iterable[RankedDecision], units: UnitTable) -> tuple[RankedDecision, ...]:
-    """Return the decisions in force of a case as they are told: with the quantities that are written off.
+    """Return the decisions in force of a case as they are reported: with the quantities written off.
 
-    Several lines that use one certificate for an item are told as their sum in the unit of the certificate,
-    or, where the table cannot convert them exactly, as one decision for each unit. An approval for which
-    nothing is written off is told without number and quantity; one of a certificate that is written off for
-    the parent is told without quantity.
+    Several lines that use one certificate for an item are reported as their sum in the unit of the
+    certificate, or, where the table cannot convert them exactly, as one decision for each unit. An approval
+    for which no quantity is written off is reported without number and quantity; one of a certificate that is
+    written off for the parent is reported without quantity.
     """
-    told: list[RankedDecision] = []
+    reported: list[RankedDecision] = []
     seen: set[tuple[str, int, str]] = set()
-    for one in current:
-        if one.written is None:
-            told.append(one)
+    for ranked in current:
+        if ranked.written is None:
+            reported.append(ranked)
             continue
-        subject = (":".join(one.request.split(":")[:3]), one.decision.item, one.decision.law)
+        subject = (":".join(ranked.request.split(":")[:3]), ranked.decision.item, ranked.decision.law)
         if subject not in seen:
             seen.add(subject)
-            told += (replace(one, decision=decision) for decision in _tell_written(one, one.written, units))
-    return tuple(told)
+            reported += (
+                replace(ranked, decision=decision)
+                for decision in _tell_written(ranked, ranked.written, units)
+            )
+    return tuple(reported)
 
 
-def _tell_written(one: RankedDecision, written: WrittenQuantity, units: UnitTable) -> Iterator[Decision]:
-    bare = replace(one.decision, quantity=None, unit=None)
-    if not written.amounts and one.decision.decision in APPROVING:
+def _tell_written(ranked: RankedDecision, written: WrittenQuantity, units: UnitTable) -> Iterator[Decision]:
+    bare = replace(ranked.decision, quantity=None, unit=None)
+    if not written.amounts and ranked.decision.decision in APPROVING:
         yield replace(bare, number=None)
     elif not written.amounts or written.above:
         yield bare
@@ -299,10 +295,10 @@ def _tell_written(one: RankedDecision, written: WrittenQuantity, units: UnitTabl
 
 
 def _sum_amounts(written: WrittenQuantity, units: UnitTable) -> dict[str, str]:
-    """Return the sums of what is written off by unit; one line alone stays in its unit."""
+    """Return the quantities written off, summed by unit; a single line keeps its own unit."""
     sums: dict[str, str] = {}
-    for one in written.amounts:
-        quantity, unit = one.quantity, one.unit
+    for amount in written.amounts:
+        quantity, unit = amount.quantity, amount.unit
         if len(written.amounts) > 1 and written.unit is not None and unit != written.unit:
             converted = units.convert_quantity(Fraction(quantity), unit, written.unit)
             exact = None if converted is None else format_decimal(converted)
@@ -313,14 +309,16 @@ def _sum_amounts(written: WrittenQuantity, units: UnitTable) -> dict[str, str]:
 
 
 def make_result_name(requirement: int, agency: str) -> str:
-    """Return what stands for the number of an application where a requirement (row id) has results."""
+    """Return the name used in place of an application number if a requirement (row id) has results."""
     return f"{_PREFIX}{requirement}:{agency}"
 
 
-def list_outside_requests(standing: Iterable[RankedDecision]) -> dict[str, DecidedRequest]:
-    """Return in whose name the decisions beside the applications are told, by the name of their request."""
-    found = {}
-    for name in {one.request for one in standing if one.request.startswith((_PREFIX, _PARENT))}:
+def list_outside_requests(ranked_decisions: Iterable[RankedDecision]) -> dict[str, DecidedRequest]:
+    """Return the requests under whose names outside decisions are reported, by the name of the request."""
+    requests = {}
+    for name in {
+        ranked.request for ranked in ranked_decisions if ranked.request.startswith((_PREFIX, _PARENT))
+    }:
         _, _, agency, *document = name.split(":")
-        found[name] = DecidedRequest(name, document[0] if document else _NO_DOCUMENT, agency)
-    return found
+        requests[name] = DecidedRequest(name, document[0] if document else _NO_DOCUMENT, agency)
+    return requests

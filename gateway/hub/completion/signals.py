@@ -1,35 +1,50 @@
-"""Answers StatusRequests and applies receipts and errors to the deliveries that they refer to."""
+"""Answers StatusRequests; applies receipts and errors of the receiver, and of handlers on the way.
+
+An Acknowledgment of the next handler ends the repeats of the hub to that handler, and nothing else: the
+signature does not cover it. A DeliveryFailure of a handler on the way ends the delivery of the hub's message.
+Signals count only if they come from the handler to which the message was sent.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion.case_closing import closing_transaction
+from gateway.hub.completion.case_closing import run_closing_commit
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import end_failed_fragment
-from gateway.hub.register import RegisterSnapshot
-from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusResponse
-from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore, make_refusal_error
+from gateway.hub.outbox.sent_fragments import end_failed_fragment
+from gateway.hub.register.trusted_register import RegisterSnapshot
+from gateway.message_model import Body, ErrorSignal, Receipt, StatusRequest, StatusResponse
+from gateway.protocols import (
+    OpenedMessage,
+    ProtocolContext,
+    ProtocolCore,
+    list_other_algorithms,
+    make_refusal_error,
+)
 from gateway.store import (
     AttemptOutcome,
     DeliveryLease,
+    StateEvent,
     cases,
     deliveries,
     delivery_leases,
     delivery_maintenance,
+    fragment_groups,
     make_attempt_outcome,
     messages,
     ordered_deliveries,
+    payloads,
     read_transaction,
-    sent_groups,
+    write_transaction,
 )
-
-__all__ = ["answer_status_request", "settle_delivery", "settle_signals"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,16 +58,36 @@ _STATUS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedSignal:
+    """A receipt or an error, the message that contained it, and the context by which that was read."""
+
+    unit: Receipt | ErrorSignal
+    opened: OpenedMessage
+    context: ProtocolContext
+
+    @property
+    def sender(self) -> str:
+        """Return the party that sent it."""
+        return self.context.get_party_name(self.unit.sender)
+
+    def check_sent(
+        self, hub: Hub, protocol: ProtocolCore, headers: Mapping[str, str], content: bytes | Body
+    ) -> None:
+        """Raise GW309 for a receipt that does not match the parcel that was sent."""
+        sent = protocol.read_sent_header(hub.make_parcel(headers, content), self.context.limits)
+        protocol.check_answer(self.opened, sent)
+
+
 def answer_status_request(
-    hub: Hub, protocol: ProtocolCore, unit: StatusRequest, heard: tuple[OpenedMessage, ProtocolContext]
+    hub: Hub, protocol: ProtocolCore, unit: StatusRequest, opened: OpenedMessage, context: ProtocolContext
 ) -> StatusResponse:
-    """Answer a StatusRequest; a party learns the status of its own messages only.
+    """Answer the StatusRequest of an opened message; a party learns the status of its own messages only.
 
     Where a StatusRequest must be signed, an unsigned one is answered `UnAuthorized` for every
     MessageId. A sender who has seen or guessed a MessageId learns nothing from that. Outside of any
     agreement a party learns only of what was passed on for it.
     """
-    opened, context = heard
     if opened.signed is None and (opened.pmode is None or opened.pmode.security.needs_signed_status):
         return protocol.make_status_response(unit, "UnAuthorized", None, context)
     with read_transaction(hub.engine, promises=True) as conn:
@@ -69,86 +104,96 @@ def answer_status_request(
 def settle_signals(hub: Hub, protocol: ProtocolCore, opened: OpenedMessage, context: ProtocolContext) -> None:
     """Apply the receipts and errors among the units to the deliveries that they refer to.
 
-    A signal that refers to no delivery of ours, or to one that is settled already, changes nothing
-    and is not answered (ebMS 2.0 §4.2.4.3, §6.3.2.7). A receipt that does not match raises GW309.
+    A signal that refers to no delivery of the hub, or to one that is settled already, changes nothing and is
+    not answered (ebMS 2.0 §4.2.4.3, §6.3.2.7). A receipt that does not match raises GW309.
     """
     for unit in opened.units:
         if isinstance(unit, Receipt | ErrorSignal) and _can_settle_delivery(unit, opened):
-            _settle_signal(hub, protocol, unit, (opened, context))
+            _settle_signal(hub, protocol, ReceivedSignal(unit, opened, context))
 
 
-def _settle_signal(
-    hub: Hub,
-    protocol: ProtocolCore,
-    unit: Receipt | ErrorSignal,
-    heard: tuple[OpenedMessage, ProtocolContext],
-) -> None:
-    opened, context = heard
-    about = unit.ref_to_message_id
-    if about is None:
+def _settle_signal(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+    message_id = signal.unit.ref_to_message_id
+    if message_id is None:
         return
     with read_transaction(hub.engine) as conn:
-        delivery = deliveries.find_by_wire_id(conn, about)
-        message = messages.find_by_message_id(conn, "out", hub.party, about)
-        if delivery is None or message is None or delivery.destination != context.get_party_name(unit.sender):
+        delivery = deliveries.find_by_wire_id(conn, message_id)
+        message = messages.find_by_message_id(conn, "out", hub.party, message_id)
+        if delivery is None or message is None or delivery.destination != signal.sender:
             return
-        parcel = hub.make_parcel(*messages.open_parcel(conn, message.id))
-    protocol.check_answer(opened, protocol.read_sent_header(parcel, context.limits))
-    split = "split" in delivery.parameters
-    settle_delivery(hub, (delivery.id, delivery.case_id), unit, (opened, context), split=split)
+        headers, content = messages.open_parcel(conn, message.id)
+    signal.check_sent(hub, protocol, headers, content)
+    settle_delivery(hub, signal, delivery.id, delivery.case_id, split="split" in delivery.parameters)
 
 
 def settle_delivery(
     hub: Hub,
-    about: tuple[int, int | None],
-    unit: Receipt | ErrorSignal,
-    heard: tuple[OpenedMessage, ProtocolContext],
+    signal: ReceivedSignal,
+    delivery: int,
+    case_id: int | None,
     *,
     knowledge: RegisterSnapshot | None = None,
     lease: DeliveryLease | None = None,
     split: bool = False,
 ) -> None:
-    """Store that the other handler acknowledged or refused a delivery; `about` is its id and its case.
+    """Store that the other handler acknowledged or refused a delivery (row id), which may be of a case.
 
     Raises StaleSnapshotError when the register is not that of `knowledge`, by which the signal was opened.
     `lease` is held by the attempt that the signal answers. `split` says that the message went in fragments.
     """
-    opened, context = heard
-    delivery, case_id = about
+    unit, opened, now = signal.unit, signal.opened, signal.context.now
     problem = make_refusal_error(unit)
-    closing = closing_transaction(hub.engine, "signals.settled", delivery, context.now, case_id=case_id)
-    with closing as conn:
-        if not _settle_lease(conn, lease, problem, context.now, knowledge):
+
+    def settle(conn: Connection) -> Row[Any] | None:
+        if not _settle_lease(conn, lease, problem, now, knowledge):
             if knowledge is not None:
-                hub.check_snapshot_current(conn, knowledge)
-            if not delivery_maintenance.settle_receipt(
-                conn, delivery, context.now, "receive", _make_refusal_outcome(problem)
-            ):
-                return
+                hub.register.check_snapshot_current(conn, knowledge)
+            outcome = _make_refusal_outcome(problem)
+            if not delivery_maintenance.settle_receipt(conn, delivery, now, "receive", outcome):
+                return None
         kind = "NRR" if problem is None else "refusal"
         data = {
             "message_id": unit.message_id,
             "about": unit.ref_to_message_id or "",
             "detail": problem.detail if problem else "",
         }
-        record_evidence(conn, kind, "delivery", delivery, opened.identity, data, context.now)
+        if opened.signed is not None and opened.pmode is not None:
+            # What is not as agreed is taken in this version, and `gateway check` tells it.
+            others = list_other_algorithms(opened.signed, opened.pmode)
+            data |= {"algorithms": " ".join(others)} if others else {}
+        record_evidence(conn, kind, "delivery", delivery, opened.identity, data, now)
         if split:
-            sent_groups.end_group(conn, delivery, context.now, receipted=problem is None)
+            fragment_groups.end_sent_group(conn, delivery, now, receipted=problem is None)
         if problem is None:
-            return
+            return None
         row = deliveries.find_by_id(conn, delivery)
         if row is not None and "fragment" in row.parameters:
-            end_failed_fragment(conn, row, problem, context.now)
+            end_failed_fragment(conn, row, problem, now)
         if row is not None and row.parameters.get("ordered"):
-            ordered_deliveries.give_up_place(conn, delivery, context.now)
-        case = cases.find_by_id(conn, row.case_id) if row is not None and row.case_id is not None else None
-    if row is not None:
-        of_case = "" if case is None else f" of case {case.number}"
-        words = make_attempt_outcome(problem).theirs or problem.problem.title
-        _log.error(
-            "delivery %d%s to %s has FAILED: %s it refused the message; they said: %s",
-            *(delivery, of_case, row.destination, problem.problem.id, words),
-        )
+            ordered_deliveries.give_up_place(conn, delivery, now)
+        return row
+
+    refused = run_closing_commit(hub.engine, "signals.settled", delivery, now, settle, case_id=case_id)
+    if refused is not None and problem is not None:
+        _log_refusal(hub, refused, problem)
+
+
+def _log_refusal(hub: Hub, row: Row[Any], problem: GatewayError) -> None:
+    case = None
+    if row.case_id is not None:
+        with read_transaction(hub.engine) as conn:
+            case = cases.find_by_id(conn, row.case_id)
+    reason = make_attempt_outcome(problem).theirs or problem.problem.title
+    _log.error(
+        "the delivery has FAILED: %s it refused the message; they said: %s",
+        *(problem.problem.id, reason),
+        extra={
+            "partner": row.destination,
+            "case": case and case.number,
+            "delivery": row.id,
+            "problem": problem.problem.id,
+        },
+    )
 
 
 def _settle_lease(
@@ -156,12 +201,12 @@ def _settle_lease(
     lease: DeliveryLease | None,
     problem: GatewayError | None,
     now: datetime,
-    knowledge: RegisterSnapshot | None,
+    register: RegisterSnapshot | None,
 ) -> bool:
-    """End the lease of a receipted attempt in one statement; False where that is not how it stands."""
-    if lease is None or problem is not None or knowledge is None:
+    """End the lease of a receipted attempt in one statement; return False if the lease has changed."""
+    if lease is None or problem is not None or register is None:
         return False
-    return delivery_leases.mark_receipted(conn, lease, now, "receive", register=knowledge.epoch)
+    return delivery_leases.mark_receipted(conn, lease, now, "receive", register=register.epoch)
 
 
 def _make_refusal_outcome(problem: GatewayError | None) -> AttemptOutcome | None:
@@ -179,3 +224,96 @@ def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> 
     the delivery is then repeated as often as its P-Mode allows.
     """
     return isinstance(unit, Receipt) or (opened.signed is not None and unit.highest_severity == "Error")
+
+
+def settle_hop_signal(
+    hub: Hub, protocol: ProtocolCore, opened: OpenedMessage, context: ProtocolContext
+) -> None:
+    """Apply a signal of another handler, which came in a message of its own.
+
+    A signal about a message that was not sent to the signal's sender changes nothing and is not answered.
+    Raises GW309 for a receipt that does not match the message sent.
+    """
+    unit = opened.unit
+    if not isinstance(unit, Receipt | ErrorSignal) or unit.ref_to_message_id is None:
+        return
+    signal = ReceivedSignal(unit, opened, context)
+    if context.find_party_name(unit.receiver.ids[0]) == hub.party:
+        _settle_own_message(hub, protocol, signal)
+    elif isinstance(unit, Receipt):
+        _settle_passage(hub, protocol, signal)
+
+
+def _settle_own_message(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+    unit = signal.unit
+    message_id = unit.ref_to_message_id or ""
+    with read_transaction(hub.engine) as conn:
+        delivery = deliveries.find_by_wire_id(conn, message_id)
+        message = messages.find_by_message_id(conn, "out", hub.party, message_id)
+        if delivery is None or message is None or message.agreement_id != unit.agreement:
+            return
+        if not is_from_next_handler(delivery, signal):
+            return
+        headers, content = messages.open_parcel(conn, message.id)
+    if isinstance(unit, ErrorSignal):
+        if unit.highest_severity == "Error":
+            settle_delivery(hub, signal, delivery.id, delivery.case_id)
+        return
+    signal.check_sent(hub, protocol, headers, content)
+    if delivery.parameters["hop"]["settles"]:
+        settle_delivery(hub, signal, delivery.id, delivery.case_id)
+    else:
+        note_hop_receipt(hub, signal, delivery)
+
+
+def _settle_passage(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+    unit, context = signal.unit, signal.context
+    with read_transaction(hub.engine) as conn:
+        sender = context.find_party_name(unit.receiver.ids[0]) or ""
+        message = messages.find_by_message_id(conn, "in", sender, unit.ref_to_message_id or "")
+        if message is None:
+            return
+        delivery = deliveries.find_by_dedupe_key(conn, f"onward:{message.id}")
+        if delivery is None or delivery.destination != signal.sender:
+            return
+        content = payloads.open_payload(conn, delivery.payload_sha256)
+    signal.check_sent(hub, protocol, delivery.parameters["headers"], content)
+    with write_transaction(hub.engine, "passing.settled") as conn:
+        if delivery_maintenance.settle_receipt(conn, delivery.id, context.now, "receive"):
+            finish_passage(conn, delivery, context.now, unit.message_id)
+
+
+def is_from_next_handler(delivery: Row[Any], signal: ReceivedSignal) -> bool:
+    """Return whether a signal was sent by the next handler, to which the delivery was posted."""
+    hop = delivery.parameters.get("hop")
+    return hop is not None and hop["party"] == signal.sender
+
+
+def note_hop_receipt(
+    hub: Hub, signal: ReceivedSignal, delivery: Row[Any], *, knowledge: RegisterSnapshot | None = None
+) -> None:
+    """Store that the next handler has received the hub's message: it is not sent to that handler again.
+
+    The receipt of the To party is awaited until the time of the message is over. Raises StaleSnapshotError
+    when the register is not that of `knowledge`, by which the receipt was opened.
+    """
+    unit, now = signal.unit, signal.context.now
+    with write_transaction(hub.engine, "signals.hop") as conn:
+        if knowledge is not None:
+            hub.register.check_snapshot_current(conn, knowledge)
+        if delivery_maintenance.await_final_receipt(conn, delivery.id, now, delivery.expires_at or now):
+            data = {"message_id": unit.message_id, "about": unit.ref_to_message_id or ""}
+            identity = signal.opened.identity
+            record_evidence(conn, "hop_receipt", "delivery", delivery.id, identity, data, now)
+
+
+def finish_passage(conn: Connection, delivery: Any, at: datetime, told_by: str = "") -> None:
+    """Store that the next handler has a message that the hub passed on; `told_by` is its answer's id."""
+    message = int(delivery.subject_id)
+    row = messages.find_by_id(conn, message)
+    if row is not None and row.state in ("ACCEPTED", "FAILED"):
+        if row.state == "FAILED":
+            messages.apply_event(conn, message, StateEvent("retry", at, "passing"))
+        messages.apply_event(conn, message, StateEvent("process", at, "passing"))
+    data = {"next": delivery.destination, "answer": told_by}
+    record_evidence(conn, "forwarded", "message", message, delivery.payload_sha256, data, at)

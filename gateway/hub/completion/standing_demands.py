@@ -1,134 +1,81 @@
-"""Keeps what the agency of a request has asked for, and moves the request to the state that follows from it.
+"""Keeps the demands of the agency of a request, and moves the request to the state that follows from them.
 
-The row of a request has what stands (`gateway.cases.OpenDemands`). What code of the version before has done
-to a request, its row does not have: then its state says what was asked for last, and what stands is stored
-anew before that state changes. All functions are called in a transaction that has locked the case.
+The row of a request has its open demands (`gateway.cases.OpenDemands`). All functions are called in a
+transaction that has locked the case.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from gateway.cases import (
     DEMANDED_STATES,
+    CaseOutcome,
+    Decision,
+    DecisionCode,
     DemandNotice,
     OpenDemands,
+    RankedDecision,
+    RequestScope,
     StatusCode,
     find_demanded_state,
+    read_subjects,
+    select_current_decisions,
 )
-from gateway.store import OpenRequest, StoredNotice, agency_requests, notices
-
-__all__ = [
-    "TELLING_STATES",
-    "end_amended_demands",
-    "find_amendment",
-    "find_demanded_event",
-    "keep_demands",
-    "list_open_levies",
-    "read_demands",
-    "restore_demands",
-    "take_demand_notice",
-]
+from gateway.store import OpenRequest, StoredNotice, notices
 
 _OPEN_FEE: Final = ("LEVIED", "ORDERED")
-#: The states between which a request moves by what stands.
+#: The states between which a request moves by its open demands.
 _MOVED: Final = frozenset({"SENT", "ACKNOWLEDGED", *DEMANDED_STATES.values()})
-#: The states of which a notice says what was asked for, where it is not stored.
-TELLING_STATES: Final = ("INFORMATION_REQUIRED", "INSPECTION")
 _EVENTS: Final = {state: event for event, state in DEMANDED_STATES.items()}
-#: By what event a request leaves a state when nothing stands any more.
+#: The event by which a request leaves a state when no demand is open any more.
 _ENDING: Final = {"INSPECTION": "inspected", "FEE_DUE": "fee_settled"}
 
 
-def restore_demands(request: Row[Any] | OpenRequest) -> OpenDemands | None:
-    """Return what stands about a request; None where that was not stored, or not with its state."""
-    if request.demands is None or request.demands_state != request.state:
-        return None
-    return OpenDemands.restore(request.demands)
+def read_demands(request: Row[Any] | OpenRequest) -> OpenDemands:
+    """Return the demands of the agency about a request that are not ended: information, inspection, fee."""
+    return OpenDemands() if request.demands is None else OpenDemands.restore(request.demands)
 
 
-def find_amendment(request: Row[Any] | OpenRequest) -> int:
-    """Return the row id of the last notice before the last amendment of a request; 0 where none is known."""
-    return 0 if request.demands is None else OpenDemands.restore(request.demands).amended_after
+def take_demand_notice(request: OpenRequest, stored: StoredNotice, codes: Mapping[str, StatusCode]) -> None:
+    """Add to the open demands of a request, or end one, by a stored notice; other notices change nothing.
 
-
-def read_demands(
-    conn: Connection, request: Row[Any] | OpenRequest, codes: Mapping[str, StatusCode]
-) -> OpenDemands:
-    """Return what stands about a request. `codes` are the status codes of its case.
-
-    Where that is not stored, the state says what was asked for last.
+    `codes` are the status codes in force, by code.
     """
-    found = restore_demands(request)
-    if found is not None:
-        return found
-    if request.state not in TELLING_STATES:
-        return OpenDemands({}, find_amendment(request))
-    return _find_former_demand(request, _list_demands(notices.list_by_request(conn, request.id), codes))
+    demand_notices = _list_demands(stored.known, codes)
+    own_notice = next((notice for notice in demand_notices if notice.id == stored.id), None)
+    if own_notice is not None:
+        demands = read_demands(request).take_notice(own_notice, demand_notices)
+        request.set_columns(demands=demands.describe())
 
 
-def keep_demands(conn: Connection, request: Row[Any], codes: Mapping[str, StatusCode]) -> OpenDemands:
-    """Return what stands about a request, and store it where its state alone says it: that may change."""
-    found = restore_demands(request)
-    if found is not None:
-        return found
-    found = read_demands(conn, request, codes)
-    # A fee that no table of status codes tells of has the state alone.
-    if found.standing or (request.demands is not None and request.state != "FEE_DUE"):
-        agency_requests.set_demands(conn, request.id, request.state, found.describe())
-    return found
-
-
-def _find_former_demand(request: Row[Any] | OpenRequest, told: Sequence[DemandNotice]) -> OpenDemands:
-    """Return what the state of a request says, of the notices that were told since it was amended."""
-    amended_after = find_amendment(request)
-    known = [one for one in told if one.id > amended_after]
-    asking = [one for one in known if one.event == _EVENTS.get(request.state)]
-    if not asking:
-        return OpenDemands({}, max((one.id for one in known), default=amended_after))
-    last = max(asking, key=lambda one: one.rank)
-    return OpenDemands({}, min(one.id for one in known) - 1).take_notice(last, [last])
-
-
-def take_demand_notice(
-    request: OpenRequest, stored: StoredNotice, codes: Mapping[str, StatusCode]
-) -> OpenDemands | None:
-    """Let a stored notice ask for something, or end it; return what stands then.
-
-    None for a notice that does neither. It may change the state all the same: what the state alone says
-    stands is stored before.
-    """
-    known = _list_demands(stored.known, codes)
-    mine = next((one for one in known if one.id == stored.id), None)
-    before = restore_demands(request)
-    if before is None:
-        before = _find_former_demand(request, [one for one in known if one is not mine])
-        if mine is None and before.standing and request.state in TELLING_STATES:
-            request.set_columns(demands=before.describe())
-    if mine is None:
-        return None
-    taken = before.take_notice(mine, known)
-    request.set_columns(demands=taken.describe())
-    return taken
-
-
-def _list_demands(known: Iterable[Any], codes: Mapping[str, StatusCode]) -> list[DemandNotice]:
-    """Return the notices that ask for something or end it; what is said of a fee is kept with the fee."""
-    found = []
-    for one in known:
-        code = codes.get(one.status_code)
+def _list_demands(request_notices: Iterable[Any], codes: Mapping[str, StatusCode]) -> list[DemandNotice]:
+    """Return the notices that make or end a demand; those about fees are left out, as fees have their own."""
+    demand_notices = []
+    for notice in request_notices:
+        code = codes.get(notice.status_code)
         if code is not None and not code.fee_step and code.event in (*DEMANDED_STATES, "inspected"):
-            times = (one.issued_at, one.received_at, one.deadline)
-            found.append(DemandNotice(one.id, code.event, one.number, *times))
-    return found
+            demand_notices.append(
+                DemandNotice(
+                    notice.id,
+                    code.event,
+                    notice.number,
+                    notice.issued_at,
+                    notice.received_at,
+                    notice.deadline,
+                )
+            )
+    return demand_notices
 
 
 def end_amended_demands(conn: Connection, request: int) -> dict[str, Any]:
-    """Return what is stored of the demands about a request that is sent again: what was asked is over."""
+    """Return the stored form of the demands about a request that is sent again: earlier demands are over."""
     last = max((row.id for row in notices.list_by_request(conn, request)), default=0)
     return OpenDemands({}, last).describe()
 
@@ -141,10 +88,100 @@ def list_open_levies(levied: Iterable[Row[Any]]) -> list[tuple[datetime, str]]:
 def find_demanded_event(
     state: str, demands: OpenDemands, levies: Sequence[tuple[datetime, str]]
 ) -> str | None:
-    """Return the event that moves a request to the state of what stands; None where it is there."""
+    """Return the event that moves a request to the state its demands call for; None if no move is needed.
+
+    `state` is the present state of the request; `levies` are its open fees, each with the time and the number
+    of its notice.
+    """
     if state not in _MOVED:
         return None
-    wanted = find_demanded_state(demands, levies) if demands.standing or levies else None
-    if wanted is None:
+    demanded_state = find_demanded_state(demands, levies) if demands.standing or levies else None
+    if demanded_state is None:
         return _ENDING.get(state)
-    return None if wanted == state else f"{_EVENTS[wanted]}_stands"
+    return None if demanded_state == state else f"{_EVENTS[demanded_state]}_stands"
+
+
+#: The decisions by their stored names.
+_CODES: Final = {code.value: code for code in DecisionCode}
+
+
+def compute_conclusion_id(
+    outcome: CaseOutcome,
+    ranked_decisions: Iterable[RankedDecision],
+    cancellations: Iterable[tuple[str, str]] = (),
+) -> str:
+    """Return the id of a conclusion; it is the same for equal decisions and equal cancellations.
+
+    A withdrawn case has one conclusion: a later notice of an agency does not change the id.
+    """
+    if outcome is CaseOutcome.WITHDRAWN:
+        return hashlib.sha256(repr(outcome).encode()).hexdigest()[:16]
+    basis: tuple[Any, ...] = (outcome, select_current_decisions(ranked_decisions))
+    cancelled = tuple(cancellations)
+    text = repr((*basis, cancelled) if cancelled else basis)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_cancellation_open(request: Row[Any]) -> bool:
+    """Return whether the agency has been asked to cancel a request, and has not said whether it does."""
+    return bool(request.cancellation == "ASKED" and request.state != "CANCELLED")
+
+
+def list_cancellations(requests: Iterable[Row[Any]]) -> tuple[tuple[str, str], ...]:
+    """Return the number of each request that is CANCELLED, or whose cancellation was REFUSED, and which.
+
+    One whose items an amendment has removed is named only where its agency keeps it: if it is cancelled,
+    nothing of it is left in the case.
+    """
+    return tuple(
+        (row.number, "CANCELLED" if row.state == "CANCELLED" else "REFUSED")
+        for row in requests
+        if (row.required if row.state == "CANCELLED" else row.cancellation == "REFUSED")
+    )
+
+
+def list_standing_numbers(requests: Iterable[Row[Any]]) -> dict[int, str]:
+    """Return the numbers of the requests whose decisions count, by row id: cancelled ones are absent."""
+    return {row.id: row.number for row in requests if row.state != "CANCELLED"}
+
+
+def make_concern(request: Row[Any]) -> RequestScope:
+    """Return the scope of a request: its items, and the laws that may decide them."""
+    pairs = read_subjects(request.required)
+    items, laws = frozenset([item for item, _ in pairs]), frozenset([law for _, law in pairs])
+    return RequestScope(request.number, items, laws)
+
+
+def list_concerns(requests: Iterable[Row[Any]]) -> tuple[RequestScope, ...]:
+    """Return the scopes of the requests of a case; a cancelled request has none."""
+    return tuple([make_concern(row) for row in requests if row.state != "CANCELLED"])
+
+
+def read_stored_decision(row: Row[Any]) -> Decision:
+    """Return a stored decision, on an application or without one, as a value."""
+    return Decision(
+        item=row.item,
+        law=row.law,
+        decision=_CODES[row.decision],
+        number=row.number,
+        date=row.date,
+        quantity=None if row.quantity is None else Decimal(row.quantity),
+        unit=row.unit,
+        conditions=tuple(row.conditions),
+    )
+
+
+def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[RankedDecision, ...]:
+    """Return stored decisions of the requests in `numbers` as values, each with its number."""
+    ranked_decisions = [
+        RankedDecision(
+            request=numbers[row.request_id],
+            decision=read_stored_decision(row),
+            issued_at=row.issued_at,
+            notice_number=row.notice_no,
+            text=row.notice_text or "",
+        )
+        for row in rows
+        if row.request_id in numbers
+    ]
+    return tuple(ranked_decisions)

@@ -1,7 +1,5 @@
-"""What customs says of a case: its answers to our calls, how clearance ended, and what came after that."""
+"""Steps 7 and 9 for customs: take its notices, leave the state of clearance and the news to agencies.
 
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+Customs answers calls of the hub or calls the hub. Decisions of agencies after clearance are recorded and
+reported to customs.
+"""

@@ -1,89 +1,107 @@
-"""Step 10, clearance: what customs says is told to the applicant, and to the agencies that want to know.
+"""Step 10, clearance: customs' news about a case go to the applicant and to the agencies that want them.
 
-The input is the task that was queued with the notice. Document and calls are made before the
-transaction. When it has committed, the Notice is stored with its delivery, and a call NotifyClearance is
-queued for each application whose agency wants clearance results: `wants_clearance` in the organisations
-of the mappings. Other agencies hear nothing. Of a child declaration they hear under the applications of
-its parents, with the items that the child has. A result that another one has overtaken is told to the
-applicant alone.
+The input is the task that was queued with the notice. Document and calls are made before the transaction.
+When it has committed, the Notice is stored with its delivery, and a call NotifyClearance is queued for each
+application whose agency wants clearance results: `wants_clearance` in the organisations of the mappings.
+Other agencies get no call. About a child declaration they are notified under the applications of its parents,
+with the items that the child has. A result that a newer one has replaced goes to the applicant alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import (
-    CLEARANCE_RESULTS,
-    ClearedItem,
-    CustomsNotice,
-    CustomsReason,
-    make_customs_document,
-)
-from gateway.errors import CUSTOMS_ERROR, OUR_MISTAKE, GatewayError
-from gateway.hub.completion import case_closing, list_inherited_requests
-from gateway.hub.customs.customs_pointers import list_told_items, turn_back_reasons
-from gateway.hub.customs.customs_records import find_leading_result
-from gateway.hub.forward import ComposedCall, compose_clearance_call, enqueue_clearance_call
+from gateway.cases import CLEARANCE_RESULTS, ClearedItem, CustomsNotice, CustomsReason, make_customs_document
+from gateway.errors import CUSTOMS_ERROR, GatewayError
+from gateway.hub.completion.case_closing import case_transaction
+from gateway.hub.completion.outside_decisions import list_inherited_requests
+from gateway.hub.customs.late_decisions import find_leading_result
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import (
+from gateway.hub.outbox.applicant_messages import (
     CaseSnapshot,
-    FinishLease,
     QueuedMessage,
     load_case_snapshot,
     make_case_header,
     seal_notice,
     store_message,
 )
-from gateway.hub.sent_applications import find_submission
+from gateway.hub.outbox.local_tasks import FinishLease, require_row
+from gateway.hub.outbox.outgoing_calls import find_submission
+from gateway.hub.submissions.forward import ComposedCall, compose_clearance_call, enqueue_clearance_call
 from gateway.state_machines import CLEARANCE
-from gateway.store import cases, customs_notices, deliveries, payloads, read_transaction, write_transaction
+from gateway.store import customs_notices, deliveries, payloads, read_transaction
+from gateway.wire import parse_xml
 
-__all__ = ["read_stored_notice", "tell_customs_news"]
+_REQUIREMENT: Final = re.compile(r"Requirement\[([1-9][0-9]{0,5})\](?:/.*)?")
+
+
+def list_told_items(envelope: bytes) -> tuple[int, ...]:
+    """Return the item of each requirement in a call to customs, in the order of the call."""
+    try:
+        content = parse_xml(envelope, envelope=True)[-1][0]
+    except (GatewayError, IndexError):
+        return ()
+    return tuple(
+        int(requirement.findtext("{*}item") or "0") for requirement in content.iterfind("{*}Requirement")
+    )
+
+
+def turn_back_reasons(reasons: Sequence[CustomsReason], items: Sequence[int]) -> tuple[CustomsReason, ...]:
+    """Return the reasons with pointers into the applicant's message; `items` are the items of the call."""
+    return tuple(replace(reason, pointer=_turn_back(reason.pointer, items)) for reason in reasons)
+
+
+def _turn_back(pointer: str, call_items: Sequence[int]) -> str:
+    match = _REQUIREMENT.fullmatch(pointer)
+    if match is None or int(match[1]) > len(call_items):
+        return pointer
+    return f"42A/67A[1]/68A[{call_items[int(match[1]) - 1]}]"
+
 
 _UNTOLD: Final = frozenset({"FAILED", "CANCELLED"})
 
 
-def tell_customs_news(hub: Hub, notice_id: int, finish: FinishLease) -> None:
+def tell_customs_news(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
     """Tell a notice of customs to the applicant, and a result of clearance to the agencies that want it."""
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
-        row = customs_notices.find_by_id(conn, notice_id)
-        if row is None:
-            raise GatewayError(OUR_MISTAKE, f"the notice {notice_id} of customs is gone")
+        found_notice = customs_notices.find_by_id(conn, notice_id)
+        row = require_row(found_notice, f"the notice {notice_id} of customs")
         state = customs_notices.find_state(conn, row.case_id) or CLEARANCE.initial
         notice = read_stored_notice(conn, row)
-        above = tuple(list_inherited_requests(conn, row.case_id)) if row.kind in CLEARANCE_RESULTS else ()
+        inherited_requests = (
+            tuple(list_inherited_requests(conn, row.case_id)) if row.kind in CLEARANCE_RESULTS else ()
+        )
     facts = load_case_snapshot(hub, row.case_id)
-    outgoing = _seal_notice(hub, facts, (row, notice, state), now)
-    calls = _compose_calls(hub, facts, (row, notice), above)
-    with write_transaction(hub.engine, "customs.told") as conn:
-        case = cases.lock_case(conn, row.case_id)
+    outgoing = _seal_notice(hub, facts, row, notice, state, now)
+    calls = _compose_calls(hub, facts, row, notice, inherited_requests)
+    with case_transaction(hub, "customs.told", row.case_id, end_lease) as (conn, _):
         if outgoing is not None:
             store_message(conn, hub, facts, QueuedMessage(outgoing, f"customs:{notice_id}"), now)
         if find_leading_result(conn, row.case_id) == notice_id:
-            _enqueue_calls(conn, (notice_id, calls), now)
-        finish(conn)
-        case_closing.close_case_when_done(conn, case, now)
+            _enqueue_calls(conn, notice_id, calls, now)
 
 
 def read_stored_notice(conn: Connection, row: Row[Any]) -> CustomsNotice:
     """Return a stored notice of customs, its pointers turned back into the applicant's own message."""
-    told: tuple[int, ...] = ()
+    call_items: tuple[int, ...] = ()
     call = None if row.delivery_id is None else deliveries.find_by_id(conn, row.delivery_id)
     if call is not None and row.content["reasons"]:
-        told = list_told_items(_load_call(conn, call))
-    reasons = tuple(CustomsReason(**one) for one in row.content["reasons"])
+        call_items = list_told_items(_load_call(conn, call))
+    reasons = tuple(CustomsReason(**reason) for reason in row.content["reasons"])
     return CustomsNotice(
         row.number,
         row.issued_at,
         row.code,
         row.content["text"],
-        turn_back_reasons(reasons, told),
-        tuple(ClearedItem(**one) for one in row.content["items"]),
+        turn_back_reasons(reasons, call_items),
+        tuple(ClearedItem(**item) for item in row.content["items"]),
     )
 
 
@@ -96,9 +114,8 @@ def _load_call(conn: Connection, call: Row[Any]) -> bytes:
 
 
 def _seal_notice(
-    hub: Hub, facts: CaseSnapshot, said: tuple[Row[Any], CustomsNotice, str], now: datetime
+    hub: Hub, facts: CaseSnapshot, row: Row[Any], notice: CustomsNotice, state: str, now: datetime
 ) -> Any:
-    row, notice, state = said
     code = hub.rules.customs_codes.get(row.code)
     status = "" if code is None else code.status
     document = make_customs_document(make_case_header(facts, now), state, status, notice, CUSTOMS_ERROR.id)
@@ -108,30 +125,33 @@ def _seal_notice(
 def _compose_calls(
     hub: Hub,
     facts: CaseSnapshot,
-    said: tuple[Row[Any], CustomsNotice],
-    above: Sequence[tuple[Row[Any], frozenset[int]]],
+    row: Row[Any],
+    notice: CustomsNotice,
+    inherited_requests: Sequence[tuple[Row[Any], frozenset[int]]],
 ) -> Sequence[tuple[Row[Any], ComposedCall]]:
     """Return each application whose agency wants the news, with the call that tells them.
 
     An agency that gets no items of customs takes the news for all of its application. Of a child that
     is wrong: the items that it has are always named.
     """
-    row, notice = said
     if row.kind not in CLEARANCE_RESULTS:
         return ()
     code = hub.rules.customs_codes.get(row.code)
-    news = (notice, "" if code is None else code.status)
-    named = {one.item: one.code for one in notice.items}
-    told = []
+    status = "" if code is None else code.status
+    codes_by_item = {item.item: item.code for item in notice.items}
+    recipients = []
     for request in facts.requests:
-        own = {int(item) for item, _ in request.required}
-        told.append((request, {item: code for item, code in named.items() if item in own}))
-    told += [
-        (request, {item: named.get(item, notice.code) for item in sorted(items)}) for request, items in above
+        own_items = {int(item) for item, _ in request.required}
+        recipients.append(
+            (request, {item: code for item, code in codes_by_item.items() if item in own_items})
+        )
+    recipients += [
+        (request, {item: codes_by_item.get(item, notice.code) for item in sorted(items)})
+        for request, items in inherited_requests
     ]
     return [
-        (request, compose_clearance_call(hub, request, (facts.case.number, items), news))
-        for request, items in told
+        (request, compose_clearance_call(hub, request, facts.case.number, items, notice, status))
+        for request, items in recipients
         if _wants_clearance(hub, request.agency)
     ]
 
@@ -142,16 +162,15 @@ def _wants_clearance(hub: Hub, agency: str) -> bool:
 
 
 def _enqueue_calls(
-    conn: Connection, told: tuple[int, Sequence[tuple[Row[Any], ComposedCall]]], now: datetime
+    conn: Connection, notice_id: int, calls: Sequence[tuple[Row[Any], ComposedCall]], now: datetime
 ) -> None:
-    """Queue the news behind what went to each agency; one that never got its application hears nothing.
+    """Queue the news behind the earlier calls to each agency; skip an agency that has no application.
 
     Each call belongs to the case of its application.
     """
-    notice, calls = told
     for request, call in calls:
         earlier = deliveries.list_by_request(conn, request.case_id, request.id)
         sent = find_submission(earlier)
         if sent is not None and sent.state not in _UNTOLD:
-            place = (f"clearance:{notice}:{request.id}", earlier)
-            enqueue_clearance_call(conn, call, (request.case_id, request.id), place, now)
+            key = f"clearance:{notice_id}:{request.id}"
+            enqueue_clearance_call(conn, call, request.case_id, request.id, key, earlier, now)

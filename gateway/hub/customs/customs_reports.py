@@ -1,127 +1,239 @@
-"""Applies what customs says: in the answer to a call of ours, or in a call of its own.
+"""Applies what customs reports: in the answer to a call of the hub, or in a call of its own.
 
-The case row is locked first. When the transaction has committed, the signed octets, the notice and the
-state of clearance are in the database, and what follows is queued: the Notice to the applicant, and the
+The case row is locked first. When the transaction has committed, the signed octets, the notice and the state
+of clearance are in the database, and the tasks that follow are queued: the Notice to the applicant, and the
 news to the agencies that want them (`gateway.hub.customs.customs_news`). An error of customs (R25) is an
 answer: the call was made, and is not repeated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
 from gateway.cases import (
+    APPROVING,
     CustomsCall,
     CustomsNotice,
+    Decision,
     PartnerAnswer,
     SignedReply,
     check_clearance_direction,
     check_customs_code,
+    find_late_code,
+    read_subjects,
 )
 from gateway.errors import REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion import case_closing
-from gateway.hub.customs.customs_records import record_customs_notice
+from gateway.hub.answers.reply import describe_signer
+from gateway.hub.completion.case_closing import case_transaction, run_closing_commit
+from gateway.hub.completion.standing_demands import is_cancellation_open
+from gateway.hub.customs.late_decisions import (
+    list_late_subjects,
+    list_told_results,
+    queue_children,
+    record_customs_notice,
+    record_inherited_decision,
+    record_late_result,
+)
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import CUSTOMS, FinishLease
-from gateway.hub.reply import describe_signer
+from gateway.hub.outbox.local_tasks import FinishLease, find_notice, require_row
+from gateway.hub.outbox.outgoing_calls import CUSTOMS
+from gateway.hub.submissions.forward import ComposedCall, compose_late_report, enqueue_late_report
 from gateway.needs import find_declared_direction
-from gateway.store import DeliveryLease, cases, deliveries, payloads, write_transaction
-
-__all__ = ["apply_customs_answer", "apply_customs_call"]
+from gateway.store import (
+    CallRecord,
+    DeliveryLease,
+    cases,
+    decisions,
+    deliveries,
+    payloads,
+    read_transaction,
+    write_call_transaction,
+)
 
 
 def apply_customs_answer(
-    hub: Hub, lease: DeliveryLease, answer: PartnerAnswer, spoken: SignedReply, finish: FinishLease
+    hub: Hub, lease: DeliveryLease, answer: PartnerAnswer, signed_reply: SignedReply, end_lease: FinishLease
 ) -> None:
-    """Store what customs answered to a call of ours, and end the delivery of that call.
+    """Store the answer of customs to a call of the hub, and end the delivery of that call.
 
     Raises GW403 for a code that is no answer, GW702 for a notice number that was used for something else.
     """
     now = hub.clock()
-    closing = case_closing.closing_transaction(
-        hub.engine, "partner.customs", lease.id, now, case_id=lease.case_id
-    )
-    with closing as conn:
-        finish(conn)
-        kept = payloads.store_payload(conn, spoken.envelope, now)
-        signer = describe_signer(hub, spoken)
-        said = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
-        record_evidence(conn, "customs", "delivery", lease.id, kept, {**said, **signer}, now)
+
+    def store_answer(conn: Connection) -> None:
+        end_lease(conn)
+        digest = payloads.store_payload(conn, signed_reply.envelope, now)
+        signer = describe_signer(hub, signed_reply)
+        facts = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
+        record_evidence(conn, "customs", "delivery", lease.id, digest, {**facts, **signer}, now)
         if isinstance(answer, CustomsNotice) and lease.case_id is not None:
             kind = check_customs_code(answer, hub.rules.customs_codes, clears=False)
             case = cases.lock_case(conn, lease.case_id)
-            record_customs_notice(conn, case, answer, kind, (kept, signer), now, lease.id)
+            record_customs_notice(conn, case, answer, kind, digest, signer, now, lease.id)
+
+    run_closing_commit(hub.engine, "partner.customs", lease.id, now, store_answer, case_id=lease.case_id)
 
 
-def apply_customs_call(hub: Hub, said: CustomsCall, spoken: SignedReply, *, clears: bool) -> str:
-    """Apply a notice that customs sent in a call of its own; return the case number.
+def apply_customs_call(
+    hub: Hub, call: CustomsCall, signed_reply: SignedReply, record: CallRecord | None = None
+) -> str:
+    """Apply a notice that customs sent in a call of its own, with its `record`; return the case number.
 
-    With `clears` it says how clearance ended, otherwise it answers what customs was told. Raises GW701
-    for a case that customs was told nothing of, GW403 and GW404 for what the notice may not say (also the
-    result of an import about an export declaration, and the other way round), GW702
-    for a notice number that was used for something else.
+    Raises GW701 for a case that was never reported to customs, GW403 and GW404 for values that the notice may
+    not have (also the result of an import about an export declaration, and the other way round), GW702 for a
+    notice number that was used for something else.
     """
-    kind = check_customs_code(said.notice, hub.rules.customs_codes, clears=clears)
-    with write_transaction(hub.engine, "customs.call") as conn:
-        case = cases.lock_case(conn, _find_case(conn, said).id)
-        _check_items(case, said.notice)
-        if clears:
+    kind = check_customs_code(call.notice, hub.rules.customs_codes, clears=call.clears)
+    with write_call_transaction(hub.engine, "customs.call", record) as conn:
+        case = cases.lock_case(conn, _find_case(conn, call).id)
+        _check_items(case, call.notice)
+        if call.clears:
             direction = find_declared_direction(case.document)
-            check_clearance_direction(said.notice, hub.rules.customs_codes, direction)
+            check_clearance_direction(call.notice, hub.rules.customs_codes, direction)
         now = hub.clock()
-        kept = payloads.store_payload(conn, spoken.envelope, now)
-        _record_call(conn, hub, case, (said.notice, kind), (kept, spoken), now)
+        digest = payloads.store_payload(conn, signed_reply.envelope, now)
+        signer = describe_signer(hub, signed_reply)
+        record_customs_notice(conn, case, call.notice, kind, digest, signer, now)
     return str(case.number)
 
 
-def _record_call(
-    conn: Connection,
-    hub: Hub,
-    case: Row[Any],
-    said: tuple[CustomsNotice, str],
-    proof: tuple[str, SignedReply],
-    now: datetime,
-) -> None:
-    notice, kind = said
-    kept, spoken = proof
-    record_customs_notice(conn, case, notice, kind, (kept, describe_signer(hub, spoken)), now)
-
-
-def _find_case(conn: Connection, said: CustomsCall) -> Row[Any]:
-    """Return the case that customs names; raises GW701 where customs was told of none, or of several."""
+def _find_case(conn: Connection, call: CustomsCall) -> Row[Any]:
+    """Return the case that customs names; raises GW701 if none, or several, were reported to customs."""
     # Of a refused or a held submission customs was told nothing, nor of one that was withdrawn while held.
-    if said.case_number is not None:
-        named = cases.find_by_number(conn, said.case_number)
-        standing = [] if named is None or not _was_told(conn, named) else [named]
-        where, name = "CaseNumber", said.case_number
+    if call.case_number is not None:
+        named_case = cases.find_by_number(conn, call.case_number)
+        candidates = [] if named_case is None or not _was_told(conn, named_case) else [named_case]
+        parameter, name = "CaseNumber", call.case_number
     else:
-        where, name = "DeclarationReference", said.reference or ""
-        standing = list(cases.list_standing_by_reference(conn, name, CUSTOMS, 2))
-    if len(standing) == 1:
-        return standing[0]
+        parameter, name = "DeclarationReference", call.reference or ""
+        candidates = list(cases.list_standing_by_reference(conn, name, CUSTOMS, 2))
+    if len(candidates) == 1:
+        return candidates[0]
     detail = f"customs was told nothing under {name[:40]!r}"
-    if standing:
+    if candidates:
         detail = f"several declarants use the reference {name[:40]!r}: name the case"
-    raise GatewayError(REPLY_UNMATCHED, detail, where)
+    raise GatewayError(REPLY_UNMATCHED, detail, parameter)
 
 
 def _was_told(conn: Connection, case: Row[Any]) -> bool:
     if case.state in ("REFUSED", "HELD"):
         return False
-    told = (row.destination == CUSTOMS for row in deliveries.list_outlines(conn, case.id))
-    return case.state != "WITHDRAWN" or any(told)
+    sent_to_customs = (row.destination == CUSTOMS for row in deliveries.list_outlines(conn, case.id))
+    return case.state != "WITHDRAWN" or any(sent_to_customs)
 
 
 def _check_items(case: Row[Any], notice: CustomsNotice) -> None:
     """Raise GW404 for an item that the declaration has not, or that is named twice."""
-    known = set((case.detail or {}).get("items", ()))
+    declared = set((case.detail or {}).get("items", ()))
     seen: set[int] = set()
-    for position, one in enumerate(notice.items, start=1):
-        if one.item not in known or one.item in seen:
-            what = "is named twice" if one.item in seen else f"is no part of case {case.number}"
-            raise GatewayError(RULE_BROKEN, f"item {one.item} {what}", f"Item[{position}]")
-        seen.add(one.item)
+    for position, item in enumerate(notice.items, start=1):
+        if item.item not in declared or item.item in seen:
+            mistake = "is named twice" if item.item in seen else f"is no part of case {case.number}"
+            raise GatewayError(RULE_BROKEN, f"item {item.item} {mistake}", f"Item[{position}]")
+        seen.add(item.item)
+
+
+def look_for_late_decision(hub: Hub, notice_id: int, case_id: int, end_lease: FinishLease) -> None:
+    """Record that a notice on a parent is late for a child (row id) that customs has cleared, if it is.
+
+    The children of the child look after it.
+    """
+
+    def record(conn: Connection, now: datetime) -> None:
+        notice, request = find_notice(conn, notice_id)
+        record_inherited_decision(conn, case_id, request, notice, now)
+        queue_children(conn, case_id, "notice", notice_id, now)
+
+    _look(hub, case_id, record, end_lease)
+
+
+def look_for_late_result(hub: Hub, result_id: int, case_id: int, end_lease: FinishLease) -> None:
+    """Record that a result without an application (row id) is late for a child that is cleared, if it is.
+
+    The children of the child look after it.
+    """
+    _look(hub, case_id, lambda conn, now: record_late_result(conn, case_id, result_id, now), end_lease)
+
+
+def _look(
+    hub: Hub, case_id: int, record: Callable[[Connection, datetime], None], end_lease: FinishLease
+) -> None:
+    with case_transaction(hub, "customs.inherited", case_id, end_lease) as (conn, _):
+        record(conn, hub.clock())
+
+
+def tell_late_decision(hub: Hub, notice_id: int, case_id: int | None, end_lease: FinishLease) -> None:
+    """Queue the report to customs about a notice (row id) on a case (row id) that came after clearance."""
+    with read_transaction(hub.engine) as conn:
+        notice, request = find_notice(conn, notice_id)
+        case = _find_reported_case(conn, case_id or request.case_id)
+        content = _list_told(conn, case.id, request, notice)
+    _queue_report(hub, case, _name_report(case.id, request, notice_id), content, end_lease)
+
+
+def tell_late_result(hub: Hub, result_id: int, case_id: int, end_lease: FinishLease) -> None:
+    """Queue the report to customs about a result without an application (row id) for a case (row id)."""
+    with read_transaction(hub.engine) as conn:
+        case = _find_reported_case(conn, case_id)
+        results = list_told_results(conn, case_id, result_id, hub.rules.bundle.units)
+    content = [_describe_decision(decision) for decision in results]
+    _queue_report(hub, case, f"customs:late:result:{result_id}:{case_id}", content, end_lease)
+
+
+def _find_reported_case(conn: Connection, case_id: int) -> Row[Any]:
+    return require_row(cases.find_by_id(conn, case_id), f"case {case_id} of a late decision")
+
+
+def _queue_report(
+    hub: Hub, case: Row[Any], key: str, content: list[dict[str, Any]], end_lease: FinishLease
+) -> None:
+    """Queue a report under a key, unless its content says nothing."""
+    now = hub.clock()
+    call = _compose_report(hub, case, content)
+    with case_transaction(hub, "customs.late", case.id, end_lease) as (conn, _):
+        if call is not None:
+            enqueue_late_report(conn, call, case.id, key, now)
+
+
+def _name_report(case: int, request: Row[Any], notice: int) -> str:
+    return f"customs:late:{notice}" if case == request.case_id else f"customs:late:{notice}:{case}"
+
+
+def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any]) -> list[dict[str, Any]]:
+    """Return the report about a notice on the items of a case: its decisions in force, or what it cancels.
+
+    A decision that a later notice has replaced is left out, and so is one before the cancellation of the
+    application: for customs the last report counts. An approval of a withdrawn declaration that its agency is
+    asked to cancel is left out, too: it does not count, and customs knows of the withdrawal.
+    """
+    subjects = list_late_subjects(conn, case, request, notice)
+    if not decisions.list_by_notice(conn, request.id, notice.number):
+        pairs = read_subjects(request.required)
+        return [{"item": item, "law": law} for item, law in pairs if (item, law) in subjects]
+    if request.state == "CANCELLED":
+        return []
+    cancelling = (
+        is_cancellation_open(request) and _find_reported_case(conn, request.case_id).state == "WITHDRAWN"
+    )
+    return [
+        _describe_decision(row)
+        for row in decisions.list_by_request(conn, request.id)
+        if row.notice_no == notice.number and row.superseded_by is None and (row.item, row.law) in subjects
+        if not (cancelling and row.decision in APPROVING)
+    ]
+
+
+def _describe_decision(decision: Row[Any] | Decision) -> dict[str, Any]:
+    names = ("item", "law", "number", "date", "quantity", "unit", "decision")
+    return {name: value for name in names if (value := getattr(decision, name)) is not None}
+
+
+def _compose_report(hub: Hub, case: Row[Any], content: list[dict[str, Any]]) -> ComposedCall | None:
+    if not content or not hub.composer.has_destination(CUSTOMS):
+        return None
+    return compose_late_report(hub, case.number, find_late_code(hub.rules.customs_codes), content)

@@ -1,43 +1,56 @@
 """Records that an agency decides after clearance.
 
-A decision, a correction or a cancellation that comes when customs has cleared the goods changes nothing
-about clearance. It is recorded as every notice is, the case goes on as it would, and it is an event of
-its own. Customs is told (`gateway.hub.customs.late_reports`). What is decided about an item of a case
-is late for each child declaration with the item, too, that customs has cleared. What an agency says under
-a number of its own is in `gateway.hub.customs.late_results`.
+A decision, a correction or a cancellation that comes when customs has cleared the goods changes nothing about
+clearance. It is recorded like every notice, the case goes on as without clearance, and a late decision is an
+event of its own. It is reported to customs (`gateway.hub.customs.customs_reports`). A decision about an item
+of a case is late also for each child declaration with the item that customs has cleared. A result that an
+agency gives under a number of its own is recorded by `record_late_result`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import read_subjects
+from gateway.cases import (
+    CustomsNotice,
+    Decision,
+    DecisionCode,
+    check_issue_time,
+    check_issued_since,
+    read_subjects,
+    select_current_decisions,
+    select_current_results,
+)
 from gateway.evidence import record_evidence
-from gateway.hub.completion import list_requests_above, select_inherited_subjects
-from gateway.hub.outbox import enqueue_task
+from gateway.harmonize import UnitTable
+from gateway.hub.completion.outside_decisions import (
+    list_cases_above,
+    list_counting_uses,
+    list_outside_decisions,
+    list_requests_above,
+    list_told_decisions,
+    load_requirement_results,
+    make_result_name,
+    select_inherited_subjects,
+)
+from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.state_machines import REQUEST
 from gateway.store import (
+    NewCustomsNotice,
+    StateEvent,
     agency_requests,
     customs_notices,
     decisions,
     item_releases,
     notices,
+    requirement_results,
     transitions,
 )
-
-__all__ = [
-    "is_cleared",
-    "list_late_subjects",
-    "queue_children",
-    "record_decisions_since",
-    "record_inherited_decision",
-    "record_late_decision",
-    "record_late_news",
-]
 
 _CLEARED: Final = "CLEARED"
 _INHERITED: Final = "late_inherited"
@@ -51,17 +64,18 @@ def record_late_decision(
     Each child looks for itself when this is committed.
     """
     if request.clearance == _CLEARED:
-        _record_notice(conn, case.id, request, (notice, number), now)
+        _record_notice(conn, case.id, request, notice, number, now)
     if request.released:
-        queue_children(conn, case.id, ("notice", notice), now)
+        queue_children(conn, case.id, "notice", notice, now)
 
 
 def queue_children(
-    conn: Connection, case: int, said: tuple[str, int], now: datetime, task: str = _INHERITED
+    conn: Connection, case: int, subject_type: str, subject_id: int, now: datetime, task: str = _INHERITED
 ) -> None:
-    """Let each child of a case look whether a notice (its type and row id) is late for it."""
+    """Let each child of a case look whether a notice, or a result (row id), is late for it."""
     for child in item_releases.list_children(conn, case):
-        enqueue_task(conn, task, said, f"{task}:{said[1]}:{child}", now, case_id=child)
+        key = f"{task}:{subject_id}:{child}"
+        enqueue_task(conn, task, subject_type, subject_id, key, now, case_id=child)
 
 
 def is_cleared(conn: Connection, case: int) -> bool:
@@ -72,9 +86,12 @@ def is_cleared(conn: Connection, case: int) -> bool:
 def record_inherited_decision(
     conn: Connection, case: int, request: Row[Any], notice: Row[Any], now: datetime
 ) -> None:
-    """Record for a locked child that a notice on a request above it decides what it has; else do nothing."""
+    """Record for a locked child that a notice on a request above it decides items that the child has.
+
+    If it decides none of them, nothing is recorded.
+    """
     if is_cleared(conn, case) and list_late_subjects(conn, case, request, notice):
-        _record_notice(conn, case, request, (notice.id, notice.number), now)
+        _record_notice(conn, case, request, notice.id, notice.number, now)
 
 
 def list_late_subjects(
@@ -84,21 +101,24 @@ def list_late_subjects(
 
     One without decisions cancels the request: it is about all of it.
     """
-    said = {
+    decided = {
         (int(row.item), str(row.law)) for row in decisions.list_by_notice(conn, request.id, notice.number)
     }
-    about = said or set(read_subjects(request.required))
-    return select_inherited_subjects(conn, case, request.case_id, about)
+    subjects = decided or set(read_subjects(request.required))
+    return select_inherited_subjects(conn, case, request.case_id, subjects)
 
 
 def record_decisions_since(conn: Connection, case: Row[Any], cleared_at: datetime, now: datetime) -> None:
-    """Record the decisions that agencies issued after a clearance of which the hub hears only now."""
+    """Record the decisions that agencies issued between a clearance and its arrival at the hub.
+
+    `cleared_at` is the time of clearance, `now` that of its arrival.
+    """
     for request in (*agency_requests.list_by_case(conn, case.id), *list_requests_above(conn, case.id)):
         ending = _list_ending_notices(conn, request.id)
         for row in notices.list_by_request(conn, request.id):
             late = row.number in ending and row.issued_at > cleared_at
             if late and list_late_subjects(conn, case.id, request, row):
-                _record_notice(conn, case.id, request, (row.id, row.number), now)
+                _record_notice(conn, case.id, request, row.id, row.number, now)
 
 
 def _list_ending_notices(conn: Connection, request: int) -> set[str]:
@@ -109,27 +129,191 @@ def _list_ending_notices(conn: Connection, request: int) -> set[str]:
 
 
 def _record_notice(
-    conn: Connection, case: int, request: Row[Any], notice: tuple[int, str], now: datetime
+    conn: Connection, case: int, request: Row[Any], notice_id: int, number: str, now: datetime
 ) -> None:
-    stored, number = notice
-    key = f"late_decision:{stored}" if case == request.case_id else f"late_decision:{stored}:{case}"
+    key = f"late_decision:{notice_id}" if case == request.case_id else f"late_decision:{notice_id}:{case}"
     data = {"agency": request.agency, "application": request.number, "number": number}
-    record_late_news(conn, case, ("late_decision", ("notice", stored), key), data, now)
+    record_late_news(conn, case, "late_decision", "notice", notice_id, key, data, now)
 
 
 def record_late_news(
     conn: Connection,
     case: int,
-    task: tuple[str, tuple[str, int], str],
+    task: str,
+    subject_type: str,
+    subject_id: int,
+    key: str,
     data: Mapping[str, str],
     now: datetime,
 ) -> None:
-    """Record once for a locked case (row id) what is late.
+    """Record a late decision once for a locked case (row id), and queue the task that reports it to customs.
 
-    `task` is that which tells customs: its name, subject and key.
+    `task` is the name of this task, `subject_type` and `subject_id` its subject; nothing is recorded if a
+    task with the same `key` was queued before. `data` is the evidence.
     """
-    name, said, key = task
-    if not enqueue_task(conn, name, said, key, now, case_id=case):
+    if not enqueue_task(conn, task, subject_type, subject_id, key, now, case_id=case):
         return
     customs_notices.record_case_event(conn, case, "LATE_DECISION", now)
     record_evidence(conn, "late_decision", "case", case, None, dict(data), now)
+
+
+_SUBJECT: Final = "requirement_result"
+
+
+def record_late_result(conn: Connection, case: int, result_id: int, now: datetime) -> None:
+    """Record that a result (row id) decides about a locked case that is cleared.
+
+    Its children look for themselves when this is committed.
+    """
+    if is_cleared(conn, case):
+        _record_result_notice(conn, case, requirement_results.list_notice(conn, result_id), now)
+    queue_children(conn, case, _SUBJECT, result_id, now, "late_result_inherited")
+
+
+def record_results_since(conn: Connection, case: int, cleared_at: datetime, now: datetime) -> None:
+    """Record the results without application that agencies issued between a clearance and its arrival.
+
+    `case` is a row id, `cleared_at` the time of clearance, `now` that of its arrival.
+    """
+    if not item_releases.may_have_outside_decisions(conn, case):
+        return
+    used = {use.requirement_id for owner in (case, *list_cases_above(conn, case))
+            for use in list_counting_uses(conn, owner)}  # fmt: skip
+    since: dict[tuple[int, str], list[Row[Any]]] = {}
+    for row in requirement_results.list_results(conn, used):
+        if row.issued_at > cleared_at:
+            since.setdefault((row.requirement_id, row.notice_no), []).append(row)
+    for rows in since.values():
+        _record_result_notice(conn, case, rows, now)
+
+
+def _record_result_notice(conn: Connection, case: int, rows: Sequence[Row[Any]], now: datetime) -> None:
+    """Record the decisions of one notice for a locked case, where they are about an item of it."""
+    first = rows[0]
+    if not _list_subjects(conn, case, first.requirement_id, {row.law for row in rows}):
+        return
+    data = {"agency": first.agency, "requirement": first.number, "number": first.notice_no}
+    key = f"late_result:{first.id}:{case}"
+    record_late_news(conn, case, "late_result", _SUBJECT, int(first.id), key, data, now)
+
+
+def _list_subjects(
+    conn: Connection, case: int, requirement: int, laws: Collection[str]
+) -> set[tuple[int, str]]:
+    """Return the items that use a requirement, in a case or in one above it, each with these laws."""
+    inherited: set[tuple[int, str]] = set()
+    for owner in (case, *list_cases_above(conn, case)):
+        items = {
+            int(use.item) for use in list_counting_uses(conn, owner) if use.requirement_id == requirement
+        }
+        subjects = {(item, law) for item in items for law in laws}
+        inherited |= select_inherited_subjects(conn, case, owner, subjects)
+    return inherited
+
+
+def list_told_results(conn: Connection, case: int, result_id: int, units: UnitTable) -> list[Decision]:
+    """Return the decisions that count for the items of a case (row id) under the laws of a result (row id).
+
+    Empty if later notices have replaced the result.
+    """
+    first = requirement_results.list_notice(conn, result_id)[0]
+    current_by_law = {
+        result.decision.law: result.decision
+        for result in select_current_results(load_requirement_results(conn, [first.requirement_id]))
+        if result.notice_number == first.notice_no
+    }
+    subjects = _list_subjects(conn, case, first.requirement_id, current_by_law)
+    name = make_result_name(first.requirement_id, first.agency)
+    counting = [
+        ranked.decision
+        if ranked.decision.decision is not DecisionCode.REJECTED
+        else replace(ranked.decision, quantity=None, unit=None)
+        for ranked in list_told_decisions(select_current_decisions(list_outside_decisions(conn, case)), units)
+        if f"{ranked.request}:".startswith(f"{name}:")
+        and (ranked.decision.item, ranked.decision.law) in subjects
+    ]
+    unsaid = subjects - {(decision.item, decision.law) for decision in counting}
+    counting += [
+        replace(current_by_law[law], item=item, quantity=None, unit=None) for item, law in sorted(unsaid)
+    ]
+    return counting
+
+
+_ACTOR: Final = "customs"
+_RESULTS: Final = {"cleared": "clear", "refused": "refuse", "cancelled": "cancel"}
+_ANSWERS: Final = {"accepted": "accept", "error": "report_error"}
+#: The event for the software of parties in the feed of events.
+_EVENTS: Final = {
+    "accepted": "CUSTOMS_ACCEPTED",
+    "error": "CUSTOMS_ERROR",
+    "cleared": "CLEARED",
+    "refused": "CLEARANCE_REFUSED",
+    "cancelled": "CLEARANCE_CANCELLED",
+}
+
+
+def record_customs_notice(
+    conn: Connection,
+    case: Row[Any],
+    notice: CustomsNotice,
+    kind: str,
+    digest: str,
+    signer: Mapping[str, str | None],
+    now: datetime,
+    delivery: int | None = None,
+) -> bool:
+    """Store a notice of customs about a locked case; return False, and change nothing, for a repeat.
+
+    `kind` is the meaning of its code, `digest` that of the signed octets, `signer` says who signed them,
+    `delivery` is the hub's call that it answers. Raises GW702 when its number was used for other content,
+    GW719 when it was issued more than a day ahead, or before its case.
+    """
+    check_issue_time(notice.issued_at, now)
+    new = NewCustomsNotice(
+        case.id,
+        notice.number,
+        notice.code,
+        kind,
+        notice.issued_at.astimezone(UTC),
+        _describe_content(notice),
+        delivery,
+    )
+    stored = customs_notices.insert_notice(conn, new, now)
+    if stored is None:
+        return False
+    check_issued_since(notice.issued_at, case.opened_at)
+    events = _RESULTS if kind in _RESULTS else _ANSWERS
+    case_notices = customs_notices.list_by_case(conn, case.id)
+    if find_leading_notice(case_notices, frozenset(events)) == stored:
+        step = StateEvent(events[kind], now, _ACTOR, f"{notice.code} {notice.number}"[:100])
+        customs_notices.apply_event(conn, case.id, step)
+    customs_notices.record_case_event(conn, case.id, _EVENTS[kind], now)
+    data = {"number": notice.number, "code": notice.code, "delivery": delivery, **signer}
+    record_evidence(conn, "customs_notice", "case", case.id, digest, data, now)
+    if kind != "accepted":
+        key = f"customs_notice:{stored}"
+        enqueue_task(conn, "customs_notice", "customs_notice", stored, key, now, case_id=case.id)
+    # Another result may have overtaken this one: nothing is late for goods that are not cleared.
+    if kind == "cleared" and is_cleared(conn, case.id):
+        record_decisions_since(conn, case, new.issued_at, now)
+        record_results_since(conn, case.id, new.issued_at, now)
+    return True
+
+
+def find_leading_notice(candidates: Sequence[Row[Any]], kinds: frozenset[str]) -> int | None:
+    """Return the notice of these kinds that counts: the one issued last, then of the highest number."""
+    matching = [row for row in candidates if row.kind in kinds]
+    return None if not matching else int(max(matching, key=lambda row: (row.issued_at, row.number)).id)
+
+
+def find_leading_result(conn: Connection, case: int) -> int | None:
+    """Return the id of the result of clearance that counts; None before the first."""
+    return find_leading_notice(customs_notices.list_by_case(conn, case), frozenset(_RESULTS))
+
+
+def _describe_content(notice: CustomsNotice) -> dict[str, Any]:
+    return {
+        "text": notice.text,
+        "reasons": [asdict(reason) for reason in notice.reasons],
+        "items": [asdict(item) for item in notice.items],
+    }

@@ -1,7 +1,4 @@
-"""Deadlines of cases: which timetable is in force, what is due when, and what happens when it passes."""
+"""Step 8 for time: takes the state of a case, leaves its deadlines, and acts when one of them passes.
 
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+The timetable in force says until when each obligation is due. A worker fires the deadlines that have passed.
+"""

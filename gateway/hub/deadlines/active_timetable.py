@@ -7,18 +7,10 @@ from functools import cache
 
 from sqlalchemy import Connection
 
-from gateway.calendars import (
-    CalendarEdition,
-    TermEdition,
-    Timetable,
-    check_calendar_file,
-    make_timetable,
-)
+from gateway.calendars import CalendarEdition, TermEdition, Timetable, check_calendar_file, make_timetable
 from gateway.errors import CALENDAR_WRONG, GatewayError
 from gateway.share import get_data_folder
-from gateway.store import calendar_editions
-
-__all__ = ["ActiveTimetable", "load_shipped_timetable", "read_editions"]
+from gateway.store import dated_editions
 
 
 @cache
@@ -30,14 +22,14 @@ def _read_shipped_editions() -> tuple[CalendarEdition | TermEdition, ...]:
 
 def read_editions(files: Iterable[tuple[str, bytes]]) -> tuple[CalendarEdition | TermEdition, ...]:
     """Return the editions in files, given as name and content; raise GW709 with file and line."""
-    found = []
+    editions = []
     for name, octets in files:
         edition, mistakes = check_calendar_file(octets)
         if edition is None:
             first = mistakes[0]
             raise GatewayError(CALENDAR_WRONG, f"line {first.line}: {first.message}", f"{name}:{first.line}")
-        found.append(edition)
-    return tuple(found)
+        editions.append(edition)
+    return tuple(editions)
 
 
 def load_shipped_timetable(loaded: Sequence[CalendarEdition | TermEdition] = ()) -> Timetable:
@@ -60,13 +52,15 @@ class ActiveTimetable:
 
         `mark` is that of the stored editions, where the caller has just read it.
         """
-        mark = calendar_editions.read_mark(conn) if mark is None else mark
-        known = self._known
-        if known is None or known[0] != mark:
-            editions = read_editions(calendar_editions.list_contents(conn)) if mark else ()
-            counting = [one for one in (*_read_shipped_editions(), *editions) if self._counts(one)]
-            known = self._known = (mark, make_timetable(counting))
-        return known[1]
+        mark = dated_editions.read_calendar_mark(conn) if mark is None else mark
+        cached = self._known
+        if cached is None or cached[0] != mark:
+            editions = read_editions(dated_editions.list_calendar_contents(conn)) if mark else ()
+            counting = [
+                edition for edition in (*_read_shipped_editions(), *editions) if self._counts(edition)
+            ]
+            cached = self._known = (mark, make_timetable(counting))
+        return cached[1]
 
     def _counts(self, edition: CalendarEdition | TermEdition) -> bool:
         return self._test_editions or not edition.is_test

@@ -1,10 +1,10 @@
-"""Keeps the deadlines of a case in step with its requests: begins, holds, ends, and tells them.
+"""Keeps the deadlines of a case in step with its requests: begins, holds and ends them, sends notices.
 
-What is owed follows from what the agencies have asked for and nothing has settled: questions, inspections
-(`gateway.cases.OpenDemands`) and open fees, each on its own; the state of a request follows from it too. So
-every transaction that changes a request ends with `settle_deadlines`, in whatever order events came, and a
-deadline that nobody owes any more never fires. Applications that open a case begin theirs as they are
-stored (`gateway.hub.deadlines.opened_deadlines`).
+The obligations follow from the open demands of the agencies, each on its own: questions, inspections
+(`gateway.cases.OpenDemands`) and open fees; the state of a request follows from them, too. So every
+transaction that changes a request ends with `settle_deadlines`, in whatever order events came, and a deadline
+without an obligation never fires. Applications that open a case begin their deadlines when they are stored
+(`gateway.hub.deadlines.due_times`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import MAXYEAR, date, datetime, time, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from gateway.calendars import Timetable
 from gateway.cases import (
+    DEADLINE_HOLDERS,
+    CustodyHolder,
     DeadlineKind,
     DeadlineState,
     OpenDemands,
@@ -27,27 +29,57 @@ from gateway.cases import (
     list_due_kinds,
 )
 from gateway.evidence import record_evidence
-from gateway.hub.completion import (
-    TELLING_STATES,
+from gateway.hub.completion.standing_demands import (
     find_demanded_event,
     is_cancellation_open,
-    keep_demands,
     list_open_levies,
-    restore_demands,
+    read_demands,
 )
 from gateway.hub.deadlines.due_times import (
     DueTimes,
+    HeldTimes,
     StartedTerm,
     compute_due_times,
     extend_due_times,
 )
-from gateway.hub.deadlines.held_times import HeldTimes
-from gateway.hub.deadlines.overdue_events import tell_overdue
 from gateway.hub.hub import Hub
+from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.state_machines import REQUEST
-from gateway.store import NewDeadline, StateEvent, agency_requests, cases, deadlines, fees
+from gateway.store import NewDeadline, StateEvent, agency_requests, cases, deadlines, fees, transitions
 
-__all__ = ["settle_deadlines"]
+_CLOCKWORK: Final = "clockwork"
+
+
+def tell_overdue(conn: Connection, case: Row[Any], request: Row[Any], row: Row[Any], now: datetime) -> None:
+    """Mark a deadline (`row`) of a request of a locked case as overdue, once; no decision follows from it."""
+    deadlines.change_deadline(conn, row.id, {"state": "OVERDUE", "overdue_at": now, "next_at": None})
+    text = f"{row.kind} {request.number} was due {row.due_at.isoformat()}"
+    if case.state == "IN_PROGRESS":
+        cases.apply_event(conn, case.id, StateEvent("deadline", now, _CLOCKWORK, text[:100]))
+    transitions.record_events(conn, "request", [(request.id, f"OVERDUE {row.kind}")], now)
+    data = {"agency": request.agency, "kind": row.kind, "due": row.due_at.isoformat(), "cause": row.cause}
+    record_evidence(conn, "overdue", "request", request.id, None, data, now)
+    _tell_applicant(conn, row, "overdue", now)
+
+
+def tell_reminder(conn: Connection, row: Row[Any], now: datetime) -> None:
+    """Send a reminder of a deadline once: to the applicant by a Notice, to an agency by an event alone."""
+    values: dict[str, Any] = {"reminded_at": now, "next_at": row.due_at}
+    deadlines.change_deadline(conn, row.id, values)
+    request = agency_requests.find_by_id(conn, row.request_id)
+    transitions.record_events(conn, "request", [(row.request_id, f"REMINDED {row.kind}")], now)
+    agency = "" if request is None else request.agency
+    data = {"agency": agency, "kind": row.kind, "due": row.due_at.isoformat(), "cause": row.cause}
+    record_evidence(conn, "reminded", "request", row.request_id, None, data, now)
+    _tell_applicant(conn, row, "reminder", now)
+
+
+def _tell_applicant(conn: Connection, row: Row[Any], occasion: str, now: datetime) -> None:
+    """Queue the Notice to the applicant where the applicant has to act."""
+    if DEADLINE_HOLDERS[DeadlineKind(row.kind)] is CustodyHolder.APPLICANT:
+        key = f"remind:{row.id}:{occasion}"
+        enqueue_task(conn, "remind", "deadline", row.id, key, now, case_id=row.case_id, what=occasion)
+
 
 #: What is owed by the event with which an agency asks for it.
 _DEMANDED: Final = {"ask": DeadlineKind.ANSWER, "fee": DeadlineKind.PAY, "inspect": DeadlineKind.INSPECT}
@@ -58,10 +90,15 @@ _FEE_OPEN: Final = ("LEVIED", "ORDERED")
 _LAST_SECOND: Final = time(23, 59, 59)
 #: The kinds by their stored names.
 _KINDS: Final = {kind.value: kind for kind in DeadlineKind}
-_NOTHING_ASKED: Final = OpenDemands()
 _RUNNING: Final = ("OPENED", "IN_PROGRESS")
-#: What is owed about a request: what, and by which notice or fee (its number; empty for what the terms say).
-_Owed = tuple[DeadlineKind, str]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Obligation:
+    """An obligation about a request, and the number of its notice or fee (empty for those of the terms)."""
+
+    kind: DeadlineKind
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +110,7 @@ class _Settling:
     timetable: Timetable
     now: datetime
     done_at: datetime
-    begun: Collection[str]
+    restarted: Collection[str]
     #: What ends, by its last state: those of one state are changed together.
     ended: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     #: Until when the one who holds a request (row id) has to act, where that is another time now.
@@ -82,7 +119,7 @@ class _Settling:
 
 @dataclass(frozen=True, slots=True)
 class _AskedRequest:
-    """One request that is settled: its row, what its agency has asked for, and its fees where one is open."""
+    """One request that is settled: its row, its agency's open demands, and its fees where one is open."""
 
     row: Row[Any]
     demands: OpenDemands
@@ -96,84 +133,83 @@ def settle_deadlines(
     now: datetime,
     *,
     done_at: datetime | None = None,
-    begun: Collection[str] = (),
+    restarted: Collection[str] = (),
 ) -> None:
     """Settle the states of the requests of a locked case, and begin and end its deadlines.
 
-    `done_at` is when what was owed was done, where that is earlier than `now`: a supplement counts
-    from its receipt. The terms of the applications `begun` (numbers) begin now, whatever began before.
+    `done_at` is when the applicant met its obligation, if that was before `now`: a supplement counts from its
+    receipt. The terms of the applications `restarted` (numbers) begin now, even if they began before.
     """
     case = cases.lock_case(conn, case_id)
     live = deadlines.list_live(conn, case_id)
     timetable = hub.timetable.read_timetable(conn, live[0].mark if live else None)
-    settling = _Settling(hub, case, timetable, now, done_at or now, begun)
+    settling = _Settling(hub, case, timetable, now, done_at or now, restarted)
     new: list[NewDeadline] = []
-    for known in agency_requests.list_by_case(conn, case_id):
-        mine = [row for row in live if row.request_id == known.id]
-        if _is_at_rest(known, mine):
+    for stored_request in agency_requests.list_by_case(conn, case_id):
+        own_deadlines = [row for row in live if row.request_id == stored_request.id]
+        if _is_at_rest(stored_request, own_deadlines):
             continue
         # A fee without a last day has no deadline, and may have held the time to decide.
-        asks_money = known.open_fees or [row for row in mine if row.kind == DeadlineKind.PAY or row.held_at]
-        levied = fees.list_by_request(conn, known.id) if asks_money else ()
-        demands = _read_demands(conn, hub, known)
-        request = _settle_state(conn, known, demands, levied, now)
-        new += _settle_request(conn, settling, _AskedRequest(request, demands, levied), mine)
+        asks_money = stored_request.open_fees or [
+            row for row in own_deadlines if row.kind == DeadlineKind.PAY or row.held_at
+        ]
+        levied = fees.list_by_request(conn, stored_request.id) if asks_money else ()
+        demands = read_demands(stored_request)
+        request = _settle_state(conn, stored_request, demands, levied, now)
+        new += _settle_request(conn, settling, _AskedRequest(request, demands, levied), own_deadlines)
     deadlines.settle_times(conn, settling.ended, settling.due, now)
     deadlines.insert_deadlines(conn, new)
 
 
 def _is_at_rest(request: Row[Any], live: Sequence[Row[Any]]) -> bool:
-    """Return whether nothing is owed about a decided or cancelled request, nor left of what was."""
-    left = live or request.open_fees or request.due_at or request.demands
-    return request.state in REQUEST.final and not left
-
-
-def _read_demands(conn: Connection, hub: Hub, request: Row[Any]) -> OpenDemands:
-    if request.demands is None and request.state not in TELLING_STATES:
-        return _NOTHING_ASKED
-    stored = restore_demands(request)
-    return stored or keep_demands(conn, request, hub.load_rules_of(conn, request).status_codes)
+    """Return whether a decided or cancelled request has neither obligations nor deadlines that run."""
+    pending = live or request.open_fees or request.due_at or request.demands
+    return request.state in REQUEST.final and not pending
 
 
 def _settle_state(
     conn: Connection, request: Row[Any], demands: OpenDemands, levied: Sequence[Row[Any]], now: datetime
 ) -> Row[Any]:
-    """Move a request to the state of what stands, in whatever order it was asked for; return it as it is."""
+    """Move a request to the state that its open demands and fees call for; return its current row."""
     if levied and any(fee.gate == "forwarding" and fee.state in _FEE_OPEN for fee in levied):
         return request
     event = find_demanded_event(request.state, demands, list_open_levies(levied) if levied else ())
-    # A fee that no table of status codes tells of has the state alone.
-    if event is None or (event == "fee_settled" and restore_demands(request) is None and not levied):
+    # Demands of early versions of 0.1.0 are stored only as the state of the request.
+    if event is None or (request.demands is None and not levied):
         return request
     agency_requests.apply_event(conn, request.id, StateEvent(event, now, _ACTOR))
-    found = agency_requests.list_by_case(conn, request.case_id)
-    return next(row for row in found if row.id == request.id)
+    requests = agency_requests.list_by_case(conn, request.case_id)
+    return next(row for row in requests if row.id == request.id)
 
 
 def _settle_request(
-    conn: Connection, settling: _Settling, about: _AskedRequest, live: Sequence[Row[Any]]
+    conn: Connection, settling: _Settling, asked_request: _AskedRequest, live: Sequence[Row[Any]]
 ) -> list[NewDeadline]:
     """Settle one request; return the deadlines that begin."""
-    request, levied = about.row, about.levied
-    owed = _list_owed(settling, about)
-    restarted = request.number in settling.begun
-    kept: dict[_Owed, datetime | None] = {}
+    request, levied = asked_request.row, asked_request.levied
+    obligations = _list_owed(settling, asked_request)
+    restarted = request.number in settling.restarted
+    kept_times: dict[_Obligation, datetime | None] = {}
     for row in live:
         kind, fee = _KINDS[row.kind], _find_fee(row, levied) if levied else None
-        key = (kind, row.cause if fee is None else fee.number)
+        key = _Obligation(kind, row.cause if fee is None else fee.number)
         # A fee is due until the same day, whatever is amended.
-        if key in owed and key not in kept and (fee is not None or not restarted):
-            kept[key] = _keep_deadline(conn, settling, about, row, owed[key])
+        if key in obligations and key not in kept_times and (fee is not None or not restarted):
+            kept_times[key] = _keep_deadline(conn, settling, asked_request, row, obligations[key])
         else:
-            replaced = restarted or any(kind is one for one, _ in owed)
-            _end_deadline(conn, settling, about, row, replaced=replaced, fee=fee)
+            replaced = restarted or any(kind is obligation.kind for obligation in obligations)
+            _end_deadline(conn, settling, asked_request, row, replaced=replaced, fee=fee)
     new = [
-        one
-        for key in sorted([one for one in owed if one not in kept])
-        if _may_begin(request, key[0], restarted=restarted)
-        if (one := _make_deadline(settling, about, key, owed[key])) is not None
+        new_deadline
+        for key in sorted([obligation for obligation in obligations if obligation not in kept_times])
+        if _may_begin(request, key.kind, restarted=restarted)
+        if (new_deadline := _make_deadline(settling, asked_request, key, obligations[key])) is not None
     ]
-    times = kept | {(DeadlineKind(one.kind), one.cause): one.due_at for one in new if one.state != "HELD"}
+    times = kept_times | {
+        _Obligation(DeadlineKind(deadline.kind), deadline.cause): deadline.due_at
+        for deadline in new
+        if deadline.state != "HELD"
+    }
     _choose_due_time(settling, request, times)
     return new
 
@@ -181,7 +217,8 @@ def _settle_request(
 def _may_begin(request: Row[Any], kind: DeadlineKind, *, restarted: bool) -> bool:
     """Return whether a deadline may begin now.
 
-    What is levied while an agency is asked whether it cancels can be paid when its application stands.
+    A fee that is levied while an agency is asked whether it cancels becomes payable only if the application
+    is not cancelled.
     """
     if kind is DeadlineKind.PAY:
         return not is_cancellation_open(request)
@@ -189,54 +226,58 @@ def _may_begin(request: Row[Any], kind: DeadlineKind, *, restarted: bool) -> boo
 
 
 def _find_fee(row: Row[Any], levied: Sequence[Row[Any]]) -> Row[Any] | None:
-    """Return the fee that a deadline is about; by its notice it is named where earlier code began it."""
+    """Return the fee that a deadline is about; None for one that is about no fee."""
     if row.kind != DeadlineKind.PAY:
         return None
-    named = [fee for fee in levied if fee.number == row.cause]
-    named += [fee for fee in levied if fee.notice is not None and fee.notice == row.cause]
-    return named[0] if named else None
+    return next((fee for fee in levied if fee.number == row.cause), None)
 
 
-def _list_owed(settling: _Settling, about: _AskedRequest) -> dict[_Owed, datetime | None]:
-    """Return what is owed about a request, each with the time that its notice or its fee states.
+def _list_owed(settling: _Settling, asked_request: _AskedRequest) -> dict[_Obligation, datetime | None]:
+    """Return the obligations about a request, each with the time that its notice or its fee states.
 
-    Every fee that is open is owed, whatever the state of the request. While its agency is asked to cancel
-    it, and when its case is decided, nothing else is.
+    Every open fee is an obligation, whatever the state of the request. While its agency is asked to cancel
+    it, and when its case is decided, there are no others.
     """
-    request = about.row
-    owed: dict[_Owed, datetime | None] = {
-        (DeadlineKind.PAY, fee.number): fee.due_at or _find_end_of_day(settling, fee.due_on)
-        for fee in about.levied
+    request = asked_request.row
+    obligations: dict[_Obligation, datetime | None] = {
+        _Obligation(DeadlineKind.PAY, fee.number): fee.due_at
+        or find_end_of_day(fee.due_on, settling.hub.zone)
+        for fee in asked_request.levied
         if fee.state in _FEE_OPEN
     }
     if settling.case.state not in _RUNNING or is_cancellation_open(request):
-        return owed
+        return obligations
     kinds = list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
     for kind in kinds:
-        owed[kind, ""] = None
-    if kinds and about.demands.standing:
-        standing = about.demands.standing.items()
-        owed |= {(_DEMANDED[event], one.number): one.deadline for event, one in standing}
-    return owed
+        obligations[_Obligation(kind, "")] = None
+    if kinds and asked_request.demands.standing:
+        demands = asked_request.demands.standing.items()
+        obligations |= {
+            _Obligation(_DEMANDED[event], demand.number): demand.deadline for event, demand in demands
+        }
+    return obligations
 
 
-def _find_end_of_day(settling: _Settling, day: date | None) -> datetime | None:
-    """Return the last second of a day of the hub: its midnight would stand for a day without a time."""
-    return None if day is None else datetime.combine(day, _LAST_SECOND, settling.hub.zone)
+def find_end_of_day(day: date | None, zone: tzinfo) -> datetime | None:
+    """Return the last second of a day in a zone: its midnight would mean a day without a time.
+
+    None for None, and for a day of the last year that can be written: it has no end in every zone.
+    """
+    return None if day is None or day.year == MAXYEAR else datetime.combine(day, _LAST_SECOND, zone)
 
 
 def _end_deadline(
     conn: Connection,
     settling: _Settling,
-    about: _AskedRequest,
+    asked_request: _AskedRequest,
     row: Row[Any],
     *,
     replaced: bool,
     fee: Row[Any] | None,
 ) -> None:
-    request = about.row
+    request = asked_request.row
     done_at = settling.done_at if fee is None else _find_payment_time(settling, fee)
-    due_at = row.due_at if row.held_at is None else _end_hold(conn, settling, about, row)
+    due_at = row.due_at if row.held_at is None else _end_hold(conn, settling, asked_request, row)
     late = due_at is not None and done_at > due_at
     paid = None if fee is None else _is_paid(fee)
     state = choose_ended_state(_KINDS[row.kind], request.state, late=late, paid=paid)
@@ -244,27 +285,29 @@ def _end_deadline(
     if fee is None and (replaced or withdrawn):
         state = DeadlineState.CANCELLED
     if state is DeadlineState.LATE and row.state == DeadlineState.OPEN:
-        # Nobody was faster: what is overdue is told even when it is done in the same instant.
-        tell_overdue(conn, settling.case, (request, row), settling.now)
+        # No other step came first: an overdue deadline is reported even if it is met in the same instant.
+        tell_overdue(conn, settling.case, request, row, settling.now)
     settling.ended[state.value].append(row.id)
     if state is DeadlineState.LATE and due_at is not None:
         data = {"kind": row.kind, "due": due_at.isoformat(), "done": done_at.isoformat()}
         record_evidence(conn, "late", "request", request.id, None, data, settling.now)
 
 
-def _end_hold(conn: Connection, settling: _Settling, about: _AskedRequest, row: Row[Any]) -> datetime | None:
+def _end_hold(
+    conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: Row[Any]
+) -> datetime | None:
     """Return until when a deadline ran that ends while the applicant still has to act; None if not known."""
-    owed = _list_applicant_acts(about)
-    acted = _restore_held_times(row, owed).follow(
+    acts = _list_applicant_acts(asked_request)
+    acted = _restore_held_times(row).follow(
         (),
         settling.now,
-        lambda cause: settling.now if cause in owed else _find_done_time(settling, about, cause),
+        lambda cause: settling.now if cause in acts else _find_done_time(settling, asked_request, cause),
     )
-    found = extend_due_times(settling.timetable, _make_term(about, row), acted)
-    if found is None:
+    times = extend_due_times(settling.timetable, _make_term(asked_request, row), acted)
+    if times is None:
         return None
-    deadlines.change_deadline(conn, row.id, {**_make_values(found), "state": row.state, "next_at": None})
-    return found.due_at
+    deadlines.change_deadline(conn, row.id, {**_make_values(times), "state": row.state, "next_at": None})
+    return times.due_at
 
 
 def _is_paid(fee: Row[Any]) -> bool:
@@ -273,38 +316,42 @@ def _is_paid(fee: Row[Any]) -> bool:
 
 
 def _find_payment_time(settling: _Settling, fee: Row[Any]) -> datetime:
-    """Return when a fee was paid; of one that was paid elsewhere or is owed no more, when that was said."""
+    """Return when a fee was paid; for one paid elsewhere or not owed any more, when this was reported."""
     ended_at = fee.paid_at or fee.ended_at
     # The clock of the agency may be ahead of that of the provider: what it levied may be paid before it.
     return settling.done_at if ended_at is None else min(ended_at, settling.now)
 
 
 def _keep_deadline(
-    conn: Connection, settling: _Settling, about: _AskedRequest, row: Row[Any], stated: datetime | None
+    conn: Connection,
+    settling: _Settling,
+    asked_request: _AskedRequest,
+    row: Row[Any],
+    stated_due: datetime | None,
 ) -> datetime | None:
     """Hold, resume or recompute a deadline that is still owed; return when it is due, None while held."""
     if row.kind == DeadlineKind.DECIDE and row.state != DeadlineState.OVERDUE:
-        return _keep_time_to_decide(conn, settling, about, row)
+        return _keep_time_to_decide(conn, settling, asked_request, row)
     due_at: datetime | None = row.due_at
     if row.state != DeadlineState.UNKNOWN:
         return due_at
     # A calendar may have been loaded since.
-    found = compute_due_times(settling.timetable, _make_term(about, row, stated))
-    if found is not None:
-        deadlines.change_deadline(conn, row.id, _make_values(found) | {"days": found.days})
-    return None if found is None else found.due_at
+    times = compute_due_times(settling.timetable, _make_term(asked_request, row, stated_due))
+    if times is not None:
+        deadlines.change_deadline(conn, row.id, _make_values(times) | {"days": times.days})
+    return None if times is None else times.due_at
 
 
 def _keep_time_to_decide(
-    conn: Connection, settling: _Settling, about: _AskedRequest, row: Row[Any]
+    conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: Row[Any]
 ) -> datetime | None:
     """Hold the time to decide while the applicant has to act, and let it go on; return when it is due."""
     due_at: datetime | None = row.due_at
-    owed = _list_applicant_acts(about)
-    if row.state == DeadlineState.OPEN and not owed and row.held is None and row.held_at is None:
+    acts = _list_applicant_acts(asked_request)
+    if row.state == DeadlineState.OPEN and not acts and row.held is None and row.held_at is None:
         return due_at
-    before = _restore_held_times(row, owed)
-    held = before.follow(owed, settling.now, lambda cause: _find_done_time(settling, about, cause))
+    before = _restore_held_times(row)
+    held = before.follow(acts, settling.now, lambda cause: _find_done_time(settling, asked_request, cause))
     if row.state == DeadlineState.OPEN and not held:
         return due_at
     if held.open and due_at is not None:
@@ -312,81 +359,88 @@ def _keep_time_to_decide(
             values = {"state": "HELD", "held_at": held.started_at, "held": held.describe(), "next_at": None}
             deadlines.change_deadline(conn, row.id, values)
         return None
-    found = extend_due_times(settling.timetable, _make_term(about, row), held)
-    if found is None:
+    times = extend_due_times(settling.timetable, _make_term(asked_request, row), held)
+    if times is None:
         return None
-    values = _make_values(found, held if held.open or found.problem else None)
-    deadlines.change_deadline(conn, row.id, values | {"days": found.days if row.days is None else row.days})
-    return None if held.open else found.due_at
+    values = _make_values(times, held if held.open or times.problem else None)
+    deadlines.change_deadline(conn, row.id, values | {"days": times.days if row.days is None else row.days})
+    return None if held.open else times.due_at
 
 
-def _list_applicant_acts(about: _AskedRequest) -> set[str]:
-    """Return what the applicant has to answer or to pay before the agency goes on: demands, and fees."""
-    fees_owed = {str(fee.number) for fee in about.levied if fee.state in _FEE_OPEN}
-    return fees_owed | (_APPLICANT_ACTS & about.demands.standing.keys())
+def _list_applicant_acts(asked_request: _AskedRequest) -> set[str]:
+    """Return the demands and fees that the applicant has to answer or pay before the agency continues."""
+    fees_owed = {str(fee.number) for fee in asked_request.levied if fee.state in _FEE_OPEN}
+    return fees_owed | (_APPLICANT_ACTS & asked_request.demands.standing.keys())
 
 
-def _restore_held_times(row: Row[Any], owed: Collection[str]) -> HeldTimes:
+def _restore_held_times(row: Row[Any]) -> HeldTimes:
     """Return in which periods a deadline was held that its time does not have yet."""
-    stored = None if row.held is None else HeldTimes.restore(row.held)
-    # Code of the version before holds and resumes by `held_at` alone: then the periods are not those.
-    if stored is not None and row.held_at == (stored.started_at if stored.open else None):
-        return stored
-    # A deadline from before the periods were stored says since when it is held, and not for what.
-    causes = () if row.held_at is None else owed or ("",)
-    return HeldTimes(dict.fromkeys(causes, row.held_at), due_at=row.due_at)
+    if row.held is not None:
+        return HeldTimes.restore(row.held)
+    # Early versions of 0.1.0 kept since when a deadline was held, and not for what.
+    return HeldTimes({} if row.held_at is None else {"": row.held_at}, due_at=row.due_at)
 
 
-def _find_done_time(settling: _Settling, about: _AskedRequest, cause: str) -> datetime:
-    """Return when the applicant did what is owed no more, or when it was said that it is not owed."""
-    fee = next((one for one in about.levied if one.number == cause), None)
+def _find_done_time(settling: _Settling, asked_request: _AskedRequest, cause: str) -> datetime:
+    """Return when an obligation ended: the applicant met it, or the agency said that it is not owed."""
+    fee = next((levied_fee for levied_fee in asked_request.levied if levied_fee.number == cause), None)
     return settling.done_at if fee is None else _find_payment_time(settling, fee)
 
 
-def _make_term(about: _AskedRequest, row: Row[Any], stated: datetime | None = None) -> StartedTerm:
-    request = about.row
-    return StartedTerm(request.agency, request.document, _KINDS[row.kind], row.started_at, stated)
+def _make_term(
+    asked_request: _AskedRequest, row: Row[Any], stated_due: datetime | None = None
+) -> StartedTerm:
+    request = asked_request.row
+    return StartedTerm(request.agency, request.document, _KINDS[row.kind], row.started_at, stated_due)
 
 
-def _make_values(found: DueTimes, held: HeldTimes | None = None) -> dict[str, Any]:
+def _make_values(times: DueTimes, held: HeldTimes | None = None) -> dict[str, Any]:
     """Return the columns of a deadline; `held` are the periods that its time does not have yet."""
-    values: dict[str, Any] = {**found.describe_state(), "held_at": None, "held": None}
+    values: dict[str, Any] = {**times.describe_state(), "held_at": None, "held": None}
     if held:
-        values["held"] = replace(held, due_at=held.due_at or found.due_at).describe()
+        values["held"] = replace(held, due_at=held.due_at or times.due_at).describe()
     if held and held.open:
         values |= {"held_at": held.started_at, "next_at": None}
-        values["state"] = "UNKNOWN" if found.problem else "HELD"
+        values["state"] = "UNKNOWN" if times.problem else "HELD"
     return values
 
 
 def _make_deadline(
-    settling: _Settling, about: _AskedRequest, owed: _Owed, stated: datetime | None
+    settling: _Settling, asked_request: _AskedRequest, obligation: _Obligation, stated_due: datetime | None
 ) -> NewDeadline | None:
-    """Return the deadline that begins; None where nobody gives it a time."""
-    request, (kind, cause) = about.row, owed
-    term = StartedTerm(request.agency, request.document, kind, settling.now, stated)
-    found = compute_due_times(settling.timetable, term)
-    if found is None:
+    """Return the deadline that begins; None if neither the timetable nor a notice gives it a time."""
+    request, kind = asked_request.row, obligation.kind
+    term = StartedTerm(request.agency, request.document, kind, settling.now, stated_due)
+    times = compute_due_times(settling.timetable, term)
+    if times is None:
         return None
-    acts = _list_applicant_acts(about) if kind is DeadlineKind.DECIDE else ()
+    acts = _list_applicant_acts(asked_request) if kind is DeadlineKind.DECIDE else ()
     held = HeldTimes(dict.fromkeys(sorted(acts), settling.now))
     return NewDeadline(
         case_id=settling.case.id,
         request_id=request.id,
         kind=kind.value,
-        cause=cause,
+        cause=obligation.cause,
         started_at=settling.now,
-        days=found.days,
-        **_make_values(found, held),
+        days=times.days,
+        **_make_values(times, held),
     )
 
 
-def _choose_due_time(settling: _Settling, request: Row[Any], times: dict[_Owed, datetime | None]) -> None:
-    """Note until when the one who holds the request has to act: what its agency asks for comes first."""
+def _choose_due_time(
+    settling: _Settling, request: Row[Any], times: dict[_Obligation, datetime | None]
+) -> None:
+    """Store until when the party that holds the request has to act; demands of its agency come first."""
     owes = bool(request.open_fees) and not is_cancellation_open(request)
-    asked = find_asked_kind(request.state, owes_fee=owes)
-    named = [] if asked is None else [at for (kind, _), at in times.items() if kind is asked]
-    known = named or [at for (kind, _), at in times.items() if kind is not DeadlineKind.PAY]
-    due = min(filter(None, known), default=None)
+    asked_kind = find_asked_kind(request.state, owes_fee=owes)
+    asked_times = (
+        []
+        if asked_kind is None
+        else [at for obligation, at in times.items() if obligation.kind is asked_kind]
+    )
+    candidates = asked_times or [
+        at for obligation, at in times.items() if obligation.kind is not DeadlineKind.PAY
+    ]
+    due = min(filter(None, candidates), default=None)
     if request.due_at != due:
         settling.due[int(request.id)] = due

@@ -1,23 +1,33 @@
-"""Fires what is due: reminders, and what is overdue. Several workers may run it, each deadline fires once.
+"""Fires deadlines and their reminders when they are due. Several workers may run it; each fires once.
 
-A worker locks the case, settles its deadlines, and looks at the deadline again before it fires. So the
-second worker finds nothing to do, and a process that dies before the commit has changed nothing. A case
-that cannot be settled is logged and tried again; it delays no other case and no other upkeep.
+A worker locks the case, settles its deadlines, and reads the deadline again before it fires. So the second
+worker finds nothing to do, and a process that dies before the commit has changed nothing. A case that cannot
+be settled is logged and tried again; it delays no other case and no other upkeep.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
-from gateway.cases import DeadlineState
+from lxml import etree
+from sqlalchemy import Row
+
+from gateway.cases import DeadlineState, make_reminder_document
 from gateway.errors import CALENDAR_WRONG, GatewayError
-from gateway.hub.deadlines.case_deadlines import settle_deadlines
-from gateway.hub.deadlines.overdue_events import tell_overdue, tell_reminder
+from gateway.hub.deadlines.case_deadlines import settle_deadlines, tell_overdue, tell_reminder
 from gateway.hub.hub import Hub
+from gateway.hub.intake.message_order import give_up_expired_messages
+from gateway.hub.outbox.applicant_messages import (
+    CaseSnapshot,
+    load_case_snapshot,
+    make_case_header,
+    make_request_state,
+    send_notice,
+)
+from gateway.hub.outbox.local_tasks import FinishLease, require_row
 from gateway.store import agency_requests, cases, deadlines, read_transaction, write_transaction
-
-__all__ = ["run_clockwork"]
 
 _BATCH: Final = 100
 _log = logging.getLogger(__name__)
@@ -27,8 +37,8 @@ def run_clockwork(hub: Hub) -> int:
     """Fire the deadlines that are due, at most a hundred; return how many were looked at."""
     with read_transaction(hub.engine) as conn:
         due = deadlines.list_due(conn, hub.clock(), _BATCH)
-    for one in due:
-        _try_to_fire(hub, one.id, one.case_id)
+    for deadline in due:
+        _try_to_fire(hub, deadline.id, deadline.case_id)
     return len(due)
 
 
@@ -39,9 +49,12 @@ def _try_to_fire(hub: Hub, deadline: int, case_id: int) -> None:
     except GatewayError as refused:
         if refused.problem is not CALENDAR_WRONG:
             raise
-        _log.warning("deadline %d of case row %d waits: %s", deadline, case_id, refused)
+        _log.warning("the deadline waits: %s", refused, extra={"deadline": deadline, "case_id": case_id})
     except Exception:
-        _log.exception("deadline %d of case row %d cannot be settled; it is tried again", deadline, case_id)
+        _log.exception(
+            "the deadline cannot be settled; it is tried again",
+            extra={"deadline": deadline, "case_id": case_id},
+        )
 
 
 def _fire_deadline(hub: Hub, deadline: int, case_id: int) -> None:
@@ -59,9 +72,56 @@ def _fire_deadline(hub: Hub, deadline: int, case_id: int) -> None:
             return
         request = agency_requests.find_by_id(conn, row.request_id)
         if row.due_at < now and request is not None:
-            tell_overdue(conn, case, (request, row), now)
+            tell_overdue(conn, case, request, row, now)
         elif row.reminded_at is None and row.remind_at is not None:
             tell_reminder(conn, row, now)
         else:
             # It was reminded of before its time went on.
             deadlines.change_deadline(conn, deadline, {"next_at": row.due_at})
+
+
+def settle_after_act(hub: Hub, case: int, acted_at: str, end_lease: FinishLease) -> None:
+    """Settle the deadlines of a case (row id) as of the time of an act; later settlements stay unchanged."""
+    with write_transaction(hub.engine, "deadlines.settled") as conn:
+        settle_deadlines(conn, hub, case, datetime.fromisoformat(acted_at))
+        end_lease(conn)
+
+
+_WORDS: Final = {
+    ("answer", "reminder"): "Reminder: {agency} waits for an answer until {due}.",
+    ("answer", "overdue"): "Overdue: {agency} has waited for an answer until {due}. It is still accepted.",
+    ("pay", "reminder"): "Reminder: {agency} waits for a payment until {due}.",
+    ("pay", "overdue"): "Overdue: {agency} has waited for a payment until {due}.",
+}
+
+
+def send_deadline_notice(hub: Hub, deadline: int, occasion: str, end_lease: FinishLease) -> None:
+    """Send the applicant a Notice about a deadline (`occasion`: reminder, overdue) that has not ended."""
+    now = hub.clock()
+    with read_transaction(hub.engine) as conn:
+        row = require_row(deadlines.find_by_id(conn, deadline), f"deadline {deadline}")
+        found_request = agency_requests.find_by_id(conn, row.request_id)
+    request = require_row(found_request, f"the request of deadline {deadline}")
+    facts = load_case_snapshot(hub, row.case_id)
+    document = None if row.ended_at is not None else _make_document(facts, request, row, occasion, now)
+    send_notice(hub, "deadlines.notice", facts, document, f"{occasion}:{deadline}", now, end_lease)
+
+
+def _make_document(
+    facts: CaseSnapshot, request: Row[Any], row: Row[Any], occasion: str, now: datetime
+) -> etree._Element:
+    state = make_request_state(request)
+    due = row.due_at.isoformat(timespec="minutes")
+    text = _WORDS[row.kind, occasion].format(agency=request.agency, due=due)
+    return make_reminder_document(make_case_header(facts, now), state, text, row.due_at)
+
+
+def maintain_hub(hub: Hub) -> None:
+    """Run the regular upkeep of the hub: store refusals, count new events, remove old rows, fire deadlines.
+
+    Messages that were held too long are given up, too.
+    """
+    # First, so that its events get their places now.
+    run_clockwork(hub)
+    hub.run_maintenance()
+    give_up_expired_messages(hub)

@@ -1,26 +1,96 @@
-"""Computes when something is due about a request: by the notice, else by the terms of its document."""
+"""Computes the due times of a request: by the notice, else by the terms of its document."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from gateway.calendars import Timetable, WorkingCalendar
-from gateway.cases import DeadlineKind
+from gateway.cases import DeadlineKind, list_due_kinds
 from gateway.errors import CALENDAR_UNKNOWN, GatewayError
-from gateway.hub.deadlines.held_times import HeldTimes
 from gateway.hub.hub import Hub
+from gateway.state_machines import REQUEST
+from gateway.store import NewDeadline, deadlines
 
-__all__ = ["DueTimes", "StartedTerm", "compute_due_times", "extend_due_times", "restate_deadline"]
+
+@dataclass(frozen=True, slots=True)
+class HeldTimes:
+    """The periods in which a deadline is held: the `open` ones, by their causes, and those that are `over`.
+
+    `open` maps each cause (an obligation of the applicant) to its beginning. `due_at` is the end of the term
+    without these periods; None if it must be computed from the beginning of the term.
+    """
+
+    open: Mapping[str, datetime] = field(default_factory=dict)
+    over: tuple[tuple[datetime, datetime], ...] = ()
+    due_at: datetime | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether there is any period."""
+        return bool(self.open or self.over)
+
+    @property
+    def started_at(self) -> datetime:
+        """Return when the first period began."""
+        return min((*self.open.values(), *(start for start, _ in self.over)))
+
+    def follow(self, causes: Iterable[str], now: datetime, find_end: Callable[[str], datetime]) -> HeldTimes:
+        """Return the periods when the applicant owes `causes` at `now`.
+
+        A cause that is not in `causes` any more becomes a period that is over; `find_end` returns its end.
+        """
+        open_periods = {cause: self.open.get(cause, now) for cause in sorted(causes)}
+        ended = [
+            (at, max(at, find_end(cause))) for cause, at in self.open.items() if cause not in open_periods
+        ]
+        return HeldTimes(open_periods, (*self.over, *ended), self.due_at)
+
+    def count_days(self, calendar: WorkingCalendar) -> int:
+        """Return the working days in the periods that are over, each counted once.
+
+        The day on which a period begins is not counted, as in a term. Raises GW710 if the calendar does not
+        know a day.
+        """
+        total, counted = 0, None
+        for start, end in sorted(self.over):
+            first, last = calendar.get_local_day(start), calendar.get_local_day(end)
+            first = first if counted is None else max(first, counted)
+            if last > first:
+                total += calendar.count_working_days(first, last)
+                counted = last
+        return total
+
+    def describe(self) -> dict[str, Any]:
+        """Return the periods as plain values for JSON."""
+        return {
+            "open": {cause: _write_time(at) for cause, at in self.open.items()},
+            "over": [[_write_time(start), _write_time(end)] for start, end in self.over],
+            "due_at": None if self.due_at is None else _write_time(self.due_at),
+        }
+
+    @classmethod
+    def restore(cls, described: Mapping[str, Any]) -> HeldTimes:
+        """Return the periods that `describe` described."""
+        read, due = datetime.fromisoformat, described["due_at"]
+        return cls(
+            {cause: read(at) for cause, at in described["open"].items()},
+            tuple((read(start), read(end)) for start, end in described["over"]),
+            None if due is None else read(due),
+        )
+
+
+def _write_time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat()
 
 
 @dataclass(frozen=True, slots=True)
 class StartedTerm:
-    """What begins for a document of an organisation: what is owed, since when, and until when if stated."""
+    """A term for a document of an organisation: its kind, its beginning, and its end if one is stated."""
 
     organisation: str
     document: str
@@ -31,7 +101,7 @@ class StartedTerm:
 
 @dataclass(frozen=True, slots=True)
 class DueTimes:
-    """When something is due and when it is reminded of; `problem` says why that is not known."""
+    """The due time and the time of the reminder; `problem` says why they are not known."""
 
     days: int | None
     due_at: datetime | None
@@ -57,29 +127,29 @@ class DueTimes:
 
 
 def compute_due_times(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
-    """Return when something is due; None where nobody gives it a time."""
+    """Return the due times of a term; None if neither the timetable nor a notice gives it a time."""
     if term.stated is None:
         return _compute_by_terms(timetable, term)
     calendar = timetable.get_calendar(term.organisation)
     days = None
     try:
         days, remind = _find_days(timetable, calendar, term)
-        found = _make_times(calendar, None, calendar.complete_due_time(term.stated), remind)
-        return _leave_out_past_reminder(found, term.started_at)
+        times = _make_times(calendar, None, calendar.complete_due_time(term.stated), remind)
+        return _leave_out_past_reminder(times, term.started_at)
     except GatewayError as error:
         return _make_unknown(error, days)
 
 
 def _compute_by_terms(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
-    """Return when something is due by the terms of its document; without terms no calendar is asked."""
+    """Return the due times by the terms of a document; without terms no calendar is read."""
     if not timetable.terms:
         return None
     try:
         day = timetable.get_calendar(term.organisation).get_local_day(term.started_at)
     except GatewayError as error:
         return _make_unknown(error, None)
-    found = _find_end_of_term(timetable, term.organisation, term.document, term.kind, day)
-    return None if found is None else _leave_out_past_reminder(found, term.started_at)
+    times = _find_end_of_term(timetable, term.organisation, term.document, term.kind, day)
+    return None if times is None else _leave_out_past_reminder(times, term.started_at)
 
 
 @lru_cache(maxsize=1024)
@@ -101,8 +171,8 @@ def _find_end_of_term(
 def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -> DueTimes | None:
     """Return the times of a deadline that was held: as many working days later as it was held.
 
-    Where the time without that is not known, it is computed from its beginning. While the deadline is held,
-    it has that time. None where nobody gives it a time.
+    If its time without the periods of holding is not known, it is computed from its beginning. While the
+    deadline is held, it keeps that time. None if neither the timetable nor a notice gives it a time.
     """
     calendar = timetable.get_calendar(term.organisation)
     days = None
@@ -113,9 +183,9 @@ def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -
             if days is None:
                 return None
             due = calendar.compute_deadline(term.started_at, days)
-        more = 0 if held.open else held.count_days(calendar)
-        if more:
-            due = calendar.get_closing_time(calendar.add_working_days(calendar.get_local_day(due), more))
+        held_days = 0 if held.open else held.count_days(calendar)
+        if held_days:
+            due = calendar.get_closing_time(calendar.add_working_days(calendar.get_local_day(due), held_days))
         since = max((end for _, end in held.over), default=term.started_at)
         return _leave_out_past_reminder(_make_times(calendar, days, due, remind), since)
     except GatewayError as error:
@@ -125,9 +195,10 @@ def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -
 def restate_deadline(
     conn: Connection, hub: Hub, organisation: str, written: datetime | None
 ) -> datetime | None:
-    """Return the time that an organisation states, with midnight as it was written in its own zone.
+    """Return the time that an organisation states, with its midnight as midnight in the organisation's zone.
 
-    What is stored has no offset: nine o'clock in Seoul is midnight in UTC, and is no padding.
+    A stored time has no offset: nine o'clock in Seoul is midnight in UTC, and would be taken for a day
+    without a time. Other times, and None, are returned unchanged.
     """
     if written is None or written.time() != time.min:
         return written
@@ -137,9 +208,9 @@ def restate_deadline(
 def _find_days(
     timetable: Timetable, calendar: WorkingCalendar, term: StartedTerm
 ) -> tuple[int | None, int | None]:
-    """Return how many days the terms give, and how many before the end a reminder goes out.
+    """Return the working days of a term, and how many days before its end a reminder is sent.
 
-    Without terms nobody gives any, and no calendar is asked.
+    Both are None if there are no terms; the calendar is then not read.
     """
     if not timetable.terms:
         return None, None
@@ -149,15 +220,15 @@ def _find_days(
 def _read_term(
     timetable: Timetable, document: str, kind: DeadlineKind, day: date
 ) -> tuple[int | None, int | None]:
-    found = timetable.find_term(document, day)
-    if found is None:
+    term = timetable.find_term(document, day)
+    if term is None:
         return None, None
-    given = {
-        DeadlineKind.ACKNOWLEDGE: found.acknowledge,
-        DeadlineKind.DECIDE: found.decide,
-        DeadlineKind.ANSWER: found.answer,
+    days_by_kind = {
+        DeadlineKind.ACKNOWLEDGE: term.acknowledge,
+        DeadlineKind.DECIDE: term.decide,
+        DeadlineKind.ANSWER: term.answer,
     }
-    return given.get(kind), found.remind
+    return days_by_kind.get(kind), term.remind
 
 
 def _make_times(calendar: WorkingCalendar, days: int | None, due: datetime, remind: int | None) -> DueTimes:
@@ -174,13 +245,68 @@ def _make_times(calendar: WorkingCalendar, days: int | None, due: datetime, remi
     return DueTimes(days, due, remind_at, edition)
 
 
-def _leave_out_past_reminder(found: DueTimes, began_at: datetime) -> DueTimes:
-    """Return the times without a reminder that would go out before the term, or what is left of it, began."""
-    is_past = found.remind_at is not None and found.remind_at <= began_at
-    return replace(found, remind_at=None) if is_past else found
+def _leave_out_past_reminder(times: DueTimes, began_at: datetime) -> DueTimes:
+    """Return the times without a reminder that would be sent before the rest of the term began.
+
+    `began_at` is the beginning of the term, or of its remaining part.
+    """
+    is_past = times.remind_at is not None and times.remind_at <= began_at
+    return replace(times, remind_at=None) if is_past else times
 
 
 def _make_unknown(error: GatewayError, days: int | None) -> DueTimes:
     if error.problem is not CALENDAR_UNKNOWN:
         raise error
     return DueTimes(days, None, None, None, f"{error.problem.id} {error.detail}")
+
+
+#: What an agency owes about an application that it has not heard of yet, in the order of their names.
+_OWED: Final = tuple(sorted(list_due_kinds(REQUEST.initial, acknowledged=False)))
+
+
+@dataclass(frozen=True, slots=True)
+class FirstDeadlines:
+    """The obligations of an agency about a new application, each with its due times."""
+
+    owed: Sequence[tuple[StartedTerm, DueTimes]]
+
+    @property
+    def due_at(self) -> datetime | None:
+        """Return until when the agency has to act first; None if no deadline has a time."""
+        return min((times.due_at for _, times in self.owed if times.due_at is not None), default=None)
+
+
+def compute_first_deadlines(
+    conn: Connection, hub: Hub, documents: Sequence[tuple[str, str]], now: datetime
+) -> list[FirstDeadlines]:
+    """Return the deadlines of new applications, each given by its organisation and document."""
+    if not documents:
+        return []
+    timetable = hub.timetable.read_timetable(conn)
+    return [_compute_first(timetable, *document, now) for document in documents]
+
+
+def _compute_first(timetable: Timetable, organisation: str, document: str, now: datetime) -> FirstDeadlines:
+    terms = [StartedTerm(organisation, document, kind, now) for kind in _OWED]
+    term_times = [(term, compute_due_times(timetable, term)) for term in terms]
+    return FirstDeadlines([(term, times) for term, times in term_times if times is not None])
+
+
+def insert_first_deadlines(
+    conn: Connection, case_id: int, first_deadlines: Iterable[tuple[int, FirstDeadlines]]
+) -> None:
+    """Store the first deadlines of new applications (row ids) of a locked case."""
+    new = [
+        NewDeadline(
+            case_id=case_id,
+            request_id=request,
+            kind=term.kind.value,
+            cause="",
+            started_at=term.started_at,
+            days=times.days,
+            **times.describe_state(),
+        )
+        for request, first in first_deadlines
+        for term, times in first.owed
+    ]
+    deadlines.insert_deadlines(conn, new)

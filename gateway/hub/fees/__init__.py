@@ -1,7 +1,4 @@
-"""Fees: levied by agencies or by the hub, paid at the payment provider, confirmed, cancelled, given back."""
+"""Step 7 for fees: takes levies and events of payment, leaves each fee paid, waived, cancelled or given back.
 
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+Agencies or the hub levy a fee, the payment provider confirms it. An application may wait until it is paid.
+"""

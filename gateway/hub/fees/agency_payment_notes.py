@@ -1,58 +1,84 @@
-"""An agency is told that a fee was paid, where the settings say that it wants to hear it (NotifyPayment)."""
+"""Notifies agencies of paid fees (NotifyPayment) and applicants of fees; has the acts of operators."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import AgencyAnswer, SignedReply
-from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.cases import (
+    FeeStep,
+    NamedFee,
+    Notice,
+    SignedAnswer,
+    StatusCode,
+    make_notice_document,
+)
+from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.fees.fee_records import get_fee
+from gateway.hub.completion.case_closing import case_transaction
+from gateway.hub.fees.fee_ends import settle_request
+from gateway.hub.fees.fee_records import (
+    OPEN,
+    cancel_fee,
+    close_order,
+    get_fee,
+    read_fee_money,
+    record_fee_step,
+    tell_applicant,
+)
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import FinishLease, OutgoingCall
-from gateway.hub.sent_applications import find_submission
+from gateway.hub.outbox.applicant_messages import (
+    load_case_snapshot,
+    make_case_header,
+    make_request_state,
+    send_notice,
+)
+from gateway.hub.outbox.local_tasks import FinishLease, require_row
+from gateway.hub.outbox.outgoing_calls import WSDL_DIGEST, ComposedEnvelope, OutgoingCall, find_submission
 from gateway.store import (
     NewDelivery,
+    StateEvent,
     agency_requests,
     cases,
-    correlations,
+    deadlines,
     deliveries,
     fees,
     payloads,
     read_transaction,
-    write_transaction,
 )
-
-__all__ = ["record_told_payment", "tell_agency_of_payment"]
+from gateway.wire import format_instant
 
 #: The operation that tells an agency of a payment.
 _PAYMENT_NOTE: Final = "NotifyPayment"
 
 
-def tell_agency_of_payment(hub: Hub, fee: int, finish: FinishLease) -> None:
+def tell_agency_of_payment(hub: Hub, fee: int, end_lease: FinishLease) -> None:
     """Queue the call that tells the agency of a payment, behind its application; or end the task alone."""
     with read_transaction(hub.engine) as conn:
-        row = get_fee(conn, fee)
-        request = agency_requests.find_by_id(conn, row.request_id)
-        moved = [one for one in fees.list_movements(conn, fee) if one.state == "COUNTED"]
-    if request is None or not moved:
-        raise GatewayError(OUR_MISTAKE, f"fee {row.number} has no application or no payment")
-    call, envelope = None, b""
+        row, request = _get_fee_of_request(conn, fee)
+        counted = [movement for movement in fees.list_movements(conn, fee) if movement.state == "COUNTED"]
+    payment = require_row(next(iter(counted), None), f"the payment of fee {row.number}")
+    call, envelope = None, None
     if hub.composer.wants_payments(row.agency):
-        call = _make_call(hub, row, request, moved[0])
+        call = _make_call(hub, row, request, payment)
         envelope = hub.composer.compose_call(call)
-    with write_transaction(hub.engine, "fees.told") as conn:
-        if call is not None:
-            cases.lock_case(conn, row.case_id)
-            _enqueue_call(conn, hub, (row, request), (call, envelope))
-        finish(conn)
+    with case_transaction(hub, "fees.told", row.case_id, end_lease) as (conn, _):
+        if call is not None and envelope is not None:
+            _enqueue_call(conn, row, call, envelope, hub.clock())
+
+
+def _get_fee_of_request(conn: Connection, fee: int) -> tuple[Row[Any], Row[Any]]:
+    """Return a fee (row id) and the request that it is of."""
+    row = get_fee(conn, fee)
+    found_request = agency_requests.find_by_id(conn, row.request_id)
+    return row, require_row(found_request, f"the application of fee {row.number}")
 
 
 def _make_call(hub: Hub, fee: Row[Any], request: Row[Any], payment: Row[Any]) -> OutgoingCall:
-    paid_at = payment.moved_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    paid_at = format_instant(payment.moved_at)
     arguments = {"ApplicationNumber": request.number, "FeeNumber": fee.number}
     if fee.payment_notice:
         arguments["PaymentNotice"] = fee.payment_notice
@@ -62,13 +88,11 @@ def _make_call(hub: Hub, fee: Row[Any], request: Row[Any], payment: Row[Any]) ->
 
 
 def _enqueue_call(
-    conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], made: tuple[OutgoingCall, bytes]
+    conn: Connection, fee: Row[Any], call: OutgoingCall, envelope: ComposedEnvelope, now: datetime
 ) -> None:
-    (fee, request), (call, envelope) = about, made
-    now = hub.clock()
-    sent = find_submission(deliveries.list_by_request(conn, request.case_id, request.id))
+    sent = find_submission(deliveries.list_by_request(conn, fee.case_id, fee.request_id))
     follows = None if sent is None or sent.state == "FAILED" else int(sent.id)
-    correlations.insert_correlation(conn, "wsa", call.message_id, fee.case_id, request.id)
+    agency_requests.insert_correlation(conn, "wsa", call.message_id, fee.case_id, fee.request_id)
     new = NewDelivery(
         agent="soap",
         destination=fee.agency,
@@ -76,20 +100,102 @@ def _enqueue_call(
         subject_id=str(fee.id),
         dedupe_key=f"paid:{fee.number}",
         wire_id=call.message_id,
-        payload_sha256=payloads.store_payload(conn, envelope, now),
-        parameters={"operation": _PAYMENT_NOTE},
+        payload_sha256=payloads.store_payload(conn, envelope.octets, now),
+        parameters={"operation": _PAYMENT_NOTE, WSDL_DIGEST: envelope.wsdl_sha256},
         follows=follows,
     )
     deliveries.enqueue_delivery(conn, new, now)
 
 
-def record_told_payment(
-    conn: Connection, fee: Row[Any], heard: tuple[AgencyAnswer, SignedReply], now: datetime
-) -> None:
+def record_told_payment(conn: Connection, fee: Row[Any], signed_answer: SignedAnswer, now: datetime) -> None:
     """Store for a fee of a locked case that its agency knows of the payment, and how it said so."""
-    answer, spoken = heard
     fees.change_fee(conn, fee.id, told_at=now)
-    digest = payloads.store_payload(conn, spoken.envelope, now)
-    data = {"agency": fee.agency, "fee": fee.number, "answer": repr(answer)[:300]}
-    data["signer"] = str(spoken.signer)
+    digest = payloads.store_payload(conn, signed_answer.reply.envelope, now)
+    data = {"agency": fee.agency, "fee": fee.number, "answer": repr(signed_answer.answer)[:300]}
+    data["signer"] = str(signed_answer.reply.signer)
     record_evidence(conn, "fee", "request", fee.request_id, digest, data | {"step": "told"}, now)
+
+
+_LONGEST: Final = 100
+
+
+def waive_fee(conn: Connection, fee: int, at: datetime, actor: str, reason: str) -> None:
+    """Demand a fee (row id) no more; raises GW705 for one that is not due."""
+    row = _lock_open_fee(conn, fee)
+    cancel_fee(conn, row, StateEvent("cancel", at, actor, reason[:_LONGEST]), ended_at=at)
+    _finish_act(conn, row, "fees waive", actor, reason, FeeStep.CANCEL, at)
+
+
+def settle_fee_elsewhere(conn: Connection, fee: int, at: datetime, actor: str, reason: str) -> None:
+    """Record that a fee (row id) was paid elsewhere; raises GW705 for one that is not due.
+
+    A payment that the provider had received before is counted when the provider reports it; a later one is
+    given back.
+    """
+    row = _lock_open_fee(conn, fee)
+    event = StateEvent("confirm", at, actor, reason[:_LONGEST])
+    fees.apply_event(conn, row.id, event, ended_at=at)
+    record_fee_step(conn, row, "confirmed", at, by=event.detail)
+    close_order(conn, row, event)
+    _finish_act(conn, row, "fees settle", actor, reason, FeeStep.PAY, at)
+
+
+def _lock_open_fee(conn: Connection, fee: int) -> Row[Any]:
+    cases.lock_case(conn, get_fee(conn, fee).case_id)
+    row = get_fee(conn, fee)
+    if row.state not in OPEN:
+        detail = f"fee {row.number} is {row.state}: only one that is due is waived or settled"
+        raise GatewayError(TRANSITION_REFUSED, detail, "fee")
+    return row
+
+
+def _finish_act(
+    conn: Connection, fee: Row[Any], act_name: str, actor: str, reason: str, step: FeeStep, at: datetime
+) -> None:
+    settle_request(conn, fee.request_id, at)
+    deadlines.wake_fee(conn, fee.request_id, fee.number, at)
+    tell_applicant(conn, fee, step, at)
+    data = {"act": act_name, "actor": actor, "reason": reason, "fee": fee.number}
+    record_evidence(conn, "operator", "request", fee.request_id, None, data, at)
+
+
+_TEXTS: Final = {
+    FeeStep.AWAIT: "The application is forwarded to the agency when this fee is paid.",
+    FeeStep.LEVY: "This fee can be paid at the address.",
+    FeeStep.PAY: "The fee is paid.",
+    FeeStep.CANCEL: "The fee is not due any more.",
+    FeeStep.REFUND: "This amount is given back.",
+}
+
+
+def notify_of_fee(hub: Hub, fee: int, step_name: str, mark: str, end_lease: FinishLease) -> None:
+    """Send the applicant a Notice about one step of a fee.
+
+    `mark` is the number of the refund that the step is about, or empty.
+    """
+    now = hub.clock()
+    step = FeeStep(step_name)
+    with read_transaction(hub.engine) as conn:
+        row, request = _get_fee_of_request(conn, fee)
+        movement = fees.find_movement(conn, "refund", mark) if mark else None
+        codes = hub.load_rules_of(conn, request).status_codes
+    facts = load_case_snapshot(hub, row.case_id)
+    named_fee = NamedFee(read_fee_money(movement or row), row.due_on, row.payment_notice, row.refundable)
+    number = f"{row.number}-{step.value.upper()}" if movement is None else str(movement.reference)
+    notice = Notice(number, now, _find_code(codes, step, row.kind), text=_TEXTS[step], fee=named_fee)
+    address = (row.address or "") if step in (FeeStep.AWAIT, FeeStep.LEVY) else ""
+    document = make_notice_document(
+        make_case_header(facts, now), make_request_state(request), notice, address
+    )
+    key = f"fee:{step}:{row.number}:{mark}:message"
+    send_notice(hub, "fees.notice", facts, document, key, now, end_lease)
+
+
+def _find_code(codes: Mapping[str, StatusCode], step: FeeStep, kind: str) -> str:
+    """Return the status code of a step; of a table that has none, the code of a fee that is waited for."""
+    matching = [
+        status_code.code
+        for status_code in codes.values()
+        if status_code.fee_step == step and status_code.fee_kind in ("", kind)
+    ]
+    return matching[0] if matching else "Y17"

@@ -1,4 +1,4 @@
-"""What follows when a fee is due no more: the request goes on, a held application is forwarded.
+"""Ends the fees of a request, gives money back, and forwards an application when its fee (Y17) is settled.
 
 All functions are called in a transaction that has locked the case.
 """
@@ -6,43 +6,31 @@ All functions are called in a transaction that has locked the case.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import FeeStep, Money, OpenDemands
-from gateway.errors import FEE_WRONG, GatewayError
-from gateway.hub.completion import find_demanded_event, renew_status_code, restore_demands
+from gateway.cases import AgencyAnswer, FeeStep, Money, Notice, StatusCode
+from gateway.errors import FEE_WRONG, REPLY_UNMATCHED, TRANSITION_REFUSED, GatewayError
+from gateway.hub.completion.case_closing import renew_status_code
+from gateway.hub.completion.standing_demands import find_demanded_event, read_demands
 from gateway.hub.fees.fee_records import (
     OPEN,
     cancel_fee,
     find_order,
     has_open_fee,
+    is_held_for_answer,
+    levy_fee,
     order_refund,
     read_fee_money,
     record_fee_step,
     tell_applicant,
 )
-from gateway.store import NewMovement, StateEvent, agency_requests, deliveries, fees
-
-__all__ = [
-    "EXCESS",
-    "HOLD_REASON",
-    "drop_kept_refunds",
-    "end_fee_of_cancelled",
-    "end_fees_of_cancelled",
-    "find_refund_event",
-    "has_fee_to_refund",
-    "keep_fee_due",
-    "name_kept_refunds",
-    "order_kept_refunds",
-    "refund_fee",
-    "refund_payment",
-    "settle_request",
-]
+from gateway.hub.hub import Hub
+from gateway.store import NewFee, NewMovement, OpenRequest, StateEvent, agency_requests, deliveries, fees
 
 _ACTOR: Final = "fees"
 #: Why a payment is given back that came for a fee that was paid before.
@@ -56,21 +44,21 @@ HOLD_REASON: Final = "Y17"
 def settle_request(conn: Connection, request: int, now: datetime) -> None:
     """Let a request go on that has no open fee any more; forward an application that was held for one.
 
-    It goes on to what else its agency has asked for. Of one that was amended, the status code that levied a
-    fee is shown as long as the fee is open.
+    It moves to the state of the agency's other open demands. For a request that was amended, the status code
+    that levied a fee is shown as long as the fee is open.
     """
     row = agency_requests.find_by_id(conn, request)
     if row is None:
         return
     levied = fees.list_by_request(conn, request)
     # What an operator holds after it was forwarded is the operator's.
-    if row.state == "FEE_DUE" and any(one.gate == "forwarding" for one in levied):
+    if row.state == "FEE_DUE" and any(fee.gate == "forwarding" for fee in levied):
         if has_open_fee(levied, "forwarding"):
             return
         _release_application(conn, row, now)
         row = agency_requests.find_by_id(conn, request) or row
     if row.state == "FEE_DUE" and not has_open_fee(levied):
-        event = find_demanded_event(row.state, restore_demands(row) or OpenDemands(), ())
+        event = find_demanded_event(row.state, read_demands(row), ())
         if event is not None:
             agency_requests.apply_event(conn, request, StateEvent(event, now, _ACTOR), due_at=None)
     if not has_open_fee(levied, "forwarding"):
@@ -94,9 +82,9 @@ def keep_fee_due(conn: Connection, request: int, now: datetime) -> None:
 
 
 def end_fees_of_cancelled(conn: Connection, request: int, now: datetime, *, decided: bool = False) -> None:
-    """Cancel the open fees of a request that is cancelled, and give back those that say so.
+    """Cancel the open fees of a cancelled request, and give back the paid ones that are refundable.
 
-    What was paid for a request that its agency had `decided` is not given back.
+    A fee that was paid for a request that its agency had `decided` is not given back.
     """
     for fee in fees.list_by_request(conn, request):
         if fee.state in OPEN:
@@ -111,121 +99,132 @@ def end_fee_of_cancelled(conn: Connection, fee: Row[Any], now: datetime) -> None
     tell_applicant(conn, fee, FeeStep.CANCEL, now)
 
 
-def refund_fee(conn: Connection, fee: Row[Any], wanted: Money | None, reason: str, now: datetime) -> None:
-    """Give back what was counted as paid for a fee, or a part of it; nothing where it was paid elsewhere.
+def refund_fee(conn: Connection, fee: Row[Any], amount: Money | None, reason: str, now: datetime) -> None:
+    """Give back the amount that was counted as paid for a fee, or a part of it; nothing if paid elsewhere.
 
-    Of a fee that its agency has confirmed before the provider told of the payment, the refund is kept.
+    If the agency has confirmed the fee before the provider reports the payment, the refund is kept until
+    then.
 
     Raises GW711 for more than is left, or in another currency.
     """
-    found = _find_payment(conn, fee)
-    if found is None:
-        _keep_refund(conn, fee, wanted, reason, now)
+    payment = _find_payment(conn, fee)
+    if payment is None:
+        _keep_refund(conn, fee, amount, reason, now)
         return
-    paid, left = found
-    back = wanted or left
-    if back.currency != left.currency or back.amount > left.amount:
-        raise GatewayError(FEE_WRONG, f"{back} cannot be given back: {left} of {fee.number} is left", "Fee")
-    if back.amount:
-        refund_payment(conn, fee, (str(paid.reference), back), reason, now)
+    paid, rest = payment
+    refund = amount or rest
+    if refund.currency != rest.currency or refund.amount > rest.amount:
+        raise GatewayError(FEE_WRONG, f"{refund} cannot be given back: {rest} of {fee.number} is left", "Fee")
+    if refund.amount:
+        refund_payment(conn, fee, str(paid.reference), refund, reason, now)
 
 
 def has_fee_to_refund(conn: Connection, levied: Iterable[Row[Any]]) -> bool:
-    """Return whether something is left to give back of one of these fees, also of one paid elsewhere."""
+    """Return whether an amount of one of these fees is left to give back, also of one paid elsewhere."""
     return any(fee.state in _PAID and _is_left(conn, fee) for fee in levied)
 
 
 def _is_left(conn: Connection, fee: Row[Any]) -> bool:
-    found = _find_payment(conn, fee)
-    if found is not None:
-        return bool(found[1].amount)
-    left = _find_unpaid_rest(conn, fee)
-    return bool(left.amount) if left is not None else fee.state == "CONFIRMED"
+    payment = _find_payment(conn, fee)
+    if payment is not None:
+        return bool(payment[1].amount)
+    rest = _find_unpaid_rest(conn, fee)
+    return bool(rest.amount) if rest is not None else fee.state == "CONFIRMED"
 
 
 def _find_payment(conn: Connection, fee: Row[Any]) -> tuple[Row[Any], Money] | None:
     """Return the payment that was counted for a fee, and what of it was not given back."""
-    moved = fees.list_movements(conn, fee.id)
-    paid = next((one for one in moved if one.kind == "payment" and one.state == "COUNTED"), None)
+    movements = fees.list_movements(conn, fee.id)
+    paid = next(
+        (movement for movement in movements if movement.kind == "payment" and movement.state == "COUNTED"),
+        None,
+    )
     if paid is None:
         return None
-    given = sum(
-        (Decimal(one.amount) for one in moved if one.kind == "refund" and one.payment == paid.reference),
+    refunded = sum(
+        (
+            Decimal(movement.amount)
+            for movement in movements
+            if movement.kind == "refund" and movement.payment == paid.reference
+        ),
         Decimal(0),
     )
-    return paid, Money(Decimal(paid.amount) - given, paid.currency)
+    return paid, Money(Decimal(paid.amount) - refunded, paid.currency)
 
 
 def _find_unpaid_rest(conn: Connection, fee: Row[Any]) -> Money | None:
-    """Return what no refund is kept for of a fee whose payment the provider may still tell; None for others.
+    """Return the part of a fee without a kept refund while its payment may still come; None for others.
 
-    A payment that was too much has gone back, and is no part of what the agency gives back.
+    An excess payment has been given back, and is no part of the agency's refunds.
     """
     due = read_fee_money(fee)
     if fee.state != "CONFIRMED" or due is None or find_order(conn, fee) is None:
         return None
-    kept = [Decimal(one.amount) for one in _list_kept_refunds(conn, fee)]
-    return Money(due.amount - sum(kept, Decimal(0)), due.currency)
+    refund_amounts = [Decimal(refund.amount) for refund in _list_kept_refunds(conn, fee)]
+    return Money(due.amount - sum(refund_amounts, Decimal(0)), due.currency)
 
 
-def _keep_refund(conn: Connection, fee: Row[Any], wanted: Money | None, reason: str, now: datetime) -> None:
-    """Keep a refund of a fee whose payment the provider may still tell: its agency had heard of it first."""
-    left = _find_unpaid_rest(conn, fee)
-    if left is None:
+def _keep_refund(conn: Connection, fee: Row[Any], amount: Money | None, reason: str, now: datetime) -> None:
+    """Keep a refund of a fee until the provider reports the payment, which the agency has learnt of first."""
+    rest = _find_unpaid_rest(conn, fee)
+    if rest is None:
         return
-    back = wanted or left
-    if back.currency != left.currency or back.amount > left.amount:
-        raise GatewayError(FEE_WRONG, f"{back} cannot be given back: {left} of {fee.number} is left", "Fee")
-    if not back.amount:
+    refund = amount or rest
+    if refund.currency != rest.currency or refund.amount > rest.amount:
+        raise GatewayError(FEE_WRONG, f"{refund} cannot be given back: {rest} of {fee.number} is left", "Fee")
+    if not refund.amount:
         return
     number = _make_refund_number(conn, fee)
-    new = NewMovement(fee.id, "refund", number, "NOT_COUNTED", back.digits, back.currency, reason, now)
+    new = NewMovement(fee.id, "refund", number, "NOT_COUNTED", refund.digits, refund.currency, reason, now)
     fees.insert_movement(conn, new)
     record_fee_step(conn, fee, "refund_kept", now, refund=number, by=reason)
 
 
 def _list_kept_refunds(conn: Connection, fee: Row[Any]) -> list[Row[Any]]:
-    moved = fees.list_movements(conn, fee.id)
+    movements = fees.list_movements(conn, fee.id)
     return [
-        one for one in moved if one.kind == "refund" and one.state == "NOT_COUNTED" and one.payment is None
+        movement
+        for movement in movements
+        if movement.kind == "refund" and movement.state == "NOT_COUNTED" and movement.payment is None
     ]
 
 
 def drop_kept_refunds(conn: Connection, fee: Row[Any], reasons: Collection[str], now: datetime) -> None:
-    """Drop what was kept of a fee for these reasons: the notices are about another fee."""
-    for kept in _list_kept_refunds(conn, fee):
-        if kept.reason in reasons:
-            fees.drop_kept_refund(conn, kept.id)
-            record_fee_step(conn, fee, "refund_dropped", now, refund=kept.reference, by=kept.reason)
+    """Drop the kept refunds of a fee that have these reasons: their notices are about another fee."""
+    for refund in _list_kept_refunds(conn, fee):
+        if refund.reason in reasons:
+            fees.drop_kept_refund(conn, refund.id)
+            record_fee_step(conn, fee, "refund_dropped", now, refund=refund.reference, by=refund.reason)
 
 
 def name_kept_refunds(conn: Connection, fee: Row[Any], reasons: Collection[str], reason: str) -> None:
-    """Let what was kept of a fee for these reasons stay for another one, which says the same."""
-    for kept in _list_kept_refunds(conn, fee):
-        if kept.reason in reasons:
-            fees.rename_kept_refund(conn, kept.id, reason)
+    """Change the reason of the kept refunds of a fee that have one of `reasons` to `reason`."""
+    for refund in _list_kept_refunds(conn, fee):
+        if refund.reason in reasons:
+            fees.rename_kept_refund(conn, refund.id, reason)
 
 
 def order_kept_refunds(conn: Connection, fee: Row[Any], payment: str, now: datetime) -> None:
-    """Order what an agency gave back of a payment (its reference) before the provider told of it."""
-    for kept in _list_kept_refunds(conn, fee):
-        fees.take_kept_refund(conn, kept.id, payment)
-        what = StateEvent("refund", now, _ACTOR, kept.reason)
-        order_refund(conn, fee, str(kept.reference), what, moves=True)
+    """Order the refunds that an agency made of a payment (its reference) before the provider reported it."""
+    for refund in _list_kept_refunds(conn, fee):
+        fees.take_kept_refund(conn, refund.id, payment)
+        event = StateEvent("refund", now, _ACTOR, refund.reason)
+        order_refund(conn, fee, str(refund.reference), event, moves=True)
 
 
 def _make_refund_number(conn: Connection, fee: Row[Any]) -> str:
     """Return a number that no refund of a fee has; one that was dropped may have had it."""
-    earlier = {one.reference for one in fees.list_movements(conn, fee.id) if one.kind == "refund"}
-    numbers = (f"{fee.number}-R{place:02d}" for place in itertools.count(len(earlier) + 1))
-    return next(one for one in numbers if one not in earlier)
+    earlier = {
+        movement.reference for movement in fees.list_movements(conn, fee.id) if movement.kind == "refund"
+    }
+    numbers = (f"{fee.number}-R{position:02d}" for position in itertools.count(len(earlier) + 1))
+    return next(number for number in numbers if number not in earlier)
 
 
 def refund_payment(
-    conn: Connection, fee: Row[Any], what: tuple[str, Money], reason: str, now: datetime
+    conn: Connection, fee: Row[Any], payment: str, money: Money, reason: str, now: datetime
 ) -> None:
     """Order that an amount of one payment (its reference) is given back."""
-    payment, money = what
     number = _make_refund_number(conn, fee)
     new = NewMovement(
         fee.id, "refund", number, "ORDERED", money.digits, money.currency, reason, now, payment=payment
@@ -236,16 +235,95 @@ def refund_payment(
 
 
 def find_refund_event(conn: Connection, fee: Row[Any]) -> str | None:
-    """Return the event of a fee by what was given back of its payments; None while a refund is under way.
+    """Return the event of a fee by the refunds of its payments; None while a refund is under way.
 
-    ``refunded`` or ``partly_refunded``. What was paid too much does not count.
+    The event is ``refunded`` or ``partly_refunded``. Excess payments do not count.
     """
-    moved = fees.list_movements(conn, fee.id)
+    movements = fees.list_movements(conn, fee.id)
     paid = {
-        one.reference: Decimal(one.amount) for one in moved if one.kind == "payment" and one.reason != EXCESS
+        movement.reference: Decimal(movement.amount)
+        for movement in movements
+        if movement.kind == "payment" and movement.reason != EXCESS
     }
-    refunds = [one for one in moved if one.payment in paid]
-    if any(one.state == "ORDERED" for one in refunds):
+    refunds = [movement for movement in movements if movement.payment in paid]
+    if any(movement.state == "ORDERED" for movement in refunds):
         return None
-    given = sum((Decimal(one.amount) for one in refunds if one.state == "DONE"), Decimal(0))
-    return "refunded" if given >= sum(paid.values(), Decimal(0)) else "partly_refunded"
+    refunded = sum((Decimal(movement.amount) for movement in refunds if movement.state == "DONE"), Decimal(0))
+    return "refunded" if refunded >= sum(paid.values(), Decimal(0)) else "partly_refunded"
+
+
+#: The state of a request that is held for its fee; it may wait in it for another fee, too.
+_HELD: Final = "FEE_DUE"
+#: What an agency may say of a fee though it has not got the application yet.
+_SETTLING: Final = (FeeStep.CANCEL, FeeStep.CONFIRM)
+
+
+def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: datetime) -> bool:
+    """Levy the fee of a new request and hold its application, where its document has a tariff.
+
+    Returns whether it is held.
+    """
+    if not (hub.payments.provided and hub.payments.tariffs):
+        return False
+    row = agency_requests.find_by_id(conn, request)
+    tariff = None if row is None else hub.payments.tariffs.get(row.document)
+    if row is None or tariff is None:
+        return False
+    code = hub.load_rules_of(conn, row).status_codes.get(HOLD_REASON)
+    due = None if tariff.days is None else now + timedelta(days=tariff.days)
+    new = NewFee(
+        number=f"{row.number}-F01",
+        request_id=request,
+        case_id=case,
+        agency=row.agency,
+        kind=code.fee_kind if code is not None and code.fee_kind else "application",
+        gate="forwarding",
+        amount=tariff.money.digits,
+        currency=tariff.money.currency,
+        due_on=None if due is None else due.astimezone(hub.zone).date(),
+        payment_notice="",
+        refundable=tariff.refundable,
+        levied_at=now,
+    )
+    levy_fee(conn, new, now, ordered=True)
+    first = deliveries.list_by_request(conn, case, request)[0]
+    deliveries.hold_delivery(conn, first.id, now, _ACTOR, HOLD_REASON)
+    event = StateEvent("fee", now, _ACTOR, HOLD_REASON)
+    agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON, due_at=due)
+    return True
+
+
+def is_held_for_fee(request: Row[Any], levied: Iterable[Row[Any]]) -> bool:
+    """Return whether a request waits for one of its fees and is not forwarded yet."""
+    return request.state == _HELD and has_open_fee(levied, "forwarding")
+
+
+def check_forwarded(
+    conn: Connection, request: OpenRequest, answer: AgencyAnswer, codes: Mapping[str, StatusCode]
+) -> None:
+    """Raise GW701 for an agency's answer about a request that is held for its fee: it was not sent yet.
+
+    Only a notice about the fee is allowed: that it is cancelled or confirmed.
+    """
+    if request.state != _HELD or not has_open_fee(fees.list_by_request(conn, request.id), "forwarding"):
+        return
+    code = codes.get(answer.status_code) if isinstance(answer, Notice) else None
+    if code is None or code.fee_step not in _SETTLING or (isinstance(answer, Notice) and answer.decisions):
+        detail = f"{request.agency} was asked nothing under {request.number} yet: its fee is not paid"
+        raise GatewayError(REPLY_UNMATCHED, detail, "ApplicationNumber")
+
+
+def check_no_fee_gate(conn: Connection, delivery: Row[Any]) -> None:
+    """Raise GW705 for a delivery that is held until a fee is paid: no operator releases or cancels it.
+
+    So is the order of a fee that can be paid when its agency has said that it does not cancel.
+    """
+    if is_held_for_answer(delivery):
+        detail = f"delivery {delivery.id} waits until its agency has said whether it cancels the application"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"delivery/{delivery.state}")
+    if delivery.subject_type != "request" or delivery.agent != "soap":
+        return
+    request = int(delivery.subject_id)
+    if has_open_fee(fees.list_by_request(conn, request), "forwarding"):
+        detail = f"delivery {delivery.id} waits for a fee that is not paid (gateway fees list)"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"delivery/{delivery.state}")

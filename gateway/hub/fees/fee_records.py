@@ -1,4 +1,4 @@
-"""What every step of a fee writes: its evidence, its deliveries, and what the applicant is told."""
+"""The records that every step of a fee writes: its evidence, its deliveries, the Notice to the applicant."""
 
 from __future__ import annotations
 
@@ -10,28 +10,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.cases import FeeStep, Money
-from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.outbox import enqueue_task
+from gateway.hub.outbox.local_tasks import enqueue_task, require_row
 from gateway.store import NewDelivery, NewFee, StateEvent, deliveries, fees
-
-__all__ = [
-    "OPEN",
-    "PROVIDER",
-    "cancel_fee",
-    "close_order",
-    "drop_held_order",
-    "find_order",
-    "get_fee",
-    "has_open_fee",
-    "is_held_for_answer",
-    "levy_fee",
-    "order_refund",
-    "read_fee_money",
-    "record_fee_step",
-    "release_held_orders",
-    "tell_applicant",
-]
 
 #: The destination of calls to the payment provider.
 PROVIDER: Final = "payment"
@@ -49,10 +30,7 @@ def read_fee_money(row: Row[Any]) -> Money | None:
 
 def get_fee(conn: Connection, fee: int) -> Row[Any]:
     """Return the fee of this row id; raises GW901 when it is gone."""
-    found = fees.find_by_id(conn, fee)
-    if found is None:
-        raise GatewayError(OUR_MISTAKE, f"fee {fee} is gone")
-    return found
+    return require_row(fees.find_by_id(conn, fee), f"fee {fee}")
 
 
 def has_open_fee(rows: Iterable[Row[Any]], gate: str | None = None) -> bool:
@@ -63,14 +41,25 @@ def has_open_fee(rows: Iterable[Row[Any]], gate: str | None = None) -> bool:
 def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool, held: bool = False) -> Row[Any]:
     """Store a fee and, where it can be paid at the provider, queue its order; the case is locked.
 
-    The order is `held` while its agency is asked whether it cancels the application. It was levied by the
-    clock of its agency. What the hub does about it is by its own.
+    The order is `held` while its agency is asked whether it cancels the application. The time of the levy is
+    by the clock of the agency; the times of the hub's own steps are by the hub's clock.
     """
     fee = get_fee(conn, fees.insert_fee(conn, new))
     record_fee_step(conn, fee, "levied", now)
     if ordered and new.amount is not None:
         _enqueue_provider_call(conn, fee, "order", fee.number, now, held=held)
     return fee
+
+
+def find_fee_paid_elsewhere(conn: Connection, request: int, notice: str) -> Row[Any] | None:
+    """Return the open fee that a notice (its number) about a request has levied, if it has no order.
+
+    The provider knows nothing of it, so that no Notice that it can be paid follows.
+    """
+    for fee in fees.list_by_request(conn, request):
+        if fee.notice == notice and fee.state in OPEN and find_order(conn, fee) is None:
+            return fee
+    return None
 
 
 def is_held_for_answer(delivery: Row[Any]) -> bool:
@@ -84,53 +73,53 @@ def release_held_orders(conn: Connection, request: int, now: datetime) -> None:
         order = find_order(conn, fee)
         if order is not None and fee.state in OPEN and is_held_for_answer(order):
             # From now on it is an order as every other: an operator may hold and release it.
-            kept = {name: value for name, value in order.parameters.items() if name != _HELD_FOR}
-            deliveries.replace_content(conn, order.id, order.payload_sha256, kept)
+            parameters = {name: value for name, value in order.parameters.items() if name != _HELD_FOR}
+            deliveries.replace_content(conn, order.id, order.payload_sha256, parameters)
             deliveries.release_delivery(conn, order.id, now, _ACTOR, "the application stands")
 
 
 def find_order(conn: Connection, fee: Row[Any]) -> Row[Any] | None:
-    """Return the order of a fee; None where the provider was never told of it."""
+    """Return the order of a fee; None if none was made at the provider."""
     order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
     if order is not None and order.state == "CANCELLED" and order.parameters.get(_HELD_FOR):
         return None
     return order
 
 
-def drop_held_order(conn: Connection, fee: Row[Any], what: StateEvent) -> bool:
+def drop_held_order(conn: Connection, fee: Row[Any], event: StateEvent) -> bool:
     """Cancel the order of a fee that waits for the answer of its agency; return whether it did."""
     order = find_order(conn, fee)
     if order is None or not is_held_for_answer(order):
         return False
-    deliveries.cancel_delivery(conn, order.id, what.at, what.actor, "the fee is not due any more")
+    deliveries.cancel_delivery(conn, order.id, event.at, event.actor, "the fee is not due any more")
     return True
 
 
-def cancel_fee(conn: Connection, fee: Row[Any], what: StateEvent, **values: Any) -> None:
+def cancel_fee(conn: Connection, fee: Row[Any], event: StateEvent, **values: Any) -> None:
     """Cancel a fee that is due, at the provider too."""
-    fees.apply_event(conn, fee.id, what, **values)
-    record_fee_step(conn, fee, "cancelled", what.at, by=what.detail)
-    close_order(conn, fee, what)
+    fees.apply_event(conn, fee.id, event, **values)
+    record_fee_step(conn, fee, "cancelled", event.at, by=event.detail)
+    close_order(conn, fee, event)
 
 
-def close_order(conn: Connection, fee: Row[Any], what: StateEvent) -> None:
+def close_order(conn: Connection, fee: Row[Any], event: StateEvent) -> None:
     """End the order of a fee at the provider, where it has one."""
     order = find_order(conn, fee)
-    if order is None or drop_held_order(conn, fee, what):
+    if order is None or drop_held_order(conn, fee, event):
         return
     if order.state == "FAILED":
-        # Nobody requeues it any more. Its answer may have been lost, so the provider is told all the same.
-        deliveries.give_up_delivery(conn, order.id, what.at, what.actor, "the fee is cancelled")
+        # It is never requeued. Its answer may have been lost, so the provider gets the cancellation anyway.
+        deliveries.give_up_delivery(conn, order.id, event.at, event.actor, "the fee is cancelled")
     # Behind the order: the provider would else open what it was told to cancel before.
-    _enqueue_provider_call(conn, fee, "cancel", fee.number, what.at, int(order.id))
+    _enqueue_provider_call(conn, fee, "cancel", fee.number, event.at, int(order.id))
 
 
-def order_refund(conn: Connection, fee: Row[Any], refund: str, what: StateEvent, *, moves: bool) -> None:
-    """Queue a refund that is stored; `refund` is our number of it. With `moves` it is of the fee itself."""
+def order_refund(conn: Connection, fee: Row[Any], refund: str, event: StateEvent, *, moves: bool) -> None:
+    """Queue a stored refund; `refund` is the hub's number of it. With `moves` it is of the fee itself."""
     if moves:
-        fees.apply_event(conn, fee.id, what)
-    record_fee_step(conn, fee, "refund_ordered", what.at, refund=refund, by=what.detail)
-    _enqueue_provider_call(conn, fee, "refund", refund, what.at)
+        fees.apply_event(conn, fee.id, event)
+    record_fee_step(conn, fee, "refund_ordered", event.at, refund=refund, by=event.detail)
+    _enqueue_provider_call(conn, fee, "refund", refund, event.at)
 
 
 def _enqueue_provider_call(
@@ -171,4 +160,4 @@ def record_fee_step(conn: Connection, fee: Row[Any], step: str, at: datetime, **
 def tell_applicant(conn: Connection, fee: Row[Any], step: FeeStep, at: datetime, mark: str = "") -> None:
     """Queue a Notice about a fee to the applicant; `mark` distinguishes several of one step."""
     key = f"fee:{step}:{fee.number}:{mark}"
-    enqueue_task(conn, "fee", ("fee", fee.id), key, at, case_id=fee.case_id, step=step.value, mark=mark)
+    enqueue_task(conn, "fee", "fee", fee.id, key, at, case_id=fee.case_id, step=step.value, mark=mark)

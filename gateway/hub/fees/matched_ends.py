@@ -1,15 +1,15 @@
-"""Ends the fees of a request by all that its agency has said of them, whatever came first.
+"""Ends the fees of a request by all notices of its agency, in whatever order they came.
 
-Where several fees of one kind were levied and a notice ends one without naming it, the issue times say which
-one. A notice that comes late may change that: the fee that was ended is due again, and another one is not.
-Fees of which money has moved at the provider, or that an operator has ended, stay as they are: then a notice
-is about what it finds.
+Where several fees of one kind were levied and a notice ends one without naming it, the issue times decide
+which one. A notice that comes late may change that: the fee that was ended is due again, and another one is
+not. Fees that were paid or refunded at the provider, or that an operator has ended, stay unchanged: then each
+notice is applied to the fee that is open when it comes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,16 +27,6 @@ from gateway.hub.fees.fee_records import (
 )
 from gateway.store import KnownNotice, NewFee, StateEvent, fees
 
-__all__ = [
-    "FeeMatch",
-    "apply_fee_end",
-    "apply_matches",
-    "find_kept_end",
-    "is_early_end",
-    "make_fee_word",
-    "read_fee_match",
-]
-
 _MATCHED: Final = (FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM)
 _ENDED: Final = {FeeStep.CANCEL: "CANCELLED", FeeStep.CONFIRM: "CONFIRMED"}
 #: As many fees of one kind are never in doubt.
@@ -44,8 +34,20 @@ _ONE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
+class FeeHistory:
+    """All notices about a request, and the status codes of its case that they are read by."""
+
+    notices: Sequence[KnownNotice]
+    codes: Mapping[str, StatusCode]
+
+
+@dataclass(frozen=True, slots=True)
 class FeeMatch:
-    """What was said of the fees of one kind: by the levy, the notice that has ended its fee."""
+    """The statements of all notices about the fees of one kind, and which of them has ended which fee.
+
+    `said` has each statement by the number of its notice; `ended` has the statement that ended a fee, by the
+    number of the notice that levied the fee.
+    """
 
     kind: str
     said: Mapping[str, FeeWord]
@@ -53,7 +55,7 @@ class FeeMatch:
 
     def list_ends(self) -> set[str]:
         """Return the numbers of the notices that have ended a fee."""
-        return {one.number for one in self.ended.values()}
+        return {word.number for word in self.ended.values()}
 
 
 def is_early_end(fee: Row[Any]) -> bool:
@@ -64,33 +66,31 @@ def is_early_end(fee: Row[Any]) -> bool:
 
 
 def read_fee_match(
-    conn: Connection,
-    levied: Sequence[Row[Any]],
-    heard: tuple[StatusCode, Iterable[KnownNotice], Mapping[str, StatusCode]],
+    conn: Connection, levied: Sequence[Row[Any]], code: StatusCode, history: FeeHistory
 ) -> FeeMatch | None:
-    """Return what all notices say of the fees of one kind; None where each notice is about what it finds.
+    """Return the statements of all notices about the fees of one kind, matched; None if no match is needed.
 
-    `levied` are the fees of the request; `heard` is the status code of the notice, all notices about the
-    request with it, and the status codes of the case.
+    `levied` are the fees of the request; `code` is the status code of the notice, which is in the `history`.
+    None is also returned if a notice has no fee data stored, or if a fee was settled by other means than
+    notices.
     """
-    code, known, codes = heard
-    mine = [one for one in levied if one.kind == code.fee_kind]
-    elsewhere = {one.ended_by for one in mine if one.gate == "forwarding"}
-    words = []
-    for one in known:
-        of = codes.get(one.status_code)
+    same_kind = [fee for fee in levied if fee.kind == code.fee_kind]
+    elsewhere = {fee.ended_by for fee in same_kind if fee.gate == "forwarding"}
+    fee_words = []
+    for notice in history.notices:
+        of = history.codes.get(notice.status_code)
         if of is None or of.fee_kind != code.fee_kind or of.fee_step not in _MATCHED:
             continue
-        if one.fee_notice is None:
+        if notice.fee_notice is None:
             return None
-        if one.number not in elsewhere:
-            words.append(FeeWord(one.number, one.issued_at, of.fee_step, one.fee_notice))
-    ends = [one for one in words if one.step != FeeStep.LEVY]
-    if len(words) - len(ends) <= _ONE or all(one.names for one in ends):
+        if notice.number not in elsewhere:
+            fee_words.append(FeeWord(notice.number, notice.issued_at, of.fee_step, notice.fee_notice))
+    ends = [word for word in fee_words if word.step != FeeStep.LEVY]
+    if len(fee_words) - len(ends) <= _ONE or all(word.names for word in ends):
         return None
-    if any(_is_settled_otherwise(conn, one) for one in mine if not _is_replaced(one, mine)):
+    if any(_is_settled_otherwise(conn, fee) for fee in same_kind if not _is_replaced(fee, same_kind)):
         return None
-    return FeeMatch(code.fee_kind, {one.number: one for one in words}, match_fee_ends(words))
+    return FeeMatch(code.fee_kind, {word.number: word for word in fee_words}, match_fee_ends(fee_words))
 
 
 def _is_settled_otherwise(conn: Connection, fee: Row[Any]) -> bool:
@@ -100,117 +100,92 @@ def _is_settled_otherwise(conn: Connection, fee: Row[Any]) -> bool:
     if fee.paid_at is not None or (fee.state not in OPEN and fee.ended_by is None):
         return True
     # What was given back of it and never paid here has moved no money.
-    return any(one.kind == "payment" or one.payment for one in fees.list_movements(conn, fee.id))
+    return any(
+        movement.kind == "payment" or movement.payment for movement in fees.list_movements(conn, fee.id)
+    )
 
 
 def _is_replaced(fee: Row[Any], levied: Iterable[Row[Any]]) -> bool:
     """Return whether a fee is due again under another number."""
     return fee.notice is not None and any(
-        one.notice == fee.notice and one.id > fee.id and one.gate == fee.gate for one in levied
+        other_fee.notice == fee.notice and other_fee.id > fee.id and other_fee.gate == fee.gate
+        for other_fee in levied
     )
 
 
 def find_kept_end(match: FeeMatch, levied: Iterable[Row[Any]], end: FeeWord) -> Row[Any] | None:
-    """Return what was stored for a notice that ended a fee before its levy came; None where nothing was.
+    """Return the fee stored for a notice that ended a fee before its levy came; None if there is none.
 
-    What was stored for another such notice will do, where that one is about another fee.
+    A fee that was stored for another such notice is returned, too, if that notice ends another fee.
     """
-    kept = [one for one in levied if is_early_end(one) and one.state == _ENDED[FeeStep(end.step)]]
-    mine = [one for one in kept if one.ended_by == end.number]
-    others = [one for one in kept if one.ended_by in match.list_ends()]
-    return next(iter((*mine, *others)), None)
+    early_ends = [fee for fee in levied if is_early_end(fee) and fee.state == _ENDED[FeeStep(end.step)]]
+    own_ends = [fee for fee in early_ends if fee.ended_by == end.number]
+    others = [fee for fee in early_ends if fee.ended_by in match.list_ends()]
+    return next(iter((*own_ends, *others)), None)
 
 
 def apply_matches(
-    conn: Connection, match: FeeMatch, levied: Sequence[Row[Any]], how: tuple[bool, bool], now: datetime
+    conn: Connection, match: FeeMatch, levied: Sequence[Row[Any]], now: datetime, *, ordered: bool, held: bool
 ) -> None:
     """Let each fee be due, cancelled or confirmed as it follows from all notices.
 
-    `how` says of a fee that is due again whether it is ordered at the provider, and whether that is held.
+    A fee that is due again is `ordered` at the provider, or not; its order may be `held`.
     """
     for fee in levied:
         if fee.notice not in match.said or _is_replaced(fee, levied):
             continue
-        _apply_match(conn, fee, match.ended.get(fee.notice), how, now)
-
-
-def _apply_match(
-    conn: Connection,
-    fee: Row[Any],
-    end: FeeWord | None,
-    how: tuple[bool, bool],
-    now: datetime,
-) -> None:
-    if fee.state in OPEN:
-        if end is not None:
-            apply_fee_end(conn, fee, end, now)
-        return
-    if end is not None and fee.state == _ENDED[FeeStep(end.step)]:
-        if fee.ended_by != end.number:
-            fees.change_fee(conn, fee.id, ended_at=end.issued_at, ended_by=end.number)
-        return
-    _replace_fee(conn, fee, end, how, now)
+        end = match.ended.get(fee.notice)
+        if fee.state in OPEN:
+            if end is not None:
+                apply_fee_end(conn, fee, end, now)
+        elif end is not None and fee.state == _ENDED[FeeStep(end.step)]:
+            if fee.ended_by != end.number:
+                fees.change_fee(conn, fee.id, ended_at=end.issued_at, ended_by=end.number)
+        else:
+            _replace_fee(conn, fee, end, now, ordered=ordered, held=held)
 
 
 def apply_fee_end(conn: Connection, fee: Row[Any], end: FeeWord, now: datetime) -> None:
     """Cancel or confirm a fee that is due, or one that is paid, by a notice."""
-    what = StateEvent(end.step, now, fee.agency, end.number[:100])
+    event = StateEvent(end.step, now, fee.agency, end.number[:100])
     ended = {"ended_at": end.issued_at, "ended_by": end.number}
     if end.step == FeeStep.CONFIRM:
-        fees.apply_event(conn, fee.id, what, **ended)
+        fees.apply_event(conn, fee.id, event, **ended)
         record_fee_step(conn, fee, "confirmed", now, notice=end.number)
-        drop_held_order(conn, fee, what)
+        drop_held_order(conn, fee, event)
     else:
-        cancel_fee(conn, fee, what, **ended)
+        cancel_fee(conn, fee, event, **ended)
 
 
 def _replace_fee(
-    conn: Connection,
-    fee: Row[Any],
-    end: FeeWord | None,
-    how: tuple[bool, bool],
-    now: datetime,
+    conn: Connection, fee: Row[Any], end: FeeWord | None, now: datetime, *, ordered: bool, held: bool
 ) -> None:
-    """End a fee that another notice has ended than was thought; what is due is levied under a new number.
+    """End a fee whose end was matched to another notice before; levy it again under a new number.
 
-    Its order at the provider is cancelled, or was.
+    `end` is the statement that ends it now, None if it is due. If `end` cancels the fee, it is only stored
+    with the fee, and no new one is levied. The order at the provider is cancelled, unless it was before.
     """
     if fee.state == "CONFIRMED":
-        what = StateEvent("replace", now, fee.agency, "another fee was confirmed")
-        fees.apply_event(conn, fee.id, what)
+        event = StateEvent("replace", now, fee.agency, "another fee was confirmed")
+        fees.apply_event(conn, fee.id, event)
         record_fee_step(conn, fee, "replaced", now)
-        close_order(conn, fee, what)
+        close_order(conn, fee, event)
     if end is not None and end.step == FeeStep.CANCEL:
         fees.change_fee(conn, fee.id, ended_at=end.issued_at, ended_by=end.number)
         return
-    ordered, held = how
-    place = fees.count_by_request(conn, fee.request_id) + 1
-    number = f"{fee.number.rpartition('-')[0]}-F{place:02d}"
-    again = levy_fee(conn, _copy_fee(fee, number), now, ordered=ordered and end is None, held=held)
+    position = fees.count_by_request(conn, fee.request_id) + 1
+    number = f"{fee.number.rpartition('-')[0]}-F{position:02d}"
+    new_fee = levy_fee(conn, _copy_fee(fee, number), now, ordered=ordered and end is None, held=held)
     if end is not None:
-        apply_fee_end(conn, get_fee(conn, again.id), end, now)
+        apply_fee_end(conn, get_fee(conn, new_fee.id), end, now)
 
 
 def _copy_fee(fee: Row[Any], number: str) -> NewFee:
-    return NewFee(
-        number=number,
-        request_id=fee.request_id,
-        case_id=fee.case_id,
-        agency=fee.agency,
-        kind=fee.kind,
-        gate=fee.gate,
-        amount=fee.amount,
-        currency=fee.currency,
-        due_on=fee.due_on,
-        payment_notice=fee.payment_notice,
-        refundable=fee.refundable,
-        levied_at=fee.levied_at,
-        due_at=fee.due_at,
-        notice=fee.notice,
-    )
+    terms = {field.name: getattr(fee, field.name) for field in fields(NewFee)}
+    return NewFee(**{**terms, "number": number})
 
 
 def make_fee_word(notice: Notice, code: StatusCode) -> FeeWord:
-    """Return what a notice says of a fee."""
-    named = notice.fee.payment_notice if notice.fee else ""
-    return FeeWord(notice.number, notice.issued_at, code.fee_step, named)
+    """Return the statement of a notice about a fee; `code` is its status code."""
+    payment_notice = notice.fee.payment_notice if notice.fee else ""
+    return FeeWord(notice.number, notice.issued_at, code.fee_step, payment_notice)

@@ -1,7 +1,7 @@
-"""What the payment provider tells of money: applied once, in whatever order and however often it is told.
+"""Applies the events of the payment provider, each once, in whatever order and however often they come.
 
-A payment is counted for a fee that is due. One that comes late, or is paid a second time, is kept and
-given back. What fits no order as it was made is refused (GW712), and nothing is counted.
+A payment is counted for a fee that is due. One that comes late, or is paid a second time, is kept and given
+back. An event that does not fit its order as it was made is refused (GW712), and nothing is counted.
 """
 
 from __future__ import annotations
@@ -11,27 +11,124 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect, is_far_ahead
+from gateway.cases import FeeStep, Money, ProviderEvent, choose_payment_effect, is_far_ahead
 from gateway.errors import PAYMENT_REFUSED, GatewayError
-from gateway.hub.deadlines import settle_deadlines
-from gateway.hub.fees.fee_ends import EXCESS, order_kept_refunds, refund_payment, settle_request
-from gateway.hub.fees.fee_records import read_fee_money, record_fee_step, tell_applicant
-from gateway.hub.fees.payment_orders import complete_refund
+from gateway.hub.deadlines.case_deadlines import settle_deadlines
+from gateway.hub.fees.fee_ends import (
+    EXCESS,
+    find_refund_event,
+    order_kept_refunds,
+    refund_payment,
+    settle_request,
+)
+from gateway.hub.fees.fee_records import OPEN, get_fee, read_fee_money, record_fee_step, tell_applicant
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import enqueue_task
-from gateway.store import NewMovement, StateEvent, cases, fees, write_transaction
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task, require_row
+from gateway.store import (
+    NewMovement,
+    StateEvent,
+    agency_requests,
+    cases,
+    fees,
+    read_transaction,
+    write_transaction,
+)
 
-__all__ = ["apply_provider_event"]
+_ORDER_ACTOR: Final = "fees"
+
+
+def describe_order(hub: Hub, fee: int) -> dict[str, Any]:
+    """Return the order of a fee as plain values; the same at each attempt."""
+    with read_transaction(hub.engine) as conn:
+        row = get_fee(conn, fee)
+        case = require_row(cases.find_by_id(conn, row.case_id), f"the case of fee {row.number}")
+        found_request = agency_requests.find_by_id(conn, row.request_id)
+        request = require_row(found_request, f"the application of fee {row.number}")
+    return {
+        "order": row.number,
+        "amount": row.amount,
+        "currency": row.currency,
+        "payer": case.declarant,
+        "payee": row.agency,
+        "application": request.number,
+        "payment_notice": row.payment_notice,
+        "due": None if row.due_on is None else row.due_on.isoformat(),
+    }
+
+
+def describe_refund(hub: Hub, refund: str) -> dict[str, Any]:
+    """Return a refund as plain values; the same at each attempt."""
+    with read_transaction(hub.engine) as conn:
+        row = _get_refund(conn, refund)
+    return {"refund": refund, "payment": row.payment, "amount": row.amount, "currency": row.currency}
+
+
+def _get_refund(conn: Connection, refund: str) -> Row[Any]:
+    return require_row(fees.find_movement(conn, "refund", refund), f"refund {refund[:60]}")
+
+
+def apply_order_answer(hub: Hub, fee: int, address: str, end_lease: FinishLease) -> None:
+    """Store that the provider has the order of a fee, and where it is paid; end the delivery."""
+    with write_transaction(hub.engine, "fees.ordered") as conn:
+        row = _lock_fee(conn, fee)
+        now = hub.clock()
+        fees.apply_event(
+            conn,
+            fee,
+            StateEvent("order", now, _ORDER_ACTOR),
+            address=address,
+            ordered_at=row.ordered_at or now,
+        )
+        if row.state in OPEN:
+            record_fee_step(conn, row, "ordered", now)
+            tell_applicant(conn, row, _choose_due_step(row), now)
+            # An order that was held is released by an operator, too, who ends the question to its agency.
+            settle_deadlines(conn, hub, row.case_id, now)
+        end_lease(conn)
+
+
+def _choose_due_step(fee: Row[Any]) -> FeeStep:
+    return FeeStep.AWAIT if fee.gate == "forwarding" else FeeStep.LEVY
+
+
+def _lock_fee(conn: Connection, fee: int) -> Row[Any]:
+    cases.lock_case(conn, get_fee(conn, fee).case_id)
+    return get_fee(conn, fee)
+
+
+def apply_refund_answer(
+    hub: Hub, fee: int, refund: str, reference: str, refunded_at: datetime, end_lease: FinishLease
+) -> None:
+    """Store that the provider has given money back, with its reference and time; end the delivery."""
+    with write_transaction(hub.engine, "fees.refunded") as conn:
+        row = _lock_fee(conn, fee)
+        movement = _get_refund(conn, refund)
+        money = read_fee_money(movement) or Money(movement.amount, movement.currency)
+        event = ProviderEvent("refunded", row.number, reference, money, refunded_at, refund)
+        complete_refund(conn, row, event, hub.clock())
+        end_lease(conn)
+
+
+def complete_refund(conn: Connection, fee: Row[Any], event: ProviderEvent, now: datetime) -> None:
+    """Store that a refund of a locked fee is done; a second time changes nothing."""
+    if not fees.end_refund(conn, event.refund, event.reference, event.at):
+        return
+    ended = find_refund_event(conn, fee) if fee.state == "REFUNDING" else None
+    if ended is not None:
+        fees.apply_event(conn, fee.id, StateEvent(ended, now, _ORDER_ACTOR, event.refund))
+    record_fee_step(conn, fee, "refunded", now, refund=event.refund, given=str(event.money))
+    tell_applicant(conn, fee, FeeStep.REFUND, now, event.refund)
+
 
 _ACTOR: Final = "payment"
 _REASONS: Final = {"late": "paid after the fee was cancelled", "excess": EXCESS}
 
 
 def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
-    """Apply an authentic event; return what it was: counted, late, excess, refunded or repeated.
+    """Apply an authentic event; return its effect: counted, late, excess, refunded or repeated.
 
-    Raises GW712 for an unknown order or refund, another amount or currency, a reference that was used
-    for something else, and a time that is more than a day ahead.
+    Raises GW712 for an unknown order or refund, another amount or currency, a reference that was used for
+    something else, and a time that is more than a day ahead.
     """
     with write_transaction(hub.engine, "fees.payment") as conn:
         fee = fees.find_by_number(conn, event.order)
@@ -50,9 +147,9 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
 
 
 def _apply_payment(conn: Connection, hub: Hub, fee: Row[Any], event: ProviderEvent, now: datetime) -> str:
-    known = fees.find_movement(conn, "payment", event.reference)
-    if known is not None:
-        _check_repeat(fee, known, event)
+    movement = fees.find_movement(conn, "payment", event.reference)
+    if movement is not None:
+        _check_repeat(fee, movement, event)
         return "repeated"
     effect = _choose_effect(conn, fee, event)
     new = NewMovement(
@@ -73,7 +170,7 @@ def _apply_payment(conn: Connection, hub: Hub, fee: Row[Any], event: ProviderEve
     record_fee_step(conn, fee, "paid", now, payment=event.reference, effect=effect)
     fees.apply_event(conn, fee.id, StateEvent("pay", now, _ACTOR, event.reference[:100]))
     if effect != "counted":
-        refund_payment(conn, fee, (event.reference, event.money), _REASONS[effect], now)
+        refund_payment(conn, fee, event.reference, event.money, _REASONS[effect], now)
         return effect
     fees.change_fee(conn, fee.id, paid_at=event.at)
     order_kept_refunds(conn, fee, event.reference, now)
@@ -82,37 +179,42 @@ def _apply_payment(conn: Connection, hub: Hub, fee: Row[Any], event: ProviderEve
     paid_at = min(max(event.at, fee.levied_at), now)
     settle_deadlines(conn, hub, fee.case_id, now, done_at=paid_at)
     tell_applicant(conn, fee, FeeStep.PAY, now)
-    enqueue_task(conn, "tell_payment", ("fee", fee.id), f"tell_payment:{fee.number}", now)
+    enqueue_task(conn, "tell_payment", "fee", fee.id, f"tell_payment:{fee.number}", now)
     return effect
 
 
 def _choose_effect(conn: Connection, fee: Row[Any], event: ProviderEvent) -> str:
-    """Return what a new payment is; a confirmed fee counts the payment that its agency had heard of first."""
+    """Return the effect of a new payment.
+
+    If the agency has confirmed a fee, the first payment that was made before the confirmation is counted.
+    """
     effect = choose_payment_effect(fee.state, read_fee_money(fee), event.money)
     if effect != "excess" or fee.state != "CONFIRMED" or fee.ended_at is None or event.at > fee.ended_at:
         return effect
-    counted = any(one.state == "COUNTED" for one in fees.list_movements(conn, fee.id))
+    counted = any(movement.state == "COUNTED" for movement in fees.list_movements(conn, fee.id))
     return effect if counted else "counted"
 
 
-def _check_repeat(fee: Row[Any], known: Row[Any], event: ProviderEvent) -> None:
+def _check_repeat(fee: Row[Any], movement: Row[Any], event: ProviderEvent) -> None:
     """Raise GW712 for another payment under a reference that was used."""
-    if known.fee_id != fee.id or read_fee_money(known) != event.money:
+    if movement.fee_id != fee.id or read_fee_money(movement) != event.money:
         detail = f"{event.reference[:60]!r} was used for another payment"
         raise GatewayError(PAYMENT_REFUSED, detail, "reference")
 
 
 def _apply_refund(conn: Connection, fee: Row[Any], event: ProviderEvent, now: datetime) -> str:
-    known = fees.find_movement(conn, "refund", event.refund)
-    if known is None or known.fee_id != fee.id:
+    movement = fees.find_movement(conn, "refund", event.refund)
+    if movement is None or movement.fee_id != fee.id:
         detail = f"there is no refund {event.refund[:60]!r} of order {fee.number}"
         raise GatewayError(PAYMENT_REFUSED, detail, "refund")
-    if read_fee_money(known) != event.money:
-        detail = f"{event.money} was given back and {read_fee_money(known)} was ordered"
+    if read_fee_money(movement) != event.money:
+        detail = f"{event.money} was given back and {read_fee_money(movement)} was ordered"
         raise GatewayError(PAYMENT_REFUSED, detail, "amount")
-    if known.state == "DONE":
-        if known.provider_reference != event.reference:
-            detail = f"refund {known.reference} was given back as {str(known.provider_reference)[:60]!r}"
+    if movement.state == "DONE":
+        if movement.provider_reference != event.reference:
+            detail = (
+                f"refund {movement.reference} was given back as {str(movement.provider_reference)[:60]!r}"
+            )
             raise GatewayError(PAYMENT_REFUSED, detail, "reference")
         return "repeated"
     complete_refund(conn, fee, event, now)

@@ -1,7 +1,5 @@
-"""Officers at the console: what they see of an application, their acts, their claims, switched agencies."""
+"""Acts of officers at the console: take who acts and on what, leave the act and its evidence.
 
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+An officer sees the facts of an application, claims work, acts alone or by two, and switches an agency to
+the console and back.
+"""

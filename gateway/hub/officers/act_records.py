@@ -1,8 +1,8 @@
 """Records the acts of officers: proposed, approved, intended, performed.
 
-An act is recorded as intended before its call is made, with what is decided and what was shown. The
-transaction of its effect marks it as performed. After a crash between the two it is performed again, with
-the same MessageID and the same Body. Each step leaves evidence and a row of audit in its transaction.
+An act is recorded as intended before its call is made, with the decision and the facts shown. The transaction
+of its effect marks it as performed. After a crash between the two it is performed again, with the same
+MessageID and the same Body. Each step leaves evidence and a row of audit in its transaction.
 """
 
 from __future__ import annotations
@@ -33,9 +33,14 @@ from gateway.errors import (
 )
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
-from gateway.hub.officers.acting_officer import ActingOfficer, ConfirmedAct
-from gateway.hub.officers.application_facts import ApplicationFacts, read_application_facts
-from gateway.hub.officers.work_assignment import check_claim
+from gateway.hub.officers.assigned_applications import (
+    ActingOfficer,
+    ApplicationFacts,
+    ConfirmedAct,
+    check_claim,
+    read_application_facts,
+)
+from gateway.hub.outbox.local_tasks import require_row
 from gateway.store import (
     AuditEntry,
     NewOfficerAct,
@@ -43,20 +48,10 @@ from gateway.store import (
     agency_requests,
     audit_log,
     cases,
-    officer_acts,
+    officer_work,
     payloads,
     write_transaction,
 )
-
-__all__ = [
-    "ActBegin",
-    "ProposalStep",
-    "approve_proposal",
-    "begin_act",
-    "end_proposal",
-    "record_performed_act",
-    "record_refused_act",
-]
 
 #: Acts on what has been decided, and acts for which something must be undecided.
 _AFTERWARDS = frozenset({"correct", "revoke"})
@@ -65,11 +60,10 @@ _NOT_CHANGED = {"correct": "corrected", "revoke": "revoked"}
 
 @dataclass(frozen=True, slots=True)
 class ActBegin:
-    """An act that begins: the application, the act, the digest of what was shown.
+    """An act that begins: the application, the act, the digest of the facts shown.
 
     `confirm` checks, in the transaction, how it was confirmed. `proposed` says that another officer must
-    approve it. `may_act` tells, in the transaction, whether the application is in the hands of the
-    console.
+    approve it. `may_act` returns, in the transaction, whether the console handles the application.
     """
 
     number: str
@@ -92,7 +86,7 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
         request = facts.request
         _check_beginning(conn, hub, officer, begin, facts)
         now = hub.clock()
-        number = officer_acts.count_by_request(conn, request.id) + 1
+        number = officer_work.count_acts(conn, request.id) + 1
         new = NewOfficerAct(
             request_id=request.id,
             agency=officer.agency,
@@ -108,13 +102,11 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
             notice_number=f"{request.number}-C{number:02d}",
             issued_at=None if begin.proposed else _choose_issue_time(facts, now),
         )
-        act = officer_acts.insert_act(conn, new, now)
+        act = officer_work.insert_act(conn, new, now)
         if act is None:
             detail = f"another act about {request.number} is under way"
             raise GatewayError(WORKED_ON_BY_ANOTHER, detail)
-        row = officer_acts.find_act(conn, act)
-        assert row is not None
-        _record_step(conn, row, officer, "proposed" if begin.proposed else "intended", now)
+        _record_step(conn, _get_act(conn, act), officer, "proposed" if begin.proposed else "intended", now)
     return act
 
 
@@ -123,8 +115,8 @@ def _choose_issue_time(facts: ApplicationFacts, now: datetime) -> datetime:
 
     The latest notice counts, in milliseconds.
     """
-    known = [row.issued_at + timedelta(milliseconds=1) for row in facts.notices]
-    latest: datetime = max([now, *known])
+    earlier_times = [row.issued_at + timedelta(milliseconds=1) for row in facts.notices]
+    latest: datetime = max([now, *earlier_times])
     return latest.replace(microsecond=latest.microsecond // 1000 * 1000)
 
 
@@ -163,16 +155,16 @@ def _check_beginning(
         raise GatewayError(TRANSITION_REFUSED, detail, "state")
 
 
-def _is_about_fee(conn: Connection, hub: Hub, facts: ApplicationFacts, said: str) -> bool:
+def _is_about_fee(conn: Connection, hub: Hub, facts: ApplicationFacts, status_code: str) -> bool:
     """Return whether a status code ends a fee that is open, or gives back one that was paid."""
-    code = hub.load_rules_of(conn, facts.request).status_codes.get(said)
+    code = hub.load_rules_of(conn, facts.request).status_codes.get(status_code)
     if code is None:
         return False
     return may_end_fee(code, owes_fee=facts.owes_fee) or may_refund_fee(code, was_paid=facts.was_paid)
 
 
-def _check_shown(facts: ApplicationFacts, shown: str) -> None:
-    if facts.compute_shown_digest() != shown:
+def _check_shown(facts: ApplicationFacts, shown_digest: str) -> None:
+    if facts.compute_shown_digest() != shown_digest:
         detail = f"application {facts.request.number} was changed after it was shown"
         raise GatewayError(SHOWN_CHANGED, detail, "shown")
 
@@ -202,7 +194,7 @@ def approve_proposal(
 ) -> None:
     """Record that another officer approves a proposal, which is intended from now on.
 
-    `confirm` gets the octets of what was proposed by their digest. Raises GW706 when the proposal or the
+    `confirm` gets the octets of the proposal by their digest. Raises GW706 when the proposal or the
     application is not the one that was shown, and GW707 for the person who proposed it.
     """
     with write_transaction(hub.engine, "officer.approve") as conn:
@@ -223,11 +215,9 @@ def approve_proposal(
             "approver_confirmation": _store_confirmation(conn, confirm(conn, row.content), now),
             "issued_at": _choose_issue_time(facts, now),
         }
-        if not officer_acts.change_act(conn, row.id, "PROPOSED", "INTENDED", **values):
+        if not officer_work.change_act(conn, row.id, "PROPOSED", "INTENDED", **values):
             raise _make_lost_proposal(row)
-        approved = officer_acts.find_act(conn, row.id)
-        assert approved is not None
-        _record_step(conn, approved, officer, "approved", now)
+        _record_step(conn, _get_act(conn, row.id), officer, "approved", now)
 
 
 def end_proposal(hub: Hub, officer: ActingOfficer, step: ProposalStep, reason: str | None) -> None:
@@ -237,10 +227,10 @@ def end_proposal(hub: Hub, officer: ActingOfficer, step: ProposalStep, reason: s
     """
     with write_transaction(hub.engine, "officer.end_proposal") as conn:
         row = _find_proposal(conn, officer, step)
-        own = row.account_id == officer.account
-        if own != (reason is None):
-            words = "only its author withdraws a proposal" if reason is None else "its author withdraws it"
-            raise GatewayError(ACT_NOT_PERMITTED, words, "officer")
+        is_own = row.account_id == officer.account
+        if is_own != (reason is None):
+            detail = "only its author withdraws a proposal" if reason is None else "its author withdraws it"
+            raise GatewayError(ACT_NOT_PERMITTED, detail, "officer")
         now = hub.clock()
         values: dict[str, Any] = {"ended_at": now, "reason": reason}
         if reason is not None:
@@ -250,13 +240,13 @@ def end_proposal(hub: Hub, officer: ActingOfficer, step: ProposalStep, reason: s
                 "approver_role": officer.role,
             }
         after = "WITHDRAWN" if reason is None else "RETURNED"
-        if not officer_acts.change_act(conn, row.id, "PROPOSED", after, **values):
+        if not officer_work.change_act(conn, row.id, "PROPOSED", after, **values):
             raise _make_lost_proposal(row)
         _record_step(conn, row, officer, after.lower(), now, reason)
 
 
 def _find_proposal(conn: Connection, officer: ActingOfficer, step: ProposalStep) -> Row[Any]:
-    row = officer_acts.find_act(conn, step.act)
+    row = officer_work.find_act(conn, step.act)
     if row is None or row.agency != officer.agency:
         raise GatewayError(REPLY_UNMATCHED, f"{officer.agency} has no proposal {step.act}")
     if row.state != "PROPOSED" or row.content != step.digest:
@@ -271,10 +261,13 @@ def _make_lost_proposal(row: Row[Any]) -> GatewayError:
     return GatewayError(SHOWN_CHANGED, detail, "proposal")
 
 
+def _get_act(conn: Connection, act: int) -> Row[Any]:
+    return require_row(officer_work.find_act(conn, act), f"act {act}")
+
+
 def _get_number(conn: Connection, act: Row[Any]) -> str:
     request = agency_requests.find_by_id(conn, act.request_id)
-    assert request is not None
-    return str(request.number)
+    return str(require_row(request, f"the application of act {act.id}").number)
 
 
 def record_performed_act(
@@ -285,7 +278,7 @@ def record_performed_act(
     Raises GW706 when the application has changed since it was shown, and GW705 when the act has been
     performed, or is not intended any more.
     """
-    row = officer_acts.find_by_message_id(conn, message_id)
+    row = officer_work.find_by_message_id(conn, message_id)
     if row is None or row.request_id != request.id:
         raise GatewayError(REPLY_UNMATCHED, "no officer has intended this call", "wsa:MessageID")
     facts = read_application_facts(conn, row.agency, request.number)
@@ -293,11 +286,9 @@ def record_performed_act(
     if row.state == "INTENDED":
         _check_shown(facts, row.shown_sha256)
     values = {"ended_at": now, "call_sha256": payloads.store_payload(conn, envelope, now)}
-    if not officer_acts.change_act(conn, row.id, "INTENDED", "PERFORMED", **values):
+    if not officer_work.change_act(conn, row.id, "INTENDED", "PERFORMED", **values):
         raise GatewayError(TRANSITION_REFUSED, f"act {row.id} is {row.state}, not INTENDED", "state")
-    done = officer_acts.find_act(conn, row.id)
-    assert done is not None
-    _record_step(conn, done, None, "performed", now)
+    _record_step(conn, _get_act(conn, row.id), None, "performed", now)
 
 
 def record_refused_act(hub: Hub, act: int, problem: GatewayError) -> bool:
@@ -305,8 +296,8 @@ def record_refused_act(hub: Hub, act: int, problem: GatewayError) -> bool:
     with write_transaction(hub.engine, "officer.refused") as conn:
         now = hub.clock()
         values = {"ended_at": now, "problem": problem.problem.id, "detail": str(problem)[:500]}
-        changed = officer_acts.change_act(conn, act, "INTENDED", "REFUSED", **values)
-        row = officer_acts.find_act(conn, act)
+        changed = officer_work.change_act(conn, act, "INTENDED", "REFUSED", **values)
+        row = officer_work.find_act(conn, act)
         if changed and row is not None:
             _record_step(conn, row, None, "refused", now, row.detail)
     return changed
@@ -345,6 +336,6 @@ def _record_step(
     name, role = (officer.name, officer.role) if officer is not None else (act.name, act.role)
     outcome = "refused" if step == "refused" else "done"
     after = {"act": act.id, "step": step, "content": act.content}
-    what = f"application {act.notice_number.rpartition('-')[0]}"
-    entry = AuditEntry(name, role, f"officer {act.kind}", what, outcome, after=after)
+    subject = f"application {act.notice_number.rpartition('-')[0]}"
+    entry = AuditEntry(name, role, f"officer {act.kind}", subject, outcome, after=after)
     audit_log.record_action(conn, entry, now)

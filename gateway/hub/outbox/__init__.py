@@ -1,7 +1,5 @@
-"""What the hub queues for delivery: messages, signals, calls and local tasks."""
+"""Step 9, the way out: takes messages, calls and tasks of the hub, and leaves them sealed in the queue.
 
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+Messages, signals and their failures, local tasks, calls of agencies, and large messages in fragments are
+queued in the transaction that decides on them. `gateway.delivery` sends them.
+"""

@@ -21,28 +21,26 @@ from gateway.cases import (
     RequestState,
     select_current_decisions,
 )
-from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
+from gateway.errors import PMODE_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion import (
-    AwaitedNumber,
-    list_awaited_numbers,
-    list_cancelled_above,
-    list_outside_decisions,
-    list_standing_numbers,
-    make_standing_decisions,
-)
+from gateway.hub.completion.case_closing import AwaitedNumber, case_transaction, list_awaited_numbers
+from gateway.hub.completion.outside_decisions import list_cancelled_above, list_outside_decisions
+from gateway.hub.completion.standing_demands import list_standing_numbers, make_standing_decisions
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebxml, keep_document
+from gateway.hub.outbox.delivery_failures import KeptDocument, is_filed_without_ebxml, keep_document
+from gateway.hub.outbox.local_tasks import FinishLease, require_row
 from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
-from gateway.hub.outbox.pull_lanes import ensure_message_lane, get_pull_time, make_pull_lane
-from gateway.hub.outbox.requested_receipts import RequestedReceipts, request_receipts
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
-from gateway.hub.outbox.sent_fragments import (
-    SealedSplit,
-    seal_split,
-    store_fragments,
+from gateway.hub.outbox.sent_fragments import SealedSplit, seal_split, store_fragments
+from gateway.hub.outbox.signal_outbox import (
+    RequestedReceipts,
+    ensure_message_lane,
+    get_pull_time,
+    make_pull_lane,
+    name_posting_lane,
+    request_receipts,
 )
-from gateway.hub.register import RegisterSnapshot
+from gateway.hub.register.trusted_register import RegisterSnapshot
 from gateway.message_model import Body, Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
@@ -54,28 +52,14 @@ from gateway.store import (
     deliveries,
     find_case_facts,
     item_releases,
-    keep_reads,
     messages,
     ordered_deliveries,
     payloads,
     read_transaction,
 )
 from gateway.store import agency_requests as requests
-from gateway.wire import RESULT, load_shipped_schemas
-from gateway.xmlsec import write_signed_document
-
-__all__ = [
-    "CaseSnapshot",
-    "QueuedMessage",
-    "SealedMessage",
-    "load_case_snapshot",
-    "make_case_header",
-    "make_request_state",
-    "make_undecided_snapshot",
-    "seal_message",
-    "seal_notice",
-    "store_message",
-]
+from gateway.wire import RESULT, load_shipped_schemas, serialize_element
+from gateway.xmlsec import sign_document
 
 #: So long after the last moment at which a request may get its response, the response is posted.
 _GRACE: Final = timedelta(seconds=2)
@@ -134,39 +118,34 @@ class QueuedMessage:
 
 def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
     """Return a case as it is now; raises GW901 when it does not exist."""
-    with read_transaction(hub.engine) as conn, keep_reads(conn):
-        found = _get_case_facts(conn, case_id)
-        facts = make_undecided_snapshot(hub, found)
-        asked = tuple(requests.list_by_case(conn, case_id))
+    with read_transaction(hub.engine) as conn:
+        case_facts = require_row(find_case_facts(conn, case_id), f"case {case_id}")
+        facts = make_undecided_snapshot(hub, case_facts)
+        case_requests = tuple(requests.list_by_case(conn, case_id))
         rows = decisions.list_by_case(conn, case_id)
-        outside = list_outside_decisions(conn, case_id)
-        cancelled = list_cancelled_above(conn, case_id)
-        awaited = list_awaited_numbers(conn, case_id) if found.awaits else ()
         is_decided_outside = item_releases.may_have_outside_decisions(conn, case_id)
-    said = (*make_standing_decisions(rows, list_standing_numbers(asked)), *outside)
+        outside = list_outside_decisions(conn, case_id) if is_decided_outside else ()
+        cancelled = list_cancelled_above(conn, case_id) if is_decided_outside else ()
+        awaited = list_awaited_numbers(conn, case_id) if case_facts.awaits else ()
+    ranked_decisions = (*make_standing_decisions(rows, list_standing_numbers(case_requests)), *outside)
     if facts.case.outcome == CaseOutcome.WITHDRAWN:
         # What is approved of a withdrawn declaration has no effect, also where its Result is made later.
-        said = tuple(one for one in said if one.decision.decision not in APPROVING)
+        ranked_decisions = tuple(
+            ranked for ranked in ranked_decisions if ranked.decision.decision not in APPROVING
+        )
     return replace(
         facts,
-        requests=asked,
-        decisions=select_current_decisions(said),
+        requests=case_requests,
+        decisions=select_current_decisions(ranked_decisions),
         cancelled_above=cancelled,
         awaited=awaited,
         is_decided_outside=is_decided_outside,
     )
 
 
-def _get_case_facts(conn: Connection, case_id: int) -> CaseFacts:
-    found = find_case_facts(conn, case_id)
-    if found is None:
-        raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
-    return found
-
-
 def make_undecided_snapshot(hub: Hub, facts: CaseFacts) -> CaseSnapshot:
     """Return the same of a case that was just read."""
-    return CaseSnapshot(facts.case, facts.message, hub.confirm_version(facts.register))
+    return CaseSnapshot(facts.case, facts.message, hub.register.confirm_version(facts.register))
 
 
 def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
@@ -177,7 +156,7 @@ def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
 
 
 def make_request_state(request: Row[Any]) -> RequestState:
-    """Return where the application of a request stands, as a Notice tells it."""
+    """Return the state of the application of a request in the form of a Notice."""
     return RequestState(
         request.application, request.document, request.agency, request.state, request.receipt_number or ""
     )
@@ -192,37 +171,42 @@ def seal_message(
     """
     load_shipped_schemas(RESULT).validate_document(document)
     key = hub.signer
-    signed = write_signed_document(document, key, now=now)
+    signed = serialize_element(sign_document(document, key, now=now))
     if is_filed_without_ebxml(facts.message):
         return KeptDocument(action, signed, key.certificate.sha256)
-    knowledge = facts.knowledge
-    came_by = knowledge.book.find_by_id(facts.message.agreement_id, facts.message.pmode_id or "", now)
+    register = facts.knowledge
+    came_by = register.book.find_by_id(facts.message.agreement_id, facts.message.pmode_id or "", now)
     if came_by is None:
         raise GatewayError(PMODE_UNKNOWN, "the agreement of the submission is no longer in force", "eb:CPAId")
-    pmode = knowledge.book.get_reply_pmode(came_by, action, now)
-    context = hub.make_protocol_context(knowledge)
+    pmode = register.book.get_reply_pmode(came_by, action, now)
+    context = hub.make_protocol_context(register)
     protocol = PROTOCOLS[pmode.protocol]
     receipts = request_receipts(pmode, hub.party, facts.case.applicant, context)
-    unit = _make_user_message(facts, pmode, (context.make_message_id(), signed), receipts, now)
+    unit = _make_user_message(facts, pmode, context.make_message_id(), signed, receipts, now)
     position: int | None = None
     order = make_outgoing_key(pmode, facts.case.applicant, unit.conversation_id)
     if order is not None:
         unit, position = number_message(hub, unit, order)
     # An order and an answer on the connection exclude each other (ebMS 2.0 §9.2).
-    responds = order is None and pmode in find_response_pmodes(knowledge.book, came_by, now)
-    asked = came_by if responds else None
+    responds = order is None and pmode in find_response_pmodes(register.book, came_by, now)
+    request_pmode = came_by if responds else None
     units: tuple[Unit, ...] = (unit,)
-    if asked is not None:
+    if request_pmode is not None:
         unit = _adapt_to_answer(unit, pmode)
         receipts = RequestedReceipts(unit.ack_requested, None, None)
-        units = (unit, *list_bundled_units(hub, asked, unit, _load_bundled(hub, facts)))
-    apart = asked is None and order is None and receipts.are_any
+        first_answer = _load_first_answer(hub, facts.message.id)
+        units = (unit, *list_bundled_units(hub, request_pmode, unit, first_answer, facts.case.detail))
+    apart = request_pmode is None and order is None and receipts.are_any
     split = seal_split(hub, unit, pmode, context) if apart else None
     parcel = protocol.seal(units, pmode, context) if split is None else split.source
     identity = parcel.body.sha256_hex
     hub.sent_units.keep_unit(identity, parcel)
     signer = context.keys[hub.party].certificate.sha256
-    post_at = None if asked is None else facts.message.received_at + get_response_wait(hub, asked) + _GRACE
+    post_at = (
+        None
+        if request_pmode is None
+        else facts.message.received_at + get_response_wait(hub, request_pmode) + _GRACE
+    )
     return SealedMessage(
         unit,
         pmode,
@@ -230,7 +214,7 @@ def seal_message(
         identity,
         signer,
         receipts,
-        asked=asked,
+        asked=request_pmode,
         post_at=post_at,
         position=position,
         split=split,
@@ -249,22 +233,47 @@ def seal_notice(
         return None
 
 
+def send_notice(
+    hub: Hub,
+    name: str,
+    facts: CaseSnapshot,
+    document: etree._Element | None,
+    key: str,
+    now: datetime,
+    end_lease: FinishLease,
+) -> None:
+    """Send the applicant a document as a Notice, once for a key, in the commit `name`, and end the lease.
+
+    Without a document, and where the agreement has no P-Mode for a Notice, only the lease ends.
+    """
+    outgoing = None if document is None else seal_notice(hub, facts, document, now)
+    with case_transaction(hub, name, facts.case.id, end_lease) as (conn, _):
+        if outgoing is not None:
+            store_message(conn, hub, facts, QueuedMessage(outgoing, key), now)
+
+
 def _adapt_to_answer(unit: UserMessage, pmode: PMode) -> UserMessage:
     """Return a message as it goes into an HTTP answer: nothing can answer it on that connection."""
     asks = unit.ack_requested if pmode.reliability.ack_requested == "always" else None
     return replace(unit, sync_reply=False, ack_requested=asks, hop_ack_requested=None)
 
 
-def _load_bundled(hub: Hub, facts: CaseSnapshot) -> tuple[HttpResponse | None, dict[str, Any] | None]:
+def _load_first_answer(hub: Hub, message: int) -> HttpResponse | None:
+    """Return the first answer to a message (row id); None where it has none."""
     with read_transaction(hub.engine) as conn:
-        return messages.find_response(conn, facts.message.id), facts.case.detail
+        return messages.find_response(conn, message)
 
 
 def _make_user_message(
-    facts: CaseSnapshot, pmode: PMode, told: tuple[str, bytes], receipts: RequestedReceipts, now: datetime
+    facts: CaseSnapshot,
+    pmode: PMode,
+    message_id: str,
+    content: bytes,
+    receipts: RequestedReceipts,
+    now: datetime,
 ) -> UserMessage:
     """Return the message with an id and a document that asks for receipts."""
-    (message_id, content), terms = told, pmode.reliability
+    terms = pmode.reliability
     return UserMessage(
         message_id=message_id,
         conversation_id=facts.message.conversation_id,
@@ -285,42 +294,42 @@ def _make_user_message(
 
 
 def store_message(
-    conn: Connection, hub: Hub, facts: CaseSnapshot, told: QueuedMessage, now: datetime
+    conn: Connection, hub: Hub, facts: CaseSnapshot, queued_message: QueuedMessage, now: datetime
 ) -> bool:
     """Store the sealed message and queue it, unless a message with the same key is queued already.
 
     Returns whether a delivery was queued.
     """
-    outgoing = told.outgoing
+    outgoing = queued_message.outgoing
     if isinstance(outgoing, KeptDocument):
-        keep_document(conn, hub, (facts.case, facts.message), (outgoing, told.key), now)
+        keep_document(conn, hub, facts.case, facts.message, outgoing, queued_message.key, now)
         return False
     content = outgoing.parcel.get_octets()
     order = make_outgoing_key(outgoing.pmode, facts.case.applicant, outgoing.unit.conversation_id)
-    place = None if order is None else ordered_deliveries.take_place(conn, order, now)
+    queue_place = None if order is None else ordered_deliveries.take_place(conn, order, now)
     ensure_message_lane(conn, _make_message_lane(facts.case.applicant, outgoing.pmode), outgoing.pmode)
     payloads.store_digested_payloads(conn, [(outgoing.identity, content)], now)
-    new = _make_delivery(facts, outgoing, told, now)
-    if place is not None:
+    new = _make_delivery(facts, outgoing, queued_message, now)
+    if queue_place is not None:
         # One message of the conversation is under way at a time, and its time begins with its turn.
         ordered = {**new.parameters, "ordered": True}
-        new = replace(new, follows=place.follows, parameters=ordered, expires_at=None)
+        new = replace(new, follows=queue_place.follows, parameters=ordered, expires_at=None)
     queued = deliveries.enqueue_delivery(conn, new, now)
     if queued is None:
         return False
-    if place is not None and outgoing.position is not None:
-        ordered_deliveries.store_place(conn, place, queued, outgoing.position, now)
+    if queue_place is not None and outgoing.position is not None:
+        ordered_deliveries.store_place(conn, queue_place, queued, outgoing.position, now)
     row = _make_message_row(hub, facts, outgoing, content)
     stored = messages.insert_own_message(conn, row, now, "conclude")
     if outgoing.split is not None:
-        store_fragments(conn, outgoing.split, (queued, stored), row, now)
+        store_fragments(conn, outgoing.split, queued, stored, row, now)
     sealed = {"message_id": outgoing.unit.message_id}
     record_evidence(conn, "NRS", "case", facts.case.id, outgoing.identity, sealed, now)
     return True
 
 
 def _make_delivery(
-    facts: CaseSnapshot, outgoing: SealedMessage, told: QueuedMessage, now: datetime
+    facts: CaseSnapshot, outgoing: SealedMessage, queued_message: QueuedMessage, now: datetime
 ) -> NewDelivery:
     """Return the delivery of a message whose octets are stored."""
     unit, pmode = outgoing.unit, outgoing.pmode
@@ -331,10 +340,10 @@ def _make_delivery(
         lane=_make_whole_lane(facts.case.applicant, outgoing),
         subject_type="case",
         subject_id=str(facts.case.id),
-        dedupe_key=told.key,
+        dedupe_key=queued_message.key,
         case_id=facts.case.id,
         payload_sha256=outgoing.identity,
-        follows=told.follows,
+        follows=queued_message.follows,
         wire_id=unit.message_id,
         parameters={
             "endpoint": pmode.endpoint or "",
@@ -354,29 +363,25 @@ def _make_delivery(
 
 
 def _describe_split(applicant: str, outgoing: SealedMessage) -> dict[str, Any]:
-    """Return what the delivery of a message in fragments keeps of them; empty for any other message."""
+    """Return the parameters of the delivery of a message in fragments; empty for any other message."""
     split, pmode = outgoing.split, outgoing.pmode
     if split is None:
         return {}
     times = {"live": split.get_fragment_wait(pmode), "wait": split.get_wait(pmode)}
-    # The whole has no signature, so its own delivery has no address: it is posted by no older version either.
-    way = {"endpoint": pmode.endpoint or "", "lane": _make_message_lane(applicant, pmode)}
-    return {"endpoint": "", "split": {"count": len(split.fragments), **way, **times}}
+    # The whole has no signature, so its own delivery has no address: it is never posted.
+    route = {"endpoint": pmode.endpoint or "", "lane": _make_message_lane(applicant, pmode)}
+    return {"endpoint": "", "split": {"count": len(split.fragments), **route, **times}}
 
 
 def _make_message_lane(applicant: str, pmode: PMode) -> str:
-    return _name_posting_lane(applicant) if pmode.pull is None else make_pull_lane(applicant, pmode)
+    return name_posting_lane(applicant) if pmode.pull is None else make_pull_lane(applicant, pmode)
 
 
 def _make_whole_lane(applicant: str, outgoing: SealedMessage) -> str:
     """Return the lane of a message; that of one in fragments is a worker's, who queues these."""
     if outgoing.split is not None:
-        return _name_posting_lane(applicant)
+        return name_posting_lane(applicant)
     return _make_message_lane(applicant, outgoing.pmode)
-
-
-def _name_posting_lane(applicant: str) -> str:
-    return f"msh:{applicant}"
 
 
 def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime, datetime]:

@@ -1,14 +1,15 @@
 """Tells the From party that an acknowledged message did not reach its destination (ebMS 2.0 §6.5.7).
 
-The transaction that gives a message up queues a task. The task composes and signs the
-DeliveryFailure outside of any transaction, and stores it with its POST. A message has one
-such task at most, so its sender is told once.
+The transaction that gives a message up queues a task. The task composes and signs the DeliveryFailure outside
+of any transaction, and stores it with its POST. A message has at most one such task, so its sender gets one
+DeliveryFailure.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,23 +19,68 @@ from gateway.agreements import PMode
 from gateway.errors import PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.kept_documents import is_filed_without_ebxml
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
-from gateway.hub.outbox.signal_outbox import OutgoingPost, enqueue_post
-from gateway.message_model import UserMessage
+from gateway.hub.outbox.signal_outbox import OutgoingPost, SealedSignal, enqueue_post
+from gateway.message_model import Payload, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
-from gateway.store import DeliveryLease, HttpResponse, messages, read_transaction, write_transaction
-
-__all__ = ["issue_delivery_failure", "queue_delivery_failure", "record_delivery_failure"]
+from gateway.store import (
+    NewMessage,
+    messages,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _SealedFailure:
-    """A sealed DeliveryFailure and where it is posted."""
+class KeptDocument:
+    """A signed document of an action, and the certificate (SHA-256) that signed it."""
 
-    endpoint: str
-    answer: HttpResponse
-    digest: str
+    action: str
+    content: bytes = field(repr=False)
+    signer: str
+
+
+def is_filed_without_ebxml(message: Row[Any]) -> bool:
+    """Return whether a submission came through the API or the console."""
+    return message.protocol not in PROTOCOLS
+
+
+def keep_document(
+    conn: Connection,
+    hub: Hub,
+    case: Row[Any],
+    message: Row[Any],
+    document: KeptDocument,
+    key: str,
+    now: datetime,
+) -> None:
+    """Store a document about a case and its message, once for a key."""
+    message_id = f"{key}@{hub.host}"
+    if messages.find_by_message_id(conn, "out", hub.party, message_id) is not None:
+        return
+    digest = hashlib.sha256(document.content).hexdigest()
+    new = NewMessage(
+        message_id=message_id,
+        protocol=message.protocol,
+        kind="UserMessage",
+        conversation_id=message.conversation_id,
+        from_party=hub.party,
+        to_party=case.applicant,
+        service=message.service,
+        action=document.action,
+        identity_sha256=digest,
+        parcel_headers={"Content-Type": "application/xml"},
+        parcel=document.content,
+        payloads=(Payload("document", "application/xml", document.content),),
+        direction="out",
+        ref_to_message_id=message.message_id,
+        signer_sha256=document.signer,
+        case_id=case.id,
+    )
+    payloads.store_digested_payloads(conn, [(digest, document.content)], now)
+    messages.insert_own_message(conn, new, now, "conclude")
+    record_evidence(conn, "NRS", "case", case.id, digest, {"message_id": message_id}, now)
 
 
 def queue_delivery_failure(
@@ -42,91 +88,88 @@ def queue_delivery_failure(
 ) -> bool:
     """Queue a DeliveryFailure about a stored message, in the transaction that gives the message up.
 
-    `certain` says that the message was not delivered and will not be; otherwise it may have been.
-    Return False when there is nothing to tell: the message is ours, a signal or was filed without
-    ebXML, or its sender was told before.
+    `certain` says that the message was not delivered and will not be; otherwise it may have been. Return
+    False when none is due: the message is the hub's own, is a signal or was filed without ebXML, or its
+    sender got a DeliveryFailure before.
     """
     row = messages.find_by_id(conn, message)
     if row is None or (row.direction, row.kind) != ("in", "UserMessage") or is_filed_without_ebxml(row):
         return False
-    said = {
+    failure = {
         "problem": problem.problem.id,
         "detail": problem.detail[:500],
         "location": problem.location[:500],
         "certain": certain,
     }
-    return enqueue_task(conn, "failure", ("message", message), f"failure:{message}", at, said=said)
+    return enqueue_task(conn, "failure", "message", message, f"failure:{message}", at, said=failure)
 
 
-def issue_delivery_failure(hub: Hub, message: int, said: Mapping[str, Any], finish: FinishLease) -> None:
-    """Sign the DeliveryFailure of a message and queue its POST; evidence says what was told.
+def issue_delivery_failure(
+    hub: Hub, message: int, failure: Mapping[str, Any], end_lease: FinishLease
+) -> None:
+    """Sign the DeliveryFailure of a message and queue its POST; record evidence of it.
 
-    A sender that asked for no acknowledgment is told nothing. Where the agreement has no address
-    for signals, nothing is sent, and the evidence says so.
+    A sender that asked for no acknowledgment gets no DeliveryFailure. If the agreement has no address for
+    signals, nothing is sent, and the evidence says so.
     """
     with read_transaction(hub.engine) as conn:
         row = messages.find_by_id(conn, message)
         parcel = hub.make_parcel(*messages.open_parcel(conn, message))
-    made = None if row is None else _seal_failure(hub, row, parcel, said)
+    sealed_failure = None if row is None else _seal_failure(hub, row, parcel, failure)
     now = hub.clock()
     with write_transaction(hub.engine, "failures.told") as conn:
         if row is not None:
-            if made is not None:
-                post = OutgoingPost(made.endpoint, row.from_party, f"failure-post:{message}", str(message))
-                enqueue_post(conn, post, made.answer, now)
+            if sealed_failure is not None:
+                post = OutgoingPost(
+                    sealed_failure.endpoint, row.from_party, f"failure-post:{message}", str(message)
+                )
+                enqueue_post(conn, post, sealed_failure.answer, now)
             data = {
                 "message_id": row.message_id,
-                "problem": said["problem"],
-                "severity": "Error" if said["certain"] else "Warning",
-                "told": made is not None,
+                "problem": failure["problem"],
+                "severity": "Error" if failure["certain"] else "Warning",
+                "told": sealed_failure is not None,
             }
-            digest = None if made is None else made.digest
+            digest = (
+                None if sealed_failure is None else hashlib.sha256(sealed_failure.answer.body).hexdigest()
+            )
             record_evidence(conn, "DeliveryFailure", "message", message, digest, data, now)
-        finish(conn)
+        end_lease(conn)
 
 
-def _seal_failure(hub: Hub, row: Row[Any], parcel: Parcel, said: Mapping[str, Any]) -> _SealedFailure | None:
+def _seal_failure(hub: Hub, row: Row[Any], parcel: Parcel, failure: Mapping[str, Any]) -> SealedSignal | None:
     """Return the sealed DeliveryFailure, None when there is none to send."""
-    knowledge, protocol = hub.refresh_snapshot(), PROTOCOLS[row.protocol]
+    register, protocol = hub.refresh_snapshot(), PROTOCOLS[row.protocol]
     unit = protocol.read_sent_header(parcel, hub.limits).unit
     if not isinstance(unit, UserMessage) or not (unit.ack_requested or unit.hop_ack_requested):
         return None
-    context = hub.make_protocol_context(knowledge)
+    context = hub.make_protocol_context(register)
     passed_on = row.to_party != hub.party
-    pmode = knowledge.book.find_by_id(row.agreement_id, row.pmode_id or "", context.now)
+    pmode = register.book.find_by_id(row.agreement_id, row.pmode_id or "", context.now)
     endpoint = _find_way_back(unit, context) if passed_on else _find_agreed_endpoint(pmode, context)
     if endpoint is None:
         return None
-    problem = GatewayError(PROBLEMS[said["problem"]], said["detail"], said["location"])
+    problem = GatewayError(PROBLEMS[failure["problem"]], failure["detail"], failure["location"])
     signal = protocol.make_delivery_failure(
         unit,
         problem,
         context,
-        certain=said["certain"],
+        certain=failure["certain"],
         reporter=context.own_party if passed_on else None,
     )
     if passed_on:
         sealed = protocol.seal_hop_signal(signal, context, signed=True)
     else:
         sealed = protocol.seal((signal,), pmode, context)
-    answer = HttpResponse(200, dict(sealed.headers), sealed.read_octets())
-    return _SealedFailure(endpoint, answer, sealed.body.sha256_hex)
+    return SealedSignal.from_parcel(endpoint, sealed)
 
 
 def _find_agreed_endpoint(pmode: PMode | None, context: ProtocolContext) -> str | None:
-    """Return where the sender of a message to us takes signals."""
+    """Return the URL at which the sender of a message to the hub takes signals; None if there is none."""
     return None if pmode is None else context.agreements.find_signal_endpoint(pmode, context.now)
 
 
 def _find_way_back(unit: UserMessage, context: ProtocolContext) -> str | None:
-    """Return where messages to the sender of a message go that we were to pass on."""
+    """Return the URL for messages to the sender of a message that the hub had to pass on; None if none."""
     rule = context.forwarding.find_rule(unit.sender, "", "")
     return None if rule is None else rule.endpoint
-
-
-def record_delivery_failure(
-    conn: Connection, delivery: DeliveryLease | Row[Any], problem: str, at: datetime, **more: Any
-) -> None:
-    """Record for case and operator that a message of ours was given up, and by which problem (its id)."""
-    data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem, **more}
-    record_evidence(conn, "DeliveryFailure", "delivery", delivery.id, delivery.payload_sha256, data, at)

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from gateway.store import NewDelivery, deliveries, lanes
-
-__all__ = ["FinishLease", "enqueue_look", "enqueue_task"]
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.store import NewDelivery, agency_requests, deliveries, notices
 
 #: Ends the lease of the delivery in the caller's transaction; raises when the lease is lost.
 FinishLease = Callable[[Connection], None]
+_Row = TypeVar("_Row")
+
+
+def require_row(row: _Row | None, subject: str) -> _Row:
+    """Return the row of the `subject` of a task, as it was found; raises GW901 where there is none."""
+    if row is None:
+        raise GatewayError(OUR_MISTAKE, f"{subject} is gone")
+    return row
+
+
+def find_notice(conn: Connection, notice_id: int) -> tuple[Row[Any], Row[Any]]:
+    """Return a notice of an agency (row id) and the request that it is about; raises GW901 without them."""
+    notice = require_row(notices.find_by_id(conn, notice_id), f"notice {notice_id}")
+    found_request = agency_requests.find_by_id(conn, notice.request_id)
+    return notice, require_row(found_request, f"the request of notice {notice_id}")
 
 
 def enqueue_task(
     conn: Connection,
     task: str,
-    subject: tuple[str, int | str],
+    subject_type: str,
+    subject_id: int | str,
     key: str,
     now: datetime,
     *,
@@ -28,7 +43,7 @@ def enqueue_task(
     due_at: datetime | None = None,
     **parameters: Any,
 ) -> bool:
-    """Queue `task` for a subject (type, id); return False when its key was queued before.
+    """Queue `task` for a subject; return False when its key was queued before.
 
     `follows` is a delivery that must be done first, `due_at` the time before which it is not begun.
     """
@@ -36,11 +51,11 @@ def enqueue_task(
         conn,
         NewDelivery(
             agent="local",
-            destination=lanes.LOCAL,
-            subject_type=subject[0],
-            subject_id=str(subject[1]),
+            destination=deliveries.LOCAL,
+            subject_type=subject_type,
+            subject_id=str(subject_id),
             dedupe_key=key,
-            case_id=int(subject[1]) if subject[0] == "case" else case_id,
+            case_id=int(subject_id) if subject_type == "case" else case_id,
             follows=follows,
             due_at=due_at,
             parameters={"task": task, **parameters},
@@ -57,12 +72,11 @@ _SETTLED: Final = timedelta(minutes=1)
 def enqueue_look(
     conn: Connection, task: str, subject: int, key: str, now: datetime, kind: str = "case"
 ) -> None:
-    """Queue the task that looks whether a case (row id) has what it waits for: at once, and once more later.
+    """Queue the task that checks whether a case (row id) has what it waits for: at once, and again later.
 
-    So may an object of another `kind`.
-
-    What comes from others may be in a transaction that is open now: it does not know yet that the case
-    waits, and the first look does not see it. The case does not wait for the second look.
+    `kind` is the type of the waiting object, if it is no case. The second check is needed because the awaited
+    object may be stored by a transaction that is open now: that transaction does not know yet that the case
+    waits, and the first check does not see the object. The case does not wait for the second check.
     """
-    enqueue_task(conn, task, (kind, subject), key, now)
-    enqueue_task(conn, task, ("look", subject), f"{key}:again", now, due_at=now + _SETTLED)
+    enqueue_task(conn, task, kind, subject, key, now)
+    enqueue_task(conn, task, "look", subject, f"{key}:again", now, due_at=now + _SETTLED)

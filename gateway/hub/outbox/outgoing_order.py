@@ -1,8 +1,8 @@
-"""Numbers our messages to a partner where an order is agreed (ebMS 2.0 chapter 9).
+"""Numbers the hub's messages to a partner where an order is agreed (ebMS 2.0 chapter 9).
 
-A message is sealed with the number that it will probably have, and gets its number in the transaction
-that queues it. One message of a conversation is under way at a time. When it is given up, those that
-wait after it get new numbers, from 0 with Reset, and are sealed again before they are first sent.
+A message is sealed with the number that it will probably have, and gets its number in the transaction that
+queues it. One message of a conversation is under way at a time. When it is given up, those that wait after it
+get new numbers, from 0 with Reset, and are sealed again before they are first sent.
 """
 
 from __future__ import annotations
@@ -31,11 +31,9 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["make_outgoing_key", "number_message", "renew_sequence_number"]
-
 
 def make_outgoing_key(pmode: PMode, party: str, conversation: str) -> SequenceKey | None:
-    """Return the sequence of our messages of a conversation; None where no order is agreed."""
+    """Return the sequence of the hub's messages of a conversation; None where no order is agreed."""
     if not pmode.reliability.message_order:
         return None
     return SequenceKey("out", party, pmode.agreement, conversation)
@@ -64,25 +62,25 @@ def renew_sequence_number(hub: Hub, lease: DeliveryLease) -> DeliveryLease | Non
     A message is sealed again only before its first attempt. Return None when the lease is lost.
     """
     with read_transaction(hub.engine) as conn:
-        place = ordered_deliveries.find_place(conn, lease.id)
+        queue_place = ordered_deliveries.find_place(conn, lease.id)
         message = messages.find_by_message_id(conn, "out", hub.party, lease.wire_id or "")
-    if place is None or message is None or place.ordinal < place.base:
+    if queue_place is None or message is None or queue_place.ordinal < queue_place.base:
         return lease
-    if place.ordinal - place.base == place.position:
+    if queue_place.ordinal - queue_place.base == queue_place.position:
         return lease
-    made = _seal_again(hub, message, place.ordinal - place.base)
+    sealed = _seal_again(hub, message, queue_place.ordinal - queue_place.base)
     now = hub.clock()
     with write_transaction(hub.engine, "msh.renumbered") as conn:
         if not delivery_leases.lock_active_lease(conn, lease):
             return None
-        return _store_sealed(conn, lease, (message, made), now)
+        return _store_sealed(conn, lease, message, sealed, now)
 
 
 def _seal_again(hub: Hub, message: Row[Any], position: int) -> _SealedAgain:
-    """Seal a stored message of ours with the number of another position; slow, outside a transaction."""
-    knowledge, protocol = hub.refresh_snapshot(), PROTOCOLS[message.protocol]
-    context = hub.make_protocol_context(knowledge)
-    pmode = knowledge.book.find_by_id(message.agreement_id, message.pmode_id or "", context.now)
+    """Seal a stored, sent message anew with the number of another position; slow, outside a transaction."""
+    register, protocol = hub.refresh_snapshot(), PROTOCOLS[message.protocol]
+    context = hub.make_protocol_context(register)
+    pmode = register.book.find_by_id(message.agreement_id, message.pmode_id or "", context.now)
     with read_transaction(hub.engine) as conn:
         parcel = hub.make_parcel(*messages.open_parcel(conn, message.id))
         parts = messages.load_payloads(conn, message.id)
@@ -95,15 +93,14 @@ def _seal_again(hub: Hub, message: Row[Any], position: int) -> _SealedAgain:
 
 
 def _store_sealed(
-    conn: Connection, lease: DeliveryLease, again: tuple[Row[Any], _SealedAgain], now: datetime
+    conn: Connection, lease: DeliveryLease, message: Row[Any], sealed: _SealedAgain, now: datetime
 ) -> DeliveryLease:
-    message, made = again
-    headers, digest = dict(made.parcel.headers), payloads.store_payload(conn, made.content, now)
+    headers, digest = dict(sealed.parcel.headers), payloads.store_payload(conn, sealed.content, now)
     parameters = {**lease.parameters, "headers": headers}
     deliveries.replace_content(conn, lease.id, digest, parameters)
-    identity = made.parcel.body.sha256_hex
-    messages.replace_parcel(conn, message.id, headers, digest, (identity, made.signer))
-    ordered_deliveries.set_sealed_position(conn, lease.id, made.position)
+    identity = sealed.parcel.body.sha256_hex
+    messages.replace_parcel(conn, message.id, headers, digest, identity, sealed.signer)
+    ordered_deliveries.set_sealed_position(conn, lease.id, sealed.position)
     data = {"message_id": message.message_id}
     record_evidence(conn, "NRS", "case", message.case_id, identity, data, now)
     return replace(lease, payload_sha256=digest, parameters=parameters)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.hub.hub import Hub
     from gateway.store import HttpResponse
 
-__all__ = ["find_response_pmodes", "get_response_wait", "list_bundled_units"]
 
 #: Request and response where the agreement binds none inside the request, as a file in YAML.
 _REQUEST: Final = "Submit"
@@ -30,16 +29,18 @@ _SHOWN: Final = 500
 _MOST_WARNINGS: Final = 50
 
 
-def find_response_pmodes(book: PModeIndex, asked: PMode, at: datetime) -> tuple[PMode, ...]:
-    """Return the P-Modes whose messages are the response in the HTTP answer to a message of `asked`."""
-    if not asked.has_response_in_answer or asked.deliver_to != "case":
+def find_response_pmodes(book: PModeIndex, asked_pmode: PMode, at: datetime) -> tuple[PMode, ...]:
+    """Return the P-Modes whose messages are the response in the HTTP answer to a message of `asked_pmode`."""
+    if not asked_pmode.has_response_in_answer or asked_pmode.deliver_to != "case":
         return ()
-    named = (book.find_by_id(asked.agreement, one, at) for one in asked.answered_by)
-    found = tuple(one for one in named if one is not None and one.pull is None)
-    if found or asked.action != _REQUEST:
-        return found
+    candidates = (
+        book.find_by_id(asked_pmode.agreement, pmode_id, at) for pmode_id in asked_pmode.answered_by
+    )
+    response_pmodes = tuple(pmode for pmode in candidates if pmode is not None and pmode.pull is None)
+    if response_pmodes or asked_pmode.action != _REQUEST:
+        return response_pmodes
     try:
-        response = book.get_reply_pmode(asked, _RESPONSE, at)
+        response = book.get_reply_pmode(asked_pmode, _RESPONSE, at)
     except GatewayError as error:
         if error.problem is not PMODE_UNKNOWN:
             raise
@@ -48,49 +49,49 @@ def find_response_pmodes(book: PModeIndex, asked: PMode, at: datetime) -> tuple[
     return (response,) if response.pull is None else ()
 
 
-def get_response_wait(hub: Hub, asked: PMode) -> timedelta:
-    """Return how long a request waits for its response: as agreed, at most as the hub allows."""
-    agreed = asked.business.time_to_perform
+def get_response_wait(hub: Hub, request_pmode: PMode) -> timedelta:
+    """Return how long a request waits for its response: the agreed time, at most the limit of the hub."""
+    agreed = request_pmode.business.time_to_perform
     allowed = hub.responses.limits.wait
     return allowed if agreed is None else min(allowed, timedelta(seconds=agreed))
 
 
 def list_bundled_units(
     hub: Hub,
-    asked: PMode,
+    request_pmode: PMode,
     unit: UserMessage,
-    stored: tuple[HttpResponse | None, Mapping[str, Any] | None],
+    answer: HttpResponse | None,
+    detail: Mapping[str, Any] | None,
 ) -> tuple[Unit, ...]:
-    """Return what travels in the envelope of the response `unit`: the receipt, and warnings, if any.
+    """Return the units sent in the envelope of the response `unit`: the receipt, and warnings, if any.
 
-    `stored` is the first answer to the request, and the detail of its case.
+    `answer` is the first answer to the request, `detail` that of its case.
     """
-    if not (asked.has_response_in_answer and asked.has_signals_in_answer):
+    if not (request_pmode.has_response_in_answer and request_pmode.has_signals_in_answer):
         return ()
-    answer, detail = stored
-    receipt = None if answer is None else _read_receipt(hub, asked, unit, answer)
+    receipt = None if answer is None else _read_receipt(hub, request_pmode, unit, answer)
     warnings = _make_warnings(unit, (detail or {}).get("warnings", ()))
-    return tuple(one for one in (receipt, warnings) if one is not None)
+    return tuple(bundled_unit for bundled_unit in (receipt, warnings) if bundled_unit is not None)
 
 
-def _read_receipt(hub: Hub, asked: PMode, unit: UserMessage, answer: HttpResponse) -> Receipt | None:
+def _read_receipt(hub: Hub, request_pmode: PMode, unit: UserMessage, answer: HttpResponse) -> Receipt | None:
     """Return the stored receipt of the request with the header of the response."""
     parcel = hub.make_parcel(answer.headers, answer.body)
-    found = PROTOCOLS[asked.protocol].read_sent_header(parcel, hub.limits).unit
-    if not isinstance(found, Receipt):
+    stored_unit = PROTOCOLS[request_pmode.protocol].read_sent_header(parcel, hub.limits).unit
+    if not isinstance(stored_unit, Receipt):
         return None
-    return replace(found, **_copy_header(unit))
+    return replace(stored_unit, **_copy_header(unit))
 
 
-def _make_warnings(unit: UserMessage, told: Any) -> ErrorSignal | None:
+def _make_warnings(unit: UserMessage, warnings: Any) -> ErrorSignal | None:
     entries = tuple(
         ErrorEntry(
             code="ValueNotRecognized",
             severity="Warning",
-            location=str(one.get("pointer", ""))[:_SHOWN],
-            description=f"{one['id']} {one['text']}"[:_SHOWN],
+            location=str(warning.get("pointer", ""))[:_SHOWN],
+            description=f"{warning['id']} {warning['text']}"[:_SHOWN],
         )
-        for one in told[:_MOST_WARNINGS]
+        for warning in warnings[:_MOST_WARNINGS]
     )
     if not entries:
         return None

@@ -1,37 +1,46 @@
-"""Seals a large message to a partner in fragments (ebMS 3.0 part 2 §4.3.1), and stores them with it.
+"""Sends a large message to a partner in fragments (ebMS 3.0 part 2 §4.3.1); the first that fails fails it.
 
 Every fragment is sealed once, before the transaction that stores the whole: so each is sent with the same
-octets, however often. Large ones are put into the object store as soon as they are sealed.
+octets, however often. Large ones are put into the object store as soon as they are sealed. The delivery of
+the whole message queues one delivery for each fragment, and waits for the receipt of the whole: it says
+that all were joined (eDelivery AS4 1.15 §1.5.6.6). The whole is never posted itself.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from gateway.agreements import PMode, SplittingTerms
-from gateway.errors import GatewayError
+from gateway.errors import ATTEMPTS_USED_UP, FRAGMENT_UNWANTED, OUR_MISTAKE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
+from gateway.hub.completion.case_closing import run_closing_commit
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.local_tasks import enqueue_task
-from gateway.hub.outbox.pull_lanes import get_pull_seconds
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
+from gateway.hub.outbox.signal_outbox import get_pull_seconds
 from gateway.message_model import UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext, SplitPlan, choose_split_terms
 from gateway.store import (
     DeliveryLease,
+    NewDelivery,
     NewMessage,
     StateEvent,
     deliveries,
+    delivery_leases,
+    delivery_maintenance,
+    fragment_groups,
     keep_body,
+    make_attempt_outcome,
     messages,
     payloads,
-    sent_groups,
+    read_transaction,
+    write_transaction,
 )
-
-__all__ = ["SealedSplit", "end_failed_fragment", "seal_split", "store_fragments"]
 
 _ACTOR: Final = "msh"
 #: A message has somewhat more octets than agreed of its parts.
@@ -74,22 +83,25 @@ class SealedSplit:
 def seal_split(hub: Hub, unit: UserMessage, pmode: PMode, context: ProtocolContext) -> SealedSplit | None:
     """Return a message sealed in fragments; None where that is not agreed, or where it fits into one.
 
-    A message whose receipt cannot be posted to us goes whole: nobody would know whether it was joined
-    (part 2 §4.4.2, eDelivery AS4 1.15 §1.5.6.6). Raises GW102 for a message that is larger than agreed.
+    A message whose receipt cannot be posted to the hub is sent whole: the hub could not learn whether it was
+    joined (part 2 §4.4.2, eDelivery AS4 1.15 §1.5.6.6). Raises GW102 for a message that is larger than
+    agreed.
     """
     terms, core = pmode.splitting, PROTOCOLS[pmode.protocol]
     if terms is None or pmode.reply_endpoint is None:
         return None
     source = core.seal_source(unit, pmode)
-    wanted = choose_split_terms(source.body.octet_count, terms)
-    if wanted is None:
+    split_terms = choose_split_terms(source.body.octet_count, terms)
+    if split_terms is None:
         return None
     source = Parcel(source.headers, keep_body(hub.engine, source.body))
-    plan = core.plan_split(source, wanted, replace(context.limits, body=terms.message_size + _AROUND))
+    plan = core.plan_split(source, split_terms, replace(context.limits, body=terms.message_size + _AROUND))
     if plan.terms.compressed:
         plan = replace(plan, octets=keep_body(hub.engine, plan.octets))
     numbers = range(1, plan.fragment_count + 1)
-    return SealedSplit(source, tuple(_seal_one(hub, plan, one, pmode, context) for one in numbers), terms)
+    return SealedSplit(
+        source, tuple(_seal_one(hub, plan, number, pmode, context) for number in numbers), terms
+    )
 
 
 def _seal_one(
@@ -103,22 +115,32 @@ def _seal_one(
 
 
 def store_fragments(
-    conn: Connection, split: SealedSplit, whole: tuple[int, int], row: NewMessage, now: datetime
+    conn: Connection,
+    split: SealedSplit,
+    delivery: int,
+    message: int,
+    row: NewMessage,
+    now: datetime,
 ) -> None:
-    """Store the fragments of a message beside it; `whole` is its delivery and its row, `row` what it is."""
-    delivery, message = whole
-    stored = [_store_one(conn, number, one, row, now) for number, one in enumerate(split.fragments, start=1)]
-    sent_groups.insert_group(conn, delivery, message, stored, now)
+    """Store the fragments of a message beside it.
+
+    `delivery` and `message` are the row ids of the whole message, `row` is its stored message.
+    """
+    stored = [
+        _store_one(conn, number, fragment, row, now)
+        for number, fragment in enumerate(split.fragments, start=1)
+    ]
+    fragment_groups.insert_sent_group(conn, delivery, message, stored, now)
 
 
 def _store_one(
-    conn: Connection, number: int, fragment: SealedFragment, whole: NewMessage, now: datetime
+    conn: Connection, number: int, fragment: SealedFragment, source_row: NewMessage, now: datetime
 ) -> int:
     content = fragment.parcel.get_octets()
     identity = payloads.store_payload(conn, content, now)
     # Without the case: what applicants and operators read of that is the whole message.
     row = replace(
-        whole,
+        source_row,
         message_id=fragment.message_id,
         kind="Fragment",
         identity_sha256=identity,
@@ -130,7 +152,7 @@ def _store_one(
     )
     stored = messages.insert_own_message(conn, row, now, _ACTOR)
     messages.apply_event(conn, stored, StateEvent("process", now, _ACTOR))
-    data = {"message_id": fragment.message_id, "group": whole.message_id, "number": number}
+    data = {"message_id": fragment.message_id, "group": source_row.message_id, "number": number}
     record_evidence(conn, "NRS", "message", stored, identity, data, now)
     return stored
 
@@ -142,14 +164,152 @@ def end_failed_fragment(
 
     Called in the transaction in which it fails. An operator repeats the whole message.
     """
-    place = delivery.parameters["fragment"]
+    fragment = delivery.parameters["fragment"]
     deliveries.give_up_delivery(conn, delivery.id, now, _ACTOR, "its message fails")
-    said = {
+    failure = {
         "problem": problem.problem.id,
         "detail": problem.detail[:500],
         "theirs": (problem.theirs or "")[:500],
-        "number": place["number"],
-        "round": place["round"],
+        "number": fragment["number"],
+        "round": fragment["round"],
     }
     key = f"fragment-failed:{delivery.id}"
-    enqueue_task(conn, "fail_split", ("delivery", place["whole"]), key, now, said=said)
+    enqueue_task(conn, "fail_split", "delivery", fragment["whole"], key, now, said=failure)
+
+
+_log = logging.getLogger(__name__)
+
+_SPLIT_ACTOR: Final = "msh"
+_UNWANTED: Final = "its message is not sent any more, or is sent anew"
+
+
+def queue_fragments(hub: Hub, lease: DeliveryLease) -> None:
+    """Queue the fragments of a message that have no receipt, and let the message wait for its own.
+
+    They go with the octets that were sealed. A repeat by an operator sends all where all have receipts: then
+    only that of the whole is missing. Raises GW604 where that did not come in time.
+    """
+    now = hub.clock()
+    with write_transaction(hub.engine, "fragments.queued") as conn:
+        if not delivery_leases.lock_active_lease(conn, lease):
+            return
+        group = fragment_groups.find_sent_group(conn, lease.id)
+        if group is None:
+            raise GatewayError(OUR_MISTAKE, f"the fragments of delivery {lease.id} are gone")
+        if group.state == "SENDING":
+            detail = f"{group.count} fragments were sent, and no receipt of the whole message came"
+            raise GatewayError(ATTEMPTS_USED_UP, detail, "splitting/join_interval")
+        times = lease.parameters["split"]
+        _queue_round(conn, lease, fragment_groups.list_sent_fragments(conn, lease.id), now)
+        until = lease.expires_at or now + timedelta(seconds=times["wait"])
+        delivery_leases.mark_sent(conn, lease, now, until)
+
+
+def _queue_round(conn: Connection, lease: DeliveryLease, pieces: Sequence[Row[Any]], now: datetime) -> None:
+    round_ = fragment_groups.begin_round(conn, lease.id)
+    for row in fragment_groups.list_idle_deliveries(conn, lease.id):
+        # One of a former round, which would find out by itself that it is not wanted.
+        _cancel_delivery(conn, row, now)
+    undelivered = [piece for piece in pieces if piece.delivery_state != "DELIVERED"] or pieces
+    new = [_make_delivery(lease, piece, round_, now) for piece in undelivered]
+    for piece, queued in zip(undelivered, deliveries.enqueue_deliveries(conn, new, now), strict=True):
+        assert queued is not None  # the number of the round is new
+        fragment_groups.set_fragment_delivery(conn, piece.message, queued)
+
+
+def _make_delivery(lease: DeliveryLease, piece: Row[Any], round_: int, now: datetime) -> NewDelivery:
+    parameters = {name: value for name, value in lease.parameters.items() if name != "split"}
+    split = lease.parameters["split"]
+    action_text = f"fragment {piece.number} of {split['count']} of {parameters['action']}"
+    fragment = {"whole": lease.id, "number": piece.number, "round": round_}
+    return NewDelivery(
+        agent="msh",
+        destination=lease.destination,
+        lane=split["lane"],
+        subject_type="fragment",
+        subject_id=str(piece.message),
+        dedupe_key=f"fragment:{piece.message}:{round_}",
+        wire_id=piece.message_id,
+        payload_sha256=piece.parcel_sha256,
+        parameters={
+            **parameters,
+            "endpoint": split["endpoint"],
+            "headers": dict(piece.parcel_headers),
+            "action": action_text,
+            "fragment": fragment,
+        },
+        expires_at=now + timedelta(seconds=split["live"]),
+    )
+
+
+def _cancel_delivery(conn: Connection, row: Row[Any], now: datetime) -> None:
+    end = deliveries.give_up_delivery if row.state == "FAILED" else deliveries.cancel_delivery
+    end(conn, row.id, now, _SPLIT_ACTOR, _UNWANTED)
+
+
+def cancel_unwanted_fragment(conn: Connection, row: Row[Any], now: datetime) -> bool:
+    """Cancel a locked, queued fragment that is to be pulled, as `drop_unwanted_fragment` does."""
+    fragment = row.parameters.get("fragment")
+    if fragment is None or fragment_groups.is_current_round(conn, fragment["whole"], fragment["round"]):
+        return False
+    _cancel_delivery(conn, row, now)
+    return True
+
+
+def drop_unwanted_fragment(hub: Hub, lease: DeliveryLease) -> bool:
+    """Cancel a fragment whose message has a receipt, has failed, or is sent anew; return whether it was."""
+    fragment, now = lease.parameters["fragment"], hub.clock()
+    with read_transaction(hub.engine) as conn:
+        if fragment_groups.is_current_round(conn, fragment["whole"], fragment["round"]):
+            return False
+    outcome = make_attempt_outcome(GatewayError(FRAGMENT_UNWANTED))
+    with write_transaction(hub.engine, "fragments.unwanted") as conn:
+        if delivery_leases.fail_delivery(conn, lease, now, outcome):
+            deliveries.give_up_delivery(conn, lease.id, now, _SPLIT_ACTOR, _UNWANTED)
+    return True
+
+
+def fail_split(hub: Hub, whole: int, failure: Mapping[str, Any], end_lease: FinishLease) -> None:
+    """Fail the delivery of a message one of whose fragments has failed, and cancel the others.
+
+    Those that are being sent meanwhile end by themselves. What failed in an earlier round changes nothing.
+    """
+    now = hub.clock()
+
+    def fail_whole(conn: Connection) -> Row[Any] | None:
+        current = fragment_groups.is_current_round(conn, whole, failure["round"])
+        failed = _fail_whole(conn, whole, failure, now) if current else None
+        end_lease(conn)
+        return failed
+
+    failed = run_closing_commit(hub.engine, "fragments.failed", whole, now, fail_whole)
+    if failed is not None:
+        _log.error(
+            "the delivery has FAILED: %s at fragment %d of its message",
+            *(failure["problem"], failure["number"]),
+            extra={"partner": failed.destination, "delivery": whole, "problem": failure["problem"]},
+        )
+
+
+def _fail_whole(conn: Connection, whole: int, failure: Mapping[str, Any], now: datetime) -> Row[Any] | None:
+    """Fail the delivery of a message and return it; None where it waits for nothing any more."""
+    detail = f"fragment {failure['number']}: {failure['detail']}"
+    problem = GatewayError(PROBLEMS[failure["problem"]], detail, theirs=failure["theirs"])
+    outcome = make_attempt_outcome(problem)
+    if not delivery_maintenance.settle_receipt(conn, whole, now, _SPLIT_ACTOR, outcome):
+        return None
+    fragment_groups.end_sent_group(conn, whole, now, receipted=False)
+    for row in fragment_groups.list_idle_deliveries(conn, whole):
+        _cancel_delivery(conn, row, now)
+    delivery = deliveries.find_by_id(conn, whole)
+    assert delivery is not None  # it was settled
+    record_delivery_failure(conn, delivery, failure["problem"], now, fragment=failure["number"])
+    return delivery
+
+
+def record_delivery_failure(
+    conn: Connection, delivery: DeliveryLease | Row[Any], problem: str, at: datetime, **more: Any
+) -> None:
+    """Record for case and operator that a message of the hub was given up, and the id of its problem."""
+    data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem, **more}
+    record_evidence(conn, "DeliveryFailure", "delivery", delivery.id, delivery.payload_sha256, data, at)

@@ -1,28 +1,36 @@
-"""Queues signals that are sent to a partner's message handler by a POST of our own, bounded in number."""
+"""Queues signals that the hub posts to a partner's message handler, bounded in number."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
+from gateway.agreements import PMode
 from gateway.hub.hub import Hub
+from gateway.message_model import AckRequest
+from gateway.protocols import Parcel, ProtocolContext
 from gateway.store import HttpResponse, NewDelivery, deliveries, get_disk_reserve, payloads
-
-__all__ = [
-    "NOTHING_TO_SAY",
-    "OutgoingPost",
-    "can_post_answer",
-    "enqueue_post",
-    "has_queue_room",
-    "post_answer",
-]
 
 #: The message is stored; any signal about it is sent by a separate POST.
 NOTHING_TO_SAY = HttpResponse(204, {}, b"")
-#: At most so many refusals wait for one destination, so that bad messages cannot flood the queue.
+#: The most refusals that wait for one destination, so that bad messages cannot flood the queue.
 _MOST_WAITING = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSignal:
+    """A sealed signal as it is posted, and where."""
+
+    endpoint: str
+    answer: HttpResponse
+
+    @classmethod
+    def from_parcel(cls, endpoint: str, parcel: Parcel) -> SealedSignal:
+        """Return the signal in a parcel."""
+        return cls(endpoint, HttpResponse(200, dict(parcel.headers), parcel.read_octets()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +44,13 @@ class OutgoingPost:
 
 
 def enqueue_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at: datetime) -> int | None:
-    """Queue a stored answer as a POST of our own; exactly these octets are sent."""
+    """Queue a stored answer as a POST of the hub; exactly these octets are sent."""
     return deliveries.enqueue_delivery(
         conn,
         NewDelivery(
             agent="msh",
             destination=post.destination,
-            lane=_make_lane_name(post.destination),
+            lane=name_posting_lane(post.destination),
             subject_type="signal",
             subject_id=post.subject_id,
             dedupe_key=post.dedupe_key,
@@ -55,10 +63,11 @@ def enqueue_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at:
 
 def has_queue_room(conn: Connection, destination: str) -> bool:
     """Return whether the posts that wait for the destination are fewer than the limit."""
-    return deliveries.count_queued(conn, _make_lane_name(destination), _MOST_WAITING) < _MOST_WAITING
+    return deliveries.count_queued(conn, name_posting_lane(destination), _MOST_WAITING) < _MOST_WAITING
 
 
-def _make_lane_name(destination: str) -> str:
+def name_posting_lane(destination: str) -> str:
+    """Return the name of the lane in which posts to a party wait."""
     return f"msh:{destination}"
 
 
@@ -76,3 +85,68 @@ def post_answer(conn: Connection, post: OutgoingPost, answer: HttpResponse, now:
         return answer
     enqueue_post(conn, post, answer, now)
     return NOTHING_TO_SAY
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedReceipts:
+    """The receipts requested from the To party's handler and from the next handler, the party `next_party`.
+
+    Without `of_receiver` the receipt of the next handler ends the delivery.
+    """
+
+    of_receiver: AckRequest | None
+    of_next: AckRequest | None
+    next_party: str | None
+
+    @property
+    def are_any(self) -> bool:
+        """Return whether the delivery waits for a receipt at all."""
+        return self.of_receiver is not None or self.of_next is not None
+
+    @property
+    def hop_parameters(self) -> dict[str, Any]:
+        """Return the parameters of the delivery about the next handler; empty when it is the To party's."""
+        if self.next_party is None:
+            return {}
+        return {"hop": {"party": self.next_party, "settles": self.of_receiver is None}}
+
+
+def request_receipts(pmode: PMode, sender: str, receiver: str, context: ProtocolContext) -> RequestedReceipts:
+    """Return the receipts that a message from the party `sender` to `receiver` requests.
+
+    The P-Mode says whether the To party's handler or the next one acknowledges. A forwarding rule of the hub
+    for this To party names the next handler, and may request its receipt in addition.
+    """
+    terms = pmode.reliability
+    agreed = AckRequest(signed=terms.ack_signed != "never") if terms.ack_requested != "never" else None
+    rule = context.forwarding.find_rule(pmode.receiver, pmode.service, pmode.action)
+    if rule is not None and sender not in rule.senders:
+        rule = None
+    if terms.ack_actor == "nextMSH":
+        return RequestedReceipts(None, agreed, receiver if rule is None else rule.next_party)
+    if rule is None:
+        return RequestedReceipts(agreed, None, None)
+    hop = None if rule.acknowledgment == "never" else AckRequest(signed=rule.acknowledgment == "signed")
+    return RequestedReceipts(agreed, hop, rule.next_party)
+
+
+def make_pull_lane(party: str, pmode: PMode) -> str:
+    """Return the lane in which messages of a P-Mode wait until a party pulls them."""
+    return f"pull:{party}:{pmode.pull_channel or 'default'}"
+
+
+def ensure_message_lane(conn: Connection, lane: str, pmode: PMode) -> None:
+    """Insert the lane of a message that is pulled, so that no worker ever claims from it."""
+    if pmode.pull is not None:
+        deliveries.ensure_lanes(conn, lane, pulled=True)
+
+
+def get_pull_time(pmode: PMode, now: datetime) -> datetime:
+    """Return until when a message waits to be pulled: for as long as the agreement keeps messages."""
+    return now + timedelta(seconds=get_pull_seconds(pmode))
+
+
+def get_pull_seconds(pmode: PMode) -> int:
+    """Return for how many seconds a message waits to be pulled."""
+    terms = pmode.reliability
+    return max(terms.time_to_live, terms.persist_duration)

@@ -1,7 +1,4 @@
-"""The register of parties and agreements, as the hub reads it."""
+"""The hub's knowledge: takes stored parties, agreements and mappings, leaves a snapshot in memory.
 
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+Every step reads the register at one version; a change of the register gives the next version.
+"""

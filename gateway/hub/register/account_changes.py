@@ -1,4 +1,4 @@
-"""Records changes of accounts: whom the gateway lets in, and what they may do there.
+"""Records changes of accounts: the people who may sign in to the gateway, and their rights.
 
 A change leaves a row of audit and a leaf of evidence, in the transaction of the change.
 """
@@ -11,8 +11,6 @@ from sqlalchemy import Connection
 
 from gateway.evidence import record_evidence
 from gateway.store import AuditEntry, audit_log
-
-__all__ = ["record_account_change"]
 
 
 def record_account_change(conn: Connection, entry: AuditEntry, at: datetime) -> int:

@@ -21,8 +21,6 @@ from gateway.hub.register.decision_rules import (
 )
 from gateway.store import MappingPeriod, mapping_bundles
 
-__all__ = ["ActiveRules"]
-
 _log = logging.getLogger(__name__)
 
 #: So many periods are loaded with the register: that before the last date, and that from it on.
@@ -58,20 +56,27 @@ class ActiveRules:
     def reload_rules(self, conn: Connection) -> None:
         """Load the rules that are in force and those that are planned.
 
-        What was stored by another version of the program and does not load in this one (GW904) is an error
-        when it is in force without a date. From a date on it is one for what asks for the rules then: until
-        that comes, those before it hold.
+        Rules that another version of the program stored, and that do not load in this one (GW904), are an
+        error if they are in force without a date. If they are in force from a date on, reading the rules of
+        that date raises the error; until then, the earlier rules hold.
         """
         periods = mapping_bundles.list_periods(conn)
-        known = self._loaded.rules
-        wanted = dict.fromkeys(one.digest for one in periods[-_LOADED_PERIODS:])
-        last = periods[-1].digest if len(wanted) > 1 else None
-        found = {
-            digest: known.get(digest) or self._load_period(conn, digest, is_last=digest == last)
-            for digest in wanted
+        former = self._loaded.rules
+        digests = dict.fromkeys(period.digest for period in periods[-_LOADED_PERIODS:])
+        last = periods[-1].digest if len(digests) > 1 else None
+        loaded = {
+            digest: former.get(digest) or self._load_period(conn, digest, is_last=digest == last)
+            for digest in digests
         }
-        rules = {digest: renew_need_tables(conn, one) for digest, one in found.items() if one is not None}
-        self._earlier = {digest: renew_need_tables(conn, one) for digest, one in self._earlier.items()}
+        rules = {
+            digest: renew_need_tables(conn, decision_rules)
+            for digest, decision_rules in loaded.items()
+            if decision_rules is not None
+        }
+        self._earlier = {
+            digest: renew_need_tables(conn, decision_rules)
+            for digest, decision_rules in self._earlier.items()
+        }
         self._loaded = _LoadedPeriods(periods, rules)
 
     def find_rules(self, at: datetime) -> DecisionRules | None:
@@ -86,9 +91,9 @@ class ActiveRules:
 
     def find_bundle(self, digest: str) -> DecisionRules | None:
         """Return the rules whose bundle has a digest; None where these are not loaded."""
-        for one in (*self._loaded.rules.values(), *self._earlier.values()):
-            if one.bundle.digest == digest:
-                return one
+        for rules in (*self._loaded.rules.values(), *self._earlier.values()):
+            if rules.bundle.digest == digest:
+                return rules
         return None
 
     def load_bundle(self, conn: Connection, digest: str) -> DecisionRules | None:
@@ -98,12 +103,12 @@ class ActiveRules:
         stored by one and does not load in this one (GW904, which the log tells).
         """
         with self._reading:
-            found = self.find_bundle(digest)
-            if found is None and mapping_bundles.find_bundle_content(conn, digest) is not None:
-                found = self._hold_stored_rules(conn, digest)
-            if found is None and self._load_rules(conn, None).bundle.digest == digest:
-                found = self._shipped
-            return found
+            rules = self.find_bundle(digest)
+            if rules is None and mapping_bundles.find_bundle_content(conn, digest) is not None:
+                rules = self._hold_stored_rules(conn, digest)
+            if rules is None and self._load_rules(conn, None).bundle.digest == digest:
+                rules = self._shipped
+            return rules
 
     def is_settled(self, digest: str) -> bool:
         """Return whether a bundle is known to be stored, or cannot be."""
@@ -124,7 +129,10 @@ class ActiveRules:
             if self._packed is None:
                 self._settled.add(digest)
                 if shipped.place is not None:
-                    _log.error("the files of bundle %s have changed since the start: not stored", digest[:16])
+                    _log.error(
+                        "the files of the mappings have changed since the start: not stored",
+                        extra={"sha256": digest},
+                    )
             return self._packed
 
     def _load_period(self, conn: Connection, digest: str | None, *, is_last: bool) -> DecisionRules | None:
@@ -155,13 +163,13 @@ class ActiveRules:
             return None
 
     def _hold_rules(self, conn: Connection, digest: str | None) -> DecisionRules:
-        found = self._loaded.rules.get(digest) or (self._earlier.get(digest) if digest else None)
-        if found is None:
-            found = self._load_rules(conn, digest)
+        rules = self._loaded.rules.get(digest) or (self._earlier.get(digest) if digest else None)
+        if rules is None:
+            rules = self._load_rules(conn, digest)
             if digest is not None:
-                kept = list(self._earlier.items())[1 - _MOST_EARLIER :]
-                self._earlier = dict([*kept, (digest, found)])
-        return found
+                retained = list(self._earlier.items())[1 - _MOST_EARLIER :]
+                self._earlier = dict([*retained, (digest, rules)])
+        return rules
 
     def _load_rules(self, conn: Connection, digest: str | None) -> DecisionRules:
         if digest is not None:

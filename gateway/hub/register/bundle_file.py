@@ -1,7 +1,7 @@
-"""A bundle of mappings as one file: its address, its dates, what the proofs said, its content, a signature.
+"""A bundle of mappings as one file: address, dates, results of the proofs, content and signature.
 
-The file is one XML document, signed like a Result (XAdES-B over all of it). The content is the archive
-that the database stores. What the file says of the proofs is shown and never believed: whoever loads
+The file is one XML document, signed like a Result (XAdES-B over all of it). The content is the archive that
+the database stores. The results of the proofs in the file are shown and never trusted: every hub that loads
 the mappings proves them again.
 """
 
@@ -10,7 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import io
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
@@ -18,21 +22,12 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.errors import BUNDLE_FILE_WRONG, GatewayError
+from gateway.errors import BUNDLE_FILE_WRONG, MAPPING_WRONG, GatewayError, describe_exception
 from gateway.harmonize import PROOFS, ProofReport
 from gateway.pki import Certificate, Signer
+from gateway.share import MemoryPath
 from gateway.wire import DS, parse_xml, serialize_element
 from gateway.xmlsec import sign_document, verify_document
-
-__all__ = [
-    "BundleFile",
-    "BundleTerms",
-    "ProofClaim",
-    "find_beginning",
-    "is_bundle_file",
-    "read_bundle_file",
-    "write_bundle_file",
-]
 
 _SPACE: Final = "urn:single-window:mapping-bundle:1"
 _B: Final = f"{{{_SPACE}}}"
@@ -50,7 +45,7 @@ _HOLDS: Final = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class ProofClaim:
-    """What a file says of one proof: whether it held, and how many obligations were checked."""
+    """The claim of a file about one proof: whether it held, and how many obligations were checked."""
 
     holds: bool
     checked: int
@@ -58,9 +53,9 @@ class ProofClaim:
 
 @dataclass(frozen=True, slots=True)
 class BundleTerms:
-    """What a file says of its content: its address, when it was made, and from when until when it is used.
+    """The statements of a file about its content: address, time of making, begin and end of its use.
 
-    A day begins at midnight where the hub is that uses the file.
+    A day begins at midnight in the zone of the hub that uses the file.
     """
 
     address: str
@@ -78,7 +73,7 @@ class BundleTerms:
 
 
 def find_beginning(day: date | None, zone: tzinfo) -> datetime | None:
-    """Return the midnight of a day in a zone, or a time as it is; None for none."""
+    """Return, in UTC, the midnight at which a day begins in a zone; a time as it is; None if it is None."""
     if day is None or isinstance(day, datetime):
         return day
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
@@ -102,13 +97,12 @@ def is_bundle_file(octets: bytes) -> bool:
 
 
 def write_bundle_file(
-    terms: BundleTerms, archive: bytes, proved: tuple[ProofReport, int], signer: Signer | None
+    terms: BundleTerms, archive: bytes, report: ProofReport, samples: int, signer: Signer | None
 ) -> bytes:
     """Return a bundle file, signed at the time when it is made where there is a signer.
 
-    `proved` is the report of the proofs, and the number of submissions that were drawn for each document.
+    `report` is that of the proofs, `samples` the number of submissions that were drawn for each document.
     """
-    report, samples = proved
     # The stubs of lxml do not support the default namespace.
     names: Any = {None: _SPACE}
     root = etree.Element(_ROOT, nsmap=names)
@@ -118,8 +112,8 @@ def write_bundle_file(
             etree.SubElement(root, f"{_B}{name}").text = _write_date(moment)
     proofs = etree.SubElement(root, f"{_B}Proofs", samples=str(samples))
     for name, verdict in report.verdicts.items():
-        told = {"name": name, "holds": "true" if verdict.ok else "false", "checked": str(verdict.checked)}
-        etree.SubElement(proofs, f"{_B}Proof", told)
+        proof = {"name": name, "holds": "true" if verdict.ok else "false", "checked": str(verdict.checked)}
+        etree.SubElement(proofs, f"{_B}Proof", proof)
     content = etree.SubElement(root, f"{_B}Content", sha256=hashlib.sha256(archive).hexdigest())
     content.text = base64.encodebytes(archive).decode()
     if signer is not None:
@@ -134,9 +128,9 @@ def _write_date(day: date) -> str:
 
 
 def read_bundle_file(octets: bytes) -> BundleFile:
-    """Return the content of a bundle file; raise GW515 where it is malformed, or not what was signed.
+    """Return the content of a bundle file; raise GW515 where it is malformed, or not as it was signed.
 
-    A file without a signature is read too: whether it may be used is for who reads.
+    A file without a signature is read too: the caller decides whether it may be used.
     """
     try:
         root = parse_xml(octets)
@@ -165,8 +159,8 @@ def read_bundle_file(octets: bytes) -> BundleFile:
     )
 
 
-def _make_fault(detail: str, place: str) -> GatewayError:
-    return GatewayError(BUNDLE_FILE_WRONG, detail, place)
+def _make_fault(detail: str, location: str) -> GatewayError:
+    return GatewayError(BUNDLE_FILE_WRONG, detail, location)
 
 
 def _collect_parts(root: etree._Element) -> dict[str, etree._Element]:
@@ -175,9 +169,12 @@ def _collect_parts(root: etree._Element) -> dict[str, etree._Element]:
     names = [str(child.tag).removeprefix(_B) for child in held]
     expected = [name for name in _PARTS if name in names or name not in _OPTIONAL]
     if names != expected:
-        odd = next((one for one, known in zip(names, expected, strict=False) if one != known), "")
+        extra = next(
+            (name for name, expected_name in zip(names, expected, strict=False) if name != expected_name), ""
+        )
         detail = (
-            f"expected the elements {', '.join(expected)} in this order, found {odd[:80] or 'fewer or more'}"
+            f"expected the elements {', '.join(expected)} in this order, "
+            f"found {extra[:80] or 'fewer or more'}"
         )
         raise _make_fault(detail, "/MappingBundle")
     if root.attrib:
@@ -259,11 +256,76 @@ def _read_count(text: str) -> int:
 def _read_content(element: etree._Element) -> bytes:
     """Return the archive; raise GW515 unless it has the digest that the element states."""
     text = _read_text(element, ("sha256",))
-    place = "/MappingBundle/Content"
+    location = "/MappingBundle/Content"
     try:
         archive = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise _make_fault("the content is not base64", place) from None
+        raise _make_fault("the content is not base64", location) from None
     if hashlib.sha256(archive).hexdigest() != _read_digest(str(element.get("sha256")), "Content"):
-        raise _make_fault("the content has another digest than the file states", place)
+        raise _make_fault("the content has another digest than the file states", location)
     return archive
+
+
+#: Real bundles have under 1 MB in 100 files; a larger folder is not a mapping folder.
+MOST_FILES: Final = 2000
+MOST_OCTETS: Final = 32 * 1024 * 1024
+_LONGEST_NAME: Final = 200
+#: The methods that every writer of ZIP archives has (APPNOTE 4.4.5); others need libraries of their own.
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What `zipfile` raises for offsets, sizes, fields and compressed octets that are wrong.
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    IndexError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+
+
+def unpack_mapping_archive(octets: bytes) -> MemoryPath:
+    """Return the content of an archive as a folder in memory; raise GW502 for one that cannot be opened.
+
+    No file is longer than its entry says: the reader stops there.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(octets)) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            _check_entries(entries)
+            return MemoryPath({entry.filename: archive.read(entry) for entry in entries})
+    except _BROKEN as error:
+        detail = f"neither a file of `gateway map pack` nor a ZIP archive: {describe_exception(error)}"
+        raise _make_archive_fault(detail) from None
+
+
+def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
+    """Raise GW502 for too many files or octets, and for names that are no paths of different files."""
+    if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > MOST_OCTETS:
+        raise _make_archive_fault("the archive contains too many files or octets")
+    files: set[str] = set()
+    folders: set[str] = set()
+    for entry in entries:
+        name = entry.orig_filename
+        shown_name = ascii(name[:80])
+        if len(name) > _LONGEST_NAME or not name.isprintable() or "\\" in name:
+            raise _make_archive_fault(f"a name that no file of mappings has: {shown_name}")
+        parts = name.split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise _make_archive_fault(f"a name that leads out of the folder, or to none: {shown_name}")
+        if name in files:
+            raise _make_archive_fault(f"two files have the name {shown_name}")
+        if entry.compress_type not in _METHODS:
+            raise _make_archive_fault(f"{shown_name} is compressed by another method than deflate")
+        files.add(name)
+        folders.update("/".join(parts[:end]) for end in range(1, len(parts)))
+    both = min(files & folders, default=None)
+    if both is not None:
+        raise _make_archive_fault(f"{both[:80]!a} is a file and a folder")
+
+
+def _make_archive_fault(detail: str) -> GatewayError:
+    return GatewayError(MAPPING_WRONG, detail, "archive")

@@ -1,4 +1,4 @@
-"""The P-Modes of agreements as they are in force: as their documents say, with the overrides of this hub."""
+"""The P-Modes of agreements with the overrides of this hub, and forwarding rules, as values and as rows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from gateway.agreements import (
+    FILING_FUNCTIONS,
+    FILING_SERVICE,
+    ForwardingRule,
     PMode,
     PModeOverride,
     PullRoute,
     apply_overrides,
+    list_mailbox_filings,
     make_pull_route,
     pmode_from_json,
     read_overrides,
@@ -23,11 +27,13 @@ from gateway.agreements import (
 from gateway.message_model import PartyId
 from gateway.store import agreements
 
-__all__ = ["PModeTexts", "list_effective_pmodes", "load_effective_pmodes", "load_pmode_texts"]
-
-
 #: How a P-Mode whose messages are pulled is recognised without reading it.
 _PULLED = re.compile(r'"pull":\s*\{')
+#: How a P-Mode that delivers to the mailbox is recognised; what the hub sends is such a one, too.
+_TO_MAILBOX = re.compile(r'"deliver_to":\s*"mailbox"')
+_FILED = re.compile(
+    rf'"action":\s*"(?:{"|".join(FILING_FUNCTIONS)})"|"service":\s*"{re.escape(FILING_SERVICE)}"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +47,35 @@ class PModeTexts:
     texts: dict[str, dict[str, str]]
     changes: dict[str, tuple[Any, Any]]
 
+    def list_agreements(self) -> Collection[str]:
+        """Return the ids of the active agreements."""
+        return self.texts
+
     def parse_agreement(self, agreement: str) -> tuple[PMode, ...]:
         """Return the P-Modes of an agreement as they are in force."""
-        stated, successors = self.changes.get(agreement, (None, None))
-        overrides = read_overrides(stated)
-        found = [pmode_from_json(json.loads(text)) for text in self.texts[agreement].values()]
-        made = [apply_overrides(one, overrides) if overrides else one for one in found]
-        first = (_cut_period(one, successors) for one in made)
+        stored_overrides, successors = self.changes.get(agreement, (None, None))
+        overrides = read_overrides(stored_overrides)
+        stored_pmodes = [pmode_from_json(json.loads(text)) for text in self.texts[agreement].values()]
+        pmodes = [apply_overrides(pmode, overrides) if overrides else pmode for pmode in stored_pmodes]
+        first = (_cut_period(pmode, successors) for pmode in pmodes)
         return (*first, *_list_later_pmodes(successors, overrides))
 
     def name_parties(self, agreement: str) -> set[PartyId]:
         """Return the ids of the parties of an agreement, from its first P-Mode and its later versions."""
         read = [json.loads(text) for text in list(self.texts[agreement].values())[:1]]
         _, successors = self.changes.get(agreement, (None, None))
-        read += [one for version in successors or () for one in version["pmodes"]]
-        ends = (end for one in read for end in (*one["from_party"], *one["to_party"]))
+        read += [parameters for version in successors or () for parameters in version["pmodes"]]
+        ends = (end for parameters in read for end in (*parameters["from_party"], *parameters["to_party"]))
         return {PartyId(value, kind) for value, kind in ends}
+
+    def list_mailbox_filings(self, at: datetime) -> list[PMode]:
+        """Return the P-Modes, in force or to come, by which submissions are filed and open no case."""
+        filings: list[PMode] = []
+        for agreement, texts in self.texts.items():
+            filed = (text for text in texts.values() if _FILED.search(text) and _TO_MAILBOX.search(text))
+            if agreement in self.changes or any(filed):
+                filings += list_mailbox_filings(self.parse_agreement(agreement))
+        return [pmode for pmode in filings if at < pmode.valid_until]
 
     def name_pull_routes(self) -> list[PullRoute]:
         """Return under which agreements messages are pulled; the P-Modes of no other are read."""
@@ -64,8 +83,13 @@ class PModeTexts:
         for agreement, texts in self.texts.items():
             read += [json.loads(text) for text in texts.values() if _PULLED.search(text) is not None]
             _, successors = self.changes.get(agreement, (None, None))
-            read += [one for version in successors or () for one in version["pmodes"] if one.get("pull")]
-        return [make_pull_route(pmode_from_json(one)) for one in read]
+            read += [
+                parameters
+                for version in successors or ()
+                for parameters in version["pmodes"]
+                if parameters.get("pull")
+            ]
+        return [make_pull_route(pmode_from_json(parameters)) for parameters in read]
 
 
 def load_pmode_texts(conn: Connection) -> PModeTexts:
@@ -79,24 +103,28 @@ def load_pmode_texts(conn: Connection) -> PModeTexts:
 
 def list_effective_pmodes(conn: Connection, parties: Collection[str]) -> Iterator[PMode]:
     """Yield the P-Modes of active agreements between parties, given by all their identifiers, as in force."""
-    known: dict[str, tuple[PModeOverride, ...]] = {}
+    overrides_by_agreement: dict[str, tuple[PModeOverride, ...]] = {}
     later: list[PMode] = []
     for row in agreements.list_active_pmodes(conn, parties):
-        if row.agreement_id not in known:
-            known[row.agreement_id] = read_overrides(row.overrides)
-            later += _list_later_pmodes(row.successors, known[row.agreement_id])
-        yield _cut_period(_read_row(row, known[row.agreement_id]), row.successors)
+        if row.agreement_id not in overrides_by_agreement:
+            overrides_by_agreement[row.agreement_id] = read_overrides(row.overrides)
+            later += _list_later_pmodes(row.successors, overrides_by_agreement[row.agreement_id])
+        yield _cut_period(_read_row(row, overrides_by_agreement[row.agreement_id]), row.successors)
     yield from later
 
 
 def load_effective_pmodes(conn: Connection, agreement: Any, at: datetime) -> tuple[PMode, ...]:
     """Return the P-Modes of one agreement, a row of the register, as they are in force at a given time."""
     overrides, successors = read_overrides(agreement.overrides), agreement.successors
-    begun = [one for one in successors or () if datetime.fromisoformat(one["valid_from"]) <= at]
-    if begun:
-        newest = datetime.fromisoformat(begun[-1]["valid_from"])
+    begun_versions = [
+        version for version in successors or () if datetime.fromisoformat(version["valid_from"]) <= at
+    ]
+    if begun_versions:
+        newest = datetime.fromisoformat(begun_versions[-1]["valid_from"])
         later = _list_later_pmodes(successors, overrides)
-        return tuple(sorted((one for one in later if one.valid_from == newest), key=lambda one: one.id))
+        return tuple(
+            sorted((pmode for pmode in later if pmode.valid_from == newest), key=lambda pmode: pmode.id)
+        )
     rows = agreements.list_agreement_pmodes(conn, agreement.id)
     return tuple(_cut_period(_read_row(row, overrides), successors) for row in rows)
 
@@ -105,12 +133,12 @@ def _list_later_pmodes(
     successors: list[dict[str, Any]] | None, overrides: tuple[PModeOverride, ...]
 ) -> list[PMode]:
     """Return the P-Modes of later versions, each until the next one begins."""
-    found = []
+    pmodes = []
     for number, version in enumerate(successors or ()):
         for parameters in version["pmodes"]:
             pmode = apply_overrides(pmode_from_json(parameters), overrides)
-            found.append(_cut_period(pmode, (successors or [])[number + 1 :]))
-    return found
+            pmodes.append(_cut_period(pmode, (successors or [])[number + 1 :]))
+    return pmodes
 
 
 def _cut_period(pmode: PMode, successors: list[dict[str, Any]] | None) -> PMode:
@@ -122,5 +150,43 @@ def _cut_period(pmode: PMode, successors: list[dict[str, Any]] | None) -> PMode:
 
 
 def _read_row(row: Any, overrides: tuple[PModeOverride, ...]) -> PMode:
-    found = pmode_from_json(row.parameters)
-    return apply_overrides(found, overrides) if overrides else found
+    pmode = pmode_from_json(row.parameters)
+    return apply_overrides(pmode, overrides) if overrides else pmode
+
+
+def make_forwarding_rule(row: Row[Any]) -> ForwardingRule:
+    """Return a stored rule as a value."""
+    return ForwardingRule(
+        to=PartyId(row.to_value, row.to_type or None),
+        next_party=row.next_party,
+        endpoint=row.endpoint,
+        senders=tuple(row.senders),
+        service=row.service or None,
+        action=row.action or None,
+        acknowledgment=row.acknowledgment,
+        sync_reply=row.sync_reply,
+        retries=row.retries,
+        retry_interval=row.retry_interval,
+    )
+
+
+def make_rule_columns(rule: ForwardingRule) -> dict[str, Any]:
+    """Return the columns in which a rule is stored."""
+    return {
+        "to_value": rule.to.value,
+        "to_type": rule.to.type or "",
+        "service": rule.service or "",
+        "action": rule.action or "",
+        "next_party": rule.next_party,
+        "endpoint": rule.endpoint,
+        "senders": list(rule.senders),
+        "acknowledgment": rule.acknowledgment,
+        "sync_reply": rule.sync_reply,
+        "retries": rule.retries,
+        "retry_interval": rule.retry_interval,
+    }
+
+
+def list_forwarding_rules(conn: Connection) -> tuple[ForwardingRule, ...]:
+    """Return every stored rule."""
+    return tuple(make_forwarding_rule(row) for row in agreements.list_forwarding_rules(conn))

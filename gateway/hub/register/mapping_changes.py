@@ -11,20 +11,21 @@ from gateway.errors import MAPPING_WOULD_GO, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub.register.decision_rules import complete_mapping_files, list_mapping_files
 
-__all__ = [
-    "MappingChanges",
-    "check_removed_documents",
-    "compare_mapping_folders",
-    "read_mapping_files",
-]
-
 #: Files that the gateway generates from the others; a difference in them is none of the mappings.
-_GENERATED: Final = ("forms/", "labels/")
+_GENERATED: Final = "labels/"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedMappings:
+    """Mappings, and the folder that they were loaded from."""
+
+    bundle: MappingBundle
+    folder: Traversable
 
 
 @dataclass(frozen=True, slots=True)
 class MappingChanges:
-    """What a folder changes in the mappings in force: ids of documents, and names of the other files."""
+    """The changes of a folder in the mappings in force: ids of documents, and names of the other files."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -32,35 +33,32 @@ class MappingChanges:
     files: tuple[str, ...]
 
 
-def read_mapping_files(place: Traversable) -> dict[str, bytes]:
+def read_mapping_files(folder: Traversable) -> dict[str, bytes]:
     """Return every file of a folder of mappings, by name.
 
     Where the folder has no rules of need, or no status codes or codes of customs, those that are shipped
     hold, so they are among the files.
     """
-    return complete_mapping_files({name: file.read_bytes() for name, file in list_mapping_files(place)})
+    return complete_mapping_files({name: file.read_bytes() for name, file in list_mapping_files(folder)})
 
 
-def compare_mapping_folders(
-    before: tuple[MappingBundle, Traversable], after: tuple[MappingBundle, Traversable]
-) -> MappingChanges:
-    """Return what the second of two loaded folders changes in the first.
+def compare_mapping_folders(before: LoadedMappings, after: LoadedMappings) -> MappingChanges:
+    """Return the changes from the first to the second of two loaded folders.
 
-    A document is changed where the text of its own file is another one. What all documents share
-    (dictionary, code lists, notices) is compared file by file. A document that a bundle lacks because it did
-    not load is known by the name of its file.
+    A document is changed if the text of its own file differs. The files that all documents share (dictionary,
+    code lists, notices) are compared file by file. A document that a bundle lacks because it did not load is
+    known by the name of its file.
     """
-    (old, old_place), (new, new_place) = before, after
-    old_files, new_files = read_mapping_files(old_place), read_mapping_files(new_place)
-    held_before = _find_document_files(old, old_files)
-    held_after = _find_document_files(new, new_files)
+    old_files, new_files = read_mapping_files(before.folder), read_mapping_files(after.folder)
+    held_before = _find_document_files(before.bundle, old_files)
+    held_after = _find_document_files(after.bundle, new_files)
     changed = [
         name
         for name in held_after
         if name in held_before and old_files[held_before[name]] != new_files[held_after[name]]
     ]
-    own = {*held_before.values(), *held_after.values()}
-    shared = {name for name in {*old_files, *new_files} - own if not name.startswith(_GENERATED)}
+    document_files = {*held_before.values(), *held_after.values()}
+    shared = {name for name in {*old_files, *new_files} - document_files if not name.startswith(_GENERATED)}
     return MappingChanges(
         added=tuple(sorted(held_after.keys() - held_before.keys())),
         changed=tuple(sorted(changed)),
@@ -73,24 +71,26 @@ def _find_document_files(bundle: MappingBundle, files: Iterable[str]) -> Mapping
     """Return the file of each document; one that did not load is known by the name of its file."""
     held = {name: document.withholds.file for name, document in bundle.documents.items()}
     unread = {*files} - {*held.values()}
-    named = {name.rpartition("/")[2].removesuffix(".yaml"): name for name in unread if _is_document(name)}
-    return named | held
+    unread_documents = {
+        name.rpartition("/")[2].removesuffix(".yaml"): name for name in unread if _is_document(name)
+    }
+    return unread_documents | held
 
 
 def _is_document(name: str) -> bool:
     return name.startswith("agencies/") and name.endswith(".yaml")
 
 
-def check_removed_documents(changes: MappingChanges, named: Sequence[str]) -> None:
+def check_removed_documents(changes: MappingChanges, named_documents: Sequence[str]) -> None:
     """Raise GW507 for a removed document that is not named, and for a name that is not removed."""
-    for name in named:
+    for name in named_documents:
         if name not in changes.removed:
-            gone = ", ".join(changes.removed) or "none"
+            going = ", ".join(changes.removed) or "none"
             detail = (
-                f"--remove {name}: the folder does not take this document out of force; it takes out: {gone}"
+                f"--remove {name}: the folder does not take this document out of force; it takes out: {going}"
             )
             raise GatewayError(MAPPING_WOULD_GO, detail)
-    missing = [name for name in changes.removed if name not in named]
+    missing = [name for name in changes.removed if name not in named_documents]
     if missing:
         options = " ".join(f"--remove {name}" for name in missing)
         detail = (

@@ -1,7 +1,5 @@
-"""The hub's trust: registered certificates, loaded lists, recognition, stored verdicts."""
+"""Whom the hub believes: takes certificates, lists and keys, leaves verdicts with all they rest on.
 
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+The keys of the hub, its trust stores, loaded revocation data and trusted lists, the signers of
+submissions, and whether evidence gets its time stamps in time.
+"""

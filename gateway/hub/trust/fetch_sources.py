@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.config import FetchSettings, Settings
-from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki import Certificate, read_certificate
+from sqlalchemy import Connection
 
-__all__ = ["AGENT", "FetchSource", "list_source_certificates", "read_fetch_sources"]
+from gateway.config import FetchSettings, Settings
+from gateway.errors import REVOCATION_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.pki import MAX_ANSWERS, MAX_CRLS, Certificate, CertificateRules, RevocationData, read_certificate
+from gateway.store import payloads
 
 #: The delivery agent that fetches.
 AGENT: Final = "fetch"
@@ -19,7 +22,7 @@ AGENT: Final = "fetch"
 
 @dataclass(frozen=True, slots=True)
 class FetchSource:
-    """One address, what is fetched there, and who must sign it; see :class:`FetchSettings`."""
+    """One address, the kind of data fetched there, and its required signer; see :class:`FetchSettings`."""
 
     name: str
     settings: FetchSettings
@@ -44,8 +47,13 @@ def read_fetch_sources(settings: Settings) -> dict[str, FetchSource]:
 
 def list_source_certificates(sources: Mapping[str, FetchSource]) -> tuple[Certificate, ...]:
     """Return the certificates of issuers and responders, each once."""
-    found = (one for source in sources.values() for one in (source.issuer, source.responder) if one)
-    return tuple(dict.fromkeys(found))
+    certificates = (
+        certificate
+        for source in sources.values()
+        for certificate in (source.issuer, source.responder)
+        if certificate
+    )
+    return tuple(dict.fromkeys(certificates))
 
 
 def _read_fetch_source(name: str, source: FetchSettings) -> FetchSource:
@@ -64,3 +72,61 @@ def _read_source_certificate(path: Path | None, key: str) -> Certificate | None:
         raise GatewayError(SETTINGS_WRONG, f"{path} cannot be read: {error.strerror}", key) from None
     except GatewayError as wrong:
         raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", key) from None
+
+
+_log = logging.getLogger(__name__)
+
+
+class LoadedRevocationData:
+    """The revocation data parsed so far; for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, RevocationData] = {}
+        self._whole = RevocationData()
+
+    def reload_revocations(
+        self,
+        conn: Connection,
+        files: Iterable[bytes],
+        fetched: Iterable[tuple[str, str]],
+        rules: CertificateRules,
+    ) -> RevocationData:
+        """Return the revocation data of `files` (a list each) and of `fetched` (kind and digest of each).
+
+        Raises GW208 for too many lists, and for a file that cannot be read. A fetched list that can
+        no longer be read proves nothing, and this is logged: without another list of its issuer,
+        revocation is unknown.
+        """
+        loaded: dict[str, RevocationData] = {}
+        for octets in files:
+            key = hashlib.sha256(octets).hexdigest()
+            loaded[key] = self._read.get(key) or RevocationData([octets])
+        answers = 0
+        for kind, sha256 in fetched:
+            answers += kind == "ocsp"
+            if sha256 not in loaded and answers <= MAX_ANSWERS:
+                loaded[sha256] = self._read.get(sha256) or _load_fetched_data(conn, kind, sha256, rules)
+        if not _has_same_digests(loaded, self._read):
+            whole = RevocationData.merge_parts(loaded.values())
+            if len(whole.lists) > MAX_CRLS:
+                detail = f"{len(whole.lists)} revocation lists are in hand, {MAX_CRLS} are allowed"
+                raise GatewayError(REVOCATION_UNKNOWN, detail, "revocation list")
+            self._whole, self._read = whole, loaded
+        return self._whole
+
+
+def _has_same_digests(new: Mapping[str, RevocationData], old: Mapping[str, RevocationData]) -> bool:
+    return list(new) == list(old)
+
+
+def _load_fetched_data(conn: Connection, kind: str, sha256: str, rules: CertificateRules) -> RevocationData:
+    octets = payloads.get_payload_octets(conn, sha256)
+    try:
+        if kind == "ocsp":
+            return RevocationData(rules=rules, responses=[octets])
+        return RevocationData([octets], rules)
+    except GatewayError as problem:
+        _log.error(
+            "a fetched list cannot be read any more and proves nothing: %s", problem, extra={"sha256": sha256}
+        )
+        return RevocationData.from_unreadable(octets, is_answer=kind == "ocsp")

@@ -1,29 +1,41 @@
-"""Loads the hub's trust from the settings: anchors, intermediates, policies, signers of trusted lists."""
+"""Loads the hub's trust from the settings: anchors, policies, signers of lists, publishers of mappings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from gateway.config import Settings
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import BUNDLE_FILE_WRONG, PUBLISHER_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.hub.hub import Hub
+from gateway.hub.trust.configured_secrets import read_key_file
 from gateway.hub.trust.fetch_sources import list_source_certificates, read_fetch_sources
-from gateway.hub.trust.signing_keys import (
-    read_key_file,
-)
-from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy
+from gateway.hub.trust.trusted_lists import RecognitionPolicy
 from gateway.pki import (
+    AcceptanceTerms,
     Certificate,
     CertificateUse,
+    CertificateValidator,
+    Examine,
+    RevocationData,
+    RevocationList,
     TrustPolicy,
     TrustStore,
+    check_issuer_path,
     load_shipped_policy,
     read_certificates,
     read_policy,
+    validate_octets,
 )
+from gateway.store import UsagePeriod
 
-__all__ = ["load_certificates", "load_recognition_policy", "load_stamp_trust_store", "load_trust_store"]
+if TYPE_CHECKING:
+    from gateway.hub.register.bundle_file import BundleFile
 
 
 def load_trust_store(settings: Settings) -> TrustStore:
@@ -54,12 +66,12 @@ def load_stamp_trust_store(settings: Settings) -> TrustStore | None:
     anchors = settings.time_stamps.anchors
     if not anchors:
         return None
-    found = load_certificates(anchors, "time_stamps.anchors")
-    return TrustStore(found, (), _load_trust_policy(settings))
+    anchor_certificates = load_certificates(anchors, "time_stamps.anchors")
+    return TrustStore(anchor_certificates, (), _load_trust_policy(settings))
 
 
 def load_recognition_policy(settings: Settings) -> RecognitionPolicy:
-    """Return who signs our trusted list, and which levels are accepted for which use."""
+    """Return the signers of the hub's own trusted list, and the levels that are accepted for each use."""
     signers = frozenset(load_certificates(settings.recognition.signers, "recognition.signers"))
     uses = {CertificateUse(name): frozenset(levels) for name, levels in settings.recognition.uses.items()}
     return RecognitionPolicy(signers, uses, settings.recognition.vouched)
@@ -70,3 +82,173 @@ def _load_trust_policy(settings: Settings) -> TrustPolicy:
     policy = read_policy(read_key_file(path, "pki.policy"), path.name) if path else load_shipped_policy()
     rule = settings.pki.revocation
     return replace(policy, revocation=rule) if rule else policy
+
+
+def list_authority_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
+    """Return the validity of each anchor and intermediate; another one of the same name continues it."""
+    trust = hub.judge.trust
+    return tuple(
+        UsagePeriod(
+            certificate.subject,
+            "authority",
+            certificate.subject,
+            certificate.sha256,
+            certificate.not_before,
+            certificate.not_after,
+        )
+        for certificate in (*trust.anchors, *trust.intermediates)
+    )
+
+
+def list_expiry_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
+    """Return warnings for the operator about the revocation lists of files and commands.
+
+    Only the newest list of an issuer for a scope counts. A fetched list is reported elsewhere. The
+    current register snapshot is used.
+    """
+    fetched = {sha256 for _, sha256 in hub.get_snapshot().fetched}
+    most = hub.judge.trust.policy.crl_age_most
+    remarks = []
+    for revocation_list in _select_newest_lists(hub.judge.revocations.lists):
+        ends = revocation_list.compute_expiry(most)
+        if revocation_list.sha256 not in fetched and at > ends - (ends - revocation_list.this_update) / 4:
+            verb = "ended" if at > ends else "ends"
+            remarks.append(
+                f"the revocation list of {revocation_list.issuer[:120]} {verb} at {ends:%Y-%m-%dT%H:%M:%SZ}"
+            )
+    return tuple(remarks)
+
+
+def _select_newest_lists(lists: Iterable[RevocationList]) -> Iterable[RevocationList]:
+    newest: dict[tuple[object, ...], RevocationList] = {}
+    for revocation_list in lists:
+        key = (
+            revocation_list.issuer_key,
+            revocation_list.authority_key,
+            revocation_list.scope,
+            revocation_list.base is None,
+        )
+        if key not in newest or newest[key].this_update < revocation_list.this_update:
+            newest[key] = revocation_list
+    return newest.values()
+
+
+#: The owner name of our own certificates; no party of the register can have it.
+OURSELVES = "(ourselves)"
+
+
+def list_own_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
+    """Return the time in which each key of the hub signs, the current key first."""
+    first, *rest = (signer.certificate for signer in hub.signers)
+    cut = hub.next_key_start
+    ends = first.not_after if cut is None else min(first.not_after, cut)
+    periods = [UsagePeriod(OURSELVES, "signing", first.subject, first.sha256, first.not_before, ends)]
+    for certificate in rest:
+        starts = certificate.not_before if cut is None else max(certificate.not_before, cut)
+        periods.append(
+            UsagePeriod(
+                OURSELVES, "signing", certificate.subject, certificate.sha256, starts, certificate.not_after
+            )
+        )
+    return tuple(periods)
+
+
+def find_issuer_trust_store(hub: Hub, issuer: Certificate | None) -> TrustStore:
+    """Return the first trust store with a path from an issuer to an anchor now, else the hub's own.
+
+    Lists of authorities that a bridge or a trusted list in force admits are validated by these stores.
+    """
+    own_store, at = hub.judge.trust, hub.clock()
+    if issuer is None:
+        return own_store
+    # The other stores are tried only when ours has no path: national lists are long.
+    for store in chain((own_store,), hub.recognizer.list_trust_stores(own_store, at)):
+        with suppress(GatewayError):
+            check_issuer_path(AcceptanceTerms(issuer, store, at))
+            return store
+    return own_store
+
+
+def validate_new_certificate(
+    certificate: Certificate,
+    use: CertificateUse,
+    judge: CertificateValidator,
+    trust: TrustStore,
+    now: datetime,
+    starts: datetime,
+    location: str,
+    examine: Examine = validate_octets,
+) -> None:
+    """Raise the verdict on a certificate unless it is valid now and at the start of its use.
+
+    `judge` validates by the `trust` store. A use that `starts` later is validated as of then without
+    revocation, which cannot be known yet; the first message is validated with revocation. `examine`
+    validates as the validator does.
+    """
+    if certificate.not_before <= now:
+        judge(certificate.der, use, now).raise_unless_accepted(location)
+    first = max(starts, certificate.not_before)
+    if first > now:
+        later = replace(trust, policy=replace(trust.policy, revocation="none"))
+        examine(certificate.der, use, first, later, RevocationData()).raise_unless_accepted(location)
+
+
+_SIGNATURE: Final = "/MappingBundle/ds:Signature"
+#: How far the clock of a publisher may be ahead of the hub's.
+_SKEW: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherRules:
+    """The certificates that may sign mappings, and whether mappings must be signed."""
+
+    publishers: frozenset[Certificate] = frozenset()
+    require_signature: bool = False
+
+
+def load_publisher_rules(settings: Settings) -> PublisherRules:
+    """Return the publishers of mappings by the settings; raise GW801 or GW803 for a wrong file of them."""
+    publishers = load_certificates(settings.mappings.publishers, "mappings.publishers")
+    return PublisherRules(frozenset(publishers), settings.mappings.require_signature)
+
+
+def check_unsigned(rules: PublisherRules) -> None:
+    """Raise GW514 where mappings must be signed, for some that cannot be or are not."""
+    if rules.require_signature:
+        detail = "the mappings are not signed, and mappings.require_signature asks for a signature"
+        raise GatewayError(PUBLISHER_UNKNOWN, detail, _SIGNATURE)
+
+
+def check_publisher(file: BundleFile, rules: PublisherRules, at: datetime) -> None:
+    """Raise GW514 unless a publisher signed the file; an unsigned one is allowed if the rules permit it.
+
+    The certificate must be in its dates now: the time in a signature is only a claim of its signer.
+    """
+    signer = file.signer
+    if signer is None:
+        check_unsigned(rules)
+        return
+    signer_name = f"{signer.subject[:120]} ({signer.sha256[:16]})"
+    if signer not in rules.publishers:
+        detail = f"signed by {signer_name}, which is not one of mappings.publishers"
+        raise GatewayError(PUBLISHER_UNKNOWN, detail, f"{_SIGNATURE}/ds:KeyInfo")
+    if not signer.not_before <= at <= signer.not_after:
+        dates = f"{signer.not_before:%Y-%m-%d} to {signer.not_after:%Y-%m-%d}"
+        detail = f"the certificate of {signer_name} is valid from {dates}"
+        raise GatewayError(PUBLISHER_UNKNOWN, detail, f"{_SIGNATURE}/ds:KeyInfo")
+    if file.signed_at is None or file.signed_at > at + _SKEW:
+        raise GatewayError(BUNDLE_FILE_WRONG, f"signed in the future, by {signer_name}", _SIGNATURE)
+
+
+def check_bundle_period(file: BundleFile, starts: datetime, zone: tzinfo) -> None:
+    """Raise GW515 for mappings that would come into force before their first day or after their last.
+
+    `zone` is that of the hub, where their days begin.
+    """
+    first, last = file.terms.find_start(zone), file.terms.find_end(zone)
+    if first is not None and starts < first:
+        detail = f"the mappings may be in force from {first.isoformat()} on, not from {starts.isoformat()}"
+        raise GatewayError(BUNDLE_FILE_WRONG, detail, "/MappingBundle/From")
+    if last is not None and starts >= last:
+        detail = f"the mappings could be put into force until {last.isoformat()}"
+        raise GatewayError(BUNDLE_FILE_WRONG, detail, "/MappingBundle/Until")

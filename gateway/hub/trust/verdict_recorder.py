@@ -19,8 +19,6 @@ from gateway.evidence import record_evidence
 from gateway.pki import CertificateUse, FreshVerdict, VerdictEvidence, make_verdict_evidence
 from gateway.store import NewVerdict, payloads, read_transaction, verdicts, write_transaction
 
-__all__ = ["VerdictRecorder"]
-
 _log = logging.getLogger(__name__)
 #: Certificates whose verdict digest is held: as many as two validators remember, good and tolerated.
 _MOST: Final = 2 * (4096 + 1024)
@@ -46,12 +44,14 @@ class VerdictRecorder:
             proof = make_verdict_evidence(judged)
             self._store_verdict(judged, leaf, proof)
             self._set_current_digest(leaf, judged.use, proof.digest)
-        elif any(leaf in known for known in self._registered):
+        elif any(leaf in certificates for certificates in self._registered):
             try:
                 self._store_verdict(judged, leaf, make_verdict_evidence(judged))
             # The certificate is rejected anyway, for the reason of its verdict.
             except Exception:
-                _log.warning("the refusal of certificate %s is not kept", leaf[:16], exc_info=True)
+                _log.warning(
+                    "the refusal of a certificate is not kept", exc_info=True, extra={"certificate": leaf}
+                )
 
     def find_verdict_digest(
         self, leaf_sha256: str, use: CertificateUse = CertificateUse.SIGNING
@@ -70,24 +70,30 @@ class VerdictRecorder:
         with read_transaction(self._engine) as conn:
             if verdicts.find_by_digest(conn, proof.digest) is not None:
                 return
-        said = judged.verdict
+        verdict = judged.verdict
         new = NewVerdict(
             proof.digest,
             leaf,
             judged.use.value,
-            said.status,
-            said.problem.id if said.problem else None,
-            said.tolerated,
-            said.judged_at,
-            said.valid_until,
+            verdict.status,
+            verdict.problem.id if verdict.problem else None,
+            verdict.tolerated,
+            verdict.judged_at,
+            verdict.valid_until,
             judged.epoch,
         )
         with write_transaction(self._engine, "verdicts.kept") as conn:
-            payloads.store_digested_payloads(conn, proof.octets.items(), said.judged_at)
+            payloads.store_digested_payloads(conn, proof.octets.items(), verdict.judged_at)
             number = verdicts.insert_verdict(conn, new)
             if number is not None:
                 record_evidence(
-                    conn, "verdict", "verdict", number, new.digest, _make_evidence_data(new), said.judged_at
+                    conn,
+                    "verdict",
+                    "verdict",
+                    number,
+                    new.digest,
+                    _make_evidence_data(new),
+                    verdict.judged_at,
                 )
 
 

@@ -9,80 +9,43 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.protocols.as4.answer_signals import (
-    check_answer,
-    check_time_to_live,
-    has_synchronous_answer,
-    make_delivery_failure,
-    make_hop_receipt,
-    make_pong,
-    make_receipt,
-    make_status_response,
-    seal_hop_signal,
-    write_onward_parcel,
-)
-from gateway.protocols.as4.fragment_header import Fragment
-from gateway.protocols.as4.fragment_joining import FragmentGroup, JoinedMessage, JoinTerms
-from gateway.protocols.as4.fragment_reading import join_fragments, open_fragment, tally_opened_fragment
-from gateway.protocols.as4.message_opening import (
-    collect_payload_digests,
-    find_fault,
-    find_refused_message,
-    open,
-    open_joined,
-    verify_parcel,
-)
-from gateway.protocols.as4.message_sealing import seal
-from gateway.protocols.as4.message_splitting import (
-    plan_split,
-    seal_agreed_fragment,
-    seal_fragment,
-    seal_source,
-)
-from gateway.protocols.as4.pmode_matching import list_unsupported_terms
-from gateway.protocols.as4.refusal_answers import make_error_signal, reject_parcel
-from gateway.protocols.as4.sent_messages import read_sent_header, read_sent_unit
-from gateway.protocols.fragment_values import SplitPlan, SplitTerms
-
-__all__ = [
-    "Fragment",
-    "FragmentGroup",
-    "JoinTerms",
-    "JoinedMessage",
-    "SplitPlan",
-    "SplitTerms",
-    "check_answer",
-    "check_time_to_live",
-    "collect_payload_digests",
-    "find_fault",
-    "find_refused_message",
-    "has_synchronous_answer",
-    "join_fragments",
-    "list_unsupported_terms",
-    "make_delivery_failure",
-    "make_error_signal",
-    "make_hop_receipt",
-    "make_pong",
-    "make_receipt",
-    "make_status_response",
-    "message_id_place",
-    "name",
-    "open",
-    "open_fragment",
-    "open_joined",
-    "plan_split",
-    "read_sent_header",
-    "read_sent_unit",
-    "reject_parcel",
-    "seal",
-    "seal_agreed_fragment",
-    "seal_fragment",
-    "seal_hop_signal",
-    "seal_source",
-    "tally_opened_fragment",
-    "verify_parcel",
-    "write_onward_parcel",
-]
+from gateway.protocols.as4.answer_signals import check_answer as check_answer
+from gateway.protocols.as4.answer_signals import check_time_to_live as check_time_to_live
+from gateway.protocols.as4.answer_signals import has_synchronous_answer as has_synchronous_answer
+from gateway.protocols.as4.answer_signals import make_delivery_failure as make_delivery_failure
+from gateway.protocols.as4.answer_signals import make_error_signal as make_error_signal
+from gateway.protocols.as4.answer_signals import make_hop_receipt as make_hop_receipt
+from gateway.protocols.as4.answer_signals import make_receipt as make_receipt
+from gateway.protocols.as4.answer_signals import refuse_signal
+from gateway.protocols.as4.answer_signals import reject_parcel as reject_parcel
+from gateway.protocols.as4.fragment_header import Fragment as Fragment
+from gateway.protocols.as4.fragment_joining import FragmentGroup as FragmentGroup
+from gateway.protocols.as4.fragment_joining import JoinedMessage as JoinedMessage
+from gateway.protocols.as4.fragment_joining import JoinTerms as JoinTerms
+from gateway.protocols.as4.fragment_joining import join_fragments as join_fragments
+from gateway.protocols.as4.fragment_joining import open_fragment as open_fragment
+from gateway.protocols.as4.fragment_joining import tally_opened_fragment as tally_opened_fragment
+from gateway.protocols.as4.message_checks import open_reading as open_reading
+from gateway.protocols.as4.message_checks import read_envelope as read_envelope
+from gateway.protocols.as4.message_opening import find_fault as find_fault
+from gateway.protocols.as4.message_opening import find_refused_message as find_refused_message
+from gateway.protocols.as4.message_opening import open as open
+from gateway.protocols.as4.message_opening import open_joined as open_joined
+from gateway.protocols.as4.message_opening import open_related as open_related
+from gateway.protocols.as4.message_opening import verify_parcel as verify_parcel
+from gateway.protocols.as4.message_reading import read_sent_header as read_sent_header
+from gateway.protocols.as4.message_reading import read_sent_unit as read_sent_unit
+from gateway.protocols.as4.message_sealing import seal as seal
+from gateway.protocols.as4.message_splitting import plan_split as plan_split
+from gateway.protocols.as4.message_splitting import seal_agreed_fragment as seal_agreed_fragment
+from gateway.protocols.as4.message_splitting import seal_fragment as seal_fragment
+from gateway.protocols.as4.message_splitting import seal_source as seal_source
+from gateway.protocols.as4.pmode_matching import list_unsupported_terms as list_unsupported_terms
+from gateway.protocols.fragment_values import SplitPlan as SplitPlan
+from gateway.protocols.fragment_values import SplitTerms as SplitTerms
 
 name: Final = "as4"
 message_id_place: Final = "//eb3:UserMessage/eb3:MessageInfo/eb3:MessageId"
+
+#: AS4 knows none of these signals, and its messages are not forwarded.
+rewrite_for_next_hop = seal_hop_signal = make_pong = make_status_response = refuse_signal

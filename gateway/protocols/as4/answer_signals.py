@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from gateway.agreements import ForwardingRule, PMode
+from gateway.agreements import PMode
 from gateway.errors import (
     EBMS3_ERRORS,
+    NOT_SOAP,
     NOT_SUPPORTED,
+    NOT_UNDERSTOOD,
     RECEIPT_MISMATCH,
     REFERENCE_UNKNOWN,
     GatewayError,
@@ -18,36 +20,21 @@ from gateway.message_model import (
     ErrorEntry,
     ErrorSignal,
     Party,
-    Ping,
-    Pong,
     PullRequest,
     Receipt,
-    StatusRequest,
-    StatusResponse,
     Unit,
     UserMessage,
 )
-from gateway.protocols.answer_headers import make_answer_header
-from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, SentUnit
-from gateway.protocols.problem_words import describe_problem
-from gateway.protocols.signed_references import repeats_digests, to_model_reference
+from gateway.protocols.answer_headers import describe_problem, make_answer_header, make_fault_answer
+from gateway.protocols.as4.header_reader import read_message_id
+from gateway.protocols.as4.header_values import RefusedBundle, make_eb3_name
+from gateway.protocols.as4.message_reading import read_message
+from gateway.protocols.as4.message_sealing import seal
+from gateway.protocols.as4.packaging import SOAP_TYPE, open_as4_package
+from gateway.protocols.as4.pmode_matching import match_agreed_pmode
+from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RejectionResponse, SentUnit
+from gateway.protocols.signed_values import repeats_digests, to_model_reference
 from gateway.wire import WireLimits
-
-__all__ = [
-    "check_answer",
-    "check_time_to_live",
-    "has_synchronous_answer",
-    "make_delivery_failure",
-    "make_hop_receipt",
-    "make_pong",
-    "make_receipt",
-    "make_related_error",
-    "make_status_response",
-    "make_unit_error",
-    "name_answer_parties",
-    "seal_hop_signal",
-    "write_onward_parcel",
-]
 
 _SIGNAL: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:SignalMessage"
 _SEVERITIES: Final = {"failure": "Error", "warning": "Warning"}
@@ -69,24 +56,26 @@ def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
 
 
 def make_unit_error(
-    problem: GatewayError, unit: Unit | None, about: str | None, context: ProtocolContext
+    problem: GatewayError, unit: Unit | None, ref_to_message_id: str | None, context: ProtocolContext
 ) -> ErrorSignal | None:
     """Return the signal that reports a problem to the sender of a message (core §6).
 
-    None when the problem has no error of ebMS 3.0, or the message is itself an error. Without `unit`
-    nobody is named, and nobody signs.
+    None when the problem has no error code of ebMS 3.0, or the message is itself an Error. Without `unit`
+    the signal names no party and is not signed.
     """
     code = problem.code
     if code is None or isinstance(unit, ErrorSignal):
         return None
     header = _make_error_header(unit, context)
-    return ErrorSignal(**header, ref_to_message_id=about, errors=(_make_error_entry(code, problem),))
+    return ErrorSignal(
+        **header, ref_to_message_id=ref_to_message_id, errors=(_make_error_entry(code, problem),)
+    )
 
 
 def make_related_error(
     problem: GatewayError, unit: UserMessage | PullRequest, context: ProtocolContext
 ) -> ErrorSignal:
-    """Return the error about a message that is refused for what was bundled with it (part 2 §3.10.3)."""
+    """Return the error about a message that is refused because of a bundled signal (part 2 §3.10.3)."""
     entry = _make_error_entry(_RELATED_FAILED, problem)
     header = make_answer_header(unit, context)
     return ErrorSignal(**header, ref_to_message_id=unit.message_id, errors=(entry,))
@@ -102,12 +91,12 @@ def _make_error_header(unit: Unit | None, context: ProtocolContext) -> dict[str,
 
 def _make_error_entry(code: str, problem: GatewayError, severity: str | None = None) -> ErrorEntry:
     error = EBMS3_ERRORS[code]
-    location, words = describe_problem(problem)
+    location, description = describe_problem(problem)
     return ErrorEntry(
         code=code,
         severity=severity or _SEVERITIES[error.severity],
         location=location,
-        description=words,
+        description=description,
         category=error.category,
         origin=error.origin,
         title=error.title,
@@ -132,33 +121,33 @@ def make_delivery_failure(
     return signal if reporter is None else replace(signal, sender=reporter)
 
 
-def name_answer_parties(unit: Unit, sent: SentUnit) -> Unit:
+def add_answer_parties(unit: Unit, sent: SentUnit) -> Unit:
     """Return a signal with the parties of the message that it answers, which it does not name itself."""
-    asked = sent.unit
+    answered = sent.unit
     return replace(
         unit,
-        sender=asked.receiver,
-        receiver=asked.sender,
-        agreement=asked.agreement,
-        conversation_id=asked.conversation_id,
+        sender=answered.receiver,
+        receiver=answered.sender,
+        agreement=answered.agreement,
+        conversation_id=answered.conversation_id,
     )
 
 
 def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
     """Raise for an answer that does not belong to what we sent; a receipt must repeat every digest."""
-    about = sent.unit.message_id
-    named = (one for one in opened.units if getattr(one, "ref_to_message_id", None) == about)
-    unit = next((one for one in named if isinstance(one, Receipt | ErrorSignal)), opened.unit)
+    message_id = sent.unit.message_id
+    answers = (answer for answer in opened.units if getattr(answer, "ref_to_message_id", None) == message_id)
+    unit = next((answer for answer in answers if isinstance(answer, Receipt | ErrorSignal)), opened.unit)
     if isinstance(unit, ErrorSignal):
         if unit.ref_to_message_id not in (None, sent.unit.message_id):
-            where = f"{_SIGNAL}/eb3:MessageInfo/eb3:RefToMessageId"
-            raise GatewayError(REFERENCE_UNKNOWN, "this answers another message", where)
+            location = f"{_SIGNAL}/eb3:MessageInfo/eb3:RefToMessageId"
+            raise GatewayError(REFERENCE_UNKNOWN, "this answers another message", location)
         return
     if not isinstance(unit, Receipt):
         raise GatewayError(NOT_SUPPORTED, "a message is answered by a receipt or an error", _SIGNAL)
     if unit.ref_to_message_id != sent.unit.message_id:
-        where = f"{_SIGNAL}/eb3:MessageInfo/eb3:RefToMessageId"
-        raise GatewayError(RECEIPT_MISMATCH, "the receipt is for another message", where)
+        location = f"{_SIGNAL}/eb3:MessageInfo/eb3:RefToMessageId"
+        raise GatewayError(RECEIPT_MISMATCH, "the receipt is for another message", location)
     if opened.signed is None:
         raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was agreed", _SIGNAL)
     if not repeats_digests(unit.references, sent.references):
@@ -180,27 +169,121 @@ def make_hop_receipt(_opened: OpenedMessage, _context: ProtocolContext) -> Recei
     return None
 
 
-def _refuse_signal(words: str) -> GatewayError:
-    return GatewayError(NOT_SUPPORTED, words, _SIGNAL)
+def refuse_signal(*_arguments: object, **_named: object) -> NoReturn:
+    """Raise GW311: AS4 has no signals between intermediaries, no Ping and no StatusRequest."""
+    detail = "AS4 has no intermediaries here, no Ping and no StatusRequest"
+    raise GatewayError(NOT_SUPPORTED, detail, _SIGNAL)
 
 
-def seal_hop_signal(_unit: Receipt | ErrorSignal, _context: ProtocolContext, *, signed: bool) -> Parcel:
-    """Raise GW311: signals between intermediaries are not supported."""
-    raise _refuse_signal(f"{'a signed' if signed else 'a'} signal between intermediaries of AS4")
+_ERROR: Final = make_eb3_name("Error")
 
 
-def write_onward_parcel(_parcel: Parcel, _rule: ForwardingRule, _limits: WireLimits) -> Parcel:
-    """Raise GW311: messages of AS4 are not forwarded."""
-    raise _refuse_signal("messages of AS4 are not forwarded")
+def make_error_signal(
+    problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
+) -> ErrorSignal | None:
+    """Return the Error that reports a problem to the sender of `ref` (core 6), None when there is none."""
+    if not isinstance(ref, Parcel):
+        return make_unit_error(problem, ref, ref.message_id, context)
+    unit = _find_unit(problem, ref, context.limits)
+    return None if unit is None else make_unit_error(problem, unit, unit.message_id or None, context)
 
 
-def make_pong(_ping: Ping, _context: ProtocolContext) -> Pong:
-    """Raise GW311: ebMS 3.0 has no Ping."""
-    raise _refuse_signal("AS4 has no Ping")
+def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
+    """Return the answer to a refused parcel, on its connection.
+
+    What is no AS4 at all, or asks for a header that is not understood, gets a Fault of SOAP 1.2; an Error
+    gets an empty response; all else gets an Error, which we sign when the message names one of our
+    parties, whatever else of its header is wrong. Where the P-Mode of a business message has signals
+    posted back, the Error is posted too.
+    """
+    if isinstance(problem.heard, RefusedBundle):
+        return _reject_bundle(problem, problem.heard, context)
+    unit = _find_unit(problem, parcel, context.limits)
+    message_id, is_error = (
+        (unit.message_id or None, False) if unit else _find_message_id(parcel, context.limits)
+    )
+    if is_error or isinstance(unit, ErrorSignal):
+        return RejectionResponse(204)
+    signal = None
+    if problem.problem not in (NOT_SOAP, NOT_UNDERSTOOD):
+        signal = make_unit_error(problem, unit, message_id, context)
+    if signal is None:
+        return _make_fault_response(problem)
+    sender = unit.sender if unit is not None and unit.sender.ids else None
+    called = _find_callback_pmode(unit, context)
+    return RejectionResponse(
+        200,
+        _seal_signals((signal,), context),
+        signal,
+        pmode=called,
+        is_synchronous=called is None,
+        sender=sender,
+    )
 
 
-def make_status_response(
-    _request: StatusRequest, _status: str, _received_at: datetime | None, _context: ProtocolContext
-) -> StatusResponse:
-    """Raise GW311: ebMS 3.0 has no StatusRequest."""
-    raise _refuse_signal("AS4 has no StatusRequest")
+def _reject_bundle(
+    problem: GatewayError, refused: RefusedBundle, context: ProtocolContext
+) -> RejectionResponse:
+    """Return an error about a receipt, and one about the unit bundled with it (part 2 §3.5, §3.10.3)."""
+    signal = make_unit_error(problem, refused.receipt, refused.receipt.message_id, context)
+    if signal is None:
+        return _make_fault_response(problem)
+    called = _find_callback_pmode(refused.main_unit, context)
+    return RejectionResponse(
+        200,
+        _seal_signals((signal, make_related_error(problem, refused.main_unit, context)), context),
+        signal,
+        pmode=called,
+        is_synchronous=called is None,
+        sender=refused.main_unit.sender,
+    )
+
+
+def _find_callback_pmode(unit: Unit | None, context: ProtocolContext) -> PMode | None:
+    """Return the P-Mode of a refused business message whose signals are posted back; None for any other."""
+    if not isinstance(unit, UserMessage):
+        return None
+    try:
+        pmode, agreed = match_agreed_pmode(unit, "as4", context)
+    except GatewayError:
+        return None
+    return None if has_synchronous_answer(agreed, pmode) else pmode
+
+
+def _find_unit(problem: GatewayError, parcel: Parcel, limits: WireLimits) -> Unit | None:
+    """Return the unit of a refused parcel, None where not even its parties can be read."""
+    if isinstance(problem.heard, RefusedBundle):
+        return problem.heard.main_unit
+    if isinstance(problem.heard, UserMessage | Receipt | ErrorSignal | PullRequest):
+        return problem.heard
+    try:
+        return read_message(parcel, limits).header.unit
+    except GatewayError as refused:
+        return refused.heard if isinstance(refused.heard, UserMessage) else None
+
+
+def _seal_signals(signals: tuple[ErrorSignal, ...], context: ProtocolContext) -> Parcel:
+    """Return the parcel of Errors; it is unsigned where their sender is not one of our parties with a key."""
+    sender = signals[0].sender
+    try:
+        if sender.ids and context.get_party_name(sender) in context.keys:
+            return seal(signals, None, context)
+    except GatewayError:
+        pass  # Without a key the problem is reported nevertheless.
+    return seal(tuple(replace(signal, sender=Party(())) for signal in signals), None, context)
+
+
+def _find_message_id(parcel: Parcel, limits: WireLimits) -> tuple[str | None, bool]:
+    """Return the id of a message whose header cannot be read, and whether it is an Error."""
+    try:
+        header = open_as4_package(parcel, limits).envelope.header
+    except GatewayError:
+        return None, False
+    if header is None:
+        return None, False
+    element = next(header.iter(make_eb3_name("MessageId")), None)
+    return read_message_id(element), next(header.iter(_ERROR), None) is not None
+
+
+def _make_fault_response(problem: GatewayError) -> RejectionResponse:
+    return make_fault_answer(problem, "1.2", f"{SOAP_TYPE}; charset=UTF-8")

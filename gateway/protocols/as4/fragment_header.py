@@ -17,7 +17,7 @@ from gateway.protocols.element_reader import (
     check_attributes,
     raise_header_error,
     read_boolean_attribute,
-    read_text,
+    read_plain_text,
 )
 from gateway.protocols.fragment_values import FragmentHeader, SourceType
 from gateway.protocols.payload_parts import decode_cid_uri, format_cid_uri
@@ -27,25 +27,12 @@ from gateway.wire import (
     WSU,
     build_xpath,
     is_for_receiver,
+    read_attribute,
     write_attribute,
     write_element,
     write_leaf,
 )
 from gateway.xmlsec import VerifiedSignature
-
-__all__ = [
-    "FRAGMENT",
-    "FRAGMENT_TYPE",
-    "MESSAGE_FRAGMENT",
-    "Fragment",
-    "find_fragment_element",
-    "format_source_headers",
-    "is_header_value",
-    "name_fragment_part",
-    "read_fragment_header",
-    "require_bare_message",
-    "write_fragment_header",
-]
 
 #: The qualified name of the header block.
 MESSAGE_FRAGMENT: Final = f"{{{MF}}}MessageFragment"
@@ -63,9 +50,11 @@ _GZIP: Final = "gzip"
 
 def format_source_headers(source: SourceType, action: str) -> dict[str, str]:
     """Return the MIME header of the joined message."""
-    said = f'multipart/related; type="{SOAP_TYPE}"; start="<{source.start}>"; boundary="{source.boundary}"'
-    said += "" if source.start_info is None else f'; start-info="{source.start_info}"'
-    headers = {"Content-Type": f'{said}; action="{action}"' if action else said}
+    content_type = (
+        f'multipart/related; type="{SOAP_TYPE}"; start="<{source.start}>"; boundary="{source.boundary}"'
+    )
+    content_type += "" if source.start_info is None else f'; start-info="{source.start_info}"'
+    headers = {"Content-Type": f'{content_type}; action="{action}"' if action else content_type}
     return {**headers, "Content-Description": source.description} if source.description else headers
 
 
@@ -89,16 +78,16 @@ def find_fragment_element(package: As4Package) -> etree._Element | None:
     The Body of a fragment is empty.
     """
     envelope = package.envelope
-    found = list(envelope.root.iter(MESSAGE_FRAGMENT))
-    if not found:
+    elements = list(envelope.root.iter(MESSAGE_FRAGMENT))
+    if not elements:
         return None
-    if len(found) != 1 or found[0].getparent() is not envelope.header:
+    if len(elements) != 1 or elements[0].getparent() is not envelope.header:
         detail = "mf:MessageFragment must occur once, as a block of the SOAP Header"
         raise GatewayError(FRAGMENT_MALFORMED, detail, "/soap12:Envelope/soap12:Header")
     if envelope.body_elements or (envelope.body.text or "").strip():
         detail = "the Body of a fragment is empty"
         raise GatewayError(FRAGMENT_MALFORMED, detail, "/soap12:Envelope/soap12:Body")
-    return found[0]
+    return elements[0]
 
 
 def require_bare_message(header: MessagingHeader) -> None:
@@ -109,13 +98,14 @@ def require_bare_message(header: MessagingHeader) -> None:
 
 
 def name_fragment_part(header: FragmentHeader, package: As4Package) -> PartInfo:
-    """Return the part that is the fragment, as if PayloadInfo named it: the only one, of its type."""
+    """Return the part that is the fragment: the only one, of the type of fragments; else GW350."""
     if set(package.parts) != {header.content_id}:
         detail = "a fragment has one part, and href of MessageFragment names it"
         raise GatewayError(FRAGMENT_MALFORMED, detail, f"{FRAGMENT}/@href")
     part = package.parts[header.content_id]
-    if part.media_type != FRAGMENT_TYPE or part.headers.get("content-type", part.media_type) != FRAGMENT_TYPE:
-        detail = f"the part of a fragment is {FRAGMENT_TYPE}, not {part.media_type[:80]!r}"
+    content_type = part.headers.get("content-type", part.media_type)
+    if part.media_type != FRAGMENT_TYPE or content_type != FRAGMENT_TYPE:
+        detail = f"the part of a fragment is {FRAGMENT_TYPE}, not {content_type[:80]!r}"
         raise GatewayError(FRAGMENT_MALFORMED, detail, format_cid_uri(header.content_id))
     return PartInfo(header.content_id, (), FRAGMENT_TYPE, compressed=False, location=f"{FRAGMENT}/@href")
 
@@ -127,11 +117,11 @@ def read_fragment_header(element: etree._Element) -> FragmentHeader:
         raise_header_error(element, "this header is for another role", at="soap12:role")
     if not read_boolean_attribute(element, _MUST_UNDERSTAND):
         raise_header_error(element, "MessageFragment must be understood", at="soap12:mustUnderstand")
-    content_id = decode_cid_uri(element.get("href", ""))
+    content_id = decode_cid_uri(read_attribute(element, "href", ""))
     if not content_id:
         raise_header_error(element, "the attribute names no part by a cid: URI", FRAGMENT_MALFORMED, "href")
     sequence = ElementSequence(element)
-    group = _read_value(sequence.take_required(_name("GroupId")))
+    group = read_plain_text(sequence.take_required(_name("GroupId")))
     size = _read_number(sequence.take_optional(_name("MessageSize")))
     count = _read_number(sequence.take_optional(_name("FragmentCount")))
     number = _read_number(sequence.take_required(_name("FragmentNum")))
@@ -153,15 +143,10 @@ def is_header_value(value: str) -> bool:
     return plain and not set('"\\<>') & set(value)
 
 
-def _read_value(element: etree._Element) -> str:
-    check_attributes(element)
-    return read_text(element)
-
-
 def _read_words(element: etree._Element | None) -> str | None:
-    """Return a text, which may be empty; None where the element is absent.
+    """Return the text of an element, which may be empty; None where the element is absent.
 
-    It becomes a value of the MIME header, so it is one line.
+    The text becomes a value of the MIME header and is therefore one line.
     """
     if element is None:
         return None
@@ -174,7 +159,7 @@ def _read_words(element: etree._Element | None) -> str | None:
 def _read_number(element: etree._Element | None) -> int | None:
     if element is None:
         return None
-    value = _read_value(element)
+    value = read_plain_text(element)
     if not _NUMBER.fullmatch(value):
         raise_header_error(element, "the value is no positive number without leading zeros")
     return int(value)
@@ -192,9 +177,9 @@ def _read_source_type(element: etree._Element | None) -> SourceType | None:
     start_info = sequence.take_optional(_name("StartInfo"))
     description = _read_words(sequence.take_optional(_name("Content-Description")))
     sequence.check_end()
-    if _read_value(kind) != _RELATED:
+    if read_plain_text(kind) != _RELATED:
         raise_header_error(kind, f"Content-Type is {_RELATED}")
-    if _read_value(root) != SOAP_TYPE:
+    if read_plain_text(root) != SOAP_TYPE:
         # eDelivery AS4 1.15 §1.5.6.2; the schema of part 2 knows the types of SOAP 1.1 and MTOM alone.
         raise_header_error(root, f"a source message of AS4 is {SOAP_TYPE}", NOT_SUPPORTED)
     info = None if start_info is None else _read_parameter(start_info)
@@ -203,7 +188,7 @@ def _read_source_type(element: etree._Element | None) -> SourceType | None:
 
 def _read_parameter(element: etree._Element) -> str:
     """Return a parameter of the Content-Type that is written again: it cannot end its own quotes."""
-    value = _read_value(element)
+    value = read_plain_text(element)
     if not is_header_value(value):
         raise_header_error(element, "the value is no parameter of a media type")
     return value
@@ -213,7 +198,7 @@ def _read_compression(sequence: ElementSequence) -> int | None:
     algorithm = sequence.take_optional(_name("CompressionAlgorithm"))
     if algorithm is None:
         return None
-    if _read_value(algorithm) != _GZIP:
+    if read_plain_text(algorithm) != _GZIP:
         # eDelivery AS4 1.15 §1.5.6.7: gzip is the one algorithm.
         raise_header_error(algorithm, "fragments are compressed by gzip alone", NOT_SUPPORTED)
     return _read_number(sequence.take_required(_name("CompressedMessageSize")))
@@ -238,7 +223,9 @@ def write_fragment_header(header: FragmentHeader, wsu_id: str) -> str:
         ("wsu:Id", wsu_id),
         ("soap12:mustUnderstand", "true"),
     )
-    return write_element("mf:MessageFragment", content, "".join(write_attribute(*one) for one in names))
+    return write_element(
+        "mf:MessageFragment", content, "".join(write_attribute(*attribute) for attribute in names)
+    )
 
 
 def _write_number(name: str, value: int | None) -> str:

@@ -11,9 +11,11 @@ from gateway.agreements import MOST_FRAGMENTS
 from gateway.errors import (
     COMPRESSION_REFUSED,
     FRAGMENT_CONTRADICTED,
+    FRAGMENT_MALFORMED,
     FRAGMENT_MISSING,
     JOIN_FAILED,
     MESSAGE_ID_REUSED,
+    OUR_MISTAKE,
     SIGNER_MISMATCH,
     TOO_LARGE,
     GatewayError,
@@ -21,24 +23,20 @@ from gateway.errors import (
 from gateway.message_model import Body, JoinedBody, UserMessage, as_body, count_octets
 from gateway.protocols.as4.fragment_header import FRAGMENT, Fragment, format_source_headers
 from gateway.protocols.as4.header_values import SIGNATURE
-from gateway.protocols.as4.message_reading import As4Message, read_message
+from gateway.protocols.as4.message_reading import (
+    As4Message,
+    check_signature,
+    make_opened_message,
+    read_message,
+    read_signature,
+    require_signature,
+)
 from gateway.protocols.as4.packaging import check_parts_named
-from gateway.protocols.core import Parcel
+from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
 from gateway.protocols.fragment_values import FragmentHeader, GroupTally
-from gateway.protocols.gzip_content import expand_content
-from gateway.protocols.value_digests import compute_values_digest
+from gateway.protocols.payload_parts import expand_content
+from gateway.protocols.signed_values import compute_values_digest
 from gateway.wire import WireLimits
-
-__all__ = [
-    "FragmentGroup",
-    "JoinTerms",
-    "JoinedMessage",
-    "check_member",
-    "join_pieces",
-    "read_joined_message",
-    "refuse_fragment",
-    "tally_fragment",
-]
 
 _MESSAGING: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:UserMessage"
 #: What one fragment of a group states: the value, its element, and the error for a second one.
@@ -53,7 +51,7 @@ _STATED_ONCE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class JoinTerms:
-    """What the receiver has agreed; None is a term that nobody has agreed on."""
+    """The terms that the receiver has agreed; None where nothing is agreed."""
 
     fragment_size: int | None = None
     routing_properties: tuple[str, ...] | None = None
@@ -77,7 +75,7 @@ class FragmentGroup:
     def __init__(self, limits: WireLimits, terms: JoinTerms | None = None) -> None:
         self._limits = limits
         self._terms = terms or JoinTerms()
-        self._found: dict[int, Fragment] = {}
+        self._fragments: dict[int, Fragment] = {}
         self._ids: dict[str, str] = {}
         self._tally: GroupTally | None = None
         self._is_refused = False
@@ -90,12 +88,12 @@ class FragmentGroup:
     @property
     def fragments(self) -> tuple[Fragment, ...]:
         """Return the fragments that have come, in the order of their numbers."""
-        return tuple(one for _, one in sorted(self._found.items()))
+        return tuple(fragment for _, fragment in sorted(self._fragments.items()))
 
     def add_fragment(self, fragment: Fragment) -> bool:
         """Take one fragment; return False for one that came before, the same octets.
 
-        Raises GW351 for a contradiction; then the group is refused, and what came of it is forgotten. A
+        Raises GW351 for a contradiction; then the group is refused, and its fragments are dropped. A
         fragment of another group or of another signer is refused by itself (GW351, GW209).
         """
         if self._is_refused:
@@ -104,23 +102,25 @@ class FragmentGroup:
         try:
             if self._is_repeat(fragment):
                 return False
-            known = fragment.header.number in self._found
-            self._tally = tally_fragment(self._tally, fragment, self._terms, self._limits.body, known=known)
+            is_repeated = fragment.header.number in self._fragments
+            self._tally = tally_fragment(
+                self._tally, fragment, self._terms, self._limits.body, is_repeated=is_repeated
+            )
         except GatewayError:
             self._is_refused = True
-            self._found.clear()
+            self._fragments.clear()
             raise
-        self._found[fragment.header.number] = fragment
+        self._fragments[fragment.header.number] = fragment
         self._ids[fragment.unit.message_id] = fragment.identity
         return True
 
     def _is_repeat(self, fragment: Fragment) -> bool:
         """Return whether the message came before; raise GW312 for another one with its id."""
-        known = self._ids.get(fragment.unit.message_id)
-        if known is not None and known != fragment.identity:
-            place = f"{_MESSAGING}/eb3:MessageInfo/eb3:MessageId"
-            raise GatewayError(MESSAGE_ID_REUSED, "another fragment has this MessageId", place)
-        return known is not None
+        earlier_digest = self._ids.get(fragment.unit.message_id)
+        if earlier_digest is not None and earlier_digest != fragment.identity:
+            location = f"{_MESSAGING}/eb3:MessageInfo/eb3:MessageId"
+            raise GatewayError(MESSAGE_ID_REUSED, "another fragment has this MessageId", location)
+        return earlier_digest is not None
 
     def list_missing(self) -> tuple[int, ...]:
         """Return the numbers of the fragments that have not come.
@@ -130,12 +130,12 @@ class FragmentGroup:
         if self._tally is None:
             return ()
         last = self._tally.stated.count or self._tally.highest
-        return tuple(number for number in range(1, last + 1) if number not in self._found)
+        return tuple(number for number in range(1, last + 1) if number not in self._fragments)
 
     def join(self) -> JoinedMessage:
         """Return the source message; raise GW353 while fragments are missing, GW352 for a wrong one."""
         tally = self._check_complete()
-        parcel = join_pieces(tally, [one.octets for one in self.fragments], self._limits.body)
+        parcel = join_pieces(tally, [fragment.octets for fragment in self.fragments], self._limits.body)
         unit = read_joined_message(tally, parcel, self._limits).header.unit
         assert isinstance(unit, UserMessage)  # it has been read as one
         return JoinedMessage(parcel, unit, tally.stated.action or "")
@@ -146,7 +146,7 @@ class FragmentGroup:
             detail = "no fragment with FragmentCount has come"
             raise GatewayError(FRAGMENT_MISSING, detail, f"{FRAGMENT}/mf:FragmentCount")
         if missing:
-            detail = f"{len(missing)} of {len(missing) + len(self._found)} fragments are missing: "
+            detail = f"{len(missing)} of {len(missing) + len(self._fragments)} fragments are missing: "
             detail += ", ".join(map(str, missing[:20]))
             raise GatewayError(FRAGMENT_MISSING, detail, f"{FRAGMENT}/mf:FragmentNum")
         return tally
@@ -164,23 +164,23 @@ def check_member(fragment: Fragment, tally: GroupTally | None) -> None:
 
 
 def tally_fragment(
-    tally: GroupTally | None, fragment: Fragment, terms: JoinTerms, most: int, *, known: bool
+    tally: GroupTally | None, fragment: Fragment, terms: JoinTerms, most: int, *, is_repeated: bool
 ) -> GroupTally:
-    """Return what is known of a group with one more fragment; raise GW351 for a contradiction.
+    """Return the tally of a group with one more fragment; raise GW351 for a contradiction.
 
-    `most` are the octets that all pieces may have, and the message. `known` says that a fragment of this
-    number came before.
+    `most` are the octets that all pieces may have, and the message. `is_repeated` is whether a fragment of
+    this number came before.
     """
     header = fragment.header
-    said = _compute_said_digest(fragment.unit)
+    header_digest = _compute_header_digest(fragment.unit)
     if tally is None:
         signer = fragment.signed.certificate.sha256
-        tally = GroupTally(header.group, signer, said, fragment.unit.properties)
-    if (said, fragment.unit.properties) != (tally.said, tally.properties):
+        tally = GroupTally(header.group, signer, header_digest, fragment.unit.properties)
+    if (header_digest, fragment.unit.properties) != (tally.said, tally.properties):
         detail = "the header of this fragment differs from that of the first one"
         raise GatewayError(FRAGMENT_CONTRADICTED, detail, _MESSAGING, code="EBMS:0053")
     _check_stated_values(header, tally)
-    _check_number(header, tally, known=known)
+    _check_number(header, tally, is_repeated=is_repeated)
     _check_terms(fragment, tally, terms, most)
     return replace(
         tally,
@@ -193,18 +193,18 @@ def tally_fragment(
 
 def _check_stated_values(header: FragmentHeader, tally: GroupTally) -> None:
     """Raise for what another fragment of the group states, too, and for a count below a number."""
-    stated = _list_stated_values(header)
+    group_values = _list_stated_values(header)
     for value, name, code in _STATED_ONCE:
-        if value in stated and getattr(tally.stated, value) is not None:
+        if value in group_values and getattr(tally.stated, value) is not None:
             refuse_fragment(header, f"another fragment of the group states {name}, too", code, name)
     if header.count is not None and tally.highest > header.count:
         detail = f"fragment {tally.highest} came before, of a group of {header.count}"
         refuse_fragment(header, detail, "EBMS:0049", "FragmentCount")
 
 
-def _check_number(header: FragmentHeader, tally: GroupTally, *, known: bool) -> None:
+def _check_number(header: FragmentHeader, tally: GroupTally, *, is_repeated: bool) -> None:
     """Raise for a number that came before, or is larger than the count."""
-    if known:
+    if is_repeated:
         refuse_fragment(header, f"fragment {header.number} came before", "EBMS:0046", "FragmentNum")
     most = min(header.count or tally.stated.count or MOST_FRAGMENTS, MOST_FRAGMENTS)
     if header.number > most:
@@ -224,67 +224,69 @@ def _check_terms(fragment: Fragment, tally: GroupTally, terms: JoinTerms, most: 
         detail = f"the message has more than {most} octets"
         raise GatewayError(TOO_LARGE, detail, FRAGMENT)
     agreed = terms.routing_properties
-    if agreed is not None and any(one.name not in agreed for one in fragment.unit.properties):
+    if agreed is not None and any(
+        message_property.name not in agreed for message_property in fragment.unit.properties
+    ):
         detail = "a fragment has a property that is not agreed for routing"
-        place = f"{_MESSAGING}/eb3:MessageProperties"
-        raise GatewayError(FRAGMENT_CONTRADICTED, detail, place, code="EBMS:0052")
+        location = f"{_MESSAGING}/eb3:MessageProperties"
+        raise GatewayError(FRAGMENT_CONTRADICTED, detail, location, code="EBMS:0052")
 
 
 def _list_stated_values(header: FragmentHeader) -> dict[str, Any]:
-    """Return what a fragment states of its group, by the names of the values."""
-    found = {value: getattr(header, value) for value, _, _ in _STATED_ONCE}
-    return {value: said for value, said in found.items() if said is not None}
+    """Return the values of its group that a fragment states, by name."""
+    values = {name: getattr(header, name) for name, _, _ in _STATED_ONCE}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def join_pieces(tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
-    """Return the source message of all fragments, in order; raise GW352 for what is not as they say.
+    """Return the source message of all fragments, in order; raise GW352 where it is not as they state.
 
     Nothing is held: a compressed message is expanded whenever it is read, to `most` octets.
     """
-    stated = tally.stated
-    if stated.source is None:
+    header = tally.stated
+    if header.source is None:
         _refuse_joined("no fragment has a MessageHeader", f"{FRAGMENT}/mf:MessageHeader", "EBMS:0047")
-    octets = _expand_pieces(JoinedBody(pieces), stated.compressed_size, most)
-    said = stated.message_size
-    if said is not None and said != octets.octet_count:
-        detail = f"the message has {octets.octet_count} octets, MessageSize is {said}"
+    octets = _expand_pieces(JoinedBody(pieces), header.compressed_size, most)
+    message_size = header.message_size
+    if message_size is not None and message_size != octets.octet_count:
+        detail = f"the message has {octets.octet_count} octets, MessageSize is {message_size}"
         _refuse_joined(detail, f"{FRAGMENT}/mf:MessageSize", "EBMS:0003")
-    return Parcel(format_source_headers(stated.source, stated.action or ""), octets)
+    return Parcel(format_source_headers(header.source, header.action or ""), octets)
 
 
-def _expand_pieces(octets: Body, said: int | None, most: int) -> Body:
-    """Return the octets before compression; raise GW352 for another size and for what is no gzip."""
-    if said is None:
+def _expand_pieces(octets: Body, compressed_size: int | None, most: int) -> Body:
+    """Return the octets before compression; raise GW352 for another size, or octets that are no gzip."""
+    if compressed_size is None:
         return octets
-    place = f"{FRAGMENT}/mf:CompressedMessageSize"
-    if said != octets.octet_count:
-        detail = f"the fragments have {octets.octet_count} octets, CompressedMessageSize is {said}"
-        _refuse_joined(detail, place, "EBMS:0003")
+    location = f"{FRAGMENT}/mf:CompressedMessageSize"
+    if compressed_size != octets.octet_count:
+        detail = f"the fragments have {octets.octet_count} octets, CompressedMessageSize is {compressed_size}"
+        _refuse_joined(detail, location, "EBMS:0003")
     try:
-        return as_body(expand_content(octets, most, place))
+        return as_body(expand_content(octets, most, location))
     except GatewayError as wrong:
         if wrong.problem is not COMPRESSION_REFUSED:
             raise
-        _refuse_joined(wrong.detail, place, "EBMS:0055")
+        _refuse_joined(wrong.detail, location, "EBMS:0055")
 
 
 def read_joined_message(tally: GroupTally, parcel: Parcel, limits: WireLimits) -> As4Message:
-    """Return the source message with a header that says what its fragments said; raise GW352."""
+    """Return the source message, whose header has the values of its fragments; raise GW352 otherwise."""
     message = read_message(parcel, limits)
     unit = message.header.unit
     if not isinstance(unit, UserMessage) or message.header.bundled or message.fragment is not None:
         _refuse_joined("the joined message is not one business message", _MESSAGING, "EBMS:0053")
     check_parts_named(message.header.parts, message.package.parts)
-    if any(one not in unit.properties for one in tally.properties):
-        place = f"{_MESSAGING}/eb3:MessageProperties"
-        _refuse_joined("the fragments have a property that their message has not", place, "EBMS:0053")
-    if _compute_said_digest(unit) != tally.said:
+    if any(message_property not in unit.properties for message_property in tally.properties):
+        location = f"{_MESSAGING}/eb3:MessageProperties"
+        _refuse_joined("the fragments have a property that their message has not", location, "EBMS:0053")
+    if _compute_header_digest(unit) != tally.said:
         _refuse_joined("the fragments have another header than their message", _MESSAGING, "EBMS:0053")
     return message
 
 
-def _compute_said_digest(unit: UserMessage) -> str:
-    """Return a digest of what a message and all its fragments say alike (part 2 §4.4.2).
+def _compute_header_digest(unit: UserMessage) -> str:
+    """Return a digest of the values that a message and all its fragments repeat (part 2 §4.4.2).
 
     Times count as they are written. Each value is named here: the digest is stored, and must not change
     with the form of a message in this program.
@@ -296,16 +298,68 @@ def _compute_said_digest(unit: UserMessage) -> str:
     ]
     for party in (unit.sender, unit.receiver):
         values += [party.role, str(len(party.ids))]
-        values += [text for one in party.ids for text in (one.value, one.type)]
-    return compute_values_digest(b"" if one is None else b"=" + one.encode() for one in values)
+        values += [text for party_id in party.ids for text in (party_id.value, party_id.type)]
+    return compute_values_digest(b"" if value is None else b"=" + value.encode() for value in values)
 
 
 def refuse_fragment(header: FragmentHeader, detail: str, code: str, name: str = "") -> NoReturn:
     """Raise GW351 with the error of part 2 §4.6."""
-    place = f"{FRAGMENT}/mf:{name}" if name else FRAGMENT
-    told = detail if name else f"fragment {header.number}: {detail}"
-    raise GatewayError(FRAGMENT_CONTRADICTED, told, place, code=code)
+    location = f"{FRAGMENT}/mf:{name}" if name else FRAGMENT
+    explanation = detail if name else f"fragment {header.number}: {detail}"
+    raise GatewayError(FRAGMENT_CONTRADICTED, explanation, location, code=code)
 
 
-def _refuse_joined(detail: str, place: str, code: str) -> NoReturn:
-    raise GatewayError(JOIN_FAILED, detail, place, code=code)
+def _refuse_joined(detail: str, location: str, code: str) -> NoReturn:
+    raise GatewayError(JOIN_FAILED, detail, location, code=code)
+
+
+_HEADER: Final = "/soap12:Envelope/soap12:Header"
+
+
+def open_fragment(parcel: Parcel, policy: str, context: ProtocolContext) -> Fragment:
+    """Return a fragment whose signature covers header, MessageFragment, Body and part; raise GatewayError.
+
+    The context checks the certificate of the signature. The caller, which knows the parties, checks that it
+    is that of the sender.
+    """
+    message = read_message(parcel, context.limits)
+    if message.fragment is None:
+        raise GatewayError(FRAGMENT_MALFORMED, "there is no mf:MessageFragment", _HEADER)
+    signature = read_signature(message, policy, context.limits, context.known_certificates)
+    reading = message.make_reading()
+    signed = check_signature(signature, reading, context.limits)
+    require_signature(reading.unit, signed)
+    opened = make_opened_message(reading, signed, None, parcel, context.limits)
+    fragment = make_fragment(opened)
+    context.check_signing_certificate(fragment.signed.certificate, SIGNATURE)
+    return fragment
+
+
+def make_fragment(opened: OpenedMessage) -> Fragment:
+    """Return the fragment in an opened message."""
+    unit = opened.unit
+    if opened.fragment is None or opened.signed is None or not isinstance(unit, UserMessage):
+        raise GatewayError(OUR_MISTAKE, "this message is no signed fragment")
+    (piece,) = unit.payloads
+    return Fragment(opened.fragment, replace(unit, payloads=()), piece.octets, opened.signed, opened.identity)
+
+
+def tally_opened_fragment(
+    tally: GroupTally | None, opened: OpenedMessage, most: int, *, is_repeated: bool
+) -> GroupTally:
+    """Return the tally of a group with one more fragment; raise GW209, GW351 for a contradiction.
+
+    `most` are the octets that all pieces may have, and the message. `is_repeated` is whether a fragment of
+    this number came before.
+    """
+    fragment, terms = make_fragment(opened), opened.pmode.splitting if opened.pmode is not None else None
+    if terms is None:
+        raise GatewayError(OUR_MISTAKE, "nothing is agreed of splitting")
+    check_member(fragment, tally)
+    agreed = JoinTerms(terms.fragment_size, terms.routing_properties)
+    return tally_fragment(tally, fragment, agreed, most, is_repeated=is_repeated)
+
+
+def join_fragments(tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
+    """Return the message that was split, of at most `most` octets; raise GW352. Nothing is held of it."""
+    return join_pieces(tally, pieces, most)

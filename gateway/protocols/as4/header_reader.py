@@ -14,14 +14,10 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.agreements import is_uri
-from gateway.errors import (
-    HEADER_INCONSISTENT,
-    MIME_MALFORMED,
-    NOT_SUPPORTED,
-    PART_MISSING,
-    GatewayError,
-)
+from gateway.errors import HEADER_INCONSISTENT, MIME_MALFORMED, NOT_SUPPORTED, PART_MISSING, GatewayError
 from gateway.message_model import (
+    DigestReference,
+    ErrorEntry,
     ErrorSignal,
     MessageProperty,
     Party,
@@ -31,10 +27,12 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.as4.header_values import GZIP_TYPE, MessagingHeader, PartInfo, locate_part
-from gateway.protocols.as4.signal_reader import read_error_signal, read_receipt
-from gateway.protocols.as4.signal_values import (
-    LANG,
+from gateway.protocols.as4.header_values import (
+    GZIP_TYPE,
+    MessageInfo,
+    MessagingHeader,
+    PartInfo,
+    locate_part,
     make_eb3_name,
     read_message_info,
     read_optional_attribute,
@@ -42,14 +40,117 @@ from gateway.protocols.as4.signal_values import (
 from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
+    list_elements,
     raise_header_error,
     read_boolean_attribute,
+    read_free_text,
     read_text,
 )
 from gateway.protocols.payload_parts import decode_cid_uri
-from gateway.wire import SOAP12, WSU, SoapEnvelope, collapse_whitespace, is_for_receiver
+from gateway.protocols.signed_values import read_references
+from gateway.wire import (
+    DS,
+    EB3,
+    EBBP,
+    SOAP12,
+    WSU,
+    SoapEnvelope,
+    collapse_whitespace,
+    is_for_receiver,
+    read_attribute,
+)
 
-__all__ = ["read_message_id", "read_messaging", "read_outline"]
+_LONGEST_CODE: Final = 1024
+_LONGEST_WORDS: Final = 1024
+_NRI: Final = f"{{{EBBP}}}NonRepudiationInformation"
+_PART: Final = f"{{{EBBP}}}MessagePartNRInformation"
+_REFERENCE: Final = f"{{{DS}}}Reference"
+_DESCRIPTION: Final = make_eb3_name("Description")
+_DETAIL: Final = make_eb3_name("ErrorDetail")
+_ATTRIBUTES: Final = ("category", "refToMessageInError", "origin", "shortDescription")
+
+
+def read_receipt(element: etree._Element, info: MessageInfo) -> Receipt:
+    """Return a receipt; its references are those of NonRepudiationInformation, if it has one.
+
+    A receipt of an unsigned message repeats its UserMessage instead. Elements of others beside the
+    information are not read: handlers add marks of their own.
+    """
+    check_attributes(element)
+    if info.ref_to_message_id is None:
+        raise_header_error(element, "a receipt names the message that it is about")
+    children = list_elements(element)
+    if not children:
+        raise_header_error(element, "the receipt is empty")
+    for child in children:
+        if etree.QName(child).namespace == EB3 and child.tag != make_eb3_name("UserMessage"):
+            raise_header_error(child, "this element does not belong into a receipt")
+    informations = [child for child in children if child.tag == _NRI]
+    if len(informations) > 1:
+        raise_header_error(informations[1], "a receipt has one NonRepudiationInformation")
+    return Receipt(
+        **info.make_unit_values(),
+        ref_to_message_id=info.ref_to_message_id,
+        received_at=info.timestamp,
+        references=tuple(reference for child in informations for reference in _read_information(child)),
+    )
+
+
+def _read_information(element: etree._Element) -> tuple[DigestReference, ...]:
+    check_attributes(element)
+    sequence = ElementSequence(element)
+    parts = sequence.take_all(_PART, least=1)
+    sequence.check_end()
+    return read_references(_take_reference(part) for part in parts)
+
+
+def _take_reference(part: etree._Element) -> etree._Element:
+    check_attributes(part)
+    children = list_elements(part)
+    if len(children) != 1 or children[0].tag != _REFERENCE:
+        # AS4 §5.1.8: MessagePartIdentifier is not used.
+        raise_header_error(part, "a part of the information is one ds:Reference", NOT_SUPPORTED)
+    return children[0]
+
+
+def read_error_signal(elements: list[etree._Element], info: MessageInfo) -> ErrorSignal:
+    """Return the errors of a signal, and which message they are about."""
+    message_ids = {info.ref_to_message_id} | {
+        read_attribute(element, "refToMessageInError") for element in elements
+    }
+    referenced_ids = sorted(message_id for message_id in message_ids if message_id)
+    if len(referenced_ids) > 1:
+        raise_header_error(elements[0], "the errors are about several messages", HEADER_INCONSISTENT)
+    return ErrorSignal(
+        **info.make_unit_values(),
+        ref_to_message_id=referenced_ids[0] if referenced_ids else None,
+        errors=tuple(_read_error(element) for element in elements),
+    )
+
+
+def _read_error(element: etree._Element) -> ErrorEntry:
+    """Return an error: its code and severity decide, and texts for people are read without checks."""
+    check_attributes(element, required=("errorCode", "severity"), optional=_ATTRIBUTES)
+    children = list_elements(element)
+    for child in children:
+        if child.tag not in (_DESCRIPTION, _DETAIL):
+            raise_header_error(child, "this element does not belong into an error")
+    # Handlers write "Failure" and "error" too; what is no warning counts as a failure.
+    warned = read_attribute(element, "severity", "").strip().lower() == "warning"
+    return ErrorEntry(
+        code=collapse_whitespace(read_attribute(element, "errorCode", ""))[:_LONGEST_CODE],
+        severity="Warning" if warned else "Error",
+        location=read_free_text(child for child in children if child.tag == _DETAIL),
+        description=read_free_text(child for child in children if child.tag == _DESCRIPTION),
+        category=_read_words(element, "category"),
+        origin=_read_words(element, "origin"),
+        title=_read_words(element, "shortDescription"),
+    )
+
+
+def _read_words(element: etree._Element, name: str) -> str:
+    return collapse_whitespace(read_attribute(element, name, ""))[:_LONGEST_WORDS].rstrip()
+
 
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
 _ROLE: Final = f"{{{SOAP12}}}role"
@@ -83,8 +184,8 @@ def read_messaging(element: etree._Element) -> MessagingHeader:
         raise_header_error(element, "there is no message unit")
     if len(signals) > _MOST_SIGNALS or len(messages) > 1:
         raise_header_error(element, "so many units are not supported", NOT_SUPPORTED)
-    headers = [MessagingHeader(element, one, _read_signal(one)) for one in signals]
-    headers += [_read_user_message(element, one) for one in messages]
+    headers = [MessagingHeader(element, signal, _read_signal(signal)) for signal in signals]
+    headers += [_read_user_message(element, message) for message in messages]
     return _bundle_units(element, headers)
 
 
@@ -93,20 +194,21 @@ def _check_attribute_values(element: etree._Element) -> None:
         raise_header_error(element, "this header is for another role", at="soap12:role")
     if _MUST_UNDERSTAND in element.attrib:
         read_boolean_attribute(element, _MUST_UNDERSTAND)
-    if "id" in element.attrib and not _NAME.fullmatch(element.get("id", "")):
+    if "id" in element.attrib and not _NAME.fullmatch(read_attribute(element, "id", "")):
         raise_header_error(element, "an id is a name without colon", at="id")
 
 
 def _bundle_units(element: etree._Element, headers: list[MessagingHeader]) -> MessagingHeader:
     """Return a business message or a PullRequest with the answers beside it; or the only unit.
 
-    Errors alone are about the units of one bundle of ours (part 2 §3.5).
+    Several Errors alone are about the units of one bundle that the hub sent (part 2 §3.5): the first one is
+    returned with the others beside it. Raises GW311 for any other bundle.
     """
     if len(headers) == 1:
         return headers[0]
-    answers = [one.unit for one in headers if isinstance(one.unit, Receipt | ErrorSignal)]
-    asking = [one for one in headers if not isinstance(one.unit, Receipt | ErrorSignal)]
-    if all(isinstance(one, ErrorSignal) for one in answers) and not asking:
+    answers = [header.unit for header in headers if isinstance(header.unit, Receipt | ErrorSignal)]
+    asking = [header for header in headers if not isinstance(header.unit, Receipt | ErrorSignal)]
+    if all(isinstance(answer, ErrorSignal) for answer in answers) and not asking:
         return replace(headers[0], bundled=tuple(answers[1:]))
     if len(asking) != 1:
         detail = "answers are bundled with one business message or one PullRequest"
@@ -168,21 +270,22 @@ def _read_user_message(messaging: etree._Element, element: etree._Element) -> Me
 def _read_party_info(element: etree._Element) -> tuple[Party, Party]:
     check_attributes(element)
     sequence = ElementSequence(element)
-    found = tuple(_read_party(sequence.take_required(make_eb3_name(name))) for name in ("From", "To"))
+    parties = tuple(_read_party(sequence.take_required(make_eb3_name(name))) for name in ("From", "To"))
     sequence.check_end()
-    return found[0], found[1]
+    return parties[0], parties[1]
 
 
 def _read_party(element: etree._Element) -> Party:
     check_attributes(element)
     sequence = ElementSequence(element)
     ids = tuple(
-        PartyId(*_read_typed_value(one)) for one in sequence.take_all(make_eb3_name("PartyId"), least=1)
+        PartyId(*_read_typed_value(id_element))
+        for id_element in sequence.take_all(make_eb3_name("PartyId"), least=1)
     )
     role = sequence.take_required(make_eb3_name("Role"))
     sequence.check_end()
     check_attributes(role)
-    if len({one.type for one in ids}) < len(ids):
+    if len({party_id.type for party_id in ids}) < len(ids):
         raise_header_error(element, "two ids of one party have the same type", HEADER_INCONSISTENT)
     return Party(ids, read_text(role))
 
@@ -226,75 +329,86 @@ def _read_collaboration(element: etree._Element) -> dict[str, Any]:
 def _read_properties(element: etree._Element) -> tuple[MessageProperty, ...]:
     check_attributes(element)
     sequence = ElementSequence(element)
-    found = tuple(_read_property(one) for one in sequence.take_all(make_eb3_name("Property"), least=1))
+    properties = tuple(
+        _read_property(property_element)
+        for property_element in sequence.take_all(make_eb3_name("Property"), least=1)
+    )
     sequence.check_end()
-    return found
+    return properties
 
 
 def _read_property(element: etree._Element) -> MessageProperty:
     check_attributes(element, required=("name",), optional=("type",))
     name = read_optional_attribute(element, "name") or ""
-    value = read_text(element, limit=_LONGEST_PROPERTY)
+    value = read_text(element, limit=_LONGEST_PROPERTY, padded=True)
     return MessageProperty(name, value, read_optional_attribute(element, "type"))
 
 
 def _read_parts(element: etree._Element) -> tuple[PartInfo, ...]:
     check_attributes(element)
     sequence = ElementSequence(element)
-    found = tuple(_read_part_info(one) for one in sequence.take_all(make_eb3_name("PartInfo"), least=1))
+    parts = tuple(
+        _read_part_info(part_element)
+        for part_element in sequence.take_all(make_eb3_name("PartInfo"), least=1)
+    )
     sequence.check_end()
-    if len({one.content_id for one in found}) < len(found):
+    if len({part.content_id for part in parts}) < len(parts):
         raise_header_error(element, "PayloadInfo names one part twice", HEADER_INCONSISTENT)
-    return found
+    return parts
 
 
 def _read_part_info(element: etree._Element) -> PartInfo:
     check_attributes(element, optional=("href",))
-    href = collapse_whitespace(element.get("href", ""))
+    href = collapse_whitespace(read_attribute(element, "href", ""))
     content_id = decode_cid_uri(href)
     if content_id is None:
         # AS4 §5.1.1 and eDelivery: the Body is empty, and an external payload is never fetched.
         raise_header_error(element, f"a payload must be a part: {href[:120]!r} is no cid: URI", PART_MISSING)
     sequence = ElementSequence(element)
     schema = sequence.take_optional(make_eb3_name("Schema"))
-    description = sequence.take_optional(make_eb3_name("Description"))
-    given = sequence.take_optional(make_eb3_name("PartProperties"))
+    sequence.take_all(make_eb3_name("Description"))  # it is for people, and is not read
+    properties_element = sequence.take_optional(make_eb3_name("PartProperties"))
     sequence.check_end()
     if schema is not None:
         check_attributes(schema, required=("location",), optional=("version", "namespace"))
-    if description is not None:
-        check_attributes(description, required=(LANG,))
-    properties = () if given is None else _read_part_properties(given)
+    properties = () if properties_element is None else _read_part_properties(properties_element)
     return _make_part_info(element, content_id, properties)
 
 
 def _read_part_properties(element: etree._Element) -> tuple[tuple[str, str], ...]:
-    found = _read_properties(element)
-    if any(one.type is not None for one in found):
+    properties = _read_properties(element)
+    if any(part_property.type is not None for part_property in properties):
         raise_header_error(element, "a part property with a type is not supported", NOT_SUPPORTED)
-    return tuple((one.name, one.value) for one in found)
+    return tuple((part_property.name, part_property.value) for part_property in properties)
 
 
 def _make_part_info(
     element: etree._Element, content_id: str, properties: tuple[tuple[str, str], ...]
 ) -> PartInfo:
     """Return a part with its compression and its media type (AS4 §3.1)."""
-    said = dict(properties)
-    if len(said) < len(properties):
+    property_values = dict(properties)
+    if len(property_values) < len(properties):
         raise_header_error(element, "one part property stands twice", HEADER_INCONSISTENT)
-    compression, media_type = said.pop("CompressionType", None), said.pop("MimeType", None)
+    compression, media_type = (
+        property_values.pop("CompressionType", None),
+        property_values.pop("MimeType", None),
+    )
     if compression not in (None, GZIP_TYPE):
         raise_header_error(element, f"CompressionType is {GZIP_TYPE}", HEADER_INCONSISTENT)
     if compression is not None and media_type is None:
         raise_header_error(element, "a compressed part states its MimeType", HEADER_INCONSISTENT)
     if media_type is not None and not _MEDIA_TYPE.fullmatch(media_type):
         raise_header_error(element, "MimeType is no media type", MIME_MALFORMED)
-    charset = said.get("CharacterSet")
+    charset = property_values.get("CharacterSet")
     # AS4 §3.1: a name of XML 1.0 §4.3.3.
     if compression is not None and charset is not None and not _ENCODING_NAME.fullmatch(charset):
         raise_header_error(element, "CharacterSet is no name of an encoding", HEADER_INCONSISTENT)
     return PartInfo(
-        content_id, tuple(said.items()), media_type, compression is not None, locate_part(content_id)
+        content_id,
+        tuple(property_values.items()),
+        media_type,
+        compression is not None,
+        locate_part(content_id),
     )
 
 
@@ -318,15 +432,15 @@ def read_outline(envelope: SoapEnvelope) -> UserMessage | None:
         timestamp=_NO_TIME,
         sender=sender,
         receiver=receiver,
-        mpc=element.get("mpc", "")[:_LONGEST_CHANNEL] or None,
+        mpc=read_attribute(element, "mpc", "")[:_LONGEST_CHANNEL] or None,
         **_outline_collaboration(element),
     )
 
 
 def _outline_collaboration(element: etree._Element) -> dict[str, Any]:
-    found = element.find(make_eb3_name("CollaborationInfo"))
+    collaboration = element.find(make_eb3_name("CollaborationInfo"))
     try:
-        return _NO_COLLABORATION if found is None else _read_collaboration(found)
+        return _NO_COLLABORATION if collaboration is None else _read_collaboration(collaboration)
     except GatewayError:
         return _NO_COLLABORATION
 

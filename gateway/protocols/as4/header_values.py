@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
 
 from lxml import etree
 
-from gateway.message_model import ErrorSignal, PullRequest, Receipt, Unit, UserMessage
-
-__all__ = ["GZIP_TYPE", "SIGNATURE", "MessagingHeader", "PartInfo", "RefusedBundle", "locate_part"]
+from gateway.message_model import UNNAMED, ErrorSignal, PullRequest, Receipt, Unit, UserMessage
+from gateway.protocols.element_reader import (
+    ElementSequence,
+    check_attributes,
+    raise_header_error,
+    read_instant,
+    read_message_id,
+)
+from gateway.wire import EB3, read_attribute
 
 #: Where the signature of a message is.
 SIGNATURE: Final = "/soap12:Envelope/soap12:Header/wsse:Security/ds:Signature"
@@ -45,15 +53,67 @@ class MessagingHeader:
 
 @dataclass(frozen=True, slots=True)
 class RefusedBundle:
-    """A receipt that is refused, and what it came beside, which is refused for that alone.
+    """A refused receipt, and the unit that it was bundled with, which is refused only for that reason.
 
     Both name their parties.
     """
 
     receipt: Receipt
-    beside: UserMessage | PullRequest
+    main_unit: UserMessage | PullRequest
 
 
 def locate_part(content_id: str) -> str:
-    """Return what an error says of the place of a part."""
+    """Return the location of a part as errors name it."""
     return f"cid:{content_id[:256]}"
+
+
+_LONGEST_ATTRIBUTE: Final = 1024
+
+
+@cache
+def make_eb3_name(name: str) -> str:
+    """Return the qualified name of an element of ebMS 3.0."""
+    return f"{{{EB3}}}{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageInfo:
+    """The values of eb:MessageInfo."""
+
+    timestamp: datetime
+    message_id: str
+    ref_to_message_id: str | None
+
+    def make_unit_values(self) -> dict[str, Any]:
+        """Return the values of a signal, which names neither parties nor agreement nor conversation."""
+        return {
+            "message_id": self.message_id,
+            "timestamp": self.timestamp,
+            "conversation_id": "",
+            "sender": UNNAMED,
+            "receiver": UNNAMED,
+            "agreement": "",
+        }
+
+
+def read_message_info(element: etree._Element) -> MessageInfo:
+    """Return the values of eb:MessageInfo (core §5.2.2.1)."""
+    check_attributes(element)
+    sequence = ElementSequence(element)
+    stamp = sequence.take_required(make_eb3_name("Timestamp"))
+    message_id = sequence.take_required(make_eb3_name("MessageId"))
+    reference = sequence.take_optional(make_eb3_name("RefToMessageId"))
+    sequence.check_end()
+    check_attributes(stamp)
+    ref_to_message_id = None if reference is None else read_message_id(reference)
+    return MessageInfo(read_instant(stamp), read_message_id(message_id), ref_to_message_id)
+
+
+def read_optional_attribute(element: etree._Element, name: str) -> str | None:
+    """Return the value of an attribute, None where it is absent; an empty or padded one is refused."""
+    value = read_attribute(element, name)
+    if value is None:
+        return None
+    if not value or value != value.strip() or len(value) > _LONGEST_ATTRIBUTE:
+        raise_header_error(element, "the value is empty, too long, or has white space around it", at=name)
+    return value

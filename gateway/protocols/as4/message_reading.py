@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,8 +10,9 @@ from lxml import etree
 
 from gateway.agreements import PMode
 from gateway.errors import SIGNATURE_MISSING, GatewayError
-from gateway.message_model import Body, Receipt, UserMessage
+from gateway.message_model import Body, DigestReference, Receipt, Unit, UserMessage
 from gateway.pki import Certificate
+from gateway.protocols.as4.encrypted_parts import NOTHING_ENCRYPTED, As4EncryptedParts
 from gateway.protocols.as4.fragment_header import (
     MESSAGE_FRAGMENT,
     find_fragment_element,
@@ -20,7 +21,7 @@ from gateway.protocols.as4.fragment_header import (
     require_bare_message,
 )
 from gateway.protocols.as4.header_reader import read_messaging, read_outline
-from gateway.protocols.as4.header_values import MessagingHeader
+from gateway.protocols.as4.header_values import MessagingHeader, PartInfo
 from gateway.protocols.as4.packaging import (
     UNDERSTOOD,
     As4Package,
@@ -28,35 +29,32 @@ from gateway.protocols.as4.packaging import (
     collect_as4_payloads,
     find_messaging,
     make_as4_package,
+    read_as4_envelope,
 )
-from gateway.protocols.as4.secret_parts import NO_SECRETS, SecretParts
 from gateway.protocols.core import (
     OpenedMessage,
     Parcel,
+    SentUnit,
     UnwrappedPart,
     join_unwrapped_parts,
     make_fault_error,
 )
 from gateway.protocols.fragment_values import FragmentHeader
-from gateway.protocols.value_digests import compute_values_digest
-from gateway.wire import MimePart, RelatedParts, WireLimits, canonicalize_element
+from gateway.protocols.payload_parts import format_cid_uri
+from gateway.protocols.signed_values import compute_values_digest, read_references
+from gateway.wire import DS, XENC, MimePart, RelatedParts, WireLimits, canonicalize_element, read_fault
 from gateway.xmlsec import (
+    SHA256,
     CertificateCheck,
+    SignatureReading,
+    SwaAttachments,
     VerifiedSignature,
     find_swa_security,
     get_signature_policy,
-    verify_swa_signature,
+    is_signed_as_is,
+    read_swa_signature,
+    verify_reading,
 )
-
-__all__ = [
-    "As4Message",
-    "compute_identity",
-    "make_opened_message",
-    "read_message",
-    "read_related_message",
-    "require_signature",
-    "verify_signature",
-]
 
 _UNDERSTOOD: Final = UNDERSTOOD | {MESSAGE_FRAGMENT}
 
@@ -71,13 +69,44 @@ class As4Message:
     package: As4Package
     header: MessagingHeader
     security: etree._Element | None
-    secret: SecretParts = NO_SECRETS
+    secret: As4EncryptedParts = NOTHING_ENCRYPTED
     fragment: FragmentHeader | None = None
     fragment_element: etree._Element | None = None
 
+    def make_reading(self) -> MessageReading:
+        """Return the values and parts of the message, for its checks and its opening."""
+        return MessageReading(
+            self.header.unit,
+            self.header.parts,
+            self.package.parts,
+            self._canonicalize_header,
+            self.secret,
+            self.fragment,
+        )
+
+    def _canonicalize_header(self) -> list[bytes]:
+        elements = [self.header.unit_element]
+        elements += [] if self.fragment_element is None else [self.fragment_element]
+        return [canonicalize_element(element, exclusive=True) for element in elements]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReading:
+    """The values of a message, and its parts by content id; nothing is verified yet.
+
+    `canonicalize_header` returns the canonical forms of its unit and of its MessageFragment.
+    """
+
+    unit: Unit
+    named_parts: tuple[PartInfo, ...]
+    parts: Mapping[str, MimePart]
+    canonicalize_header: Callable[[], Sequence[bytes]]
+    secret: As4EncryptedParts = NOTHING_ENCRYPTED
+    fragment: FragmentHeader | None = None
+
 
 def read_message(parcel: Parcel, limits: WireLimits) -> As4Message:
-    """Return a message with its header; raise GatewayError for what is malformed.
+    """Return a message with its header; raise GatewayError for a malformed one.
 
     Such an error has `heard` the business message as far as its header could be read.
     """
@@ -109,18 +138,14 @@ def _read_header(package: As4Package) -> As4Message:
     return As4Message(package, header, security, fragment=fragment, fragment_element=element)
 
 
-def verify_signature(
-    message: As4Message,
-    policy: str,
-    limits: WireLimits,
-    believe: CertificateCheck | None = None,
-    known: Iterable[Certificate] = (),
-) -> VerifiedSignature | None:
-    """Return the verified signature of a message, None where it has no Security header.
+def read_signature(
+    message: As4Message, policy: str, limits: WireLimits, known_certificates: Iterable[Certificate] = ()
+) -> SignatureReading | None:
+    """Return the signature of a message as read, None where it has no Security header; no key is used.
 
     A business message and a receipt are signed over eb:Messaging, and a business message over the Body and
     every part, a fragment over MessageFragment, too. Nothing is read of the Body of a signal, which is
-    empty: some handlers do not sign it.
+    empty: some handlers do not sign it. `known_certificates` may be named without being in the message.
     """
     check_parts_named(message.header.parts, message.package.parts)
     if message.security is None:
@@ -128,65 +153,129 @@ def verify_signature(
     business = isinstance(message.header.unit, UserMessage)
     body = (message.package.envelope.body,) if business else ()
     fragment = () if message.fragment_element is None else (message.fragment_element,)
-    return verify_swa_signature(
+    return read_swa_signature(
         message.security,
         (message.header.element, *fragment, *body),
-        message.secret.list_attachments(message.package.parts),
+        message.package.parts,
         get_signature_policy(policy),
-        believe=believe,
-        known=known,
-        encrypted=message.secret.list_decryptions(),
-        beside=message.secret.elements,
-        limits=limits,
+        known_certificates,
+        message.secret.elements,
+        limits,
     )
 
 
-def require_signature(message: As4Message, signed: VerifiedSignature | None) -> None:
+def check_signature(
+    signature: SignatureReading | None,
+    reading: MessageReading,
+    limits: WireLimits,
+    check_certificate: CertificateCheck | None = None,
+) -> VerifiedSignature | None:
+    """Return the signature of a message after its checks, None where it has none; then decrypt its parts.
+
+    `check_certificate` raises unless its holder may be the signer; it is called before anything is computed.
+    """
+    if signature is None:
+        return None
+    attachments = SwaAttachments(reading.secret.list_attachments(reading.parts), limits)
+    return verify_reading(signature, attachments, check_certificate, reading.secret.list_decryptions())
+
+
+def require_signature(unit: Unit, signed: VerifiedSignature | None) -> None:
     """Raise GW201 for a business message or a receipt without signature."""
-    if signed is None and isinstance(message.header.unit, UserMessage | Receipt):
+    if signed is None and isinstance(unit, UserMessage | Receipt):
         raise GatewayError(SIGNATURE_MISSING, "this message must be signed", "/soap12:Envelope/soap12:Header")
 
 
 def make_opened_message(
-    message: As4Message,
+    reading: MessageReading,
     signed: VerifiedSignature | None,
     pmode: PMode | None,
     parcel: Parcel,
     limits: WireLimits,
 ) -> OpenedMessage:
     """Return the unit of a verified message with its payloads."""
-    unit = message.header.unit
-    sent = message.package.parts
-    parts, decrypted = message.secret.replace_parts(sent), message.secret.list_unwrapped(sent)
-    payloads, expanded = collect_as4_payloads(message.header.parts, parts, limits.body)
+    unit, sent, secret = reading.unit, reading.parts, reading.secret
+    parts, decrypted = secret.replace_parts(sent), secret.list_unwrapped(sent)
+    payloads, expanded = collect_as4_payloads(reading.named_parts, parts, limits.body)
     if isinstance(unit, UserMessage):
         unit = replace(unit, payloads=payloads)
-    identity = _compute_identity(message, parts)
+    identity = _compute_identity(reading.canonicalize_header(), parts)
     unwrapped = (*_list_only_decrypted(decrypted, expanded), *join_unwrapped_parts(decrypted, expanded))
-    return OpenedMessage((unit,), pmode, signed, parcel, identity, unwrapped, fragment=message.fragment)
+    return OpenedMessage(
+        (unit,),
+        pmode,
+        signed,
+        parcel,
+        identity,
+        unwrapped,
+        fragment=reading.fragment,
+        payload_digests=_collect_payload_digests(signed, reading.named_parts, parts),
+    )
+
+
+def _collect_payload_digests(
+    signed: VerifiedSignature | None, named_parts: Sequence[PartInfo], parts: Mapping[str, MimePart]
+) -> dict[str, str]:
+    """Return the SHA-256 of payloads by content id, as the signature has them.
+
+    For XML, other text and compressed parts, the signed octets are not those of the payload.
+    """
+    plain = {
+        format_cid_uri(part_info.content_id): part_info.content_id
+        for part_info in named_parts
+        if not part_info.compressed and is_signed_as_is(parts[part_info.content_id].media_type)
+    }
+    return {
+        plain[reference.uri]: reference.digest_value.hex()
+        for reference in (signed.references if signed is not None else ())
+        if reference.uri in plain and reference.digest_algorithm == SHA256
+    }
 
 
 def _list_only_decrypted(
     decrypted: tuple[UnwrappedPart, ...], expanded: tuple[UnwrappedPart, ...]
 ) -> tuple[UnwrappedPart, ...]:
-    names = {one.content_id for one in expanded}
-    return tuple(one for one in decrypted if one.content_id not in names)
+    names = {part.content_id for part in expanded}
+    return tuple(part for part in decrypted if part.content_id not in names)
 
 
-def _compute_identity(message: As4Message, parts: Mapping[str, MimePart]) -> str:
+def _compute_identity(forms: Sequence[bytes], parts: Mapping[str, MimePart]) -> str:
     """Return a digest that distinguishes a repeated message from another one with the same id.
 
-    It covers the message unit and the parts as they were signed, not the signature: a handler that
-    signs a repeat anew gives its elements new ids, and says the same.
+    It covers the message unit, by the canonical forms of its header, and the parts as they were signed, not
+    the signature: a handler that signs a repeat anew gives its elements new ids, and says the same.
     """
-    said = [message.header.unit_element]
-    said += [] if message.fragment_element is None else [message.fragment_element]
-    return compute_identity([canonicalize_element(one, exclusive=True) for one in said], parts)
-
-
-def compute_identity(forms: Sequence[bytes], parts: Mapping[str, MimePart]) -> str:
-    """Return the digest that says which message this is: canonical forms of its header, and its parts."""
     values: list[bytes | Body] = [*forms]
     for name in sorted(parts):
         values += (name.encode(), parts[name].octets)
     return compute_values_digest(values)
+
+
+def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
+    """Return the content of a parcel that we sent, to compare an answer with its stored octets.
+
+    Nothing is verified: the certificate may have expired since. What was encrypted for another party has no
+    payloads.
+    """
+    message = read_message(parcel, limits)
+    unit, security = message.header.unit, message.security
+    if isinstance(unit, UserMessage) and (
+        security is None or security.find(f"{{{XENC}}}EncryptedData") is None
+    ):
+        unit = make_opened_message(message.make_reading(), None, None, parcel, limits).unit
+    return SentUnit(unit, _read_signed_references(security))
+
+
+def read_sent_header(parcel: Parcel, limits: WireLimits) -> SentUnit:
+    """Return the content of a parcel that we sent, without payloads; only its envelope is read."""
+    envelope = read_as4_envelope(parcel, limits, _UNDERSTOOD)
+    fault = read_fault(envelope)
+    if fault is not None:
+        raise make_fault_error(fault, "/soap12:Envelope/soap12:Body")
+    unit = read_messaging(find_messaging(envelope)).unit
+    return SentUnit(unit, _read_signed_references(find_swa_security(envelope.root)))
+
+
+def _read_signed_references(security: etree._Element | None) -> tuple[DigestReference, ...]:
+    path = f"{{{DS}}}Signature/{{{DS}}}SignedInfo/{{{DS}}}Reference"
+    return () if security is None else read_references(security.iterfind(path))

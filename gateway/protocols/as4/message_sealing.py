@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.agreements import PMode
@@ -13,6 +14,8 @@ from gateway.message_model import (
     ErrorEntry,
     ErrorSignal,
     MemoryBody,
+    MessageProperty,
+    Party,
     Payload,
     PullRequest,
     Receipt,
@@ -20,18 +23,206 @@ from gateway.message_model import (
     UserMessage,
 )
 from gateway.pki import Signer
-from gateway.protocols.as4.envelope_writer import As4Envelope, write_as4_envelope
+from gateway.protocols.as4.encrypted_parts import encrypt_parts
 from gateway.protocols.as4.header_values import GZIP_TYPE
 from gateway.protocols.as4.packaging import SOAP_TYPE
 from gateway.protocols.as4.pmode_matching import require_supported_terms
-from gateway.protocols.as4.secret_parts import encrypt_parts
 from gateway.protocols.core import Parcel, ProtocolContext, SentUnit
-from gateway.protocols.gzip_content import compress_content
-from gateway.protocols.signed_references import to_model_reference
-from gateway.wire import MimePart, join_multipart_related
+from gateway.protocols.payload_parts import compress_content, format_cid_uri, make_boundary, make_mime_part
+from gateway.protocols.signed_values import to_model_reference, write_references
+from gateway.wire import (
+    EB3,
+    EBBP,
+    SOAP12,
+    WSU,
+    MimePart,
+    format_instant,
+    join_multipart_related,
+    write_attribute,
+    write_element,
+    write_leaf,
+)
 from gateway.xmlsec import SigningToken, SwaAttachment, WrittenSignature, write_swa_security
 
-__all__ = ["apply_terms", "build_parcel", "make_parts", "seal"]
+_SOAP: Final = write_attribute("xmlns:soap12", SOAP12)
+_WSU: Final = write_attribute("xmlns:wsu", WSU)
+_MESSAGING: Final = "<eb3:Messaging" + write_attribute("xmlns:eb3", EB3) + _SOAP + _WSU
+_BODY: Final = "<soap12:Body" + _SOAP + _WSU
+_UNDERSTOOD: Final = write_attribute("soap12:mustUnderstand", "true")
+_EBBP: Final = write_attribute("xmlns:ebbp", EBBP)
+_ENGLISH: Final = write_attribute("xml:lang", "en")
+_STATED_ENCODING: Final = re.compile(
+    rb"<\?xml[^>]{1,80}encoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']"
+)
+_SEVERITIES: Final = {"Error": "failure", "Warning": "warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class As4Envelope:
+    """An envelope without its Security header: the ids and the text of the two elements that are signed."""
+
+    messaging_id: str
+    messaging: str
+    body_id: str
+    body: str
+
+    def with_security(self, security: str = "") -> bytes:
+        """Return the envelope with a Security header before eb:Messaging."""
+        header = write_element("soap12:Header", security + self.messaging)
+        return write_element("soap12:Envelope", header + self.body, _SOAP).encode()
+
+
+def write_as4_envelope(unit: Unit, *, compressed: bool, bundled: tuple[Unit, ...] = ()) -> As4Envelope:
+    """Return the envelope of a unit, with the signals that are `bundled` with it before it.
+
+    `compressed` says that its payloads are sent as gzip.
+    """
+    content = "".join(map(_write_signal_message, bundled))
+    if isinstance(unit, UserMessage):
+        content += _write_user_message(unit, compressed)
+    else:
+        content += _write_signal_message(unit)
+    id_suffix = hashlib.sha256(unit.message_id.encode()).hexdigest()[:32]
+    names = (f"messaging-{id_suffix}", f"body-{id_suffix}")
+    # The ids are digests: nothing in them is written otherwise.
+    messaging = f'{_MESSAGING} wsu:Id="{names[0]}"{_UNDERSTOOD}>{content}</eb3:Messaging>'
+    body = f'{_BODY} wsu:Id="{names[1]}"></soap12:Body>'
+    return As4Envelope(names[0], messaging, names[1], body)
+
+
+def _write_signal_message(unit: Unit) -> str:
+    return write_element("eb3:SignalMessage", _write_message_info(unit) + _write_signal(unit))
+
+
+def _write_message_info(unit: Unit) -> str:
+    content = write_leaf("eb3:Timestamp", format_instant(unit.timestamp))
+    content += write_leaf("eb3:MessageId", unit.message_id)
+    ref_to_message_id = getattr(unit, "ref_to_message_id", None)
+    return write_element(
+        "eb3:MessageInfo",
+        content
+        + (write_leaf("eb3:RefToMessageId", ref_to_message_id) if ref_to_message_id is not None else ""),
+    )
+
+
+def _write_optional_attribute(name: str, value: str | None) -> str:
+    return "" if value is None else write_attribute(name, value)
+
+
+def _write_user_message(unit: UserMessage, compressed: bool) -> str:
+    parties = _write_party("eb3:From", unit.sender) + _write_party("eb3:To", unit.receiver)
+    pieces = [
+        _write_message_info(unit),
+        write_element("eb3:PartyInfo", parties),
+        _write_collaboration(unit),
+        _write_properties("eb3:MessageProperties", unit.properties),
+    ]
+    if unit.payloads:
+        parts = "".join(_write_part_info(payload, compressed) for payload in unit.payloads)
+        pieces.append(write_element("eb3:PayloadInfo", parts))
+    return write_element("eb3:UserMessage", "".join(pieces), _write_optional_attribute("mpc", unit.mpc))
+
+
+def _write_party(name: str, party: Party) -> str:
+    if not party.ids or party.role is None:
+        raise GatewayError(OUR_MISTAKE, "a party of ebMS 3.0 has an id and a role")
+    ids = (
+        write_leaf("eb3:PartyId", party_id.value, _write_optional_attribute("type", party_id.type))
+        for party_id in party.ids
+    )
+    return write_element(name, "".join(ids) + write_leaf("eb3:Role", party.role))
+
+
+def _write_collaboration(unit: UserMessage) -> str:
+    content = ""
+    if unit.agreement:
+        attributes = _write_optional_attribute("pmode", unit.pmode_named)
+        attributes += _write_optional_attribute("type", unit.agreement_type)
+        content = write_leaf("eb3:AgreementRef", unit.agreement, attributes)
+    content += write_leaf("eb3:Service", unit.service, _write_optional_attribute("type", unit.service_type))
+    content += write_leaf("eb3:Action", unit.action)
+    return write_element(
+        "eb3:CollaborationInfo", content + write_leaf("eb3:ConversationId", unit.conversation_id)
+    )
+
+
+def _write_properties(name: str, properties: tuple[MessageProperty, ...]) -> str:
+    if not properties:
+        return ""
+    return write_element(
+        name,
+        "".join(
+            write_leaf(
+                "eb3:Property",
+                message_property.value,
+                write_attribute("name", message_property.name)
+                + _write_optional_attribute("type", message_property.type),
+            )
+            for message_property in properties
+        ),
+    )
+
+
+def _name_encoding(payload: Payload) -> list[MessageProperty]:
+    """Return the CharacterSet of an XML payload before compression, unless it has one (AS4 §3.1)."""
+    has_character_set = any(name == "CharacterSet" for name, _ in payload.properties)
+    if has_character_set or not payload.media_type.partition(";")[0].strip().lower().endswith(
+        ("/xml", "+xml")
+    ):
+        return []
+    marked = payload.content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    declaration = None if marked else _STATED_ENCODING.match(payload.content)
+    name = "UTF-16" if marked else declaration[1].decode("ascii") if declaration is not None else "UTF-8"
+    return [MessageProperty("CharacterSet", name)]
+
+
+def _write_part_info(payload: Payload, compressed: bool) -> str:
+    properties = [MessageProperty("MimeType", payload.media_type)]
+    properties += [MessageProperty("CompressionType", GZIP_TYPE)] if compressed else []
+    properties += _name_encoding(payload) if compressed else []
+    properties += [MessageProperty(name, value) for name, value in payload.properties]
+    return write_element(
+        "eb3:PartInfo",
+        _write_properties("eb3:PartProperties", tuple(properties)),
+        write_attribute("href", format_cid_uri(payload.content_id)),
+    )
+
+
+def _write_signal(unit: Unit) -> str:
+    if isinstance(unit, PullRequest):
+        return write_element("eb3:PullRequest", "", _write_optional_attribute("mpc", unit.mpc))
+    if isinstance(unit, ErrorSignal):
+        return "".join(_write_error(entry, unit.ref_to_message_id) for entry in unit.errors)
+    if isinstance(unit, Receipt) and not unit.references and unit.message is not None:
+        # AS4 §5.1.8 (a): what was not signed is repeated.
+        return write_element("eb3:Receipt", _write_user_message(unit.message, compressed=False))
+    if not isinstance(unit, Receipt) or not unit.references:
+        raise GatewayError(OUR_MISTAKE, f"{type(unit).__name__} has no form in AS4, or lacks digests")
+    parts = (
+        write_element("ebbp:MessagePartNRInformation", write_references((reference,), declared=True))
+        for reference in unit.references
+    )
+    information = write_element("ebbp:NonRepudiationInformation", "".join(parts), _EBBP)
+    return write_element("eb3:Receipt", information)
+
+
+def _write_error(entry: ErrorEntry, ref_to_message_id: str | None) -> str:
+    attributes = "".join(
+        write_attribute(name, value)
+        for name, value in (
+            ("category", entry.category),
+            ("errorCode", entry.code),
+            ("origin", entry.origin),
+            ("refToMessageInError", ref_to_message_id or ""),
+            ("severity", _SEVERITIES[entry.severity]),
+            ("shortDescription", entry.title),
+        )
+        if value
+    )
+    content = write_leaf("eb3:Description", entry.description, _ENGLISH) if entry.description else ""
+    content += write_leaf("eb3:ErrorDetail", entry.location) if entry.location else ""
+    return write_element("eb3:Error", content, attributes)
+
 
 _UNSIGNED: Final[tuple[DigestReference, ...]] = ()
 _CONTENT_TYPE: Final = f"{SOAP_TYPE}; charset=UTF-8"
@@ -43,26 +234,26 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     Answers may be bundled with a business message or a PullRequest, which is the first of `units`; errors
     with an error, which are about the units of one bundle.
     """
-    unit, beside = units[0], units[1:]
+    unit, bundled = units[0], units[1:]
     answers = Receipt | ErrorSignal if isinstance(unit, UserMessage | PullRequest) else ErrorSignal
-    if beside and (
+    if bundled and (
         not isinstance(unit, UserMessage | PullRequest | ErrorSignal)
-        or not all(isinstance(one, answers) for one in beside)
+        or not all(isinstance(answer, answers) for answer in bundled)
     ):
         raise GatewayError(OUR_MISTAKE, "answers are bundled with a business message or a PullRequest")
-    beside = tuple(_write_beside(one, unit, context) for one in beside)
+    bundled = tuple(_write_bundled_answer(answer, unit, context) for answer in bundled)
     if pmode is not None:
         require_supported_terms(pmode)
         _check_own_request(unit, pmode)
     if isinstance(unit, UserMessage) and pmode is not None:
         unit = apply_terms(unit, pmode)
     compressed = pmode is not None and pmode.compresses_payloads
-    envelope = write_as4_envelope(unit, compressed=compressed, beside=beside)
+    envelope = write_as4_envelope(unit, compressed=compressed, bundled=bundled)
     parts = make_parts(unit.payloads, compressed) if isinstance(unit, UserMessage) else []
     secret, sent = "", parts
     if parts and pmode is not None and pmode.encryption is not None:
-        mark = envelope.body_id.partition("-")[2]
-        secret, sent = encrypt_parts(parts, unit.receiver, pmode.encryption, mark, context)
+        id_suffix = envelope.body_id.partition("-")[2]
+        secret, sent = encrypt_parts(parts, unit.receiver, pmode.encryption, id_suffix, context)
     security, signed = "", _UNSIGNED
     if _needs_signature(unit, pmode):
         kind = None if pmode is None else pmode.security.token_reference
@@ -70,48 +261,49 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
         signer = context.keys[context.get_party_name(unit.sender)]
         written = _sign_envelope(envelope, parts, signer, token, secret)
         security, signed = written.text, tuple(map(to_model_reference, written.references))
-    said = SentUnit(_without_payloads(unit), signed)
-    return build_parcel(envelope.with_security(security), sent, unit.message_id, said)
+    sent_unit = SentUnit.make_without_payloads(unit, signed)
+    return build_parcel(envelope.with_security(security), sent, unit.message_id, sent_unit)
 
 
-def _without_payloads(unit: Unit) -> Unit:
-    return replace(unit, payloads=()) if isinstance(unit, UserMessage) else unit
-
-
-def _write_beside(one: Unit, unit: Unit, context: ProtocolContext) -> Unit:
-    """Return an answer as it goes beside another unit: with an id of its own, and the codes of ebMS 3.0."""
-    if one.message_id == unit.message_id:
-        one = replace(one, message_id=context.make_message_id())
-    if isinstance(one, ErrorSignal):
-        return replace(one, errors=tuple(map(_write_error_code, one.errors)))
-    return one
+def _write_bundled_answer(answer: Unit, unit: Unit, context: ProtocolContext) -> Unit:
+    """Return an answer as it is bundled with another unit: with an id of its own and codes of ebMS 3.0."""
+    if answer.message_id == unit.message_id:
+        answer = replace(answer, message_id=context.make_message_id())
+    if isinstance(answer, ErrorSignal):
+        return replace(answer, errors=tuple(map(_write_error_code, answer.errors)))
+    return answer
 
 
 def _write_error_code(entry: ErrorEntry) -> ErrorEntry:
-    """Return an entry with the code of ebMS 3.0 for a code that only says its title, as those of ebMS 2.0."""
-    found = next((one for one in EBMS3_ERRORS.values() if one.title == entry.code), None)
-    if found is None:
+    """Return an entry with the code of ebMS 3.0 where its code is the title of one, as in ebMS 2.0."""
+    error = next((candidate for candidate in EBMS3_ERRORS.values() if candidate.title == entry.code), None)
+    if error is None:
         return entry
-    return replace(entry, code=found.code, category=found.category, origin=found.origin, title=found.title)
+    return replace(entry, code=error.code, category=error.category, origin=error.origin, title=error.title)
 
 
 def _check_own_request(unit: Unit, pmode: PMode) -> None:
-    """Raise GW311 for a PullRequest of ours where a name and a password are agreed."""
+    """Raise GW311 for our PullRequest where the P-Mode asks for a name and a password."""
     terms = pmode.pull if isinstance(unit, PullRequest) else None
     if terms is not None and terms.authorization != "certificate":
         raise GatewayError(NOT_SUPPORTED, "we pull with our certificate, not with a password", pmode.id)
 
 
 def apply_terms(unit: UserMessage, pmode: PMode) -> UserMessage:
-    """Return a message of ours with what its P-Mode adds: channel, type of the agreement, exchange."""
+    """Return our message with the values of its P-Mode: channel, type of the agreement, RefToMessageId.
+
+    Raises GW311 for a message with the ebMS 2.0 features message order or acknowledgment by the next handler.
+    """
     if unit.sequence is not None or unit.hop_ack_requested is not None:
         raise GatewayError(NOT_SUPPORTED, "AS4 has neither message order nor a next handler", pmode.id)
-    about = _choose_reference(unit, pmode)
-    return replace(unit, mpc=pmode.mpc, agreement_type=pmode.agreement_type, ref_to_message_id=about)
+    ref_to_message_id = _choose_reference(unit, pmode)
+    return replace(
+        unit, mpc=pmode.mpc, agreement_type=pmode.agreement_type, ref_to_message_id=ref_to_message_id
+    )
 
 
 def _choose_reference(unit: UserMessage, pmode: PMode) -> str | None:
-    """Return what a message of ours refers to; raise GW901 for a reply to nothing.
+    """Return the MessageId that our message refers to, or None; raise GW901 for a reply without one.
 
     A message of a One-Way exchange refers to no other (core §2.2.5, §2.2.6), and neither does a request.
     """
@@ -137,7 +329,7 @@ def _sign_envelope(
             envelope.messaging_id: envelope.messaging.encode(),
             envelope.body_id: envelope.body.encode(),
         },
-        {one.content_id: SwaAttachment(one.media_type, one.octets) for one in parts},
+        {part.content_id: SwaAttachment(part.media_type, part.octets) for part in parts},
         signer,
         token,
         secret,
@@ -148,17 +340,10 @@ def make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart
     """Return payloads as parts, each in gzip where that is agreed."""
     if compressed:
         payloads = tuple(
-            replace(one, octets=compress_content(one.octets), media_type=GZIP_TYPE) for one in payloads
+            replace(payload, octets=compress_content(payload.octets), media_type=GZIP_TYPE)
+            for payload in payloads
         )
-    return [
-        MimePart(
-            {"content-type": one.media_type},
-            one.content_id,
-            one.media_type.partition(";")[0].strip().lower(),
-            one.octets,
-        )
-        for one in payloads
-    ]
+    return list(map(make_mime_part, payloads))
 
 
 def build_parcel(root: bytes, parts: list[MimePart], message_id: str, sent: SentUnit | None = None) -> Parcel:
@@ -168,7 +353,5 @@ def build_parcel(root: bytes, parts: list[MimePart], message_id: str, sent: Sent
     """
     if not parts:
         return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(root), sent=sent)
-    # The boundary depends on the message id, which no author of a payload knew: no payload contains it.
-    boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
-    content_type, body = join_multipart_related(root, parts, boundary, message_id, SOAP_TYPE)
+    content_type, body = join_multipart_related(root, parts, make_boundary(root), message_id, SOAP_TYPE)
     return Parcel({"Content-Type": content_type}, body, sent=sent)

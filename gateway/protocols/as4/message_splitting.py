@@ -1,37 +1,35 @@
 """Splits a source message into fragments, each a signed message of AS4 (ebMS 3.0 part 2 §4.3.1).
 
-The source message is cut as octets, whatever they are. Its MIME header is not among them: the first fragment
-repeats it, with the number of fragments and the sizes. Nothing is held in memory but the envelopes.
+The source message is cut as octets, without regard to their content. Its MIME header is not among them: the
+first fragment repeats it, with the number of fragments and the sizes. Only the envelopes are held in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.agreements import MOST_FRAGMENTS, PMode
 from gateway.errors import HEADER_INVALID, MEDIA_TYPE_REFUSED, NOT_SUPPORTED, TOO_LARGE, GatewayError
-from gateway.message_model import Body, Party, SlicedBody, UserMessage, as_body
-from gateway.pki import Signer
-from gateway.protocols.as4.envelope_writer import write_as4_envelope
+from gateway.message_model import Body, SlicedBody, UserMessage, as_body
+from gateway.pki import Certificate, Signer
+from gateway.protocols.as4.encrypted_parts import encrypt_parts
 from gateway.protocols.as4.fragment_header import (
     FRAGMENT_TYPE,
     is_header_value,
     write_fragment_header,
 )
 from gateway.protocols.as4.header_reader import read_messaging
-from gateway.protocols.as4.message_sealing import apply_terms, build_parcel, make_parts
+from gateway.protocols.as4.message_sealing import apply_terms, build_parcel, make_parts, write_as4_envelope
 from gateway.protocols.as4.packaging import check_parts_named, find_messaging, open_as4_package
 from gateway.protocols.as4.pmode_matching import require_supported_terms
-from gateway.protocols.as4.secret_parts import encrypt_parts
 from gateway.protocols.core import Parcel, ProtocolContext, SentUnit
 from gateway.protocols.fragment_values import FragmentHeader, SourceType, SplitPlan, SplitTerms
-from gateway.protocols.gzip_content import compress_content, is_expansion_allowed
-from gateway.protocols.signed_references import to_model_reference
+from gateway.protocols.payload_parts import compress_content, is_expansion_allowed
+from gateway.protocols.signed_values import to_model_reference
 from gateway.wire import MimePart, WireLimits, parse_media_type
 from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
-
-__all__ = ["plan_split", "seal_agreed_fragment", "seal_fragment", "seal_source"]
 
 
 def plan_split(parcel: Parcel, terms: SplitTerms, limits: WireLimits) -> SplitPlan:
@@ -66,19 +64,22 @@ def _compress_within_limits(whole: Body) -> Body | None:
 
 
 def _read_source_type(parcel: Parcel) -> tuple[SourceType, str | None]:
-    """Return what the Content-Type of a source message says, and its action."""
+    """Return the values of the Content-Type of a source message, and its action."""
     media = parse_media_type(parcel.get_header("Content-Type"))
-    found = media.parameters
-    if media.name != "multipart/related" or "start" not in found:
+    parameters = media.parameters
+    if media.name != "multipart/related" or "start" not in parameters:
         detail = "only a multipart/related message with the parameter start is split"
         raise GatewayError(MEDIA_TYPE_REFUSED, detail, "Content-Type")
     described = parcel.get_header("Content-Description") or None
     source = SourceType(
-        found.get("boundary", ""), found["start"].strip("<>"), found.get("start-info"), described
+        parameters.get("boundary", ""),
+        parameters["start"].strip("<>"),
+        parameters.get("start-info"),
+        described,
     )
-    action = found.get("action")
+    action = parameters.get("action")
     values = (source.boundary, source.start, source.start_info, described, action)
-    if not all(is_header_value(one) for one in values if one is not None):
+    if not all(is_header_value(value) for value in values if value is not None):
         raise GatewayError(HEADER_INVALID, "a value of the MIME header cannot be repeated", "Content-Type")
     return source, action
 
@@ -99,55 +100,56 @@ def seal_source(unit: UserMessage, pmode: PMode) -> Parcel:
 
 def seal_fragment(plan: SplitPlan, number: int, message_id: str, signer: Signer) -> Parcel:
     """Return one fragment, signed and with its own message id; the first one has the number 1."""
-    return _seal_piece(plan, number, message_id, signer, _Agreed())
+    return _seal_piece(plan, number, message_id, signer)
 
 
 def seal_agreed_fragment(plan: SplitPlan, number: int, pmode: PMode, context: ProtocolContext) -> Parcel:
     """Return one fragment with a new message id, signed and encrypted as the P-Mode says (part 2 §4.4.2)."""
     signer = context.keys[context.get_party_name(plan.unit.sender)]
-    return _seal_piece(plan, number, context.make_message_id(), signer, _Agreed(pmode, context))
+    message_id, kind = context.make_message_id(), pmode.security.token_reference
 
-
-@dataclass(frozen=True, slots=True)
-class _Agreed:
-    """What is agreed of the security of fragments, and what it needs; nothing without P-Mode."""
-
-    pmode: PMode | None = None
-    context: ProtocolContext | None = None
-
-    def make_token(self, mark: str) -> SigningToken:
-        """Return how the signature names its certificate."""
-        if self.pmode is None or self.context is None:
-            return SigningToken(f"token-{mark}")
-        return SigningToken(f"token-{mark}", self.pmode.security.token_reference, self.context.issuers)
-
-    def encrypt_piece(self, part: MimePart, receiver: Party, mark: str) -> tuple[str, MimePart]:
-        """Return what the Security header says of the piece, and the piece as it is sent."""
-        if self.pmode is None or self.context is None or self.pmode.encryption is None:
+    def encrypt_piece(part: MimePart, id_suffix: str) -> tuple[str, MimePart]:
+        if pmode.encryption is None:
             return "", part
-        secret, (sent,) = encrypt_parts([part], receiver, self.pmode.encryption, mark, self.context)
+        receiver = plan.unit.receiver
+        secret, (sent,) = encrypt_parts([part], receiver, pmode.encryption, id_suffix, context)
         return secret, sent
 
+    return _seal_piece(plan, number, message_id, signer, kind, context.issuers, encrypt_piece)
 
-def _seal_piece(plan: SplitPlan, number: int, message_id: str, signer: Signer, agreed: _Agreed) -> Parcel:
-    kept = tuple(one for one in plan.unit.properties if one.name in plan.terms.routing_properties)
-    unit = replace(plan.unit, message_id=message_id, properties=kept, payloads=())
+
+def _seal_piece(
+    plan: SplitPlan,
+    number: int,
+    message_id: str,
+    signer: Signer,
+    token_kind: str | None = None,
+    issuers: tuple[Certificate, ...] = (),
+    encrypt_piece: Callable[[MimePart, str], tuple[str, MimePart]] = lambda part, _: ("", part),
+) -> Parcel:
+    """Return a signed fragment; `encrypt_piece` returns its header elements and the encrypted piece."""
+    routing_properties = tuple(
+        message_property
+        for message_property in plan.unit.properties
+        if message_property.name in plan.terms.routing_properties
+    )
+    unit = replace(plan.unit, message_id=message_id, properties=routing_properties, payloads=())
     envelope = write_as4_envelope(unit, compressed=False)
-    mark = hashlib.sha256(message_id.encode()).hexdigest()[:32]
+    id_suffix = hashlib.sha256(message_id.encode()).hexdigest()[:32]
     header = _make_fragment_header(plan, number, f"fragment.{message_id}")
-    written = write_fragment_header(header, f"fragment-{mark}")
+    written = write_fragment_header(header, f"fragment-{id_suffix}")
     size = plan.terms.fragment_size
     start = (number - 1) * size
     piece = SlicedBody(plan.octets, start, min(size, plan.octets.octet_count - start))
     signed = {
         envelope.messaging_id: envelope.messaging.encode(),
         envelope.body_id: envelope.body.encode(),
-        f"fragment-{mark}": written.encode(),
+        f"fragment-{id_suffix}": written.encode(),
     }
     clear = MimePart({"content-type": FRAGMENT_TYPE}, header.content_id, FRAGMENT_TYPE, piece)
-    secret, sent = agreed.encrypt_piece(clear, unit.receiver, mark)
-    part = SwaAttachment(FRAGMENT_TYPE, piece)
-    security = write_swa_security(signed, {header.content_id: part}, signer, agreed.make_token(mark), secret)
+    secret, sent = encrypt_piece(clear, id_suffix)
+    part, token = SwaAttachment(FRAGMENT_TYPE, piece), SigningToken(f"token-{id_suffix}", token_kind, issuers)
+    security = write_swa_security(signed, {header.content_id: part}, signer, token, secret)
     parcel = build_parcel(envelope.with_security(security.text + written), [sent], message_id)
     return replace(parcel, sent=SentUnit(unit, tuple(map(to_model_reference, security.references))))
 

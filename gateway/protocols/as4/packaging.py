@@ -18,11 +18,9 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.message_model import Payload, compute_body_digest, count_octets
-from gateway.protocols.as4.header_values import GZIP_TYPE, PartInfo
-from gateway.protocols.as4.signal_values import make_eb3_name
+from gateway.protocols.as4.header_values import GZIP_TYPE, PartInfo, make_eb3_name
 from gateway.protocols.core import Parcel, UnwrappedPart
-from gateway.protocols.gzip_content import expand_content
-from gateway.protocols.payload_parts import format_cid_uri, index_parts
+from gateway.protocols.payload_parts import expand_content, format_cid_uri, index_parts
 from gateway.wire import (
     EB3,
     WSSE,
@@ -38,22 +36,14 @@ from gateway.wire import (
     read_root_part,
 )
 
-__all__ = [
-    "SOAP_TYPE",
-    "UNDERSTOOD",
-    "As4Package",
-    "check_parts_named",
-    "collect_as4_payloads",
-    "find_messaging",
-    "make_as4_package",
-    "open_as4_package",
-    "read_as4_envelope",
-]
-
+#: The media type of octets of which nothing is known.
+OCTETS_TYPE: Final = "application/octet-stream"
 SOAP_TYPE: Final = "application/soap+xml"
 #: The header blocks of every message of AS4.
 UNDERSTOOD: Final = frozenset({f"{{{EB3}}}Messaging", f"{{{WSSE}}}Security"})
 _ENVELOPE: Final = "/soap12:Envelope"
+_SIGNAL: Final = make_eb3_name("SignalMessage")
+_ERROR: Final = make_eb3_name("Error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +70,9 @@ def make_as4_package(
 ) -> As4Package:
     """Return the envelope and the parts of what was read as MIME; see `open_as4_package`."""
     envelope = _read_root(related.root, limits, understood)
-    return As4Package(envelope, index_parts(related.attachments), read_fault(envelope))
+    # Core §6.2.6: a Fault beside eb:Error says no more than the error.
+    fault = None if _is_error_alone(envelope) else read_fault(envelope)
+    return As4Package(envelope, index_parts(related.attachments), fault)
 
 
 def read_as4_envelope(
@@ -104,56 +96,68 @@ def _read_root(root: MimePart, limits: WireLimits, understood: frozenset[str]) -
 
 def find_messaging(envelope: SoapEnvelope) -> etree._Element:
     """Return the one eb:Messaging of an envelope; raise GW107 for any other place or number."""
-    found = list(envelope.root.iter(make_eb3_name("Messaging")))
-    if len(found) != 1 or found[0].getparent() is not envelope.header:
+    elements = list(envelope.root.iter(make_eb3_name("Messaging")))
+    if len(elements) != 1 or elements[0].getparent() is not envelope.header:
         detail = "eb:Messaging must occur once, as a block of the SOAP Header"
         raise GatewayError(HEADER_INVALID, detail, f"{_ENVELOPE}/soap12:Header")
+    if _is_error_alone(envelope):
+        return elements[0]
     if envelope.body_elements or "".join(map(str, envelope.body.itertext())).strip():
         # AS4 permits one payload in the Body, eDelivery none: a payload is a part.
         raise GatewayError(NOT_SUPPORTED, "a payload in the SOAP Body", f"{_ENVELOPE}/soap12:Body")
-    return found[0]
+    return elements[0]
 
 
-def check_parts_named(named: tuple[PartInfo, ...], parts: Mapping[str, MimePart]) -> None:
-    """Raise for a payload that is named but absent, and for a part that is not named."""
-    for one in named:
-        if one.content_id not in parts:
-            raise GatewayError(PART_MISSING, "PayloadInfo names a part that is not there", one.location)
-    known = {one.content_id for one in named}
+def _is_error_alone(envelope: SoapEnvelope) -> bool:
+    """Return whether an envelope carries errors and no other unit; its Body says nothing then (core §6.2)."""
+    messaging = None if envelope.header is None else envelope.header.find(make_eb3_name("Messaging"))
+    units = [] if messaging is None else list(messaging.iterchildren("*"))
+    return bool(units) and all(unit.tag == _SIGNAL and unit.find(_ERROR) is not None for unit in units)
+
+
+def check_parts_named(part_infos: tuple[PartInfo, ...], parts: Mapping[str, MimePart]) -> None:
+    """Raise for a PartInfo without its part, and for a part without a PartInfo."""
+    for part_info in part_infos:
+        if part_info.content_id not in parts:
+            raise GatewayError(PART_MISSING, "PayloadInfo names a part that is not there", part_info.location)
+    named_ids = {part_info.content_id for part_info in part_infos}
     for content_id in parts:
-        if content_id not in known:
+        if content_id not in named_ids:
             detail = "PayloadInfo does not name this part"
             raise GatewayError(MIME_MALFORMED, detail, format_cid_uri(content_id))
 
 
 def collect_as4_payloads(
-    named: tuple[PartInfo, ...], parts: Mapping[str, MimePart], most: int
+    part_infos: tuple[PartInfo, ...], parts: Mapping[str, MimePart], most: int
 ) -> tuple[tuple[Payload, ...], tuple[UnwrappedPart, ...]]:
     """Return the payloads in the order of PayloadInfo, expanded, and how the compressed ones came.
 
     `most` is the number of octets that all payloads together may have after expansion.
     """
     payloads, unwrapped = [], []
-    for one in named:
-        payload, packed = _make_payload(one, parts[one.content_id], most)
+    for part_info in part_infos:
+        payload, packed = _make_payload(part_info, parts[part_info.content_id], most)
         payloads.append(payload)
         unwrapped += [packed] if packed is not None else []
         most -= count_octets(payload.octets)
     return tuple(payloads), tuple(unwrapped)
 
 
-def _make_payload(one: PartInfo, part: MimePart, most: int) -> tuple[Payload, UnwrappedPart | None]:
-    media_type = part.headers.get("content-type", part.media_type)
-    payload = Payload(one.content_id, one.media_type or media_type, part.octets, one.properties)
-    if not one.compressed:
-        stated = (one.media_type or media_type).partition(";")[0].strip().lower()
-        if stated != part.media_type:
-            # The MIME header is not signed, the property is (SwA profile §5.2).
-            detail = f"the part is {part.media_type[:80]!r}, and its MimeType {stated[:80]!r}"
-            raise GatewayError(MIME_MALFORMED, detail, one.location)
+def _make_payload(part_info: PartInfo, part: MimePart, most: int) -> tuple[Payload, UnwrappedPart | None]:
+    # The MIME header of a part is not signed (SwA profile §5.2), and of a part without compression AS4 §3.1
+    # wants no MimeType: without one its type is not known, and nothing is done by it.
+    media_type = part_info.media_type or OCTETS_TYPE
+    payload = Payload(part_info.content_id, media_type, part.octets, part_info.properties)
+    if not part_info.compressed:
+        declared_type = media_type.partition(";")[0].strip().lower()
+        if part_info.media_type is not None and declared_type != part.media_type:
+            detail = f"the part is {part.media_type[:80]!r}, and its MimeType {declared_type[:80]!r}"
+            raise GatewayError(MIME_MALFORMED, detail, part_info.location)
         return payload, None
     if part.media_type != GZIP_TYPE:
-        raise GatewayError(MIME_MALFORMED, f"a compressed part is {GZIP_TYPE}", one.location)
-    content = expand_content(part.octets, most, one.location)
+        raise GatewayError(MIME_MALFORMED, f"a compressed part is {GZIP_TYPE}", part_info.location)
+    content = expand_content(part.octets, most, part_info.location)
     digest = compute_body_digest(part.octets)
-    return replace(payload, octets=content), UnwrappedPart(one.content_id, digest, digest, compressed=True)
+    return replace(payload, octets=content), UnwrappedPart(
+        part_info.content_id, digest, digest, compressed=True
+    )

@@ -1,4 +1,4 @@
-"""What a P-Mode means for a message of AS4: its route, its terms, and what is not done of them."""
+"""Matches messages of AS4 with P-Modes: their route, their terms, and terms that are not supported."""
 
 from __future__ import annotations
 
@@ -6,19 +6,32 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gateway.agreements import MessageRoute, PMode, RoutePlaces
+from gateway.encryption import is_known_algorithm
 from gateway.errors import HEADER_INCONSISTENT, NOT_SUPPORTED, PARTY_UNKNOWN, PMODE_UNKNOWN, GatewayError
 from gateway.message_model import AckRequest, UserMessage
-from gateway.protocols.as4.agreed_algorithms import list_unsupported_algorithms
 from gateway.protocols.core import ProtocolContext
 from gateway.wire import EB3
+from gateway.xmlsec import SHA256, get_signature_policy
 
-__all__ = [
-    "DEFAULT_MPC",
-    "find_agreed_terms",
-    "list_unsupported_terms",
-    "match_agreed_pmode",
-    "require_supported_terms",
-]
+
+def list_unsupported_algorithms(pmode: PMode) -> tuple[str, ...]:
+    """Return a sentence for each agreed algorithm and token reference that is not supported."""
+    security, secret = pmode.security, pmode.encryption
+    supported = get_signature_policy(security.policy).signature_algorithms
+    problems = [
+        f"signature algorithm {algorithm[:120]} is not supported by policy {security.policy}"
+        for algorithm in security.signature_algorithms
+        if algorithm not in supported
+    ]
+    if security.hash_function not in (None, SHA256):
+        problems.append(f"digests are written with {SHA256}, not with {security.hash_function}"[:300])
+    problems += [
+        f"encryption by {algorithm[:120]} is not supported"
+        for algorithm in (secret.algorithms if secret is not None else ())
+        if not is_known_algorithm(algorithm)
+    ]
+    return tuple(problems)
+
 
 #: The channel of messages that name none.
 DEFAULT_MPC: Final = f"{EB3}defaultMPC"
@@ -42,14 +55,6 @@ def match_agreed_pmode(
     not done. A message without AgreementRef belongs to the one P-Mode in force for its parties, roles,
     service, action and channel; the message that is returned names its agreement.
     """
-    pmode, terms = find_agreed_terms(unit, protocol, context)
-    return pmode, replace(unit, **terms)
-
-
-def find_agreed_terms(
-    unit: UserMessage, protocol: str, context: ProtocolContext
-) -> tuple[PMode, dict[str, Any]]:
-    """Return what `match_agreed_pmode` does, with the fields alone that the P-Mode gives the message."""
     route = MessageRoute(
         unit.sender, unit.receiver, unit.agreement, unit.service, unit.action, unit.service_type,
         protocol, _PLACES,
@@ -73,31 +78,31 @@ def find_agreed_terms(
     terms: dict[str, Any] = {"ack_requested": _ASKED, "duplicate_elimination": True}
     if not unit.agreement:
         terms |= {"agreement": pmode.agreement, "agreement_type": pmode.agreement_type}
-    return pmode, terms
+    return pmode, replace(unit, **terms)
 
 
 def _check_named_pmode(unit: UserMessage, pmode: PMode, context: ProtocolContext) -> None:
     """Raise GW304 for an AgreementRef that names another P-Mode of the agreement (core §5.2.2.7).
 
-    An id is unique in one handler alone (core D.3.1), and a sender may write its own: one that is none of
-    the agreement here says nothing, and the parties, roles, service and action do.
+    An id is unique in one handler alone (core D.3.1), and a sender may write its own: an id that
+    no P-Mode of the agreement has here is ignored; the parties, roles, service and action decide.
     """
-    named = unit.pmode_named
-    if named in (None, pmode.id):
+    pmode_id = unit.pmode_named
+    if pmode_id in (None, pmode.id):
         return
-    if context.agreements.find_by_id(pmode.agreement, named, context.now) is not None:
-        detail = f"the message is not of the P-Mode {named[:80]!r} by its other values"
+    if context.agreements.find_by_id(pmode.agreement, pmode_id, context.now) is not None:
+        detail = f"the message is not of the P-Mode {pmode_id[:80]!r} by its other values"
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_PLACES.agreement}/@pmode")
 
 
 def _find_unnamed_pmode(unit: UserMessage, route: MessageRoute, context: ProtocolContext) -> PMode:
     """Return the one P-Mode for a message without AgreementRef; raise GW302, GW303 (EBMS:0010)."""
     for side, party in ((_PLACES.sender, unit.sender), (_PLACES.receiver, unit.receiver)):
-        if any(context.find_party_name(one) is None for one in party.ids):
+        if any(context.find_party_name(party_id) is None for party_id in party.ids):
             detail = f"no party {party.ids[0].value[:80]!r}"
             raise GatewayError(PARTY_UNKNOWN, detail, f"{side}PartyId")
-    found = context.agreements.list_matching_pmodes(route, context.now)
-    same = [one for one in found if (one.mpc or DEFAULT_MPC) == (unit.mpc or DEFAULT_MPC)]
+    candidates = context.agreements.list_matching_pmodes(route, context.now)
+    same = [pmode for pmode in candidates if (pmode.mpc or DEFAULT_MPC) == (unit.mpc or DEFAULT_MPC)]
     if len(same) == 1:
         return same[0]
     detail = "the message names no AgreementRef, and "
@@ -106,9 +111,9 @@ def _find_unnamed_pmode(unit: UserMessage, route: MessageRoute, context: Protoco
 
 
 def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
-    """Return in words which terms of a P-Mode this core does not do, or AS4 does not have."""
+    """Return a sentence for each term of a P-Mode that this core does not support, or AS4 does not have."""
     reliability = pmode.reliability
-    found = {
+    requirements = {
         "messages of AS4 are signed": pmode.security.sign,
         "payloads of AS4 are encrypted by XMLENC": pmode.encryption is None or not pmode.encryption.is_cms,
         "each message of AS4 gets a signed receipt: ack_requested and ack_signed are always": (
@@ -126,14 +131,18 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
             == ("signalsAndResponse", "two-way", "response")
         ),
         "signals are posted back to an endpoint of the From party: reply_pattern callback needs one": (
-            pmode.reply_pattern == "response" or pmode.reply_endpoint is not None
+            # The receipt of a pulled message goes where the PullRequest went.
+            pmode.reply_pattern == "response" or pmode.reply_endpoint is not None or pmode.pull is not None
         ),
         "each party of AS4 has a role": pmode.from_role is not None and pmode.to_role is not None,
     }
-    return (*(words for words, held in found.items() if not held), *list_unsupported_algorithms(pmode))
+    return (
+        *(requirement for requirement, held in requirements.items() if not held),
+        *list_unsupported_algorithms(pmode),
+    )
 
 
 def require_supported_terms(pmode: PMode) -> None:
     """Raise GW311 for a P-Mode with terms that this core does not do."""
-    for words in list_unsupported_terms(pmode):
-        raise GatewayError(NOT_SUPPORTED, words, pmode.id)
+    for detail in list_unsupported_terms(pmode):
+        raise GatewayError(NOT_SUPPORTED, detail, pmode.id)

@@ -1,4 +1,4 @@
-"""Opens PullRequests: who pulls, whether it may pull from this channel, and whether the request is of now.
+"""Opens PullRequests: who pulls, whether it may pull from this channel, and whether the request is recent.
 
 A PullRequest names no party (core §5.2.3.1). Who pulls is shown by the certificate of its signature, by a
 name with a password, or by both, as the P-Mode says; it must be the To party of the P-Modes whose
@@ -7,21 +7,128 @@ messages are pulled from the channel (AS4 §2.1.3).
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import hmac
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from lxml import etree
 
 from gateway.agreements import PMode
-from gateway.errors import PULL_REFUSED, GatewayError
+from gateway.errors import HEADER_INVALID, PULL_REFUSED, PULL_REPEATED, GatewayError
 from gateway.message_model import PullRequest
 from gateway.pki import Certificate
 from gateway.protocols.as4.header_values import SIGNATURE
-from gateway.protocols.as4.message_reading import As4Message, make_opened_message, verify_signature
+from gateway.protocols.as4.message_reading import (
+    As4Message,
+    check_signature,
+    make_opened_message,
+    read_signature,
+)
 from gateway.protocols.as4.pmode_matching import DEFAULT_MPC, require_supported_terms
-from gateway.protocols.as4.request_times import check_request_time
-from gateway.protocols.as4.username_tokens import PullLogin, find_authorization, read_pull_login
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
-from gateway.wire import build_xpath
+from gateway.protocols.element_reader import (
+    ElementSequence,
+    check_attributes,
+    raise_header_error,
+    read_instant,
+    read_text,
+)
+from gateway.protocols.signer_checks import check_agreed_strength
+from gateway.wire import BASE64_ENCODING, SOAP12, WSSE, WSU, build_xpath, decode_base64_octets
+from gateway.xmlsec import EBMS_ROLE
 
-__all__ = ["make_pull_request", "open_pull_request"]
+#: How old a PullRequest may be, and how far its clock may be ahead.
+_AGE: Final = timedelta(minutes=5)
+_AHEAD: Final = timedelta(minutes=1)
+
+
+def check_request_time(at: datetime, now: datetime, location: str) -> None:
+    """Raise GW341 for a time earlier than `now` by more than `_AGE`, or later by more than `_AHEAD`."""
+    if not now - _AGE <= at <= now + _AHEAD:
+        raise GatewayError(PULL_REPEATED, f"its time is {at.isoformat(timespec='seconds')}", location)
+
+
+_SECURITY: Final = f"{{{WSSE}}}Security"
+_ROLE: Final = f"{{{SOAP12}}}role"
+_MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
+_ID: Final = f"{{{WSU}}}Id"
+_DIGEST: Final = (
+    "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-username-token-profile-1.0#PasswordDigest"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PullLogin:
+    """A login that was right: whose it is, and what identifies this use of it."""
+
+    party: str
+    digest: str
+
+
+def find_authorization(root: etree._Element) -> etree._Element | None:
+    """Return the Security header for the role ``ebms``, None without one; raise GW107 for several."""
+    headers = [header for header in root.iter(_SECURITY) if header.get(_ROLE) == EBMS_ROLE]
+    if len(headers) > 1 or any(header.getparent() is not root[0] for header in headers):
+        raise GatewayError(
+            HEADER_INVALID, "the header for the role ebms must occur once", build_xpath(headers[-1])
+        )
+    return headers[0] if headers else None
+
+
+def read_pull_login(header: etree._Element, context: ProtocolContext) -> PullLogin:
+    """Return the login of a header after its password is verified; raise GW340, GW341, GW107."""
+    check_attributes(header, required=(_ROLE,), optional=(_MUST_UNDERSTAND, _ID))
+    tokens = ElementSequence(header)
+    token = tokens.take_required(f"{{{WSSE}}}UsernameToken")
+    tokens.check_end()
+    check_attributes(token, optional=(_ID,))
+    fields = ElementSequence(token)
+    name = fields.take_required(f"{{{WSSE}}}Username")
+    password = fields.take_required(f"{{{WSSE}}}Password")
+    nonce = fields.take_optional(f"{{{WSSE}}}Nonce")
+    created = fields.take_required(f"{{{WSU}}}Created")
+    fields.check_end()
+    _check_created(created, context.now)
+    registered_login = context.find_pull_login(read_text(name))
+    right = _compute_digest(nonce, created, registered_login[1] if registered_login is not None else b"")
+    digest = _read_digest(password)
+    if not hmac.compare_digest(right, digest) or registered_login is None:
+        raise GatewayError(PULL_REFUSED, "the name or the password is wrong", build_xpath(token))
+    used = hashlib.sha256(b"login " + registered_login[0].encode() + digest).hexdigest()
+    return PullLogin(registered_login[0], used)
+
+
+def _check_created(created: etree._Element, now: datetime) -> None:
+    check_attributes(created)
+    check_request_time(read_instant(created), now, build_xpath(created))
+
+
+def _read_digest(password: etree._Element) -> bytes:
+    check_attributes(password, optional=("Type",))
+    if password.get("Type") != _DIGEST:
+        raise GatewayError(PULL_REFUSED, "the password comes as PasswordDigest", build_xpath(password))
+    return _decode_base64(password)
+
+
+def _compute_digest(nonce: etree._Element | None, created: etree._Element, password: bytes) -> bytes:
+    """Return the digest of the profile: nonce, time and password (UsernameToken Profile §3.1)."""
+    octets = b""
+    if nonce is not None:
+        check_attributes(nonce, optional=("EncodingType", _ID))
+        if nonce.get("EncodingType", BASE64_ENCODING) != BASE64_ENCODING:
+            raise_header_error(nonce, "a Nonce is base64")
+        octets = _decode_base64(nonce)
+    # The profile names SHA-1. The time and the single use limit what a collision is good for.
+    return hashlib.sha1(octets + read_text(created).encode() + password, usedforsecurity=False).digest()
+
+
+def _decode_base64(element: etree._Element) -> bytes:
+    octets = decode_base64_octets(read_text(element).encode())
+    if octets is None:
+        raise_header_error(element, "this is not base64 in its canonical spelling")
+    return octets
 
 
 def make_pull_request(pmode: PMode, context: ProtocolContext) -> PullRequest:
@@ -42,57 +149,67 @@ def open_pull_request(
 ) -> OpenedMessage:
     """Return a PullRequest with the party that pulls, and the P-Mode of the messages that it asks for.
 
-    Raises GW340 for a party that may not pull from the channel, GW341 for a request of another time.
+    Raises GW340 for a party that may not pull from the channel, GW341 for a request of another time, GW204
+    for one whose algorithms are weaker than those of a P-Mode of the party on the channel.
     """
-    place = build_xpath(message.header.unit_element)
-    check_request_time(unit.timestamp, context.now, f"{place}/eb3:MessageInfo/eb3:Timestamp")
+    location = build_xpath(message.header.unit_element)
+    check_request_time(unit.timestamp, context.now, f"{location}/eb3:MessageInfo/eb3:Timestamp")
     candidates = _list_candidates(unit, context)
-    policies = {one.security.policy for one in candidates} or {"strict"}
+    policies = {candidate.security.policy for candidate in candidates} or {"strict"}
+    certificates = _list_known_certificates(candidates, context)
+    signature = read_signature(message, sorted(policies)[-1], context.limits, certificates)
 
     def check_puller(certificate: Certificate) -> None:
         # Nothing is computed with the certificate of a party that pulls nothing here.
-        _list_allowed(candidates, certificate, f"{place}/eb3:PullRequest", context)
+        for pmode in _list_allowed(candidates, certificate, f"{location}/eb3:PullRequest", context):
+            if signature is not None:
+                check_agreed_strength(signature.algorithm, signature.references, pmode)
 
-    known = _list_known_certificates(candidates, context)
-    signed = verify_signature(message, sorted(policies)[-1], context.limits, check_puller, known)
+    reading = message.make_reading()
+    signed = check_signature(signature, reading, context.limits, check_puller)
     if signed is not None:
         context.check_signing_certificate(signed.certificate, SIGNATURE)
-        candidates = tuple(_list_allowed(candidates, signed.certificate, place, context))
+        candidates = tuple(_list_allowed(candidates, signed.certificate, location, context))
     header = find_authorization(message.package.envelope.root)
     login = None if header is None else read_pull_login(header, context)
-    pmode = _choose_pmode(candidates, signed is not None, login, place, context)
-    named = replace(
+    pmode = _choose_pmode(candidates, signed is not None, login, location, context)
+    request = replace(
         unit,
         sender=pmode.receiver,
         receiver=pmode.sender,
         agreement=pmode.agreement,
         login="" if login is None else login.digest,
     )
-    opened = make_opened_message(message, signed, pmode, parcel, context.limits)
-    return replace(opened, units=(named,))
+    opened = make_opened_message(reading, signed, pmode, parcel, context.limits)
+    return replace(opened, units=(request,))
 
 
 def _choose_pmode(
     candidates: tuple[PMode, ...],
     is_signed: bool,
     login: PullLogin | None,
-    place: str,
+    location: str,
     context: ProtocolContext,
 ) -> PMode:
-    """Return a P-Mode of the party that pulls; each one on this channel must allow what it shows."""
+    """Return a P-Mode of the party that pulls; raise GW340 or GW311 for a request that it may not make.
+
+    Each P-Mode of the party on this channel must accept the signature or the login of the request.
+    """
     if login is not None:
-        candidates = tuple(one for one in candidates if _get_puller(one, context) == login.party)
+        candidates = tuple(
+            candidate for candidate in candidates if _get_puller(candidate, context) == login.party
+        )
         if not candidates:
-            raise GatewayError(PULL_REFUSED, "this name does not pull from this channel", place)
+            raise GatewayError(PULL_REFUSED, "this name does not pull from this channel", location)
     if not is_signed and login is None:
-        raise GatewayError(PULL_REFUSED, "nobody signed the PullRequest", place)
-    for one in candidates:
-        require_supported_terms(one)
-        wanted = one.pull.authorization if one.pull is not None else "certificate"
-        if wanted != "username" and not is_signed:
-            raise GatewayError(PULL_REFUSED, "the agreement wants a signed PullRequest", place)
-        if wanted != "certificate" and login is None:
-            raise GatewayError(PULL_REFUSED, "the agreement wants a name and a password", place)
+        raise GatewayError(PULL_REFUSED, "nobody signed the PullRequest", location)
+    for candidate in candidates:
+        require_supported_terms(candidate)
+        authorization = candidate.pull.authorization if candidate.pull is not None else "certificate"
+        if authorization != "username" and not is_signed:
+            raise GatewayError(PULL_REFUSED, "the agreement wants a signed PullRequest", location)
+        if authorization != "certificate" and login is None:
+            raise GatewayError(PULL_REFUSED, "the agreement wants a name and a password", location)
     return candidates[0]
 
 
@@ -101,37 +218,41 @@ def _get_puller(pmode: PMode, context: ProtocolContext) -> str | None:
 
 
 def _list_candidates(unit: PullRequest, context: ProtocolContext) -> tuple[PMode, ...]:
-    """Return the P-Modes of ours whose messages are pulled from the channel of a request."""
+    """Return our P-Modes whose messages are pulled from the channel of a request."""
     channels = {None, DEFAULT_MPC} if unit.mpc in (None, DEFAULT_MPC) else {unit.mpc}
-    found = (one for name in channels for one in context.agreements.list_pull_pmodes(name, context.now))
+    pulled = (pmode for name in channels for pmode in context.agreements.list_pull_pmodes(name, context.now))
     return tuple(
-        one
-        for one in found
-        if one.protocol == "as4" and context.find_party_name(one.from_party[0]) in context.keys
+        pmode
+        for pmode in pulled
+        if pmode.protocol == "as4" and context.find_party_name(pmode.from_party[0]) in context.keys
     )
 
 
 def _list_known_certificates(candidates: tuple[PMode, ...], context: ProtocolContext) -> list[Certificate]:
-    names = {context.find_party_name(one.to_party[0]) for one in candidates}
-    known = [cert for name in names if name is not None for cert in context.list_party_certificates(name)]
-    return [*context.known_certificates, *known]
+    names = {context.find_party_name(pmode.to_party[0]) for pmode in candidates}
+    certificates = [
+        cert for name in names if name is not None for cert in context.list_party_certificates(name)
+    ]
+    return [*context.known_certificates, *certificates]
 
 
 def _list_allowed(
-    candidates: tuple[PMode, ...], certificate: Certificate, place: str, context: ProtocolContext
+    candidates: tuple[PMode, ...], certificate: Certificate, location: str, context: ProtocolContext
 ) -> list[PMode]:
     """Return the P-Modes whose messages the holder of a certificate may pull; raise GW340 without one.
 
-    Every one of the party on this channel must allow it: their messages wait in one queue.
+    Each P-Mode of the party on this channel must allow it: their messages wait in one queue.
     """
     party = context.find_certificate_party(certificate.sha256)
-    own = [
-        one for one in candidates if party is not None and context.find_party_name(one.to_party[0]) == party
+    party_pmodes = [
+        pmode
+        for pmode in candidates
+        if party is not None and context.find_party_name(pmode.to_party[0]) == party
     ]
-    if not own:
+    if not party_pmodes:
         detail = f"{certificate.subject[:120]} does not pull from this channel"
-        raise GatewayError(PULL_REFUSED, detail, place)
-    pins = [one.security.reply_certificates for one in own if one.security.reply_certificates]
+        raise GatewayError(PULL_REFUSED, detail, location)
+    pins = [pmode.security.reply_certificates for pmode in party_pmodes if pmode.security.reply_certificates]
     if any(certificate.sha256 not in pinned for pinned in pins):
         raise GatewayError(PULL_REFUSED, "the agreement pins another certificate", SIGNATURE)
-    return own
+    return party_pmodes

@@ -9,73 +9,37 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.protocols.ebms2.answer_signals import (
-    check_answer,
-    check_time_to_live,
-    has_synchronous_answer,
-    is_answerable,
-    make_pong,
-    make_receipt,
-    make_status_response,
-)
-from gateway.protocols.ebms2.delivery_failure import make_delivery_failure
-from gateway.protocols.ebms2.hop_messages import make_hop_receipt, seal_hop_signal, write_onward_parcel
-from gateway.protocols.ebms2.message_fragments import (
-    join_fragments,
-    open_joined,
-    plan_split,
-    seal_agreed_fragment,
-    seal_source,
-    tally_opened_fragment,
-)
-from gateway.protocols.ebms2.message_opening import collect_payload_digests, open, verify_parcel
-from gateway.protocols.ebms2.message_sealing import seal
-from gateway.protocols.ebms2.message_units import get_unit_kind
-from gateway.protocols.ebms2.pmode_support import list_unsupported_terms
-from gateway.protocols.ebms2.refusal_answers import (
-    find_message_header,
-    find_refused_message,
-    make_error_signal,
-    make_fault_response,
-    reject_parcel,
-)
-from gateway.protocols.ebms2.unverified_message import find_fault, read_sent_header, read_sent_unit
-
-__all__ = [
-    "check_answer",
-    "check_time_to_live",
-    "collect_payload_digests",
-    "find_fault",
-    "find_message_header",
-    "find_refused_message",
-    "get_unit_kind",
-    "has_synchronous_answer",
-    "is_answerable",
-    "join_fragments",
-    "list_unsupported_terms",
-    "make_delivery_failure",
-    "make_error_signal",
-    "make_fault_response",
-    "make_hop_receipt",
-    "make_pong",
-    "make_receipt",
-    "make_status_response",
-    "message_id_place",
-    "name",
-    "open",
-    "open_joined",
-    "plan_split",
-    "read_sent_header",
-    "read_sent_unit",
-    "reject_parcel",
-    "seal",
-    "seal_agreed_fragment",
-    "seal_hop_signal",
-    "seal_source",
-    "tally_opened_fragment",
-    "verify_parcel",
-    "write_onward_parcel",
-]
+from gateway.protocols.ebms2.answer_signals import check_answer as check_answer
+from gateway.protocols.ebms2.answer_signals import check_time_to_live as check_time_to_live
+from gateway.protocols.ebms2.answer_signals import find_message_header as find_message_header
+from gateway.protocols.ebms2.answer_signals import find_refused_message as find_refused_message
+from gateway.protocols.ebms2.answer_signals import has_synchronous_answer as has_synchronous_answer
+from gateway.protocols.ebms2.answer_signals import is_answerable as is_answerable
+from gateway.protocols.ebms2.answer_signals import make_delivery_failure as make_delivery_failure
+from gateway.protocols.ebms2.answer_signals import make_error_signal as make_error_signal
+from gateway.protocols.ebms2.answer_signals import make_fault_response as make_fault_response
+from gateway.protocols.ebms2.answer_signals import make_pong as make_pong
+from gateway.protocols.ebms2.answer_signals import make_receipt as make_receipt
+from gateway.protocols.ebms2.answer_signals import make_status_response as make_status_response
+from gateway.protocols.ebms2.answer_signals import reject_parcel as reject_parcel
+from gateway.protocols.ebms2.hop_messages import make_hop_receipt as make_hop_receipt
+from gateway.protocols.ebms2.hop_messages import rewrite_for_next_hop as rewrite_for_next_hop
+from gateway.protocols.ebms2.hop_messages import seal_hop_signal as seal_hop_signal
+from gateway.protocols.ebms2.message_opening import open as open
+from gateway.protocols.ebms2.message_opening import open_reading as open_reading
+from gateway.protocols.ebms2.message_opening import open_related as open_related
+from gateway.protocols.ebms2.message_opening import read_envelope as read_envelope
+from gateway.protocols.ebms2.message_opening import verify_parcel as verify_parcel
+from gateway.protocols.ebms2.message_reading import find_fault as find_fault
+from gateway.protocols.ebms2.message_reading import read_sent_header as read_sent_header
+from gateway.protocols.ebms2.message_reading import read_sent_unit as read_sent_unit
+from gateway.protocols.ebms2.message_sealing import seal as seal
+from gateway.protocols.ebms2.message_units import get_unit_kind as get_unit_kind
+from gateway.protocols.ebms2.unsupported_features import list_unsupported_terms as list_unsupported_terms
+from gateway.protocols.ebms2.unsupported_features import refuse_fragments
 
 name: Final = "ebms2"
 message_id_place: Final = "//eb:MessageData/eb:MessageId"
+
+join_fragments = open_joined = plan_split = refuse_fragments
+seal_agreed_fragment = seal_source = tally_opened_fragment = refuse_fragments

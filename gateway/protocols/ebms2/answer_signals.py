@@ -1,12 +1,17 @@
-"""Makes the signals that answer a message, and checks whether an answer belongs to our message."""
+"""Makes the signals that answer a message, answers refused parcels, and compares answers with what was sent.
+
+A refused parcel is answered by an ErrorList, a SOAP Fault, or an empty response.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from gateway.agreements import PMode
 from gateway.errors import (
+    NOT_UNDERSTOOD,
     RECEIPT_MISMATCH,
     REFERENCE_UNKNOWN,
     TIME_TO_LIVE_EXPIRED,
@@ -17,6 +22,7 @@ from gateway.message_model import (
     NEXT_MSH,
     ErrorEntry,
     ErrorSignal,
+    Party,
     Ping,
     Pong,
     Receipt,
@@ -25,24 +31,23 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.answer_headers import make_answer_header
-from gateway.protocols.core import OpenedMessage, ProtocolContext, SentUnit
+from gateway.protocols.answer_headers import describe_problem, make_answer_header, make_fault_answer
+from gateway.protocols.core import (
+    OpenedMessage,
+    Parcel,
+    ProtocolContext,
+    RefusedMessage,
+    RejectionResponse,
+    SentUnit,
+)
 from gateway.protocols.ebms2.header_blocks import MessageHeader
-from gateway.protocols.problem_words import describe_problem
-from gateway.protocols.signed_references import repeats_digests, to_model_reference
-
-__all__ = [
-    "ANSWERS",
-    "check_answer",
-    "check_time_to_live",
-    "has_signal_answers",
-    "has_synchronous_answer",
-    "is_answerable",
-    "make_error_signal",
-    "make_pong",
-    "make_receipt",
-    "make_status_response",
-]
+from gateway.protocols.ebms2.hop_messages import find_onward_rule
+from gateway.protocols.ebms2.message_reading import ReplyAddress
+from gateway.protocols.ebms2.message_sealing import seal
+from gateway.protocols.ebms2.message_units import get_unit_kind
+from gateway.protocols.ebms2.packaging import CONTENT_TYPE, find_reply_header
+from gateway.protocols.signed_values import repeats_digests, to_model_reference
+from gateway.wire import WireLimits
 
 # Actions that answer a message; no error signal is sent about them.
 ANSWERS: Final = frozenset({"Acknowledgment", "MessageError", "Pong", "StatusResponse"})
@@ -53,15 +58,17 @@ _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
 def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
     """Return the Acknowledgment of a message, with its digests when requested (ebMS 2.0 §6.3.2)."""
     message = opened.unit
-    wanted = message.ack_requested if isinstance(message, UserMessage) else None
-    asked = wanted is not None and wanted.signed
+    ack_request = message.ack_requested if isinstance(message, UserMessage) else None
+    signature_requested = ack_request is not None and ack_request.signed
     signed = opened.signed.references if opened.signed is not None else ()
     return Receipt(
         **make_answer_header(message, context),
         ref_to_message_id=message.message_id,
         received_at=context.now,
-        references=tuple(to_model_reference(one) for one in signed) if asked else (),
-        signature_asked=asked,
+        references=tuple(to_model_reference(reference) for reference in signed)
+        if signature_requested
+        else (),
+        signature_asked=signature_requested,
     )
 
 
@@ -72,15 +79,15 @@ def is_answerable(ref: Unit | MessageHeader) -> bool:
     return not isinstance(ref, Receipt | ErrorSignal | Pong | StatusResponse)
 
 
-def make_error_signal(
+def _make_error_about(
     problem: GatewayError, ref: Unit | MessageHeader, context: ProtocolContext
 ) -> ErrorSignal | None:
     """Return the signal that reports the problem to the sender of `ref`; None if there is none to send."""
-    code = problem.problem.ebms2
+    code = problem.problem.codes.ebms2
     if code is None or not is_answerable(ref):
         return None
-    location, words = describe_problem(problem)
-    entry = ErrorEntry(code=code, severity="Error", location=location, description=words)
+    location, description = describe_problem(problem)
+    entry = ErrorEntry(code=code, severity="Error", location=location, description=description)
     return ErrorSignal(**make_answer_header(ref, context), ref_to_message_id=ref.message_id, errors=(entry,))
 
 
@@ -121,40 +128,42 @@ def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
     first = opened.unit
     if isinstance(first, ErrorSignal | Pong | StatusResponse | UserMessage):
         if first.ref_to_message_id not in (None, sent.unit.message_id):
-            where = f"{_HEADER}/eb:MessageData/eb:RefToMessageId"
-            raise GatewayError(REFERENCE_UNKNOWN, "this answers another message", where)
+            location = f"{_HEADER}/eb:MessageData/eb:RefToMessageId"
+            raise GatewayError(REFERENCE_UNKNOWN, "this answers another message", location)
         _check_parties(first, sent, REFERENCE_UNKNOWN)
 
 
 def _check_parties(unit: Unit, sent: SentUnit, problem: Problem) -> None:
-    asked = sent.unit
-    ours = set(unit.receiver.ids) & set(asked.sender.ids)
-    theirs = set(unit.sender.ids) & set(asked.receiver.ids)
-    if unit.agreement != asked.agreement or not ours or not theirs:
+    sent_unit = sent.unit
+    ours = set(unit.receiver.ids) & set(sent_unit.sender.ids)
+    theirs = set(unit.sender.ids) & set(sent_unit.receiver.ids)
+    if unit.agreement != sent_unit.agreement or not ours or not theirs:
         raise GatewayError(problem, "the answer is not of the party that was addressed", f"{_HEADER}/eb:From")
 
 
 def _check_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None:
     """Compare a receipt with what we sent: message, party, signature, every digest (ebMS 2.0 §6.3.2.5)."""
-    where = "/soap:Envelope/soap:Header/eb:Acknowledgment"
+    location = "/soap:Envelope/soap:Header/eb:Acknowledgment"
     if unit.ref_to_message_id != sent.unit.message_id:
         raise GatewayError(
-            RECEIPT_MISMATCH, "the receipt is for another message", f"{where}/eb:RefToMessageId"
+            RECEIPT_MISMATCH, "the receipt is for another message", f"{location}/eb:RefToMessageId"
         )
     if unit.actor == NEXT_MSH:
         _check_hop_receipt(unit, opened, sent)
         return
     _check_parties(unit, sent, RECEIPT_MISMATCH)
-    asked = sent.unit.ack_requested if isinstance(sent.unit, UserMessage) else None
-    if asked is not None and asked.signed:
+    ack_request = sent.unit.ack_requested if isinstance(sent.unit, UserMessage) else None
+    if ack_request is not None and ack_request.signed:
         if opened.signed is None:
-            raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", where)
+            raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", location)
         if not sent.references:
             return
     elif not unit.references:
         return
     if not repeats_digests(unit.references, sent.references):
-        raise GatewayError(RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", where)
+        raise GatewayError(
+            RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", location
+        )
 
 
 def _check_hop_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None:
@@ -163,16 +172,18 @@ def _check_hop_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> 
     Its signature covers the header and not the Acknowledgment, so the header must name the message.
     Who the next handler is, the caller compares: no agreement says it.
     """
-    where = "/soap:Envelope/soap:Header/eb:Acknowledgment"
-    asked = sent.unit.hop_ack_requested if isinstance(sent.unit, UserMessage) else None
-    if asked is None:
-        raise GatewayError(RECEIPT_MISMATCH, "the next handler was asked for no receipt", where)
-    if asked.signed and opened.signed is None:
-        raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", where)
+    location = "/soap:Envelope/soap:Header/eb:Acknowledgment"
+    ack_request = sent.unit.hop_ack_requested if isinstance(sent.unit, UserMessage) else None
+    if ack_request is None:
+        raise GatewayError(RECEIPT_MISMATCH, "the next handler was asked for no receipt", location)
+    if ack_request.signed and opened.signed is None:
+        raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", location)
     if unit.agreement != sent.unit.agreement:
         raise GatewayError(RECEIPT_MISMATCH, "the receipt names another agreement", f"{_HEADER}/eb:CPAId")
     if unit.references and not repeats_digests(unit.references, sent.references):
-        raise GatewayError(RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", where)
+        raise GatewayError(
+            RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", location
+        )
 
 
 def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:
@@ -180,9 +191,109 @@ def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:
     if pmode is not None and pmode.sync_reply_mode == "responseOnly" and isinstance(unit, UserMessage):
         # The answer has room for the response only; the receipt has a POST of its own.
         return False
-    return bool(getattr(unit, "sync_reply", False)) or has_signal_answers(pmode)
+    return bool(getattr(unit, "sync_reply", False)) or _has_signal_answers(pmode)
 
 
-def has_signal_answers(pmode: PMode | None) -> bool:
+def _has_signal_answers(pmode: PMode | None) -> bool:
     """Return whether signals go into the HTTP answer by a P-Mode; without a P-Mode they do."""
     return pmode is None or pmode.has_signals_in_answer
+
+
+def make_delivery_failure(
+    message: UserMessage,
+    problem: GatewayError,
+    context: ProtocolContext,
+    *,
+    certain: bool,
+    reporter: Party | None = None,
+) -> ErrorSignal:
+    """Return the MessageError that tells the sender that a message did not reach its destination.
+
+    The severity is Error when it is `certain` that the message was not delivered, else Warning.
+    `reporter` is who gave up where that is not the To party, as at an intermediary.
+    """
+    location, description = describe_problem(problem)
+    entry = ErrorEntry("DeliveryFailure", "Error" if certain else "Warning", location, description)
+    header = make_answer_header(message, context)
+    signal = ErrorSignal(**header, ref_to_message_id=message.message_id, errors=(entry,))
+    return signal if reporter is None else replace(signal, sender=reporter)
+
+
+def make_error_signal(
+    problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
+) -> ErrorSignal | None:
+    """Return the MessageError that reports a problem to the sender of `ref` (ebMS 2.0 §4.2).
+
+    None when there is none to send: the problem has no code, `ref` is itself an answer, or
+    its header is too malformed to identify the sender.
+    """
+    if not isinstance(ref, Parcel):
+        return _make_error_about(problem, ref, context)
+    header = find_message_header(ref, context.limits)
+    return None if header is None else _make_error_about(problem, header, context)
+
+
+def find_message_header(parcel: Parcel, limits: WireLimits) -> MessageHeader | None:
+    """Return the MessageHeader of a refused parcel if it can be read, else None."""
+    return find_reply_header(parcel, limits)[0]
+
+
+def find_refused_message(parcel: Parcel, limits: WireLimits) -> RefusedMessage | None:
+    """Return what can be read of a refused parcel, None where its header cannot be read."""
+    header = find_message_header(parcel, limits)
+    if header is None:
+        return None
+    return RefusedMessage(header.message_id, get_unit_kind(header), is_answerable(header))
+
+
+def make_fault_response(problem: GatewayError) -> RejectionResponse:
+    """Return the SOAP Fault of a problem, with its HTTP status."""
+    return make_fault_answer(problem, "1.1", CONTENT_TYPE)
+
+
+def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
+    """Return the answer to a refused parcel: an ErrorList, a SOAP Fault, or an empty response.
+
+    A mandatory header that is not understood is answered with the Fault of SOAP 1.1 §4.4; so
+    is any message without an identifiable sender.
+    """
+    header, sync_reply = _find_reply_address(problem, parcel, context.limits)
+    answer = _answer_refusal(problem, header, sync_reply, context)
+    return answer if header is None else replace(answer, sender=header.sender)
+
+
+def _answer_refusal(
+    problem: GatewayError, header: MessageHeader | None, sync_reply: bool, context: ProtocolContext
+) -> RejectionResponse:
+    if header is not None and not is_answerable(header):
+        return RejectionResponse(204)
+    signal = None if header is None else _make_error_about(problem, header, context)
+    if signal is not None and header is not None and find_onward_rule(header, context):
+        # The To party has not seen the message: who refuses it is the handler on the way.
+        signal = replace(signal, sender=context.own_party or signal.sender)
+    if header is None or signal is None or problem.problem is NOT_UNDERSTOOD:
+        return make_fault_response(problem)
+    pmode = _find_reply_pmode(header, context)
+    try:
+        sealed = seal((signal,), pmode, context)
+        return RejectionResponse(200, sealed, signal, pmode, sync_reply or _has_signal_answers(pmode))
+    except GatewayError:
+        # Without a key no ErrorList can be signed; the first problem is reported to the sender nevertheless.
+        return make_fault_response(problem)
+
+
+def _find_reply_address(
+    problem: GatewayError, parcel: Parcel, limits: WireLimits
+) -> tuple[MessageHeader | None, bool]:
+    """Return the header for the answer to a refused parcel, and whether it asks for SyncReply."""
+    if isinstance(problem.heard, ReplyAddress):
+        return problem.heard.header, problem.heard.sync_reply
+    return find_reply_header(parcel, limits)
+
+
+def _find_reply_pmode(header: MessageHeader, context: ProtocolContext) -> PMode | None:
+    """Return a P-Mode between the parties of a refused message, if there is one."""
+    try:
+        return context.agreements.match_signal_pmode(header.route, context.now, answers=False)
+    except GatewayError:
+        return None

@@ -1,9 +1,7 @@
 """Persistent confidentiality (ebMS 2.0 §4.1.4.5): payloads are signed first, then encrypted.
 
 Each payload part is replaced by an xenc:EncryptedData or a CMS envelope, under its own Content-ID.
-The digest in the signature is that of the plaintext. A received payload is therefore decrypted
-last: its form and its algorithms are read, the signer must be the sender, the signature value must
-be right, and only then is a key used. What is decrypted counts if it has the digest that is signed.
+The digest in the signature is that of the plaintext.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from gateway.agreements import Encryption
+from gateway.agreements import GZIP, Encryption, PMode
 from gateway.encryption import (
     AgreedAlgorithms,
     DecryptedPayload,
@@ -25,33 +23,19 @@ from gateway.encryption import (
     read_envelope,
     select_agreed_algorithms,
 )
-from gateway.errors import (
-    ENCRYPTION_ALGORITHM_REFUSED,
-    ENCRYPTION_MISMATCH,
-    GatewayError,
-)
-from gateway.message_model import Party, Payload
+from gateway.errors import COMPRESSION_REFUSED, ENCRYPTION_MISMATCH, GatewayError
+from gateway.message_model import Body, Party, Payload, compute_body_digest, count_octets, iterate_octets
 from gateway.protocols.core import ProtocolContext, UnwrappedPart
-from gateway.protocols.decrypted_parts import SecretContents, decrypt_part, list_unwrapped_parts
 from gateway.protocols.ebms2.packaging import ManifestReference
-from gateway.protocols.payload_parts import format_cid_uri
+from gateway.protocols.encrypted_parts import EncryptedParts, check_secret_room
+from gateway.protocols.payload_parts import compress_content, expand_content, format_cid_uri
 from gateway.wire import XENC, MimePart, WireLimits
-from gateway.xmlsec import DigestCheck, PartDecryption
-
-__all__ = [
-    "EncryptedParts",
-    "encrypt_payloads",
-    "find_encrypted_parts",
-    "guess_media_type",
-    "read_agreed_parts",
-    "read_encrypted_parts",
-]
 
 _CMS_TYPES: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _XML_TYPE: Final = "application/xml"
-#: Within so many octets a document of XML Encryption names its namespace.
+#: A document of XML Encryption names its namespace within this number of octets from its beginning.
 _HEAD: Final = 4096
-#: The content types EnvelopedData and AuthEnvelopedData stand at the beginning (DER of their OIDs).
+#: The content types EnvelopedData and AuthEnvelopedData as DER of their OIDs, which begin a CMS structure.
 _CMS_OIDS: Final = (
     bytes.fromhex("06092a864886f70d010703"),
     bytes.fromhex("060b2a864886f70d0109100117"),
@@ -61,90 +45,48 @@ _NAMESPACE: Final = XENC.encode()
 _ROOT: Final = b"EncryptedData"
 
 
-class EncryptedParts:
-    """The encrypted parts of one message, by content id, and what has been decrypted of them."""
-
-    def __init__(self, found: Mapping[str, EncryptedPayload], context: ProtocolContext) -> None:
-        self._found = found
-        self._context = context
-        self._opened: dict[str, DecryptedPayload] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def list_decryptions(self) -> dict[str, PartDecryption]:
-        """Return the decryption of each part, for the verification of the signature."""
-        return {name: partial(self._decrypt_part, name) for name in self._found}
-
-    def decrypt_unsigned(self) -> None:
-        """Decrypt the parts of a message without signature; raise GW216 where nothing authenticates them.
-
-        Only a cipher that authenticates and a padding that tells nothing are used then: whoever
-        may change octets unnoticed learns from answers what they contain.
-        """
-        for name, payload in self._found.items():
-            if not payload.is_authenticated:
-                detail = "without a signature only GCM under RSA-OAEP is decrypted"
-                raise GatewayError(ENCRYPTION_ALGORITHM_REFUSED, detail, format_cid_uri(name))
-            self._decrypt_part(name, lambda _: True)
-
-    def _decrypt_part(self, name: str, is_genuine: DigestCheck) -> None:
-        own = self._context.encryption
-        self._opened[name] = decrypt_part(name, self._found[name], own, is_genuine)
-
-    def replace_parts(self, parts: Mapping[str, MimePart]) -> dict[str, MimePart]:
-        """Return the parts with the decrypted ones in clear; raise GW215 for one encrypted twice."""
-        clear = dict(parts)
-        for name, opened in self._opened.items():
-            media_type = opened.media_type or guess_media_type(opened.content)
-            media_type = media_type.partition(";")[0].strip().lower()
-            headers = {**parts[name].headers, "content-type": media_type}
-            clear[name] = replace(parts[name], headers=headers, media_type=media_type, octets=opened.content)
-            if _find_protocol(clear[name]):
-                raise GatewayError(
-                    ENCRYPTION_MISMATCH, "the payload is encrypted twice", format_cid_uri(name)
-                )
-        return clear
-
-    def list_unwrapped(self, parts: Mapping[str, MimePart]) -> tuple[UnwrappedPart, ...]:
-        """Return how each decrypted part came, for the evidence."""
-        return list_unwrapped_parts(parts, self._opened)
-
-
 def guess_media_type(content: bytes) -> str:
     """Return the media type of content whose wrapping states none: XML by its first character."""
     head = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     return _XML_TYPE if head.startswith(b"<") else "application/octet-stream"
 
 
+def reject_double_encryption(encrypted: EncryptedParts, parts: Mapping[str, MimePart]) -> None:
+    """Raise GW215 where a decrypted part is encrypted again."""
+    for name, part in parts.items():
+        if name in encrypted and _find_protocol(part):
+            raise GatewayError(ENCRYPTION_MISMATCH, "the payload is encrypted twice", format_cid_uri(name))
+
+
 def read_agreed_parts(
-    manifest: Iterable[ManifestReference],
+    manifest: tuple[ManifestReference, ...],
     parts: Mapping[str, MimePart],
     terms: Encryption | None,
     context: ProtocolContext,
 ) -> EncryptedParts:
     """Return the encrypted payloads of a message; raise unless each is encrypted as agreed, or none.
 
-    No key is used. GW215 says that a payload is in clear or encrypted against the agreement,
-    GW216 that an algorithm is not among those agreed.
+    No key is used, and of each part only the beginning is read. GW215 says that a payload is in clear or
+    encrypted against the agreement; whether its algorithms are those agreed (GW216) is for its reading.
     """
-    found, contents = {}, SecretContents(parts, context.limits)
-    for one in manifest:
-        part = parts.get(one.content_id)
+    for reference in manifest:
+        part = parts.get(reference.content_id)
         if part is None:
             continue  # reported as missing by the next check
         protocol = _find_protocol(part)
         if protocol is None and terms is not None:
-            raise GatewayError(ENCRYPTION_MISMATCH, "this payload must be encrypted", one.location)
+            raise GatewayError(ENCRYPTION_MISMATCH, "this payload must be encrypted", reference.location)
         if protocol is not None and terms is None:
-            raise GatewayError(ENCRYPTION_MISMATCH, "no encryption is agreed for this payload", one.location)
+            raise GatewayError(
+                ENCRYPTION_MISMATCH, "no encryption is agreed for this payload", reference.location
+            )
         if terms is not None and protocol != _get_protocol(terms):
             detail = f"this payload must be encrypted by {terms.protocol[:40]}"
-            raise GatewayError(ENCRYPTION_MISMATCH, detail, one.location)
-        if terms is not None:
-            agreed = _select_algorithms(terms)
-            found[one.content_id] = _read_part(part, contents, agreed, (one.location, context.limits))
-    return EncryptedParts(found, context)
+            raise GatewayError(ENCRYPTION_MISMATCH, detail, reference.location)
+    if terms is None:
+        return make_unencrypted_parts(context)
+    encrypted = (reference for reference in manifest if reference.content_id in parts)
+    return _make_encrypted_parts(encrypted, parts, _select_algorithms(terms), context)
 
 
 def read_encrypted_parts(
@@ -155,21 +97,46 @@ def read_encrypted_parts(
 ) -> EncryptedParts:
     """Return the encrypted payloads of a message that is judged without agreement, by a policy."""
     agreed = select_agreed_algorithms((), get_encryption_policy(policy))
-    contents = SecretContents(parts, context.limits)
-    found = {
-        one.content_id: _read_part(parts[one.content_id], contents, agreed, (one.location, context.limits))
-        for one in manifest
-        if one.content_id in parts and _find_protocol(parts[one.content_id])
+    encrypted = (
+        reference
+        for reference in manifest
+        if reference.content_id in parts and _find_protocol(parts[reference.content_id])
+    )
+    return _make_encrypted_parts(encrypted, parts, agreed, context)
+
+
+def make_unencrypted_parts(context: ProtocolContext) -> EncryptedParts:
+    """Return the encrypted parts of a message that has none, or of which none is decrypted."""
+    return EncryptedParts({}, context.encryption, choose_decrypted_type)
+
+
+def _make_encrypted_parts(
+    encrypted: Iterable[ManifestReference],
+    parts: Mapping[str, MimePart],
+    agreed: AgreedAlgorithms,
+    context: ProtocolContext,
+) -> EncryptedParts:
+    """Return the parts that these references name, each to be read by the agreed algorithms."""
+    references = {reference.content_id: reference for reference in encrypted}
+    check_secret_room((parts[name] for name in references), context.limits)
+    readers = {
+        name: partial(_read_part, parts[name], agreed, reference.location, context.limits)
+        for name, reference in references.items()
     }
-    return EncryptedParts(found, context)
+    return EncryptedParts(readers, context.encryption, choose_decrypted_type)
+
+
+def choose_decrypted_type(opened: DecryptedPayload) -> str:
+    """Return the media type of decrypted content: that of its wrapping, else by its first character."""
+    return opened.media_type or guess_media_type(opened.content)
 
 
 def find_encrypted_parts(
     manifest: Iterable[ManifestReference], parts: Mapping[str, MimePart]
 ) -> frozenset[str]:
-    """Return the content ids of the payloads that are encrypted, whatever their algorithms."""
-    named = (one.content_id for one in manifest if one.content_id in parts)
-    return frozenset(one for one in named if _find_protocol(parts[one]))
+    """Return the content ids of the payloads that are encrypted, by any algorithm."""
+    content_ids = (reference.content_id for reference in manifest if reference.content_id in parts)
+    return frozenset(content_id for content_id in content_ids if _find_protocol(parts[content_id]))
 
 
 def _find_protocol(part: MimePart) -> str | None:
@@ -182,7 +149,7 @@ def _find_protocol(part: MimePart) -> str | None:
 
 
 def _is_root(head: bytes) -> bool:
-    """Return whether the first element is called EncryptedData, whatever its prefix."""
+    """Return whether the first element is called EncryptedData, with any prefix."""
     start = head.find(b"<")
     while start >= 0 and head[start + 1 : start + 2] in (b"?", b"!"):
         start = head.find(b"<", start + 1)
@@ -199,17 +166,16 @@ def _select_algorithms(terms: Encryption) -> AgreedAlgorithms:
 
 
 def _read_part(
-    part: MimePart, contents: SecretContents, agreed: AgreedAlgorithms, place_limits: tuple[str, WireLimits]
+    part: MimePart, agreed: AgreedAlgorithms, location: str, limits: WireLimits
 ) -> EncryptedPayload:
-    location, limits = place_limits
+    """Return the encrypted content of a part; each problem has `location` before its own place."""
     try:
-        octets = contents[part.content_id]
         if part.media_type in _CMS_TYPES:
-            return read_envelope(octets, agreed)
-        return read_encrypted_data(octets, agreed, limits)
+            return read_envelope(part.content, agreed)
+        return read_encrypted_data(part.content, agreed, limits)
     except GatewayError as refused:
-        place = f"{location} {refused.location}".strip()
-        raise GatewayError(refused.problem, refused.detail, place) from None
+        full_location = f"{location} {refused.location}".strip()
+        raise GatewayError(refused.problem, refused.detail, full_location) from None
 
 
 def encrypt_payloads(
@@ -219,11 +185,57 @@ def encrypt_payloads(
     certificate = context.find_encryption_certificate(receiver, terms.certificate, "encryption/certificate")
     agreed, draw = _select_algorithms(terms), context.encryption.draw_octets
     sealed = []
-    for one in payloads:
+    for payload in payloads:
         if terms.is_cms:
-            content, media_type = encrypt_as_cms(one.content, certificate, agreed, draw)
+            content, media_type = encrypt_as_cms(payload.content, certificate, agreed, draw)
         else:
-            content = encrypt_as_xml(one.content, one.media_type, certificate, agreed, draw)
+            content = encrypt_as_xml(payload.content, payload.media_type, certificate, agreed, draw)
             media_type = _XML_TYPE
-        sealed.append(replace(one, octets=content, media_type=media_type))
+        sealed.append(replace(payload, octets=content, media_type=media_type))
     return tuple(sealed)
+
+
+_MEDIA_TYPES: Final = (GZIP, "application/x-gzip")
+
+
+def compress_payloads(payloads: tuple[Payload, ...]) -> tuple[Payload, ...]:
+    """Return payloads compressed; the same content gives the same octets."""
+    return tuple(
+        replace(payload, octets=compress_content(payload.octets), media_type=GZIP) for payload in payloads
+    )
+
+
+def expand_parts(
+    manifest: Iterable[ManifestReference],
+    parts: Mapping[str, MimePart],
+    pmode: PMode,
+    most: int,
+) -> tuple[dict[str, MimePart], tuple[UnwrappedPart, ...]]:
+    """Return the parts with the payloads expanded, and how each came; raise GW319.
+
+    `most` is the number of octets that all payloads together may have.
+    """
+    expanded, unwrapped = dict(parts), []
+    for reference in manifest:
+        part = parts[reference.content_id]
+        if part.media_type not in _MEDIA_TYPES:
+            raise GatewayError(COMPRESSION_REFUSED, f"this payload must be {GZIP}", reference.location)
+        content = expand_content(part.octets, most, reference.location)
+        most -= count_octets(content)
+        media_type = _find_media_type(pmode) or guess_media_type(_read_head(content))
+        headers = {**part.headers, "content-type": media_type}
+        expanded[reference.content_id] = replace(part, headers=headers, media_type=media_type, octets=content)
+        digest = compute_body_digest(part.octets)
+        unwrapped.append(UnwrappedPart(reference.content_id, digest, digest, compressed=True))
+    return expanded, tuple(unwrapped)
+
+
+def _read_head(content: bytes | Body) -> bytes:
+    return next(iterate_octets(content), b"")
+
+
+def _find_media_type(pmode: PMode) -> str | None:
+    """Return the media type that the packaging names for compressed content, None unless it is one."""
+    parts = pmode.packaging.parts if pmode.packaging is not None else ()
+    media_types = {part.mime_type for part in parts if GZIP in part.inside}
+    return media_types.pop() if len(media_types) == 1 and "*" not in next(iter(media_types)) else None

@@ -1,9 +1,9 @@
-"""What an intermediary reads and writes: messages that go on, and signals between two handlers.
+"""Messages that an intermediary forwards, and signals between two neighbouring handlers.
 
-A message goes on with every octet that its signature covers (ebMS 2.0 chapter 10). Only header
-blocks for the next handler are taken out and put in: SyncReply, and AckRequested for the actor
-nextMSH. The signature leaves them out. So whoever is on the way may write them, and nothing that
-is read from them has an effect beyond this handler.
+A message is forwarded with every octet that its signature covers (ebMS 2.0 chapter 10). Only header
+blocks for the next handler are removed and added: SyncReply, and AckRequested for the actor nextMSH.
+The signature does not cover them. So each handler on the way may write them, and their values have no
+effect beyond this handler.
 """
 
 from __future__ import annotations
@@ -23,33 +23,24 @@ from gateway.message_model import (
     UserMessage,
 )
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
-from gateway.protocols.ebms2.envelope_writer import (
-    NAMESPACES,
-    write_ack_request,
-    write_envelope,
-    write_sync_reply,
-)
 from gateway.protocols.ebms2.header_blocks import (
     HeaderBlocks,
     MessageHeader,
     read_actor,
     read_header_blocks,
 )
-from gateway.protocols.ebms2.message_signature import sign_envelope
+from gateway.protocols.ebms2.message_reading import sign_envelope
+from gateway.protocols.ebms2.message_sealing import (
+    NAMESPACES,
+    write_ack_request,
+    write_envelope,
+    write_sync_reply,
+)
 from gateway.protocols.ebms2.message_units import get_unit_kind
 from gateway.protocols.ebms2.packaging import MessagePackage, build_parcel, open_package, rebuild_parcel
 from gateway.protocols.element_reader import make_eb_name
-from gateway.protocols.signed_references import to_model_reference
+from gateway.protocols.signed_values import to_model_reference
 from gateway.wire import EB, SOAP11, ByteRange, TreeByteRanges, WireLimits, write_attribute
-
-__all__ = [
-    "check_passage",
-    "find_onward_rule",
-    "is_hop_signal",
-    "make_hop_receipt",
-    "seal_hop_signal",
-    "write_onward_parcel",
-]
 
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
 _MESSAGE_HEADER, _SYNC_REPLY, _ACK_REQUESTED = (
@@ -71,9 +62,9 @@ def find_onward_rule(header: MessageHeader, context: ProtocolContext) -> Forward
 def is_hop_signal(blocks: HeaderBlocks, context: ProtocolContext) -> bool:
     """Return whether a signal is between us and another handler on the way, outside of any agreement.
 
-    These are an Acknowledgment of the next handler, whatever its To party; and, addressed to us by
-    somebody who is not a party of its agreement, a MessageError of a next handler or a StatusRequest
-    of a party whose messages we pass on. From anybody else the agreement of these must be known.
+    These are an Acknowledgment of the next handler, to any To party; and, addressed to us by a sender that is
+    not a party of its agreement, a MessageError of a next handler or a StatusRequest of a party whose
+    messages we forward. From other senders the agreement of these two must be known.
     """
     header = blocks.header
     kind = get_unit_kind(header)
@@ -89,7 +80,7 @@ def is_hop_signal(blocks: HeaderBlocks, context: ProtocolContext) -> bool:
     return sender in speakers and not context.agreements.is_member(header.agreement, header.sender)
 
 
-def check_passage(header: MessageHeader, rule: ForwardingRule, context: ProtocolContext) -> None:
+def check_forwarding_allowed(header: MessageHeader, rule: ForwardingRule, context: ProtocolContext) -> None:
     """Raise for a message that its sender may not send this way (GW317), or that would return (GW318)."""
     sender = context.get_party_name(header.sender)
     if sender == rule.next_party or sender in context.keys:
@@ -101,13 +92,13 @@ def check_passage(header: MessageHeader, rule: ForwardingRule, context: Protocol
 
 
 def make_hop_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt | None:
-    """Return our Acknowledgment as the next handler (ebMS 2.0 §6.3.2), None where nobody asked for one."""
+    """Return our Acknowledgment as the next handler (ebMS 2.0 §6.3.2), None where none is requested."""
     message = opened.unit
-    wanted = message.hop_ack_requested if isinstance(message, UserMessage) else None
-    if wanted is None:
+    ack_request = message.hop_ack_requested if isinstance(message, UserMessage) else None
+    if ack_request is None:
         return None
-    signed = opened.signed.references if wanted.signed and opened.signed is not None else ()
-    references: tuple[DigestReference, ...] = tuple(to_model_reference(one) for one in signed)
+    signed = opened.signed.references if ack_request.signed and opened.signed is not None else ()
+    references: tuple[DigestReference, ...] = tuple(to_model_reference(reference) for reference in signed)
     return Receipt(
         message_id=context.make_message_id(),
         conversation_id=message.conversation_id,
@@ -123,7 +114,7 @@ def make_hop_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt
 
 
 def seal_hop_signal(unit: Receipt | ErrorSignal, context: ProtocolContext, *, signed: bool) -> Parcel:
-    """Return the parcel of a signal of ours that no agreement governs, signed with our key if wanted."""
+    """Return the parcel of our signal that no agreement governs; with `signed`, signed with our only key."""
     written = write_envelope((unit,))
     signature = ""
     if signed:
@@ -132,20 +123,22 @@ def seal_hop_signal(unit: Receipt | ErrorSignal, context: ProtocolContext, *, si
     return build_parcel(written.with_signature(signature), (), unit.message_id)
 
 
-def write_onward_parcel(parcel: Parcel, rule: ForwardingRule, limits: WireLimits) -> Parcel:
-    """Return what goes on to the next handler: the same message, with header blocks for that handler.
+def rewrite_for_next_hop(parcel: Parcel, rule: ForwardingRule, limits: WireLimits) -> Parcel:
+    """Return the parcel for the next handler: the same message, with header blocks for that handler.
 
-    What the previous handler asked of us is taken out, and what the rule asks is put in. Every
+    Requests of the previous handler to us are removed, and those of the rule are inserted. Every
     other octet of the envelope, and every other part, stays as it came. Where there is nothing to
-    change, the parcel goes on as it is.
+    change, the parcel is returned as it is.
     """
     package = open_package(parcel, limits)
     ranges = TreeByteRanges(package.octets, package.envelope.root)
-    taken = sorted(_list_taken_ranges(package, ranges, rule), key=lambda one: one.start)
-    place, put = _find_insertion(package, ranges), _write_put_blocks(package, rule)
-    if not taken and not put:
+    removed = sorted(_list_removed_ranges(package, ranges, rule), key=lambda byte_range: byte_range.start)
+    insertion, put = _find_insertion(package, ranges), _write_put_blocks(package, rule)
+    if not removed and not put:
         return Parcel({name: parcel.get_header(name) for name in ("Content-Type", "SOAPAction")}, parcel.body)
-    cuts = sorted([(one.start, one.end, b"") for one in taken] + [(place, place, put)])
+    cuts = sorted(
+        [(byte_range.start, byte_range.end, b"") for byte_range in removed] + [(insertion, insertion, put)]
+    )
     pieces: list[bytes] = []
     end = 0
     for start, after, written in cuts:
@@ -155,25 +148,25 @@ def write_onward_parcel(parcel: Parcel, rule: ForwardingRule, limits: WireLimits
     return rebuild_parcel(package, root, parcel, f"{hashlib.sha256(root).hexdigest()[:32]}@onward")
 
 
-def _list_taken_ranges(
+def _list_removed_ranges(
     package: MessagePackage, ranges: TreeByteRanges, rule: ForwardingRule
 ) -> Iterator[ByteRange]:
     """Yield the ranges of the header blocks that were for us only."""
     for block in package.envelope.header_blocks:
-        asked = block.tag == _ACK_REQUESTED and read_actor(block) == NEXT_MSH
-        if asked or (block.tag == _SYNC_REPLY and rule.sync_reply == "remove"):
-            found = ranges.find_element_range(block)
-            if found is not None:
-                yield found
+        is_ack_request = block.tag == _ACK_REQUESTED and read_actor(block) == NEXT_MSH
+        if is_ack_request or (block.tag == _SYNC_REPLY and rule.sync_reply == "remove"):
+            byte_range = ranges.find_element_range(block)
+            if byte_range is not None:
+                yield byte_range
 
 
 def _find_insertion(package: MessagePackage, ranges: TreeByteRanges) -> int:
     """Return where blocks are put in: directly after eb:MessageHeader."""
-    (header,) = (one for one in package.envelope.header_blocks if one.tag == _MESSAGE_HEADER)
-    found = ranges.find_element_range(header)
-    if found is None:
+    (header,) = (block for block in package.envelope.header_blocks if block.tag == _MESSAGE_HEADER)
+    byte_range = ranges.find_element_range(header)
+    if byte_range is None:
         raise GatewayError(OUR_MISTAKE, "the header is not in its own envelope", _HEADER)
-    return found.end
+    return byte_range.end
 
 
 def _write_put_blocks(package: MessagePackage, rule: ForwardingRule) -> bytes:
@@ -184,6 +177,6 @@ def _write_put_blocks(package: MessagePackage, rule: ForwardingRule) -> bytes:
     if rule.sync_reply == "add" and not blocks.sync_reply:
         written += write_sync_reply(_DECLARED)
     if rule.acknowledgment != "never":
-        asked = AckRequest(signed=rule.acknowledgment == "signed")
-        written += write_ack_request(asked, NEXT_MSH, _DECLARED)
+        ack_request = AckRequest(signed=rule.acknowledgment == "signed")
+        written += write_ack_request(ack_request, NEXT_MSH, _DECLARED)
     return written.encode()

@@ -1,44 +1,78 @@
-"""Opens parcels: reads them, verifies them in the order of cost, and returns their units."""
+"""Opens parcels: reads or recognizes them, verifies them in the order of cost, and returns their units."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from gateway.agreements import ForwardingRule, PMode
-from gateway.errors import PARTY_UNKNOWN, GatewayError
-from gateway.message_model import Receipt
+from gateway.errors import (
+    NOT_SUPPORTED,
+    PARTY_UNKNOWN,
+    RECEIPT_MISMATCH,
+    SIGNATURE_MISSING,
+    SIGNER_MISMATCH,
+    GatewayError,
+)
+from gateway.message_model import Payload, Receipt, UserMessage
+from gateway.pki import Certificate
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, SentUnit, join_unwrapped_parts
 from gateway.protocols.ebms2.answer_signals import ANSWERS, check_answer
-from gateway.protocols.ebms2.compressed_payloads import expand_parts
-from gateway.protocols.ebms2.encrypted_payloads import EncryptedParts, read_agreed_parts, read_encrypted_parts
-from gateway.protocols.ebms2.header_blocks import check_agreed_terms
-from gateway.protocols.ebms2.hop_messages import check_passage, find_onward_rule, is_hop_signal
-from gateway.protocols.ebms2.known_messages import open_known_message, remember_envelope
-from gateway.protocols.ebms2.message_signature import (
+from gateway.protocols.ebms2.encrypted_payloads import (
+    expand_parts,
+    find_encrypted_parts,
+    make_unencrypted_parts,
+    read_agreed_parts,
+    read_encrypted_parts,
+    reject_double_encryption,
+)
+from gateway.protocols.ebms2.header_blocks import (
+    HeaderBlocks,
+    MessageHeader,
+    check_agreed_terms,
+    check_soap_action,
+    read_header_blocks,
+)
+from gateway.protocols.ebms2.hop_messages import check_forwarding_allowed, find_onward_rule, is_hop_signal
+from gateway.protocols.ebms2.message_reading import (
     SIGNATURE,
-    compute_message_identity,
-    require_signature,
-)
-from gateway.protocols.ebms2.message_signature import collect_payload_digests as collect_signed_digests
-from gateway.protocols.ebms2.message_units import MessageContent, get_unit_kind, make_units
-from gateway.protocols.ebms2.packaging import collect_payloads
-from gateway.protocols.ebms2.signer_checks import (
-    build_signer_check,
-    check_signer_validity,
-    map_receipt_mismatch,
-    verify_party_signature,
-    verify_signature,
-)
-from gateway.protocols.ebms2.unverified_message import (
+    MessageReading,
     UnverifiedMessage,
     attach_reply_address,
+    collect_payload_digests,
+    compute_message_identity,
+    list_signed_parts,
     read_message,
     read_related_message,
+    read_signature,
+    require_signature,
 )
-from gateway.wire import WireLimits
-from gateway.xmlsec import VerifiedSignature
-
-__all__ = ["collect_payload_digests", "open", "verify_parcel"]
+from gateway.protocols.ebms2.message_units import MessageContent, get_unit_kind, make_units
+from gateway.protocols.ebms2.packaging import (
+    ENVELOPE_TYPE,
+    ManifestReference,
+    collect_payloads,
+    read_soap_body,
+    reject_unnamed_parts,
+)
+from gateway.protocols.encrypted_parts import EncryptedParts
+from gateway.protocols.payload_parts import index_parts
+from gateway.protocols.signer_checks import check_agreed_strength, check_signer
+from gateway.wire import RelatedParts, WireLimits, parse_xml
+from gateway.wire import read_envelope as read_soap_envelope
+from gateway.xmlsec import (
+    CertificateCheck,
+    PartDecryption,
+    PlainAttachments,
+    SignatureOctets,
+    SignatureReading,
+    VerifiedSignature,
+    get_signature_policy,
+    read_message_signature,
+    take_signature_octets,
+    verify_reading,
+)
 
 
 def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None) -> OpenedMessage:
@@ -47,56 +81,74 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     `expecting` is the unit that we sent on the connection of this parcel; a receipt or an
     error must then belong to it. Without it, call `check_answer` when the unit is known.
     """
-    related = parcel.read_parts(context.limits)
-    known = open_known_message(related, parcel, context, expecting)
-    if known is not None:
-        return known
+    return open_related(parcel.read_parts(context.limits), parcel, context, expecting)
+
+
+def open_related(
+    related: RelatedParts, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None
+) -> OpenedMessage:
+    """Return the units of a parcel of which the MIME parts were read; see `open`."""
     message = read_related_message(related, parcel, context.limits)
     with attach_reply_address(message.blocks):
         onward = find_onward_rule(message.blocks.header, context)
         if is_hop_signal(message.blocks, context):
             opened = _open_hop_signal(message, parcel, context, expecting)
         elif onward is not None:
-            opened = _open_passing_message(message, (parcel, onward), context, expecting)
+            opened = _open_passing_message(message, parcel, onward, context, expecting)
         else:
             opened = _open_agreed_message(message, parcel, context, expecting)
     if expecting is not None:
         check_answer(opened, expecting)
-    if expecting is None or isinstance(opened.unit, Receipt):
-        remember_envelope(opened, message.package.octets, context)
     return opened
 
 
 def _open_agreed_message(
     message: UnverifiedMessage, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None
 ) -> OpenedMessage:
-    """Return a message to us under an agreement of ours."""
-    pmode = _match_addressed_pmode(message, context)
-    secret = _read_encrypted_parts(message, pmode, context)
-    with map_receipt_mismatch(message, expecting):
-        signed = verify_signature(
-            message,
-            pmode.security.policy,
-            context.limits,
-            build_signer_check(message, pmode, context, secret=bool(secret)),
-            secret.list_decryptions(),
-        )
-        check_signer_validity(message, signed, pmode, context)
-    return _make_opened_message(message, (signed, secret), pmode, parcel, context.limits)
+    """Return a message to us under one of our agreements, with its signature verified."""
+    pmode = find_agreement(message.blocks, context)
+    secret, reading = _read_encrypted_parts(message, pmode, context), message.make_reading()
+    with map_receipt_mismatch(message.blocks.header, expecting):
+        signature = read_signature(message, pmode.security.policy, context.limits)
+        signed = check_signer_signature(reading, signature, pmode, secret, context)
+    return make_opened_message(reading, signed, secret, pmode, parcel, context.limits)
+
+
+def check_signer_signature(
+    reading: MessageReading,
+    signature: SignatureReading | None,
+    pmode: PMode,
+    secret: EncryptedParts,
+    context: ProtocolContext,
+) -> VerifiedSignature | None:
+    """Return the signature of a message under a P-Mode after all its checks; no reader is called any more."""
+    header = reading.header
+
+    def check_signer_certificate(certificate: Certificate) -> None:
+        check_signer(certificate, pmode, header.sender, context, SIGNATURE)
+        if signature is not None:
+            check_agreed_strength(signature.algorithm, signature.references, pmode)
+        if secret:
+            context.check_signing_certificate(certificate, SIGNATURE)
+
+    signed = check_signature(signature, reading, check_signer_certificate, secret.list_decryptions())
+    check_signer_validity(header, signed, pmode, context)
+    return signed
 
 
 def _open_hop_signal(
     message: UnverifiedMessage, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None
 ) -> OpenedMessage:
     """Return a signal of another handler on the way, signed unless it is on the connection of our own."""
-    with map_receipt_mismatch(message, expecting):
-        signed = verify_party_signature(message, context, required=expecting is None)
+    with map_receipt_mismatch(message.blocks.header, expecting):
+        signed = check_party_signature(message, context, required=expecting is None)
     return _make_undecrypted_message(message, signed, parcel, context)
 
 
 def _open_passing_message(
     message: UnverifiedMessage,
-    passing: tuple[Parcel, ForwardingRule],
+    parcel: Parcel,
+    onward: ForwardingRule,
     context: ProtocolContext,
     expecting: SentUnit | None,
 ) -> OpenedMessage:
@@ -105,19 +157,18 @@ def _open_passing_message(
     It must be signed by its From party, as that party is registered here. A signal on the connection
     of our own needs no signature. Its agreement is between others, and is not looked at.
     """
-    parcel, onward = passing
     header = message.blocks.header
-    check_passage(header, onward, context)
-    signed = verify_party_signature(message, context, required=expecting is None or not header.is_signal)
+    check_forwarding_allowed(header, onward, context)
+    signed = check_party_signature(message, context, required=expecting is None or not header.is_signal)
     return replace(_make_undecrypted_message(message, signed, parcel, context), onward=onward)
 
 
 def _make_undecrypted_message(
     message: UnverifiedMessage, signed: VerifiedSignature | None, parcel: Parcel, context: ProtocolContext
 ) -> OpenedMessage:
-    """Return a message outside of any agreement of ours, with its payloads as they came."""
-    nothing = EncryptedParts({}, context)
-    return _make_opened_message(message, (signed, nothing), None, parcel, context.limits)
+    """Return a message that none of our agreements governs, with its payloads as received, not decrypted."""
+    nothing = make_unencrypted_parts(context)
+    return make_opened_message(message.make_reading(), signed, nothing, None, parcel, context.limits)
 
 
 def verify_parcel(
@@ -130,36 +181,46 @@ def verify_parcel(
     `encryption`; a payload that was compressed stays so.
     """
     message = read_message(parcel, context.limits)
-    named = message.body.manifest if context.encryption.keys else ()
-    secret = read_encrypted_parts(named, message.package.parts, encryption, context)
-    signed = verify_signature(message, policy, context.limits, None, secret.list_decryptions())
+    manifest = message.body.manifest if context.encryption.keys else ()
+    secret = read_encrypted_parts(manifest, message.package.parts, encryption, context)
+    signature, reading = read_signature(message, policy, context.limits), message.make_reading()
+
+    def check_certificate(certificate: Certificate) -> None:
+        context.check_signing_certificate(certificate, SIGNATURE)
+
+    # What is decrypted needs a valid certificate; of what is not, the signature is judged first.
+    early = check_certificate if secret else None
+    signed = check_signature(signature, reading, early, secret.list_decryptions())
     kind = get_unit_kind(message.blocks.header)
     if kind in ("UserMessage", "Receipt"):
         require_signature(signed)
     if signed is not None:
-        context.check_signing_certificate(signed.certificate, SIGNATURE)
-    return _make_opened_message(message, (signed, secret), None, parcel, context.limits)
+        check_certificate(signed.certificate)
+    return make_opened_message(reading, signed, secret, None, parcel, context.limits)
 
 
-def _match_addressed_pmode(message: UnverifiedMessage, context: ProtocolContext) -> PMode:
-    """Return the P-Mode of a message that is addressed to us."""
-    header = message.blocks.header
-    kind = get_unit_kind(header)
-    pmode = _match_pmode(message, kind, context)
+def find_agreement(blocks: HeaderBlocks, context: ProtocolContext) -> PMode:
+    """Return the P-Mode of a message to us.
+
+    Raises GW301 to GW304 for what is not agreed, GW302 for a message to another handler. No signature is
+    read for that.
+    """
+    header = blocks.header
+    pmode = _match_pmode(blocks, get_unit_kind(header), context)
     if context.find_party_name(header.receiver.ids[0]) not in context.keys:
-        where = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:To/eb:PartyId"
-        raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", where)
+        location = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:To/eb:PartyId"
+        raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", location)
     return pmode
 
 
-def _match_pmode(message: UnverifiedMessage, kind: str, context: ProtocolContext) -> PMode:
-    header = message.blocks.header
+def _match_pmode(blocks: HeaderBlocks, kind: str, context: ProtocolContext) -> PMode:
+    header = blocks.header
     if kind != "UserMessage":
         return context.agreements.match_signal_pmode(
             header.route, context.now, answers=header.action in ANSWERS
         )
     pmode = context.agreements.match_pmode(header.route, context.now)
-    check_agreed_terms(message.blocks, pmode)
+    check_agreed_terms(blocks, pmode)
     return pmode
 
 
@@ -168,36 +229,179 @@ def _read_encrypted_parts(
 ) -> EncryptedParts:
     """Return the encrypted payloads of a business message; a signal has none."""
     business = get_unit_kind(message.blocks.header) == "UserMessage"
-    named = message.body.manifest if business else ()
-    return read_agreed_parts(named, message.package.parts, pmode.encryption, context)
+    manifest = message.body.manifest if business else ()
+    return read_agreed_parts(manifest, message.package.parts, pmode.encryption, context)
 
 
-def _make_opened_message(
-    message: UnverifiedMessage,
-    verified: tuple[VerifiedSignature | None, EncryptedParts],
+def make_opened_message(
+    reading: MessageReading,
+    signed: VerifiedSignature | None,
+    secret: EncryptedParts,
     pmode: PMode | None,
     parcel: Parcel,
     limits: WireLimits,
 ) -> OpenedMessage:
-    signed, secret = verified
+    """Return the units of a verified message with their payloads, decrypted and expanded."""
     if signed is None:
         secret.decrypt_unsigned()
-    parts, unwrapped = (
-        secret.replace_parts(message.package.parts),
-        secret.list_unwrapped(message.package.parts),
-    )
+    parts, unwrapped = secret.replace_parts(reading.parts), secret.list_unwrapped(reading.parts)
+    reject_double_encryption(secret, parts)
     if pmode is not None and pmode.compresses_payloads:
-        parts, expanded = expand_parts(message.body.manifest, parts, pmode, limits.body)
+        parts, expanded = expand_parts(reading.manifest, parts, pmode, limits.body)
         unwrapped = join_unwrapped_parts(unwrapped, expanded)
-    found = collect_payloads(message.body.manifest, parts)
-    units = make_units(MessageContent(message.blocks, message.body, found))
-    identity = compute_message_identity(message.package, signed)
-    return OpenedMessage(units, pmode, signed, parcel, identity, unwrapped)
+    units = reading.make_units(collect_payloads(reading.manifest, parts))
+    identity = compute_message_identity(reading.octets, reading.parts, signed)
+    # The digest of a compressed payload is not that of its content.
+    packed = {part.content_id for part in unwrapped if part.compressed}
+    signed_digests = collect_payload_digests(signed)
+    digests = {name: digest for name, digest in signed_digests.items() if name not in packed}
+    return OpenedMessage(units, pmode, signed, parcel, identity, unwrapped, payload_digests=digests)
 
 
-def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:
-    """Return the SHA-256 of payloads by content id, if the signature was verified with it."""
-    # What was signed of a compressed payload is not its content.
-    packed = {one.content_id for one in opened.unwrapped if one.compressed}
-    found = collect_signed_digests(opened.signed)
-    return {name: digest for name, digest in found.items() if name not in packed}
+def check_signature(
+    signature: SignatureReading | None,
+    reading: MessageReading,
+    check_certificate: CertificateCheck | None = None,
+    decryptions: Mapping[str, PartDecryption] | None = None,
+) -> VerifiedSignature | None:
+    """Return the verified signature of a message, None where it has none; every payload is covered by it.
+
+    `check_certificate` raises unless its holder may be the signer; it is called before anything is computed.
+    `decryptions` decrypts the named parts, last of all.
+    """
+    signed = None
+    if signature is not None:
+        contents = {name: part.octets for name, part in reading.parts.items()}
+        signed = verify_reading(signature, PlainAttachments(contents), check_certificate, decryptions)
+    reject_unnamed_parts(reading.manifest, reading.parts, list_signed_parts(signed))
+    return signed
+
+
+def check_party_signature(
+    message: UnverifiedMessage, context: ProtocolContext, *, required: bool
+) -> VerifiedSignature | None:
+    """Return the signature of the registered From party, by the strict policy.
+
+    The digests of encrypted payloads are left to the To party.
+    """
+    sender = message.blocks.header.sender
+
+    def check_signer_certificate(certificate: Certificate) -> None:
+        context.check_certificate_party(certificate, sender, SIGNATURE)
+
+    # A message is signed before it is encrypted: only the To party can compute those digests.
+    encrypted = find_encrypted_parts(message.body.manifest, message.package.parts)
+    signature = read_signature(message, "strict", context.limits)
+    unread = dict.fromkeys(encrypted, _leave_encrypted)
+    signed = check_signature(signature, message.make_reading(), check_signer_certificate, unread)
+    if required:
+        require_signature(signed)
+    if signed is None:
+        context.get_party_name(sender)
+    else:
+        context.check_signing_certificate(signed.certificate, SIGNATURE)
+    return signed
+
+
+def _leave_encrypted(_is_genuine: object) -> None:
+    """Leave a payload as it is: an intermediary has no key for it."""
+
+
+def check_signer_validity(
+    header: MessageHeader, signed: VerifiedSignature | None, pmode: PMode, context: ProtocolContext
+) -> None:
+    """Raise for a message without a required signature, or with a certificate that is not valid now."""
+    if _needs_sender_signature(get_unit_kind(header), pmode):
+        require_signature(signed)
+    if signed is None:
+        # Without signature only the ids of the header identify the sender; they must at least be known.
+        context.get_party_name(header.sender)
+        return
+    context.check_signing_certificate(signed.certificate, SIGNATURE)
+
+
+def _needs_sender_signature(kind: str, pmode: PMode) -> bool:
+    if kind == "Receipt":
+        return pmode.reliability.ack_signed == "always" and pmode.reliability.ack_requested != "never"
+    return kind == "UserMessage" and pmode.security.sign
+
+
+@contextmanager
+def map_receipt_mismatch(header: MessageHeader, expecting: SentUnit | None) -> Iterator[None]:
+    """Report an expected receipt that its sender did not sign as a receipt mismatch."""
+    try:
+        yield
+    except GatewayError as refused:
+        forged = refused.problem in (SIGNATURE_MISSING, SIGNER_MISMATCH)
+        if expecting is not None and forged and get_unit_kind(header) == "Receipt":
+            raise GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location) from refused
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeReading:
+    """One signed business message without payloads, or one receipt: its unit, its parts, its signature.
+
+    `blocks` are its header blocks without their elements. Nothing is verified yet.
+    """
+
+    blocks: HeaderBlocks
+    unit: UserMessage | Receipt
+    manifest: tuple[ManifestReference, ...]
+    signature: SignatureOctets
+
+    def make_units(self, payloads: tuple[Payload, ...]) -> tuple[UserMessage | Receipt]:
+        """Return the unit with payloads."""
+        return (self.unit if isinstance(self.unit, Receipt) else replace(self.unit, payloads=payloads),)
+
+
+def read_envelope(document: bytes, policy: str, limits: WireLimits) -> EnvelopeReading | None:
+    """Return the values of an envelope, read by a signature policy; None for one that is always opened whole.
+
+    That is any signal but a receipt of the To party's handler, and several units.
+    """
+    envelope = read_soap_envelope(parse_xml(document, limits, envelope=True))
+    if envelope.header is None:
+        return None
+    blocks, body = read_header_blocks(envelope.header), read_soap_body(envelope.body)
+    unit, *bundled = make_units(MessageContent(blocks, body, ()))
+    if not isinstance(unit, UserMessage | Receipt) or bundled or blocks.hop_acknowledgment is not None:
+        return None
+    names = tuple(part.content_id for part in body.manifest)
+    signature = read_message_signature(envelope.root, names, get_signature_policy(policy), limits)
+    treeless = replace(blocks, signature=None, acknowledgment=None)
+    return EnvelopeReading(treeless, unit, body.manifest, take_signature_octets(signature))
+
+
+def open_reading(
+    reading: EnvelopeReading,
+    policy: str,
+    related: RelatedParts,
+    parcel: Parcel,
+    context: ProtocolContext,
+    expecting: SentUnit | None = None,
+) -> OpenedMessage:
+    """Return a message or receipt whose envelope needs no reading, after all checks; raise GatewayError.
+
+    It was read by a signature `policy`. A message that is refused here may be accepted when it is opened as
+    a whole.
+    """
+    header, document = reading.blocks.header, related.root
+    check_soap_action(header, parcel.get_header("SOAPAction"))
+    pmode, parts = find_agreement(reading.blocks, context), index_parts(related.attachments)
+    terms = None if isinstance(reading.unit, Receipt) else pmode.encryption
+    encrypted = read_agreed_parts(reading.manifest, parts, terms, context)
+    if (
+        document.media_type != ENVELOPE_TYPE
+        or pmode.security.policy != policy
+        or parts.keys() != {part.content_id for part in reading.manifest}
+        or encrypted
+        or (expecting is not None and not isinstance(reading.unit, Receipt))
+    ):
+        raise GatewayError(NOT_SUPPORTED, "such a message is opened as a whole")
+    message = MessageReading(header, reading.manifest, parts, document.content, reading.make_units)
+    signed = check_signer_signature(message, reading.signature, pmode, encrypted, context)
+    opened = make_opened_message(message, signed, encrypted, pmode, parcel, context.limits)
+    if expecting is not None:
+        check_answer(opened, expecting)
+    return opened

@@ -38,7 +38,6 @@ from gateway.protocols.ebms2.header_blocks import (
     check_block_attributes,
     check_element_version,
     read_actor,
-    read_message_id,
     read_party,
 )
 from gateway.protocols.ebms2.packaging import SoapBodyContent
@@ -48,23 +47,15 @@ from gateway.protocols.element_reader import (
     make_eb_name,
     make_soap_name,
     raise_header_error,
+    read_free_text,
     read_instant,
-    read_text,
+    read_message_id,
 )
-from gateway.protocols.signed_references import read_references
-from gateway.wire import DS, XML
-
-__all__ = [
-    "ACTIONS",
-    "MessageContent",
-    "get_unit_kind",
-    "make_units",
-]
+from gateway.protocols.signed_values import read_references
+from gateway.wire import DS, read_attribute
 
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
 _VERSION, _ID, _ACTOR = make_eb_name("version"), make_eb_name("id"), make_soap_name("actor")
-_LANG: Final = f"{{{XML}}}lang"
-_MAX_DESCRIPTION: Final = 8192
 _SEVERITIES: Final = ("Warning", "Error")
 _STATUSES: Final = ("UnAuthorized", "NotRecognized", "Received", "Processed", "Forwarded")
 
@@ -183,8 +174,8 @@ def _check_signal_blocks(content: MessageContent, kind: str) -> None:
         "eb:StatusRequest": body.status_request is not None and kind != "StatusRequest",
         "eb:StatusResponse": body.status_response is not None and kind != "StatusResponse",
     }
-    for name, found in wrong.items():
-        if found:
+    for name, is_present in wrong.items():
+        if is_present:
             detail = f"{name} does not belong into {blocks.header.action}"
             raise GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:Action")
     if kind != "Receipt" or blocks.acknowledgment is not None:
@@ -207,8 +198,8 @@ def _read_receipt(content: MessageContent) -> Receipt:
     """Return the receipt in eb:Acknowledgment (ebMS 2.0 §6.3.2)."""
     header = content.blocks.header
     blocks = content.blocks
-    given = blocks.acknowledgment if blocks.acknowledgment is not None else blocks.hop_acknowledgment
-    element = _require_element(given, "eb:Acknowledgment")
+    acknowledgment = blocks.acknowledgment if blocks.acknowledgment is not None else blocks.hop_acknowledgment
+    element = _require_element(acknowledgment, "eb:Acknowledgment")
     check_block_attributes(element, optional=(_ACTOR,))
     sequence = ElementSequence(element)
     stamp = sequence.take_required(make_eb_name("Timestamp"))
@@ -217,16 +208,18 @@ def _read_receipt(content: MessageContent) -> Receipt:
     repeated = sequence.take_all(f"{{{DS}}}Reference")
     sequence.check_end()
     check_attributes(stamp)
-    about = read_message_id(reference)
+    ref_to_message_id = read_message_id(reference)
     # The signature leaves an Acknowledgment of the next handler out: the header has to name the message.
-    named = (about,) if blocks.acknowledgment is None else (None, about)
-    if header.is_signal and header.ref_to_message_id not in named:
+    permitted_references = (
+        (ref_to_message_id,) if blocks.acknowledgment is None else (None, ref_to_message_id)
+    )
+    if header.is_signal and header.ref_to_message_id not in permitted_references:
         raise_header_error(
             reference, "Acknowledgment and MessageData name different messages", HEADER_INCONSISTENT
         )
     return Receipt(
         **_copy_header_fields(header),
-        ref_to_message_id=about,
+        ref_to_message_id=ref_to_message_id,
         received_at=read_instant(stamp),
         references=read_references(repeated),
         acting_party=None if acting is None else read_party(acting),
@@ -239,13 +232,14 @@ def _read_error_signal(content: MessageContent) -> ErrorSignal:
     element = _require_element(content.blocks.error_list, "eb:ErrorList")
     check_block_attributes(element, required=(make_eb_name("highestSeverity"),))
     sequence = ElementSequence(element)
-    entries = tuple(_read_error_entry(one) for one in sequence.take_all(make_eb_name("Error"), least=1))
-    sequence.check_end(extensible=True)
+    entries = tuple(_read_error_entry(child) for child in sequence.take_all(make_eb_name("Error"), least=1))
+    sequence.skip_extensions()
+    sequence.check_end()
     header = content.blocks.header
     signal = ErrorSignal(
         **_copy_header_fields(header), ref_to_message_id=header.ref_to_message_id, errors=entries
     )
-    if element.get(make_eb_name("highestSeverity"), "").strip() != signal.highest_severity:
+    if read_attribute(element, make_eb_name("highestSeverity"), "").strip() != signal.highest_severity:
         raise_header_error(
             element, "another severity is the highest", HEADER_INCONSISTENT, at="eb:highestSeverity"
         )
@@ -257,17 +251,19 @@ def _read_error_entry(element: etree._Element) -> ErrorEntry:
         make_eb_name(name) for name in ("errorCode", "severity", "location", "codeContext")
     )
     check_attributes(element, required=(code, severity), optional=(_ID, location, context), foreign=True)
-    if element.get(severity) not in _SEVERITIES:
+    if read_attribute(element, severity) not in _SEVERITIES:
         raise_header_error(element, "a severity is Warning or Error", at="eb:severity")
     sequence = ElementSequence(element)
-    description = sequence.take_optional(make_eb_name("Description"))
-    sequence.check_end(extensible=True)
-    words = ""
-    if description is not None:
-        check_attributes(description, required=(_LANG,))
-        words = read_text(description, limit=_MAX_DESCRIPTION)
-    entry = ErrorEntry(element.get(code, ""), element.get(severity, ""), element.get(location, ""), words)
-    return replace(entry, context=element.get(context) or entry.context)
+    description = read_free_text(sequence.take_all(make_eb_name("Description")))
+    sequence.skip_extensions()
+    sequence.check_end()
+    entry = ErrorEntry(
+        read_attribute(element, code, ""),
+        read_attribute(element, severity, ""),
+        read_attribute(element, location, ""),
+        description,
+    )
+    return replace(entry, context=read_attribute(element, context) or entry.context)
 
 
 def _make_ping(content: MessageContent) -> Ping:
@@ -284,10 +280,12 @@ def _read_status_request(content: MessageContent) -> StatusRequest:
     check_attributes(element, required=(_VERSION,), optional=(_ID,), foreign=True)
     check_element_version(element)
     sequence = ElementSequence(element)
-    about = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
+    queried_message_id = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
     sequence.check_end(extensible=True)
     header = content.blocks.header
-    return StatusRequest(**_copy_header_fields(header), about=about, sync_reply=content.blocks.sync_reply)
+    return StatusRequest(
+        **_copy_header_fields(header), about=queried_message_id, sync_reply=content.blocks.sync_reply
+    )
 
 
 def _read_status_response(content: MessageContent) -> StatusResponse:
@@ -296,11 +294,11 @@ def _read_status_response(content: MessageContent) -> StatusResponse:
         element, required=(_VERSION, make_eb_name("messageStatus")), optional=(_ID,), foreign=True
     )
     check_element_version(element)
-    status = element.get(make_eb_name("messageStatus"), "")
+    status = read_attribute(element, make_eb_name("messageStatus"), "")
     if status not in _STATUSES:
         raise_header_error(element, f"{status[:80]!r} is not a status", at="eb:messageStatus")
     sequence = ElementSequence(element)
-    about = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
+    queried_message_id = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
     received = sequence.take_optional(make_eb_name("Timestamp"))
     sequence.check_end(extensible=True)
     if received is not None:
@@ -309,7 +307,7 @@ def _read_status_response(content: MessageContent) -> StatusResponse:
     return StatusResponse(
         **_copy_header_fields(header),
         ref_to_message_id=_require_reference(header),
-        about=about,
+        about=queried_message_id,
         status=status,
         received_at=None if received is None else read_instant(received),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -34,12 +33,17 @@ from gateway.protocols.element_reader import (
     make_eb_name,
     make_soap_name,
     raise_header_error,
-    read_text,
+    read_free_text,
 )
-from gateway.protocols.payload_parts import decode_cid_uri, format_cid_uri, index_parts
+from gateway.protocols.payload_parts import (
+    decode_cid_uri,
+    format_cid_uri,
+    index_parts,
+    make_boundary,
+    make_mime_part,
+)
 from gateway.wire import (
     XLINK,
-    XML,
     MimePart,
     RelatedParts,
     SoapEnvelope,
@@ -49,6 +53,7 @@ from gateway.wire import (
     join_multipart_related,
     parse_media_type,
     parse_xml,
+    read_attribute,
     read_envelope,
     read_fault,
     read_multipart_related,
@@ -58,25 +63,6 @@ from gateway.wire import (
     write_leaf,
 )
 
-__all__ = [
-    "ENVELOPE_TYPE",
-    "ManifestReference",
-    "MessagePackage",
-    "SoapBodyContent",
-    "build_parcel",
-    "check_parts_present",
-    "collect_payloads",
-    "find_message_header",
-    "make_boundary",
-    "make_package",
-    "open_package",
-    "read_ebms2_envelope",
-    "read_soap_body",
-    "rebuild_parcel",
-    "reject_unnamed_parts",
-    "write_manifest",
-]
-
 SOAP_ACTION: Final = '"ebXML"'
 ENVELOPE_TYPE: Final = "text/xml"
 CONTENT_TYPE: Final = f"{ENVELOPE_TYPE}; charset=UTF-8"
@@ -85,7 +71,6 @@ _HREF, _XLINK_TYPE, _ROLE = f"{{{XLINK}}}href", f"{{{XLINK}}}type", f"{{{XLINK}}
 _ID, _VERSION = make_eb_name("id"), make_eb_name("version")
 # The schema does not have this attribute on the Manifest, but some senders write it.
 _MUST_UNDERSTAND: Final = make_soap_name("mustUnderstand")
-_LANG: Final = f"{{{XML}}}lang"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +132,7 @@ def _read_root(root: MimePart, limits: WireLimits) -> SoapEnvelope:
     return envelope
 
 
-def find_message_header(parcel: Parcel, limits: WireLimits) -> tuple[MessageHeader | None, bool]:
+def find_reply_header(parcel: Parcel, limits: WireLimits) -> tuple[MessageHeader | None, bool]:
     """Return the MessageHeader of a possibly malformed parcel, and whether SyncReply is present.
 
     The header is None when it cannot be read.
@@ -191,33 +176,38 @@ def _read_manifest(element: etree._Element) -> tuple[ManifestReference, ...]:
     check_attributes(element, required=(_VERSION,), optional=(_ID, _MUST_UNDERSTAND), foreign=True)
     check_element_version(element)
     sequence = ElementSequence(element)
-    named = tuple(
-        _read_manifest_reference(one) for one in sequence.take_all(make_eb_name("Reference"), least=1)
+    references = tuple(
+        _read_manifest_reference(child) for child in sequence.take_all(make_eb_name("Reference"), least=1)
     )
     sequence.check_end(extensible=True)
-    if len({one.content_id for one in named}) < len(named):
+    if len({reference.content_id for reference in references}) < len(references):
         raise_header_error(element, "the Manifest names one part twice", HEADER_INCONSISTENT)
-    return named
+    return references
 
 
 def _read_manifest_reference(element: etree._Element) -> ManifestReference:
     check_attributes(element, required=(_HREF,), optional=(_ID, _XLINK_TYPE, _ROLE), foreign=True)
-    if element.get(_XLINK_TYPE, "simple") != "simple":
+    if read_attribute(element, _XLINK_TYPE, "simple") != "simple":
         raise_header_error(element, "the link is a simple one", at="xlink:type")
     sequence = ElementSequence(element)
     for schema in sequence.take_all(make_eb_name("Schema")):
         check_attributes(schema, required=(make_eb_name("location"),), optional=(_VERSION,))
     descriptions = sequence.take_all(make_eb_name("Description"))
     sequence.check_end(extensible=True)
-    properties = [("role", element.get(_ROLE, ""))] if element.get(_ROLE) else []
-    for one in descriptions:
-        check_attributes(one, required=(_LANG,))
-        properties.append(("description", read_text(one)))
-    return ManifestReference(_parse_content_id(element), tuple(properties), element.get(_HREF, "")[:256])
+    role = read_attribute(element, _ROLE)
+    properties = [("role", role)] if role else []
+    properties += [
+        ("description", description_text)
+        for description in descriptions
+        if (description_text := read_free_text([description]))
+    ]
+    return ManifestReference(
+        _parse_content_id(element), tuple(properties), read_attribute(element, _HREF, "")[:256]
+    )
 
 
 def _parse_content_id(element: etree._Element) -> str:
-    href = element.get(_HREF, "")
+    href = read_attribute(element, _HREF, "")
     # An external payload would have to be fetched, but the gateway never fetches (ebMS 2.0 §3.2.2).
     if not href.startswith("cid:") or len(href) > 1024:
         raise_header_error(
@@ -231,9 +221,11 @@ def _parse_content_id(element: etree._Element) -> str:
 
 def check_parts_present(manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart]) -> None:
     """Raise for a payload that is named but absent (ebMS 2.0 §3.2.2)."""
-    for one in manifest:
-        if one.content_id not in parts:
-            raise GatewayError(PART_MISSING, "the Manifest names a part that is not there", one.location)
+    for reference in manifest:
+        if reference.content_id not in parts:
+            raise GatewayError(
+                PART_MISSING, "the Manifest names a part that is not there", reference.location
+            )
 
 
 def reject_unnamed_parts(
@@ -245,9 +237,9 @@ def reject_unnamed_parts(
     when the signature covers it; otherwise any intermediary may have added it, and it is
     refused.
     """
-    known = {one.content_id for one in manifest}.union(signed)
+    named_ids = {reference.content_id for reference in manifest}.union(signed)
     for content_id in parts:
-        if content_id not in known:
+        if content_id not in named_ids:
             raise GatewayError(
                 MIME_MALFORMED, "neither Manifest nor signature names this part", format_cid_uri(content_id)
             )
@@ -259,18 +251,21 @@ def collect_payloads(
     """Return the payloads in the order of the Manifest."""
     return tuple(
         Payload(
-            one.content_id, parts[one.content_id].media_type, parts[one.content_id].octets, one.properties
+            reference.content_id,
+            parts[reference.content_id].media_type,
+            parts[reference.content_id].octets,
+            reference.properties,
         )
-        for one in manifest
+        for reference in manifest
     )
 
 
-def write_manifest(found: tuple[Payload, ...]) -> str:
+def write_manifest(payloads: tuple[Payload, ...]) -> str:
     """Return an eb:Manifest that names the payloads, an empty text when there is none."""
-    if not found:
+    if not payloads:
         return ""
     return write_element(
-        "eb:Manifest", "".join(map(_write_manifest_reference, found)), write_attribute("eb:version", "2.0")
+        "eb:Manifest", "".join(map(_write_manifest_reference, payloads)), write_attribute("eb:version", "2.0")
     )
 
 
@@ -290,22 +285,14 @@ def _write_manifest_reference(payload: Payload) -> str:
 
 
 def build_parcel(
-    root: bytes, found: tuple[Payload, ...], message_id: str, sent: SentUnit | None = None
+    root: bytes, payloads: tuple[Payload, ...], message_id: str, sent: SentUnit | None = None
 ) -> Parcel:
     """Return the parcel of an envelope: text/xml without payloads, else multipart/related."""
-    if not found:
+    if not payloads:
         return Parcel({"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION}, MemoryBody(root), sent=sent)
-    parts = [_make_mime_part(one) for one in found]
+    parts = list(map(make_mime_part, payloads))
     content_type, body = join_multipart_related(root, parts, make_boundary(root), message_id)
     return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body, sent=sent)
-
-
-def make_boundary(root: bytes) -> str:
-    """Return the boundary of the parts around an envelope.
-
-    It depends on the message id, which no author of a payload knew: no payload contains it.
-    """
-    return f"=-{hashlib.sha256(root).hexdigest()[:40]}"
 
 
 def rebuild_parcel(package: MessagePackage, root: bytes, parcel: Parcel, root_id: str) -> Parcel:
@@ -315,9 +302,3 @@ def rebuild_parcel(package: MessagePackage, root: bytes, parcel: Parcel, root_id
         parts = list(package.parts.values())
         content_type, body = join_multipart_related(root, parts, make_boundary(root), root_id)
     return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body)
-
-
-def _make_mime_part(payload: Payload) -> MimePart:
-    headers = {"content-type": payload.media_type}
-    media_type = payload.media_type.partition(";")[0].strip().lower()
-    return MimePart(headers, payload.content_id, media_type, payload.octets)

@@ -1,25 +1,202 @@
-"""Issues and accepts access tokens: random, short-lived, stored by their digests.
-
-A token stands for its party only as long as the party is active and the certificate by which it was
-asked for may be used: each use looks at the register as it is then.
-"""
+"""Access tokens of the API, and the signed assertions that clients get them for."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
-from datetime import datetime
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NoReturn
 
-from gateway.errors import CREDENTIALS_REFUSED, TOO_MANY_REQUESTS, GatewayError
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+from pydantic import Field
+
+from gateway.errors import CREDENTIALS_REFUSED, REQUEST_MALFORMED, TOO_MANY_REQUESTS, GatewayError
 from gateway.hub import RegisterSnapshot
 from gateway.pki import Certificate, CertificateUse, read_certificate
 from gateway.store import NewToken, api_tokens, parties, read_transaction, write_transaction
-from gateway.web.api.api_services import ApiServices
-from gateway.web.api.client_assertions import AssertionRules, ClientProof, verify_assertion
+from gateway.web.api.api_operations import (
+    Answer,
+    AnswerModel,
+    ApiAnswer,
+    ApiCall,
+    ApiServices,
+    OperationSection,
+    QueryModel,
+    RequestBody,
+    find_status,
+)
+from gateway.web.request_texts import check_texts
 
-__all__ = ["find_token_party", "issue_token"]
+TOKENS: Final = OperationSection("token")
+
+LARGEST_ASSERTION: Final = 8192
+_PLACE: Final = "client_assertion"
+_ASSERTION_FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+#: What a header may have: nothing of it is a key, or leads to one outside the register.
+_HEADERS: Final = frozenset({"alg", "typ", "kid", "x5t#S256"})
+_TYPES: Final = frozenset({"JWT", "client-authentication+jwt"})
+_LONGEST: Final = timedelta(minutes=5)
+_SKEW: Final = timedelta(seconds=30)
+_CURVES: Final[Mapping[str, tuple[str, ...]]] = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
+_RSA: Final = ("PS256", "RS256")
+# RFC 9864 replaces EdDSA, a name that left the curve open.
+_EDWARDS: Final = ("Ed25519",)
+_ALGORITHMS: Final = frozenset({*_RSA, *_EDWARDS, "ES256", "ES384"})
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionRules:
+    """What an assertion is verified by: the names of its audience, the time, the keys of a party."""
+
+    audience: frozenset[str]
+    now: datetime
+    find_certificates: Callable[[str], Sequence[Certificate]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProof:
+    """What a verified assertion proves: its party, by which certificate, its id, and when it ends."""
+
+    party: str
+    certificate: str
+    id: str
+    expires_at: datetime
+
+
+def verify_assertion(text: str, rules: AssertionRules, client: str = "") -> ClientProof:
+    """Return what an assertion proves; raises GW214. `client` is the client_id beside it, if any."""
+    if len(text) > LARGEST_ASSERTION or _ASSERTION_FORM.fullmatch(text) is None:
+        _refuse("it is no JWT in compact form, or too long")
+    header, claims = (_read_part(part) for part in text.split(".")[:2])
+    algorithm = _check_header(header)
+    party = claims.get("iss")
+    if not isinstance(party, str) or not 0 < len(party) <= 200 or client not in ("", party):
+        _refuse("iss is not the client")
+    certificate = _find_certificate(rules.find_certificates(party), header, algorithm)
+    verified_claims = _verify_signature(text, certificate, algorithm)
+    return _check_claims(verified_claims, party, certificate, rules)
+
+
+def _read_part(part: str) -> dict[str, Any]:
+    try:
+        value = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):
+        _refuse("a part of it is no JSON")
+    if not isinstance(value, dict):
+        _refuse("a part of it is no JSON object")
+    try:
+        check_texts(value)
+    except GatewayError as problem:
+        _refuse(f"{problem.location}: {problem.detail}")
+    return value
+
+
+def _check_header(header: Mapping[str, Any]) -> str:
+    """Return the algorithm; the header may name a registered certificate, and nothing else."""
+    unknown = sorted(set(header) - _HEADERS)
+    if unknown:
+        _refuse(f"the header has {unknown[0][:40]}, which is not allowed")
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in _ALGORITHMS:
+        _refuse(f"the algorithm is not one of {', '.join(sorted(_ALGORITHMS))}")
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        _refuse("typ is not JWT")
+    return algorithm
+
+
+def _find_certificate(held: Sequence[Certificate], header: Mapping[str, Any], algorithm: str) -> Certificate:
+    """Return the party's certificate that the header names; the newest that fits when it names none."""
+    identifiers = [header[name] for name in ("kid", "x5t#S256") if name in header]
+    fitting = [
+        candidate
+        for candidate in held
+        if _is_named(candidate, identifiers) and algorithm in _list_algorithms(candidate.public_key)
+    ]
+    if not fitting:
+        _refuse("no registered signing certificate of the client fits kid and algorithm")
+    return fitting[0]
+
+
+def _is_named(certificate: Certificate, identifiers: Sequence[Any]) -> bool:
+    digest = base64.urlsafe_b64encode(bytes.fromhex(certificate.sha256)).decode().rstrip("=")
+    return all(name in (certificate.sha256, digest) for name in identifiers)
+
+
+def _list_algorithms(key: object) -> tuple[str, ...]:
+    if isinstance(key, RSAPublicKey):
+        return _RSA
+    if isinstance(key, EllipticCurvePublicKey):
+        return _CURVES.get(key.curve.name, ())
+    return _EDWARDS if isinstance(key, Ed25519PublicKey) else ()
+
+
+def _verify_signature(text: str, certificate: Certificate, algorithm: str) -> Mapping[str, Any]:
+    try:
+        key = _make_key(certificate.public_key)
+        registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+        return jwt.decode(text, key, algorithms=[algorithm], registry=registry).claims
+    except (JoseError, ValueError, TypeError, RecursionError):
+        _refuse("its signature is wrong")
+
+
+def _make_key(public: Any) -> RSAKey | ECKey | OKPKey:
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if isinstance(public, RSAPublicKey):
+        return RSAKey.import_key(pem)
+    return ECKey.import_key(pem) if isinstance(public, EllipticCurvePublicKey) else OKPKey.import_key(pem)
+
+
+def _check_claims(
+    claims: Mapping[str, Any], party: str, certificate: Certificate, rules: AssertionRules
+) -> ClientProof:
+    if claims.get("iss") != party or claims.get("sub") != party:
+        _refuse("iss and sub are not the client")
+    stated_audience = claims.get("aud")
+    audience = stated_audience if isinstance(stated_audience, list) else [stated_audience]
+    if not any(isinstance(recipient, str) and recipient in rules.audience for recipient in audience):
+        _refuse("aud is not this API")
+    ends = _read_time(claims, "exp")
+    if ends is None or ends <= rules.now - _SKEW:
+        _refuse("it has expired")
+    if ends > rules.now + _LONGEST + _SKEW:
+        _refuse("exp is more than five minutes ahead")
+    for name in ("iat", "nbf"):
+        begins = _read_time(claims, name)
+        if begins is not None and begins > rules.now + _SKEW:
+            _refuse(f"{name} is in the future")
+    number = claims.get("jti")
+    if not isinstance(number, str) or not 8 <= len(number) <= 200:
+        _refuse("jti is missing, or has not 8 to 200 characters")
+    return ClientProof(party, certificate.sha256, number, ends + _SKEW)
+
+
+def _read_time(claims: Mapping[str, Any], name: str) -> datetime | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _refuse(f"{name} is no time")
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        _refuse(f"{name} is no time")
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise GatewayError(CREDENTIALS_REFUSED, f"the client assertion is not accepted: {reason}", _PLACE)
+
 
 _OCTETS: Final = 32
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -66,11 +243,7 @@ def _store_token(services: ApiServices, proof: ClientProof, token: str, now: dat
     with write_transaction(services.engine, "api.token") as conn:
         api_tokens.delete_expired_rows(conn, now)
         if not api_tokens.use_assertion(conn, digest, proof.expires_at):
-            raise GatewayError(
-                CREDENTIALS_REFUSED,
-                "the client assertion is not accepted: it was used before",
-                "client_assertion",
-            )
+            _refuse("it was used before")
         if api_tokens.count_valid_tokens(conn, proof.party, now) >= settings.tokens_per_party:
             detail = f"{proof.party[:80]} has {settings.tokens_per_party} access tokens: use one of them"
             raise GatewayError(TOO_MANY_REQUESTS, detail, "client_assertion")
@@ -97,3 +270,82 @@ def find_token_party(services: ApiServices, knowledge: RegisterSnapshot, token: 
 
 def _digest_token(token: str) -> str:
     return hashlib.sha256(token.encode("ascii")).hexdigest()
+
+
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_GRANT: Final = "client_credentials"
+
+
+class TokenRequest(QueryModel):
+    """The form by which an access token is asked for."""
+
+    grant_type: str = Field(max_length=100, examples=[_GRANT])
+    client_assertion_type: str = Field(max_length=100, examples=[_TYPE])
+    client_assertion: str = Field(
+        max_length=LARGEST_ASSERTION, description="A JWT signed by the client's key."
+    )
+    client_id: str = Field("", max_length=200, description="The party; it may be left out.")
+
+
+class TokenAnswer(AnswerModel):
+    """An access token."""
+
+    access_token: str
+    token_type: str = Field("Bearer", json_schema_extra={"const": "Bearer"})
+    expires_in: int = Field(description="Seconds until it ends.", ge=1)
+
+
+class TokenError(AnswerModel):
+    """Why there is no token (RFC 6749 §5.2), with the id of the problem."""
+
+    error: str = Field(
+        json_schema_extra={
+            "enum": ["invalid_request", "invalid_client", "unsupported_grant_type", "temporarily_unavailable"]
+        }
+    )
+    error_description: str
+    id: str = Field(pattern="^GW[0-9]{3}$")
+
+
+def make_token_error(problem: GatewayError) -> ApiAnswer:
+    """Return the answer of the token endpoint to a problem, in the words of RFC 6749."""
+    status = find_status(problem)
+    word = "temporarily_unavailable" if status >= 429 else "invalid_request"
+    if problem.problem is CREDENTIALS_REFUSED:
+        word = "invalid_client"
+    elif problem.location == "grant_type":
+        word = "unsupported_grant_type"
+    answer = TokenError(error=word, error_description=problem.detail[:500], id=problem.problem.id)
+    headers: dict[str, Any] = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    return ApiAnswer(answer, status, headers=headers)
+
+
+@TOKENS.declare(
+    "POST",
+    "/token",
+    "getToken",
+    "Get an access token by a client assertion (private_key_jwt)",
+    Answer(200, "The token", TokenAnswer),
+    description=(
+        "The assertion is a JWT, signed by a registered signing key of the party: iss and sub are the "
+        "party, aud is the address of the API or of this endpoint, exp is at most five minutes ahead, "
+        "jti is new, kid is the SHA-256 of the certificate in hexadecimal."
+    ),
+    body=RequestBody("The grant and the assertion", {_FORM_TYPE: TokenRequest}),
+    problems=(413, 415),
+    make_error=make_token_error,
+    error_model=TokenError,
+    public=True,
+)
+def _issue_token(call: ApiCall) -> ApiAnswer:
+    token_request: TokenRequest = call.model
+    if token_request.grant_type != _GRANT:
+        raise GatewayError(REQUEST_MALFORMED, f"the grant type must be {_GRANT}", "grant_type")
+    if token_request.client_assertion_type != _TYPE:
+        raise GatewayError(REQUEST_MALFORMED, f"the type must be {_TYPE}", "client_assertion_type")
+    token = issue_token(call.services, token_request.client_assertion, token_request.client_id)
+    seconds = int(call.services.settings.api.token.total_seconds())
+    # RFC 6749 §5.1: no cache may keep a token.
+    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    return ApiAnswer(TokenAnswer(access_token=token, expires_in=seconds), headers=headers)

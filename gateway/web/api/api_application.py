@@ -15,19 +15,86 @@ from flask import Flask, Response, request
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from gateway.errors import NOT_FOUND, OUR_MISTAKE, REQUEST_MALFORMED, TOO_LARGE, GatewayError
+from gateway.errors import (
+    CLIENT_CERTIFICATE,
+    CREDENTIALS_REFUSED,
+    NOT_FOUND,
+    OUR_MISTAKE,
+    REQUEST_MALFORMED,
+    TOO_LARGE,
+    GatewayError,
+)
+from gateway.hub import ConnectionClaim, check_client_certificate
 from gateway.message_model import Body, as_body
-from gateway.web.api.api_caller import find_caller
-from gateway.web.api.api_operations import JSON, NOBODY, Answer, ApiAnswer, ApiCall, Operation
-from gateway.web.api.api_services import BASE_PATH, ApiServices
+from gateway.store import find_database_hold
+from gateway.web.api.access_tokens import TOKENS, find_token_party
+from gateway.web.api.api_operations import (
+    BASE_PATH,
+    JSON,
+    NOBODY,
+    PROBLEM_TYPE,
+    Answer,
+    ApiAnswer,
+    ApiCall,
+    ApiServices,
+    Caller,
+    Operation,
+    make_problem_details,
+    read_request,
+)
+from gateway.web.api.case_operations import CASES
+from gateway.web.api.event_operations import EVENTS, WEBHOOKS
+from gateway.web.api.message_operations import MESSAGES, SUBMISSIONS
 from gateway.web.api.openapi_document import PATH_PARAMETERS, make_openapi_document
-from gateway.web.api.operation_table import OPERATIONS
-from gateway.web.api.problem_answers import PROBLEM_TYPE, make_problem_details
-from gateway.web.api.request_reader import read_request
+from gateway.web.api.reference_operations import (
+    REFERENCE,
+    REGISTER,
+    STATISTICS,
+)
+from gateway.web.case_bundle import send_body
+from gateway.web.request_texts import RunningRequests
 from gateway.web.server import CERTIFICATE_KEY, STREAM_KEY, report_proven_party
-from gateway.web.streamed_bodies import send_body
 
-__all__ = ["build_api"]
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *TOKENS.operations,
+    *SUBMISSIONS.operations,
+    *MESSAGES.operations,
+    *CASES.operations,
+    *EVENTS.operations,
+    *WEBHOOKS.operations,
+    *REGISTER.operations,
+    *STATISTICS.operations,
+    *REFERENCE.operations,
+)
+
+
+_BEARER: Final = "bearer "
+
+
+def find_caller(services: ApiServices, authorization: str, fingerprint: str | None) -> Caller:
+    """Return the party that sends a request; raises GW214 or GW213 if the request does not prove one.
+
+    `fingerprint` is the SHA-256 of the client certificate of the connection. A certificate that is shown
+    must be the party's own, also beside a token.
+    """
+    hub, now = services.hub, services.clock()
+    knowledge = hub.refresh_snapshot()
+    if authorization:
+        if not authorization.lower().startswith(_BEARER):
+            raise GatewayError(CREDENTIALS_REFUSED, "only Bearer tokens are accepted", "Authorization")
+        party, certificate = find_token_party(services, knowledge, authorization[len(_BEARER) :].strip())
+        if fingerprint is not None or hub.mutual_tls:
+            check_client_certificate(hub, ConnectionClaim(party, fingerprint), knowledge, now)
+        return Caller(party, "token", certificate)
+    if fingerprint is None:
+        raise GatewayError(CREDENTIALS_REFUSED, "the request has no access token", "Authorization")
+    held = knowledge.tls_clients.get(fingerprint)
+    if held is None:
+        detail = f"certificate {fingerprint[:16]} is not registered for an active party"
+        raise GatewayError(CLIENT_CERTIFICATE, detail, "TLS")
+    check_client_certificate(hub, ConnectionClaim(held.party, fingerprint), knowledge, now)
+    return Caller(held.party, "certificate", fingerprint)
+
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_AFTER: Final = "2"
@@ -49,12 +116,14 @@ def build_api(services: ApiServices) -> Flask:
     }
     application.register_error_handler(HTTPException, _answer_http_error)
     application.register_error_handler(Exception, _answer_mistake)
-    for one in (*OPERATIONS, _describe_itself(services)):
+    api = services.settings.api
+    running = RunningRequests(max(1, min(api.running_per_party, api.threads - 1)))
+    for operation in (*OPERATIONS, _describe_itself(services)):
         application.add_url_rule(
-            BASE_PATH + _write_rule(one.path),
-            one.id,
-            _build_view(services, one),
-            methods=[one.method],
+            BASE_PATH + _write_rule(operation.path),
+            operation.id,
+            _build_view(services, operation, running),
+            methods=[operation.method],
             provide_automatic_options=False,
         )
     return application
@@ -62,7 +131,7 @@ def build_api(services: ApiServices) -> Flask:
 
 def _write_rule(path: str) -> str:
     return re.sub(
-        r"\{(\w+)\}", lambda found: f"<{'path' if found[1] == 'id' else 'string'}:{found[1]}>", path
+        r"\{(\w+)\}", lambda match: f"<{'path' if match[1] == 'id' else 'string'}:{match[1]}>", path
     )
 
 
@@ -86,11 +155,18 @@ def _write_description(server: str) -> bytes:
     return json.dumps(make_openapi_document(OPERATIONS, server), ensure_ascii=False).encode()
 
 
-def _build_view(services: ApiServices, operation: Operation) -> Callable[..., Response]:
+def _build_view(
+    services: ApiServices, operation: Operation, running: RunningRequests
+) -> Callable[..., Response]:
     def answer_request(**path: str) -> Response:
         party = None
         try:
             _check_path(path)
+            # What everybody may read says nothing of the database, or does not wait for it.
+            if not (operation.public and operation.method == "GET"):
+                held = find_database_hold(services.engine)
+                if held is not None:
+                    raise held
             caller = NOBODY
             if not operation.public:
                 caller = find_caller(
@@ -99,8 +175,13 @@ def _build_view(services: ApiServices, operation: Operation) -> Callable[..., Re
                 party = caller.party
                 report_proven_party(request.environ, party)
             call = ApiCall(services, caller, path, None, {}, is_still_allowed=_keep_checking(services))
-            call = read_request(operation, call)
-            return _finish_answer(operation, operation.handle(call))
+            if party is None:
+                return _finish_answer(operation, operation.handle(read_request(operation, call)))
+            running.begin_request(party)
+            try:
+                return _finish_answer(operation, operation.handle(read_request(operation, call)))
+            finally:
+                running.end_request(party)
         except GatewayError as problem:
             if operation.method == "POST":
                 services.hub.tally.count_refusal(party, problem)
@@ -110,12 +191,15 @@ def _build_view(services: ApiServices, operation: Operation) -> Callable[..., Re
 
 
 def _keep_checking(services: ApiServices) -> Callable[[], bool]:
-    """Return a function that tells whether the credentials of this request still hold."""
-    shown, given = request.environ.get(CERTIFICATE_KEY), request.headers.get("Authorization", "")
+    """Return a function that returns whether the credentials of this request are still valid."""
+    fingerprint, authorization = (
+        request.environ.get(CERTIFICATE_KEY),
+        request.headers.get("Authorization", ""),
+    )
 
     def is_still_allowed() -> bool:
         try:
-            find_caller(services, given, shown)
+            find_caller(services, authorization, fingerprint)
         except GatewayError:
             return False
         return True
@@ -176,9 +260,9 @@ def _answer_problem(
     if status is not None:
         details = details.model_copy(update={"status": status})
     if operation is not None and operation.make_error is not None:
-        told = operation.make_error(problem)
-        response = _make_response(_write_body(told), replace(told, media_type=JSON))
-        response.headers.update(dict(told.headers))
+        answer = operation.make_error(problem)
+        response = _make_response(_write_body(answer), replace(answer, media_type=JSON))
+        response.headers.update(dict(answer.headers))
     else:
         content = details.model_dump_json(exclude_none=True)
         response = Response(content, details.status, content_type=PROBLEM_TYPE)
@@ -192,7 +276,7 @@ def _answer_problem(
 
 
 def _answer_http_error(error: HTTPException) -> Response:
-    """Answer what is found wrong before an operation is reached, or by the reader of forms."""
+    """Answer an HTTP error that arises before an operation is reached, or in the parser of forms."""
     if isinstance(error, RequestEntityTooLarge):
         return _answer_problem(None, GatewayError(TOO_LARGE, "the body is too large", "body"))
     if isinstance(error, MethodNotAllowed):
@@ -207,7 +291,7 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 
 def _answer_mistake(mistake: Exception) -> Response:
-    """Answer a mistake of ours: the answer names no detail; the log does."""
+    """Answer an unexpected exception with the problem OUR_MISTAKE; only the log has the details."""
     _LOG.error("api: %s at %s", type(mistake).__name__, request.path)
     _LOG.debug("api", exc_info=mistake)
     return _answer_problem(None, GatewayError(OUR_MISTAKE))

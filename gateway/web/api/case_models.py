@@ -10,30 +10,8 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 
 from gateway.cases import DeadlineState
 from gateway.state_machines import CASE, CLEARANCE, FEE, MESSAGE, REQUEST
-from gateway.web.api.model_bases import AnswerModel, QueryModel
-
-__all__ = [
-    "Application",
-    "ApplicationList",
-    "Case",
-    "CaseList",
-    "CaseQuery",
-    "CaseSummary",
-    "Decision",
-    "Evidence",
-    "EvidenceRecord",
-    "Fee",
-    "FeeMove",
-    "FindingView",
-    "HeldCase",
-    "Message",
-    "MessagePart",
-    "MessageProperty",
-    "MissingDocument",
-    "Notice",
-    "NoticeList",
-    "ResultReference",
-]
+from gateway.web.api.api_operations import AnswerModel, QueryModel
+from gateway.wire import normalize_text
 
 
 def _require_text_of_time(value: object) -> object:
@@ -43,7 +21,13 @@ def _require_text_of_time(value: object) -> object:
     return value
 
 
+def _compose(value: object) -> object:
+    """Return a text as values of submissions are compared: in Normalization Form C."""
+    return normalize_text(value) if isinstance(value, str) else value
+
+
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text_of_time)]
+ComposedText = Annotated[str, BeforeValidator(_compose)]
 _OUTCOMES = ("APPROVED", "PARTIAL", "REJECTED", "REFUSED", "WITHDRAWN")
 Cursor = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
 CaseState = Annotated[str, Field(json_schema_extra={"enum": list(CASE.states)})]
@@ -58,7 +42,15 @@ MessageState = Annotated[str, Field(json_schema_extra={"enum": list(MESSAGE.stat
 class CaseQuery(QueryModel):
     """Which cases a list shows."""
 
-    reference: str | None = Field(None, max_length=64, description="The declarant's own reference.")
+    reference: ComposedText | None = Field(
+        None, min_length=1, max_length=64, description="The declarant's own reference."
+    )
+    goods_reference: ComposedText | None = Field(
+        None,
+        min_length=1,
+        max_length=70,
+        description="A UCR, bill of lading, container or cargo number of the goods, in full.",
+    )
     state: str | None = Field(
         None, pattern=f"^({'|'.join(CASE.states)})$", description="Only cases in this state."
     )
@@ -414,7 +406,17 @@ class EvidenceRecord(AnswerModel):
     subject: str
     at: datetime
     digest: str | None = Field(None, description="SHA-256 of the octets that it is about.")
-    data: str = Field(description="The canonical JSON that was hashed.")
+    data: str = Field(description="Its data as canonical JSON; of one that is complete, what was hashed.")
+    complete: bool = Field(
+        description="False where some data is not for the parties: its hash is over more than is shown."
+    )
+    leaf_hash: str
+    sequence: int | None = Field(None, description="Its place in the tree, as soon as it has one.")
+
+
+class WithheldRecord(AnswerModel):
+    """A record that is not for the parties of the case, by the hash of its leaf."""
+
     leaf_hash: str
     sequence: int | None = Field(None, description="Its place in the tree, as soon as it has one.")
 
@@ -424,3 +426,6 @@ class Evidence(AnswerModel):
 
     case: str
     records: list[EvidenceRecord]
+    withheld: list[WithheldRecord] = Field(
+        description="The other records: what the inside of an agency or of the hub is about."
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
+from gateway.evidence import EvidenceReader, canonicalize_json, select_seen_fields
 from gateway.hub import read_standing_warnings
 from gateway.operations import (
     describe_case_fees,
@@ -17,13 +19,13 @@ from gateway.operations import (
     read_custody_times,
 )
 from gateway.store import (
-    OwnCaseFilter,
+    PartyCaseFilter,
     agency_requests,
+    case_searches,
     customs_notices,
     decisions,
     messages,
     notices,
-    own_cases,
     read_transaction,
     requirement_results,
 )
@@ -31,10 +33,14 @@ from gateway.web.api.api_operations import (
     XML,
     ZIP,
     Answer,
+    AnswerModel,
     ApiAnswer,
     ApiCall,
-    Operation,
+    OperationSection,
     make_not_found_error,
+    read_cursor,
+    read_model,
+    write_cursor,
 )
 from gateway.web.api.case_models import (
     Application,
@@ -43,7 +49,6 @@ from gateway.web.api.case_models import (
     CaseList,
     CaseQuery,
     CaseSummary,
-    Custody,
     Decision,
     Evidence,
     EvidenceRecord,
@@ -51,75 +56,67 @@ from gateway.web.api.case_models import (
     FeeMove,
     FindingView,
     HeldCase,
-    InheritedCancellation,
-    InheritedDecision,
     ItemRelease,
     ItemRest,
     MissingDocument,
     Notice,
     NoticeList,
-    OutsideResult,
     RemovedItem,
     ResultReference,
     TakenItem,
-    WorkingSeconds,
+    WithheldRecord,
 )
-from gateway.web.api.model_bases import AnswerModel
-from gateway.web.api.page_cursors import read_cursor, write_cursor
 from gateway.web.case_bundle import clean_file_name, make_case_bundle
 
-__all__ = ["CASE_OPERATIONS"]
+CASES: Final = OperationSection("cases")
 
 _CURSOR: Final = "case"
 
 
+@CASES.declare(
+    "GET",
+    "/cases",
+    "listCases",
+    "List the cases that the caller sent, or that were filed for it, newest first",
+    Answer(200, "A page of cases", CaseList),
+    query=CaseQuery,
+)
 def _list_cases(call: ApiCall) -> ApiAnswer:
     query: CaseQuery = call.query
-    wanted = OwnCaseFilter(
+    criteria = PartyCaseFilter(
         call.party,
-        query.limit + 1,
-        read_cursor(_CURSOR, query.cursor),
-        query.reference,
-        query.state,
-        query.outcome,
-        query.since,
-        query.until,
+        states=(query.state,) if query.state else (),
+        functional_reference=query.reference,
+        goods_reference=query.goods_reference,
+        outcome=query.outcome,
+        since=query.since,
+        until=query.until,
+        limit=query.limit + 1,
+        after=read_cursor(_CURSOR, query.cursor),
     )
     with read_transaction(call.services.engine, promises=True) as conn:
-        rows = own_cases.list_own_cases(conn, wanted)
-    shown = rows[: query.limit]
-    more = write_cursor(_CURSOR, shown[-1].id) if len(rows) > query.limit else None
-    return ApiAnswer(CaseList(cases=[CaseSummary(**_read_case(row)) for row in shown], next=more))
-
-
-def _read_case(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "number": row.number,
-        "reference": row.functional_reference,
-        "state": row.state,
-        "outcome": row.outcome,
-        "document": row.document,
-        "declarant": row.declarant,
-        "applicant": row.applicant,
-        "ucr": row.ucr,
-        "opened_at": row.opened_at,
-        "due_at": row.due_at,
-        "closed_at": row.closed_at,
-    }
+        rows = case_searches.list_party_cases(conn, criteria)
+    page_rows = rows[: query.limit]
+    next_cursor = write_cursor(_CURSOR, page_rows[-1].id) if len(rows) > query.limit else None
+    summaries = [read_model(CaseSummary, row, reference=row.functional_reference) for row in page_rows]
+    return ApiAnswer(CaseList(cases=summaries, next=next_cursor))
 
 
 def _find_case(conn: Connection, call: ApiCall) -> Row[Any]:
-    row = own_cases.find_own_case(conn, call.party, call.path["number"])
+    row = case_searches.find_party_case(conn, call.party, call.path["number"])
     if row is None:
         raise make_not_found_error("such case")
     return row
 
 
+@CASES.declare(
+    "GET", "/cases/{number}", "getCase", "Get one case", Answer(200, "The case", Case), problems=(404,)
+)
 def _get_case(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         row = _find_case(conn, call)
         message = messages.find_by_id(conn, row.message)
-        results = own_cases.list_case_documents(conn, row.id, "Result")
+        results = case_searches.list_case_documents(conn, row.id, "Result")
         outside = describe_case_results(conn, row)
         awaited = requirement_results.list_awaited_uses(conn, row.id)
         clearance = customs_notices.find_state(conn, row.id)
@@ -130,21 +127,24 @@ def _get_case(call: ApiCall) -> ApiAnswer:
         warnings = read_standing_warnings(conn, row, lambda: call.services.hub.rules.bundle)
     detail = row.detail or {}
     return ApiAnswer(
-        Case(
-            **_read_case(row),
+        read_model(
+            Case,
+            row,
+            reference=row.functional_reference,
             message_id=message.message_id if message else "",
             clearance=clearance,
             problems=_read_findings(detail.get("problems", ())),
             warnings=_read_findings(warnings),
             held=_read_hold(detail.get("held")),
             results=[
-                ResultReference(message_id=one.message_id, issued_at=one.received_at) for one in results
+                ResultReference(message_id=result.message_id, issued_at=result.received_at)
+                for result in results
             ],
-            outside_results=[OutsideResult(**one) for one in outside],
-            fees=[_read_fee(one) for one in levied],
+            outside_results=outside,
+            fees=[_read_fee(fee) for fee in levied],
             **_read_moves(moved),
-            awaited=sorted({one.number for one in awaited}),
-            custody=[_read_custody(one) for one in custody],
+            awaited=sorted({awaited_use.number for awaited_use in awaited}),
+            custody=custody,
         )
     )
 
@@ -152,261 +152,180 @@ def _get_case(call: ApiCall) -> ApiAnswer:
 def _read_moves(moved: dict[str, Any]) -> dict[str, Any]:
     """Return what left the case, what stays, what it took, and what was removed."""
 
-    def read(model: type[AnswerModel], row: dict[str, Any]) -> Any:
+    def read(model: type[AnswerModel], name: str) -> list[Any]:
         # An item without a measure has neither quantity nor unit.
-        hidden = {"measure", "quantity", "unit"} if not row.get("measure", "-") else set()
-        return model(**{name: row[name] for name in model.model_fields if name in row.keys() - hidden})
+        absent = {"measure": None, "quantity": None, "unit": None}
+        return [read_model(model, row if row.get("measure", "-") else row | absent) for row in moved[name]]
 
     return {
-        "released": [read(ItemRelease, one) for one in moved["released"]],
-        "stays": [read(ItemRest, one) for one in moved["stays"] if one["measure"]],
-        "taken": [read(TakenItem, one) for one in moved["taken"]],
-        "inherited": [InheritedDecision(**one) for one in moved["inherited"]],
-        "inherited_cancellations": [InheritedCancellation(**one) for one in moved["inherited_cancellations"]],
-        "removed": [read(RemovedItem, one) for one in moved["removed"]],
+        "released": read(ItemRelease, "released"),
+        "stays": [read_model(ItemRest, rest) for rest in moved["stays"] if rest["measure"]],
+        "taken": read(TakenItem, "taken"),
+        "inherited": moved["inherited"],
+        "inherited_cancellations": moved["inherited_cancellations"],
+        "removed": read(RemovedItem, "removed"),
     }
 
 
-def _read_custody(one: dict[str, Any]) -> Custody:
-    spent = one.pop("working_seconds")
-    return Custody(**one, working_seconds=None if spent is None else WorkingSeconds(**spent))
-
-
 def _read_fee(fee: dict[str, Any]) -> Fee:
-    said = {name: fee[name] for name in Fee.model_fields if name in fee}
-    said["payment_notice"] = fee["payment_notice"] or None
-    said["address"] = fee["address"] if fee["state"] == "ORDERED" else None
-    moves = [FeeMove(**{name: one[name] for name in FeeMove.model_fields}) for one in fee["movements"]]
-    return Fee(**said, moves=moves)
+    return read_model(
+        Fee,
+        fee,
+        payment_notice=fee["payment_notice"] or None,
+        address=fee["address"] if fee["state"] == "ORDERED" else None,
+        moves=[read_model(FeeMove, movement) for movement in fee["movements"]],
+    )
 
 
-def _read_findings(found: Sequence[dict[str, Any]]) -> list[FindingView]:
-    return [FindingView(id=one["id"], text=one["text"], pointer=one.get("pointer") or None) for one in found]
+def _read_findings(findings: Sequence[dict[str, Any]]) -> list[FindingView]:
+    return [read_model(FindingView, finding, pointer=finding.get("pointer") or None) for finding in findings]
 
 
 def _read_hold(held: dict[str, Any] | None) -> HeldCase | None:
     if held is None:
         return None
+    nothing: dict[str, Any] = {"documents": [], "organisations": []}
     missing = [
-        MissingDocument(
-            text=one["text"],
-            pointer=one["pointer"] or None,
-            item=one.get("item"),
-            law=one.get("law"),
-            documents=one.get("documents", []),
-            organisations=one.get("organisations", []),
-        )
-        for one in held["missing"]
+        read_model(MissingDocument, nothing | document, pointer=document["pointer"] or None)
+        for document in held["missing"]
     ]
     problems = _read_findings(held.get("problems", ()))
     return HeldCase(until=datetime.fromisoformat(held["until"]), missing=missing, problems=problems)
 
 
+@CASES.declare(
+    "GET",
+    "/cases/{number}/applications",
+    "listApplications",
+    "List what the agencies were asked, and their decisions in force",
+    Answer(200, "The applications", ApplicationList),
+    problems=(404,),
+)
 def _list_applications(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
         rows = agency_requests.list_by_case(conn, case.id)
         decided: dict[int, list[Decision]] = {}
-        asked = {row.id: row for row in rows}
-        for one in decisions.list_current_decisions(conn, case.id):
-            counts = explain_no_effect(case, asked[one.request_id], one) is None
-            decided.setdefault(one.request_id, []).append(_read_decision(one, counts=counts))
+        requests_by_id = {row.id: row for row in rows}
+        for decision in decisions.list_current_decisions(conn, case.id):
+            counts = explain_no_effect(case, requests_by_id[decision.request_id], decision) is None
+            decided.setdefault(decision.request_id, []).append(
+                read_model(Decision, decision, notice=decision.notice_no, counts=counts)
+            )
     return ApiAnswer(
         ApplicationList(
-            applications=[
-                Application(
-                    number=row.number,
-                    application=row.application,
-                    agency=row.agency,
-                    document=row.document,
-                    state=row.state,
-                    status_code=row.status_code,
-                    receipt_number=row.receipt_number,
-                    due_at=row.due_at,
-                    decided_at=row.decided_at,
-                    decisions=decided.get(row.id, []),
-                )
-                for row in rows
-            ]
+            applications=[read_model(Application, row, decisions=decided.get(row.id, [])) for row in rows]
         )
     )
 
 
-def _read_decision(row: Row[Any], *, counts: bool) -> Decision:
-    return Decision(
-        item=row.item,
-        law=row.law,
-        decision=row.decision,
-        number=row.number,
-        date=row.date,
-        quantity=row.quantity,
-        unit=row.unit,
-        conditions=list(row.conditions),
-        notice=row.notice_no,
-        issued_at=row.issued_at,
-        counts=counts,
-    )
-
-
+@CASES.declare(
+    "GET",
+    "/cases/{number}/notices",
+    "listNotices",
+    "List what the agencies said about the case",
+    Answer(200, "The notices", NoticeList),
+    problems=(404,),
+)
 def _list_notices(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
-        told = [
+        request_notices = [
             (request, row)
             for request in agency_requests.list_by_case(conn, case.id)
             for row in notices.list_by_request(conn, request.id)
         ]
-    told.sort(key=lambda one: one[1].id)
+    request_notices.sort(key=lambda pair: pair[1].id)
     return ApiAnswer(
         NoticeList(
-            notices=[
-                Notice(
-                    number=row.number,
-                    application=request.number,
-                    agency=row.agency,
-                    issued_at=row.issued_at,
-                    received_at=row.received_at,
-                    status_code=row.status_code,
-                    text=row.text,
-                    pointers=list(row.pointers),
-                    deadline=row.deadline,
-                )
-                for request, row in told
-            ]
+            notices=[read_model(Notice, row, application=request.number) for request, row in request_notices]
         )
     )
 
 
-def _get_result(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
-        case = _find_case(conn, call)
-        made = own_cases.list_case_documents(conn, case.id, "Result")
-        if not made:
-            raise make_not_found_error("result of this case yet")
-        document = messages.load_payloads(conn, made[-1].id)[0]
-    return ApiAnswer(
-        document.octets, media_type=XML, headers={"Gateway-Message-Id": str(made[-1].message_id)}
-    )
-
-
+@CASES.declare(
+    "GET",
+    "/cases/{number}/evidence",
+    "listEvidence",
+    "List the evidence about a case",
+    Answer(200, "The evidence", Evidence),
+    problems=(404,),
+)
 def _list_evidence(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
-        rows = own_cases.list_case_evidence(conn, case.id)
+        rows = case_searches.list_case_evidence(conn, case.id)
+    read = [(row, select_seen_fields(row, EvidenceReader(call.party))) for row in rows]
     return ApiAnswer(
         Evidence(
             case=case.number,
-            records=[
-                EvidenceRecord(
-                    kind=row.kind,
-                    subject=row.subject_type,
-                    at=row.at,
-                    digest=row.digest,
-                    data=row.data,
-                    leaf_hash=row.leaf_hash,
-                    sequence=row.seq,
-                )
-                for row in rows
+            records=[_read_record(row, fields) for row, fields in read if fields is not None],
+            withheld=[
+                WithheldRecord(leaf_hash=row.leaf_hash, sequence=row.seq)
+                for row, fields in read
+                if fields is None
             ],
         )
     )
 
 
+def _read_record(row: Row[Any], fields: dict[str, Any]) -> EvidenceRecord:
+    """Return a record of which the caller sees these fields of its data."""
+    return read_model(
+        EvidenceRecord,
+        row,
+        subject=row.subject_type,
+        data=canonicalize_json(fields),
+        complete=fields == json.loads(row.data),
+        sequence=row.seq,
+    )
+
+
+@CASES.declare(
+    "GET",
+    "/cases/{number}/evidence/bundle",
+    "getEvidenceBundle",
+    "Get the evidence of a case as a ZIP file: proofs, messages and receipts",
+    Answer(
+        200,
+        "The bundle",
+        media_type=ZIP,
+        headers={"Content-Disposition": "A name for the file."},
+    ),
+    description=(
+        "The file of the console. Each proof is verified by `gateway evidence verify`. Evidence of the "
+        "last minutes may not be sealed yet; README.txt says so."
+    ),
+    problems=(404,),
+)
 def _get_bundle(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
-        bundle = make_case_bundle(conn, case)
-    place = f'attachment; filename="{clean_file_name(case.number)}-evidence.zip"'
-    return ApiAnswer(bundle, media_type=ZIP, headers={"Content-Disposition": place})
+        bundle = make_case_bundle(conn, case, EvidenceReader(call.party))
+    disposition = f'attachment; filename="{clean_file_name(case.number)}-evidence.zip"'
+    return ApiAnswer(bundle, media_type=ZIP, headers={"Content-Disposition": disposition})
 
 
-CASE_OPERATIONS: Final = (
-    Operation(
-        id="listCases",
-        method="GET",
-        path="/cases",
-        tag="cases",
-        summary="List the cases that the caller sent, or that were filed for it, newest first",
-        handle=_list_cases,
-        query=CaseQuery,
-        answers=(Answer(200, "A page of cases", CaseList),),
+@CASES.declare(
+    "GET",
+    "/results/{number}",
+    "getResult",
+    "Get the last signed result of a case, as it was made",
+    Answer(
+        200,
+        "The signed Result",
+        media_type=XML,
+        headers={"Gateway-Message-Id": "The id of the message that carries it."},
     ),
-    Operation(
-        id="getCase",
-        method="GET",
-        path="/cases/{number}",
-        tag="cases",
-        summary="Get one case",
-        handle=_get_case,
-        answers=(Answer(200, "The case", Case),),
-        problems=(404,),
-    ),
-    Operation(
-        id="listApplications",
-        method="GET",
-        path="/cases/{number}/applications",
-        tag="cases",
-        summary="List what the agencies were asked, and their decisions in force",
-        handle=_list_applications,
-        answers=(Answer(200, "The applications", ApplicationList),),
-        problems=(404,),
-    ),
-    Operation(
-        id="listNotices",
-        method="GET",
-        path="/cases/{number}/notices",
-        tag="cases",
-        summary="List what the agencies said about the case",
-        handle=_list_notices,
-        answers=(Answer(200, "The notices", NoticeList),),
-        problems=(404,),
-    ),
-    Operation(
-        id="listEvidence",
-        method="GET",
-        path="/cases/{number}/evidence",
-        tag="cases",
-        summary="List the evidence about a case",
-        handle=_list_evidence,
-        answers=(Answer(200, "The evidence", Evidence),),
-        problems=(404,),
-    ),
-    Operation(
-        id="getEvidenceBundle",
-        method="GET",
-        path="/cases/{number}/evidence/bundle",
-        tag="cases",
-        summary="Get the evidence of a case as a ZIP file: proofs, messages and receipts",
-        description=(
-            "The file of the console. Each proof is verified by `gateway evidence verify`. Evidence of the "
-            "last minutes may not be sealed yet; README.txt says so."
-        ),
-        handle=_get_bundle,
-        answers=(
-            Answer(
-                200,
-                "The bundle",
-                media_type=ZIP,
-                headers={"Content-Disposition": "A name for the file."},
-            ),
-        ),
-        problems=(404,),
-    ),
-    Operation(
-        id="getResult",
-        method="GET",
-        path="/results/{number}",
-        tag="cases",
-        summary="Get the last signed result of a case, as it was made",
-        handle=_get_result,
-        answers=(
-            Answer(
-                200,
-                "The signed Result",
-                media_type=XML,
-                headers={"Gateway-Message-Id": "The id of the message that carries it."},
-            ),
-        ),
-        problems=(404,),
-    ),
+    problems=(404,),
 )
+def _get_result(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine, promises=True) as conn:
+        case = _find_case(conn, call)
+        documents = case_searches.list_case_documents(conn, case.id, "Result")
+        if not documents:
+            raise make_not_found_error("result of this case yet")
+        document = messages.load_payloads(conn, documents[-1].id)[0]
+    return ApiAnswer(
+        document.octets, media_type=XML, headers={"Gateway-Message-Id": str(documents[-1].message_id)}
+    )

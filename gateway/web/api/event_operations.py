@@ -2,22 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+import base64
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from pydantic import Field
-from sqlalchemy import Row
+from sqlalchemy import Connection, Engine, Row
 
-from gateway.hub import describe_event
-from gateway.store import events, read_transaction
-from gateway.web.api.api_operations import Answer, ApiAnswer, ApiCall, HeaderParameter, Operation
+from gateway.config import mask_url
+from gateway.errors import NO_ROOM, NOT_ALLOWED, REQUEST_MALFORMED, TOO_MANY_REQUESTS, GatewayError
+from gateway.hub import (
+    derive_webhook_secret,
+    describe_event,
+    make_webhook_lane,
+    queue_webhook_calls,
+    read_webhook_key,
+)
+from gateway.store import (
+    AuditEntry,
+    audit_log,
+    confirm_copies,
+    deliveries,
+    event_readers,
+    read_transaction,
+    write_transaction,
+)
+from gateway.web.api.api_operations import (
+    BASE_PATH,
+    JSON,
+    Answer,
+    AnswerModel,
+    ApiAnswer,
+    ApiCall,
+    HeaderParameter,
+    OperationSection,
+    QueryModel,
+    RequestBody,
+    make_not_found_error,
+    read_cursor,
+    read_model,
+    write_cursor,
+)
 from gateway.web.api.case_models import Cursor
-from gateway.web.api.event_stream import EventStream
-from gateway.web.api.model_bases import AnswerModel, QueryModel
-from gateway.web.api.page_cursors import read_cursor, write_cursor
 
-__all__ = ["EVENT_OPERATIONS"]
+EVENTS: Final = OperationSection("events")
+WEBHOOKS: Final = OperationSection("webhooks")
+
+#: A client connects again then; so streams do not stay for ever at a process that is about to end.
+_LONGEST: Final = timedelta(minutes=5)
+_HEARTBEAT: Final = timedelta(seconds=15)
+_BATCH: Final = 100
+_GUARD: Final = threading.Lock()
+_OPEN: Final[WeakKeyDictionary[Engine, Counter[str]]] = WeakKeyDictionary()
+
+
+class EventStream:
+    """A stream: `read_batch` returns what is new, an empty text when nothing is, None at the end.
+
+    It is counted while it is open; `close` must be called.
+    """
+
+    def __init__(self, call: ApiCall, after: int, write: Callable[[Sequence[Row[Any]]], bytes]) -> None:
+        self._call = call
+        self._after = after
+        self._write = write
+        now = call.services.clock()
+        self._end, self._said = now + _LONGEST, now
+        self._counts = _take_place(call)
+        self._begun = False
+
+    def read_batch(self) -> bytes | None:
+        """Return what is new; None when the caller may read no longer, or the stream has lasted long."""
+        now = self._call.services.clock()
+        if now >= self._end or not self._call.is_still_allowed():
+            return None
+        with read_transaction(self._call.services.engine) as conn:
+            rows = event_readers.list_events(conn, self._call.party, self._after, _BATCH)
+        if rows:
+            confirm_copies(self._call.services.engine)
+            self._after, self._said = int(rows[-1].sequence), now
+            return self._write(rows)
+        if not self._begun or now - self._said >= _HEARTBEAT:
+            # A comment: it shows a proxy that the stream lives, and us whether the client does.
+            self._begun, self._said = True, now
+            return b": nothing new\n\n"
+        return b""
+
+    def close(self) -> None:
+        """Give the place of this stream to others."""
+        with _GUARD:
+            self._counts[self._call.party] -= 1
+
+
+def _take_place(call: ApiCall) -> Counter[str]:
+    """Count a stream of the caller; raises GW807 or GW806 when there are too many."""
+    settings = call.services.settings.api
+    with _GUARD:
+        counts = _OPEN.setdefault(call.services.engine, Counter())
+        if counts[call.party] >= settings.streams_per_party:
+            detail = f"{call.party[:80]} has {settings.streams_per_party} event streams"
+            raise GatewayError(TOO_MANY_REQUESTS, detail)
+        if counts.total() >= settings.streams:
+            raise GatewayError(NO_ROOM, "as many event streams are open as the settings allow")
+        counts[call.party] += 1
+    return counts
+
 
 _KIND: Final = "event"
 _LAST: Final = "Last-Event-ID"
@@ -74,15 +168,41 @@ def _read_event(row: Row[Any]) -> Event:
     return Event(id=write_cursor(_KIND, row.sequence), **describe_event(row))
 
 
+@EVENTS.declare(
+    "GET",
+    "/events",
+    "listEvents",
+    "Read the feed of events, in order and without gaps",
+    Answer(200, "A page of events", EventList),
+    query=EventQuery,
+)
 def _list_events(call: ApiCall) -> ApiAnswer:
     query: EventQuery = call.query
     after = read_cursor(_KIND, query.after, "after")
     with read_transaction(call.services.engine, promises=True) as conn:
-        rows = events.list_events(conn, call.party, after or 0, query.limit)
+        rows = event_readers.list_events(conn, call.party, after or 0, query.limit)
     following = write_cursor(_KIND, rows[-1].sequence) if rows else query.after
     return ApiAnswer(EventList(events=[_read_event(row) for row in rows], next=following))
 
 
+@EVENTS.declare(
+    "GET",
+    "/events/stream",
+    "streamEvents",
+    "Get events as they happen (server-sent events)",
+    Answer(200, "The stream", media_type=_STREAM),
+    description=(
+        "A stream ends after some minutes, and when the credentials end. Connect again with "
+        "Last-Event-ID: no event is lost."
+    ),
+    query=StreamQuery,
+    headers=(
+        HeaderParameter(
+            _LAST, "The last event that was received.", "^[A-Za-z0-9_-]{1,64}$", write_cursor(_KIND, 7)
+        ),
+    ),
+    is_stream=True,
+)
 def _open_stream(call: ApiCall) -> ApiAnswer:
     query: StreamQuery = call.query
     last = call.headers.get(_LAST.lower(), query.after)
@@ -90,7 +210,7 @@ def _open_stream(call: ApiCall) -> ApiAnswer:
     engine = call.services.engine
     if after is None:
         with read_transaction(engine) as conn:
-            after = events.read_last_sequence(conn)
+            after = event_readers.read_last_sequence(conn)
     stream = EventStream(call, after, _write_events)
     return ApiAnswer(b"", media_type=_STREAM, headers={"Cache-Control": "no-store"}, stream=stream)
 
@@ -106,35 +226,186 @@ def _write_events(rows: Sequence[Row[Any]]) -> bytes:
     return "".join(parts).encode()
 
 
-EVENT_OPERATIONS: Final = (
-    Operation(
-        id="listEvents",
-        method="GET",
-        path="/events",
-        tag="events",
-        summary="Read the feed of events, in order and without gaps",
-        handle=_list_events,
-        query=EventQuery,
-        answers=(Answer(200, "A page of events", EventList),),
-    ),
-    Operation(
-        id="streamEvents",
-        method="GET",
-        path="/events/stream",
-        tag="events",
-        summary="Get events as they happen (server-sent events)",
-        description=(
-            "A stream ends after some minutes, and when the credentials end. Connect again with "
-            "Last-Event-ID: no event is lost."
-        ),
-        handle=_open_stream,
-        query=StreamQuery,
-        headers=(
-            HeaderParameter(
-                _LAST, "The last event that was received.", "^[A-Za-z0-9_-]{1,64}$", write_cursor(_KIND, 7)
-            ),
-        ),
-        answers=(Answer(200, "The stream", media_type=_STREAM),),
-        is_stream=True,
-    ),
+#: The role of a party that acts by its software, in the audit.
+_ROLE: Final = "party"
+_OCTETS: Final = 12
+#: So many events are sent again at once; the rest is read from the feed.
+_MOST_REPLAYED: Final = 1000
+
+
+class WebhookRequest(QueryModel):
+    """Where events are to be told."""
+
+    url: str = Field(
+        max_length=500,
+        pattern=r"^https://[!-~]+$",
+        description="An https address at a host that the operator has registered for the party.",
+        examples=["https://hooks.broker.example/events"],
+    )
+
+
+class ReplayRequest(QueryModel):
+    """From where events are to be sent again."""
+
+    after: Cursor | None = Field(None, description="Only events after this one; without it: from the first.")
+
+
+class Webhook(AnswerModel):
+    """One webhook."""
+
+    id: str
+    url: str
+    state: str = Field(json_schema_extra={"enum": ["ACTIVE", "OFF"]})
+    reason: str | None = Field(None, description="Why it was switched off.")
+    created_at: datetime
+    last_good_at: datetime | None = None
+    failing_since: datetime | None = None
+
+
+class NewWebhook(Webhook):
+    """A webhook that was just made, with its secret, which is told only now."""
+
+    secret: str = Field(
+        description="Verify each call with it, as Standard Webhooks describes.", pattern="^whsec_"
+    )
+
+
+class WebhookList(AnswerModel):
+    """The webhooks of the caller."""
+
+    webhooks: list[Webhook]
+
+
+class Replay(AnswerModel):
+    """How many events are sent again."""
+
+    queued: int
+
+
+@WEBHOOKS.declare(
+    "POST",
+    "/webhooks",
+    "createWebhook",
+    "Make a webhook: each new event of the caller is told there",
+    Answer(201, "The webhook", NewWebhook, headers={"Location": "Where the webhook stays."}),
+    body=RequestBody("Where to call", {JSON: WebhookRequest}),
 )
+def _create_webhook(call: ApiCall) -> ApiAnswer:
+    webhook_request: WebhookRequest = call.model
+    services, settings = call.services, call.services.settings.api
+    _check_url(call, webhook_request.url)
+    key = read_webhook_key(settings.webhook_key, services.random)
+    name = base64.urlsafe_b64encode(services.random(_OCTETS)).decode()
+    with write_transaction(services.engine, "api.webhook") as conn:
+        if event_readers.count_webhooks(conn, call.party) >= settings.webhooks_per_party:
+            detail = f"{call.party[:80]} has {settings.webhooks_per_party} webhooks: delete one"
+            raise GatewayError(TOO_MANY_REQUESTS, detail)
+        event_readers.insert_webhook(conn, name, call.party, webhook_request.url, services.clock())
+        row = event_readers.find_webhook(conn, name)
+        _record_change(conn, call, "webhook create", name, after={"url": mask_url(webhook_request.url)})
+    secret = f"whsec_{base64.b64encode(derive_webhook_secret(key, name)).decode()}"
+    location = f"{BASE_PATH}/webhooks/{name}"
+    answer = read_model(NewWebhook, row, id=name, secret=secret)
+    return ApiAnswer(answer, 201, headers={"Location": location})
+
+
+def _check_url(call: ApiCall, url: str) -> None:
+    """Raise for a host that is not registered for the party, and for what is no plain address."""
+    try:
+        parts = urlsplit(url)
+        plain = parts.username is None and parts.password is None and not parts.fragment and parts.port != 0
+    except ValueError:
+        plain = False
+    if not plain or not parts.hostname:
+        raise GatewayError(REQUEST_MALFORMED, "this is no https address", "url")
+    if parts.hostname not in call.services.settings.api.webhook_hosts.get(call.party, ()):
+        detail = f"{parts.hostname[:80]} is not registered for webhooks of {call.party[:80]}"
+        raise GatewayError(NOT_ALLOWED, detail, "url")
+
+
+def _find_webhook(conn: Connection, call: ApiCall) -> Row[Any]:
+    row = event_readers.find_webhook(conn, call.path["webhook"], call.party)
+    if row is None:
+        raise make_not_found_error("such webhook")
+    return row
+
+
+def _record_change(
+    conn: Connection, call: ApiCall, action: str, name: str, *, before: Any = None, after: Any = None
+) -> None:
+    """Store who changed where events are told, in the transaction of the change."""
+    entry = AuditEntry(call.party, _ROLE, action, f"webhook {name}", before=before, after=after)
+    audit_log.record_action(conn, entry, call.services.clock())
+
+
+@WEBHOOKS.declare(
+    "GET",
+    "/webhooks",
+    "listWebhooks",
+    "List the webhooks of the caller",
+    Answer(200, "The webhooks", WebhookList),
+)
+def _list_webhooks(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        rows = event_readers.list_webhooks(conn, call.party)
+    return ApiAnswer(WebhookList(webhooks=[read_model(Webhook, row, id=row.name) for row in rows]))
+
+
+@WEBHOOKS.declare(
+    "GET",
+    "/webhooks/{webhook}",
+    "getWebhook",
+    "Get a webhook, and whether its calls arrive",
+    Answer(200, "The webhook", Webhook),
+    problems=(404,),
+)
+def _get_webhook(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        row = _find_webhook(conn, call)
+    return ApiAnswer(read_model(Webhook, row, id=row.name))
+
+
+@WEBHOOKS.declare(
+    "DELETE",
+    "/webhooks/{webhook}",
+    "deleteWebhook",
+    "Delete a webhook",
+    Answer(204, "It is deleted"),
+    problems=(404,),
+)
+def _delete_webhook(call: ApiCall) -> ApiAnswer:
+    with write_transaction(call.services.engine, "api.webhook") as conn:
+        row = _find_webhook(conn, call)
+        event_readers.delete_webhook(conn, row.name)
+        before = {"url": mask_url(row.url), "state": row.state}
+        _record_change(conn, call, "webhook delete", row.name, before=before)
+    return ApiAnswer(None, 204)
+
+
+@WEBHOOKS.declare(
+    "POST",
+    "/webhooks/{webhook}/replay",
+    "replayEvents",
+    "Switch a webhook on, and send events again",
+    Answer(202, "The calls are queued; each has the id of its event", Replay),
+    body=RequestBody("From where", {JSON: ReplayRequest}),
+    problems=(404,),
+)
+def _replay_events(call: ApiCall) -> ApiAnswer:
+    replay_request: ReplayRequest = call.model
+    services = call.services
+    after = read_cursor("event", replay_request.after, "after") or 0
+    now = services.clock()
+    with write_transaction(services.engine, "api.webhook") as conn:
+        row = _find_webhook(conn, call)
+        # Every call of a party waits in one lane: what waits there is sent before more is asked for.
+        if deliveries.count_queued(conn, make_webhook_lane(call.party), _MOST_REPLAYED) >= _MOST_REPLAYED:
+            detail = f"{_MOST_REPLAYED} calls of webhooks of {call.party[:80]} wait: read the feed meanwhile"
+            raise GatewayError(TOO_MANY_REQUESTS, detail, "webhook")
+        event_readers.switch_webhook_on(conn, row.name)
+        changes = {"before": {"state": row.state}, "after": {"state": "ACTIVE"}}
+        _record_change(conn, call, "webhook replay", row.name, **changes)
+        events = event_readers.list_events(conn, call.party, after, _MOST_REPLAYED)
+        places = [int(event.sequence) for event in events]
+        queue_webhook_calls(conn, row.name, call.party, places, now, again=now.isoformat())
+    return ApiAnswer(Replay(queued=len(places)), 202)

@@ -14,27 +14,30 @@ from gateway.errors import MIME_MALFORMED, GatewayError
 from gateway.hub import FiledSubmission, file_submission
 from gateway.message_model import Payload
 from gateway.operations import read_message_properties
-from gateway.store import cases, messages, own_cases, read_transaction
+from gateway.store import case_searches, cases, messages, read_transaction
 from gateway.web.api.api_operations import (
+    BASE_PATH,
     XML,
     Answer,
+    AnswerModel,
     ApiAnswer,
     ApiCall,
     HeaderParameter,
-    Operation,
+    OperationSection,
     RequestBody,
     make_not_found_error,
+    read_model,
 )
-from gateway.web.api.api_services import BASE_PATH
 from gateway.web.api.case_models import Message, MessagePart, MessageProperty
-from gateway.web.api.model_bases import AnswerModel
 
-__all__ = ["MESSAGE_OPERATIONS"]
+SUBMISSIONS: Final = OperationSection("submissions")
+MESSAGES: Final = OperationSection("messages")
 
 _KEY: Final = "Idempotency-Key"
 _FORM: Final = "multipart/form-data"
 _SUBMISSION: Final = "submission"
 _ATTACHMENTS: Final = "attachments"
+_OCTETS: Final = "*/*"
 _FORM_SCHEMA: Final[Mapping[str, Any]] = {
     "title": "SubmissionForm",
     "type": "object",
@@ -71,80 +74,122 @@ class Filing(AnswerModel):
     )
 
 
+@SUBMISSIONS.declare(
+    "POST",
+    "/submissions",
+    "fileSubmission",
+    "File a signed submission",
+    Answer(201, "The submission is stored", Filing, headers={"Location": "Where the message stays."}),
+    Answer(
+        200,
+        "The same submission was stored before",
+        Filing,
+        headers={"Location": "Where the message stays."},
+    ),
+    description=(
+        "The submission is the same document that a message of ebXML carries. It is on disk before the "
+        "answer. It is checked after that: its case says whether it is refused, and why."
+    ),
+    headers=(
+        HeaderParameter(
+            _KEY,
+            "The id of the submission, as MessageId. The same submission under the same id is stored "
+            "once and gets the same receipt; another one is GW312.",
+            "^[!-;=?-~]{1,200}$",
+            "order-2026-000123",
+        ),
+    ),
+    body=RequestBody(
+        "The signed submission, alone or with its attachments",
+        {_FORM: _FORM_SCHEMA, XML: {"type": "string", "format": "binary"}},
+    ),
+    problems=(403, 409, 413, 415, 422),
+)
 def _file_submission(call: ApiCall) -> ApiAnswer:
     content, attachments = _read_parts(call)
-    given = call.headers.get(_KEY.lower(), "")
-    filed = FiledSubmission(content, attachments, "api", call.party, call.caller.way, given)
-    told = file_submission(call.services.hub, filed)
+    key = call.headers.get(_KEY.lower(), "")
+    filed = FiledSubmission(content, attachments, "api", call.party, call.caller.way, key)
+    stored = file_submission(call.services.hub, filed)
     with read_transaction(call.services.engine) as conn:
-        row = messages.find_by_id(conn, told.message)
-    place = f"{BASE_PATH}/messages/{told.message_id}"
+        row = messages.find_by_id(conn, stored.message)
+    path = f"{BASE_PATH}/messages/{stored.message_id}"
     answer = Filing(
-        message_id=told.message_id,
-        new=told.new,
+        message_id=stored.message_id,
+        new=stored.new,
         received_at=row.received_at if row else call.services.clock(),
-        receipt=base64.b64encode(told.receipt.body).decode(),
-        receipt_url=f"{place}/receipt",
-        message_url=place,
+        receipt=base64.b64encode(stored.receipt.body).decode(),
+        receipt_url=f"{path}/receipt",
+        message_url=path,
     )
-    return ApiAnswer(answer, 201 if told.new else 200, headers={"Location": place})
+    return ApiAnswer(answer, 201 if stored.new else 200, headers={"Location": path})
 
 
 def _read_parts(call: ApiCall) -> tuple[bytes, tuple[Payload, ...]]:
     """Return the submission and its attachments from a form; a body of XML is the submission alone."""
     if call.body:
         return call.body, ()
-    found = [payload for name, payload in call.parts if name == _SUBMISSION]
+    submissions = [payload for name, payload in call.parts if name == _SUBMISSION]
     others = [name for name, _ in call.parts if name not in (_SUBMISSION, _ATTACHMENTS)]
     if call.form or others:
-        name = next(iter((*call.form, *others)))
+        name = next(iter((*call.form, *others))) or ""
         detail = f"{name[:40]!r} is no file of this form" if name else "a part has no name"
         raise GatewayError(MIME_MALFORMED, detail.replace("'", ""), name[:80])
-    if len(found) != 1:
+    if len(submissions) != 1:
         raise GatewayError(MIME_MALFORMED, "the form has not exactly one file of this name", _SUBMISSION)
-    return found[0].content, tuple(payload for name, payload in call.parts if name == _ATTACHMENTS)
+    return submissions[0].content, tuple(payload for name, payload in call.parts if name == _ATTACHMENTS)
 
 
 def _find_message(conn: Connection, call: ApiCall) -> Row[Any]:
-    row = own_cases.find_own_message(conn, call.party, call.path["id"])
+    row = case_searches.find_own_message(conn, call.party, call.path["id"])
     if row is None:
         raise make_not_found_error("such message")
     return row
 
 
+@MESSAGES.declare(
+    "GET",
+    "/messages/{id}",
+    "getMessage",
+    "Get the state of a message, and its case",
+    Answer(200, "The message", Message),
+    problems=(404,),
+)
 def _get_message(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         row = _find_message(conn, call)
         case = cases.find_by_id(conn, row.case_id) if row.case_id else None
-        named = read_message_properties(conn, row.id)
+        properties = read_message_properties(conn, row.id)
         parts = messages.list_parts(conn, row.id)
     return ApiAnswer(
-        Message(
-            message_id=row.message_id,
-            direction=row.direction,
+        read_model(
+            Message,
+            row,
             channel=row.protocol,
-            action=row.action,
-            state=row.state,
-            received_at=row.received_at,
             case=case.number if case else None,
-            ref_to_message_id=row.ref_to_message_id,
             sha256=row.parcel_sha256,
-            problem=row.problem,
             has_receipt=row.answer_sha256 is not None,
-            properties=[MessageProperty(**one) for one in named],
+            properties=properties,
             parts=[
-                MessagePart(
-                    cid=one.content_id,
-                    media_type=one.media_type,
-                    size=one.size,
-                    properties=[MessageProperty(name=name, value=value) for name, value in one.properties],
+                read_model(
+                    MessagePart,
+                    part,
+                    cid=part.content_id,
+                    properties=[MessageProperty(name=name, value=value) for name, value in part.properties],
                 )
-                for one in parts
+                for part in parts
             ],
         )
     )
 
 
+@MESSAGES.declare(
+    "GET",
+    "/messages/{id}/receipt",
+    "getReceipt",
+    "Get the stored receipt of a message that the caller sent, octet by octet",
+    Answer(200, "The receipt, in the form in which it was made", media_type=_OCTETS),
+    problems=(404,),
+)
 def _get_receipt(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         stored = messages.find_response(conn, _find_message(conn, call).id)
@@ -154,80 +199,17 @@ def _get_receipt(call: ApiCall) -> ApiAnswer:
     return ApiAnswer(stored.body, media_type=kind)
 
 
+@MESSAGES.declare(
+    "GET",
+    "/messages/{id}/document",
+    "getDocument",
+    "Get the document that a message carries: the submission, the result or the notice",
+    Answer(200, "The document", media_type=XML),
+    problems=(404,),
+)
 def _get_document(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         parts = messages.load_payloads(conn, _find_message(conn, call).id)
     if not parts:
         raise make_not_found_error("document in this message")
     return ApiAnswer(parts[0].octets, media_type=XML)
-
-
-_OCTETS: Final = "*/*"
-
-MESSAGE_OPERATIONS: Final = (
-    Operation(
-        id="fileSubmission",
-        method="POST",
-        path="/submissions",
-        tag="submissions",
-        summary="File a signed submission",
-        description=(
-            "The submission is the same document that a message of ebXML carries. It is on disk before the "
-            "answer. It is checked after that: its case says whether it is refused, and why."
-        ),
-        handle=_file_submission,
-        headers=(
-            HeaderParameter(
-                _KEY,
-                "The id of the submission, as MessageId. The same submission under the same id is stored "
-                "once and gets the same receipt; another one is GW312.",
-                "^[!-;=?-~]{1,200}$",
-                "order-2026-000123",
-            ),
-        ),
-        body=RequestBody(
-            "The signed submission, alone or with its attachments",
-            {_FORM: _FORM_SCHEMA, XML: {"type": "string", "format": "binary"}},
-        ),
-        answers=(
-            Answer(201, "The submission is stored", Filing, headers={"Location": "Where the message stays."}),
-            Answer(
-                200,
-                "The same submission was stored before",
-                Filing,
-                headers={"Location": "Where the message stays."},
-            ),
-        ),
-        problems=(403, 409, 413, 415, 422),
-    ),
-    Operation(
-        id="getMessage",
-        method="GET",
-        path="/messages/{id}",
-        tag="messages",
-        summary="Get the state of a message, and its case",
-        handle=_get_message,
-        answers=(Answer(200, "The message", Message),),
-        problems=(404,),
-    ),
-    Operation(
-        id="getReceipt",
-        method="GET",
-        path="/messages/{id}/receipt",
-        tag="messages",
-        summary="Get the stored receipt of a message that the caller sent, octet by octet",
-        handle=_get_receipt,
-        answers=(Answer(200, "The receipt, in the form in which it was made", media_type=_OCTETS),),
-        problems=(404,),
-    ),
-    Operation(
-        id="getDocument",
-        method="GET",
-        path="/messages/{id}/document",
-        tag="messages",
-        summary="Get the document that a message carries: the submission, the result or the notice",
-        handle=_get_document,
-        answers=(Answer(200, "The document", media_type=XML),),
-        problems=(404,),
-    ),
-)

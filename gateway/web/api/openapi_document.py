@@ -11,12 +11,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway import __version__
-from gateway.web.api.api_operations import JSON, Answer, Operation
-from gateway.web.api.api_services import BASE_PATH
-from gateway.web.api.problem_answers import PROBLEM_TYPE, ProblemDetails
+from gateway.web.api.api_operations import BASE_PATH, JSON, PROBLEM_TYPE, Answer, Operation, ProblemDetails
 
-__all__ = ["PATH_PARAMETERS", "list_problem_statuses", "make_openapi_document"]
-
+#: Octets, in the form that generators of clients read as a file.
+_BINARY: Final[Mapping[str, str]] = {"type": "string", "format": "binary"}
 _PLACE: Final = "#/components/schemas/{model}"
 #: What each name in a path stands for: the pattern of its values, and its description.
 PATH_PARAMETERS: Final[Mapping[str, tuple[str, str]]] = {
@@ -48,8 +46,10 @@ def make_openapi_document(operations: Iterable[Operation], server: str) -> dict[
     table = tuple(operations)
     schemas, references = _collect_schemas(table)
     paths: dict[str, Any] = {}
-    for one in table:
-        paths.setdefault(one.path, {})[one.method.lower()] = _describe_operation(one, references)
+    for operation in table:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe_operation(
+            operation, references
+        )
     return {
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
@@ -83,45 +83,45 @@ def _collect_schemas(table: Iterable[Operation]) -> tuple[dict[str, Any], dict[t
     """Return the schemas of all models by name, and the reference to each model."""
     answers: list[type[BaseModel]] = [ProblemDetails]
     questions: list[type[BaseModel]] = []
-    for one in table:
-        answers += [each.model for each in one.answers if each.model is not None]
-        answers += [one.error_model] if one.error_model is not None else []
-        for kind in one.body.content.values() if one.body else ():
+    for operation in table:
+        answers += [each.model for each in operation.answers if each.model is not None]
+        answers += [operation.error_model] if operation.error_model is not None else []
+        for kind in operation.body.content.values() if operation.body else ():
             if isinstance(kind, type):
                 questions.append(kind)
-    wanted: list[Any] = [(one, "serialization") for one in dict.fromkeys(answers)]
-    wanted += [(one, "validation") for one in dict.fromkeys(questions)]
-    keys, definitions = models_json_schema(wanted, ref_template=_PLACE)
-    return definitions["$defs"], {one: str(keys[one, mode]["$ref"]) for one, mode in wanted}
+    model_modes: list[Any] = [(model, "serialization") for model in dict.fromkeys(answers)]
+    model_modes += [(model, "validation") for model in dict.fromkeys(questions)]
+    keys, definitions = models_json_schema(model_modes, ref_template=_PLACE)
+    return definitions["$defs"], {model: str(keys[model, mode]["$ref"]) for model, mode in model_modes}
 
 
-def _describe_operation(one: Operation, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "operationId": one.id,
-        "summary": one.summary,
-        "tags": [one.tag],
-        "responses": _describe_answers(one, references),
+def _describe_operation(operation: Operation, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
+    operation_object: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "responses": _describe_answers(operation, references),
     }
-    parameters = [*_describe_path(one), *_describe_query(one), *_describe_headers(one)]
+    parameters = [*_describe_path(operation), *_describe_query(operation), *_describe_headers(operation)]
     if parameters:
-        told["parameters"] = parameters
-    if one.description:
-        told["description"] = one.description
-    if one.body is not None:
-        told["requestBody"] = {
+        operation_object["parameters"] = parameters
+    if operation.description:
+        operation_object["description"] = operation.description
+    if operation.body is not None:
+        operation_object["requestBody"] = {
             "required": True,
-            "description": one.body.description,
+            "description": operation.body.description,
             "content": {
                 kind: {"schema": {"$ref": references[schema]} if isinstance(schema, type) else dict(schema)}
-                for kind, schema in one.body.content.items()
+                for kind, schema in operation.body.content.items()
             },
         }
-    if one.public:
-        told["security"] = []
-    return told
+    if operation.public:
+        operation_object["security"] = []
+    return operation_object
 
 
-def _describe_path(one: Operation) -> list[dict[str, Any]]:
+def _describe_path(operation: Operation) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
@@ -130,14 +130,14 @@ def _describe_path(one: Operation) -> list[dict[str, Any]]:
             "description": PATH_PARAMETERS[name][1],
             "schema": {"type": "string", "pattern": PATH_PARAMETERS[name][0]},
         }
-        for name in re.findall(r"\{(\w+)\}", one.path)
+        for name in re.findall(r"\{(\w+)\}", operation.path)
     ]
 
 
-def _describe_query(one: Operation) -> list[dict[str, Any]]:
-    if one.query is None:
+def _describe_query(operation: Operation) -> list[dict[str, Any]]:
+    if operation.query is None:
         return []
-    schema = one.query.model_json_schema(mode="validation", ref_template=_PLACE)
+    schema = operation.query.model_json_schema(mode="validation", ref_template=_PLACE)
     required = schema.get("required", ())
     return [
         {
@@ -153,15 +153,15 @@ def _describe_query(one: Operation) -> list[dict[str, Any]]:
 
 def _drop_null(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a parameter that may be left out: its value is never null."""
-    kinds = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    kinds = [alternative for alternative in schema.get("anyOf", ()) if alternative != {"type": "null"}]
     if len(kinds) == 1:
         schema = {**schema, **kinds[0]}
         del schema["anyOf"]
     return {name: value for name, value in schema.items() if name != "title" and value is not None}
 
 
-def _describe_headers(one: Operation) -> list[dict[str, Any]]:
-    found = [
+def _describe_headers(operation: Operation) -> list[dict[str, Any]]:
+    parameters = [
         {
             "name": each.name,
             "in": "header",
@@ -170,11 +170,11 @@ def _describe_headers(one: Operation) -> list[dict[str, Any]]:
             "schema": {"type": "string", "pattern": each.pattern},
             "example": each.example,
         }
-        for each in one.headers
+        for each in operation.headers
     ]
-    if one.method == "GET" and not one.is_stream:
+    if operation.method == "GET" and not operation.is_stream:
         text = "The ETag of an earlier answer: if nothing has changed, the answer is 304."
-        found.append(
+        parameters.append(
             {
                 "name": "If-None-Match",
                 "in": "header",
@@ -183,33 +183,35 @@ def _describe_headers(one: Operation) -> list[dict[str, Any]]:
                 "schema": {"type": "string"},
             }
         )
-    return found
+    return parameters
 
 
-def _describe_answers(one: Operation, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
-    told = {str(each.status): _describe_answer(each, one, references) for each in one.answers}
-    if one.method == "GET" and not one.is_stream:
-        told["304"] = {"description": "Nothing has changed"}
-    for status in list_problem_statuses(one):
-        model = one.error_model if one.error_model is not None else ProblemDetails
-        kinds = {JSON: {"schema": {"$ref": references[model]}}} if one.error_model is not None else {}
+def _describe_answers(operation: Operation, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
+    responses = {
+        str(each.status): _describe_answer(each, operation, references) for each in operation.answers
+    }
+    if operation.method == "GET" and not operation.is_stream:
+        responses["304"] = {"description": "Nothing has changed"}
+    for status in list_problem_statuses(operation):
+        model = operation.error_model if operation.error_model is not None else ProblemDetails
+        kinds = {JSON: {"schema": {"$ref": references[model]}}} if operation.error_model is not None else {}
         kinds[PROBLEM_TYPE] = {"schema": {"$ref": references[ProblemDetails]}}
-        told[str(status)] = {
+        responses[str(status)] = {
             "description": _TEXTS.get(status, HTTPStatus(status).phrase),
             "headers": _describe_problem_headers(status),
             "content": kinds,
         }
-    return told
+    return responses
 
 
-def list_problem_statuses(one: Operation) -> list[int]:
+def list_problem_statuses(operation: Operation) -> list[int]:
     """Return the statuses of the problems that an operation may answer."""
-    found = {*_ALWAYS, *one.problems}
-    if not one.public or one.error_model is not None:
-        found |= {*_WITH_CREDENTIALS}
-    if one.body is not None:
-        found |= {*_WITH_BODY}
-    return sorted(found)
+    statuses = {*_ALWAYS, *operation.problems}
+    if not operation.public or operation.error_model is not None:
+        statuses |= {*_WITH_CREDENTIALS}
+    if operation.body is not None:
+        statuses |= {*_WITH_BODY}
+    return sorted(statuses)
 
 
 def _describe_problem_headers(status: int) -> dict[str, Any]:
@@ -218,18 +220,24 @@ def _describe_problem_headers(status: int) -> dict[str, Any]:
     return {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
+def _describe_content(each: Answer, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
+    """Return the schema of an answer: a generated client returns nothing where there is none."""
+    if each.model is not None:
+        return {"$ref": references[each.model]}
+    return {"type": "string"} if each.media_type.startswith("text/") else dict(_BINARY)
+
+
 def _describe_answer(
-    each: Answer, one: Operation, references: Mapping[type[BaseModel], str]
+    each: Answer, operation: Operation, references: Mapping[type[BaseModel], str]
 ) -> dict[str, Any]:
-    schema: dict[str, Any] = {} if each.model is None else {"$ref": references[each.model]}
-    told: dict[str, Any] = {"description": each.description}
+    response: dict[str, Any] = {"description": each.description}
     if each.status != HTTPStatus.NO_CONTENT:
-        told["content"] = {each.media_type: {"schema": schema} if schema else {}}
+        response["content"] = {each.media_type: {"schema": _describe_content(each, references)}}
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in each.headers.items()
     }
-    if one.method == "GET" and not one.is_stream:
+    if operation.method == "GET" and not operation.is_stream:
         headers["ETag"] = {"description": "The version of this answer.", "schema": {"type": "string"}}
     if headers:
-        told["headers"] = headers
-    return told
+        response["headers"] = headers
+    return response

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date as Day  # noqa: N812 - a field has the name
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import Field
 
 from gateway import __version__
-from gateway.errors import PROBLEMS, GatewayError, Problem
-from gateway.hub import readiness_checks
-from gateway.monitor import health
-from gateway.web.api.api_operations import Answer, ApiAnswer, ApiCall, Operation, make_not_found_error
-from gateway.web.api.model_bases import AnswerModel
-from gateway.web.api.problem_answers import find_status
+from gateway.errors import PROBLEMS, REQUEST_MALFORMED, GatewayError, Problem
+from gateway.store import StatisticsFilter, daily_statistics, parties, read_transaction
+from gateway.web.api.api_operations import (
+    Answer,
+    AnswerModel,
+    ApiAnswer,
+    ApiCall,
+    OperationSection,
+    QueryModel,
+    find_remedy,
+    find_status,
+    make_not_found_error,
+    read_model,
+)
 
-__all__ = ["REFERENCE_OPERATIONS"]
+REFERENCE: Final = OperationSection("reference")
+REGISTER: Final = OperationSection("register")
+STATISTICS: Final = OperationSection("statistics")
 
 #: Codes of a longer list are not repeated in a form; its name is.
 _MOST_CODES: Final = 500
@@ -128,23 +139,34 @@ class ServiceStatus(AnswerModel):
     problem_id: str | None = Field(None, pattern="^GW[0-9]{3}$")
 
 
+@REFERENCE.declare(
+    "GET",
+    "/documents",
+    "listDocuments",
+    "List the documents of the agencies",
+    Answer(200, "The documents", DocumentList),
+    public=True,
+)
 def _list_documents(call: ApiCall) -> ApiAnswer:
     bundle = call.services.hub.rules.bundle
-    found = [
-        Document(
-            id=one.id,
-            organisation=one.organisation,
-            title_ko=one.ko,
-            title_en=one.en,
-            direction=one.direction,
-            laws=list(one.laws),
-            fee=one.fee.due,
-        )
-        for one in bundle.documents.values()
+    described = [
+        read_model(Document, document, title_ko=document.ko, title_en=document.en, fee=document.fee.due)
+        for document in bundle.documents.values()
     ]
-    return ApiAnswer(DocumentList(bundle=bundle.digest, documents=sorted(found, key=lambda one: one.id)))
+    return ApiAnswer(
+        DocumentList(bundle=bundle.digest, documents=sorted(described, key=lambda document: document.id))
+    )
 
 
+@REFERENCE.declare(
+    "GET",
+    "/documents/{document}/form",
+    "getForm",
+    "Get the fields of a document",
+    Answer(200, "The form", Form),
+    problems=(404,),
+    public=True,
+)
 def _get_form(call: ApiCall) -> ApiAnswer:
     document = call.services.hub.rules.bundle.documents.get(call.path["document"])
     if document is None:
@@ -153,7 +175,7 @@ def _get_form(call: ApiCall) -> ApiAnswer:
         Form(
             document=document.id,
             namespace=document.namespace,
-            common=[_describe_need(one) for one in document.needs],
+            common=[_describe_need(need) for need in document.needs],
             unique=_describe_fields(document.asks),
         )
     )
@@ -177,19 +199,19 @@ def _describe_need(need: Any) -> FormField:
 def _describe_fields(fields: Iterable[Any]) -> list[FormField]:
     return [
         FormField(
-            name=one.name,
-            label_ko=one.ko,
-            label_en=one.en,
-            type=one.type,
-            per=one.per,
-            required=_describe_requirement(one.requirement),
-            repeat=one.repeat[1] if one.many else None,
-            units=list(one.units),
-            media_types=list(one.mime),
-            fields=_describe_fields(one.fields),
-            **_describe_shape(one.shape),
+            name=field.name,
+            label_ko=field.ko,
+            label_en=field.en,
+            type=field.type,
+            per=field.per,
+            required=_describe_requirement(field.requirement),
+            repeat=field.repeat.high if field.many else None,
+            units=list(field.units),
+            media_types=list(field.mime),
+            fields=_describe_fields(field.fields),
+            **_describe_shape(field.shape),
         )
-        for one in fields
+        for field in fields
     ]
 
 
@@ -209,45 +231,53 @@ def _describe_shape(shape: Any) -> dict[str, Any]:
     }
 
 
+@REFERENCE.declare(
+    "GET",
+    "/rules",
+    "getRules",
+    "Get the rules on declarations, and the status codes of decisions",
+    Answer(200, "The rules", Rules),
+    public=True,
+)
 def _get_rules(call: ApiCall) -> ApiAnswer:
     rules = call.services.hub.rules
     declaration = [
-        DeclarationRuleView(
-            id=one.id,
-            kind=one.kind,
-            severity=one.severity,
-            path=one.meaning.path,
-            text_ko=one.ko,
-            text_en=one.en,
-        )
-        for one in rules.bundle.rules
+        read_model(DeclarationRuleView, rule, path=rule.meaning.path, text_ko=rule.ko, text_en=rule.en)
+        for rule in rules.bundle.rules
     ]
     codes = [
-        StatusCodeView(
-            code=one.code, name=one.name, set_by=one.set_by, outcome=one.outcome, event=one.event or None
-        )
-        for one in rules.status_codes.values()
+        read_model(StatusCodeView, status_code, event=status_code.event or None)
+        for status_code in rules.status_codes.values()
     ]
     return ApiAnswer(Rules(bundle=rules.bundle.digest, declaration=declaration, status_codes=codes))
 
 
 def _describe_kind(kind: Problem) -> ProblemKind:
-    return ProblemKind(
-        id=kind.id,
-        title=kind.title,
-        meaning=kind.meaning,
-        cause=kind.cause,
-        remedy=kind.remedy,
-        retry=kind.retry,
-        status=find_status(GatewayError(kind)),
-    )
+    return read_model(ProblemKind, kind, remedy=find_remedy(kind), status=find_status(GatewayError(kind)))
 
 
+@REFERENCE.declare(
+    "GET",
+    "/problems",
+    "listProblems",
+    "List every kind of problem",
+    Answer(200, "The problems", ProblemList),
+    public=True,
+)
 def _list_problems(call: ApiCall) -> ApiAnswer:
     del call
     return ApiAnswer(ProblemList(problems=[_describe_kind(kind) for _, kind in sorted(PROBLEMS.items())]))
 
 
+@REFERENCE.declare(
+    "GET",
+    "/problems/{problem}",
+    "getProblem",
+    "Get one kind of problem: the type of problem details leads here",
+    Answer(200, "The problem", ProblemKind),
+    problems=(404,),
+    public=True,
+)
 def _get_problem(call: ApiCall) -> ApiAnswer:
     kind = PROBLEMS.get(call.path["problem"])
     if kind is None:
@@ -255,11 +285,17 @@ def _get_problem(call: ApiCall) -> ApiAnswer:
     return ApiAnswer(_describe_kind(kind))
 
 
+@REFERENCE.declare(
+    "GET",
+    "/status",
+    "getStatus",
+    "Get whether submissions are accepted now",
+    Answer(200, "The state", ServiceStatus),
+    public=True,
+)
 def _get_status(call: ApiCall) -> ApiAnswer:
     services = call.services
-    problem = health.find_readiness_problem(services.engine) or readiness_checks.find_unreadiness(
-        services.hub
-    )
+    problem = services.readiness.judge().problem
     answer = ServiceStatus(
         ready=problem is None,
         version=__version__,
@@ -270,67 +306,112 @@ def _get_status(call: ApiCall) -> ApiAnswer:
     return ApiAnswer(answer, headers={"Cache-Control": "no-store"})
 
 
-REFERENCE_OPERATIONS: Final = (
-    Operation(
-        id="listDocuments",
-        method="GET",
-        path="/documents",
-        tag="reference",
-        summary="List the documents of the agencies",
-        handle=_list_documents,
-        answers=(Answer(200, "The documents", DocumentList),),
-        public=True,
-    ),
-    Operation(
-        id="getForm",
-        method="GET",
-        path="/documents/{document}/form",
-        tag="reference",
-        summary="Get the fields of a document",
-        handle=_get_form,
-        answers=(Answer(200, "The form", Form),),
-        problems=(404,),
-        public=True,
-    ),
-    Operation(
-        id="getRules",
-        method="GET",
-        path="/rules",
-        tag="reference",
-        summary="Get the rules on declarations, and the status codes of decisions",
-        handle=_get_rules,
-        answers=(Answer(200, "The rules", Rules),),
-        public=True,
-    ),
-    Operation(
-        id="listProblems",
-        method="GET",
-        path="/problems",
-        tag="reference",
-        summary="List every kind of problem",
-        handle=_list_problems,
-        answers=(Answer(200, "The problems", ProblemList),),
-        public=True,
-    ),
-    Operation(
-        id="getProblem",
-        method="GET",
-        path="/problems/{problem}",
-        tag="reference",
-        summary="Get one kind of problem: the type of problem details leads here",
-        handle=_get_problem,
-        answers=(Answer(200, "The problem", ProblemKind),),
-        problems=(404,),
-        public=True,
-    ),
-    Operation(
-        id="getStatus",
-        method="GET",
-        path="/status",
-        tag="reference",
-        summary="Get whether submissions are accepted now",
-        handle=_get_status,
-        answers=(Answer(200, "The state", ServiceStatus),),
-        public=True,
-    ),
+class RegisteredCertificate(AnswerModel):
+    """A certificate that the caller may use."""
+
+    sha256: str = Field(description="SHA-256 of its DER octets; the `kid` of an assertion by its key.")
+    use: str = Field(json_schema_extra={"enum": ["signing", "encryption", "tls"]})
+    subject: str
+    issuer: str
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    valid_from: datetime | None = Field(None, description="From when the operator accepts it, if later.")
+    valid_until: datetime | None = Field(None, description="Until when the operator accepts it, if earlier.")
+
+
+class CertificateList(AnswerModel):
+    """The certificates of the caller."""
+
+    certificates: list[RegisteredCertificate]
+
+
+@REGISTER.declare(
+    "GET",
+    "/certificates",
+    "listCertificates",
+    "List the certificates that are registered for the caller, the one with the latest end first",
+    Answer(200, "The certificates", CertificateList),
 )
+def _list_certificates(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        rows = parties.list_certificates(conn, call.party)
+    certificates = [read_model(RegisteredCertificate, row) for row in rows]
+    return ApiAnswer(CertificateList(certificates=certificates))
+
+
+_MEASURES: Final = (
+    *("case_opened", "case_outcome", "case_first_right", "case_state", "case_problem"),
+    *("request_opened", "request_outcome", "request_asked", "request_state", "message_refused"),
+)
+_DIMENSIONS: Final = ("day", "agency", "document", "state", "outcome", "problem")
+_PERIOD: Final = timedelta(days=30)
+
+
+class StatisticsQuery(QueryModel):
+    """Which sums are wanted, and by what they are told apart."""
+
+    measure: str = Field(pattern=f"^({'|'.join(_MEASURES)})$", description="What is counted.")
+    by: str = Field(
+        "day",
+        pattern=f"^({'|'.join(_DIMENSIONS)})(,({'|'.join(_DIMENSIONS)})){{0,5}}$",
+        description="The dimensions of a row, parted by commas.",
+    )
+    since: Day | None = Field(None, description="First day; without it 30 days before the last one.")
+    until: Day | None = Field(None, description="Last day; without it today. At most 366 days are summed.")
+
+
+class StatisticsRow(AnswerModel):
+    """One sum."""
+
+    day: Day | None = None
+    agency: str | None = None
+    document: str | None = None
+    state: str | None = None
+    outcome: str | None = None
+    problem: str | None = None
+    number: int
+    seconds: int = Field(description="The sum of the durations, where the measure has any.")
+
+
+class Statistics(AnswerModel):
+    """Sums of the caller's own cases."""
+
+    measure: str
+    since: Day
+    until: Day
+    counted_until: datetime | None = Field(None, description="Up to when everything is counted.")
+    rows: list[StatisticsRow]
+
+
+@STATISTICS.declare(
+    "GET",
+    "/statistics",
+    "getStatistics",
+    "Get daily sums of the caller's own cases",
+    Answer(200, "The sums", Statistics),
+    query=StatisticsQuery,
+)
+def _get_statistics(call: ApiCall) -> ApiAnswer:
+    query: StatisticsQuery = call.query
+    services = call.services
+    names = tuple(dict.fromkeys(query.by.split(",")))
+    until = query.until or services.clock().astimezone(services.hub.statistics.zone).date()
+    since = query.since or until - min(_PERIOD, until - Day.min)
+    if since > until:
+        raise GatewayError(REQUEST_MALFORMED, "the first day is after the last one", "since")
+    with read_transaction(services.engine) as conn:
+        criteria = StatisticsFilter(query.measure, since, until, call.party)
+        rows = daily_statistics.sum_statistics(conn, criteria, names)
+        counted = daily_statistics.read_progress(conn)
+    statistics_rows = [
+        StatisticsRow(
+            **{name: getattr(row, name) for name in names}, number=row.number, seconds=row.seconds or 0
+        )
+        for row in rows
+    ]
+    return ApiAnswer(
+        Statistics(
+            measure=query.measure, since=since, until=until, counted_until=counted, rows=statistics_rows
+        )
+    )

@@ -1,93 +1,94 @@
-"""Pages of a person's own account: sign-in, sign-out, language, organisation, password."""
+"""The pages of one's own account: sign-in, password, sessions and passkeys."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
-from flask import Blueprint, g, redirect, render_template, request
+from flask import Blueprint, abort, g, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from gateway.accounts import (
     Organisation,
     OrganisationKind,
+    PasskeyError,
+    Right,
     find_password_problem,
     hash_password,
 )
-from gateway.store import AuditEntry, accounts, audit_log, read_transaction, write_transaction
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.page_guards import check_return_path, get_network, get_visitor, require_sign_in
-from gateway.web.console.page_security import clear_session_cookie, set_session_cookie
-from gateway.web.console.page_translations import LANGUAGES, translate
-from gateway.web.console.sign_in import check_present_password, sign_in_with_password
-from gateway.web.console.visitor_session import Visitor, begin_session, leave_session, switch_organisation
+from gateway.config import mask_url
+from gateway.store import (
+    AuditEntry,
+    accounts,
+    audit_log,
+    event_readers,
+    parties,
+    read_transaction,
+    sessions,
+    write_transaction,
+)
+from gateway.web.console.kept_forms import answer_signed_in
+from gateway.web.console.page_formats import LANGUAGES, translate
+from gateway.web.console.page_guards import (
+    begin_session,
+    check_return_path,
+    clear_session_cookie,
+    find_client_certificate,
+    get_network,
+    leave_notice,
+    leave_session,
+    require_right,
+    require_sign_in,
+    services,
+    set_session_cookie,
+    switch_organisation,
+    visitor,
+)
+from gateway.web.console.passkey_challenges import offer_registration, offer_sign_in, take_registration
+from gateway.web.console.sign_in import (
+    SignInResult,
+    find_doubt,
+    needs_new_sign_in,
+    sign_in_with_certificate,
+    sign_in_with_passkey,
+    sign_in_with_password,
+)
 
-__all__ = ["build_account_pages"]
+pages: Final = Blueprint("account", __name__, url_prefix="/console")
 
 _SALT = 16
 _A_YEAR = 365 * 24 * 3600
 
 
-def build_account_pages(services: ConsoleServices) -> Blueprint:
-    """Return the pages."""
-    pages = Blueprint("account", __name__, url_prefix="/console")
-
-    @pages.get("/sign-in")
-    def show_sign_in() -> Response | str:
-        if g.visitor is not None:
-            return redirect(check_return_path(request.args.get("next", "")))
-        return render_template("sign_in.html", next=check_return_path(request.args.get("next", "")))
-
-    @pages.post("/sign-in")
-    def sign_in() -> Response | tuple[str, int]:
-        return _answer_sign_in(services)
-
-    @pages.post("/sign-out")
-    @require_sign_in
-    def sign_out() -> Response:
-        leave_session(services, get_visitor())
-        answer = redirect("/console/sign-in")
-        clear_session_cookie(answer)
-        return answer
-
-    @pages.post("/language")
-    def choose_language() -> Response:
-        return _answer_language(services)
-
-    @pages.get("/account")
-    @require_sign_in
-    def show_account() -> str:
-        return _render_account(services, get_visitor())
-
-    @pages.post("/account/password")
-    @require_sign_in
-    def change_password() -> Response | tuple[str, int]:
-        return _answer_password(services, get_visitor())
-
-    @pages.post("/account/organisation")
-    @require_sign_in
-    def choose_organisation() -> Response:
-        return _answer_organisation(services, get_visitor())
-
-    return pages
+@pages.get("/sign-in")
+def show_sign_in() -> Response | str:
+    """Show the page to sign in; lead a person on who has done so."""
+    if g.visitor is not None:
+        return redirect(check_return_path(request.args.get("next", "")))
+    return render_template("sign_in.html", next=check_return_path(request.args.get("next", "")))
 
 
-def _answer_sign_in(services: ConsoleServices) -> Response | tuple[str, int]:
+@pages.post("/sign-out")
+@require_sign_in
+def sign_out() -> Response:
+    """End the session."""
+    leave_session(visitor)
+    answer = redirect("/console/sign-in")
+    clear_session_cookie(answer)
+    return answer
+
+
+@pages.post("/sign-in")
+def sign_in() -> Response | tuple[str, int]:
+    """Sign a person in by name and password."""
     name = request.form.get("name", "")[:200]
-    wanted = check_return_path(request.form.get("next", ""))
-    result = sign_in_with_password(services, name, request.form.get("password", ""), get_network())
-    if result.token is not None:
-        answer = redirect(wanted)
-        set_session_cookie(answer, result.token)
-        return answer
-    if result.wait is not None:
-        problem, status = translate("Too many attempts. Try again later."), HTTPStatus.TOO_MANY_REQUESTS
-    else:
-        problem, status = translate("The name or the password is wrong."), HTTPStatus.UNAUTHORIZED
-    return render_template("sign_in.html", next=wanted, name=name, problem=problem), status
+    result = sign_in_with_password(name, request.form.get("password", ""), get_network())
+    return _answer_result(result, translate("The name or the password is wrong."), name=name)
 
 
-def _answer_language(services: ConsoleServices) -> Response:
+@pages.post("/language")
+def choose_language() -> Response:
+    """Keep the language that a person reads."""
     chosen = request.form.get("language", "")
     answer = redirect(check_return_path(request.form.get("next", "")))
     if chosen in LANGUAGES:
@@ -98,42 +99,235 @@ def _answer_language(services: ConsoleServices) -> Response:
     return answer
 
 
-def _render_account(services: ConsoleServices, visitor: Visitor, **more: Any) -> str:
+@pages.get("/account")
+@require_sign_in
+def show_account(problem: str = "") -> str:
+    """Show one's own account; `problem` is why the password was not changed."""
     with read_transaction(services.engine) as conn:
-        given = accounts.list_roles_of(conn, visitor.account)
-    organisations = sorted({(row.kind, row.organisation) for row in given})
-    return render_template("account.html", organisations=organisations, **more)
+        usable_roles = accounts.list_usable_roles(conn, visitor.account)
+        account = accounts.find_by_id(conn, visitor.account)
+        has_passkey = bool(sessions.list_passkeys(conn, visitor.account))
+    organisations = sorted({(row.kind, row.organisation) for row in usable_roles})
+    return render_template(
+        "account.html",
+        organisations=organisations,
+        has_password=account is not None and account.password is not None,
+        has_passkey=has_passkey,
+        sign_in_again=needs_new_sign_in(visitor, account),
+        problem=problem,
+    )
 
 
-def _answer_password(services: ConsoleServices, visitor: Visitor) -> Response | tuple[str, int]:
+@pages.post("/account/password")
+@require_sign_in
+def change_password() -> Response | tuple[str, int]:
     """Change the password; every session ends, and this one is replaced by a new one."""
     old, new = request.form.get("old", ""), request.form.get("new", "")
     refusal = find_password_problem(new, (visitor.name, visitor.display_name))
-    problem = check_present_password(services, visitor, old, get_network())
+    problem = find_doubt(visitor, old, get_network())
     if problem is None and refusal is not None:
         problem = translate(refusal)
     if problem is not None:
-        page = _render_account(services, visitor, problem=problem)
-        return page, HTTPStatus.UNPROCESSABLE_ENTITY
+        return show_account(problem), HTTPStatus.UNPROCESSABLE_ENTITY
     hashed = hash_password(new, services.random(_SALT))
     with write_transaction(services.engine, "console.password") as conn:
         now = services.clock()
         accounts.set_password(conn, visitor.account, hashed, now)
         entry = AuditEntry(visitor.name, "account", "change_password", visitor.name)
         audit_log.record_action(conn, entry, now)
-        token = begin_session(conn, services, visitor.account, visitor.method, get_network())
+        token = begin_session(conn, visitor.account, visitor.method, get_network())
     answer = redirect("/console/account")
     if token is not None:
         set_session_cookie(answer, token)
     return answer
 
 
-def _answer_organisation(services: ConsoleServices, visitor: Visitor) -> Response:
+@pages.post("/account/organisation")
+@require_sign_in
+def choose_organisation() -> Response:
+    """Act for another organisation of the same person."""
     kind, _, code = request.form.get("organisation", "").partition("/")
     answer = redirect("/console/")
     if kind in set(OrganisationKind):
-        wanted = Organisation(OrganisationKind(kind), code)
-        token = switch_organisation(services, visitor, wanted, get_network())
+        organisation = Organisation(OrganisationKind(kind), code)
+        token = switch_organisation(visitor, organisation, get_network())
         if token is not None:
             set_session_cookie(answer, token)
     return answer
+
+
+@pages.get("/account/certificates")
+@require_sign_in
+def show_certificates() -> str:
+    """Show the certificates of the organisation, and its webhooks."""
+    party = visitor.organisation.code
+    has_register = visitor.organisation.kind is not OrganisationKind.OPERATOR
+    may_manage = visitor.may(Right.MANAGE_API_CLIENTS)
+    with read_transaction(services.engine) as conn:
+        return render_template(
+            "certificates.html",
+            account=accounts.find_by_id(conn, visitor.account),
+            has_register=has_register,
+            certificates=parties.list_certificates(conn, party) if has_register else (),
+            webhooks=event_readers.list_webhooks(conn, party) if may_manage else (),
+            now=services.clock(),
+        )
+
+
+@pages.post("/account/certificates/webhooks/<name>/delete")
+@require_right(Right.MANAGE_API_CLIENTS)
+def delete_webhook(name: str) -> Response:
+    """Delete a webhook of the organisation."""
+    organisation = f"{visitor.organisation.kind}/{visitor.organisation.code}"
+    with write_transaction(services.engine, "api.webhook") as conn:
+        row = event_readers.find_webhook(conn, name, visitor.organisation.code)
+        if row is None:
+            abort(HTTPStatus.NOT_FOUND)
+        event_readers.delete_webhook(conn, name)
+        before = {"url": mask_url(row.url), "state": row.state}
+        entry = AuditEntry(
+            visitor.name,
+            organisation,
+            "webhook delete",
+            f"webhook {name}",
+            remote=get_network(),
+            before=before,
+        )
+        audit_log.record_action(conn, entry, services.clock())
+    leave_notice(translate("The webhook is deleted."))
+    return redirect("/console/account/certificates")
+
+
+_PAGE: Final = "/console/account/passkeys"
+#: Passkeys of an account: a person has few devices.
+_MOST_PASSKEYS: Final = 20
+_LONGEST_NAME: Final = 80
+
+
+@pages.post("/sign-in/passkey/options")
+def send_sign_in_options() -> Response:
+    """Give the browser what a passkey needs for a sign-in."""
+    return _answer_options(offer_sign_in(get_network()))
+
+
+@pages.post("/account/passkeys/options")
+@require_sign_in
+def send_registration_options() -> Response:
+    """Give the browser what a new passkey needs."""
+    return _answer_options(offer_registration(visitor))
+
+
+def _answer_options(options: str | None) -> Response:
+    if options is None:
+        abort(HTTPStatus.TOO_MANY_REQUESTS, translate("Passkeys cannot be used here now."))
+    return Response(options, mimetype="application/json")
+
+
+@pages.post("/sign-in/passkey")
+def sign_in_by_passkey() -> Response | tuple[str, int]:
+    """Sign a person in by a passkey."""
+    answer = request.form.get("passkey_answer", "")
+    result = sign_in_with_passkey(answer, get_network())
+    return _answer_result(result, translate("The passkey was not accepted."))
+
+
+@pages.post("/sign-in/certificate")
+def sign_in_by_certificate() -> Response | tuple[str, int]:
+    """Sign a person in by the client certificate of the connection."""
+    sha256 = find_client_certificate(request)
+    if sha256 is None:
+        abort(HTTPStatus.FORBIDDEN, translate("Your browser has shown no certificate."))
+    result = sign_in_with_certificate(sha256, get_network())
+    return _answer_result(result, translate("The certificate was not accepted."))
+
+
+def _answer_result(result: SignInResult, refusal: str, **context: Any) -> Response | tuple[str, int]:
+    """Begin the session of a good sign-in; show the page to sign in again after any other."""
+    return_path = check_return_path(request.form.get("next", ""))
+    if result.token is not None:
+        return answer_signed_in(result.token, return_path)
+    if result.wait is not None:
+        problem, status = translate("Too many attempts. Try again later."), HTTPStatus.TOO_MANY_REQUESTS
+    else:
+        problem, status = refusal, HTTPStatus.UNAUTHORIZED
+    encrypted_form = request.form.get("kept", "")
+    page = render_template("sign_in.html", next=return_path, problem=problem, kept=encrypted_form, **context)
+    return page, status
+
+
+@pages.get("/account/passkeys")
+@require_sign_in
+def show_passkeys(problem: str = "", name: str = "") -> str:
+    """Show one's own passkeys; `problem` is why that of this name was not added, or one not removed."""
+    with read_transaction(services.engine) as conn:
+        registered = sessions.list_passkeys(conn, visitor.account)
+        account = accounts.find_by_id(conn, visitor.account)
+    return render_template(
+        "passkeys.html",
+        passkeys=registered,
+        has_password=account is not None and account.password is not None,
+        has_passkey=bool(registered),
+        sign_in_again=needs_new_sign_in(visitor, account),
+        problem=problem,
+        name=name,
+    )
+
+
+@pages.post("/account/passkeys")
+@require_sign_in
+def add_passkey() -> Response | tuple[str, int]:
+    """Register a passkey; it requires a fresh proof, so that a stolen session does not suffice."""
+    name = " ".join(request.form.get("name", "").split())
+    problem = "" if name else translate("A passkey needs a name.")
+    if len(name) > _LONGEST_NAME:
+        problem = translate("This is too long.")
+    if not problem:
+        password = request.form.get("password", "")
+        problem = find_doubt(visitor, password, get_network()) or ""
+    if not problem:
+        problem = _store_passkey(name, request.form.get("passkey_answer", ""))
+    if problem:
+        return show_passkeys(problem, name), HTTPStatus.UNPROCESSABLE_ENTITY
+    return redirect(_PAGE)
+
+
+def _store_passkey(name: str, answer: str) -> str:
+    """Store the passkey of an answer; return why it is not accepted, or nothing."""
+    try:
+        with write_transaction(services.engine, "console.passkey") as conn:
+            if len(sessions.list_passkeys(conn, visitor.account)) >= _MOST_PASSKEYS:
+                return translate("You have as many passkeys as an account may have. Remove one first.")
+            take_registration(conn, visitor, name, answer)
+            entry = AuditEntry(visitor.name, "account", "add_passkey", name)
+            audit_log.record_action(conn, entry, services.clock())
+    except PasskeyError:
+        return translate("The passkey was not accepted.")
+    return ""
+
+
+@pages.post("/account/passkeys/<int:passkey>/remove")
+@require_sign_in
+def remove_passkey(passkey: int) -> Response | tuple[str, int]:
+    """Remove a passkey; the last way to sign in stays."""
+    with write_transaction(services.engine, "console.passkey") as conn:
+        problem = "" if _keeps_way(conn, visitor.account) else "last"
+        name = None if problem else sessions.remove_passkey(conn, visitor.account, passkey)
+        if name is not None:
+            # Who holds the lost device may be signed in by it.
+            now = services.clock()
+            sessions.end_sessions_of(conn, visitor.account, now, method="passkey", but=visitor.session)
+            entry = AuditEntry(visitor.name, "account", "remove_passkey", name)
+            audit_log.record_action(conn, entry, services.clock())
+    if problem:
+        sentence = translate("This is the only way to sign in to the account; set a password first.")
+        return show_passkeys(sentence), HTTPStatus.CONFLICT
+    if name is None:
+        abort(HTTPStatus.NOT_FOUND)
+    return redirect(_PAGE)
+
+
+def _keeps_way(conn: Any, account: int) -> bool:
+    """Return whether an account has a way to sign in when one of its passkeys is removed."""
+    row = accounts.find_by_id(conn, account)
+    others = row is not None and any((row.password, row.certificate_sha256, row.oidc_subject))
+    return others or len(sessions.list_passkeys(conn, account)) > 1

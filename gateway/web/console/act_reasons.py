@@ -1,4 +1,4 @@
-"""What every form of an act of an operator needs: who acts, and why."""
+"""Person and reason, which every form for an act of an operator needs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from typing import Final
 
 from flask import g, request
 
-from gateway.operations import Operator
-from gateway.web.console.page_guards import get_visitor
-
-__all__ = ["get_operator", "read_reason"]
+from gateway.operations import Operator, OperatorDesk
+from gateway.web.console.page_guards import services, visitor
 
 _LONGEST_REASON: Final = 500
 
 
 def get_operator() -> Operator:
-    """Return the signed-in person as who acts."""
-    visitor = get_visitor()
+    """Return the signed-in person as the author of an act."""
     return Operator(visitor.account, visitor.name, g.network)
 
 
+def get_operator_desk() -> OperatorDesk:
+    """Return what does the acts of operators, or keeps them for a second person."""
+    second_person = frozenset(services.settings.console.second_person)
+    return OperatorDesk(services.engine, services.settings, services.clock, second_person)
+
+
 def read_reason() -> str | None:
-    """Return the reason of the form as one line; None where it is empty or too long."""
-    words = " ".join(request.form.get("reason", "").split())
-    return words if words and len(words) <= _LONGEST_REASON and words.isprintable() else None
+    """Return the reason in the form as one line; None if it is empty or too long."""
+    reason = " ".join(request.form.get("reason", "").split())
+    return reason if reason and len(reason) <= _LONGEST_REASON and reason.isprintable() else None

@@ -1,7 +1,7 @@
 """Charts as SVG, drawn on the server: columns over time, lines over time, and bars side by side.
 
-A chart is a picture of a table, and the table stands below it (`templates/charts.html`). Nothing in a
-chart is told by colour alone: areas have patterns of their own, lines have dashes, and both a legend.
+A chart is a picture of a table, and the table is shown below it (`templates/charts.html`). Nothing in a
+chart is shown by colour alone: areas have patterns of their own, lines have dashes, and both have a legend.
 The functions are pure; every text is escaped.
 """
 
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from markupsafe import Markup
-
-__all__ = ["Chart", "Series", "draw_bars", "draw_columns", "draw_lines", "list_chart_rows"]
 
 _WIDTH: Final = 480
 _LEFT: Final = 46
@@ -36,7 +34,7 @@ _LONGEST_LABEL: Final = 34
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A row of values with a name; None where there is no value."""
+    """A named series of values, one for each label of the chart; None for a missing value."""
 
     name: str
     values: Sequence[float | None]
@@ -44,7 +42,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What a chart shows: a title, the labels of the values, and one or more series.
+    """The content of a chart: a title, the labels of the values, and one or more series.
 
     `name` is unique on the page (it becomes part of the ids). `heading` is the column heading of the
     labels, and `unit` that of the values.
@@ -61,7 +59,8 @@ class Chart:
 def list_chart_rows(chart: Chart) -> list[tuple[str, tuple[float | None, ...]]]:
     """Return the label and the values of each row of the chart's table."""
     return [
-        (label, tuple(one.values[place] for one in chart.series)) for place, label in enumerate(chart.labels)
+        (label, tuple(series.values[index] for series in chart.series))
+        for index, label in enumerate(chart.labels)
     ]
 
 
@@ -70,15 +69,15 @@ def draw_columns(chart: Chart) -> Markup:
     sums = [sum(value or 0 for value in values) for _, values in list_chart_rows(chart)]
     top, axis = _draw_axis(chart, max(sums, default=0))
     step = (_WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
-    body = Markup("").join(_draw_column(chart, place, step, top) for place in range(len(chart.labels)))
+    body = Markup("").join(_draw_column(chart, index, step, top) for index in range(len(chart.labels)))
     return _frame_chart(chart, _PLOT, axis + body, filled=True)
 
 
 def draw_lines(chart: Chart) -> Markup:
     """Return a chart with one line for each series; a line is interrupted where there is no value."""
-    known = [value for one in chart.series for value in one.values if value is not None]
-    top, axis = _draw_axis(chart, max(known, default=0))
-    body = Markup("").join(_draw_line(one, place, top) for place, one in enumerate(chart.series))
+    values = [value for series in chart.series for value in series.values if value is not None]
+    top, axis = _draw_axis(chart, max(values, default=0))
+    body = Markup("").join(_draw_line(series, index, top) for index, series in enumerate(chart.series))
     return _frame_chart(chart, _PLOT, axis + body, filled=False)
 
 
@@ -87,8 +86,8 @@ def draw_bars(chart: Chart) -> Markup:
     values = [value or 0 for value in chart.series[0].values] if chart.series else []
     largest = max(values, default=0) or 1
     rows = Markup("").join(
-        _draw_bar(label, value, largest, place)
-        for place, (label, value) in enumerate(zip(chart.labels, values, strict=True))
+        _draw_bar(label, value, largest, index)
+        for index, (label, value) in enumerate(zip(chart.labels, values, strict=True))
     )
     return _frame_chart(chart, max(len(chart.labels), 1) * 2 * _LINE, rows, filled=True, legend=False)
 
@@ -112,21 +111,21 @@ def _draw_patterns(chart: Chart) -> Markup:
         '<rect width="6" height="6" fill="{colour}"/>'
         '<path d="{hatch}" stroke="#fff" stroke-width="1.2"/></pattern>'
     )
-    made = Markup("").join(
+    patterns = Markup("").join(
         pattern.format(
-            id=_name_pattern(chart, place), colour=_pick(_COLOURS, place), hatch=_pick(_HATCHES, place)
+            id=_name_pattern(chart, index), colour=_pick(_COLOURS, index), hatch=_pick(_HATCHES, index)
         )
-        for place in range(len(chart.series))
+        for index in range(len(chart.series))
     )
-    return Markup("<defs>") + made + Markup("</defs>")
+    return Markup("<defs>") + patterns + Markup("</defs>")
 
 
-def _name_pattern(chart: Chart, place: int) -> str:
-    return f"chart-{chart.name}-{place}"
+def _name_pattern(chart: Chart, index: int) -> str:
+    return f"chart-{chart.name}-{index}"
 
 
-def _pick(values: Sequence[str], place: int) -> str:
-    return values[place % len(values)]
+def _pick(values: Sequence[str], index: int) -> str:
+    return values[index % len(values)]
 
 
 def _draw_axis(chart: Chart, largest: float) -> tuple[float, Markup]:
@@ -137,10 +136,10 @@ def _draw_axis(chart: Chart, largest: float) -> tuple[float, Markup]:
     step = (_WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
     every = max(math.ceil(len(chart.labels) / _MOST_LABELS), 1)
     label = Markup('<text x="{x}" y="{y}" text-anchor="middle">{text}</text>')
-    for place in range(0, len(chart.labels), every):
-        middle = _LEFT + (place + 0.5) * step
+    for index in range(0, len(chart.labels), every):
+        middle = _LEFT + (index + 0.5) * step
         drawn.append(
-            label.format(x=_round(middle), y=_TOP + _PLOT + _LINE - 2, text=chart.labels[place][:12])
+            label.format(x=_round(middle), y=_TOP + _PLOT + _LINE - 2, text=chart.labels[index][:12])
         )
     return count * tick, Markup("").join(drawn)
 
@@ -163,9 +162,9 @@ def _draw_tick(value: float, top: float) -> Markup:
 
 
 def _choose_tick(largest: float) -> float:
-    """Return a step of 1, 2 or 5 times a power of ten that divides the scale in about four.
+    """Return a step of 1, 2 or 5 times a power of ten that divides the scale into about four parts.
 
-    What is counted has whole steps: there is no half case.
+    It is at least 1, as the values are counts.
     """
     if largest <= _TICKS:
         return 0.5 if isinstance(largest, float) and 0.5 < largest <= 1 else 1
@@ -178,32 +177,32 @@ def _place_value(value: float, top: float) -> float:
     return _TOP + _PLOT * (1 - value / top)
 
 
-def _draw_column(chart: Chart, place: int, step: float, top: float) -> Markup:
+def _draw_column(chart: Chart, index: int, step: float, top: float) -> Markup:
     column = Markup(
         '<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="url(#{fill})">'
         "<title>{told}</title></rect>"
     )
     drawn, below = [], 0.0
-    for number, one in enumerate(chart.series):
-        value = one.values[place] or 0
+    for number, series in enumerate(chart.series):
+        value = series.values[index] or 0
         if value <= 0:
             continue
         y = _place_value(below + value, top)
         drawn.append(
             column.format(
-                x=_round(_LEFT + (place + 0.15) * step),
+                x=_round(_LEFT + (index + 0.15) * step),
                 y=_round(y),
                 width=_round(step * 0.7),
                 height=_round(_place_value(below, top) - y),
                 fill=_name_pattern(chart, number),
-                told=f"{chart.labels[place]}: {one.name} {_write_number(value)}",
+                told=f"{chart.labels[index]}: {series.name} {_write_number(value)}",
             )
         )
         below += value
     return Markup("").join(drawn)
 
 
-def _draw_line(series: Series, place: int, top: float) -> Markup:
+def _draw_line(series: Series, index: int, top: float) -> Markup:
     step = (_WIDTH - _LEFT - _RIGHT) / max(len(series.values), 1)
     path, alone = "", []
     for number, value in enumerate(series.values):
@@ -213,15 +212,15 @@ def _draw_line(series: Series, place: int, top: float) -> Markup:
         joined = number > 0 and series.values[number - 1] is not None
         path += f"{'L' if joined else 'M'}{x} {y}"
         alone.append(
-            Markup('<circle cx="{}" cy="{}" r="2.2" fill="{}"/>').format(x, y, _pick(_COLOURS, place))
+            Markup('<circle cx="{}" cy="{}" r="2.2" fill="{}"/>').format(x, y, _pick(_COLOURS, index))
         )
     line = Markup('<path d="{}" fill="none" stroke="{}" stroke-width="2" stroke-dasharray="{}"/>')
-    drawn = line.format(path, _pick(_COLOURS, place), _pick(_DASHES, place) or "none")
+    drawn = line.format(path, _pick(_COLOURS, index), _pick(_DASHES, index) or "none")
     return drawn + Markup("").join(alone) if path else Markup("")
 
 
-def _draw_bar(label: str, value: float, largest: float, place: int) -> Markup:
-    y = _TOP + place * 2 * _LINE
+def _draw_bar(label: str, value: float, largest: float, index: int) -> Markup:
+    y = _TOP + index * 2 * _LINE
     longest = _WIDTH - _LEFT - 60
     bar = Markup(
         '<text x="0" y="{label_y}">{label}</text>'
@@ -251,14 +250,14 @@ def _draw_legend(chart: Chart, height: float, filled: bool) -> Iterator[Markup]:
         '<path d="M{left} {middle}h22" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
     )
     text = Markup('<text x="{x}" y="{y}">{text}</text>')
-    for place, one in enumerate(chart.series):
-        y = _TOP + height + _LINE * (place + 2) + 2
+    for index, series in enumerate(chart.series):
+        y = _TOP + height + _LINE * (index + 2) + 2
         if filled:
-            mark = area.format(left=_LEFT, top=y - 11, fill=_name_pattern(chart, place))
+            mark = area.format(left=_LEFT, top=y - 11, fill=_name_pattern(chart, index))
         else:
-            dash = _pick(_DASHES, place) or "none"
-            mark = line.format(left=_LEFT, middle=y - 5, colour=_pick(_COLOURS, place), dash=dash)
-        yield mark + text.format(x=_LEFT + 30, y=y, text=one.name)
+            dash = _pick(_DASHES, index) or "none"
+            mark = line.format(left=_LEFT, middle=y - 5, colour=_pick(_COLOURS, index), dash=dash)
+        yield mark + text.format(x=_LEFT + 30, y=y, text=series.name)
 
 
 def _round(value: float) -> str:

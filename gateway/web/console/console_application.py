@@ -11,61 +11,102 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from gateway.accounts import Right, find_relying_party
-from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
+from gateway import __version__
+from gateway.accounts import Right, derive_form_token, find_relying_party, find_web_origin
+from gateway.errors import OUR_MISTAKE, TOO_MANY_REQUESTS, GatewayError
 from gateway.store import sessions, write_transaction
-from gateway.web.console.account_pages import build_account_pages
-from gateway.web.console.certificate_pages import build_certificate_pages
-from gateway.web.console.client_connection import find_client_certificate, find_client_network
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.filing import build_filing_pages
-from gateway.web.console.following import build_following_pages
+from gateway.web.console.account_pages import pages as account_pages
+from gateway.web.console.filing.filing_pages import pages as filing_pages
+from gateway.web.console.following.answer_pages import pages as answer_pages
+from gateway.web.console.following.case_pages import pages as case_pages
+from gateway.web.console.kept_forms import answer_ended_session
 from gateway.web.console.oidc_pages import build_oidc_pages
-from gateway.web.console.operations import build_operations_pages, build_status_pages
-from gateway.web.console.page_formats import add_page_formats
-from gateway.web.console.page_guards import find_accepted_octets, get_home_path
-from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_headers, find_forgery
-from gateway.web.console.page_translations import (
+from gateway.web.console.operations.operations_pages import pages as operations_pages
+from gateway.web.console.operations.status_pages import build_status_pages
+from gateway.web.console.page_formats import (
     LANGUAGES,
+    add_page_formats,
     get_translations,
     show_word,
     translate,
     translate_word,
 )
-from gateway.web.console.passkey_pages import build_passkey_pages
-from gateway.web.console.people.people_pages import build_people_pages
-from gateway.web.console.people.welcome_pages import build_welcome_pages
-from gateway.web.console.visitor_session import Visitor, find_visitor
-from gateway.web.console.work.work_section import build_work_section
-
-__all__ = ["build_console"]
+from gateway.web.console.page_guards import (
+    COOKIE,
+    FORM_TOKEN,
+    ConsoleServices,
+    Visitor,
+    add_security_headers,
+    find_accepted_octets,
+    find_client_certificate,
+    find_client_network,
+    find_forgery,
+    find_visitor,
+    get_home_path,
+    is_session_unread,
+    services,
+)
+from gateway.web.console.people.people_pages import pages as people_pages
+from gateway.web.console.statistics_pages import pages as statistics_pages
+from gateway.web.console.work.act_pages import pages as work_act_pages
+from gateway.web.console.work.proposal_pages import pages as proposal_pages
+from gateway.web.console.work.work_pages import pages as work_pages
+from gateway.web.request_texts import (
+    RunningRequests,
+    add_numbers,
+    check_path,
+    check_request,
+    compose_form,
+    ignore_wrong_dates,
+)
+from gateway.web.server import normalize_addresses, report_proven_party
 
 _LOG: Final = logging.getLogger(__name__)
 #: Octets of a form; sections that take files have a limit of their own.
 _LARGEST_FORM: Final = 1024 * 1024
+_SECTIONS: Final = (
+    account_pages,
+    people_pages,
+    case_pages,
+    answer_pages,
+    statistics_pages,
+    filing_pages,
+    work_pages,
+    work_act_pages,
+    proposal_pages,
+    operations_pages,
+)
 
 
 def build_console(services: ConsoleServices) -> Flask:
     """Return the application that answers every path below ``/console``."""
     application = Flask(__name__, static_folder="static", static_url_path="/console/static")
+    application.extensions["console"] = services
+    # A redirect by the router itself would name the Host of the request, whatever that is.
+    application.url_map.merge_slashes = False
+    application.url_map.strict_slashes = False
     application.config |= {"MAX_CONTENT_LENGTH": _LARGEST_FORM, "MAX_FORM_MEMORY_SIZE": _LARGEST_FORM}
+    add_numbers(application.url_map)
     _prepare_templates(application, services)
-    application.before_request(lambda: _begin_request(services))
+    url = services.settings.console.public_url
+    origin = None if url is None else find_web_origin(url)
+    running = RunningRequests(_count_running(services))
+    proxies = normalize_addresses(services.settings.http.proxies)
+
+    @application.before_request
+    def begin_request() -> AnyResponse | None:
+        g.network = find_client_network(request, proxies)
+        return _begin_request(origin, running)
+
+    application.teardown_request(lambda _: _end_request(running))
     application.after_request(add_security_headers)
     application.register_error_handler(HTTPException, _answer_http_error)
     application.register_error_handler(GatewayError, _answer_problem)
     application.register_error_handler(Exception, _answer_mistake)
-    application.register_blueprint(build_account_pages(services))
-    application.register_blueprint(build_passkey_pages(services))
-    application.register_blueprint(build_certificate_pages(services))
-    application.register_blueprint(build_work_section(services))
+    for pages in _SECTIONS:
+        application.register_blueprint(pages)
     application.register_blueprint(build_oidc_pages(services))
-    application.register_blueprint(build_people_pages(services))
-    application.register_blueprint(build_welcome_pages(services))
-    application.register_blueprint(build_following_pages(services))
-    application.register_blueprint(build_operations_pages(services))
     application.register_blueprint(build_status_pages(services))
-    application.register_blueprint(build_filing_pages(services))
     application.add_url_rule("/console/", "home", _answer_home)
     return application
 
@@ -74,76 +115,102 @@ def _prepare_templates(application: Flask, services: ConsoleServices) -> None:
     environment = application.jinja_env
     environment.add_extension("jinja2.ext.i18n")
     environment.install_gettext_callables(  # type: ignore[attr-defined]
-        lambda one: get_translations(g.language).gettext(one),
-        lambda one, more, number: get_translations(g.language).ngettext(one, more, number),
+        lambda message: get_translations(g.language).gettext(message),
+        lambda singular, plural, number: get_translations(g.language).ngettext(singular, plural, number),
         newstyle=True,
     )
     environment.filters |= {"word": show_word, "plain_word": translate_word}
     add_page_formats(environment, services.settings.hub.time_zone)
-    application.context_processor(lambda: _list_page_values(services))
+    application.context_processor(_list_page_values)
 
 
-def _list_page_values(services: ConsoleServices) -> dict[str, Any]:
-    """Return what every template may use."""
+def _list_page_values() -> dict[str, Any]:
+    """Return the variables that every template may use, by name."""
     return {
         "hub_name": services.settings.hub.name,
+        "version": __version__,
         "languages": LANGUAGES,
         "language": g.get("language", services.settings.console.language),
         "visitor": g.get("visitor"),
-        "notice": lambda: _take_notice(services),
+        "notice": _take_notice,
         "Right": Right,
         "form_token_field": _make_form_token_field,
         "practice": services.settings.console.practice,
         "practice_url": services.settings.console.practice_url,
         "real_url": services.settings.console.real_url,
         "has_certificate": lambda: find_client_certificate(request) is not None,
-        "openid_label": _find_openid_label(services),
-        "name_problem": lambda name: PROBLEMS[name].title if name in PROBLEMS else name,
+        "openid_label": _find_openid_label(),
         "passkeys_work": find_relying_party(services.public_url) is not None,
     }
 
 
-def _find_openid_label(services: ConsoleServices) -> str:
+def _find_openid_label() -> str:
     """Return the name of the OpenID provider on the sign-in page; nothing without a provider."""
     oidc = services.settings.console.oidc
     return "" if oidc.issuer is None else oidc.label
 
 
 def _make_form_token_field() -> Markup:
-    """Return the hidden field that every form of a signed-in person contains."""
-    field = Markup('<input type="hidden" name="{}" value="{}">')
-    return field.format(FORM_TOKEN, g.visitor.form_token if g.visitor else "")
+    """Return the hidden field that every form of a signed-in person contains; nothing without a session."""
+    token = g.visitor.form_token if g.visitor else g.get("unread_form_token")
+    return (
+        Markup('<input type="hidden" name="{}" value="{}">').format(FORM_TOKEN, token) if token else Markup()
+    )
 
 
-def _take_notice(services: ConsoleServices) -> str | None:
+def _take_notice() -> str | None:
     visitor: Visitor | None = g.get("visitor")
     if visitor is None or not g.get("has_notice"):
         return None
     with write_transaction(services.engine, "console.notice") as conn:
-        return sessions.take_notice(conn, visitor.session)
+        return sessions.take_session_notice(conn, visitor.session)
 
 
-def _begin_request(services: ConsoleServices) -> AnyResponse | None:
-    """Find the person and the language of a request; refuse a request that may be forged."""
+def _count_running(services: ConsoleServices) -> int:
+    console = services.settings.console
+    return max(1, min(console.requests_per_account, console.threads - 1))
+
+
+def _end_request(running: RunningRequests) -> None:
+    caller = g.pop("running_caller", None)
+    if caller is not None:
+        running.end_request(caller)
+
+
+def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse | None:
+    """Find visitor and language of a request; refuse it if it may be forged or its data cannot be stored."""
     g.visitor = None
-    g.network = find_client_network(request, services.settings.http.proxies)
     g.language = _choose_language(services.settings.console.language)
+    check_path(request)
+    ignore_wrong_dates(request)
     if request.path.startswith("/console/static/"):
+        return None
+    page = current_app.view_functions.get(request.endpoint or "")
+    if is_session_unread(page):
+        check_request(request)
+        token = request.cookies.get(COOKIE)
+        g.unread_form_token = derive_form_token(token) if token else None
         return None
     # A page that looks for news by itself is not a person at work: the session ends when it is idle.
     is_use = "X-Refresh" not in request.headers
-    visitor = find_visitor(services, request.cookies.get(COOKIE), is_use=is_use)
+    visitor = find_visitor(request.cookies.get(COOKIE), is_use=is_use)
     g.visitor = visitor
     if visitor is not None:
         g.language = visitor.language
+        caller = f"account {visitor.account}"
+        report_proven_party(request.environ, caller)
+        running.begin_request(caller)
+        g.running_caller = caller
         g.has_notice = visitor.has_notice
-        accepted = find_accepted_octets(current_app.view_functions.get(request.endpoint or ""))
+        accepted = find_accepted_octets(page)
         if accepted is not None:
             request.max_content_length = accepted
-    forgery = find_forgery(request, visitor, services.public_url)
+    check_request(request)
+    compose_form(request)
+    forgery = find_forgery(request, visitor, origin)
     if forgery is not None:
         abort(HTTPStatus.FORBIDDEN, forgery)
-    return None
+    return answer_ended_session() if visitor is None else None
 
 
 def _choose_language(fallback: str) -> str:
@@ -165,9 +232,9 @@ def _answer_http_error(error: HTTPException) -> AnyResponse | tuple[str, int]:
 
 
 def _describe_refusal(error: HTTPException) -> str:
-    """Return why a request was refused, in the language of the request.
+    """Return a sentence on why a request was refused, in the language of the request.
 
-    Where no page has said why, the sentence is that of the status.
+    If the page gave no reason, it is the sentence of the HTTP status.
     """
     if error.description and error.description != type(error).description:
         return translate_word(error.description)
@@ -183,17 +250,22 @@ def _describe_refusal(error: HTTPException) -> str:
     return usual.get(HTTPStatus(error.code or 500)) or translate("The request was not accepted.")
 
 
-def _answer_problem(problem: GatewayError) -> tuple[str, int]:
-    status = int(problem.problem.http or 500)
-    return render_template("problem.html", problem=problem), status
+def _answer_problem(problem: GatewayError) -> tuple[str, int, dict[str, str]]:
+    status = int(problem.problem.codes.http or 500)
+    if problem.problem is TOO_MANY_REQUESTS:
+        status = int(HTTPStatus.TOO_MANY_REQUESTS)
+        refusal = translate("Other pages of your account are being made. Load this page again in a second.")
+        page = render_template("error.html", status=problem.problem.id, refusal=refusal)
+        return page, status, {"Retry-After": "1"}
+    return render_template("problem.html", problem=problem), status, {}
 
 
 def _answer_mistake(mistake: Exception) -> tuple[str, int]:
-    """Answer a mistake of ours: the page names no detail; the log does."""
+    """Answer an unexpected exception with the error page; only the log has the details."""
     _LOG.error("console: %s at %s", type(mistake).__name__, request.path)
     _LOG.debug("console", exc_info=mistake)
     problem = OUR_MISTAKE
-    told = translate(
+    refusal = translate(
         "Something went wrong in the gateway. Try again. If it stays so, tell the operator when."
     )
-    return render_template("error.html", status=problem.id, refusal=told), int(problem.http or 500)
+    return render_template("error.html", status=problem.id, refusal=refusal), int(problem.codes.http or 500)

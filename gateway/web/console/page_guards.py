@@ -1,33 +1,268 @@
-"""Guards of pages: who may see a page, and where a person begins."""
+"""The basis of every page: services, the signed-in person, guards and security headers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hmac
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import wraps
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-from flask import abort, g, redirect, request
+from flask import Request, abort, current_app, g, redirect, request
+from flask import Response as PageResponse
+from sqlalchemy import Connection, Engine
+from werkzeug.local import LocalProxy
+from werkzeug.wrappers import Response
 
-from gateway.accounts import OrganisationKind, Right
+from gateway.accounts import (
+    Organisation,
+    OrganisationKind,
+    Right,
+    SessionLimits,
+    SessionTimes,
+    derive_form_token,
+    digest_token,
+    is_session_over,
+    list_rights,
+    make_token,
+)
+from gateway.config import Settings
+from gateway.hub import Hub
+from gateway.store import NewSession, accounts, read_transaction, sessions, write_transaction
+from gateway.web.hub_readiness import HubReadiness, build_hub_readiness
+from gateway.web.server import CERTIFICATE_KEY, find_client_address, get_client_network
 
 if TYPE_CHECKING:
-    from gateway.web.console.visitor_session import Visitor
+    from gateway.web.officers import OfficerDesk
 
-__all__ = [
-    "accept_files",
-    "check_return_path",
-    "find_accepted_octets",
-    "find_required_right",
-    "get_home_path",
-    "get_network",
-    "get_visitor",
-    "needs_sign_in",
-    "require_right",
-    "require_sign_in",
-]
+
+_MOST: Final = 64
+#: Octets of all submissions that the kept reports contain.
+_MOST_OCTETS: Final = 32 * 1024 * 1024
+#: A reference may be used, and a certificate used up, by another submission meanwhile.
+_LONGEST: Final = timedelta(minutes=1)
+
+
+class _Report(Protocol):
+    @property
+    def content(self) -> bytes:
+        """Return the submission that was judged."""
+
+
+_Kept = TypeVar("_Kept", bound=_Report)
+
+
+class KeptReports:
+    """The newest reports on drafts, by a key of all that they depend on; safe for many threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._reports: OrderedDict[Hashable, tuple[datetime, Any]] = OrderedDict()
+        self._octets = 0
+
+    def find_report(self, key: Hashable, now: datetime, judge: Callable[[], _Kept]) -> _Kept:
+        """Return the report that was made for `key` within the last minute, else a new one from `judge`."""
+        with self._lock:
+            timed_report = self._reports.get(key)
+        if timed_report is not None and timedelta() <= now - timed_report[0] <= _LONGEST:
+            recent_report: _Kept = timed_report[1]
+            return recent_report
+        report = judge()
+        with self._lock:
+            self._remove_report(key)
+            self._reports[key] = (now, report)
+            self._octets += len(report.content)
+            while len(self._reports) > _MOST or self._octets > _MOST_OCTETS:
+                self._remove_report(next(iter(self._reports)))
+        return report
+
+    def _remove_report(self, key: Hashable) -> None:
+        timed_report = self._reports.pop(key, None)
+        if timed_report is not None:
+            self._octets -= len(timed_report[1].content)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleServices:
+    """The services of the pages; `desk` performs the acts of officers, `random(n)` returns n random octets.
+
+    `draft_reports` keeps the reports on drafts, `readiness` judges whether the hub accepts messages.
+    """
+
+    hub: Hub
+    settings: Settings
+    clock: Callable[[], datetime]
+    desk: OfficerDesk
+    readiness: HubReadiness
+    random: Callable[[int], bytes] = os.urandom
+    draft_reports: KeptReports = field(default_factory=KeptReports)
+
+    @property
+    def engine(self) -> Engine:
+        """Return the engine of the database."""
+        return self.hub.engine
+
+    @property
+    def session_limits(self) -> SessionLimits:
+        """Return how long sessions last."""
+        return SessionLimits(self.settings.console.idle, self.settings.console.longest)
+
+    @property
+    def public_url(self) -> str:
+        """Return the URL of the console as browsers see it, without a slash at its end."""
+        return get_console_url(self.settings)
+
+
+#: The services of the console that answers the present request, as Flask has `current_app`.
+services: ConsoleServices = LocalProxy(lambda: current_app.extensions["console"])  # type: ignore[assignment]
+
+
+def get_console_url(settings: Settings) -> str:
+    """Return the URL of the console as browsers see it, without a slash at its end."""
+    console = settings.console
+    return str(console.public_url or f"http://localhost:{console.port}").rstrip("/")
+
+
+def build_console_services(hub: Hub, settings: Settings, desk: OfficerDesk) -> ConsoleServices:
+    """Return the services of a hub with these settings."""
+    return ConsoleServices(hub, settings, hub.clock, desk, build_hub_readiness(hub))
+
+
+#: A session's last use is written at most so often.
+_PRECISION: Final = timedelta(seconds=60)
+_TOKEN: Final = 32
+#: Sessions of one account that stand at the same time.
+_MOST_SESSIONS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A signed-in person: the account, the organisation the person acts for, and the rights there."""
+
+    session: int
+    account: int
+    name: str
+    display_name: str
+    organisation: Organisation
+    roles: frozenset[str]
+    rights: frozenset[Right]
+    language: str
+    method: str
+    form_token: str
+    #: When the person signed in.
+    signed_in_at: datetime
+    #: Whether a sentence waits for the next page.
+    has_notice: bool = False
+
+    def may(self, right: Right) -> bool:
+        """Return whether this person has a right."""
+        return right in self.rights
+
+
+def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
+    """Return the person whose session has this token; None if there is none or it has ended.
+
+    With `is_use` the request prolongs the session.
+    """
+    if not token or len(token) > 2 * _TOKEN:
+        return None
+    now = services.clock()
+    with read_transaction(services.engine) as conn:
+        row = sessions.find_session(conn, digest_token(token))
+        if row is None or row.status != "ACTIVE":
+            return None
+        times = SessionTimes(row.created_at, row.seen_at, row.ended_at)
+        if is_session_over(times, services.session_limits, now):
+            return None
+        organisation = Organisation(OrganisationKind(row.kind), row.organisation)
+        roles = _read_roles(conn, row.account_id, organisation)
+    if not roles:
+        return None
+    if is_use and now - row.seen_at >= _PRECISION:
+        with write_transaction(services.engine, "console.session") as conn:
+            sessions.record_session_use(conn, row.id, now)
+    rights = list_rights(organisation.kind, roles)
+    return Visitor(
+        session=row.id,
+        account=row.account_id,
+        name=row.name,
+        display_name=row.display_name,
+        organisation=organisation,
+        roles=roles,
+        rights=rights,
+        language=row.language,
+        method=row.method,
+        form_token=derive_form_token(token),
+        signed_in_at=row.created_at,
+        has_notice=row.notice is not None,
+    )
+
+
+def begin_session(conn: Connection, account: int, method: str, network: str) -> str | None:
+    """Store a session of an account in its first organisation; return its token.
+
+    Returns None when the account has no role in any organisation, but for parties that are suspended.
+    """
+    usable_roles = accounts.list_usable_roles(conn, account)
+    if not usable_roles:
+        return None
+    role = usable_roles[0]
+    return _store_session(conn, account, role.kind, role.organisation, method, network)
+
+
+def switch_organisation(visitor: Visitor, organisation: Organisation, network: str) -> str | None:
+    """End a session and begin one in another organisation of the same person; return its token.
+
+    This is no new sign-in: the new session ends when the old one would have ended.
+    Returns None, and changes nothing, when the person has no role there.
+    """
+    with write_transaction(services.engine, "console.session") as conn:
+        if not _read_roles(conn, visitor.account, organisation):
+            return None
+        sessions.end_session(conn, visitor.session, services.clock())
+        kind, code = organisation.kind.value, organisation.code
+        since = visitor.signed_in_at
+        return _store_session(conn, visitor.account, kind, code, visitor.method, network, since)
+
+
+def leave_session(visitor: Visitor) -> None:
+    """End a session."""
+    with write_transaction(services.engine, "console.session") as conn:
+        sessions.end_session(conn, visitor.session, services.clock())
+
+
+def _store_session(
+    conn: Connection,
+    account: int,
+    kind: str,
+    code: str,
+    method: str,
+    network: str,
+    signed_in_at: datetime | None = None,
+) -> str:
+    """Store a session of an account in the organisation of this kind and code; return its token."""
+    token, now = make_token(services.random(_TOKEN)), services.clock()
+    new = NewSession(digest_token(token), account, kind, code, method, network)
+    sessions.end_oldest_sessions(conn, account, _MOST_SESSIONS - 1, now)
+    sessions.insert_session(conn, new, now, signed_in_at)
+    return token
+
+
+def _read_roles(conn: Connection, account: int, organisation: Organisation) -> frozenset[str]:
+    usable_roles = accounts.list_usable_roles(conn, account)
+    return frozenset(
+        row.role
+        for row in usable_roles
+        if (row.kind, row.organisation) == (organisation.kind, organisation.code)
+    )
+
 
 _Parameters = ParamSpec("_Parameters")
 _Answer = TypeVar("_Answer")
@@ -37,6 +272,8 @@ _SIGN_IN: Final = "/console/sign-in"
 _GUARDED: Final[WeakKeyDictionary[Callable[..., object], Right | None]] = WeakKeyDictionary()
 #: The pages that take files, with the octets that a form may have there.
 _ACCEPTED: Final[WeakKeyDictionary[Callable[..., object], int]] = WeakKeyDictionary()
+#: The pages that are the same for everybody, also where no session can be read.
+_SESSIONLESS: Final[WeakSet[Callable[..., object]]] = WeakSet()
 #: The first page of a person, by the kind of the organisation.
 _HOMES: Final = {
     OrganisationKind.AGENCY: "/console/work",
@@ -46,7 +283,7 @@ _HOMES: Final = {
 
 
 def get_home_path(visitor: Visitor | None) -> str:
-    """Return the path of a person's first page; of the sign-in page without a person."""
+    """Return the path of a person's first page, or of the sign-in page if nobody is signed in."""
     return _SIGN_IN if visitor is None else _HOMES[visitor.organisation.kind]
 
 
@@ -59,18 +296,22 @@ def get_visitor() -> Visitor:
     """Return the signed-in person of this request; without one, the answer is the sign-in page."""
     visitor: Visitor | None = g.get("visitor")
     if visitor is None:
-        wanted = request.full_path.rstrip("?") if request.method == "GET" else "/console/"
-        abort(redirect(f"{_SIGN_IN}?{urlencode({'next': wanted})}"))
+        return_path = request.full_path.rstrip("?") if request.method == "GET" else "/console/"
+        abort(redirect(f"{_SIGN_IN}?{urlencode({'next': return_path})}"))
     return visitor
+
+
+#: The signed-in person of the present request, as `get_visitor` finds it.
+visitor: Visitor = LocalProxy(get_visitor)  # type: ignore[assignment]
 
 
 def require_sign_in(page: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _Answer]:
     """Let only signed-in persons see a page."""
 
     @wraps(page)
-    def guarded(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Answer:
+    def guarded(*arguments: _Parameters.args, **keywords: _Parameters.kwargs) -> _Answer:
         get_visitor()
-        return page(*arguments, **named)
+        return page(*arguments, **keywords)
 
     _GUARDED[guarded] = None
     return guarded
@@ -83,10 +324,10 @@ def require_right(
 
     def decorate(page: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _Answer]:
         @wraps(page)
-        def guarded(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Answer:
+        def guarded(*arguments: _Parameters.args, **keywords: _Parameters.kwargs) -> _Answer:
             if not get_visitor().may(right):
                 abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to see this page.")
-            return page(*arguments, **named)
+            return page(*arguments, **keywords)
 
         _GUARDED[guarded] = right
         return guarded
@@ -95,7 +336,10 @@ def require_right(
 
 
 def accept_files(octets: int) -> Callable[[_Page], _Page]:
-    """Let signed-in persons send a form of so many octets, for the files in it; stands above the guard."""
+    """Return a decorator that lets a page accept forms of at most `octets`, for the files in them.
+
+    It is written above the guard (`require_sign_in`, `require_right`).
+    """
 
     def decorate(page: _Page) -> _Page:
         _ACCEPTED[page] = octets
@@ -105,8 +349,19 @@ def accept_files(octets: int) -> Callable[[_Page], _Page]:
 
 
 def find_accepted_octets(page: Callable[..., object] | None) -> int | None:
-    """Return how large a form for a page may be; None where the usual limit applies."""
+    """Return how many octets a form for a page may have; None if the usual limit applies."""
     return None if page is None else _ACCEPTED.get(page)
+
+
+def leave_session_unread(page: _Page) -> _Page:
+    """Let a page be shown without reading the visitor's session, also while the database does not answer."""
+    _SESSIONLESS.add(page)
+    return page
+
+
+def is_session_unread(page: Callable[..., object] | None) -> bool:
+    """Return whether a page is shown without reading the visitor's session."""
+    return page in _SESSIONLESS
 
 
 def needs_sign_in(page: Callable[..., object]) -> bool:
@@ -115,12 +370,90 @@ def needs_sign_in(page: Callable[..., object]) -> bool:
 
 
 def find_required_right(page: Callable[..., object]) -> Right | None:
-    """Return the right that a page asks for; None when a sign-in suffices, or nothing."""
+    """Return the right that a page requires; None if it requires only a sign-in, or not even that."""
     return _GUARDED.get(page)
 
 
 def check_return_path(path: str) -> str:
-    """Return a path of the console to go to after the sign-in; any other value becomes the first page."""
+    """Return `path` if it is one of the console, to go to after the sign-in; else that of the first page."""
     parts = urlsplit(path)
-    inside = not parts.scheme and not parts.netloc and parts.path.startswith("/console/")
-    return path if inside and "\\" not in path and path.isprintable() else "/console/"
+    is_local = not parts.scheme and not parts.netloc and parts.path.startswith("/console/")
+    return path if is_local and "\\" not in path and path.isprintable() else "/console/"
+
+
+#: The prefix binds the cookie to this host, to `/`, and to HTTPS (RFC 6265bis 4.1.3.2).
+COOKIE: Final = "__Host-session"
+#: Name of the form field with the session's form token.
+FORM_TOKEN: Final = "form_token"  # noqa: S105  # a field name
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not "no-referrer": with it, browsers send "Origin: null" with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), publickey-credentials-get=(self)",
+}
+
+
+def add_security_headers(response: PageResponse) -> PageResponse:
+    """Add the headers that every answer has; an answer may have stricter ones already."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def find_forgery(request: Request, visitor: Visitor | None, origin: str | None) -> str | None:
+    """Return why a request may be forged by another site, as a sentence; None when it is not.
+
+    `origin` is that of the console in the settings. Without one, the Host of the request is used: that alone
+    is no proof, since a browser sends there whatever name has led it to this server.
+    """
+    if request.method in _SAFE:
+        return None
+    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        return "The request was sent by another site."
+    sender = request.headers.get("Origin")
+    if sender is not None and sender.rstrip("/") != (origin or request.host_url.rstrip("/")):
+        return "The request was sent by another site."
+    if visitor is None:
+        return None
+    token = request.form.get(FORM_TOKEN) or request.headers.get("X-Form-Token") or ""
+    if not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
+        return "The form belongs to another session."
+    return None
+
+
+def set_session_cookie(response: Response, token: str) -> None:
+    """Set the cookie of a session; it ends with the browser, and with the session."""
+    response.set_cookie(COOKIE, token, secure=True, httponly=True, samesite="Strict", path="/")
+
+
+def clear_session_cookie(response: Response) -> None:
+    """Remove the cookie."""
+    response.delete_cookie(COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
+
+
+def leave_notice(sentence: str) -> None:
+    """Store the sentence for the next page of the visitor."""
+    with write_transaction(services.engine, "console.notice") as conn:
+        sessions.set_session_notice(conn, get_visitor().session, sentence)
+
+
+def find_client_network(request: Request, proxies: Collection[str]) -> str:
+    """Return the network that attempts to sign in are counted for: an address, for IPv6 its /64."""
+    forwarded = request.headers.get("X-Forwarded-For")
+    return get_client_network(find_client_address(request.remote_addr or "", forwarded, proxies))
+
+
+def find_client_certificate(request: Request) -> str | None:
+    """Return the SHA-256 of the certificate that the browser has shown in the TLS handshake."""
+    sha256 = request.environ.get(CERTIFICATE_KEY)
+    return str(sha256) if sha256 else None

@@ -1,7 +1,7 @@
 """Sign-in: limits of attempts, the verdict, and the session.
 
-A passkey and a certificate cannot be guessed. So they are limited by network only: a name that others
-attack is not limited there, and its owner can still enter while passwords must wait.
+A passkey and a certificate cannot be guessed. So their attempts are counted by network only: while others
+guess the password of an account and password sign-ins must wait, its owner can still sign in by these.
 """
 
 from __future__ import annotations
@@ -9,37 +9,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from gateway.accounts import WINDOW, FailedSignIns, PasskeyError, compute_sign_in_wait, verify_password
+from gateway.accounts import (
+    WINDOW,
+    FailedSignIns,
+    PasskeyError,
+    compute_sign_in_wait,
+    verify_password,
+)
 from gateway.errors import GatewayError
 from gateway.pki import CertificateUse
-from gateway.store import (
-    AuditEntry,
-    account_certificates,
-    accounts,
-    audit_log,
-    read_transaction,
-    write_transaction,
-)
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.page_translations import translate
+from gateway.store import AuditEntry, accounts, audit_log, read_transaction, write_transaction
+from gateway.web.console.page_formats import translate
+from gateway.web.console.page_guards import Visitor, begin_session, services
 from gateway.web.console.passkey_challenges import take_sign_in
-from gateway.web.console.visitor_session import Visitor, begin_session
-
-__all__ = [
-    "SignInResult",
-    "check_present_password",
-    "sign_in_with_certificate",
-    "sign_in_with_passkey",
-    "sign_in_with_password",
-    "sign_in_with_subject",
-]
 
 _LOG: Final = logging.getLogger(__name__)
+#: A sign-in proves for so long who the person is that adds a way to sign in.
+_FRESH: Final = timedelta(minutes=5)
+_SALT: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +39,15 @@ class SignInResult:
     """The token of the new session; or how long to wait; or neither, when the sign-in was refused."""
 
     token: str | None = None
+    wait: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedAttempt:
+    """An attempt to sign in from a network that counts as failed; or how long to wait for the next one."""
+
+    network: str
+    id: int = 0
     wait: timedelta | None = None
 
 
@@ -59,17 +60,17 @@ class AccountOwner:
     may_enter: bool
 
 
-def sign_in_with_password(services: ConsoleServices, name: str, password: str, network: str) -> SignInResult:
+def sign_in_with_password(name: str, password: str, network: str) -> SignInResult:
     """Sign a person in, and record the attempt.
 
     An unknown name, a wrong password, a suspended account and an account without roles get the same
     answer, and it takes the same time.
     """
+    attempt = _reserve_attempt(network, name)
+    if attempt.wait is not None:
+        return SignInResult(wait=attempt.wait)
     with read_transaction(services.engine) as conn:
-        wait = compute_sign_in_wait(_count_failures(conn, services, name, network))
         account = accounts.find_by_name(conn, name)
-    if wait is not None:
-        return SignInResult(wait=wait)
     # Hashing takes tenths of a second: never inside a transaction.
     right = verify_password(None if account is None else account.password, password)
     with write_transaction(services.engine, "console.sign_in") as conn:
@@ -80,95 +81,134 @@ def sign_in_with_password(services: ConsoleServices, name: str, password: str, n
             is_same = present is not None and present.password == account.password
             may_enter = right and is_same and account.status == "ACTIVE"
             owner = AccountOwner(account.id, account.name, may_enter)
-            token = _enter_account(conn, services, owner, "password", network)
-        if token is None:
-            accounts.record_sign_in(conn, name, network, False, services.clock())
+            token = _enter_account(conn, owner, "password", attempt)
     return SignInResult(token=token)
 
 
-def sign_in_with_passkey(services: ConsoleServices, answer: str, network: str) -> SignInResult:
+def sign_in_with_passkey(answer: str, network: str) -> SignInResult:
     """Sign in the person whose passkey answers a challenge, and record the attempt.
 
     A suspended account and an account without roles get the same answer as an unknown passkey.
     """
 
     def find_owner(conn: Connection) -> AccountOwner:
-        owner = take_sign_in(conn, services, answer)
-        return AccountOwner(owner.account, owner.name, owner.status == "ACTIVE")
+        row = take_sign_in(conn, answer)
+        return AccountOwner(row.account_id, row.account, row.status == "ACTIVE")
 
-    return _sign_in_by_proof(services, "passkey", network, find_owner)
+    return _sign_in_by_proof("passkey", network, find_owner)
 
 
-def sign_in_with_certificate(services: ConsoleServices, sha256: str, network: str) -> SignInResult:
+def sign_in_with_certificate(sha256: str, network: str) -> SignInResult:
     """Sign in the person to whom a client certificate belongs, and record the attempt.
 
-    `sha256` is that of the certificate in the TLS handshake. It must be valid now by our own trust: a
-    revoked one is refused, even where the handshake took it.
+    `sha256` is that of the certificate in the TLS handshake. It must be valid now by the trust of the hub: a
+    revoked one is refused, even if the handshake accepted it.
     """
 
     def find_owner(conn: Connection) -> AccountOwner | None:
-        row = account_certificates.find_certificate(conn, sha256)
+        row = accounts.find_certificate(conn, sha256)
         if row is None:
             return None
         return AccountOwner(row.account_id, row.name, row.status == "ACTIVE" and is_valid)
 
     with read_transaction(services.engine) as conn:
-        shown = account_certificates.find_certificate(conn, sha256)
-    is_valid = shown is not None and _is_certificate_valid(services, shown.der)
-    return _sign_in_by_proof(services, "certificate", network, find_owner)
+        certificate_row = accounts.find_certificate(conn, sha256)
+    is_valid = certificate_row is not None and _is_certificate_valid(certificate_row.der)
+    return _sign_in_by_proof("certificate", network, find_owner)
 
 
-def sign_in_with_subject(services: ConsoleServices, person: tuple[str, str], network: str) -> SignInResult:
-    """Sign in the person whom an OpenID provider names (issuer, subject), and record the attempt."""
+def sign_in_with_subject(issuer: str, subject: str, network: str) -> SignInResult:
+    """Sign in the person whom the OpenID provider `issuer` calls `subject`, and record the attempt."""
 
     def find_owner(conn: Connection) -> AccountOwner | None:
-        row = accounts.find_by_subject(conn, *person)
+        row = accounts.find_by_subject(conn, issuer, subject)
         return None if row is None else AccountOwner(row.id, row.name, row.status == "ACTIVE")
 
-    return _sign_in_by_proof(services, "openid", network, find_owner)
+    return _sign_in_by_proof("openid", network, find_owner)
 
 
 def _sign_in_by_proof(
-    services: ConsoleServices,
-    method: str,
-    network: str,
-    find_owner: Callable[[Connection], AccountOwner | None],
+    method: str, network: str, find_owner: Callable[[Connection], AccountOwner | None]
 ) -> SignInResult:
     """Sign in the owner of a proof that cannot be guessed; only the network is limited."""
-    with read_transaction(services.engine) as conn:
-        failures = accounts.count_failed_sign_ins(conn, services.clock() - WINDOW, network=network)
-    wait = compute_sign_in_wait(FailedSignIns(pair=0, network=failures, name=0))
-    if wait is not None:
-        return SignInResult(wait=wait)
+    attempt = _reserve_attempt(network, f"({method})", counts_name=False)
+    if attempt.wait is not None:
+        return SignInResult(wait=attempt.wait)
     token = None
     try:
         with write_transaction(services.engine, "console.sign_in") as conn:
             owner = find_owner(conn)
             if owner is not None:
-                token = _enter_account(conn, services, owner, method, network)
+                token = _enter_account(conn, owner, method, attempt)
     except PasskeyError as problem:
         _LOG.info("sign-in by passkey refused: %s", problem)
-    if token is None:
-        with write_transaction(services.engine, "console.sign_in") as conn:
-            accounts.record_sign_in(conn, f"({method})", network, False, services.clock())
     return SignInResult(token=token)
 
 
-def _enter_account(
-    conn: Connection, services: ConsoleServices, owner: AccountOwner, method: str, network: str
-) -> str | None:
-    """Begin the session of a person who may enter; leave a row of audit in any case."""
+def find_network_wait(network: str) -> timedelta | None:
+    """Return how long a network must wait whose sign-ins have failed too often; None when it need not."""
+    period = _find_counted_period(services.clock())
+    with read_transaction(services.engine) as conn:
+        failures = accounts.count_failed_sign_ins(conn, *period, network=network)
+    return compute_sign_in_wait(FailedSignIns(pair=0, network=failures, name=0))
+
+
+def record_failed_proof(method: str, network: str) -> None:
+    """Record, for its network, a failed sign-in that names no account."""
+    with write_transaction(services.engine, "console.sign_in") as conn:
+        accounts.record_sign_in(conn, f"({method})", network, False, services.clock())
+
+
+def _reserve_attempt(network: str, name: str, *, counts_name: bool = True) -> ReservedAttempt:
+    """Count an attempt as a failure before it is judged, unless the limit is reached.
+
+    So the limit holds for simultaneous attempts, too. A successful attempt is confirmed afterwards
+    (`accounts.confirm_sign_in`). Without `counts_name` attempts are counted by network only.
+    """
     now = services.clock()
-    token = begin_session(conn, services, owner.account, method, network) if owner.may_enter else None
+    with write_transaction(services.engine, "console.sign_in") as conn:
+        accounts.lock_sign_ins(conn, network, name if counts_name else None)
+        period = _find_counted_period(now)
+        of_network = accounts.count_failed_sign_ins(conn, *period, network=network)
+        failed = FailedSignIns(pair=0, network=of_network, name=0)
+        if counts_name:
+            failed = FailedSignIns(
+                pair=accounts.count_failed_sign_ins(conn, *period, name=name, network=network),
+                network=of_network,
+                name=accounts.count_failed_sign_ins(conn, *period, name=name),
+                familiar=accounts.has_signed_in_from(conn, name, network),
+            )
+        wait = compute_sign_in_wait(failed)
+        if wait is not None:
+            return ReservedAttempt(network, wait=wait)
+        return ReservedAttempt(network, accounts.record_sign_in(conn, name, network, False, now))
+
+
+def _find_counted_period(now: datetime) -> tuple[datetime, datetime]:
+    """Return the times between which failures count.
+
+    The end is a little after `now`, for clocks that differ. Later failures were stored before the clock was
+    set back: if they counted, they would keep people out until that time.
+    """
+    return now - WINDOW, now + WINDOW
+
+
+def _enter_account(
+    conn: Connection, owner: AccountOwner, method: str, attempt: ReservedAttempt
+) -> str | None:
+    """Begin a session if the account may enter; add a row to the audit log in any case."""
+    now = services.clock()
+    network = attempt.network
+    token = begin_session(conn, owner.account, method, network) if owner.may_enter else None
     if token is not None:
-        accounts.record_sign_in(conn, owner.name, network, True, now)
+        accounts.confirm_sign_in(conn, attempt.id, owner.name)
     outcome = "done" if token else "refused"
     entry = AuditEntry(owner.name, "account", "sign_in", method, outcome, network)
     audit_log.record_action(conn, entry, now)
     return token
 
 
-def _is_certificate_valid(services: ConsoleServices, der: bytes) -> bool:
+def _is_certificate_valid(der: bytes) -> bool:
     services.hub.refresh_snapshot()  # with it, lists of revoked certificates that are new
     try:
         services.hub.judge(der, CertificateUse.TLS_CLIENT, services.clock()).raise_unless_accepted("TLS")
@@ -178,32 +218,42 @@ def _is_certificate_valid(services: ConsoleServices, der: bytes) -> bool:
     return True
 
 
-def check_present_password(
-    services: ConsoleServices, visitor: Visitor, password: str, network: str
-) -> str | None:
-    """Return why a signed-in person is not believed, as a sentence; None for the present password.
+def needs_new_sign_in(visitor: Visitor, account: Row[Any] | None) -> bool:
+    """Return whether a person must sign in again before a sign-in method is added.
 
-    An account without a password is believed. Guessing is limited as at the sign-in.
+    That is so for an account without a password, when the sign-in is some minutes old.
+    """
+    has_password = account is not None and account.password is not None
+    return not has_password and services.clock() - visitor.signed_in_at > _FRESH
+
+
+def find_binding_problem(account: Row[Any]) -> str | None:
+    """Return a sentence on why an account may not have a password or passkey; None if it may."""
+    is_bound = account.oidc_subject is not None or account.certificate_sha256 is not None
+    if is_bound and not services.settings.console.further_ways:
+        return translate("This account signs in by the OpenID provider or by its certificate alone.")
+    return None
+
+
+def find_doubt(visitor: Visitor, password: str, network: str) -> str | None:
+    """Return a sentence on why a signed-in person may not add a sign-in method; None if it is allowed.
+
+    A person who has only taken over a session must not add one. So the present password is required; for an
+    account without one, a sign-in within the last minutes, by any method of the account. Attempts are limited
+    as at the sign-in.
     """
     with read_transaction(services.engine) as conn:
         account = accounts.find_by_id(conn, visitor.account)
-        wait = compute_sign_in_wait(_count_failures(conn, services, visitor.name, network))
-    if account is None or account.password is None:
-        return None
-    if wait is not None:
+    if account is None or needs_new_sign_in(visitor, account):
+        return translate("Sign in again first: so the gateway knows that it is you.")
+    problem = find_binding_problem(account)
+    if problem is not None or account.password is None:
+        return problem
+    attempt = _reserve_attempt(network, visitor.name)
+    if attempt.wait is not None:
         return translate("Too many attempts. Try again later.")
-    if verify_password(account.password, password):
-        return None
+    if not verify_password(account.password, password):
+        return translate("The present password is wrong.")
     with write_transaction(services.engine, "console.sign_in") as conn:
-        accounts.record_sign_in(conn, visitor.name, network, False, services.clock())
-    return translate("The present password is wrong.")
-
-
-def _count_failures(conn: Connection, services: ConsoleServices, name: str, network: str) -> FailedSignIns:
-    since = services.clock() - WINDOW
-    return FailedSignIns(
-        pair=accounts.count_failed_sign_ins(conn, since, name=name, network=network),
-        network=accounts.count_failed_sign_ins(conn, since, network=network),
-        name=accounts.count_failed_sign_ins(conn, since, name=name),
-        familiar=accounts.has_signed_in_from(conn, name, network),
-    )
+        accounts.confirm_sign_in(conn, attempt.id, visitor.name)
+    return None

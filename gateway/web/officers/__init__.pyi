@@ -1,10 +1,10 @@
 from .act_confirmation import SESSION_ONLY as SESSION_ONLY
 from .act_confirmation import Confirmation as Confirmation
 from .act_confirmation import ConfirmationMethod as ConfirmationMethod
-from .act_history import list_act_records as list_act_records
-from .act_resumption import keep_resuming_acts as keep_resuming_acts
+from .act_confirmation import Officer as Officer
+from .application_view import ActView as ActView
 from .application_view import ApplicationView as ApplicationView
-from .application_view import ProposalView as ProposalView
-from .desk_values import Officer as Officer
+from .application_view import list_act_views as list_act_views
 from .officer_desk import OfficerDesk as OfficerDesk
 from .officer_desk import build_officer_desk as build_officer_desk
+from .officer_desk import keep_resuming_acts as keep_resuming_acts

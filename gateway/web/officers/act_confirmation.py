@@ -1,4 +1,4 @@
-"""How an officer confirms an act: with a passkey, with a client certificate, or by being signed in."""
+"""Officers and their acts as values; how an act is confirmed: by passkey, certificate, or session."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.accounts import PasskeyError, RelyingParty, decode_base64url, verify_confirmation
+from gateway.accounts import PasskeyError, RelyingParty, Right, decode_base64url, verify_confirmation
 from gateway.cases import encode_batch
 from gateway.errors import ACT_NOT_PERMITTED, GatewayError
-from gateway.hub import ConfirmedAct
-from gateway.store import accounts, passkeys
-
-__all__ = ["SESSION_ONLY", "Confirmation", "ConfirmationMethod", "check_confirmation"]
+from gateway.hub import ActingOfficer, ConfirmedAct
+from gateway.store import accounts, sessions
 
 
 class ConfirmationMethod(StrEnum):
@@ -32,7 +30,7 @@ class Confirmation:
     """How an act is confirmed.
 
     For a passkey, `take` verifies the answer of the browser and returns the evidence; it is called in
-    the transaction of the act. `octets` are evidence that was taken before, for a batch, and `digests`
+    the transaction of the act. For a batch, `octets` are the evidence taken before, and `digests` are
     those of all acts of the batch. For a certificate, `certificate_sha256` is the digest of the client
     certificate of this request.
     """
@@ -48,32 +46,69 @@ class Confirmation:
 SESSION_ONLY: Final = Confirmation(ConfirmationMethod.SESSION)
 
 
+@dataclass(frozen=True, slots=True)
+class Officer:
+    """A signed-in officer: account id, sign-in name, roles as text, rights, and the agency."""
+
+    account: int
+    name: str
+    role: str
+    rights: frozenset[Right]
+    agency: str
+
+    def to_acting_officer(self) -> ActingOfficer:
+        """Return the officer as it is named in records, without rights."""
+        return ActingOfficer(self.account, self.name, self.role, self.agency)
+
+
+@dataclass(frozen=True, slots=True)
+class AgencyPolicy:
+    """The rules of an agency for its officers: four eyes for decisions, and the method of confirmation."""
+
+    four_eyes: bool
+    confirm: frozenset[ConfirmationMethod]
+
+
+@dataclass(frozen=True, slots=True)
+class ActOutcome:
+    """The state of an act: PERFORMED, PROPOSED, REFUSED, or INTENDED while the hub cannot perform it.
+
+    `problem` is that of its last call, or None.
+    """
+
+    act: int
+    state: str
+    problem: GatewayError | None = None
+
+
 def check_confirmation(
     conn: Connection,
     account: int,
-    about: tuple[str, bytes],
-    said: Confirmation,
+    digest: str,
+    document: bytes,
+    confirmation: Confirmation,
     party: RelyingParty | None,
 ) -> ConfirmedAct:
     """Return the confirmation of an act for the evidence; raises GW707 for a wrong one.
 
-    `about` is the digest of the act, and the octets of what is decided. `party` is for whom passkeys of
-    this console are made.
+    `digest` is that of the act, `document` the octets that the officer confirms. `party` is the relying
+    party (WebAuthn) for which passkeys of this console are made.
     """
-    if said.method is ConfirmationMethod.SESSION:
-        return ConfirmedAct({"method": said.method.value})
-    if said.method is ConfirmationMethod.CERTIFICATE:
-        return _check_certificate(conn, account, said)
-    digest, document = about
-    if said.digests and digest not in said.digests:
+    if confirmation.method is ConfirmationMethod.SESSION:
+        return ConfirmedAct({"method": confirmation.method.value})
+    if confirmation.method is ConfirmationMethod.CERTIFICATE:
+        return _check_certificate(conn, account, confirmation)
+    if confirmation.digests and digest not in confirmation.digests:
         raise _make_refusal("the passkey confirmed other acts")
-    octets = said.octets if said.take is None else said.take(conn)
+    octets = confirmation.octets if confirmation.take is None else confirmation.take(conn)
     credential = _check_passkey(
-        conn, account, encode_batch(said.digests) if said.digests else document, octets
+        conn, account, encode_batch(confirmation.digests) if confirmation.digests else document, octets
     )
     _check_origin(octets, party)
-    data = {"method": said.method.value, "credential": credential}
-    return ConfirmedAct({**data, "batch": list(said.digests)} if said.digests else data, octets)
+    data = {"method": confirmation.method.value, "credential": credential}
+    return ConfirmedAct(
+        {**data, "batch": list(confirmation.digests)} if confirmation.digests else data, octets
+    )
 
 
 def _check_passkey(conn: Connection, account: int, document: bytes, octets: bytes) -> str:
@@ -83,24 +118,24 @@ def _check_passkey(conn: Connection, account: int, document: bytes, octets: byte
         public_key = decode_base64url(json.loads(octets)["public_key"])
     except PasskeyError as problem:
         raise _make_refusal("the passkey did not confirm this act") from problem
-    row = passkeys.find_passkey(conn, used.credential_id)
+    row = sessions.find_passkey(conn, used.credential_id)
     if row is None or row.account_id != account or row.public_key != public_key:
         raise _make_refusal("the passkey is not the officer's")
     return used.credential_id
 
 
 def _check_origin(octets: bytes, party: RelyingParty | None) -> None:
-    told = json.loads(octets)
-    if party is None or (told["rp_id"], told["origin"]) != (party.id, party.origin):
+    assertion = json.loads(octets)
+    if party is None or (assertion["rp_id"], assertion["origin"]) != (party.id, party.origin):
         raise _make_refusal("the passkey was used at another address")
 
 
-def _check_certificate(conn: Connection, account: int, said: Confirmation) -> ConfirmedAct:
+def _check_certificate(conn: Connection, account: int, confirmation: Confirmation) -> ConfirmedAct:
     row = accounts.find_by_id(conn, account)
-    known = None if row is None else row.certificate_sha256
-    if said.certificate_sha256 is None or said.certificate_sha256 != known:
+    registered = None if row is None else row.certificate_sha256
+    if confirmation.certificate_sha256 is None or confirmation.certificate_sha256 != registered:
         raise _make_refusal("the client certificate is not the officer's")
-    return ConfirmedAct({"method": said.method.value, "certificate": said.certificate_sha256})
+    return ConfirmedAct({"method": confirmation.method.value, "certificate": confirmation.certificate_sha256})
 
 
 def _make_refusal(detail: str) -> GatewayError:

@@ -1,124 +1,104 @@
-"""Makes the calls of officers' acts: composed and signed as an agency's system does, served in process.
+"""Performs the acts of officers at the hub, each with a call signed as by an agency's system, as evidence.
 
-The service is the one that answers ``/soap/agency``. Its transaction marks the act as performed, so that
-an act has its effect once, however often its call is made.
+The call is composed and signed once, and not sent over a connection: the hub applies the element that was
+signed. The transaction of its effect marks the act as performed, so that an act takes effect only once.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 from lxml import etree
 from sqlalchemy import Connection, Row
 
-from gateway.cases import build_act_call, restore_act
-from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
+from gateway.cases import SignedReply, build_act_call, read_callback
+from gateway.errors import OUR_MISTAKE, SIGNER_MISMATCH, GatewayError, find_resource_problem
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import AgencyKeys, CallBackWitness, Hub, record_performed_act, record_refused_act
-from gateway.pki import Signer
-from gateway.store import OpenRequest, agency_requests, officer_acts, payloads, read_transaction
-from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
-from gateway.web.agency_service import build_agency_service
-from gateway.web.server import make_wsgi_environ
-from gateway.web.soap_security import Caller
-from gateway.wire import (
-    AddressingHeaders,
-    build_addressed_envelope,
-    parse_xml,
-    read_envelope,
-    serialize_element,
-)
+from gateway.hub import AgencyKeys, Hub, apply_call_back, record_performed_act, record_refused_act
+from gateway.store import OpenRequest, agency_requests, officer_work, read_transaction
+from gateway.web.agency_service import admit_agency_signer
+from gateway.web.officers.act_confirmation import ActOutcome
+from gateway.web.officers.application_view import read_act
+from gateway.wire import AddressingHeaders, build_addressed_envelope, serialize_element
 from gateway.xmlsec import sign_soap_envelope
 
-__all__ = ["ActPerformer", "PerformedAct"]
-
-_CONTENT_TYPE: Final = "text/xml; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class PerformedAct:
-    """How an act stands: PERFORMED, REFUSED or still INTENDED, and the problem of its last call."""
-
-    state: str
-    problem: GatewayError | None = None
+_LOG: Final = logging.getLogger(__name__)
 
 
 class ActPerformer:
-    """Performs acts that are recorded as intended; safe for many threads and processes."""
+    """Performer of the acts that are recorded as INTENDED; safe for many threads and processes.
 
-    def __init__(self, hub: Hub, keys: AgencyKeys) -> None:
+    `check_call` raises for a call that does not fit the contract of the service that agencies call.
+    """
+
+    def __init__(self, hub: Hub, keys: AgencyKeys, check_call: Callable[[etree._Element], None]) -> None:
         self._hub = hub
         self._keys = keys
-        # The call crosses no connection, so there is no client certificate to ask for.
-        security = replace(build_soap_security(hub), admit_client=lambda _party, _shown, _at: None)
-        self._serve = build_agency_service(HubCallBackHandler(hub, self._find_witness), security)
+        self._check_call = check_call
 
-    @staticmethod
-    def _find_witness(caller: Caller) -> CallBackWitness:
-        def record_effect(conn: Connection, request: OpenRequest, now: datetime) -> None:
-            record_performed_act(conn, caller.message_id, request, caller.envelope, now)
+    def perform_act(self, act: int) -> ActOutcome:
+        """Perform an intended act; return its state afterwards.
 
-        return record_effect
-
-    def perform_act(self, act: int) -> PerformedAct:
-        """Make the call of an act; return how it stands then.
-
-        A call that is refused for a reason of ours (no key, no space) leaves the act intended.
+        An act that the hub cannot perform (no key, no space) stays INTENDED. An act that another thread or
+        process performs at the same time takes effect only once.
         """
-        row, content = self._read_act(act)
+        row, content = self._build_call(act)
         if row.state != "INTENDED":
-            return PerformedAct(row.state)
+            return ActOutcome(act, row.state)
         kill_at_failpoint("officer.intended")
-        try:
-            signer = self._keys.get_signer(row.agency)
-            problem = self._make_call(row, content, signer)
-        except GatewayError as trouble:
-            problem = trouble
+        problem = self._apply_act(row, content)
         kill_at_failpoint("officer.called")
         return self._settle_act(act, problem)
 
-    def _read_act(self, act: int) -> tuple[Row[Any], etree._Element]:
+    def _build_call(self, number: int) -> tuple[Row[Any], etree._Element]:
+        """Return the row of an act, and the content of its call."""
         with read_transaction(self._hub.engine) as conn:
-            row = officer_acts.find_act(conn, act)
+            row = officer_work.find_act(conn, number)
             assert row is not None
             request = agency_requests.find_by_id(conn, row.request_id)
             assert request is not None
-            described = json.loads(payloads.get_payload_octets(conn, row.content))
+            act = read_act(conn, row).act
         issued_at = row.issued_at or row.at
-        return row, build_act_call(restore_act(described), request.number, row.notice_number, issued_at)
+        return row, build_act_call(act, request.number, row.notice_number, issued_at)
 
-    def _make_call(self, row: Row[Any], content: etree._Element, signer: Signer) -> GatewayError | None:
-        """Make the call, and return why it was refused; None when it was accepted."""
+    def _apply_act(self, act: Row[Any], content: etree._Element) -> GatewayError | None:
+        """Apply an act at the hub, and return why it was refused; None when it was accepted."""
+        try:
+            self._check_call(content)
+            callback = read_callback(content)
+            reply = self._sign_call(act, content)
+
+            def record_effect(conn: Connection, request: OpenRequest, now: datetime) -> None:
+                record_performed_act(conn, act.message_id, request, reply.envelope, now)
+
+            apply_call_back(self._hub, act.agency, callback, reply, record_effect)
+        except GatewayError as problem:
+            return problem
+        except Exception as mistake:  # the act stays intended, and the log gets no content
+            _LOG.error("officer: act=%s agency=%s failed: %s", act.id, act.agency, type(mistake).__name__)
+            return find_resource_problem(mistake) or GatewayError(OUR_MISTAKE)
+        return None
+
+    def _sign_call(self, act: Row[Any], content: etree._Element) -> SignedReply:
+        """Return the call of an act, signed by its agency; raises GW209 for a key of another party."""
+        signer, now = self._keys.get_signer(act.agency), self._hub.clock()
+        if admit_agency_signer(self._hub, signer.certificate, now) != act.agency:
+            detail = f"{signer.certificate.subject[:120]} is not of {act.agency}"
+            raise GatewayError(SIGNER_MISMATCH, detail)
         name = etree.QName(content)
-        action = f"{name.namespace}:{name.localname}"
-        root = build_addressed_envelope(content, AddressingHeaders(action, row.message_id))
-        sign_soap_envelope(root, signer, now=self._hub.clock())
-        environ = {
-            **make_wsgi_environ("POST", "/", serialize_element(root)),
-            "CONTENT_TYPE": _CONTENT_TYPE,
-            "HTTP_SOAPACTION": f'"{action}"',
-        }
-        status: list[str] = []
-        answer = b"".join(self._serve(environ, lambda line, *_: status.append(line)))
-        return None if status[0].startswith("200") else _read_refusal(answer)
+        headers = AddressingHeaders(f"{name.namespace}:{name.localname}", act.message_id)
+        root = build_addressed_envelope(content, headers)
+        sign_soap_envelope(root, signer, now=now)
+        return SignedReply(serialize_element(root), signer.certificate.sha256)
 
-    def _settle_act(self, act: int, problem: GatewayError | None) -> PerformedAct:
+    def _settle_act(self, act: int, problem: GatewayError | None) -> ActOutcome:
         if problem is not None and not (problem.problem.ours or problem.problem.retry):
             record_refused_act(self._hub, act, problem)
         with read_transaction(self._hub.engine) as conn:
-            row = officer_acts.find_act(conn, act)
+            row = officer_work.find_act(conn, act)
         assert row is not None
         # Another process may have performed it in the meantime.
-        return PerformedAct(row.state, None if row.state == "PERFORMED" else problem)
-
-
-def _read_refusal(answer: bytes) -> GatewayError:
-    """Return the problem that a fault of our service names."""
-    refusal = read_envelope(parse_xml(answer)).body.find(".//{*}Refusal")
-    if refusal is None:
-        return GatewayError(OUR_MISTAKE, "the service refused a call without a reason")
-    problem = PROBLEMS.get(refusal.findtext("{*}Id") or "", OUR_MISTAKE)
-    return GatewayError(problem, refusal.findtext("{*}Text") or "", refusal.findtext("{*}Location") or "")
+        return ActOutcome(act, row.state, None if row.state == "PERFORMED" else problem)

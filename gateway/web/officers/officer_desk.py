@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from typing import Any, Final
 
-from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.accounts import RelyingParty, Right, find_relying_party
@@ -17,6 +19,7 @@ from gateway.cases import (
     ReceiveAct,
     StatusCode,
     build_act_call,
+    check_decided_quantities,
     compute_act_digest,
     encode_act,
     get_act_kind,
@@ -38,39 +41,30 @@ from gateway.hub import (
     begin_act,
     change_work_claim,
     end_proposal,
+    load_application_form,
     read_application_facts,
 )
 from gateway.share import get_data_folder
-from gateway.store import (
-    accounts,
-    agency_requests,
-    cases,
-    console_mailbox,
-    console_switches,
-    officer_acts,
-    payloads,
-    read_transaction,
-)
+from gateway.store import accounts, agency_requests, officer_work, payloads, read_transaction
 from gateway.web.agency_service import WSDL
 from gateway.web.officers.act_confirmation import (
     SESSION_ONLY,
+    ActOutcome,
+    AgencyPolicy,
     Confirmation,
     ConfirmationMethod,
+    Officer,
     check_confirmation,
 )
 from gateway.web.officers.act_performance import ActPerformer
 from gateway.web.officers.application_view import (
     ApplicationView,
     ClaimView,
-    MailboxCall,
     make_application_view,
     make_claim_view,
+    read_act,
 )
-from gateway.web.officers.desk_values import ActOutcome, AgencyPolicy, Officer
-from gateway.web.officers.mailbox_documents import CallAttachment, extract_attachments, extract_document
 from gateway.wire import read_wsdl
-
-__all__ = ["OfficerDesk", "build_officer_desk"]
 
 #: The right that each act of one person alone needs.
 _RIGHTS: Final = {
@@ -81,7 +75,7 @@ _RIGHTS: Final = {
 
 
 class OfficerDesk:
-    """What officers do; every method checks agency and rights itself. Safe for many threads."""
+    """The service for the acts of officers; every method checks agency and rights. Safe for many threads."""
 
     def __init__(
         self, hub: Hub, settings: Settings, keys: AgencyKeys, party: RelyingParty | None = None
@@ -90,8 +84,8 @@ class OfficerDesk:
         self._settings = settings
         self._keys = keys
         self._party = party
-        self._performer = ActPerformer(hub, keys)
         self._schema = read_wsdl(get_data_folder("wsdl").joinpath(WSDL).read_bytes()).schema
+        self._performer = ActPerformer(hub, keys, self._schema.validate_element)
 
     # What is shown.
 
@@ -100,7 +94,9 @@ class OfficerDesk:
         section = self._settings.agency.get(agency)
         if section is None:
             return AgencyPolicy(False, frozenset())
-        return AgencyPolicy(section.four_eyes, frozenset(ConfirmationMethod(one) for one in section.confirm))
+        return AgencyPolicy(
+            section.four_eyes, frozenset(ConfirmationMethod(method) for method in section.confirm)
+        )
 
     def is_at_console(self, agency: str) -> bool:
         """Return whether an agency decides at the console, by its settings or by an operator's switch."""
@@ -111,15 +107,15 @@ class OfficerDesk:
         section = self._settings.agency.get(agency)
         if section is not None and section.console:
             return True
-        return console_switches.find_switch(conn, agency) is not None
+        return officer_work.find_switch(conn, agency) is not None
 
     def _may_act(self, conn: Connection, agency: str, request: int) -> bool:
-        """Return whether an application is in the hands of officers, also after the agency's system is back.
+        """Return whether officers may act on an application.
 
-        What rests in the mailbox stays with them, and so does what they decided: its own system cannot
-        change that.
+        They keep an application that has a call in the mailbox, or a decision of theirs, even after its
+        agency is switched back to its own system, which cannot change it.
         """
-        return self._is_at_console(conn, agency) or console_mailbox.find_place(conn, request, agency)[0]
+        return self._is_at_console(conn, agency) or officer_work.find_mailbox_place(conn, request, agency)[0]
 
     def list_status_codes(self, kind: str, number: str) -> tuple[StatusCode, ...]:
         """Return the status codes that an act of this kind may send now; they are those of its case."""
@@ -130,14 +126,16 @@ class OfficerDesk:
                 return codes
             facts = read_application_facts(conn, request.agency, number)
         assert facts is not None
-        return tuple(one for one in codes if _may_say(facts, one))
+        return tuple(status_code for status_code in codes if _may_say(facts, status_code))
 
     def _list_act_codes(
         self, conn: Connection, kind: str, request: Row[Any] | None
     ) -> tuple[StatusCode, ...]:
         rules = self._hub.rules if request is None else self._hub.load_rules_of(conn, request)
         events = ACT_EVENTS.get(kind, ())
-        return tuple(one for one in rules.status_codes.values() if one.event in events)
+        return tuple(
+            status_code for status_code in rules.status_codes.values() if status_code.event in events
+        )
 
     def read_application(self, agency: str, number: str) -> ApplicationView | None:
         """Return an application; None for one of another agency, or one that is not at the console."""
@@ -147,18 +145,6 @@ class OfficerDesk:
                 return None
             return make_application_view(conn, facts)
 
-    def read_call_document(self, call: MailboxCall) -> etree._Element:
-        """Return the document in a call."""
-        return extract_document(self._read_call(call), self._hub.limits)
-
-    def list_call_attachments(self, call: MailboxCall) -> tuple[CallAttachment, ...]:
-        """Return the files in a call."""
-        return extract_attachments(self._read_call(call), self._hub.limits)
-
-    def _read_call(self, call: MailboxCall) -> bytes:
-        with read_transaction(self._hub.engine) as conn:
-            return payloads.get_payload_octets(conn, call.payload_sha256)
-
     # Acts.
 
     def perform_act(
@@ -166,13 +152,13 @@ class OfficerDesk:
         officer: Officer,
         number: str,
         act: OfficerAct,
-        shown: str,
+        shown_sha256: str,
         confirmation: Confirmation = SESSION_ONLY,
     ) -> ActOutcome:
-        """Let one officer act alone, and make the call; the outcome says whether it was accepted.
+        """Perform the act of one officer alone, with its call; the outcome says whether it was accepted.
 
         Raises GW701, GW705, GW706, GW707 or GW708 when the act was not begun, GW401 when its values do
-        not fit the contract.
+        not fit the contract, GW404 when a quantity does not fit what was declared.
         """
         policy = self.get_policy(officer.agency)
         if isinstance(act, DecisionAct):
@@ -183,11 +169,11 @@ class OfficerDesk:
             self._require_method(policy, confirmation)
         else:
             _require_right(officer, self._find_right(number, act))
-        begun = self._begin_act(officer, (number, act, shown), confirmation, proposed=False)
-        return self._perform_begun_act(begun)
+        act_number = self._begin_act(officer, number, act, shown_sha256, confirmation, proposed=False)
+        return self._performer.perform_act(act_number)
 
     def _find_right(self, number: str, act: OfficerAct) -> Right:
-        """Return the right that an act needs which is no decision: of what is decided an approver speaks."""
+        """Return the right that an act other than a decision needs: after a decision, that to correct it."""
         if not isinstance(act, ReceiveAct):
             return Right.WORK_ON_APPLICATIONS
         with read_transaction(self._hub.engine) as conn:
@@ -200,105 +186,125 @@ class OfficerDesk:
         officer: Officer,
         number: str,
         act: OfficerAct,
-        shown: str,
+        shown_sha256: str,
         confirmation: Confirmation = SESSION_ONLY,
     ) -> ActOutcome:
         """Propose a decision, which another officer approves; raises as `perform_act` does."""
         if not isinstance(act, DecisionAct):
             raise GatewayError(ACT_NOT_PERMITTED, "only decisions are proposed", "act")
         _require_right(officer, _RIGHTS[act.purpose])
-        begun = self._begin_act(officer, (number, act, shown), confirmation, proposed=True)
-        return self._make_outcome(begun, "PROPOSED", None)
+        act_number = self._begin_act(officer, number, act, shown_sha256, confirmation, proposed=True)
+        return ActOutcome(act_number, "PROPOSED")
 
     def _begin_act(
-        self, officer: Officer, wanted: tuple[str, OfficerAct, str], said: Confirmation, *, proposed: bool
+        self,
+        officer: Officer,
+        number: str,
+        act: OfficerAct,
+        shown_sha256: str,
+        confirmation: Confirmation,
+        *,
+        proposed: bool,
     ) -> int:
-        number, act, shown = wanted
-        self._check_act(number, act)
-        about = (compute_act_digest(number, shown, act), encode_act(number, shown, act))
+        self._check_act(officer.agency, number, act)
+        digest = compute_act_digest(number, shown_sha256, act)
+        document = encode_act(number, shown_sha256, act)
         begin = ActBegin(
             number=number,
             act=act,
-            shown=shown,
-            confirm=lambda conn: check_confirmation(conn, officer.account, about, said, self._party),
+            shown=shown_sha256,
+            confirm=lambda conn: check_confirmation(
+                conn, officer.account, digest, document, confirmation, self._party
+            ),
             proposed=proposed,
             may_act=lambda conn, request: self._may_act(conn, officer.agency, request),
         )
         return begin_act(self._hub, officer.to_acting_officer(), begin)
 
-    def _check_act(self, number: str, act: OfficerAct) -> None:
-        """Raise where the call of an act would not fit the contract."""
+    def _check_act(self, agency: str, number: str, act: OfficerAct) -> None:
+        """Raise if the call of an act breaks the contract, or its quantities do not fit the declared ones."""
         content = build_act_call(act, number, number, self._hub.clock())
         self._schema.validate_element(content)
+        if isinstance(act, DecisionAct) and any(decision.quantity is not None for decision in act.decisions):
+            self._check_quantities(agency, number, act)
         code = getattr(act, "status_code", None)
         if code is None:
             return
         with read_transaction(self._hub.engine) as conn:
             request = agency_requests.find_by_number(conn, number)
-            known = self._list_act_codes(conn, get_act_kind(act), request)
-        if code not in {one.code for one in known}:
+            status_codes = self._list_act_codes(conn, get_act_kind(act), request)
+        if code not in {status_code.code for status_code in status_codes}:
             detail = f"status code {code[:20]!r} does not say what the act does"
             raise GatewayError(CODE_UNKNOWN, detail, "StatusCode")
 
-    @staticmethod
-    def _require_method(policy: AgencyPolicy, said: Confirmation) -> None:
-        if said.method not in policy.confirm:
-            ways = ", ".join(sorted(policy.confirm)) or "nothing"
-            detail = f"a decision is confirmed by {ways}, not by {said.method}"
-            raise GatewayError(ACT_NOT_PERMITTED, detail, "confirmation")
+    def _check_quantities(self, agency: str, number: str, act: DecisionAct) -> None:
+        """Raise GW404 for a quantity that does not fit the declared one in the agency's application.
 
-    def _perform_begun_act(self, act: int) -> ActOutcome:
-        done = self._performer.perform_act(act)
-        return self._make_outcome(act, done.state, done.problem)
-
-    def _make_outcome(self, act: int, state: str, problem: GatewayError | None) -> ActOutcome:
+        If the application changes between this check and the act, the digest of what was shown differs, and
+        the act is refused.
+        """
         with read_transaction(self._hub.engine) as conn:
-            row = officer_acts.find_act(conn, act)
-            assert row is not None
-            request = agency_requests.find_by_id(conn, row.request_id)
-            assert request is not None
-            case = cases.find_by_id(conn, request.case_id)
-        assert case is not None
-        return ActOutcome(act, state, problem, str(case.number))
+            application = load_application_form(self._hub, conn, agency, number, compare=False)
+        if application is not None:
+            check_decided_quantities(act, application.list_declared_quantities(), application.units)
+
+    @staticmethod
+    def _require_method(policy: AgencyPolicy, confirmation: Confirmation) -> None:
+        if confirmation.method not in policy.confirm:
+            methods = ", ".join(sorted(policy.confirm)) or "nothing"
+            detail = f"a decision is confirmed by {methods}, not by {confirmation.method}"
+            raise GatewayError(ACT_NOT_PERMITTED, detail, "confirmation")
 
     def resume_acts(self) -> int:
         """Perform the acts that were intended and not performed, for example before a crash."""
         with read_transaction(self._hub.engine) as conn:
-            intended = [row.id for row in officer_acts.list_intended(conn)]
+            intended = [row.id for row in officer_work.list_intended_acts(conn)]
         return sum(self._performer.perform_act(act).state == "PERFORMED" for act in intended)
 
     # Four eyes.
 
     def approve_proposal(
-        self, officer: Officer, proposal: int, digest: str, shown: str, confirmation: Confirmation
+        self, officer: Officer, proposal: int, digest: str, shown_sha256: str, confirmation: Confirmation
     ) -> ActOutcome:
         """Approve what another officer proposed, and make the call.
 
-        `digest` and `shown` are those of the proposal and of the application that the officer saw.
+        `digest` and `shown_sha256` are those of the proposal and of the application that the officer saw.
         """
         _require_right(officer, Right.APPROVE_DECISIONS)
         self._require_method(self.get_policy(officer.agency), confirmation)
+        self._check_proposal(officer.agency, proposal)
 
         def confirm(conn: Connection, content: str) -> ConfirmedAct:
-            about = (content, payloads.get_payload_octets(conn, content))
-            return check_confirmation(conn, officer.account, about, confirmation, self._party)
+            document = payloads.get_payload_octets(conn, content)
+            return check_confirmation(conn, officer.account, content, document, confirmation, self._party)
 
         approve_proposal(
             self._hub,
             officer.to_acting_officer(),
-            ProposalStep(proposal, digest, shown),
+            ProposalStep(proposal, digest, shown_sha256),
             confirm,
             lambda conn, request: self._may_act(conn, officer.agency, request),
         )
-        return self._perform_begun_act(proposal)
+        return self._performer.perform_act(proposal)
+
+    def _check_proposal(self, agency: str, proposal: int) -> None:
+        """Check a proposed act again: an earlier version of the code may have accepted it with any unit."""
+        with read_transaction(self._hub.engine) as conn:
+            row = officer_work.find_act(conn, proposal)
+            if row is None or row.agency != agency:
+                return  # The approval says so, in its transaction.
+            request = agency_requests.find_by_id(conn, row.request_id)
+            assert request is not None
+            act = read_act(conn, row).act
+        self._check_act(agency, request.number, act)
 
     def return_proposal(self, officer: Officer, proposal: int, digest: str, reason: str) -> None:
         """Return a proposal to its author, with a reason."""
         _require_right(officer, Right.APPROVE_DECISIONS)
-        words = reason.strip()
-        if not words:
+        sentence = reason.strip()
+        if not sentence:
             raise GatewayError(ACT_NOT_PERMITTED, "a proposal is returned with a reason", "reason")
-        end_proposal(self._hub, officer.to_acting_officer(), ProposalStep(proposal, digest), words[:4000])
+        end_proposal(self._hub, officer.to_acting_officer(), ProposalStep(proposal, digest), sentence[:4000])
 
     def withdraw_proposal(self, officer: Officer, proposal: int, digest: str) -> None:
         """Withdraw one's own proposal."""
@@ -307,12 +313,12 @@ class OfficerDesk:
     # Claims.
 
     def claim_application(self, officer: Officer, number: str, version: int) -> ClaimView:
-        """Take an application that nobody has; `version` is that of the claim as the officer saw it."""
+        """Assign an application without an officer to this one; `version` is that of the claim shown."""
         _require_right(officer, Right.WORK_ON_APPLICATIONS)
         return self._change_claim(officer, ClaimChange("claim", number, officer.account, version))
 
     def release_application(self, officer: Officer, number: str, version: int) -> None:
-        """Give an application back, so that anybody can take it."""
+        """Release the officer's claim on an application, so that any officer of the agency can take it."""
         _require_right(officer, Right.WORK_ON_APPLICATIONS)
         anybody = Right.ASSIGN_WORK in officer.rights
         self._change_claim(officer, ClaimChange("release", number, None, version, any_claim=anybody))
@@ -320,7 +326,10 @@ class OfficerDesk:
     def hand_over_application(
         self, officer: Officer, number: str, to_account: int, version: int
     ) -> ClaimView:
-        """Hand an application to another officer of the agency: one's own, or any by the right to assign."""
+        """Assign an application to another officer of the agency.
+
+        It must be the officer's own application, unless the officer has the right to assign applications.
+        """
         _require_right(officer, Right.WORK_ON_APPLICATIONS)
         with read_transaction(self._hub.engine) as conn:
             roles = accounts.list_roles_of(conn, to_account)
@@ -340,9 +349,9 @@ class OfficerDesk:
 
 
 def _may_say(facts: ApplicationFacts, code: StatusCode) -> bool:
-    """Return whether an agency may say a status code now that decides nothing.
+    """Return whether an agency may send a status code now that decides nothing.
 
-    Of what is decided, or has not arrived, only a fee can be spoken of.
+    On an application that is decided or held, only a code about a fee, or the answer to a cancellation.
     """
     request = facts.request
     if code.code in CANCELLATION_ANSWERS:
@@ -363,3 +372,23 @@ def build_officer_desk(hub: Hub, settings: Settings, public_url: str) -> Officer
     """Return the desk of a hub with these settings; `public_url` is that of the console."""
     keys = AgencyKeys(lambda: settings)
     return OfficerDesk(hub, settings, keys, find_relying_party(public_url))
+
+
+_LOG: Final = logging.getLogger(__name__)
+_SECONDS: Final = 10.0
+
+
+def keep_resuming_acts(desk: OfficerDesk) -> None:
+    """Resume acts now and every ten seconds, in a thread of its own that ends with the process."""
+    threading.Thread(target=_resume_forever, args=(desk,), name="officers", daemon=True).start()
+
+
+def _resume_forever(desk: OfficerDesk) -> None:
+    while True:
+        try:
+            desk.resume_acts()
+        except GatewayError as problem:
+            _LOG.warning("acts of officers wait: %s", problem)
+        except Exception as mistake:  # the thread must go on
+            _LOG.error("acts of officers wait: %s", type(mistake).__name__)
+        time.sleep(_SECONDS)

@@ -19,14 +19,15 @@ from typing import Any, Final
 from gateway.errors import TOO_MANY_REQUESTS, GatewayError
 from gateway.wire import ReaderThreads
 
-__all__ = ["FairQueue", "QueuePath"]
-
 #: The path of a queue, from the largest group to the smallest.
 QueuePath = tuple[str, ...]
+#: The first name of the path of a party or account that has proved who it is; the second one is its own.
+PROVEN: Final = "party"
 
 
 @dataclass(frozen=True, slots=True)
 class _QueuedWork:
+    line: QueuePath
     do: Callable[[], Any]
     done: asyncio.Future[Any]
 
@@ -38,6 +39,9 @@ class _RoundRobinNode:
         self._below: OrderedDict[str, _RoundRobinNode] = OrderedDict()
         self._here: deque[_QueuedWork] = deque()
 
+    def is_empty(self) -> bool:
+        return not (self._here or self._below)
+
     def put_work(self, line: QueuePath, work: _QueuedWork) -> None:
         if not line:
             self._here.append(work)
@@ -47,27 +51,32 @@ class _RoundRobinNode:
             ring = self._below[line[0]] = _RoundRobinNode()
         ring.put_work(line[1:], work)
 
-    def take_next(self) -> _QueuedWork | None:
-        """Return the next work, None when there is none; a served name goes to the end."""
+    def take_next(self, may_run: Callable[[QueuePath], bool], path: QueuePath = ()) -> _QueuedWork | None:
+        """Return the next work that may run, None when there is none; a served name goes to the end."""
         if self._here:
             return self._here.popleft()
-        if not self._below:
-            return None
-        name, ring = self._below.popitem(last=False)
-        work = ring.take_next()
-        if ring._here or ring._below:
-            self._below[name] = ring
-        return work
+        for name, ring in self._below.items():
+            below = (*path, name)
+            work = ring.take_next(may_run, below) if may_run(below) else None
+            if work is not None:
+                del self._below[name]
+                if not ring.is_empty():
+                    self._below[name] = ring
+                return work
+        return None
 
 
 class FairQueue:
     """The threads, and the order in which requests get them; for the event loop alone.
 
-    `most` limits the requests of one path, waiting or being processed.
+    `most` limits the requests of one path, waiting or being processed; `running` those of one proven party
+    or account that have a thread at the same time.
     """
 
-    def __init__(self, threads: int, most: int) -> None:
+    def __init__(self, threads: int, most: int, running: int | None = None) -> None:
         self._most: Final = most
+        self._most_running: Final = threads if running is None else max(1, min(running, threads - 1))
+        self._running: Counter[QueuePath] = Counter()
         self._threads: Final = ReaderThreads(threads, "request")
         self._free = threads
         self._waiting = _RoundRobinNode()
@@ -86,20 +95,25 @@ class FairQueue:
         if self._held[line] >= self._most:
             raise GatewayError(TOO_MANY_REQUESTS, f"{self._most} requests of this sender are dealt with now")
         self._held[line] += 1
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            self._waiting.put_work(line, _QueuedWork(do, done))
+            self._waiting.put_work(line, _QueuedWork(line, do, future))
             self._start_next_work()
-            return await done
+            return await future
         finally:
-            del done  # the future refers to the exception, whose traceback refers to this frame
+            del future  # the future refers to the exception, whose traceback refers to this frame
             self._held[line] -= 1
             if not self._held[line]:
                 del self._held[line]
 
+    def _may_run(self, path: QueuePath) -> bool:
+        return self._running[path] < self._most_running
+
     def _start_next_work(self) -> None:
-        while self._free and (work := self._waiting.take_next()) is not None:
+        while self._free and (work := self._waiting.take_next(self._may_run)) is not None:
             self._free -= 1
+            if work.line[0] == PROVEN:
+                self._running[work.line[:2]] += 1
             self._threads.submit_work(partial(self._run_work, work))
 
     def _run_work(self, work: _QueuedWork) -> None:
@@ -108,16 +122,21 @@ class FairQueue:
         # it alive.
         tell = work.done.get_loop().call_soon_threadsafe
         try:
-            tell(self._finish_work, work.done, work.do(), None)
+            tell(self._finish_work, work, work.do(), None)
         except Exception as mistake:  # the waiting request gets the exception
-            tell(self._finish_work, work.done, None, mistake)
+            tell(self._finish_work, work, None, mistake)
 
-    def _finish_work(self, done: asyncio.Future[Any], answer: Any, mistake: Exception | None) -> None:
+    def _finish_work(self, work: _QueuedWork, answer: Any, mistake: Exception | None) -> None:
         self._free += 1
+        if work.line[0] == PROVEN:
+            self._running[work.line[:2]] -= 1
+            if not self._running[work.line[:2]]:
+                del self._running[work.line[:2]]
+        future = work.done
         self._start_next_work()
-        if done.done():  # the waiting request was cancelled
+        if future.done():  # the waiting request was cancelled
             return
         if mistake is None:
-            done.set_result(answer)
+            future.set_result(answer)
         else:
-            done.set_exception(mistake)
+            future.set_exception(mistake)

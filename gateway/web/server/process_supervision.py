@@ -19,14 +19,9 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
-from gateway.web.server.connection_balance import share_connection_counts
-from gateway.web.server.listener_address import ListenerAddress
+from gateway.web.server.child_process import ListenerAddress, WorkerRestarts
 from gateway.web.server.request_gate import RequestGate
-from gateway.web.server.restart_limit import WorkerRestarts
-from gateway.web.server.tls_supervisor import run_tls_terminator
-from gateway.web.server.tls_terminator import TerminatorSettings
-
-__all__ = ["ExitingRequestGate", "HttpServerSettings", "serve_http"]
+from gateway.web.server.tls_terminator import TerminatorSettings, run_tls_terminator
 
 #: Octets of a head before the server answers 431, and of a body read at once; the gate allows half for a
 #: head.
@@ -77,25 +72,24 @@ def serve_http(settings: HttpServerSettings) -> None:
     # The TLS terminator has two sockets for each connection, of all processes together.
     most = settings.connections if tls is None else 2 * (tls.whole + tls.shaking)
     _raise_descriptor_limit(most + _DESCRIPTORS)
-    with share_connection_counts(settings.processes):
-        if tls is None:
-            _PatientServer(settings, None).serve()
-            return
-        with run_tls_terminator(settings.address, tls) as inside:
-            _PatientServer(settings, inside).serve()
+    if tls is None:
+        _PatientServer(settings, None).serve()
+        return
+    with run_tls_terminator(settings.address, tls) as socket_path:
+        _PatientServer(settings, socket_path).serve()
 
 
 class _PatientServer(Granian):  # type: ignore[misc]
     """The HTTP server at the port of the settings, or behind the TLS terminator."""
 
-    def __init__(self, settings: HttpServerSettings, inside: Path | None) -> None:
+    def __init__(self, settings: HttpServerSettings, socket_path: Path | None) -> None:
         super().__init__(
             settings.factory,
             factory=True,
             interface=Interfaces.RSGI,
             address=settings.address.host,
             port=settings.address.port,
-            uds=inside,
+            uds=socket_path,
             uds_permissions=0o600,
             workers=settings.processes,
             backlog=settings.address.backlog,
@@ -120,6 +114,6 @@ class _PatientServer(Granian):  # type: ignore[misc]
 def _raise_descriptor_limit(number: int) -> None:
     """Raise the limit of open files of this process and its children, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    new_limit = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < new_limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (new_limit, hard))

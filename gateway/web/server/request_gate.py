@@ -8,38 +8,135 @@ behind is WSGI and gets the complete body.
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
+import hashlib
 import logging
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Final
 
-from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.web.server.body_budget import BodyBudget, BodyReservation
-from gateway.web.server.body_limits import MinimumBodyRate, read_whole_body
-from gateway.web.server.body_reader import (
+from gateway.errors import OUR_MISTAKE, REQUEST_MALFORMED, GatewayError, find_resource_problem
+from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
+from gateway.web.server.fair_queue import PROVEN, FairQueue
+from gateway.web.server.request_bodies import (
     BODY_KEY,
     CERTIFICATE_KEY,
+    FILE_KEY,
     PARTY_CALLBACK_KEY,
     STREAM_KEY,
     WAITING_KEY,
+    BodyBudget,
+    BodyReservation,
+    BodySpool,
     Environ,
+    MinimumBodyRate,
+    PieceTaker,
+    SentFile,
+    SpooledBody,
+    SpoolSettings,
     WsgiApplication,
     make_wsgi_environ,
+    read_whole_body,
+    send_file,
 )
-from gateway.web.server.body_spool import BodySpool, PieceTaker, SpooledBody, SpoolSettings
-from gateway.web.server.client_cert_field import FIELD, read_client_certificate
-from gateway.web.server.connection_balance import ConnectionBalance, join_connection_counts
-from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
-from gateway.web.server.fair_queue import FairQueue
-from gateway.web.server.peer_address import ClientPeer, PeerAddress, parse_peer_name
-from gateway.web.server.request_head import RequestHead, RsgiScope, read_request_head
-from gateway.web.server.retry_after import RetryAfterPolicy
-from gateway.web.server.sent_file import FILE_KEY, SentFile, send_file
+from gateway.web.server.request_head import (
+    ClientPeer,
+    PeerAddress,
+    RequestHead,
+    RequestRejectedError,
+    RsgiScope,
+    find_client_address,
+    parse_peer_name,
+    read_request_head,
+)
 
-__all__ = ["RequestGate", "RequestGateLimits"]
+_SHORTEST: Final = 1
+_LONGEST: Final = 10
+#: Seconds without a refusal after which the next one has a new cause; longer than any wait.
+_OVER: Final = 30.0
+
+
+class RetryAfterPolicy:
+    """The state of the refusals of one process; `clock` returns seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since = self._last = float("-inf")
+
+    def get_wait_seconds(self) -> int:
+        """Return how long a sender that is refused now should wait, in whole seconds."""
+        now = self._clock()
+        if now - self._last > _OVER:
+            self._since = now
+        self._last = now
+        return min(max(_SHORTEST, int((now - self._since) / 2)), _LONGEST)
+
+
+_MOST: Final = 10_000
+#: The session of the console; other cookies are anybody's.
+_SESSION: Final = re.compile(r"(?:^|; ?)__Host-session=([^;]*)")
+
+
+class ProvenCallers:
+    """The newest callers by the digest of their credentials; for the event loop alone."""
+
+    def __init__(self) -> None:
+        self._callers: OrderedDict[bytes, str] = OrderedDict()
+
+    def find_caller(self, fields: Mapping[str, str]) -> str | None:
+        """Return the caller that an earlier request with these credentials has proved, else None."""
+        return self._callers.get(_digest_credentials(fields))
+
+    def keep_caller(self, fields: Mapping[str, str], caller: str | None) -> None:
+        """Keep the caller that the application has found, for requests with the same credentials."""
+        key = _digest_credentials(fields)
+        if key and caller is not None:
+            self._callers[key] = caller
+            self._callers.move_to_end(key)
+            if len(self._callers) > _MOST:
+                self._callers.popitem(last=False)
+
+
+def _digest_credentials(fields: Mapping[str, str]) -> bytes:
+    """Return a digest of the credentials of a request; nothing without any."""
+    session = _SESSION.search(fields.get("cookie", ""))
+    credentials = fields.get("authorization") or (session[1] if session else "")
+    return sha256(credentials.encode("utf-8", "surrogatepass")).digest() if credentials else b""
+
+
+FIELD: Final = "client-cert"
+#: DER of a certificate: a sequence whose length has two octets.
+_BEGIN: Final = b"\x30\x82"
+
+
+def read_client_certificate(value: str | None) -> str | None:
+    """Return the SHA-256 of the certificate in the field; None without the field.
+
+    Raises `RequestRejectedError` for a field that is no byte sequence with a certificate.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if len(text) < 3 or text[0] != ":" or text[-1] != ":":
+        raise _make_rejection("the field is no byte sequence (RFC 8941 §3.3.5)")
+    try:
+        content = base64.b64decode(text[1:-1], validate=True)
+    except (binascii.Error, ValueError):
+        raise _make_rejection("the field is not base64") from None
+    if content[:2] != _BEGIN or len(content) != int.from_bytes(content[2:4]) + 4:
+        raise _make_rejection("the field has no certificate as DER (RFC 9440 §2.1)")
+    return hashlib.sha256(content).hexdigest()
+
+
+def _make_rejection(detail: str) -> RequestRejectedError:
+    return RequestRejectedError(REQUEST_MALFORMED, detail, FIELD, HTTPStatus.BAD_REQUEST)
+
 
 _LOG: Final = logging.getLogger(__name__)
 #: The body limit of paths that receive no messages, where nothing else is set.
@@ -47,6 +144,8 @@ _SMALL: Final = 64 * 1024
 #: Retry-After for a rejected sender, in seconds; the cause usually lasts some tenths of a second.
 _RETRY_AFTER: Final = "1"
 _SWEEP: Final = 0.5
+#: Threads that answer for the status of the hub, while those for messages may wait for a database.
+_STATUS_THREADS: Final = 16
 #: How often a stream looks for something new, in seconds.
 _STREAM_PAUSE: Final = 0.5
 #: How often a waiting request looks for its answer, in seconds.
@@ -54,6 +153,8 @@ _WAITING_PAUSE: Final = 0.2
 #: Finds the stated sender of a message: the first PartyId.
 _NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _LOOKED_AT: Final = 16 * 1024
+#: In every answer: the server below would name itself, and takes no other way to prevent it.
+_NAMELESS: Final = ("Server", "")
 #: What the application gets in another way, or not at all.
 _NOT_PASSED_ON: Final = frozenset({"content-length", "transfer-encoding", FIELD})
 
@@ -65,7 +166,10 @@ class RequestGateLimits:
     `bodies` has the octets of a body by path, `other_bodies` those on every other path, `room` the
     octets of all bodies together, `requests` the number of requests of one sender. `tls_proxies` are
     the addresses of proxies that end TLS and name the certificate of their client (RFC 9440). `spool` says
-    which bodies go into files; those use no `room`.
+    which bodies go into files; those use no `room`. `running` limits the requests of one party or account
+    that have a thread at once; it is known from the second request with the same credentials on. Requests
+    for one of `status_paths` have threads of their own, those for one of `instant_paths` none: the
+    application answers them without waiting for anything.
     """
 
     threads: int
@@ -77,6 +181,9 @@ class RequestGateLimits:
     other_bodies: int = _SMALL
     tls_proxies: frozenset[str] = frozenset()
     spool: SpoolSettings | None = None
+    running: int | None = None
+    status_paths: frozenset[str] = frozenset()
+    instant_paths: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -110,21 +217,24 @@ class RequestGate:
         make_rejection: Callable[[GatewayError], tuple[int, str, bytes]] | None = None,
     ) -> None:
         self._application = application
-        self._make_rejection = make_rejection
+        self._make_rejection = make_rejection or _make_plain_rejection
         self._bounds = bounds
-        self._turns = FairQueue(bounds.threads, bounds.requests)
+        self._turns = FairQueue(bounds.threads, bounds.requests, bounds.running)
+        self._status_turns = FairQueue(_STATUS_THREADS, bounds.requests)
+        self._callers = ProvenCallers()
         self._patience = RetryAfterPolicy(time.monotonic)
         self._room = BodyBudget(bounds.room, _find_largest_held(bounds))
         largest = max((*bounds.bodies.values(), bounds.other_bodies))
         self._spool = None if bounds.spool is None else BodySpool(bounds.spool, largest)
         self._connections = ConnectionTable(bounds.connections, time.monotonic)
-        self._balance = _make_balance(self._connections)
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_stopping = False
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the threads, and begin to check the connections."""
         self._turns.start_threads()
+        if self._bounds.status_paths:
+            self._status_turns.start_threads()
         self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -133,6 +243,8 @@ class RequestGate:
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._turns.stop_threads()
+        if self._bounds.status_paths:
+            self._status_turns.stop_threads()
 
     async def __rsgi__(self, scope: RsgiScope, protocol: Any) -> None:
         """Answer one request."""
@@ -147,16 +259,17 @@ class RequestGate:
         except Exception as mistake:  # the client gets an answer in any case
             _LOG.error("http: %s", type(mistake).__name__)
             _LOG.debug("http", exc_info=mistake)
-            reply = self._reject_request(GatewayError(OUR_MISTAKE))
+            reply = self._reject_request(find_resource_problem(mistake) or GatewayError(OUR_MISTAKE))
         finally:
             if reply.is_whole:
                 self._connections.end_request(peer, reply.party)
         if reply.is_whole:
-            protocol.response_bytes(reply.status, [*reply.headers], reply.body)
+            protocol.response_bytes(reply.status, [*reply.headers, _NAMELESS], reply.body)
             return
         try:
             if reply.file is not None:
-                await send_file(protocol, (reply.status, [*reply.headers]), reply.file, self._bounds.pace)
+                headers = [*reply.headers, _NAMELESS]
+                await send_file(protocol, reply.status, headers, reply.file, self._bounds.pace)
             else:
                 send = self._send_stream if reply.stream is not None else self._send_when_ready
                 await send(protocol, reply)
@@ -175,7 +288,8 @@ class RequestGate:
             while not (self._is_stopping or gone.done() or waiting.is_over()):
                 better = await loop.run_in_executor(None, waiting.read_response)
                 if better is not None and not gone.done():
-                    headers = [*better.headers.items(), ("Content-Length", str(len(better.body)))]
+                    length = ("Content-Length", str(len(better.body)))
+                    headers = [*better.headers.items(), length, _NAMELESS]
                     protocol.response_bytes(better.status, headers, better.body)
                     await loop.run_in_executor(None, waiting.mark_given)
                     return
@@ -186,14 +300,14 @@ class RequestGate:
         finally:
             gone.cancel()
             waiting.close()
-        protocol.response_bytes(reply.status, [*reply.headers], reply.body)
+        protocol.response_bytes(reply.status, [*reply.headers, _NAMELESS], reply.body)
 
     async def _send_stream(self, protocol: Any, reply: _HttpReply) -> None:
         """Send what the application reads again and again, until it ends, the client goes or we stop."""
         loop, gone = asyncio.get_running_loop(), asyncio.ensure_future(protocol.client_disconnect())
         try:
-            headers = [one for one in reply.headers if one[0].lower() != "content-length"]
-            transport = protocol.response_stream(reply.status, headers)
+            headers = [header for header in reply.headers if header[0].lower() != "content-length"]
+            transport = protocol.response_stream(reply.status, [*headers, _NAMELESS])
             while not (self._is_stopping or gone.done()):
                 batch = await loop.run_in_executor(None, reply.stream.read_batch)
                 if batch is None:
@@ -212,30 +326,33 @@ class RequestGate:
     ) -> _HttpReply:
         bounds, peer = self._bounds, visitor.peer
         head = read_request_head(scope, bounds.bodies, bounds.other_bodies)
-        if peer[0] in bounds.tls_proxies:
+        if peer.address in bounds.tls_proxies:
             # The proxy's own certificate is never that of its client.
             visitor = ClientPeer(peer, True, read_client_certificate(head.fields.get(FIELD)))
         address = self._get_client_address(peer, head)
         taker = self._make_taker(head, self._room.make_reservation(address), address)
         try:
             limit = bounds.bodies.get(head.path.rstrip("/"), bounds.other_bodies)
-            body = await read_whole_body(protocol, head.length, limit, bounds.pace, taker)
+            body = await read_whole_body(
+                protocol,
+                head.length,
+                limit,
+                bounds.pace,
+                taker,
+                may_have_trailers=head.may_have_trailers,
+            )
             self._connections.begin_work(peer)
-            line = ("party", party, address) if party else ("stranger", address, _find_stated_sender(body))
+            party = self._callers.find_caller(head.fields) or party
+            line = (PROVEN, party, address) if party else ("stranger", address, _find_stated_sender(body))
             environ = _make_request_environ(scope, head, visitor, body)
-            reply: _HttpReply = await self._turns.run_in_turn(line, lambda: self._call_application(environ))
-            if reply.is_whole and self._should_end_connection():
-                reply.headers = [*reply.headers, ("Connection", "close")]
-                self._connections.mark_ending(peer)
+            if head.path in bounds.instant_paths:
+                return self._call_application(environ)
+            turns = self._status_turns if head.path in bounds.status_paths else self._turns
+            reply: _HttpReply = await turns.run_in_turn(line, lambda: self._call_application(environ))
+            self._callers.keep_caller(head.fields, reply.party)
             return reply
         finally:
             taker.close()
-
-    def _should_end_connection(self) -> bool:
-        """Return whether the client is to connect again; not where a new connection might be shut down."""
-        if self._balance is None or self._connections.is_crowded():
-            return False
-        return self._balance.should_close()
 
     def _make_taker(self, head: RequestHead, share: BodyReservation, address: str) -> PieceTaker:
         """Return what takes the body of a request: into a file when it is large, where the path has files."""
@@ -244,10 +361,11 @@ class RequestGate:
         return self._spool.make_taker(address, head.length, share)
 
     def _get_client_address(self, peer: PeerAddress, head: RequestHead) -> str:
-        """Return the client's address; behind our own proxy, the last one in X-Forwarded-For."""
-        if peer[0] not in self._bounds.connections.exempt:
-            return get_client_network(peer[0])
-        return get_client_network(head.fields.get("x-forwarded-for", peer[0]).rpartition(",")[2].strip())
+        """Return the network of the client's address; for a trusted proxy, of that in X-Forwarded-For."""
+        exempt = self._bounds.connections.exempt
+        return get_client_network(
+            find_client_address(peer.address, head.fields.get("x-forwarded-for"), exempt)
+        )
 
     def _call_application(self, environ: Environ) -> _HttpReply:
         """Call the application, in a thread."""
@@ -270,7 +388,7 @@ class RequestGate:
                 getattr(answered, "close", lambda: None)()
         reply.stream, reply.waiting = environ.get(STREAM_KEY), environ.get(WAITING_KEY)
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            others = [one for one in reply.headers if one[0].lower() != "retry-after"]
+            others = [header for header in reply.headers if header[0].lower() != "retry-after"]
             reply.headers = [*others, ("Retry-After", str(self._patience.get_wait_seconds()))]
         return reply
 
@@ -279,8 +397,6 @@ class RequestGate:
 
         It closes the connection: the rest of the body would otherwise be read as a request.
         """
-        if self._make_rejection is None:
-            return _make_rejection_reply(problem)
         status, media_type, body = self._make_rejection(problem)
         headers = [("Content-Type", media_type), ("Connection", "close")]
         if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
@@ -290,18 +406,8 @@ class RequestGate:
     def _sweep_connections(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
         shut = self._connections.close_excess_connections()
-        if self._balance is not None:
-            self._balance.publish_count()
         if shut:
             _LOG.warning("http: %d connections shut", shut)
-
-
-def _make_balance(connections: ConnectionTable) -> ConnectionBalance | None:
-    """Return what spreads connections over several processes; None for one process."""
-    counts = join_connection_counts()
-    if counts is None:
-        return None
-    return ConnectionBalance(counts, connections.count_busy, time.monotonic, time.process_time)
 
 
 def _find_largest_held(bounds: RequestGateLimits) -> int:
@@ -319,11 +425,11 @@ def _find_largest_held(bounds: RequestGateLimits) -> int:
 def _find_stated_sender(body: bytes | SpooledBody) -> str:
     """Return the stated sender of a message; it only orders the requests of one address."""
     if isinstance(body, bytes):
-        found = _NAMED.search(body, 0, _LOOKED_AT)
+        match = _NAMED.search(body, 0, _LOOKED_AT)
     else:
         with body.open_stream() as stream:
-            found = _NAMED.search(stream.read(_LOOKED_AT))
-    return found[1].decode("latin-1") if found else ""
+            match = _NAMED.search(stream.read(_LOOKED_AT))
+    return match[1].decode("latin-1") if match else ""
 
 
 def _make_request_environ(
@@ -338,8 +444,8 @@ def _make_request_environ(
         BODY_KEY: None if isinstance(body, bytes) else body,
         FILE_KEY: SentFile,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": visitor.peer[0],
-        "REMOTE_PORT": str(visitor.peer[1]),
+        "REMOTE_ADDR": visitor.peer.address,
+        "REMOTE_PORT": str(visitor.peer.port),
         CERTIFICATE_KEY: visitor.certificate,
         "wsgi.url_scheme": "https" if visitor.tls else scope.scheme,
     }
@@ -354,15 +460,9 @@ def _make_request_environ(
     return environ
 
 
-def _make_rejection_reply(problem: GatewayError) -> _HttpReply:
-    """Return a plain HTTP answer: nothing is signed for an unknown sender.
-
-    It closes the connection: the rest of the body would otherwise be read as a request.
-    """
-    words = f"{problem.problem.id} {problem.problem.title}: {problem.detail}"
-    words += f" at {problem.location}\n" if problem.location else "\n"
-    status = int(getattr(problem, "status", None) or problem.problem.http or 500)
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Connection", "close")]
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.append(("Retry-After", _RETRY_AFTER))
-    return _HttpReply(status, headers, words.encode())
+def _make_plain_rejection(problem: GatewayError) -> tuple[int, str, bytes]:
+    """Return status, media type and octets of a plain answer: nothing is signed for an unknown sender."""
+    text = f"{problem.problem.id} {problem.problem.title}: {problem.detail}"
+    text += f" at {problem.location}\n" if problem.location else "\n"
+    status = int(getattr(problem, "status", None) or problem.problem.codes.http or 500)
+    return status, "text/plain; charset=utf-8", text.encode()

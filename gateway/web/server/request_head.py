@@ -1,22 +1,24 @@
 """Validates the head of an HTTP request before its body is read.
 
-The server below reads the syntax of RFC 9112 strictly: it rejects two lengths, a length that is not
-a number, folded lines, NUL and other control characters, and malformed chunk sizes. This module
-rejects what that server accepts: repeated fields, unsupported codings, names that WSGI would
-confuse, and unsupported methods and hosts.
+The server below reads the syntax of RFC 9112 strictly: it rejects two different lengths, a length
+that is not a number, folded lines, NUL and other control characters, and malformed chunk sizes. Two
+equal lengths are one for it; beside chunks it drops a length, and ends the connection (RFC 9112 §6).
+This module rejects what that server accepts: repeated fields, unsupported codings, names that WSGI
+would confuse, and unsupported methods and hosts.
 """
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Protocol
 
-from gateway.errors import REQUEST_MALFORMED, TOO_LARGE, GatewayError, Problem
-
-__all__ = ["RequestHead", "RequestRejectedError", "RsgiScope", "read_request_head"]
+from gateway.errors import OUR_MISTAKE, REQUEST_MALFORMED, TOO_LARGE, GatewayError, Problem
 
 #: No message has a larger head (nginx: 32 KiB in all, Apache: 8 KiB a line).
 _LARGEST_HEAD: Final = 32 * 1024
@@ -34,10 +36,16 @@ _ONCE: Final = frozenset(
         "transfer-encoding",
     }
 )
+#: A label of a name, at most 63 octets (RFC 1035 §2.3.4): no other can be encoded by IDNA.
+_LABEL: Final = r"[A-Za-z0-9\-_~%!$&'()*+,;=]{1,63}"
 #: uri-host [":" port] of RFC 9110 §7.2; empty where a target has none.
-_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]{0,5})?")
+_HOST: Final = re.compile(rf"(?:\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?)?(?::[0-9]{{0,5}})?")
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "POST"})
 _DIGITS: Final = 18
+#: Media types of content that cannot be cut off unnoticed: a root element, a closing brace or delimiter.
+_SELF_DELIMITING: Final = frozenset(
+    {"application/json", "application/soap+xml", "application/xml", "multipart/related", "text/xml"}
+)
 
 
 class _HeaderFields(Protocol):
@@ -77,6 +85,12 @@ class RequestHead:
     path: str
     fields: Mapping[str, str]
     length: int | None
+
+    @property
+    def may_have_trailers(self) -> bool:
+        """Tell whether the head announces trailers (RFC 9110 §6.6.2) of content that shows its own end."""
+        media_type = self.fields.get("content-type", "").partition(";")[0].strip().lower()
+        return "trailer" in self.fields and media_type in _SELF_DELIMITING
 
 
 def read_request_head(scope: RsgiScope, largest: Mapping[str, int], otherwise: int) -> RequestHead:
@@ -151,3 +165,113 @@ def _make_rejection(
     detail: str, location: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST
 ) -> RequestRejectedError:
     return RequestRejectedError(REQUEST_MALFORMED, detail, location, status)
+
+
+_DIGEST: Final = 32
+#: An address of X-Forwarded-For: some proxies write the port, too, and IPv6 in brackets.
+_FORWARDED: Final = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", re.ASCII)
+#: IPv6 addresses that carry one of IPv4 (RFC 4291 §2.5.5.2).
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """Address and port of the peer of a connection; the address as `normalize_address` writes it."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPeer:
+    """The peer; `certificate` is the SHA-256 of its client certificate, None where it showed none."""
+
+    peer: PeerAddress
+    tls: bool = False
+    certificate: str | None = None
+
+    @property
+    def socket_name(self) -> str:
+        """Return the socket name for this peer; it has fewer than a hundred characters."""
+        digest = base64.urlsafe_b64encode(bytes.fromhex(self.certificate or "")).decode().rstrip("=")
+        return f"{self.peer.address},{self.peer.port},{digest}"
+
+
+@lru_cache(4096)
+def normalize_address(text: str) -> str:
+    """Return an address as it is compared with others; a text that is none stays as it is.
+
+    The client of IPv4 of a socket for both (``::ffff:10.0.0.1``) has its own address. A zone id
+    (``fe80::1%2``) is dropped, and so are brackets, and the port after them or after an address of IPv4.
+    """
+    forwarded = _FORWARDED.fullmatch(text)
+    plain = text if forwarded is None else forwarded[1] or forwarded[2] or ""
+    try:
+        address = ip_address(plain.partition("%")[0])
+    except ValueError:
+        return text
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return str(address)
+
+
+def normalize_addresses(texts: Iterable[str]) -> frozenset[str]:
+    """Return addresses of the settings as those of peers are written."""
+    return frozenset(map(normalize_address, texts))
+
+
+def find_client_address(peer: str, forwarded: str | None, proxies: Collection[str]) -> str:
+    """Return the address of the client of a request, as `normalize_address` writes it.
+
+    For a peer among `proxies` (normalized addresses), it is the last address in X-Forwarded-For.
+    """
+    address = normalize_address(peer)
+    if forwarded is None or address not in proxies:
+        return address
+    return normalize_address(forwarded.rpartition(",")[2].strip())
+
+
+def is_in_networks(address: str, networks: Iterable[str]) -> bool:
+    """Return whether an address is in one of these networks; a text that is no address is in none."""
+    try:
+        client = ip_address(normalize_address(address))
+    except ValueError:
+        return False
+    return any(client in _read_network(network) for network in networks)
+
+
+@lru_cache(256)
+def _read_network(text: str) -> IPv4Network | IPv6Network:
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        carried = int(network.network_address) & 0xFFFFFFFF
+        return IPv4Network((carried, network.prefixlen - _MAPPED.prefixlen))
+    return network
+
+
+def make_peer_address(address: str, port: int) -> PeerAddress:
+    """Return the peer of an address, as `normalize_address` writes it."""
+    return PeerAddress(normalize_address(address), port)
+
+
+def make_tls_peer(address: str, port: int, digest: bytes | None) -> ClientPeer:
+    """Return a peer that connected over TLS, with the SHA-256 of its client certificate."""
+    return ClientPeer(
+        make_peer_address(address, port), tls=True, certificate=digest.hex() if digest else None
+    )
+
+
+@lru_cache(4096)
+def parse_peer_name(text: str) -> ClientPeer:
+    """Read the server's text about the peer; an IPv6 address is in brackets."""
+    parts = text.split(",")
+    try:
+        if len(parts) == 3:
+            digest = base64.b64decode(parts[2] + "=" * (-len(parts[2]) % 4), b"-_", validate=True)
+            if len(digest) not in (0, _DIGEST):
+                raise ValueError(text)
+            return make_tls_peer(parts[0], int(parts[1]), digest)
+        address, _, port = text.rpartition(":")
+        return ClientPeer(make_peer_address(address, int(port)))
+    except ValueError:
+        raise GatewayError(OUR_MISTAKE, "a connection without a name", "HTTP") from None

@@ -2,9 +2,9 @@
 
 The HTTP server does not give the application the client's certificate. So TLS ends here: each
 connection is relayed, octet by octet, over a socket whose name states the peer
-(`gateway.web.server.peer_address`). This process does not read HTTP. The server limits idle and
+(`gateway.web.server.request_head`). This process does not read HTTP. The server limits idle and
 crowded connections, by the addresses in these names. Handshakes are limited here: each in time, and
-their number in total and by address.
+their number in total and by network.
 """
 
 from __future__ import annotations
@@ -12,27 +12,159 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 import ssl
+import threading
 from asyncio import sslproto
-from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from gateway.config import ReloadedValue
 from gateway.pki import TlsIdentity, make_connection_context, make_server_context
 from gateway.process_log import set_up_logging
-from gateway.web.server.byte_relay import RelaySide
+from gateway.web.server.child_process import (
+    ListenerAddress,
+    RestartLimit,
+    exit_with_parent,
+    open_listener,
+    open_private_folder,
+)
 from gateway.web.server.connection_limits import get_client_network
-from gateway.web.server.parent_death import exit_with_parent
-from gateway.web.server.peer_address import ClientPeer, make_peer_address, make_tls_peer
+from gateway.web.server.request_head import ClientPeer, PeerAddress, make_peer_address, make_tls_peer
 
-__all__ = ["INSIDE", "TerminatorSettings", "run_terminator", "watch_tls_context"]
+_Handshake = TypeVar("_Handshake", bound=Hashable)
+
+
+class OpenHandshakes(Generic[_Handshake]):
+    """The open TLS handshakes; `exempt` are addresses of trusted proxies, each of which has many clients."""
+
+    def __init__(self, exempt: Collection[str]) -> None:
+        self._exempt = exempt
+        self._network_of: dict[_Handshake, str] = {}
+        self._of_network: dict[str, dict[_Handshake, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._network_of)
+
+    def add(self, handshake: _Handshake, address: str) -> None:
+        """Add a handshake with an address, which is the newest one."""
+        network = get_client_network(address)
+        self._network_of[handshake] = network
+        self._of_network.setdefault(network, {})[handshake] = None
+
+    def remove(self, handshake: _Handshake) -> None:
+        """Remove a handshake that has ended, unless it was removed before."""
+        network = self._network_of.pop(handshake, None)
+        if network is None:
+            return
+        del self._of_network[network][handshake]
+        if not self._of_network[network]:
+            del self._of_network[network]
+
+    def count_beside(self, address: str) -> int:
+        """Return how many handshakes are open in the network of an address; 0 for an exempt address."""
+        return 0 if address in self._exempt else len(self._of_network.get(get_client_network(address), ()))
+
+    def find_oldest_beside(self, address: str) -> _Handshake:
+        """Return the oldest one in the network of an address, which has at least one."""
+        return next(iter(self._of_network[get_client_network(address)]))
+
+    def find_next_to_end(self) -> _Handshake | None:
+        """Return the oldest handshake of the network with most of them, exempt ones last; None if none."""
+        if not self._of_network:
+            return None
+        network = max(
+            self._of_network,
+            key=lambda each_network: (each_network not in self._exempt, len(self._of_network[each_network])),
+        )
+        return next(iter(self._of_network[network]))
+
+
+#: Octets that are buffered in one direction of a connection before its sender has to wait.
+_UNDER_WAY: Final = 64 * 1024
+
+
+class RelaySide(asyncio.Protocol):
+    """One side of a connection: forwards its octets to the other side, no faster than that side accepts them.
+
+    `patience`: seconds that this side may take to accept octets or to close; None where the time is
+    limited elsewhere. While it accepts nothing, nothing is read from the other side, not even that
+    side's end.
+    """
+
+    def __init__(self, patience: float | None = None) -> None:
+        self.transport: Any = None
+        self._patience = patience
+        self._over: asyncio.TimerHandle | None = None
+        self.other: RelaySide | None = None
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def join_sides(self, opposite: RelaySide) -> None:
+        """Start to forward octets in both directions."""
+        self.other, opposite.other = opposite, self
+        for side in (self, opposite):
+            if side.ended.done():
+                self.close()
+                opposite.close()
+            else:
+                side.transport.resume_reading()
+
+    def close(self) -> None:
+        """Close this side after all octets for it are sent."""
+        if self.transport is not None:
+            self.transport.close()
+            self._start_abort_timer()
+
+    def _start_abort_timer(self) -> None:
+        if self._patience is not None and self._over is None and not self.ended.done():
+            loop = asyncio.get_running_loop()
+            self._over = loop.call_later(self._patience, self.transport.abort)
+
+    def _cancel_abort_timer(self) -> None:
+        if self._over is not None:
+            self._over.cancel()
+            self._over = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pause reading until the other side is joined."""
+        self.transport = transport
+        self.transport.set_write_buffer_limits(_UNDER_WAY)
+        self.transport.pause_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Forward the octets."""
+        if self.other is not None:
+            self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        """Pause the other side's sender."""
+        self._start_abort_timer()
+        if self.other is not None and not self.other.ended.done():
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Resume the other side's sender."""
+        if not self.transport.is_closing():
+            self._cancel_abort_timer()
+        if self.other is not None and not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the other side, too."""
+        del exc
+        self._cancel_abort_timer()
+        if not self.ended.done():
+            self.ended.set_result(None)
+        if self.other is not None:
+            self.other.close()
+
 
 _LOG: Final = logging.getLogger(__name__)
 #: The socket of the HTTP server, in the socket folder.
@@ -42,6 +174,10 @@ INSIDE: Final = "in"
 _BUFFER: Final = 32 * 1024
 #: The pause between two attempts to connect while the server has no capacity, in seconds.
 _LOOK: Final = 0.01
+#: Seconds in which a client must begin its handshake. A retransmitted segment arrives within them.
+_FIRST_OCTET: Final = 2.5
+#: Connections that are accepted before those that are open have a turn.
+_ACCEPTED_AT_ONCE: Final = 64
 #: As long as the supervisor of the processes waits for running requests.
 _DRAIN: Final = 40.0
 _TELL_EVERY: Final = 60.0
@@ -52,8 +188,8 @@ class TerminatorSettings:
     """How TLS is terminated.
 
     `handshake` and `flush`: seconds for a handshake, and for a client to receive pending data.
-    `whole`: connections at once. Handshakes at once: `shaking` in total, `each` of one address that
-    is not in `exempt`.
+    `whole`: connections at once. Handshakes at once: `shaking` in total, `each` of one network whose
+    address is not in `exempt`.
     """
 
     identity: TlsIdentity
@@ -115,10 +251,10 @@ class _HandshakeFailureLog:
         """Record one more failure."""
         self._number += 1
         reason = getattr(problem, "verify_message", "") or getattr(problem, "reason", "") or str(problem)
-        words = str(reason)[:120] or type(problem).__name__
-        _LOG.info("tls: handshake with %s: %s", address, words)
+        message = str(reason)[:120] or type(problem).__name__
+        _LOG.info("tls: handshake with %s: %s", address, message)
         if self._clock() - self._told >= _TELL_EVERY:
-            _LOG.warning("tls: %d handshakes failed, the last with %s: %s", self._number, address, words)
+            _LOG.warning("tls: %d handshakes failed, the last with %s: %s", self._number, address, message)
             self._number, self._told = 0, self._clock()
 
 
@@ -129,15 +265,15 @@ class _TlsTerminator:
         self._terms = terms
         self._context = watch_tls_context(terms)
         self._connections: set[asyncio.Task[None]] = set()
-        # The oldest first.
-        self._shaking: dict[asyncio.Task[None], str] = {}
-        self._of_address: Counter[str] = Counter()
+        self._handshakes: OpenHandshakes[asyncio.Task[None]] = OpenHandshakes(terms.exempt)
         self._ending = False
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until SIGTERM, then until all connections have ended."""
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _loop, what: _LOG.info("tls: %s", what.get("exception") or what))
+        loop.set_exception_handler(
+            lambda _loop, context: _LOG.info("tls: %s", context.get("exception") or context)
+        )
         self._failures = _HandshakeFailureLog(loop.time)
         listener.setblocking(False)
         accepting = loop.create_task(self._accept_connections(listener))
@@ -152,36 +288,58 @@ class _TlsTerminator:
     async def _accept_connections(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._wait_for_capacity()
-            try:
-                outer, address = await loop.sock_accept(listener)
-            except OSError as problem:  # no descriptors, or the client has gone
-                _LOG.info("tls: %s", problem)
-                await asyncio.sleep(_LOOK)
-                continue
-            task = loop.create_task(self._serve_connection(outer, address[:2]))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+            for _ in range(_ACCEPTED_AT_ONCE):
+                # Open connections go on; new clients wait in the queue of the listener.
+                while len(self._connections) >= self._terms.whole and not self._handshakes:
+                    await asyncio.sleep(_LOOK)
+                try:
+                    outer, address = await loop.sock_accept(listener)
+                except OSError as problem:  # no descriptors, or the client has gone
+                    _LOG.info("tls: %s", problem)
+                    await asyncio.sleep(_LOOK)
+                    continue
+                self._begin_connection(outer, make_peer_address(*address[:2]))
+            await asyncio.sleep(0)
 
-    async def _wait_for_capacity(self) -> None:
-        """Wait until one more connection is allowed; cancel the oldest handshake when there are too many."""
-        while len(self._connections) >= self._terms.whole or len(self._shaking) >= self._terms.shaking:
-            if self._shaking:
-                next(iter(self._shaking)).cancel("it gave way to others")
-            await asyncio.sleep(_LOOK)
+    def _begin_connection(self, outer: socket.socket, peer: PeerAddress) -> None:
+        """Start the task of a connection; if too many handshakes are open, one of them is ended for it."""
+        self._make_room(peer.address)
+        task = asyncio.get_running_loop().create_task(self._serve_connection(outer, peer))
+        self._handshakes.add(task, peer.address)
+        self._connections.add(task)
 
-    async def _serve_connection(self, outer: socket.socket, address: tuple[str, int]) -> None:
+        def forget_connection(ended: asyncio.Task[None]) -> None:
+            self._connections.discard(ended)
+            if ended.cancelled():  # before it began
+                outer.close()
+
+        task.add_done_callback(forget_connection)
+
+    def _make_room(self, address: str) -> None:
+        """Cancel open handshakes until one more is allowed, of the network of an address first."""
+        terms, handshakes = self._terms, self._handshakes
+        while handshakes.count_beside(address) >= terms.each:
+            self._cancel_handshake(handshakes.find_oldest_beside(address))
+        while len(self._connections) >= terms.whole or len(handshakes) >= terms.shaking:
+            oldest = handshakes.find_next_to_end()
+            if oldest is None:
+                return
+            self._cancel_handshake(oldest)
+
+    def _cancel_handshake(self, task: asyncio.Task[None]) -> None:
+        """Cancel an open handshake; it does not count from now on, and is closed in the next turn."""
+        self._handshakes.remove(task)
+        self._connections.discard(task)
+        task.cancel("it gave way to others")
+
+    async def _serve_connection(self, outer: socket.socket, peer: PeerAddress) -> None:
         """Serve one connection until it ends."""
         try:
-            found = await self._perform_handshake(outer, address)
+            side, visitor = await self._perform_handshake(outer, peer)
         except (OSError, TimeoutError, asyncio.CancelledError) as problem:
-            self._failures.record_failure(address[0], problem)
+            self._failures.record_failure(peer.address, problem)
             outer.close()
             return
-        if found is None:
-            outer.close()
-            return
-        side, visitor = found
         try:
             async with asyncio.timeout(self._terms.handshake):
                 inner = await self._open_inner_connection(visitor)
@@ -193,31 +351,27 @@ class _TlsTerminator:
             await asyncio.wait((side.ended, inner.ended))
 
     async def _perform_handshake(
-        self, outer: socket.socket, address: tuple[str, int]
-    ) -> tuple[RelaySide, ClientPeer] | None:
-        """Perform the handshake; return None when too many of that address run already."""
-        peer, task = make_peer_address(*address), asyncio.current_task()
+        self, outer: socket.socket, peer: PeerAddress
+    ) -> tuple[RelaySide, ClientPeer]:
+        """Perform the handshake; raise CancelledError where it gives way to others."""
+        task = asyncio.current_task()
         assert task is not None
-        whom = get_client_network(peer[0])
-        if self._of_address[whom] >= self._terms.each and peer[0] not in self._terms.exempt:
-            return None
-        self._shaking[task] = whom
-        self._of_address[whom] += 1
+        loop, terms = asyncio.get_running_loop(), self._terms
         try:
-            transport, side = await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: RelaySide(self._terms.flush),
+            async with asyncio.timeout(min(_FIRST_OCTET, terms.handshake)):
+                await _wait_until_readable(outer)
+            transport, side = await loop.connect_accepted_socket(
+                lambda: RelaySide(terms.flush),
                 outer,
                 ssl=make_connection_context(self._context()),
-                ssl_handshake_timeout=self._terms.handshake,
-                ssl_shutdown_timeout=self._terms.flush,
+                ssl_handshake_timeout=terms.handshake,
+                ssl_shutdown_timeout=terms.flush,
             )
         finally:
-            del self._shaking[task]
-            self._of_address[whom] -= 1
-            if not self._of_address[whom]:
-                del self._of_address[whom]
-        shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        return side, make_tls_peer(*peer, hashlib.sha256(shown).digest() if shown else None)
+            self._handshakes.remove(task)
+        certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        digest = hashlib.sha256(certificate).digest() if certificate else None
+        return side, make_tls_peer(peer.address, peer.port, digest)
 
     async def _open_inner_connection(self, visitor: ClientPeer) -> RelaySide:
         """Return a connection to the server whose socket name states the peer."""
@@ -248,3 +402,75 @@ class _TlsTerminator:
                 await asyncio.sleep(_LOOK)
             else:
                 return
+
+
+async def _wait_until_readable(connection: socket.socket) -> None:
+    """Return when the other end has sent something, or has closed; it costs no TLS until then."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(connection)
+
+
+_PREFIX: Final = "gateway-tls-"
+_PAUSE: Final = 0.1
+_END: Final = 10.0
+
+
+@contextmanager
+def run_tls_terminator(address: ListenerAddress, terms: TerminatorSettings) -> Iterator[Path]:
+    """Listen at an address, and yield the socket path at which the server must listen."""
+    # Errors in the files are reported before a client can connect.
+    watch_tls_context(terms)
+    with open_listener(address) as listener, open_private_folder(_PREFIX) as folder:
+        keeper = _TerminatorSupervisor(listener, terms, folder)
+        keeper.start()
+        try:
+            yield Path(folder, INSIDE)
+        finally:
+            keeper.stop_process()
+
+
+class _TerminatorSupervisor(threading.Thread):
+    """Starts the process and restarts it when it dies; ends the gateway beyond the restart limit."""
+
+    def __init__(self, listener: socket.socket, terms: TerminatorSettings, folder: str) -> None:
+        super().__init__(name="front", daemon=True)
+        self._what = (listener, terms, folder)
+        self._process: BaseProcess | None = None
+        self._stopping = threading.Event()
+        self._restarts = RestartLimit()
+
+    def run(self) -> None:
+        """Restart the process until it is stopped."""
+        context = multiprocessing.get_context("spawn")
+        while not self._stopping.is_set():
+            process = context.Process(target=run_terminator, args=self._what, name="gateway-tls")
+            try:
+                process.start()
+            except OSError as error:  # no memory, no descriptors
+                ended = str(error.strerror)
+            else:
+                self._process = process
+                process.join()
+                ended = str(process.exitcode)
+            if self._stopping.wait(_PAUSE):
+                return
+            _LOG.error("the process that ends TLS ended with %s and is started again", ended)
+            self._restarts.record_restart()
+            if self._restarts.is_exceeded():
+                _LOG.critical("it dies again and again: giving up")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def stop_process(self) -> None:
+        """End the process; pending data is sent to the clients first."""
+        self._stopping.set()
+        for end in (BaseProcess.terminate, BaseProcess.kill):
+            process = self._process
+            if process is not None and self.is_alive():
+                end(process)
+                self.join(_END)

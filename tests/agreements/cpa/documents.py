@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lxml import etree
 
-from gateway.wire.namespaces import TP
+from gateway.wire import TP
 from tests.wire.tree_mutations import mutate
 
 _VALUES = (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.agreements import (
+    Encryption,
     PModeIndex,
     convert_cpa,
     find_form_problems,
@@ -19,9 +20,9 @@ from gateway.agreements import (
 )
 from gateway.agreements import write_cpa as write_again
 from gateway.agreements.cpa.cpa_values import FAR_AWAY, format_duration, parse_duration
-from gateway.agreements.pmode_values import Encryption, SignalChannel, TypedEndpoint
+from gateway.agreements.pmode_values import SignalChannel, TypedEndpoint
 from gateway.errors import GatewayError
-from gateway.share import get_data_folder
+from gateway_conformance import DATA_FOLDER
 from tests.agreements.cpa.documents import list_real_files
 from tests.agreements.cpa.written_cpa import NOW, write_cpa
 
@@ -93,6 +94,25 @@ def test_channels_endpoints_overrides_limits_and_envelopes_are_read() -> None:
     assert not order.reliability.message_order
 
 
+@pytest.mark.parametrize("level", ["none", "transient", "persistent", "transient-and-persistent"])
+@pytest.mark.parametrize("attribute", ["isConfidential", "isAuthenticated", "isTamperProof"])
+def test_each_level_beyond_the_connection_wants_a_signature_or_encryption(attribute: str, level: str) -> None:
+    said = {"isConfidential": "none", "isAuthenticated": "none", "isTamperProof": "none"} | {attribute: level}
+    data = write_cpa(
+        ('tp:isNonRepudiationRequired="true"', 'tp:isNonRepudiationRequired="false"'),
+        (
+            'tp:isConfidential="none" tp:isAuthenticated="persistent" tp:isTamperProof="persistent"',
+            " ".join(f'tp:{name}="{value}"' for name, value in said.items()),
+        ),
+        ("<!--b-decrypt-->", _ENVELOPE),
+    )
+    order, _ = convert_cpa(read_cpa(data, "a.xml"))
+    beyond = level.endswith("persistent")
+    confidential = attribute == "isConfidential"
+    assert (order.encryption is not None) == (beyond and confidential)
+    assert order.security.sign == (beyond and not confidential)
+
+
 def test_of_several_channels_the_first_over_http_is_used_and_the_others_are_kept() -> None:
     """A product that prefers mail names its channel over mail first."""
     transport = (
@@ -113,7 +133,7 @@ def test_of_several_channels_the_first_over_http_is_used_and_the_others_are_kept
     )
     judged = judge_cpa(data, "a.xml", NOW)
     assert {(one.rule, one.severity) for one in judged.findings} == {("channels-several", "note")}
-    assert "a-channel is used, the first over HTTP" in judged.findings[0].message
+    assert "a-channel is used, the first over HTTP" in judged.findings[0].text
     order, answer = convert_cpa(read_cpa(data, "a.xml"))
     assert (order.channel, [one.name for one in order.alternatives]) == ("a-channel", ["a-mail"])
     assert (answer.endpoint, [one.endpoint for one in answer.alternatives]) == (
@@ -139,6 +159,7 @@ def test_a_nested_response_answers_on_the_connection() -> None:
     assert (order.answers, answer.answered_by) == (None, ())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "place", "expected"),
     [
@@ -155,7 +176,7 @@ def test_a_bad_cpa_is_refused_with_line_and_path_and_what_was_expected(
 ) -> None:
     text = write_cpa().decode().replace(old, new)
     assert text != write_cpa().decode()
-    (first, *_) = find_form_problems(text.encode())
+    (first, *_) = find_form_problems(text.encode(), "a.xml")
     assert first.message
     with pytest.raises(GatewayError) as caught:
         read_cpa(text.encode(), "bad.xml")
@@ -165,8 +186,19 @@ def test_a_bad_cpa_is_refused_with_line_and_path_and_what_was_expected(
     assert expected in caught.value.detail
 
 
+def test_a_cpa_has_a_limit() -> None:
+    document = write_cpa()
+    for octets in (4 << 20, (4 << 20) + 1):
+        data = document + b" " * (octets - len(document))
+        if octets == 4 << 20:
+            assert read_cpa(data, "a.xml").parties
+        else:
+            with pytest.raises(GatewayError, match="a CPA is at most 4 MB"):
+                read_cpa(data, "a.xml")
+
+
 def test_a_file_of_xml_is_told_from_yaml_by_its_first_character() -> None:
-    yaml = get_data_folder("conformance").joinpath("agreements", "example.yaml").read_bytes()
+    yaml = DATA_FOLDER.joinpath("agreements", "example.yaml").read_bytes()
     assert read_pmodes(yaml, "x.yaml")
     assert not is_xml_document(yaml)
     assert all(is_xml_document(one) for one in (b" \n<a/>", b"\xef\xbb\xbf<a/>", b"\xff\xfe<\x00"))

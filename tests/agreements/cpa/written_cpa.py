@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import functools
 from datetime import UTC, datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
 BEGINS, ENDS = datetime(2026, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
@@ -97,6 +98,16 @@ _BINDING = """<tp:Can{verb}><tp:ThisPartyActionBinding tp:id="{me}-{id}" tp:acti
 """
 
 
+def _make_key(kind: str, bits: int) -> Any:
+    if kind == "rsa":
+        return rsa.generate_private_key(65537, bits)
+    if kind == "dsa":
+        return dsa.generate_private_key(2048)
+    if kind == "ec":
+        return ec.generate_private_key(ec.SECP256R1())
+    return ed25519.Ed25519PrivateKey.generate()
+
+
 @functools.cache
 def make_certificate(
     name: str,
@@ -106,9 +117,10 @@ def make_certificate(
     bits: int = 2048,
     usage: str = "digital_signature",
     hosts: tuple[str, ...] = (),
+    kind: str = "rsa",
 ) -> str:
     """Return a self-signed certificate in Base64; `bits` 0 is a key on P-256."""
-    key = rsa.generate_private_key(65537, bits) if bits else ec.generate_private_key(ec.SECP256R1())
+    key = _make_key(kind if bits else "ec", bits)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     uses = dict.fromkeys(
         (
@@ -127,7 +139,8 @@ def make_certificate(
             critical=False,
         )
     )
-    der = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    digest = None if kind == "ed25519" else hashes.SHA256()
+    der = builder.sign(key, digest).public_bytes(serialization.Encoding.DER)
     return base64.b64encode(der).decode()
 
 

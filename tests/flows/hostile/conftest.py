@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import make_suite_home, open_throwaway_hub
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway_conformance.hostile import AttackerKit, WsgiTarget
+from gateway_conformance.verbs.conformance_home import make_suite_home, open_throwaway_hub
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.process_logs import check_process_log
 from tests.kit.served import end_process, wait_until_ready
 
 
@@ -31,9 +31,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
     home, port = tmp_path_factory.mktemp("served") / "home", find_free_port()
     make_suite_home(home, f'[http]\nport = {port}\npublic_url = "http://127.0.0.1:{port}"\n')
     command = [sys.executable, "-m", "gateway", "serve", "--home", str(home)]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    log = home.with_name("serve.log")
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=errors
+        )
     try:
         wait_until_ready(port, process)
         yield home, f"http://127.0.0.1:{port}"
     finally:
         end_process(process)
+    check_process_log(log)

@@ -13,29 +13,24 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from gateway.conformance.hostile.reply_attacks.ebms2_replies import BrokerReplyForger
-from gateway.conformance.hostile.reply_attacks.hostile_partner import select_replies
-from gateway.conformance.hostile.reply_attacks.reply_server import ReplyForger, ReplyScenario, ReplyServer
-from gateway.conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
-from gateway.conformance.partners.agency_documents import (
-    DecidingNotice,
-    ItemDecision,
-    build_acknowledgment,
-    build_notice_answer,
-)
-from gateway.conformance.partners.soap_endpoint import load_service_description
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.delivery import HttpClient, HttpLimits
+from gateway.delivery.agents import MshAgent, PartnerAgent
 from gateway.delivery.attempt_outcome import RetryPlan
-from gateway.delivery.http_client import HttpAnswer, HttpClient, HttpLimits
-from gateway.delivery.soap_caller import SoapCaller
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.soap_client import SoapCaller
 from gateway.hub.completion import operator_actions
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
-from gateway.pki.signing_keys import KeySigner
+from gateway.pki import KeySigner
 from gateway.state_machines import DELIVERY
-from gateway.store.engine import read_transaction
+from gateway.store import read_transaction
 from gateway.store.transitions import list_transitions
-from gateway.wire.wsdl import WsdlOperation
+from gateway.wire import WsdlOperation
+from gateway_conformance.hostile import ReplyServer
+from gateway_conformance.hostile.reply_attacks.hostile_partner import BrokerReplyForger, select_replies
+from gateway_conformance.hostile.reply_attacks.reply_server import ReplyForger, ReplyScenario
+from gateway_conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
+from gateway_conformance.partners import build_acknowledgment, load_service_description
+from gateway_conformance.partners.agency_documents import DecidingNotice, ItemDecision, build_notice_answer
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.flows.craft import without_applications
 from tests.kit.house import AGREEMENT, START, signer_named
 from tests.kit.story import Story

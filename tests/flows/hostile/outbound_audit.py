@@ -12,15 +12,21 @@ from urllib.request import urlopen
 
 from lxml import etree
 
-from gateway.cli.conformance_home import invite_suite, make_suite_home
-from gateway.conformance.hostile.attack_table import select_cases
-from gateway.conformance.hostile.attack_targets import Target, WsgiTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.exchange import Answer, NotOfferedError, Step
-from gateway.conformance.hostile.runner import NOT_YET, AttackRunner
 from gateway.errors import GatewayError
-from gateway.web.wsgi_application import build_application
-from gateway.xmlsec.xades import sign_document
+from gateway.web import build_application
+from gateway.xmlsec import sign_document
+from gateway_conformance.hostile import (
+    Answer,
+    AttackerKit,
+    AttackRunner,
+    Target,
+    WsgiTarget,
+    read_attacker_kit,
+    select_cases,
+)
+from gateway_conformance.hostile.exchange import NotOfferedError, Step
+from gateway_conformance.hostile.runner import NOT_YET
+from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_home
 from tests.flows.hostile.outbound_plays import documents, fetching
 from tests.flows.hostile.outbound_watch import Canaries, Ear, foreign
 from tests.fuzz.catalogue import targets
@@ -102,7 +108,7 @@ def played_all(runner: AttackRunner, every: int) -> int:
     for case in select_cases(None)[::every]:
         # A case that cannot be made is the corpus' own mistake, and found by its own test.
         with suppress(GatewayError, LookupError):
-            played += runner.run_case(case, still=False).verdict != NOT_YET
+            played += runner.run_case(case, probes_after=False).verdict != NOT_YET
     return played
 
 

@@ -14,20 +14,22 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.exchange import HttpRequest, RawScript
-from gateway.conformance.hostile.octet_mutations import OctetMutation, insert_before, swap_octets
-from gateway.conformance.hostile.tree_mutations import (
+from gateway.message_model import Payload
+from gateway.wire import parse_xml, serialize_element
+from gateway.xmlsec import sign_document
+from gateway_conformance.hostile import (
+    AttackerKit,
+    HttpRequest,
+    OctetMutation,
     append_element,
     get_element,
     insert_element,
     mutate_tree,
-    recompute_signature,
     set_attribute,
+    swap_octets,
 )
-from gateway.message_model import Payload
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway_conformance.hostile.content_mutations import insert_before, recompute_signature
+from gateway_conformance.hostile.exchange import RawScript
 
 __all__ = ["documents", "fetching", "knocking", "submitted"]
 

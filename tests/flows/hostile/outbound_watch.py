@@ -99,10 +99,13 @@ class Ear:
 
 
 def foreign(event: str, what: str, home: str) -> bool:
-    """Tell whether an event is anything but the database being used: its files lie in `home`."""
-    name = what.strip("'\"").removeprefix("b'")
-    database = name.startswith(home) and ".sqlite" in name.rpartition("/")[2]
-    return not (event in ("open", "sqlite3.connect") and database)
+    """Tell whether an event is anything but the database, or its mark, being used: they lie in `home`."""
+    path = what.strip("'\"").removeprefix("b'")
+    if event == "open" and path.isdigit():
+        return False  # a descriptor: what it was opened for was heard then
+    file_name = path.rpartition("/")[2] if path.startswith(home) else ""
+    is_mark = file_name.startswith("acknowledged.json") and event in ("open", "os.rename")
+    return not (is_mark or (event in ("open", "sqlite3.connect") and ".sqlite" in file_name))
 
 
 @dataclass

@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable
 
 from gateway.delivery.agents import local_agent
-from gateway.hub.hub import Hub
+from gateway.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease
-from gateway.store import messages
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction
+from gateway.store import DeliveryLease, messages, read_transaction
 from tests.kit import single
 
 DEATHS: dict[str, Callable[[], object]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.conformance.hostile.partner_folder import make_sample_kit
+from gateway_conformance.hostile import make_sample_kit
 
 __all__ = ["SAMPLE_KIT"]
 

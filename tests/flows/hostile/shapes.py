@@ -15,11 +15,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.exchange import Answer, HttpRequest, Step
-from gateway.conformance.hostile.naive_reader import accepts_request
-from gateway.conformance.hostile.partner_folder import make_sample_kit
+from gateway_conformance.hostile import Answer, AttackCase, AttackerKit, HttpRequest, make_sample_kit
+from gateway_conformance.hostile.exchange import Step
+from gateway_conformance.hostile.naive_verifier import accepts_request
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 

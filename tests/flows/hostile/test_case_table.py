@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.conformance.hostile.case_builders import RequestMaker
-from gateway.conformance.hostile.case_table import (
+from gateway_conformance.hostile import TreeMutation, set_attribute, swap_octets
+from gateway_conformance.hostile.attack_cases import (
+    RequestMaker,
     ValueTable,
     change_call_on_the_way,
     change_on_the_way,
@@ -20,10 +21,9 @@ from gateway.conformance.hostile.case_table import (
     sign_as_written,
     sign_call_again,
 )
-from gateway.conformance.hostile.exchange import LAWFUL, Expectation
-from gateway.conformance.hostile.naive_reader import accepts_request
-from gateway.conformance.hostile.octet_mutations import replace_text_of, swap_octets
-from gateway.conformance.hostile.tree_mutations import TreeMutation, set_attribute
+from gateway_conformance.hostile.content_mutations import replace_text_of
+from gateway_conformance.hostile.exchange import LAWFUL, Expectation
+from gateway_conformance.hostile.naive_verifier import accepts_request
 from tests.flows.hostile.shapes import bench
 
 

@@ -10,24 +10,19 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.exchange import (
-    ACCEPTED,
+from gateway.wire import DEFAULT_LIMITS, prescan_xml, read_multipart_related
+from gateway_conformance.hostile import (
+    SHAPES,
     Answer,
-    Exchange,
-    HttpRequest,
-    RawScript,
-    expect_refusal_codes,
-)
-from gateway.conformance.hostile.request_cost import (
+    AttackCase,
     CaseRequest,
     CostLimit,
+    HttpRequest,
     RequestCost,
     collect_hostile_requests,
+    find_worst_cases,
 )
-from gateway.conformance.hostile.worst_case_messages import SHAPES, find_worst_cases
-from gateway.wire.mime import read_multipart_related
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, prescan_xml
+from gateway_conformance.hostile.exchange import ACCEPTED, Exchange, RawScript, expect_refusal_codes
 from tests.flows.hostile.sample_kit import SAMPLE_KIT
 from tests.kit.paths import ROOT
 
@@ -36,8 +31,8 @@ MB = 1024 * 1024
 #: Measures one request that takes 40 MB and one that takes none, in a process without threads of others.
 _MEASURED = """
 import json
-from gateway.conformance.hostile.exchange import (Answer, HttpRequest)
-from gateway.conformance.hostile.request_cost import CaseRequest, measure_costs
+from gateway_conformance.hostile.exchange import (Answer, HttpRequest)
+from gateway_conformance.hostile.request_cost import CaseRequest, measure_costs
 
 def serve(post):
     if post.body == b"greedy":

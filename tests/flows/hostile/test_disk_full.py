@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -25,32 +24,31 @@ from sqlalchemy import Engine, func, make_url, select, update
 from sqlalchemy.exc import OperationalError
 
 from gateway.cli import main
-from gateway.hub.outbox.rate_limit import RefusalQuota
+from gateway.hub.outbox.outgoing_calls import RefusalQuota
 from gateway.message_model import MemoryBody
 from gateway.monitor import health, metrics
 from gateway.protocols import Parcel
 from gateway.store import (
+    DeliveryLease,
+    HttpResponse,
+    InsufficientStorageError,
     deliveries,
     delivery_leases,
     disk_reserve,
+    get_disk_reserve,
     make_engine,
     messages,
+    migrate_schema,
     payloads,
     read_transaction,
-    tables,
+    retry_until_stored,
+    state_counts,
     write_transaction,
 )
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.disk_reserve import (
-    InsufficientStorageError,
-    attach_disk_reserve,
-    get_disk_reserve,
-    retry_until_stored,
-)
-from gateway.store.messages import HttpResponse
-from gateway.store.schema_migration import migrate_schema
+from gateway.store.disk_reserve import attach_disk_reserve
 from tests.kit import disk as kit
-from tests.kit.databases import Templates
+from tests.kit import tables
+from tests.kit.databases import BOTH, Templates
 from tests.kit.desk import Desk
 from tests.kit.disk import Disk
 from tests.kit.house import AGREEMENT, House, Neighbour
@@ -176,7 +174,7 @@ def test_filled_while_messages_come_it_refuses_loses_nothing_and_recovers(
         assert sender.house.post(parcel) == answer
     told = [one for one in caplog.records if one.levelno >= logging.WARNING]
     # Refusals cannot be counted while the disk is full: that is told once. Hubs of other tests tell theirs.
-    counted = [one for one in told if one.name == "gateway.hub.refusal_tally"]
+    counted = [one for one in told if one.name == "gateway.hub.intake.refusal_tally"]
     assert len([one for one in counted if "cannot be counted" in one.getMessage()]) <= 1
     told = [one for one in told if one not in counted]
     assert [(one.name, one.levelname) for one in told] == [("gateway.store.disk_reserve", "ERROR")]
@@ -213,20 +211,14 @@ def test_there_is_room_again_when_nothing_was_refused_for_a_while(
     assert "gateway_database_short 0.0\n" in metrics.render_metrics(full.engine)
 
 
-def test_a_process_that_begins_on_a_full_disk_begins_when_there_is_room(
-    full: Full, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_begins_on_a_full_disk_begins_when_there_is_room(full: Full) -> None:
     assert sending(full).send()
     full.engine.dispose()
     full.disk.fill()
     waited = []
-    sleep, own = time.sleep, threading.get_ident()
 
     def wait(seconds: float) -> None:
-        if threading.get_ident() != own:  # the server of another test, that looks around
-            sleep(seconds)
-            return
-        waited.append(1)
+        waited.append(seconds)
         full.disk.empty()
 
     def begin() -> int:
@@ -235,11 +227,11 @@ def test_a_process_that_begins_on_a_full_disk_begins_when_there_is_room(
             payloads.store_payload(conn, PAYLOAD * 10, NOW)
         return 7
 
-    monkeypatch.setattr("time.sleep", wait)
-    assert retry_until_stored(begin) == 7
-    assert waited == [1]
+    assert retry_until_stored(begin, wait=wait) == 7
+    assert waited == [1.0]
 
 
+@BOTH
 def test_work_that_was_taken_is_done_out_of_the_reserve(database_url: str) -> None:
     """Short of room nothing new is taken; repeats get their receipts, and what was taken comes to its end."""
     # On PostgreSQL a folder says which disk it is.
@@ -287,6 +279,7 @@ def test_the_reserve_is_measured_on_the_disk_of_the_database(tmp_path: Path) -> 
     assert disk_reserve.DiskReserve(None, 1 << 60).find_shortage(1) is None
 
 
+@BOTH
 def test_a_refusal_by_post_takes_nothing_of_the_reserve(engine: Engine) -> None:
     asynchronous = AGREEMENT.replace(b"mshSignalsOnly", b"none")
     assert asynchronous != AGREEMENT
@@ -307,6 +300,7 @@ def test_a_refusal_by_post_takes_nothing_of_the_reserve(engine: Engine) -> None:
     assert counted(engine, tables.deliveries) == 1
 
 
+@BOTH
 def test_refusals_by_post_are_so_many_an_hour_even_when_each_is_delivered(engine: Engine) -> None:
     quota, begun = RefusalQuota(200), NOW
     assert all(quota.acquire_slot("http://a.example", begun + timedelta(seconds=n)) for n in range(200))
@@ -372,7 +366,7 @@ def test_a_worker_on_a_full_disk_waits_and_says_nothing(
     desk = Desk(engine)
     (one,) = desk.queue()
     asked = []
-    real = delivery_leases.DeliveryClaim.claim_lanes
+    real = delivery_leases.claim_lane
 
     def claim(*arguments: Any, **words: Any) -> Any:
         asked.append(1)
@@ -380,7 +374,7 @@ def test_a_worker_on_a_full_disk_waits_and_says_nothing(
             raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
         return real(*arguments, **words)
 
-    monkeypatch.setattr(delivery_leases.DeliveryClaim, "claim_lanes", claim)
+    monkeypatch.setattr(delivery_leases, "claim_lane", claim)
     monkeypatch.setattr("gateway.delivery.delivery_worker._NO_ROOM_PAUSE", 0.01)
     with caplog.at_level(logging.WARNING):
         stop = threading.Event()
@@ -408,7 +402,7 @@ def test_a_verb_that_finds_no_room_says_so_in_one_line(full: Full, tmp_path: Pat
     assert (ended.stdout, ended.stderr.count("\n")) == ("", 1)
     full.disk.empty()
     with read_transaction(full.engine) as conn:
-        assert deliveries.count_by_state(conn)["QUEUED"] == len(numbers)
+        assert state_counts.count_deliveries(conn)["QUEUED"] == len(numbers)
     assert main(words) == 0
     with read_transaction(full.engine) as conn:
-        assert deliveries.count_by_state(conn)["HELD"] == len(numbers)
+        assert state_counts.count_deliveries(conn)["HELD"] == len(numbers)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.conformance.hostile import PARTY_TYPE
+from gateway_conformance.hostile import PARTY_TYPE
 from tests.kit.ports import find_free_port
 
 Capture = pytest.CaptureFixture[str]
@@ -51,7 +51,7 @@ def test_a_gateway_that_does_not_know_the_suite_is_told_how_to(
     assert "`--url`" in wrong_path["advice"]
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_suspended_member_and_a_folder_of_another_gateway_are_told(
     served: tuple[Path, str], tmp_path: Path, capsys: Capture
 ) -> None:
@@ -64,7 +64,7 @@ def test_a_suspended_member_and_a_folder_of_another_gateway_are_told(
     assert main(["party", "resume", "suite-a", "--home", str(home)]) == 0
     other = tmp_path / "other"
     assert main(["pki", "demo", "--out", str(other / "pki"), "--party", "hub"]) == 0
-    assert main(["migrate", "--home", str(other)]) == 0
+    assert main(["migrate", "--new", "--home", str(other)]) == 0
     own = ["--role", "hub", "--id", f"{PARTY_TYPE}|hub", "--certificate", str(other / "pki" / "hub.cert.pem")]
     assert main(["party", "add", "hub", *own, "--home", str(other)]) == 0
     assert main([*invite, str(other)]) == 0

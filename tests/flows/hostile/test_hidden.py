@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.naive_reader import accepts_request, split_parts
-from gateway.conformance.hostile.tree_mutations import ACTOR, NEXT, NEXT_MSH, get_element
-from gateway.conformance.hostile.unsigned_content import CASES
-from gateway.wire.xml import canonicalize_element, parse_xml
+from gateway.wire import canonicalize_element, parse_xml
+from gateway_conformance.hostile import AttackCase, HttpRequest, get_element
+from gateway_conformance.hostile.content_mutations import ACTOR, NEXT, NEXT_MSH
+from gateway_conformance.hostile.naive_verifier import accepts_request, split_parts
+from gateway_conformance.hostile.unsigned_content import CASES
 from tests.flows.hostile.shapes import bench, steps
 
 HIDDEN = [case for case in CASES if case.attack_id == "SIG-23" and case.naive and "signed-" not in case.id]

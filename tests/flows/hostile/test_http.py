@@ -18,14 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import invite_suite, make_suite_home
-from gateway.conformance.hostile.attack_targets import UrlTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.http_attacks import CASES
-from gateway.conformance.hostile.runner import PASSED, AttackRunner
+from gateway_conformance.hostile import AttackerKit, AttackRunner, HttpRequest, UrlTarget, read_attacker_kit
+from gateway_conformance.hostile.http_attacks import CASES
+from gateway_conformance.hostile.runner import PASSED
+from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_home
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.process_logs import check_process_log
 
 PATH = "/msh/ebms2"
 #: Small bounds, so that they are met soon.
@@ -76,7 +75,11 @@ class serving:
         port = find_free_port()
         invite_suite(make_suite_home(home, f"[http]\nport = {port}\n{more}"), home / "partner")
         command = [sys.executable, "-m", "gateway", "serve", "--home", str(home)]
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        self._log = home.with_name("serve.log")
+        with self._log.open("wb") as errors:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=errors
+            )
         self.hub = Hub(home, port, read_attacker_kit(home / "partner"), process)
 
     def __enter__(self) -> Hub:
@@ -94,6 +97,7 @@ class serving:
             process.wait(40)
         finally:
             process.kill()
+        check_process_log(self._log)
 
 
 def await_ready(hub: Hub) -> None:
@@ -156,7 +160,7 @@ def test_no_case_of_the_family_gets_by(hub: Hub) -> None:
     assert len(results) >= 95
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_200_slow_connections_delay_nobody(hub: Hub) -> None:
     whole = octets(hub.message())
     starts = (b"", whole[:30], whole[:-1], whole[: len(whole) // 2])
@@ -176,7 +180,7 @@ def test_200_slow_connections_delay_nobody(hub: Hub) -> None:
     assert hub.post(hub.message()) == 200
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_one_address_has_no_more_connections_than_its_share(hub: Hub) -> None:
     with ExitStack() as stack:
         crowd = [stack.enter_context(hub.connect("127.0.0.2")) for _ in range(EACH + 60)]
@@ -189,7 +193,7 @@ def test_one_address_has_no_more_connections_than_its_share(hub: Hub) -> None:
     assert hub.post(hub.message(), "127.0.0.2") == 200
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_a_party_beyond_its_quota_comes_again_while_another_is_served(hub: Hub) -> None:
     crowd = [hub.message("a") for _ in range(QUOTA + 6)]
     with ExitStack() as stack:
@@ -218,7 +222,7 @@ def test_a_party_beyond_its_quota_comes_again_while_another_is_served(hub: Hub) 
     assert [hub.post(post) for post in crowd] == [200] * len(crowd)
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_the_refusal_says_when_to_come_again(hub: Hub) -> None:
     with ExitStack() as stack:
         other = sqlite3.connect(hub.home / "gateway.sqlite3", isolation_level=None, timeout=20)
@@ -240,6 +244,20 @@ def test_the_refusal_says_when_to_come_again(hub: Hub) -> None:
         assert answer.status == 503
         assert str(answer.getheader("Retry-After")).isdigit()
         assert answer.getheader("Connection") == "close"
+
+
+@pytest.mark.long
+def test_a_signed_message_may_have_announced_trailers_but_no_cut_end(tmp_path: Path) -> None:
+    with serving(tmp_path / "home", 'read_time_out = "30s"\n') as hub:
+        post = hub.message("a")
+        fields = "".join(f"{name}: {value}\r\n" for name, value in post.headers.items())
+        fields += "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nHost: hub\r\n{fields}\r\n".encode()
+        for body, status in ((post.body, 200), (post.body[:-200], 400)):
+            with hub.connect() as connection:
+                chunks = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\nX-Sum: 1\r\n\r\n"
+                connection.sendall(head + chunks)
+                assert answer_on(connection).status == status
 
 
 @pytest.mark.long

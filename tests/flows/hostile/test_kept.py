@@ -16,10 +16,8 @@ from typing import Any
 
 import pytest
 
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.exchange import Answer, Step
-from gateway.conformance.hostile.runner import AttackRunner
+from gateway_conformance.hostile import Answer, AttackerKit, AttackRunner, WsgiTarget
+from gateway_conformance.hostile.exchange import Step
 from tests.flows.hostile.outbound_audit import played_all
 
 #: What is large, or holds what is large: trees, parsers, bodies, and the frames of those who had them.

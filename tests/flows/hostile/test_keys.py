@@ -8,8 +8,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec
 
-from gateway.conformance.hostile.forged_certificates import make_weak_signer
-from gateway.conformance.hostile.naive_reader import accepts_request
+from gateway_conformance.hostile.forged_certificates import make_weak_signer
+from gateway_conformance.hostile.naive_verifier import accepts_request
 from tests.flows.hostile.shapes import NOW, bench
 
 EXPECTED = {

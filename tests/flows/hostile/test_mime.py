@@ -9,10 +9,9 @@ from email.message import Message
 
 import pytest
 
-from gateway.conformance.hostile import mime_attacks, octet_mutations
-from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.errors import GatewayError
-from gateway.wire.mime import read_multipart_related
+from gateway.wire import read_multipart_related
+from gateway_conformance.hostile import HttpRequest, content_mutations, mime_attacks
 from tests.flows.hostile.sample_kit import SAMPLE_KIT
 
 BENCH = SAMPLE_KIT
@@ -101,11 +100,11 @@ def test_the_bombs_inflate() -> None:
 
 def test_a_change_that_finds_nothing_is_no_attack() -> None:
     for change in (
-        octet_mutations.insert_parts(bytes),
-        octet_mutations.add_part_headers(b"X: y"),
-        octet_mutations.encode_part_content(bytes),
+        content_mutations.insert_parts(bytes),
+        content_mutations.add_part_headers(b"X: y"),
+        content_mutations.encode_part_content(bytes),
     ):
         with pytest.raises(LookupError):
             change(b"nothing")
     with pytest.raises(LookupError):
-        octet_mutations.replace_in_content_type("boundary", "x")("text/xml")
+        content_mutations.replace_in_content_type("boundary", "x")("text/xml")

@@ -21,17 +21,25 @@ from gateway.cli import main
 from gateway.cli.registration import register_certificate
 from gateway.errors import GatewayError
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.pki import path_validation
-from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_validation import CertificateValidator, validate_path
-from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki import (
+    MAX_PEER_CERTIFICATES,
+    Certificate,
+    CertificateUse,
+    CertificateValidator,
+    KeySigner,
+    RevocationData,
+    TrustPolicy,
+    TrustStore,
+    load_signer,
+    path_validation,
+    read_certificate,
+    validate_path,
+)
 from gateway.pki.path_building import CertificateIndex
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.signing_keys import KeySigner, load_signer
-from gateway.pki.trust_store import MAX_PEER_CERTIFICATES, CertificateUse, TrustPolicy, TrustStore
-from gateway.store.engine import make_engine, write_transaction
-from gateway.wire.namespaces import DS
-from gateway.xmlsec import x509_key_info
+from gateway.store import make_engine, write_transaction
+from gateway.wire import DS
+from gateway.xmlsec import key_info
+from gateway_conformance.pki import CertificationAuthority, make_authority
 from tests.flows.hostile.neighbours import trap
 from tests.kit.house import EBMS2, START, House, Neighbour, authority, signer_named
 from tests.pki.certificate_forgery import DAY, HOUR, Forgery, crl, entry, name
@@ -268,13 +276,13 @@ def test_more_than_four_certificates_sent_along_are_not_even_read(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Any] = []
-    monkeypatch.setattr(x509_key_info, "decode_certificate", read.append)
+    monkeypatch.setattr(key_info, "decode_certificate", read.append)
     info = etree.Element(f"{{{DS}}}KeyInfo")
     data = etree.SubElement(info, f"{{{DS}}}X509Data")
     for _ in range(number):
         etree.SubElement(data, f"{{{DS}}}X509Certificate").text = "MA=="
     with pytest.raises(GatewayError) as refused:
-        x509_key_info.read_x509_key_info(info)
+        key_info.read_x509_key_info(info)
     assert refused.value.problem.id == "GW202"
     assert read == []
 

@@ -6,13 +6,19 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.conformance.hostile import forged_signal_attacks, message_replay_attacks
-from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.exchange import Answer, HttpRequest, Step
-from gateway.conformance.hostile.naive_reader import accepts_request
-from gateway.conformance.hostile.runner import FAILED, PASSED, AttackRunner
+from gateway_conformance.hostile import (
+    Answer,
+    AttackCase,
+    AttackerKit,
+    AttackRunner,
+    HttpRequest,
+    WsgiTarget,
+    forged_signal_attacks,
+    message_replay_attacks,
+)
+from gateway_conformance.hostile.exchange import Step
+from gateway_conformance.hostile.naive_verifier import accepts_request
+from gateway_conformance.hostile.runner import FAILED, PASSED
 from tests.flows.hostile.shapes import steps
 
 CASES = (*message_replay_attacks.CASES, *forged_signal_attacks.CASES)
@@ -59,7 +65,7 @@ def answers_signals(answer: Answer, _: int) -> Answer:
 def test_a_gateway_that_makes_a_new_receipt_fails(case: AttackCase, opponents: Opponents) -> None:
     bench, house = opponents
     assert AttackRunner(bench, house).run_case(case).verdict == PASSED
-    assert AttackRunner(bench, Changed(house, forgets)).run_case(case, still=False).verdict == FAILED
+    assert AttackRunner(bench, Changed(house, forgets)).run_case(case, probes_after=False).verdict == FAILED
 
 
 SIGNALS = [*named("REP-07."), *named("REP-08."), *named("REP-10.")]
@@ -68,7 +74,7 @@ SIGNALS = [*named("REP-07."), *named("REP-08."), *named("REP-10.")]
 @pytest.mark.parametrize("case", SIGNALS, ids=lambda case: case.id)
 def test_a_gateway_that_answers_a_signal_fails(case: AttackCase, opponents: Opponents) -> None:
     bench, house = opponents
-    result = AttackRunner(bench, Changed(house, answers_signals)).run_case(case, still=False)
+    result = AttackRunner(bench, Changed(house, answers_signals)).run_case(case, probes_after=False)
     assert (result.verdict, result.got) == (FAILED, "the signal was answered by a message")
 
 
@@ -79,4 +85,4 @@ def test_a_receipt_that_does_not_come_here_fails(opponents: Opponents) -> None:
     for case in wishes:
         # The control is acknowledged here, and nothing after it.
         quiet = Changed(house, lambda answer, count: answer if count == 1 else Answer(204, {}, b""))
-        assert AttackRunner(bench, quiet).run_case(case, still=False).verdict == FAILED
+        assert AttackRunner(bench, quiet).run_case(case, probes_after=False).verdict == FAILED

@@ -17,26 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.hostile.reply_attacks.hostile_partner import REPLIES, select_replies
-from gateway.conformance.hostile.reply_attacks.reply_server import TAKEN, ReplyScenario
-from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
-from gateway.conformance.partners.journal import read_journal
-from gateway.delivery import http_client
-from gateway.delivery.http_client import HttpClient, HttpLimits
-from gateway.delivery.service_contracts import ServiceCall, load_contract
-from gateway.delivery.soap_caller import SoapCaller, SoapDestination
-from gateway.delivery.soap_client import AnswerPolicy
+from gateway.client import HttpReply, IncomingRequest, read_journal
+from gateway.delivery import HttpClient, HttpLimits, ServiceCall, http_client, load_contract
+from gateway.delivery.soap_client import AnswerPolicy, SoapCaller, SoapDestination
 from gateway.errors import PROBLEMS, SIGNER_MISMATCH, GatewayError
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    encode_key_pem,
-    issue_certificate,
-    make_authority,
-)
-from gateway.pki.certificates import Certificate
-from gateway.store import decisions
-from gateway.store.engine import make_engine, read_transaction
-from gateway.store.schema_migration import migrate_schema
+from gateway.pki import Certificate, encode_key_pem
+from gateway.store import decisions, make_engine, migrate_schema, read_transaction
+from gateway_conformance.hostile.reply_attacks.hostile_partner import REPLIES, select_replies
+from gateway_conformance.hostile.reply_attacks.reply_server import TAKEN, ReplyScenario
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.conformance.test_partner_processes import process
 from tests.delivery.test_http_client import Far, far, far_tls, post
 from tests.flows.hostile.neighbours import PATIENT, Broker, Kpta, Trap, agency_forger, plays, served, trap
@@ -102,7 +91,6 @@ def after(problem: str) -> str:
     return "QUEUED" if PROBLEMS[problem].retry else "FAILED"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("play", plays("soap", taken=False), ids=lambda play: play.id)
 def test_an_agencys_hostile_answer_decides_nothing(
     kpta: Kpta, play: ReplyScenario, received: list[int]
@@ -124,7 +112,6 @@ def test_an_agencys_hostile_answer_decides_nothing(
         assert decisions.list_current_decisions(conn, story.case().id) == []
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("play", plays("ebms2", taken=False), ids=lambda play: play.id)
 def test_a_brokers_hostile_answer_receipts_nothing(
     broker: Broker, play: ReplyScenario, received: list[int]
@@ -316,7 +303,7 @@ def test_a_hostile_partner_is_a_process_too(partner: Path, tmp_path: Path, patte
         agent = SoapCaller(sender, lambda: signer_named("hub"), lambda: datetime.now(UTC))
         for _ in select_replies("soap", pattern):
             try:
-                agent.send_call(envelope, where)
+                agent.exchange_call(envelope, where)
                 came.append(TAKEN)
             except GatewayError as problem:
                 came.append(problem.problem.id)

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
-from gateway.conformance.hostile import (
+from gateway.xmlsec import ebms2_signature
+from gateway_conformance.hostile import (
+    AttackCase,
+    AttackerKit,
+    AttackRunner,
+    WsgiTarget,
     algorithm_attacks,
     attachment_attacks,
-    call_wrapping,
     decryption_attacks,
+    element_wrapping,
     encryption_attacks,
     forged_signal_attacks,
     key_attacks,
@@ -25,11 +30,7 @@ from gateway.conformance.hostile import (
     transform_attacks,
     unsigned_content,
 )
-from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.runner import FAILED, PASSED, AttackRunner
-from gateway.xmlsec import ebms2_signature
+from gateway_conformance.hostile.runner import FAILED, PASSED
 from tests.flows.hostile.shapes import fools, same_shapes
 
 HIDDEN = (*unsigned_content.CASES, *attachment_attacks.CASES)
@@ -44,10 +45,14 @@ CALLS = (
     *security_header_attacks.CASES,
     *spoofing_attacks.CASES,
 )
-REPLAYS = (*message_replay_attacks.CASES, *forged_signal_attacks.CASES)
+#: Without those of questions about a message: each goes on only after the answer to an honest one.
+REPLAYS = (
+    *message_replay_attacks.CASES,
+    *(case for case in forged_signal_attacks.CASES if case.attack_id != "APP-05"),
+)
 ALL = (
     *signature_wrapping.CASES,
-    *call_wrapping.CASES,
+    *(case for case in element_wrapping.CASES if case.face == "soap"),
     *HIDDEN,
     *SIGNATURES,
     *key_attacks.CASES,
@@ -59,7 +64,7 @@ OF_ANSWERS = {"REP-08.own-message", "REP-10.receipt-of-receipt", "REP-10.error-a
 FAMILIES = {"hidden": HIDDEN, "signatures": SIGNATURES, "keys": key_attacks.CASES}
 
 
-@pytest.mark.further
+@pytest.mark.long
 def test_no_two_cases_send_the_same() -> None:
     assert same_shapes(case for case in ALL if case.id not in OF_ANSWERS) == []
 
@@ -114,14 +119,14 @@ BREAKAGES: dict[str, tuple[str, Any, str]] = {
     ),
     "identifiers": ("gateway.xmlsec.ebms2_signature.check_unique_ids", nothing, "SIG-09.ebxml-twice"),
     "attributes of a reference": (
-        "gateway.xmlsec.digest_references.check_attributes",
+        "gateway.xmlsec.xml_signature.check_attributes",
         nothing,
         "SIG-10.absent",
     ),
-    "digests": ("gateway.xmlsec.xml_signature.compare_digests", yes, "SIG-15.contents"),
+    "digests": ("gateway.xmlsec.signature_verifier.compare_digests", yes, "SIG-15.contents"),
     "forms": ("gateway.xmlsec.ebms2_signature._check_signed_info_method", nothing, "SIG-19.exclusive"),
     "transforms": ("gateway.xmlsec.ebms2_signature._check_envelope_transforms", nothing, "SIG-21.no-xpath"),
-    "values": ("gateway.xmlsec.xml_signature.verify_value_of_checked_key", yes, "SIG-27.zero"),
+    "values": ("gateway.xmlsec.signature_verifier.verify_value_of_checked_key", yes, "SIG-27.zero"),
     "whose key it is": (
         "gateway.protocols.core.ProtocolContext.check_certificate_party",
         nothing,
@@ -133,7 +138,7 @@ BREAKAGES: dict[str, tuple[str, Any, str]] = {
         "SIG-32.revoked",
     ),
     "base64": ("gateway.xmlsec.xml_signature.decode_base64", any_base64, "SIG-35.behind-padding"),
-    "replays": ("gateway.web.replay_cache.LocalReplayCache.register_call", nothing, "REP-03.call"),
+    "replays": ("gateway.web.replay_cache._StoredCall.insert", nothing, "REP-03.call"),
     "the time to live": ("gateway.protocols.ebms2.check_time_to_live", nothing, "REP-04.year"),
     "timestamps": ("gateway.xmlsec.wss.check_timestamp", nothing, "REP-05.expired"),
     "actors": ("gateway.protocols.ebms2.header_blocks.read_actor", nothing, "REP-11.ack-to-url"),

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import invite_suite, make_suite_home
-from gateway.conformance.hostile import reference_attacks
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.runner import PASSED, AttackRunner
-from gateway.conformance.hostile.spoofing_attacks import CASES
 from gateway.hub import CUSTOMS, build_engine, get_current_time
 from gateway.store import parties, read_transaction, write_transaction
-from gateway.web.wsgi_application import build_application
+from gateway.web import build_application
+from gateway_conformance.hostile import (
+    AttackerKit,
+    AttackRunner,
+    WsgiTarget,
+    read_attacker_kit,
+    reference_attacks,
+)
+from gateway_conformance.hostile.runner import PASSED
+from gateway_conformance.hostile.spoofing_attacks import CASES
+from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_home
 
 HERE = "http://hub.example"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.hostile.attack_table import KnownAttack, load_all_cases, read_attack_table
 from gateway.errors import GatewayError
+from gateway_conformance.hostile import read_attack_table
+from gateway_conformance.hostile.attack_table import KnownAttack, load_all_cases
 from tests.kit.paths import ROOT
 
 COUNTS = {"SIG": 37, "REP": 12, "PKI": 14, "DOS": 15, "APP": 13}
@@ -66,6 +67,6 @@ def test_a_row_with_an_unknown_key_is_refused(monkeypatch: pytest.MonkeyPatch, t
     place = tmp_path / "suites" / "hostile"
     place.mkdir(parents=True)
     (place / "attacks.yaml").write_text("SIG-01: {title: a, source: b, expected: {}, hold_by: []}\n")
-    monkeypatch.setattr("gateway.conformance.hostile.attack_table.get_data_folder", lambda _: tmp_path)
+    monkeypatch.setattr("gateway_conformance.hostile.attack_table.DATA_FOLDER", tmp_path)
     with pytest.raises(GatewayError, match="hold_by"):
         read_attack_table()

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.conformance.hostile.attack_targets import UrlTarget, WsgiTarget
-from gateway.conformance.hostile.exchange import FaceAddress, HttpRequest, NotOfferedError, RawScript
 from gateway.errors import GatewayError
+from gateway_conformance.hostile import HttpRequest, UrlTarget, WsgiTarget
+from gateway_conformance.hostile.exchange import FaceAddress, NotOfferedError, RawScript
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FACES = {"ebms2": FaceAddress("/msh"), "soap": FaceAddress("/soap")}

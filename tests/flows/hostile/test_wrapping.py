@@ -7,21 +7,23 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.conformance.hostile import (
-    as4_wrapping,
+from gateway.wire import parse_xml
+from gateway_conformance.hostile import (
     attachment_attacks,
-    call_wrapping,
+    element_wrapping,
+    get_element,
+    mutate_tree,
     naive_verifier,
+    remove_element,
+    set_text,
     signature_wrapping,
 )
-from gateway.conformance.hostile.naive_reader import accepts_request, read_content, split_parts
-from gateway.conformance.hostile.signature_wrapping import WrappingAttack
-from gateway.conformance.hostile.tree_mutations import get_element, mutate_tree, remove_element, set_text
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
-from gateway.wire.xml import parse_xml
+from gateway_conformance.hostile.naive_verifier import accepts_request, read_content, split_parts
+from gateway_conformance.hostile.signature_wrapping import WrappingAttack
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.flows.hostile.shapes import NOW, bench, same_shapes
 
-_FAMILIES = (signature_wrapping, attachment_attacks, call_wrapping, as4_wrapping)
+_FAMILIES = (signature_wrapping, attachment_attacks, element_wrapping)
 WRAPPINGS = tuple(one for family in _FAMILIES for one in family.WRAPPINGS)
 CASES = tuple(one.attack_case for one in WRAPPINGS)
 TARGETS = sorted({one.target for one in WRAPPINGS})

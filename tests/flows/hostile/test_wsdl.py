@@ -13,17 +13,14 @@ import pytest
 
 from gateway.cli import main
 from gateway.config import load_settings
-from gateway.conformance.hostile.reply_attacks.hostile_partner import REPLIES
-from gateway.conformance.hostile.reply_attacks.reply_server import ReplyServer
-from gateway.conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
-from gateway.delivery.http_client import HttpClient
-from gateway.delivery.partner_settings import build_partners
-from gateway.delivery.service_contracts import ServiceCall, ServiceContract, load_contract
-from gateway.delivery.soap_caller import SoapCaller, SoapDestination
-from gateway.delivery.soap_client import AnswerPolicy
-from gateway.delivery.wsdl_files import SUMS, WsdlFile, read_wsdl_file
+from gateway.delivery import HttpClient, ServiceCall, build_partners, load_contract
+from gateway.delivery.service_contracts import SUMS, ServiceContract, WsdlFile, read_wsdl_file
+from gateway.delivery.soap_client import AnswerPolicy, SoapCaller, SoapDestination
 from gateway.errors import GatewayError
 from gateway.share import get_data_folder
+from gateway_conformance.hostile import ReplyServer
+from gateway_conformance.hostile.reply_attacks.hostile_partner import REPLIES
+from gateway_conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
 from tests.flows.hostile.neighbours import PATIENT, Trap, agency_forger, trap
 from tests.kit.house import Clock, signer_named
 
@@ -62,7 +59,7 @@ def test_a_shipped_wsdl_that_was_changed_is_not_called_by(
     changed = TEMPLATE.replace(b"localhost", b"evil.host")
     (tmp_path / "agency-template.wsdl").write_bytes(changed)
     (tmp_path / SUMS).write_text(f"{DIGEST}  agency-template.wsdl\n")
-    monkeypatch.setattr("gateway.delivery.wsdl_files.get_data_folder", lambda _: tmp_path)
+    monkeypatch.setattr("gateway.delivery.service_contracts.get_data_folder", lambda _: tmp_path)
     with pytest.raises(GatewayError) as caught:
         read_wsdl_file(WsdlFile("agency-template.wsdl"))
     assert caught.value.problem.id == "GW801"
@@ -218,7 +215,7 @@ def test_an_address_changed_in_the_wsdl_changes_nothing(caught_by: Trap, tmp_pat
     sender = HttpClient(PATIENT)
     agent = SoapCaller(sender, lambda: signer_named("hub"), clock)
     envelope = load_contract(file).compose_envelope(CANCEL)
-    agent.send_call(envelope, SoapDestination(file, server.url, AnswerPolicy(lambda *_: None)))
+    agent.exchange_call(envelope, SoapDestination(file, server.url, AnswerPolicy(lambda *_: None)))
     sender.close()
     server.close()
     assert server.connections == 1

@@ -8,13 +8,9 @@ from xml.parsers import expat
 import pytest
 from lxml import etree
 
-from gateway.conformance.hostile import octet_mutations, xml_attacks
-from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.errors import GatewayError
-from gateway.wire.mime import read_multipart_related
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
+from gateway.wire import DEFAULT_LIMITS, WireLimits, prescan_xml, read_multipart_related
+from gateway_conformance.hostile import AttackCase, AttackerKit, HttpRequest, content_mutations, xml_attacks
 from tests.flows.hostile.sample_kit import SAMPLE_KIT
 
 BENCH = SAMPLE_KIT
@@ -124,10 +120,10 @@ def test_another_encoding_says_the_same(name: str) -> None:
 @pytest.mark.long
 def test_a_change_that_finds_nothing_is_no_attack() -> None:
     for change in (
-        octet_mutations.insert_in_header(bytes),
-        octet_mutations.insert_in_body(bytes),
-        octet_mutations.insert_in_signature(bytes),
-        octet_mutations.add_root_attributes(bytes),
+        content_mutations.insert_in_header(bytes),
+        content_mutations.insert_in_body(bytes),
+        content_mutations.insert_in_signature(bytes),
+        content_mutations.add_root_attributes(bytes),
     ):
         with pytest.raises(LookupError):
             change(b"<nothing/>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -26,15 +27,16 @@ from gateway.cases import (
     restore_act,
 )
 from gateway.errors import GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence import list_subject_leaves
+from gateway.hub import apply_call_back
 from gateway.operations import list_waiting_acts
 from gateway.state_machines import DELIVERY, REQUEST
-from gateway.store import audit_log, officer_acts, parties, payloads
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.web.officers import OfficerDesk
-from gateway.xmlsec import STRICT
-from gateway.xmlsec.wss import verify_soap_envelope
+from gateway.store import officer_work, parties, payloads, read_transaction, write_transaction
+from gateway.web.officers import SESSION_ONLY, OfficerDesk
+from gateway.xmlsec import STRICT, verify_soap_envelope
 from tests.flows.craft import all_of, supplement, text
+from tests.kit.audited import list_actions
+from tests.kit.databases import BOTH
 from tests.kit.house import Away, signer_named
 from tests.kit.officers import ConsoleStory, KeptKeys
 
@@ -59,29 +61,30 @@ def refused(problem: str) -> Any:
     return pytest.raises(GatewayError, match=problem)
 
 
+@BOTH
 def test_a_call_to_an_agency_at_the_console_rests_in_its_mailbox(engine: Engine) -> None:
     story = ConsoleStory(engine, "KFDA")
     seen = story.arrive()
     assert [call.destination for call in story.soap.calls].count("KFDA") == 0
-    assert (seen.state, seen.receipt_number) == ("ACKNOWLEDGED", f"C-{seen.number}")
+    assert (seen.state, seen.request.receipt_number) == ("ACKNOWLEDGED", f"C-{seen.number}")
     row = story.delivery(destination="KFDA")
     assert row.state == "DELIVERED"
     assert [event for event, _ in story.steps(DELIVERY, row.id)] == ["lease", "delivered"]
     # What downstream sees is what an agency's own system causes.
     other = story.request("NPQS").id
-    assert story.evidence("request", seen.request) == story.evidence("request", other)
-    assert story.steps(REQUEST, seen.request) == story.steps(REQUEST, other)
-    (call,) = seen.calls
+    assert story.evidence("request", seen.request.id) == story.evidence("request", other)
+    assert story.steps(REQUEST, seen.request.id) == story.steps(REQUEST, other)
+    (call,) = story.rested()
     assert call.operation == "SubmitApplication"
-    stored = etree.fromstring(octets_of(story, call.payload_sha256))
+    stored = etree.fromstring(octets_of(story, call.call_sha256))
     assert signer_of(story, stored) == signer_named("hub").certificate
     reply = etree.fromstring(octets_of(story, story.request("KFDA").reply_sha256))
     assert signer_of(story, reply) == signer_named("kfda").certificate
-    document = story.desk.read_call_document(call)
-    assert seen.number in {one.text for one in document.iterchildren("*")}
-    assert [one.media_type for one in story.desk.list_call_attachments(call)] == ["application/pdf"]
+    assert seen.number in stored.xpath("//*[local-name()='Document']/*/*/text()")
+    assert stored.xpath("//*[local-name()='Attachment']/@mediaType") == ["application/pdf"]
 
 
+@pytest.mark.long
 def test_a_decision_becomes_the_signed_call_of_an_agency_system(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -94,7 +97,7 @@ def test_a_decision_becomes_the_signed_call_of_an_agency_system(engine: Engine) 
         conditions=("표시 라벨을 붙일 것",),
     )
     done = story.desk.perform_act(kim, seen.number, act, seen.shown)
-    assert (done.state, done.problem, done.case_number) == ("PERFORMED", None, seen.case_number)
+    assert (done.state, done.problem) == ("PERFORMED", None)
     story.tick()
     assert story.outcome() == ("APPROVED", {1: "APPROVED_WITH_CONDITIONS", 2: "APPROVED", 3: "APPROVED"})
     assert story.customs_codes() == ["18", "19"]
@@ -106,9 +109,9 @@ def test_a_decision_becomes_the_signed_call_of_an_agency_system(engine: Engine) 
         "12.5", "KGM", "표시 라벨을 붙일 것",
     ]  # fmt: skip
     # Beside the officer's leaves, the evidence is that of an agency with a system.
-    kinds = [kind for kind in story.evidence("request", seen.request) if kind != "act"]
+    kinds = [kind for kind in story.evidence("request", seen.request.id) if kind != "act"]
     assert kinds == ["sent", "reply", "acknowledged", "reply", "notice"]
-    assert story.steps(REQUEST, seen.request) == story.steps(REQUEST, story.request("KFDA").id)
+    assert story.steps(REQUEST, seen.request.id) == story.steps(REQUEST, story.request("KFDA").id)
 
 
 def test_the_evidence_names_officer_and_what_was_shown(engine: Engine) -> None:
@@ -116,7 +119,7 @@ def test_the_evidence_names_officer_and_what_was_shown(engine: Engine) -> None:
     seen = story.arrive()
     kim = story.officer("kim")
     story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
-    intended, performed = acts_of(story, seen.request)
+    intended, performed = acts_of(story, seen.request.id)
     assert [one["step"] for one in (intended, performed)] == ["intended", "performed"]
     assert performed["officer"] == {"account": kim.account, "name": "kim", "role": "officer"}
     assert performed["shown"] == seen.shown
@@ -127,29 +130,30 @@ def test_the_evidence_names_officer_and_what_was_shown(engine: Engine) -> None:
     assert shown["document"] == story.request("KPTA").document_sha256
     assert performed["call"] == story.request("KPTA").reply_sha256
     with read_transaction(engine) as conn:
-        rows = audit_log.list_actions(conn, actor="kim")
+        rows = list_actions(conn, actor="kim")
     assert [(row.action, row.after["step"]) for row in reversed(rows)] == [
         ("officer decide", "intended"), ("officer decide", "performed"),
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_receive_ask_and_inspect(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
     kim = story.officer("kim")
     assert story.desk.perform_act(kim, seen.number, ReceiveAct(), seen.shown).state == "PERFORMED"
     seen = story.look()
-    assert seen.status_code == "C04"
+    assert seen.request.status_code == "C04"
     pointers = ("42A/67A[1]/68A[1]/23A/138",)
     ask = InformationAct("Which lot?", pointers, story.clock() + timedelta(days=7))
     assert story.desk.perform_act(kim, seen.number, ask, seen.shown).state == "PERFORMED"
     seen = story.look()
-    assert (seen.state, seen.due_at) == ("INFORMATION_REQUIRED", ask.deadline)
+    assert (seen.state, seen.request.due_at) == ("INFORMATION_REQUIRED", ask.deadline)
     look = InspectionAct("E01", "field", story.clock().date(), "Incheon", "to be opened")
-    assert list_unsent_words(look) == ("kind", "on", "place", "findings")
+    assert list_unsent_words(look) == ("findings",)
     assert story.desk.perform_act(kim, seen.number, look, seen.shown).state == "PERFORMED"
     assert story.look().state == "INSPECTION"
-    kept = json.loads(octets_of(story, acts_of(story, seen.request)[-1]["digest"]))
+    kept = json.loads(octets_of(story, acts_of(story, seen.request.id)[-1]["digest"]))
     assert (kept["place"], kept["findings"]) == ("Incheon", "to be opened")
     story.tick()
     notices = story.inbox.documents("Notice")
@@ -157,6 +161,7 @@ def test_receive_ask_and_inspect(engine: Engine) -> None:
     assert notices[-2].findtext(".//{*}Pointer") == pointers[0]
 
 
+@pytest.mark.long
 def test_correct_and_revoke(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -175,16 +180,16 @@ def test_correct_and_revoke(engine: Engine) -> None:
     story.tick(seconds=1)
     assert story.outcome()[1][1] == "REJECTED"
     seen = story.look()
-    assert seen.status_code == "R04"
+    assert seen.request.status_code == "R04"
     again = story.decision(DecisionCode.APPROVED, DecisionPurpose.CORRECT)
     story.desk.perform_act(lee, seen.number, again, seen.shown)
     story.tick(seconds=1)
     seen = story.look()
-    assert seen.status_code == "R02"
+    assert seen.request.status_code == "R02"
     revoke = story.decision(DecisionCode.REJECTED, DecisionPurpose.REVOKE)
     story.desk.perform_act(lee, seen.number, revoke, seen.shown)
     story.tick(seconds=1)
-    assert (story.look().status_code, story.outcome()[1][1]) == ("R03", "REJECTED")
+    assert (story.look().request.status_code, story.outcome()[1][1]) == ("R03", "REJECTED")
 
 
 def test_what_was_not_shown_is_not_decided(engine: Engine) -> None:
@@ -218,6 +223,7 @@ def test_an_act_needs_its_right_and_its_confirmation(engine: Engine) -> None:
     assert story.look().state == "ACKNOWLEDGED"
 
 
+@pytest.mark.long
 def test_an_act_that_the_service_refuses_is_told(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -228,12 +234,13 @@ def test_an_act_that_the_service_refuses_is_told(engine: Engine) -> None:
     assert done.problem is not None
     assert done.problem.problem.id == "GW404"
     assert "item 99" in str(done.problem)
-    assert acts_of(story, seen.request)[-1]["step"] == "refused"
+    assert acts_of(story, seen.request.id)[-1]["step"] == "refused"
     # The application is free for the next act.
     good = story.desk.perform_act(story.officer("lee"), seen.number, story.decision(), seen.shown)
     assert good.state == "PERFORMED"
 
 
+@pytest.mark.long
 def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -243,17 +250,17 @@ def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine
     with pytest.raises(KeyboardInterrupt):
         desk.perform_act(story.officer("kim"), seen.number, act, seen.shown)
     with read_transaction(engine) as conn:
-        (intended,) = officer_acts.list_by_request(conn, seen.request)
+        (intended,) = officer_work.list_acts(conn, seen.request.id)
     assert intended.state == "INTENDED"
     story.clock.forward(seconds=5)
     assert [story.new_desk().resume_acts() for _ in range(2)] == [1, 0]
     with read_transaction(engine) as conn:
-        (performed,) = officer_acts.list_by_request(conn, seen.request)
+        (performed,) = officer_work.list_acts(conn, seen.request.id)
     assert (performed.state, performed.message_id) == ("PERFORMED", intended.message_id)
     call = etree.fromstring(octets_of(story, performed.call_sha256))
     assert call.findtext(".//{*}MessageID") == intended.message_id
     assert call.findtext(".//{*}ValidUntil") == "2027-02-28"
-    assert story.evidence("request", seen.request).count("notice") == 1
+    assert story.evidence("request", seen.request.id).count("notice") == 1
 
 
 def test_an_act_without_a_last_day_has_the_digest_that_it_always_had() -> None:
@@ -268,6 +275,7 @@ def test_an_act_without_a_last_day_has_the_digest_that_it_always_had() -> None:
     assert restore_act(json.loads(encode_act("A26000001001N", "s", stated))) == stated
 
 
+@pytest.mark.long
 def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
     """The notices of one application are ordered by the time of issue, whatever clock gave it."""
     story = ConsoleStory(engine)
@@ -282,14 +290,15 @@ def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
         act = story.decision(code, DecisionPurpose.CORRECT)
         story.desk.perform_act(lee, seen.number, act, seen.shown)
         assert story.look().decisions[0].decision == code
-    assert story.look().status_code == "R04"
+    assert story.look().request.status_code == "R04"
 
 
+@pytest.mark.long
 def test_an_act_waits_for_a_key_that_is_away(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
     keys = KeptKeys(lambda: story.settings)
-    keys.get_signer = lambda agency: Away()  # type: ignore[method-assign, return-value, assignment]
+    keys.get_signer = lambda agency: Away(agency.lower())  # type: ignore[method-assign, return-value, assignment]
     desk = OfficerDesk(story.hub, story.settings, keys)
     done = desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
     assert (done.state, done.problem and done.problem.problem.id) == ("INTENDED", "GW803")
@@ -321,6 +330,19 @@ def test_a_suspended_agency_decides_nothing(engine: Engine) -> None:
     assert (done.state, done.problem and done.problem.problem.id) == ("REFUSED", "GW209")
 
 
+def test_the_key_of_another_agency_decides_nothing(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    keys = KeptKeys(lambda: story.settings)
+    keys.get_signer = lambda agency: signer_named("kfda")  # type: ignore[method-assign]
+    done = OfficerDesk(story.hub, story.settings, keys).perform_act(
+        story.officer("kim"), seen.number, story.decision(), seen.shown
+    )
+    assert (done.state, done.problem and done.problem.problem.id) == ("REFUSED", "GW209")
+    assert story.look().decisions == ()
+
+
+@pytest.mark.long
 def test_a_supplement_rests_beside_its_application(engine: Engine) -> None:
     story = ConsoleStory(engine, "KFDA")
     seen = story.arrive()
@@ -332,15 +354,16 @@ def test_a_supplement_rests_beside_its_application(engine: Engine) -> None:
     story.submit(more, action="Supplement")
     story.tick()
     seen = story.look()
-    assert [call.operation for call in seen.calls] == ["SubmitApplication", "SubmitSupplement"]
+    assert [call.operation for call in story.rested()] == ["SubmitApplication", "SubmitSupplement"]
     assert seen.state == "ACKNOWLEDGED"
-    values = [story.desk.read_call_document(call).xpath("string()") for call in seen.calls]
-    assert ["카라멜 와플 320 g" in str(value) for value in values] == [False, True]
+    values = [octets_of(story, call.call_sha256).decode() for call in story.rested()]
+    assert ["카라멜 와플 320 g" in value for value in values] == [False, True]
     with refused("GW706"):
         story.desk.perform_act(kim, seen.number, story.decision(), asked.shown)
     assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
 
 
+@pytest.mark.long
 def test_what_was_intended_is_not_done_to_another_state(engine: Engine) -> None:
     """Between the intention and the call the agency's own system asks: the officer has not seen that."""
     story = ConsoleStory(engine)
@@ -352,6 +375,32 @@ def test_what_was_intended_is_not_done_to_another_state(engine: Engine) -> None:
     story.hear_at_console(InformationAct("Which lot?"))
     assert story.new_desk().resume_acts() == 0
     with read_transaction(engine) as conn:
-        (act,) = officer_acts.list_by_request(conn, seen.request)
+        (act,) = officer_work.list_acts(conn, seen.request.id)
     assert (act.state, act.problem, act.under_way) == ("REFUSED", "GW706", None)
     assert story.look().decisions == ()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("later", [timedelta(0), timedelta(seconds=2)], ids=["same-octets", "signed-anew"])
+def test_an_act_that_is_performed_twice_at_once_is_not_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, later: timedelta
+) -> None:
+    """A second process resumes the act while its call is under way: the call before it stands."""
+    story = ConsoleStory(engine)
+    kim, seen = story.officer("kim"), story.arrive()
+    resumed: list[int] = []
+
+    def apply_beside(*arguments: Any) -> None:
+        monkeypatch.undo()
+        story.clock.now += later
+        with ThreadPoolExecutor(1) as pool:
+            resumed.append(pool.submit(desk.resume_acts).result(60))
+        apply_call_back(*arguments)
+
+    desk = story.desk
+    monkeypatch.setattr("gateway.web.officers.act_performance.apply_call_back", apply_beside)
+    done = desk.perform_act(kim, seen.number, story.decision(), seen.shown, SESSION_ONLY)
+    assert len(resumed) == 1
+    assert (done.state, done.problem) == ("PERFORMED", None)
+    assert story.look().state == "DECIDED"
+    assert [one["step"] for one in acts_of(story, seen.request.id)] == ["intended", "performed"]

@@ -21,9 +21,8 @@ from gateway.cases import (
     ReceiveAct,
 )
 from gateway.errors import GatewayError
-from gateway.hub.reply import apply_call_back
-from gateway.store import WorkFilter, WorkTab, make_engine, work_lists
-from gateway.store.engine import read_transaction
+from gateway.hub import apply_call_back
+from gateway.store import WorkFilter, WorkTab, make_engine, read_transaction, work_lists
 from gateway.web.officers import Officer
 from tests.flows.craft import withdrawal
 from tests.kit.databases import KINDS, Templates
@@ -124,6 +123,7 @@ def answer_all(story: ConsoleStory, order: Sequence[str], said: str) -> None:
         story.tick(seconds=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("said", ["G03", "G04"])
 @pytest.mark.parametrize("order", list(itertools.permutations((AGENCY, *OTHERS))), ids="-".join)
@@ -137,6 +137,7 @@ def test_officers_answer_a_withdrawal_as_a_system_does_in_every_order(
     assert console == system
 
 
+@pytest.mark.long
 def test_who_is_asked_is_listed_until_an_officer_answers(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY)
     lee = decide_and_withdraw(story)
@@ -158,13 +159,14 @@ def test_who_is_asked_is_listed_until_an_officer_answers(engine: Engine) -> None
     assert story.look().state == "CANCELLED"
 
 
+@pytest.mark.long
 def test_a_revocation_answers_the_question_too(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY)
     lee = decide_and_withdraw(story)
     seen = story.look()
     revoke = story.decision(DecisionCode.REJECTED, DecisionPurpose.REVOKE)
     story.desk.perform_act(lee, seen.number, revoke, seen.shown)
-    assert (list_asked(story), story.look().cancellation) == ([], "REFUSED")
+    assert (list_asked(story), story.look().request.cancellation) == ([], "REFUSED")
     for agency in OTHERS:
         tell(story, agency, "G03")
     story.tick(seconds=1)
@@ -191,6 +193,7 @@ def cancel_open(story: ConsoleStory, *, asked: bool) -> None:
     story.tick(seconds=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("asked", [False, True], ids=["received", "asked"])
 def test_officers_cancel_what_is_not_decided_as_a_system_does(
@@ -201,6 +204,7 @@ def test_officers_cancel_what_is_not_decided_as_a_system_does(
     assert console == system
 
 
+@pytest.mark.long
 def test_an_inspection_is_ended_by_an_officer(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY)
     seen = story.arrive()

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from gateway.cases import ReceiveAct
 from gateway.errors import GatewayError
+from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 
 
@@ -17,6 +18,7 @@ def refused(problem: str) -> Any:
     return pytest.raises(GatewayError, match=problem)
 
 
+@BOTH
 def test_an_application_is_claimed_released_and_handed_over(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -42,7 +44,7 @@ def test_an_application_is_claimed_released_and_handed_over(engine: Engine) -> N
     assert (now.claim, now.claim_version) == (None, 3)
     # A claim is no part of what is shown: it changes nothing that is decided.
     assert now.shown == seen.shown
-    assert story.evidence("request", seen.request).count("claim") == 3
+    assert story.evidence("request", seen.request.id).count("claim") == 3
 
 
 def test_of_many_claims_at_once_one_succeeds(engine: Engine) -> None:

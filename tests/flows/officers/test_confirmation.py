@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.accounts import (
+    PasskeyUser,
     RelyingParty,
     build_assertion_options,
     build_registration_options,
@@ -22,11 +23,19 @@ from gateway.accounts import (
 from gateway.cases import compute_act_digest, encode_act, encode_batch
 from gateway.cli import main
 from gateway.errors import GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.store import NewPasskey, accounts, officer_acts, passkeys, payloads
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.evidence import list_subject_leaves
+from gateway.store import (
+    NewPasskey,
+    accounts,
+    officer_work,
+    payloads,
+    read_transaction,
+    sessions,
+    write_transaction,
+)
 from gateway.web.officers import Confirmation, ConfirmationMethod, Officer, OfficerDesk
 from tests.kit.authenticator import Authenticator
+from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 
 PARTY = RelyingParty("localhost", "http://localhost:8081")
@@ -45,11 +54,11 @@ class PasskeyStory(ConsoleStory):
     def officer(self, name: str, role: str = "officer", agency: str | None = None) -> Officer:
         made = super().officer(name, role, agency)
         device = Authenticator()
-        options = build_registration_options(PARTY, b"c" * 32, (made.account, name, name), ())
+        options = build_registration_options(PARTY, b"c" * 32, PasskeyUser(made.account, name, name), ())
         known = verify_registration(PARTY, b"c" * 32, device.create(options))
         row = NewPasskey(made.account, known.credential_id, known.public_key, 0, "desk", False)
         with write_transaction(self.house.engine) as conn:
-            passkeys.insert_passkey(conn, row, self.clock())
+            sessions.insert_passkey(conn, row, self.clock())
         self.passkeys[made.account] = (device, known)
         return made
 
@@ -69,6 +78,8 @@ def refused(problem: str) -> Any:
     return pytest.raises(GatewayError, match=problem)
 
 
+@pytest.mark.long
+@BOTH
 def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
     story = PasskeyStory(engine)
     kim, lee = story.officer("kim"), story.officer("lee")
@@ -92,7 +103,7 @@ def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
     assert done.state == "PERFORMED"
     # The evidence alone proves who confirmed what.
     with read_transaction(engine) as conn:
-        leaf = [row for row in list_subject_leaves(conn, "request", seen.request) if row.kind == "act"][-1]
+        leaf = [row for row in list_subject_leaves(conn, "request", seen.request.id) if row.kind == "act"][-1]
         kept = payloads.get_payload_octets(conn, json.loads(leaf.data)["confirmed"]["octets"])
         decided = payloads.get_payload_octets(conn, leaf.digest)
     assert decided == document
@@ -103,6 +114,7 @@ def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
         story.desk.perform_act(kim, seen.number, act, seen.shown, make_passkey_confirmation(octets))
 
 
+@pytest.mark.long
 def test_what_takes_the_answer_is_undone_with_the_act(engine: Engine) -> None:
     story = PasskeyStory(engine)
     kim = story.officer("kim")
@@ -162,12 +174,13 @@ def test_the_approver_confirms_what_was_proposed(engine: Engine) -> None:
     story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
     proposal = story.look().proposal
     assert proposal is not None
-    document = encode_act(seen.number, proposal.shown, proposal.act)
+    document = encode_act(seen.number, proposal.row.shown_sha256, proposal.act)
     said = make_passkey_confirmation(story.confirm(lee, document))
-    done = story.desk.approve_proposal(lee, proposal.id, proposal.digest, seen.shown, said)
+    done = story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, said)
     assert done.state == "PERFORMED"
 
 
+@pytest.mark.long
 def test_the_proofs_of_an_application_are_verified_by_a_verb(
     engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,9 +191,9 @@ def test_the_proofs_of_an_application_are_verified_by_a_verb(
     proposal = story.look().proposal
     assert proposal is not None
     said = make_passkey_confirmation(
-        story.confirm(lee, encode_act(seen.number, proposal.shown, proposal.act))
+        story.confirm(lee, encode_act(seen.number, proposal.row.shown_sha256, proposal.act))
     )
-    story.desk.approve_proposal(lee, proposal.id, proposal.digest, seen.shown, said)
+    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, said)
     url = engine.url.render_as_string(hide_password=False)
     (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
     assert main(["agency", "acts", seen.number, "--home", str(tmp_path), "--json"]) == 0
@@ -191,10 +204,10 @@ def test_the_proofs_of_an_application_are_verified_by_a_verb(
     other = story.confirm(lee, b"another document")
     with write_transaction(engine) as conn:
         kept = payloads.store_payload(conn, other, story.clock())
-        act = officer_acts.find_act(conn, row["act"])
+        act = officer_work.find_act(conn, row["act"])
         assert act is not None
         bent = dict(act.approver_confirmation) | {"octets": kept}
-        officer_acts.change_act(conn, act.id, "PERFORMED", "PERFORMED", approver_confirmation=bent)
+        officer_work.change_act(conn, act.id, "PERFORMED", "PERFORMED", approver_confirmation=bent)
     assert main(["agency", "acts", seen.number, "--home", str(tmp_path)]) == 1
     assert "proof WRONG" in capsys.readouterr().out
     assert main(["agency", "acts", "A1", "--home", str(tmp_path)]) != 0

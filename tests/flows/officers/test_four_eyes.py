@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import InformationAct
+from gateway.cases import DecisionCode, DecisionPurpose, InformationAct
 from gateway.errors import GatewayError
-from gateway.store import officer_acts
-from gateway.store.engine import read_transaction
-from gateway.web.officers import SESSION_ONLY, ApplicationView, Officer, ProposalView
+from gateway.store import officer_work, read_transaction
+from gateway.web.officers import SESSION_ONLY, ActView, ApplicationView, Officer
+from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 
 
@@ -21,7 +21,7 @@ def refused(problem: str) -> Any:
     return pytest.raises(GatewayError, match=problem)
 
 
-def proposed(engine: Engine) -> tuple[ConsoleStory, Officer, ApplicationView, ProposalView]:
+def proposed(engine: Engine) -> tuple[ConsoleStory, Officer, ApplicationView, ActView]:
     """Return a story with an application for which kim has proposed a decision."""
     story = ConsoleStory(engine, four_eyes=True)
     kim = story.officer("kim", "approver")
@@ -33,31 +33,53 @@ def proposed(engine: Engine) -> tuple[ConsoleStory, Officer, ApplicationView, Pr
     return story, kim, seen, seen.proposal
 
 
+@BOTH
+@pytest.mark.parametrize("purpose", [DecisionPurpose.CORRECT, DecisionPurpose.REVOKE])
+def test_what_is_decided_is_changed_by_two_officers(engine: Engine, purpose: DecisionPurpose) -> None:
+    story, kim, seen, proposal = proposed(engine)
+    lee = story.officer("lee", "approver")
+    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
+    decided = story.look()
+    act = story.decision(DecisionCode.REJECTED, purpose)
+    with refused("GW707.*propose it"):
+        story.desk.perform_act(kim, decided.number, act, decided.shown)
+    now = story.look()
+    assert now == decided, "nothing was changed by one officer"
+    story.desk.propose_act(kim, decided.number, act, decided.shown)
+    waiting = story.look().proposal
+    assert waiting is not None
+    with refused("GW707.*does not approve"):
+        story.desk.approve_proposal(kim, waiting.row.id, waiting.row.content, decided.shown, SESSION_ONLY)
+    story.desk.approve_proposal(lee, waiting.row.id, waiting.row.content, decided.shown, SESSION_ONLY)
+    assert story.look().decisions[0].decision == DecisionCode.REJECTED
+
+
 def states(story: ConsoleStory, request: int) -> list[str]:
     with read_transaction(story.house.engine) as conn:
-        return [row.state for row in officer_acts.list_by_request(conn, request)]
+        return [row.state for row in officer_work.list_acts(conn, request)]
 
 
+@pytest.mark.long
 def test_another_officer_approves_what_was_proposed(engine: Engine) -> None:
     story, kim, seen, proposal = proposed(engine)
     assert seen.state == "ACKNOWLEDGED"
     with refused("GW707.*propose it"):
         story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
     with refused("GW707.*does not approve"):
-        story.desk.approve_proposal(kim, proposal.id, proposal.digest, seen.shown, SESSION_ONLY)
+        story.desk.approve_proposal(kim, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
     with refused("GW707.*decisions.approve"):
         officer = story.officer("han")
-        story.desk.approve_proposal(officer, proposal.id, proposal.digest, seen.shown, SESSION_ONLY)
+        story.desk.approve_proposal(officer, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
     lee = story.officer("lee", "approver")
     with refused("GW706"):
-        story.desk.approve_proposal(lee, proposal.id, "0" * 64, seen.shown, SESSION_ONLY)
+        story.desk.approve_proposal(lee, proposal.row.id, "0" * 64, seen.shown, SESSION_ONLY)
     with refused("GW706"):
-        story.desk.approve_proposal(lee, proposal.id, proposal.digest, "0" * 64, SESSION_ONLY)
-    done = story.desk.approve_proposal(lee, proposal.id, proposal.digest, seen.shown, SESSION_ONLY)
+        story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, "0" * 64, SESSION_ONLY)
+    done = story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
     assert done.state == "PERFORMED"
     assert story.look().state == "DECIDED"
     with read_transaction(engine) as conn:
-        (row,) = officer_acts.list_by_request(conn, seen.request)
+        (row,) = officer_work.list_acts(conn, seen.request.id)
     assert (row.name, row.approver_name) == ("kim", "lee")
 
 
@@ -73,33 +95,35 @@ def test_a_proposal_about_another_state_is_not_approved(engine: Engine) -> None:
     assert now.shown != seen.shown
     for shown in (seen.shown, now.shown):
         with refused("GW706"):
-            story.desk.approve_proposal(lee, proposal.id, proposal.digest, shown, SESSION_ONLY)
-    story.desk.return_proposal(lee, proposal.id, proposal.digest, "look at the question first")
-    assert states(story, seen.request) == ["RETURNED"]
+            story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, shown, SESSION_ONLY)
+    story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "look at the question first")
+    assert states(story, seen.request.id) == ["RETURNED"]
 
 
+@pytest.mark.long
 def test_a_proposal_is_returned_or_withdrawn_and_the_next_one_decides(engine: Engine) -> None:
     story, kim, seen, proposal = proposed(engine)
     lee = story.officer("lee", "approver")
     with refused("GW707"):
-        story.desk.withdraw_proposal(lee, proposal.id, proposal.digest)
+        story.desk.withdraw_proposal(lee, proposal.row.id, proposal.row.content)
     with refused("GW707"):
-        story.desk.return_proposal(kim, proposal.id, proposal.digest, "mine")
+        story.desk.return_proposal(kim, proposal.row.id, proposal.row.content, "mine")
     with refused("GW707.*reason"):
-        story.desk.return_proposal(lee, proposal.id, proposal.digest, "  ")
-    story.desk.return_proposal(lee, proposal.id, proposal.digest, "the quantity is wrong")
+        story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "  ")
+    story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "the quantity is wrong")
     story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
     second = story.look().proposal
     assert second is not None
-    story.desk.withdraw_proposal(kim, second.id, second.digest)
+    story.desk.withdraw_proposal(kim, second.row.id, second.row.content)
     story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
     third = story.look().proposal
     assert third is not None
-    done = story.desk.approve_proposal(lee, third.id, third.digest, seen.shown, SESSION_ONLY)
+    done = story.desk.approve_proposal(lee, third.row.id, third.row.content, seen.shown, SESSION_ONLY)
     assert done.state == "PERFORMED"
-    assert states(story, seen.request) == ["RETURNED", "WITHDRAWN", "PERFORMED"]
+    assert states(story, seen.request.id) == ["RETURNED", "WITHDRAWN", "PERFORMED"]
 
 
+@pytest.mark.long
 def test_of_twenty_approvals_and_returns_at_once_one_has_an_effect(engine: Engine) -> None:
     story, _, seen, proposal = proposed(engine)
     many = [story.officer(f"officer-{number}", "approver") for number in range(4)]
@@ -108,9 +132,11 @@ def test_of_twenty_approvals_and_returns_at_once_one_has_an_effect(engine: Engin
         who = many[number % len(many)]
         try:
             if number % 3 == 0:
-                story.desk.return_proposal(who, proposal.id, proposal.digest, "again")
+                story.desk.return_proposal(who, proposal.row.id, proposal.row.content, "again")
                 return "RETURNED"
-            done = story.desk.approve_proposal(who, proposal.id, proposal.digest, seen.shown, SESSION_ONLY)
+            done = story.desk.approve_proposal(
+                who, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY
+            )
         except GatewayError as problem:
             if problem.problem.id != "GW706":
                 raise
@@ -120,7 +146,7 @@ def test_of_twenty_approvals_and_returns_at_once_one_has_an_effect(engine: Engin
     with ThreadPoolExecutor(20) as pool:
         ended = Counter(pool.map(step, range(20)))
     assert ended["lost"] == 19, ended
-    (state,) = states(story, seen.request)
+    (state,) = states(story, seen.request.id)
     assert ended[state] == 1
-    decided = story.evidence("request", seen.request).count("notice")
+    decided = story.evidence("request", seen.request.id).count("notice")
     assert decided == (1 if state == "PERFORMED" else 0)

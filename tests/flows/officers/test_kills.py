@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import pytest
 from sqlalchemy import Engine
 
 from gateway.cases import DecisionAct, DecisionCode, DecisionPurpose
-from gateway.store import officer_acts
-from gateway.store.engine import read_transaction
+from gateway.store import officer_work, read_transaction
 from gateway.web.officers import SESSION_ONLY, ApplicationView, Officer, OfficerDesk
+from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.officers import ConsoleStory
 
@@ -33,6 +34,8 @@ def perform(officer: Officer, act: DecisionAct, seen: ApplicationView, desk: Off
     desk.perform_act(officer, seen.number, act, seen.shown)
 
 
+@pytest.mark.long
+@BOTH
 def test_an_act_is_performed_once_wherever_its_process_dies(engine: Engine) -> None:
     story = ConsoleStory(engine)
     lee = story.officer("lee", "approver")
@@ -47,20 +50,22 @@ def test_an_act_is_performed_once_wherever_its_process_dies(engine: Engine) -> N
         act = story.decision(code, DecisionPurpose.CORRECT)
         die(story, place, partial(perform, lee, act, seen))
         with read_transaction(engine) as conn:
-            killed = officer_acts.list_by_request(conn, seen.request)[-1]
+            killed = officer_work.list_acts(conn, seen.request.id)[-1]
         story.clock.forward(minutes=1)
         story.new_desk().resume_acts()
         with read_transaction(engine) as conn:
-            rows = officer_acts.list_by_request(conn, seen.request)
+            rows = officer_work.list_acts(conn, seen.request.id)
         assert {row.state for row in rows} == {"PERFORMED"}, place
         # What was not committed was not done; what was is done once, with the same MessageID and notice.
         expected = before if place == KILLS[0] else code
         assert story.look().decisions[0].decision == expected, place
         assert len(rows) == number + 1, place
         assert (rows[-1].message_id, rows[-1].notice_number) == (killed.message_id, killed.notice_number)
-        assert story.evidence("request", seen.request).count("notice") == len(rows)
+        assert story.evidence("request", seen.request.id).count("notice") == len(rows)
 
 
+@pytest.mark.long
+@BOTH
 def test_an_approval_is_performed_after_a_kill(engine: Engine) -> None:
     story = ConsoleStory(engine, four_eyes=True)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")
@@ -68,7 +73,7 @@ def test_an_approval_is_performed_after_a_kill(engine: Engine) -> None:
     story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
     proposal = story.look().proposal
     assert proposal is not None
-    shown = (proposal.id, proposal.digest, seen.shown)
+    shown = (proposal.row.id, proposal.row.content, seen.shown)
     die(story, "officer.approve.after_commit", lambda desk: desk.approve_proposal(lee, *shown, SESSION_ONLY))
     assert story.look().state == "ACKNOWLEDGED"
     story.clock.forward(minutes=1)

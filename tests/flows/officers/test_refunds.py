@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import DecisionPurpose, ReceiveAct
-from gateway.cases.named_fees import ProviderEvent
-from gateway.config.payment_settings import PaymentSettings
-from gateway.delivery.agents.payment_agent import PaymentAgent
+from gateway.cases import DecisionPurpose, ProviderEvent, ReceiveAct
+from gateway.config import PaymentSettings
+from gateway.delivery.agents import PaymentAgent
 from gateway.errors import GatewayError
 from gateway.hub.fees.payment_events import apply_provider_event
-from gateway.hub.payment_policy import PaymentPolicy, Tariff
+from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
 from gateway.web.officers import SESSION_ONLY, Officer
 from tests.flows.test_fees import KRW, SECRET, Provider, fees_of, movements, pay
+from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import PLAN
 
@@ -59,7 +59,9 @@ def decide(story: ConsoleStory, kim: Officer, lee: Officer, purpose: str = "deci
                            story.look().shown)  # fmt: skip
     view = story.look()
     assert view.proposal is not None
-    story.desk.approve_proposal(lee, view.proposal.id, view.proposal.digest, view.shown, SESSION_ONLY)
+    story.desk.approve_proposal(
+        lee, view.proposal.row.id, view.proposal.row.content, view.shown, SESSION_ONLY
+    )
     story.tick(seconds=1)
     assert story.look().state == "DECIDED"
 
@@ -79,6 +81,8 @@ def list_codes(story: ConsoleStory) -> set[str]:
     return {one.code for one in story.desk.list_status_codes("receive", story.look().number)}
 
 
+@pytest.mark.long
+@BOTH
 def test_an_approver_gives_a_fee_back_once_when_the_application_is_decided(
     story: ConsoleStory, provider: Provider
 ) -> None:
@@ -96,6 +100,7 @@ def test_an_approver_gives_a_fee_back_once_when_the_application_is_decided(
     assert len(provider.list_calls("refunds")) == 1
 
 
+@pytest.mark.long
 def test_what_was_given_back_before_the_decision_is_not_given_back_after_it(
     story: ConsoleStory, provider: Provider
 ) -> None:
@@ -109,6 +114,7 @@ def test_what_was_given_back_before_the_decision_is_not_given_back_after_it(
     ]
 
 
+@pytest.mark.long
 def test_of_two_approvers_with_one_page_one_gives_back(story: ConsoleStory, provider: Provider) -> None:
     number = arrive(story)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")
@@ -121,6 +127,7 @@ def test_of_two_approvers_with_one_page_one_gives_back(story: ConsoleStory, prov
     assert len(provider.list_calls("refunds")) == 1
 
 
+@pytest.mark.long
 def test_a_payment_that_is_told_late_is_given_back_once(story: ConsoleStory, provider: Provider) -> None:
     """It was confirmed at the desk: what is given back is kept until the provider tells of the payment."""
     paid_at = story.clock()
@@ -138,6 +145,7 @@ def test_a_payment_that_is_told_late_is_given_back_once(story: ConsoleStory, pro
     assert len(provider.list_calls("refunds")) == 1
 
 
+@pytest.mark.long
 def test_after_a_correction_too(story: ConsoleStory, provider: Provider) -> None:
     arrive(story)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")

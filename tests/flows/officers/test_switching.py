@@ -25,10 +25,10 @@ from gateway.hub import (
     switch_agency_back,
     switch_agency_to_console,
 )
-from gateway.store import console_mailbox, decisions, fees
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import decisions, fees, officer_work, read_transaction, write_transaction
 from tests.flows.craft import all_of, text, withdrawal
 from tests.flows.test_amendments import amendment
+from tests.kit.databases import BOTH
 from tests.kit.fee_turns import FEES, GATE, serve_fees
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Call, unreachable
@@ -54,6 +54,8 @@ def calls(story: ConsoleStory) -> int:
     return [call.destination for call in story.soap.calls].count(AGENCY)
 
 
+@pytest.mark.long
+@BOTH
 def test_what_waited_is_decided_at_the_console_once(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY, console=False)
     story.say(AGENCY, unreachable(), unreachable())
@@ -66,7 +68,7 @@ def test_what_waited_is_decided_at_the_console_once(engine: Engine) -> None:
     assert len(done.due) == 1
     story.tick()
     seen = story.look()
-    assert (seen.state, len(seen.calls), calls(story)) == ("ACKNOWLEDGED", 1, 1)
+    assert (seen.state, len(story.rested()), calls(story)) == ("ACKNOWLEDGED", 1, 1)
     assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
     # The system comes back, and decides what it got before the connection was lost.
     late = story.notice(AGENCY, DecisionCode.REJECTED, number="late")
@@ -81,6 +83,7 @@ def test_what_waited_is_decided_at_the_console_once(engine: Engine) -> None:
     assert story.evidence("agency", AGENCY).count("operator") == 2  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_call_under_way_is_not_also_in_the_mailbox(engine: Engine) -> None:
     """The agency is switched while its system takes the call; its officers decide before it answers."""
     story = ConsoleStory(engine, AGENCY, console=False)
@@ -100,7 +103,7 @@ def test_a_call_under_way_is_not_also_in_the_mailbox(engine: Engine) -> None:
     request = story.request(AGENCY)
     assert story.delivery(destination=AGENCY).state == "DELIVERED"
     with read_transaction(engine) as conn:
-        assert console_mailbox.list_by_request(conn, request.id) == []
+        assert officer_work.list_mailbox_calls(conn, request.id) == []
     assert story.evidence("request", request.id).count("overtaken") == 1
     story.decide_others()
     story.tick()
@@ -122,6 +125,7 @@ def test_what_the_system_decided_is_not_decided_again(engine: Engine) -> None:
         story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
 
 
+@pytest.mark.long
 def test_what_rests_in_the_mailbox_stays_there_after_the_return(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY, console=False)
     kim = story.officer("kim")
@@ -152,7 +156,7 @@ def test_a_delivery_that_was_claimed_before_the_return_goes_to_the_system(engine
     story.submit()
     story.tick()
     with read_transaction(engine) as conn:
-        assert console_mailbox.list_by_request(conn, story.request(AGENCY).id) == []
+        assert officer_work.list_mailbox_calls(conn, story.request(AGENCY).id) == []
     story.tick(seconds=30)
     assert calls(story) == 1
     assert story.request(AGENCY).state == "ACKNOWLEDGED"
@@ -203,6 +207,7 @@ def decide_before_the_answer(
     return story, kim
 
 
+@pytest.mark.long
 def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(engine: Engine) -> None:
     """The question whether it cancels is under way to the system when its officers decide."""
     story, _ = decide_before_the_answer(
@@ -216,6 +221,7 @@ def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(
     assert standing == ["APPROVED"]
 
 
+@pytest.mark.long
 def test_the_system_does_not_cancel_what_the_console_has_approved(engine: Engine) -> None:
     """What it answers to a question that was under way is kept as evidence; its officers answer that."""
     story, kim = decide_before_the_answer(engine, lambda story: Notice("own", story.clock(), "G03"))
@@ -230,6 +236,7 @@ def test_the_system_does_not_cancel_what_the_console_has_approved(engine: Engine
     assert story.request(AGENCY).state == "CANCELLED"
 
 
+@pytest.mark.long
 def test_the_mailbox_still_cancels_what_is_to_be_decided_again(engine: Engine) -> None:
     """An amendment has overtaken what the officers decided: a withdrawal has nothing to ask them."""
     story = ConsoleStory(engine, AGENCY)
@@ -247,6 +254,7 @@ def test_the_mailbox_still_cancels_what_is_to_be_decided_again(engine: Engine) -
     assert story.request(AGENCY).state == "CANCELLED"
 
 
+@pytest.mark.long
 def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(engine: Engine) -> None:
     """Its system had the application, and may not decide it any more: an amendment is for its officers."""
     story = ConsoleStory(engine, AGENCY, console=False)
@@ -266,12 +274,13 @@ def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(eng
     story.submit(story.submission(changed), action="Amend")
     story.tick()
     seen = story.look()
-    assert (seen.state, len(seen.calls), calls(story)) == ("ACKNOWLEDGED", 1, sent)
+    assert (seen.state, len(story.rested()), calls(story)) == ("ACKNOWLEDGED", 1, sent)
     assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
     story.tick()
     assert story.request(AGENCY).state == "DECIDED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("returned", [False, True], ids=["switched", "back"])
 def test_the_note_of_a_payment_rests_with_its_application(
     engine: Engine, tmp_path: Path, returned: bool
@@ -296,7 +305,7 @@ def test_the_note_of_a_payment_rests_with_its_application(
     for _ in range(3):
         story.tick(minutes=5)
     assert calls(story) == 0
-    assert [one.operation for one in story.look().calls] == ["SubmitApplication", "NotifyPayment"]
+    assert [one.operation for one in story.rested()] == ["SubmitApplication", "NotifyPayment"]
     with read_transaction(engine) as conn:
         assert fees.find_by_id(conn, fee.id).told_at is not None  # type: ignore[union-attr]
     assert {one.state for one in story.deliveries(destination=AGENCY)} == {"DELIVERED"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.conformance_home import make_suite_home
+from gateway_conformance.verbs.conformance_home import make_suite_home
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.served import end_process, wait_until_ready

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.conformance.standard import InvitedGateway, make_invitation
 from gateway.message_model import PartyId
-from gateway.pki import CertificateOrder, issue_certificate, make_authority
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
+from gateway_conformance.standard import InvitedGateway, make_invitation
 
 __all__ = ["make_partner_folder"]
 

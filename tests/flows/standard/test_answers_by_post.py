@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.hostile import HttpRequest, make_endpoint_target
-from gateway.conformance.partners import HttpReply, IncomingRequest, PartnerServer
-from gateway.conformance.reports import RunReport
-from gateway.conformance.standard import (
+from gateway.client import HttpReply, IncomingRequest, PartnerServer
+from gateway_conformance.hostile import HttpRequest, make_endpoint_target
+from gateway_conformance.reports import RunReport
+from gateway_conformance.standard import (
     CallbackListener,
     Opponent,
     StandardRunner,
@@ -20,8 +20,8 @@ from gateway.conformance.standard import (
     read_suite_party,
     select_requirements,
 )
-from gateway.conformance.standard.callback_waits import AnswerPatience
-from gateway.conformance.standard.simulated_gateway import SimulatedGateway
+from gateway_conformance.standard.requirement_player import AnswerPatience
+from gateway_conformance.standard.simulated_gateway import SimulatedGateway
 from tests.flows.standard.partner_folders import make_partner_folder
 from tests.kit.ports import find_free_port
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.as4 import (
+from gateway.client import PartnerServer
+from gateway.message_model import PartyId
+from gateway_conformance.as4 import (
     WRONG_WAYS,
     As4Double,
     As4Listener,
@@ -23,13 +25,11 @@ from gateway.conformance.as4 import (
     read_as4_party,
     select_assertions,
 )
-from gateway.conformance.as4.gateway_facts import FEATURES
-from gateway.conformance.hostile import make_endpoint_target
-from gateway.conformance.partners import PartnerServer
-from gateway.conformance.reports import RunReport
-from gateway.conformance.standard import InvitedGateway
-from gateway.message_model import PartyId
-from gateway.pki import CertificateOrder, issue_certificate, make_authority
+from gateway_conformance.as4.as4_assertion import FEATURES
+from gateway_conformance.hostile import make_endpoint_target
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
+from gateway_conformance.reports import RunReport
+from gateway_conformance.standard import InvitedGateway
 from tests.kit.ports import find_free_port
 
 ROWS = {one.id: one for name in list_assertion_profiles() for one in select_assertions(name, None)}
@@ -176,6 +176,7 @@ def test_every_way_is_tried_and_every_assertion_can_fail() -> None:
     assert sum(one.startswith("TA") for one in ROWS) == 36
 
 
+@pytest.mark.long
 def test_a_right_gateway_passes(judge: Judge) -> None:
     quick = {"TA01", "TA03", "TA08", "TA12", "TA13", "TA30", "ED01", "ED13", "ED20"}
     report = judge("", quick)
@@ -183,6 +184,7 @@ def test_a_right_gateway_passes(judge: Judge) -> None:
     assert report.is_successful
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", ["missing-digest", "takes-everything", "unencrypted"])
 def test_a_wrong_gateway_is_found_out(judge: Judge, wrong: str) -> None:
     some = set(sorted(FOUND[wrong])[:3])
@@ -196,7 +198,6 @@ def test_a_right_gateway_passes_everything(judge: Judge) -> None:
     assert all(one.exchanges for one in report.cases)
 
 
-@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize("wrong", WRONG_WAYS)
 def test_each_double_is_found_out(judge: Judge, wrong: str) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.conformance.hostile import make_endpoint_target
-from gateway.conformance.partners import PartnerServer
-from gateway.conformance.reports import RunReport
-from gateway.conformance.standard import (
+from gateway.client import PartnerServer
+from gateway_conformance.hostile import make_endpoint_target
+from gateway_conformance.reports import RunReport
+from gateway_conformance.standard import (
     DOUBLES,
     CallbackListener,
     Opponent,
@@ -24,9 +24,9 @@ from gateway.conformance.standard import (
     read_suite_party,
     select_requirements,
 )
-from gateway.conformance.standard.simulated_gateway import SimulatedGateway
-from gateway.conformance.standard.suite_party import SuiteParty
-from gateway.conformance.standard.suite_profile import FEATURES
+from gateway_conformance.standard.simulated_gateway import SimulatedGateway
+from gateway_conformance.standard.suite_party import SuiteParty
+from gateway_conformance.standard.suite_requirement import FEATURES
 from tests.flows.standard.partner_folders import make_partner_folder
 from tests.kit.paths import ROOT
 
@@ -58,7 +58,7 @@ def test_a_shipped_double_is_a_process_that_a_tester_finds_out(
 ) -> None:
     words = ["--partner", str(place), "--key", str(place / "gateway.key.pem")]
     words += ["--certificate", str(place / "gateway.cert.pem"), "--wrong", wrong, "--leash"]
-    command = [sys.executable, "-m", "gateway.conformance", "double", *words]
+    command = [sys.executable, "-m", "gateway_conformance", "double", *words]
     double = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert double.stdout is not None
     try:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.hostile import HttpRequest, make_endpoint_target
-from gateway.conformance.partners import HttpReply, IncomingRequest, PartnerServer
-from gateway.conformance.standard import (
+from gateway.client import HttpReply, IncomingRequest, PartnerServer
+from gateway_conformance.hostile import HttpRequest, make_endpoint_target
+from gateway_conformance.standard import (
     CallbackListener,
     Opponent,
     StandardRunner,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.conformance_home import make_suite_home
+from gateway_conformance.verbs.conformance_home import make_suite_home
 from tests.flows.standard.conftest import ENVIRONMENT
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port

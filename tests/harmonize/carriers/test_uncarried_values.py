@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 
+import pytest
 from lxml import etree
 
 from gateway.harmonize import (
@@ -15,7 +17,7 @@ from gateway.harmonize import (
     split_submission,
     write_requests,
 )
-from gateway.harmonize.language.carrier_forms import FieldFormat
+from gateway.harmonize.language.mapping_bundle import FieldFormat
 from tests.flows.craft import text
 from tests.kit import house
 from tests.kit.story import unsigned
@@ -38,6 +40,7 @@ def find_problems(root: etree._Element, bundle: MappingBundle) -> tuple[Diagnost
     return found.problems
 
 
+@pytest.mark.long
 def test_a_character_without_a_code_is_told_at_its_place_of_the_submission() -> None:
     root = unsigned()
     bundle = speak(KFDA=CarrierForm("fixed", charset="cp949"))
@@ -52,6 +55,23 @@ def test_a_character_without_a_code_is_told_at_its_place_of_the_submission() -> 
     assert "KFDA-FOOD-IMP.yaml" in str(one.rule)
     # XML and JSON carry every character.
     assert find_problems(root, speak(KFDA=CarrierForm("json"))) == ()
+
+
+@pytest.mark.long
+def test_a_syllable_that_euc_kr_makes_up_of_letters_has_no_code_there() -> None:
+    root = unsigned()
+    text(NAME, "쌀국수 똠양꿍")(root)
+    (one,) = find_problems(root, speak(KFDA=CarrierForm("fixed", charset="euc-kr")))
+    assert (one.problem.id, one.pointer) == ("GW718", POINTER)
+    assert "euc-kr has no character '똠' (U+B620)" in one.sentence
+    # Code page 949 has every syllable, in two octets.
+    assert find_problems(root, speak(KFDA=CarrierForm("fixed", charset="cp949"))) == ()
+
+
+def test_a_decomposed_name_is_carried_composed() -> None:
+    root = unsigned()
+    text(NAME, unicodedata.normalize("NFD", "주식회사 한빛무역"))(root)
+    assert find_problems(root, speak(KFDA=CarrierForm("fixed", charset="euc-kr"))) == ()
 
 
 def test_a_line_feed_is_told_where_a_line_is_a_record() -> None:

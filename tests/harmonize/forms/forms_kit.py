@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from gateway.harmonize.forms.filing_form import FilingForm, FormField
-from gateway.harmonize.forms.form_values import FiledApplication, FiledDisclaimer, FormAttachment, FormValues
+from gateway.harmonize import FiledApplication, FilingForm, FormAttachment, FormField, FormValues
+from gateway.harmonize.forms.form_values import FiledDisclaimer
 
 TEXTS = (
     "x",

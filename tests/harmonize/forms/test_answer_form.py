@@ -6,13 +6,12 @@ import pytest
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.harmonize import load_bundle
-from gateway.harmonize.forms.answer_form import AnswerForm, compose_answer, make_answer_form
-from gateway.harmonize.forms.form_values import FormAttachment
-from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize import AnswerForm, FormAttachment, compose_answer, load_bundle, make_answer_form
+from gateway.harmonize.language import MappingBundle
 from gateway.share import get_data_folder
+from gateway_conformance import DATA_FOLDER
 
-SAMPLE = get_data_folder("conformance").joinpath("samples", "import-three-items.xml").read_bytes()
+SAMPLE = DATA_FOLDER.joinpath("samples", "import-three-items.xml").read_bytes()
 EXPIRY = "APP[2]/KFDA-FOOD-IMP/ITEM[2]/ExpiryDate"
 DESCRIPTION = "42A/67A[1]/68A[2]/23A[1]/137"
 

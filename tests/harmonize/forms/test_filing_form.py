@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from gateway.harmonize.forms.field_places import index_field_places
-from gateway.harmonize.forms.filing_form import FormField, compose_form
-from gateway.harmonize.forms.form_listing import describe_filing_form
-from gateway.harmonize.forms.form_values import (
+import pytest
+
+from gateway.harmonize import (
     FiledApplication,
+    FormField,
     FormValues,
+    compose_form,
+    compose_submission,
     count_occurrences,
+    describe_filing_form,
+    index_field_places,
     remove_occurrence,
+    walk_fields,
 )
-from gateway.harmonize.forms.submission_composer import compose_submission
-from gateway.hub.submission_inspection import InspectionRules, inspect_submission
-from gateway.wire.xml import serialize_element
+from gateway.hub import InspectionRules, inspect_submission
+from gateway.wire import serialize_element
 from tests.kit.house import bundle
 
 ALL = tuple(bundle().documents)
 #: Two documents that ask four fields as shared.
 SHARING = ("KPTA-PHARM-IMP", "KPTA-TISSUE-IMP")
+#: Meanings that no applicant fills in: a form writes them by itself.
+COMPUTED = {"declaration.function", "item.sequence", "item_count"}
 
 
 def walk(fields: Iterable[FormField]) -> Iterator[FormField]:
@@ -88,6 +95,7 @@ def test_occurrences_are_counted_and_move_up() -> None:
     }
 
 
+@pytest.mark.long
 def test_every_finding_of_an_unfinished_form_leads_to_a_field() -> None:
     for documents in (*((one,) for one in ALL), ("KFDA-FOOD-IMP", "NPQS-PLA-IMP"), SHARING):
         form = compose_form(bundle(), documents)
@@ -139,3 +147,36 @@ def test_the_form_is_described_with_labels_codes_and_rules_of_need() -> None:
     assert all(use["when_ko"] and use["when_en"] for use in conditional)
     assert food["ingredient"]["repeat"] == [0, 300]
     assert by_place["h"]["gross_mass"]["unit"] == "unitCode"
+
+
+def list_described_fields(described: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for field in described:
+        yield field
+        yield from list_described_fields(field.get("fields", []))
+
+
+def test_a_described_form_has_every_field_with_both_labels_and_every_code_with_its_own() -> None:
+    for document in bundle().documents.values():
+        described = describe_filing_form(compose_form(bundle(), [document.id]), bundle())
+        (head,) = described["documents"]
+        assert (head["laws"], len(head["checks"])) == (list(document.laws), len(document.checks))
+        fields = [field for part in described["sections"] for field in list_described_fields(part["fields"])]
+        asked = {ask.name for ask in walk_fields(document.asks)}
+        needed = {need.meaning.name for need in document.needs} - COMPUTED
+        assert {field["name"] for field in fields} >= asked | needed
+        for labelled in [*[field["label"] for field in fields], *head["checks"]]:
+            assert labelled["ko"], labelled
+            assert labelled["en"], labelled
+        for field in fields:
+            for code in field.get("codes", []) if field["name"] in asked else []:
+                assert code["ko"], (document.id, field["name"], code)
+                assert code["en"], (document.id, field["name"], code)
+
+
+def test_a_condition_is_described_as_data_and_in_both_languages() -> None:
+    described = describe_filing_form(compose_form(bundle(), ["KPTA-PHARM-IMP"]), bundle())
+    fields = [field for part in described["sections"] for field in list_described_fields(part["fields"])]
+    (use,) = next(field for field in fields if field["name"] == "bse_origin")["uses"]
+    assert use["when"] == {"bse": {"is": "1AU"}}
+    assert (use["required"], use["otherwise"]) == ("when", "forbidden")
+    assert (use["when_en"], use["when_ko"]) == ("BSE target is 1AU", "BSE 대상 = 1AU")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from gateway.harmonize import draw_request, load_bundle, split_submission
-from gateway.harmonize.forms.answer_form import make_answer_form
-from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize import draw_request, load_bundle, make_answer_form, split_submission
+from gateway.harmonize.language import MappingBundle
 from gateway.share import get_data_folder
+from gateway_conformance import DATA_FOLDER
 
-SAMPLE = get_data_folder("conformance").joinpath("samples", "import-three-items.xml").read_bytes()
+SAMPLE = DATA_FOLDER.joinpath("samples", "import-three-items.xml").read_bytes()
 #: What the form counts by itself, and a part of a document that this declaration does not have.
 COUNTED = {"common:item.sequence", "common:item_count", "common:licence.used"}
 #: Documents that share one element of the declaration: the pointer names the first of them.
@@ -23,6 +23,7 @@ def bundle() -> MappingBundle:
     return load_bundle(get_data_folder("mappings"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("position", [1, 2, 3])
 def test_each_pointer_of_the_form_has_a_field_of_the_answer(bundle: MappingBundle, position: int) -> None:
     root = etree.fromstring(SAMPLE)

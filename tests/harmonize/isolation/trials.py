@@ -17,13 +17,13 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.harmonize import SplitResult, make_placeholder_numbers, split_submission
-from gateway.harmonize.language.read_set import ReadSet, build_read_set
-from gateway.harmonize.submission.submission_index import Leaf, read_item_numbers
-from gateway.harmonize.tools.provenance.place_meanings import find_field_by_element
-from gateway.harmonize.tools.samples.sample_maker import make_sample
-from gateway.wire.wco_pointers import build_pointer
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.harmonize.language import ReadSet, build_read_set
+from gateway.harmonize.provenance.submission_explainer import find_field_by_element
+from gateway.harmonize.samples import make_sample
+from gateway.harmonize.split import Leaf, read_item_numbers
+from gateway.wire import build_pointer, parse_xml, serialize_element
 from tests.kit.filling import SUB, shipped
+from tests.kit.shared_reads import find_shared_read_kinds
 
 CHANGES = ("other value", "longer", "empty", "taken away", "doubled")
 #: What became of a request: the same octets, others, no longer one (a problem), now one, never one.
@@ -176,11 +176,11 @@ def _of_another(found: SplitResult, leaf: Leaf, reads: ReadSet) -> frozenset[str
     if other is None:
         return frozenset()
     if leaf.attribute == "sequence":
-        return reads.find_shared_read_kinds(other, None)
+        return find_shared_read_kinds(reads, shipped().documents[reads.document], other, None)
     ask = find_field_by_element(other, leaf.element)
     if ask is None or (leaf.attribute is not None and leaf.attribute != ask.attribute):
         return frozenset()
-    return reads.find_shared_read_kinds(other, ask)
+    return find_shared_read_kinds(reads, shipped().documents[reads.document], other, ask)
 
 
 def _of_field(leaf: Leaf) -> frozenset[str]:

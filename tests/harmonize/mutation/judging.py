@@ -19,18 +19,13 @@ from gateway.harmonize import (
     make_placeholder_numbers,
     split_submission,
 )
+from gateway.harmonize.language import DocumentMapping, read_code_lists, read_data_dictionary, read_unit_table
 from gateway.harmonize.language.bundle_loader import check_accepted_notices
-from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.document_reader import read_document_mapping
 from gateway.harmonize.proofs import PROOFS, check_bundle, make_fault_finding
-from gateway.harmonize.tools.samples.sample_maker import make_sample
-from gateway.harmonize.types.code_lists import read_code_lists
-from gateway.harmonize.types.data_dictionary import read_data_dictionary
-from gateway.harmonize.types.strict_yaml import YamlNode, read_yaml
-from gateway.harmonize.types.unit_table import read_unit_table
+from gateway.harmonize.samples import make_sample
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import SUB
-from gateway.wire.xml import parse_xml
+from gateway.wire import SUB, YamlNode, parse_xml, read_yaml
 from tests.harmonize import test_document_facts as lines
 from tests.harmonize import test_document_mapping, test_sampled_submissions
 from tests.harmonize.mutation.mutants import Mutant, Sheet

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from gateway.harmonize.types.unique_fields import walk_fields
+from gateway.harmonize.language import walk_fields
 from tests.harmonize.mutation.mutants import Mutant, Sheet, kind
 from tests.harmonize.mutation.trees import Path, at, plain, replaced
 

@@ -100,14 +100,6 @@ def reads(sheet: Sheet) -> Iterator[Mutant]:
     others = ("CERTIFICATE", "GOVCBRFS7", "GOVCBRFS8", "GOVCBRRBG")
     for name in [name for name in others if name != said.get("certificate")]:
         yield sheet.set("reads", ("reads", "certificate"), name, f"certificate {name}")
-    place = ("reads", "SubmitDecision")
-    for key, values in (
-        ("correlate", ("case_number", "function")),
-        ("item", ("serial", "position")),
-        ("status", ("outcomeDecision", "iso3166", "noList")),
-    ):
-        for value in values:
-            yield sheet.set("reads", (*place, key), value, f"{key} {value}")
 
 
 @kind

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.harmonize import MappingBundle
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode
+from gateway.harmonize.language import DocumentMapping
+from gateway.wire import SourceMark, YamlNode
 from tests.harmonize.mutation.trees import Path, at, inserted, plain, renamed, replaced, without
 
 __all__ = ["KINDS", "Line", "Mutant", "Sheet", "kind"]

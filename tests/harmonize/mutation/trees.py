@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode
+from gateway.wire import SourceMark, YamlNode
 
 __all__ = ["Path", "at", "inserted", "made", "plain", "renamed", "replaced", "without"]
 

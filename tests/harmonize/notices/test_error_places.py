@@ -8,19 +8,14 @@ from collections.abc import Mapping
 import pytest
 from lxml import etree
 
-from gateway.harmonize import MappingBundle, load_bundle
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.notices.error_places import (
-    RequestPlace,
-    find_error_place,
-    get_error_keys,
-    list_error_places,
-    list_request_leaves,
-)
-from gateway.harmonize.notices.notice_facts import NoticeFact, read_notice
-from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.harmonize import MappingBundle, draw_notice, list_error_places, load_bundle, read_notice
+from gateway.harmonize.language import DocumentMapping
+from gateway.harmonize.notices import RequestPlace
+from gateway.harmonize.notices.error_places import find_error_place
+from gateway.harmonize.notices.notice_reader import NoticeFact
 from gateway.share import get_data_folder
 from tests.kit.documents import each_document
+from tests.kit.error_keys import get_error_keys, list_request_leaves
 
 ITEM = "Declaration/LPCO"
 GOODS = f"{ITEM}/Consignment/ConsignmentItem/Commodity"
@@ -47,6 +42,7 @@ def per_item(document: DocumentMapping, path: str) -> bool:
     return f"/{items.name}/" in f"/{path}/"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", each_document())
 def test_every_leaf_of_every_request_can_be_named_and_is_found(name: str) -> None:
     document = shipped().documents[name]

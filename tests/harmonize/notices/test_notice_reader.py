@@ -13,12 +13,18 @@ import pytest
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.harmonize import MappingBundle, load_bundle
-from gateway.harmonize.generator.notice_schemas import generate_notice_schemas, write_notice_schema
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.notice_tree import NoticeElement, NoticeMapping
-from gateway.harmonize.notices.notice_facts import NoticeFact, NoticeFacts, find_document_mapping, read_notice
-from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.harmonize import (
+    MappingBundle,
+    NoticeFacts,
+    draw_notice,
+    find_document_mapping,
+    load_bundle,
+    read_notice,
+)
+from gateway.harmonize.language import DocumentMapping, NoticeElement, NoticeMapping
+from gateway.harmonize.notices.notice_reader import NoticeFact
+from gateway.harmonize.schemas import write_notice_schema
+from gateway.harmonize.schemas.document_schemas import generate_notice_schemas
 from gateway.share import get_data_folder
 
 SEEDS = 200
@@ -184,6 +190,7 @@ def test_what_was_drawn_is_read(name: str, known: bool) -> None:
         assert sorted(map(key, read(root, document).facts)) == sorted(map(key, facts)), seed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NOTICES)
 def test_every_line_is_drawn_and_its_xpath_finds_what_was_read(name: str) -> None:
     seen = set()

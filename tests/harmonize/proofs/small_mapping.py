@@ -92,7 +92,7 @@ puts:
             puts:
               - Tag: {ask: lot.tag}
 reads:
-  SubmitDecision: {correlate: application_number, item: sequence, status: colour}
+  notices: []
 """,
     SECOND: """document: SEED
 organisation: ORG
@@ -115,7 +115,7 @@ puts:
       puts:
         - Variety: {ask: variety}
 reads:
-  SubmitDecision: {correlate: application_number, item: sequence, status: colour}
+  notices: []
 """,
 }
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from gateway.harmonize import load_bundle
-from gateway.harmonize.language.conversion_steps import ConvertedSource
-from gateway.harmonize.language.evaluated_value import EvaluatedValue
-from gateway.harmonize.language.simple_sources import Constant
+from gateway.harmonize.language import Constant, ConvertedSource, EvaluatedValue, ValueShape
 from gateway.harmonize.proofs import check_bundle
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.split import Scope
+from gateway.wire import SourceMark
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant, prove
 
 
@@ -91,6 +90,7 @@ class Peep(Constant):
         return [EvaluatedValue(str(sum(map(ord, "".join(texts)))), (), "const")]
 
 
+@pytest.mark.long
 def test_the_leaf_that_leaks_is_named(tmp_path: Path) -> None:
     """An item that the application does not concern changes its request: the one leaf is found among many."""
     bundle = load_bundle(plant(tmp_path))

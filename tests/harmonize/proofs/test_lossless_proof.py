@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.harmonize.engine.request_writer import RequestWriter
-from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
-from gateway.harmonize.submission import EvaluationTrace, FateColumn
+from gateway.harmonize.language import FormatStep, TranslationStep
+from gateway.harmonize.split import EvaluationTrace, FateColumn
+from gateway.harmonize.split.request_writer import RequestWriter
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant, write
 
 

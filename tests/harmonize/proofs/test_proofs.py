@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.harmonize.proofs import PROOFS, check_bundle
-from gateway.operations.mapping_activation import check_mapping_folder
+from gateway.operations import check_mapping_folder
 from tests.harmonize.proofs.small_mapping import DOCUMENT, line_of, plant, prove, write
 
 
@@ -26,6 +26,7 @@ def test_the_shipped_mappings_pass_every_proof(bundle: MappingBundle) -> None:
     assert report.boxes.common_meanings < report.boxes.common_boxes
 
 
+@pytest.mark.long
 def test_a_shipped_document_passes_every_proof_beside_all_others(bundle: MappingBundle) -> None:
     report = check_bundle(bundle, samples=1, only=["NVRQS-TRANS"])
     assert [str(finding) for finding in report.findings] == []
@@ -47,6 +48,7 @@ def test_one_document_is_checked_alone_and_compared_with_all(tmp_path: Path) -> 
     assert [finding.proof for finding in report.findings] == ["never_asked_twice"]
 
 
+@pytest.mark.long
 def test_the_same_seed_tries_the_same_submissions(tmp_path: Path) -> None:
     bundle = load_bundle(plant(tmp_path))
     assert check_bundle(bundle, samples=3, seed="a") == check_bundle(bundle, samples=3, seed="a")
@@ -63,6 +65,7 @@ def test_forms_of_different_precision_are_noted(tmp_path: Path) -> None:
     assert note.startswith("issued_at: CCYYMMDD in agencies/ORG/PLANT.yaml:")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "old", "new", "place"),
     [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,7 @@ import httpx
 import pytest
 
 from gateway.message_model import PartyId
-from gateway.store import parties
-from gateway.store.engine import make_engine, write_transaction
+from gateway.store import make_engine, migrate_schema, parties, write_transaction
 from tests.kit.api import make_assertion
 from tests.kit.house import signer_named
 from tests.kit.live import LiveHouse
@@ -52,10 +52,15 @@ class ServedApi:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApi]:
-    """Run a gateway with its API; two brokers are registered."""
-    folder, port = tmp_path_factory.mktemp("api"), find_free_port()
-    from gateway.store import migrate_schema
+    """Run a gateway with its API for all tests of a process; two brokers are registered."""
+    with serve_api(tmp_path_factory.mktemp("api")) as running:
+        yield running
 
+
+@contextmanager
+def serve_api(folder: Path) -> Iterator[ServedApi]:
+    """Run a gateway with its API, its home below a folder; two brokers are registered."""
+    port = find_free_port()
     url = f"sqlite:///{folder}/gateway.sqlite3"
     engine = make_engine(url)
     migrate_schema(engine)

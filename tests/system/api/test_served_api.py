@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.wire import serialize_element
+from gateway.xmlsec import sign_document, verify_document
 from tests.flows.craft import reference, without_applications
 from tests.kit.house import signer_named
 from tests.kit.story import unsigned
-from tests.system.api.conftest import ServedApi
+from tests.system.api.conftest import ServedApi, serve_api
 from tests.system.large.large_place import list_family, measure_peak
 
 pytestmark = pytest.mark.long
@@ -133,7 +133,10 @@ def test_what_the_server_refuses_is_told_in_problem_details(served: ServedApi) -
 def generate_client(served: ServedApi, folder: Path) -> ModuleType:
     """Generate a client from the document that is served, and import it."""
     config = folder / "config.yaml"
-    config.write_text("content_type_overrides:\n  application/xml: application/octet-stream\n")
+    octets = "".join(
+        f"  {kind}: application/octet-stream\n" for kind in ("application/xml", "application/zip", '"*/*"')
+    )
+    config.write_text(f"content_type_overrides:\n{octets}")
     command = [
         *(sys.executable, "-m", "openapi_python_client", "generate", "--url", f"{served.url}/openapi.json"),
         *("--meta", "none", "--output-path", str(folder / "generated_client"), "--config", str(config)),
@@ -165,6 +168,16 @@ def test_a_generated_client_files_a_case(served: ServedApi, tmp_path: Path) -> N
         assert case.reference == "LIVE-3"
         listed = load("api.cases.list_cases").sync(client=client, reference="LIVE-3")
         assert [one.number for one in listed.cases] == [message.case]
+        wait_for(lambda: load("api.cases.get_case").sync(message.case, client=client).state == "CLOSED")
+        for operation, key in (
+            ("cases.get_result", message.case),
+            ("cases.get_evidence_bundle", message.case),
+            ("messages.get_document", "live-3"),
+            ("messages.get_receipt", "live-3"),
+        ):
+            file = load(f"api.{operation}").sync(key, client=client)
+            assert isinstance(file, load("types").File), operation
+            assert file.payload.read()[:2] in (b"<?", b"PK", b"<S", b"<R", b"<r"), operation
         problem = load("api.cases.get_case").sync("SW260000009X", client=client)
         assert problem.id == "GW112"
 
@@ -186,9 +199,12 @@ def test_the_document_holds_for_generated_requests(served: ServedApi, tmp_path: 
     assert done.returncode == 0, done.stdout[-6000:]
 
 
-def test_a_gateway_with_an_open_stream_ends_quickly(served: ServedApi) -> None:
-    """The last test: it ends the gateway."""
-    with served.open() as client, client.stream("GET", "/events/stream") as answer:
+def test_a_gateway_with_an_open_stream_ends_quickly(tmp_path: Path) -> None:
+    with (
+        serve_api(tmp_path) as served,
+        served.open() as client,
+        client.stream("GET", "/events/stream") as answer,
+    ):
         next(answer.iter_lines())
         begun = time.monotonic()
         served.process.terminate()

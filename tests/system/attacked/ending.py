@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.conformance_home import invite_suite, make_suite_home
+from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_home
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.load.stopwatch import say

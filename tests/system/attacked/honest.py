@@ -14,11 +14,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.message_model import Payload
-from gateway.store.engine import make_engine, read_transaction
-from gateway.store.tables import messages
+from gateway.store import make_engine, read_transaction
+from gateway.store.messages import messages
+from gateway_conformance.hostile import AttackerKit, HttpRequest, read_attacker_kit
 from tests.load.generator import read_frames, write_frames
 from tests.load.place import payload
 

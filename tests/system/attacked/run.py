@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.conformance_home import invite_suite, make_suite_home
+from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_home
 from tests.kit.disk import Disk, small_disk
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port

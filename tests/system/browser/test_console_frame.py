@@ -13,7 +13,6 @@ from tests.kit.story import Story
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
 def test_a_person_signs_in_changes_the_language_and_signs_out(
     story: Story, tmp_path: Path, scripts: bool

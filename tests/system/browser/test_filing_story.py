@@ -10,9 +10,9 @@ from lxml import etree
 from selenium.webdriver.common.by import By
 
 from gateway.cli import main
-from gateway.harmonize.forms.submission_reader import read_form_values
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.xades import verify_document
+from gateway.harmonize import read_form_values
+from gateway.wire import parse_xml
+from gateway.xmlsec import verify_document
 from tests.kit.browser import ConsoleBrowser, serve_pages, start_browser
 from tests.kit.console import Console
 from tests.kit.house import bundle, signer_named

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.cases.agency_notices import DecisionCode
-from gateway.xmlsec.xades import sign_document
+from gateway.cases import DecisionCode
+from gateway.xmlsec import sign_document
 from tests.kit.browser import ConsoleBrowser, serve_pages, start_browser
 from tests.kit.console import Console
 from tests.kit.house import signer_named

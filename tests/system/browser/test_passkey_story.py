@@ -36,7 +36,7 @@ def add_act(console: Console) -> None:
     @pages.get("")
     @require_sign_in
     def show_act() -> str:
-        options = offer_confirmation(console.services, get_visitor(), DOCUMENT)
+        options = offer_confirmation(get_visitor(), DOCUMENT)
         return render_template_string(FORM, options=options)
 
     @pages.post("")
@@ -47,7 +47,7 @@ def add_act(console: Console) -> None:
             return f"went back, {len(answer)} octets"
         try:
             with write_transaction(console.services.engine, "test") as conn:
-                act = take_confirmation(conn, console.services, get_visitor(), DOCUMENT, answer)
+                act = take_confirmation(conn, get_visitor(), DOCUMENT, answer)
         except PasskeyError as problem:
             return f"refused: {problem}"
         return f"{request.form['act']} confirmed {verify_confirmation(DOCUMENT, act.evidence).sign_count}"
@@ -87,7 +87,7 @@ def test_a_passkey_signs_in_and_confirms_an_act(story: Story, tmp_path: Path) ->
         with read_transaction(console.services.engine) as conn:
             kim = accounts.find_by_name(conn, "kim")
             assert kim is not None
-            assert sessions.list_by_account(conn, kim.id)[0].method == "passkey"
+            assert sessions.list_sessions(conn, kim.id)[0].method == "passkey"
         browser.open("/console/act")
         browser.press("Back")
         assert browser.text == "went back, 0 octets"

@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.long]
 NEW = "quite another long sentence"
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
 def test_a_person_is_added_and_enters(story: Story, tmp_path: Path, scripts: bool) -> None:
     port = find_free_port()

@@ -6,8 +6,7 @@ looked at from outside: what was acknowledged is stored, no agency has two effec
 case has ended, the broker holds one result for each.
 
 In the long stories the databases take turns: each kill is on one of them, before a commit on the one and
-after it on the other, since what follows from a place is the same program. `.ci/run --all` tries each kill
-on both.
+after it on the other, since what follows from a place is the same program.
 """
 
 from __future__ import annotations
@@ -24,20 +23,19 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from gateway.cli.demo_stage import read_cast
-from gateway.conformance.partners.sealed_submissions import SealedSubmission
+from gateway.client import SealedSubmission
 from gateway.message_model import MemoryBody, Ping
 from gateway.protocols import PROTOCOLS, Parcel
-from gateway.store import messages
-from gateway.store.engine import make_engine, read_transaction
-from tests.kit.drawn_blocks import DRAWS_ALL
+from gateway.store import make_engine, messages, read_transaction
+from gateway_conformance.verbs.demo_stage import read_cast
+from tests.kit.databases import BOTH
 from tests.kit.facts import is_commit
 from tests.kit.gateway import RunningGateway, post
 from tests.kit.life import Change, Life
 from tests.kit.paths import ROOT
 from tests.kit.town import Town
 
-pytestmark = [pytest.mark.long, pytest.mark.every_turn]
+pytestmark = pytest.mark.long
 
 EBMS2 = PROTOCOLS["ebms2"]
 
@@ -101,6 +99,7 @@ ELSEWHERE = {
     "fetch.list": "tests/system/crash/test_fetching.py",
     "fetch.trust_list": "tests/flows: a trusted list is fetched again",
     "delivery.schedule": "tests/delivery: a turn is queued once, however often it is tried",
+    "delivery.drawn_in": "nothing follows from it: the next look after a step of the clock draws in the rest",
     "delivery.upkeep": "nothing follows from it: a sweep that did not happen happens again",
     "fragments.dropped": "tests/flows/test_fragment_kills.py",
     "fragments.expired": "tests/flows/test_fragment_kills.py",
@@ -169,8 +168,6 @@ def places(names: tuple[str, ...]) -> list[str]:
 
 def choose_points(points: list[str], database_url: str) -> list[str]:
     """Return the points that are tried on one database; of each two neighbours it has one."""
-    if DRAWS_ALL:
-        return points
     turn = 0 if database_url.startswith("sqlite") else 1
     return [point for at, point in enumerate(points) if (at // 2 + at) % 2 == turn]
 
@@ -233,6 +230,7 @@ def check_story(town: Town, message: SealedSubmission) -> None:
     engine.dispose()
 
 
+@BOTH
 @pytest.mark.timeout(600)
 def test_accepted_submissions_survive_every_kill(town: Town) -> None:
     town.start_partners()
@@ -248,6 +246,7 @@ def test_accepted_submissions_survive_every_kill(town: Town) -> None:
     print(f"\n{len(points)} kills, {len(life.filed)} cases, all closed")
 
 
+@BOTH
 @pytest.mark.timeout(600)
 def test_accepted_submissions_survive_every_kill_of_one_of_two_working_processes(
     tmp_path: Path, database_url: str
@@ -266,6 +265,7 @@ def unknown_class(root: etree._Element) -> None:
         element.text = "NOPE"
 
 
+@BOTH
 @pytest.mark.timeout(300)
 def test_refused_submissions_get_their_result_in_spite_of_every_kill(town: Town) -> None:
     town.start_partners()
@@ -283,6 +283,7 @@ def test_refused_submissions_get_their_result_in_spite_of_every_kill(town: Town)
     assert not any(town.effects(name) for name in ("KPTA", "KFDA", "NPQS", "customs"))
 
 
+@BOTH
 @pytest.mark.timeout(300)
 def test_an_agency_that_is_down_strands_its_request_and_nothing_else(
     tmp_path: Path, database_url: str
@@ -313,6 +314,7 @@ def test_an_agency_that_is_down_strands_its_request_and_nothing_else(
         town.close()
 
 
+@BOTH
 @pytest.mark.timeout(400)
 def test_signals_by_posts_of_our_own_survive_every_kill(tmp_path: Path, database_url: str) -> None:
     cast = read_cast()

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from gateway.message_model import ErrorSignal
-from gateway.pki.certificate_authority import make_revocation_list
-from gateway.store import deliveries, fetched_lists, payloads, register_version
+from gateway.store import deliveries, fetched_lists, make_engine, payloads, read_transaction, register_version
 from gateway.store.delivery_leases import list_attempts
-from gateway.store.engine import make_engine, read_transaction
+from gateway_conformance.pki import make_revocation_list
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import Clock, Neighbour, authority, signer_named
 from tests.kit.live import LiveHouse

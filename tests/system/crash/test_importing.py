@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy, TrustedListCache
-from gateway.pki.certificate_authority import issue_certificate, make_authority
-from gateway.pki.certificates import read_certificate
-from gateway.pki.signing_keys import KeySigner
-from gateway.recognition.own_trusted_list import TrustedListDraft, sign_trusted_list
-from gateway.store import audit_log, register_version
-from gateway.store.engine import make_engine, read_transaction
+from gateway.evidence import list_subject_leaves
+from gateway.hub import RecognitionPolicy, TrustedListCache
+from gateway.pki import KeySigner, read_certificate
+from gateway.recognition import TrustedListDraft, sign_trusted_list
+from gateway.store import make_engine, read_transaction, register_version
+from gateway_conformance.pki import issue_certificate, make_authority
+from tests.kit.audited import list_actions
 from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -57,7 +56,7 @@ def known(url: str, terms: RecognitionPolicy) -> tuple[int | None, int, list[str
         with read_transaction(engine) as conn:
             root = TrustedListCache().load_lists(conn, terms).root
             leaves = sum(len(list_subject_leaves(conn, "trust_list", number)) for number in (1, 2, 3))
-            told = [row.outcome[:5] for row in reversed(audit_log.list_actions(conn))]
+            told = [row.outcome[:5] for row in reversed(list_actions(conn))]
             return root.sequence if root else None, leaves, told, register_version.get_register_version(conn)
     finally:
         engine.dispose()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.drawn_blocks import DRAWS_ALL
+from tests.kit.databases import BOTH
 from tests.kit.gateway import RunningGateway
 from tests.kit.life import Life
 from tests.kit.town import Town
@@ -23,7 +23,7 @@ from tests.system.crash.test_every_commit import check_story
 
 pytestmark = pytest.mark.long
 
-KILLS = int(os.environ.get("GATEWAY_KILLS", "20" if DRAWS_ALL else "10"))
+KILLS = int(os.environ.get("GATEWAY_KILLS", "10"))
 _AT_ONCE = 4
 #: Enough that something is always on its way, few enough that all of it ends soon.
 _MOST = 3 * KILLS
@@ -50,7 +50,7 @@ class Filing(threading.Thread):
             self.problem = problem
 
 
-@pytest.mark.sampled
+@BOTH
 @pytest.mark.timeout(300 + 10 * KILLS)
 @pytest.mark.parametrize("working", [1, 2])
 def test_random_kills_under_load(tmp_path: Path, database_url: str, working: int) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from gateway.message_model import ErrorSignal, PartyId, Receipt, UserMessage
-from gateway.store import deliveries, parties
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.store.messages import HttpResponse
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.store import HttpResponse, deliveries, make_engine, parties, read_transaction, write_transaction
+from gateway.wire import serialize_element
+from gateway.xmlsec import sign_document
 from tests.flows.craft import without_applications
-from tests.flows.test_sync_responses import BOTH
+from tests.flows.test_sync_responses import SIGNALS_AND_RESPONSE
+from tests.kit.databases import BOTH
 from tests.kit.gateway import RunningGateway, post
 from tests.kit.house import Clock, Neighbour, signer_named
 from tests.kit.live import LiveHouse
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture
 def live(tmp_path: Path, database_url: str) -> LiveHouse:
-    live = LiveHouse(tmp_path, database_url, BOTH)
+    live = LiveHouse(tmp_path, database_url, SIGNALS_AND_RESPONSE)
     engine = make_engine(database_url)
     with write_transaction(engine) as conn:
         parties.add_identifier(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
@@ -66,6 +65,7 @@ def check(broker: Neighbour, answer: HttpResponse | None, parcel: Any) -> None:
     assert [one.highest_severity for one in units if isinstance(one, ErrorSignal)] == ["Warning"]
 
 
+@BOTH
 def test_a_request_gets_its_response_on_its_connection(live: LiveHouse) -> None:
     broker, parcel = submission(live)
     with (
@@ -86,6 +86,7 @@ def test_a_request_gets_its_response_on_its_connection(live: LiveHouse) -> None:
     assert again.body == answer.body
 
 
+@BOTH
 def test_a_kill_while_the_request_waits_loses_nothing(live: LiveHouse) -> None:
     """The message is committed, the response is not there yet, and the process ends: the repeat gets both."""
     broker, parcel = submission(live)
@@ -105,6 +106,7 @@ def test_a_kill_while_the_request_waits_loses_nothing(live: LiveHouse) -> None:
         check(broker, hub.post(live.url, parcel), parcel)
 
 
+@BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_at_the_giving_loses_nothing(live: LiveHouse, side: str) -> None:
     broker, parcel = submission(live)

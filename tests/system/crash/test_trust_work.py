@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from gateway.cli.settings import read_home_settings
-from gateway.evidence.evidence_log import record_evidence
-from gateway.evidence.evidence_verification import TrustedEvidence, VerificationReport, verify_all_evidence
-from gateway.evidence.inclusion_proofs import TimeStampAuthorities
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.receive import receive_parcel
-from gateway.hub.wiring import build_hub
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
-from gateway.store import deliveries, messages, time_stamps
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.store.tables import evidence
+from gateway.cli.home_folder import read_home_settings
+from gateway.evidence import (
+    TimeStampAuthorities,
+    TrustedEvidence,
+    VerificationReport,
+    record_evidence,
+    verify_all_evidence,
+)
+from gateway.hub import RejectingComposer, build_hub, receive_parcel
+from gateway.store import deliveries, make_engine, messages, read_transaction, time_stamps, write_transaction
+from gateway.store.transitions import evidence
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import EBMS2, START, Away, Clock, Neighbour, authority, signer_named
 from tests.kit.live import LiveHouse

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from gateway.agreements import ForwardingRule
-from gateway.cli.registration import load_agreement
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.register.stored_forwarding_rules import make_rule_columns
+from gateway.evidence import list_subject_leaves
+from gateway.hub import make_rule_columns
 from gateway.message_model import PartyId
-from gateway.store import forwarding_rules, parties
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.operations import load_agreement
+from gateway.store import agreements, make_engine, parties, read_transaction, write_transaction
 from tests.kit.gateway import RunningGateway
 from tests.kit.hop_town import KIND, HopTown, list_stored
 from tests.kit.life import Life
@@ -57,7 +56,7 @@ class TwoHubTown(HopTown):
         rule = ForwardingRule(PartyId("broker", KIND), "hop", self.url, ("hub",), acknowledgment="signed")
         with write_transaction(engine) as conn:
             assert parties.find_by_identifier(conn, PartyId("hop", KIND)) is not None
-            forwarding_rules.insert_rule(conn, make_rule_columns(rule), self.now)
+            agreements.insert_forwarding_rule(conn, make_rule_columns(rule), self.now)
         engine.dispose()
 
     def far(self) -> RunningGateway:

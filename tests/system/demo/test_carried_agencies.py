@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.cli.demo_stage import Stage, read_cast
-from gateway.conformance.partners.journal import read_journal
+from gateway.client import read_journal
 from gateway.share import get_data_folder
+from gateway_conformance.verbs.demo_stage import Stage, read_cast
 from tests.kit.forked_stage import ForkedStage
 from tests.system.demo.test_partners_live import LABEL, submit
 

@@ -18,11 +18,10 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.cli.commands import demo
-from gateway.cli.demo_stories import list_stories, read_story
-from gateway.wire.schema_sets import SchemaSet
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.xades import verify_document
+from gateway.wire import SchemaSet, parse_xml
+from gateway.xmlsec import verify_document
+from gateway_conformance.verbs import demo
+from gateway_conformance.verbs.demo_stories import list_stories, read_story
 from tests.kit.forked_stage import ForkedStage
 from tests.kit.paths import ROOT
 
@@ -286,7 +285,6 @@ def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
     assert none_lives(where, 30)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("name", list_stories())
 def test_every_story_comes_out_as_its_file_says(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

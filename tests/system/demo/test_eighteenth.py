@@ -13,7 +13,7 @@ import pytest
 from lxml import etree
 
 from gateway.cli import main
-from gateway.cli.demo_stage import Stage, read_cast
+from gateway_conformance.verbs.demo_stage import Stage, read_cast
 from tests.kit.paths import ROOT
 
 CODE, DOCUMENT = "HARBOUR", "HARBOUR-BERTH-IMP"

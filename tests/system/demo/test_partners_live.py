@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.demo_stage import Stage, read_cast
-from gateway.conformance.partners.journal import read_journal
+from gateway.client import read_journal
+from gateway_conformance.verbs.demo_stage import Stage, read_cast
 from tests.kit.forked_stage import ForkedStage
 from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT

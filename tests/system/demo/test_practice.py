@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import pytest
 
-from gateway.cli.commands.practice import _make_cast
 from gateway.harmonize import load_bundle
+from gateway_conformance.verbs.practice import _make_cast
 from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.long

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.demo_stage import Stage, read_cast
+from gateway_conformance.verbs.demo_stage import Stage, read_cast
 from tests.kit.forked_stage import ForkedStage
 from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT

@@ -7,12 +7,15 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.cases.agency_notices import AgencyCallback, Notice
+from lxml import etree
+
+from gateway.cases import AgencyCallback, Notice
 from gateway.errors import CERTIFICATE_UNTRUSTED, DECISION_CONFLICT, GatewayError
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.signing_keys import load_signer
+from gateway.pki import Certificate, load_signer, read_certificate
 from gateway.web.agency_service import build_agency_service
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
+from gateway.wire import list_body_elements, parse_xml
+from tests.kit.soap import MemoryOfCalls
 
 FOLDER = Path(os.environ["INTEROP_FOLDER"])
 KNOWN = {
@@ -27,30 +30,21 @@ def admit(certificate: Certificate, now: datetime) -> str:
     return KNOWN[certificate.sha256]
 
 
-class Handler:
-    """Writes one line for each call; a notice whose number starts with C is a conflict, with E a mistake."""
-
-    def acknowledge(self, said: AgencyCallback, caller: Caller) -> None:
-        self.write("acknowledge", said, caller)
-
-    def request_information(self, said: AgencyCallback, caller: Caller) -> None:
-        self.write("request_information", said, caller)
-
-    def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
-        assert isinstance(said.answer, Notice)
-        if said.answer.number.startswith("C"):
-            raise GatewayError(DECISION_CONFLICT, "R01 with REJECTED", "SubmitDecision/Decision[1]")
-        if said.answer.number.startswith("E"):
-            raise ZeroDivisionError(said.answer.number)
-        self.write("submit_decision", said, caller)
-
-    def write(self, name: str, said: AgencyCallback, caller: Caller) -> None:
-        with (FOLDER / "calls").open("a", encoding="utf-8") as file:
-            file.write(f"{name} {caller.party} {said!r}\n")
+def apply(call: AgencyCallback | etree._Element, caller: Caller) -> None:
+    """Write one line for each call; a notice whose number starts with C is a conflict, with E a mistake."""
+    assert isinstance(call, AgencyCallback)
+    number = call.answer.number if isinstance(call.answer, Notice) else ""
+    if number.startswith("C"):
+        raise GatewayError(DECISION_CONFLICT, "R01 with REJECTED", "SubmitDecision/Decision[1]")
+    if number.startswith("E"):
+        raise ZeroDivisionError(number)
+    (element,) = list_body_elements(parse_xml(caller.envelope))
+    with (FOLDER / "calls").open("a", encoding="utf-8") as file:
+        file.write(f"{etree.QName(element).localname} {caller.party} {call!r}\n")
 
 
 application = build_agency_service(
-    Handler(),
+    apply,
     SoapSecurityPolicy(
         signer=lambda: load_signer(
             (FOLDER / "hub-rsa.key.pem").read_bytes(), (FOLDER / "hub-rsa.cert.pem").read_bytes()
@@ -58,6 +52,7 @@ application = build_agency_service(
         admit=admit,
         clock=lambda: datetime.now(UTC),
         new_id=lambda: f"urn:uuid:{uuid.uuid4()}",
+        memory=MemoryOfCalls(),
         addresses=(os.environ["INTEROP_ADDRESS"],),
     ),
 )

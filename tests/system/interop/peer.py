@@ -20,12 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    IssuedCertificate,
-    issue_certificate,
-    make_authority,
-)
+from gateway_conformance.pki import CertificateOrder, IssuedCertificate, issue_certificate, make_authority
 
 PASSWORD = "changeit"
 PARTIES = {

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.cli.registration import register_certificate
-from gateway.pki.certificate_authority import encode_key_pem
-from gateway.store import messages
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.pki import encode_key_pem
+from gateway.store import make_engine, messages, read_transaction, write_transaction
 from gateway.wire import DSIG_MORE, XENC, XENC11
 from tests.kit.agreement_keys import CURVES, make_receiver_files
 from tests.kit.databases import Templates

@@ -14,9 +14,8 @@ import pytest
 from gateway.message_model import Payload, compute_body_digest
 from gateway.pki import load_signer
 from gateway.protocols import as4
-from gateway.store import NewDelivery, deliveries, payloads
-from gateway.store.engine import make_engine, use_object_store, write_transaction
-from gateway.store.object_folder import ObjectFolder
+from gateway.store import NewDelivery, ObjectFolder, deliveries, make_engine, payloads, write_transaction
+from gateway.store.engine import use_object_store
 from tests.kit.house import AS4
 from tests.kit.ports import find_free_port
 from tests.system.interop.phase4 import Phase4, build_phase4, make_key_stores

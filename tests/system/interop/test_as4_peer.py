@@ -14,14 +14,20 @@ from lxml import etree
 
 from gateway.cli.commands.verify import make_context
 from gateway.message_model import MemoryBody, PartyId, UserMessage
-from gateway.pki import CertificateOrder, issue_certificate, load_decryption_key
+from gateway.pki import load_decryption_key
 from gateway.protocols import Parcel, as4
-from gateway.store import cases, deliveries, messages, parties
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.wire import XENC11
-from gateway.wire.http_message import read_http_message
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.store import (
+    cases,
+    deliveries,
+    make_engine,
+    messages,
+    parties,
+    read_transaction,
+    write_transaction,
+)
+from gateway.wire import XENC11, read_http_message, serialize_element
+from gateway.xmlsec import sign_document, verify_document
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.flows.craft import without_applications
 from tests.kit.databases import Templates
 from tests.kit.gateway import RunningGateway, post

@@ -16,12 +16,9 @@ from gateway.cli.registration import make_certificate_row
 from gateway.message_model import MemoryBody, PartyId, UserMessage
 from gateway.pki import load_decryption_key, read_certificate
 from gateway.protocols import Parcel, as4
-from gateway.store import deliveries, messages, parties
-from gateway.store.engine import make_engine, read_transaction, write_transaction
-from gateway.wire import XENC11
-from gateway.wire.http_message import read_http_message
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.store import deliveries, make_engine, messages, parties, read_transaction, write_transaction
+from gateway.wire import XENC11, read_http_message, serialize_element
+from gateway.xmlsec import sign_document, verify_document
 from tests.flows.craft import without_applications
 from tests.kit.agreement_keys import make_receiver_files
 from tests.kit.databases import Templates

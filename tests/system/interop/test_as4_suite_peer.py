@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 from gateway.cli import main
-from gateway.conformance.as4 import select_assertions
+from gateway_conformance.as4 import select_assertions
 from tests.kit.ports import find_free_port
 from tests.system.interop.peer import choose_quick_options
 from tests.system.interop.phase4 import build_phase4

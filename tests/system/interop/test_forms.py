@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from gateway.wire.namespaces import SERVICE_AGENCY
+from gateway.wire import SERVICE_AGENCY
 from tests.kit.paths import ROOT
 from tests.system.interop.conftest import Hub
 from tests.system.interop.peer import Peer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import SERVICE_AGENCY, SOAP11, WSSE
+from gateway.wire import SERVICE_AGENCY, SOAP11, WSSE
 from tests.system.interop.conftest import Hub
 from tests.system.interop.peer import Peer
 

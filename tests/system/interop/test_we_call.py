@@ -12,18 +12,21 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, DecisionCode, Notice
-from gateway.delivery.http_client import HttpClient, HttpLimits
-from gateway.delivery.service_contracts import CallAttachment, ServiceCall, ServiceContract
-from gateway.delivery.service_contracts import load_contract as contract_named
-from gateway.delivery.soap_caller import SoapCaller, SoapDestination, compose_service_call
-from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
+from gateway.cases import AgencyAcknowledgment, DecisionCode, Notice
+from gateway.delivery import HttpClient, HttpLimits, ServiceCall
+from gateway.delivery import load_contract as contract_named
+from gateway.delivery.service_contracts import CallAttachment, ServiceContract
+from gateway.delivery.soap_client import (
+    AnswerPolicy,
+    SoapCaller,
+    SoapDestination,
+    open_signed_answer,
+    sign_call,
+)
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificates import Certificate
+from gateway.pki import Certificate
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import AGENCY
-from gateway.wire.wsdl import bind_document_namespaces
-from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
+from gateway.wire import AGENCY, bind_document_namespaces, canonicalize_element, parse_xml, serialize_element
 from tests.system.interop.peer import Keys, Peer, Serving
 
 pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long]
@@ -273,7 +276,8 @@ def test_the_agent_does_the_same_in_one_call(line: Callable[[str], Line], peer: 
     arguments = {"ApplicationNumber": "A-1", "Reason": "취하"}
     cancel = ServiceCall("CancelApplication", "urn:uuid:cancel", destination.endpoint, arguments)
     assert isinstance(
-        agent.send_call(compose_service_call(destination, cancel), destination), AgencyAcknowledgment
+        agent.exchange_call(contract_named(destination.wsdl).compose_envelope(cancel), destination)[0],
+        AgencyAcknowledgment,
     )
 
 

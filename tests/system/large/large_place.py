@@ -17,13 +17,21 @@ from typing import Any, BinaryIO
 
 from gateway.agreements import ForwardingRule
 from gateway.cli.registration import register_certificate
-from gateway.delivery.http_client import HttpAnswer, HttpClient, HttpLimits
-from gateway.hub.register.stored_forwarding_rules import make_rule_columns
+from gateway.delivery import HttpClient, HttpLimits
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.hub import make_rule_columns
 from gateway.message_model import PartyId, Payload, compute_body_digest
-from gateway.pki.certificate_authority import encode_key_pem
+from gateway.pki import encode_key_pem
 from gateway.protocols import Parcel, ProtocolContext
-from gateway.store import deliveries, forwarding_rules, messages, parties
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.store import (
+    agreements,
+    deliveries,
+    make_engine,
+    messages,
+    parties,
+    read_transaction,
+    write_transaction,
+)
 from gateway.wire import DEFAULT_LIMITS
 from tests.kit.house import AGREEMENT, PARTY_TYPE, Clock, Neighbour, signer_named
 from tests.kit.live import LiveHouse
@@ -116,7 +124,7 @@ class LargePlace:
             nobody = f"http://127.0.0.1:{find_free_port()}/"
             for name, sender, endpoint in (("hub", "broker1", self.hub.url), ("broker1", "hub", nobody)):
                 rule = ForwardingRule(PartyId(name, PARTY_TYPE), name, endpoint, (sender,))
-                forwarding_rules.insert_rule(conn, make_rule_columns(rule), now)
+                agreements.insert_forwarding_rule(conn, make_rule_columns(rule), now)
         engine.dispose()
         return home, f"http://127.0.0.1:{port}/msh/ebms2"
 

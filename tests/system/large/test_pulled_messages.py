@@ -18,12 +18,10 @@ import pytest
 
 from gateway.cli.registration import make_certificate_row
 from gateway.message_model import compute_body_digest
-from gateway.pki import CertificateOrder, issue_certificate
-from gateway.store import deliveries, parties
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.store import deliveries, make_engine, parties, read_transaction, write_transaction
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.conformance.test_split_submissions import write_broker_folder
 from tests.flows.test_as4_pull import PULLED, ask, seal
-from tests.kit.drawn_blocks import DRAWS_ALL
 from tests.kit.house import authority
 from tests.kit.paths import ROOT
 from tests.system.large.large_place import FileBody, LargePlace, measure_peak
@@ -186,7 +184,7 @@ def test_a_large_message_is_pulled_whole_by_a_slow_broker(tmp_path: Path, sqlite
 
 
 def test_a_broker_needs_no_memory_for_what_it_pulls_whole(tmp_path: Path, sqlite_url: str) -> None:
-    place = PullingPlace(tmp_path, sqlite_url, RETRIED, (1024 if DRAWS_ALL else 300) * MEBI)
+    place = PullingPlace(tmp_path, sqlite_url, RETRIED, 300 * MEBI)
     with place.play_hub():
         file_refused(place)
         place.wait_for(len)

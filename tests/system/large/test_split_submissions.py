@@ -14,9 +14,8 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.message_model import compute_body_digest
-from gateway.store import cases, messages
-from gateway.store.engine import make_engine, read_transaction, use_object_store
-from gateway.store.object_folder import ObjectFolder
+from gateway.store import ObjectFolder, cases, make_engine, messages, read_transaction
+from gateway.store.engine import use_object_store
 from tests.conformance.test_split_submissions import LABEL, SAMPLE, write_broker_folder
 from tests.kit.house import AS4
 from tests.kit.paths import ROOT

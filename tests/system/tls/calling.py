@@ -11,12 +11,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.config import Secret
-from gateway.config.tls import TlsSettings
-from gateway.delivery.http_client import HttpClient, HttpLimits
-from gateway.delivery.tls_connector import PerHostConnector
+from gateway.config import Secret, TlsSettings
+from gateway.delivery import HttpClient, HttpLimits, PerHostConnector
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import (
+from gateway.pki import RevocationData
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     IssuedCertificate,
@@ -24,7 +23,6 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.revocation_data import RevocationData
 from tests.system.tls.place import pem_file
 from tests.system.tls.row import TAKEN, Row, only
 

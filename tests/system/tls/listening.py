@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 
-from gateway.conformance.hostile.exchange import HttpRequest
+from gateway_conformance.hostile import HttpRequest
 from tests.system.tls.place import Place
 from tests.system.tls.row import REFUSED, TAKEN, Row, only
 

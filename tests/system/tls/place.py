@@ -13,14 +13,12 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 
-from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.cli.registration import load_crls, make_certificate_row
 from gateway.config import Settings
-from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.partner_folder import AGENCY
 from gateway.hub.wiring import build_engine
-from gateway.pki.certificate_authority import (
+from gateway.store import parties, write_transaction
+from gateway_conformance.hostile import AGENCY, AttackerKit, HttpRequest, read_attacker_kit
+from gateway_conformance.pki import (
     CertificateOrder,
     IssuedCertificate,
     issue_certificate,
@@ -28,10 +26,10 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.store import parties
-from gateway.store.engine import write_transaction
+from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_home
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.process_logs import check_process_log
 from tests.kit.served import end_process, wait_until_ready
 
 MSH = "/msh/ebms2"
@@ -160,7 +158,11 @@ def served(home: Path, more: str = "", *, clients: str = "optional") -> Iterator
     files = {name: pem_file(home / f"client-{name}.pem", one) for name, one in issued.items()}
     # As operators write it: from where they are.
     command = [sys.executable, "-m", "gateway", "serve", "--home", os.path.relpath(home, ROOT)]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    log = home.with_name("serve.log")
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=errors
+        )
     place = Place(home, port, read_attacker_kit(home / "partner"), files, process, settings, issued)
     try:
         shown = "right" if clients == "required" else None
@@ -168,6 +170,7 @@ def served(home: Path, more: str = "", *, clients: str = "optional") -> Iterator
         yield place
     finally:
         end_process(process)
+    check_process_log(log)
 
 
 def renew_server(home: Path) -> int:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import invite_suite, make_suite_home
-from gateway.conformance.hostile.attacker_kit import read_attacker_kit
 from gateway.share import get_data_folder
+from gateway_conformance.hostile import read_attacker_kit
+from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_home
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.served import end_process, wait_until_ready

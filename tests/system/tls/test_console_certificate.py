@@ -16,12 +16,8 @@ import pytest
 import requests
 
 from gateway.cli import main
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    encode_key_pem,
-    issue_certificate,
-    make_authority,
-)
+from gateway.pki import encode_key_pem
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 

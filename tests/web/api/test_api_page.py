@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from standardwebhooks import Webhook
 
 from gateway.config import Settings
-from gateway.pki.certificate_authority import encode_key_pem
-from gateway.wire.xml import serialize_element
+from gateway.pki import encode_key_pem
+from gateway.wire import serialize_element
 from tests.kit.api import Api, Client
 from tests.kit.house import signer_named
 from tests.kit.paths import MANUAL
@@ -76,6 +76,7 @@ def api(engine: Engine, tmp_path: Path) -> Api:
     return made
 
 
+@pytest.mark.long
 def test_every_example_of_the_page_is_answered_as_it_says(api: Api) -> None:
     story: Story = api.story  # type: ignore[attr-defined]
     client = api.visit()

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import unicodedata
 import zipfile
 from decimal import Decimal
 from hashlib import sha256
@@ -16,18 +17,22 @@ from lxml import etree
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from gateway.cases.agency_notices import DecisionCode, Notice
-from gateway.cases.exact_money import Money
-from gateway.cases.named_fees import NamedFee, ProviderEvent
-from gateway.evidence import tree_heads, verify_proof
-from gateway.evidence.inclusion_proofs import TimeStampAuthorities
+from gateway.cases import DecisionCode, Money, NamedFee, Notice, ProviderEvent
+from gateway.evidence import TimeStampAuthorities, tree_heads, verify_proof
 from gateway.hub import apply_provider_event
-from gateway.hub.payment_policy import PaymentPolicy
+from gateway.hub.fees.payment_policy import PaymentPolicy
 from gateway.message_model import read_octets
-from gateway.store import StateEvent, fees, messages, parties
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import verify_document
+from gateway.store import (
+    StateEvent,
+    fee_searches,
+    fees,
+    messages,
+    parties,
+    read_transaction,
+    write_transaction,
+)
+from gateway.wire import serialize_element
+from gateway.xmlsec import verify_document
 from tests.flows.craft import reference, text, without_applications
 from tests.kit.api import BOTH, Api, Client
 from tests.kit.house import signer_named
@@ -52,6 +57,7 @@ def file(broker: Client, story: Story, key: str = "order-1", change: Any = None,
     return broker.post("submissions", data=form(story, change, **more), headers=headers)
 
 
+@pytest.mark.long
 @BOTH
 def test_a_case_is_filed_and_followed_to_its_result(story: Story, broker: Client) -> None:
     answer = file(broker, story)
@@ -108,6 +114,7 @@ def test_the_document_of_a_message_is_what_was_sent(story: Story, broker: Client
     assert broker.get(f"{place}/document").data == content
 
 
+@pytest.mark.long
 @BOTH
 def test_large_attachments_are_stored_as_they_came(story: Story, broker: Client) -> None:
     # What is held, what werkzeug writes to disk and we hold, and what stays there.
@@ -151,6 +158,7 @@ def test_a_refused_submission_tells_its_problems(story: Story, broker: Client) -
     assert case["problems"][0]["id"].startswith("GW")
 
 
+@pytest.mark.long
 def test_a_correction_adds_a_result(story: Story, broker: Client) -> None:
     file(broker, story)
     story.tick()
@@ -186,6 +194,7 @@ def test_a_body_above_the_limit_is_refused(story: Story) -> None:
     assert file(api.client("broker1"), story).status_code == 413
 
 
+@pytest.mark.long
 @BOTH
 def test_cases_are_listed_by_pages_and_filters(story: Story, broker: Client) -> None:
     for number in range(5):
@@ -201,9 +210,28 @@ def test_cases_are_listed_by_pages_and_filters(story: Story, broker: Client) -> 
     assert len(broker.get("cases?state=CLOSED&outcome=APPROVED").json["cases"]) == 5
     assert broker.get("cases?state=REFUSED").json["cases"] == []
     assert [one["reference"] for one in broker.get("cases?reference=REF-3").json["cases"]] == ["REF-3"]
+    for value in ("HB-PO-2026-311", "AKE26714KE", "26KE0926I1200010001", "NEG2611870"):
+        named = broker.get(f"cases?goods_reference={value}&state=CLOSED").json["cases"]
+        assert len(named) == 5, value
+        assert named[0]["ucr"] == "HB-PO-2026-311"
+        assert broker.get(f"cases?goods_reference={value}0").json["cases"] == []
     opened = broker.get("cases?reference=REF-3").json["cases"][0]["opened_at"]
     assert len(broker.get(f"cases?since={opened}").json["cases"]) == 2
     assert len(broker.get(f"cases?until={opened}").json["cases"]) == 4
+
+
+def test_a_reference_is_found_however_its_letters_are_composed(story: Story, broker: Client) -> None:
+    def name_goods(root: etree._Element) -> None:
+        without_applications(root)
+        reference("주문-é")(root)
+        text("MetaData/Declaration/GoodsShipment/UCR/TraderAssignedReferenceID", "발주-é")(root)
+
+    file(broker, story, "order", change=name_goods, label=False)
+    story.tick()
+    for query in ("reference=주문-é", "goods_reference=발주-é"):
+        for form in ("NFC", "NFD"):
+            answer = broker.get(f"cases?{unicodedata.normalize(form, query)}").json["cases"]
+            assert [case["reference"] for case in answer] == ["주문-é"], (query, form)
 
 
 def numbered(number: int) -> Any:
@@ -223,6 +251,7 @@ def test_a_wrong_filter_is_refused(broker: Client, query: str) -> None:
     assert broker.refusal(f"cases?{query}") == (400, "GW110")
 
 
+@pytest.mark.long
 def test_an_unchanged_answer_is_not_sent_again(story: Story, broker: Client) -> None:
     file(broker, story)
     story.tick()
@@ -237,6 +266,7 @@ def test_an_unchanged_answer_is_not_sent_again(story: Story, broker: Client) -> 
     assert broker.get(f"cases/{number}", headers={"If-None-Match": tag}).status_code == 200
 
 
+@pytest.mark.long
 @BOTH
 def test_another_party_sees_nothing(story: Story, api: Api, broker: Client) -> None:
     story.register("broker2", "6N002")
@@ -274,6 +304,7 @@ def api_paths() -> list[str]:
     return list(document()["paths"])
 
 
+@pytest.mark.long
 def test_the_evidence_of_a_case_is_a_bundle_with_proofs(story: Story, broker: Client) -> None:
     file(broker, story)
     story.tick()
@@ -332,7 +363,7 @@ def test_a_case_shows_its_fees_and_where_they_are_paid(story: Story, broker: Cli
     story.hear("KFDA", Notice("KFDA-Y", story.clock(), "Y05", fee=NamedFee(Money(Decimal("12.50"), "EUR"))))
     number = broker.get("messages/order-1").json["case"]
     with write_transaction(story.house.engine) as conn:
-        (row,) = fees.list_by_case(conn, story.case().id)
+        (row,) = fee_searches.list_by_case(conn, story.case().id)
         event = StateEvent("order", story.clock(), "test")
         fees.apply_event(conn, row.id, event, address="https://pay.example/1", ordered_at=story.clock())
     (fee,) = broker.get(f"cases/{number}").json["fees"]
@@ -353,6 +384,7 @@ def test_a_case_shows_its_fees_and_where_they_are_paid(story: Story, broker: Cli
     ]
 
 
+@pytest.mark.long
 @BOTH
 def test_a_case_shows_what_has_left_what_stays_and_what_was_removed(story: Story, broker: Client) -> None:
     parent, child = release(story)
@@ -377,6 +409,7 @@ def test_a_case_shows_what_has_left_what_stays_and_what_was_removed(story: Story
     ]
 
 
+@pytest.mark.long
 @BOTH
 def test_a_child_shows_the_cancelled_applications_of_its_parent(story: Story, broker: Client) -> None:
     parent, child = release(story)

@@ -12,11 +12,10 @@ from sqlalchemy import select
 
 from gateway.cli.registration import make_certificate_row
 from gateway.pki import Certificate
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
-from gateway.store import parties
-from gateway.store.api_tables import api_assertions, api_tokens
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.web.api.api_caller import find_caller
+from gateway.store import parties, read_transaction, write_transaction
+from gateway.store.api_tokens import api_assertions, api_tokens
+from gateway.web.api.api_application import find_caller
+from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.kit.api import BOTH, Api, Client
 from tests.kit.house import START, authority, signer_named
 from tests.kit.story import Story

@@ -10,12 +10,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.errors import CREDENTIALS_REFUSED, GatewayError
-from gateway.web.api.client_assertions import AssertionRules, verify_assertion
+from gateway.web.api.access_tokens import AssertionRules, verify_assertion
 from tests.kit.api import make_assertion
 from tests.kit.house import START, signer_named
+
+#: Each case is an attack of its own.
 
 WORLD: Any = SimpleNamespace(clock=lambda: START, public_url="https://hub.example/api/v1")
 RULES = AssertionRules(
@@ -47,9 +52,14 @@ def decode(assertion: str) -> tuple[dict[str, Any], dict[str, Any], str]:
     return (*(json.loads(base64.urlsafe_b64decode(one + "==")) for one in (header, claims)), signature)  # type: ignore[return-value]
 
 
-def test_an_honest_assertion_is_accepted() -> None:
-    proof = verify_assertion(assertion(), RULES)
-    assert (proof.party, proof.certificate) == ("broker1", signer_named("broker1").certificate.sha256)
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_honest_assertion_is_accepted(place: int) -> None:
+    """Its audience may be one of several, in any place (RFC 7519 section 4.1.3)."""
+    audience = ["https://other.example"]
+    audience.insert(place, "https://hub.example/api/v1/token")
+    for text in (assertion(), assertion(aud=audience)):
+        proof = verify_assertion(text, RULES)
+        assert (proof.party, proof.certificate) == ("broker1", signer_named("broker1").certificate.sha256)
 
 
 CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
@@ -63,7 +73,12 @@ CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
     "from the future": ({"iat": int((START + timedelta(minutes=2)).timestamp())}, "future"),
     "not yet": ({"nbf": int((START + timedelta(minutes=2)).timestamp())}, "future"),
     "other audience": ({"aud": "https://other.example/token"}, "aud"),
+    "audience of a neighbour": ({"aud": "https://hub.example/api/v1/tokens"}, "aud"),
+    "audience in part": ({"aud": "https://hub.example/api"}, "aud"),
     "no audience": ({"aud": None}, "aud"),
+    "empty audience": ({"aud": []}, "aud"),
+    "two other audiences": ({"aud": ["https://other.example/token", "https://hub.example/"]}, "aud"),
+    "audience is an object": ({"aud": {"https://hub.example/api/v1/token": 1}}, "aud"),
     "odd audience": ({"aud": [[], {}, 1]}, "aud"),
     "other subject": ({"sub": "broker2"}, "iss and sub"),
     "no subject": ({"sub": None}, "iss and sub"),
@@ -108,29 +123,45 @@ def test_an_algorithm_of_another_kind_of_key_is_refused() -> None:
         assert "algorithm" in refuse(text)
 
 
-HEADERS: dict[str, dict[str, Any]] = {
-    "a key beside": {"jwk": {"kty": "EC"}},
-    "a key elsewhere": {"jku": "https://attacker.example/keys"},
-    "a certificate beside": {"x5c": ["MIIB"]},
-    "a certificate elsewhere": {"x5u": "https://attacker.example/cert"},
-    "critical": {"crit": ["exp"]},
-    "unencoded": {"b64": False, "crit": ["b64"]},
-    "compressed": {"zip": "DEF"},
-    "path": {"kid": "../../../../dev/null"},
-    "statement": {"kid": "' OR 1=1 --"},
-    "kid is a list": {"kid": ["a"]},
-    "kid is an object": {"kid": {"a": 1}},
-    "empty kid": {"kid": ""},
-    "two kids": {"x5t#S256": "other"},
-    "other type": {"typ": "at+jwt"},
-    "type is a list": {"typ": []},
+HEADERS: dict[str, tuple[dict[str, Any], str]] = {
+    "a key beside": ({"jwk": {"kty": "EC"}}, "the header has jwk"),
+    "a key elsewhere": ({"jku": "https://attacker.example/keys"}, "the header has jku"),
+    "a certificate beside": ({"x5c": ["MIIB"]}, "the header has x5c"),
+    "a certificate elsewhere": ({"x5u": "https://attacker.example/cert"}, "the header has x5u"),
+    "critical": ({"crit": ["exp"]}, "the header has crit"),
+    "unencoded": ({"b64": False}, "the header has b64"),
+    "compressed": ({"zip": "DEF"}, "the header has zip"),
+    "encrypted": ({"enc": "A256GCM"}, "the header has enc"),
+    "other content": ({"cty": "JWT"}, "the header has cty"),
+    "an unknown name": ({"x": 1}, "the header has x"),
+    "path": ({"kid": "../../../../dev/null"}, "fits kid"),
+    "statement": ({"kid": "' OR 1=1 --"}, "fits kid"),
+    "kid is a list": ({"kid": ["a"]}, "fits kid"),
+    "kid is an object": ({"kid": {"a": 1}}, "fits kid"),
+    "kid is nothing": ({"kid": None}, "fits kid"),
+    "empty kid": ({"kid": ""}, "fits kid"),
+    "two kids": ({"x5t#S256": "other"}, "fits kid"),
+    "other type": ({"typ": "at+jwt"}, "typ is not JWT"),
+    "type is a list": ({"typ": []}, "typ is not JWT"),
+    "type is nothing": ({"typ": None}, "typ is not JWT"),
 }
+
+
+def sign_anew(header: Any, claims: Any) -> str:
+    """Return an assertion of broker1 with this header, rightly signed."""
+    start = f"{encode(header)}.{encode(claims)}"
+    key: Any = signer_named("broker1").key
+    r, s = decode_dss_signature(key.sign(start.encode(), ECDSA(SHA256())))
+    return f"{start}.{encode(r.to_bytes(32) + s.to_bytes(32))}"
 
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_leads_to_no_key(name: str) -> None:
-    header, claims, signature = decode(assertion())
-    refuse(f"{encode(header | HEADERS[name])}.{encode(claims)}.{signature}")
+    """The header is refused for what it has: its signature is good."""
+    header, claims, _ = decode(assertion())
+    assert verify_assertion(sign_anew(header, claims), RULES).party == "broker1"
+    changes, reason = HEADERS[name]
+    assert reason in refuse(sign_anew(header | changes, claims))
 
 
 def test_a_key_that_the_header_brings_is_not_used() -> None:

@@ -7,10 +7,11 @@ import re
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
-from gateway.hub.reply import apply_call_back
+from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.hub import apply_call_back
 from tests.flows.craft import reference
 from tests.kit.console import Console
+from tests.kit.databases import BOTH
 from tests.kit.story import Story
 
 
@@ -39,6 +40,8 @@ def hear(story: Story, number: str, notice: Notice) -> None:
     apply_call_back(story.hub, "KFDA", AgencyCallback(notice, number))
 
 
+@pytest.mark.long
+@BOTH
 def test_the_head_of_an_agency_sees_how_it_works(story: Story, console: Console) -> None:
     console.add_account("kim", ("agency", "KFDA"), "head")
     kim = console.sign_in("kim")
@@ -59,6 +62,7 @@ def test_the_head_of_an_agency_sees_how_it_works(story: Story, console: Console)
     assert console.sign_in("han").get("/console/work/statistics").status_code == 403
 
 
+@pytest.mark.long
 def test_a_refusal_that_was_corrected_is_no_refusal(story: Story, console: Console) -> None:
     console.add_account("kim", ("agency", "KFDA"), "head")
     kim = console.sign_in("kim")

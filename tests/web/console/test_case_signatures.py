@@ -9,11 +9,13 @@ from sqlalchemy import Engine
 
 from gateway.evidence import record_evidence
 from gateway.store import NewVerdict, payloads, verdicts, write_transaction
-from gateway.store.tables import evidence
+from gateway.store.transitions import evidence
 from gateway.web.console.following.case_signatures import list_agency_statements, verify_own_document
+from tests.kit.databases import BOTH
 from tests.kit.rows import NOW, later
 
 
+@BOTH
 @pytest.mark.parametrize("status", ["valid", "invalid", "indeterminate"])
 def test_the_verdict_of_a_statement_is_the_stored_one(engine: Engine, status: str) -> None:
     with write_transaction(engine) as conn:

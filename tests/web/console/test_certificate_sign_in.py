@@ -9,24 +9,24 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.test import TestResponse
 
 from gateway.cli.registration import load_crls
-from gateway.pki.certificate_authority import (
+from gateway.store import (
+    AccountCertificate,
+    accounts,
+    read_transaction,
+    sessions,
+    write_transaction,
+)
+from gateway.web.server import CERTIFICATE_KEY
+from gateway_conformance.pki import (
     CertificateOrder,
     IssuedCertificate,
     issue_certificate,
     make_authority,
     make_revocation_list,
 )
-from gateway.store import (
-    AccountCertificate,
-    account_certificates,
-    accounts,
-    audit_log,
-    read_transaction,
-    sessions,
-    write_transaction,
-)
-from gateway.web.server import CERTIFICATE_KEY
+from tests.kit.audited import list_actions
 from tests.kit.console import Console
+from tests.kit.databases import BOTH
 from tests.kit.house import START, authority
 
 AGENCY = ("agency", "KPTA")
@@ -41,7 +41,7 @@ def bind(console: Console, account: int, issued: IssuedCertificate) -> str:
     found = issued.certificate
     row = AccountCertificate(found.sha256, str(found.subject), found.not_after, found.der)
     with write_transaction(console.services.engine, "test") as conn:
-        account_certificates.set_certificate(conn, account, row, console.services.clock())
+        accounts.set_certificate(conn, account, row, console.services.clock())
     return found.sha256
 
 
@@ -56,6 +56,8 @@ def kim(console: Console) -> int:
     return console.add_account("kim", AGENCY, "officer")
 
 
+@pytest.mark.long
+@BOTH
 def test_a_person_signs_in_with_the_certificate_of_the_connection(console: Console, kim: int) -> None:
     shown = bind(console, kim, issue())
     browser = console.visit()
@@ -66,8 +68,8 @@ def test_a_person_signs_in_with_the_certificate_of_the_connection(console: Conso
     )
     assert "KPTA" in browser.get("/console/account").text
     with read_transaction(console.services.engine) as conn:
-        assert [one.method for one in sessions.list_by_account(conn, kim)] == ["certificate"]
-        assert audit_log.list_actions(conn, actor="kim")[0].object == "certificate"
+        assert [one.method for one in sessions.list_sessions(conn, kim)] == ["certificate"]
+        assert list_actions(conn, actor="kim")[0].object == "certificate"
 
 
 def test_without_a_certificate_there_is_no_such_way(console: Console, kim: int) -> None:
@@ -116,10 +118,10 @@ def test_a_person_who_may_not_enter_cannot_by_certificate(console: Console, kim:
         if how == "suspended":
             accounts.set_status(conn, kim, "SUSPENDED", console.services.clock())
         else:
-            accounts.set_roles(conn, kim, AGENCY, [], console.services.clock())
+            accounts.set_roles(conn, kim, *AGENCY, [], console.services.clock())
     assert enter(console, shown).status_code == 401
     with read_transaction(console.services.engine) as conn:
-        assert audit_log.list_actions(conn, actor="kim")[0].outcome == "refused"
+        assert list_actions(conn, actor="kim")[0].outcome == "refused"
 
 
 def test_a_certificate_belongs_to_one_account_and_an_account_has_one(console: Console, kim: int) -> None:
@@ -132,6 +134,8 @@ def test_a_certificate_belongs_to_one_account_and_an_account_has_one(console: Co
     assert enter(console, old).status_code == 401
 
 
+@pytest.mark.long
+@BOTH
 def test_another_certificate_ends_the_sessions_of_the_first(console: Console, kim: int) -> None:
     shown = bind(console, kim, issue())
     browser = console.visit()

@@ -5,12 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
-from gateway.store import audit_log, parties, read_transaction, webhooks, write_transaction
+import pytest
+
+from gateway.store import event_readers, parties, read_transaction, write_transaction
+from tests.kit.audited import list_actions
 from tests.kit.console import Console
+from tests.kit.databases import BOTH
 
 PATH = "/console/account/certificates"
 
 
+@pytest.mark.long
+@BOTH
 def test_people_see_the_certificates_of_their_own_organisation(console: Console) -> None:
     console.add_account("han", ("party", "broker1"), "viewer")
     console.add_account("kim", ("agency", "KPTA"), "officer")
@@ -51,7 +57,9 @@ def test_a_manager_deletes_a_webhook_of_the_party_only(console: Console) -> None
     console.add_account("han", ("party", "broker1"), "filer")
     with write_transaction(console.services.engine, "test") as conn:
         for name, party in (("mine", "broker1"), ("theirs", "KPTA")):
-            webhooks.insert_webhook(conn, name, party, f"https://{name}.example/", console.services.clock())
+            event_readers.insert_webhook(
+                conn, name, party, f"https://{name}.example/", console.services.clock()
+            )
     lee, han = console.enter("lee"), console.enter("han")
     page = lee.get(PATH).text
     assert "https://mine.example/" in page
@@ -61,8 +69,8 @@ def test_a_manager_deletes_a_webhook_of_the_party_only(console: Console) -> None
     assert lee.post(f"{PATH}/webhooks/theirs/delete").status_code == 404
     assert lee.post(f"{PATH}/webhooks/mine/delete").status_code == 302
     with read_transaction(console.services.engine) as conn:
-        assert webhooks.list_webhooks(conn, "broker1") == []
-        assert len(webhooks.list_webhooks(conn, "KPTA")) == 1
-        row = audit_log.list_actions(conn)[0]
+        assert event_readers.list_webhooks(conn, "broker1") == []
+        assert len(event_readers.list_webhooks(conn, "KPTA")) == 1
+        row = list_actions(conn)[0]
     assert (row.actor, row.action, row.object) == ("lee", "webhook delete", "webhook mine")
     assert row.before == {"url": "https://mine.example/", "state": "ACTIVE"}

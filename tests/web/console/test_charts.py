@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
+import time
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -16,7 +20,7 @@ from gateway.web.console.charts import (
     draw_lines,
     list_chart_rows,
 )
-from gateway.web.console.csv_answers import answer_csv, escape_cell
+from gateway.web.console.page_formats import answer_csv, escape_cell
 
 CHART = Chart(
     "days",
@@ -94,6 +98,67 @@ def test_a_cell_is_no_formula(sign: str) -> None:
     assert escape_cell(f"{sign}cmd|' /C calc'!A0") == f"'{sign}cmd|' /C calc'!A0"
 
 
+#: What Excel, where it parts cells at semicolons, and LibreOffice, which takes comma, semicolon and tab, do.
+SEPARATORS = (",", ";", "\t")
+FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+TEXTS = [
+    f"{before}{sign}1+1"
+    for sign in FORMULAS
+    for before in (
+        "",
+        " ",
+        '"',
+        "a;",
+        "a; ",
+        'a;"',
+        "a\t",
+        "a\n",
+        "a\r\n",
+        "a;b;",
+        "a; \n ",
+        "\u00a0",
+        "a\u2028",
+    )
+]
+
+
+def read_cells(text: str, separator: str, *, quoting: bool) -> list[str]:
+    """Return the cells that a spreadsheet sees; one that parts at another sign splits quoted texts, too."""
+    rows = (
+        csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        if quoting
+        else [row.split(separator) for row in re.split("[\r\n\u2028]+", text)]
+    )
+    return [cell.strip(' "\u00a0') for row in rows for cell in row]
+
+
+def test_no_spreadsheet_finds_a_formula_in_a_cell() -> None:
+    for text in TEXTS:
+        table = answer_csv("cases", ("a", text), [(text, "b"), ("c", text)]).get_data().decode("utf-8-sig")
+        cells = [
+            cell
+            for separator in SEPARATORS
+            for quoting in (False, True)
+            for cell in read_cells(table, separator, quoting=quoting)
+        ]
+        assert [cell for cell in cells if cell.startswith(FORMULAS)] == [], text
+        # Read as it is meant, it has its two columns.
+        assert {len(row) for row in csv.reader(io.StringIO(table, newline=""))} == {2}
+
+
+def test_a_cell_with_a_semicolon_or_a_tab_is_quoted() -> None:
+    table = answer_csv("cases", ("a", "b"), [("steel; copper", "x\ty"), ("plain text", "10-20")])
+    assert table.get_data().decode("utf-8-sig") == 'a,b\r\n"steel; copper","x\ty"\r\nplain text,10-20\r\n'
+
+
+@pytest.mark.long
+def test_a_long_cell_takes_time_in_proportion_to_its_length() -> None:
+    for piece in (";", "\t", " ", '"', "; ", "a;", "=", ";="):
+        begin = time.process_time()
+        escape_cell(piece * 200_000)
+        assert time.process_time() - begin < 2, piece
+
+
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
@@ -101,6 +166,8 @@ def test_a_cell_is_no_formula(sign: str) -> None:
         (-5, "-5"),
         (1.5, "1.5"),
         ("a=b", "a=b"),
+        ("steel, -5 mm; 3 - 4; a=b", "steel, -5 mm; 3 - 4; a=b"),
+        ("a; -5", "a;' -5"),
         (date(2026, 9, 1), "2026-09-01"),
         (datetime(2026, 9, 1, 8, tzinfo=UTC), "2026-09-01T08:00:00+00:00"),
     ],

@@ -16,8 +16,8 @@ import pytest
 from lxml import etree, html
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode
-from gateway.store.engine import make_engine
+from gateway.cases import DecisionCode
+from gateway.store import make_engine
 from gateway.web.console.page_guards import get_home_path
 from tests.flows.craft import all_of, reference
 from tests.kit.console import Browser, Console

@@ -6,6 +6,7 @@ cannot be added unseen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,9 @@ from werkzeug.routing import Rule
 
 from gateway.accounts import ROLES, list_rights
 from gateway.accounts.role_rights import Role
-from gateway.store.engine import make_engine
+from gateway.store import make_engine
 from gateway.web.console.page_guards import find_required_right, needs_sign_in
+from gateway.web.request_texts import RowNumberConverter
 from tests.kit.console import Browser, Console
 
 #: Pages that anybody may see: each has a reason.
@@ -27,12 +29,12 @@ PUBLIC = {
     "account.show_sign_in": "the sign-in itself",
     "account.sign_in": "the sign-in itself",
     "account.choose_language": "a cookie without a session",
-    "passkeys.send_sign_in_options": "the sign-in itself",
-    "passkeys.sign_in": "the sign-in itself",
-    "passkeys.sign_in_by_certificate": "the sign-in itself",
+    "account.send_sign_in_options": "the sign-in itself",
+    "account.sign_in_by_passkey": "the sign-in itself",
+    "account.sign_in_by_certificate": "the sign-in itself",
     "status.show_status": "for everybody: what is away, and what is planned",
-    "welcome.show_welcome": "a link with a token, for the first password",
-    "welcome.set_first_password": "the same",
+    "people.show_welcome": "a link with a token, for the first password",
+    "people.set_first_password": "the same",
 }
 VALUES = {"int": "1", "string": "x", "default": "x", "path": "x"}
 ORGANISATIONS = {"agency": "KPTA", "party": "broker1", "operator": "root"}
@@ -46,9 +48,8 @@ def fill_path(rule: Rule) -> str:
     """Return a path of a rule with some value for each of its variables."""
     path = rule.rule
     for name, converter in rule._converters.items():
-        kind = {"IntegerConverter": "1"}.get(type(converter).__name__, "x")
-        for written in (f"<{name}>", f"<int:{name}>", f"<path:{name}>", f"<string:{name}>"):
-            path = path.replace(written, kind)
+        kind = "1" if isinstance(converter, RowNumberConverter) else "x"
+        path = re.sub(rf"<(?:\w+:)?{name}>", kind, path)
     assert "<" not in path, path
     return path
 
@@ -87,6 +88,7 @@ def test_every_page_is_guarded_or_public_for_a_reason(application: Flask) -> Non
     assert PUBLIC.keys() <= known
 
 
+@pytest.mark.long
 def test_a_stranger_is_led_to_the_sign_in(application: Flask, console: Console) -> None:
     visitor = console.visit()
     for rule in list_rules(application):
@@ -99,6 +101,7 @@ def test_a_stranger_is_led_to_the_sign_in(application: Flask, console: Console) 
             assert answer.status_code in {302, 403}, rule.rule
 
 
+@pytest.mark.long
 def test_no_form_is_taken_without_its_token(application: Flask, people: dict[str, Browser]) -> None:
     person = people["administrator"]
     for rule in list_rules(application):
@@ -109,6 +112,7 @@ def test_no_form_is_taken_without_its_token(application: Flask, people: dict[str
             assert answer.status_code == 403, rule.rule
 
 
+@pytest.mark.long
 def test_no_form_is_taken_from_another_site(application: Flask, people: dict[str, Browser]) -> None:
     person = people["administrator"]
     person.get("/console/account")
@@ -129,6 +133,7 @@ def list_forbidden(application: Flask) -> Iterator[tuple[Role, Rule]]:
                 yield role, rule
 
 
+@pytest.mark.long
 def test_a_role_without_the_right_is_refused(application: Flask, people: dict[str, Browser]) -> None:
     tried = list(list_forbidden(application))
     for role, rule in tried:
@@ -139,6 +144,7 @@ def test_a_role_without_the_right_is_refused(application: Flask, people: dict[st
         assert send(fill_path(rule)).status_code == 403, (role.name, rule.rule)
 
 
+@pytest.mark.long
 def test_every_answer_has_the_headers_of_safety(application: Flask, people: dict[str, Browser]) -> None:
     for rule in list_rules(application):
         if "GET" in (rule.methods or ()):
@@ -149,3 +155,30 @@ def test_every_answer_has_the_headers_of_safety(application: Flask, people: dict
                 assert "unsafe" not in policy, rule.rule
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
                 assert answer.status_code < 500, rule.rule
+
+
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        ("filer", "cases?text="),
+        ("filer", "cases?reference="),
+        ("officer", "work?q="),
+        ("officer", "work?applicant="),
+        ("officer", "work?law="),
+        ("officer", "work?document="),
+        ("administrator", "people?q="),
+        ("administrator", "operations/search?q="),
+        ("administrator", "operations/messages?party="),
+        ("administrator", "operations/parties?text="),
+        ("administrator", "operations/problems?text="),
+        ("administrator", "operations/deliveries?lane="),
+    ],
+)
+def test_a_text_to_search_for_is_refused_and_not_cut(
+    people: dict[str, Browser], role: str, path: str
+) -> None:
+    """What is cut finds what nobody searched for."""
+    person = people[role]
+    assert person.get(f"/console/{path}%20{'x' * 200}%20").status_code == 200
+    refused = person.get(f"/console/{path}{'x' * 201}")
+    assert (refused.status_code, "has at most 200 characters" in refused.text) == (400, True)

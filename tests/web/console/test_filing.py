@@ -12,13 +12,21 @@ import pytest
 from lxml import etree
 from werkzeug.test import TestResponse
 
-from gateway.harmonize.forms.form_values import parse_form_values
-from gateway.harmonize.forms.submission_reader import read_form_values
-from gateway.store import messages, parties, read_transaction, submission_drafts, write_transaction
-from gateway.wire.namespaces import RECEIPT
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.harmonize import parse_form_values, read_form_values
+from gateway.hub import inspect_submission
+from gateway.store import (
+    messages,
+    parties,
+    read_transaction,
+    register_version,
+    submission_drafts,
+    write_transaction,
+)
+from gateway.web.console.filing import draft_pages
+from gateway.wire import RECEIPT, parse_xml, serialize_element
+from gateway.xmlsec import sign_document, verify_document
 from tests.kit.console import Browser, Console
+from tests.kit.databases import BOTH
 from tests.kit.house import bundle, signer_named
 from tests.kit.paths import ROOT
 from tests.kit.story import LABEL, Story
@@ -97,6 +105,8 @@ def fill(console: Console, browser: Browser, path: str, reference: str = "F-1") 
         send(browser, f"{path}/items/{item}", typed=mine)
 
 
+@pytest.mark.long
+@BOTH
 def test_a_trader_begins_a_draft_with_chosen_documents(console: Console, trader: Browser) -> None:
     page = trader.get("/console/submissions/new").text
     assert all(one in page for one in bundle().documents)
@@ -124,6 +134,7 @@ def hand_in(browser: Browser, path: str, content: bytes) -> TestResponse:
     return browser.post(f"{path}/sign", signed=(io.BytesIO(content), "signed.xml"))
 
 
+@pytest.mark.long
 def test_a_form_becomes_a_case_with_a_receipt(console: Console, trader: Browser, story: Story) -> None:
     path = begin(trader, FOOD)
     fill(console, trader, path)
@@ -156,7 +167,7 @@ def test_a_form_becomes_a_case_with_a_receipt(console: Console, trader: Browser,
 
 
 def evidence_of(console: Console, message: int) -> dict[str, Any]:
-    from gateway.evidence.evidence_log import list_subject_leaves
+    from gateway.evidence import list_subject_leaves
 
     with read_transaction(console.services.engine) as conn:
         leaves = list_subject_leaves(conn, "message", message)
@@ -164,6 +175,7 @@ def evidence_of(console: Console, message: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_a_draft_of_another_organisation_is_not_there(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     console.add_account("lee", ("party", "other"), "filer")
@@ -176,6 +188,7 @@ def test_a_draft_of_another_organisation_is_not_there(console: Console, trader: 
     assert values_of(console, path).documents == (FOOD,)
 
 
+@pytest.mark.long
 def test_errors_stand_at_their_fields_with_their_labels(trader: Browser) -> None:
     path = begin(trader, FOOD)
     page = trader.get(f"{path}/items/1?check=1").text
@@ -190,6 +203,7 @@ def test_errors_stand_at_their_fields_with_their_labels(trader: Browser) -> None
         assert trader.get(unescape(link)).status_code == 200
 
 
+@pytest.mark.long
 def test_what_was_typed_is_kept_also_where_it_is_wrong(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     markup = "<script>alert(1)</script>"
@@ -200,7 +214,7 @@ def test_what_was_typed_is_kept_also_where_it_is_wrong(console: Console, trader:
     assert 'value="many"' in page
     kept = values_of(console, path).values
     assert (kept["h/importer.name"], kept["h/gross_mass@"]) == (markup, "???")
-    odd = {"h/importer.name": "a\x00\x0b\ud7ff\ufffe名\r\nb", "h/not.a.field": "1", "i#9/item.hs": "1"}
+    odd = {"h/importer.name": "a\x0b\ud7ff\ufffe名\r\nb", "h/not.a.field": "1", "i#9/item.hs": "1"}
     send(trader, f"{path}/declaration", typed=odd)
     kept = values_of(console, path).values
     assert kept["h/importer.name"] == "a\ud7ff名\nb"
@@ -208,6 +222,17 @@ def test_what_was_typed_is_kept_also_where_it_is_wrong(console: Console, trader:
     assert "i#9/item.hs" not in kept
 
 
+@pytest.mark.long
+def test_an_overlong_text_is_refused_and_not_cut(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    send(trader, f"{path}/declaration", typed={"h/importer.name": "before"})
+    answer = send(trader, f"{path}/declaration", typed={"h/importer.name": "x" * 20_001})
+    assert answer.status_code == 422
+    assert "A text is longer than 20,000 characters. Nothing was saved." in answer.text
+    assert values_of(console, path).values["h/importer.name"] == "before"
+
+
+@pytest.mark.long
 def test_two_pages_do_not_overwrite_each_other(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     first = version_of(trader.get(f"{path}/declaration"))
@@ -219,6 +244,7 @@ def test_two_pages_do_not_overwrite_each_other(console: Console, trader: Browser
     assert values_of(console, path).values["h/importer.name"] == "one"
 
 
+@pytest.mark.long
 def test_items_are_added_concerned_and_removed(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD, PLANT)
     send(trader, f"{path}/items/1", typed={"i#1/item.hs": "111111"})
@@ -234,6 +260,7 @@ def test_items_are_added_concerned_and_removed(console: Console, trader: Browser
     assert (values.values["i#1/item.hs"], values.values["a#1/i#1/gmo"]) == ("222222", "N")
 
 
+@pytest.mark.long
 def test_a_group_is_repeated_by_buttons(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     page = f"{path}/items/1"
@@ -252,6 +279,7 @@ def test_a_group_is_repeated_by_buttons(console: Console, trader: Browser) -> No
     assert values_of(console, path).values == kept
 
 
+@pytest.mark.long
 def test_files_are_kept_with_their_digest_and_never_shown(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     key = "a#1/i#1/korean_label"
@@ -274,6 +302,7 @@ def test_files_are_kept_with_their_digest_and_never_shown(console: Console, trad
     assert values_of(console, path).attachments == ()
 
 
+@pytest.mark.long
 def test_limits_are_told_in_words(console: Console, trader: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     service = "gateway.web.console.filing.draft_service."
     path = begin(trader, FOOD)
@@ -292,6 +321,7 @@ def test_limits_are_told_in_words(console: Console, trader: Browser, monkeypatch
         assert trader.post("/console/submissions/new", document=chosen).status_code == 422
 
 
+@pytest.mark.long
 def test_a_table_adds_items_or_names_every_fault(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     template = trader.get(f"{path}/items.csv")
@@ -308,8 +338,23 @@ def test_a_table_adds_items_or_names_every_fault(console: Console, trader: Brows
     assert "Line 1" in answer.text
     assert "The form has no such column." in answer.text
     assert len(values_of(console, path).items) == 3
+    page, target = f"{path}/items", f"{path}/items/import"
+    for upload, words in (
+        (b"item.hs,,\n1,,x\n", ("Line 2", "<code>3</code>", "does not name its column", "&#39;x&#39;")),
+        (b'item.hs\n"1', ("Line 2", "This is no row of a CSV table.", "unexpected end of data")),
+    ):
+        answer = send(
+            trader, f"{path}/items", f"{path}/items/import", table=(io.BytesIO(upload), "items.csv")
+        )
+        assert (answer.status_code, [one for one in words if one not in answer.text]) == (422, [])
+    upload = b"item.description,item.hs\n# note,\n#8 bolts,7318150000\n"
+    answer = send(trader, page, target, table=(io.BytesIO(upload), "items.csv"))
+    page = trader.get(answer.location).text
+    assert "Goods items added: 1." in page
+    assert "comments, because they begin with #: 2." in page
 
 
+@pytest.mark.long
 def test_another_document_or_signer_is_not_taken(console: Console, trader: Browser, story: Story) -> None:
     path = begin(trader, FOOD)
     fill(console, trader, path)
@@ -334,6 +379,7 @@ def test_another_document_or_signer_is_not_taken(console: Console, trader: Brows
     assert "another document than the draft" in hand_in(trader, path, good).text
 
 
+@pytest.mark.long
 def test_a_suspended_party_hands_nothing_in(console: Console, trader: Browser, story: Story) -> None:
     path = begin(trader, FOOD)
     fill(console, trader, path)
@@ -346,13 +392,14 @@ def test_a_suspended_party_hands_nothing_in(console: Console, trader: Browser, s
         assert not messages.list_messages(conn)
 
 
+@pytest.mark.long
 def test_a_draft_becomes_one_message_also_where_the_answer_was_lost(
     console: Console, trader: Browser, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = begin(trader, FOOD)
     fill(console, trader, path)
     content = sign(trader, path, story)
-    place = "gateway.web.console.filing.submission_return.submission_drafts.mark_handed_in"
+    place = "gateway.web.console.filing.draft_pages.submission_drafts.mark_handed_in"
     with monkeypatch.context() as patched:
         patched.setattr(place, lambda *_: 1 / 0)
         assert hand_in(trader, path, content).status_code == 500
@@ -363,6 +410,7 @@ def test_a_draft_becomes_one_message_also_where_the_answer_was_lost(
         assert len(messages.list_messages(conn, direction="in")) == 1
 
 
+@pytest.mark.long
 def test_copies_of_drafts_and_of_earlier_submissions(console: Console, trader: Browser, story: Story) -> None:
     story.submit()
     story.tick()
@@ -384,11 +432,17 @@ def test_copies_of_drafts_and_of_earlier_submissions(console: Console, trader: B
     with read_transaction(console.services.engine) as conn:
         (file,) = submission_drafts.list_files(conn, int(again.rpartition("/")[2]))
     assert file.sha256 == values.attachments[0].sha256
+    typed = {"h/declaration.reference": "OWN-2026-009"}
+    assert send(trader, f"{again}/declaration", typed=typed).status_code == 302
+    overview = trader.get(f"{again}?check=1").text
+    assert "not right yet" not in overview, re.findall(r"<li>.*?</li>", overview, re.DOTALL)[:20]
+    assert hand_in(trader, again, sign(trader, again, story)).location == again
     assert trader.post("/console/submissions/earlier/999").status_code == 404
     assert trader.post(f"{path}/delete").location == "/console/submissions"
     assert trader.get(path).status_code == 404
 
 
+@pytest.mark.long
 def test_the_pages_speak_korean(trader: Browser) -> None:
     path = begin(trader, FOOD)
     trader.post("/console/language", language="ko", next=path)
@@ -398,6 +452,7 @@ def test_the_pages_speak_korean(trader: Browser) -> None:
     assert "This is required." not in page
 
 
+@pytest.mark.long
 def test_practice_is_marked_on_every_page(story: Story) -> None:
     console = Console(story.house.hub, console={"practice": True, "real_url": "https://hub.example/console/"})
     console.add_account("kim", TRADER, "filer")
@@ -407,3 +462,56 @@ def test_practice_is_marked_on_every_page(story: Story) -> None:
         shown = trader.get(page).text
         assert "agencies are simulated" in shown
         assert 'href="https://hub.example/console/"' in shown
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The submissions that were judged for pages of drafts."""
+    submissions: list[bytes] = []
+
+    def count(content: bytes, *rest: Any) -> Any:
+        submissions.append(content)
+        return inspect_submission(content, *rest)
+
+    monkeypatch.setattr(draft_pages, "inspect_submission", count)
+    return submissions
+
+
+@pytest.mark.long
+def test_a_judgement_is_of_the_party_whose_draft_it_is(
+    console: Console, trader: Browser, judged: list[bytes]
+) -> None:
+    """SQLite gives the number of a deleted draft to the next one, whoever makes that."""
+    console.add_account("choi", ("party", "broker2"), "filer")
+    path = begin(trader, FOOD)
+    trader.get(path)
+    trader.post(f"{path}/delete")
+    other = console.sign_in("choi")
+    mine = begin(other, FOOD)
+    assert console.services.engine.dialect.name != "sqlite" or mine == path
+    other.get(mine)
+    assert len(judged) == 2
+
+
+@pytest.mark.long
+def test_a_draft_that_has_not_changed_is_judged_once(
+    console: Console, trader: Browser, story: Story, judged: list[bytes]
+) -> None:
+    path = begin(trader, FOOD)
+    for address in (path, f"{path}?check=1", f"{path}/declaration?check=1", f"{path}/sign"):
+        assert trader.get(address).status_code == 200
+    trader.get(f"{path}/submission.xml")
+    assert len(judged) == 1
+    send(trader, f"{path}/declaration", typed={"h/importer.name": "Kim"})
+    assert "Kim" in trader.get(f"{path}/declaration?check=1").text
+    assert len(judged) == 2
+    trader.post("/console/language", language="ko")
+    trader.get(path)
+    assert len(judged) == 3
+    with write_transaction(console.services.engine) as conn:
+        register_version.increment_register_version(conn)
+    trader.get(path)
+    assert len(judged) == 4
+    story.clock.forward(minutes=2)
+    trader.get(path)
+    assert len(judged) == 5

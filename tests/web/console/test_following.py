@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 import zipfile
 from datetime import timedelta
 
 import pytest
 
-from gateway.cases.agency_notices import DecisionCode, Notice
-from gateway.cases.exact_money import read_money
-from gateway.cases.named_fees import NamedFee, ProviderEvent
-from gateway.evidence import tree_heads, verify_proof
-from gateway.evidence.inclusion_proofs import TimeStampAuthorities
+from gateway.cases import DecisionCode, NamedFee, Notice, ProviderEvent, read_money
+from gateway.evidence import TimeStampAuthorities, tree_heads, verify_proof
 from gateway.hub import apply_provider_event
-from gateway.hub.payment_policy import PaymentPolicy
-from gateway.store import StateEvent, fees, messages, read_transaction, write_transaction
+from gateway.hub.fees.payment_policy import PaymentPolicy
+from gateway.store import StateEvent, fee_searches, fees, messages, read_transaction, write_transaction
+from tests.flows.craft import reference
 from tests.kit.console import Browser, Console
+from tests.kit.databases import BOTH
 from tests.kit.releases import cancel_above, release
 from tests.kit.story import Story, asked
 
@@ -44,6 +44,8 @@ def submit(story: Story) -> str:
     return str(story.case().number)
 
 
+@pytest.mark.long
+@BOTH
 def test_the_list_says_what_each_case_waits_for(story: Story, broker: Browser) -> None:
     number = submit(story)
     page = broker.get("/console/cases").text
@@ -58,6 +60,7 @@ def test_the_list_says_what_each_case_waits_for(story: Story, broker: Browser) -
     assert "✓</span> Approved" in broker.get("/console/cases?state=ended").text
 
 
+@pytest.mark.long
 def test_the_list_is_filtered_by_its_url(story: Story, broker: Browser) -> None:
     number = submit(story)
     for query, found in {
@@ -65,6 +68,11 @@ def test_the_list_is_filtered_by_its_url(story: Story, broker: Browser) -> None:
         "state=ended": False,
         "reference=HB2026-000123": True,
         "reference=HB2026": False,
+        "reference=AKE26714KE": True,
+        "reference=NEG2611870": True,
+        "reference=26KE0926I1200010001": True,
+        "reference=HB-PO-2026-311": True,
+        "reference=HB-PO-2026": False,
         "text=000123": True,
         "text=nothing": False,
         "text=%25": False,
@@ -82,12 +90,26 @@ def test_the_list_is_filtered_by_its_url(story: Story, broker: Browser) -> None:
         assert (number in broker.get(f"/console/cases?{query}&format=csv").text) is found, query
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_reference_is_found_however_its_letters_are_composed(
+    story: Story, broker: Browser, form: str
+) -> None:
+    story.submit(story.submission(reference("주문-é")))
+    story.tick()
+    number = story.case().number
+    for name in ("reference", "text"):
+        page = broker.get(f"/console/cases?{name}={unicodedata.normalize(form, '주문-é')}").text
+        assert f"/console/cases/{number}" in page, name
+
+
+@pytest.mark.long
 def test_a_case_number_is_found_however_it_is_written(story: Story, broker: Browser) -> None:
     number = submit(story)
     written = number.lower().replace("-", " ")
     assert f"/console/cases/{number}" in broker.get(f"/console/cases?reference={written}").text
 
 
+@pytest.mark.long
 def test_nobody_sees_the_cases_of_another(story: Story, console: Console, broker: Browser) -> None:
     number = submit(story)
     story.register("other", "9X999")
@@ -103,6 +125,7 @@ def test_nobody_sees_the_cases_of_another(story: Story, console: Console, broker
     assert broker.get(f"/console/cases/{number}/messages/999/document").status_code == 404
 
 
+@pytest.mark.long
 def test_declarant_and_sender_both_see_a_case(story: Story, console: Console) -> None:
     story.register("trader", "7T001")
     story.mandate("broker1", "trader")
@@ -128,6 +151,7 @@ def test_declarant_and_sender_both_see_a_case(story: Story, console: Console) ->
         assert "trader" in page.text
 
 
+@pytest.mark.long
 def test_the_page_of_a_case_tells_its_story(story: Story, broker: Browser) -> None:
     number = submit(story)
     question = asked(
@@ -158,6 +182,7 @@ def test_the_page_of_a_case_tells_its_story(story: Story, broker: Browser) -> No
     assert "Notice: Korea Food &amp; Drug Administration, Information is asked for" in page
 
 
+@pytest.mark.long
 def test_a_refused_submission_says_meaning_and_remedy(story: Story, broker: Browser) -> None:
     story.submit(b"<wrong/>", attach=False)
     story.tick()
@@ -167,6 +192,7 @@ def test_a_refused_submission_says_meaning_and_remedy(story: Story, broker: Brow
     assert "GW" in page
 
 
+@pytest.mark.long
 def test_files_are_given_octet_for_octet_and_never_shown(story: Story, broker: Browser) -> None:
     number = submit(story)
     story.decide_all()
@@ -195,10 +221,13 @@ def test_files_are_given_octet_for_octet_and_never_shown(story: Story, broker: B
         assert broker.get(f"/console/cases/{number}/{path}").status_code == 404
 
 
+@pytest.mark.long
 def test_the_evidence_bundle_proves_the_case(story: Story, broker: Browser) -> None:
     number = submit(story)
     early = zipfile.ZipFile(io.BytesIO(broker.get(f"/console/cases/{number}/evidence").data))
-    assert "Not yet sealed" in early.read("README.txt").decode()
+    told = early.read("README.txt").decode()
+    assert "Not yet sealed, fetch the bundle again later:\ncase\n" in told
+    assert "GW805" not in told
     story.decide_all()
     story.tick()
     seal(story)
@@ -212,6 +241,7 @@ def test_the_evidence_bundle_proves_the_case(story: Story, broker: Browser) -> N
     assert "Not yet sealed" not in bundle.read("README.txt").decode()
 
 
+@pytest.mark.long
 def test_a_party_sees_how_it_has_done(story: Story, console: Console, broker: Browser) -> None:
     assert "No case had an outcome" in broker.get("/console/cases/statistics").text
     submit(story)
@@ -249,6 +279,7 @@ def test_days_in_the_wrong_order_are_refused(broker: Browser) -> None:
     assert broker.get("/console/cases/statistics?since=x&until=2026-01-01").status_code == 200
 
 
+@pytest.mark.long
 def test_a_fee_is_shown_with_the_address_where_it_is_paid(story: Story, broker: Browser) -> None:
     number = submit(story)
     story.hub.payments = PaymentPolicy(True, {}, b"")
@@ -259,7 +290,7 @@ def test_a_fee_is_shown_with_the_address_where_it_is_paid(story: Story, broker: 
     assert "Pay the fee" not in page
     address = "https://pay.example/?a=1&b=<2>"
     with write_transaction(story.house.engine) as conn:
-        (row,) = fees.list_by_case(conn, story.case().id)
+        (row,) = fee_searches.list_by_case(conn, story.case().id)
         fees.apply_event(conn, row.id, StateEvent("order", story.clock(), "test"), address=address)
     page = broker.get(f"/console/cases/{number}").text
     assert 'href="https://pay.example/?a=1&amp;b=&lt;2&gt;">Pay the fee' in page
@@ -270,6 +301,7 @@ def test_a_fee_is_shown_with_the_address_where_it_is_paid(story: Story, broker: 
     assert "✓</span> Paid" in page
 
 
+@pytest.mark.long
 def test_what_has_left_what_stays_and_what_was_removed_is_shown(story: Story, broker: Browser) -> None:
     parent, child = release(story)
     page = broker.get(f"/console/cases/{parent}").text
@@ -281,6 +313,7 @@ def test_what_has_left_what_stays_and_what_was_removed_is_shown(story: Story, br
     assert f'decided in case <a href="/console/cases/{parent}">' in page
 
 
+@pytest.mark.long
 def test_a_child_shows_that_an_agency_has_cancelled_the_application_of_its_parent(
     story: Story, broker: Browser
 ) -> None:
@@ -292,6 +325,7 @@ def test_a_child_shows_that_an_agency_has_cancelled_the_application_of_its_paren
     assert "not approved any more" not in broker.get(f"/console/cases/{parent}").text
 
 
+@pytest.mark.long
 def test_a_decision_of_a_cancelled_application_does_not_count(story: Story, broker: Browser) -> None:
     number = submit(story)
     story.decide("KFDA")

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.store import read_row_number
-from gateway.web.console.form_numbers import read_day, read_moment, read_quantity
+from gateway.web.console.page_formats import join_thousands, read_day, read_moment, read_quantity
 
 SEOUL = ZoneInfo("Asia/Seoul")
 
@@ -30,6 +30,41 @@ def test_no_quantity(text: str) -> None:
 
 def test_quantities() -> None:
     assert read_quantity("1950.250") == Decimal("1950.250")
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("1,950", "1950"),
+        ("12,345,678.50", "12345678.50"),
+        ("999,000", "999000"),
+        ("1950.5", "1950.5"),
+        ("", ""),
+    ],
+)
+def test_commas_that_group_thousands_are_left_out(text: str, joined: str) -> None:
+    assert join_thousands(text) == joined
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0,5",
+        "1,5",
+        "12,50",
+        "1.950,0",
+        "1950,000",
+        "0,950",
+        "1,950,0",
+        ",950",
+        "1,950.123,456",
+        "1,,950",
+        "5,",
+    ],
+)
+def test_other_commas_stay_so_that_the_number_is_refused(text: str) -> None:
+    assert join_thousands(text) == text
+    assert read_quantity(text) is None
 
 
 @pytest.mark.parametrize(

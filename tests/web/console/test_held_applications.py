@@ -7,11 +7,11 @@ import re
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import DecisionCode, ReceiveAct
-from gateway.cases.exact_money import read_money
+from gateway.cases import DecisionCode, ReceiveAct, read_money
 from gateway.errors import GatewayError
-from gateway.hub.payment_policy import PaymentPolicy, Tariff
+from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
 from tests.kit.console import Browser, Console
+from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 
 
@@ -39,6 +39,8 @@ def list_tabs(page: str) -> dict[str, int]:
     return {name: int(number) for name, number in found}
 
 
+@pytest.mark.long
+@BOTH
 def test_a_held_application_waits_in_a_list_of_its_own(story: ConsoleStory, kim: Browser) -> None:
     number = story.request("KPTA").number
     new, held = kim.get("/console/work").text, kim.get("/console/work?tab=held").text
@@ -50,6 +52,7 @@ def test_a_held_application_waits_in_a_list_of_its_own(story: ConsoleStory, kim:
     assert "Waiting for its fee" in re.sub(r"<nav.*?</nav>", "", every, flags=re.DOTALL)
 
 
+@pytest.mark.long
 def test_of_a_held_application_only_its_fee_is_spoken_of(story: ConsoleStory, kim: Browser) -> None:
     number = story.request("KPTA").number
     page = kim.get(f"/console/applications/{number}").text
@@ -61,6 +64,7 @@ def test_of_a_held_application_only_its_fee_is_spoken_of(story: ConsoleStory, ki
     assert kim.get(f"/console/applications/{number}/acts/decide").status_code == 409
 
 
+@pytest.mark.long
 def test_it_is_new_work_when_its_fee_is_settled(story: ConsoleStory, kim: Browser) -> None:
     lee = story.officer("lee")
     number, shown = story.request("KPTA").number, story.look().shown

@@ -18,6 +18,7 @@ from gateway.hub import load_application_form
 from gateway.store import agency_requests, messages, payloads, read_transaction
 from tests.flows.craft import reference
 from tests.kit.console import Console
+from tests.kit.databases import BOTH
 from tests.kit.house import bundle
 from tests.kit.story import AGENCIES, Story
 
@@ -54,6 +55,8 @@ def is_free_text(document: DocumentMapping, element: etree._Element, longest: in
     )
 
 
+@pytest.mark.long
+@BOTH
 @pytest.mark.parametrize("agency", AGENCIES)
 def test_pages_do_not_depend_on_what_others_ask_for(engine: Engine, agency: str) -> None:
     story = Story(engine)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway import cli
 from gateway.config import Settings
-from gateway.web.console.oidc_findings import find_provider_problems
+from gateway.web import find_provider_problems
 from tests.kit.house import START
 from tests.kit.openid_provider import CLIENT, OpenIdProvider, serve_provider
 

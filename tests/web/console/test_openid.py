@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import itertools
+import json
+import re
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
+from html import unescape
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,9 +23,12 @@ from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
 from gateway.config import OidcSettings
-from gateway.store import accounts, audit_log, oidc_sign_ins, read_transaction, sessions, write_transaction
-from gateway.web.console.oidc_provider import AuthorizationRequest, OidcProvider, ProviderError
-from tests.kit.console import Browser, Console
+from gateway.store import accounts, read_transaction, sessions, write_transaction
+from gateway.store.sessions import oidc_sign_ins as sign_in_rows
+from gateway.web.console.oidc_pages import AuthorizationRequest, OidcProvider, ProviderError
+from tests.kit.audited import list_actions
+from tests.kit.console import PASSWORD, Browser, Console
+from tests.kit.databases import BOTH
 from tests.kit.house import START as NOW
 from tests.kit.openid_provider import CLIENT, SECRET, OpenIdProvider, serve_provider
 from tests.kit.story import Story
@@ -61,6 +73,8 @@ def sign_in(console: Console, **asked: str) -> tuple[Browser, TestResponse]:
     return browser, browser.get(go_there(browser, **asked))
 
 
+@pytest.mark.long
+@BOTH
 def test_a_bound_person_enters(console: Console, provider: OpenIdProvider) -> None:
     assert "Sign in with Ministry" in console.visit().get("/console/sign-in").text
     browser, answer = sign_in(console, next="/console/account")
@@ -68,13 +82,33 @@ def test_a_bound_person_enters(console: Console, provider: OpenIdProvider) -> No
     assert 'content="0; url=/console/account"' in answer.text
     assert "KPTA" in browser.get("/console/account").text
     with read_transaction(console.services.engine) as conn:
-        assert [one.method for one in sessions.list_by_account(conn, 1)] == ["openid"]
-        assert audit_log.list_actions(conn, actor="kim")[0].object == "openid"
+        assert [one.method for one in sessions.list_sessions(conn, 1)] == ["openid"]
+        assert list_actions(conn, actor="kim")[0].object == "openid"
     sign_in(console)
     assert provider.seen.count("/keys") == 1, "addresses and keys are kept"
+    assert {name.partition("/")[0] for name in provider.user_agents} == {"singlewindow-gateway"}
     console.services.hub.clock.now += timedelta(hours=1)  # type: ignore[attr-defined]
     sign_in(console)
     assert provider.seen.count("/keys") == 2
+
+
+@pytest.mark.long
+def test_a_bound_person_sets_a_password_only_after_a_new_sign_in(
+    console: Console, provider: OpenIdProvider
+) -> None:
+    with write_transaction(console.services.engine, "test") as conn:
+        accounts.update_account(conn, 1, password=None)
+    browser, _ = sign_in(console)
+    console.services.hub.clock.now += timedelta(minutes=6)  # type: ignore[attr-defined]
+    page = browser.get("/console/account").text
+    assert f'href="{START}?next=/console/account"' in page
+    new = {"old": "", "new": "another long sentence"}
+    assert browser.post("/console/account/password", **new).status_code == 422
+    assert "prompt=login" in browser.get(START).location
+    assert "prompt" not in console.visit().get(START).location
+    assert browser.get(go_there(browser, next="/console/account")).status_code == 200
+    assert 'name="new"' in browser.get("/console/account").text
+    assert browser.post("/console/account/password", **new).status_code == 302
 
 
 @pytest.mark.parametrize("how", ["unbound", "suspended", "without roles", "of another issuer"])
@@ -86,7 +120,7 @@ def test_a_person_who_may_not_enter_is_not_made(console: Console, provider: Open
         if how == "suspended":
             accounts.set_status(conn, 1, "SUSPENDED", now)
         if how == "without roles":
-            accounts.set_roles(conn, 1, AGENCY, [], now)
+            accounts.set_roles(conn, 1, *AGENCY, [], now)
         if how == "of another issuer":
             accounts.update_account(conn, 1, oidc_issuer="https://other.example")
     browser, answer = sign_in(console)
@@ -104,6 +138,7 @@ def test_a_token_of_another_request_is_refused(console: Console, provider: OpenI
     assert "The provider has not signed you in." in answer.text
 
 
+@pytest.mark.long
 def test_a_provider_may_change_its_keys(console: Console, provider: OpenIdProvider) -> None:
     assert sign_in(console)[1].status_code == 200
     provider.key = RSAKey.generate_key(2048, {"kid": "2", "use": "sig"})
@@ -121,6 +156,108 @@ def test_an_answer_is_good_once_and_in_the_browser_that_asked(console: Console) 
     path = go_there(browser)
     assert browser.get(path).status_code == 200
     assert browser.get(path).status_code == 401
+
+
+KEPT = re.compile(r'name="kept" value="([^"]+)"')
+TYPED = {"document": ["KFDA-FOOD-IMP"], "note": "typed for an hour"}
+
+
+def type_late(console: Console, provider: OpenIdProvider) -> tuple[Browser, str]:
+    """Send a form whose session has ended; return the browser, and the form as the page to sign in has it."""
+    han = console.add_account("han", ("party", "broker1"), "filer")
+    provider.subject = "han"
+    bind(console, han, provider)
+    browser = console.enter("han")
+    browser.get("/console/submissions/new")
+    console.services.hub.clock.now += timedelta(minutes=31)  # type: ignore[attr-defined]
+    page = browser.post("/console/submissions/new", **TYPED).text
+    assert f'<form method="post" action="{START}"' in page
+    (kept,) = set(KEPT.findall(page))
+    return browser, kept
+
+
+def go_with_form(browser: Browser, kept: str) -> str:
+    """Press the button of the provider; return the path to which the browser comes back."""
+    begun = browser.post(START, kept=kept, next="/console/")
+    assert begun.status_code == 200, "no form leads to another site"
+    found = re.search(r'content="0; url=([^"]+)"', begun.text)
+    assert found is not None
+    back = requests.get(unescape(found[1]), allow_redirects=False, timeout=60).headers["Location"]
+    return str(back).removeprefix("http://localhost:8081")
+
+
+def come_back(browser: Browser, path: str) -> TestResponse:
+    """Return from the provider as a browser does: the strict cookie of the session stays away."""
+    cookie = browser.client.get_cookie("__Host-session")
+    browser.client.delete_cookie("__Host-session")
+    answer = browser.get(path)
+    if cookie is not None and browser.client.get_cookie("__Host-session") is None:
+        browser.client.set_cookie("__Host-session", cookie.value, secure=True)
+    return answer
+
+
+def read_waiting_form(console: Console) -> str | None:
+    """Return what is stored of a form while its sign-in waits."""
+    with read_transaction(console.services.engine) as conn:
+        (row,) = conn.execute(sign_in_rows.select()).all()
+    sealed: str | None = row.kept_form
+    return sealed
+
+
+@pytest.mark.long
+def test_what_was_typed_is_there_after_signing_in_again(console: Console, provider: OpenIdProvider) -> None:
+    browser, kept = type_late(console, provider)
+    path = go_with_form(browser, kept)
+    ended = browser.client.get_cookie("__Host-session")
+    sealed = read_waiting_form(console)
+    assert ended is not None
+    assert sealed is not None
+    for secret in ("typed for an hour", kept, ended.value):
+        assert secret not in sealed
+    page = come_back(browser, path)
+    assert page.status_code == 200
+    assert 'action="/console/submissions/new"' in page.text
+    assert "typed for an hour" in page.text
+    found = re.search(r'name="form_token" value="([0-9a-f]{64})"', page.text)
+    assert found is not None
+    browser.token = found[1]
+    sent = browser.post("/console/submissions/new", document="KFDA-FOOD-IMP")
+    assert sent.location.startswith("/console/submissions/")
+    with read_transaction(console.services.engine) as conn:
+        assert conn.execute(sign_in_rows.select()).all() == []
+
+
+@pytest.mark.long
+def test_what_was_typed_is_not_lost_where_the_provider_refuses(
+    console: Console, provider: OpenIdProvider
+) -> None:
+    browser, kept = type_late(console, provider)
+    refused = come_back(browser, go_with_form(browser, kept).replace("code=", "error="))
+    assert (refused.status_code, set(KEPT.findall(refused.text))) == (401, {kept})
+    provider.bend = {"nonce": "another"}
+    assert set(KEPT.findall(come_back(browser, go_with_form(browser, kept)).text)) == {kept}
+    provider.bend = {}
+    provider.subject = "nobody here"
+    assert set(KEPT.findall(come_back(browser, go_with_form(browser, kept)).text)) == {kept}
+    again = browser.post("/console/sign-in", name="han", password=PASSWORD, kept=kept)
+    assert "typed for an hour" in again.text
+
+
+@pytest.mark.parametrize("how", ["another person", "another browser", "made up"])
+def test_what_was_typed_by_openid_is_for_the_same_account_and_browser_alone(
+    console: Console, provider: OpenIdProvider, how: str
+) -> None:
+    browser, kept = type_late(console, provider)
+    if how == "another person":
+        provider.subject = "lee"
+        bind(console, console.add_account("lee", ("party", "broker1"), "filer"), provider)
+    if how == "another browser":
+        browser = console.visit()
+    path = go_with_form(browser, "x" * 4000 if how == "made up" else kept)
+    assert (read_waiting_form(console) is None) == (how != "another person"), "strangers store nothing"
+    page = come_back(browser, path)
+    assert (page.status_code, 'content="0; url=/console/"' in page.text) == (200, True)
+    assert "typed for an hour" not in page.text
 
 
 @pytest.mark.parametrize("how", ["late", "another state", "no state", "no code", "another issuer"])
@@ -141,8 +278,8 @@ def test_a_code_of_another_sign_in_is_refused(console: Console) -> None:
     code = parse_qs(urlsplit(go_there(other)).query)["code"][0]
     said = {name: values[0] for name, values in parse_qs(urlsplit(go_there(browser)).query).items()}
     answer = browser.get(f"{START}/return", query_string=said | {"code": code})
-    assert answer.status_code == 503
-    assert "gives no good answer" in answer.text
+    assert answer.status_code == 401
+    assert "The provider has not signed you in." in answer.text
 
 
 @pytest.mark.parametrize(
@@ -177,14 +314,23 @@ def test_a_provider_that_fails_is_left_alone_for_a_while(console: Console, provi
     assert sign_in(console)[1].status_code == 200
 
 
+def make_provider(**more: Any) -> OidcProvider:
+    oidc = OidcSettings(issuer="https://id.example", client_id=CLIENT, **more)
+    return OidcProvider(oidc, "http://localhost/return", lambda: NOW)
+
+
 def test_a_slow_provider_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While two threads wait for it, a third one is refused at once."""
-    monkeypatch.setattr("gateway.web.console.oidc_provider._TURN", 0.01)
-    oidc = OidcSettings(issuer="https://id.example", client_id=CLIENT)
-    one = OidcProvider(oidc, "http://localhost/return", lambda: NOW)
+    """Two of a network wait for it at most, and four in all: one more is refused at once."""
+    monkeypatch.setattr("gateway.web.console.oidc_pages._TURN", 0.01)
+    one = make_provider()
     one._metadata, one._fetched_at = {"token_endpoint": "https://id.example/token"}, NOW
-    with one._take_turn(), one._take_turn(), pytest.raises(ProviderError, match="slow"):
-        one.redeem_code("code", AuthorizationRequest("s", "n", "v"))
+    request = AuthorizationRequest("s", "n", "v")
+    turns = one._turns
+    with turns.take_turn("a"), turns.take_turn("a"):
+        with pytest.raises(ProviderError, match="slow"):
+            one.redeem_code("code", request, "a")
+        with turns.take_turn("b"), turns.take_turn(), pytest.raises(ProviderError, match="slow"):
+            one.redeem_code("code", request, "c")
     with one._lock, pytest.raises(ProviderError, match="slow"):
         forget_metadata(one)._load_metadata()
 
@@ -199,18 +345,170 @@ def test_sign_ins_of_a_network_are_limited_and_removed(console: Console) -> None
     now = console.services.clock()
     with write_transaction(console.services.engine, "test") as conn:
         for number in range(100):
-            row = oidc_sign_ins.NewOidcSignIn(
+            row = sessions.NewOidcSignIn(
                 str(number), "b", "n", "v", "/", "127.0.0.1", now + timedelta(minutes=1)
             )
-            oidc_sign_ins.insert_sign_in(conn, row)
+            sessions.insert_oidc_sign_in(conn, row)
     assert console.visit().get(START).status_code == 429
     console.services.hub.clock.now += timedelta(minutes=1)  # type: ignore[attr-defined]
     assert console.visit().get(START).status_code == 302
     with write_transaction(console.services.engine, "test") as conn:
-        assert oidc_sign_ins.remove_expired_sign_ins(conn, console.services.clock()) == 100
+        assert sessions.remove_expired_oidc_sign_ins(conn, console.services.clock()) == 100
 
 
+@pytest.mark.long
 def test_without_a_provider_there_is_no_such_page(story: Story) -> None:
     console = Console(story.house.hub)
     assert "openid" not in console.visit().get("/console/sign-in").text
     assert console.visit().get(START).status_code == 404
+
+
+METADATA = "/.well-known/openid-configuration"
+_Handler = BaseHTTPRequestHandler
+
+
+def answer_with(body: bytes, **headers: str) -> Callable[[_Handler], None]:
+    def answer(handler: _Handler) -> None:
+        handler.send_response(200)
+        for name, text in {"Content-Length": str(len(body)), **headers}.items():
+            handler.send_header(name.replace("_", "-"), text)
+        handler.end_headers()
+        with suppress(OSError):
+            handler.wfile.write(body)
+
+    return answer
+
+
+def answer_slowly(handler: _Handler) -> None:
+    """Send an octet every tenth of a second: never silent, never done."""
+    handler.send_response(200)
+    handler.end_headers()
+    with suppress(OSError):
+        for _ in range(600):
+            handler.wfile.write(b" ")
+            time.sleep(0.1)
+
+
+def redirect_elsewhere(handler: _Handler) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", "/elsewhere")
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
+
+
+HOSTILE = {
+    "inflating": answer_with(gzip.compress(bytes(200_000_000), 1), Content_Encoding="gzip"),
+    "large": answer_with(b'{"keys": [' + b" " * 3_000_000 + b"]}"),
+    "deep": answer_with(b"[" * 500_000),
+    "a long number": answer_with(b'{"keys": ' + b"9" * 10_000 + b"}"),
+    "slow": answer_slowly,
+    "redirected": redirect_elsewhere,
+    "not text": answer_with(b"\xff\xfe\x00"),
+    "a list": answer_with(b"[]"),
+    "empty": answer_with(b""),
+}
+
+
+def test_whatever_a_provider_answers_is_bounded_and_told(console: Console, provider: OpenIdProvider) -> None:
+    limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + 100 * 1024
+    for path, (name, hostile) in itertools.product((METADATA, "/keys", "/token"), HOSTILE.items()):
+        secret = console.services.settings.console.oidc.client_secret
+        quick = OidcSettings(
+            issuer=provider.issuer, client_id=CLIENT, client_secret=secret, time_out=timedelta(seconds=1)
+        )
+        one = OidcProvider(quick, "http://localhost/return", lambda: NOW)
+        provider.answers = {path: hostile}
+        begin = time.monotonic()
+        with pytest.raises(ProviderError):
+            one.redeem_code("code", AuthorizationRequest("s", "n", "v"), "a")
+        assert time.monotonic() - begin < 10, (path, name)
+        assert "/elsewhere" not in provider.seen
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < limit
+
+
+BAD_KEYS: list[Any] = [
+    {"keys": None},
+    {"keys": 5},
+    {"keys": "RSA"},
+    {"keys": {"kty": "RSA"}},
+    {"keys": []},
+    {"keys": [None, 1, [], "x"]},
+    {"keys": [{"kty": "EC", "crv": "secp224r1", "x": "AA", "y": "AA"}]},
+    {"keys": [{"kty": ["RSA"]}, {"kty": {}}, {}]},
+    {},
+]
+
+
+def test_keys_that_cannot_be_read_are_not_kept(console: Console, provider: OpenIdProvider) -> None:
+    for bad in BAD_KEYS:
+        provider.answers = {"/keys": answer_with(json.dumps(bad).encode())}
+        answer = console.visit().get(START)
+        assert (answer.status_code, "gives no good answer" in answer.text) == (503, True), bad
+        # The next attempt asks again, and finds the keys mended.
+        provider.answers = {}
+        console.services.hub.clock.now += timedelta(seconds=30)  # type: ignore[attr-defined]
+        assert sign_in(console)[1].status_code == 200, bad
+        console.services.hub.clock.now += timedelta(hours=1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.long
+def test_keys_that_were_good_stay_when_the_provider_publishes_bad_ones(
+    console: Console, provider: OpenIdProvider
+) -> None:
+    assert sign_in(console)[1].status_code == 200
+    provider.answers = {"/keys": answer_with(b'{"keys": null}')}
+    console.services.hub.clock.now += timedelta(minutes=1)  # type: ignore[attr-defined]
+    provider.signing = RSAKey.generate_key(2048, {"kid": "3"})
+    assert sign_in(console)[1].status_code == 503
+    provider.signing = None
+    assert sign_in(console)[1].status_code == 200
+
+
+BAD_METADATA: list[dict[str, Any]] = [
+    {"jwks_uri": "https://[::1/keys"},
+    {"token_endpoint": "https://id.example:99999/token"},
+    {"authorization_endpoint": "https://id.example/\r\nSet-Cookie: a=b"},
+    {"authorization_endpoint": "https://id.example/\ud800"},
+    {"token_endpoint": "https://user:word@id.example/"},
+    {"jwks_uri": "https:///keys"},
+    {"jwks_uri": ["https://id.example/keys"]},
+]
+
+
+def test_addresses_that_are_none_are_refused(console: Console, provider: OpenIdProvider) -> None:
+    for metadata in BAD_METADATA:
+        provider.metadata = metadata
+        assert console.visit().get(START).status_code == 503, metadata
+        console.services.hub.clock.now += timedelta(seconds=30)  # type: ignore[attr-defined]
+
+
+def test_made_up_codes_count_for_their_network_alone(console: Console, provider: OpenIdProvider) -> None:
+    def make_up(browser: Browser) -> int:
+        path = go_there(browser)
+        return browser.get(re.sub("code=[^&]*", "code=made-up", path)).status_code
+
+    attacker = console.visit()
+    answers = [make_up(attacker) for _ in range(50)]
+    assert set(answers) == {401}
+    asked = provider.seen.count("/token")
+    assert make_up(attacker) == 429
+    assert provider.seen.count("/token") == asked, "the provider is not asked for a network that must wait"
+    honest = console.visit()
+    honest.client.environ_base["REMOTE_ADDR"] = "192.0.2.77"
+    assert honest.get(go_there(honest)).status_code == 200
+    # A return that no browser has begun counts for nobody.
+    for _ in range(60):
+        assert honest.get(f"{START}/return", query_string={"state": "x", "code": "y"}).status_code == 401
+    assert honest.get(go_there(honest)).status_code == 200
+
+
+@pytest.mark.long
+def test_a_provider_that_is_away_counts_for_nobody(console: Console, provider: OpenIdProvider) -> None:
+    for answer in (answer_with(b"{}"), answer_with(b"<html>"), redirect_elsewhere):
+        provider.answers = {"/token": answer}
+        assert sign_in(console)[1].status_code == 503
+    with read_transaction(console.services.engine) as conn:
+        failed = accounts.count_failed_sign_ins(
+            conn, NOW - timedelta(days=1), NOW + timedelta(days=1), network="127.0.0.1"
+        )
+    assert failed == 0

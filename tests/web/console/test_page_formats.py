@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from gateway.web.console.page_formats import format_written_time
 from tests.kit.console import Console
+from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -29,6 +30,8 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
     assert format_written_time(text, SEOUL) == text.replace("<", "&lt;").replace(">", "&gt;")
 
 
+@pytest.mark.long
+@BOTH
 def test_an_application_shows_times_of_the_zone_and_words_for_truth(engine: Engine) -> None:
     story = ConsoleStory(engine, "KFDA")
     console = Console(story.hub, desk=story.desk, agency={})

@@ -9,14 +9,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from gateway.accounts import PasskeyError
-from gateway.store import passkeys, read_transaction, write_transaction
+from gateway.store import read_transaction, sessions, write_transaction
 from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
 from tests.kit.authenticator import Authenticator
 from tests.kit.console import PASSWORD, Console
+from tests.kit.databases import BOTH
+from tests.kit.story import Story
 from tests.web.console.test_passkeys import AGENCY, DOCUMENT, get_visitor, register
 
 MANY = 4
+
+
+@pytest.fixture
+def console(story: Story) -> Console:
+    """A console on which as many requests of one account are answered at once."""
+    return Console(story.house.hub, console={"threads": MANY + 1, "requests_per_account": MANY})
 
 
 def press_at_once(press: Callable[[int], object]) -> list[object]:
@@ -36,6 +46,8 @@ def press_at_once(press: Callable[[int], object]) -> list[object]:
     return [answers[number] for number in range(MANY)]
 
 
+@pytest.mark.long
+@BOTH
 def test_one_of_several_registrations_with_one_challenge_is_taken(console: Console) -> None:
     console.add_account("kim", AGENCY, "officer")
     browsers = [console.enter("kim") for _ in range(MANY)]
@@ -56,9 +68,11 @@ def test_one_of_several_registrations_with_one_challenge_is_taken(console: Conso
     )
     assert sorted(map(str, statuses)) == ["302", "422", "422", "422"]
     with read_transaction(console.services.engine) as conn:
-        assert len(passkeys.list_passkeys(conn, 1)) == 1
+        assert len(sessions.list_passkeys(conn, 1)) == 1
 
 
+@pytest.mark.long
+@BOTH
 def test_one_of_several_sign_ins_with_one_answer_is_taken(console: Console) -> None:
     console.add_account("kim", AGENCY, "officer")
     authenticator = Authenticator(steps=0)
@@ -71,19 +85,21 @@ def test_one_of_several_sign_ins_with_one_answer_is_taken(console: Console) -> N
     assert sorted(map(str, statuses)) == ["302", "401", "401", "401"]
 
 
+@pytest.mark.long
+@BOTH
 def test_one_of_several_confirmations_with_one_answer_is_taken(console: Console) -> None:
     console.add_account("kim", AGENCY, "officer")
     browser, authenticator = console.enter("kim"), Authenticator(steps=0)
     assert register(browser, authenticator).status_code == 302
-    visitor, services = get_visitor(console, browser), console.services
+    visitor = get_visitor(console, browser)
     # Two pages show the same document: the challenge is stored twice.
-    shown = [offer_confirmation(services, visitor, DOCUMENT) for _ in range(2)]
+    shown = [console.call(offer_confirmation, visitor, DOCUMENT) for _ in range(2)]
     answer = authenticator.get(shown[0] or "")
 
     def confirm(number: int) -> bool:
         try:
-            with write_transaction(services.engine, "test") as conn:
-                take_confirmation(conn, services, visitor, DOCUMENT, answer)
+            with write_transaction(console.services.engine, "test") as conn:
+                console.call(take_confirmation, conn, visitor, DOCUMENT, answer)
         except PasskeyError:
             return False
         return True

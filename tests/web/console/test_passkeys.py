@@ -9,12 +9,14 @@ import pytest
 from werkzeug.test import TestResponse
 
 from gateway.accounts import PasskeyError, verify_confirmation
-from gateway.store import accounts, audit_log, passkeys, read_transaction, write_transaction
-from gateway.store.sign_in_tables import passkey_challenges
+from gateway.store import NewPasskey, accounts, read_transaction, sessions, write_transaction
+from gateway.store.sessions import passkey_challenges
+from gateway.web.console.page_guards import Visitor, find_visitor
 from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
-from gateway.web.console.visitor_session import Visitor, find_visitor
+from tests.kit.audited import list_actions
 from tests.kit.authenticator import Authenticator
 from tests.kit.console import PASSWORD, Browser, Console
+from tests.kit.databases import BOTH
 
 AGENCY = ("agency", "KPTA")
 DOCUMENT = b'{"act":"approve","number":17}'
@@ -39,6 +41,8 @@ def sign_in(console: Console, authenticator: Authenticator, browser: Browser | N
     return browser.post("/console/sign-in/passkey", passkey_answer=authenticator.get(options))
 
 
+@pytest.mark.long
+@BOTH
 def test_a_passkey_is_added_named_used_and_removed(console: Console, officer: Browser) -> None:
     authenticator = Authenticator()
     assert register(officer, authenticator, name="  my   desk ").status_code == 302
@@ -48,8 +52,8 @@ def test_a_passkey_is_added_named_used_and_removed(console: Console, officer: Br
     assert "passkeys" in other.get("/console/account").text
     assert "never" not in officer.get("/console/account/passkeys").text
     with read_transaction(console.services.engine) as conn:
-        (row,) = passkeys.list_passkeys(conn, 1)
-        said = [(one.action, one.object) for one in audit_log.list_actions(conn, actor="kim")]
+        (row,) = sessions.list_passkeys(conn, 1)
+        said = [(one.action, one.object) for one in list_actions(conn, actor="kim")]
     assert ("add_passkey", "my desk") in said
     assert ("sign_in", "passkey") in said
     assert officer.post(f"/console/account/passkeys/{row.id}/remove").status_code == 302
@@ -58,6 +62,7 @@ def test_a_passkey_is_added_named_used_and_removed(console: Console, officer: Br
     assert sign_in(console, authenticator).status_code == 401
 
 
+@pytest.mark.long
 def test_a_stolen_session_cannot_add_a_passkey(console: Console, officer: Browser) -> None:
     answers = [register(officer, Authenticator(), password=f"guess {one}") for one in range(6)]
     assert "The present password is wrong." in answers[0].text
@@ -106,7 +111,7 @@ def test_a_person_who_may_not_enter_cannot_by_passkey(console: Console, officer:
         if how == "suspended":
             accounts.set_status(conn, 1, "SUSPENDED", console.services.clock())
         else:
-            accounts.set_roles(conn, 1, AGENCY, [], console.services.clock())
+            accounts.set_roles(conn, 1, *AGENCY, [], console.services.clock())
     assert sign_in(console, authenticator).status_code == 401
 
 
@@ -119,6 +124,7 @@ def test_who_is_attacked_by_name_enters_by_passkey(console: Console, officer: Br
     assert sign_in(console, authenticator).status_code == 302
 
 
+@pytest.mark.long
 def test_a_network_that_tries_many_passkeys_waits_alone(console: Console, officer: Browser) -> None:
     authenticator = Authenticator()
     register(officer, authenticator)
@@ -132,6 +138,7 @@ def test_a_network_that_tries_many_passkeys_waits_alone(console: Console, office
     assert sign_in(console, authenticator).status_code == 302
 
 
+@pytest.mark.long
 def test_challenges_of_a_network_are_limited(console: Console) -> None:
     stranger = console.visit()
     given = [stranger.post("/console/sign-in/passkey/options").status_code for _ in range(101)]
@@ -139,7 +146,7 @@ def test_challenges_of_a_network_are_limited(console: Console) -> None:
     console.services.hub.clock.now += timedelta(minutes=5)  # type: ignore[attr-defined]
     assert stranger.post("/console/sign-in/passkey/options").status_code == 200
     with write_transaction(console.services.engine, "test") as conn:
-        assert passkeys.remove_expired_challenges(conn, console.services.clock()) == 100
+        assert sessions.remove_expired_challenges(conn, console.services.clock()) == 100
         assert len(conn.execute(passkey_challenges.select()).all()) == 1
 
 
@@ -153,6 +160,7 @@ def test_a_registration_is_answered_in_its_own_session(console: Console, officer
     assert lee.post("/console/account/passkeys", **fields).status_code == 422
 
 
+@pytest.mark.long
 def test_a_passkey_belongs_to_one_account(console: Console, officer: Browser) -> None:
     authenticator = Authenticator()
     register(officer, authenticator)
@@ -169,7 +177,7 @@ def test_the_last_way_to_sign_in_is_kept(console: Console, officer: Browser) -> 
     register(officer, Authenticator())
     with write_transaction(console.services.engine, "test") as conn:
         accounts.set_password(conn, 1, None, console.services.clock())
-        passkey = passkeys.list_passkeys(conn, 1)[0]
+        passkey = sessions.list_passkeys(conn, 1)[0]
     with write_transaction(console.services.engine, "test") as conn:
         conn.exec_driver_sql("UPDATE sessions SET ended_at = NULL")
     answer = officer.post(f"/console/account/passkeys/{passkey.id}/remove")
@@ -180,7 +188,7 @@ def test_the_last_way_to_sign_in_is_kept(console: Console, officer: Browser) -> 
 def get_visitor(console: Console, browser: Browser) -> Visitor:
     cookie = browser.client.get_cookie("__Host-session", domain="localhost")
     assert cookie is not None
-    visitor = find_visitor(console.services, cookie.value)
+    visitor = console.call(find_visitor, cookie.value)
     assert visitor is not None
     return visitor
 
@@ -189,11 +197,11 @@ def test_an_act_is_confirmed_and_its_evidence_stands_alone(console: Console, off
     authenticator = Authenticator()
     register(officer, authenticator)
     visitor = get_visitor(console, officer)
-    options = offer_confirmation(console.services, visitor, DOCUMENT)
+    options = console.call(offer_confirmation, visitor, DOCUMENT)
     assert options is not None
     answer = authenticator.get(options)
     with write_transaction(console.services.engine, "test") as conn:
-        act = take_confirmation(conn, console.services, visitor, DOCUMENT, answer)
+        act = console.call(take_confirmation, conn, visitor, DOCUMENT, answer)
     assert act.credential_id == authenticator.credential
     assert verify_confirmation(DOCUMENT, act.evidence).credential_id == authenticator.credential
     for document in (DOCUMENT, DOCUMENT + b" "):
@@ -201,7 +209,7 @@ def test_an_act_is_confirmed_and_its_evidence_stands_alone(console: Console, off
             pytest.raises(PasskeyError),
             write_transaction(console.services.engine, "test") as conn,
         ):
-            take_confirmation(conn, console.services, visitor, document, answer)
+            console.call(take_confirmation, conn, visitor, document, answer)
 
 
 def test_a_confirmation_is_of_the_person_and_the_session(console: Console, officer: Browser) -> None:
@@ -209,8 +217,8 @@ def test_a_confirmation_is_of_the_person_and_the_session(console: Console, offic
     register(officer, authenticator)
     console.add_account("lee", AGENCY, "approver")
     lee = get_visitor(console, console.enter("lee"))
-    assert offer_confirmation(console.services, lee, DOCUMENT) is None
-    options = offer_confirmation(console.services, get_visitor(console, officer), DOCUMENT)
+    assert console.call(offer_confirmation, lee, DOCUMENT) is None
+    options = console.call(offer_confirmation, get_visitor(console, officer), DOCUMENT)
     assert options is not None
     answer = authenticator.get(options)
     second = get_visitor(console, console.enter("kim"))
@@ -219,8 +227,20 @@ def test_a_confirmation_is_of_the_person_and_the_session(console: Console, offic
             pytest.raises(PasskeyError),
             write_transaction(console.services.engine, "test") as conn,
         ):
-            take_confirmation(conn, console.services, visitor, DOCUMENT, answer)
+            console.call(take_confirmation, conn, visitor, DOCUMENT, answer)
 
 
 def test_a_signed_in_person_is_not_asked_to_sign_in(officer: Browser) -> None:
     assert officer.get("/console/sign-in?next=/console/account").location == "/console/account"
+
+
+@pytest.mark.long
+def test_an_account_has_a_limited_number_of_passkeys(console: Console, officer: Browser) -> None:
+    with write_transaction(console.services.engine) as conn:
+        for number in range(20):
+            new = NewPasskey(1, f"{number:08d}", b"key", 0, "desk", False)
+            sessions.insert_passkey(conn, new, console.services.clock())
+    refused = register(officer, Authenticator())
+    assert (refused.status_code, "Remove one first" in refused.text) == (422, True)
+    with read_transaction(console.services.engine) as conn:
+        assert len(sessions.list_passkeys(conn, 1)) == 20

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from gateway.evidence import list_subject_leaves
-from gateway.store import accounts, audit_log, read_transaction, write_transaction
+from gateway.store import accounts, read_transaction, write_transaction
+from tests.kit.audited import list_actions
 from tests.kit.console import PASSWORD, Browser, Console
+from tests.kit.databases import BOTH
+from tests.kit.story import Story
 
 KPTA, KFDA, HUB = ("agency", "KPTA"), ("agency", "KFDA"), ("operator", "hub")
 NEW = "quite another long sentence"
@@ -40,6 +43,8 @@ def list_roles(console: Console, account: int) -> set[tuple[str, str, str]]:
         return {(one.kind, one.organisation, one.role) for one in accounts.list_roles_of(conn, account)}
 
 
+@pytest.mark.long
+@BOTH
 def test_a_person_is_added_and_sets_the_password_by_the_link(console: Console, head: Browser) -> None:
     link = _LINK.search(add(head).text)
     assert link is not None
@@ -53,7 +58,7 @@ def test_a_person_is_added_and_sets_the_password_by_the_link(console: Console, h
     assert console.visit().post(link[0], new=NEW, again=NEW).status_code == 404
     assert console.visit().post("/console/sign-in", name="lee", password=NEW).status_code == 302
     with read_transaction(console.services.engine) as conn:
-        (row,) = audit_log.list_actions(conn, action="account add")
+        (row,) = list_actions(conn, action="account add")
         leaves = list_subject_leaves(conn, "register", "account lee")
     assert (row.actor, row.role, row.object) == ("head", "agency/KPTA", "account lee")
     assert row.after == {"roles": "agency/KPTA:officer"}
@@ -71,7 +76,7 @@ def test_a_link_is_good_for_a_time_and_for_one_state(console: Console, head: Bro
         if how == "suspended":
             accounts.set_status(conn, lee.id, "SUSPENDED", now)
         if how == "another role":
-            accounts.set_roles(conn, lee.id, HUB, ["administrator"], now)
+            accounts.set_roles(conn, lee.id, *HUB, ["administrator"], now)
     if how == "late":
         console.services.hub.clock.now += timedelta(hours=72)  # type: ignore[attr-defined]
     if how == "a newer link":
@@ -81,6 +86,7 @@ def test_a_link_is_good_for_a_time_and_for_one_state(console: Console, head: Bro
     assert console.visit().post(link[0], new=NEW, again=NEW).status_code == 404
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
@@ -106,6 +112,31 @@ def test_a_person_is_not_added(
         assert [row.name for row in accounts.list_accounts(conn)] == ["head"]
 
 
+@pytest.mark.long
+def test_an_organisation_adds_so_many_people_in_a_day(
+    console: Console, head: Browser, administrator: Browser, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever of it adds them, and also of those who have lost their roles again."""
+    monkeypatch.setattr("gateway.web.console.people.managed_accounts._MOST_ADDED", 2)
+    console.add_account("boss", KPTA, "head")
+    boss = console.sign_in("boss")
+    assert add(head, "a").status_code == 200
+    with write_transaction(console.services.engine) as conn:
+        account = accounts.find_by_name(conn, "a")
+        assert account is not None
+        accounts.set_roles(conn, account.id, *KPTA, [], story.clock())
+    assert add(boss, "b").status_code == 200
+    refused = add(head, "c")
+    assert (refused.status_code, "has added 100 people within a day" in refused.text) == (422, True)
+    place = {"organisation": "party/broker1", "role": ["manager"]}
+    for name in ("d", "e", "f"):
+        assert add(administrator, name, **place).status_code == 200, "an operator adds as many as there are"
+    console.add_account("other", KFDA, "head")
+    assert add(console.sign_in("other"), "g").status_code == 200
+    story.clock.forward(hours=25)
+    assert add(console.sign_in("head"), "c").status_code == 200
+
+
 def test_a_manager_adds_only_to_the_own_organisation(console: Console, head: Browser) -> None:
     assert add(head, organisation="operator/hub", role=["officer"]).status_code == 200
     assert list_roles(console, 2) == {("agency", "KPTA", "officer")}
@@ -127,7 +158,7 @@ def test_an_organisation_sees_its_own_people_only(console: Console, head: Browse
 def test_an_account_with_roles_elsewhere_is_the_operators(console: Console, head: Browser) -> None:
     kim = console.add_account("kim", KPTA, "officer")
     with write_transaction(console.services.engine, "test") as conn:
-        accounts.set_roles(conn, kim, HUB, ["operator"], console.services.clock())
+        accounts.set_roles(conn, kim, *HUB, ["operator"], console.services.clock())
     page = head.get(f"/console/people/{kim}").text
     assert "the operator manages it" in page
     assert "operator/hub" not in page
@@ -137,6 +168,7 @@ def test_an_account_with_roles_elsewhere_is_the_operators(console: Console, head
     assert list_roles(console, kim) == {("agency", "KPTA", "reader"), ("operator", "hub", "operator")}
 
 
+@pytest.mark.long
 def test_suspension_and_ended_sessions_take_effect_at_once(console: Console, head: Browser) -> None:
     kim = console.add_account("kim", KPTA, "officer")
     for act in ("end-sessions", "suspend"):
@@ -151,10 +183,11 @@ def test_suspension_and_ended_sessions_take_effect_at_once(console: Console, hea
     assert head.post(f"/console/people/{kim}/resume").status_code == 302
     assert console.visit().post("/console/sign-in", name="kim", password=PASSWORD).status_code == 302
     with read_transaction(console.services.engine) as conn:
-        told = [row.action for row in audit_log.list_actions(conn, object="account kim")]
+        told = [row.action for row in list_actions(conn, object="account kim")]
     assert told == ["account resume", "account suspend", "account end-sessions"]
 
 
+@pytest.mark.long
 def test_nobody_takes_the_management_away_from_oneself(console: Console, head: Browser) -> None:
     head.get("/console/people/1")
     assert head.post("/console/people/1/suspend").status_code == 422
@@ -174,6 +207,7 @@ def test_without_the_right_there_is_no_page(console: Console, head: Browser, rol
         assert officer.post(path, role="head").status_code == 403
 
 
+@pytest.mark.long
 def test_the_administrator_manages_every_organisation(console: Console, administrator: Browser) -> None:
     kim = console.add_account("kim", KPTA, "officer")
     assert "agency/KPTA:officer" in administrator.get("/console/people").text
@@ -193,12 +227,13 @@ def test_an_unknown_organisation_has_no_people(administrator: Browser, place: st
     assert "This organisation is not known" in answer.text
 
 
+@pytest.mark.long
 def test_a_long_list_goes_on_and_is_a_csv(console: Console, head: Browser) -> None:
     with write_transaction(console.services.engine, "test") as conn:
         for number in range(60):
             one = accounts.NewAccount(f"p{number:02}", "=1+1", "test")
             account = accounts.insert_account(conn, one, console.services.clock())
-            accounts.set_roles(conn, account, KPTA, ["reader"], console.services.clock())
+            accounts.set_roles(conn, account, *KPTA, ["reader"], console.services.clock())
     page = head.get("/console/people").text
     assert "p48" in page
     assert "p49" not in page

@@ -11,9 +11,11 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases import NamedFee, Notice, read_money
-from gateway.store import payloads, tables, write_transaction
+from gateway.store import payloads, write_transaction
 from tests.flows.craft import reference, supplement
+from tests.kit import tables
 from tests.kit.console import Browser, Console
+from tests.kit.databases import BOTH
 from tests.kit.story import LABEL, Story, asked
 
 
@@ -31,6 +33,8 @@ def officer(console: Console) -> Browser:
     return console.sign_in("kim")
 
 
+@pytest.mark.long
+@BOTH
 def test_new_work_shows_number_applicant_goods_and_law(officer, story):
     page = officer.get("/console/work").text
     assert story.request("KFDA").number in page
@@ -40,6 +44,7 @@ def test_new_work_shows_number_applicant_goods_and_law(officer, story):
     assert story.request("NPQS").number not in page
 
 
+@pytest.mark.long
 def test_the_application_is_drawn_from_its_form(officer, story):
     page = officer.get(f"/console/applications/{story.request('KFDA').number}")
     assert page.status_code == 200, page.text
@@ -47,6 +52,7 @@ def test_the_application_is_drawn_from_its_form(officer, story):
         assert words in page.text
 
 
+@pytest.mark.long
 def test_a_file_is_a_download_and_nothing_else(officer, story):
     answer = officer.get(f"/console/applications/{story.request('KFDA').number}/files/1")
     assert answer.data == LABEL
@@ -56,6 +62,7 @@ def test_a_file_is_a_download_and_nothing_else(officer, story):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.long
 def test_looking_for_news_does_not_prolong_a_session(officer, story):
     story.clock.forward(minutes=20)
     assert officer.get("/console/work/mark", headers={"X-Refresh": "1"}).status_code == 200
@@ -63,6 +70,7 @@ def test_looking_for_news_does_not_prolong_a_session(officer, story):
     assert officer.get("/console/work").status_code == 302, "30 minutes without a use"
 
 
+@pytest.mark.long
 def test_the_mark_of_the_page_is_the_present_one_until_something_arrives(officer, story):
     shown = officer.get("/console/work").text
     assert f'data-mark="{officer.get("/console/work/mark").text}"' in shown
@@ -71,6 +79,7 @@ def test_the_mark_of_the_page_is_the_present_one_until_something_arrives(officer
     assert f'data-mark="{officer.get("/console/work/mark").text}"' not in shown
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seen", [False, True], ids=["before the clockwork", "after the clockwork"])
 def test_an_overdue_fee_is_listed_when_its_application_is_decided(officer, console, story, seen):
     """Nobody else would look for it: what is decided is in no other list of open work."""
@@ -100,6 +109,7 @@ def test_an_overdue_fee_is_listed_when_its_application_is_decided(officer, conso
     assert number not in officer.get("/console/work?tab=overdue").text
 
 
+@pytest.mark.long
 def test_a_search_by_number_goes_to_the_application(officer, story):
     number, case = story.request("KFDA").number, story.case().number
     for said in (number, case, story.request("KFDA").receipt_number):
@@ -108,6 +118,7 @@ def test_a_search_by_number_goes_to_the_application(officer, story):
     assert "This agency has no application under" in other
 
 
+@pytest.mark.long
 def test_the_list_as_csv_has_no_formulas(officer, story):
     officer.get("/console/work")
     answer = officer.get("/console/work?format=csv")
@@ -115,6 +126,7 @@ def test_the_list_as_csv_has_no_formulas(officer, story):
     assert "주식회사 한빛무역" in answer.text
 
 
+@pytest.mark.long
 def test_what_a_supplement_changed_is_marked(officer, story):
     def change(root):
         supplement(root)
@@ -129,6 +141,7 @@ def test_what_a_supplement_changed_is_marked(officer, story):
     assert re.search(r"Food class.*?Changed.*?<s>4</s>", page, re.DOTALL)
 
 
+@pytest.mark.long
 def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer, story):
     first = story.request("KFDA").number
     officer.get("/console/work")
@@ -138,10 +151,11 @@ def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer
     assert f'href="/console/applications/{first}"' in page
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "query",
     [
-        "tab=x&order=y&after=z&hs=..&law='&document=%00",
+        "tab=x&order=y&after=z&hs=..&law='&document=%1f",
         "tab=decided&hs=19",
         "after=1~20261120T000000.000000&order=due",
         "after=99999999999999999999",
@@ -154,14 +168,17 @@ def test_a_strange_url_is_a_list_too(console: Console, query: str) -> None:
     assert kim.get(f"/console/work?{query}").status_code == 200
 
 
+@pytest.mark.long
 def test_a_strange_number_is_no_application(console: Console) -> None:
     console.add_account("kim", ("agency", "KFDA"), "head")
     kim = console.sign_in("kim")
-    assert "This agency has no application under" in kim.get("/console/work?q=%00x").text
+    assert "This agency has no application under" in kim.get("/console/work?q=%01x").text
+    refused = kim.get("/console/work?q=%00x")
+    assert (refused.status_code, "U+0000" in refused.text) == (400, True)
     for path in ("", "/acts/decide", "/proposal", "/files/1"):
         assert kim.get(f"/console/applications/%00{path}").status_code == 404
     assert kim.post("/console/work/claims", claim="take \0 1").status_code == 400
-    assert kim.post("/console/work/batch", number="\0").status_code == 404
+    assert kim.post("/console/work/batch", number="\0").status_code == 400
 
 
 @pytest.mark.parametrize(

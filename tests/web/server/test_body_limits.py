@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from gateway.web.server.body_budget import BodyBudget
-from gateway.web.server.body_limits import MinimumBodyRate, read_whole_body
-from gateway.web.server.body_spool import PieceTaker
+from gateway.web.server import MinimumBodyRate
+from gateway.web.server.request_bodies import BodyBudget, PieceTaker, read_whole_body
 from gateway.web.server.request_head import RequestRejectedError
 
 SLOW = MinimumBodyRate(0.05, 1000)
@@ -31,9 +30,14 @@ def read(
     limit: int = 10_000,
     pace: MinimumBodyRate = CALM,
     room: BodyBudget | None = None,
+    *,
+    may_have_trailers: bool = False,
 ) -> bytes:
     share = (room or BodyBudget(100_000, 100_000)).make_reservation("192.0.2.1")
-    whole = asyncio.run(read_whole_body(pieces(sent), length, limit, pace, PieceTaker(share)))
+    taker = PieceTaker(share)
+    whole = asyncio.run(
+        read_whole_body(pieces(sent), length, limit, pace, taker, may_have_trailers=may_have_trailers)
+    )
     assert isinstance(whole, bytes)
     return whole
 
@@ -75,6 +79,19 @@ def test_what_is_not_whole_is_refused(sent: list[bytes], length: int | None, sta
     assert refused(sent, length)[0] == status
 
 
+def test_trailers_are_told_where_the_end_of_chunks_is_not_known() -> None:
+    with pytest.raises(RequestRejectedError, match="3 octets without its last chunk, or trailers follow it"):
+        read([b"abc", b"", b""])
+
+
+def test_announced_trailers_are_left_out() -> None:
+    assert read([b"abc", b"", b""], may_have_trailers=True) == b"abc"
+    assert read([b"abc", b""], may_have_trailers=True) == b"abc"
+    assert refused([b"abc"], may_have_trailers=True)[0] == 400
+    assert refused([b"abc", b"", b"", b""], may_have_trailers=True)[0] == 400
+    assert refused([b"ab", b"", b""], 3, may_have_trailers=True)[0] == 400
+
+
 def test_lines_are_no_octets_one_by_one() -> None:
     lines = [b"x" * 80] * 100
     assert read([*lines, b""]) == b"".join(lines)
@@ -88,6 +105,7 @@ def test_a_body_that_comes_too_slowly_is_not_waited_for(sent: list[bytes | float
     assert refused(sent, 5000, pace=SLOW) == (408, "GW111")
 
 
+@pytest.mark.long
 def test_a_body_that_keeps_its_pace_may_take_long() -> None:
     sent = [piece for _ in range(4) for piece in (b"a" * 1000, 0.3)]
     assert len(read([*sent, b""], pace=MinimumBodyRate(1.0, 1000))) == 4000

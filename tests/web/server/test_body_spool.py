@@ -12,9 +12,8 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.store import ObjectFolder
 from gateway.store.object_folder import ArrivingFile
-from gateway.web.server.body_budget import BodyBudget
-from gateway.web.server.body_limits import MinimumBodyRate, read_whole_body
-from gateway.web.server.body_spool import BodySpool, PieceTaker, SpoolSettings
+from gateway.web.server import MinimumBodyRate, SpoolSettings
+from gateway.web.server.request_bodies import BodyBudget, BodySpool, PieceTaker, read_whole_body
 
 MEBI = 1024**2
 PATH = "/msh/ebms2"
@@ -92,7 +91,7 @@ def test_a_disk_without_room_beside_the_reserve_takes_no_body(tmp_path: Path) ->
     taker = spool.make_taker("192.0.2.1", 5 * MEBI, BodyBudget(9 * MEBI, 9 * MEBI).make_reservation("a"))
     with pytest.raises(GatewayError, match="GW806") as refused:
         receive(taker, [b"x" * MEBI] * 5, 5 * MEBI)
-    assert refused.value.problem.http == 503
+    assert refused.value.problem.codes.http == 503
     taker.close()
     assert list_files(tmp_path) == []
 

@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from gateway.errors import REQUEST_MALFORMED
-from gateway.web.server.client_cert_field import read_client_certificate
+from gateway.web.server.request_gate import read_client_certificate
 from gateway.web.server.request_head import RequestRejectedError
 from tests.kit.house import signer_named
 

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
-from gateway.web.server.peer_address import PeerAddress, make_peer_address
+from gateway.web.server import ConnectionLimits, get_client_network
+from gateway.web.server.connection_limits import ConnectionTable
+from gateway.web.server.request_head import PeerAddress, make_peer_address
 from tests.kit.house import Clock
 
 
@@ -26,13 +27,19 @@ class Server:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self._accepted: dict[PeerAddress, socket.socket] = {}
 
     def connect(self, source: str = "127.0.0.1") -> tuple[PeerAddress, socket.socket]:
         address = self._listener.getsockname()
         near = self._stack.enter_context(socket.create_connection(address, 5, (source, 0)))
-        self._stack.enter_context(self._listener.accept()[0])
+        peer = PeerAddress(*near.getsockname())
+        self._accepted[peer] = self._stack.enter_context(self._listener.accept()[0])
         near.settimeout(0)
-        return near.getsockname(), near
+        return peer, near
+
+    def close(self, peer: PeerAddress) -> None:
+        """Close a connection at this end."""
+        self._accepted.pop(peer).close()
 
 
 @pytest.fixture
@@ -126,18 +133,34 @@ def test_strangers_make_room_before_there_is_none(server: Server) -> None:
     assert is_open(strangers[2][1]), "the oldest goes first"
 
 
-def test_what_has_gone_is_forgotten_but_not_while_it_is_worked_for(server: Server) -> None:
+@pytest.mark.parametrize("arriving", [False, True])
+def test_what_has_gone_is_forgotten_but_not_while_it_is_worked_for(server: Server, arriving: bool) -> None:
     connections = watched(Seconds())
-    working, first = server.connect()
-    idle, second = server.connect()
-    connections.begin_request(working)
-    connections.begin_request(idle)
-    connections.end_request(idle, "broker1")
-    first.close()
-    second.close()
+    peer, _ = server.connect()
+    connections.begin_request(peer)
+    if not arriving:
+        connections.begin_work(peer)
+    server.close(peer)
     connections.close_excess_connections()
-    connections.end_request(working, None)
+    connections.end_request(peer, "broker1")
+    assert connections.begin_request(peer) == "broker1", "it was worked for"
+    connections.end_request(peer, None)
     connections.close_excess_connections()
+    assert connections.begin_request(peer) is None
+
+
+def test_of_many_that_have_gone_none_is_known(server: Server) -> None:
+    """Whoever comes later from the same port is somebody else: what was proved is forgotten."""
+    connections = watched(Seconds(), whole=8)
+    peers = [server.connect()[0] for _ in range(6)]
+    for peer in peers:
+        connections.begin_request(peer)
+        connections.end_request(peer, "broker1")
+    connections.close_excess_connections()
+    for peer in peers:
+        server.close(peer)
+    connections.close_excess_connections()
+    assert [connections.begin_request(peer) for peer in peers] == [None] * 6
 
 
 def test_other_sockets_of_the_process_are_left_alone(server: Server) -> None:
@@ -159,49 +182,10 @@ def test_other_sockets_of_the_process_are_left_alone(server: Server) -> None:
 
 
 def test_senders_are_told_apart_as_networks_are_given_out() -> None:
-    assert make_peer_address("[::ffff:192.0.2.1]", 5) == ("192.0.2.1", 5)
-    assert make_peer_address("fe80::1%eth0", 5) == ("fe80::1", 5)
+    assert make_peer_address("[::ffff:192.0.2.1]", 5) == PeerAddress("192.0.2.1", 5)
+    assert make_peer_address("::FFFF:c000:201", 5) == PeerAddress("192.0.2.1", 5)
+    assert make_peer_address("fe80::1%eth0", 5) == PeerAddress("fe80::1", 5)
     assert get_client_network("192.0.2.1") == "192.0.2.1"
     assert get_client_network("2001:db8:1:2:3::4") == get_client_network("2001:db8:1:2:ffff::1")
     assert get_client_network("2001:db8:1:2::1") != get_client_network("2001:db8:1:3::1")
     assert get_client_network("what a proxy says" * 50) == ("what a proxy says" * 50)[:80]
-
-
-def test_connections_with_work_of_proved_parties_are_counted(server: Server) -> None:
-    clock = Seconds()
-    connections = watched(clock, exempt=("127.0.0.9",))
-    party, _ = server.connect()
-    stranger, _ = server.connect()
-    proxy, _ = server.connect("127.0.0.9")
-    everyone = (party, stranger, proxy)
-    for one in everyone:
-        connections.begin_request(one)
-        connections.begin_work(one)
-    assert connections.count_busy() == 1, "the party is not proved yet"
-    for one in everyone:
-        connections.end_request(one, None if one is stranger else "broker1")
-    assert connections.count_busy() == 2
-    clock.forward(seconds=0.3)
-    assert connections.count_busy() == 0, "they ask for nothing now"
-    for one in everyone:
-        connections.begin_request(one)
-    assert connections.count_busy() == 0, "a body on its way is no work"
-    connections.begin_work(party)
-    assert connections.count_busy() == 1
-    connections.close_excess_connections()
-    assert connections.count_busy() == 1
-
-
-def test_a_connection_that_ends_is_known_until_it_is_closed(server: Server) -> None:
-    connections = watched(Seconds(), whole=4)
-    ended, near = server.connect()
-    connections.begin_request(ended)
-    connections.begin_work(ended)
-    connections.end_request(ended, "broker1")
-    connections.mark_ending(ended)
-    assert connections.count_busy() == 0
-    strangers = [server.connect() for _ in range(3)]
-    assert connections.close_excess_connections() == 1
-    assert is_open(near), "its party was proved"
-    assert sum(is_open(one) for _, one in strangers) == 2
-    assert connections.is_crowded()

@@ -89,7 +89,7 @@ def test_too_much_of_one_sender_comes_again_and_others_are_not_told_so() -> None
         with pytest.raises(GatewayError) as caught:
             await bench.turns.run_in_turn(A, bench.work("a2"))
         assert caught.value.problem.id == "GW807"
-        assert caught.value.problem.http == 503
+        assert caught.value.problem.codes.http == 503
         others = [bench.take(line, "other") for line in (B, STRANGER, A_ELSEWHERE)]
         await asyncio.sleep(0)
         bench.gate.set()
@@ -126,3 +126,59 @@ def test_who_stops_waiting_holds_nothing() -> None:
         assert await asyncio.gather(second, third) == ["a1", "a2"]
 
     assert played(play, most=2).order == ["a0", "a1", "a2"]
+
+
+def test_a_party_has_few_threads_at_once_and_its_other_requests_wait() -> None:
+    """Of four threads each party gets two; the others are for whoever else asks."""
+    turns = FairQueue(4, 100, running=2)
+    gate, lock, seen = threading.Event(), threading.Lock(), list[str]()
+
+    def work(name: str) -> Callable[[], str]:
+        def do() -> str:
+            with lock:
+                seen.append(name)
+            gate.wait(60)
+            return name
+
+        return do
+
+    async def run() -> None:
+        turns.start_threads()
+        try:
+            lines = [*[(A, "a"), (A_ELSEWHERE, "a")] * 4, (B, "b"), (STRANGER, "s"), (STRANGER, "s")]
+            tasks = [asyncio.ensure_future(turns.run_in_turn(line, work(name))) for line, name in lines]
+            while len(seen) < 4:
+                await asyncio.sleep(0.01)
+            assert sorted(seen) == ["a", "a", "b", "s"]
+            gate.set()
+            assert sorted(await asyncio.gather(*tasks)) == ["a"] * 8 + ["b", "s", "s"]
+        finally:
+            gate.set()
+            turns.stop_threads()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 1), (3, 2), (8, 2)])
+def test_a_party_never_has_all_threads(threads: int, most: int) -> None:
+    turns = FairQueue(threads, 100, running=2)
+    gate, seen = threading.Event(), list[int]()
+
+    def work() -> None:
+        seen.append(1)
+        gate.wait(60)
+
+    async def run() -> None:
+        turns.start_threads()
+        try:
+            tasks = [asyncio.ensure_future(turns.run_in_turn(A, work)) for _ in range(6)]
+            await asyncio.sleep(0.3)
+            assert len(seen) == most
+            gate.set()
+            await asyncio.gather(*tasks)
+            assert len(seen) == 6
+        finally:
+            gate.set()
+            turns.stop_threads()
+
+    asyncio.run(run())

@@ -15,7 +15,7 @@ from tests.kit.paths import ROOT
 
 CHILD = """
 import signal, sys, time
-from gateway.web.server.parent_death import exit_with_parent
+from gateway.web.server.child_process import exit_with_parent
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0) if {heeds} else None)
 exit_with_parent(at_once={at_once})
 print("ready", flush=True)
@@ -40,6 +40,7 @@ def runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("at_once", "heeds"), [(True, False), (False, True)])
 def test_a_child_ends_when_its_keeper_was_killed(at_once: bool, heeds: bool) -> None:
     child = CHILD.format(at_once=at_once, heeds=heeds)

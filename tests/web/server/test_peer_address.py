@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.web.server.peer_address import ClientPeer, make_tls_peer, parse_peer_name
+from gateway.web.server.request_head import ClientPeer, PeerAddress, make_tls_peer, parse_peer_name
 
 DIGEST = bytes(range(32))
 
@@ -27,8 +27,8 @@ def test_one_address_has_one_name() -> None:
 
 
 def test_a_connection_over_tcp_has_shown_nothing() -> None:
-    assert parse_peer_name("192.0.2.1:4711") == ClientPeer(("192.0.2.1", 4711))
-    assert parse_peer_name("[2001:db8::1]:4711") == ClientPeer(("2001:db8::1", 4711))
+    assert parse_peer_name("192.0.2.1:4711") == ClientPeer(PeerAddress("192.0.2.1", 4711))
+    assert parse_peer_name("[2001:db8::1]:4711") == ClientPeer(PeerAddress("2001:db8::1", 4711))
 
 
 @pytest.mark.parametrize(

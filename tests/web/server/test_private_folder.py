@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.web.server import private_folder as module
-from gateway.web.server.private_folder import open_private_folder
+from gateway.web.server import child_process as module
+from gateway.web.server.child_process import open_private_folder
 
 _KILLED = """
 import os, signal
-from gateway.web.server.private_folder import open_private_folder
+from gateway.web.server.child_process import open_private_folder
 with open_private_folder("gateway-tls-") as folder:
     open(os.path.join(folder, "in"), "w").close()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -8,10 +8,13 @@ import sys
 
 import pytest
 
-from gateway.web.server import process_supervision
-from gateway.web.server.body_limits import MinimumBodyRate
-from gateway.web.server.connection_limits import ConnectionLimits
-from gateway.web.server.request_gate import RequestGate, RequestGateLimits
+from gateway.web.server import (
+    ConnectionLimits,
+    MinimumBodyRate,
+    RequestGate,
+    RequestGateLimits,
+    process_supervision,
+)
 
 BOUNDS = RequestGateLimits(
     1, 1, {}, 1 << 20, MinimumBodyRate(1.0, 1), ConnectionLimits(8, 8, 1.0, frozenset())

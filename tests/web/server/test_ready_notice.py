@@ -8,12 +8,15 @@ import sys
 import threading
 from pathlib import Path
 
-from gateway.web.server.ready_notice import announce_readiness, report_ready
+import pytest
+
+from gateway.web import announce_readiness
+from gateway.web.server import report_ready
 
 FOLDER = "GATEWAY_READY_FOLDER"
 CHILD = """
 import sys
-from gateway.web.server.ready_notice import report_ready
+from gateway.web.server.child_process import report_ready
 report_ready()
 report_ready()
 print("reported", flush=True)
@@ -34,6 +37,7 @@ def end_child(child: subprocess.Popen[bytes]) -> None:
     child.communicate()
 
 
+@pytest.mark.long
 def test_a_process_that_was_started_again_counts_once() -> None:
     ready = threading.Event()
     with announce_readiness(2, ready.set):

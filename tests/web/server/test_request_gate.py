@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from gateway.web.server.body_limits import MinimumBodyRate
-from gateway.web.server.body_reader import CERTIFICATE_KEY, Environ, report_proven_party
-from gateway.web.server.connection_limits import ConnectionLimits
+from gateway.web.server import (
+    CERTIFICATE_KEY,
+    ConnectionLimits,
+    Environ,
+    MinimumBodyRate,
+    RequestGate,
+    RequestGateLimits,
+    report_proven_party,
+)
 from gateway.web.server.fair_queue import FairQueue
-from gateway.web.server.request_gate import RequestGate, RequestGateLimits
 
 Pairs = list[tuple[str, str]]
 #: A certificate for the door is DER of the right length.
@@ -128,6 +134,21 @@ def test_the_application_is_told_what_was_said() -> None:
     assert told["REMOTE_ADDR"] == "192.0.2.1"
 
 
+def test_a_query_that_is_not_escaped_is_octets_of_utf_8_for_the_application() -> None:
+    """WSGI (PEP 3333) has the octets as characters of ISO 8859-1, in the query as in the path."""
+    environs: list[Environ] = []
+
+    def application(environ: Environ) -> tuple[str, bytes]:
+        environs.append(environ)
+        return "200 OK", b""
+
+    for query in ("a=\u00ff", "a=\ud55c", "a=\U0001f600"):
+        asked(GOOD, application=application, path=f"/msh/{query}", query_string=query)
+        octets = query.encode()
+        assert environs[-1]["QUERY_STRING"].encode("latin-1") == octets
+        assert environs[-1]["PATH_INFO"].encode("latin-1") == b"/msh/" + octets
+
+
 @pytest.mark.parametrize(
     ("client", "field", "certificate", "scheme"),
     [
@@ -166,7 +187,7 @@ def test_a_certificate_is_told_once() -> None:
     "host",
     [
         *("hub", "hub.example:8080", "192.0.2.1", "[2001:db8::1]:443", ""),
-        *("a_b", "hub%2Eexample", "hub:"),
+        *("a_b", "hub%2Eexample", "hub:", "hub.", f"{'x' * 63}.example:80"),
     ],
 )
 def test_names_of_hosts_are_taken(host: str) -> None:
@@ -175,7 +196,22 @@ def test_names_of_hosts_are_taken(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["hub other", "user@hub", "hub/x", 'hub"><b>', "hub?x", "hub#x", "hub:80a", "hub:123456", "[::1", "a\tb"],
+    [
+        *(
+            "hub other",
+            "user@hub",
+            "hub/x",
+            'hub"><b>',
+            "hub?x",
+            "hub#x",
+            "hub:80a",
+            "hub:123456",
+            "[::1",
+            "a\tb",
+        ),
+        # The console raised UnicodeError.
+        *("hub..example", ".", ".hub", "hub..", "x" * 64, f"a.{'x' * 64}:80"),
+    ],
 )
 def test_what_is_no_name_of_a_host_is_refused(host: str) -> None:
     answer = asked([("host", host), *GOOD[1:]])
@@ -337,32 +373,53 @@ def test_an_application_without_a_door_tells_nobody() -> None:
     report_proven_party({}, "broker1")
 
 
-class Surplus:
-    """A process that has so many connections too many."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def should_close(self) -> bool:
-        self.number -= 1
-        return self.number >= 0
-
-    def publish_count(self) -> None:
-        raise AssertionError("there was no time for it")
-
-
-def test_the_answer_on_a_connection_that_is_too_many_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    surplus = Surplus(1)
-    monkeypatch.setattr("gateway.web.server.request_gate._make_balance", lambda _: surplus)
-    ended, kept = asked(GOOD), asked(GOOD)
-    assert (ended.status, ended.body) == (200, b"fine")
-    assert ("Connection", "close") in ended.headers
-    assert "Connection" not in dict(kept.headers)
-    assert surplus.number == -1, "asked once for each answer"
-
-
-def test_a_rejection_ends_its_connection_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.web.server.request_gate._make_balance", lambda _: Surplus(9))
+def test_a_rejection_alone_ends_its_connection() -> None:
+    assert "Connection" not in dict(asked(GOOD).headers)
     refused = asked([*GOOD, ("content-length", "4")])
     assert refused.status >= 400
     assert refused.headers.count(("Connection", "close")) == 1
+
+
+def test_the_status_is_answered_while_all_threads_wait_for_a_database() -> None:
+    """Live needs no thread at all, and the rest of the status has threads of its own."""
+    hung, answered = threading.Event(), {}
+
+    def wsgi(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path == "/msh/ebms2" or (path == "/status/ready" and environ["QUERY_STRING"] == "hangs"):
+            hung.wait(60)
+        start_response("200 OK", [])
+        return [threading.current_thread().name.encode()]
+
+    bounds = replace(
+        BOUNDS,
+        requests=9,
+        status_paths=frozenset({"/status/ready"}),
+        instant_paths=frozenset({"/status/live"}),
+    )
+
+    async def ask() -> None:
+        door, loop = RequestGate(wsgi, bounds), asyncio.get_running_loop()
+        door.__rsgi_init__(loop)
+
+        def begin(path: str, query: str = "") -> tuple[asyncio.Future[None], Protocol]:
+            protocol = Protocol([b"abc" if path.startswith("/msh") else b"", b""])
+            method = "POST" if path.startswith("/msh") else "GET"
+            scope = Scope(Fields([("host", "hub")]), method=method, path=path, query_string=query)
+            return asyncio.ensure_future(door.__rsgi__(scope, protocol)), protocol
+
+        waiting = [begin("/msh/ebms2") for _ in range(3)]
+        for path in ("/status/ready", "/status/live"):
+            task, answered[path] = begin(path)
+            await asyncio.wait_for(task, 30)
+        waiting += [begin("/status/ready", "hangs") for _ in range(6)]
+        task, answered["live again"] = begin("/status/live")
+        await asyncio.wait_for(task, 30)
+        assert not any(task.done() for task, _ in waiting)
+        hung.set()
+        await asyncio.gather(*(task for task, _ in waiting))
+        door.__rsgi_del__(loop)
+
+    asyncio.run(ask())
+    assert {path: one.status for path, one in answered.items()} == dict.fromkeys(answered, 200)
+    assert answered["live again"].body == b"MainThread"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gateway.web.server.restart_limit import WorkerRestarts
+from gateway.web.server.child_process import WorkerRestarts
 
 
 def looping(known: WorkerRestarts) -> bool:

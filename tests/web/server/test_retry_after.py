@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.web.server.retry_after import RetryAfterPolicy
+from gateway.web.server.request_gate import RetryAfterPolicy
 
 
 def waits(*moments: float) -> list[int]:

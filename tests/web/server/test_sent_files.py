@@ -16,10 +16,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import OBJECT_CHANGED, GatewayError
-from gateway.web.server.body_limits import MinimumBodyRate
-from gateway.web.server.body_reader import Environ
-from gateway.web.server.request_gate import RequestGate
-from gateway.web.server.sent_file import FILE_KEY, SentFile, send_file
+from gateway.web.server import FILE_KEY, Environ, MinimumBodyRate, RequestGate, SentFile
+from gateway.web.server.request_bodies import send_file
 from tests.web.server.test_request_gate import BOUNDS, Fields, Pairs, Protocol, Scope
 
 PIECE = b"0123456789abcdef" * 1024
@@ -64,9 +62,9 @@ class FileProtocol(Protocol):
 def send(protocol: FileProtocol, source: Source, pace: MinimumBodyRate | None = None) -> float:
     """Send what the source has; return how long it took."""
     started = time.monotonic()
-    head = (200, [("Content-Length", str(COUNT * len(PIECE)))])
+    headers = [("Content-Length", str(COUNT * len(PIECE)))]
     file: Any = source
-    asyncio.run(send_file(protocol, head, SentFile(file), pace or MinimumBodyRate(30.0, 1000)))
+    asyncio.run(send_file(protocol, 200, headers, SentFile(file), pace or MinimumBodyRate(30.0, 1000)))
     assert source.closed
     return time.monotonic() - started
 
@@ -82,6 +80,7 @@ def test_an_answer_is_sent_as_it_is_read() -> None:
     assert not Path(protocol.path).parent.exists()
 
 
+@pytest.mark.long
 def test_no_more_is_read_than_is_taken() -> None:
     source, seen = Source(), []
 
@@ -110,6 +109,7 @@ def test_an_answer_whose_octets_have_changed_is_broken_off(caplog: pytest.LogCap
     assert "GW326" in row.getMessage()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("takes", [0, 1, None])
 def test_who_takes_nothing_is_given_nothing_any_more(takes: int | None) -> None:
     release = threading.Event()

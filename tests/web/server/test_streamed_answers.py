@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.web.api import make_gate_rejection
-from gateway.web.server import request_gate
-from gateway.web.server.body_reader import STREAM_KEY, Environ
-from gateway.web.server.request_gate import RequestGate
+from gateway.web.server import STREAM_KEY, Environ, RequestGate, request_gate
 from tests.web.server.test_request_gate import BOUNDS, Fields, Pairs, Protocol, Scope
 
 SENT = [("host", "hub"), ("content-length", "0")]
@@ -84,7 +82,7 @@ def test_a_stream_is_sent_in_order_until_it_ends() -> None:
     source, receiver = Source([b"a", b"", b"b", None]), Receiver([b""])
     serve(source, receiver)
     assert (receiver.status, receiver.got, source.closed) == (200, [b"a", b"b"], True)
-    assert receiver.headers == [("Content-Type", "text/event-stream")]
+    assert receiver.headers == [("Content-Type", "text/event-stream"), ("Server", "")]
 
 
 def test_a_stream_ends_when_its_client_goes() -> None:

@@ -9,10 +9,9 @@ from threading import Event
 
 import pytest
 
-from gateway.pki.tls_contexts import TlsIdentity
-from gateway.web.server import tls_supervisor
-from gateway.web.server.restart_limit import MOST_RESTARTS
-from gateway.web.server.tls_terminator import TerminatorSettings
+from gateway.pki import TlsIdentity
+from gateway.web.server import TerminatorSettings, tls_terminator
+from gateway.web.server.child_process import MOST_RESTARTS
 
 TERMS = TerminatorSettings(TlsIdentity(Path("a"), Path("a")), None, False, 1, 1, 1, 1, 1)
 
@@ -44,13 +43,13 @@ class _Processes:
 
 def _kept(
     monkeypatch: pytest.MonkeyPatch, pause: float
-) -> tuple[tls_supervisor._TerminatorSupervisor, list[str], Event]:
+) -> tuple[tls_terminator._TerminatorSupervisor, list[str], Event]:
     started: list[str] = []
     enough = Event()
-    monkeypatch.setattr(tls_supervisor, "multiprocessing", _Processes(started, enough))
-    monkeypatch.setattr(tls_supervisor, "_PAUSE", pause)
+    monkeypatch.setattr(tls_terminator, "multiprocessing", _Processes(started, enough))
+    monkeypatch.setattr(tls_terminator, "_PAUSE", pause)
     with socket.socket() as listener:
-        return tls_supervisor._TerminatorSupervisor(listener, TERMS, "."), started, enough
+        return tls_terminator._TerminatorSupervisor(listener, TERMS, "."), started, enough
 
 
 def test_one_that_cannot_be_started_now_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +65,7 @@ def test_one_that_cannot_be_started_now_is_started_later(monkeypatch: pytest.Mon
 def test_one_that_dies_again_and_again_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     keeper, started, _ = _kept(monkeypatch, 0.0)
     told: list[int] = []
-    monkeypatch.setattr(tls_supervisor.os, "kill", lambda _, number: told.append(number))
+    monkeypatch.setattr(tls_terminator.os, "kill", lambda _, number: told.append(number))
     keeper.run()
     assert told == [signal.SIGTERM]
     assert len(started) == MOST_RESTARTS

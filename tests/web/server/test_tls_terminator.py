@@ -6,27 +6,27 @@ import asyncio
 import socket
 import ssl
 import struct
+import time
 from asyncio import sslproto
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
-from gateway.pki.tls_contexts import TlsIdentity
-from gateway.web.server.tls_terminator import (
-    INSIDE,
-    TerminatorSettings,
-    _AlertingSslProtocol,
-    _TlsTerminator,
-    watch_tls_context,
-)
+from gateway.pki import TlsIdentity
+from gateway.web import watch_tls_context
+from gateway.web.server import TerminatorSettings
+from gateway.web.server.tls_terminator import INSIDE, _AlertingSslProtocol, _TlsTerminator
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
+from tests.kit.client_hello import make_hello
 
 FLUSH = 0.5
 #: More than all buffers on the way take.
 MUCH = 64 * 1024 * 1024
+Connect = Callable[[str, int], socket.socket]
 Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -47,9 +47,12 @@ async def ending(terms: TerminatorSettings, behave: Behave) -> AsyncIterator[tup
     """Give what ends TLS before a server that behaves so, and the port where it listens."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            await behave(reader, writer)
-        writer.transport.abort()
+        try:
+            with suppress(OSError):
+                await behave(reader, writer)
+        finally:
+            # Also where the loop ends first.
+            writer.transport.abort()
 
     server = await asyncio.start_unix_server(serve, INSIDE)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -100,6 +103,7 @@ async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await asyncio.sleep(0.6)
 
 
+@pytest.mark.long
 def test_a_client_that_takes_nothing_is_let_go(terms: TerminatorSettings) -> None:
     async def run() -> None:
         async with ending(terms, _much) as (terminator, port):
@@ -113,6 +117,7 @@ def test_a_client_that_takes_nothing_is_let_go(terms: TerminatorSettings) -> Non
     asyncio.run(run())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_client_that_goes_while_nobody_reads_is_let_go(terms: TerminatorSettings, *, reset: bool) -> None:
     def go(client: ssl.SSLSocket) -> None:
@@ -228,3 +233,144 @@ def test_whoever_is_refused_is_told_why(terms: TerminatorSettings) -> None:
     below = asyncio.run(run())
     # An alert (21) of two octets: fatal (2), handshake_failure (40).
     assert (below.octets, below.closed) == (b"\x15\x03\x03\x00\x02\x02\x28", True)
+
+
+@pytest.fixture
+def connected_from() -> Iterator[Callable[[str, int], socket.socket]]:
+    """Give what connects from an address of this machine to a port; the connections are closed afterwards."""
+    with ExitStack() as clients:
+        yield lambda source, port: clients.enter_context(
+            socket.create_connection(("127.0.0.1", port), 30, (source, 0))
+        )
+
+
+def shake_hands(plain: socket.socket) -> bool:
+    """Return whether a handshake succeeds on a connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with context.wrap_socket(plain) as client:
+            return client.version() is not None
+    except OSError:
+        return False
+
+
+def is_closed(connection: socket.socket, seconds: float) -> bool:
+    """Return whether the other end closes a connection within some seconds."""
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.long
+def test_a_flood_of_silent_connections_delays_no_honest_handshake(
+    terms: TerminatorSettings, connected_from: Connect
+) -> None:
+    """Six addresses open ten times as many connections as handshakes are allowed, and send nothing."""
+
+    def flood(port: int) -> tuple[bool, float]:
+        for number in range(600):
+            connected_from(f"127.0.0.{2 + number % 6}", port)
+        begun = time.monotonic()
+        succeeded = shake_hands(connected_from("127.0.0.9", port))
+        took = time.monotonic() - begun
+        return succeeded, took
+
+    async def run() -> None:
+        bounds = replace(terms, whole=60, shaking=60, each=60, handshake=30.0)
+        async with ending(bounds, _echo) as (_, port):
+            succeeded, took = await asyncio.to_thread(flood, port)
+            assert succeeded
+            assert took < 2.0
+
+    asyncio.run(run())
+
+
+@pytest.mark.long
+def test_the_network_with_most_open_handshakes_gives_way_first(
+    terms: TerminatorSettings, connected_from: Connect
+) -> None:
+    def crowd(port: int) -> tuple[bool, list[bool]]:
+        honest = connected_from("127.0.0.9", port)
+        silent = [connected_from("127.0.0.2", port) for _ in range(8)]
+        time.sleep(0.2)
+        return shake_hands(honest), [is_closed(one, 0.3) for one in silent]
+
+    async def run() -> None:
+        bounds = replace(terms, whole=6, shaking=6, each=6, handshake=30.0)
+        async with ending(bounds, _echo) as (_, port):
+            honest, closed = await asyncio.to_thread(crowd, port)
+            assert honest
+            # The oldest of the crowd go, the last ones stay.
+            assert closed == [True] * 3 + [False] * 5
+
+    asyncio.run(run())
+
+
+@pytest.mark.long
+def test_a_network_at_its_limit_gives_way_to_itself(
+    terms: TerminatorSettings, connected_from: Connect
+) -> None:
+    """So an honest client of the same network is served, however many silent ones there are."""
+
+    def crowd(port: int) -> tuple[bool, bool]:
+        silent = [connected_from("127.0.0.2", port) for _ in range(5)]
+        time.sleep(0.2)
+        return shake_hands(connected_from("127.0.0.2", port)), is_closed(silent[0], 0.3)
+
+    async def run() -> None:
+        bounds = replace(terms, whole=100, shaking=100, each=5, handshake=30.0)
+        async with ending(bounds, _echo) as (_, port):
+            assert await asyncio.to_thread(crowd, port) == (True, True)
+
+    asyncio.run(run())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("octets", [b"", b"\x16"])
+def test_whoever_sends_nothing_has_less_time(
+    terms: TerminatorSettings, connected_from: Connect, octets: bytes
+) -> None:
+    def wait(port: int) -> tuple[bool, bool]:
+        connection = connected_from("127.0.0.1", port)
+        connection.sendall(octets)
+        early = is_closed(connection, 1.8)
+        return early, is_closed(connection, 1.5)
+
+    async def run() -> None:
+        async with ending(replace(terms, handshake=30.0), _echo) as (_, port):
+            # Two to three seconds where nothing is sent, else the time of a handshake.
+            assert await asyncio.to_thread(wait, port) == (False, octets == b"")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["hub.예제".encode(), b"\xff\xfe\xfd" * 9, b"a\nWARNING b\n"])
+def test_no_name_of_a_server_reaches_the_log(
+    terms: TerminatorSettings,
+    connected_from: Connect,
+    name: bytes,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The handshake goes on: which name is asked for decides nothing."""
+    caplog.set_level("INFO")
+
+    def greet(port: int) -> bytes:
+        connection = connected_from("127.0.0.1", port)
+        connection.sendall(make_hello(name))
+        connection.settimeout(5)
+        return connection.recv(1)
+
+    async def run() -> None:
+        async with ending(terms, _echo) as (_, port):
+            assert await asyncio.to_thread(greet, port) == b"\x16"
+
+    asyncio.run(run())
+    assert capfd.readouterr().err == ""
+    assert name.decode("utf-8", "replace") not in caplog.text
+    assert "Traceback" not in caplog.text

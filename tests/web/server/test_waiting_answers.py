@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.store.messages import HttpResponse
-from gateway.web.server import request_gate
-from gateway.web.server.body_reader import WAITING_KEY, Environ
-from gateway.web.server.request_gate import RequestGate
+from gateway.store import HttpResponse
+from gateway.web.server import WAITING_KEY, Environ, RequestGate, request_gate
 from tests.web.server.test_request_gate import BOUNDS, Fields, Protocol, Scope
 
 SENT = [("host", "hub"), ("content-length", "0")]

@@ -9,7 +9,7 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.wire.namespaces import DS, PREFIXES
+from gateway.wire import DS, PREFIXES
 from tests.xmlsec.opinions.messages import Message
 
 Change = Callable[[Random, Message], Message | None]

@@ -10,8 +10,7 @@ from random import Random
 
 from lxml import etree
 
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import canonicalize_element
+from gateway.wire import DS, canonicalize_element
 from tests.xmlsec.opinions.change import CHANGES, Change, found, text, tree, whole
 from tests.xmlsec.opinions.messages import KINDS, Message, signer
 

@@ -12,27 +12,33 @@ from urllib.parse import quote, unquote
 
 from lxml import etree
 
-from gateway.pki.certificate_authority import (
+from gateway.pki import KeySigner
+from gateway.wire import (
+    C14N,
+    DS,
+    canonicalize_document,
+    canonicalize_element,
+    parse_xml,
+    read_http_message,
+    read_multipart_related,
+    serialize_element,
+)
+from gateway.xmlsec import (
+    SHA256,
+    Transform,
+    apply_canonicalization,
+    compute_digest,
+    sign_document,
+    sign_soap_envelope,
+)
+from gateway.xmlsec.algorithms import C14N_11, ENVELOPED, EXCLUSIVE_C14N
+from gateway.xmlsec.xml_signature import DigestReference, fill_signature_value
+from gateway_conformance.message_signing import append_signature, append_x509_key_info, sign_message
+from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
     issue_certificate,
     make_authority,
-)
-from gateway.pki.signing_keys import KeySigner
-from gateway.wire.http_message import read_http_message
-from gateway.wire.mime import read_multipart_related
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import canonicalize_document, canonicalize_element, parse_xml, serialize_element
-from gateway.xmlsec.algorithms import C14N, C14N_11, ENVELOPED, EXCLUSIVE_C14N, SHA256, compute_digest
-from gateway.xmlsec.digest_references import DigestReference, Transform
-from gateway.xmlsec.ebms2_signature import sign_message
-from gateway.xmlsec.wss import sign_soap_envelope
-from gateway.xmlsec.xades import sign_document
-from gateway.xmlsec.xml_signature import (
-    append_signature,
-    append_x509_key_info,
-    apply_canonicalization,
-    fill_signature_value,
 )
 from tests.xmlsec.sample_messages import ACK_NEXT, ATTACHMENTS, STYLES, SYNC_REPLY, document, message, request
 

@@ -14,8 +14,8 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.wire.namespaces import DS
-from gateway.xmlsec.digest_references import NEXT_ACTORS
+from gateway.wire import DS
+from gateway.xmlsec import NEXT_ACTORS
 from tests.xmlsec.opinions.change import found
 from tests.xmlsec.opinions.messages import Message
 from tests.xmlsec.opinions.voices import Opinion
@@ -106,7 +106,7 @@ _OURS: Final = tuple(
         (
             "no-stray-content",
             "no comment, instruction or text stands between the elements of a signature or in a value",
-            "inside a signature",
+            "a comment or instruction where only elements belong",
             "only text belongs here",
             "text where only elements belong",
         ),

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 import xmlsec
 
-from gateway.wire.namespaces import DS
+from gateway.wire import DS
 from tests.kit.paths import MANUAL
 from tests.xmlsec.opinions import rules, trials, voices
 from tests.xmlsec.opinions.__main__ import figures

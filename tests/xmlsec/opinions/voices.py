@@ -16,13 +16,9 @@ from lxml import etree
 from signxml import SignatureConfiguration, XMLVerifier
 
 from gateway.errors import GatewayError
-from gateway.wire.namespaces import DS, WSSE
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec import STRICT
-from gateway.xmlsec.ebms2_signature import verify_message_signature
-from gateway.xmlsec.generic_verifier import verify_any_document
-from gateway.xmlsec.wss import verify_soap_envelope
-from gateway.xmlsec.xades import verify_document
+from gateway.wire import DS, WSSE, parse_xml
+from gateway.xmlsec import STRICT, verify_any_document, verify_document, verify_soap_envelope
+from gateway_conformance.message_signing import verify_message_signature
 from tests.xmlsec.opinions.messages import NOW, Message
 
 OURS: Final = ("profile", "any")

@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-from gateway.xmlsec.algorithms import POLICIES
+from gateway.xmlsec import POLICIES
 from tests.kit.paths import VECTORS
 from tests.xmlsec.vectors import forms, signed, wycheproof
 

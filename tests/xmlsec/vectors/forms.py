@@ -10,8 +10,7 @@ from pathlib import Path
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import canonicalize_document, canonicalize_element, parse_xml
+from gateway.wire import DS, canonicalize_document, canonicalize_element, parse_xml
 from tests.wire import test_canonicalization as known
 
 # Folders of a signature and the intermediate forms that its makers wrote down.

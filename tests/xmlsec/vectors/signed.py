@@ -6,8 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.xmlsec import SignaturePolicy
-from gateway.xmlsec.generic_verifier import VerificationReport, verify_any_document
+from gateway.xmlsec import SignaturePolicy, VerificationReport, verify_any_document
 
 SUITES = ("xmldsig-santuario", "xmldsig-xmlsec", "xmldsig-signxml")
 
@@ -49,7 +48,7 @@ class Count:
         """Count one judgement, and hold it against what is known of the document."""
         self.documents += 1
         if judgement.verdict == "refused by policy":
-            self.refused[str(judgement.ground)] += 1
+            self.refused[str(judgement.policy_rule)] += 1
             return
         self.valid += judgement.verdict == "valid"
         self.invalid += judgement.verdict == "invalid"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.xmlsec import LEGACY_NORWAY, STRICT, SignaturePolicy
-from gateway.xmlsec.generic_verifier import VerificationReport
+from gateway.xmlsec import LEGACY_NORWAY, STRICT, SignaturePolicy, VerificationReport
 from tests.kit.paths import ROOT
 from tests.xmlsec.vectors import forms, signed, wycheproof
 
@@ -40,7 +39,7 @@ def test_a_wrong_verdict_is_counted_as_wrong() -> None:
     told = signed.Count()
     told.add("good.xml", VerificationReport("invalid", reason="r"))
     told.add("bad-signature.xml", VerificationReport("valid"))
-    told.add("good.xml", VerificationReport("refused by policy", ground="algorithm"))
+    told.add("good.xml", VerificationReport("refused by policy", policy_rule="algorithm"))
     told.add(next(iter(signed.ARGUED)), VerificationReport("invalid"))
     assert len(told.wrong) == 2
     assert (len(told.argued), dict(told.refused)) == (1, {"algorithm": 1})

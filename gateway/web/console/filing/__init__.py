@@ -1,7 +1,1 @@
 """Pages on which a trader files by form: drafts, checks, signing, handing in."""
-
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,56 +1,60 @@
-"""Loads and saves drafts for the pages: always those of the visitor's own organisation."""
+"""Drafts of a filing person: kept, checked, and changed."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
 
-from flask import abort
+from flask import abort, g
 from sqlalchemy import Connection, Row
 
+from gateway.errors import (
+    ATTACHMENT_MISMATCH,
+    CODE_UNKNOWN,
+    DECLARANT_NOT_ALLOWED,
+    DOCUMENT_INVALID,
+    FIELD_MISSING,
+    REFERENCE_REUSED,
+    SOURCES_DISAGREE,
+    GatewayError,
+)
 from gateway.harmonize import (
+    DocumentMapping,
     FiledApplication,
     FilingForm,
     FormAttachment,
     FormValues,
+    MappingBundle,
     compose_form,
+    compose_submission,
     find_reference,
+    index_field_places,
     parse_form_values,
+    read_form_values,
     write_form_values,
 )
 from gateway.store import (
     DraftContent,
     NewDraftFile,
+    messages,
     read_row_number,
     read_transaction,
     submission_drafts,
     write_transaction,
 )
-from gateway.web.console.page_translations import translate
+from gateway.web.console.page_formats import name_agency, translate, translate_word
+from gateway.web.console.page_guards import services, visitor
+from gateway.wire import parse_xml, serialize_element
+from gateway.xmlsec import compute_unsigned_digest
 
 if TYPE_CHECKING:
-    from gateway.web.console.console_services import ConsoleServices
-    from gateway.web.console.visitor_session import Visitor
+    from gateway.hub import InspectionFinding, InspectionReport
 
-__all__ = [
-    "LARGEST_FILE",
-    "LARGEST_FILES",
-    "MOST_DRAFTS",
-    "MOST_FILES",
-    "Draft",
-    "DraftLimitError",
-    "begin_draft",
-    "copy_draft",
-    "keep_file",
-    "load_draft",
-    "load_named_files",
-    "make_draft_content",
-    "save_draft",
-]
 
 #: Drafts of one organisation that have not been handed in.
 MOST_DRAFTS: Final = 200
@@ -72,8 +76,16 @@ _KINDS: Final = (
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-class DraftLimitError(Exception):
-    """A limit of drafts or files is reached; the text is a sentence for the page."""
+class DraftRefusedError(Exception):
+    """Why a draft or a file is not stored, as a sentence for the page; `status` is that of the answer."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class DraftChangedError(DraftRefusedError):
+    """Another page has saved the draft meanwhile."""
+
+    status = HTTPStatus.CONFLICT
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +114,10 @@ class Draft:
 
     def find_file(self, cid: str) -> Row[Any] | None:
         """Return the file with a content id."""
-        return next((one for one in self.files if one.cid == cid), None)
+        return next((file for file in self.files if file.cid == cid), None)
 
 
-def load_draft(services: ConsoleServices, visitor: Visitor, number: int) -> Draft:
+def load_draft(number: int) -> Draft:
     """Return a draft of the visitor's organisation; any other one is not there (404)."""
     with read_transaction(services.engine) as conn:
         row = submission_drafts.find_draft(conn, visitor.organisation.code, number)
@@ -116,46 +128,48 @@ def load_draft(services: ConsoleServices, visitor: Visitor, number: int) -> Draf
     return Draft(row, compose_form(services.hub.rules.bundle, values.documents), values, files)
 
 
-def load_named_files(services: ConsoleServices, draft: Draft) -> dict[str, bytes]:
+def load_named_files(draft: Draft) -> dict[str, bytes]:
     """Return the content of the files that the values of a draft name, by content id."""
-    named = {one.cid for one in draft.values.attachments}
+    content_ids = {attachment.cid for attachment in draft.values.attachments}
     with read_transaction(services.engine) as conn:
         contents = submission_drafts.load_file_contents(conn, draft.id)
-    return {cid: content for cid, content in contents.items() if cid in named}
+    return {cid: content for cid, content in contents.items() if cid in content_ids}
 
 
 def make_draft_content(form: FilingForm, values: FormValues) -> DraftContent:
-    """Return what is stored of the values; raises DraftLimitError where that is too much."""
+    """Return the stored form of the values; raise DraftRefusedError if it is too large."""
     content = write_form_values(values)
     if len(content.encode()) > _LARGEST_CONTENT:
-        raise DraftLimitError(translate("The draft is too large."))
+        raise DraftRefusedError(translate("The draft is too large."))
     reference = find_reference(form, values.values)[1]
     return DraftContent(reference[:_LISTED], " ".join(values.documents)[:_LISTED], content)
 
 
-def begin_draft(services: ConsoleServices, visitor: Visitor, values: FormValues) -> int:
-    """Store a new draft; raises DraftLimitError where the organisation has too many."""
+def begin_draft(values: FormValues) -> int:
+    """Store a new draft; raises DraftRefusedError where the organisation has too many."""
     form = compose_form(services.hub.rules.bundle, values.documents)
     content = make_draft_content(form, values)
     with write_transaction(services.engine, "console.submission") as conn:
-        _check_number(conn, visitor)
+        _check_number(conn)
         return submission_drafts.insert_draft(
             conn, visitor.organisation.code, content, visitor.name, services.clock()
         )
 
 
-def _check_number(conn: Connection, visitor: Visitor) -> None:
+def _check_number(conn: Connection) -> None:
     if submission_drafts.count_drafts(conn, visitor.organisation.code) >= MOST_DRAFTS:
-        raise DraftLimitError(translate("Your organisation has too many drafts. Delete some of them first."))
+        raise DraftRefusedError(
+            translate("Your organisation has too many drafts. Delete some of them first.")
+        )
 
 
-def copy_draft(services: ConsoleServices, visitor: Visitor, draft: Draft) -> int:
+def copy_draft(draft: Draft) -> int:
     """Store a copy of a draft with its files, without its reference."""
     key = find_reference(draft.form, draft.values.values)[0]
-    kept = {name: text for name, text in draft.values.values.items() if name != key}
-    content = make_draft_content(draft.form, replace(draft.values, values=kept))
+    copied_values = {name: text for name, text in draft.values.values.items() if name != key}
+    content = make_draft_content(draft.form, replace(draft.values, values=copied_values))
     with write_transaction(services.engine, "console.submission") as conn:
-        _check_number(conn, visitor)
+        _check_number(conn)
         number = submission_drafts.insert_draft(
             conn, visitor.organisation.code, content, visitor.name, services.clock()
         )
@@ -163,56 +177,46 @@ def copy_draft(services: ConsoleServices, visitor: Visitor, draft: Draft) -> int
     return number
 
 
-def save_draft(
-    services: ConsoleServices,
-    visitor: Visitor,
-    draft: Draft,
-    values: FormValues,
-    version: int,
-    added: Iterable[NewDraftFile] = (),
-) -> bool:
-    """Store new values and files; return False where another page has saved the draft since `version`.
+def save_draft(draft: Draft, values: FormValues, version: int, added: Iterable[NewDraftFile] = ()) -> None:
+    """Store new values and files; files that no value names any more are removed.
 
-    Files that no value names any more are removed. Raises DraftLimitError where something is too much.
+    Raises DraftRefusedError where something is too much, DraftChangedError where another page has saved the
+    draft since `version`.
     """
     files, now = tuple(added), services.clock()
     values = _declare_files(draft, values, files)
     content = make_draft_content(draft.form, values)
-    named = {one.cid for one in values.attachments}
+    content_ids = {attachment.cid for attachment in values.attachments}
     with write_transaction(services.engine, "console.submission") as conn:
         owner = visitor.organisation.code
         if not submission_drafts.save_draft(conn, owner, draft.id, version, content, visitor.name, now):
-            return False
-        for one in draft.files:
-            if one.cid not in named:
-                submission_drafts.delete_file(conn, draft.id, one.cid)
+            sentence = translate("Somebody else has saved this draft meanwhile. Compare, and save again.")
+            raise DraftChangedError(sentence)
+        for draft_file in draft.files:
+            if draft_file.cid not in content_ids:
+                submission_drafts.delete_file(conn, draft.id, draft_file.cid)
         for file in files:
             submission_drafts.add_file(conn, draft.id, file, visitor.name, now)
-        _check_files(submission_drafts.measure_files(conn, draft.id))
-    return True
-
-
-def _check_files(measured: tuple[int, int]) -> None:
-    """Raise, so that the transaction is rolled back, where a draft has too many files or octets."""
-    number, octets = measured
-    if number > MOST_FILES or octets > LARGEST_FILES:
-        raise DraftLimitError(translate("The files of the draft are too many or too large."))
+        number, octets = submission_drafts.measure_files(conn, draft.id)
+        if number > MOST_FILES or octets > LARGEST_FILES:
+            raise DraftRefusedError(translate("The files of the draft are too many or too large."))
 
 
 def _declare_files(draft: Draft, values: FormValues, added: tuple[NewDraftFile, ...]) -> FormValues:
     """Return the values with the attachments that they name: those kept before, and the new ones."""
-    known = {one.cid: (one.media_type, one.sha256, one.size) for one in draft.files}
-    known |= {one.cid: (one.media_type, one.sha256, one.size) for one in added}
-    found: dict[str, FormAttachment] = {}
+    files: tuple[Any, ...] = (*draft.files, *added)
+    files_by_cid = {file.cid: file for file in files}
+    attachments: dict[str, FormAttachment] = {}
     for key, text in values.values.items():
-        if text in known and text not in found and key.startswith("a#"):
+        if text in files_by_cid and text not in attachments and key.startswith("a#"):
             application = read_row_number(key[2:].partition("/")[0])
             if application is None:
                 continue
-            media_type, sha256, size = known[text]
-            kind = _make_kind(key)
-            found[text] = FormAttachment(text, application, media_type, sha256, int(size), kind)
-    return replace(values, attachments=tuple(found.values()))
+            file, kind = files_by_cid[text], _make_kind(key)
+            attachments[text] = FormAttachment(
+                text, application, file.media_type, file.sha256, int(file.size), kind
+            )
+    return replace(values, attachments=tuple(attachments.values()))
 
 
 def _make_kind(key: str) -> str:
@@ -222,22 +226,22 @@ def _make_kind(key: str) -> str:
 
 
 def keep_file(draft: Draft, key: str, name: str, content: bytes) -> NewDraftFile:
-    """Return an uploaded file as it is kept; raises DraftLimitError for one that is too large or empty."""
+    """Return an uploaded file as it is kept; raises DraftRefusedError for one that is too large or empty."""
     if not content:
-        raise DraftLimitError(translate("The file is empty."))
+        raise DraftRefusedError(translate("The file is empty."))
     if len(content) > LARGEST_FILE:
-        raise DraftLimitError(translate("The file is too large."))
+        raise DraftRefusedError(translate("The file is too large."))
     sha256 = hashlib.sha256(content).hexdigest()
-    place = _PLAIN.sub("-", key)
+    clean_key = _PLAIN.sub("-", key)
     media_type = next(
         (kind for start, kind in _KINDS if content.startswith(start)), "application/octet-stream"
     )
-    shown = "".join(
+    clean_name = "".join(
         sign if sign.isprintable() else "_" for sign in name.replace("\\", "/").rpartition("/")[2]
     )
     return NewDraftFile(
-        f"{place}.{sha256[:12]}@draft-{draft.id}",
-        shown[-_LONGEST_NAME:] or "file",
+        f"{clean_key}.{sha256[:12]}@draft-{draft.id}",
+        clean_name[-_LONGEST_NAME:] or "file",
         media_type,
         sha256,
         len(content),
@@ -247,4 +251,219 @@ def keep_file(draft: Draft, key: str, name: str, content: bytes) -> NewDraftFile
 
 def make_applications(documents: Iterable[str], items: tuple[str, ...]) -> tuple[FiledApplication, ...]:
     """Return one application for each document, all of them for these items."""
-    return tuple(FiledApplication(f"A{number}", one, items) for number, one in enumerate(documents, 1))
+    return tuple(
+        FiledApplication(f"A{number}", document, items) for number, document in enumerate(documents, 1)
+    )
+
+
+_MOST_DOCUMENTS = 20
+_ISSUED = "Declaration/IssueDateTime"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentGroup:
+    """The documents of one organisation, with its name."""
+
+    code: str
+    name: str
+    documents: tuple[DocumentMapping, ...]
+
+
+def list_document_groups(bundle: MappingBundle) -> tuple[DocumentGroup, ...]:
+    """Return every document by its organisation."""
+    groups = []
+    for code in dict.fromkeys(document.organisation for document in bundle.documents.values()):
+        own_documents = tuple(
+            document for document in bundle.documents.values() if document.organisation == code
+        )
+        groups.append(DocumentGroup(code, name_agency(bundle, code), own_documents))
+    return tuple(groups)
+
+
+def begin_chosen_draft(chosen: tuple[str, ...]) -> int:
+    """Store a draft for the chosen documents with one goods item; raises DraftRefusedError."""
+    catalogue = services.hub.rules.bundle.documents
+    documents = tuple(document for document in chosen if document in catalogue)
+    if not documents:
+        raise DraftRefusedError(translate("Choose at least one document."))
+    if len(documents) > _MOST_DOCUMENTS:
+        raise DraftRefusedError(translate("These are too many documents."))
+    if len({catalogue[document].direction for document in documents}) > 1:
+        raise DraftRefusedError(translate("Documents for import and for export need two submissions."))
+    return begin_draft(_prefill(documents))
+
+
+def _prefill(documents: tuple[str, ...]) -> FormValues:
+    """Return the first values of a draft: one goods item, and today's date."""
+    zone = ZoneInfo(services.settings.hub.time_zone)
+    now = services.clock().astimezone(zone).replace(second=0).isoformat(timespec="seconds")
+    form = compose_form(services.hub.rules.bundle, documents)
+    values = {
+        f"h/{form_field.name}": now
+        for form_field in form.header
+        if getattr(form_field.source, "path", "") == _ISSUED
+    }
+    return FormValues(make_applications(documents, ("1",)), ("1",), values)
+
+
+def set_applications(values: FormValues, concerned: set[str]) -> FormValues:
+    """Return the values with these pairs ``APPLICATION|ITEM`` of which application concerns which item."""
+    return replace(
+        values,
+        applications=tuple(
+            replace(
+                application, items=tuple(item for item in values.items if f"{number}|{item}" in concerned)
+            )
+            for number, application in enumerate(values.applications, 1)
+        ),
+    )
+
+
+def copy_message(message: int) -> tuple[int, int]:
+    """Store a draft with the content of an earlier submission of the organisation, with its files.
+
+    Return its number, and how many values the form cannot hold.
+    """
+    with read_transaction(services.engine) as conn:
+        row = messages.find_by_id(conn, message)
+        is_own = row is not None and (row.direction, row.from_party) == ("in", visitor.organisation.code)
+        payloads = messages.load_payloads(conn, message) if is_own else ()
+    if not payloads:
+        abort(HTTPStatus.NOT_FOUND)
+    root = parse_xml(payloads[0].content, services.hub.limits)
+    reading = read_form_values(services.hub.rules.bundle, root)
+    key = find_reference(reading.form, reading.values.values)[0]
+    copied_values = {name: text for name, text in reading.values.values.items() if name != key}
+    number = begin_draft(replace(reading.values, values=copied_values, function="9"))
+    with write_transaction(services.engine, "console.submission") as conn:
+        for payload in payloads[1:]:
+            digest = hashlib.sha256(payload.content).hexdigest()
+            name = payload.content_id.partition("@")[0][:100]
+            file = NewDraftFile(
+                payload.content_id, name, payload.media_type, digest, len(payload.content), payload.content
+            )
+            submission_drafts.add_file(conn, number, file, visitor.name, services.clock())
+    return number, len(reading.lost)
+
+
+#: Judges a submission and its files by content id, as signed (True) or as if the visitor had signed it.
+Judge = Callable[[bytes, Mapping[str, bytes], bool], "InspectionReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class DraftFinding:
+    """One finding: a sentence on what is wrong, the hub's own detail, and the key of the field."""
+
+    sentence: str
+    detail: str = ""
+    problem: str = ""
+    key: str | None = None
+    refuses: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DraftReport:
+    """The judgement of a draft: its findings, the submission that it makes, and its fingerprint."""
+
+    findings: tuple[DraftFinding, ...]
+    content: bytes = field(repr=False)
+    fingerprint: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Return whether nothing was found that the hub refuses."""
+        return not any(finding.refuses for finding in self.findings)
+
+    def list_errors(self) -> dict[str, list[str]]:
+        """Return what the hub refuses, as sentences at each field, by its key."""
+        errors: dict[str, list[str]] = {}
+        for finding in self.findings:
+            if finding.key is not None and finding.refuses:
+                errors.setdefault(finding.key, []).append(finding.sentence)
+        return errors
+
+    def list_warnings(self, keys: Collection[str]) -> list[DraftFinding]:
+        """Return what the hub accepts with a warning about fields of these keys."""
+        return [finding for finding in self.findings if not finding.refuses and finding.key in keys]
+
+
+def check_draft(judge: Judge, draft: Draft, files: Mapping[str, bytes]) -> DraftReport:
+    """Return the judgement of a draft that is not signed yet."""
+    try:
+        composed = compose_submission(draft.form, draft.values)
+    except GatewayError as problem:
+        sentence = translate("The value cannot be sent.")
+        unsendable = DraftFinding(sentence, problem.detail, problem.problem.id, problem.location)
+        return DraftReport((unsendable,), b"")
+    content = serialize_element(composed.root)
+    places = index_field_places(draft.form, draft.values, composed)
+    report = judge(content, files, False)
+    findings = []
+    for judged, refuses in ((report.findings, True), (report.warnings, False)):
+        for finding in judged:
+            key = places.find_field(finding.pointer, finding.message)
+            if key is not None and finding.problem is DOCUMENT_INVALID and not draft.values.values.get(key):
+                # The schema says of an empty value what the mapping says of a missing one.
+                findings.append(DraftFinding(translate("This is required."), "", FIELD_MISSING.id, key))
+            else:
+                findings.append(link_finding(finding, key, refuses=refuses))
+    return DraftReport(
+        tuple(dict.fromkeys((*_check_items(draft.values), *findings))),
+        content,
+        compute_unsigned_digest(composed.root),
+    )
+
+
+def check_signed(judge: Judge, files: Mapping[str, bytes], content: bytes) -> list[DraftFinding]:
+    """Return what the hub refuses in a signed document: nothing when it is good."""
+    report = judge(content, files, True)
+    findings = [link_finding(finding) for finding in report.findings]
+    if not findings and report.undone:
+        findings.append(DraftFinding(translate("The submission cannot be judged."), report.undone[0]))
+    return findings
+
+
+def _check_items(values: FormValues) -> list[DraftFinding]:
+    """Return what a submission by form needs before all: an item, and an item of each application."""
+    findings = []
+    if not values.items:
+        findings.append(DraftFinding(translate("There is no goods item."), "", "", "a#1/items"))
+    for number, application in enumerate(values.applications, 1):
+        if values.items and not application.items:
+            sentence = translate("{document} concerns no goods item.").format(document=application.document)
+            findings.append(DraftFinding(sentence, "", "", f"a#{number}/items"))
+    return findings
+
+
+def describe_problem(problem: GatewayError) -> DraftFinding:
+    """Return a problem of the whole document as a finding."""
+    return DraftFinding(translate_word(problem.problem.title), problem.detail, problem.problem.id)
+
+
+def link_finding(finding: InspectionFinding, key: str | None = None, *, refuses: bool = True) -> DraftFinding:
+    """Return what the hub has found, with the key of the field that it is about."""
+    # That a field is missing needs no more words where its label is.
+    detail = "" if key is not None and finding.problem.id == FIELD_MISSING.id else finding.message
+    return DraftFinding(describe_finding(finding), detail, finding.problem.id, key, refuses)
+
+
+#: Problems that have a sentence of their own for traders.
+_SENTENCES: Final = {
+    FIELD_MISSING.id: lambda: translate("This is required."),
+    CODE_UNKNOWN.id: lambda: translate("This is not a code of the list."),
+    DECLARANT_NOT_ALLOWED.id: lambda: translate("Your organisation may not file for this declarant."),
+    REFERENCE_REUSED.id: lambda: translate("This reference is in use already."),
+    SOURCES_DISAGREE.id: lambda: translate("Two values contradict each other."),
+    ATTACHMENT_MISMATCH.id: lambda: translate("The file is missing or another one."),
+}
+
+
+def describe_finding(finding: InspectionFinding) -> str:
+    """Return the sentence of a finding, in the language of the request if the problem is translated."""
+    if finding.message.endswith("may not be given here"):
+        return translate("This may not be given here.")
+    make_sentence = _SENTENCES.get(finding.problem.id)
+    if make_sentence is not None:
+        return make_sentence()
+    # What exactly is wrong is said in English only; its detail stands below the title.
+    return finding.message if g.language == "en" else translate_word(finding.problem.title)

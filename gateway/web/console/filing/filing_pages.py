@@ -1,210 +1,281 @@
 """Pages of a trader's submissions: choose documents, fill the form, check, sign, hand in.
 
-Each page of a draft is a plain form. What was typed is kept with every button, also where it is wrong;
-what is wrong stands at its field, by the judgement of `gateway submission check`.
+Each page of a draft is a plain form. Every button saves what was typed, even if it is wrong; errors are shown
+at their fields, as `gateway submission check` finds them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, abort, g, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from gateway.harmonize import list_item_columns, list_template_rows, read_item_table
 from gateway.store import read_row_number, read_transaction, submission_drafts, write_transaction
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.csv_answers import answer_csv
-from gateway.web.console.filing.draft_checks import DraftReport
-from gateway.web.console.filing.draft_origins import (
-    DocumentGroup,
-    begin_chosen_draft,
-    copy_message,
-    list_document_groups,
-)
 from gateway.web.console.filing.draft_pages import (
     MIB,
     check_open_draft,
+    find_handed_in,
     go_on,
     guard_page,
     load_open_draft,
     read_version,
 )
+from gateway.web.console.filing.draft_pages import pages as signing_pages
 from gateway.web.console.filing.draft_service import (
     LARGEST_FILES,
     Draft,
-    DraftLimitError,
+    DraftChangedError,
+    DraftRefusedError,
+    DraftReport,
+    begin_chosen_draft,
     copy_draft,
+    copy_message,
+    list_document_groups,
     load_draft,
     save_draft,
+    set_applications,
 )
-from gateway.web.console.filing.form_input import apply_button, read_typed_page
-from gateway.web.console.filing.form_sections import (
+from gateway.web.console.filing.form_input import (
+    add_item,
+    apply_button,
     draw_page,
     find_field_page,
     find_field_title,
     list_page_inputs,
     list_sections,
-    translate_words,
+    make_painter,
+    read_typed_page,
+    remove_item,
 )
 from gateway.web.console.filing.form_view import FormPainter, make_element_id
-from gateway.web.console.filing.item_pages import add_item_pages
-from gateway.web.console.filing.signing_pages import add_signing_pages
-from gateway.web.console.filing.submission_return import find_handed_in
-from gateway.web.console.page_downloads import make_download
-from gateway.web.console.page_guards import accept_files, get_visitor
-from gateway.web.console.page_translations import translate
+from gateway.web.console.page_formats import (
+    answer_csv,
+    answer_row_csv,
+    is_csv_wanted,
+    make_download,
+    translate,
+)
+from gateway.web.console.page_guards import accept_files, services, visitor
 
-__all__ = ["build_filing_pages"]
+pages: Final = Blueprint("filing", __name__, url_prefix="/console/submissions")
+pages.register_blueprint(signing_pages)
+
+_ROOM_FOR_TABLE: Final = 4 * MIB
+_SHOWN_LINES: Final = 20
+
+
+@pages.get("/<int:number>/items")
+@guard_page
+def show_items(number: int) -> str:
+    """Show the goods items of a draft."""
+    return _render_items(load_draft(number))
+
+
+@pages.get("/<int:number>/items.csv")
+@guard_page
+def download_template(number: int) -> Response:
+    """Return the columns of goods items, as a table to fill in."""
+    draft = load_draft(number)
+    names, labels = list_template_rows(list_item_columns(draft.form), g.language)
+    return answer_csv("items", names, [labels])
+
+
+def _render_items(draft: Draft, **context: Any) -> str:
+    describing = next((field.name for field in draft.form.item if field.kind == "text"), "")
+    names = [name for name in ("item.description", describing) if name]
+    rows = [
+        {
+            "number": item,
+            "title": next((t for n in names if (t := draft.values.values.get(f"i#{item}/{n}"))), ""),
+            "applications": [
+                at for at, application in enumerate(draft.values.applications, 1) if item in application.items
+            ],
+        }
+        for item in draft.values.items
+    ]
+    return render_template("filing/items.html", draft=draft, rows=rows, version=draft.row.version, **context)
+
+
+@pages.post("/<int:number>/items")
+@guard_page
+def save_items(number: int) -> AnyResponse | tuple[str, int]:
+    """Keep which applications concern which items; then add or remove an item."""
+    draft = load_open_draft(number)
+    values = set_applications(draft.values, set(request.form.getlist("concerns")))
+    act, _, item = request.form.get("act", "").partition("|")
+    if act == "add":
+        values = add_item(values)
+    elif act == "remove" and item in values.items:
+        values = remove_item(values, item)
+    try:
+        save_draft(draft, values, read_version())
+    except DraftRefusedError as refusal:
+        return _render_items(draft, problem=str(refusal)), refusal.status
+    if act == "add":
+        return redirect(f"{draft.path}/items/{values.items[-1]}")
+    return redirect(f"{draft.path}/items")
+
+
+@pages.post("/<int:number>/items/import")
+@accept_files(_ROOM_FOR_TABLE)
+@guard_page
+def import_items(number: int) -> AnyResponse | tuple[str, int]:
+    """Add the goods items of a table."""
+    draft = load_open_draft(number)
+    upload = request.files.get("table")
+    content = upload.stream.read() if upload is not None else b""
+    table = read_item_table(draft.form, draft.values, content)
+    if table.faults:
+        return _render_items(draft, faults=table.faults), HTTPStatus.UNPROCESSABLE_ENTITY
+    try:
+        save_draft(draft, table.values, read_version())
+    except DraftRefusedError as refusal:
+        return _render_items(draft, problem=str(refusal)), refusal.status
+    sentence = translate("Goods items added: {number}.").format(number=table.added)
+    if table.comments:
+        comments = translate("Lines that were left out as comments, because they begin with #: {lines}.")
+        sentence += " " + comments.format(lines=_list_lines(table.comments))
+    return go_on(f"{draft.path}/items", sentence)
+
+
+def _list_lines(lines: Sequence[int]) -> str:
+    """Return the numbers of lines, the first of many."""
+    line_numbers = ", ".join(map(str, lines[:_SHOWN_LINES]))
+    return line_numbers if len(lines) <= _SHOWN_LINES else f"{line_numbers}, …"
+
 
 _ROWS: Final = 50
 #: Octets of a form with the files of a draft, with a table, and with a signed submission.
 _ROOM_FOR_FILES: Final = LARGEST_FILES + 4 * MIB
-_ROOM_FOR_TABLE: Final = 4 * MIB
 #: A page of a goods item with hundreds of ingredients has some thousand fields.
 _MOST_FIELDS: Final = 20_000
 
 
-def build_filing_pages(services: ConsoleServices) -> Blueprint:
-    """Return the pages."""
-    pages = Blueprint("filing", __name__, url_prefix="/console/submissions")
-    pages.url_value_preprocessor(_make_room)
-    _add_list_pages(pages, services)
-    _add_draft_pages(pages, services)
-    add_item_pages(pages, services)
-    add_signing_pages(pages, services)
-    return pages
-
-
+@pages.url_value_preprocessor
 def _make_room(_endpoint: str | None, _values: Any) -> None:
     """Let the forms of these pages have more fields than others."""
     request.max_form_parts = _MOST_FIELDS
     request.max_form_memory_size = 4 * MIB
 
 
-def _add_list_pages(pages: Blueprint, services: ConsoleServices) -> None:
-    @pages.get("")
-    @guard_page
-    def list_drafts() -> AnyResponse | str:
-        return _answer_list(services)
-
-    @pages.get("/new")
-    @guard_page
-    def choose_documents() -> str:
-        return _render_choice(services)
-
-    @pages.post("/new")
-    @guard_page
-    def begin_draft() -> AnyResponse | tuple[str, int]:
-        return _answer_begin(services)
-
-    @pages.get("/earlier")
-    @guard_page
-    def list_earlier() -> str:
-        with read_transaction(services.engine) as conn:
-            owner = get_visitor().organisation.code
-            rows = submission_drafts.list_submissions(conn, owner, _ROWS + 1, _read_number("after"))
-        return render_template("filing/earlier.html", rows=rows[:_ROWS], more=len(rows) > _ROWS)
-
-    @pages.post("/earlier/<int:message>")
-    @guard_page
-    def copy_earlier(message: int) -> AnyResponse:
-        visitor = get_visitor()
-        number, lost = copy_message(services, visitor, message)
-        sentence = translate("The submission was copied into a draft.")
-        if lost:
-            sentence += " " + translate("Values that the form cannot hold: {number}.").format(number=lost)
-        return go_on(services, f"/console/submissions/{number}", sentence)
+@pages.get("/earlier")
+@guard_page
+def list_earlier() -> str:
+    """List the earlier submissions of the organisation."""
+    with read_transaction(services.engine) as conn:
+        owner = visitor.organisation.code
+        rows = submission_drafts.list_submissions(conn, owner, _ROWS + 1, _read_number("after"))
+    return render_template("filing/earlier.html", rows=rows[:_ROWS], more=len(rows) > _ROWS)
 
 
-def _add_draft_pages(pages: Blueprint, services: ConsoleServices) -> None:
-    @pages.get("/<int:number>")
-    @guard_page
-    def show_draft(number: int) -> str:
-        return _render_draft(services, load_draft(services, get_visitor(), number))
+@pages.post("/earlier/<int:message>")
+@guard_page
+def copy_earlier(message: int) -> AnyResponse:
+    """Copy an earlier submission into a draft."""
+    number, lost = copy_message(message)
+    sentence = translate("The submission was copied into a draft.")
+    if lost:
+        sentence += " " + translate("Values that the form cannot hold: {number}.").format(number=lost)
+    return go_on(f"/console/submissions/{number}", sentence)
 
-    @pages.post("/<int:number>/delete")
-    @guard_page
-    def delete_draft(number: int) -> AnyResponse:
-        draft = load_draft(services, get_visitor(), number)
-        with write_transaction(services.engine, "console.submission") as conn:
-            submission_drafts.delete_draft(conn, get_visitor().organisation.code, draft.id)
-        return go_on(services, "/console/submissions", translate("The draft was deleted."))
 
-    @pages.post("/<int:number>/copy")
-    @guard_page
-    def copy_one(number: int) -> AnyResponse:
-        copied = copy_draft(services, get_visitor(), load_draft(services, get_visitor(), number))
-        return go_on(services, f"/console/submissions/{copied}", translate("The draft was copied."))
+@pages.post("/<int:number>/delete")
+@guard_page
+def delete_draft(number: int) -> AnyResponse:
+    """Delete a draft."""
+    draft = load_draft(number)
+    with write_transaction(services.engine, "console.submission") as conn:
+        submission_drafts.delete_draft(conn, visitor.organisation.code, draft.id)
+    return go_on("/console/submissions", translate("The draft was deleted."))
 
-    @pages.get("/<int:number>/<string:kind>/<int:name>")
-    @guard_page
-    def show_section(number: int, kind: str, name: int) -> str:
-        return _render_section(services, load_draft(services, get_visitor(), number), f"{kind}/{name}")
 
-    @pages.post("/<int:number>/<string:kind>/<int:name>")
-    @accept_files(_ROOM_FOR_FILES)
-    @guard_page
-    def save_section(number: int, kind: str, name: int) -> AnyResponse | tuple[str, int]:
-        return _answer_save(services, load_open_draft(services, number), f"{kind}/{name}")
+@pages.post("/<int:number>/copy")
+@guard_page
+def copy_own_draft(number: int) -> AnyResponse:
+    """Copy a draft."""
+    copied = copy_draft(load_draft(number))
+    return go_on(f"/console/submissions/{copied}", translate("The draft was copied."))
 
-    @pages.get("/<int:number>/declaration")
-    @guard_page
-    def show_declaration(number: int) -> str:
-        return _render_section(services, load_draft(services, get_visitor(), number), "declaration")
 
-    @pages.post("/<int:number>/declaration")
-    @accept_files(_ROOM_FOR_TABLE)
-    @guard_page
-    def save_declaration(number: int) -> AnyResponse | tuple[str, int]:
-        return _answer_save(services, load_open_draft(services, number), "declaration")
+@pages.get("/<int:number>/declaration")
+@pages.get("/<int:number>/<string:kind>/<int:name>")
+@guard_page
+def show_section(number: int, kind: str = "declaration", name: int | None = None) -> str:
+    """Show one page of a draft: the declaration, a document or a goods item."""
+    return _render_section(load_draft(number), kind if name is None else f"{kind}/{name}")
 
-    @pages.get("/<int:number>/files/<int:file>")
-    @guard_page
-    def download_file(number: int, file: int) -> Response:
-        return _answer_file(services, load_draft(services, get_visitor(), number), file)
+
+@pages.post("/<int:number>/<string:kind>/<int:name>")
+@accept_files(_ROOM_FOR_FILES)
+@guard_page
+def save_section(number: int, kind: str, name: int) -> AnyResponse | tuple[str, int]:
+    """Keep one page of a draft."""
+    return _answer_save(load_open_draft(number), f"{kind}/{name}")
+
+
+@pages.post("/<int:number>/declaration")
+@accept_files(_ROOM_FOR_TABLE)
+@guard_page
+def save_declaration(number: int) -> AnyResponse | tuple[str, int]:
+    """Keep the page of the declaration."""
+    return _answer_save(load_open_draft(number), "declaration")
 
 
 def _read_number(name: str) -> int | None:
     return read_row_number(request.args.get(name, ""))
 
 
-def _answer_list(services: ConsoleServices) -> AnyResponse | str:
+@pages.get("")
+@guard_page
+def list_drafts() -> AnyResponse | str:
+    """List the drafts of the organisation."""
     with read_transaction(services.engine) as conn:
-        owner = get_visitor().organisation.code
+        owner = visitor.organisation.code
         rows = submission_drafts.list_drafts(conn, owner, _ROWS + 1, _read_number("after"))
-    if request.args.get("format") == "csv":
+    if is_csv_wanted():
         columns = ("id", "reference", "documents", "created_at", "changed_at", "changed_by", "handed_in_at")
-        shown = [[getattr(row, name) for name in columns] for row in rows[:_ROWS]]
-        return answer_csv("submissions", columns, shown)
+        return answer_row_csv("submissions", columns, [row._mapping for row in rows[:_ROWS]])
     return render_template("filing/list.html", rows=rows[:_ROWS], more=len(rows) > _ROWS)
 
 
-def _render_choice(services: ConsoleServices, problem: str = "", chosen: tuple[str, ...] = ()) -> str:
-    groups: tuple[DocumentGroup, ...] = list_document_groups(services.hub.rules.bundle, g.language)
+@pages.get("/new")
+@guard_page
+def choose_documents(problem: str = "", chosen: Sequence[str] = ()) -> str:
+    """Show the documents that a submission may be made of; `problem` is why the chosen ones are not taken."""
+    groups = list_document_groups(services.hub.rules.bundle)
     return render_template("filing/new.html", groups=groups, problem=problem, chosen=chosen)
 
 
-def _answer_begin(services: ConsoleServices) -> AnyResponse | tuple[str, int]:
+@pages.post("/new")
+@guard_page
+def begin_draft() -> AnyResponse | tuple[str, int]:
+    """Begin a draft for the chosen documents."""
     chosen = tuple(dict.fromkeys(request.form.getlist("document")))
     try:
-        number = begin_chosen_draft(services, get_visitor(), chosen)
-    except DraftLimitError as limit:
-        return _render_choice(services, str(limit), chosen), HTTPStatus.UNPROCESSABLE_ENTITY
+        number = begin_chosen_draft(chosen)
+    except DraftRefusedError as refusal:
+        return choose_documents(str(refusal), chosen), refusal.status
     return redirect(f"/console/submissions/{number}")
 
 
-def _render_draft(services: ConsoleServices, draft: Draft) -> str:
-    done = find_handed_in(services, draft)
-    if done is not None:
-        return render_template("filing/handed_in.html", draft=draft, done=done)
-    report = check_open_draft(services, draft)
+@pages.get("/<int:number>")
+@guard_page
+def show_draft(number: int) -> str:
+    """Show a draft, or the submission that was made of it."""
+    draft = load_draft(number)
+    handed_in = find_handed_in(draft)
+    if handed_in is not None:
+        return render_template("filing/handed_in.html", draft=draft, done=handed_in)
+    report = check_open_draft(draft)
     counts: dict[str, int] = {}
-    for one in report.findings:
-        if one.key is not None and one.refuses:
-            page = find_field_page(one.key).partition("?")[0]
+    for finding in report.findings:
+        if finding.key is not None and finding.refuses:
+            page = find_field_page(finding.key).partition("?")[0]
             counts[page] = counts.get(page, 0) + 1
     return render_template(
         "filing/draft.html",
@@ -218,93 +289,87 @@ def _render_draft(services: ConsoleServices, draft: Draft) -> str:
 
 def _summarize(draft: Draft, report: DraftReport) -> list[dict[str, Any]]:
     """Return every finding with the label and the page of its field."""
-    titles = find_field_title(draft, g.language)
+    titles = find_field_title(draft)
     return [
         {
-            "finding": one,
-            "label": titles(one.key) if one.key is not None else "",
-            "path": f"{draft.path}/{find_field_page(one.key)}" if one.key is not None else "",
+            "finding": finding,
+            "label": titles(finding.key) if finding.key is not None else "",
+            "path": f"{draft.path}/{find_field_page(finding.key)}" if finding.key is not None else "",
         }
-        for one in report.findings
+        for finding in report.findings
     ]
 
 
-def _make_painter(services: ConsoleServices, draft: Draft, report: DraftReport | None) -> FormPainter:
-    return FormPainter(
-        services.hub.rules.bundle,
-        g.language,
-        draft.values,
-        ZoneInfo(services.settings.hub.time_zone),
-        report.list_errors() if report is not None else {},
-        {one.cid: one for one in draft.files},
-        translate_words(),
-    )
+def _make_painter(draft: Draft, report: DraftReport | None) -> FormPainter:
+    errors = report.list_errors() if report is not None else {}
+    return make_painter(draft.values, errors, {file.cid: file for file in draft.files})
 
 
-def _render_section(services: ConsoleServices, draft: Draft, path: str, **more: Any) -> str:
+def _render_section(draft: Draft, path: str, **context: Any) -> str:
     checked = bool(request.args.get("check"))
-    report = check_open_draft(services, draft) if checked else None
-    painter = _make_painter(services, draft, report)
+    report = check_open_draft(draft) if checked else None
+    painter = _make_painter(draft, report)
     views = draw_page(painter, draft, path)
     sections = list_sections(draft)
-    if not views and not any(one.path == path for one in sections):
+    if not views and not any(section.path == path for section in sections):
         abort(HTTPStatus.NOT_FOUND)
     inputs = list_page_inputs(views)
     wrong = [node for node in inputs.values() if node.errors]
-    place = next((at for at, one in enumerate(sections) if one.path == path), 0)
+    index = next((at for at, section in enumerate(sections) if section.path == path), 0)
     return render_template(
         "filing/section.html",
         draft=draft,
         views=views,
         lists=painter.lists,
-        section=sections[place],
-        before=sections[place - 1] if place else None,
-        after=sections[place + 1] if place + 1 < len(sections) else None,
+        section=sections[index],
+        before=sections[index - 1] if index else None,
+        after=sections[index + 1] if index + 1 < len(sections) else None,
         wrong=wrong,
         warnings=report.list_warnings(inputs.keys()) if report is not None else (),
         checked=checked,
-        version=more.pop("version", draft.row.version),
-        **more,
+        version=context.pop("version", draft.row.version),
+        **context,
     )
 
 
-def _answer_save(services: ConsoleServices, draft: Draft, path: str) -> AnyResponse | tuple[str, int]:
-    """Keep what was typed, then do what the button says: stay and check, go on, add or remove."""
-    painter = _make_painter(services, draft, None)
+def _answer_save(draft: Draft, path: str) -> AnyResponse | tuple[str, int]:
+    """Save what was typed, then do the action of the button: stay and check, go on, add or remove."""
+    painter = _make_painter(draft, None)
     views = draw_page(painter, draft, path)
     if not views:
         abort(HTTPStatus.NOT_FOUND)
     try:
         typed = read_typed_page(draft, list_page_inputs(views), request.form, request.files, painter.zone)
         values = apply_button(typed.values, views, request.form.get("act", ""))
-        wanted = replace(draft.values, values=values)
-        saved = save_draft(services, get_visitor(), draft, wanted, read_version(), typed.files)
-    except DraftLimitError as limit:
-        page = _render_section(services, draft, path, problem=str(limit))
-        return page, HTTPStatus.UNPROCESSABLE_ENTITY
-    if not saved:
-        shown = replace(draft, values=replace(draft.values, values=typed.values))
-        sentence = translate("Somebody else has saved this draft meanwhile. Compare, and save again.")
-        return _render_section(services, shown, path, problem=sentence), HTTPStatus.CONFLICT
+        new_values = replace(draft.values, values=values)
+        save_draft(draft, new_values, read_version(), typed.files)
+    except DraftChangedError as refusal:
+        typed_draft = replace(draft, values=replace(draft.values, values=typed.values))
+        return _render_section(typed_draft, path, problem=str(refusal)), refusal.status
+    except DraftRefusedError as refusal:
+        return _render_section(draft, path, problem=str(refusal)), refusal.status
     return redirect(_find_next_page(draft, path))
 
 
 def _find_next_page(draft: Draft, path: str) -> str:
     """Return where a button of a section leads to."""
     act, _, rest = request.form.get("act", "").partition("|")
-    here = f"{draft.path}/{path}"
+    section_path = f"{draft.path}/{path}"
     if act in ("add", "remove"):
-        place, name = rest.split("|")[:2] if "|" in rest else (rest, "")
-        return f"{here}#{make_element_id(f'{place}/{name}')}"
+        parent_key, name = rest.split("|")[:2] if "|" in rest else (rest, "")
+        return f"{section_path}#{make_element_id(f'{parent_key}/{name}')}"
     if act == "check":
-        return f"{here}?check=1#summary"
+        return f"{section_path}?check=1#summary"
     if act == "next":
         return f"{draft.path}/{rest}" if rest else draft.path
-    return here
+    return section_path
 
 
-def _answer_file(services: ConsoleServices, draft: Draft, file: int) -> Response:
+@pages.get("/<int:number>/files/<int:file>")
+@guard_page
+def download_file(number: int, file: int) -> Response:
     """Answer a file of a draft: to be stored, never to be shown by the browser."""
+    draft = load_draft(number)
     with read_transaction(services.engine) as conn:
         row = submission_drafts.find_file_content(conn, draft.id, file)
     if row is None:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from flask import g
+from sqlalchemy import Row
 from werkzeug.datastructures import FileStorage
 
-from gateway.harmonize import FiledApplication, FormValues, count_occurrences, remove_occurrence
+from gateway.harmonize import FiledApplication, FormField, FormValues, count_occurrences, remove_occurrence
 from gateway.store import NewDraftFile, read_row_number
-from gateway.web.console.filing.draft_service import Draft, keep_file
-from gateway.web.console.filing.form_view import FieldNode, GroupNode, SectionView, to_stated_moment
-
-__all__ = ["MOST_ITEMS", "TypedPage", "add_item", "apply_button", "read_typed_page", "remove_item"]
+from gateway.web.console.filing.draft_service import Draft, DraftRefusedError, keep_file
+from gateway.web.console.filing.form_view import (
+    FieldNode,
+    FormPainter,
+    GroupNode,
+    SectionView,
+    list_leaf_keys,
+    make_element_id,
+    to_stated_moment,
+)
+from gateway.web.console.page_formats import choose_label, translate
+from gateway.web.console.page_guards import services
+from gateway.wire import replace_invalid_xml_characters
 
 MOST_ITEMS: Final = 999
 _LONGEST: Final = 20_000
 _ROW: Final = re.compile(r"/[^/]*[^/ai]#[0-9]+|[^/]{2,}#[0-9]+(/|$)")
-#: Not in XML 1.0.
-_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(slots=True)
@@ -41,7 +51,7 @@ def read_typed_page(
 ) -> TypedPage:
     """Return the values of a draft with what was typed into the inputs of one page.
 
-    Only inputs of that page are read. Raises DraftLimitError for a file that is too large.
+    Only inputs of that page are read. Raises DraftRefusedError for a file or a text that is too large.
     """
     page = TypedPage(dict(draft.values.values))
     for key, node in inputs.items():
@@ -57,7 +67,10 @@ def read_typed_page(
 
 def _clean_text(text: str) -> str:
     """Return a typed text as it is kept: with plain line ends, without characters that XML does not know."""
-    return _FORBIDDEN.sub("", text.replace("\r\n", "\n").strip()[:_LONGEST])
+    text = text.replace("\r\n", "\n").strip()
+    if len(text) > _LONGEST:
+        raise DraftRefusedError(translate("A text is longer than 20,000 characters. Nothing was saved."))
+    return replace_invalid_xml_characters(text, "")
 
 
 def _take_file(
@@ -73,10 +86,10 @@ def _take_file(
     upload = files.get(node.key)
     if upload is None or not upload.filename:
         return
-    kept = keep_file(draft, node.key, upload.filename, upload.stream.read())
-    if draft.find_file(kept.cid) is None:
-        page.files.append(kept)
-    page.values[node.key] = kept.cid
+    draft_file = keep_file(draft, node.key, upload.filename, upload.stream.read())
+    if draft.find_file(draft_file.cid) is None:
+        page.files.append(draft_file)
+    page.values[node.key] = draft_file.cid
 
 
 def apply_button(values: Mapping[str, str], views: tuple[SectionView, ...], button: str) -> dict[str, str]:
@@ -85,35 +98,35 @@ def apply_button(values: Mapping[str, str], views: tuple[SectionView, ...], butt
     Buttons that the page does not have do nothing.
     """
     act, _, rest = button.partition("|")
-    place, _, name = rest.partition("|")
+    parent_key, _, name = rest.partition("|")
     if act == "add":
-        node = _find_group(views, place, name)
+        node = _find_group(views, parent_key, name)
         if node is None or not node.can_add:
             return dict(values)
         return _add_occurrence(values, node)
     name, _, number = name.rpartition("|")
-    node = _find_group(views, place, name) if act == "remove" else None
+    node = _find_group(views, parent_key, name) if act == "remove" else None
     occurrence = read_row_number(number)
     if node is None or occurrence is None:
         return dict(values)
-    return remove_occurrence(values, place, name, occurrence)
+    return remove_occurrence(values, parent_key, name, occurrence)
 
 
 def _add_occurrence(values: Mapping[str, str], node: GroupNode) -> dict[str, str]:
     """Add an empty occurrence behind those that are shown: each shown one becomes one that is kept."""
-    shown = max((one.number for one in node.occurrences), default=0)
-    count = max(count_occurrences(values, node.place, node.name), shown) + 1
-    found = dict(values)
+    highest = max((occurrence.number for occurrence in node.occurrences), default=0)
+    count = max(count_occurrences(values, node.place, node.name), highest) + 1
+    new_values = dict(values)
     for number in range(1, count + 1):
         inner = f"{node.place}/{node.name}#{number}"
-        if not any(key == inner or key.startswith(f"{inner}/") for key in found):
-            found[_name_first_key(node, inner)] = ""
-    return found
+        if not any(key == inner or key.startswith(f"{inner}/") for key in new_values):
+            new_values[_name_first_key(node, inner)] = ""
+    return new_values
 
 
 def _name_first_key(node: GroupNode, inner: str) -> str:
     """Return a key that makes an empty occurrence be there: its own, or that of a member."""
-    leaf = next((one for one in node.occurrences[:1]), None)
+    leaf = next((occurrence for occurrence in node.occurrences[:1]), None)
     first = leaf.nodes[0] if leaf is not None and leaf.nodes else None
     if isinstance(first, FieldNode) and first.key.startswith(f"{node.place}/{node.name}#"):
         rest = first.key[len(f"{node.place}/{node.name}#") :].partition("/")
@@ -121,14 +134,14 @@ def _name_first_key(node: GroupNode, inner: str) -> str:
     return f"{inner}/-"
 
 
-def _find_group(views: tuple[SectionView, ...], place: str, name: str) -> GroupNode | None:
+def _find_group(views: tuple[SectionView, ...], parent_key: str, name: str) -> GroupNode | None:
     pending = [node for view in views for node in (*view.needed, *view.further)]
     while pending:
         node = pending.pop()
         if isinstance(node, GroupNode):
-            if (node.place, node.name) == (place, name) and node.repeated:
+            if (node.place, node.name) == (parent_key, name) and node.repeated:
                 return node
-            pending += [inner for one in node.occurrences for inner in one.nodes]
+            pending += [inner for occurrence in node.occurrences for inner in occurrence.nodes]
     return None
 
 
@@ -136,40 +149,177 @@ def add_item(values: FormValues) -> FormValues:
     """Return the values with one more goods item, which every application concerns."""
     if len(values.items) >= MOST_ITEMS:
         return values
-    item = str(1 + max((int(one) for one in values.items), default=0))
+    item = str(1 + max((int(number) for number in values.items), default=0))
     return replace(
         values,
         items=(*values.items, item),
-        applications=tuple(replace(one, items=(*one.items, item)) for one in values.applications),
+        applications=tuple(
+            replace(application, items=(*application.items, item)) for application in values.applications
+        ),
     )
 
 
 def remove_item(values: FormValues, item: str) -> FormValues:
     """Return the values without a goods item; those behind it get its number and the following ones."""
-    kept = [one for one in values.items if one != item]
-    names = {old: str(number) for number, old in enumerate(kept, 1)}
+    remaining = [number for number in values.items if number != item]
+    names = {old: str(number) for number, old in enumerate(remaining, 1)}
     return replace(
         values,
         items=tuple(names.values()),
-        applications=tuple(_rename_items(one, names) for one in values.applications),
+        applications=tuple(_rename_items(application, names) for application in values.applications),
         values=_rename_keys(values.values, names),
         further=_rename_keys(values.further, names),
     )
 
 
-def _rename_items(one: FiledApplication, names: Mapping[str, str]) -> FiledApplication:
-    return replace(one, items=tuple(names[item] for item in one.items if item in names))
+def _rename_items(application: FiledApplication, names: Mapping[str, str]) -> FiledApplication:
+    return replace(application, items=tuple(names[item] for item in application.items if item in names))
 
 
 _ITEM: Final = re.compile(r"(^|/)i#([0-9]{1,5})(?=[/|]|$)")
 
 
 def _rename_keys(values: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    found = {}
+    renamed = {}
     for key, text in values.items():
         match = _ITEM.search(key)
         if match is None:
-            found[key] = text
+            renamed[key] = text
         elif match[2] in names:
-            found[f"{key[: match.start()]}{match[1]}i#{names[match[2]]}{key[match.end() :]}"] = text
-    return found
+            renamed[f"{key[: match.start()]}{match[1]}i#{names[match[2]]}{key[match.end() :]}"] = text
+    return renamed
+
+
+@dataclass(frozen=True, slots=True)
+class SectionLink:
+    """A page of a draft: the end of its path, and its title."""
+
+    path: str
+    title: str
+
+
+def make_painter(
+    values: FormValues,
+    errors: Mapping[str, Sequence[str]],
+    files: Mapping[str, Row[object]] = MappingProxyType({}),
+) -> FormPainter:
+    """Return what draws a form with these values, errors and files, in the language of the request."""
+    input_words = {
+        "unit": translate("Unit"),
+        "currency": translate("Currency"),
+        "yes": translate("Yes"),
+        "no": translate("No"),
+        "only": translate("Only when: {condition}"),
+        "when": translate("Required when: {condition}"),
+        "for": translate("Required by {documents}"),
+    }
+    zone = ZoneInfo(services.settings.hub.time_zone)
+    return FormPainter(services.hub.rules.bundle, g.language, values, zone, errors, files, input_words)
+
+
+def list_sections(draft: Draft) -> tuple[SectionLink, ...]:
+    """Return the pages of a draft: the declaration, each document, each goods item."""
+    links = [SectionLink("declaration", translate("Declaration"))]
+    for number, application in enumerate(draft.values.applications, 1):
+        section = draft.form.sections[application.document]
+        title = f"{application.document}: {choose_label(section.document)}"
+        links.append(SectionLink(f"documents/{number}", title))
+    for item in draft.values.items:
+        links.append(SectionLink(f"items/{item}", translate("Goods item {number}").format(number=item)))
+    return tuple(links)
+
+
+def draw_page(painter: FormPainter, draft: Draft, path: str) -> tuple[SectionView, ...]:
+    """Return the sections of one page of a draft; none for a page that it does not have."""
+    kind, _, number = path.partition("/")
+    if kind == "declaration":
+        return tuple(_draw_declaration(painter, draft))
+    document_number = read_row_number(number) if kind == "documents" else None
+    if document_number is not None and 1 <= document_number <= len(draft.values.applications):
+        return tuple(_draw_document(painter, draft, document_number))
+    if kind == "items" and number in draft.values.items:
+        return tuple(_draw_item(painter, draft, number))
+    return ()
+
+
+def _draw_declaration(painter: FormPainter, draft: Draft) -> Iterator[SectionView]:
+    documents = draft.form.documents
+    title = translate("Asked once for all documents")
+    yield painter.draw_section(title, "h", draft.form.header, documents)
+    if draft.form.shared_header:
+        title = translate("Asked by several documents, answered once")
+        yield painter.draw_section(title, "s", draft.form.shared_header, documents)
+
+
+def _draw_document(painter: FormPainter, draft: Draft, number: int) -> Iterator[SectionView]:
+    application = draft.values.applications[number - 1]
+    section = draft.form.sections[application.document]
+    if section.application:
+        title = translate("Asked for the application")
+        yield painter.draw_section(title, f"a#{number}", section.application, (application.document,))
+
+
+def _draw_item(painter: FormPainter, draft: Draft, item: str) -> Iterator[SectionView]:
+    documents = draft.values.list_documents_of(item)
+    title = translate("Asked once for all documents")
+    yield painter.draw_section(title, f"i#{item}", draft.form.item, documents)
+    shared = [
+        form_field
+        for form_field in draft.form.shared_item
+        if {use.document for use in form_field.uses} & set(documents)
+    ]
+    if shared:
+        title = translate("Asked by several documents, answered once")
+        yield painter.draw_section(title, f"s/i#{item}", shared, documents)
+    for number, application in enumerate(draft.values.applications, 1):
+        section = draft.form.sections[application.document]
+        if item in application.items and section.item:
+            title = f"{application.document}: {choose_label(section.document)}"
+            yield painter.draw_section(title, f"a#{number}/i#{item}", section.item, (application.document,))
+
+
+def list_page_inputs(views: tuple[SectionView, ...]) -> dict[str, FieldNode]:
+    """Return every input of a page by its key."""
+    nodes: list[FieldNode | GroupNode] = [node for view in views for node in (*view.needed, *view.further)]
+    return {node.key: node for node in list_leaf_keys(nodes)}
+
+
+def find_field_page(key: str) -> str:
+    """Return the end of the path at which a field is edited, with the id of its input."""
+    prefix, _, rest = key.partition("/")
+    fragment = f"?check=1#{make_element_id(key)}"
+    if prefix == "h":
+        return f"declaration{fragment}"
+    if prefix.startswith("i#"):
+        return f"items/{prefix[2:]}{fragment}"
+    inner = rest.partition("/")[0]
+    if inner.startswith("i#"):
+        return f"items/{inner[2:]}{fragment}"
+    if prefix == "s":
+        return f"declaration{fragment}"
+    return "items" if rest == "items" else f"documents/{prefix[2:]}{fragment}"
+
+
+def find_field_title(draft: Draft) -> Callable[[str], str]:
+    """Return a function that gives the title of a field: its page, then its label."""
+    sections = {section.path: section.title for section in list_sections(draft)}
+    labels = {form_field.name: choose_label(form_field) for form_field in _walk_form(draft)}
+
+    def describe(key: str) -> str:
+        page = sections.get(find_field_page(key).partition("?")[0], "")
+        names = [part.partition("#")[0].removesuffix("@") for part in key.split("/")[1:]]
+        label = next((labels[name] for name in reversed(names) if name in labels), "")
+        return f"{page}: {label}" if page and label else label or page
+
+    return describe
+
+
+def _walk_form(draft: Draft) -> Iterator[FormField]:
+    form = draft.form
+    pending = [*form.header, *form.item, *form.shared_header, *form.shared_item]
+    for section in form.sections.values():
+        pending += [*section.application, *section.item]
+    while pending:
+        form_field = pending.pop()
+        yield form_field
+        pending += form_field.fields

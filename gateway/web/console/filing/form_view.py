@@ -24,18 +24,6 @@ from gateway.harmonize import (
     write_sentence,
 )
 
-__all__ = [
-    "FieldNode",
-    "FormPainter",
-    "GroupNode",
-    "OccurrenceNode",
-    "SectionView",
-    "list_leaf_keys",
-    "make_element_id",
-    "to_local_moment",
-    "to_stated_moment",
-]
-
 #: A list with more codes is offered while one types, and not as a drop-down list.
 _MOST_CHOICES: Final = 60
 _LONG_TEXT: Final = 200
@@ -103,7 +91,7 @@ class SectionView:
     @property
     def opens(self) -> bool:
         """Return whether the fields that may apply are shown at once: some have a value or an error."""
-        return any(_says_something(one) for one in self.further)
+        return any(_says_something(node) for node in self.further)
 
 
 def _says_something(node: FieldNode | GroupNode) -> bool:
@@ -112,7 +100,7 @@ def _says_something(node: FieldNode | GroupNode) -> bool:
     return (
         bool(node.errors)
         or bool(node.occurrences and node.repeated)
-        or any(_says_something(inner) for one in node.occurrences for inner in one.nodes)
+        or any(_says_something(inner) for occurrence in node.occurrences for inner in occurrence.nodes)
     )
 
 
@@ -130,110 +118,125 @@ class FormPainter:
     lists: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
     def draw_section(
-        self, title: str, place: str, fields: Iterable[FormField], documents: Sequence[str]
+        self, title: str, parent_key: str, fields: Iterable[FormField], documents: Sequence[str]
     ) -> SectionView:
         """Return the section of these fields at a place; `documents` are those that concern it."""
         needed: list[FieldNode | GroupNode] = []
-        further: list[FieldNode | GroupNode] = []
-        for one in fields:
-            node = self._draw_field(place, one, documents)
-            wanted = self._is_wanted(one, documents)
-            (needed if wanted else further).append(node)
-        return SectionView(title, tuple(needed), tuple(further))
+        optional: list[FieldNode | GroupNode] = []
+        for form_field in fields:
+            node = self._draw_field(parent_key, form_field, documents)
+            is_needed = self._is_wanted(form_field, documents)
+            (needed if is_needed else optional).append(node)
+        return SectionView(title, tuple(needed), tuple(optional))
 
-    def _is_wanted(self, one: FormField, documents: Sequence[str]) -> bool:
+    def _is_wanted(self, form_field: FormField, documents: Sequence[str]) -> bool:
         """Return whether a field stands among the needed ones: always needed, or on a condition."""
-        wanted = set(documents)
-        conditional = any(use.when is not None and use.document in wanted for use in one.uses)
+        concerned = set(documents)
+        conditional = any(use.when is not None and use.document in concerned for use in form_field.uses)
         return (
-            one.is_needed(documents)
+            form_field.is_needed(documents)
             or conditional
-            or any(member.source is not None and self._is_wanted(member, documents) for member in one.fields)
+            or any(
+                member.source is not None and self._is_wanted(member, documents)
+                for member in form_field.fields
+            )
         )
 
-    def _draw_field(self, place: str, one: FormField, documents: Sequence[str]) -> FieldNode | GroupNode:
-        if one.pinned is not None:
-            return self._draw_pinned(place, one, documents)
-        if one.is_group:
-            return self._draw_group(place, one, documents)
-        if one.is_repeated:
-            return self._draw_repeated(place, one, documents)
-        return self._draw_input(f"{place}/{one.name}", one, documents)
+    def _draw_field(
+        self, parent_key: str, form_field: FormField, documents: Sequence[str]
+    ) -> FieldNode | GroupNode:
+        if form_field.pinned is not None:
+            return self._draw_pinned(parent_key, form_field, documents)
+        if form_field.is_group:
+            return self._draw_group(parent_key, form_field, documents)
+        if form_field.is_repeated:
+            return self._draw_repeated(parent_key, form_field, documents)
+        return self.draw_input(f"{parent_key}/{form_field.name}", form_field, documents)
 
-    def _draw_pinned(self, place: str, one: FormField, documents: Sequence[str]) -> GroupNode:
-        inner = f"{place}/{one.name}"
-        nodes = tuple(self._draw_field(inner, member, documents) for member in one.fields)
-        label = self._label(one)
-        return GroupNode(place, one.name, make_element_id(inner), label, (OccurrenceNode(0, nodes),), False)
+    def _draw_pinned(self, parent_key: str, form_field: FormField, documents: Sequence[str]) -> GroupNode:
+        inner = f"{parent_key}/{form_field.name}"
+        nodes = tuple(self._draw_field(inner, member, documents) for member in form_field.fields)
+        label = self._label(form_field)
+        return GroupNode(
+            parent_key, form_field.name, make_element_id(inner), label, (OccurrenceNode(0, nodes),), False
+        )
 
-    def _draw_group(self, place: str, one: FormField, documents: Sequence[str]) -> GroupNode:
-        count = max(count_occurrences(self.values.values, place, one.name), one.repeat[0] and 1)
-        count = max(count, 1) if one.repeat == (1, 1) else count
+    def _draw_group(self, parent_key: str, form_field: FormField, documents: Sequence[str]) -> GroupNode:
+        count = max(
+            count_occurrences(self.values.values, parent_key, form_field.name), form_field.repeat.low and 1
+        )
+        count = max(count, 1) if form_field.repeat.low == form_field.repeat.high == 1 else count
         occurrences = []
         for number in range(1, count + 1):
-            inner = f"{place}/{one.name}#{number}"
-            nodes = tuple(self._draw_field(inner, member, documents) for member in one.fields)
+            inner = f"{parent_key}/{form_field.name}#{number}"
+            nodes = tuple(self._draw_field(inner, member, documents) for member in form_field.fields)
             occurrences.append(OccurrenceNode(number, nodes))
-        return self._make_repeated_node(place, one, tuple(occurrences))
+        return self._make_repeated_node(parent_key, form_field, tuple(occurrences))
 
-    def _draw_repeated(self, place: str, one: FormField, documents: Sequence[str]) -> GroupNode:
-        count = max(count_occurrences(self.values.values, place, one.name), int(one.is_needed(documents)))
+    def _draw_repeated(self, parent_key: str, form_field: FormField, documents: Sequence[str]) -> GroupNode:
+        count = max(
+            count_occurrences(self.values.values, parent_key, form_field.name),
+            int(form_field.is_needed(documents)),
+        )
         occurrences = tuple(
-            OccurrenceNode(number, (self._draw_input(f"{place}/{one.name}#{number}", one, documents),))
+            OccurrenceNode(
+                number, (self.draw_input(f"{parent_key}/{form_field.name}#{number}", form_field, documents),)
+            )
             for number in range(1, count + 1)
         )
-        return self._make_repeated_node(place, one, occurrences)
+        return self._make_repeated_node(parent_key, form_field, occurrences)
 
     def _make_repeated_node(
-        self, place: str, one: FormField, occurrences: tuple[OccurrenceNode, ...]
+        self, parent_key: str, form_field: FormField, occurrences: tuple[OccurrenceNode, ...]
     ) -> GroupNode:
-        key = f"{place}/{one.name}"
+        key = f"{parent_key}/{form_field.name}"
         first = f"{key}#1"
         errors = () if occurrences else tuple(self.errors.get(key, ())) + tuple(self.errors.get(first, ()))
         return GroupNode(
-            place,
-            one.name,
+            parent_key,
+            form_field.name,
             make_element_id(key),
-            self._label(one),
+            self._label(form_field),
             occurrences,
-            one.is_repeated,
-            (len(occurrences) < one.repeat[1] and one.is_repeated) or not occurrences,
+            form_field.is_repeated,
+            (len(occurrences) < form_field.repeat.high and form_field.is_repeated) or not occurrences,
             errors,
         )
 
-    def _draw_input(self, key: str, one: FormField, documents: Sequence[str]) -> FieldNode:
+    def draw_input(self, key: str, form_field: FormField, documents: Sequence[str] = ()) -> FieldNode:
+        """Return the input of a field that is no group."""
         value = self.values.values.get(key, "")
-        kind, choices, suggestions = self._choose_element(one, value)
+        kind, choices, suggestions = self._choose_element(form_field, value)
         if kind == "datetime-local":
             value = to_local_moment(value, self.zone)
         return FieldNode(
             key,
             make_element_id(key),
-            self._label(one),
+            self._label(form_field),
             kind,
             value,
-            one.is_needed(documents),
-            tuple(self._list_hints(one, documents)),
+            form_field.is_needed(documents),
+            tuple(self._list_hints(form_field, documents)),
             tuple(dict.fromkeys(self.errors.get(key, ()))),
             choices,
             suggestions,
-            one.shape.get_max_length() if kind in ("text", "textarea") else None,
-            self._draw_unit(key, one),
+            form_field.shape.get_max_length() if kind in ("text", "textarea") else None,
+            self._draw_unit(key, form_field),
             self.files.get(value) if kind == "file" else None,
-            ",".join(getattr(one.source, "mime", ())) if kind == "file" else "",
+            ",".join(getattr(form_field.source, "mime", ())) if kind == "file" else "",
         )
 
-    def _draw_unit(self, key: str, one: FormField) -> FieldNode | None:
-        if one.attribute is None:
+    def _draw_unit(self, key: str, form_field: FormField) -> FieldNode | None:
+        if form_field.attribute is None:
             return None
         name, value = f"{key}@", self.values.values.get(f"{key}@", "")
-        label = self.words["currency" if one.attribute == "currencyID" else "unit"]
+        label = self.words["currency" if form_field.attribute == "currencyID" else "unit"]
         kind, suggestions = "text", ""
         choices: tuple[tuple[str, str], ...] = ()
-        if one.units and len(one.units) <= _MOST_CHOICES:
-            kind, choices = "select", self._label_codes(one.units, _LISTS[one.attribute], value)
+        if form_field.units and len(form_field.units) <= _MOST_CHOICES:
+            kind, choices = "select", self._label_codes(form_field.units, _LISTS[form_field.attribute], value)
         else:
-            suggestions = self._suggest(_LISTS[one.attribute])
+            suggestions = self._suggest(_LISTS[form_field.attribute])
         errors = tuple(dict.fromkeys(self.errors.get(name, ())))
         return FieldNode(
             name, make_element_id(name), label, kind, value, errors=errors, choices=choices,
@@ -243,12 +246,12 @@ class FormPainter:
     def _label_codes(self, codes: Iterable[str], name: str, value: str) -> tuple[tuple[str, str], ...]:
         listed = self.bundle.lists.get(name)
         labels = {} if listed is None else listed.labels
-        found = [(code, self._join_code(code, labels.get(code, ("", "")))) for code in codes]
+        choices = [(code, self._join_code(code, *labels.get(code, ("", "")))) for code in codes]
         # A value that is no code any more is shown as it is, and its error beside it.
-        return tuple(found if not value or value in dict(found) else [(value, value), *found])
+        return tuple(choices if not value or value in dict(choices) else [(value, value), *choices])
 
-    def _join_code(self, code: str, labels: tuple[str, str]) -> str:
-        label = labels[0] if self.language == "ko" else labels[1]
+    def _join_code(self, code: str, korean: str, english: str) -> str:
+        label = korean if self.language == "ko" else english
         return f"{code} – {label}" if label else code
 
     def _suggest(self, name: str) -> str:
@@ -258,43 +261,48 @@ class FormPainter:
             return ""
         if name not in self.lists:
             self.lists[name] = tuple(
-                (code, self._join_code(code, listed.labels.get(code, ("", "")))) for code in listed.codes
+                (code, self._join_code(code, *listed.labels.get(code, ("", "")))) for code in listed.codes
             )
         return f"list-{_UNSAFE.sub('-', name)}"
 
-    def _choose_element(self, one: FormField, value: str) -> tuple[str, tuple[tuple[str, str], ...], str]:
+    def _choose_element(
+        self, form_field: FormField, value: str
+    ) -> tuple[str, tuple[tuple[str, str], ...], str]:
         """Return the kind of the input, its choices, and the list of its suggestions."""
-        if one.kind == "attachment":
+        if form_field.kind == "attachment":
             return "file", (), ""
-        if one.kind == "boolean":
-            return "select", (("true", self.words["yes"]), ("false", self.words["no"])), ""
-        codes = list_field_codes(one, self.bundle)
-        if codes and one.shape.codes is not None and len(codes) <= _MOST_CHOICES:
-            found = [(code, self._join_code(code, labels)) for code, labels in codes.items()]
-            return "select", tuple(found if not value or value in codes else [(value, value), *found]), ""
+        if form_field.kind == "boolean":
+            answers = (("true", self.words["yes"]), ("false", self.words["no"]))
+            return "select", answers if value in ("", *dict(answers)) else ((value, value), *answers), ""
+        codes = list_field_codes(form_field, self.bundle)
+        if codes and form_field.shape.codes is not None and len(codes) <= _MOST_CHOICES:
+            choices = [(code, self._join_code(code, *labels)) for code, labels in codes.items()]
+            return "select", tuple(choices if not value or value in codes else [(value, value), *choices]), ""
         if codes:
-            return "text", (), self._suggest(one.shape.list_name)
-        if one.kind == "datetime":
+            return "text", (), self._suggest(form_field.shape.list_name)
+        if form_field.kind == "datetime":
             return ("datetime-local" if not value or to_local_moment(value, self.zone) else "text"), (), ""
-        if one.kind == "date" and (not value or re.fullmatch(r"\d{4}-\d\d-\d\d", value)):
+        if form_field.kind == "date" and (not value or re.fullmatch(r"\d{4}-\d\d-\d\d", value)):
             return "date", (), ""
-        if one.kind in ("integer", "amount", "measure", "quantity", "decimal"):
+        if form_field.kind in ("integer", "amount", "measure", "quantity", "decimal"):
             return "number", (), ""
-        longest = one.shape.get_max_length()
-        return ("textarea" if longest is not None and longest >= _LONG_TEXT else "text"), (), ""
+        longest = form_field.shape.get_max_length()
+        # A browser removes line ends from a field of one line.
+        is_long = (longest is not None and longest >= _LONG_TEXT) or "\n" in value
+        return ("textarea" if is_long else "text"), (), ""
 
-    def _list_hints(self, one: FormField, documents: Sequence[str]) -> Iterator[str]:
-        wanted = set(documents)
-        for use in one.uses:
-            if use.when is not None and use.document in wanted:
-                words = "only" if use.forbidden else "when"
-                yield self.words[words].format(condition=write_sentence(use.when, self.language))
-        needing = [use.document for use in one.uses if use.mandatory and use.document in wanted]
-        if needing and len(needing) < len(wanted):
+    def _list_hints(self, form_field: FormField, documents: Sequence[str]) -> Iterator[str]:
+        concerned = set(documents)
+        for use in form_field.uses:
+            if use.when is not None and use.document in concerned:
+                word_key = "only" if use.forbidden else "when"
+                yield self.words[word_key].format(condition=write_sentence(use.when, self.language))
+        needing = [use.document for use in form_field.uses if use.mandatory and use.document in concerned]
+        if needing and len(needing) < len(concerned):
             yield self.words["for"].format(documents=", ".join(needing))
 
-    def _label(self, one: FormField) -> str:
-        return one.ko if self.language == "ko" else one.en
+    def _label(self, form_field: FormField) -> str:
+        return form_field.ko if self.language == "ko" else form_field.en
 
 
 def list_leaf_keys(nodes: Iterable[FieldNode | GroupNode]) -> Iterator[FieldNode]:
@@ -305,17 +313,17 @@ def list_leaf_keys(nodes: Iterable[FieldNode | GroupNode]) -> Iterator[FieldNode
             if node.unit is not None:
                 yield node.unit
             continue
-        for one in node.occurrences:
-            yield from list_leaf_keys(one.nodes)
+        for occurrence in node.occurrences:
+            yield from list_leaf_keys(occurrence.nodes)
 
 
 def make_element_id(key: str) -> str:
     """Return the id of the input of a key."""
-    return "f-" + _UNSAFE.sub(lambda found: f"_{ord(found[0]):x}_", key)
+    return "f-" + _UNSAFE.sub(lambda match: f"_{ord(match[0]):x}_", key)
 
 
 def to_local_moment(text: str, zone: ZoneInfo) -> str:
-    """Return a stated time as a browser's input has it, in the zone of the hub; empty where it is none."""
+    """Return a time as a browser's input needs it, in the zone of the hub; empty if `text` is no time."""
     try:
         moment = datetime.fromisoformat(text)
         local = moment.astimezone(zone) if moment.tzinfo else moment

@@ -3,277 +3,260 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import abort, g, redirect, render_template, request
+from flask import Blueprint, abort, make_response, redirect, render_template, request
 from sqlalchemy import Connection, Row
 from werkzeug.wrappers import Response
 
+from gateway.accounts import Right
 from gateway.errors import GatewayError
-from gateway.harmonize import AnswerField, MappingBundle, list_field_codes
-from gateway.store import (
-    agency_requests,
-    case_answers,
-    cases,
-    messages,
-    read_transaction,
-)
-from gateway.web.console.console_services import ConsoleServices
+from gateway.harmonize import AnswerField
+from gateway.store import agency_requests, case_answers, cases, messages, read_transaction
+from gateway.web.console.filing.draft_service import DraftFinding
+from gateway.web.console.filing.form_input import make_painter
+from gateway.web.console.filing.form_view import FieldNode, FormPainter, list_leaf_keys, to_stated_moment
 from gateway.web.console.following.answer_service import (
+    MOST_OCTETS,
     AnswerBase,
-    AnswerFinding,
     UploadedFile,
     hand_in_answer,
     prepare_answer,
     read_answer_base,
 )
-from gateway.web.console.following.case_downloads import make_attachment
-from gateway.web.console.following.case_words import name_agency, name_document
-from gateway.web.console.page_guards import get_visitor
-from gateway.web.console.page_notices import leave_notice
-from gateway.web.console.page_translations import translate
+from gateway.web.console.following.case_pages import find_case, make_attachment
+from gateway.web.console.page_formats import name_agency, name_document, translate
+from gateway.web.console.page_guards import (
+    accept_files,
+    leave_notice,
+    require_right,
+    services,
+    visitor,
+)
 
-__all__ = [
-    "answer_download",
-    "answer_form_page",
-    "answer_form_post",
-    "answer_receipt",
-    "answer_signed_post",
-    "show_answer",
-]
+pages: Final = Blueprint("answers", __name__, url_prefix="/console/cases")
 
-_MOST_CHOICES: Final = 60
-_LONG: Final = 120
 _FILES: Final = "files"
 _Answer = str | Response | tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Input:
-    """One field as the page draws it; `kind` is text, long, date, choice or file."""
+class AnswerInput:
+    """One field of the form, with what was filed before, and the input that the page draws for it."""
 
-    id: str
-    key: str
-    label: str
-    kind: str
-    value: str
-    before: str
-    unit_key: str | None
-    unit: str
-    choices: tuple[tuple[str, str], ...]
-    errors: tuple[AnswerFinding, ...]
-    pointed: bool
+    field: AnswerField
+    node: FieldNode
 
 
-def answer_form_page(services: ConsoleServices, case: Row[Any], number: str) -> _Answer:
-    """Return the form of an answer."""
-    base, problem = _read_base(services, case, number)
-    if base is None:
-        return _refuse_page(services, case, number, problem)
-    return _render_form(services, case, base, {}, ())
+@pages.get("/<number>/answers/<application>")
+@require_right(Right.FILE_SUBMISSIONS)
+def show_answer_form(number: str, application: str) -> _Answer:
+    """Show the form of an answer."""
+    case = _read_case(number)
+    return _render_form(case, _read_base(case, application), {}, ())
 
 
-def _read_base(
-    services: ConsoleServices, case: Row[Any], number: str
-) -> tuple[AnswerBase | None, GatewayError | None]:
-    every = request.values.get("all") == "1"
+def _read_case(number: str) -> Row[Any]:
+    with read_transaction(services.engine) as conn:
+        return find_case(conn, number)
+
+
+def _read_base(case: Row[Any], number: str) -> AnswerBase:
+    """Return the filed values and the notice with which the form of an answer to an agency begins.
+
+    Answers 409 with the reason if there is no form: the application is decided, or the filed document cannot
+    be read.
+    """
+    every, reason = request.values.get("all") == "1", None
     with read_transaction(services.engine) as conn:
         try:
-            return read_answer_base(conn, services, case, number, every_field=every), None
+            base = read_answer_base(conn, case, number, every_field=every)
         except GatewayError as problem:
-            return None, problem
-
-
-def _refuse_page(
-    services: ConsoleServices, case: Row[Any], number: str, problem: GatewayError | None
-) -> tuple[str, int]:
-    """Return why there is no form: the application is decided, or what was filed cannot be read."""
-    with read_transaction(services.engine) as conn:
-        _find_request(conn, case, number)
-    page = render_template("following/no_answer.html", case=case, problem=problem)
-    return page, HTTPStatus.CONFLICT
+            base, reason = None, problem
+        if base is None:
+            _find_request(conn, case, number)
+    if base is None:
+        page = render_template("following/no_answer.html", case=case, problem=reason)
+        abort(make_response(page, HTTPStatus.CONFLICT))
+    return base
 
 
 def _find_request(conn: Connection, case: Row[Any], number: str) -> Row[Any]:
-    found = agency_requests.find_by_number(conn, number)
-    if found is None or found.case_id != case.id:
+    request_row = agency_requests.find_by_number(conn, number)
+    if request_row is None or request_row.case_id != case.id:
         abort(HTTPStatus.NOT_FOUND)
-    return found
+    return request_row
 
 
 def _render_form(
-    services: ConsoleServices,
-    case: Row[Any],
-    base: AnswerBase,
-    given: Mapping[str, str],
-    found: Sequence[AnswerFinding],
+    case: Row[Any], base: AnswerBase, typed: Mapping[str, str], findings: Sequence[DraftFinding]
 ) -> str:
-    bundle = services.hub.rules.bundle
+    """Return the page of the form, with `typed` values in place of those that were filed."""
     with read_transaction(services.engine) as conn:
-        earlier = case_answers.list_answers(conn, get_visitor().organisation.code, base.request.id)
+        earlier = case_answers.list_answers(conn, visitor.organisation.code, base.request.id)
+    painter = _make_painter(base, typed, findings)
     return render_template(
         "following/answer.html",
         case=case,
         base=base,
-        agency=name_agency(bundle, base.request.agency),
-        document=name_document(bundle, base.request.document),
-        inputs=list(_draw_inputs(bundle, base, given, found)),
-        findings=found,
+        agency=name_agency(services.hub.rules.bundle, base.request.agency),
+        document=name_document(services.hub.rules.bundle, base.request.document),
+        inputs=[AnswerInput(field, _draw_input(painter, field)) for field in base.form.fields],
+        lists=painter.lists,
+        findings=findings,
         earlier=earlier,
         every=request.values.get("all") == "1",
         now=services.clock(),
     )
 
 
-def _draw_inputs(
-    bundle: MappingBundle, base: AnswerBase, given: Mapping[str, str], found: Sequence[AnswerFinding]
-) -> Iterator[_Input]:
-    for place, one in enumerate(base.form.fields, 1):
-        codes = list_field_codes(one.field, bundle)
-        value = given.get(one.key, one.value)
-        yield _Input(
-            id=f"field-{place}",
-            key=one.key,
-            label=(one.field.ko if g.language == "ko" else one.field.en) or one.field.name,
-            kind=_choose_kind(one, len(codes)),
-            value=value,
-            before=one.value,
-            unit_key=one.unit_key,
-            unit=given.get(one.unit_key or "", one.unit),
-            choices=_list_choices(codes, value),
-            errors=tuple(each for each in found if each.key == one.key),
-            pointed=one.pointed,
-        )
+def _make_painter(
+    base: AnswerBase, typed: Mapping[str, str], findings: Sequence[DraftFinding]
+) -> FormPainter:
+    values = replace(base.form.values, values={**base.form.values.values, **typed})
+    errors: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.key:
+            errors.setdefault(finding.key, []).append(finding.sentence)
+    return make_painter(values, errors)
 
 
-def _choose_kind(one: AnswerField, codes: int) -> str:
-    if one.is_file:
-        return "file"
-    if 0 < codes <= _MOST_CHOICES:
-        return "choice"
-    if one.field.kind == "date":
-        return "date"
-    longest = one.field.shape.longest
-    return "long" if len(one.value) > _LONG or (longest is not None and longest > _LONG) else "text"
+def _draw_input(painter: FormPainter, field: AnswerField) -> FieldNode:
+    """Return the input of a field, with what was filed before as its hint."""
+    hint = translate("Nothing was filed here before.")
+    if field.value:
+        hint = f"{translate('Filed before')}: {field.value} {field.unit}".rstrip()
+    node = painter.draw_input(field.key, field.field)
+    return replace(node, label=node.label or field.field.name, hints=(hint,))
 
 
-def _list_choices(codes: Mapping[str, tuple[str, str]], value: str) -> tuple[tuple[str, str], ...]:
-    """Return the codes with their labels; a value that is no code of the list is kept as one."""
-    if not 0 < len(codes) <= _MOST_CHOICES:
-        return ()
-    place = 0 if g.language == "ko" else 1
-    found = [("", ""), *((code, f"{code} {labels[place]}".strip()) for code, labels in codes.items())]
-    if value not in {code for code, _ in found}:
-        found.append((value, value))
-    return tuple(found)
-
-
-def answer_form_post(services: ConsoleServices, case: Row[Any], number: str) -> _Answer:
+@pages.post("/<number>/answers/<application>")
+@accept_files(MOST_OCTETS)
+@require_right(Right.FILE_SUBMISSIONS)
+def prepare_supplement(number: str, application: str) -> _Answer:
     """Make the supplement of the form; show the form again with what is wrong."""
-    base, problem = _read_base(services, case, number)
-    if base is None:
-        return _refuse_page(services, case, number, problem)
-    known = {one.key for one in base.form.fields if not one.is_file}
-    known |= {one.unit_key for one in base.form.fields if one.unit_key}
-    given = {key: value.replace("\r\n", "\n").strip() for key, value in request.form.items() if key in known}
+    case = _read_case(number)
+    base = _read_base(case, application)
+    values = dict(_list_changes(base))
     uploads = tuple(_list_uploads(base))
-    changed = any(base.form.values.values.get(key, "") != value for key, value in given.items())
-    if not changed and not uploads:
-        nothing = AnswerFinding("", translate("Nothing was changed and no file was added."))
-        page = _render_form(services, case, base, given, (nothing,))
+    if not values and not uploads:
+        nothing = DraftFinding(translate("Nothing was changed and no file was added."))
+        page = _render_form(case, base, values, (nothing,))
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
-    answer, found = prepare_answer(services, get_visitor(), base, given, uploads)
+    answer, findings = prepare_answer(base, values, uploads)
     if answer is None:
-        page = _render_form(services, case, base, given, found)
+        page = _render_form(case, base, values, findings)
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
-    return redirect(f"/console/cases/{case.number}/answers/{number}/{answer}", HTTPStatus.SEE_OTHER)
+    return redirect(f"/console/cases/{case.number}/answers/{application}/{answer}", HTTPStatus.SEE_OTHER)
+
+
+def _list_changes(base: AnswerBase) -> Iterator[tuple[str, str]]:
+    """Yield the key and the new value of each input whose text is not the one that was drawn."""
+    painter = _make_painter(base, {}, ())
+    for node in list_leaf_keys(painter.draw_input(field.key, field.field) for field in base.form.fields):
+        drawn, text = (
+            value.replace("\r\n", "\n").strip()
+            for value in (node.value, request.form.get(node.key, node.value))
+        )
+        if node.kind != "file" and text != drawn:
+            yield node.key, to_stated_moment(text, painter.zone) if node.kind == "datetime-local" else text
 
 
 def _list_uploads(base: AnswerBase) -> Iterator[UploadedFile]:
-    for one in base.form.fields:
-        if one.is_file:
-            for file in request.files.getlist(one.key):
+    for answer_field in base.form.fields:
+        if answer_field.is_file:
+            for file in request.files.getlist(answer_field.key):
                 if file.filename:
-                    yield UploadedFile(one.key, file.filename, file.read())
+                    yield UploadedFile(answer_field.key, file.filename, file.read())
     for file in request.files.getlist(_FILES):
         if file.filename:
             yield UploadedFile("", file.filename, file.read())
 
 
-def show_answer(
-    services: ConsoleServices,
-    case: Row[Any],
-    number: str,
-    answer: int,
-    found: Sequence[AnswerFinding] = (),
-) -> str:
+@pages.get("/<number>/answers/<application>/<int:answer>")
+@require_right(Right.FILE_SUBMISSIONS)
+def show_answer(number: str, application: str, answer: int) -> str:
+    """Show a supplement that was prepared."""
+    return _render_answer(_read_case(number), application, answer)
+
+
+def _render_answer(case: Row[Any], number: str, answer: int, findings: Sequence[DraftFinding] = ()) -> str:
     """Return the page of a supplement: to be signed, or what became of it."""
     with read_transaction(services.engine, promises=True) as conn:
-        asked, row = _find_answer(conn, case, number, answer)
+        request_row, row = _find_answer(conn, case, number, answer)
         message = None if row.message is None else messages.find_by_id(conn, row.message)
         became = message.case_id if message is not None else None
-        other = None if became in (None, case.id) else cases.find_by_id(conn, became)
+        other_case = None if became in (None, case.id) else cases.find_by_id(conn, became)
         files = case_answers.load_files(conn, row.id)
     return render_template(
         "following/answer_return.html",
         case=case,
-        request_row=asked,
+        request_row=request_row,
         answer=row,
         files=files,
         message=message,
-        other=other,
-        findings=found,
-        agency=name_agency(services.hub.rules.bundle, asked.agency),
+        other=other_case,
+        findings=findings,
+        agency=name_agency(services.hub.rules.bundle, request_row.agency),
         name=_name_file(case, row),
     )
 
 
 def _find_answer(conn: Connection, case: Row[Any], number: str, answer: int) -> tuple[Row[Any], Row[Any]]:
-    asked = _find_request(conn, case, number)
-    row = case_answers.find_answer(conn, get_visitor().organisation.code, asked.id, answer)
+    request_row = _find_request(conn, case, number)
+    row = case_answers.find_answer(conn, visitor.organisation.code, request_row.id, answer)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
-    return asked, row
+    return request_row, row
 
 
 def _name_file(case: Row[Any], answer: Row[Any]) -> str:
     return f"{case.number}-answer-{answer.id}.xml"
 
 
-def answer_download(services: ConsoleServices, case: Row[Any], number: str, answer: int) -> Response:
+@pages.get("/<number>/answers/<application>/<int:answer>/document")
+@require_right(Right.FILE_SUBMISSIONS)
+def fetch_answer(number: str, application: str, answer: int) -> Response:
     """Return the supplement without its signature, as a file."""
     with read_transaction(services.engine) as conn:
-        _, row = _find_answer(conn, case, number, answer)
+        case = find_case(conn, number)
+        _, row = _find_answer(conn, case, application, answer)
     return make_attachment(_name_file(case, row), row.content)
 
 
-def answer_receipt(services: ConsoleServices, case: Row[Any], number: str, answer: int) -> Response:
+@pages.get("/<number>/answers/<application>/<int:answer>/receipt")
+@require_right(Right.FILE_SUBMISSIONS)
+def fetch_answer_receipt(number: str, application: str, answer: int) -> Response:
     """Return the signed receipt of an answer that was handed in."""
     with read_transaction(services.engine, promises=True) as conn:
-        _, row = _find_answer(conn, case, number, answer)
+        case = find_case(conn, number)
+        _, row = _find_answer(conn, case, application, answer)
         response = None if row.message is None else messages.find_response(conn, row.message)
     if response is None:
         abort(HTTPStatus.NOT_FOUND)
     return make_attachment(f"{case.number}-answer-{row.id}-receipt.xml", response.body)
 
 
-def answer_signed_post(services: ConsoleServices, case: Row[Any], number: str, answer: int) -> _Answer:
+@pages.post("/<number>/answers/<application>/<int:answer>")
+@accept_files(MOST_OCTETS)
+@require_right(Right.FILE_SUBMISSIONS)
+def return_answer(number: str, application: str, answer: int) -> _Answer:
     """Take the signed supplement back, and file it."""
-    visitor = get_visitor()
     with read_transaction(services.engine) as conn:
-        _, row = _find_answer(conn, case, number, answer)
+        case = find_case(conn, number)
+        _, row = _find_answer(conn, case, application, answer)
         files = case_answers.load_files(conn, row.id)
     file = request.files.get("signed")
     content = b"" if file is None else file.read()
     if row.message is None:
-        found = (
-            hand_in_answer(services, visitor, row, files, content)
+        findings = (
+            hand_in_answer(row, files, content)
             if content
-            else [AnswerFinding("", translate("Choose the signed file."))]
+            else [DraftFinding(translate("Choose the signed file."))]
         )
-        if found:
-            return show_answer(services, case, number, answer, found), HTTPStatus.UNPROCESSABLE_ENTITY
-    leave_notice(services, translate("Your answer was handed in. The receipt is on this page."))
-    return redirect(f"/console/cases/{case.number}/answers/{number}/{answer}", HTTPStatus.SEE_OTHER)
+        if findings:
+            return _render_answer(case, application, answer, findings), HTTPStatus.UNPROCESSABLE_ENTITY
+    leave_notice(translate("Your answer was handed in. The receipt is on this page."))
+    return redirect(f"/console/cases/{case.number}/answers/{application}/{answer}", HTTPStatus.SEE_OTHER)

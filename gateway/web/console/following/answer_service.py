@@ -1,62 +1,39 @@
-"""Answers to agencies by form: what the form begins from, the supplement that it makes, and its return.
+"""Answers to agencies by form: the initial form, the supplement that is made of it, and its signed upload.
 
-The supplement is signed by the trader, outside of the gateway. What comes back must be the same document;
-it is filed as every submission without ebXML is, and admitted as every supplement is.
+The trader signs the supplement outside of the gateway. The uploaded document must be the same one; it is
+filed like every submission without ebXML, and admitted like every supplement.
 """
 
 from __future__ import annotations
 
 import hashlib
 import mimetypes
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.errors import DOCUMENT_INVALID, GatewayError
+from gateway.errors import DOCUMENT_INVALID, TOO_MANY_REQUESTS, GatewayError
 from gateway.harmonize import AnswerForm, FormAttachment, compose_answer, make_answer_form
-from gateway.hub import (
-    FiledSubmission,
-    InspectionFinding,
-    SignerAdmission,
-    file_submission,
-    inspect_submission,
-    make_inspection_rules,
-)
 from gateway.message_model import Payload
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import (
-    NewAnswer,
-    agency_requests,
-    case_answers,
-    messages,
-    notices,
-    write_transaction,
-)
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.page_translations import translate
-from gateway.web.console.visitor_session import Visitor
-from gateway.wire import DS, parse_xml, serialize_element
+from gateway.store import NewAnswer, agency_requests, case_answers, messages, notices, write_transaction
+from gateway.web.case_bundle import clean_file_name
+from gateway.web.console.filing.draft_pages import PreparedDocument, file_signed, make_judge
+from gateway.web.console.filing.draft_service import DraftFinding, describe_problem, link_finding
+from gateway.web.console.page_formats import translate
+from gateway.web.console.page_guards import services, visitor
+from gateway.wire import parse_xml, serialize_element
 from gateway.xmlsec import compute_unsigned_digest
-
-__all__ = [
-    "MOST_FILES",
-    "MOST_OCTETS",
-    "AnswerBase",
-    "AnswerFinding",
-    "UploadedFile",
-    "hand_in_answer",
-    "prepare_answer",
-    "read_answer_base",
-]
 
 MOST_FILES: Final = 20
 MOST_OCTETS: Final = 20 * 1024 * 1024
+#: Answers that a party prepares about one application within a day; the pages list as many.
+MOST_ANSWERS: Final = 20
 _MOST_MESSAGES: Final = 200
 _ACTIONS: Final = ("Submit", "Supplement")
-_STRANGE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 
 
@@ -79,31 +56,27 @@ class AnswerBase:
     question: Row[Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerFinding:
-    """What is wrong with an answer, and the key of the field; an empty key is the whole."""
-
-    problem: str
-    sentence: str
-    key: str = ""
-
-
 def read_answer_base(
-    conn: Connection, services: ConsoleServices, case: Row[Any], number: str, *, every_field: bool = False
+    conn: Connection, case: Row[Any], number: str, *, every_field: bool = False
 ) -> AnswerBase | None:
-    """Return what an answer about an application of the case begins from; None when there is none.
+    """Return the notice to answer and the form with the filed values; None if no answer is possible.
 
-    There is none for another application, and for one that waits for nothing any more. Raises
-    GW402 where what was filed cannot be read, GW501 for a document without a mapping.
+    None for an application of another case, and for one that is finished. Raises GW402 if the filed document
+    cannot be read, GW501 for a document without a mapping.
     """
     request = agency_requests.find_by_number(conn, number)
     if request is None or request.case_id != case.id or request.state in REQUEST.final:
         return None
     if case.state in CASE.final or case.state == "DECIDED":
         return None
-    said = notices.list_by_request(conn, request.id)
-    asking = [row for row in said if row.pointers or row.text or row.deadline]
-    question = max(asking, key=lambda row: (row.issued_at, row.number), default=None)
+    agency_notices = notices.list_by_request(conn, request.id)
+    codes = services.hub.load_rules_of(conn, request).status_codes
+    questions = {code.code for code in codes.values() if code.event == "ask"}
+    asking = [row for row in agency_notices if row.pointers or row.text or row.deadline]
+    # What else an agency writes is answered where it has asked for nothing.
+    question = max(
+        asking, key=lambda row: (row.status_code in questions, row.issued_at, row.number), default=None
+    )
     pointers = () if question is None else tuple(question.pointers)
     stored = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id, direction="in")
     for row in stored:
@@ -111,7 +84,9 @@ def read_answer_base(
             continue
         parts = messages.load_payloads(conn, row.id)
         root = parse_xml(parts[0].content, services.hub.limits)
-        if any(one.get("id") == request.application for one in root.iterfind("{*}Application")):
+        if any(
+            application.get("id") == request.application for application in root.iterfind("{*}Application")
+        ):
             form = make_answer_form(
                 services.hub.rules.bundle, root, request.application, pointers, every_field=every_field
             )
@@ -120,30 +95,30 @@ def read_answer_base(
 
 
 def prepare_answer(
-    services: ConsoleServices,
-    visitor: Visitor,
-    base: AnswerBase,
-    changes: Mapping[str, str],
-    uploads: Sequence[UploadedFile],
-) -> tuple[int | None, list[AnswerFinding]]:
+    base: AnswerBase, changes: Mapping[str, str], uploads: Sequence[UploadedFile]
+) -> tuple[int | None, list[DraftFinding]]:
     """Store the supplement that the form makes; return its id, or what the hub would refuse in it."""
-    found = _check_uploads(uploads)
-    if found:
-        return None, found
-    named = [(one, _name_content(one)) for one in uploads]
-    given = {**changes, **{one.key: cid for one, cid in named if one.key}}
-    attachments = tuple(_describe_file(one, cid) for one, cid in named)
+    findings = _check_uploads(uploads)
+    if findings:
+        return None, findings
+    named_uploads = [(upload, _name_content(upload)) for upload in uploads]
+    values = {**changes, **{upload.key: cid for upload, cid in named_uploads if upload.key}}
+    attachments = tuple(_describe_file(upload, cid) for upload, cid in named_uploads)
     try:
-        composed = compose_answer(base.form, given, attachments)
+        composed = compose_answer(base.form, values, attachments)
     except GatewayError as problem:
-        return None, [AnswerFinding(problem.problem.id, problem.detail, problem.location)]
+        return None, [replace(describe_problem(problem), key=problem.location)]
     content = serialize_element(composed.root)
-    wanted = {str(one.get("cid")) for one in composed.root.iter("{*}Attachment")}
-    new = (Payload(cid, _guess_type(one.name), one.content) for one, cid in named)
-    files = {one.content_id: one for one in (*base.files, *new) if one.content_id in wanted}
-    found = _inspect_unsigned(services, visitor, base, content, files)
-    if found:
-        return None, found
+    used_ids = {str(attachment.get("cid")) for attachment in composed.root.iter("{*}Attachment")}
+    new = (Payload(cid, _guess_type(upload.name), upload.content) for upload, cid in named_uploads)
+    files = {payload.content_id: payload for payload in (*base.files, *new) if payload.content_id in used_ids}
+    report = make_judge()(content, {cid: file.content for cid, file in files.items()}, False)
+    # A field outside of the form has no key: its finding keeps the words that name it.
+    findings = [
+        link_finding(finding, base.form.find_key(finding.pointer) or None) for finding in report.findings
+    ]
+    if findings:
+        return None, findings
     stored = NewAnswer(
         visitor.organisation.code,
         base.request.id,
@@ -153,96 +128,44 @@ def prepare_answer(
         tuple(files.values()),
     )
     with write_transaction(services.engine, "console.answer") as conn:
-        return case_answers.insert_answer(conn, stored, services.clock()), []
+        now = services.clock()
+        since = now - timedelta(days=1)
+        if case_answers.count_answers(conn, stored.party, stored.request_id, since) >= MOST_ANSWERS:
+            detail = f"{MOST_ANSWERS} answers about this application were prepared within a day: send one"
+            return None, [describe_problem(GatewayError(TOO_MANY_REQUESTS, detail))]
+        return case_answers.insert_answer(conn, stored, now), []
 
 
-def _check_uploads(uploads: Sequence[UploadedFile]) -> list[AnswerFinding]:
+def _check_uploads(uploads: Sequence[UploadedFile]) -> list[DraftFinding]:
     if len(uploads) > MOST_FILES:
-        return [AnswerFinding("", translate("There are too many files."))]
-    if any(not one.content for one in uploads):
-        return [AnswerFinding("", translate("A file is empty."))]
+        return [DraftFinding(translate("There are too many files."))]
+    if any(not upload.content for upload in uploads):
+        return [DraftFinding(translate("A file is empty."))]
     return []
 
 
-def _name_content(one: UploadedFile) -> str:
+def _name_content(upload: UploadedFile) -> str:
     """Return the content id of a file: the same file has the same one."""
-    clean = _STRANGE.sub("_", one.name).strip("._")[-60:] or "file"
-    return f"{hashlib.sha256(one.content).hexdigest()[:16]}-{clean}"
+    clean_name = clean_file_name(upload.name[-60:], "file")
+    return f"{hashlib.sha256(upload.content).hexdigest()[:16]}-{clean_name}"
 
 
-def _describe_file(one: UploadedFile, cid: str) -> FormAttachment:
-    digest = hashlib.sha256(one.content).hexdigest()
-    return FormAttachment(cid, 1, _guess_type(one.name), digest, len(one.content))
+def _describe_file(upload: UploadedFile, cid: str) -> FormAttachment:
+    digest = hashlib.sha256(upload.content).hexdigest()
+    return FormAttachment(cid, 1, _guess_type(upload.name), digest, len(upload.content))
 
 
 def _guess_type(name: str) -> str:
-    """Return the media type of a file by its name; what the browser says of it is not believed."""
+    """Return the media type of a file by its name; the type that the browser sends is not used."""
     return mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE
 
 
-def _inspect_unsigned(
-    services: ConsoleServices,
-    visitor: Visitor,
-    base: AnswerBase,
-    content: bytes,
-    files: Mapping[str, Payload],
-) -> list[AnswerFinding]:
-    """Return what the hub would refuse, if this party signed the supplement as it is."""
-    party = visitor.organisation.code
-    rules = make_inspection_rules(services.hub, party, services.clock())
-    signed = SignerAdmission(party, None, {})
-    report = inspect_submission(
+def hand_in_answer(answer: Row[Any], files: Sequence[Payload], content: bytes) -> list[DraftFinding]:
+    """File the signed supplement; return the findings on it, none when it is stored."""
+    mismatch = translate("This is not the document that was prepared here.")
+    prepared = PreparedDocument("answer", answer, answer.fingerprint, tuple(files), mismatch)
+    return file_signed(
+        prepared,
         content,
-        {cid: one.content for cid, one in files.items()},
-        replace(rules, admit=lambda _: signed, thorough=True),
+        lambda conn, message: case_answers.mark_handed_in(conn, answer.id, message, services.clock()),
     )
-    return _place_findings(base.form, report.findings)
-
-
-def _place_findings(form: AnswerForm, found: Iterable[InspectionFinding]) -> list[AnswerFinding]:
-    return [AnswerFinding(one.problem.id, one.message, form.find_key(one.pointer)) for one in found]
-
-
-def hand_in_answer(
-    services: ConsoleServices, visitor: Visitor, answer: Row[Any], files: Sequence[Payload], content: bytes
-) -> list[AnswerFinding]:
-    """File the signed supplement; return what is wrong with it, nothing when it is stored."""
-    try:
-        root = parse_xml(content, services.hub.limits)
-    except GatewayError as problem:
-        return [AnswerFinding(problem.problem.id, problem.detail)]
-    if root.find(f"{{{DS}}}Signature") is None:
-        return [AnswerFinding("", translate("The file has no signature. Sign it first."))]
-    if compute_unsigned_digest(root) != answer.fingerprint:
-        return [AnswerFinding("", translate("This is not the document that was prepared here."))]
-    party = visitor.organisation.code
-    rules = make_inspection_rules(services.hub, party, services.clock())
-    report = inspect_submission(content, {one.content_id: one.content for one in files}, rules)
-    if report.findings:
-        return [AnswerFinding(one.problem.id, one.message) for one in report.findings]
-    return _file_answer(services, visitor, answer, (content, tuple(files)))
-
-
-def _file_answer(
-    services: ConsoleServices,
-    visitor: Visitor,
-    answer: Row[Any],
-    signed: tuple[bytes, tuple[Payload, ...]],
-) -> list[AnswerFinding]:
-    content, files = signed
-    filed = FiledSubmission(
-        content,
-        files,
-        "console",
-        visitor.organisation.code,
-        {"account": visitor.name, "sign_in": visitor.method, "answer": answer.id},
-        # An answer becomes one message, however often it is sent.
-        f"answer-{answer.id}-{answer.created_at:%Y%m%d%H%M%S%f}@{services.hub.host}",
-    )
-    try:
-        receipt = file_submission(services.hub, filed)
-    except GatewayError as problem:
-        return [AnswerFinding(problem.problem.id, problem.detail)]
-    with write_transaction(services.engine, "console.answer") as conn:
-        case_answers.mark_handed_in(conn, answer.id, receipt.message, services.clock())
-    return []

@@ -1,36 +1,31 @@
-"""The signatures behind what a case holds: who signed, when, and the verdict that the evidence keeps.
+"""The signatures on the documents of a case, with the verdicts in the evidence, and the words for its states.
 
-Nothing is believed anew here. What came in was verified when it came, and the verdict is read from the
-evidence. What the gateway signed itself is verified each time it is shown.
+Received documents were verified on receipt, and their verdicts are read from the evidence. Signatures of the
+gateway itself are verified each time they are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from gateway.cases import CaseCustody, CustodyTask, find_hold_task
 from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves, list_verdict_references, read_leaf_data
+from gateway.harmonize import MappingBundle
 from gateway.store import parties, verdicts
+from gateway.web.console.page_formats import name_agency, translate
 from gateway.wire import parse_xml
 from gateway.xmlsec import verify_document
-
-__all__ = [
-    "SignatureFact",
-    "SignedStatement",
-    "list_agency_statements",
-    "list_message_signatures",
-    "verify_own_document",
-]
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureFact:
-    """One signature: what it is on, its signer, its time, and what was found about it.
+    """One signature: the object that it signs, its signer, its time, and the result of its verification.
 
     `status` is ``valid``, ``invalid``, ``indeterminate`` or ``unknown``; `judged_at` is the time of
     the stored verdict, None where the signature is verified now.
@@ -57,17 +52,23 @@ class SignedStatement:
 def list_agency_statements(conn: Connection, request: int) -> list[SignedStatement]:
     """Return the signed calls and answers of an agency about a request, in the order received."""
     leaves = list_subject_leaves(conn, "request", request)
-    found = []
-    for place, leaf in enumerate(leaves):
+    statements = []
+    for index, leaf in enumerate(leaves):
         if leaf.kind == "reply" and leaf.digest:
-            following = _list_following(leaves[place + 1 :])
-            numbers = tuple(_read_notice_number(one) for one in following if one.kind == "notice")
-            found.append(SignedStatement(leaf.id, leaf.digest, numbers, _read_reply_signature(conn, leaf)))
-    return found
+            following = _list_following(leaves[index + 1 :])
+            numbers = tuple(
+                _read_notice_number(following_leaf)
+                for following_leaf in following
+                if following_leaf.kind == "notice"
+            )
+            statements.append(
+                SignedStatement(leaf.id, leaf.digest, numbers, _read_reply_signature(conn, leaf))
+            )
+    return statements
 
 
 def _list_following(leaves: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
-    """Yield the leaves up to the next signed statement: they tell what this one said."""
+    """Yield the leaves before the next signed reply: they record the content of the present one."""
     for leaf in leaves:
         if leaf.kind == "reply":
             return
@@ -83,21 +84,23 @@ def _read_notice_number(leaf: Row[Any]) -> str:
 
 def _read_reply_signature(conn: Connection, leaf: Row[Any]) -> SignatureFact:
     try:
-        said = read_leaf_data(leaf)
+        reply = read_leaf_data(leaf)
     except GatewayError as broken:
         return SignatureFact("reply", "", leaf.at, "invalid", None, broken.problem.id)
-    return _read_verdict(conn, "reply", said.get("verdict"), said.get("signer") or "", leaf.at)
+    return _read_verdict(conn, "reply", reply.get("verdict"), reply.get("signer") or "", leaf.at)
 
 
 def list_message_signatures(conn: Connection, message: Row[Any]) -> list[SignatureFact]:
     """Return the signatures on a message received and on the submission in it, by the stored verdicts."""
-    found = []
-    for one in list_verdict_references(conn, message):
-        if one.problem is not None:
-            found.append(SignatureFact(one.kind, "", one.at, "invalid", None, one.problem.problem.id))
+    signatures = []
+    for reference in list_verdict_references(conn, message):
+        if reference.problem is not None:
+            signatures.append(
+                SignatureFact(reference.kind, "", reference.at, "invalid", None, reference.problem.problem.id)
+            )
         else:
-            found.append(_read_verdict(conn, one.kind, one.verdict, "", one.at))
-    return found
+            signatures.append(_read_verdict(conn, reference.kind, reference.verdict, "", reference.at))
+    return signatures
 
 
 def _read_verdict(
@@ -122,9 +125,105 @@ def verify_own_document(content: bytes, at: datetime, signers: frozenset[str]) -
     `signers` are the certificates of the gateway (SHA-256): another signer is not known.
     """
     try:
-        found = verify_document(parse_xml(content))
+        signature = verify_document(parse_xml(content))
     except GatewayError as wrong:
         return SignatureFact("own", "", at, "invalid", None, wrong.problem.id)
-    certificate = found.certificate
+    certificate = signature.certificate
     status = "valid" if certificate.sha256 in signers else "unknown"
-    return SignatureFact("own", certificate.subject, found.signing_time or at, status)
+    return SignatureFact("own", certificate.subject, signature.signing_time or at, status)
+
+
+@dataclass(frozen=True, slots=True)
+class StateWords:
+    """A state as a page shows it: its words, a sign, and the class of its colour."""
+
+    words: str
+    sign: str
+    kind: str
+
+
+def describe_case_state(state: str, outcome: str | None, held: Mapping[str, Any] | None = None) -> StateWords:
+    """Return the state of a case, by its outcome when it has one; `held` is what a held case lacks."""
+    if outcome:
+        words_by_outcome = {
+            "APPROVED": StateWords(translate("Approved"), "✓", "good"),
+            "PARTIAL": StateWords(translate("Approved in part"), "◐", "warn"),
+            "REJECTED": StateWords(translate("Rejected"), "✗", "bad"),
+            "REFUSED": StateWords(translate("Not accepted"), "✗", "bad"),
+            "WITHDRAWN": StateWords(translate("Withdrawn"), "–", "idle"),
+        }
+        return words_by_outcome[outcome]
+    if state == "WITHDRAWN":
+        return StateWords(translate("Withdrawn"), "–", "idle")
+    if state == "OPENED":
+        return StateWords(translate("Being read"), "…", "idle")
+    task = find_hold_task(held) if held else CustodyTask.FILE
+    if state == "HELD" and task is CustodyTask.PARENT:
+        return StateWords(translate("Held: its parent case is not decided"), "…", "idle")
+    if state == "HELD" and task is CustodyTask.FILE_AGAIN:
+        return StateWords(translate("Held: it cannot go on as it was filed"), "!", "warn")
+    if state == "HELD":
+        return StateWords(translate("Held: an application is missing"), "!", "warn")
+    return StateWords(translate("With the agencies"), "…", "idle")
+
+
+def describe_request_state(state: str, decided: str = "") -> StateWords:
+    """Return the state of an application; `decided` is its outcome in one word."""
+    if state == "DECIDED" and decided:
+        return describe_case_state("CLOSED", decided)
+    words_by_state = {
+        "PREPARED": StateWords(translate("On its way to the agency"), "…", "idle"),
+        "SENT": StateWords(translate("Sent to the agency"), "…", "idle"),
+        "ACKNOWLEDGED": StateWords(translate("Received by the agency"), "…", "idle"),
+        "INFORMATION_REQUIRED": StateWords(translate("Information is asked for"), "!", "warn"),
+        "INSPECTION": StateWords(translate("Inspection"), "!", "warn"),
+        "FEE_DUE": StateWords(translate("A fee is due"), "!", "warn"),
+        "STRANDED": StateWords(translate("Not with the agency yet"), "!", "warn"),
+        "DECIDED": StateWords(translate("Decided"), "✓", "good"),
+        "CANCELLED": StateWords(translate("Cancelled"), "–", "idle"),
+    }
+    return words_by_state[state]
+
+
+def describe_fee_state(state: str) -> StateWords:
+    """Return the state of a fee."""
+    words_by_state = {
+        "LEVIED": StateWords(translate("To be paid"), "!", "warn"),
+        "ORDERED": StateWords(translate("To be paid"), "!", "warn"),
+        "PAID": StateWords(translate("Paid"), "✓", "good"),
+        "CONFIRMED": StateWords(translate("Paid, the agency has it"), "✓", "good"),
+        "CANCELLED": StateWords(translate("Not due any more"), "–", "idle"),
+        "REFUNDING": StateWords(translate("Is being given back"), "…", "idle"),
+        "REFUNDED": StateWords(translate("Given back"), "–", "idle"),
+        "PARTLY_REFUNDED": StateWords(translate("Given back in part"), "–", "idle"),
+    }
+    return words_by_state[state]
+
+
+def describe_decision(decision: str) -> StateWords:
+    """Return a decision of an agency on one item."""
+    words_by_decision = {
+        "APPROVED": StateWords(translate("Approved"), "✓", "good"),
+        "APPROVED_WITH_CONDITIONS": StateWords(translate("Approved with conditions"), "✓", "warn"),
+        "REJECTED": StateWords(translate("Rejected"), "✗", "bad"),
+        "NOT_CONCERNED": StateWords(translate("Not concerned"), "–", "idle"),
+    }
+    return words_by_decision[decision]
+
+
+def describe_custody(custody: CaseCustody, bundle: MappingBundle) -> str:
+    """Return a short sentence on who must act next, and how."""
+    sentences = {
+        CustodyTask.ANSWER: translate("You: answer the question of %(agency)s"),
+        CustodyTask.PAY: translate("You: pay the fee of %(agency)s"),
+        CustodyTask.INSPECT: translate("%(agency)s: inspection"),
+        CustodyTask.DECIDE: translate("%(agency)s: decision"),
+        CustodyTask.FORWARD: translate("Gateway: hand the application to %(agency)s"),
+        CustodyTask.REACH: translate("Gateway: bring the application to %(agency)s, which failed"),
+        CustodyTask.ADMIT: translate("Gateway: read the submission"),
+        CustodyTask.RELAY: translate("Gateway: deliver the result"),
+        CustodyTask.FILE: translate("You: file the applications that are missing"),
+        CustodyTask.FILE_AGAIN: translate("You: file the declaration again"),
+        CustodyTask.PARENT: translate("Gateway: wait for the decision on the parent case"),
+    }
+    return sentences[custody.task] % {"agency": name_agency(bundle, custody.agency)}

@@ -1,4 +1,4 @@
-"""What the page of one case shows, read once: who holds it, its applications, its timeline, its documents."""
+"""The content of the page of one case, read once: its holder, applications, timeline and documents."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from flask import g
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_custody
+from gateway.cases import CaseCustody, CustodyHolder, CustodyTask, CustomsReason, find_case_custody
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import FieldFinder, MappingBundle
 from gateway.hub import read_standing_warnings, read_stored_notice
@@ -23,31 +22,35 @@ from gateway.operations import (
 )
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, customs_notices, decisions, fees, messages, notices, transitions
-from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.following.case_signatures import (
     SignatureFact,
     SignedStatement,
-    list_agency_statements,
-    list_message_signatures,
-    verify_own_document,
-)
-from gateway.web.console.following.case_words import (
     StateWords,
     describe_case_state,
     describe_custody,
     describe_decision,
     describe_fee_state,
     describe_request_state,
+    list_agency_statements,
+    list_message_signatures,
+    verify_own_document,
+)
+from gateway.web.console.page_formats import (
+    choose_label,
     name_agency,
     name_document,
+    translate,
+    translate_word,
 )
-from gateway.web.console.page_translations import translate, translate_word
+from gateway.web.console.page_guards import services
 from gateway.wire import parse_xml
-
-__all__ = ["ApplicationView", "CaseView", "read_case_view"]
 
 _MOST_MESSAGES: Final = 200
 _LONGEST_TEXT: Final = 2000
+#: The event of the notices that ask for what an applicant must do.
+_ASKED_BY: Final = {CustodyTask.ANSWER: "ask", CustodyTask.PAY: "fee"}
+#: The state of a fee that says in words what became of a refund of it.
+_REFUND_STATES: Final = {"ORDERED": "REFUNDING", "DONE": "REFUNDED"}
 #: Steps that a notice of the agency tells better.
 _TOLD_BY_NOTICE: Final = frozenset({"ask", "inspect", "fee", "decide", "decide_item", "correct"})
 
@@ -64,23 +67,19 @@ class PointedField:
 class NoticeView:
     """A notice of an agency as received, with the signed octets that contained it."""
 
-    number: str
-    at: datetime
-    received_at: datetime
-    status_code: str
+    row: Any
     status: str
-    text: str
+    event: str
     fields: tuple[PointedField, ...]
-    deadline: datetime | None
     decided: int
     statement: SignedStatement | None
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionView:
-    """A decision of an agency on one item; `past` when a later one took its place.
+    """A decision of an agency on one item; `past` if a later one has replaced it.
 
-    `no_effect` says why it does not count, where nothing took its place.
+    `no_effect` says why a decision does not count that was not replaced.
     """
 
     row: Any
@@ -90,10 +89,19 @@ class DecisionView:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundView:
+    """An amount that is given back, or was."""
+
+    row: Any
+    words: StateWords
+
+
+@dataclass(frozen=True, slots=True)
 class FeeView:
     """A fee of an application; with an address only while it can be paid there.
 
-    `due_at` is until when exactly; None where that is not known. `late` says that it was not paid in time.
+    `due_at` is the exact end of the time for payment; None if that is not known. `late` says that it was not
+    paid in time. `refunds` are the amounts that the payment provider gives back.
     """
 
     row: Any
@@ -101,6 +109,7 @@ class FeeView:
     address: str
     due_at: datetime | None = None
     late: bool = False
+    refunds: tuple[RefundView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +134,15 @@ class ApplicationView:
 
     @property
     def question(self) -> NoticeView | None:
-        """Return the latest notice that asks for something and decides nothing."""
-        asking = [one for one in self.notices if not one.decided]
-        return max(asking, key=lambda one: (one.at, one.number), default=None)
+        """Return the latest notice that asks for an action that the applicant must take now."""
+        event = _ASKED_BY.get(self.custody.task) if self.custody is not None else None
+        asking = [notice for notice in self.notices if event is not None and notice.event == event]
+        return max(asking, key=lambda notice: (notice.row.issued_at, notice.row.number), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One event: when, who, what; a notice where one tells it, a document where one came of it."""
+    """One event: time, actor and text, with a notice that reports it, or a document that it led to."""
 
     at: datetime
     who: str
@@ -154,7 +164,7 @@ class DocumentView:
 
 @dataclass(frozen=True, slots=True)
 class ProblemView:
-    """A problem of a refused submission: what was found, its place, and what the catalogue says of it."""
+    """A problem of a refused submission: the detail, its place, and the text of the catalogue on it."""
 
     id: str
     text: str
@@ -182,34 +192,39 @@ class CaseView:
     @property
     def requests_to_me(self) -> tuple[ApplicationView, ...]:
         """Return the applications for which the applicant must do something."""
-        return tuple(one for one in self.applications if one.is_asked)
+        return tuple(application for application in self.applications if application.is_asked)
 
     @property
     def inherited(self) -> tuple[Mapping[str, Any], ...]:
         """Return the decisions of the parent that count for the case, each with its words."""
         return tuple(
-            {**one, "words": describe_decision(one["decision"])} for one in self.moves.get("inherited", ())
+            {**decision, "words": describe_decision(decision["decision"])}
+            for decision in self.moves.get("inherited", ())
         )
 
 
-def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) -> CaseView:
+def read_case_view(conn: Connection, case: Row[Any]) -> CaseView:
     """Return what the page of a case shows."""
-    reader = _CaseReader(conn, services, case)
+    reader = _CaseReader(conn, case)
     applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
     held = (case.detail or {}).get("held")
     until = datetime.fromisoformat(held["until"]) if held else None
-    custody = find_case_custody(case.state, (one.custody for one in applications), held)
+    custody = find_case_custody(case.state, (application.custody for application in applications), held)
     bundle = services.hub.rules.bundle
     steps = transitions.list_transitions(conn, CASE, case.id)
     moved = [row.at for row in steps if row.from_state != row.to_state]
     stored = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id)
     # Before the timeline, which says what each notice is about.
     documents = tuple(reader.read_document(row) for row in reversed(stored))
-    since = [one.since for one in applications if one.since is not None and one.custody in custody[:1]]
+    since = [
+        application.since
+        for application in applications
+        if application.since is not None and application.custody in custody[:1]
+    ]
     return CaseView(
         case=case,
         state=describe_case_state(case.state, case.outcome, held),
-        held=tuple(dict.fromkeys(describe_custody(one, bundle) for one in custody)),
+        held=tuple(dict.fromkeys(describe_custody(case_custody, bundle) for case_custody in custody)),
         until=until,
         since=max(since or moved or [case.opened_at]),
         applications=applications,
@@ -223,11 +238,11 @@ def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) 
 class _CaseReader:
     """Reads the parts of one case."""
 
-    def __init__(self, conn: Connection, services: ConsoleServices, case: Row[Any]) -> None:
+    def __init__(self, conn: Connection, case: Row[Any]) -> None:
         self._conn = conn
         self._case = case
         self._hub = services.hub
-        self._signers = frozenset(one.certificate.sha256 for one in services.hub.signers)
+        self._signers = frozenset(signer.certificate.sha256 for signer in services.hub.signers)
         self._bundle: MappingBundle = services.hub.rules.bundle
         self._fields = FieldFinder(self._bundle)
         self._steps: dict[int, Sequence[Row[Any]]] = {}
@@ -235,21 +250,26 @@ class _CaseReader:
 
     def read_application(self, row: Row[Any]) -> ApplicationView:
         steps = self._steps[row.id] = transitions.list_transitions(self._conn, REQUEST, row.id)
-        said = decisions.list_by_request(self._conn, row.id)
-        current = {one.decision for one in said if one.superseded_by is None}
+        decision_rows = decisions.list_by_request(self._conn, row.id)
+        current = {
+            decision_row.decision for decision_row in decision_rows if decision_row.superseded_by is None
+        }
         custody = read_request_custody(row)
         return ApplicationView(
             row=row,
             agency=name_agency(self._bundle, row.agency),
             document=name_document(self._bundle, row.document),
             state=describe_request_state(row.state, _sum_up(current)),
-            since=max((one.at for one in steps if one.from_state != one.to_state), default=None),
+            since=max((step.at for step in steps if step.from_state != step.to_state), default=None),
             custody=custody,
             waits="" if custody is None else describe_custody(custody, self._bundle),
-            notices=tuple(self._list_notices(row, said)),
+            notices=tuple(self._list_notices(row, decision_rows)),
             decisions=tuple(
-                self._read_decision(row, one)
-                for one in sorted(said, key=lambda one: (one.item, one.law, one.id))
+                self._read_decision(row, decision_row)
+                for decision_row in sorted(
+                    decision_rows,
+                    key=lambda decision_row: (decision_row.item, decision_row.law, decision_row.id),
+                )
             ),
             fees=tuple(self._list_fees(row)),
         )
@@ -258,58 +278,64 @@ class _CaseReader:
         rows = fees.list_by_request(self._conn, request.id)
         due = find_fee_deadlines(self._conn, rows)
         for row in rows:
-            place = row.address or "" if row.state == "ORDERED" else ""
+            address = row.address or "" if row.state == "ORDERED" else ""
             until = due.get(row.number)
             late = until is not None and until.state in ("OVERDUE", "LATE")
             at = None if until is None else until.due_at
-            yield FeeView(row, describe_fee_state(row.state), place, at, late)
+            refunds = tuple(self._list_refunds(row.id))
+            yield FeeView(row, describe_fee_state(row.state), address, at, late, refunds)
 
-    def _read_decision(self, request: Row[Any], said: Row[Any]) -> DecisionView:
-        why = explain_no_effect(self._case, request, said)
+    def _list_refunds(self, fee: int) -> Iterator[RefundView]:
+        for row in fees.list_movements(self._conn, fee):
+            if row.kind == "refund" and row.state in _REFUND_STATES:
+                yield RefundView(row, describe_fee_state(_REFUND_STATES[row.state]))
+
+    def _read_decision(self, request: Row[Any], decision: Row[Any]) -> DecisionView:
+        why = explain_no_effect(self._case, request, decision)
         past = why is NoEffect.SUPERSEDED
         return DecisionView(
-            said, describe_decision(said.decision), past, "" if past else translate_word(why or "")
+            decision, describe_decision(decision.decision), past, "" if past else translate_word(why or "")
         )
 
-    def _list_notices(self, request: Row[Any], said: Sequence[Row[Any]]) -> Iterator[NoticeView]:
+    def _list_notices(self, request: Row[Any], decision_rows: Sequence[Row[Any]]) -> Iterator[NoticeView]:
         statements = {
-            number: one for one in list_agency_statements(self._conn, request.id) for number in one.notices
+            number: statement
+            for statement in list_agency_statements(self._conn, request.id)
+            for number in statement.notices
         }
         codes = self._hub.load_rules_of(self._conn, request).status_codes
         for row in notices.list_by_request(self._conn, request.id):
             code = codes.get(row.status_code)
             yield NoticeView(
-                number=row.number,
-                at=row.issued_at,
-                received_at=row.received_at,
-                status_code=row.status_code,
+                row=row,
                 status="" if code is None else code.name,
-                text=row.text[:_LONGEST_TEXT],
+                event="" if code is None else code.event,
                 fields=tuple(self._name_field(pointer, request.document) for pointer in row.pointers),
-                deadline=row.deadline,
-                decided=sum(one.notice_no == row.number for one in said),
+                decided=sum(decision_row.notice_no == row.number for decision_row in decision_rows),
                 statement=statements.get(row.number),
             )
 
     def _name_field(self, pointer: str, document: str = "") -> PointedField:
         """Return the label of the field at a pointer; without one the pointer alone."""
-        found = self._fields.find_at(pointer, document)
-        labels = [(one.ko if g.language == "ko" else one.en) or one.name for one in found[:3]]
+        form_fields = self._fields.find_at(pointer, document)
+        labels = [choose_label(form_field) or form_field.name for form_field in form_fields[:3]]
         return PointedField(", ".join(labels), pointer)
 
     def list_problems(self) -> Iterator[ProblemView]:
         """Yield the problems of a refused submission, or what a held case lacks, then the warnings."""
         detail = self._case.detail or {}
         warnings = read_standing_warnings(self._conn, self._case, lambda: self._bundle)
-        found = (detail.get("problems", ()), False), (warnings, True)
+        general = (detail.get("problems", ()), False), (warnings, True)
         held = detail.get("held", {})
         lacks = (held.get("missing", ()), False), (held.get("problems", ()), False)
-        for told, is_warning in (*lacks, *found):
-            for one in told:
-                pointer = one.get("pointer") or ""
-                place = self._name_field(pointer) if pointer else None
-                known = PROBLEMS.get(one["id"])
-                yield ProblemView(one["id"], one["text"][:_LONGEST_TEXT], place, known, is_warning)
+        for findings, is_warning in (*lacks, *general):
+            for finding in findings:
+                pointer = finding.get("pointer") or ""
+                pointed_field = self._name_field(pointer) if pointer else None
+                problem = PROBLEMS.get(finding["id"])
+                yield ProblemView(
+                    finding["id"], finding["text"][:_LONGEST_TEXT], pointed_field, problem, is_warning
+                )
 
     def list_timeline(
         self,
@@ -318,16 +344,16 @@ class _CaseReader:
         stored: Sequence[Row[Any]],
     ) -> list[TimelineEntry]:
         """Return what happened, the newest first."""
-        found = [*self._list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
-        for one in applications:
-            found += self._list_application_entries(one)
-        found += self._list_customs_entries()
-        found += [*self._list_case_entries(steps, first=False), *self._list_message_entries(stored, "out")]
+        entries = [*self._list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
+        for application in applications:
+            entries += self._list_application_entries(application)
+        entries += self._list_customs_entries()
+        entries += [*self._list_case_entries(steps, first=False), *self._list_message_entries(stored, "out")]
         # What has the same time happened in the order of this list.
-        return sorted(found, key=lambda entry: entry.at)[::-1]
+        return sorted(entries, key=lambda entry: entry.at)[::-1]
 
     def _list_message_entries(self, stored: Sequence[Row[Any]], direction: str) -> Iterator[TimelineEntry]:
-        told = {
+        sentences = {
             ("in", "Submit"): translate("The submission was received."),
             ("in", "Supplement"): translate("The answer to a question was received."),
             ("in", "Withdraw"): translate("The withdrawal was received."),
@@ -337,15 +363,15 @@ class _CaseReader:
         }
         for row in reversed(stored):
             if row.direction == direction:
-                who = row.from_party if direction == "in" else translate("Gateway")
-                words = told.get((direction, row.action), str(row.action))
-                about = self._about.get(row.id)
-                words = f"{words} {about}." if about else words
-                yield TimelineEntry(row.received_at, who, words, "idle", None, row.id)
+                actor = row.from_party if direction == "in" else translate("Gateway")
+                sentence = sentences.get((direction, row.action), str(row.action))
+                subject = self._about.get(row.id)
+                sentence = f"{sentence} {subject}." if subject else sentence
+                yield TimelineEntry(row.received_at, actor, sentence, "idle", None, row.id)
 
     def _list_case_entries(self, steps: Sequence[Row[Any]], *, first: bool) -> Iterator[TimelineEntry]:
         gateway = translate("Gateway")
-        told = {
+        sentences = {
             "refuse": (translate("The submission was not accepted."), "bad"),
             "dispatch": (translate("The submission was accepted and divided among the agencies."), "good"),
             "none_concerned": (translate("No agency is concerned."), "good"),
@@ -357,13 +383,13 @@ class _CaseReader:
             "relayed": (translate("The case is closed: everything was delivered."), "good"),
         }
         for row in steps:
-            if row.event in told and (row.from_state == CASE.initial) is first:
-                words, kind = told[row.event]
-                yield TimelineEntry(row.at, gateway, words, kind)
+            if row.event in sentences and (row.from_state == CASE.initial) is first:
+                sentence, kind = sentences[row.event]
+                yield TimelineEntry(row.at, gateway, sentence, kind)
 
     def _list_customs_entries(self) -> Iterator[TimelineEntry]:
-        """Yield what customs has said, with its reasons and the fields that they are about."""
-        told = {
+        """Yield the notices of customs, with their reasons and the fields that these are about."""
+        sentences = {
             "accepted": (translate("Customs has accepted what it was told."), "good"),
             "error": (translate("Customs reports errors:"), "bad"),
             "cleared": (translate("Customs has cleared the goods."), "good"),
@@ -371,21 +397,23 @@ class _CaseReader:
             "cancelled": (translate("Customs has cancelled the clearance."), "bad"),
         }
         for row in customs_notices.list_by_case(self._conn, self._case.id):
-            said = read_stored_notice(self._conn, row)
-            words, kind = told[row.kind]
-            about = [one for one in (said.text, *map(self._describe_reason, said.reasons)) if one]
-            whole = " ".join([words, "; ".join(about)[:_LONGEST_TEXT]]).rstrip()
+            notice = read_stored_notice(self._conn, row)
+            sentence, kind = sentences[row.kind]
+            details = [
+                detail for detail in (notice.text, *map(self._describe_reason, notice.reasons)) if detail
+            ]
+            whole = " ".join([sentence, "; ".join(details)[:_LONGEST_TEXT]]).rstrip()
             yield TimelineEntry(row.received_at, translate("Customs"), whole, kind)
 
     def _describe_reason(self, reason: CustomsReason) -> str:
         if not reason.pointer:
             return reason.text
-        place = self._name_field(reason.pointer)
-        label = place.label or place.pointer
+        pointed_field = self._name_field(reason.pointer)
+        label = pointed_field.label or pointed_field.pointer
         return f"{label}: {reason.text}"
 
-    def _list_application_entries(self, one: ApplicationView) -> Iterator[TimelineEntry]:
-        told = {
+    def _list_application_entries(self, application: ApplicationView) -> Iterator[TimelineEntry]:
+        sentences = {
             "send": translate("The application was handed to the agency."),
             "acknowledge": translate("The agency has received the application."),
             "supplement": translate("The answer is on its way to the agency."),
@@ -399,18 +427,18 @@ class _CaseReader:
             "cancel": translate("The application was cancelled."),
         }
         sent = False
-        for row in self._steps[one.row.id]:
-            if row.event in _TOLD_BY_NOTICE or row.event not in told or (row.event == "send" and sent):
+        for row in self._steps[application.row.id]:
+            if row.event in _TOLD_BY_NOTICE or row.event not in sentences or (row.event == "send" and sent):
                 continue
             sent = sent or row.event == "send"
             number = f" {row.detail}" if row.event == "acknowledge" and row.detail else ""
-            yield TimelineEntry(row.at, one.agency, f"{told[row.event]}{number}")
-        for notice in one.notices:
-            words = (
+            yield TimelineEntry(row.at, application.agency, f"{sentences[row.event]}{number}")
+        for notice in application.notices:
+            sentence = (
                 translate("The agency has decided.") if notice.decided else translate("The agency writes:")
             )
             kind = "good" if notice.decided else "warn"
-            yield TimelineEntry(notice.received_at, one.agency, words, kind, notice)
+            yield TimelineEntry(notice.row.received_at, application.agency, sentence, kind, notice)
 
     def read_document(self, row: Row[Any]) -> DocumentView:
         """Return a message of the case with the signatures on it."""
@@ -419,13 +447,15 @@ class _CaseReader:
         if row.direction == "in":
             signatures = tuple(list_message_signatures(self._conn, row))
         else:
-            known = self._signers | {row.signer_sha256 or ""}
-            signatures = (verify_own_document(parts[0].content, row.received_at, known),) if parts else ()
-        words = _name_message(row)
+            own_signers = self._signers | {row.signer_sha256 or ""}
+            signatures = (
+                (verify_own_document(parts[0].content, row.received_at, own_signers),) if parts else ()
+            )
+        title = _name_message(row)
         if row.direction == "out" and row.action == "Notice" and parts:
-            self._about[row.id] = about = self._describe_notice(parts[0].content)
-            words = f"{words}: {about}" if about else words
-        return DocumentView(row, words, signatures, max(len(parts) - 1, 0))
+            self._about[row.id] = subject = self._describe_notice(parts[0].content)
+            title = f"{title}: {subject}" if subject else title
+        return DocumentView(row, title, signatures, max(len(parts) - 1, 0))
 
     def _describe_notice(self, content: bytes) -> str:
         """Return the agency that a notice of the gateway is about, and the state that it tells."""
@@ -433,16 +463,16 @@ class _CaseReader:
             root = parse_xml(content)
         except GatewayError:
             return ""
-        found = root.find("{*}Request")
-        if found is None:
+        request_element = root.find("{*}Request")
+        if request_element is None:
             return "" if root.find("{*}Customs") is None else translate("Customs")
-        agency, state = found.get("organisation", ""), found.findtext("{*}State") or ""
-        told = describe_request_state(state).words if state in REQUEST.states else state
-        return f"{name_agency(self._bundle, agency)}, {told}"
+        agency, state = request_element.get("organisation", ""), request_element.findtext("{*}State") or ""
+        state_words = describe_request_state(state).words if state in REQUEST.states else state
+        return f"{name_agency(self._bundle, agency)}, {state_words}"
 
 
 def _name_message(row: Row[Any]) -> str:
-    told = {
+    names = {
         ("in", "Submit"): translate("Submission"),
         ("in", "Supplement"): translate("Answer to a question"),
         ("in", "Withdraw"): translate("Withdrawal"),
@@ -450,11 +480,11 @@ def _name_message(row: Row[Any]) -> str:
         ("out", "Result"): translate("Result"),
         ("out", "Notice"): translate("Notice"),
     }
-    return told.get((row.direction, row.action), str(row.action))
+    return names.get((row.direction, row.action), str(row.action))
 
 
 def _sum_up(current: set[str]) -> str:
-    """Return the outcome of an application in one word, empty while nothing is decided."""
+    """Return APPROVED, REJECTED or PARTIAL for an application, an empty text while nothing is decided."""
     if not current:
         return ""
     if "REJECTED" not in current:

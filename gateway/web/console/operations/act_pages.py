@@ -1,4 +1,4 @@
-"""Acts: what is about to be done, with its reason; acts that wait for a second person; what was decided."""
+"""Pages of operators' acts, and of the registers that acts change."""
 
 from __future__ import annotations
 
@@ -13,90 +13,119 @@ from werkzeug.wrappers import Response
 from gateway.accounts import Right
 from gateway.errors import GatewayError
 from gateway.operations import (
+    ACT_KINDS,
     MOST_DELIVERIES,
     ActOrder,
     Operator,
-    OperatorDesk,
     describe_delivery,
     describe_order,
     describe_party,
+    draft_agreement,
+    draft_mappings,
+    find_mailbox_filings,
+    find_mapping_plan,
     read_draft_look,
+    read_plan_effect,
 )
 from gateway.store import (
-    console_switches,
-    fees,
-    lane_holds,
+    ListFilter,
+    fee_searches,
     lanes,
+    list_searches,
+    mapping_bundles,
+    messages,
+    officer_work,
     operator_acts,
+    parties,
     read_row_number,
     read_transaction,
 )
-from gateway.web.console.act_reasons import get_operator, read_reason
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.operations.act_forms import require_act_right
-from gateway.web.console.page_guards import get_visitor, require_right
-from gateway.web.console.page_notices import leave_notice
-from gateway.web.console.page_translations import translate
+from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
+from gateway.web.console.operations.object_pages import PAGE
+from gateway.web.console.page_formats import read_search_text, translate
+from gateway.web.console.page_guards import (
+    leave_notice,
+    require_right,
+    services,
+    visitor,
+)
 
-__all__ = ["add_act_pages"]
+pages: Final = Blueprint("acts", __name__)
+
+
+def require_act_right(act: str) -> None:
+    """Answer 403 unless the person may perform this act, and 404 if there is no such act."""
+    kind = ACT_KINDS.get(act)
+    if kind is None:
+        abort(HTTPStatus.NOT_FOUND)
+    right = Right.MANAGE_ACCOUNTS if kind.subject == "account" else Right.OPERATE
+    if not visitor.may(Right.ADMINISTER_TRUST if kind.is_trust else right):
+        abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to do this.")
+
 
 _ENDED: Final = ("DONE", "REJECTED", "WITHDRAWN")
 
 
-def add_act_pages(pages: Blueprint, services: ConsoleServices, desk: OperatorDesk) -> None:
-    """Add the pages."""
-
-    @pages.get("/act")
-    @require_right(Right.OBSERVE)
-    def show_order() -> str:
-        order = _read_order(request.args)
-        require_act_right(order.act)
-        return _render_order(services, order)
-
-    @pages.post("/act")
-    @require_right(Right.OBSERVE)
-    def submit_order() -> Response | tuple[str, int]:
-        order = _read_order(request.form)
-        require_act_right(order.act)
-        return _answer_order(services, desk, order)
-
-    @pages.get("/acts")
-    @require_right(Right.OBSERVE)
-    def list_acts() -> str:
-        with read_transaction(services.engine) as conn:
-            waiting = operator_acts.list_acts(conn, "PENDING")
-            ended = [row for state in _ENDED for row in operator_acts.list_acts(conn, state, limit=20)]
-        ended.sort(key=lambda row: int(row.id), reverse=True)
-        return render_template("operations/acts.html", waiting=waiting, ended=ended[:20])
-
-    @pages.get("/acts/<int:number>")
-    @require_right(Right.OBSERVE)
-    def show_act(number: int) -> str:
-        return _render_act(services, number)
-
-    @pages.post("/acts/<int:number>/<decision>")
-    @require_right(Right.OBSERVE)
-    def decide_act(number: int, decision: str) -> Response | tuple[str, int]:
-        return _answer_decision(services, desk, number, decision)
+@pages.get("/act")
+@require_right(Right.OBSERVE)
+def show_order() -> str:
+    """Show what an act would change, and ask for a reason."""
+    order = _read_order(request.args)
+    require_act_right(order.act)
+    return _render_order(order)
 
 
-def _read_order(given: Any) -> ActOrder:
+@pages.post("/act")
+@require_right(Right.OBSERVE)
+def submit_order() -> Response | tuple[str, int]:
+    """Do an act, or store it for a second person."""
+    order = _read_order(request.form)
+    require_act_right(order.act)
+    reason = read_reason()
+    if reason is None:
+        problem = translate("Give a reason of 1 to 500 characters on one line.")
+        typed_reason = request.form.get("reason", "")
+        return _render_order(order, problem, typed_reason), HTTPStatus.UNPROCESSABLE_ENTITY
+    try:
+        number, sentence = get_operator_desk().submit_order(order, get_operator(), reason)
+    except GatewayError as refused:
+        return _render_order(order, str(refused), reason), HTTPStatus.CONFLICT
+    if number is not None:
+        leave_notice(translate("The act waits for a second person."))
+        return redirect(f"/console/operations/acts/{number}")
+    leave_notice(sentence)
+    return redirect(_find_return_path(order))
+
+
+@pages.get("/acts")
+@require_right(Right.OBSERVE)
+def list_acts() -> str:
+    """List the acts that wait for a second person, and the last that ended."""
+    with read_transaction(services.engine) as conn:
+        waiting = operator_acts.list_acts(conn, "PENDING")
+        ended = [row for state in _ENDED for row in operator_acts.list_acts(conn, state, limit=20)]
+    ended.sort(key=lambda row: int(row.id), reverse=True)
+    return render_template("operations/acts.html", waiting=waiting, ended=ended[:20])
+
+
+def _read_order(arguments: Any) -> ActOrder:
     """Return the act that a URL or a form names."""
-    numbers = [one for one in map(read_row_number, given.getlist("delivery")) if one is not None]
     parameters: dict[str, Any] = {}
-    if numbers:
-        parameters["deliveries"] = numbers[: MOST_DELIVERIES + 1]
+    for name, many in (("delivery", "deliveries"), ("message", "messages")):
+        numbers = [number for number in map(read_row_number, arguments.getlist(name)) if number is not None]
+        if numbers:
+            parameters[many] = numbers[: MOST_DELIVERIES + 1]
     for name, many in (("lane", "lanes"), ("agreement", "agreements")):
-        found = [one[:200] for one in given.getlist(name) if one]
-        if found:
-            parameters[many] = found[:MOST_DELIVERIES]
+        texts = [text[:200] for text in arguments.getlist(name) if text]
+        if texts:
+            parameters[many] = texts[:MOST_DELIVERIES]
     for name in ("party", "agency", "fee"):
-        if given.get(name):
-            parameters[name] = given[name][:200]
-    return ActOrder(given.get("act", ""), parameters)
+        if arguments.get(name):
+            parameters[name] = arguments[name][:200]
+    return ActOrder(arguments.get("act", ""), parameters)
 
 
-def _render_order(services: ConsoleServices, order: ActOrder, problem: str = "", reason: str = "") -> str:
+def _render_order(order: ActOrder, problem: str = "", reason: str = "") -> str:
     with read_transaction(services.engine) as conn:
         concerned = _describe_concerned(conn, order)
     return render_template(
@@ -112,48 +141,32 @@ def _render_order(services: ConsoleServices, order: ActOrder, problem: str = "",
 
 def _describe_concerned(conn: Connection, order: ActOrder) -> list[dict[str, Any]]:
     """Return how those things are now that an act would change."""
-    found: list[dict[str, Any]] = []
+    concerned: list[dict[str, Any]] = []
     for number in order.deliveries[:MOST_DELIVERIES]:
         row = describe_delivery(conn, number)
         if row is not None:
-            found.append({"delivery": number, "lane": row["lane"], "state": row["state"]})
+            concerned.append({"delivery": number, "lane": row["lane"], "state": row["state"]})
+    for number in order.messages[:MOST_DELIVERIES]:
+        message = messages.find_by_id(conn, number)
+        if message is not None:
+            concerned.append({"message": number, "action": message.action, "state": message.state})
     held = lanes.find_lanes(conn, order.lanes) if order.lanes else {}
     for name in order.lanes:
-        backlog = lane_holds.read_lane_backlog(conn, name)
+        backlog = lanes.read_lane_backlog(conn, name)
         is_held = name in held and held[name].held_at is not None
-        found.append({"lane": name, "state": "HELD" if is_held else "", "waiting": backlog.waiting})
+        concerned.append({"lane": name, "state": "HELD" if is_held else "", "waiting": backlog.waiting})
     party = describe_party(conn, order.parameters["party"]) if order.parameters.get("party") else None
     if party is not None:
-        found.append({"party": party["name"], "state": party["status"]})
+        concerned.append({"party": party["name"], "state": party["status"]})
     if order.parameters.get("fee"):
-        rows = fees.list_fees(conn, limit=1, number=order.parameters["fee"])
-        found += [{"fee": row.number, "state": row.state, "case": row.case_number} for row in rows]
+        rows = fee_searches.list_fees(conn, limit=1, number=order.parameters["fee"])
+        concerned += [{"fee": row.number, "state": row.state, "case": row.case_number} for row in rows]
     if order.parameters.get("agency"):
-        switch = console_switches.find_switch(conn, order.parameters["agency"])
-        waiting = lane_holds.read_lane_backlog(conn, order.parameters["agency"]).waiting
+        switch = officer_work.find_switch(conn, order.parameters["agency"])
+        waiting = lanes.read_lane_backlog(conn, order.parameters["agency"]).waiting
         state = "CONSOLE" if switch is not None else ""
-        found.append({"agency": order.parameters["agency"], "state": state, "waiting": waiting})
-    return found
-
-
-def _answer_order(
-    services: ConsoleServices, desk: OperatorDesk, order: ActOrder
-) -> Response | tuple[str, int]:
-    """Do the act, or store it for a second person."""
-    reason = read_reason()
-    if reason is None:
-        problem = translate("Give a reason of 1 to 500 characters on one line.")
-        given = request.form.get("reason", "")
-        return _render_order(services, order, problem, given), HTTPStatus.UNPROCESSABLE_ENTITY
-    try:
-        number, sentence = desk.submit_order(order, get_operator(), reason)
-    except GatewayError as refused:
-        return _render_order(services, order, str(refused), reason), HTTPStatus.CONFLICT
-    if number is not None:
-        leave_notice(services, translate("The act waits for a second person."))
-        return redirect(f"/console/operations/acts/{number}")
-    leave_notice(services, sentence)
-    return redirect(_find_return_path(order))
+        concerned.append({"agency": order.parameters["agency"], "state": state, "waiting": waiting})
+    return concerned
 
 
 def _find_return_path(order: ActOrder) -> str:
@@ -163,6 +176,9 @@ def _find_return_path(order: ActOrder) -> str:
         return f"{base}/deliveries/{order.deliveries[0]}"
     if order.deliveries:
         return f"{base}/deliveries"
+    if order.messages:
+        only = f"/{order.messages[0]}" if len(order.messages) == 1 else "?mailbox=yes"
+        return f"{base}/messages{only}"
     if len(order.lanes) == 1:
         return f"{base}/deliveries?{urlencode({'lane': order.lanes[0]})}"
     if order.parameters.get("fee"):
@@ -174,46 +190,46 @@ def _find_return_path(order: ActOrder) -> str:
     return f"{base}/agreements" if order.parameters.get("agreements") else base
 
 
-def _render_act(services: ConsoleServices, number: int, problem: str = "") -> str:
-    visitor = get_visitor()
+@pages.get("/acts/<int:number>")
+@require_right(Right.OBSERVE)
+def show_act(number: int, problem: str = "") -> str:
+    """Show an act that waits; `problem` is why it was not decided."""
     with read_transaction(services.engine) as conn:
         row = operator_acts.find_act(conn, number)
         if row is None or (row.state == "DRAFT" and row.proposed_by != visitor.account):
             abort(HTTPStatus.NOT_FOUND)
         look = read_draft_look(conn, services.settings, row, services.clock())
-    mine = row.proposed_by == visitor.account
+    is_own = row.proposed_by == visitor.account
     return render_template(
         "operations/act_look.html",
         row=row,
         look=look,
-        mine=mine,
-        may_approve=visitor.may(Right.APPROVE_OPERATIONS) and not mine,
+        mine=is_own,
+        may_approve=visitor.may(Right.APPROVE_OPERATIONS) and not is_own,
         problem=problem,
     )
 
 
-def _answer_decision(
-    services: ConsoleServices, desk: OperatorDesk, number: int, decision: str
-) -> Response | tuple[str, int]:
+@pages.post("/acts/<int:number>/<decision>")
+@require_right(Right.OBSERVE)
+def decide_act(number: int, decision: str) -> Response | tuple[str, int]:
     """Confirm a draft, approve or reject an act of another person, or withdraw one's own."""
     reason, by = read_reason(), get_operator()
     if reason is None and decision != "withdraw":
         problem = translate("Give a reason of 1 to 500 characters on one line.")
-        return _render_act(services, number, problem), HTTPStatus.UNPROCESSABLE_ENTITY
+        return show_act(number, problem), HTTPStatus.UNPROCESSABLE_ENTITY
     try:
-        sentence = _decide(services, desk, number, (decision, reason or ""), by)
+        sentence = _decide(number, decision, reason or "", by)
     except GatewayError as refused:
-        return _render_act(services, number, str(refused)), HTTPStatus.CONFLICT
-    leave_notice(services, sentence)
+        return show_act(number, str(refused)), HTTPStatus.CONFLICT
+    leave_notice(sentence)
     return redirect(f"/console/operations/acts/{number}")
 
 
-def _decide(
-    services: ConsoleServices, desk: OperatorDesk, number: int, said: tuple[str, str], by: Operator
-) -> str:
-    decision, reason = said
+def _decide(number: int, decision: str, reason: str, by: Operator) -> str:
+    desk = get_operator_desk()
     if decision in ("approve", "reject"):
-        if not get_visitor().may(Right.APPROVE_OPERATIONS):
+        if not visitor.may(Right.APPROVE_OPERATIONS):
             abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to do this.")
         if decision == "approve":
             return desk.approve_act(number, by, reason)
@@ -229,5 +245,124 @@ def _decide(
     if decision == "withdraw":
         desk.end_act(number, by, "WITHDRAWN", reason)
         return translate("The act is withdrawn.")
-    done, sentence = desk.confirm_draft(number, by, reason)
-    return sentence if done else translate("The act waits for a second person.")
+    is_performed, sentence = desk.confirm_draft(number, by, reason)
+    return sentence if is_performed else translate("The act waits for a second person.")
+
+
+_STATES: Final = ("ACTIVE", "SUSPENDED", "RETIRED")
+
+
+@pages.get("/parties")
+@require_right(Right.OBSERVE)
+def list_parties() -> str:
+    """List the parties of the register."""
+    with read_transaction(services.engine) as conn:
+        page = list_searches.search_parties(conn, _read_register_request())
+    return render_template("operations/parties.html", page=page, states=_STATES)
+
+
+@pages.get("/parties/<path:party>")
+@require_right(Right.OBSERVE)
+def show_party(party: str) -> str:
+    """Show a party."""
+    with read_transaction(services.engine) as conn:
+        row = parties.find_party(conn, party)
+        if row is None:
+            abort(HTTPStatus.NOT_FOUND)
+        return render_template(
+            "operations/party.html",
+            party=row,
+            ids=parties.list_identifiers(conn, party),
+            certificates=parties.list_certificates(conn, party),
+            mandates=parties.list_mandates_of(conn, party),
+            lanes=list(lanes.find_lanes(conn, (party, f"msh:{party}"))),
+            agreements=list_searches.search_agreements(conn, ListFilter(party=party)).rows,
+        )
+
+
+@pages.get("/agreements")
+@require_right(Right.OBSERVE)
+def list_agreements(problem: str = "") -> str:
+    """List the agreements; `problem` is why a file was not taken."""
+    with read_transaction(services.engine) as conn:
+        page = list_searches.search_agreements(conn, _read_register_request())
+        warnings = list(find_mailbox_filings(conn, services.settings, services.clock()))
+    return render_template(
+        "operations/agreements.html", page=page, states=_STATES, problem=problem, warnings=warnings
+    )
+
+
+@pages.post("/agreements")
+@require_right(Right.ADMINISTER_TRUST)
+def upload_agreement() -> Response | tuple[str, int]:
+    """Make a draft of an act from the file of an agreement."""
+    require_act_right("agreement load")
+    content, name = _read_upload()
+    try:
+        if not content:
+            return list_agreements(translate("Choose a file.")), HTTPStatus.UNPROCESSABLE_ENTITY
+        with read_transaction(services.engine) as conn:
+            order, _ = draft_agreement(conn, services.settings, content, name, services.clock())
+    except GatewayError as refused:
+        return list_agreements(str(refused)), HTTPStatus.UNPROCESSABLE_ENTITY
+    return redirect(f"/console/operations/acts/{get_operator_desk().store_draft(order, get_operator())}")
+
+
+@pages.get("/mappings")
+@require_right(Right.OBSERVE)
+def show_mappings(problem: str = "") -> str:
+    """Show the mappings; `problem` is why a file was not taken."""
+    with read_transaction(services.engine) as conn:
+        uses = list(mapping_bundles.list_activations(conn))[:20]
+        plan = find_mapping_plan(conn, services.clock())
+    # Afterwards, so that the hub knows the plan.
+    services.hub.refresh_snapshot()
+    rules = services.hub.rules
+    return render_template(
+        "operations/mappings.html",
+        bundle=rules.bundle,
+        is_shipped=rules.version is None,
+        documents=list(rules.bundle.documents.values()),
+        uses=uses,
+        plan=plan,
+        effect=read_plan_effect(plan, rules.bundle.documents, services.hub.register.find_rules),
+        problem=problem,
+    )
+
+
+@pages.post("/mappings")
+@require_right(Right.ADMINISTER_TRUST)
+def upload_mappings() -> Response | tuple[str, int]:
+    """Make a draft of an act from the file of mappings."""
+    require_act_right("map use")
+    content, name = _read_upload()
+    removed = request.form.get("removed", "").replace(",", " ").split()
+    try:
+        if not content:
+            return show_mappings(translate("Choose a file.")), HTTPStatus.UNPROCESSABLE_ENTITY
+        with read_transaction(services.engine) as conn:
+            order = draft_mappings(conn, services.settings, content, name, removed, services.clock())
+    except GatewayError as refused:
+        return show_mappings(str(refused)), HTTPStatus.UNPROCESSABLE_ENTITY
+    number = get_operator_desk().store_draft(order, get_operator())
+    leave_notice(translate("Nothing is in force yet: look at the difference, then confirm."))
+    return redirect(f"/console/operations/acts/{number}")
+
+
+def _read_register_request() -> ListFilter:
+    state = read_search_text("state")
+    return ListFilter(
+        states=(state,) if state in _STATES else (),
+        text=read_search_text("text"),
+        after=read_search_text("after") or None,
+        limit=PAGE,
+    )
+
+
+def _read_upload() -> tuple[bytes, str]:
+    """Return octets and name of the uploaded file, both empty if no file was chosen."""
+    upload = request.files.get("file")
+    if upload is None or not upload.filename:
+        return b"", ""
+    name = "".join(char for char in upload.filename[-100:] if char.isprintable())
+    return upload.read(), name.rpartition("/")[2].rpartition("\\")[2]

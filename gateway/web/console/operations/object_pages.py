@@ -1,14 +1,16 @@
-"""Messages and cases: lists, one message with its evidence and octets, one case with its whole trail."""
+"""Pages that show what operators look into: objects, deliveries, searches."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
-from flask import Blueprint, abort, render_template
+from flask import Blueprint, abort, render_template, request
 from sqlalchemy import Connection, Row
 from werkzeug.wrappers import Response
 
@@ -19,35 +21,115 @@ from gateway.operations import (
     add_case_waiting,
     add_delivery_waiting,
     add_message_waiting,
+    describe_delivery_waiting,
     find_case,
+    is_resting_submission,
     list_case_trail,
+    list_lane_reports,
+    list_possible_acts,
+    load_destinations,
+    name_destination,
     read_case_report,
     read_custody_times,
+    read_delivery_report,
     read_message_report,
 )
-from gateway.state_machines import CASE, MESSAGE
+from gateway.state_machines import CASE, DELIVERY, MESSAGE
 from gateway.store import (
+    LIST_COUNT_LIMIT,
+    ListFilter,
     ListPage,
     cases,
+    deliveries,
+    delivery_leases,
     list_searches,
     messages,
+    officer_work,
     parties,
+    read_row_number,
     read_transaction,
+    transitions,
     verdicts,
 )
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.csv_answers import answer_csv
-from gateway.web.console.operations.list_requests import (
-    build_next_url,
-    describe_more,
+from gateway.web.console.page_formats import (
+    LARGEST_CSV,
+    answer_row_csv,
     is_csv_wanted,
-    read_list_request,
-    read_text,
+    make_download,
+    read_moment,
+    read_search_text,
 )
-from gateway.web.console.page_downloads import make_download
-from gateway.web.console.page_guards import require_right
+from gateway.web.console.page_guards import require_right, services
 
-__all__ = ["add_object_pages"]
+pages: Final = Blueprint("objects", __name__)
+
+#: Rows of a page.
+PAGE: Final = 50
+
+
+def read_list_request(states: Sequence[str] = (), **conditions: Any) -> ListFilter:
+    """Return the conditions of the URL: ``state``, ``since``, ``until`` and ``after``; answer 400 to others.
+
+    A state that is none of `states` is no condition.
+    """
+    state = read_search_text("state")
+    return ListFilter(
+        states=(state,) if state in states else (),
+        since=_read_moment("since"),
+        until=_read_moment("until"),
+        after=_read_cursor(),
+        limit=LARGEST_CSV if is_csv_wanted() else PAGE,
+        **conditions,
+    )
+
+
+def _read_moment(name: str) -> datetime | None:
+    text = read_search_text(name)
+    if not text:
+        return None
+    moment = read_moment(text, ZoneInfo(services.settings.hub.time_zone))
+    if moment is None:
+        abort(HTTPStatus.BAD_REQUEST, "A time is written as 2026-07-01T08:30.")
+    return moment
+
+
+def _read_cursor() -> int | None:
+    text = read_search_text("after")
+    if not text:
+        return None
+    number = read_row_number(text)
+    if number is None:
+        abort(HTTPStatus.BAD_REQUEST, "The link to the next page is not complete.")
+    return number
+
+
+def answer_list(name: str, page: ListPage, columns: Sequence[str], **context: Any) -> str | Response:
+    """Return a page of a list: its template with the context, or these columns as CSV."""
+    if is_csv_wanted():
+        return answer_row_csv(name, columns, page.rows)
+    return render_template(
+        f"operations/{name}.html",
+        page=page,
+        more=_describe_more(page),
+        next_url=_build_next_url(page),
+        **context,
+    )
+
+
+def _build_next_url(page: ListPage) -> str | None:
+    """Return the URL of the next page, with the same conditions; None where this is the last one."""
+    if not page.more or not page.rows:
+        return None
+    arguments = {
+        name: value for name, value in request.args.items() if name not in ("after", "format") and value
+    }
+    return f"{request.path}?{urlencode(arguments | {'after': page.rows[-1]['id']})}"
+
+
+def _describe_more(page: ListPage) -> str:
+    """Return how many rows follow; above the limit of counting, that there are more than that."""
+    return f"> {LIST_COUNT_LIMIT:,}" if page.more >= LIST_COUNT_LIMIT else f"{page.more:,}"
+
 
 _MESSAGE_COLUMNS: Final = (
     *("id", "direction", "from_party", "to_party", "action", "state", "received_at"),
@@ -60,107 +142,98 @@ _CASE_COLUMNS: Final = (
 _DIRECTIONS: Final = ("in", "out")
 
 
-def add_object_pages(pages: Blueprint, services: ConsoleServices) -> None:
-    """Add the pages."""
-
-    @pages.get("/messages")
-    @require_right(Right.OBSERVE)
-    def list_messages() -> str | Response:
-        with read_transaction(services.engine) as conn:
-            page = _read_messages(conn, services)
-        return _answer_list("messages", page, _MESSAGE_COLUMNS, MESSAGE.states)
-
-    @pages.get("/cases")
-    @require_right(Right.OBSERVE)
-    def list_cases() -> str | Response:
-        with read_transaction(services.engine) as conn:
-            wanted = read_list_request(services.settings.hub.time_zone, CASE.states)
-            page = list_searches.search_cases(conn, wanted)
-            add_case_waiting(conn, page.rows, services.clock())
-        return _answer_list("cases", page, _CASE_COLUMNS, CASE.states)
-
-    @pages.get("/messages/<int:number>")
-    @require_right(Right.OBSERVE)
-    def show_message(number: int) -> str:
-        with read_transaction(services.engine) as conn:
-            report = _read_message(conn, number)
-            add_delivery_waiting(conn, report["deliveries"], services.clock())
-        return render_template("operations/message.html", report=report)
-
-    @pages.get("/messages/<int:number>/octets")
-    @require_right(Right.OBSERVE)
-    def download_message(number: int) -> Response:
-        with read_transaction(services.engine) as conn:
-            _require_message(conn, number)
-            headers, body = messages.open_parcel(conn, number)
-        head = _write_head(headers)
-        whole = head + body if isinstance(body, bytes) else JoinedBody([head, body])
-        return make_download(f"message-{number}.http", whole)
-
-    @pages.get("/messages/<int:number>/answer")
-    @require_right(Right.OBSERVE)
-    def download_answer(number: int) -> Response:
-        with read_transaction(services.engine) as conn:
-            _require_message(conn, number)
-            answer = messages.find_response(conn, number)
-        if answer is None:
-            abort(HTTPStatus.NOT_FOUND)
-        start = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n".encode()
-        return make_download(f"answer-{number}.http", start + _write_head(answer.headers) + answer.body)
-
-    @pages.get("/messages/<int:number>/parts/<int:position>")
-    @require_right(Right.OBSERVE)
-    def download_part(number: int, position: int) -> Response:
-        with read_transaction(services.engine) as conn:
-            part = messages.load_part(conn, number, position)
-        if part is None:
-            abort(HTTPStatus.NOT_FOUND)
-        return make_download(f"message-{number}-part-{position}.bin", part.octets)
-
-    @pages.get("/cases/<number>")
-    @require_right(Right.OBSERVE)
-    def show_case(number: str) -> str:
-        with read_transaction(services.engine) as conn:
-            report = _read_case(conn, number)
-            case = find_case(conn, report["number"])
-            report["custody"] = [] if case is None else _read_custody(conn, case, services)
-            add_case_waiting(conn, [report], services.clock())
-            add_delivery_waiting(conn, report["deliveries"], services.clock())
-        return render_template("operations/case.html", report=report)
+@pages.get("/messages")
+@require_right(Right.OBSERVE)
+def list_messages() -> str | Response:
+    """List messages."""
+    direction = read_search_text("direction")
+    equal = [("direction", direction)] if direction in _DIRECTIONS else []
+    criteria = read_list_request(MESSAGE.states, party=read_search_text("party"), equal=equal)
+    with read_transaction(services.engine) as conn:
+        page = list_searches.search_messages(conn, criteria, resting=read_search_text("mailbox") == "yes")
+        add_message_waiting(conn, page.rows, services.clock())
+    return answer_list("messages", page, _MESSAGE_COLUMNS, states=tuple(MESSAGE.states))
 
 
-def _read_custody(conn: Connection, case: Row[Any], services: ConsoleServices) -> list[dict[str, Any]]:
+@pages.get("/cases")
+@require_right(Right.OBSERVE)
+def list_cases() -> str | Response:
+    """List cases."""
+    with read_transaction(services.engine) as conn:
+        criteria = read_list_request(CASE.states)
+        page = list_searches.search_cases(conn, criteria)
+        add_case_waiting(conn, page.rows, services.clock())
+    return answer_list("cases", page, _CASE_COLUMNS, states=tuple(CASE.states))
+
+
+@pages.get("/messages/<int:number>")
+@require_right(Right.OBSERVE)
+def show_message(number: int) -> str:
+    """Show a message."""
+    with read_transaction(services.engine) as conn:
+        report = _read_message(conn, number)
+        add_delivery_waiting(conn, report["deliveries"], services.clock())
+    return render_template("operations/message.html", report=report)
+
+
+@pages.get("/messages/<int:number>/octets")
+@require_right(Right.OBSERVE)
+def download_message(number: int) -> Response:
+    """Return the octets of a message."""
+    with read_transaction(services.engine) as conn:
+        _require_message(conn, number)
+        headers, body = messages.open_parcel(conn, number)
+    head = _write_head(headers)
+    whole = head + body if isinstance(body, bytes) else JoinedBody([head, body])
+    return make_download(f"message-{number}.http", whole)
+
+
+@pages.get("/messages/<int:number>/answer")
+@require_right(Right.OBSERVE)
+def download_answer(number: int) -> Response:
+    """Return the answer that a message got."""
+    with read_transaction(services.engine) as conn:
+        _require_message(conn, number)
+        answer = messages.find_response(conn, number)
+    if answer is None:
+        abort(HTTPStatus.NOT_FOUND)
+    start = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n".encode()
+    return make_download(f"answer-{number}.http", start + _write_head(answer.headers) + answer.body)
+
+
+@pages.get("/messages/<int:number>/parts/<position:position>")
+@require_right(Right.OBSERVE)
+def download_part(number: int, position: int) -> Response:
+    """Return one payload of a message."""
+    with read_transaction(services.engine) as conn:
+        part = messages.load_part(conn, number, position)
+    if part is None:
+        abort(HTTPStatus.NOT_FOUND)
+    return make_download(f"message-{number}-part-{position}.bin", part.octets)
+
+
+@pages.get("/cases/<number>")
+@require_right(Right.OBSERVE)
+def show_case(number: str) -> str:
+    """Show a case."""
+    with read_transaction(services.engine) as conn:
+        report = _read_case(conn, number)
+        case = find_case(conn, report["number"])
+        report["custody"] = [] if case is None else _read_custody(conn, case)
+        add_case_waiting(conn, [report], services.clock())
+        add_delivery_waiting(conn, report["deliveries"], services.clock())
+    return render_template("operations/case.html", report=report)
+
+
+def _read_custody(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
     """Return who has the next move, with the working time of each holder as a span."""
     timetable = services.hub.timetable.read_timetable(conn)
     read = read_custody_times(conn, case, timetable, services.clock())
-    found = [one for one in read if one["holder"] is not None]
-    for one in found:
-        spent = one["working_seconds"] or {}
-        one["spent"] = [(holder, timedelta(seconds=seconds)) for holder, seconds in spent.items()]
-    return found
-
-
-def _answer_list(name: str, page: ListPage, columns: tuple[str, ...], states: Any) -> str | Response:
-    if is_csv_wanted():
-        return answer_csv(name, columns, ([row[one] for one in columns] for row in page.rows))
-    return render_template(
-        f"operations/{name}.html",
-        page=page,
-        states=tuple(states),
-        more=describe_more(page),
-        next_url=build_next_url(page),
-    )
-
-
-def _read_messages(conn: Connection, services: ConsoleServices) -> ListPage:
-    direction = read_text("direction")
-    equal = [("direction", direction)] if direction in _DIRECTIONS else []
-    wanted = read_list_request(
-        services.settings.hub.time_zone, MESSAGE.states, party=read_text("party"), equal=equal
-    )
-    page = list_searches.search_messages(conn, wanted)
-    add_message_waiting(conn, page.rows, services.clock())
-    return page
+    custody = [period for period in read if period["holder"] is not None]
+    for period in custody:
+        spent = period["working_seconds"] or {}
+        period["spent"] = [(holder, timedelta(seconds=seconds)) for holder, seconds in spent.items()]
+    return custody
 
 
 def _require_message(conn: Connection, number: int) -> Any:
@@ -175,27 +248,28 @@ def _read_message(conn: Connection, number: int) -> dict[str, Any]:
     row = _require_message(conn, number)
     report = read_message_report(conn, row)
     signer = row.signer_sha256
-    known = parties.list_certificate_rows(conn, signer) if signer else ()
+    certificates = parties.list_certificate_rows(conn, signer) if signer else ()
     return report | {
         "case": cases.find_by_id(conn, row.case_id) if row.case_id else None,
-        "signer": known[0] if known else None,
+        "is_resting_submission": is_resting_submission(conn, row),
+        "signer": certificates[0] if certificates else None,
         "verdict": verdicts.find_verdict_in_force(conn, signer, "signing", row.received_at)
         if signer
         else None,
-        "evidence": [one | {"facts": _flatten_facts(one["data"])} for one in report["evidence"]],
+        "evidence": [leaf | {"facts": _flatten_facts(leaf["data"])} for leaf in report["evidence"]],
     }
 
 
 def _flatten_facts(data: Any, before: str = "") -> list[tuple[str, str]]:
     """Return nested values as names and texts: ``admitted.mode``."""
-    found: list[tuple[str, str]] = []
+    facts: list[tuple[str, str]] = []
     for name, value in data.items() if isinstance(data, Mapping) else ():
         if isinstance(value, Mapping):
-            found += _flatten_facts(value, f"{before}{name}.")
+            facts += _flatten_facts(value, f"{before}{name}.")
         elif value is not None:
-            told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            found.append((f"{before}{name}", told))
-    return found
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            facts.append((f"{before}{name}", text))
+    return facts
 
 
 def _read_case(conn: Connection, number: str) -> dict[str, Any]:
@@ -215,3 +289,81 @@ def _read_case(conn: Connection, number: str) -> dict[str, Any]:
 def _write_head(headers: Mapping[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{lines}\r\n".encode()
+
+
+#: The states of a list; a delivery that is done is found by its case, its message, or its number.
+_STATES: Final = tuple(state for state in DELIVERY.states if state not in DELIVERY.final)
+_COLUMNS: Final = (
+    *("id", "case_number", "lane", "partner", "state", "attempt", "waits_for", "problem"),
+    *("last_sentence", "theirs", "created_at", "due_at"),
+)
+
+
+@pages.get("/deliveries")
+@require_right(Right.OBSERVE)
+def list_deliveries() -> str | Response:
+    """List the deliveries that are not done."""
+    lane = read_search_text("lane")
+    with read_transaction(services.engine) as conn:
+        page = _read_page(conn, lane)
+    return answer_list("deliveries", page, _COLUMNS, states=_STATES, lane=lane)
+
+
+@pages.get("/deliveries/<int:number>")
+@require_right(Right.OBSERVE)
+def show_delivery(number: int) -> str:
+    """Show a delivery."""
+    with read_transaction(services.engine) as conn:
+        report = _read_delivery(conn, number)
+    return render_template(
+        "operations/delivery.html", report=report, acts=list_possible_acts(report["state"])
+    )
+
+
+@pages.get("/lanes/<name>")
+@require_right(Right.OBSERVE)
+def show_lane(name: str) -> str:
+    """Show a lane, and what waits in it."""
+    with read_transaction(services.engine) as conn:
+        lane_reports = list_lane_reports(conn, services.settings, services.clock())
+        lane = next((report for report in lane_reports if report.name == name), None)
+        if lane is None:
+            abort(HTTPStatus.NOT_FOUND)
+        page = _read_page(conn, name)
+        switch = officer_work.find_switch(conn, name)
+    agency = services.settings.agency.get(name)
+    return render_template(
+        "operations/lane.html",
+        lane=lane,
+        page=page,
+        switch=switch,
+        is_agency=agency is not None and not agency.console,
+    )
+
+
+def _read_page(conn: Connection, lane: str) -> ListPage:
+    """Return the page of deliveries that the URL selects, each with its partner and why it waits."""
+    equal = [("lane", lane)] if lane else []
+    criteria = read_list_request(_STATES, equal=equal)
+    page = list_searches.search_deliveries(conn, criteria)
+    destinations = load_destinations(conn, services.settings)
+    last_words = delivery_leases.list_last_words(conn, [row["id"] for row in page.rows if row["problem"]])
+    now = services.clock()
+    for row in page.rows:
+        row["partner"] = name_destination(destinations, row).name
+        row["waits_for"] = describe_delivery_waiting(row, now)
+        row["theirs"] = last_words.get(row["id"])
+    return page
+
+
+def _read_delivery(conn: Connection, number: int) -> dict[str, Any]:
+    """Return a delivery as `gateway queue show` does, with its partner and the number of its case."""
+    row = deliveries.find_by_id(conn, number)
+    if row is None:
+        abort(HTTPStatus.NOT_FOUND)
+    report = read_delivery_report(conn, row)
+    add_delivery_waiting(conn, [report], services.clock())
+    case = cases.find_by_id(conn, row.case_id) if row.case_id else None
+    steps = transitions.list_transitions(conn, DELIVERY, row.id)
+    partner = name_destination(load_destinations(conn, services.settings), report)
+    return report | {"case": case, "transitions": steps, "partner": partner}

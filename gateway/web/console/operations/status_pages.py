@@ -1,72 +1,218 @@
-"""The public status page: notices, and agencies that are away; without a sign-in, cheap, and limited.
+"""The public status page: whether messages are accepted, notices, and agencies that do not answer properly.
 
-It says of an agency only its name and since when. It is made anew every few seconds, whatever the number
-of readers, and has a limit of requests of its own, which the console process counts.
+It needs no sign-in. Of an agency it shows only the name and the time since when. Threads of their own collect
+the content once a second, whatever the number of readers. The console process limits the requests to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from flask import Blueprint, g, make_response, render_template
+from flask import Blueprint, abort, g, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
-from gateway.operations import AwayPartner, list_away_agencies
-from gateway.store import read_transaction, status_notices
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.operations.request_limit import RequestLimit
-from gateway.web.console.operations.timed_value import TimedValue
+from gateway.accounts import Right
+from gateway.errors import GatewayError
+from gateway.operations import (
+    Act,
+    AwayPartner,
+    DatabaseChange,
+    DisturbedAgency,
+    list_away_agencies,
+    list_disturbed_agencies,
+    open_change,
+)
+from gateway.store import NewStatusNotice, operator_acts, read_transaction
+from gateway.web.console.page_formats import read_moment, translate
+from gateway.web.console.page_guards import (
+    COOKIE,
+    ConsoleServices,
+    leave_notice,
+    leave_session_unread,
+    require_right,
+    services,
+    visitor,
+)
+from gateway.web.hub_readiness import TimedVerdict
 
-__all__ = ["build_status_pages"]
+pages: Final = Blueprint("notices", __name__)
 
-_FRESH: Final = timedelta(seconds=15)
+
+class RequestLimit:
+    """A limit of `most` requests in each second of the clock; safe for many threads."""
+
+    def __init__(self, most: int, clock: Callable[[], datetime]) -> None:
+        self._most = most
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._second = 0
+        self._admitted = 0
+
+    def admit_request(self) -> bool:
+        """Return whether one more request is admitted now."""
+        second = int(self._clock().timestamp())
+        with self._guard:
+            if second != self._second:
+                self._second, self._admitted = second, 0
+            self._admitted += 1
+            return self._admitted <= self._most
+
+
+#: Seconds for which browsers and proxies keep the page.
+_FRESH_SECONDS: Final = 2
 _PAST: Final = timedelta(days=7)
 #: Requests in a second that this process answers with a page.
 _MOST: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _Status:
-    at: datetime
-    current: Sequence[Any]
-    planned: Sequence[Any]
-    past: Sequence[Any]
-    away: Sequence[AwayPartner]
+class _StoredStatus:
+    """The content from the database: notices, and agencies that do not answer properly."""
+
+    is_read: bool = False
+    current: Sequence[Any] = ()
+    planned: Sequence[Any] = ()
+    past: Sequence[Any] = ()
+    away: Sequence[AwayPartner] = ()
+    disturbed: Sequence[DisturbedAgency] = ()
 
 
 def build_status_pages(services: ConsoleServices) -> Blueprint:
     """Return the page."""
     pages = Blueprint("status", __name__, url_prefix="/console")
-    status = TimedValue(lambda: _read_status(services), _FRESH, services.clock)
+    stored_status = TimedVerdict("the status page", lambda: _read_stored_status(services))
     limit = RequestLimit(_MOST, services.clock)
 
     @pages.get("/status")
+    @leave_session_unread
     def show_status() -> Response:
         if not limit.admit_request():
             answer = make_response("busy", HTTPStatus.SERVICE_UNAVAILABLE)
             answer.headers["Retry-After"] = "2"
             return answer
-        answer = make_response(render_template("operations/public_status.html", status=status.get()))
-        if g.visitor is None:
-            answer.headers["Cache-Control"] = f"public, max-age={int(_FRESH.total_seconds())}"
+        search = services.readiness.begin()
+        stored = stored_status.find() or _StoredStatus()
+        # A database that cannot be read is one that takes no messages.
+        is_ready = services.readiness.judge(search).problem is None and stored.is_read
+        page = render_template(
+            "operations/public_status.html",
+            at=services.clock(),
+            is_ready=is_ready,
+            status=stored,
+        )
+        answer = make_response(page)
+        if COOKIE not in request.cookies:
+            answer.headers["Cache-Control"] = f"public, max-age={_FRESH_SECONDS}"
             answer.headers["Vary"] = "Accept-Language, Cookie"
         return answer
 
     return pages
 
 
-def _read_status(services: ConsoleServices) -> _Status:
+def _read_stored_status(services: ConsoleServices) -> _StoredStatus:
+    now = services.clock()
+    try:
+        with read_transaction(services.engine) as conn:
+            notices = operator_acts.list_current_notices(conn, now)
+            return _StoredStatus(
+                is_read=True,
+                current=[notice for notice in notices if notice.starts_at <= now],
+                planned=[notice for notice in notices if notice.starts_at > now],
+                past=operator_acts.list_past_notices(conn, now - _PAST, now),
+                away=list_away_agencies(conn, services.settings, now),
+                disturbed=list_disturbed_agencies(conn, services.settings, now),
+            )
+    except GatewayError:  # the log says it, and readiness
+        return _StoredStatus()
+
+
+_KINDS: Final = ("incident", "planned")
+_TEXTS: Final = {"title_en": 120, "title_ko": 120, "text_en": 2000, "text_ko": 2000}
+_NOTICE_PAST: Final = timedelta(days=30)
+
+
+@pages.post("/status")
+@require_right(Right.PUBLISH_STATUS)
+def publish_notice() -> Response | tuple[str, int]:
+    """Publish a notice."""
+    new, problems = _read_notice()
+    if new is None:
+        return list_notices(problems), HTTPStatus.UNPROCESSABLE_ENTITY
+    after = {
+        "kind": new.kind,
+        "title_en": new.title_en,
+        "starts_at": new.starts_at,
+        "ends_at": new.ends_at,
+    }
+    with _open_change("publish") as change:
+        number = operator_acts.insert_status_notice(change.conn, new, change.at, change.by)
+        change.record_change(f"notice {number}", after=after)
+    leave_notice(translate("The notice is published."))
+    return redirect("/console/operations/status")
+
+
+@pages.post("/status/<int:number>/end")
+@require_right(Right.PUBLISH_STATUS)
+def end_notice(number: int) -> Response:
+    """End a notice."""
+    with read_transaction(services.engine) as conn:
+        if operator_acts.find_status_notice(conn, number) is None:
+            abort(HTTPStatus.NOT_FOUND)
+    with _open_change("end") as change:
+        if operator_acts.end_status_notice(change.conn, number, change.at):
+            change.record_change(f"notice {number}", after={"ends_at": change.at})
+        else:
+            change.leave_unchanged()
+    leave_notice(translate("The notice has ended."))
+    return redirect("/console/operations/status")
+
+
+def _open_change(verb: str) -> AbstractContextManager[DatabaseChange]:
+    """Run the block, a change of the notices, in one transaction with its row in the audit log."""
+    act = Act(f"status {verb}", visitor.name, remote=g.network)
+    return open_change(services.engine, services.settings, act, "console.status", services.clock())
+
+
+@pages.get("/status")
+@require_right(Right.OBSERVE)
+def list_notices(problems: Mapping[str, str] | None = None) -> str:
+    """Show the notices of the public status page; `problems` are those of the fields of a new one."""
     now = services.clock()
     with read_transaction(services.engine) as conn:
-        notices = status_notices.list_current_notices(conn, now)
-        return _Status(
-            now,
-            [one for one in notices if one.starts_at <= now],
-            [one for one in notices if one.starts_at > now],
-            status_notices.list_past_notices(conn, now - _PAST, now),
-            list_away_agencies(conn, services.settings, now),
-        )
+        current = operator_acts.list_current_notices(conn, now)
+        past = operator_acts.list_past_notices(conn, now - _NOTICE_PAST, now)
+    return render_template(
+        "operations/status_notices.html",
+        current=current,
+        past=past,
+        given=request.form,
+        problems=problems or {},
+        now=now,
+        zone=services.settings.hub.time_zone,
+    )
+
+
+def _read_notice() -> tuple[NewStatusNotice | None, dict[str, str]]:
+    """Return the notice of the form, or what is wrong with each field."""
+    form, problems = request.form, {}
+    texts = {name: form.get(name, "").strip() for name in _TEXTS}
+    for name, longest in _TEXTS.items():
+        if not texts[name] or len(texts[name]) > longest:
+            problems[name] = translate("Write this text in both languages; it may not be too long.")
+    zone = ZoneInfo(services.settings.hub.time_zone)
+    starts, ends = (read_moment(form.get(name, ""), zone) for name in ("starts_at", "ends_at"))
+    if starts is None:
+        problems["starts_at"] = translate("Give the date and the time at which it begins.")
+    if form.get("ends_at") and (ends is None or (starts is not None and ends <= starts)):
+        problems["ends_at"] = translate("The end is after the beginning, or empty.")
+    kind = form.get("kind", "")
+    if problems or starts is None or kind not in _KINDS:
+        return None, problems
+    return NewStatusNotice(kind, **texts, starts_at=starts, ends_at=ends), {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
@@ -28,32 +28,25 @@ from gateway.store import (
     AuditEntry,
     NewAccount,
     NewInvitation,
-    account_invitations,
     accounts,
+    audit_log,
     parties,
     sessions,
     write_transaction,
 )
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.visitor_session import Visitor
-
-__all__ = [
-    "ManagedAccount",
-    "NewPerson",
-    "add_account",
-    "add_account_without_roles",
-    "change_roles",
-    "end_account_sessions",
-    "find_managed_account",
-    "find_organisation",
-    "invite_person",
-    "set_account_status",
-]
+from gateway.web.console.page_guards import services, visitor
 
 #: A link to set a password is good for so long.
 LINK_LIFE: Final = timedelta(hours=72)
 _TOKEN: Final = 32
 _LONGEST_NAME: Final = 64
+_ADDS: Final = "account add"
+#: People that a party or an agency adds within a day; an operator adds as many as there are.
+_MOST_ADDED: Final = 100
+
+
+class AccountRefusedError(Exception):
+    """Why an account is not changed, as a sentence of which the page shows the translation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,193 +69,199 @@ class NewPerson:
     roles: frozenset[str]
 
 
-def find_organisation(conn: Connection, services: ConsoleServices, text: str) -> Organisation | None:
+def find_organisation(conn: Connection, text: str) -> Organisation | None:
     """Return the organisation that ``KIND/CODE`` names; None when the gateway does not know it."""
     kind, _, code = text.strip().partition("/")
     if kind not in set(OrganisationKind):
         return None
     organisation = Organisation(OrganisationKind(kind), code)
-    known = {
+    checks = {
         OrganisationKind.OPERATOR: lambda: code == "hub",
         OrganisationKind.PARTY: lambda: parties.find_party(conn, code) is not None,
-        OrganisationKind.AGENCY: lambda: code in _list_agencies(services),
+        OrganisationKind.AGENCY: lambda: code in _list_agencies(),
     }
-    return organisation if known[organisation.kind]() else None
+    return organisation if checks[organisation.kind]() else None
 
 
-def find_managed_account(conn: Connection, visitor: Visitor, number: int) -> ManagedAccount | None:
+def find_managed_account(conn: Connection, number: int) -> ManagedAccount | None:
     """Return an account that a person manages in part or as a whole; None for any other one."""
     row = accounts.find_by_id(conn, number)
     if row is None:
         return None
-    given: dict[Organisation, frozenset[str]] = {}
-    for one in accounts.list_roles_of(conn, number):
-        place = Organisation(OrganisationKind(one.kind), one.organisation)
-        given[place] = given.get(place, frozenset()) | {one.role}
+    roles_by_organisation: dict[Organisation, frozenset[str]] = {}
+    for role_row in accounts.list_roles_of(conn, number):
+        organisation = Organisation(OrganisationKind(role_row.kind), role_row.organisation)
+        roles_by_organisation[organisation] = roles_by_organisation.get(organisation, frozenset()) | {
+            role_row.role
+        }
     manager = visitor.organisation
-    shown = {place: roles for place, roles in given.items() if may_manage_organisation(manager, place)}
-    whole = may_manage_account(manager, given)
-    return ManagedAccount(row, shown, whole) if shown or whole else None
+    managed_roles = {
+        organisation: roles
+        for organisation, roles in roles_by_organisation.items()
+        if may_manage_organisation(manager, organisation)
+    }
+    whole = may_manage_account(manager, roles_by_organisation)
+    return ManagedAccount(row, managed_roles, whole) if managed_roles or whole else None
 
 
-def add_account(services: ConsoleServices, visitor: Visitor, person: NewPerson) -> tuple[str, str]:
-    """Add a person; return the problem as a sentence, or an empty one and the link to set a password."""
-    change = RoleChange(person.organisation, frozenset(), person.roles)
-    problem = _find_person_problem(person) or find_role_problem(visitor.organisation, change)
-    if problem:
-        return problem, ""
+def add_account(person: NewPerson) -> str:
+    """Add a person; return the link to set a password. Raises AccountRefusedError."""
     with write_transaction(services.engine, "console.people") as conn:
-        now = services.clock()
-        number = _store_account(conn, person, visitor, now)
-        if number is None:
-            return _TAKEN, ""
-        place = (person.organisation.kind.value, person.organisation.code)
-        accounts.set_roles(conn, number, place, sorted(person.roles), now)
-        _record_change(conn, services, visitor, "account add", person.name, after=_name_roles(change))
-        return "", _store_link(conn, services, visitor, number)
+        number = _store_account(conn, person)
+        kind, code = person.organisation.kind.value, person.organisation.code
+        accounts.set_roles(conn, number, kind, code, sorted(person.roles), services.clock())
+        _record_change(conn, _ADDS, person.name, after=_name_roles(person.organisation, person.roles))
+        return _store_link(conn, number)
 
 
-def add_account_without_roles(
-    services: ConsoleServices, visitor: Visitor, person: NewPerson
-) -> tuple[str, int]:
-    """Add a person whose roles a second person must approve; return the problem, or the account."""
-    change = RoleChange(person.organisation, frozenset(), person.roles)
-    problem = _find_person_problem(person) or find_role_problem(visitor.organisation, change)
-    if problem:
-        return problem, 0
+def add_account_without_roles(person: NewPerson) -> int:
+    """Add a person whose roles a second person approves; return the account. Raises AccountRefusedError."""
     with write_transaction(services.engine, "console.people") as conn:
-        number = _store_account(conn, person, visitor, services.clock())
-        if number is None:
-            return _TAKEN, 0
-        _record_change(conn, services, visitor, "account add", person.name, after={"roles": ""})
-        return "", number
+        number = _store_account(conn, person)
+        _record_change(conn, _ADDS, person.name, after={"roles": ""})
+        return number
 
 
-def _store_account(conn: Connection, person: NewPerson, visitor: Visitor, now: datetime) -> int | None:
-    """Store the account of a person; return its id, or None when the name is taken."""
+def _store_account(conn: Connection, person: NewPerson) -> int:
+    """Store the account of a person, without its roles; return its id. Raises AccountRefusedError."""
+    _check_person(person)
+    now = services.clock()
+    change = RoleChange(person.organisation, frozenset(), person.roles)
+    problem = find_role_problem(visitor.organisation, change)
+    if problem is not None:
+        raise AccountRefusedError(problem)
+    if visitor.organisation.kind is not OrganisationKind.OPERATOR:
+        added = audit_log.count_actions(conn, _name_place(), _ADDS, now - timedelta(days=1))
+        if added >= _MOST_ADDED:
+            raise AccountRefusedError(_TOO_MANY)
     if accounts.find_by_name(conn, person.name) is not None:
-        return None
+        raise AccountRefusedError("There is an account with this name already.")
+    _check_party(conn, change)
     new = NewAccount(person.name, person.display_name, visitor.name, language=person.language)
     return accounts.insert_account(conn, new, now)
 
 
-def change_roles(
-    services: ConsoleServices,
-    visitor: Visitor,
-    number: int,
-    organisation: Organisation,
-    roles: frozenset[str],
-) -> str | None:
-    """Set the roles of an account in one organisation; return the problem as a sentence.
+def change_roles(number: int, organisation: Organisation, roles: frozenset[str]) -> None:
+    """Set the roles of an account in one organisation.
 
-    Raises LookupError for an account that the person does not manage.
+    Raises AccountRefusedError, and LookupError for an account that the person does not manage.
     """
     with write_transaction(services.engine, "console.people") as conn:
-        found = _require_account(conn, visitor, number)
-        before = found.roles.get(organisation, frozenset())
-        own = number == visitor.account
-        change = RoleChange(organisation, before, roles, own)
-        problem = find_role_problem(visitor.organisation, change)
-        if problem is None and before != roles:
-            place = (organisation.kind.value, organisation.code)
-            accounts.set_roles(conn, number, place, sorted(roles), services.clock())
-            told = (_name_roles(RoleChange(organisation, before, before)), _name_roles(change))
-            _record_change(conn, services, visitor, "account role", found.row.name, *told)
-    return problem
+        account, change = judge_roles(conn, number, organisation, roles)
+        if change.before != roles:
+            kind, now = organisation.kind.value, services.clock()
+            accounts.set_roles(conn, number, kind, organisation.code, sorted(roles), now)
+            changes = (_name_roles(organisation, change.before), _name_roles(organisation, roles))
+            _record_change(conn, "account role", account.row.name, *changes)
 
 
-def set_account_status(services: ConsoleServices, visitor: Visitor, number: int, status: str) -> str | None:
-    """Suspend or resume a whole account; return the problem as a sentence. Raises LookupError."""
+def judge_roles(
+    conn: Connection, number: int, organisation: Organisation, roles: frozenset[str]
+) -> tuple[ManagedAccount, RoleChange]:
+    """Return an account, and the change that gives it these roles; raises as `change_roles` does."""
+    account = _require_account(conn, number)
+    before = account.roles.get(organisation, frozenset())
+    change = RoleChange(organisation, before, roles, number == visitor.account)
+    problem = find_role_problem(visitor.organisation, change)
+    if problem is not None:
+        raise AccountRefusedError(problem)
+    _check_party(conn, change)
+    return account, change
+
+
+def _check_party(conn: Connection, change: RoleChange) -> None:
+    """Raise AccountRefusedError for roles in a party that is not registered."""
+    kind, code = change.organisation.kind.value, change.organisation.code
+    if change.after and not accounts.is_known_organisation(conn, kind, code):
+        raise AccountRefusedError("There is no such party in the register.")
+
+
+def set_account_status(number: int, status: str) -> None:
+    """Suspend or resume a whole account; raises AccountRefusedError and LookupError."""
     with write_transaction(services.engine, "console.people") as conn:
-        found = _require_account(conn, visitor, number)
         if number == visitor.account:
-            return "You cannot suspend yourself."
-        if not found.whole:
-            return _ELSEWHERE
-        if found.row.status != status:
+            raise AccountRefusedError("You cannot suspend yourself.")
+        account = _require_whole_account(conn, number)
+        if account.status != status:
             accounts.set_status(conn, number, status, services.clock())
             verb = "account suspend" if status == "SUSPENDED" else "account resume"
-            told = ({"status": found.row.status}, {"status": status})
-            _record_change(conn, services, visitor, verb, found.row.name, *told)
-    return None
+            _record_change(conn, verb, account.name, {"status": account.status}, {"status": status})
 
 
-def end_account_sessions(services: ConsoleServices, visitor: Visitor, number: int) -> str | None:
-    """End every session of an account; return the problem as a sentence. Raises LookupError."""
+def end_account_sessions(number: int) -> None:
+    """End every session of an account; raises AccountRefusedError and LookupError."""
     with write_transaction(services.engine, "console.people") as conn:
-        found = _require_account(conn, visitor, number)
-        if not found.whole:
-            return _ELSEWHERE
+        account = _require_whole_account(conn, number)
         ended = sessions.end_sessions_of(conn, number, services.clock())
-        told = {"ended": ended}
-        _record_change(conn, services, visitor, "account end-sessions", found.row.name, after=told)
-    return None
+        _record_change(conn, "account end-sessions", account.name, after={"ended": ended})
 
 
-def invite_person(services: ConsoleServices, visitor: Visitor, number: int) -> tuple[str, str]:
-    """Make a link by which a person sets a new password; return the problem, or nothing and the link.
+def invite_person(number: int) -> str:
+    """Return a new link by which a person sets a new password; the old password stays good until then.
 
-    The old password stays good until then. Raises LookupError.
+    Raises AccountRefusedError and LookupError.
     """
     with write_transaction(services.engine, "console.people") as conn:
-        found = _require_account(conn, visitor, number)
-        if not found.whole:
-            return _ELSEWHERE, ""
-        if found.row.status != "ACTIVE":
-            return "The account is suspended.", ""
-        _record_change(conn, services, visitor, "account invite", found.row.name)
-        return "", _store_link(conn, services, visitor, number)
+        account = _require_whole_account(conn, number)
+        if account.status != "ACTIVE":
+            raise AccountRefusedError("The account is suspended.")
+        _record_change(conn, "account invite", account.name)
+        return _store_link(conn, number)
 
 
-_TAKEN: Final = "There is an account with this name already."
-_ELSEWHERE: Final = "The account has roles in other organisations too; the operator manages it."
+_TOO_MANY: Final = "Your organisation has added 100 people within a day. Add further ones tomorrow."
 
 
-def _require_account(conn: Connection, visitor: Visitor, number: int) -> ManagedAccount:
-    found = find_managed_account(conn, visitor, number)
-    if found is None:
+def _require_account(conn: Connection, number: int) -> ManagedAccount:
+    account = find_managed_account(conn, number)
+    if account is None:
         raise LookupError(number)
-    return found
+    return account
 
 
-def _find_person_problem(person: NewPerson) -> str | None:
+def _require_whole_account(conn: Connection, number: int) -> Row[Any]:
+    """Return the row of an account that the person manages as a whole; raises as `change_roles` does."""
+    account = _require_account(conn, number)
+    if not account.whole:
+        raise AccountRefusedError(
+            "The account has roles in other organisations too; the operator manages it."
+        )
+    return account.row
+
+
+def _check_person(person: NewPerson) -> None:
     name = person.name
     if not name or len(name) > _LONGEST_NAME or not name.isprintable() or any(map(str.isspace, name)):
-        return "A name to sign in has 1 to 64 characters and no spaces."
+        raise AccountRefusedError("A name to sign in has 1 to 64 characters and no spaces.")
     if not person.display_name:
-        return "A person needs a name that others see."
+        raise AccountRefusedError("A person needs a name that others see.")
     if not person.roles:
-        return "A person needs a role."
-    return None
+        raise AccountRefusedError("A person needs a role.")
 
 
-def _store_link(conn: Connection, services: ConsoleServices, visitor: Visitor, number: int) -> str:
+def _store_link(conn: Connection, number: int) -> str:
     token = make_token(services.random(_TOKEN))
     now = services.clock()
     new = NewInvitation(digest_token(token), number, visitor.name, now + LINK_LIFE)
-    account_invitations.insert_invitation(conn, new, now)
+    accounts.insert_invitation(conn, new, now)
     return f"{services.public_url}/console/welcome/{token}"
 
 
-def _record_change(
-    conn: Connection,
-    services: ConsoleServices,
-    visitor: Visitor,
-    verb: str,
-    name: str,
-    before: Any = None,
-    after: Any = None,
-) -> None:
-    place = f"{visitor.organisation.kind}/{visitor.organisation.code}"
-    entry = AuditEntry(visitor.name, place, verb, f"account {name}", before=before, after=after)
+def _record_change(conn: Connection, verb: str, name: str, before: Any = None, after: Any = None) -> None:
+    entry = AuditEntry(visitor.name, _name_place(), verb, f"account {name}", before=before, after=after)
     record_account_change(conn, entry, services.clock())
 
 
-def _name_roles(change: RoleChange) -> dict[str, str]:
-    place = f"{change.organisation.kind}/{change.organisation.code}"
-    return {"roles": ", ".join(f"{place}:{role}" for role in sorted(change.after))}
+def _name_place() -> str:
+    """Return the organisation of a manager as the audit names it."""
+    return f"{visitor.organisation.kind}/{visitor.organisation.code}"
 
 
-def _list_agencies(services: ConsoleServices) -> set[str]:
+def _name_roles(organisation: Organisation, roles: frozenset[str]) -> dict[str, str]:
+    owner = f"{organisation.kind}/{organisation.code}"
+    return {"roles": ", ".join(f"{owner}:{role}" for role in sorted(roles))}
+
+
+def _list_agencies() -> set[str]:
     """Return the codes of the agencies: of the settings, and of the mappings in force."""
     return {*services.hub.rules.bundle.organisations, *services.settings.agency}

@@ -1,32 +1,58 @@
-"""Pages for those who manage accounts: the list of people, one person, and a new person."""
+"""Pages of a manager's people: accounts, roles, and the welcome of a new person."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Blueprint, abort, redirect, render_template, request
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 from werkzeug.wrappers import Response
 
-from gateway.accounts import Organisation, OrganisationKind, Right, RoleChange, list_roles
+from gateway.accounts import (
+    Organisation,
+    OrganisationKind,
+    Right,
+    digest_token,
+    find_password_problem,
+    hash_password,
+    list_rights,
+    list_roles,
+)
+from gateway.operations import ActOrder
 from gateway.store import (
     AccountFilter,
+    AuditEntry,
     ListFilter,
     ListPage,
-    account_searches,
-    passkeys,
+    accounts,
+    audit_log,
+    list_searches,
     read_transaction,
     sessions,
+    write_transaction,
 )
-from gateway.web.console.act_reasons import get_operator, read_reason
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.csv_answers import LARGEST_CSV, answer_csv
-from gateway.web.console.page_guards import get_visitor, require_right
-from gateway.web.console.page_notices import leave_notice
-from gateway.web.console.page_translations import LANGUAGES, translate
+from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
+from gateway.web.console.page_formats import (
+    LANGUAGES,
+    LARGEST_CSV,
+    answer_csv,
+    is_csv_wanted,
+    read_search_text,
+    translate,
+)
+from gateway.web.console.page_guards import (
+    begin_session,
+    get_network,
+    leave_notice,
+    require_right,
+    services,
+    set_session_cookie,
+    visitor,
+)
 from gateway.web.console.people.managed_accounts import (
+    AccountRefusedError,
     NewPerson,
     add_account,
     add_account_without_roles,
@@ -35,101 +61,116 @@ from gateway.web.console.people.managed_accounts import (
     find_managed_account,
     find_organisation,
     invite_person,
+    judge_roles,
     set_account_status,
 )
-from gateway.web.console.people.role_proposals import (
-    find_link_problem,
-    needs_second_person,
-    propose_roles,
-)
-from gateway.web.console.visitor_session import Visitor
+from gateway.web.console.sign_in import find_binding_problem
 
-__all__ = ["build_people_pages"]
+pages: Final = Blueprint("people", __name__, url_prefix="/console")
+_guard: Final = require_right(Right.MANAGE_ACCOUNTS)
+
+
+def needs_second_person() -> bool:
+    """Return whether changes of roles by this manager wait for a second person: those of the operator may."""
+    chosen = "account role" in services.settings.console.second_person
+    return chosen and visitor.organisation.kind is OrganisationKind.OPERATOR
+
+
+def check_link(number: int) -> None:
+    """Raise AccountRefusedError if a manager may not make a link that sets the password of an account.
+
+    A manager who can set the password of the second person could approve as that person. Raises LookupError
+    if there is no such account.
+    """
+    if not needs_second_person():
+        return
+    with read_transaction(services.engine) as conn:
+        account = find_managed_account(conn, number)
+    if account is None:
+        raise LookupError(number)
+    for organisation, roles in account.roles.items():
+        if Right.APPROVE_OPERATIONS in list_rights(organisation.kind, roles):
+            raise AccountRefusedError("This person approves acts: a new password is set by the verb only.")
+
+
+def propose_roles(number: int, organisation: Organisation, roles: frozenset[str], reason: str) -> int:
+    """Propose roles of an account in an organisation to a second person; return the number of the act.
+
+    Raises AccountRefusedError, and LookupError for an account that the person does not manage.
+    """
+    with read_transaction(services.engine) as conn:
+        account, change = judge_roles(conn, number, organisation, roles)
+    if change.before == roles:
+        raise AccountRefusedError("These are the roles of the person already.")
+    parameters = {
+        "account": number,
+        "name": account.row.name,
+        "organisation": f"{organisation.kind}/{organisation.code}",
+        "before": sorted(change.before),
+        "after": sorted(roles),
+    }
+    order = ActOrder("account role", parameters)
+    act, _ = get_operator_desk().submit_order(order, get_operator(), reason)
+    assert act is not None, "the act waits for a second person"
+    return act
+
 
 _PATH: Final = "/console/people"
 _ROWS: Final = 50
 _SESSIONS: Final = 20
+_LONGEST_NAME: Final = 100
 _STATUSES: Final = ("ACTIVE", "SUSPENDED")
 _COLUMNS: Final = (
     *("name", "display_name", "status", "roles", "password", "passkeys", "certificate", "openid"),
     "last_sign_in",
 )
-_NO_REASON: Final = "Give a reason of 1 to 500 characters on one line."
 _Page = Response | str | tuple[str, int]
 
 
-def build_people_pages(services: ConsoleServices) -> Blueprint:
-    """Return the pages."""
-    pages = Blueprint("people", __name__, url_prefix="/console/people")
-    guard = require_right(Right.MANAGE_ACCOUNTS)
-
-    @pages.get("")
-    @guard
-    def show_people() -> _Page:
-        return _answer_list(services, get_visitor())
-
-    @pages.get("/add")
-    @guard
-    def show_form() -> str:
-        return _render_form(services, get_visitor(), {})
-
-    @pages.post("/add")
-    @guard
-    def add_person() -> _Page:
-        return _answer_new(services, get_visitor())
-
-    @pages.get("/<int:number>")
-    @guard
-    def show_person(number: int) -> str:
-        return _render_person(services, get_visitor(), number)
-
-    @pages.post("/<int:number>/<act>")
-    @guard
-    def act_on_person(number: int, act: str) -> _Page:
-        return _answer_act(services, get_visitor(), number, act)
-
-    return pages
-
-
-def _answer_list(services: ConsoleServices, visitor: Visitor) -> _Page:
+@pages.get("/people")
+@_guard
+def show_people() -> _Page:
+    """List the persons whom the visitor manages."""
     status = request.args.get("status", "")
-    wanted = _make_filter(visitor, status if status in _STATUSES else "")
-    as_csv = request.args.get("format") == "csv"
+    criteria = _make_filter(status if status in _STATUSES else "")
+    as_csv = is_csv_wanted()
     page = ListFilter(
-        text=request.args.get("q", "").strip()[:100],
+        text=read_search_text("q"),
         after=request.args.get("after") or None,
         limit=LARGEST_CSV if as_csv else _ROWS,
     )
     with read_transaction(services.engine) as conn:
-        found = account_searches.search_accounts(conn, wanted, page)
-        roles = _name_roles(conn, visitor, found)
+        account_page = list_searches.search_accounts(conn, criteria, page)
+        roles = _name_roles(conn, account_page)
     if as_csv:
-        return answer_csv("people", _COLUMNS, [_make_cells(row, roles) for row in found.rows])
-    following = found.rows[-1]["name"] if found.more else None
+        return answer_csv("people", _COLUMNS, [_make_cells(row, roles) for row in account_page.rows])
+    following = account_page.rows[-1]["name"] if account_page.more else None
     return render_template(
-        "people/people.html", found=found, roles=roles, page=page, wanted=wanted, following=following
+        "people/people.html", found=account_page, roles=roles, page=page, wanted=criteria, following=following
     )
 
 
-def _make_filter(visitor: Visitor, status: str) -> AccountFilter:
+def _make_filter(status: str) -> AccountFilter:
     """Return the filter of a manager: the operator may choose an organisation, others have their own."""
-    own = visitor.organisation
-    if own.kind is not OrganisationKind.OPERATOR:
-        return AccountFilter(own.kind.value, own.code, status)
+    organisation = visitor.organisation
+    if organisation.kind is not OrganisationKind.OPERATOR:
+        return AccountFilter(organisation.kind.value, organisation.code, status)
     kind, _, code = request.args.get("organisation", "").strip().partition("/")
     return AccountFilter(kind if kind in set(OrganisationKind) else "", code, status)
 
 
-def _name_roles(conn: Connection, visitor: Visitor, found: ListPage) -> Mapping[int, Sequence[str]]:
+def _name_roles(conn: Connection, page: ListPage) -> Mapping[int, Sequence[str]]:
     """Return the roles of each account, as the manager may know them."""
-    own = visitor.organisation
-    named: dict[int, list[str]] = {}
-    for one in account_searches.list_roles_of_accounts(conn, (row["id"] for row in found.rows)):
-        if own.kind is OrganisationKind.OPERATOR:
-            named.setdefault(one.account_id, []).append(f"{one.kind}/{one.organisation}:{one.role}")
-        elif (one.kind, one.organisation) == (own.kind, own.code):
-            named.setdefault(one.account_id, []).append(one.role)
-    return {number: tuple(roles) for number, roles in named.items()}
+    organisation = visitor.organisation
+    role_names: dict[int, list[str]] = {}
+    for role_row in list_searches.list_roles_of_accounts(conn, (row["id"] for row in page.rows)):
+        if organisation.kind is OrganisationKind.OPERATOR:
+            role_names.setdefault(role_row.account_id, []).append(
+                f"{role_row.kind}/{role_row.organisation}:{role_row.role}"
+            )
+        elif (role_row.kind, role_row.organisation) == (organisation.kind, organisation.code):
+            role_names.setdefault(role_row.account_id, []).append(role_row.role)
+    return {number: tuple(roles) for number, roles in role_names.items()}
 
 
 def _make_cells(row: Mapping[str, Any], roles: Mapping[int, Sequence[str]]) -> Sequence[Any]:
@@ -146,139 +187,205 @@ def _make_cells(row: Mapping[str, Any], roles: Mapping[int, Sequence[str]]) -> S
     )
 
 
-def _render_form(services: ConsoleServices, visitor: Visitor, given: Mapping[str, Any], **more: Any) -> str:
-    kinds = list(OrganisationKind) if _is_operator(visitor) else [visitor.organisation.kind]
+@pages.get("/people/add")
+@_guard
+def show_form(problem: str = "") -> str:
+    """Show the form for a new person, with what was typed; `problem` is the reason of its refusal."""
+    kinds = list(OrganisationKind) if _is_operator() else [visitor.organisation.kind]
     return render_template(
         "people/add.html",
-        given=given,
+        given=request.form,
         chosen=set(request.form.getlist("role")),
         roles={kind: list_roles(kind) for kind in kinds},
-        everywhere=_is_operator(visitor),
-        needs_second=needs_second_person(services, visitor),
-        **more,
+        everywhere=_is_operator(),
+        needs_second=needs_second_person(),
+        problem=problem,
     )
 
 
-def _answer_new(services: ConsoleServices, visitor: Visitor) -> _Page:
-    organisation = _read_organisation(services, visitor)
-    if organisation is None:
-        problem = translate("This organisation is not known: KIND/CODE is wanted.")
-        return _render_form(services, visitor, request.form, problem=problem), HTTPStatus.UNPROCESSABLE_ENTITY
+@pages.post("/people/add")
+@_guard
+def add_person() -> _Page:
+    """Add a person."""
+    try:
+        person = _read_person()
+        if needs_second_person():
+            reason = _read_reason()
+            number = add_account_without_roles(person)
+            return _show_act(propose_roles(number, person.organisation, person.roles, reason))
+        link = add_account(person)
+    except AccountRefusedError as refusal:
+        return show_form(translate(str(refusal))), HTTPStatus.UNPROCESSABLE_ENTITY
+    return render_template("people/link.html", name=person.name, link=link)
+
+
+def _read_person() -> NewPerson:
+    """Return the person of the form; raises AccountRefusedError."""
+    organisation = _read_organisation()
+    display_name = " ".join(request.form.get("display_name", "").split())
+    if len(display_name) > _LONGEST_NAME:
+        raise AccountRefusedError("The name is too long: at most 100 characters.")
     language = request.form.get("language", "")
-    person = NewPerson(
+    return NewPerson(
         request.form.get("name", "").strip(),
-        " ".join(request.form.get("display_name", "").split())[:100],
+        display_name,
         language if language in LANGUAGES else "en",
         organisation,
         frozenset(request.form.getlist("role")),
     )
-    if needs_second_person(services, visitor):
-        return _propose_person(services, visitor, person)
-    problem, link = add_account(services, visitor, person)
-    if problem:
-        return _refuse_form(services, visitor, problem)
-    return render_template("people/link.html", name=person.name, link=link)
 
 
-def _propose_person(services: ConsoleServices, visitor: Visitor, person: NewPerson) -> _Page:
-    """Add a person without roles, and propose the roles to a second person."""
+def _read_reason() -> str:
+    """Return the reason of the form; raises AccountRefusedError where it has none."""
     reason = read_reason()
     if reason is None:
-        return _refuse_form(services, visitor, _NO_REASON)
-    problem, number = add_account_without_roles(services, visitor, person)
-    if problem:
-        return _refuse_form(services, visitor, problem)
-    change = RoleChange(person.organisation, frozenset(), person.roles)
-    problem, act = propose_roles(services, visitor, number, change, (get_operator(), reason))
-    if problem:
-        return _refuse_form(services, visitor, problem)
-    return _show_act(services, act)
+        raise AccountRefusedError("Give a reason of 1 to 500 characters on one line.")
+    return reason
 
 
-def _refuse_form(services: ConsoleServices, visitor: Visitor, problem: str) -> _Page:
-    page = _render_form(services, visitor, request.form, problem=translate(problem))
-    return page, HTTPStatus.UNPROCESSABLE_ENTITY
-
-
-def _show_act(services: ConsoleServices, act: int) -> Response:
-    leave_notice(services, translate("The act waits for a second person."))
+def _show_act(act: int) -> Response:
+    leave_notice(translate("The act waits for a second person."))
     return redirect(f"/console/operations/acts/{act}")
 
 
-def _render_person(services: ConsoleServices, visitor: Visitor, number: int, **more: Any) -> str:
+@pages.get("/people/<int:number>")
+@_guard
+def show_person(number: int, problem: str = "") -> str:
+    """Show a person; `problem` is why the last act was not done."""
     with read_transaction(services.engine) as conn:
-        found = find_managed_account(conn, visitor, number)
-        if found is None:
+        person = find_managed_account(conn, number)
+        if person is None:
             abort(HTTPStatus.NOT_FOUND)
-        shown = sessions.list_by_account(conn, number)[:_SESSIONS] if found.whole else ()
-        keys = passkeys.list_passkeys(conn, number) if found.whole else ()
-        last = account_searches.find_last_sign_in(conn, number)
+        recent_sessions = sessions.list_sessions(conn, number)[:_SESSIONS] if person.whole else ()
+        keys = sessions.list_passkeys(conn, number) if person.whole else ()
+        last = list_searches.find_last_sign_in(conn, number)
     return render_template(
         "people/person.html",
-        person=found,
+        person=person,
         own=number == visitor.account,
-        sessions=shown,
+        sessions=recent_sessions,
         passkeys=keys,
         last_sign_in=last,
         list_roles=list_roles,
-        everywhere=_is_operator(visitor),
-        needs_second=needs_second_person(services, visitor),
+        everywhere=_is_operator(),
+        needs_second=needs_second_person(),
         reason=request.form.get("reason", ""),
-        **more,
+        problem=problem,
     )
 
 
-def _answer_act(services: ConsoleServices, visitor: Visitor, number: int, act: str) -> _Page:
-    link, waits = "", 0
+@pages.post("/people/<int:number>/<act>")
+@_guard
+def act_on_person(number: int, act: str) -> _Page:
+    """Change roles, suspend, resume, end sessions, or make a link for a new password."""
+    acts: Mapping[str, Callable[[int], _Page | None]] = {
+        "roles": _change_roles,
+        "suspend": lambda number: set_account_status(number, "SUSPENDED"),
+        "resume": lambda number: set_account_status(number, "ACTIVE"),
+        "end-sessions": end_account_sessions,
+        "link": _show_new_link,
+    }
+    if act not in acts:
+        abort(HTTPStatus.NOT_FOUND)
     try:
-        if act == "roles":
-            problem, waits = _change_roles(services, visitor, number)
-        elif act in ("suspend", "resume"):
-            status = "SUSPENDED" if act == "suspend" else "ACTIVE"
-            problem = set_account_status(services, visitor, number, status) or ""
-        elif act == "end-sessions":
-            problem = end_account_sessions(services, visitor, number) or ""
-        elif act == "link":
-            problem, link = find_link_problem(services, visitor, number) or "", ""
-            if not problem:
-                problem, link = invite_person(services, visitor, number)
-        else:
-            abort(HTTPStatus.NOT_FOUND)
+        answer = acts[act](number)
     except LookupError:
         abort(HTTPStatus.NOT_FOUND)
-    if problem:
-        page = _render_person(services, visitor, number, problem=translate(problem))
-        return page, HTTPStatus.UNPROCESSABLE_ENTITY
-    if link:
-        return render_template("people/link.html", name="", link=link)
-    if waits:
-        return _show_act(services, waits)
-    leave_notice(services, translate("It is done."))
+    except AccountRefusedError as refusal:
+        return show_person(number, translate(str(refusal))), HTTPStatus.UNPROCESSABLE_ENTITY
+    if answer is not None:
+        return answer
+    leave_notice(translate("It is done."))
     return redirect(f"{_PATH}/{number}")
 
 
-def _change_roles(services: ConsoleServices, visitor: Visitor, number: int) -> tuple[str, int]:
-    """Change or propose roles; return the problem, and the number of an act that waits."""
-    organisation = _read_organisation(services, visitor)
-    if organisation is None:
-        return "This organisation is not known: KIND/CODE is wanted.", 0
-    roles = frozenset(request.form.getlist("role"))
-    if not needs_second_person(services, visitor):
-        return change_roles(services, visitor, number, organisation, roles) or "", 0
-    reason = read_reason()
-    if reason is None:
-        return _NO_REASON, 0
-    change = RoleChange(organisation, frozenset(), roles)
-    return propose_roles(services, visitor, number, change, (get_operator(), reason))
+def _change_roles(number: int) -> Response | None:
+    """Change roles, or propose them to a second person and show the act that waits."""
+    organisation, roles = _read_organisation(), frozenset(request.form.getlist("role"))
+    if needs_second_person():
+        return _show_act(propose_roles(number, organisation, roles, _read_reason()))
+    change_roles(number, organisation, roles)
+    return None
 
 
-def _read_organisation(services: ConsoleServices, visitor: Visitor) -> Organisation | None:
-    """Return the organisation of a form: the own one of a manager, the one that the operator names."""
-    if not _is_operator(visitor):
+def _show_new_link(number: int) -> str:
+    check_link(number)
+    return render_template("people/link.html", name="", link=invite_person(number))
+
+
+def _read_organisation() -> Organisation:
+    """Return the organisation of a form: the own one of a manager, the one that the operator names.
+
+    Raises AccountRefusedError for one that is not known.
+    """
+    if not _is_operator():
         return visitor.organisation
     with read_transaction(services.engine) as conn:
-        return find_organisation(conn, services, request.form.get("organisation", ""))
+        organisation = find_organisation(conn, request.form.get("organisation", ""))
+    if organisation is None:
+        raise AccountRefusedError("This organisation is not known: KIND/CODE is wanted.")
+    return organisation
 
 
-def _is_operator(visitor: Visitor) -> bool:
+def _is_operator() -> bool:
     return visitor.organisation.kind is OrganisationKind.OPERATOR
+
+
+_SALT: Final = 16
+_WelcomePage = Response | tuple[str, int]
+
+
+@pages.get("/welcome/<token>")
+def show_welcome(token: str) -> _WelcomePage:
+    """Show the form for a first password; who has the link needs no session."""
+    return _render_welcome(_find_account(token))
+
+
+def _find_account(token: str) -> Row[Any] | None:
+    with read_transaction(services.engine) as conn:
+        return accounts.find_invitation(conn, digest_token(token), services.clock())
+
+
+def _render_welcome(account: Row[Any] | None, problem: str = "") -> tuple[str, int]:
+    if account is None:
+        return render_template("people/welcome.html", account=None), HTTPStatus.NOT_FOUND
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK
+    return render_template("people/welcome.html", account=account, problem=problem), status
+
+
+@pages.post("/welcome/<token>")
+def set_first_password(token: str) -> _WelcomePage:
+    """Set the first password, and begin a session."""
+    account = _find_account(token)
+    if account is None:
+        return _render_welcome(None)
+    bound = find_binding_problem(account)
+    if bound is not None:
+        return _render_welcome(account, bound)
+    new = request.form.get("new", "")
+    problem = find_password_problem(new, (account.name, account.display_name))
+    if problem is None and new != request.form.get("again", ""):
+        problem = "The two passwords are not the same."
+    if problem is not None:
+        return _render_welcome(account, translate(problem))
+    session = _store_password(token, hash_password(new, services.random(_SALT)))
+    answer = redirect("/console/")
+    if session is not None:
+        set_session_cookie(answer, session)
+    return answer
+
+
+def _store_password(token: str, hashed: str) -> str | None:
+    """Set the password if the link is still good, and use the link up; return the token of a session."""
+    network = get_network()
+    with write_transaction(services.engine, "console.password") as conn:
+        now = services.clock()
+        account = accounts.find_invitation(conn, digest_token(token), now)
+        # Of two that use the link at the same time, the second finds nothing to remove.
+        if account is None or not accounts.remove_invitations(conn, account.id):
+            return None
+        accounts.set_password(conn, account.id, hashed, now)
+        entry = AuditEntry(account.name, "account", "change_password", account.name, remote=network)
+        audit_log.record_action(conn, entry, now)
+        accounts.record_sign_in(conn, account.name, network, True, now)
+        return begin_session(conn, account.id, "password", network)

@@ -1,171 +1,390 @@
-"""The forms of acts: filled in, shown once more with the digest of what is decided, and confirmed."""
+"""Pages of an officer's acts, and how a page performs them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from flask import Blueprint, abort, redirect, render_template, request
+from sqlalchemy import Connection
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from gateway.accounts import PasskeyError, Right
-from gateway.cases import ACT_EVENTS, DecisionAct, list_unsent_words
-from gateway.errors import GatewayError
-from gateway.hub import ApplicationForm
-from gateway.web.console.page_guards import get_visitor, require_right
-from gateway.web.console.page_notices import leave_notice
-from gateway.web.console.page_translations import translate
-from gateway.web.console.work.act_desk import (
-    ACT_RIGHTS,
-    OWN_FIELDS,
-    DecidedAct,
-    WorkDesk,
-    describe_refusal,
-    get_officer,
-    list_possible_acts,
+from gateway.cases import (
+    ACT_EVENTS,
+    DecisionAct,
+    OfficerAct,
+    QuantityVerdict,
+    compute_act_digest,
+    encode_act,
+    encode_batch,
+    judge_decided_quantity,
+    list_decision_units,
+    list_unsent_words,
+    remove_last_day,
 )
-from gateway.web.console.work.act_forms import ActForm, read_act_form, remove_validity
-from gateway.web.officers import ApplicationView
+from gateway.errors import GatewayError
+from gateway.hub import ApplicationForm, load_application_form
+from gateway.store import accounts, read_transaction
+from gateway.web.console.page_formats import translate
+from gateway.web.console.page_guards import (
+    find_client_certificate,
+    leave_notice,
+    require_right,
+    services,
+    visitor,
+)
+from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
+from gateway.web.console.work.act_forms import ActForm, FormContext, read_act_form
+from gateway.web.officers import SESSION_ONLY, ApplicationView, Confirmation, ConfirmationMethod, Officer
 
-__all__ = ["add_act_pages"]
+pages: Final = Blueprint("acts", __name__, url_prefix="/console/applications")
+
+#: The acts of officers, and the right that each one needs.
+ACT_RIGHTS: Final = {
+    "receive": Right.WORK_ON_APPLICATIONS,
+    "ask": Right.WORK_ON_APPLICATIONS,
+    "inspect": Right.WORK_ON_APPLICATIONS,
+    "fee": Right.WORK_ON_APPLICATIONS,
+    "decide": Right.PROPOSE_DECISIONS,
+    "correct": Right.CORRECT_DECISIONS,
+    "revoke": Right.CORRECT_DECISIONS,
+}
+#: Fields of the page itself, which are no part of what an officer fills in.
+OWN_FIELDS: Final = frozenset({"form_token", "step", "shown", "digest", "confirm", "passkey_answer"})
+#: Acts on an application that waits, and on one that is decided.
+_WAITING: Final = ("receive", "ask", "inspect", "fee", "decide")
+_DECIDED: Final = ("correct", "revoke")
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedAct:
+    """An act on an application, as it was shown."""
+
+    number: str
+    shown: str
+    act: OfficerAct
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of what is decided."""
+        return compute_act_digest(self.number, self.shown, self.act)
+
+    @property
+    def octets(self) -> bytes:
+        """Return what is decided, as octets."""
+        return encode_act(self.number, self.shown, self.act)
+
+    @property
+    def unsent(self) -> tuple[str, ...]:
+        """Return the names of the values that only the agency reads."""
+        return list_unsent_words(self.act)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApplication:
+    """An application at the console: the form as it was filed, and what became of it."""
+
+    form: ApplicationForm
+    view: ApplicationView
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmationOffer:
+    """The ways in which a person can confirm now, and the options for the person's passkey."""
+
+    methods: tuple[str, ...]
+    wanted: tuple[str, ...]
+    passkey_options: str | None = None
+
+
+def open_application(number: str) -> OpenApplication:
+    """Return an application with its form; 404 for another agency's, and one decided elsewhere."""
+    with read_transaction(services.engine) as conn:
+        form = load_application(conn, number)
+    view = services.desk.read_application(visitor.organisation.code, number)
+    if view is None:
+        abort(HTTPStatus.NOT_FOUND)
+    return OpenApplication(form, view)
+
+
+def make_context(kind: str, form: ApplicationForm, view: ApplicationView) -> FormContext:
+    """Return what the form of an act is about."""
+    chooses = kind in ACT_EVENTS
+    codes = services.desk.list_status_codes(kind, view.number) if chooses else ()
+    zone = ZoneInfo(services.settings.hub.time_zone)
+    events = {status_code.code: status_code.event for status_code in codes}
+    return FormContext(
+        required=view.required,
+        pointers=label_pointers(form),
+        codes=events,
+        declared=form.list_declared_quantities(),
+        units=form.units,
+        now=services.clock(),
+        zone=zone,
+    )
+
+
+def wants_two_officers(kind: str) -> bool:
+    """Return whether an act of this kind is proposed by one and approved by another."""
+    decides = kind in ("decide", "correct", "revoke")
+    return decides and services.desk.get_policy(visitor.organisation.code).four_eyes
+
+
+def offer_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> ConfirmationOffer:
+    """Return how these acts can be confirmed; what decides nothing needs the session alone."""
+    if not decides:
+        return ConfirmationOffer(("session",), ("session",))
+    policy = services.desk.get_policy(visitor.organisation.code)
+    methods = tuple(sorted(method.value for method in policy.confirm))
+    options = None
+    if ConfirmationMethod.PASSKEY in policy.confirm:
+        options = offer_confirmation(visitor, encode_acts(acts))
+    possible = {
+        "session": True,
+        "passkey": options is not None,
+        "certificate": "certificate" in methods and _shows_certificate(visitor.account),
+    }
+    return ConfirmationOffer(tuple(method for method in methods if possible[method]), methods, options)
+
+
+def _shows_certificate(account: int) -> bool:
+    """Return whether this connection shows the client certificate of an account."""
+    sha256 = find_client_certificate(request)
+    if sha256 is None:
+        return False
+    with read_transaction(services.engine) as conn:
+        row = accounts.find_by_id(conn, account)
+    return row is not None and row.certificate_sha256 == sha256
+
+
+def take_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> Confirmation:
+    """Return the confirmation that this request brings."""
+    method = request.form.get("confirm")
+    if decides and method == "certificate":
+        sha256 = find_client_certificate(request)
+        return Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=sha256)
+    if not decides or method != "passkey":
+        return SESSION_ONLY
+    answer = request.form.get("passkey_answer", "")
+    content = encode_acts(acts)
+
+    def take_answer(conn: Connection) -> bytes:
+        return take_confirmation(conn, visitor, content, answer).evidence
+
+    return Confirmation(ConfirmationMethod.PASSKEY, take=take_answer)
+
+
+def judge_quantities(act: OfficerAct, form: ApplicationForm) -> Mapping[tuple[int, str], QuantityVerdict]:
+    """Return how the quantity of each decision of an act compares with what was declared, by item and law."""
+    if not isinstance(act, DecisionAct):
+        return {}
+    declared = form.list_declared_quantities()
+    return {
+        (decision.item, decision.law): judge_decided_quantity(
+            decision, declared.get(decision.item, ()), form.units
+        )
+        for decision in act.decisions
+    }
+
+
+def encode_acts(acts: Sequence[DecidedAct]) -> bytes:
+    """Return the octets that a passkey confirms: those of the act, or the digests of all acts of a batch."""
+    return acts[0].octets if len(acts) == 1 else encode_batch([act.digest for act in acts])
+
+
+def get_officer() -> Officer:
+    """Return the visitor as an officer."""
+    roles = ",".join(sorted(visitor.roles))
+    return Officer(visitor.account, visitor.name, roles, visitor.rights, visitor.organisation.code)
+
+
+def list_possible_acts(view: ApplicationView | None) -> tuple[str, ...]:
+    """Return the acts that the visitor may do to an application in its state now."""
+    if view is None or view.proposal is not None:
+        return ()
+    if view.state == "DECIDED":
+        concerns = view.request.cancellation is not None or view.owes_fee or view.was_paid
+        speaks = concerns and visitor.may(Right.CORRECT_DECISIONS)
+        kinds: tuple[str, ...] = (*_DECIDED, *(("receive",) if speaks else ()))
+    elif view.state in ("CANCELLED", "PREPARED", "STRANDED"):
+        kinds = ()
+    elif view.is_held:
+        kinds = ("receive",)
+    else:
+        kinds = _WAITING
+    return tuple(kind for kind in kinds if visitor.may(ACT_RIGHTS[kind]))
+
+
+def describe_refusal(problem: GatewayError) -> str:
+    """Return a problem as a sentence for a page, with its id."""
+    return f"{problem.problem.id}: {problem.detail}"
+
+
+def load_application(conn: Connection, number: str) -> ApplicationForm:
+    """Return the application of this number of the visitor's agency; any other one is answered with 404."""
+    agency = visitor.organisation.code
+    is_well_formed = number.isascii() and number.isalnum()
+    application = load_application_form(services.hub, conn, agency, number) if is_well_formed else None
+    if application is None:
+        abort(HTTPStatus.NOT_FOUND)
+    return application
+
+
+def label_pointers(application: ApplicationForm) -> Mapping[str, Mapping[str, str]]:
+    """Return the labels of the fields of an application by their pointers."""
+    return {field.pointer: field.label for field in application.form.list_fields()}
+
 
 _Page = str | tuple[str, int] | Response
 
 
-def add_act_pages(pages: Blueprint, work: WorkDesk) -> None:
-    """Add the forms of acts on one application."""
-
-    @pages.get("/applications/<number>/acts/<kind>")
-    @require_right(Right.WORK_ON_APPLICATIONS)
-    def show_act_form(number: str, kind: str) -> _Page:
-        form, view = _open_act(work, number, kind)
-        values = _fill_in(kind, view)
-        return _render_form(work, kind, (form, view), values, ActForm())
-
-    @pages.post("/applications/<number>/acts/<kind>")
-    @require_right(Right.WORK_ON_APPLICATIONS)
-    def take_act_form(number: str, kind: str) -> _Page:
-        form, view = _open_act(work, number, kind)
-        read = read_act_form(kind, request.form, work.make_context(kind, form, view))
-        if read.act is None or request.form.get("step") == "back":
-            status = HTTPStatus.UNPROCESSABLE_ENTITY if read.errors else HTTPStatus.OK
-            return _render_form(work, kind, (form, view), request.form, read), status
-        decided = DecidedAct(number, request.form.get("shown", "")[:64], read.act)
-        if request.form.get("step") != "confirm":
-            return _render_preview(work, kind, (form, view), decided)
-        return _do_act(work, kind, (form, view), decided)
+@pages.get("/<number>/acts/<kind>")
+@require_right(Right.WORK_ON_APPLICATIONS)
+def show_act_form(number: str, kind: str) -> _Page:
+    """Show the form of an act on an application."""
+    application = _open_act(number, kind)
+    return _render_form(kind, application, ActForm(_fill_in(kind, application.view)))
 
 
-def _open_act(work: WorkDesk, number: str, kind: str) -> tuple[ApplicationForm, ApplicationView]:
+@pages.post("/<number>/acts/<kind>")
+@require_right(Right.WORK_ON_APPLICATIONS)
+def take_act_form(number: str, kind: str) -> _Page:
+    """Preview an act on an application, or do it."""
+    application = _open_act(number, kind)
+    context = make_context(kind, application.form, application.view)
+    read = read_act_form(kind, request.form, context)
+    if read.act is None or request.form.get("step") == "back":
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if read.errors else HTTPStatus.OK
+        return _render_form(kind, application, read), status
+    decided = DecidedAct(number, request.form.get("shown", "")[:64], read.act)
+    if request.form.get("step") != "confirm":
+        return _render_preview(kind, application, decided)
+    return _do_act(kind, application, decided)
+
+
+def _open_act(number: str, kind: str) -> OpenApplication:
     """Return the application; 404 for an act that there is not, 403 for one without the right."""
     if kind not in ACT_RIGHTS:
         abort(HTTPStatus.NOT_FOUND)
-    if not get_visitor().may(ACT_RIGHTS[kind]):
+    if not visitor.may(ACT_RIGHTS[kind]):
         abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to see this page.")
-    form, view = work.open_application(number)
-    if request.method == "GET" and kind not in list_possible_acts(view):
+    application = open_application(number)
+    if request.method == "GET" and kind not in list_possible_acts(application.view):
         abort(HTTPStatus.CONFLICT, "The application is in a state that does not allow this act.")
-    return form, view
+    return application
 
 
 def _fill_in(kind: str, view: ApplicationView) -> MultiDict[str, str]:
     """Return the values that a new form has: a correction begins with the standing decisions."""
     if kind == "receive":
         return MultiDict({"status_code": "C04"})
+    if kind == "fee":
+        return MultiDict({"currency": "KRW"})
     if kind != "correct":
         return MultiDict()
     values: MultiDict[str, str] = MultiDict()
-    standing = {(one.item, one.law): one for one in view.decisions}
-    for place, pair in enumerate(view.required):
-        one = standing.get(pair)
-        if one is not None:
-            values[f"d{place}-number"] = one.number or ""
-            values[f"d{place}-quantity"] = "" if one.quantity is None else f"{one.quantity:f}"
-            values[f"d{place}-unit"] = one.unit or ""
-            values[f"d{place}-conditions"] = "\n".join(remove_validity(one.conditions))
+    decisions_by_pair = {(decision.item, decision.law): decision for decision in view.decisions}
+    for index, pair in enumerate(view.required):
+        decision = decisions_by_pair.get(pair)
+        if decision is not None:
+            values[f"d{index}-number"] = decision.number or ""
+            values[f"d{index}-quantity"] = "" if decision.quantity is None else f"{decision.quantity:f}"
+            values[f"d{index}-unit"] = decision.unit or ""
+            values[f"d{index}-conditions"] = "\n".join(remove_last_day(decision.conditions))
     values["valid_until"] = "" if view.last_day is None else view.last_day.isoformat()
     return values
 
 
-def _render_form(
-    work: WorkDesk,
-    kind: str,
-    opened: tuple[ApplicationForm, ApplicationView],
-    values: Mapping[str, Any],
-    read: ActForm,
-    **more: Any,
-) -> str:
-    form, view = opened
+def _render_form(kind: str, application: OpenApplication, read: ActForm) -> str:
+    form, view = application.form, application.view
     return render_template(
         "work/act.html",
         kind=kind,
         application=form,
         view=view,
-        values=values,
-        picked=values.getlist("pointer") if isinstance(values, MultiDict) else [],
+        values=read.values,
+        picked=read.values.getlist("pointer"),
         errors=read.errors,
         shown=request.form.get("shown") or view.shown,
-        codes=work.desk.list_status_codes(kind, view.number) if kind in ACT_EVENTS else (),
-        two_officers=work.wants_two_officers(kind),
-        **more,
+        codes=services.desk.list_status_codes(kind, view.number) if kind in ACT_EVENTS else (),
+        two_officers=wants_two_officers(kind),
+        fitting_units={
+            item: list_decision_units(declared, form.units)
+            for item, declared in form.list_declared_quantities().items()
+        },
     )
 
 
-def _render_preview(
-    work: WorkDesk,
-    kind: str,
-    opened: tuple[ApplicationForm, ApplicationView],
-    decided: DecidedAct,
-    **more: Any,
-) -> str:
-    form, view = opened
-    decides = isinstance(decided.act, DecisionAct) and not work.wants_two_officers(kind)
+def _render_preview(kind: str, application: OpenApplication, decided: DecidedAct, **context: Any) -> str:
+    form, view = application.form, application.view
+    decides = isinstance(decided.act, DecisionAct) and not wants_two_officers(kind)
     return render_template(
         "work/preview.html",
         kind=kind,
         application=form,
         view=view,
         decided=decided,
-        unsent=list_unsent_words(decided.act),
-        labels={field.pointer: field.label for field in form.form.list_fields()},
-        kept=[(name, one) for name, one in request.form.items(multi=True) if name not in OWN_FIELDS],
-        offer=work.offer_confirmation([decided], decides=decides),
-        two_officers=work.wants_two_officers(kind),
-        **more,
+        labels=label_pointers(form),
+        verdicts=judge_quantities(decided.act, form),
+        kept=[(name, value) for name, value in request.form.items(multi=True) if name not in OWN_FIELDS],
+        offer=offer_act_confirmation([decided], decides=decides),
+        two_officers=wants_two_officers(kind),
+        **context,
     )
 
 
-def _do_act(
-    work: WorkDesk, kind: str, opened: tuple[ApplicationForm, ApplicationView], decided: DecidedAct
-) -> _Page:
-    """Do what was shown; what differs from it is shown once more."""
+def _do_act(kind: str, application: OpenApplication, decided: DecidedAct) -> _Page:
+    """Perform or propose an act if the preview showed the same one; else show the preview again (409)."""
     if request.form.get("digest") != decided.digest:
-        return _render_preview(work, kind, opened, decided), HTTPStatus.CONFLICT
-    try:
-        sentence = _perform(work, kind, decided)
-    except GatewayError as problem:
-        told = _render_preview(work, kind, opened, decided, problem=describe_refusal(problem))
-        return told, int(problem.problem.http or HTTPStatus.CONFLICT)
-    except PasskeyError:
-        refusal = translate("The passkey was not accepted.")
-        told = _render_preview(work, kind, opened, decided, problem=refusal)
-        return told, HTTPStatus.UNPROCESSABLE_ENTITY
-    leave_notice(work.services, sentence)
-    return redirect(f"/console/applications/{decided.number}")
+        return _render_preview(kind, application, decided), HTTPStatus.CONFLICT
+
+    def perform_or_propose() -> str:
+        if wants_two_officers(kind):
+            propose_act(decided)
+            return translate("The decision is proposed. Another officer approves it.")
+        confirmation = take_act_confirmation([decided], decides=isinstance(decided.act, DecisionAct))
+        perform_act(decided, confirmation)
+        return translate("This was sent.")
+
+    return finish_act(
+        decided.number,
+        perform_or_propose,
+        lambda problem: _render_preview(kind, application, decided, problem=problem),
+    )
 
 
-def _perform(work: WorkDesk, kind: str, decided: DecidedAct) -> str:
-    """Perform or propose an act; return the sentence about it. Raises the problem of a refused one."""
-    officer, act = get_officer(), decided.act
-    if work.wants_two_officers(kind):
-        outcome = work.desk.propose_act(officer, decided.number, act, decided.shown)
-        done = translate("The decision is proposed. Another officer approves it.")
-    else:
-        confirmation = work.take_confirmation([decided], decides=isinstance(act, DecisionAct))
-        outcome = work.desk.perform_act(officer, decided.number, act, decided.shown, confirmation)
-        done = translate("This was sent.")
+def propose_act(decided: DecidedAct) -> None:
+    """Propose an act to another officer; raises the problem of a refused one."""
+    services.desk.propose_act(get_officer(), decided.number, decided.act, decided.shown)
+
+
+def perform_act(decided: DecidedAct, confirmation: Confirmation) -> None:
+    """Perform a confirmed act; raises the problem of a refused one."""
+    outcome = services.desk.perform_act(
+        get_officer(), decided.number, decided.act, decided.shown, confirmation
+    )
     if outcome.problem is not None:
         raise outcome.problem
-    return done
+
+
+def finish_act(number: str, perform: Callable[[], str], render_refused: Callable[[str], str]) -> _Page:
+    """Do what `perform` does to an application, and go to it with the sentence that it returns.
+
+    Where that is refused, answer the page of the act with the reason.
+    """
+    try:
+        sentence = perform()
+    except GatewayError as problem:
+        return render_refused(describe_refusal(problem)), int(
+            problem.problem.codes.http or HTTPStatus.CONFLICT
+        )
+    except PasskeyError:
+        page = render_refused(translate("The passkey was not accepted."))
+        return page, HTTPStatus.UNPROCESSABLE_ENTITY
+    leave_notice(sentence)
+    return redirect(f"/console/applications/{number}")

@@ -1,93 +1,236 @@
-"""Four eyes: what one officer proposed is approved or returned by another one, or withdrawn."""
+"""Pages of an officer's proposals and of acts on many items."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from gateway.accounts import PasskeyError, Right
-from gateway.cases import list_unsent_words
+from gateway.cases import DecisionAct, DecisionPurpose
 from gateway.errors import GatewayError
-from gateway.hub import ApplicationForm
-from gateway.web.console.page_guards import require_right
-from gateway.web.console.page_notices import leave_notice
-from gateway.web.console.page_translations import translate
-from gateway.web.console.work.act_desk import DecidedAct, WorkDesk, describe_refusal, get_officer
-from gateway.web.officers import ApplicationView, ProposalView
+from gateway.store import write_transaction
+from gateway.web.console.page_formats import translate
+from gateway.web.console.page_guards import leave_notice, require_right, services, visitor
+from gateway.web.console.passkey_challenges import take_confirmation
+from gateway.web.console.work.act_forms import ActForm
+from gateway.web.console.work.act_pages import (
+    OWN_FIELDS,
+    DecidedAct,
+    OpenApplication,
+    describe_refusal,
+    encode_acts,
+    finish_act,
+    get_officer,
+    judge_quantities,
+    label_pointers,
+    list_possible_acts,
+    make_context,
+    offer_act_confirmation,
+    open_application,
+    perform_act,
+    propose_act,
+    take_act_confirmation,
+    wants_two_officers,
+)
+from gateway.web.officers import SESSION_ONLY, ActView, Confirmation, ConfirmationMethod
 
-__all__ = ["add_proposal_pages"]
+pages: Final = Blueprint("proposals", __name__, url_prefix="/console")
 
 _Page = str | tuple[str, int] | Response
 
 
-def add_proposal_pages(pages: Blueprint, work: WorkDesk) -> None:
-    """Add the page of a proposal."""
+@pages.get("/applications/<number>/proposal")
+@require_right(Right.READ_APPLICATIONS)
+def show_proposal(number: str) -> _Page:
+    """Show a decision that waits for a second officer."""
+    application = open_application(number)
+    if application.view.proposal is None:
+        abort(HTTPStatus.NOT_FOUND)
+    return _render_proposal(application, application.view.proposal)
 
-    @pages.get("/applications/<number>/proposal")
-    @require_right(Right.READ_APPLICATIONS)
-    def show_proposal(number: str) -> _Page:
-        form, view = work.open_application(number)
-        if view.proposal is None:
-            abort(HTTPStatus.NOT_FOUND)
-        return _render(work, (form, view, view.proposal))
 
-    @pages.post("/applications/<number>/proposal")
-    @require_right(Right.WORK_ON_APPLICATIONS)
-    def end_proposal(number: str) -> _Page:
-        form, view = work.open_application(number)
-        if view.proposal is None or str(view.proposal.id) != request.form.get("proposal"):
-            leave_notice(work.services, translate("This proposal is no longer waiting."))
-            return redirect(f"/console/applications/{number}")
-        try:
-            sentence = _end(work, number, view.proposal)
-        except GatewayError as problem:
-            told = _render(work, (form, view, view.proposal), problem=describe_refusal(problem))
-            return told, int(problem.problem.http or HTTPStatus.CONFLICT)
-        except PasskeyError:
-            refusal = translate("The passkey was not accepted.")
-            return _render(
-                work, (form, view, view.proposal), problem=refusal
-            ), HTTPStatus.UNPROCESSABLE_ENTITY
-        leave_notice(work.services, sentence)
+@pages.post("/applications/<number>/proposal")
+@require_right(Right.WORK_ON_APPLICATIONS)
+def end_proposal(number: str) -> _Page:
+    """Approve, return or withdraw a proposal."""
+    application = open_application(number)
+    proposal = application.view.proposal
+    if proposal is None or str(proposal.row.id) != request.form.get("proposal"):
+        leave_notice(translate("This proposal is no longer waiting."))
         return redirect(f"/console/applications/{number}")
+    return finish_act(
+        number,
+        lambda: _end_proposal(number, proposal),
+        lambda problem: _render_proposal(application, proposal, problem=problem),
+    )
 
 
-def _render(
-    work: WorkDesk, opened: tuple[ApplicationForm, ApplicationView, ProposalView], **more: Any
-) -> str:
-    form, view, proposal = opened
-    decided = DecidedAct(view.number, proposal.shown, proposal.act)
+def _render_proposal(application: OpenApplication, proposal: ActView, **context: Any) -> str:
+    form, view = application.form, application.view
+    decided = DecidedAct(view.number, proposal.row.shown_sha256, proposal.act)
     return render_template(
         "work/proposal.html",
         application=form,
         view=view,
         proposal=proposal,
         decided=decided,
-        unsent=list_unsent_words(proposal.act),
-        labels={field.pointer: field.label for field in form.form.list_fields()},
-        offer=work.offer_confirmation([decided], decides=True),
-        stale=proposal.shown != view.shown,
-        **more,
+        labels=label_pointers(form),
+        verdicts=judge_quantities(proposal.act, form),
+        offer=offer_act_confirmation([decided], decides=True),
+        stale=decided.shown != view.shown,
+        **context,
     )
 
 
-def _end(work: WorkDesk, number: str, proposal: ProposalView) -> str:
+def _end_proposal(number: str, proposal: ActView) -> str:
     """Approve, return or withdraw; return the sentence about it. Raises the problem of a refused act."""
     officer, digest = get_officer(), request.form.get("digest", "")
     step = request.form.get("step")
     if step == "return":
-        work.desk.return_proposal(officer, proposal.id, digest, request.form.get("reason", ""))
+        services.desk.return_proposal(officer, proposal.row.id, digest, request.form.get("reason", ""))
         return translate("The proposal went back to its author.")
     if step == "withdraw":
-        work.desk.withdraw_proposal(officer, proposal.id, digest)
+        services.desk.withdraw_proposal(officer, proposal.row.id, digest)
         return translate("The proposal is withdrawn.")
-    decided = DecidedAct(number, proposal.shown, proposal.act)
-    confirmation = work.take_confirmation([decided], decides=True)
-    shown = request.form.get("shown", "")[:64]
-    outcome = work.desk.approve_proposal(officer, proposal.id, digest, shown, confirmation)
+    decided = DecidedAct(number, proposal.row.shown_sha256, proposal.act)
+    confirmation = take_act_confirmation([decided], decides=True)
+    shown_sha256 = request.form.get("shown", "")[:64]
+    outcome = services.desk.approve_proposal(officer, proposal.row.id, digest, shown_sha256, confirmation)
     if outcome.problem is not None:
         raise outcome.problem
     return translate("This was sent.")
+
+
+_MOST: Final = 50
+_NUMBER: Final = "number-"
+
+
+@pages.post("/work/batch")
+@require_right(Right.PROPOSE_DECISIONS)
+def decide_batch() -> _Page:
+    """Decide several applications at once."""
+    chosen = _open_chosen()
+    refusal = _find_refusal(chosen)
+    if refusal is not None:
+        leave_notice(refusal)
+        return redirect("/console/work")
+    step = request.form.get("step")
+    if step not in ("preview", "confirm"):
+        return _render_form(chosen, ActForm(request.form))
+    read, acts = _read_acts(chosen)
+    if read.errors:
+        return _render_form(chosen, read), HTTPStatus.UNPROCESSABLE_ENTITY
+    if step == "preview" or request.form.getlist("digest") != [act.digest for act in acts]:
+        return _render_preview(chosen, acts)
+    return _do_batch(chosen, acts)
+
+
+def _open_chosen() -> list[OpenApplication]:
+    numbers = list(dict.fromkeys(request.form.getlist("number")))[: _MOST + 1]
+    return [open_application(number) for number in numbers]
+
+
+def _find_refusal(chosen: Sequence[OpenApplication]) -> str | None:
+    """Return why these applications cannot be decided together; None when they can."""
+    if not chosen:
+        return translate("Choose applications first.")
+    if len(chosen) > _MOST:
+        return translate("At most 50 applications are decided together.")
+    if len({choice.view.request.document for choice in chosen}) > 1:
+        return translate("Only applications of one document are decided together.")
+    if any("decide" not in list_possible_acts(choice.view) for choice in chosen):
+        return translate("One of these applications cannot be decided now.")
+    return None
+
+
+def _read_acts(chosen: Sequence[OpenApplication]) -> tuple[ActForm, list[DecidedAct]]:
+    """Return the act for each application: the same decision for each of its items and laws."""
+    read, values = ActForm(request.form), request.form
+    until = read.read_last_day(make_context("decide", chosen[0].form, chosen[0].view).today)
+    pattern = read.read_decision("d0", 1, "-", until=until)
+    if pattern is None:
+        read.errors.setdefault("d0-decision", translate("Choose a decision."))
+        return read, []
+    text, reason = read.read_sentence("text"), read.read_sentence("reason")
+    acts = []
+    shown_digests = dict(zip(values.getlist("number"), values.getlist("shown"), strict=False))
+    for choice in chosen:
+        number = read.read_number(f"{_NUMBER}{choice.view.number}")
+        decisions = tuple(
+            replace(pattern, item=item, law=law, number=number) for item, law in choice.view.required
+        )
+        read.check_last_day(until, decisions)
+        act = DecisionAct(DecisionPurpose.DECIDE, decisions, reason, until, text)
+        acts.append(
+            DecidedAct(choice.view.number, shown_digests.get(choice.view.number, choice.view.shown)[:64], act)
+        )
+    return read, acts
+
+
+def _render_form(chosen: Sequence[OpenApplication], read: ActForm) -> str:
+    return render_template(
+        "work/batch.html",
+        chosen=chosen,
+        values=read.values,
+        errors=read.errors,
+        two_officers=wants_two_officers("decide"),
+    )
+
+
+def _render_preview(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct], **context: Any) -> str:
+    decides = not wants_two_officers("decide")
+    form_fields = [
+        (name, value)
+        for name, value in request.form.items(multi=True)
+        if name not in OWN_FIELDS and name != "number"
+    ]
+    return render_template(
+        "work/batch_preview.html",
+        chosen=chosen,
+        acts=acts,
+        kept=form_fields,
+        verdicts=[judge_quantities(act.act, choice.form) for act, choice in zip(acts, chosen, strict=True)],
+        offer=offer_act_confirmation(acts, decides=decides),
+        two_officers=not decides,
+        **context,
+    )
+
+
+def _do_batch(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct]) -> _Page:
+    try:
+        confirmation = _confirm_batch(acts)
+    except PasskeyError:
+        refusal = translate("The passkey was not accepted.")
+        return _render_preview(chosen, acts, problem=refusal), HTTPStatus.UNPROCESSABLE_ENTITY
+    results = [(act, _perform(act, confirmation)) for act in acts]
+    return render_template("work/batch_done.html", results=results)
+
+
+def _confirm_batch(acts: Sequence[DecidedAct]) -> Confirmation:
+    """Return the confirmation of all acts of the batch: one passkey answer for them together."""
+    if wants_two_officers("decide"):
+        return SESSION_ONLY
+    if request.form.get("confirm") != "passkey":
+        return take_act_confirmation(acts, decides=True)
+    answer = request.form.get("passkey_answer", "")
+    with write_transaction(services.engine, "console.batch") as conn:
+        passkey_use = take_confirmation(conn, visitor, encode_acts(acts), answer)
+    digests = tuple(act.digest for act in acts) if len(acts) > 1 else ()
+    return Confirmation(ConfirmationMethod.PASSKEY, octets=passkey_use.evidence, digests=digests)
+
+
+def _perform(decided: DecidedAct, confirmation: Confirmation) -> str | None:
+    """Perform or propose one act of a batch; return why it was refused, None when it was not."""
+    try:
+        if wants_two_officers("decide"):
+            propose_act(decided)
+        else:
+            perform_act(decided, confirmation)
+    except GatewayError as problem:
+        return describe_refusal(problem)
+    return None

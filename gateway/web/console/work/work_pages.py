@@ -1,27 +1,120 @@
-"""The work queue of an agency: its lists, the search by number, and who works on what."""
+"""Pages of an officer's queue: filters, claims, and the application."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode
 
-from flask import Blueprint, Response, redirect, render_template, request
+from flask import Blueprint, Response, abort, redirect, render_template, request
 from sqlalchemy import Connection, Row
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.accounts import Right
-from gateway.hub import refresh_summaries
-from gateway.store import WorkFilter, WorkTab, read_transaction, work_lists
-from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.csv_answers import LARGEST_CSV, answer_csv
-from gateway.web.console.page_guards import get_visitor, require_right
-from gateway.web.console.work.act_desk import WorkDesk
-from gateway.web.console.work.work_filters import build_list_url, format_place, read_words, read_work_filter
+from gateway.errors import GatewayError
+from gateway.hub import ApplicationForm, SentAttachment, list_application_history, refresh_summaries
+from gateway.store import (
+    WorkFilter,
+    WorkPlace,
+    WorkTab,
+    accounts,
+    cases,
+    decisions,
+    read_position,
+    read_row_number,
+    read_transaction,
+    work_lists,
+)
+from gateway.web.case_bundle import clean_file_name
+from gateway.web.console.page_formats import (
+    LARGEST_CSV,
+    answer_csv,
+    is_csv_wanted,
+    make_download,
+    read_search_text,
+    translate,
+)
+from gateway.web.console.page_guards import (
+    leave_notice,
+    require_right,
+    services,
+    visitor,
+)
+from gateway.web.console.work.act_pages import (
+    describe_refusal,
+    get_officer,
+    label_pointers,
+    list_possible_acts,
+    load_application,
+)
+from gateway.web.officers import ApplicationView, list_act_views
 
-if TYPE_CHECKING:
-    from gateway.web.console.visitor_session import Visitor
+pages: Final = Blueprint("work", __name__, url_prefix="/console")
 
-__all__ = ["add_work_pages"]
+#: The orders of a list: oldest first, newest first, by deadline.
+ORDERS: Final = ("old", "new", "due")
+_KEPT: Final = ("tab", "hs", "applicant", "law", "document", "order")
+_HS: Final = re.compile(r"[0-9]{2,10}")
+#: Digits of an HS heading: a list that grows for ever is searched by no fewer.
+_HEADING: Final = 4
+_NO_OFFSET: Final = "%Y%m%dT%H%M%S.%f"
+
+
+def read_work_filter(limit: int) -> WorkFilter:
+    """Return the list of the visitor's agency that the URL asks for.
+
+    A value that is not known is as if it were not there; a text that is too long is answered by 400.
+    """
+    arguments = request.args
+    tab = arguments.get("tab", WorkTab.NEW)
+    order = arguments.get("order", "")
+    chosen = WorkTab(tab) if tab in set(WorkTab) else WorkTab.NEW
+    hs = re.sub(r"[ .]", "", arguments.get("hs", ""))
+    grows = chosen in (WorkTab.DECIDED, WorkTab.ALL)
+    usual = "new" if grows else "old"
+    return WorkFilter(
+        visitor.organisation.code,
+        chosen,
+        visitor.account,
+        services.clock(),
+        hs=hs if _HS.fullmatch(hs) and (not grows or len(hs) >= _HEADING) else "",
+        applicant=read_search_text("applicant"),
+        law=read_search_text("law"),
+        document=read_search_text("document"),
+        order=order if order in ORDERS else usual,
+        limit=limit,
+        after=_read_place(arguments.get("after", "")),
+    )
+
+
+def build_list_url(**changes: str) -> str:
+    """Return the path of a list with the filters of this one, some of them changed; a new list begins."""
+    filters = {name: request.args[name] for name in _KEPT if request.args.get(name)}
+    parameters = {name: value for name, value in (filters | changes).items() if value}
+    return "/console/work" + (f"?{urlencode(parameters)}" if parameters else "")
+
+
+def format_place(row: Row[Any], criteria: WorkFilter) -> str:
+    """Return where the list goes on behind a row."""
+    if row.due_at is None or (criteria.order != "due" and criteria.tab is not WorkTab.OVERDUE):
+        return str(row.id)
+    return f"{row.id}~{row.due_at.astimezone(UTC).strftime(_NO_OFFSET)}"
+
+
+def _read_place(text: str) -> WorkPlace | None:
+    written, _, due = text.partition("~")
+    number = read_row_number(written)
+    if number is None:
+        return None
+    try:
+        return WorkPlace(number, datetime.strptime(due, _NO_OFFSET).replace(tzinfo=UTC) if due else None)
+    except ValueError:
+        return None
+
 
 _PAGE: Final = 50
 #: Lists whose applications may be decided together.
@@ -43,94 +136,81 @@ _CSV: Final = (
 )
 
 
-def add_work_pages(pages: Blueprint, work: WorkDesk) -> None:
-    """Add the list of work, and the mark by which a browser learns that it has changed."""
-    services = work.services
-
-    @pages.get("/work")
-    @require_right(Right.READ_APPLICATIONS)
-    def show_work() -> AnyResponse | str:
-        said = read_words(request.args, "q", 128)
-        return _answer_search(work, get_visitor(), said) if said else _answer_list(work, get_visitor())
-
-    @pages.get("/work/mark")
-    @require_right(Right.READ_APPLICATIONS)
-    def show_mark() -> Response:
-        with read_transaction(services.engine) as conn:
-            mark = work_lists.compute_work_mark(conn, get_visitor().organisation.code)
-        return Response(mark, content_type="text/plain; charset=utf-8")
+@pages.get("/work")
+@require_right(Right.READ_APPLICATIONS)
+def show_work() -> AnyResponse | str:
+    """Show the list of work, or what a number is found in."""
+    search_text = read_search_text("q")
+    return _answer_search(search_text) if search_text else _answer_list()
 
 
-def _answer_search(work: WorkDesk, visitor: Visitor, said: str) -> AnyResponse | str:
-    """Answer a search by number: one application is shown at once."""
-    services, agency = work.services, visitor.organisation.code
+@pages.get("/work/mark")
+@require_right(Right.READ_APPLICATIONS)
+def show_mark() -> Response:
+    """Return the mark by which a browser learns that the list has changed."""
     with read_transaction(services.engine) as conn:
-        found = work_lists.find_application_numbers(conn, agency, said)
-        if len(found) == 1:
-            return redirect(f"/console/applications/{found[0]}")
-        wanted = WorkFilter(
-            agency, WorkTab.ALL, visitor.account, services.clock(), numbers=found, order="new"
+        mark = work_lists.compute_work_mark(conn, visitor.organisation.code)
+    return Response(mark, content_type="text/plain; charset=utf-8")
+
+
+def _answer_search(search_text: str) -> AnyResponse | str:
+    """Answer a search by number: one application is shown at once."""
+    agency = visitor.organisation.code
+    with read_transaction(services.engine) as conn:
+        numbers = work_lists.find_application_numbers(conn, agency, search_text)
+        if len(numbers) == 1:
+            return redirect(f"/console/applications/{numbers[0]}")
+        criteria = WorkFilter(
+            agency, WorkTab.ALL, visitor.account, services.clock(), numbers=numbers, order="new"
         )
-        rows = _list_rows(services, conn, wanted) if found else []
-        return _render_list(work, conn, visitor, (wanted, rows), said=said)
+        rows = _list_rows(conn, criteria) if numbers else []
+        return _render_list(conn, criteria, rows, search_text=search_text)
 
 
-def _answer_list(work: WorkDesk, visitor: Visitor) -> AnyResponse | str:
-    services = work.services
-    as_csv = request.args.get("format") == "csv"
-    wanted = read_work_filter(
-        request.args,
-        visitor.organisation.code,
-        visitor.account,
-        services.clock(),
-        LARGEST_CSV if as_csv else _PAGE,
-    )
+def _answer_list() -> AnyResponse | str:
+    as_csv = is_csv_wanted()
+    criteria = read_work_filter(LARGEST_CSV if as_csv else _PAGE)
     with read_transaction(services.engine) as conn:
         if as_csv:
-            rows = work_lists.list_work(conn, wanted)[: wanted.limit]
+            rows = work_lists.list_work(conn, criteria)[: criteria.limit]
             return answer_csv("applications", _CSV, [_make_csv_row(row) for row in rows])
-        rows = _list_rows(services, conn, wanted)
-        return _render_list(work, conn, visitor, (wanted, rows))
+        rows = _list_rows(conn, criteria)
+        return _render_list(conn, criteria, rows)
 
 
-def _list_rows(services: ConsoleServices, conn: Connection, wanted: WorkFilter) -> Sequence[Row[Any]]:
+def _list_rows(conn: Connection, criteria: WorkFilter) -> Sequence[Row[Any]]:
     """Return the rows of a page; the summaries that are missing are read from the calls first."""
-    rows = work_lists.list_work(conn, wanted)
+    rows = work_lists.list_work(conn, criteria)
     if refresh_summaries(services.hub, conn, [row.id for row in rows]):
         with read_transaction(services.engine) as later:
-            rows = work_lists.list_work(later, wanted)
+            rows = work_lists.list_work(later, criteria)
     return rows
 
 
 def _render_list(
-    work: WorkDesk,
-    conn: Connection,
-    visitor: Visitor,
-    listed: tuple[WorkFilter, Sequence[Row[Any]]],
-    said: str = "",
+    conn: Connection, criteria: WorkFilter, rows: Sequence[Row[Any]], search_text: str = ""
 ) -> str:
-    wanted, rows = listed
-    shown = rows[: wanted.limit]
-    goes_on = format_place(shown[-1], wanted) if len(rows) > wanted.limit else ""
-    documents = work.services.hub.rules.bundle.documents
-    acts = work.desk.is_at_console(wanted.agency)
-    own = [one for one in documents.values() if one.organisation == wanted.agency]
+    page_rows = rows[: criteria.limit]
+    goes_on = format_place(page_rows[-1], criteria) if len(rows) > criteria.limit else ""
+    documents = services.hub.rules.bundle.documents
+    acts = services.desk.is_at_console(criteria.agency)
+    own_documents = [document for document in documents.values() if document.organisation == criteria.agency]
     return render_template(
         "work/work.html",
-        wanted=wanted,
-        rows=shown,
-        said=said,
-        counts=work_lists.count_work(conn, wanted.agency, visitor.account, wanted.now),
-        mark=work_lists.compute_work_mark(conn, wanted.agency),
+        wanted=criteria,
+        rows=page_rows,
+        said=search_text,
+        counts=work_lists.count_work(conn, criteria.agency, visitor.account, criteria.now),
+        mark=work_lists.compute_work_mark(conn, criteria.agency),
         most=work_lists.COUNT_LIMIT,
         documents=documents,
-        own_documents=own,
-        laws=sorted({law for one in own for law in one.laws}),
-        list_url=lambda **changes: build_list_url(request.args, **changes),
-        next_url=build_list_url(request.args, after=goes_on) if goes_on else "",
+        own_documents=own_documents,
+        laws=sorted({law for document in own_documents for law in document.laws}),
+        list_url=build_list_url,
+        next_url=build_list_url(after=goes_on) if goes_on else "",
         can_claim=acts and visitor.may(Right.WORK_ON_APPLICATIONS),
-        can_batch=acts and wanted.tab in _TO_DECIDE and visitor.may(Right.PROPOSE_DECISIONS),
-        csv_url=build_list_url(request.args, format="csv"),
+        can_batch=acts and criteria.tab in _TO_DECIDE and visitor.may(Right.PROPOSE_DECISIONS),
+        csv_url=build_list_url(format="csv"),
     )
 
 
@@ -140,3 +220,120 @@ def _make_csv_row(row: Row[Any]) -> list[Any]:
         *(row.goods, row.item_count, row.laws, row.opened_at, row.due_at, row.decided_at, row.receipt_number),
         row.holder_name,
     ]
+
+
+@pages.post("/work/claims")
+@require_right(Right.WORK_ON_APPLICATIONS)
+def change_claim() -> AnyResponse:
+    """Change the officer who works on an application."""
+    act, _, rest = request.form.get("claim", "").partition(" ")
+    number, _, position = rest.partition(" ")
+    version = read_position(position)
+    if act not in _ACTS or version is None or not (number.isascii() and number.isalnum()):
+        abort(HTTPStatus.BAD_REQUEST)
+    leave_notice(_change(act, number, version))
+    return redirect("/console/work" if act == "take" else f"/console/applications/{number}")
+
+
+_ACTS = ("take", "open", "release", "give")
+
+
+def _change(act: str, number: str, version: int) -> str:
+    """Change a claim; return the sentence about it, also of a refusal."""
+    officer = get_officer()
+    try:
+        if act in ("take", "open"):
+            services.desk.claim_application(officer, number, version)
+            return translate("You work on {number} now.").format(number=number)
+        if act == "release":
+            services.desk.release_application(officer, number, version)
+            return translate("{number} is free again.").format(number=number)
+        to = read_row_number(request.form.get("to", ""))
+        if to is None:
+            return translate("Choose an officer.")
+        claim = services.desk.hand_over_application(officer, number, to, version)
+        return translate("{number} was handed to {name}.").format(number=number, name=claim.name or "")
+    except GatewayError as problem:
+        return describe_refusal(problem)
+
+
+@pages.get("/applications/<number>/files/<position:position>")
+@require_right(Right.READ_APPLICATIONS)
+def send_file(number: str, position: int) -> Response:
+    """Return a file of an application."""
+    with read_transaction(services.engine) as conn:
+        files = load_application(conn, number).attachments
+    if not 1 <= position <= len(files):
+        abort(HTTPStatus.NOT_FOUND)
+    return _answer_file(files[position - 1], position)
+
+
+@dataclass(frozen=True, slots=True)
+class _Background:
+    """The information beside the form: the case, the summary, earlier applications."""
+
+    case: Row[Any]
+    summary: Row[Any] | None
+    previous: tuple[Row[Any], ...]
+
+
+@pages.get("/applications/<number>")
+@require_right(Right.READ_APPLICATIONS)
+def show_application(number: str) -> str:
+    """Show an application."""
+    with read_transaction(services.engine) as conn:
+        application = load_application(conn, number)
+        refresh_summaries(services.hub, conn, [application.request.id])
+    with read_transaction(services.engine) as conn:
+        background = _load_background(conn, application)
+        history = list_application_history(services.hub, conn, application.request)
+        records = list_act_views(conn, application.request.id)
+        decided = [
+            row
+            for row in decisions.list_by_request(conn, application.request.id)
+            if row.superseded_by is None
+        ]
+    view = services.desk.read_application(application.request.agency, number)
+    return render_template(
+        "work/application.html",
+        application=application,
+        view=view,
+        acts=list_possible_acts(view),
+        colleagues=_list_colleagues(view),
+        around=background,
+        history=history,
+        records=records,
+        decided={(row.item, row.law): row for row in decided},
+        pointers=label_pointers(application),
+        now=services.clock(),
+    )
+
+
+def _load_background(conn: Connection, application: ApplicationForm) -> _Background:
+    request = application.request
+    case = cases.find_by_id(conn, request.case_id)
+    assert case is not None, "a request belongs to a case"
+    summary = work_lists.find_summary(conn, request.id)
+    if summary is None or not summary.applicant_id or not summary.heading:
+        return _Background(case, summary, ())
+    previous = work_lists.list_previous_applications(
+        conn, request.agency, request.id, applicant_id=summary.applicant_id, heading=summary.heading
+    )
+    return _Background(case, summary, tuple(previous))
+
+
+def _list_colleagues(view: ApplicationView | None) -> Sequence[Row[Any]]:
+    """Return to whom the visitor may hand an application over."""
+    if view is None or view.claim is None:
+        return ()
+    if view.claim.account != visitor.account and not visitor.may(Right.ASSIGN_WORK):
+        return ()
+    with read_transaction(services.engine) as conn:
+        members = accounts.list_accounts(conn, "agency", visitor.organisation.code)
+    return [row for row in members if row.status == "ACTIVE" and row.id != view.claim.account]
+
+
+def _answer_file(file: SentAttachment, position: int) -> Response:
+    """Return a file of the applicant as a download, which a browser never displays, whatever its type."""
+    name = clean_file_name(file.content_id, f"file-{position}")
+    return make_download(f"{name}.bin", file.content)

@@ -6,20 +6,19 @@ from typing import Any
 
 import pytest
 
-from gateway.cases.agency_notices import Notice
-from gateway.cases.exact_money import read_money
-from gateway.cases.named_fees import NamedFee, ProviderEvent
+from gateway.cases import NamedFee, Notice, ProviderEvent, read_money
 from gateway.hub import apply_provider_event
 from gateway.store import (
     RefusalCount,
     StateEvent,
-    audit_log,
+    fee_searches,
     fees,
     messages,
     read_transaction,
     refusal_counts,
     write_transaction,
 )
+from tests.kit.audited import list_actions
 from tests.kit.console import Browser, Console
 from tests.kit.story import Story
 
@@ -37,6 +36,7 @@ def story_messages(story: Story) -> list[Any]:
         return list(messages.list_messages(conn, direction="in"))
 
 
+@pytest.mark.long
 def test_a_refusal_is_found_by_its_words_and_shown_as_text(console: Console, operator: Browser) -> None:
     with write_transaction(console.services.engine) as conn:
         now = console.services.clock()
@@ -47,6 +47,7 @@ def test_a_refusal_is_found_by_its_words_and_shown_as_text(console: Console, ope
         assert MARKUP not in page
 
 
+@pytest.mark.long
 def test_octets_are_only_downloaded(story: Story, operator: Browser) -> None:
     story.submit()
     (stored, *_) = story_messages(story)
@@ -62,6 +63,7 @@ def test_octets_are_only_downloaded(story: Story, operator: Browser) -> None:
         assert operator.get(f"/console/operations/messages/{path}").status_code == 404
 
 
+@pytest.mark.long
 def test_a_message_is_shown_with_its_signer_and_evidence(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()
@@ -71,6 +73,7 @@ def test_a_message_is_shown_with_its_signer_and_evidence(story: Story, operator:
         assert words in page, words
 
 
+@pytest.mark.long
 def test_a_case_says_who_has_the_next_move(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()
@@ -80,6 +83,7 @@ def test_a_case_says_who_has_the_next_move(story: Story, operator: Browser) -> N
         assert words in moves, words
 
 
+@pytest.mark.long
 def test_a_case_is_shown_from_the_first_octet_to_the_last_receipt(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()
@@ -96,6 +100,7 @@ def test_a_case_is_shown_from_the_first_octet_to_the_last_receipt(story: Story, 
     assert operator.get("/console/operations/cases/NONE").status_code == 404
 
 
+@pytest.mark.long
 def test_a_problem_shows_how_earlier_ones_ended(story: Story, failed: int, operator: Browser) -> None:
     page = operator.get("/console/operations/problems/gw601").text
     assert f"/console/operations/deliveries/{failed}" in page
@@ -109,6 +114,7 @@ def test_a_problem_shows_how_earlier_ones_ended(story: Story, failed: int, opera
     assert operator.get("/console/operations/problems/GW999").status_code == 404
 
 
+@pytest.mark.long
 def test_a_list_is_given_as_csv_that_no_spreadsheet_takes_for_formulas(
     console: Console, failed: int, operator: Browser
 ) -> None:
@@ -129,8 +135,9 @@ def test_a_mistyped_condition_is_said(operator: Browser) -> None:
         assert operator.get(f"/console/operations/messages?{query}").status_code == 400
 
 
+@pytest.mark.long
 def test_a_long_list_goes_on(story: Story, operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.web.console.operations.list_requests.PAGE", 2)
+    monkeypatch.setattr("gateway.web.console.operations.object_pages.PAGE", 2)
     story.submit()
     story.tick()
     first = operator.get("/console/operations/audit").text
@@ -145,6 +152,7 @@ def test_a_long_list_goes_on(story: Story, operator: Browser, monkeypatch: pytes
     assert "turn 1" not in page
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("act", "state"), [("fees waive", "CANCELLED"), ("fees settle", "CONFIRMED")])
 def test_an_operator_ends_a_fee_with_a_reason(
     story: Story, console: Console, operator: Browser, act: str, state: str
@@ -162,8 +170,8 @@ def test_an_operator_ends_a_fee_with_a_reason(
     assert refused.status_code == 422
     operator.post("/console/operations/act", act=act, fee=number, reason="agreed with KFDA")
     with read_transaction(story.house.engine) as conn:
-        row = audit_log.list_actions(conn)[0]
-        assert [one.state for one in fees.list_by_case(conn, story.case().id)] == [state]
+        row = list_actions(conn)[0]
+        assert [one.state for one in fee_searches.list_by_case(conn, story.case().id)] == [state]
     assert (row.action, row.object, row.reason) == (act, f"fee {number}", "agreed with KFDA")
     assert act.replace(" ", "%20") not in operator.get(case).text
     again = operator.post("/console/operations/act", act=act, fee=number, reason="again")
@@ -172,12 +180,13 @@ def test_an_operator_ends_a_fee_with_a_reason(
     assert (nothing.status_code, "GW808" in nothing.text) == (409, True)
 
 
+@pytest.mark.long
 def test_a_case_shows_its_fees(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()
     story.hear("KFDA", Notice("KFDA-Y", story.clock(), "Y05", fee=NamedFee(read_money("30000", "KRW"))))
     with write_transaction(story.house.engine) as conn:
-        (row,) = fees.list_by_case(conn, story.case().id)
+        (row,) = fee_searches.list_by_case(conn, story.case().id)
         fees.apply_event(
             conn, row.id, StateEvent("order", story.clock(), "test"), address="https://pay.example/1"
         )

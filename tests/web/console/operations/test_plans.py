@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from tests.kit.console import Browser
-from tests.kit.databases import database_url
+from tests.kit.databases import BOTH, database_url
 from tests.kit.story import Story
 from tests.store.test_query_plans import plan_of
 
@@ -17,10 +17,26 @@ __all__ = ["database_url"]
 
 GROWING = (
     *("messages", "message_payloads", "payloads", "cases", "agency_requests", "notices", "decisions"),
-    *("correlations", "deliveries", "delivery_attempts", "transitions", "evidence", "verdicts", "audit"),
+    *(
+        "correlations",
+        "case_references",
+        "deliveries",
+        "delivery_attempts",
+        "transitions",
+        "evidence",
+        "verdicts",
+        "audit",
+    ),
 )
 PAGES = (
-    *("", "/search?q=HB2026-000123", "/search?q=connection", "/deliveries", "/deliveries?lane=KPTA"),
+    *(
+        "",
+        "/search?q=HB2026-000123",
+        "/search?q=connection",
+        "/cases?reference=MSKU1234565",
+        "/deliveries",
+        "/deliveries?lane=KPTA",
+    ),
     *("/deliveries?state=FAILED", "/deliveries/1", "/lanes/KPTA", "/messages", "/messages?party=broker1"),
     *("/messages?state=FAILED", "/messages?since=2026-11-20T00:00", "/messages/1", "/cases"),
     *("/cases?state=IN_PROGRESS", "/parties/broker1", "/problems/GW601", "/audit", "/acts", "/status"),
@@ -43,6 +59,8 @@ def statements() -> Iterator[list[tuple[str, object]]]:
     event.remove(Engine, "before_cursor_execute", note)
 
 
+@pytest.mark.long
+@BOTH
 def test_no_page_scans_what_grows(
     engine: Engine, story: Story, failed: int, operator: Browser, statements: list[tuple[str, object]]
 ) -> None:

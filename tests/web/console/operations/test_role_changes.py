@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.store import accounts, audit_log, read_transaction
+from gateway.store import accounts, read_transaction
+from tests.kit.audited import list_actions
 from tests.kit.console import Browser, Console
 from tests.kit.story import Story
 
@@ -40,6 +41,7 @@ def decide(browser: Browser, place: str, word: str = "approve") -> int:
     return browser.post(f"{place}/{word}", reason="agreed").status_code
 
 
+@pytest.mark.long
 def test_roles_wait_for_a_second_person(hub: Console) -> None:
     root, lee = hub.enter("root"), hub.enter("lee")
     place = propose(hub, root, "han", "operator")
@@ -52,7 +54,7 @@ def test_roles_wait_for_a_second_person(hub: Console) -> None:
     assert decide(lee, place) == 302
     assert find(hub, "han")[1] == {"operator"}
     with read_transaction(hub.services.engine) as conn:
-        rows = [(row.actor, row.action, row.object, row.outcome) for row in audit_log.list_actions(conn)]
+        rows = [(row.actor, row.action, row.object, row.outcome) for row in list_actions(conn)]
     assert ("root", "account role", "account han", "proposed") in rows
     assert ("lee", "account role", "account han", "done") in rows
 
@@ -64,6 +66,7 @@ def test_nobody_approves_a_change_of_own_roles(hub: Console) -> None:
     assert find(hub, "lee")[1] == {"supervisor"}
 
 
+@pytest.mark.long
 def test_a_proposal_does_not_undo_what_came_between(hub: Console) -> None:
     root, lee = hub.enter("root"), hub.enter("lee")
     first, second = propose(hub, root, "han", "operator"), propose(hub, root, "han", "supervisor")
@@ -72,6 +75,7 @@ def test_a_proposal_does_not_undo_what_came_between(hub: Console) -> None:
     assert find(hub, "han")[1] == {"supervisor"}
 
 
+@pytest.mark.long
 def test_a_new_person_has_no_role_before_the_approval(hub: Console) -> None:
     root, lee = hub.enter("root"), hub.enter("lee")
     root.get("/console/people/add")

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.store import messages, read_transaction
 from tests.kit.console import Browser
-from tests.kit.databases import database_url
+from tests.kit.databases import BOTH, database_url
 from tests.kit.story import Story
 from tests.web.console.operations.test_objects import MARKUP, find, story_messages
 
@@ -17,6 +17,8 @@ __all__ = ["database_url"]
 STRANGE = ("nothing like it", "GW999", "9" * 30, MARKUP, "%", "'; drop table cases", "가")
 
 
+@pytest.mark.long
+@BOTH
 def test_whatever_is_told_on_the_telephone_is_found(story: Story, failed: int, operator: Browser) -> None:
     case, call = story.case(), story.delivery(id=failed)
     (stored, *_) = story_messages(story)
@@ -27,6 +29,10 @@ def test_whatever_is_told_on_the_telephone_is_found(story: Story, failed: int, o
         case.number.lower(): of_case,
         f"{case.number[:2]} {case.number[2:]}": of_case,
         case.functional_reference: of_case,
+        "HB-PO-2026-311": of_case,
+        "AKE26714KE": of_case,
+        "180-44128890": of_case,
+        "26KE0926I1200010001": of_case,
         story.request("KPTA").number: of_case,
         stored.message_id: of_message,
         call.wire_id: of_delivery,
@@ -39,6 +45,7 @@ def test_whatever_is_told_on_the_telephone_is_found(story: Story, failed: int, o
         assert f"/console/operations{place}" in find(operator, text), text
 
 
+@pytest.mark.long
 def test_what_is_not_there_is_not_found(failed: int, operator: Browser) -> None:
     for text in STRANGE:
         page = find(operator, text)
@@ -46,6 +53,7 @@ def test_what_is_not_there_is_not_found(failed: int, operator: Browser) -> None:
         assert MARKUP not in page
 
 
+@pytest.mark.long
 def test_messages_since_a_time_are_each_shown_once(
     story: Story, operator: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,7 +65,7 @@ def test_messages_since_a_time_are_each_shown_once(
     with read_transaction(story.house.engine) as conn:
         stored = {row.id for row in messages.list_messages(conn)}
     assert len(stored) > 3
-    monkeypatch.setattr("gateway.web.console.operations.list_requests.PAGE", 2)
+    monkeypatch.setattr("gateway.web.console.operations.object_pages.PAGE", 2)
     path, seen = "/console/operations/messages?since=2026-11-01T00:00", []
     while path:
         page = operator.get(path).text

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from gateway.errors import DOCUMENT_INVALID, KEY_UNAVAILABLE, NO_ROOM, REFUSED_FOR_GOOD, GatewayError
+from gateway.hub import readiness_checks
 from gateway.hub.completion import operator_actions
-from gateway.store import audit_log, lanes, read_transaction, write_transaction
+from gateway.monitor import health
+from gateway.store import read_transaction, write_transaction
+from gateway.web import hub_readiness
+from gateway.web.console.operations import status_pages
+from tests.kit.audited import list_actions
 from tests.kit.console import Browser, Console
 from tests.kit.story import Story, unreachable
 
@@ -24,13 +31,18 @@ NOTICE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def keep_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_readiness, "_KEPT_SECONDS", 0.0)
+
+
 @pytest.fixture
 def console(story: Story) -> Console:
     return Console(story.house.hub, **AGENCIES)
 
 
 def read_status(console: Console, language: str = "en") -> str:
-    console.services.clock.forward(seconds=16)  # type: ignore[attr-defined]
+    console.services.clock.forward(seconds=1)  # type: ignore[attr-defined]
     answer = console.visit().get("/console/status", headers={"Accept-Language": language})
     assert answer.status_code == 200
     return answer.text
@@ -41,6 +53,7 @@ def publish(operator: Browser, **changes: str) -> Any:
     return operator.post("/console/operations/status", **(NOTICE | changes))
 
 
+@pytest.mark.long
 def test_an_incident_is_published_and_ended(console: Console, operator: Browser) -> None:
     assert "No incident is known" in read_status(console)
     assert publish(operator).status_code == 302
@@ -55,10 +68,11 @@ def test_an_incident_is_published_and_ended(console: Console, operator: Browser)
     assert "No incident is known" in page
     assert "Ended in the last 7 days" in page
     with read_transaction(console.services.engine) as conn:
-        told = [row.action for row in audit_log.list_actions(conn, role="operator")]
+        told = [row.action for row in list_actions(conn, role="operator")]
     assert told == ["status end", "status publish"]
 
 
+@pytest.mark.long
 def test_a_planned_interruption_is_told_before_it_begins(console: Console, operator: Browser) -> None:
     times = {"starts_at": "2026-11-30T22:00", "ends_at": "2026-11-30T23:00"}
     assert publish(operator, kind="planned", **times).status_code == 302
@@ -76,6 +90,7 @@ WRONG: list[dict[str, str]] = [
 ]
 
 
+@pytest.mark.long
 def test_a_notice_that_lacks_something_is_not_published(console: Console, operator: Browser) -> None:
     for wrong in WRONG:
         assert publish(operator, **wrong).status_code == 422, wrong
@@ -87,6 +102,7 @@ def test_markup_in_a_notice_is_text(console: Console, operator: Browser) -> None
     assert "<img" not in read_status(console)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("role", ["observer", "administrator"])
 def test_only_who_may_publish_publishes(console: Console, role: str) -> None:
     console.add_account("lee", ("operator", "operator"), role)
@@ -96,32 +112,98 @@ def test_only_who_may_publish_publishes(console: Console, role: str) -> None:
 
 
 def test_an_agency_that_is_away_is_named_and_nothing_else(story: Story, console: Console) -> None:
-    story.say("KPTA", *[unreachable("no route to 198.51.100.7")] * 3)
+    story.say("KPTA", *[unreachable("no route to 198.51.100.7")] * 2)
     story.submit()
     story.tick()
-    now = console.services.clock()
-    with write_transaction(console.services.engine) as conn:
-        lanes.set_lane_circuit(conn, "KPTA", now + timedelta(hours=1), "GW601")
+    began = story.clock()
+    assert "No incident is known" in read_status(console)
+    story.clock.forward(minutes=1)
     page = read_status(console)
     assert "Some agencies are away" in page
     assert "KPTA" in page
     for secret in ("198.51.100.7", "GW601", "secret-path", "broker1", story.case().number):
         assert secret not in page
+    seoul = began.astimezone(ZoneInfo("Asia/Seoul"))
+    assert f'KPTA: since <time datetime="{seoul.isoformat()}"' in page
+    # A further attempt is under way, and hangs.
+    assert story.new_worker("w2")._claim_deliveries()
+    assert "Some agencies are away" in read_status(console)
+    for _ in range(4):
+        story.tick(minutes=2)
+    assert "No incident is known" in read_status(console)
     with write_transaction(console.services.engine) as conn:
-        lanes.set_lane_circuit(conn, "KPTA", None, None)
-        operator_actions.hold_lane(conn, "KPTA", now, "kim", "a fire in its centre")
+        operator_actions.hold_lane(conn, "KPTA", story.clock(), "kim", "a fire in its centre")
     page = read_status(console)
     assert "KPTA" in page
     assert "fire" not in page
     assert "kim" not in page
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("away", ["the key", "the disk", "the database"])
+def test_a_hub_that_takes_no_messages_is_no_hub_without_incident(
+    story: Story, console: Console, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    assert "No incident is known" in read_status(console)
+    with monkeypatch.context() as changed:
+        if away == "the key":
+            changed.setattr(readiness_checks, "find_key_problem", lambda _: GatewayError(KEY_UNAVAILABLE))
+        elif away == "the disk":
+            changed.setattr(health, "find_readiness_problem", lambda _: GatewayError(NO_ROOM))
+        else:
+            changed.setattr(status_pages, "read_transaction", fail_to_read)
+        page = read_status(console)
+        assert "New messages are not accepted" in page
+        assert "No incident is known" not in page
+        assert "GW" not in page
+        assert "새 메시지" in read_status(console, "ko")
+    assert "No incident is known" in read_status(console)
+
+
+def fail_to_read(_engine: Any) -> Any:
+    raise OperationalError("SELECT", {}, Exception("the server closed the connection"))
+
+
+@pytest.mark.long
+def test_an_agency_whose_calls_are_refused_is_not_in_order(
+    story: Story, console: Console, operator: Browser
+) -> None:
+    story.submit()
+    story.tick()
+    for _ in range(160):
+        console.services.hub.tally.count_refusal("KPTA", GatewayError(DOCUMENT_INVALID, "secret words"))
+    console.services.hub.tally.store_counts()
+    lane = operator.get("/console/operations/lanes/KPTA").text
+    assert "Its messages are refused" in lane
+    assert "In order" not in lane
+    page = read_status(console)
+    assert "The exchange with some agencies is disturbed" in page
+    assert "No incident is known" not in page
+    assert "KPTA" in page
+    for secret in ("secret words", DOCUMENT_INVALID.id, "160"):
+        assert secret not in page
+    story.clock.forward(minutes=15)
+    assert "No incident is known" in read_status(console)
+    assert "In order" in operator.get("/console/operations/lanes/KPTA").text
+
+
+@pytest.mark.long
+def test_an_agency_that_refuses_calls_is_not_in_order(story: Story, console: Console) -> None:
+    story.say("KPTA", *[GatewayError(REFUSED_FOR_GOOD, "no")] * 3)
+    story.submit()
+    story.tick()
+    page = read_status(console)
+    assert "The exchange with some agencies is disturbed" in page
+    assert "KPTA" in page
+
+
+@pytest.mark.long
 def test_many_readers_cost_one_look_and_are_limited(story: Story, console: Console) -> None:
     visitor = console.visit()
     answers = [visitor.get("/console/status") for _ in range(60)]
     codes = [one.status_code for one in answers]
     assert codes == [200] * 50 + [503] * 10
-    assert answers[0].headers["Cache-Control"] == "public, max-age=15"
+    assert answers[0].headers["Cache-Control"] == "public, max-age=2"
     assert answers[-1].headers["Retry-After"] == "2"
     story.clock.forward(seconds=1)
     assert visitor.get("/console/status").status_code == 200

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from sqlalchemy import Engine
 
 from gateway.store import ActDecision, operator_acts, write_transaction
 from tests.kit.console import Console
-from tests.kit.databases import database_url
+from tests.kit.databases import BOTH, database_url
 from tests.web.console.operations.test_acts import act, audit, state
 
 __all__ = ["database_url"]
 
 
+@pytest.mark.long
+@BOTH
 def test_two_approvals_at_once_do_it_once(two: Console, failed: int, engine: Engine) -> None:
     """Two persons press at the same moment, and so does the proposer in another tab."""
     kim = two.sign_in("kim")
@@ -38,6 +41,7 @@ def test_two_approvals_at_once_do_it_once(two: Console, failed: int, engine: Eng
     assert state(two, failed) == "CANCELLED"
 
 
+@pytest.mark.long
 def test_the_database_refuses_the_proposer(two: Console, failed: int) -> None:
     """The last guard is the statement itself, whatever a page has checked."""
     kim = two.sign_in("kim")

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.hub.register.decision_rules import load_rules, pack_mapping_folder, unpack_mapping_archive
+from gateway.hub import load_rules, pack_mapping_folder
+from gateway.hub.register.decision_rules import unpack_mapping_archive
 from gateway.operations import CheckedFolder
 from gateway.share import get_data_folder
 from gateway.store import write_transaction
-from gateway.store.mapping_tables import mapping_bundles
+from gateway.store.mapping_bundles import mapping_bundles
 from tests.flows.test_planned_mappings import DATE, make_register, plan
 from tests.kit.console import Browser
 from tests.kit.story import Story
@@ -41,6 +42,7 @@ def broken(story: Story, tmp_path: Path) -> str:
     return bundle.digest
 
 
+@pytest.mark.long
 def test_the_page_of_mappings_says_that_the_plan_does_not_load(
     story: Story, operator: Browser, broken: str
 ) -> None:
@@ -55,6 +57,7 @@ def test_the_page_of_mappings_says_that_the_plan_does_not_load(
     assert (overview.status_code, "do not load" in overview.text) == (200, True)
 
 
+@pytest.mark.long
 def test_the_hub_goes_on_until_the_date(story: Story, broken: str, caplog: pytest.LogCaptureFixture) -> None:
     """A process that starts now, too; from the date on nothing is done by other mappings."""
     caplog.clear()

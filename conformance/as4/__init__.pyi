@@ -1,0 +1,16 @@
+from .as4_assertion import Assertion as Assertion
+from .as4_assertion import GatewayFacts as GatewayFacts
+from .as4_assertion import list_assertion_profiles as list_assertion_profiles
+from .as4_assertion import read_gateway_facts as read_gateway_facts
+from .as4_assertion import select_assertions as select_assertions
+from .as4_double import WRONG_WAYS as WRONG_WAYS
+from .as4_double import As4Double as As4Double
+from .as4_double import read_as4_double as read_as4_double
+from .as4_party import AS4_PARTY as AS4_PARTY
+from .as4_party import AS4_PARTY_ID as AS4_PARTY_ID
+from .as4_party import As4Invitation as As4Invitation
+from .as4_party import As4Listener as As4Listener
+from .as4_party import make_as4_invitation as make_as4_invitation
+from .as4_party import read_as4_party as read_as4_party
+from .as4_play import As4Opponent as As4Opponent
+from .as4_runner import As4Runner as As4Runner

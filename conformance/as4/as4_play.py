@@ -1,0 +1,433 @@
+"""Plays one assertion: posts what it describes, or makes the gateway send, and judges what comes."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.message_model import Payload, Receipt, UserMessage
+from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, as4
+from gateway.wire import DEFAULT_LIMITS, EB3
+from gateway_conformance.as4.as4_assertion import Assertion, GatewayFacts
+from gateway_conformance.as4.as4_party import As4Inbox, As4Listener, As4Party
+from gateway_conformance.as4.draft_message import DraftMessage
+from gateway_conformance.as4.seen_message import SeenMessage
+from gateway_conformance.as4.sent_checks import SentCase, find_sent_fault
+from gateway_conformance.hostile import HttpRequest, UrlTarget
+from gateway_conformance.partner_files import make_stranger
+from gateway_conformance.reports import ExchangeLog, UnmetError, record_message
+
+_SUCCESS: Final = range(200, 300)
+
+
+@dataclass(frozen=True)
+class AnswerCase:
+    """A message of the suite with the answer to it."""
+
+    sent: Parcel
+    message_id: str
+    answer: SeenMessage
+    context: ProtocolContext
+
+    def open_receipt(self) -> OpenedMessage:
+        """Return the receipt after all checks: signer, signature and digests; raises GatewayError."""
+        sent = as4.read_sent_unit(self.sent, DEFAULT_LIMITS)
+        return self.answer.open(self.context, sent)
+
+
+def find_answer_fault(row: Assertion, case: AnswerCase) -> str:
+    """Return what is wrong with an answer, an empty text when it is as the row wants it."""
+    if wrong := _EXPECTATIONS[row.expect](row, case):
+        return wrong
+    for name in row.also:
+        if name not in _FURTHER:
+            raise GatewayError(OUR_MISTAKE, f"there is no check {name!r}", row.id)
+        if wrong := _FURTHER[name](case):
+            return wrong
+    return ""
+
+
+def _find_receipt_fault(_: Assertion, case: AnswerCase) -> str:
+    answer = case.answer
+    if answer.status not in _SUCCESS:
+        return f"no receipt: {answer.describe()}"
+    try:
+        opened = case.open_receipt()
+    except GatewayError as wrong:
+        return f"no good receipt: {answer.describe()}: {wrong.problem.id} {wrong.detail}"
+    return "" if isinstance(opened.unit, Receipt) else f"no receipt: {answer.describe()}"
+
+
+def _find_error_fault(row: Assertion, case: AnswerCase) -> str:
+    codes = case.answer.codes
+    if case.answer.select("//eb3:SignalMessage/eb3:Receipt"):
+        return "it got a receipt"
+    if not codes:
+        return f"no error of ebMS: {case.answer.describe()}"
+    if row.codes and not set(codes) & set(row.codes):
+        return f"the error is {', '.join(codes)[:80]}, not {' or '.join(row.codes)}"
+    return ""
+
+
+def _find_refusal_fault(_: Assertion, case: AnswerCase) -> str:
+    answer = case.answer
+    if answer.select("//eb3:SignalMessage/eb3:Receipt"):
+        return "it got a receipt"
+    # A refusal may be an error (FeatureNotSupported is a warning), a SOAP Fault, or the status of HTTP alone.
+    refusal = answer.select("//eb3:SignalMessage/eb3:Error") or answer.fault
+    refused = refusal or (answer.status is not None and answer.status not in _SUCCESS)
+    return "" if refused else f"it was not refused: {answer.describe()}"
+
+
+_EXPECTATIONS: Final[Mapping[str, Callable[[Assertion, AnswerCase], str]]] = {
+    "receipt": _find_receipt_fault,
+    "error": _find_error_fault,
+    "refused": _find_refusal_fault,
+}
+
+
+def _check_body_signed(case: AnswerCase) -> str:
+    name = case.answer.find_text("/soap12:Envelope/soap12:Body/@wsu:Id")
+    covered = {str(uri) for uri in case.answer.select("//ds:SignedInfo/ds:Reference/@URI")}
+    return "" if name and f"#{name}" in covered else "the Body of the receipt is not signed"
+
+
+def _check_digests(case: AnswerCase) -> str:
+    opened = case.open_receipt()
+    receipted = (
+        {reference.uri for reference in opened.unit.references} if isinstance(opened.unit, Receipt) else set()
+    )
+    sent = SeenMessage(dict(case.sent.headers), case.sent.read_octets())
+    expected = {str(uri) for uri in sent.select("//ds:SignedInfo/ds:Reference/@URI")}
+    return (
+        ""
+        if expected <= receipted
+        else f"the receipt lacks the digest of {', '.join(sorted(expected - receipted))[:200]}"
+    )
+
+
+def _check_own_id(case: AnswerCase) -> str:
+    reference = case.answer.find_text("//eb3:MessageInfo/eb3:RefToMessageId")
+    if reference != case.message_id:
+        return f"the receipt refers to {reference[:80]!r}"
+    receipt_id = case.answer.message_id
+    return "" if receipt_id and receipt_id != case.message_id else "the receipt has no MessageId of its own"
+
+
+def _check_error_attributes(case: AnswerCase) -> str:
+    for name in ("errorCode", "severity"):
+        if not case.answer.find_text(f"//eb3:Error/@{name}"):
+            return f"the error has no {name}"
+    if case.answer.find_text("//eb3:Error/@severity").lower() != "failure":
+        return "its severity is not failure"
+    references = {
+        case.answer.find_text("//eb3:Error/@refToMessageInError"),
+        case.answer.find_text("//eb3:MessageInfo/eb3:RefToMessageId"),
+    }
+    return "" if case.message_id in references else "the error does not name the message that it is about"
+
+
+_FURTHER: Final[Mapping[str, Callable[[AnswerCase], str]]] = {
+    "body-signed": _check_body_signed,
+    "digests": _check_digests,
+    "own-id": _check_own_id,
+    "error-attributes": _check_error_attributes,
+}
+
+
+_COMMAND_SECONDS: Final = 60.0
+#: How much later than agreed a repeat may come.
+_LATE: Final = 10.0
+_XML: Final = b'<?xml version="1.0" encoding="UTF-8"?><order xmlns="urn:example:order"><item>1</item></order>'
+_SAMPLES: Final[Mapping[str, tuple[str, bytes, tuple[tuple[str, str], ...]]]] = {
+    "xml": ("application/xml", _XML, (("CharacterSet", "UTF-8"),)),
+    "text": ("text/plain", b"one\r\ntwo\r\n", ()),
+    "octets": ("application/octet-stream", bytes(range(256)) * 4, ()),
+}
+_MISSING: Final = ("0301", "MissingReceipt")
+
+
+@dataclass
+class As4Opponent:
+    """The tested gateway, and everything that plays against it need.
+
+    `kept` is the message that the gateway has sent first: many assertions judge the same one.
+    """
+
+    party: As4Party
+    target: UrlTarget
+    listener: As4Listener
+    facts: GatewayFacts
+    kept: SentCase | None = None
+    kept_log: ExchangeLog | None = None
+
+
+@dataclass
+class As4Play:
+    """One assertion that is being played, in a conversation of its own."""
+
+    row: Assertion
+    opponent: As4Opponent
+    log: ExchangeLog = field(default_factory=ExchangeLog)
+    conversation: str = field(default_factory=lambda: f"c-{uuid.uuid4()}")
+
+    def play_one_message(self) -> None:
+        """Play an assertion about one message, received or sent; raises as `run_play` does."""
+        if self.row.side == "receives":
+            self.post_and_judge()
+        else:
+            self.judge_sent(self._get_kept())
+
+    # What the gateway receives.
+
+    def make_draft(self, **changed: Any) -> DraftMessage:
+        """Return the message that the row describes, not yet sealed."""
+        send: Mapping[str, Any] = {**self.row.send, **changed}
+        party, context = self.opponent.party, self.opponent.party.build_context()
+        action = self._choose_action(send)
+        pmode = party.get_sending_pmode(str(send.get("agreement", "main")), action)
+        if not send.get("compressed", True):
+            pmode = replace(pmode, packaging=None)
+        if not send.get("encrypted", True):
+            pmode = replace(pmode, encryption=None)
+        signer = None if send.get("signed") is False else party.membership.identity.signer
+        if send.get("signer") == "stranger":
+            signer = make_stranger(context.now.year, key_kind="rsa-2048").signer
+        unit = UserMessage(
+            message_id=str(send.get("id") or context.make_message_id()),
+            conversation_id=self.conversation,
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=context.now.replace(microsecond=context.now.microsecond // 1000 * 1000),
+            service=pmode.service,
+            service_type=pmode.service_type,
+            action=action,
+            payloads=_make_payloads(send.get("payloads", ("xml",)), send.get("properties", {})),
+        )
+        properties = send.get("properties", {})
+        return DraftMessage(unit, pmode, context, signer, tuple(send.get("change", ())), properties)
+
+    def _choose_action(self, send: Mapping[str, Any]) -> str:
+        if send.get("service") == "test":
+            return f"{EB3}test"
+        if send.get("request"):
+            return self._get_outbound("reply_to")
+        return str(send.get("action", self.opponent.facts.action))
+
+    def _get_outbound(self, name: str) -> str:
+        command = self.opponent.facts.outbound.get(name)
+        if not command:
+            raise LookupError(f"the profile of the gateway does not say outbound.{name}")
+        return command
+
+    def post(self, draft: DraftMessage) -> AnswerCase:
+        """Post a message, and return it with its answer."""
+        parcel = draft.build_parcel()
+        return AnswerCase(parcel, draft.unit.message_id, self.post_parcel(parcel), draft.context)
+
+    def post_parcel(self, parcel: Parcel) -> SeenMessage:
+        """Post octets, record the exchange, and return the HTTP answer."""
+        headers = {"Content-Type": parcel.get_header("Content-Type")}
+        target = self.opponent.target
+        answer = target.send(HttpRequest("ebms2", headers, parcel.read_octets()))
+        sent = record_message(f"POST {target.name} HTTP/1.1", headers, parcel.read_octets())
+        received = None
+        if answer.status is not None:
+            received = record_message(f"HTTP/1.1 {answer.status}", answer.headers, answer.body)
+        self.log.add_exchange(sent, received, answer.trouble or ("" if received else "no answer"))
+        return SeenMessage(answer.headers, answer.body, answer.status)
+
+    def post_and_judge(self) -> None:
+        """Post the message of the row, and judge answer, delivery and what the consumer is told."""
+        draft = self.make_draft()
+        case = self.post(draft)
+        if wrong := find_answer_fault(self.row, case):
+            raise UnmetError(wrong)
+        if self.row.delivered:
+            self._judge_delivery(draft)
+        if self.row.consumer:
+            self._require_words("consumer", case.message_id, (case.message_id, *self.row.codes))
+
+    def _judge_delivery(self, draft: DraftMessage) -> None:
+        if "delivered" not in self.opponent.facts.show:
+            return  # a row that is about nothing else names the feature
+        printed = self.show("delivered", draft.unit.message_id)
+        digests = [hashlib.sha256(payload.content).hexdigest() for payload in draft.unit.payloads]
+        if self.row.delivered == "none":
+            if any(digest in printed for digest in digests):
+                raise UnmetError("the message was delivered")
+            return
+        missing = [digest for digest in digests if digest not in printed]
+        if missing:
+            raise UnmetError(f"{len(missing)} of {len(digests)} payloads were not delivered as they were")
+
+    def show(self, subject: str, message_id: str) -> str:
+        """Return what a command of the operator prints, as soon as it prints anything."""
+        command = self.opponent.facts.show[subject].replace("{message_id}", message_id)
+        end = time.monotonic() + self.opponent.facts.patience
+        while True:
+            completed = subprocess.run(  # noqa: S602
+                command, shell=True, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
+            )
+            if completed.stdout.strip() or time.monotonic() > end or self.row.delivered == "none":
+                return completed.stdout
+            time.sleep(0.2)
+
+    def _require_words(self, subject: str, message_id: str, texts: tuple[str, ...]) -> None:
+        printed = self.show(subject, message_id)
+        if not any(text in printed for text in texts):
+            raise UnmetError(f"the {subject} was not told: {printed.strip()[:200] or 'nothing was printed'}")
+
+    # What the gateway sends.
+
+    def _get_kept(self) -> SentCase:
+        if any(check in ("several-parts",) for check in self.row.checks):
+            return self.trigger("several")
+        if self.opponent.kept is None:
+            self.opponent.kept, self.opponent.kept_log = self.trigger(), self.log
+        elif self.opponent.kept_log is not None:
+            self.log = self.opponent.kept_log
+        return self.opponent.kept
+
+    def trigger(self, command: str = "command", silent: int = 0) -> SentCase:
+        """Make the gateway send, and return its first message; `silent` attempts get no receipt."""
+        box, request = self.start(command, silent)
+        arrivals = box.wait_for(1, self.opponent.facts.patience)
+        if not arrivals:
+            raise UnmetError(f"the gateway sent nothing within {self.opponent.facts.patience:g} s")
+        return self.make_case(arrivals[0], request)
+
+    def start(self, command: str = "command", silent: int = 0) -> tuple[As4Inbox, str]:
+        """Make the gateway send; return the inbox, and the MessageId of what the suite sent for it."""
+        box = self.opponent.listener.open_inbox(self.conversation, self.log, silent)
+        outbound = self.opponent.facts.outbound
+        if command in outbound:
+            command_line = outbound[command].replace("{conversation}", self.conversation)
+            completed = subprocess.run(  # noqa: S602
+                command_line, shell=True, check=False, capture_output=True, timeout=_COMMAND_SECONDS
+            )
+            # A command that waits for the receipt fails where the play gives none.
+            if completed.returncode and not box.arrivals:
+                raise subprocess.SubprocessError(
+                    f"{command_line[:200]} ended with status {completed.returncode}"
+                )
+            return box, ""
+        if command != "command" or "reply_to" not in outbound:
+            raise LookupError(f"the profile of the gateway does not say outbound.{command}")
+        draft = self.make_draft(action=outbound["reply_to"])
+        case = self.post(draft)
+        if wrong := find_answer_fault(replace(self.row, expect="receipt", also=()), case):
+            raise UnmetError(f"the message that makes the gateway send was not taken: {wrong}")
+        return box, draft.unit.message_id
+
+    def make_case(self, seen: SeenMessage, request: str) -> SentCase:
+        """Return a message of the gateway with what it must be like."""
+        party = self.opponent.party
+        theirs = tuple(
+            pmode
+            for pmodes in party.agreements.values()
+            for pmode in pmodes
+            if pmode.from_party[0] in party.membership.theirs
+        )
+        return SentCase(seen, party.build_context(), theirs, self.conversation, request)
+
+    def judge_sent(self, case: SentCase) -> None:
+        """Judge a message of the gateway by the checks of the row."""
+        for name in self.row.checks:
+            if wrong := find_sent_fault(name, case):
+                raise UnmetError(f"{name}: {wrong}")
+
+    def get_pull_interval(self) -> float:
+        """Return the agreed time after which a pulled message without receipt is given again."""
+        return float(self.opponent.party.get_pulled_pmode("pull").reliability.retry_interval)
+
+    def get_interval(self) -> float:
+        """Return the agreed time between two attempts of the gateway."""
+        pmodes = self.opponent.party.agreements["main"]
+        ours = self.opponent.party.membership.ours
+        return float(next(pmode.reliability.retry_interval for pmode in pmodes if pmode.to_party[0] in ours))
+
+
+def _make_payloads(names: Any, properties: Mapping[str, str]) -> tuple[Payload, ...]:
+    payloads = []
+    for number, name in enumerate(names, 1):
+        kind, content, defaults = _SAMPLES[str(name)]
+        remaining = tuple(prop for prop in defaults if prop[0] not in properties)
+        payloads.append(Payload(f"part-{number}-{uuid.uuid4()}@suite.invalid", kind, content, remaining))
+    return tuple(payloads)
+
+
+def _play_again(play: As4Play) -> None:
+    draft = play.make_draft()
+    first = play.post(draft)
+    if wrong := find_answer_fault(play.row, first):
+        raise UnmetError(f"the first time: {wrong}")
+    again = replace(first, answer=play.post_parcel(first.sent))
+    if wrong := find_answer_fault(play.row, again):
+        raise UnmetError(f"the second time: {wrong}")
+
+
+def _play_reused_id(play: As4Play) -> None:
+    first = play.make_draft()
+    if wrong := find_answer_fault(replace(play.row, expect="receipt"), play.post(first)):
+        raise UnmetError(f"the first message: {wrong}")
+    second = play.make_draft(id=first.unit.message_id, payloads=("text",))
+    if wrong := find_answer_fault(play.row, play.post(second)):
+        raise UnmetError(f"the other message: {wrong}")
+
+
+def _play_repeats(play: As4Play) -> None:
+    box, _ = play.start(silent=1_000)
+    attempts = box.wait_for(2, play.opponent.facts.patience + play.get_interval() + _LATE)
+    if len(attempts) < 2:
+        raise UnmetError(f"{len(attempts)} attempts came, and nothing was answered")
+    if len({attempt.message_id for attempt in attempts}) > 1:
+        raise UnmetError("a repeat has another MessageId")
+
+
+def _play_end_of_repeats(play: As4Play) -> None:
+    box, _ = play.start(silent=1)
+    attempts = box.wait_for(2, play.opponent.facts.patience + play.get_interval() + _LATE)
+    if len(attempts) < 2:
+        raise UnmetError("the message did not come again")
+    time.sleep(play.get_interval() + 1.0)
+    if len(attempts := box.wait_for(0, 0)) > 2:
+        raise UnmetError(f"{len(attempts) - 2} more attempts came after the receipt")
+
+
+def _play_missing_receipt(play: As4Play) -> None:
+    box, _ = play.start(silent=1_000)
+    attempts = box.wait_for(1, play.opponent.facts.patience)
+    if not attempts:
+        raise UnmetError("the gateway sent nothing")
+    end = time.monotonic() + 3 * (play.get_interval() + _LATE)
+    while True:
+        printed = play.show("producer", attempts[0].message_id)
+        if any(text in printed for text in _MISSING):
+            return
+        if time.monotonic() > end:
+            raise UnmetError(f"the producer was not told: {printed.strip()[:200] or 'nothing was printed'}")
+        time.sleep(1.0)
+
+
+def _play_command(name: str) -> Callable[[As4Play], None]:
+    return lambda play: play.judge_sent(play.trigger(name))
+
+
+#: Plays by the names that the tables use.
+MESSAGE_PLAYS: Final[Mapping[str, Callable[[As4Play], None]]] = {
+    "again": _play_again,
+    "reused-id": _play_reused_id,
+    "repeats": _play_repeats,
+    "repeats-end": _play_end_of_repeats,
+    "missing-receipt": _play_missing_receipt,
+    "ping": _play_command("ping"),
+    "charset": _play_command("utf16"),
+}

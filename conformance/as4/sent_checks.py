@@ -1,0 +1,272 @@
+"""Judges a message that the gateway has sent, by the names that the tables use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.agreements import PMode
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.message_model import UserMessage
+from gateway.protocols import OpenedMessage, ProtocolContext
+from gateway.wire import EB3, XENC11
+from gateway.xmlsec import SHA256
+from gateway_conformance.as4.seen_message import SeenMessage
+
+_GZIP: Final = "application/gzip"
+_RSA_SHA256: Final = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+_MESSAGE_ID: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
+_LEAST: Final = 3
+
+
+@dataclass(frozen=True)
+class SentCase:
+    """A message of the gateway; `request` is the MessageId that it answers, `conversation` the one wanted."""
+
+    seen: SeenMessage
+    context: ProtocolContext
+    pmodes: tuple[PMode, ...]
+    conversation: str
+    request: str = ""
+    #: The message after all checks, where it did not come by a POST of its own.
+    opened: OpenedMessage | None = None
+
+    def open(self) -> OpenedMessage:
+        """Return the message after all checks of the protocol core; raises GatewayError."""
+        return self.seen.open(self.context) if self.opened is None else self.opened
+
+    def list_properties(self, name: str) -> list[str]:
+        """Return the values of a property of the parts, in the order of PartInfo."""
+        return [
+            str(text) for text in self.seen.select(f"//eb3:PartInfo//eb3:Property[@name='{name}']/text()")
+        ]
+
+    def count_parts(self) -> int:
+        """Return the number of PartInfo elements."""
+        return len(self.seen.select("//eb3:PartInfo"))
+
+
+def find_sent_fault(name: str, case: SentCase) -> str:
+    """Return what is wrong with a message by one check; raise GW901 for a check that there is not."""
+    if name not in _CHECKS:
+        raise GatewayError(OUR_MISTAKE, f"there is no check {name!r}", "assertions")
+    try:
+        return _CHECKS[name](case)
+    except GatewayError as wrong:
+        return f"{wrong.problem.id} {wrong.detail}"
+
+
+def _compare(path: str, expected: str) -> Callable[[SentCase], str]:
+    """Return the check that every value at a path is the wanted one, and that there is one."""
+
+    def check(case: SentCase) -> str:
+        values = {str(value) for value in case.seen.select(path)}
+        return (
+            ""
+            if values == {expected}
+            else f"it is {', '.join(sorted(values))[:200] or 'absent'}, not {expected}"
+        )
+
+    return check
+
+
+def _check_party_ids(case: SentCase) -> str:
+    for side in ("From", "To"):
+        count = len(case.seen.select(f"//eb3:PartyInfo/eb3:{side}/eb3:PartyId"))
+        if count != 1:
+            return f"{side} has {count} PartyId elements"
+    return ""
+
+
+def _check_empty_body(case: SentCase) -> str:
+    if case.seen.select("/soap12:Envelope/soap12:Body/*"):
+        return "the Body is not empty"
+    return "" if case.seen.select("/soap12:Envelope/soap12:Body") else "there is no Body"
+
+
+def _check_parts_match(case: SentCase) -> str:
+    referenced = {str(href).removeprefix("cid:") for href in case.seen.select("//eb3:PartInfo/@href")}
+    there = {part.content_id for part in case.seen.parts}
+    if not referenced:
+        return "PayloadInfo names no part"
+    return "" if referenced == there else f"PayloadInfo names {len(referenced)} parts, {len(there)} are there"
+
+
+def _check_several_parts(case: SentCase) -> str:
+    count = case.count_parts()
+    return "" if count >= _LEAST else f"the message has {count} payloads, {_LEAST} are wanted"
+
+
+def _check_leading_xml(case: SentCase) -> str:
+    types = case.list_properties("MimeType")
+    return "" if types and "xml" in types[0] else f"the first PartInfo is {', '.join(types[:1]) or 'untyped'}"
+
+
+def _check_order(case: SentCase) -> str:
+    """Compare the contents: the payloads of the command are numbered by their last octet, 1, 2, 3."""
+    unit = case.open().unit
+    octets = (
+        [payload.content.strip()[-1:] for payload in unit.payloads[1:]]
+        if isinstance(unit, UserMessage)
+        else []
+    )
+    return "" if octets == sorted(octets) else "the payloads are in another order"
+
+
+def _check_signer(case: SentCase) -> str:
+    signed = case.open().signed
+    return "" if signed is not None else "nobody signed it"
+
+
+def _check_covered(case: SentCase) -> str:
+    covered = {str(uri) for uri in case.seen.select("//ds:SignedInfo/ds:Reference/@URI")}
+    expected = {f"cid:{part.content_id}" for part in case.seen.parts}
+    for path in ("//eb3:Messaging/@wsu:Id", "/soap12:Envelope/soap12:Body/@wsu:Id"):
+        expected.add(f"#{case.seen.find_text(path)}")
+    return "" if expected <= covered else f"not signed: {', '.join(sorted(expected - covered))[:200]}"
+
+
+def _check_encrypted_for_us(case: SentCase) -> str:
+    opened = case.open()
+    if not case.seen.select("//xenc:EncryptedData"):
+        return "nothing is encrypted"
+    return "" if opened.unwrapped else "nothing was decrypted"
+
+
+def _check_all_encrypted(case: SentCase) -> str:
+    encrypted = {str(uri) for uri in case.seen.select("//xenc:EncryptedData//xenc:CipherReference/@URI")}
+    expected = {f"cid:{part.content_id}" for part in case.seen.parts}
+    if encrypted != expected:
+        return f"{len(encrypted)} of {len(expected)} parts are encrypted"
+    return (
+        ""
+        if len(case.seen.select("//xenc:EncryptedData")) == len(expected)
+        else "more than the parts is encrypted"
+    )
+
+
+def _check_key_transport(case: SentCase) -> str:
+    method = "//xenc:EncryptedKey/xenc:EncryptionMethod"
+    expected = {
+        f"{method}/@Algorithm": f"{XENC11}rsa-oaep",
+        f"{method}/xenc11:MGF/@Algorithm": f"{XENC11}mgf1sha256",
+        f"{method}/ds:DigestMethod/@Algorithm": SHA256,
+    }
+    faults = (_compare(path, value)(case) for path, value in expected.items())
+    return next((fault for fault in faults if fault), "")
+
+
+def _check_compressed(case: SentCase) -> str:
+    opened, packed = case.open(), case.list_properties("CompressionType")
+    if len(packed) != case.count_parts() or not packed:
+        return f"{len(packed)} of {case.count_parts()} payloads are compressed"
+    return "" if any(part.compressed for part in opened.unwrapped) else "no payload was expanded"
+
+
+def _check_property(name: str, is_valid: Callable[[str], bool]) -> Callable[[SentCase], str]:
+    def check(case: SentCase) -> str:
+        values = case.list_properties(name)
+        if len(values) < case.count_parts() or not values:
+            return f"{len(values)} of {case.count_parts()} payloads have the property {name}"
+        wrong = [value for value in values if not is_valid(value)]
+        return f"{name} is {wrong[0][:80]!r}" if wrong else ""
+
+    return check
+
+
+def _check_charset(name: str) -> Callable[[SentCase], str]:
+    """Return the check of the leading document alone: what is no text has no CharacterSet."""
+
+    def check(case: SentCase) -> str:
+        values = case.list_properties("CharacterSet")
+        return (
+            ""
+            if values and values[0].lower() == name
+            else f"CharacterSet is {', '.join(values)[:80] or 'absent'}"
+        )
+
+    return check
+
+
+def _check_reference(case: SentCase) -> str:
+    reference = case.seen.find_text("//eb3:UserMessage/eb3:MessageInfo/eb3:RefToMessageId")
+    return "" if reference and reference == case.request else f"RefToMessageId is {reference[:80]!r}"
+
+
+def _check_conversation(case: SentCase) -> str:
+    conversation = case.seen.conversation
+    return "" if conversation == case.conversation else f"ConversationId is {conversation[:80]!r}"
+
+
+def _check_test_service(case: SentCase) -> str:
+    expected = {"//eb3:Service/text()": f"{EB3}service", "//eb3:Action/text()": f"{EB3}test"}
+    faults = (_compare(path, value)(case) for path, value in expected.items())
+    return next((fault for fault in faults if fault), "")
+
+
+def _check_message_id(case: SentCase) -> str:
+    message_id = case.seen.message_id
+    return "" if _MESSAGE_ID.fullmatch(message_id) else f"MessageId is {message_id[:80]!r}"
+
+
+def _check_channel(case: SentCase) -> str:
+    """Compare the channel with those from which the suite pulls."""
+    channel = case.seen.find_text("//eb3:UserMessage/@mpc")
+    return (
+        ""
+        if channel in {pmode.mpc for pmode in case.pmodes if pmode.pull is not None}
+        else f"@mpc is {channel[:80]!r}"
+    )
+
+
+def _check_agreed_header(case: SentCase) -> str:
+    action = case.seen.find_text("//eb3:Action")
+    pmode = next((pmode for pmode in case.pmodes if pmode.action == action), None)
+    if pmode is None:
+        return f"action {action[:80]!r} is not agreed for the gateway"
+    expected: Mapping[str, Any] = {
+        "//eb3:AgreementRef": pmode.agreement,
+        "//eb3:From/eb3:PartyId": pmode.from_party[0].value,
+        "//eb3:From/eb3:Role": pmode.from_role,
+        "//eb3:To/eb3:PartyId": pmode.to_party[0].value,
+        "//eb3:To/eb3:Role": pmode.to_role,
+        "//eb3:Service": pmode.service,
+    }
+    for path, value in expected.items():
+        if (actual := case.seen.find_text(path)) != value:
+            return f"{path} is {actual[:80]!r}, agreed is {value!r}"
+    return ""
+
+
+_CHECKS: Final[Mapping[str, Callable[[SentCase], str]]] = {
+    "one-party-id": _check_party_ids,
+    "empty-body": _check_empty_body,
+    "parts-match": _check_parts_match,
+    "several-parts": _check_several_parts,
+    "leading-xml": _check_leading_xml,
+    "order": _check_order,
+    "signed-by-gateway": _check_signer,
+    "signature-algorithm": _compare("//ds:SignedInfo/ds:SignatureMethod/@Algorithm", _RSA_SHA256),
+    "digest-algorithm": _compare("//ds:SignedInfo/ds:Reference/ds:DigestMethod/@Algorithm", SHA256),
+    "covers-all": _check_covered,
+    "encryption-algorithm": _compare(
+        "//xenc:EncryptedData/xenc:EncryptionMethod/@Algorithm", f"{XENC11}aes128-gcm"
+    ),
+    "encrypted-for-us": _check_encrypted_for_us,
+    "all-parts-encrypted": _check_all_encrypted,
+    "key-transport": _check_key_transport,
+    "compressed": _check_compressed,
+    "compression-type": _check_property("CompressionType", lambda one: one == _GZIP),
+    "mime-type": _check_property("MimeType", lambda one: "/" in one and one != _GZIP),
+    "charset-utf-8": _check_charset("utf-8"),
+    "charset-utf-16": _check_charset("utf-16"),
+    "refers-to-request": _check_reference,
+    "same-conversation": _check_conversation,
+    "test-service": _check_test_service,
+    "opens": _check_signer,
+    "message-id": _check_message_id,
+    "agreed-header": _check_agreed_header,
+    "agreed-channel": _check_channel,
+}

@@ -1,0 +1,177 @@
+"""The partner folder: members, agency and agreements of the suite, for a gateway with a sandbox authority."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gateway.client import RECEIVER_FILE
+from gateway.message_model import PartyId
+from gateway.pki import Certificate
+from gateway.wire import format_instant
+from gateway_conformance import DATA_FOLDER
+from gateway_conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
+from gateway_conformance.partner_files import fill_template, write_partner_files
+from gateway_conformance.pki import (
+    CertificateOrder,
+    CertificationAuthority,
+    IssuedCertificate,
+    issue_certificate,
+    make_authority,
+    make_revocation_list,
+)
+
+#: The names of the suite's parties in a register.
+PARTY_TYPE: Final = "urn:single-window:suite:party"
+AGENCY: Final = "SUITE-AGENCY"
+#: The application that the suite's agency may acknowledge at any time, and the receipt number.
+APPLICATION: Final = "SUITE-APPLICATION-1"
+RECEIPT: Final = "SUITE-RECEIPT-1"
+#: The law for the one item of its case.
+LAW: Final = "SUITE-LAW"
+_VALID: Final = timedelta(days=365)
+#: The agreements of a member by what their file is named after him, and the texts that they are made of.
+_AGREEMENTS: Final = {"": "agreement.yaml", ".as4": "as4-agreement.yaml"}
+_ORDERS: Final = {
+    "a": CertificateOrder(key_kind="rsa-2048"),
+    "b": CertificateOrder(),
+    "agency": CertificateOrder(),
+    "customs": CertificateOrder(),
+    "revoked": CertificateOrder(),
+    "expired": CertificateOrder(starts=-timedelta(days=40), days=30),
+    "encryption": CertificateOrder(profile="encryption"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerFolder:
+    """The files of a partner folder, and what the gateway must register.
+
+    `issued` are keys with certificates by their name in the folder; ``expired``, ``revoked``
+    and ``encryption`` belong to member A.  `crl` (DER) lists the revoked one.
+    """
+
+    files: Mapping[str, bytes]
+    issued: Mapping[str, IssuedCertificate]
+    agreements: Mapping[str, bytes]
+    crl: bytes
+
+    def write_files(self, out: Path) -> None:
+        """Write every file below `out`, keys readable by their owner alone."""
+        write_partner_files(self.files, out)
+
+    @property
+    def member_a_certificates(self) -> tuple[IssuedCertificate, ...]:
+        """Return every certificate that is to be registered for member A."""
+        return tuple(
+            certificate for name, certificate in self.issued.items() if name not in ("b", "agency", "customs")
+        )
+
+
+def make_partner_folder(
+    authority: CertificationAuthority,
+    certificates: Sequence[Certificate],
+    ids: Sequence[PartyId],
+    at: datetime,
+    crl: bytes | None = None,
+    features: Sequence[str] = (),
+    receiver: Certificate | None = None,
+) -> PartnerFolder:
+    """Make keys, certificates and agreements for a gateway that trusts `authority`.
+
+    `certificates` are the gateway's (the current one and the next one, if any), `ids` its party
+    ids. `crl` (DER) is the authority's list in force; its revocations are kept. `features` are
+    those that the gateway has, `receiver` its certificate for encryption, if it has one.
+    """
+    issued = {
+        name: issue_certificate(authority, f"CN=Suite {name},O=Conformance suite", at, order)
+        for name, order in _ORDERS.items()
+    }
+    agreements = {
+        f"{name}{mark}": _format_agreement(source, name, ids, at)
+        for name in MEMBERS
+        for mark, source in _AGREEMENTS.items()
+    }
+    listed = _make_revocation_list(authority, issued["revoked"], at, crl)
+    files = {
+        "ca.pem": authority.certificate.pem,
+        "crl.pem": x509.load_der_x509_crl(listed).public_bytes(Encoding.PEM),
+        "hub.cert.pem": b"".join(certificate.pem for certificate in certificates),
+        "suite.toml": f"features = {json.dumps(list(features))}\n\n{_SUITE}".encode(),
+        **{f"{name}.agreement.yaml": text for name, text in agreements.items()},
+        **{f"{name}.key.pem": issued_certificate.key_pem for name, issued_certificate in issued.items()},
+        **{
+            f"{name}.cert.pem": issued_certificate.certificate.pem
+            for name, issued_certificate in issued.items()
+        },
+    }
+    if receiver is not None:
+        files[RECEIVER_FILE] = receiver.pem
+    return PartnerFolder(files, issued, agreements, listed)
+
+
+def make_sample_kit(at: datetime | None = None) -> AttackerKit:
+    """Return a kit without a gateway, to build attacks and inspect them.
+
+    `at` stops its clock.
+    """
+    moment = at or datetime.now(UTC)
+    authority = make_authority("CN=Sample CA", moment - timedelta(days=1))
+    gateway = issue_certificate(authority, "CN=gateway", moment, CertificateOrder()).certificate
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
+    receiver = issue_certificate(authority, "CN=gateway decrypts", moment, order).certificate
+    ids = (PartyId("gateway", PARTY_TYPE),)
+    drawn = make_partner_folder(authority, (gateway,), ids, moment, receiver=receiver)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn.write_files(Path(folder))
+        return read_attacker_kit(Path(folder), (lambda: at) if at else lambda: datetime.now(UTC))
+
+
+def _format_agreement(source: str, member: str, hub: Sequence[PartyId], at: datetime) -> bytes:
+    text = DATA_FOLDER.joinpath("suites", "hostile", source).read_text(encoding="utf-8")
+    values: dict[str, str | Sequence[PartyId]] = {
+        "member": member,
+        "hub": hub,
+        "from": format_instant(at - timedelta(days=1), "seconds"),
+        "until": format_instant(at + _VALID, "seconds"),
+    }
+    return fill_template(text, values)
+
+
+def _make_revocation_list(
+    authority: CertificationAuthority, revoked: IssuedCertificate, at: datetime, crl: bytes | None
+) -> bytes:
+    """Return a list with `revoked` and all entries of `crl`; its number is one higher."""
+    before = x509.load_der_x509_crl(crl) if crl else None
+    serials = [revoked.certificate.serial, *(entry.serial_number for entry in before or ())]
+    number = before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number if before else 0
+    return make_revocation_list(authority, serials, at, at + timedelta(days=30), number=number + 1)
+
+
+_SUITE: Final = f"""\
+# Where the gateway is, below the base URL that the suite is given, and what its faces know.
+[ebms2]
+path = "/msh/ebms2"
+
+[as4]
+path = "/msh/as4"
+
+[soap]
+path = "/soap/agency"
+# An application about which agency.cert.pem may call (Acknowledge) again and again with this receipt number.
+application = "{APPLICATION}"
+receipt = "{RECEIPT}"
+
+[customs]
+path = "/soap/customs"
+# A case about which customs.cert.pem may call (ReportAnswer) again and again.
+case = "{APPLICATION}"
+"""

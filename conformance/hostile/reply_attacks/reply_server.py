@@ -1,0 +1,214 @@
+"""A server that answers as a hostile partner: raw sockets, one reply for each request.
+
+A `ReplyScenario` gets the request, the connection and the honest answer, and sends a hostile
+answer. It also has the required result of the client.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeVar
+
+from gateway.client import HttpReply, IncomingRequest
+from gateway_conformance.hostile.content_mutations import OctetMutation
+
+T = TypeVar("T")
+
+#: The result of a client for an answer that it must accept.
+TAKEN: Final = "taken"
+_LARGEST: Final = 64 * 1024 * 1024
+_HEAD: Final = 64 * 1024
+
+
+class ReplyForger(Protocol):
+    """Makes the answers of one face, honest and forged."""
+
+    @property
+    def face(self) -> str:
+        """The face of this forger: ``soap`` or ``ebms2``."""
+
+    def make_honest_reply(self, request: IncomingRequest) -> HttpReply:
+        """Return the answer that an honest partner gives."""
+
+
+@dataclass(frozen=True)
+class ReplyConnection:
+    """One request on one connection; `elsewhere` is a URL that no client may fetch."""
+
+    request: IncomingRequest
+    forger: ReplyForger
+    connection: socket.socket
+    stop: threading.Event
+    elsewhere: str
+
+    def send_octets(self, octets: bytes) -> None:
+        """Send octets as they are."""
+        self.connection.sendall(octets)
+
+    def flood_octets(self, octets: bytes, most: int = 1 << 30) -> None:
+        """Send `octets` again and again, until the client has gone or `most` were sent."""
+        sent = 0
+        while sent < most and not self.stop.is_set():
+            self.send_octets(octets)
+            sent += len(octets)
+
+    def trickle_octets(self, octets: bytes = b"x", every: float = 0.05) -> None:
+        """Send `octets` again and again with a pause, until the client has gone."""
+        while not self.stop.wait(every):
+            self.send_octets(octets)
+
+    def hold_open(self) -> None:
+        """Wait until the client has gone."""
+        with suppress(OSError):
+            self.connection.recv(1)
+
+    def make_honest_reply(self) -> HttpReply:
+        """Return the honest answer."""
+        return self.forger.make_honest_reply(self.request)
+
+    def send_reply(self, reply: HttpReply) -> None:
+        """Send an answer in good form."""
+        self.send_octets(write_reply_head(reply) + reply.body)
+
+
+def write_reply_head(reply: HttpReply, *instead: str) -> bytes:
+    """Return status line and header fields of a reply; `instead` replaces its Content-Length."""
+    lines = [f"HTTP/1.1 {reply.status} Hostile"]
+    if reply.content_type:
+        lines.append(f"Content-Type: {reply.content_type}")
+    lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+    lines += instead or (f"Content-Length: {len(reply.body)}",)
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+
+#: What a hostile partner does with a request.
+ReplyBehavior = Callable[[ReplyConnection], None]
+#: Variant (the id without its prefix), title, and the subject of this answer.
+ReplyRow = tuple[str, str, T]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyScenario:
+    """One hostile answer.
+
+    `id` is the attack's id in the table, a full stop and the variant; `source` says where it
+    is known from.  `outcome` gives for each face the required result of a client: the id of a
+    problem of our catalogue, or `TAKEN`. A face without an outcome is left out.
+    """
+
+    id: str
+    title: str
+    source: str
+    outcome: Mapping[str, str]
+    run: ReplyBehavior
+
+    @property
+    def attack_id(self) -> str:
+        """Return the id of the attack in the table."""
+        return self.id.partition(".")[0]
+
+
+def make_reply_scenarios(
+    prefix: str,
+    rows: Iterable[ReplyRow[T]],
+    behave: Callable[[T], ReplyBehavior],
+    outcome: Mapping[str, str],
+    source: str,
+) -> Iterator[ReplyScenario]:
+    """Yield the scenario of each row of a table."""
+    for variant, title, subject in rows:
+        yield ReplyScenario(prefix + variant, title, source, outcome, behave(subject))
+
+
+def play_behavior(behavior: ReplyBehavior) -> ReplyBehavior:
+    """Return the subject itself, for rows that are behaviours."""
+    return behavior
+
+
+def send_changed_octets(change: OctetMutation) -> ReplyBehavior:
+    """Return the behaviour that changes the honest answer; ``{elsewhere}`` is a URL not to be fetched."""
+
+    def run_scenario(there: ReplyConnection) -> None:
+        honest = there.make_honest_reply()
+        changed = change(honest.body).replace(b"{elsewhere}", there.elsewhere.encode())
+        if changed == honest.body:
+            raise LookupError("nothing was changed")
+        there.send_reply(replace(honest, body=changed))
+
+    return run_scenario
+
+
+@dataclass
+class ReplyServer:
+    """Listens from its construction; `choose` selects the reply to each request, `played` is called with it.
+
+    Connections that stay open after an answer are served again.
+    """
+
+    forger: ReplyForger
+    choose: Callable[[IncomingRequest], ReplyScenario]
+    host: str = "127.0.0.1"
+    port: int = 0
+    elsewhere: str = "http://127.0.0.1:9/"
+    played: Callable[[ReplyScenario, IncomingRequest], None] = lambda _play, _request: None
+    connections: int = field(default=0, init=False)
+    stop: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def __post_init__(self) -> None:
+        """Open the listening socket."""
+        self._listener = socket.create_server((self.host, self.port))
+        self.port = int(self._listener.getsockname()[1])
+        self.url = f"http://{self.host}:{self.port}/"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        threading.Thread(target=self._accept_connections, name="hostile", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening, and end what is going on."""
+        self.stop.set()
+        # A close alone does not wake the thread that waits in accept().
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept_connections(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve_connection, args=(connection,), daemon=True).start()
+
+    def _serve_connection(self, connection: socket.socket) -> None:
+        connection.settimeout(60)
+        with connection, suppress(OSError):
+            for request in _read_requests(connection):
+                play = self.choose(request)
+                self.played(play, request)
+                play.run(ReplyConnection(request, self.forger, connection, self.stop, self.elsewhere))
+
+
+def _read_requests(connection: socket.socket) -> Iterator[IncomingRequest]:
+    held = b""
+    while True:
+        while b"\r\n\r\n" not in held and len(held) < _HEAD:
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            held += piece
+        head, _, held = held.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = min(int(headers.get("content-length", "0")), _LARGEST)
+        while len(held) < length:
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            held += piece
+        path = f"{first} / /".split(" ")[1]
+        yield IncomingRequest(path, headers, held[:length])
+        held = held[length:]

@@ -1,0 +1,15 @@
+from .certificate_authority import CertificateOrder as CertificateOrder
+from .certificate_authority import CertificationAuthority as CertificationAuthority
+from .certificate_authority import IssuedCertificate as IssuedCertificate
+from .certificate_authority import issue_certificate as issue_certificate
+from .certificate_authority import issue_cross_certificate as issue_cross_certificate
+from .certificate_authority import issue_requested_certificate as issue_requested_certificate
+from .certificate_authority import load_profiles as load_profiles
+from .certificate_authority import make_authority as make_authority
+from .certificate_authority import make_revocation_list as make_revocation_list
+from .sandbox_folder import Sandbox as Sandbox
+from .sandbox_folder import SandboxParty as SandboxParty
+from .sandbox_folder import load_authority as load_authority
+from .sandbox_folder import load_demo_parties as load_demo_parties
+from .sandbox_folder import make_sandbox as make_sandbox
+from .sandbox_folder import revoke_certificates as revoke_certificates

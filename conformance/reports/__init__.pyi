@@ -1,0 +1,13 @@
+from .run_report import CaseReport as CaseReport
+from .run_report import ExchangeLog as ExchangeLog
+from .run_report import RecordedMessage as RecordedMessage
+from .run_report import RunReport as RunReport
+from .run_report import UnmetError as UnmetError
+from .run_report import record_message as record_message
+from .run_report import report_row as report_row
+from .written_reports import SignedReport as SignedReport
+from .written_reports import get_signature_path as get_signature_path
+from .written_reports import sign_report as sign_report
+from .written_reports import verify_report as verify_report
+from .written_reports import write_html_report as write_html_report
+from .written_reports import write_junit_report as write_junit_report

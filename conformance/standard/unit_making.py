@@ -1,0 +1,328 @@
+"""Makes the units that the suite sends: business messages and every signal, as a row describes them.
+
+Payloads are encrypted as agreed, or wrongly in one thing (ebMS 2.0 §4.1.4.5). The signature is made before,
+over the payloads in clear. A row says how each payload is encrypted, by a word or a list of words.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from gateway.agreements import Encryption, PMode
+from gateway.client import PartnerIdentity
+from gateway.encryption import (
+    encrypt_as_cms,
+    encrypt_as_xml,
+    get_encryption_policy,
+    select_agreed_algorithms,
+)
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.message_model import (
+    AckRequest,
+    ErrorEntry,
+    ErrorSignal,
+    Payload,
+    Ping,
+    Pong,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+    Unit,
+    UserMessage,
+)
+from gateway.pki import Certificate, KeyPadding, encrypt_key
+from gateway.wire import XENC11
+from gateway_conformance.hostile import change_value, encrypt_block_key, encrypt_cbc, write_old_document
+from gateway_conformance.partner_files import make_stranger
+
+_OAEP: Final = f"{XENC11}rsa-oaep"
+_OAEP_PARAMETERS: Final = (
+    '<ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/>'
+    f'<xenc11:MGF xmlns:xenc11="{XENC11}" Algorithm="{XENC11}mgf1sha256"/>'
+)
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """The agreed encryption, and the certificate for which payloads of the gateway are encrypted."""
+
+    terms: Encryption
+    receiver: Certificate
+
+    def seal_honestly(self, payload: Payload, algorithms: Sequence[str] = ()) -> Payload:
+        """Return a payload encrypted as agreed, by the first algorithm or a named one."""
+        policy = get_encryption_policy(self.terms.policy)
+        agreed = select_agreed_algorithms(algorithms or self.terms.algorithms, policy)
+        if self.terms.is_cms:
+            octets, kind = encrypt_as_cms(payload.content, self.receiver, agreed, os.urandom)
+            return replace(payload, octets=octets, media_type=kind)
+        octets = encrypt_as_xml(payload.content, payload.media_type, self.receiver, agreed, os.urandom)
+        return replace(payload, octets=octets, media_type="application/xml")
+
+
+def seal_payloads(
+    payloads: Sequence[Payload], form: Any, terms: Encryption | None, identity: PartnerIdentity
+) -> tuple[Payload, ...]:
+    """Return payloads as they are sent; `form` is None for what is agreed, a word, or one for each payload.
+
+    Raises LookupError where the folder has no certificate for which to encrypt.
+    """
+    forms = form if isinstance(form, list) else [form] * len(payloads)
+    if terms is None and form is None:
+        return tuple(payloads)
+    if identity.receiver is None:
+        raise LookupError("the partner folder has no certificate for which payloads are encrypted")
+    sealing = Sealing(terms or Encryption("XMLENC", ("aes256-gcm",)), identity.receiver)
+    return tuple(_seal_one(sealing, payload, word) for payload, word in zip(payloads, forms, strict=True))
+
+
+def _seal_one(sealing: Sealing, payload: Payload, word: str | None) -> Payload:
+    name = word or "agreed"
+    if name not in _FORMS:
+        raise GatewayError(OUR_MISTAKE, f"payloads are not encrypted {name!r}", "requirements")
+    return _FORMS[name](sealing, payload)
+
+
+def _seal_for_stranger(sealing: Sealing, payload: Payload) -> Payload:
+    stranger = make_stranger(sealing.receiver.not_before.year, "encryption", "rsa-2048")
+    return replace(sealing, receiver=stranger.certificate).seal_honestly(payload)
+
+
+def _seal_in_other_form(sealing: Sealing, payload: Payload) -> Payload:
+    """Return a CMS envelope where XML Encryption is agreed, and the reverse."""
+    protocol = "XMLENC" if sealing.terms.is_cms else "S/MIME"
+    return replace(sealing, terms=replace(sealing.terms, protocol=protocol)).seal_honestly(payload)
+
+
+def _seal_other_content(sealing: Sealing, payload: Payload) -> Payload:
+    """Return other content than was signed, well encrypted."""
+    return sealing.seal_honestly(replace(payload, octets=payload.content + b"\n"))
+
+
+def _seal_by(algorithm: str) -> Callable[[Sealing, Payload], Payload]:
+    return lambda sealing, payload: sealing.seal_honestly(payload, (algorithm,))
+
+
+def _flip_last(octets: bytes) -> bytes:
+    return octets[:-1] + bytes([octets[-1] ^ 1])
+
+
+def _change_content(sealing: Sealing, payload: Payload) -> Payload:
+    sealed = sealing.seal_honestly(payload)
+    # The authentication tag is the last octets of the envelope too (RFC 5083).
+    is_cms = sealing.terms.is_cms
+    changed = _flip_last(sealed.content) if is_cms else change_value(sealed.content, -1, _flip_last)
+    return replace(sealed, octets=changed)
+
+
+def _change_key(sealing: Sealing, payload: Payload) -> Payload:
+    sealed = sealing.seal_honestly(payload)
+    if sealing.terms.is_cms:
+        raise LookupError("only the key of XML Encryption is changed")
+    return replace(sealed, octets=change_value(sealed.content, 0, _flip_last))
+
+
+def _seal_by_cbc(sealing: Sealing, payload: Payload) -> Payload:
+    """Return XML Encryption by AES-CBC, which does not authenticate; the key goes by RSA-OAEP."""
+    key = os.urandom(32)
+    sent = encrypt_key(sealing.receiver, key, KeyPadding("sha256", "sha256"))
+    document = write_old_document(
+        key=sent, octets=encrypt_cbc(key, payload.content), transport=_OAEP, method=_OAEP_PARAMETERS
+    )
+    return replace(payload, octets=document, media_type="application/xml")
+
+
+def _seal_by_rsa15(sealing: Sealing, payload: Payload) -> Payload:
+    """Return XML Encryption by AES-GCM whose key goes by RSA 1.5."""
+    honest = sealing.seal_honestly(payload).content
+    document = change_value(honest, 0, lambda _: encrypt_block_key(sealing.receiver, os.urandom(32)))
+    start, end = document.index(b"<xenc:EncryptedKey>"), document.index(b"<ds:KeyInfo><ds:KeyName>")
+    method = b'<xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#rsa-1_5"/>'
+    document = document[:start] + b"<xenc:EncryptedKey>" + method + document[end:]
+    return replace(payload, octets=document, media_type="application/xml")
+
+
+def _leave_out_value(sealing: Sealing, payload: Payload) -> Payload:
+    """Return an EncryptedData without the CipherData of its content."""
+    sealed = sealing.seal_honestly(payload).content
+    start = sealed.rindex(b"<xenc:CipherData>")
+    end = sealed.rindex(b"</xenc:CipherData>") + len(b"</xenc:CipherData>")
+    return replace(payload, octets=sealed[:start] + sealed[end:], media_type="application/xml")
+
+
+def _leave_hints_out(sealing: Sealing, payload: Payload) -> Payload:
+    """Return an EncryptedData that does not say for which certificate it is."""
+    sealed = sealing.seal_honestly(payload)
+    start = sealed.content.index(b"<ds:KeyInfo><ds:KeyName>")
+    end = sealed.content.index(b"</ds:KeyInfo>", start) + len(b"</ds:KeyInfo>")
+    return replace(sealed, octets=sealed.content[:start] + sealed.content[end:])
+
+
+_FORMS: Final[Mapping[str, Callable[[Sealing, Payload], Payload]]] = {
+    "agreed": Sealing.seal_honestly,
+    "clear": lambda _, payload: payload,
+    "aes128-gcm": _seal_by("aes128-gcm"),
+    "stranger": _seal_for_stranger,
+    "other-form": _seal_in_other_form,
+    "other-content": _seal_other_content,
+    "changed-content": _change_content,
+    "changed-key": _change_key,
+    "cbc": _seal_by_cbc,
+    "rsa15": _seal_by_rsa15,
+    "no-value": _leave_out_value,
+    "no-hints": _leave_hints_out,
+}
+
+
+SAMPLE_PAYLOAD: Final = "<신고 xmlns='urn:example:suite'><품목 번호='1'>튤립 구근</품목></신고>".encode()
+#: What a row may say about a unit.
+UNIT_KEYS: Final = frozenset(
+    [
+        "unit",
+        "conversation",
+        "id",
+        "ref",
+        "about",
+        "expires",
+        "ack",
+        "hop_ack",
+        "elimination",
+        "sync",
+        "description",
+        "action",
+        "payloads",
+        "codes",
+        "severity",
+        "sender",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class UnitMaker:
+    """Makes one unit under a P-Mode; `send` is the row, `about` the id of the message that it concerns."""
+
+    pmode: PMode
+    send: Mapping[str, Any]
+    message_id: str
+    conversation: str
+    about: str
+    at: datetime
+    payload: bytes
+    is_synchronous: bool
+
+    def make_user_message(self) -> UserMessage:
+        """Return a business message as agreed, with what the row says otherwise."""
+        terms, send = self.pmode.reliability, self.send
+        usual = "unsigned" if terms.ack_signed == "never" else "signed"
+        ack = send.get("ack", "none" if terms.ack_requested == "never" else usual)
+        return UserMessage(
+            **self._get_header(),
+            service=self.pmode.service,
+            service_type=self.pmode.service_type,
+            action=self.pmode.action,
+            ref_to_message_id=send.get("ref"),
+            expires_at=self.at + timedelta(seconds=float(send["expires"])) if "expires" in send else None,
+            duplicate_elimination=send.get("elimination", terms.duplicate_elimination != "never"),
+            ack_requested=None if ack == "none" else AckRequest(ack == "signed"),
+            hop_ack_requested=_read_hop_request(send),
+            sync_reply=send.get("sync", self.pmode.sync_reply_mode != "none"),
+            payloads=_make_payloads(send.get("payloads", [{}]), self.message_id, self.payload),
+            description=send.get("description", ""),
+        )
+
+    def make_ping(self) -> Ping:
+        """Return a Ping."""
+        return Ping(**self._get_header(), sync_reply=self.send.get("sync", self.is_synchronous))
+
+    def make_pong(self) -> Pong:
+        """Return a Pong."""
+        return Pong(**self._get_header(), ref_to_message_id=self.about)
+
+    def make_status_request(self) -> StatusRequest:
+        """Return a StatusRequest."""
+        sync = self.send.get("sync", self.is_synchronous)
+        return StatusRequest(**self._get_header(), about=self.about, sync_reply=sync)
+
+    def make_status_response(self) -> StatusResponse:
+        """Return a StatusResponse."""
+        return StatusResponse(
+            **self._get_header(), ref_to_message_id=self.about, about=self.about, status="NotRecognized"
+        )
+
+    def make_receipt(self) -> Receipt:
+        """Return an Acknowledgment without references."""
+        return Receipt(**self._get_header(), ref_to_message_id=self.about, received_at=self.at)
+
+    def make_error(self) -> ErrorSignal:
+        """Return a MessageError."""
+        severity = self.send.get("severity", "Error")
+        codes = self.send.get("codes", ("Unknown",))
+        errors = tuple(ErrorEntry(code, severity, "", "made by the suite") for code in codes)
+        return ErrorSignal(**self._get_header(), ref_to_message_id=self.about, errors=errors)
+
+    def _get_header(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "conversation_id": self.conversation,
+            "sender": self.pmode.sender,
+            "receiver": self.pmode.receiver,
+            "agreement": self.pmode.agreement,
+            "timestamp": self.at,
+        }
+
+
+_MAKERS: Final[Mapping[str, Callable[[UnitMaker], Unit]]] = {
+    "message": UnitMaker.make_user_message,
+    "ping": UnitMaker.make_ping,
+    "pong": UnitMaker.make_pong,
+    "status": UnitMaker.make_status_request,
+    "status-response": UnitMaker.make_status_response,
+    "acknowledgment": UnitMaker.make_receipt,
+    "error": UnitMaker.make_error,
+}
+
+
+def make_unit(maker: UnitMaker) -> Unit:
+    """Return the unit that the row names; without a name a business message."""
+    name = maker.send.get("unit", "message")
+    if name not in _MAKERS:
+        raise GatewayError(OUR_MISTAKE, f"there is no unit {name!r}", "requirements")
+    unit = _MAKERS[name](maker)
+    sender = maker.send.get("sender")
+    if sender is None:
+        return unit
+    return replace(unit, sender=replace(unit.sender, ids=(replace(unit.sender.ids[0], value=str(sender)),)))
+
+
+def _read_hop_request(send: Mapping[str, Any]) -> AckRequest | None:
+    """Return what is asked of the next handler on the way: ``signed``, ``unsigned``, or nothing."""
+    hop_ack = send.get("hop_ack")
+    return None if hop_ack is None else AckRequest(hop_ack == "signed")
+
+
+def _make_payloads(rows: Sequence[Mapping[str, Any]], message_id: str, usual: bytes) -> tuple[Payload, ...]:
+    """Return the payloads of a message: by default one XML document."""
+    return tuple(
+        Payload(
+            str(row.get("id", f"p{number}.{message_id}")),
+            str(row.get("type", "application/xml")),
+            _make_content(row, usual),
+        )
+        for number, row in enumerate(rows, 1)
+    )
+
+
+def _make_content(row: Mapping[str, Any], usual: bytes) -> bytes:
+    if "text" in row:
+        return str(row["text"]).encode()
+    if "base64" in row:
+        return base64.b64decode(row["base64"])
+    if "size" in row:
+        return (bytes(range(256)) * (int(row["size"]) // 256 + 1))[: int(row["size"])]
+    return usual

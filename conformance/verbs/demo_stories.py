@@ -1,0 +1,165 @@
+"""The stories of ``gateway demo --story NAME``, each one file of ``conformance/demo/stories``.
+
+A story says what the agencies do otherwise than in the usual demo, what the broker sends when the
+applications are in certain states, and what must come out. To add one, add its file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from gateway.client import Journal, get_current_time, read_identity
+from gateway.errors import MISUSE, GatewayError
+from gateway_conformance import DATA_FOLDER
+from gateway_conformance.partners import (
+    change_items,
+    leave_applications_out,
+    make_amendment,
+    make_child,
+    make_retransmission,
+    make_withdrawal,
+    name_requirement,
+    say_requirement_result,
+)
+from gateway_conformance.verbs.demo_stage import Cast, Stage
+
+_SUFFIX: Final = ".toml"
+#: A step in which not the broker speaks, but an agency by itself.
+_RESULT: Final = "result"
+
+#: How the document of a step is made from the sample: by the value of `send`.
+_MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
+    "amendment": lambda sample, words: make_amendment(
+        change_items(sample, words.get("remove", ()), words.get("add", ())),
+        words["reason"],
+        words["text"],
+        words["changes"],
+    ),
+    "child": lambda sample, words: make_child(
+        sample, words["case_number"], words["reference"], words["items"]
+    ),
+    "retransmission": lambda sample, _: make_retransmission(sample),
+    "withdrawal": lambda sample, words: make_withdrawal(sample, words["reason"], words["text"]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoryStep:
+    """What the broker sends as soon as each agency's application (or `case`) is in its state of `when`."""
+
+    when: Mapping[str, str]
+    send: str
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoryPlan:
+    """One story. `decides` are the agencies whose decisions the result has; None: all that were asked.
+
+    `problems` are the ids in the result, `customs_codes` the codes for customs (None: the usual ones).
+    `agencies` has new values of agencies of the cast. The first submission lacks the applications of
+    the documents in `without`; `needs` are settings of the hub about that.
+    With `tariffs` a payment provider plays, too: the fee of each document. `agreement` is the file of
+    another agreement between broker and hub.
+    """
+
+    title: str = ""
+    outcome: str | None = None
+    decides: tuple[str, ...] | None = None
+    problems: frozenset[str] = frozenset()
+    customs_codes: tuple[str, ...] | None = None
+    steps: tuple[StoryStep, ...] = ()
+    agencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: The certificates that items of the sample use: item, number, quantity, unit.
+    names: tuple[Mapping[str, Any], ...] = ()
+    without: tuple[str, ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
+    tariffs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    agreement: str = ""
+
+
+#: The demo without a story.
+USUAL: Final = StoryPlan()
+
+
+def list_stories() -> tuple[str, ...]:
+    """Return the names of the stories, sorted."""
+    files = DATA_FOLDER.joinpath("demo", "stories").iterdir()
+    return tuple(sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX)))
+
+
+def read_story(name: str) -> StoryPlan:
+    """Read a story by its name; raise GW808 for one that is not there."""
+    if name not in list_stories():
+        raise GatewayError(
+            MISUSE, f"a story is one of {', '.join(list_stories())}, not {name[:40]!r}", "--story"
+        )
+    file = DATA_FOLDER.joinpath("demo", "stories", name + _SUFFIX)
+    table = tomllib.loads(file.read_text(encoding="utf-8"))
+    decides = table.get("decides")
+    return StoryPlan(
+        title=table["title"],
+        outcome=table["outcome"],
+        decides=None if decides is None else tuple(decides),
+        problems=frozenset(table.get("problems", ())),
+        customs_codes=tuple(table["customs_codes"]) if "customs_codes" in table else None,
+        steps=tuple(_read_step(row) for row in table.get("step", ())),
+        agencies=table.get("agency", {}),
+        names=tuple(table.get("names", ())),
+        without=tuple(table.get("without", ())),
+        needs=table.get("needs", {}),
+        tariffs=table.get("tariff", {}),
+        agreement=table.get("agreement", ""),
+    )
+
+
+def _read_step(row: Mapping[str, Any]) -> StoryStep:
+    kinds = (*_MAKERS, _RESULT)
+    if row["send"] not in kinds:
+        raise GatewayError(MISUSE, f"a step sends one of {', '.join(kinds)}", str(row["send"])[:40])
+    return StoryStep(row["when"], row["send"], {key: row[key] for key in row if key not in ("when", "send")})
+
+
+def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
+    """Return the cast as the story has it."""
+    agencies = tuple(agency | dict(plan.agencies.get(agency["code"], {})) for agency in cast.agencies)
+    sample = cast.sample
+    for reference in plan.names:
+        sample = name_requirement(sample, **reference)
+    agreement = cast.agreement
+    if plan.agreement:
+        file = DATA_FOLDER.joinpath("demo", plan.agreement)
+        agreement = file.read_text(encoding="utf-8")
+    return replace(
+        cast,
+        sample=sample,
+        agreement=agreement,
+        agencies=agencies,
+        outcome=plan.outcome or cast.outcome,
+        needs=plan.needs,
+        tariffs=plan.tariffs,
+    )
+
+
+def say_step_result(step: StoryStep, stage: Stage) -> bool:
+    """Let the agency of a step say what it decided by itself; return False for a step of the broker."""
+    if step.send != _RESULT:
+        return False
+    folder = stage.partner(step.words["agency"])
+    journal = Journal(folder / "log" / "calls.jsonl")
+    identity = read_identity(folder, step.words["agency"].lower())
+    url = f"{stage.hub_url}/soap/agency"
+    return say_requirement_result(identity, url, journal, step.words, get_current_time())
+
+
+def make_first_document(plan: StoryPlan, sample: bytes) -> bytes:
+    """Return what the broker files first."""
+    return leave_applications_out(sample, plan.without) if plan.without else sample
+
+
+def make_step_document(step: StoryStep, sample: bytes, case_number: str) -> bytes:
+    """Return the unsigned document that the broker sends in a step, after the case of this number."""
+    return _MAKERS[step.send](sample, {**step.words, "case_number": case_number})

@@ -1,0 +1,109 @@
+"""``python -m gateway_conformance.verbs.fork_server MODULE …``: forks processes that share its imports.
+
+Its standard input is a socket. Each octet there asks for one process and brings four descriptors: a
+line to the process that asks, and the standard input, output and error stream of the new one. The new
+process reads from the line what it is to run (a JSON object: `module`, `words`, `environment`, `title`);
+this one writes the process number there, and at the end how the process ended. It runs no thread, and
+ends when the socket and every process that it forked have ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Final
+
+_DESCRIPTORS: Final = 4
+_TITLE: Final = Path("/proc/self/comm")
+
+#: The running processes by the descriptor that says when one has ended, each with its line.
+_Running = dict[int, tuple[BaseProcess, socket.socket]]
+
+
+def main(modules: Sequence[str]) -> int:
+    """Import the modules, and fork processes until nobody can ask for one."""
+    # What is imported stays: to look for garbage meanwhile takes a quarter of the time.
+    gc.disable()
+    for name in modules:
+        import_module(name)
+    gc.enable()
+    gc.collect()
+    # A collection in a new process would write to the pages of these objects, which it shares with this one.
+    gc.freeze()
+    with socket.socket(fileno=os.dup(0)) as channel:
+        _serve_requests(channel)
+    return 0
+
+
+def _serve_requests(channel: socket.socket) -> None:
+    running: _Running = {}
+    channels = [channel]
+    while channels or running:
+        for ready in wait([*channels, *running]):
+            if isinstance(ready, int):
+                _tell_end(*running.pop(ready))
+                continue
+            octet, descriptors, _, _ = socket.recv_fds(channel, 1, _DESCRIPTORS)
+            if not octet:
+                channels.clear()
+                continue
+            line = socket.socket(fileno=descriptors[0])
+            foreign = [channel, *(other_line for _, other_line in running.values())]
+            process = _fork_process(line, descriptors[1:], foreign)
+            running[process.sentinel] = (process, line)
+
+
+def _fork_process(line: socket.socket, streams: list[int], foreign: Iterable[socket.socket]) -> BaseProcess:
+    arguments = (line, streams, foreign)
+    process = multiprocessing.get_context("fork").Process(target=_run_program, args=arguments)
+    process.start()
+    for stream in streams:
+        os.close(stream)
+    _write_number(line, process.pid)
+    return process
+
+
+def _tell_end(process: BaseProcess, line: socket.socket) -> None:
+    process.join()
+    with line:
+        _write_number(line, process.exitcode)
+    process.close()
+
+
+def _write_number(line: socket.socket, number: int | None) -> None:
+    # Who asked for the process may have gone.
+    with contextlib.suppress(OSError):
+        line.sendall(f"{number}\n".encode())
+
+
+def _run_program(line: socket.socket, streams: list[int], foreign: Iterable[socket.socket]) -> None:
+    """Do in the new process what was asked for; it holds no line and no stream of another one."""
+    os.setsid()
+    for foreign_socket in foreign:
+        foreign_socket.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    with line, line.makefile("rb") as reader:
+        request = json.loads(reader.readline())
+    # Without /proc a list of processes shows all of them alike.
+    with contextlib.suppress(OSError):
+        _TITLE.write_text(request["title"], encoding="utf-8")
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = [request["module"], *request["words"]]
+    sys.exit(import_module(request["module"]).main())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,205 @@
+"""The party that has to act on a case now, and the deadline by which it must act."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from gateway.cases.agency_notices import DecisionCode
+from gateway.cases.usable_certificates import APPROVING
+from gateway.errors import PARENT_NOT_USABLE
+from gateway.state_machines import CASE, REQUEST
+
+
+class CustodyHolder(StrEnum):
+    """Who must act next."""
+
+    APPLICANT = "applicant"
+    AGENCY = "agency"
+    HUB = "hub"
+
+
+class CustodyTask(StrEnum):
+    """The task of the party that must act next."""
+
+    ANSWER = "answer"
+    PAY = "pay"
+    INSPECT = "inspect"
+    DECIDE = "decide"
+    FORWARD = "forward"
+    REACH = "reach"
+    ADMIT = "admit"
+    RELAY = "relay"
+    FILE = "file"
+    FILE_AGAIN = "file_again"
+    PARENT = "parent"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseCustody:
+    """Who must do what, for which agency's application, until when."""
+
+    holder: CustodyHolder
+    task: CustodyTask
+    agency: str = ""
+    deadline: datetime | None = None
+
+
+_OF_REQUEST: Final = {
+    "INFORMATION_REQUIRED": (CustodyHolder.APPLICANT, CustodyTask.ANSWER),
+    "FEE_DUE": (CustodyHolder.APPLICANT, CustodyTask.PAY),
+    "INSPECTION": (CustodyHolder.AGENCY, CustodyTask.INSPECT),
+    "SENT": (CustodyHolder.AGENCY, CustodyTask.DECIDE),
+    "ACKNOWLEDGED": (CustodyHolder.AGENCY, CustodyTask.DECIDE),
+    "PREPARED": (CustodyHolder.HUB, CustodyTask.FORWARD),
+    "STRANDED": (CustodyHolder.HUB, CustodyTask.REACH),
+}
+#: In these states the agency goes on, unless a fee is open.
+DECIDING: Final = frozenset({"SENT", "ACKNOWLEDGED"})
+_ORDER: Final = tuple(_OF_REQUEST.values())
+
+
+def find_request_custody(
+    state: str, agency: str, deadline: datetime | None = None, *, owes_fee: bool = False
+) -> CaseCustody | None:
+    """Return the party that has to act on one request; None when it is decided or cancelled.
+
+    If the applicant `owes_fee`, the agency decides when that is paid: also after a supplement or an
+    amendment, when the state of the request does not show the fee any more.
+    """
+    if state in REQUEST.final:
+        return None
+    holder, task = _OF_REQUEST["FEE_DUE" if owes_fee and state in DECIDING else state]
+    return CaseCustody(holder, task, agency, deadline)
+
+
+def find_case_custody(
+    state: str, requests: Iterable[CaseCustody | None], held: Mapping[str, Any] | None = None
+) -> tuple[CaseCustody, ...]:
+    """Return the parties that hold a case, the applicant's tasks first; empty when the case has ended.
+
+    `held` is the stored state of a held case: the end of the hold, and the missing documents. A child
+    declaration that waits only for the decision on its parent continues without an act of the applicant.
+    """
+    if state in CASE.final:
+        return ()
+    if state == "HELD":
+        until = datetime.fromisoformat(held["until"]) if held else None
+        task = find_hold_task(held) if held else CustodyTask.FILE
+        holder = CustodyHolder.HUB if task is CustodyTask.PARENT else CustodyHolder.APPLICANT
+        return (CaseCustody(holder, task, deadline=until),)
+    if state == "OPENED":
+        return (CaseCustody(CustodyHolder.HUB, CustodyTask.ADMIT),)
+    if state == "DECIDED":
+        return (CaseCustody(CustodyHolder.HUB, CustodyTask.RELAY),)
+    waiting = [custody for custody in requests if custody is not None]
+    return tuple(sorted(waiting, key=lambda custody: _ORDER.index((custody.holder, custody.task))))
+
+
+def find_hold_task(held: Mapping[str, Any]) -> CustodyTask:
+    """Return the task that ends the hold of a case, by its stored state.
+
+    A case that waits only for the decision on its parent continues without an act of the applicant. A case
+    that takes more of the parent than is left must be filed again.
+    """
+    if {requirement["id"] for requirement in held["missing"]} != {PARENT_NOT_USABLE.id}:
+        return CustodyTask.FILE
+    return CustodyTask.FILE_AGAIN if held.get("problems") else CustodyTask.PARENT
+
+
+class DeadlineKind(StrEnum):
+    """The kind of act that a deadline is for."""
+
+    ACKNOWLEDGE = "acknowledge"
+    DECIDE = "decide"
+    ANSWER = "answer"
+    PAY = "pay"
+    INSPECT = "inspect"
+
+
+class DeadlineState(StrEnum):
+    """The state of a deadline: in the last three it has ended."""
+
+    OPEN = "OPEN"
+    HELD = "HELD"  #: The time of the agency does not run while the applicant has to act.
+    UNKNOWN = "UNKNOWN"  #: The calendar does not know a day on the way.
+    OVERDUE = "OVERDUE"
+    MET = "MET"
+    LATE = "LATE"
+    CANCELLED = "CANCELLED"
+
+
+#: Who has to do it.
+DEADLINE_HOLDERS: Final[Mapping[DeadlineKind, CustodyHolder]] = {
+    DeadlineKind.ACKNOWLEDGE: CustodyHolder.AGENCY,
+    DeadlineKind.DECIDE: CustodyHolder.AGENCY,
+    DeadlineKind.ANSWER: CustodyHolder.APPLICANT,
+    DeadlineKind.PAY: CustodyHolder.APPLICANT,
+    DeadlineKind.INSPECT: CustodyHolder.AGENCY,
+}
+#: What the agency asks for in a state of its request.
+_ASKED: Final = {
+    "INFORMATION_REQUIRED": DeadlineKind.ANSWER,
+    "FEE_DUE": DeadlineKind.PAY,
+    "INSPECTION": DeadlineKind.INSPECT,
+}
+_OWED: Final = frozenset({DeadlineKind.DECIDE})
+_OWED_FIRST: Final = frozenset({DeadlineKind.DECIDE, DeadlineKind.ACKNOWLEDGE})
+_UNACKNOWLEDGED: Final = frozenset({"PREPARED", "SENT", "STRANDED"})
+
+
+def list_due_kinds(state: str, *, acknowledged: bool) -> frozenset[DeadlineKind]:
+    """Return the kinds of deadlines that an agency has for a request in a state; none if it has ended.
+
+    A request has ended when it is decided or cancelled. Open demands have deadlines of their own beside
+    these, and so has an open fee, whatever the state.
+    """
+    if state in REQUEST.final:
+        return frozenset()
+    return _OWED_FIRST if state in _UNACKNOWLEDGED and not acknowledged else _OWED
+
+
+def find_asked_kind(state: str, *, owes_fee: bool = False) -> DeadlineKind | None:
+    """Return the act that is due before the agency decides; None if there is none.
+
+    If the applicant `owes_fee`, the fee is due also when the state does not show it any more.
+    """
+    return _ASKED.get("FEE_DUE" if owes_fee and state in DECIDING else state)
+
+
+def choose_ended_state(
+    kind: DeadlineKind, request_state: str, *, late: bool, paid: bool | None = None
+) -> DeadlineState:
+    """Return the state in which a deadline ends: met in time, met late, or cancelled.
+
+    A question is cancelled if a decision came instead of an answer. `paid` says whether a fee was paid, here
+    or elsewhere: for a fee this counts, and not the state of its request.
+    """
+    overtaken = kind is DeadlineKind.ANSWER and request_state in REQUEST.final
+    is_fulfilled = paid if paid is not None else request_state != "CANCELLED" and not overtaken
+    if not is_fulfilled:
+        return DeadlineState.CANCELLED
+    return DeadlineState.LATE if late else DeadlineState.MET
+
+
+_LAST_DAY: Final = "유효기간: {} (valid until)"
+_IS_LAST_DAY: Final = re.compile(re.escape(_LAST_DAY).replace(r"\{\}", r"\d{4}-\d\d-\d\d"))
+
+
+def list_told_conditions(
+    code: DecisionCode, conditions: Sequence[str], last_day: date | None
+) -> tuple[str, ...]:
+    """Return the conditions of a decision as its applicant reads them: an approval tells its last day."""
+    if last_day is None or code not in APPROVING:
+        return tuple(conditions)
+    condition = _LAST_DAY.format(last_day.isoformat())
+    return tuple(conditions) if condition in conditions else (*conditions, condition)
+
+
+def remove_last_day(conditions: Iterable[str]) -> list[str]:
+    """Return conditions without the one that tells the last day of a certificate."""
+    return [condition for condition in conditions if not _IS_LAST_DAY.fullmatch(condition)]

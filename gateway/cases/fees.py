@@ -1,0 +1,333 @@
+"""The fees of a case: exact money, the fee in a notice, and which payment belongs to which fee."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from gateway.errors import FEE_WRONG, PAYMENT_REFUSED, STATEMENT_WRONG, GatewayError
+from gateway.wire import CURRENCY_DECIMALS
+
+_AMOUNT: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,4})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in the digits of its currency: 11000 KRW, 12.50 EUR."""
+
+    amount: Decimal
+    currency: str
+
+    def __str__(self) -> str:
+        """Return amount and currency, as people write them."""
+        return f"{self.amount:f} {self.currency}"
+
+    @property
+    def digits(self) -> str:
+        """The amount alone, in plain digits."""
+        return f"{self.amount:f}"
+
+
+def read_money(amount: str, currency: str, location: str = "Amount") -> Money:
+    """Return an amount above zero, in the digits of its currency.
+
+    Raises GW711 for an unknown currency, for an amount with more decimals than the currency has (also
+    when they are zeros), and for zero.
+    """
+    decimals = CURRENCY_DECIMALS.get(currency)
+    if decimals is None:
+        raise GatewayError(FEE_WRONG, f"{currency[:10]!r} is no currency of ISO 4217", location)
+    if not _AMOUNT.fullmatch(amount):
+        raise GatewayError(FEE_WRONG, f"{amount[:30]!r} is no amount of money", location)
+    parsed = Decimal(amount)
+    if len(amount.partition(".")[2]) > decimals:
+        detail = f"{amount} {currency} has more decimals than the {decimals} of {currency}"
+        raise GatewayError(FEE_WRONG, detail, location)
+    if not parsed:
+        raise GatewayError(FEE_WRONG, f"{amount} {currency} is not above zero", location)
+    return Money(parsed.quantize(Decimal(1).scaleb(-decimals)), currency)
+
+
+#: KCS: the payment notice number of a fee is an..19.
+_NOTICE_NUMBER: Final = re.compile(r"[!-~]{1,19}", re.ASCII)
+
+#: What is given back, as agencies' own documents call it (`mappings/notices.yaml`).
+_REFUND: Final = "Refund (환불(예정)금액)"
+
+
+class FeeStep(StrEnum):
+    """The effect of a status code on a fee."""
+
+    AWAIT = "await"  #: The hub holds the application until the fee is paid (Y17).
+    LEVY = "levy"
+    CANCEL = "cancel"
+    PAY = "pay"
+    CONFIRM = "confirm"
+    REFUND = "refund"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFee:
+    """The statement of a notice of an agency about a fee, beside its status code.
+
+    `money` is the amount that is due, or that is given back. `payment_notice` is the agency's number of the
+    fee. `refundable`: the fee is given back when the application is cancelled before a decision.
+    """
+
+    money: Money | None = None
+    due: date | None = None
+    payment_notice: str = ""
+    refundable: bool = False
+
+
+def compose_refund_text(text: str, fee: NamedFee | None) -> str:
+    """Return the text of a notice of a refund with the amount that is given back, unless it tells that.
+
+    An agency's own document tells it already.
+    """
+    if fee is None or fee.money is None:
+        return text
+    line = f"{_REFUND}: {fee.money}"
+    return text if line in text.splitlines() else f"{line}\n{text}".rstrip()
+
+
+def read_named_fee(
+    amount: str, currency: str, due: date | None, payment_notice: str, *, refundable: bool
+) -> NamedFee:
+    """Return the fee that a notice names; `amount` and `currency` are empty where it states no sum.
+
+    Raises GW711 for one without the other, and for an amount that is not exact.
+    """
+    if bool(amount) != bool(currency):
+        raise GatewayError(FEE_WRONG, "amount and currency stand together", "Fee")
+    return NamedFee(read_money(amount, currency, "Fee") if amount else None, due, payment_notice, refundable)
+
+
+def check_named_fee(fee: NamedFee | None, step: str, location: str = "Fee") -> None:
+    """Raise GW711 for a fee beside a code of no fee, and for a payment notice number of another form."""
+    if fee is None:
+        return
+    if step not in ("levy", "cancel", "confirm", "refund"):
+        raise GatewayError(FEE_WRONG, "the status code of the notice is not about a fee", location)
+    if fee.payment_notice and not _NOTICE_NUMBER.fullmatch(fee.payment_notice):
+        detail = "a payment notice number has 1 to 19 visible ASCII characters"
+        raise GatewayError(FEE_WRONG, detail, f"{location}/PaymentNotice")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEvent:
+    """An event of the payment provider: an amount paid for an order, or given back of a payment.
+
+    `order` is the number of the fee. `reference` is the provider's own number of the payment or of the
+    refund; a second event with the same number is a repeat. `refund` is the hub's number of the refund.
+    """
+
+    kind: str
+    order: str
+    reference: str
+    money: Money
+    at: datetime
+    refund: str = ""
+
+
+def choose_payment_effect(state: str, due: Money | None, paid: Money) -> str:
+    """Return the effect of a new payment for a fee in this state: ``counted``, ``late`` or ``excess``.
+
+    A payment that is not counted is given back. Raises GW712 for another amount or currency than due.
+    """
+    if due is None or (paid.amount, paid.currency) != (due.amount, due.currency):
+        expected = "nothing" if due is None else str(due)
+        raise GatewayError(PAYMENT_REFUSED, f"{paid} was paid and {expected} is due", "amount")
+    if state in ("LEVIED", "ORDERED"):
+        return "counted"
+    return "late" if state == "CANCELLED" else "excess"
+
+
+class FeeWord(NamedTuple):
+    """The part of a notice that is about a fee; `names` is the payment notice number, or empty."""
+
+    number: str
+    issued_at: datetime
+    step: str
+    names: str
+
+    @property
+    def rank(self) -> tuple[datetime, bool, str]:
+        """Return the key that orders statements about a fee; at one instant a levy comes before its end."""
+        return (self.issued_at, self.step != FeeStep.LEVY, self.number)
+
+
+def match_fee_ends(notices: Iterable[FeeWord]) -> Mapping[str, FeeWord]:
+    """Return the notice that has ended each fee, by the number of its levy; the other fees are due.
+
+    `notices` are levies, cancellations and confirmations of one kind of fee.
+    """
+    due: list[FeeWord] = []
+    ended: dict[str, FeeWord] = {}
+    for notice in sorted(notices, key=lambda fee_notice: fee_notice.rank):
+        if notice.step == FeeStep.LEVY:
+            due.append(notice)
+            continue
+        levies = [levy for levy in due if notice.names in ("", levy.names)]
+        if levies:
+            due.remove(levies[-1])
+            ended[levies[-1].number] = notice
+    return ended
+
+
+_COLUMNS: Final = ("date", "kind", "reference", "order", "amount", "currency")
+_KINDS: Final = ("payment", "refund")
+_LONGEST: Final = 200
+_MOST_LINES: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FeeMovement:
+    """A payment or refund: in a statement (with its line), or as the hub has it (line 0).
+
+    `reason` is why the hub did not count a payment, and gives it back.
+    """
+
+    kind: str
+    reference: str
+    order: str
+    money: Money
+    on: date
+    line: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatementDifference:
+    """What differs: ``missing here``, ``missing there``, ``different amount``, ``different order``.
+
+    ``listed twice`` is a reference that the statement has more than once, ``recorded twice`` one that the
+    hub has for two. A payment that the hub gives back has the reason, as ``paid twice``.
+    """
+
+    what: str
+    kind: str
+    reference: str
+    order: str
+    here: Money | None
+    there: Money | None
+    line: int
+
+
+def read_statement(text: str) -> tuple[FeeMovement, ...]:
+    """Return the lines of a statement; raises GW713 with the line for what cannot be compared."""
+    rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
+    movements: list[FeeMovement] = []
+    try:
+        _check_columns(list(rows.fieldnames or ()))
+        for row in rows:
+            if len(movements) >= _MOST_LINES:
+                detail = f"a statement has at most {_MOST_LINES} lines"
+                raise GatewayError(STATEMENT_WRONG, detail, f"line {rows.line_num}")
+            if None in row:
+                raise GatewayError(STATEMENT_WRONG, "it has more cells than columns", f"line {rows.line_num}")
+            movements.append(_read_line({name: row[name] or "" for name in _COLUMNS}, rows.line_num))
+    except csv.Error as error:
+        # The number of the line that was read last; that of `rows` is of the last good one.
+        location = f"line {rows.reader.line_num}"
+        raise GatewayError(STATEMENT_WRONG, f"no CSV: {error}", location) from error
+    return tuple(movements)
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise GatewayError(STATEMENT_WRONG, f"the column {twice[:40]!r} stands twice", "line 1")
+    missing = [name for name in _COLUMNS if name not in columns]
+    if missing:
+        raise GatewayError(STATEMENT_WRONG, f"there is no column {', '.join(missing)}", "line 1")
+
+
+def _read_line(row: dict[str, str], line: int) -> FeeMovement:
+    location = f"line {line}"
+    if row["kind"] not in _KINDS:
+        raise GatewayError(
+            STATEMENT_WRONG, f"a kind is payment or refund, not {row['kind'][:40]!r}", location
+        )
+    for name in ("reference", "order"):
+        if not (0 < len(row[name]) <= _LONGEST and row[name].isprintable()):
+            raise GatewayError(STATEMENT_WRONG, f"{name} is empty or too long", location)
+    try:
+        money = read_money(row["amount"], row["currency"])
+        on = date.fromisoformat(row["date"])
+    except GatewayError as error:
+        raise GatewayError(STATEMENT_WRONG, error.detail, location) from error
+    except ValueError as error:
+        raise GatewayError(
+            STATEMENT_WRONG, f"{row['date'][:40]!r} is no day (2026-11-20)", location
+        ) from error
+    return FeeMovement(row["kind"], row["reference"], row["order"], money, on, line)
+
+
+def reconcile_statement(
+    statement: Iterable[FeeMovement], recorded: Sequence[FeeMovement]
+) -> tuple[StatementDifference, ...]:
+    """Return what differs between a statement and what the hub has recorded for the same days.
+
+    First what the lines of the statement lack, in their order, then what the statement lacks, then what
+    was paid twice.
+    """
+    recorded_by_reference: dict[tuple[str, str], FeeMovement] = {}
+    repeated = []
+    for entry in recorded:
+        if (entry.kind, entry.reference) in recorded_by_reference:
+            repeated.append(entry)
+        else:
+            recorded_by_reference[entry.kind, entry.reference] = entry
+    seen: set[tuple[str, str]] = set()
+    differences: list[StatementDifference] = []
+    for line in statement:
+        key = (line.kind, line.reference)
+        if key in seen:
+            differences.append(_make_difference("listed twice", recorded_by_reference.get(key), line))
+            continue
+        seen.add(key)
+        differences += _compare_line(recorded_by_reference.get(key), line)
+    differences += [
+        _make_difference("missing there", movement, None)
+        for key, movement in recorded_by_reference.items()
+        if key not in seen
+    ]
+    differences += [_make_difference("recorded twice", movement, None) for movement in repeated]
+    differences += [
+        _make_difference(movement.reason, movement, None) for movement in recorded if movement.reason
+    ]
+    return tuple(differences)
+
+
+def _compare_line(recorded: FeeMovement | None, line: FeeMovement) -> Iterator[StatementDifference]:
+    if recorded is None:
+        yield _make_difference("missing here", None, line)
+        return
+    if recorded.order != line.order:
+        yield _make_difference("different order", recorded, line)
+    if recorded.money != line.money:
+        yield _make_difference("different amount", recorded, line)
+
+
+def _make_difference(
+    difference: str, recorded: FeeMovement | None, stated_line: FeeMovement | None
+) -> StatementDifference:
+    movement = stated_line or recorded
+    assert movement is not None
+    return StatementDifference(
+        difference,
+        movement.kind,
+        movement.reference,
+        movement.order,
+        None if recorded is None else recorded.money,
+        None if stated_line is None else stated_line.money,
+        0 if stated_line is None else stated_line.line,
+    )

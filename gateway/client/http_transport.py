@@ -1,0 +1,448 @@
+"""HTTP/1.1 of a partner: a small threaded server, and a client with persistent connections.
+
+The standard library reads header fields as those of a mail: of a multipart one it looks for parts, by an
+expression that it compiles for each boundary. Every message has a boundary of its own, so the heads of
+requests and replies are read here.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from http.client import (
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    HTTPSConnection,
+    IncompleteRead,
+    responses,
+)
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from gateway import USER_AGENT
+from gateway.client.message_files import UnnamedFile
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, MIME_MALFORMED, MISUSE, TOO_LARGE, UNREACHABLE, GatewayError
+from gateway.message_model import Body, MemoryBody
+from gateway.pki import make_client_context
+from gateway.wire import DEFAULT_LIMITS, read_http_head
+
+_LONGEST_LINE: Final = 65_536
+_MOST_LINES: Final = 100
+#: Proxies add fields of their own.
+_LIMITS: Final = replace(DEFAULT_LIMITS, part_headers=2 * _LONGEST_LINE, part_header_count=_MOST_LINES)
+_LAST_LINES: Final = frozenset({b"\r\n", b"\n"})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The method, the path with its query, the version, and the header fields by lower-case name."""
+
+    method: str
+    path: str
+    version: str
+    headers: Mapping[str, str]
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Return whether another request may follow on its connection (RFC 9112 §9.3)."""
+        options = self.headers.get("connection", "").lower()
+        return "close" not in options and (self.version == "HTTP/1.1" or "keep-alive" in options)
+
+    @property
+    def awaits_continue(self) -> bool:
+        """Return whether its body is sent when it is asked for (RFC 9110 §10.1.1)."""
+        return self.version == "HTTP/1.1" and self.headers.get("expect", "").lower() == "100-continue"
+
+
+def read_request_head(stream: BufferedIOBase) -> RequestHead | None:
+    """Return the head of the next request, None at the end of the connection; raises GW102, GW103."""
+    lines = [stream.readline(_LONGEST_LINE + 1)]
+    if not lines[0]:
+        return None
+    while lines[-1] not in _LAST_LINES:
+        if len(lines[-1]) > _LONGEST_LINE or len(lines) > _MOST_LINES + 1:
+            raise GatewayError(TOO_LARGE, "the head of the request is too long", "HTTP")
+        line = stream.readline(_LONGEST_LINE + 1)
+        if not line:
+            raise GatewayError(MIME_MALFORMED, "the connection ended in the head of a request", "HTTP")
+        lines.append(line)
+    head = read_http_head(b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in lines), _LIMITS)
+    if head.start_line.startswith("HTTP/") or not head.start_line:
+        raise GatewayError(MIME_MALFORMED, "no request line begins the request", "HTTP")
+    method, path, version = head.start_line.split(" ")
+    # Else a client that is redirected there would take the first step for a host.
+    path = "/" + path.lstrip("/") if path.startswith("//") else path
+    return RequestHead(method, path, version, head.headers)
+
+
+def format_reply_head(status: int, fields: Mapping[str, str]) -> bytes:
+    """Return the head of a reply."""
+    lines = [f"HTTP/1.1 {status} {responses.get(status, '')}", f"Date: {formatdate(usegmt=True)}"]
+    lines += (f"{name}: {value}" for name, value in fields.items())
+    return "\r\n".join((*lines, "\r\n")).encode("latin-1", "strict")
+
+
+class NotConnectedError(GatewayError):
+    """GW601 before any octet was sent: no connection to the destination could be made."""
+
+
+_LARGEST: Final = 64 * 1024 * 1024
+#: Octets of an answer that are held in memory where a larger one goes into a file.
+_MOST_HELD: Final = 1024 * 1024
+_IDLE: Final = 120
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRequest:
+    """One POST: its path, its headers (names in lower case) and its body."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A response; `closes` ends the connection without sending anything."""
+
+    status: int = 200
+    content_type: str = "text/xml; charset=utf-8"
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    closes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedAnswer:
+    """A response whose body may be a file, which is there as long as it is used."""
+
+    status: int
+    content_type: str
+    body: Body
+
+
+#: Answers one POST; an exception is answered with status 500.
+RequestHandler = Callable[[IncomingRequest], HttpReply]
+
+
+class _ThreadedListener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+    allow_reuse_address = True
+    application: RequestHandler
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__((host, port), _PostHandler)
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        self._ended = False
+
+    def accept_connections(self) -> None:
+        """Take connections until `end_accepting`; between them it does not look whether that was called."""
+        while not self._ended:
+            self.handle_request()
+
+    def end_accepting(self) -> None:
+        """Take no further connections."""
+        self._ended = True
+        # This wakes who waits for one.
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer the requests of one connection until it ends."""
+        with self._guard:
+            self._open.add(request)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._guard:
+                self._open.discard(request)
+
+    def end_connections(self) -> None:
+        """Take no further request on open connections; those that have begun are answered."""
+        with self._guard:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RD)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report nothing about connections that the other end has closed."""
+
+
+class _PostHandler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
+    wbufsize = -1  # one write for head and body
+    timeout = _IDLE
+    server: _ThreadedListener
+
+    def handle_one_request(self) -> None:
+        """Answer the next request of a connection."""
+        self.close_connection = True
+        with suppress(TimeoutError):
+            self.close_connection = not self._answer_request()
+
+    def _answer_request(self) -> bool:
+        """Answer one request; return whether another one may follow on this connection."""
+        try:
+            head = read_request_head(self.rfile)
+        except GatewayError as problem:
+            self._send_reply(HttpReply(400, "text/plain; charset=utf-8", f"{problem}\n".encode()))
+            return False
+        if head is None:
+            return False
+        if head.method == "GET":
+            # The partner is alive.
+            return self._send_reply(HttpReply(200, "text/plain", b"alive\n")) and head.keeps_connection
+        if head.method != "POST":
+            self._send_reply(HttpReply(501, "text/plain", b"only GET and POST are served\n"))
+            return False
+        if head.awaits_continue:
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.wfile.flush()
+        body = self._read_body(head.headers)
+        if body is None:
+            self._send_reply(HttpReply(413, "text/plain", b"too large\n"))
+            return False
+        return self._send_reply(self._make_reply(head, body)) and head.keeps_connection
+
+    def _make_reply(self, head: RequestHead, body: bytes) -> HttpReply:
+        """Pass the request to the application and return its reply."""
+        try:
+            return self.server.application(IncomingRequest(head.path, head.headers, body))
+        except Exception as mistake:  # reported to the caller; the process continues
+            description = f"{type(mistake).__name__}: {mistake}"[:500].encode("utf-8", "replace")
+            return HttpReply(500, "text/plain; charset=utf-8", description)
+
+    def _read_body(self, headers: Mapping[str, str]) -> bytes | None:
+        """Return the body of a request, None for one that is too large, or without a valid length."""
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            return self._read_chunks()
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or int(length) > _LARGEST:
+            return None
+        return self.rfile.read(int(length))
+
+    def _read_chunks(self) -> bytes:
+        content = bytearray()
+        while len(content) <= _LARGEST:
+            size = int(self.rfile.readline(80).split(b";")[0], 16)
+            if size == 0:
+                while self.rfile.readline(8192).strip():
+                    pass
+                break
+            content += self.rfile.read(size)
+            self.rfile.readline(8)
+        return bytes(content)
+
+    def _send_reply(self, reply: HttpReply) -> bool:
+        """Send a reply; return whether its connection is kept."""
+        if reply.closes:
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+            return False
+        fields = dict(reply.headers)
+        if reply.body or reply.status != 204:
+            fields |= {"Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}
+        self.wfile.write(format_reply_head(reply.status, fields) + reply.body)
+        self.wfile.flush()
+        return not any(name.lower() == "connection" and value == "close" for name, value in fields.items())
+
+
+class PartnerServer:
+    """Listens from its creation; answers from `start` until `close`."""
+
+    def __init__(self, application: RequestHandler, host: str = "127.0.0.1", port: int = 0) -> None:
+        try:
+            self._listener = _ThreadedListener(host, port)
+        except OSError as error:
+            detail = f"cannot listen on {host}:{port}: {error.strerror or error}"
+            raise GatewayError(MISUSE, detail, f"{host}:{port}") from None
+        self._listener.application = application
+        self._thread: threading.Thread | None = None
+        self.port = int(self._listener.server_address[1])
+
+    def start(self) -> None:
+        """Start to answer."""
+        self._thread = threading.Thread(target=self._listener.accept_connections, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening, and end the connections that clients keep open for further requests."""
+        if self._thread is not None:
+            self._listener.end_accepting()
+            self._thread.join()
+        self._listener.server_close()
+        self._listener.end_connections()
+
+
+def make_http_connection(
+    url: SplitResult, time_out: float, tls: ssl.SSLContext | None = None
+) -> HTTPConnection:
+    """Return an unopened connection to the host of a URL; over TLS if there is a context."""
+    host = url.hostname or ""
+    if tls is not None:
+        return HTTPSConnection(host, url.port, timeout=time_out, context=tls)
+    return HTTPConnection(host, url.port, timeout=time_out)
+
+
+def is_readable(connection: socket.socket, seconds: float) -> bool:
+    """Return whether octets or the end of a connection arrive within `seconds`."""
+    # `select` refuses descriptors above 1023.
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def get_request_path(url: SplitResult) -> str:
+    """Return the path and query of a URL for the request line."""
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+class HttpPoster:
+    """Posts to one URL over persistent connections; safe for threads.
+
+    `tls` has the trust anchors and the client certificate; by default the operating system's
+    anchors are used.
+    """
+
+    def __init__(self, url: str, time_out: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise GatewayError(MISUSE, "an address is http(s)://host[:port]/path", url[:200])
+        self.url = url
+        self._parts = parts
+        self._time_out = time_out
+        self._tls = (tls or make_client_context()) if parts.scheme == "https" else None
+        self._path = get_request_path(parts)
+        self._idle: list[HTTPConnection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def post(self, headers: Mapping[str, str], body: bytes) -> HttpReply:
+        """POST once; raise GW601 when there is no answer, as `NotConnectedError` if nothing was sent.
+
+        Raises GW603 for an answer of more than 64 MiB.
+        """
+        return self._exchange_post(headers, body, _read_reply)
+
+    @contextmanager
+    def fetch(
+        self, headers: Mapping[str, str], body: bytes, folder: Path, most: int
+    ) -> Iterator[FetchedAnswer]:
+        """POST once, and give the answer, which is in a file of `folder` while it is used if it is large.
+
+        Raises as `post` does, GW603 for an answer of more than `most` octets, and GW806 where the disk
+        does not take it.
+        """
+        with ExitStack() as stack:
+            yield self._exchange_post(
+                headers, body, lambda answer: _fetch_answer(answer, folder, most, stack)
+            )
+
+    def _exchange_post(
+        self, headers: Mapping[str, str], body: bytes, read: Callable[[HTTPResponse], _Answer]
+    ) -> _Answer:
+        """Return the result of `read` for the answer; the connection is kept if the answer is complete."""
+        connection = self._take_connection()
+        if connection.sock is None:
+            self._open_connection(connection)
+        try:
+            connection.request("POST", self._path, body, {"User-Agent": USER_AGENT, **headers})
+            answer = read(connection.getresponse())
+        except (OSError, HTTPException) as problem:
+            connection.close()
+            raise GatewayError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
+        except GatewayError:
+            connection.close()
+            raise
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return answer
+        connection.close()
+        return answer
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            self._closed = True
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+
+    def _take_connection(self) -> HTTPConnection:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return make_http_connection(self._parts, self._time_out, self._tls)
+            # An idle connection with data to read was closed by its other end.
+            if connection.sock is not None and not is_readable(connection.sock, 0):
+                return connection
+            connection.close()
+
+    def _open_connection(self, connection: HTTPConnection) -> None:
+        try:
+            connection.connect()
+            opened: Any = connection.sock
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (OSError, HTTPException) as problem:
+            connection.close()
+            raise NotConnectedError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
+
+
+def _read_reply(answer: HTTPResponse) -> HttpReply:
+    content = answer.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise _make_size_error(_LARGEST)
+    _require_whole(answer)
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    return HttpReply(answer.status, headers.get("content-type", ""), content, headers)
+
+
+def _fetch_answer(answer: HTTPResponse, folder: Path, most: int, stack: ExitStack) -> FetchedAnswer:
+    """Return an answer; `stack` closes the file that it may have."""
+    piece = answer.read(_MOST_HELD + 1)
+    body: Body = MemoryBody(piece)
+    if len(piece) > _MOST_HELD:
+        body = file = stack.enter_context(closing(UnnamedFile(folder)))
+        while piece:
+            if file.octet_count + len(piece) > most:
+                raise _make_size_error(most)
+            file.write(piece)
+            piece = answer.read(_MOST_HELD)
+    _require_whole(answer)
+    return FetchedAnswer(answer.status, answer.getheader("Content-Type", ""), body)
+
+
+def _require_whole(answer: HTTPResponse) -> None:
+    """Raise IncompleteRead if the connection ended before all octets of the Content-Length came.
+
+    The library's `read` of a number of octets returns fewer without an error.
+    """
+    if answer.length:
+        raise IncompleteRead(b"", answer.length)
+
+
+def _make_size_error(most: int) -> GatewayError:
+    return GatewayError(ANSWER_NOT_UNDERSTOOD, f"the answer has more than {most} octets", "HTTP")
+
+
+def _format_reason(problem: Exception) -> str:
+    """Return why an exchange failed, in words without numbers of the operating system."""
+    if isinstance(problem, TimeoutError):
+        return "no answer in time"
+    reason = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+    return str(reason)[:200]

@@ -1,0 +1,250 @@
+"""The files in which a broker keeps sent messages: one for each message, a folder for one in fragments."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.agreements import LARGEST_SPLIT_MESSAGE
+from gateway.client.message_files import FileBody, open_message_file, write_message_file, write_octets
+from gateway.client.partner_identity import Membership
+from gateway.client.sealed_submissions import SealedSubmission, find_agreed_core, make_submission_unit
+from gateway.errors import DOCUMENT_INVALID, MISUSE, GatewayError, make_path_problem
+from gateway.failpoints import kill_at_failpoint
+from gateway.message_model import Body, MemoryBody, UserMessage
+from gateway.protocols import Parcel, SplitPlan, SplitTerms, choose_split_terms
+from gateway.wire import DEFAULT_LIMITS, SUB, parse_xml, read_http_message
+
+#: The file of a message that is sent in fragments, in a folder of its own.
+WHOLE_FILE: Final = "whole.http"
+
+
+def find_kept_parcel(folder: Path, message_id: str) -> Parcel | None:
+    """Return the sent message that a process has kept below a folder; None if there is none."""
+    name = make_kept_name(message_id)
+    if name.strip(".") == "":
+        return None
+    for path in (folder / f"{name}.http", folder / name / WHOLE_FILE):
+        if path.is_file():
+            with suppress(GatewayError):
+                return open_message_file(path, DEFAULT_LIMITS)
+    return None
+
+
+def measure_largest_kept(folder: Path) -> int:
+    """Return the octets of the largest message in fragments that is kept below a folder, 0 without any."""
+    sizes = [0]
+    for path in folder.glob(f"*/{WHOLE_FILE}"):
+        with suppress(OSError):
+            sizes.append(path.stat().st_size)
+    return max(sizes)
+
+
+def make_kept_name(message_id: str) -> str:
+    """Return the name under which a message is kept: its id, without signs that file systems may refuse."""
+    return "".join(sign if sign.isalnum() or sign in "-_.@" else "_" for sign in message_id)[:120]
+
+
+_HTTP_START: Final = re.compile(rb"(?i)POST |(?:soapaction|content-type|mime-version):")
+
+
+def is_kept_submission(content: bytes) -> bool:
+    """Return whether a file begins like an HTTP message, and not like XML."""
+    return _HTTP_START.match(content) is not None
+
+
+def keep_submission(folder: Path, submission: SealedSubmission) -> Path:
+    """Write the HTTP headers and body of a submission durably into a new file; return its path.
+
+    Raises GW808 where the file cannot be written.
+    """
+    path = folder / f"{make_kept_name(submission.unit.message_id)}.http"
+    write_message_file(path, submission.parcel)
+    return path
+
+
+def read_kept_submission(content: bytes, url: str, membership: Membership) -> SealedSubmission:
+    """Return the submission that `keep_submission` wrote, to be sent to `url` unchanged.
+
+    It is read as a message of the protocol of the agreement in `membership`.
+    """
+    message = read_http_message(content)
+    names = ("Content-Type", "SOAPAction")
+    headers = {name: message.headers[name.lower()] for name in names if name.lower() in message.headers}
+    parcel = Parcel(headers, MemoryBody(message.body))
+    sent = find_agreed_core(membership).read_sent_unit(parcel, DEFAULT_LIMITS)
+    unit = sent.unit
+    # What was encrypted for the hub cannot be read here again.
+    is_hidden = parcel.get_header("Content-Type").startswith("multipart/")
+    if not isinstance(unit, UserMessage) or not (unit.payloads or is_hidden):
+        raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
+    if unit.ack_requested is None:
+        # A message of AS4 does not ask for its receipt: its P-Mode does.
+        agreed = membership.make_ack_request(membership.get_outgoing_pmode(unit.action))
+        unit = replace(unit, ack_requested=agreed)
+    return SealedSubmission(unit, read_reference(unit), parcel, sent, url)
+
+
+def read_reference(unit: UserMessage) -> str:
+    """Return the Reference of the submission in a message; empty where it cannot be read."""
+    if not unit.payloads:
+        return ""
+    return (parse_xml(unit.payloads[0].content).findtext(f"{{{SUB}}}Reference") or "").strip()
+
+
+#: A message that is split has somewhat more octets than its payloads.
+SPLIT_LIMITS: Final = replace(DEFAULT_LIMITS, body=LARGEST_SPLIT_MESSAGE + 16 * 1024**2)
+_CUT: Final = "whole.gz"
+_TERMS: Final = "terms.json"
+
+
+class SplitSubmission:
+    """A submission in its folder: `whole` is the message, without signature, `plan` says how it is cut."""
+
+    def __init__(
+        self, folder: Path, whole: SealedSubmission, plan: SplitPlan, membership: Membership
+    ) -> None:
+        self.folder = folder
+        self.whole = whole
+        self.plan = plan
+        self._membership = membership
+
+    @property
+    def fragment_count(self) -> int:
+        """Return the number of fragments."""
+        return self.plan.fragment_count
+
+    @contextmanager
+    def lock_folder(self) -> Iterator[None]:
+        """Hold the folder for one process; raise GW808 where another one sends from it."""
+        with (self.folder / _TERMS).open("rb") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                detail = f"another process sends from {self.folder}"
+                raise GatewayError(MISUSE, detail, str(self.folder)) from None
+            yield
+
+    def list_open_numbers(self) -> Sequence[int]:
+        """Return the numbers of the fragments that have no receipt yet."""
+        numbers = range(1, self.fragment_count + 1)
+        return [number for number in numbers if not self._name_file(number, "receipt").exists()]
+
+    def open_fragment(self, number: int) -> SealedSubmission:
+        """Return a fragment as it is sent: the one that was sealed before, or a new one, stored now."""
+        path = self._name_file(number, "http")
+        core, pmode = (
+            find_agreed_core(self._membership),
+            self._membership.get_outgoing_pmode(self.unit.action),
+        )
+        if not path.exists():
+            context = self._membership.build_context()
+            write_message_file(path, core.seal_agreed_fragment(self.plan, number, pmode, context))
+        kill_at_failpoint("submit", "kept")
+        stored = open_message_file(path, SPLIT_LIMITS)
+        parcel = Parcel({"Content-Type": stored.get_header("Content-Type")}, stored.body)
+        sent = core.read_sent_unit(parcel, SPLIT_LIMITS)
+        assert isinstance(sent.unit, UserMessage)  # it was sealed here
+        unit = replace(sent.unit, ack_requested=self._membership.make_ack_request(pmode))
+        return SealedSubmission(unit, self.whole.reference, parcel, sent, self.whole.url)
+
+    @property
+    def unit(self) -> UserMessage:
+        """Return the message that is cut."""
+        return self.whole.unit
+
+    def keep_receipt(self, number: int, receipt: Parcel | None) -> None:
+        """Store the receipt of a fragment durably; None for one that came by a POST of its own."""
+        kill_at_failpoint("submit", "answered")
+        write_octets(
+            self._name_file(number, "receipt"), (MemoryBody(b"") if receipt is None else receipt.body,)
+        )
+        kill_at_failpoint("submit", "receipted")
+
+    def _name_file(self, number: int, kind: str) -> Path:
+        return self.folder / f"fragment-{number:04}.{kind}"
+
+
+def split_submission(
+    root: etree._Element,
+    attachments: Mapping[str, bytes | Body],
+    membership: Membership,
+    url: str,
+    folder: Path,
+) -> SplitSubmission | None:
+    """Return a signed submission in fragments, in a new folder below `folder`; None where it is sent whole.
+
+    It is where nothing is agreed of splitting, and where it fits into one fragment. Raises GW102 for a
+    message that is larger than agreed.
+    """
+    unit, reference = make_submission_unit(root, attachments, membership)
+    pmode, core = membership.get_outgoing_pmode(unit.action), find_agreed_core(membership)
+    if pmode.splitting is None:
+        return None
+    source = core.seal_source(unit, pmode)
+    terms = choose_split_terms(source.body.octet_count, pmode.splitting)
+    if terms is None:
+        return None
+    message_folder = folder / make_kept_name(unit.message_id)
+    write_message_file(message_folder / WHOLE_FILE, source)
+    _write_terms(message_folder, terms, membership)
+    kill_at_failpoint("submit", "cut")
+    return _open_folder(message_folder, membership, url, reference)
+
+
+def _write_terms(folder: Path, terms: SplitTerms, membership: Membership) -> None:
+    """Store how a message is cut, and its octets in gzip where that is agreed: once, before it is cut."""
+    source = open_message_file(folder / WHOLE_FILE, SPLIT_LIMITS)
+    plan = find_agreed_core(membership).plan_split(source, terms, SPLIT_LIMITS)
+    if plan.terms.compressed:
+        write_octets(folder / _CUT, (plan.octets,))
+    row = {
+        "fragment_size": plan.terms.fragment_size,
+        "routing_properties": list(plan.terms.routing_properties),
+        "compressed": plan.terms.compressed,
+    }
+    write_octets(folder / _TERMS, (MemoryBody(json.dumps(row).encode()),))
+
+
+def read_split_submission(folder: Path, membership: Membership, url: str) -> SplitSubmission:
+    """Return the submission in a folder that `split_submission` made; raise GW808 for another folder."""
+    if not (folder / _TERMS).is_file():
+        raise GatewayError(MISUSE, f"{folder} has no submission in fragments", str(folder))
+    return _open_folder(folder, membership, url, None)
+
+
+def _open_folder(folder: Path, membership: Membership, url: str, reference: str | None) -> SplitSubmission:
+    row = _read_terms(folder / _TERMS)
+    core = find_agreed_core(membership)
+    parcel = open_message_file(folder / WHOLE_FILE, SPLIT_LIMITS)
+    terms = SplitTerms(row["fragment_size"], tuple(row["routing_properties"]))
+    plan = core.plan_split(parcel, terms, SPLIT_LIMITS)
+    if row["compressed"]:
+        octets = FileBody(folder / _CUT)
+        plan = replace(plan, octets=octets, terms=replace(terms, compressed=True))
+    sent = core.read_sent_unit(parcel, SPLIT_LIMITS)
+    if not isinstance(sent.unit, UserMessage) or not sent.unit.payloads:
+        raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", str(folder))
+    pmode = membership.get_outgoing_pmode(sent.unit.action)
+    unit = replace(sent.unit, ack_requested=membership.make_ack_request(pmode))
+    name = read_reference(unit) if reference is None else reference
+    whole = SealedSubmission(unit, name, parcel, sent, url or pmode.endpoint or "")
+    return SplitSubmission(folder, whole, plan, membership)
+
+
+def _read_terms(path: Path) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = json.loads(path.read_bytes())
+        return {name: row[name] for name in ("fragment_size", "routing_properties", "compressed")}
+    except OSError as mistake:
+        raise make_path_problem(path, "read", mistake) from None
+    except (ValueError, KeyError, TypeError):
+        raise GatewayError(MISUSE, f"{path} was not written by this program", str(path)) from None

@@ -1,0 +1,146 @@
+"""A broker's client without a server: pulls what waits for it, stores it, and posts its receipt."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import replace
+from typing import Final
+
+from gateway.agreements import PMode
+from gateway.client.http_transport import FetchedAnswer, HttpPoster, HttpReply
+from gateway.client.message_handler import MessageHandler, make_signal_headers, read_signal_error
+from gateway.client.partner_identity import Membership
+from gateway.client.sealed_submissions import find_agreed_core
+from gateway.client.sending_outcome import raise_for_status
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, UserMessage
+from gateway.protocols import Parcel, ProtocolContext, SentUnit, make_pull_request
+
+#: So many messages of one channel are pulled in one turn.
+_MOST: Final = 1000
+#: Octets of the largest message that is pulled whole. It is in a file, not in memory.
+_LARGEST: Final = 2 * 1024**3
+
+
+class MessagePuller:
+    """Pulls from every channel of an agreement; `handler` stores each message once.
+
+    `url` replaces the agreed endpoint of the hub. `tls` has the trust anchors and the client
+    certificate; by default the operating system's anchors are used.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        handler: MessageHandler,
+        url: str = "",
+        time_out: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Raise GW808 where the agreement has nothing that is pulled, or no endpoint of the hub."""
+        self._membership = membership
+        self._core = find_agreed_core(membership)
+        self._handler = handler
+        self._channels = membership.list_pulled_pmodes()
+        if not self._channels:
+            rest = (
+                "ebMS 2.0, of which a CPA is, posts every message: receive them by gateway listen"
+                if membership.protocol == "ebms2"
+                else "what it pulls has pull in its P-Mode"
+            )
+            detail = f"by the agreement this party pulls nothing now; {rest}"
+            raise GatewayError(MISUSE, detail, "agreement")
+        agreed = next((pmode.reply_endpoint for pmode in self._channels if pmode.reply_endpoint), "")
+        self._poster = HttpPoster(url or agreed, time_out, tls)
+        handler.pulled_from = self._poster.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._poster.close()
+
+    def pull_messages(self) -> int:
+        """Pull from each channel until no message waits there; return how many messages came.
+
+        Raises GatewayError: GW601 where the hub cannot be reached, GW602 for a refusal, and the problem of a
+        message that was refused here and whose refusal was posted to the hub.
+        """
+        return sum(map(self._empty_channel, self._channels))
+
+    def _empty_channel(self, pmode: PMode) -> int:
+        message_ids: set[str] = set()
+        while len(message_ids) < _MOST:
+            message_id = self._pull_message(pmode)
+            # A message that is given twice has a receipt that did not arrive: the next turn repeats it.
+            if message_id is None or message_id in message_ids:
+                break
+            message_ids.add(message_id)
+        return len(message_ids)
+
+    def _pull_message(self, pmode: PMode) -> str | None:
+        """Pull once, store the message and post its receipt; return its MessageId, None if none came."""
+        context = self._handler.build_context()
+        context = replace(context, limits=replace(context.limits, body=_LARGEST))
+        request = make_pull_request(pmode, context)
+        parcel = self._core.seal((request,), pmode, context)
+        headers, folder = dict(parcel.headers), self._handler.folder
+        with self._poster.fetch(headers, parcel.read_octets(), folder, _LARGEST) as answer:
+            received = self._read_parcel(answer)
+            try:
+                opened = self._core.open(received, context, SentUnit(request))
+                if isinstance(opened.unit, ErrorSignal):
+                    return self._read_error(opened.unit)
+                receipt = self._handler.keep_fetched(opened, context)
+            except GatewayError as problem:
+                self._report_refusal(problem, received, context)
+                raise
+        self._post_signal(receipt)
+        return opened.unit.message_id
+
+    def _read_parcel(self, answer: FetchedAnswer) -> Parcel:
+        """Return the parcel in the answer to a PullRequest; raise where there is none."""
+        is_empty = isinstance(answer.body, MemoryBody) and not answer.body.content.strip()
+        self._check_status(answer.status, is_empty)
+        if is_empty:
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered a PullRequest with nothing", "HTTP")
+        return Parcel({"Content-Type": answer.content_type}, answer.body)
+
+    @staticmethod
+    def _read_error(unit: ErrorSignal) -> None:
+        """Return None for the warning that nothing waits; raise for an error."""
+        problem = read_signal_error(unit)
+        if problem is not None:
+            raise problem
+
+    def _report_refusal(self, problem: GatewayError, received: Parcel, context: ProtocolContext) -> None:
+        """Store why a pulled message is refused, and post the error to the hub.
+
+        Nothing is done for a problem that concerns no user message, such as one of an error signal of the
+        hub.
+        """
+        if not isinstance(problem.heard, UserMessage):
+            return
+        self._handler.keep_refusal(problem)
+        refusal = self._core.reject_parcel(problem, received, context)
+        if refusal.parcel is not None:
+            kind = refusal.parcel.get_header("Content-Type")
+            self._post_signal(HttpReply(200, kind, refusal.parcel.read_octets()))
+
+    def _post_signal(self, signal: HttpReply) -> None:
+        """Post a receipt or an error; raise for an error in the answer."""
+        answer = self._post(make_signal_headers(signal.content_type), signal.body)
+        if not answer.body.strip():
+            return
+        back = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
+        # It is only told to a person: nothing depends on who wrote it.
+        unit = self._core.read_sent_unit(back, self._membership.build_context().limits).unit
+        if isinstance(unit, ErrorSignal):
+            self._read_error(unit)
+
+    def _post(self, headers: dict[str, str], body: bytes) -> HttpReply:
+        answer = self._poster.post(headers, body)
+        self._check_status(answer.status, not answer.body.strip())
+        return answer
+
+    def _check_status(self, status: int, is_empty: bool) -> None:
+        if not (200 <= status < 300 or (status == 500 and not is_empty)):
+            raise_for_status(status, self._poster.url)

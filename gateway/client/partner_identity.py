@@ -1,0 +1,319 @@
+"""The identity of a simulated partner, its trust anchors, and a broker's agreement with the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.agreements import (
+    PMode,
+    PModeIndex,
+    convert_cpa,
+    is_peer_pmode,
+    is_xml_document,
+    read_cpa,
+    read_peer_pmode,
+    read_pmodes,
+)
+from gateway.errors import MISUSE, PMODE_UNKNOWN, SIGNER_MISMATCH, GatewayError
+from gateway.message_model import AckRequest, PartyId, UserMessage
+from gateway.pki import (
+    Certificate,
+    CertificateUse,
+    CertificateValidator,
+    DecryptionKey,
+    RevocationData,
+    Signer,
+    TrustPolicy,
+    TrustStore,
+    load_decryption_key,
+    load_signer,
+    read_certificate,
+    read_certificates,
+)
+from gateway.protocols import (
+    EncryptionResources,
+    ProtocolContext,
+    make_sequence_number,
+)
+
+#: The file of a partner folder with the certificate for which payloads to the hub are encrypted.
+RECEIVER_FILE: Final = "hub.encryption.cert.pem"
+
+
+def get_current_time() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerIdentity:
+    """A partner's own key, the authorities it trusts, and the hub's certificates.
+
+    Without a certificate of the hub (`hub` empty), any other certificate of the trusted authorities counts as
+    the hub's. `receiver` is the certificate for which payloads to the hub are encrypted, `decryption` the key
+    that opens those for the partner; each where the folder has it. `agreed` are the certificates that the
+    agreement holds, as DER by their SHA-256.
+    """
+
+    name: str
+    signer: Signer
+    judge: CertificateValidator
+    hub: frozenset[str] = frozenset()
+    receiver: Certificate | None = None
+    decryption: DecryptionKey | None = None
+    agreed: Mapping[str, bytes] = field(default_factory=dict)
+
+    def make_encryption_resources(self) -> EncryptionResources:
+        """Return the functions that encrypt and decrypt payloads; they raise where the folder lacks a key."""
+        keys = (self.decryption,) if self.decryption is not None else ()
+        return EncryptionResources(keys, os.urandom, self._find_receiver)
+
+    def _find_receiver(self, _party: str, pin: str | None) -> Certificate:
+        if self.receiver is not None:
+            return self.receiver
+        if pin is not None and pin in self.agreed:
+            return read_certificate(self.agreed[pin])
+        detail = (
+            f"the partner folder has no {RECEIVER_FILE}, to encrypt payloads for the hub, and the agreement "
+            "does not hold this certificate"
+        )
+        raise GatewayError(MISUSE, detail, RECEIVER_FILE)
+
+    def is_hub_certificate(self, sha256: str) -> bool:
+        """Return whether a certificate (SHA-256) is the hub's."""
+        return sha256 in self.hub if self.hub else sha256 != self.signer.certificate.sha256
+
+    def verify_hub_certificate(self, certificate: Certificate, at: datetime, location: str) -> None:
+        """Raise GW209 unless `certificate` is the hub's, GW205 to GW208 unless it is valid at that time."""
+        if not self.is_hub_certificate(certificate.sha256):
+            raise GatewayError(SIGNER_MISMATCH, f"{certificate.subject[:120]} is not the hub", location)
+        self.judge(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(location)
+
+
+def read_identity(folder: Path, name: str, hub: tuple[Path, ...] = ()) -> PartnerIdentity:
+    """Read NAME.key.pem, NAME.cert.pem, ca.pem and crl.pem; hub.cert.pem unless `hub` names other files.
+
+    A file of the hub may have several certificates: the hub has two while it changes its key.
+    NAME.decryption.key.pem with its NAME.decryption.cert.pem, and hub.encryption.cert.pem, are read
+    where they are.
+    """
+    hub_file = folder / "hub.cert.pem"
+    hub_files = hub or ((hub_file,) if hub_file.is_file() and name != "hub" else ())
+    signer = load_signer(read_file(folder / f"{name}.key.pem"), read_file(folder / f"{name}.cert.pem"))
+    anchors = read_certificates(read_file(folder / "ca.pem"))
+    lists = folder / "crl.pem"
+    crls = (read_file(lists),) if lists.is_file() else ()
+    policy = TrustPolicy(revocation="require" if crls else "if_present")
+    judge = CertificateValidator(TrustStore(anchors, (), policy), RevocationData(crls))
+    certificates = (certificate for path in hub_files for certificate in read_certificates(read_file(path)))
+    pins = frozenset(certificate.sha256 for certificate in certificates)
+    return PartnerIdentity(name, signer, judge, pins, *_read_encryption_files(folder, name))
+
+
+def _read_encryption_files(folder: Path, name: str) -> tuple[Certificate | None, DecryptionKey | None]:
+    receiver, key = folder / RECEIVER_FILE, folder / f"{name}.decryption.key.pem"
+    certificate = folder / f"{name}.decryption.cert.pem"
+    return (
+        read_certificate(read_file(receiver)) if receiver.is_file() else None,
+        load_decryption_key(read_file(key), read_file(certificate)) if key.is_file() else None,
+    )
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file that a partner needs; raise GW808 when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise GatewayError(MISUSE, f"{path} cannot be read: {error.strerror}", str(path)) from None
+
+
+#: Local names of the two parties; they are not sent.
+HUB = "hub"
+US = "us"
+_SUBMIT = "Submit"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The identity of this party, its agreement with the hub, and which party of the agreement it is."""
+
+    identity: PartnerIdentity
+    book: PModeIndex
+    ours: frozenset[PartyId]
+    theirs: frozenset[PartyId]
+
+    @property
+    def awaits_posts(self) -> bool:
+        """Return whether the hub posts to this party: messages it does not pull, or signals about its own."""
+        to_us = (pmode for pmode in self.book.pmodes if pmode.to_party[0] in self.ours)
+        by_us = (pmode for pmode in self.book.pmodes if pmode.from_party[0] in self.ours)
+        return any(pmode.pull is None for pmode in to_us) or any(pmode.posts_signals for pmode in by_us)
+
+    @property
+    def protocol(self) -> str:
+        """Return the name of the protocol in which the messages of the agreement are."""
+        return self.book.pmodes[0].protocol
+
+    def list_pulled_pmodes(self) -> tuple[PMode, ...]:
+        """Return one P-Mode of each channel from which this party pulls."""
+        pmodes = self.book.list_pulling_pmodes(self.ours, get_current_time())
+        return tuple({pmode.pull_channel: pmode for pmode in pmodes}.values())
+
+    @property
+    def hub_endpoint(self) -> str | None:
+        """Return the URL of the hub in the agreement."""
+        urls = (pmode.endpoint for pmode in self.book.pmodes if pmode.from_party[0] in self.ours)
+        return next((url for url in urls if url), None)
+
+    @property
+    def listening_endpoint(self) -> str | None:
+        """Return the URL of this party in the agreement; None if it has none."""
+        urls = (pmode.endpoint for pmode in self.book.pmodes if pmode.to_party[0] in self.ours)
+        back = (pmode.reply_endpoint for pmode in self.book.pmodes if pmode.from_party[0] in self.ours)
+        return next((url for url in (*urls, *back) if url), None)
+
+    def get_outgoing_pmode(self, action: str) -> PMode:
+        """Return the P-Mode with which this party sends `action`; raise GW303 if there is none."""
+        at = get_current_time()
+        for pmode in self.book.pmodes:
+            if pmode.from_party[0] in self.ours and pmode.action == action and pmode.is_in_force(at):
+                return pmode
+        raise GatewayError(
+            PMODE_UNKNOWN, f"no active P-Mode permits this party to send {action[:40]!r}", "agreement"
+        )
+
+    @staticmethod
+    def make_ack_request(pmode: PMode) -> AckRequest | None:
+        """Return the receipt that is agreed for messages of a P-Mode, None where none is."""
+        terms = pmode.reliability
+        return AckRequest(terms.ack_signed != "never") if terms.ack_requested != "never" else None
+
+    def make_user_message(self, action: str, message_id: str, at: datetime, **fields: Any) -> UserMessage:
+        """Return a message to the hub with the agreed values, overridden by `fields`."""
+        pmode = self.get_outgoing_pmode(action)
+        terms = pmode.reliability
+        agreed = UserMessage(
+            message_id=message_id,
+            conversation_id=f"c-{message_id}",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=at.replace(microsecond=at.microsecond // 1000 * 1000),
+            service=pmode.service,
+            service_type=pmode.service_type,
+            action=action,
+            duplicate_elimination=terms.duplicate_elimination != "never",
+            ack_requested=self.make_ack_request(pmode),
+            sync_reply=pmode.sync_reply_mode != "none",
+            # Each message is sent when the one before it is acknowledged: so each may begin anew.
+            sequence=make_sequence_number(0) if terms.message_order else None,
+        )
+        return replace(agreed, **fields)
+
+    def build_context(self) -> ProtocolContext:
+        """Return the protocol context at the current time."""
+        host = f"{self.identity.name}.broker.invalid"
+        return ProtocolContext(
+            agreements=self.book,
+            validate_certificate=self.identity.judge,
+            keys={US: self.identity.signer},
+            now=get_current_time(),
+            make_message_id=lambda: f"{uuid.uuid4()}@{host}",
+            find_certificate_party=self._find_certificate_party,
+            find_party_name=self._find_party_by_id,
+            encryption=self.identity.make_encryption_resources(),
+        )
+
+    def _find_certificate_party(self, sha256: str) -> str | None:
+        if self.identity.is_hub_certificate(sha256):
+            return HUB
+        return US if sha256 == self.identity.signer.certificate.sha256 else None
+
+    def _find_party_by_id(self, party_id: PartyId) -> str | None:
+        return US if party_id in self.ours else HUB if party_id in self.theirs else None
+
+
+def read_membership(
+    folder: Path,
+    name: str,
+    agreement: Path | None = None,
+    hub: tuple[Path, ...] = (),
+    *,
+    sends: str = _SUBMIT,
+) -> Membership:
+    """Read a partner folder: keys, trust anchors and the agreement, or the named file.
+
+    The agreement is YAML, a CPA or a P-Mode file of another product: ``agreement.yaml``, or
+    ``agreement.xml``. This party is the one that `sends` that action, or the one with the role Applicant.
+    Where no file has the certificate of the hub, the certificates by which the hub signs according to the
+    agreement are its own.
+    """
+    identity = read_identity(folder, name, hub)
+    yaml, xml = folder / "agreement.yaml", folder / "agreement.xml"
+    path = agreement or (xml if xml.is_file() and not yaml.is_file() else yaml)
+    agreed = read_partner_agreement(read_file(path), path.name, get_current_time())
+    pmode = agreed.find_applicant_pmode(sends)
+    ours, theirs = frozenset(pmode.from_party), frozenset(pmode.to_party)
+    identity = replace(identity, hub=identity.hub or agreed.list_signers(theirs), agreed=agreed.certificates)
+    return Membership(identity, PModeIndex(agreed.pmodes), ours, theirs)
+
+
+_APPLICANT = "Applicant"
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerAgreement:
+    """The P-Modes of a file with its name, and the certificates that a CPA holds, as DER by their SHA-256."""
+
+    name: str
+    pmodes: tuple[PMode, ...]
+    certificates: Mapping[str, bytes]
+
+    def find_applicant_pmode(self, action: str) -> PMode:
+        """Return a P-Mode by which an applicant sends: that of `action`, or one of the role Applicant.
+
+        Raises GW808, with the actions that parties send by the file, if there is none.
+        """
+        for pmode in self.pmodes:
+            if pmode.action == action or pmode.from_role == _APPLICANT:
+                return pmode
+        actions = ", ".join(sorted({pmode.action for pmode in self.pmodes})) or "nothing"
+        detail = (
+            f"no P-Mode of the agreement lets an applicant send {action}; it lets parties send "
+            f"{actions[:200]}. Have the hub add the action (in a CPA: CanSend of the applicant and "
+            "CanReceive of the hub, each with a delivery channel), or name the right file by --agreement"
+        )
+        raise GatewayError(MISUSE, detail, self.name)
+
+    def list_signers(self, party: frozenset[PartyId]) -> frozenset[str]:
+        """Return the certificates (SHA-256) by which a party signs messages and signals, as the file says."""
+        pins = set[str]()
+        for pmode in self.pmodes:
+            if pmode.from_party[0] in party:
+                pins.update(pmode.security.certificates)
+            else:
+                pins.update(pmode.security.reply_certificates)
+                pins.update(pin for signal in pmode.signals for pin in signal.certificates)
+        return frozenset(pins)
+
+
+def read_partner_agreement(content: bytes, name: str, at: datetime) -> PartnerAgreement:
+    """Return the agreement in a file, a P-Mode file of another product as it is in force at a given time.
+
+    Raises GW808 for a file that is none of them, GW313 for a CPA whose terms no message can have.
+    """
+    if is_peer_pmode(content):
+        return PartnerAgreement(name, read_peer_pmode(content, name, at).pmodes, {})
+    if not is_xml_document(content):
+        return PartnerAgreement(name, read_pmodes(content, name), {})
+    document = read_cpa(content, name)
+    holders = (holder for party in document.parties for holder in party.certificates.values())
+    certificates = {hashlib.sha256(der).hexdigest(): der for holder in holders for der in holder.chain}
+    return PartnerAgreement(name, convert_cpa(document), certificates)

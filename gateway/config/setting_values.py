@@ -1,0 +1,167 @@
+"""Values of settings: durations, sizes, addresses, and secrets that are not shown."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from codecs import BOM_UTF8
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
+
+_LONGEST: Final = 10_000 * 86400
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_OCTETS: Final = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def _parse_duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ValueError('a duration is a number of seconds or such as "500ms", "30s", "5m", "2h", "7d"')
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError("a duration lies between 0 and 10000 days")
+    return timedelta(seconds=seconds)
+
+
+def _parse_size(value: Any) -> Any:
+    match = re.fullmatch(r"(\d+) ?(KiB|MiB|GiB|)", value) if isinstance(value, str) else None
+    if match:
+        return int(match[1]) * _OCTETS[match[2]]
+    if isinstance(value, str):
+        raise ValueError('a size is a number of octets or such as "64 KiB", "16 MiB", "1 GiB"')
+    return value
+
+
+def get_home_folder(info: ValidationInfo) -> Path:
+    """Return the home folder that the reader of the file has passed."""
+    return Path((info.context or {}).get("home", "."))
+
+
+def _resolve_within_home(value: Path, info: ValidationInfo) -> Path:
+    return get_home_folder(info) / value.expanduser()
+
+
+def _check_http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value) or not _has_host_and_port(value):
+        raise ValueError(
+            "an endpoint is an http or https URL with a host, perhaps with a port from 1 to 65535"
+        )
+    return value
+
+
+def _has_host_and_port(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]
+Size = Annotated[int, BeforeValidator(_parse_size), Field(strict=True, ge=1)]
+Location = Annotated[Path, AfterValidator(_resolve_within_home)]
+Url = Annotated[str, AfterValidator(_check_http_url)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+CpuAffinity = Annotated[
+    Literal["auto", "always", "never"],
+    Field(
+        description=(
+            "Whether each of these processes is bound to one processor: that to which the fewest processes "
+            "are bound. The threads of a process share one interpreter, and take less processor time there. "
+            "`auto` binds outside containers. In a container with processors of its own, set `always`."
+        )
+    ),
+]
+
+
+class SettingsSection(BaseModel):
+    """One section of the settings: unknown keys are errors, and its values never change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=False, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+def _check_network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError('an address or a network such as "192.0.2.7" or "10.0.0.0/8"') from None
+
+
+#: An address, or a network with its prefix length.
+Network = Annotated[str, AfterValidator(_check_network)]
+
+
+_FOLDER: Final = "CREDENTIALS_DIRECTORY"
+#: What systemd takes as the name of a credential, without hidden files.
+_CREDENTIAL: Final = r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,200}"
+_ONE_PLACE: Final = 'a secret is { file = "…" }, { env = "…" } or { credential = "…" }, one of the three'
+
+
+class Secret(SettingsSection):
+    """The place of a secret: a file, an environment variable, or a credential that systemd passes."""
+
+    file: Location | None = None
+    """File that contains the secret."""
+    env: str | None = None
+    """Environment variable that contains the secret."""
+    credential: str | None = Field(None, pattern=f"^{_CREDENTIAL}$")
+    """Name of a credential in the folder that systemd passes in CREDENTIALS_DIRECTORY."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_credential(cls, data: Any) -> Any:
+        """Let a credential be the file that it is in a service of systemd."""
+        if not isinstance(data, dict | Secret):
+            raise ValueError(_ONE_PLACE)
+        if isinstance(data, Secret) or not isinstance(data.get("credential"), str):
+            return data
+        if "file" in data or "env" in data:
+            raise ValueError(_ONE_PLACE)
+        folder = os.environ.get(_FOLDER)
+        is_name = re.fullmatch(_CREDENTIAL, data["credential"]) is not None
+        return data | {"file": os.path.join(folder, data["credential"])} if folder and is_name else data
+
+    @model_validator(mode="after")
+    def _check_single_place(self) -> Secret:
+        if (self.file is None and self.credential is None) == (self.env is None):
+            raise ValueError(_ONE_PLACE)
+        return self
+
+    def read(self, environ: Mapping[str, str] = os.environ) -> bytes:
+        """Return the secret, without the UTF-8 mark of a file; raises GW803 when it is missing."""
+        if self.env is not None:
+            if self.env not in environ:
+                raise GatewayError(KEY_UNAVAILABLE, f"the environment has no variable {self.env[:80]}")
+            return environ[self.env].encode()
+        if self.file is None:
+            raise GatewayError(
+                KEY_UNAVAILABLE, f"no {_FOLDER} has the credential {str(self.credential)[:80]}"
+            )
+        path = str(self.file)
+        try:
+            return Path(path).read_bytes().removeprefix(BOM_UTF8)
+        except OSError as error:
+            detail = f"{path[-120:]} cannot be read: {error.strerror}"
+            raise GatewayError(KEY_UNAVAILABLE, detail) from error

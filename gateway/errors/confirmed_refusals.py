@@ -1,0 +1,87 @@
+"""A refusal that blames a sender is judged twice, because a lack of memory can look like one.
+
+libxml2 and OpenSSL do not report every allocation that fails: an attribute is read as missing, a canonical
+form has other octets, a schema is violated, a signature does not verify. Nothing in their answer or their
+logs says so. The second judgement of the same octets finds the truth, unless memory lacks again. What was
+accepted is judged once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from traceback import clear_frames
+from typing import Final, TypeVar
+
+from gateway.errors.problem import GatewayError
+from gateway.errors.resource_problems import NO_ROOM
+
+_Judged = TypeVar("_Judged")
+_Finding = TypeVar("_Finding")
+
+
+class _ThreadJudgement(threading.local):
+    """Whether this thread is inside a judgement that is confirmed as a whole."""
+
+    running = False
+
+
+_HERE: Final = _ThreadJudgement()
+
+
+def name_refusal(error: Exception) -> str | None:
+    """Return the id of the problem for which an exception blames a sender; None for any other exception."""
+    return error.problem.id if isinstance(error, GatewayError) and not error.problem.ours else None
+
+
+def confirm_refusal(
+    judge: Callable[[], _Judged],
+    name: Callable[[Exception], str | None] = name_refusal,
+    *,
+    refused: bool = False,
+) -> _Judged:
+    """Return what `judge` returns; a refusal is raised only where a second judgement has the same name.
+
+    `judge` must have no effect until it has accepted. Raises GW806 where the second judgement is another
+    one. `refused` says that another reader of the same octets has refused them, which is the first
+    judgement. Inside a judgement that is confirmed as a whole, nothing is judged twice.
+    """
+    if _HERE.running:
+        return judge()
+    _HERE.running = True
+    try:
+        return judge() if refused else _judge_twice(judge, name)
+    finally:
+        _HERE.running = False
+
+
+def _judge_twice(judge: Callable[[], _Judged], name: Callable[[Exception], str | None]) -> _Judged:
+    try:
+        return judge()
+    except Exception as error:
+        first = name(error)
+        if first is None:
+            raise
+        # The tree of the first judgement is not kept beside that of the second.
+        clear_frames(error.__traceback__)
+    try:
+        judge()
+    except Exception as error:
+        if name(error) in (first, None):
+            raise
+    raise _make_difference()
+
+
+def confirm_finding(find: Callable[[], _Finding | None]) -> _Finding | None:
+    """Return what `find` finds wrong, None for nothing: as `confirm_refusal`, for what is not raised."""
+    fault = find()
+    if fault is None or _HERE.running:
+        return fault
+    fault = find()
+    if fault is None:
+        raise _make_difference()
+    return fault
+
+
+def _make_difference() -> GatewayError:
+    return GatewayError(NO_ROOM, "the same octets were judged otherwise a second time: memory is used up")

@@ -1,0 +1,84 @@
+"""GW806, and the exceptions which say that a resource of ours is used up: memory, disk, descriptors.
+
+Nobody outside is to blame for them, and they pass. Libraries report them in the same way as malformed
+input: whoever makes a problem of a sender from an exception asks here first.
+"""
+
+from __future__ import annotations
+
+import errno
+import zlib
+from typing import Final
+
+from gateway.errors.problem import GatewayError, Problem, ProtocolCodes
+
+NO_ROOM = Problem(
+    id="GW806",
+    title="no capacity: queue, disk or workers full",
+    meaning="The gateway has no capacity to store the message safely, so it did not accept it.",
+    cause=(
+        "The database is unavailable or busy, a disk is full, memory or file descriptors are used up, or "
+        "all workers are busy."
+    ),
+    remedy=(
+        "Send the same message again later. Operator: check that the database runs and has space "
+        "(`gateway config show` names its `database.url`), and read the log."
+    ),
+    ours=True,
+    retry=True,
+    codes=ProtocolCodes(ebms3="EBMS:0004", soap="Server", http=503),
+)
+
+_ERRNOS: Final = frozenset(
+    {errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
+)
+#: XML_ERR_NO_MEMORY of libxml2, in the log of each exception of lxml.
+_LIBXML_NO_MEMORY: Final = 2
+#: ERR_R_MALLOC_FAILURE of OpenSSL, in the list of errors of cryptography's InternalError.
+_OPENSSL_NO_MEMORY: Final = 786_688
+#: Z_MEM_ERROR of zlib, which the exception has in its text alone.
+_ZLIB_NO_MEMORY: Final = "Error -4 "
+_LONGEST_CHAIN: Final = 8
+
+
+def find_resource_problem(error: BaseException) -> GatewayError | None:
+    """Return GW806 if an exception, or one of its causes, says that memory, disk or handles are used up."""
+    current: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if current is None:
+            return None
+        if isinstance(current, GatewayError) and current.problem is NO_ROOM:
+            return current
+        if _is_out_of_memory(current):
+            return GatewayError(NO_ROOM, "memory is used up")
+        if isinstance(current, OSError) and current.errno in _ERRNOS:
+            return GatewayError(NO_ROOM, f"the system says {errno.errorcode[current.errno]}")
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return None
+
+
+def raise_resource_problem(error: BaseException) -> None:
+    """Raise GW806 where an exception is of a resource of ours; return for any other."""
+    problem = find_resource_problem(error)
+    if problem is not None:
+        raise problem from None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, zlib.error):
+        return str(error).startswith(_ZLIB_NO_MEMORY)
+    if any(
+        getattr(openssl_error, "reason", None) == _OPENSSL_NO_MEMORY
+        for openssl_error in _list_openssl_errors(error)
+    ):
+        return True
+    # The log of some exceptions of lxml is that of their thread: only its last entry is of this one.
+    last = getattr(getattr(error, "error_log", None), "last_error", None)
+    return getattr(last, "type", None) == _LIBXML_NO_MEMORY
+
+
+def _list_openssl_errors(error: BaseException) -> tuple[object, ...]:
+    reported = getattr(error, "err_code", None)
+    return tuple(reported) if isinstance(reported, list) else ()

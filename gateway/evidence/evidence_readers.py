@@ -1,0 +1,130 @@
+"""Selects the fields of evidence that a party of a case may see, for each kind of evidence.
+
+Operators see all fields. A leaf that a party may not see is shown to it as a hash, so that the tree can still
+be verified. A kind without a row here is shown to operators alone.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+#: 128 bits that nobody can guess.
+_SALT_OCTETS: Final = 16
+#: The subjects whose evidence a party reads: its cases, with their messages and applications.
+PARTY_SUBJECTS: Final = frozenset({"case", "message", "request"})
+
+_ADMISSION: Final = "number signer declarant reference admitted"
+_LEDGER: Final = "agency requirement item quantity unit"
+_DUE: Final = "agency kind due cause"
+#: The fields that a party of the case sees, by kind; of a kind without any it sees nothing.
+PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    kind: frozenset(fields.split())
+    for kind, fields in {
+        "DeliveryFailure": "message_id error problem fragment severity told",
+        "NRO": "message_id signer verdict epoch admitted properties unwrapped group number",
+        "NRR": "message_id about detail",
+        "NRS": "message_id group number",
+        "acknowledged": "receipt",
+        "act": "",
+        "admitted": f"{_ADMISSION} bundle",
+        "amended": "number signer changed unchanged new added removed admitted reason cancelled refused",
+        "applied": "",
+        "calendar": "",
+        "claim": "",
+        "closed": "number outcome",
+        "connection_refused": "",
+        "corrected": "outcome conclusion",
+        "customs": "",
+        "customs_notice": "number code delivery signer verdict",
+        "decided": "outcome conclusion",
+        "failed": "task problem",
+        # Without the reason of an operator, and without an agency's answer that it knows of a payment.
+        "fee": "fee step agency kind amount payment effect refund given notice signer",
+        "fetched": "",
+        "filed": "message_id channel party epoch",
+        "forgotten": "",
+        "forwarded": "next answer",
+        "fragments_refused": "group problem code",
+        "given_back": f"{_LEDGER} reason",
+        "given_up": "message_id problem detail",
+        "held": f"{_ADMISSION} until",
+        "hop_receipt": "message_id about",
+        "items_returned": "reason child",
+        "joined": "agency requirement item",
+        "late": "kind due done",
+        "late_approval": "agency application number",
+        "late_decision": "agency application requirement number",
+        "mappings": "",
+        "need_table": "",
+        "not_left": f"{_LEDGER} problem detail",
+        "notice": "agency number",
+        "operator": "",
+        "overdue": _DUE,
+        "overtaken": "",
+        "passing": "message_id signer verdict to next",
+        # Without who ran the verb.
+        "purged": "digests octets",
+        "put_aside": "",
+        "receipted": "message_id",
+        "refusal": "message_id about detail",
+        "refused": "number problems signer admitted held_until",
+        "register": "",
+        "released": "child items ends",
+        "reminded": _DUE,
+        "reply": "agency signer verdict",
+        "restored": "",
+        "sent": "agency",
+        "supplemented": "number signer bundle admitted",
+        "taken": "parent items",
+        "trust_list": "",
+        "undeliverable": "",
+        "unfetched": "",
+        "verdict": "",
+        "withdrawal": "number signer reason asked untold admitted",
+        "withdrawn": "outcome conclusion",
+        "written_off": _LEDGER,
+    }.items()
+}
+#: Further fields of a record that names the party that reads it: which of its people filed, and how.
+PARTY_OWN_FIELDS: Final = {"filed": frozenset({"way", "salt"})}
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceReader:
+    """Who reads evidence: a party of the case, its applicant or declarant; without one an operator."""
+
+    party: str | None = None
+
+
+OPERATOR: Final = EvidenceReader()
+
+
+def salt_hidden_data(kind: str, subject_type: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the data of a new record; with a salt where a party of its case does not see all of it.
+
+    Else the party could try names and times until one fits the hash of the leaf.
+    """
+    seen = PARTY_FIELDS.get(kind, _NOTHING)
+    if subject_type not in PARTY_SUBJECTS or (seen and data.keys() <= seen):
+        return data
+    return {**data, "salt": secrets.token_hex(_SALT_OCTETS)}
+
+
+def select_seen_fields(leaf: Row[Any], reader: EvidenceReader) -> dict[str, Any] | None:
+    """Return the fields of a leaf's data that a reader may see; None if the reader sees only its hash."""
+    data: dict[str, Any] = json.loads(leaf.data)
+    if reader.party is None:
+        return data
+    allowed = PARTY_FIELDS.get(leaf.kind, _NOTHING)
+    if not allowed:
+        return None
+    if data.get("party") == reader.party:
+        allowed |= PARTY_OWN_FIELDS.get(leaf.kind, _NOTHING)
+    return {name: field for name, field in data.items() if name in allowed}

@@ -1,0 +1,237 @@
+"""Compares what two mapping bundles make of one submission: its problems, its agencies, its requests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from lxml import etree
+
+from gateway.errors import GatewayError
+from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.harmonize.readback import read_request
+from gateway.harmonize.split import (
+    AgencyRequest,
+    SubmissionIndex,
+    find_broken_rules,
+    index_submission,
+    make_placeholder_numbers,
+    write_requests,
+)
+
+#: The text between the parts of a source that has several.
+_BETWEEN: Final = " × "
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """A value of a request that becomes another one, is new (`before` is None) or gone (`after` is None).
+
+    `path` is its place in the request. `field` is the kind and name of its source, such as
+    ``common:importer.name`` or ``ask:drug_class``, `ko` and `en` are the labels of that field.
+    """
+
+    path: str
+    field: str
+    ko: str
+    en: str
+    before: str | None
+    after: str | None
+
+    @property
+    def sentence(self) -> str:
+        """Return the change in the words of a comparison of mappings, without the document."""
+        subject = f"{self.en} ({self.path})" if self.en else self.path
+        if self.before is None:
+            return f"sends {subject}, {self.after}"
+        if self.after is None:
+            return f"no longer sends {subject}, {self.before}"
+        return f"sends {subject} in another way: {self.before} becomes {self.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestChange:
+    """The request of one application that is `added`, `removed` or `changed`.
+
+    A request is removed where its document is gone or a problem keeps it back. `laws` are the law codes
+    before and after. A changed request without values has them in another order.
+    """
+
+    change: str
+    application: str
+    document: str
+    organisation: str
+    laws: tuple[tuple[str, ...], tuple[str, ...]]
+    values: tuple[ValueChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemChange:
+    """A problem that is `added` or `removed`; `refuses` is False for a warning."""
+
+    change: str
+    problem: str
+    text: str
+    pointer: str
+    refuses: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionChange:
+    """What changes for one submission; `refused` is whether it is refused before, and after."""
+
+    refused: tuple[bool, bool]
+    problems: tuple[ProblemChange, ...] = ()
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    requests: tuple[RequestChange, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.problems or self.added or self.dropped or self.requests)
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """A problem that one bundle reports: its id, its text, its place, and whether it refuses."""
+
+    problem: str
+    text: str
+    pointer: str
+    refuses: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one bundle makes of a submission."""
+
+    bundle: MappingBundle
+    problems: tuple[_Problem, ...]
+    agencies: tuple[str, ...]
+    requests: Mapping[str, AgencyRequest]
+
+    @property
+    def is_refused(self) -> bool:
+        return any(problem.refuses for problem in self.problems)
+
+
+def compare_submission(
+    root: etree._Element, before: MappingBundle, after: MappingBundle, received: datetime | None
+) -> SubmissionChange:
+    """Return what changes for the submission `root`, received at a time, from one bundle to another.
+
+    Both read it afresh, with the same numbers of the hub.
+    """
+    facts = index_submission(root)
+    old, new = (_apply_bundle(facts, bundle, received) for bundle in (before, after))
+    return SubmissionChange(
+        (old.is_refused, new.is_refused),
+        tuple(_compare_problems(old.problems, new.problems)),
+        tuple(organisation for organisation in new.agencies if organisation not in old.agencies),
+        tuple(organisation for organisation in old.agencies if organisation not in new.agencies),
+        tuple(_compare_requests(old, new)),
+    )
+
+
+def _apply_bundle(facts: SubmissionIndex, bundle: MappingBundle, received: datetime | None) -> _Outcome:
+    problems: list[_Problem] = [
+        _Problem(finding.problem.id, finding.detail, finding.pointer, finding.is_error)
+        for finding in find_broken_rules(facts, bundle, received)
+    ]
+    requests: dict[str, AgencyRequest] = {}
+    try:
+        written = write_requests(facts, bundle, make_placeholder_numbers(facts.root))
+    except GatewayError as error:
+        # The mapping is wrong: a request that it makes is invalid under its own schema.
+        problems.append(_Problem(error.problem.id, error.detail, error.location, True))
+    else:
+        problems += [
+            _Problem(problem.problem.id, problem.sentence, problem.pointer, True)
+            for problem in written.problems
+        ]
+        requests = {request.application: request for request in written.requests}
+    return _Outcome(bundle, tuple(problems), tuple(_list_agencies(facts, bundle)), requests)
+
+
+def _list_agencies(facts: SubmissionIndex, bundle: MappingBundle) -> dict[str, None]:
+    """Return the organisations that the applications go to, each once, in their order."""
+    documents = (
+        bundle.documents.get(str(application.get("document", ""))) for application in facts.applications
+    )
+    return {document.organisation: None for document in documents if document is not None}
+
+
+def _compare_problems(old: tuple[_Problem, ...], new: tuple[_Problem, ...]) -> Iterator[ProblemChange]:
+    before, after = Counter(old), Counter(new)
+    for change, problems_with, problems_without in (("added", after, before), ("removed", before, after)):
+        yield from (
+            ProblemChange(change, problem.problem, problem.text, problem.pointer, problem.refuses)
+            for problem in (problems_with - problems_without).elements()
+        )
+
+
+def _compare_requests(old: _Outcome, new: _Outcome) -> Iterator[RequestChange]:
+    for name in {**old.requests, **new.requests}:
+        was, now = old.requests.get(name), new.requests.get(name)
+        if was is None or now is None:
+            there = now or was
+            assert there is not None, "one of the two is there"
+            laws = (() if was is None else was.laws, () if now is None else now.laws)
+            change = "added" if was is None else "removed"
+            yield RequestChange(change, name, there.document, there.organisation, laws)
+        else:
+            yield from _compare_request(name, old.bundle, was, new.bundle, now)
+
+
+def _compare_request(
+    name: str, old: MappingBundle, was: AgencyRequest, new: MappingBundle, now: AgencyRequest
+) -> Iterator[RequestChange]:
+    """Yield what changes in the request of an application: `was` is that of `old`, `now` that of `new`."""
+    laws = was.laws, now.laws
+    same = was.written == now.written
+    if same and laws[0] == laws[1] and was.organisation == now.organisation:
+        return
+    values = () if same else tuple(_compare_values(old, was, new, now))
+    yield RequestChange("changed", name, now.document, now.organisation, laws, values)
+
+
+def _compare_values(
+    old: MappingBundle, was: AgencyRequest, new: MappingBundle, now: AgencyRequest
+) -> Iterator[ValueChange]:
+    """Yield the values that differ, in the order of the new request; what is gone comes last."""
+    documents = old.documents[was.document], new.documents[now.document]
+    before, after = _read_values(documents[0], was), _read_values(documents[1], now)
+    for path, (source, text) in after.items():
+        former = before.get(path)
+        if former is None or former[1] != text:
+            labels = _find_labels(new, documents[1], source)
+            yield ValueChange(path, source, *labels, None if former is None else former[1], text)
+    for path, (source, text) in before.items():
+        if path not in after:
+            yield ValueChange(path, source, *_find_labels(old, documents[0], source), text, None)
+
+
+def _read_values(document: DocumentMapping, request: AgencyRequest) -> dict[str, tuple[str, str]]:
+    """Return the sources and the text of every value by its path, as the mapping reads it back."""
+    values: dict[str, tuple[str, str]] = {}
+    for value in read_request(document, request.xml).values:
+        earlier = values.get(value.path)
+        values[value.path] = (
+            value.source if earlier is None else f"{earlier[0]}{_BETWEEN}{value.source}",
+            value.written,
+        )
+    return values
+
+
+def _find_labels(bundle: MappingBundle, document: DocumentMapping, source: str) -> tuple[str, str]:
+    """Return the Korean and English labels of the fields of a source; empty for a constant."""
+    labels = []
+    for part in dict.fromkeys(source.split(_BETWEEN)):
+        kind, _, name = part.partition(":")
+        fields = document.ask_names if kind == "ask" else bundle.dictionary.meanings
+        field = fields.get(name) if kind in ("ask", "common") else None
+        if field is not None:
+            labels.append((field.ko, field.en))
+    return ", ".join(ko for ko, _ in labels), ", ".join(en for _, en in labels)

@@ -1,7 +1,0 @@
-"""The importer: turns an inventory of documents and fields into a folder of mappings."""
-
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,293 @@
+"""The demands of a document's targets on the values that they forward, derived from its mapping.
+
+A sample must fit every target of a value: its form before the conversion, its unit, the
+number of values, whether all have one unit, and the keys by which values are looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, Decimal
+from fractions import Fraction
+
+from gateway.harmonize.language import (
+    DECIMAL,
+    Concatenation,
+    ConversionStep,
+    ConvertedSource,
+    DefaultValue,
+    DocumentCheck,
+    DocumentMapping,
+    Field,
+    FieldValue,
+    FormatStep,
+    MeaningGroup,
+    OccurrenceLookup,
+    Product,
+    Repetition,
+    Sum,
+    TargetAttribute,
+    TargetElement,
+    TranslationStep,
+    UniformItemValue,
+    UniqueField,
+    UnitConversion,
+    ValueShape,
+    ValueTest,
+    format_decimal,
+    list_conditions,
+    list_guard_tests,
+    parse_fraction,
+    round_fraction,
+)
+from gateway.wire import AT_MOST_ONCE, Occurs, SourceMark
+
+
+@dataclass(slots=True)
+class TargetDemands:
+    """The demands on each field, meaning and group, by kind and name.
+
+    `shapes` are forms of the value, `without` are texts that it may not contain; `vias` are the
+    attributes that write its unit or currency, `converts` the unit conversions of its quantity,
+    each with the form of the target; `least` and `most` are the number of its values; `alike`
+    are the sources whose values all have one unit, `same` those with the same value in all
+    items; `distinct` is the highest number of different values; `keys` are the constants by
+    which a key is looked up, `links` the fields that it is compared with; `guards` are the
+    values that conditions test, `measured` the conditions that compare in a unit.
+    """
+
+    shapes: dict[str, list[ValueShape]] = field(default_factory=dict)
+    without: dict[str, set[str]] = field(default_factory=dict)
+    vias: dict[str, list[TargetAttribute]] = field(default_factory=dict)
+    converts: dict[str, list[tuple[UnitConversion, ValueShape]]] = field(default_factory=dict)
+    least: dict[str, int] = field(default_factory=dict)
+    most: dict[str, int] = field(default_factory=dict)
+    alike: set[str] = field(default_factory=set)
+    same: set[str] = field(default_factory=set)
+    distinct: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, list[str]] = field(default_factory=dict)
+    links: dict[str, list[str]] = field(default_factory=dict)
+    guards: dict[str, list[str]] = field(default_factory=dict)
+    measured: dict[str, list[ValueTest]] = field(default_factory=dict)
+
+    def fits_targets(self, name: str, text: str) -> bool:
+        """Return whether every target accepts `text`."""
+        accepted = all(shape.find_violation(text) is None for shape in self.shapes.get(name, ()))
+        return accepted and not any(word in text for word in self.without.get(name, ()))
+
+    def accepts_unit(self, source: Field, unit: str) -> bool:
+        """Return whether every target of `source` can write a value of this unit or currency."""
+        name = source.key
+        steps = [step for step, _ in self.converts.get(name, ())]
+        if any(step.units.convert_quantity(Fraction(1), unit, step.to) is None for step in steps):
+            return False
+        tests = ((test.units, test.unit) for test in self.measured.get(name, ()))
+        if any(to and units.convert_quantity(Fraction(1), unit, to) is None for units, to in tests):
+            return False
+        return all(
+            attribute.shape.find_violation(unit) is None
+            if attribute.via is None
+            else attribute.via.translate_code(unit) is not None
+            for attribute in self.vias.get(name, ())
+        )
+
+    def fits_after_conversion(self, source: Field, text: str, unit: str | None) -> bool:
+        """Return whether a quantity, after its conversion, fits every target that converts it."""
+        for step, shape in self.converts.get(source.key, ()):
+            if unit is None or not DECIMAL.fullmatch(text):
+                return False
+            exact = step.units.convert_quantity(parse_fraction(text), unit, step.to)
+            rounded = None if exact is None else round_fraction(exact, step.decimals, step.rounding)
+            converted = None if rounded is None else format_decimal(rounded)
+            if converted is None or shape.find_violation(converted) is not None:
+                return False
+        return True
+
+    def limit_count(self, source: Field | MeaningGroup, low: int, high: int) -> tuple[int, int]:
+        """Return the bounds, within `low` and `high`, on the number of values that every target accepts."""
+        name = source.key
+        high = min(high, self.most.get(name, high))
+        return min(max(low, self.least.get(name, low)), high), high
+
+    def add_bound(self, source: Field | MeaningGroup, bound: Occurs) -> None:
+        """Add the bound on the number of values or occurrences in a target."""
+        name = source.key
+        self.least[name] = max(bound.low, self.least.get(name, 0))
+        self.most[name] = min(bound.high, self.most.get(name, bound.high))
+
+
+def collect_demands(
+    document: DocumentMapping,
+    groups: Mapping[str, MeaningGroup],
+    without: Collection[SourceMark] = (),
+) -> TargetDemands:
+    """Return the demands of the targets of `document`; `groups` are those of the dictionary.
+
+    Checks at the places `without` demand nothing, since nothing satisfies them.
+    """
+    demands = TargetDemands()
+    for target in document.root.walk_elements():
+        if target.each is not None:
+            _add_repetition_demands(demands, target.each, groups)
+        if target.content is not None:
+            _add_content_demands(demands, target, target.content)
+        for attribute in target.attributes:
+            if attribute.content is not None:
+                _add_line_demands(demands, attribute.content, attribute.shape)
+    for check in document.checks:
+        if check.mark not in without:
+            _add_check_demands(demands, check, document)
+    for condition, _, _ in list_conditions(document):
+        for test in list_guard_tests(condition):
+            if test.unit is not None:
+                demands.measured.setdefault(test.source.key, []).append(test)
+            if test.operator != "present":
+                demands.guards.setdefault(test.source.key, []).extend(test.values)
+    return demands
+
+
+def _add_check_demands(demands: TargetDemands, check: DocumentCheck, document: DocumentMapping) -> None:
+    """Add the demands of a check on the number of values and their units.
+
+    The values of a sum have one unit, and there are enough of them to reach a constant; of a code
+    that must be distinct there are no more values than codes.
+    """
+    if check.kind == "distinct" and len(check.factors) == 1:
+        _limit_distinct_codes(demands, check, document)
+    if check.kind != "sum":
+        return
+    factor = check.factors[-1]
+    if factor.attribute is not None and not check.same_unit:
+        demands.alike.add(factor.key)
+    counted = _find_counted(factor, document)
+    if len(check.factors) > 1 or not isinstance(check.bound, str) or counted is None:
+        return
+    if check.around != counted.repetitions:
+        return
+    low, high = (None if limit is None else Decimal(limit) for limit in (factor.shape.low, factor.shape.high))
+    name, bound = counted.key, Decimal(check.bound)
+    if check.operator in ("equals", "at_least", "more_than") and high is not None and high > 0:
+        least = int(((bound - check.within) / high).to_integral_value(ROUND_CEILING))
+        demands.least[name] = max(least, demands.least.get(name, 0))
+    if check.operator in ("equals", "at_most", "less_than") and low is not None and low > 0:
+        most = max(int((bound + check.within) / low), 1)
+        demands.most[name] = min(most, demands.most.get(name, most))
+
+
+def _limit_distinct_codes(demands: TargetDemands, check: DocumentCheck, document: DocumentMapping) -> None:
+    """Limit the number of values, or of the groups around them, to that of the codes."""
+    (factor,) = check.factors
+    counted = _find_counted(factor, document)
+    if counted is None or factor.shape.codes is None or check.around != counted.repetitions:
+        return
+    name, most = counted.key, len(factor.shape.codes)
+    demands.most[name] = min(most, demands.most.get(name, most))
+
+
+def _find_counted(factor: Field, document: DocumentMapping) -> UniqueField | None:
+    """Return the field if it is repeated, else the repeated group around it; None where neither is."""
+    if not isinstance(factor, UniqueField):
+        return None
+    counted = factor if factor.many else document.ask_names.get(factor.group)
+    return counted if counted is not None and counted.many else None
+
+
+def _add_repetition_demands(
+    demands: TargetDemands, each: Repetition, groups: Mapping[str, MeaningGroup]
+) -> None:
+    if each.over == "distinct" and each.key is not None:
+        name = each.key.key
+        demands.distinct[name] = min(each.bound.high, demands.distinct.get(name, each.bound.high))
+    elif each.ask is not None:
+        demands.add_bound(each.ask, each.bound)
+    elif each.over == "common":
+        demands.add_bound(groups[each.group], each.bound)
+
+
+def _add_content_demands(demands: TargetDemands, target: TargetElement, content: ConvertedSource) -> None:
+    shape = target.shape
+    if target.part is not None:
+        part = target.part
+        # A cut may leave up to 3 octets of a piece unused, so the bound is a little smaller.
+        room = part.octets and part.octets * part.of - 3 * part.of
+        shape = replace(shape, octets=room, longest=part.chars)
+    _add_line_demands(demands, content, shape)
+    carrier = content.source.find_attribute_carrier()
+    if carrier is not None and not any(isinstance(step, UnitConversion) for step in content.steps):
+        puts = [attribute for attribute in target.attributes if attribute.content is None]
+        demands.vias.setdefault(carrier.key, []).extend(puts)
+    if target.bound != AT_MOST_ONCE and isinstance(content.source, FieldValue):
+        demands.add_bound(content.source.source, target.bound)
+
+
+def _add_line_demands(demands: TargetDemands, content: ConvertedSource, shape: ValueShape) -> None:
+    """Add the demands of a line on the sources of its value; `shape` is that of its target."""
+    source = content.source.source if isinstance(content.source, DefaultValue) else content.source
+    for asked_field, demand in _list_source_shapes(ConvertedSource(source, content.steps), shape):
+        demands.shapes.setdefault(asked_field.key, []).append(demand)
+    for asked_field in source.list_forwarded_sources():
+        steps = [(step, shape) for step in content.steps if isinstance(step, UnitConversion)]
+        demands.converts.setdefault(asked_field.key, []).extend(steps)
+    if isinstance(source, Sum):
+        demands.alike.add(source.source.key)
+    elif isinstance(source, UniformItemValue):
+        demands.same.add(source.source.key)
+    elif isinstance(source, OccurrenceLookup):
+        _add_key_demands(demands, source)
+    elif isinstance(source, Concatenation):
+        share = _make_share_shape(shape, source)
+        for part in source.parts:
+            _add_line_demands(demands, part, share)
+            # What a step writes is another text, so the value itself may contain the separator.
+            plain = all(isinstance(step, FormatStep) and step.is_check for step in part.steps)
+            for asked_field in part.list_forwarded_sources() if plain else ():
+                demands.without.setdefault(asked_field.key, set()).add(source.separator)
+
+
+def _add_key_demands(demands: TargetDemands, source: OccurrenceLookup) -> None:
+    for match in source.matches:
+        key = match.key.key
+        demands.keys.setdefault(key, [])
+        if match.constant is not None:
+            demands.keys[key] += [match.constant] if match.constant not in demands.keys[key] else []
+        elif match.other is not None:
+            demands.links.setdefault(key, []).append(match.other.key)
+            demands.links.setdefault(match.other.key, []).append(key)
+
+
+def _make_share_shape(shape: ValueShape, source: Concatenation) -> ValueShape:
+    """Return the form of each of several texts that together must have `shape`."""
+    room, count = len(source.separator) * (len(source.parts) - 1), len(source.parts)
+
+    def divide_size(size: int | None) -> int | None:
+        return None if size is None else max((size - room) // count, 1)
+
+    return ValueShape(
+        "text", longest=divide_size(shape.longest), octets=divide_size(shape.octets), charset=shape.charset
+    )
+
+
+def _list_source_shapes(content: ConvertedSource, shape: ValueShape) -> Iterator[tuple[Field, ValueShape]]:
+    """Yield the shape that a line demands of each source of its value."""
+    source = content.source
+    if isinstance(source, Sum):
+        yield source.source, ValueShape("decimal", fraction=source.decimals)
+    elif isinstance(source, Product):
+        yield from ((factor.source, factor.infer_shape()) for factor in source.factors)
+    elif isinstance(source, FieldValue | UniformItemValue):
+        yield source.source, _get_shape_before(source.source.shape, content.steps, shape)
+    elif isinstance(source, OccurrenceLookup):
+        yield source.taken.source, _get_shape_before(source.taken.source.shape, content.steps, shape)
+
+
+def _get_shape_before(shape: ValueShape, steps: tuple[ConversionStep, ...], target: ValueShape) -> ValueShape:
+    """Return the form that a target demands of a value of form `shape` before the conversion by `steps`."""
+    for step in steps:
+        if isinstance(step, TranslationStep) and not step.omit and step.beside is None:
+            return ValueShape("text", codes=tuple(step.codes.to or ()), list_name=step.codes.name)
+        if isinstance(step, TranslationStep | UnitConversion) or (
+            isinstance(step, FormatStep) and not step.name.startswith("digits")
+        ):
+            return shape
+    return target

@@ -1,0 +1,319 @@
+"""Compares the schema to which a WSDL binds a document with the one that its mapping gives.
+
+Both describe closed sequences of elements. A bound schema fits when it accepts each request that the
+schema of the mapping accepts. The comparison is cautious: of two forms of a value that are written
+differently, the bound one counts as narrower unless its facets say that it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, NoReturn
+
+from lxml import etree
+
+from gateway.errors import CONTRACT_UNFIT, GatewayError, describe_exception
+from gateway.wire import XSD, parse_xml
+
+_UNBOUNDED: Final = 2**31
+_ANYTHING: Final = "string"
+#: How many codes of a list a phrase names.
+_MOST_CODES: Final = 5
+#: Which base each base is a part of, beside itself.
+_WITHIN: Final = {"integer": ("decimal",), "positiveInteger": ("integer", "decimal")}
+#: Facets of which the smaller value is the narrower one, and those of which the larger is.
+_UPPER: Final = frozenset({"maxLength", "totalDigits", "fractionDigits", "maxInclusive"})
+_LOWER: Final = frozenset({"minLength", "minInclusive"})
+
+
+@dataclass(frozen=True, slots=True)
+class _ValueForm:
+    """One restriction of a simple type: its base, and the values of each facet."""
+
+    base: str
+    facets: Mapping[str, tuple[str, ...]]
+
+    def get_bound(self, name: str) -> Decimal | None:
+        """Return a facet as a number; a length is both of its bounds."""
+        values = self.facets.get(name) or (
+            self.facets.get("length") if name in ("minLength", "maxLength") else None
+        )
+        return Decimal(values[0]) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class _SchemaElement:
+    """An element: how often it may occur, forms of its value (none: no text), attributes and children.
+
+    `unique` are the rules that no two of its children are alike.
+    """
+
+    name: str
+    low: int
+    high: int
+    value: tuple[_ValueForm, ...]
+    attributes: Mapping[str, tuple[tuple[_ValueForm, ...], bool]]
+    children: tuple[_SchemaElement, ...]
+    unique: frozenset[tuple[str, ...]]
+
+
+def list_unfit_places(bound: bytes, generated: bytes) -> list[str]:
+    """Return what of the requests by the schema `generated` `bound` does not take; none where it fits.
+
+    Each is a phrase about `bound`, with the path from the root element. Raises GW519 for a bound schema
+    that is of another kind than those of the gateway, and cannot be compared.
+    """
+    if bound == generated:
+        return []
+    try:
+        old = _SchemaReader(bound).read_roots()
+        new = _SchemaReader(generated).read_roots()
+        misfits: list[str] = []
+        for name, root in new.items():
+            if name in old:
+                misfits += _compare_elements(old[name], root, root.name)
+            else:
+                misfits.append(f"has no root element {name}")
+    except (ValueError, ArithmeticError, RecursionError, GatewayError) as problem:
+        if isinstance(problem, GatewayError) and problem.problem is CONTRACT_UNFIT:
+            raise
+        detail = f"its schema cannot be compared: {describe_exception(problem)}"
+        raise GatewayError(CONTRACT_UNFIT, detail, "schema") from problem
+    return misfits
+
+
+class _SchemaReader:
+    """Reads the elements of a schema whose types are all its own or built in."""
+
+    def __init__(self, octets: bytes) -> None:
+        root = parse_xml(octets)
+        if root.tag != f"{{{XSD}}}schema":
+            _raise_unknown(root)
+        self._root = root
+        self._named = {node.get("name"): node for node in root if node.get("name") is not None}
+
+    def read_roots(self) -> dict[str, _SchemaElement]:
+        """Return the global elements by name."""
+        target = self._root.get("targetNamespace", "")
+        if self._root.get("elementFormDefault") != "qualified":
+            _raise_unknown(self._root)
+        elements = [self._read_element(node) for node in self._root.iterfind(f"{{{XSD}}}element")]
+        return {f"{{{target}}}{element.name}": element for element in elements}
+
+    def _read_element(self, node: etree._Element) -> _SchemaElement:
+        low, high = node.get("minOccurs", "1"), node.get("maxOccurs", "1")
+        if node.get("name") is None or node.get("nillable") is not None:
+            _raise_unknown(node)
+        inner = _list_parts(node)
+        unique = [part for part in inner if _get_kind(part) == "unique"]
+        types = [part for part in inner if _get_kind(part) != "unique"]
+        if len(types) > 1 or (types and node.get("type") is not None):
+            _raise_unknown(node)
+        value, attributes, children = self._read_type(node, types[0] if types else None)
+        return _SchemaElement(
+            node.get("name", ""),
+            int(low),
+            _UNBOUNDED if high == "unbounded" else int(high),
+            value,
+            attributes,
+            children,
+            frozenset(tuple(part.get("xpath", "") for part in rule) for rule in unique),
+        )
+
+    def _read_type(
+        self, node: etree._Element, inner: etree._Element | None
+    ) -> tuple[
+        tuple[_ValueForm, ...],
+        dict[str, tuple[tuple[_ValueForm, ...], bool]],
+        tuple[_SchemaElement, ...],
+    ]:
+        """Return the forms of a value, the attributes and the children of an element."""
+        if inner is None:
+            return self._read_forms(node, node.get("type", "")), {}, ()
+        if _get_kind(inner) == "simpleType":
+            return self._read_simple_type(inner), {}, ()
+        if _get_kind(inner) != "complexType" or inner.get("mixed") is not None:
+            _raise_unknown(inner)
+        value: tuple[_ValueForm, ...] = ()
+        children: list[_SchemaElement] = []
+        parts = _list_parts(inner)
+        if parts and _get_kind(parts[0]) == "simpleContent":
+            extension = next(iter(_list_parts(parts[0])), parts[0])
+            if _get_kind(extension) != "extension":
+                _raise_unknown(extension)
+            value, parts = self._read_forms(extension, extension.get("base", "")), _list_parts(extension)
+        elif parts and _get_kind(parts[0]) == "sequence":
+            if parts[0].get("minOccurs") is not None or parts[0].get("maxOccurs") is not None:
+                _raise_unknown(parts[0])
+            children = [self._read_child(part) for part in _list_parts(parts[0])]
+            parts = parts[1:]
+        if len({child.name for child in children}) < len(children):
+            _raise_unknown(inner)
+        return value, dict(self._read_attribute(part) for part in parts), tuple(children)
+
+    def _read_child(self, node: etree._Element) -> _SchemaElement:
+        if _get_kind(node) != "element":
+            _raise_unknown(node)
+        return self._read_element(node)
+
+    def _read_attribute(self, node: etree._Element) -> tuple[str, tuple[tuple[_ValueForm, ...], bool]]:
+        if _get_kind(node) != "attribute" or node.get("name") is None or node.get("fixed") is not None:
+            _raise_unknown(node)
+        return node.get("name", ""), (
+            self._read_forms(node, node.get("type", "")),
+            node.get("use") == "required",
+        )
+
+    def _read_forms(self, node: etree._Element, name: str) -> tuple[_ValueForm, ...]:
+        """Return the forms of a named type, the own or a built-in one."""
+        prefix, _, local = name.rpartition(":")
+        if node.nsmap.get(prefix or None) == XSD:
+            return (_ValueForm(local, {}),)
+        definition = self._named.get(local)
+        if definition is None or _get_kind(definition) != "simpleType":
+            _raise_unknown(node)
+        return self._read_simple_type(definition)
+
+    def _read_simple_type(self, node: etree._Element) -> tuple[_ValueForm, ...]:
+        parts = _list_parts(node)
+        if len(parts) == 1 and _get_kind(parts[0]) == "union" and not len(parts[0]):
+            members = parts[0].get("memberTypes", "").split()
+            return tuple(form for name in members for form in self._read_forms(parts[0], name))
+        if len(parts) != 1 or _get_kind(parts[0]) != "restriction":
+            _raise_unknown(node)
+        bases = self._read_forms(parts[0], parts[0].get("base", ""))
+        if len(bases) != 1 or bases[0].facets:
+            _raise_unknown(parts[0])
+        facets: dict[str, tuple[str, ...]] = {}
+        for facet in _list_parts(parts[0]):
+            facets[_get_kind(facet)] = (*facets.get(_get_kind(facet), ()), facet.get("value", ""))
+        return (_ValueForm(bases[0].base, facets),)
+
+
+def _list_parts(node: etree._Element) -> list[etree._Element]:
+    """Return the elements below a node that say something: no comment, no annotation."""
+    return [part for part in node if isinstance(part.tag, str) and _get_kind(part) != "annotation"]
+
+
+def _get_kind(node: etree._Element) -> str:
+    name = etree.QName(node)
+    return name.localname if name.namespace == XSD else str(name)
+
+
+def _raise_unknown(node: etree._Element) -> NoReturn:
+    quoted_name = f" {node.get('name', '')[:40]}" if node.get("name") is not None else ""
+    detail = (
+        f"its schema cannot be compared: {_get_kind(node)[:80]}{quoted_name} is not as the gateway writes it"
+    )
+    raise GatewayError(CONTRACT_UNFIT, detail, f"line {node.sourceline}")
+
+
+def _compare_elements(bound: _SchemaElement, generated: _SchemaElement, path: str) -> Iterator[str]:
+    """Yield what of an element of requests the bound one does not take."""
+    if generated.low < bound.low:
+        yield f"demands {path}" if not generated.low else f"demands {path} {bound.low} times"
+    if generated.high > bound.high:
+        yield f"takes {path} at most {bound.high} times, and a request may have {generated.high}"
+    if bool(bound.value) != bool(generated.value):
+        yield f"has {'a value' if bound.value else 'no value'} in {path}"
+    elif generated.value:
+        yield from _compare_values(bound.value, generated.value, path)
+    yield from _compare_attributes(bound, generated, path)
+    yield from _compare_children(bound, generated, path)
+    if bound.unique - generated.unique:
+        yield (
+            f"takes each of {path} once by "
+            f"{', '.join(' '.join(paths) for paths in bound.unique - generated.unique)}"
+        )
+
+
+def _compare_attributes(bound: _SchemaElement, generated: _SchemaElement, path: str) -> Iterator[str]:
+    for name, (forms, _) in generated.attributes.items():
+        if name in bound.attributes:
+            yield from _compare_values(bound.attributes[name][0], forms, f"{path}/@{name}")
+        else:
+            yield f"has no {path}/@{name}"
+    for name, (_, required) in bound.attributes.items():
+        if required and not generated.attributes.get(name, ((), False))[1]:
+            yield f"demands {path}/@{name}"
+
+
+def _compare_children(bound: _SchemaElement, generated: _SchemaElement, path: str) -> Iterator[str]:
+    bound_children = {child.name: child for child in bound.children}
+    written = {child.name for child in generated.children}
+    for child in generated.children:
+        if child.name in bound_children:
+            yield from _compare_elements(bound_children[child.name], child, f"{path}/{child.name}")
+        else:
+            yield f"has no {path}/{child.name}"
+    for child in bound.children:
+        if child.low and child.name not in written:
+            yield f"demands {path}/{child.name}"
+    shared = [child.name for child in generated.children if child.name in bound_children]
+    if shared != [child.name for child in bound.children if child.name in written]:
+        yield f"has the elements of {path} in another order"
+
+
+def _compare_values(bound: Sequence[_ValueForm], generated: Sequence[_ValueForm], path: str) -> Iterator[str]:
+    """Yield a phrase where a form of the requests is within no form of the bound schema."""
+    for form in generated:
+        if any(_is_within(form, bound_form) for bound_form in bound):
+            continue
+        codes = _list_further_codes(form, bound)
+        if codes:
+            ellipsis = ", …" if len(codes) > _MOST_CODES else ""
+            yield f"takes no {', '.join(codes[:_MOST_CODES])}{ellipsis} in {path}, which a request may have"
+        else:
+            accepted = " or ".join(_describe_form(bound_form) for bound_form in bound)
+            yield f"takes in {path} only {accepted}, and a request may have {_describe_form(form)}"
+
+
+def _list_further_codes(form: _ValueForm, bound: Sequence[_ValueForm]) -> list[str]:
+    """Return the codes of a form that are in none of the lists of codes of the bound schema."""
+    if "enumeration" not in form.facets or any(
+        "enumeration" not in bound_form.facets for bound_form in bound
+    ):
+        return []
+    bound_codes = {code for bound_form in bound for code in bound_form.facets["enumeration"]}
+    return [code for code in form.facets["enumeration"] if code not in bound_codes]
+
+
+def _is_within(form: _ValueForm, bound_form: _ValueForm) -> bool:
+    """Return whether each value of `form` is surely one of `bound_form`."""
+    if bound_form.base not in (form.base, _ANYTHING, *_WITHIN.get(form.base, ())):
+        return False
+    if "enumeration" in form.facets and "enumeration" in bound_form.facets:
+        return set(form.facets["enumeration"]) <= set(bound_form.facets["enumeration"])
+    return all(_keeps_facet(form, name, values) for name, values in bound_form.facets.items())
+
+
+def _keeps_facet(form: _ValueForm, name: str, values: tuple[str, ...]) -> bool:
+    """Return whether each value of a form surely keeps a facet."""
+    if form.facets.get(name) == values:
+        return True
+    if "enumeration" in form.facets and name.casefold().endswith("length"):
+        lengths = [len(code) for code in form.facets["enumeration"]]
+        low = int(values[0]) if name != "maxLength" else 0
+        high = int(values[0]) if name != "minLength" else _UNBOUNDED
+        return low <= min(lengths) and max(lengths) <= high
+    if name == "fractionDigits" and form.base in _WITHIN:
+        return True
+    limit = form.get_bound(name) if name in _UPPER | _LOWER else None
+    if limit is None:
+        # The lexical form of a number or a day has at least one character.
+        return name == "minLength" and values == ("1",) and form.base != _ANYTHING
+    return limit <= Decimal(values[0]) if name in _UPPER else limit >= Decimal(values[0])
+
+
+def _describe_form(form: _ValueForm) -> str:
+    """Return a form of a value in the words of XML Schema."""
+    facets = []
+    for name, values in form.facets.items():
+        if name == "enumeration":
+            ellipsis = ", …" if len(values) > _MOST_CODES else ""
+            facets.append(f"of {', '.join(values[:_MOST_CODES])}{ellipsis}")
+        elif (name, values) != ("minLength", ("1",)):
+            facets.append(f"{name} {' '.join(values)[:80]}")
+    return " ".join([form.base, *facets])

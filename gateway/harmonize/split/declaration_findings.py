@@ -1,0 +1,134 @@
+"""Evaluates the rules on a declaration itself: every broken one with its pointer and severity."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from lxml import etree
+
+from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, RULE_BROKEN, GatewayError, Problem
+from gateway.harmonize.language import DataDictionary, DeclarationRule, MappingBundle
+from gateway.harmonize.split.submission_index import FoundValue, SubmissionIndex, index_submission
+from gateway.wire import SUB, read_tariff_code
+
+_MOST_FINDINGS = 50
+_SUB = f"{{{SUB}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeclarationFinding:
+    """One broken rule: the problem, the sentence, the pointer of the value, and whether it refuses.
+
+    `rule` is that of the mappings; None: classifications are not one tariff code, which no mappings allow.
+    """
+
+    problem: Problem
+    detail: str
+    pointer: str
+    is_error: bool
+    rule: DeclarationRule | None
+
+
+def find_broken_rules(
+    root: etree._Element | SubmissionIndex, bundle: MappingBundle, received: datetime | None = None
+) -> tuple[DeclarationFinding, ...]:
+    """Return the rules that the declaration of a submission breaks, at most fifty; errors come first.
+
+    `root` is a submission, or its index, or a declaration alone. Without `received`, the rules about
+    the day of receipt are left out. A value that is missing breaks no rule. The classifications of an item
+    that are not one tariff code are an error whatever the rules are.
+    """
+    try:
+        facts = root if isinstance(root, SubmissionIndex) else index_submission(_wrap_declaration(root))
+    except GatewayError as error:
+        if error.problem is not DOCUMENT_INVALID:
+            raise
+        return ()  # not one declaration: the schema says so
+    uncertain = [item for item in facts.items.values() if read_tariff_code(item).faults]
+    findings = [finding for item in uncertain for finding in _report_classifications(facts, item)]
+    values: dict[str, list[FoundValue]] = {}
+    day = None if received is None else received.isoformat()
+    for rule in bundle.rules:
+        judged = values.get(rule.meaning.name)
+        if judged is None:
+            judged = values[rule.meaning.name] = _list_values(
+                rule, facts, bundle.dictionary, uncertain if rule.meaning.join else ()
+            )
+        broken = _apply_rule(rule, facts, judged, day) if judged else None
+        if broken:
+            # A value of a wrong form is in no list, and what is a year too early is a month too early.
+            known_pointers = {finding.pointer for finding in findings if _is_alike(finding.rule, rule)}
+            findings += [finding for finding in broken if finding.pointer not in known_pointers]
+    return tuple(sorted(findings, key=lambda finding: not finding.is_error)[:_MOST_FINDINGS])
+
+
+def _report_classifications(facts: SubmissionIndex, item: etree._Element) -> Iterator[DeclarationFinding]:
+    """Yield why the classifications of a goods item are not one tariff code."""
+    for fault in read_tariff_code(item).faults:
+        detail = f"The tariff code is not certain (HS 부호를 하나로 읽을 수 없습니다): {fault.detail}"
+        yield DeclarationFinding(RULE_BROKEN, detail, facts.get_pointer(fault.element), True, None)
+
+
+def _is_alike(first: DeclarationRule | None, second: DeclarationRule) -> bool:
+    """Return whether two rules compare the same value with the same bound, so that one finding is enough."""
+    if first is None:
+        return False
+    return (first.meaning, first.operator, first.bound) == (second.meaning, second.operator, second.bound)
+
+
+def _wrap_declaration(root: etree._Element) -> etree._Element:
+    """Return a submission: `root` itself, or one around a copy of the declaration."""
+    if root.tag == f"{_SUB}Submission":
+        return root
+    shell = etree.Element(f"{_SUB}Submission")
+    shell.append(etree.fromstring(etree.tostring(root, with_tail=False)))
+    return shell
+
+
+def _apply_rule(
+    rule: DeclarationRule, facts: SubmissionIndex, values: Iterable[FoundValue], day: str | None
+) -> list[DeclarationFinding]:
+    """Return the findings of a rule on the values of its meaning; `day` is that of receipt."""
+    findings: list[DeclarationFinding] = []
+    bound = _read_bound(rule, facts, day) if rule.is_dated else None
+    for value in values:
+        text = value.text.strip()
+        if not text or rule.accepts(text):
+            continue
+        if rule.counts_items:
+            violation = rule.find_count_violation(text, len(facts.items))
+        elif rule.is_dated:
+            violation = None if bound is None else rule.find_date_violation(text, bound)
+        else:
+            violation = rule.find_violation(text)
+        if violation is not None:
+            problem = CODE_UNKNOWN if rule.kind == "listed" else RULE_BROKEN
+            detail = f"{rule.en} ({rule.ko}): {violation}"
+            pointer = facts.get_pointer(value.element)
+            findings.append(DeclarationFinding(problem, detail, pointer, rule.is_error, rule))
+    return findings
+
+
+def _read_bound(rule: DeclarationRule, facts: SubmissionIndex, day: str | None) -> str | None:
+    """Return the right side of a comparison, None where it is not one value."""
+    if rule.bound is None:
+        return day
+    values = facts.find_values(rule.bound, facts.declaration, None)
+    return values[0].text.strip() if len(values) == 1 else None
+
+
+def _list_values(
+    rule: DeclarationRule,
+    facts: SubmissionIndex,
+    dictionary: DataDictionary,
+    apart: Collection[etree._Element],
+) -> list[FoundValue]:
+    """Return every value of the rule's meaning, of all occurrences of its groups; none below `apart`."""
+    values: list[FoundValue] = []
+    for item, base in facts.list_bases(rule.meaning, dictionary):
+        if base in apart:
+            continue
+        values += facts.find_values(rule.meaning, base, item)
+    return values

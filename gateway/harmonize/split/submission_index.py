@@ -1,0 +1,622 @@
+"""The submission index: the leaves in document order, and the values of each common meaning."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import islice
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, cast
+
+from lxml import etree
+
+from gateway.errors import DOCUMENT_INVALID, GatewayError
+from gateway.harmonize.language import ITEM_PATH, CommonMeaning, DataDictionary, MeaningGroup
+from gateway.harmonize.split.submission_fields import (
+    StowedFields,
+    find_descendants,
+    find_first_child,
+    has_child_elements,
+    list_children,
+    read_element_text,
+    stow_fields,
+)
+from gateway.wire import (
+    SUB,
+    PointerIndex,
+    build_attribute_pointer,
+    build_pointer,
+    load_wco_elements,
+    read_leaf_text,
+    read_tariff_code,
+)
+
+DEC: Final = "urn:wco:datamodel:WCO:DEC-DMS:2"
+_DEC: Final = f"{{{DEC}}}"
+_SUB: Final = f"{{{SUB}}}"
+_SHELL: Final = "{urn:wco:datamodel:WCO:DocumentMetaData-DMS:2}"
+_DATE_STRING: Final = "{urn:wco:datamodel:WCO:Declaration_DS:DMS:2}DateTimeString"
+_STAMP: Final = re.compile(
+    r"([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+)
+_SEQUENCE: Final = re.compile(r"\s*\+?0*([0-9]{1,9})(?:\.0*)?\s*")
+_UNPLACED: Final = 10**9
+#: The number of children from which an element is part of a long submission: memory is saved for it.
+_LONG: Final = 100
+_IN_ITEM: Final = f"{ITEM_PATH}/"
+
+#: The values from which a leaf is made, in its order.
+_Row = tuple[etree._Element, "str | None", str, "str | None", "int | None"]
+#: The key of a leaf: its number where the index keeps leaves for a ledger. An index without leaves has no
+#: numbers; there the key is the place: the element of a text, or element and attribute.
+LeafKey = Any
+Leaves = tuple[LeafKey, ...]
+Places = dict[str, "etree._Element | list[etree._Element]"]
+#: An element that contains meanings, with its goods item.
+_Base = tuple["str | None", etree._Element]
+
+
+class Leaf(NamedTuple):
+    """A text element or an attribute of the declaration, the supplement or the unique fields.
+
+    `path` is the path of element names (``SUP/…`` in the supplement, empty in the unique
+    fields); `item` is the sequence number of the goods item that the leaf belongs to, with a
+    ``+`` where an earlier item has the same number; `application` is the position of the
+    application whose unique field it is.
+    """
+
+    element: etree._Element
+    attribute: str | None
+    path: str
+    item: str | None = None
+    application: int | None = None
+
+    @property
+    def value(self) -> str:
+        """Return the leaf's text, unchanged."""
+        if self.attribute is None:
+            return read_element_text(self.element)
+        return str(self.element.get(self.attribute, ""))
+
+    @property
+    def normalized(self) -> str | None:
+        """Return the text as it is measured, compared and forwarded; None where that is the text as it is."""
+        text = None if self.attribute is not None else read_leaf_text(self.element)
+        return None if text == self.value else text
+
+    @property
+    def pointer(self) -> str:
+        """Return the WCO pointer of the leaf."""
+        if self.attribute is None:
+            return build_pointer(self.element)
+        return build_attribute_pointer(self.element, self.attribute)
+
+
+#: Makes a leaf of its row, without a call of Python for each of very many.
+_make_leaf: Final = partial(tuple.__new__, Leaf)
+_CHUNK: Final = 1000
+
+
+class FoundValue(NamedTuple):
+    """One value of a meaning: its text in NFC, the leaves it came from, the element with its attributes."""
+
+    text: str
+    leaves: Leaves
+    element: etree._Element
+
+
+_NO_LEAVES: Final[tuple[Leaves, Leaves]] = ((), ())
+
+
+@dataclass(slots=True)
+class SubmissionIndex:
+    """The index of a submission, made once for all its documents.
+
+    `rows` are what its leaves are made of, `texts` and `attributes` their numbers. `keys` are the
+    attributes that identify the values of the supplement; `repeated` are the sequence numbers that
+    several goods items have; `declared` counts the leaves of the declaration, which are the first; `starts`
+    are the numbers of the first leaf of each application's answers, and of the end; `sharing` are the
+    applications that may share answers, and `offers` the shared answers, both found at their first use.
+    `places` are the declaration's elements by goods item and by path, in document order.
+    Without `keeps_fields`, for who needs no ledger, there are no leaves, and each is known by its place: long
+    fields are in the tree (`stowed`) only while their application is read.
+    """
+
+    root: etree._Element
+    declaration: etree._Element
+    applications: tuple[etree._Element, ...]
+    rows: list[_Row]
+    items: dict[str, etree._Element]
+    supplement: dict[tuple[str, str | None], list[etree._Element]]
+    keys: list[int]
+    texts: dict[etree._Element, int]
+    attributes: dict[tuple[etree._Element, str], int]
+    repeated: set[str] = field(default_factory=set)
+    declared: int = 0
+    starts: list[int] = field(default_factory=list)
+    offers: dict[tuple[str, str, str | None], Any] = field(default_factory=dict)
+    sharing: dict[int, Any] | None = None
+    places: dict[str | None, Places] = field(default_factory=dict)
+    _pointers: PointerIndex = field(default_factory=PointerIndex)
+    _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
+    _values: defaultdict[etree._Element, dict[str, tuple[FoundValue, ...]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    _selectors: dict[tuple[str, etree._Element], tuple[Leaves, Leaves]] = field(default_factory=dict)
+    _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
+    _paths: list[str] = field(default_factory=list)
+    _bases: dict[str, list[_Base]] = field(default_factory=dict)
+    keeps_fields: bool = True
+    stowed: StowedFields = field(default_factory=lambda: StowedFields(()))
+    _has_leaves: bool = False
+
+    def find_text_leaf(self, element: etree._Element) -> LeafKey | None:
+        """Return the leaf of the text of an element; None for one that holds others."""
+        if self.keeps_fields:
+            return self.texts.get(element)
+        return None if len(element) > 0 and has_child_elements(element) else element
+
+    def find_attribute_leaf(self, element: etree._Element, name: str) -> LeafKey | None:
+        """Return the leaf of an attribute, None where the element has none of this name."""
+        if self.keeps_fields:
+            return self.attributes.get((element, name))
+        return None if element.get(name) is None else (element, name)
+
+    def _get_leaf_place(self, leaf: LeafKey) -> tuple[etree._Element, str | None]:
+        """Return the element of a leaf, and its attribute; None for the text."""
+        if isinstance(leaf, etree._Element):
+            return leaf, None
+        element, attribute, *_ = self.rows[leaf] if isinstance(leaf, int) else leaf
+        return element, attribute
+
+    def list_declared_paths(self) -> list[str]:
+        """Return the path of each leaf of the declaration, where the index keeps them; made once."""
+        if not self._paths:
+            self._paths = [row[2] for row in islice(self.rows, self.declared)]
+        return self._paths
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        """Return the leaves in document order, made at the first use: most requests need none of them."""
+        if not self._has_leaves:
+            # Some at a time and in their place, so that a long submission is not held twice.
+            for start in range(0, len(self.rows), _CHUNK):
+                end = start + _CHUNK
+                self.rows[start:end] = map(_make_leaf, self.rows[start:end])
+            self._has_leaves = True
+        return cast("list[Leaf]", self.rows)
+
+    def find_values(
+        self, meaning: CommonMeaning, base: etree._Element, item: str | None
+    ) -> tuple[FoundValue, ...]:
+        """Return the values of `meaning` below `base`, which lies in goods item `item`.
+
+        The result is cached for all documents and lines.
+        """
+        known_values = self._values[base]
+        values = known_values.get(meaning.name)
+        if values is None:
+            search = self._find_supplement_values if meaning.supplement else self._find_declared_values
+            values = known_values[meaning.name] = search(meaning, base, item if meaning.in_item else None)
+        return values
+
+    def get_selectors(self, meaning: CommonMeaning, base: etree._Element) -> tuple[Leaves, Leaves]:
+        """Return the leaves read to select the values found below `base`, and those not selected."""
+        return self._selectors.get((meaning.name, base), _NO_LEAVES)
+
+    def list_bases(self, meaning: CommonMeaning, dictionary: DataDictionary) -> Sequence[_Base]:
+        """Return the elements that contain a meaning, each with its goods item, in all occurrences.
+
+        The result is kept for all meanings of the level.
+        """
+        bases = self._bases.get(meaning.per)
+        if bases is None:
+            bases = [*self.items.items()] if meaning.in_item else [(None, self.declaration)]
+            for name in dictionary.list_enclosing_groups(meaning.per):
+                group = dictionary.groups[name]
+                bases = [(n, inner) for n, base in bases for inner in self.list_group_elements(group, base)]
+            self._bases[meaning.per] = bases
+        return bases
+
+    def list_group_elements(self, group: MeaningGroup, base: etree._Element) -> list[etree._Element]:
+        """Return the elements of `group` below `base`, in document order; callers must not change it."""
+        key = (group.name, base)
+        elements = self._groups.get(key)
+        if elements is None:
+            elements = self._groups[key] = find_descendants(base, group.tags)
+        return elements
+
+    def get_pointer(self, element: etree._Element, attribute: str | None = None) -> str:
+        """Return the pointer of an element or of its attribute; the submission must not be changed."""
+        return self._pointers.get_pointer(element, attribute)
+
+    def get_leaf_pointer(self, leaf: LeafKey) -> str:
+        """Return the pointer of a leaf."""
+        element, attribute = self._get_leaf_place(leaf)
+        return self.get_pointer(element, attribute)
+
+    def get_attribute(self, leaf: LeafKey, name: str) -> str | None:
+        """Return the value of a leaf that is an attribute of this name, None for every other leaf."""
+        element, attribute = self._get_leaf_place(leaf)
+        return str(element.get(name, "")) if attribute == name else None
+
+    def list_item_numbers(self, application: etree._Element) -> tuple[str, ...]:
+        """Return the sequence numbers of the goods items that an application concerns, in its order."""
+        numbers = self._numbers.get(application)
+        if numbers is None:
+            numbers = self._numbers[application] = tuple(read_item_numbers(application))
+        return numbers
+
+    def list_leaves_below(self, element: etree._Element) -> Leaves:
+        """Return the leaves of `element` and of all its descendants."""
+        leaves: list[LeafKey] = []
+        for inner in element.iter(tag=etree.Element):
+            text = self.find_text_leaf(inner)
+            attributes = [self.find_attribute_leaf(inner, str(name)) for name in inner.attrib]
+            leaves += [leaf for leaf in (text, *attributes) if leaf is not None]
+        return tuple(leaves)
+
+    def _find_supplement_values(
+        self, meaning: CommonMeaning, _base: etree._Element, item: str | None
+    ) -> tuple[FoundValue, ...]:
+        elements = self.supplement.get((meaning.path, item))
+        return () if elements is None else tuple([self._make_found_value(meaning, e) for e in elements])
+
+    def _find_declared_values(
+        self, meaning: CommonMeaning, base: etree._Element, item: str | None
+    ) -> tuple[FoundValue, ...]:
+        there: etree._Element | list[etree._Element] | None
+        if meaning.per == "item" and item is not None and base is self.items.get(item):
+            there = self.places[item].get(meaning.path)
+        elif base is self.declaration and not meaning.is_inside_items:
+            there = self.places[None].get(meaning.path)
+        else:
+            there = self._search_elements(meaning, base)
+        if not isinstance(there, list):
+            if there is None or meaning.is_text:
+                return () if there is None else self._read_single_element(there)
+            there = [there]
+        return self._choose_values(meaning, base, there) if there else ()
+
+    def _choose_values(
+        self, meaning: CommonMeaning, base: etree._Element, elements: list[etree._Element]
+    ) -> tuple[FoundValue, ...]:
+        """Return the values that a meaning has among elements of its path below `base`."""
+        # The leaves by which values are selected, and those that are not: only a ledger asks for them.
+        consumed: list[LeafKey] = []
+        skipped: list[LeafKey] = []
+        if meaning.where is not None:
+            elements = self._select_by_sibling(meaning, elements, consumed, skipped)
+        if meaning.first:
+            if self.keeps_fields:
+                skipped += [leaf for element in elements[1:] for leaf in self.list_text_leaves(element)]
+            elements = elements[:1]
+        values = [self._make_found_value(meaning, e) for e in elements]
+        if meaning.join and values:
+            leaves = tuple(leaf for value in values for leaf in value.leaves)
+            values = [FoundValue(read_tariff_code(base).text, leaves, values[0].element)]
+        if meaning.type == "datetime" and self.keeps_fields:
+            consumed += [
+                n for f in values if (n := self.attributes.get((f.element, "formatCode"))) is not None
+            ]
+        if consumed or skipped:
+            self._selectors[meaning.name, base] = tuple(consumed), tuple(skipped)
+        return tuple([f for f in values if f.text.strip()])
+
+    def read_value(self, element: etree._Element) -> FoundValue | None:
+        """Return the text of an element as a value, which may be blank; None where it holds others."""
+        if len(element) > 0 and has_child_elements(element):
+            return None
+        text = read_leaf_text(element)
+        leaf = self.texts.get(element) if self.keeps_fields else element
+        return tuple.__new__(FoundValue, (text, () if leaf is None else (leaf,), element))
+
+    def _read_single_element(self, element: etree._Element) -> tuple[FoundValue, ...]:
+        """Return the value of the only element that may hold one, none where it is blank."""
+        if len(element) > 0:
+            value = self.read_value(element) or FoundValue(read_leaf_text(element), (), element)
+            return () if not value.text or value.text.isspace() else (value,)
+        text = element.text
+        if not text or text.isspace():
+            return ()
+        text = read_leaf_text(element)
+        leaves = self.list_text_leaves(element) if self.keeps_fields else (element,)
+        return (tuple.__new__(FoundValue, (text, leaves, element)),)
+
+    def _search_elements(
+        self, meaning: CommonMeaning, base: etree._Element
+    ) -> etree._Element | list[etree._Element]:
+        """Return the element below `base` that may hold a value of `meaning`, or all in document order."""
+        elements = find_descendants(base, meaning.tags)
+        return elements[0] if len(elements) == 1 and len(meaning.tags) == 1 else elements
+
+    def _select_by_sibling(
+        self,
+        meaning: CommonMeaning,
+        elements: list[etree._Element],
+        consumed: list[LeafKey],
+        skipped: list[LeafKey],
+    ) -> list[etree._Element]:
+        assert meaning.where is not None
+        tag, find_rank = f"{_DEC}{meaning.where.element}", meaning.where.find_rank
+        ranked: list[tuple[int, etree._Element]] = []
+        for element in elements:
+            parent = element.getparent()
+            sibling = find_first_child(parent, tag) if parent is not None else None
+            rank = find_rank(None if sibling is None else read_element_text(sibling))
+            if rank is not None:
+                ranked.append((rank, element))
+            if self.keeps_fields:
+                consumed += () if sibling is None else self.list_text_leaves(sibling)
+                skipped += self.list_text_leaves(element) if rank is None else ()
+        if len(ranked) > 1:
+            ranked.sort(key=itemgetter(0))  # those of one rank stay in their order
+        return [element for _, element in ranked]
+
+    def _make_found_value(self, meaning: CommonMeaning, element: etree._Element) -> FoundValue:
+        is_date = meaning.type == "datetime" and not meaning.supplement
+        if is_date:
+            inner = find_first_child(element, _DATE_STRING)
+            element = element if inner is None else inner
+        value = self.read_value(element) or FoundValue(read_leaf_text(element), (), element)
+        return FoundValue(_to_iso_datetime(value.text), value.leaves, element) if is_date else value
+
+    def list_text_leaves(self, element: etree._Element) -> Leaves:
+        """Return the leaf of the text of an element, as a sequence."""
+        leaf = self.find_text_leaf(element)
+        return () if leaf is None else (leaf,)
+
+
+def index_submission(
+    root: etree._Element, *, keeps_fields: bool = True, stowed: StowedFields | None = None
+) -> SubmissionIndex:
+    """Return the index of a submission; raise GW402 unless it has exactly one declaration.
+
+    Without `keeps_fields` a large one and its index take half of the memory; see `SubmissionIndex`. Its long
+    fields are out of the tree until `StowedFields.put_all_back`; they were before, where they are `stowed`.
+    """
+    declarations = [
+        inner
+        for part in root.iterchildren(f"{_SUB}Declaration", f"{_SHELL}MetaData", f"{_DEC}Declaration")
+        for inner in part.iter(f"{_DEC}Declaration")
+    ]
+    if root.tag != f"{_SUB}Submission" or len(declarations) != 1:
+        raise GatewayError(
+            DOCUMENT_INVALID, "this is not a submission with one declaration", str(root.tag)[:200]
+        )
+    applications = tuple(root.iterchildren(f"{_SUB}Application"))
+    facts = SubmissionIndex(
+        root, declarations[0], applications, [], {}, {}, [], {}, {}, keeps_fields=keeps_fields
+    )
+    if not keeps_fields:
+        facts.stowed = stowed or stow_fields(root)
+    _index_declaration_leaves(facts)
+    facts.declared = len(facts.rows)
+    _index_supplement_leaves(facts, find_first_child(root, f"{_SUB}Supplement"))
+    for number in range(len(applications) if keeps_fields else 0):
+        facts.starts.append(len(facts.rows))
+        _index_application_fields(facts, number)
+    facts.starts.append(len(facts.rows))
+    return facts
+
+
+def _index_application_fields(facts: SubmissionIndex, number: int) -> None:
+    """Index the unique fields of an application, by its position."""
+    for fields in facts.applications[number].findall(f"{_SUB}Fields"):
+        for child in fields.iterchildren(tag=etree.Element):
+            sequence = child.get("sequence") if _get_local_name(child) == "Item" else None
+            item = None if sequence is None else (parse_sequence_number(str(sequence)) or str(sequence))
+            _index_field_leaves(facts, child, item, number)
+
+
+def _index_field_leaves(facts: SubmissionIndex, top: etree._Element, item: str | None, number: int) -> None:
+    """Index an element of unique fields with all that it holds, by its goods item and application."""
+    rows, texts = facts.rows, facts.texts
+    for element in top.iter(tag=etree.Element):
+        if len(element) == 0 or not has_child_elements(element):
+            texts[element] = len(rows)
+            rows.append((element, None, "", item, number))
+        if element.keys():
+            _add_attribute_leaves(facts, element, "", item, number)
+
+
+@dataclass(slots=True)
+class _KnownPath:
+    """A path of the declaration with those below it by tag: the standard ones are made once for all."""
+
+    path: str
+    is_declared: bool
+    below: dict[object, _KnownPath] = field(default_factory=dict)
+
+    def make_path_below(self, tag: str) -> _KnownPath:
+        """Return the path of a child with a tag that the data model does not have here."""
+        name = tag.rpartition("}")[2]
+        return _KnownPath(f"{self.path}/{name}" if self.path else name, tag.startswith(_DEC))
+
+
+@cache
+def _list_standard_paths() -> _KnownPath:
+    """Return the paths of the data model's own elements, by the tags that lead to them."""
+    top = _KnownPath("", is_declared=True)
+    known_paths = {"": top}
+    for path in load_wco_elements():
+        outer, _, name = path.rpartition("/")
+        if outer in known_paths:
+            known_paths[path] = known_paths[outer].below[f"{_DEC}{name}"] = _KnownPath(path, is_declared=True)
+    return top
+
+
+#: The children of an element that are still to be read: each with the path that is known, its tag, and how
+#: many it holds.
+_Children = Iterator[tuple["_KnownPath | None", object, int, etree._Element]]
+_Open = tuple[_Children, _KnownPath, "str | None", "Places | None"]
+
+
+def _open_children(outer_path: _KnownPath, parent: etree._Element, *, spares: bool) -> _Children:
+    tags, children = list_children(parent, spares=spares)
+    return zip(map(outer_path.below.get, tags), tags, map(len, children), children, strict=True)
+
+
+def _index_declaration_leaves(facts: SubmissionIndex) -> None:
+    """Index the declaration in one pass: leaves where they are kept, goods items, and elements by path."""
+    rows, texts, keeps_fields = facts.rows, facts.texts, facts.keeps_fields
+    spares = False
+    declared = facts.places.setdefault(None, {})
+    paths, declaration = _list_standard_paths(), facts.declaration
+    top = paths.below.get(declaration.tag), declaration.tag, len(declaration), declaration
+    opened: list[_Open] = [(iter((top,)), paths, None, declared)]
+    while opened:
+        children, outer_path, item, outer_places = opened[-1]
+        for known_path, tag, size, child in children:
+            if known_path is None:
+                if not isinstance(tag, str):
+                    continue  # a comment
+                known_path = outer_path.make_path_below(tag)
+            path, own_item, there = known_path.path, item, outer_places if known_path.is_declared else None
+            if path == ITEM_PATH and item is None:
+                own_item, there = _enter_goods_item(facts, child)
+            if there is not None:
+                if path in there:
+                    _add_element_place(there, path, child)
+                else:
+                    there[path] = child
+            # Where no leaves are kept, one that holds comments alone is looked into in vain.
+            holds = size > 0 and not (keeps_fields and not has_child_elements(child))
+            if keeps_fields:
+                if not holds:
+                    texts[child] = len(rows)
+                    rows.append((child, None, path, own_item, None))
+                if child.keys():
+                    _add_attribute_leaves(facts, child, path, own_item, None)
+            if holds:
+                spares = spares or size >= _LONG
+                opened.append((_open_children(known_path, child, spares=spares), known_path, own_item, there))
+                break  # what it holds comes before what follows it
+        else:
+            opened.pop()
+
+
+def _add_element_place(places: Places, path: str, element: etree._Element) -> None:
+    """Add a further element of a path; a single element, the usual case, is stored without a list."""
+    placed = places[path]
+    if isinstance(placed, list):
+        placed.append(element)
+    else:
+        places[path] = [placed, element]
+
+
+def _enter_goods_item(facts: SubmissionIndex, element: etree._Element) -> tuple[str, Places | None]:
+    """Return the sequence number of a goods item, and the table of its elements by path."""
+    sequence = find_first_child(element, f"{_DEC}SequenceNumeric")
+    item = (parse_sequence_number(read_element_text(sequence)) if sequence is not None else None) or ""
+    if facts.items.setdefault(item, element) is not element:
+        facts.repeated.add(item)
+        return f"{item}+", None
+    return item, facts.places.setdefault(item, {})
+
+
+def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element | None) -> None:
+    if supplement is None:
+        return
+    for value in supplement.iterchildren(tag=etree.Element):
+        item = value.get("item")
+        item = None if item is None else (parse_sequence_number(item) or item)
+        path = str(value.get("path") or "")
+        if facts.keeps_fields:
+            _index_value_leaves(facts, value, path, item)
+        if read_element_text(value).strip():
+            facts.supplement.setdefault((path, item), []).append(value)
+    for values in facts.supplement.values():
+        values.sort(key=lambda value: int(parse_sequence_number(value.get("n", "")) or _UNPLACED))
+
+
+def _index_value_leaves(facts: SubmissionIndex, value: etree._Element, path: str, item: str | None) -> None:
+    """Index a value of the supplement, and the attributes that identify it."""
+    if not has_child_elements(value):
+        facts.texts[value] = len(facts.rows)
+        facts.rows.append((value, None, f"SUP/{path}", item, None))
+    _add_attribute_leaves(facts, value, f"SUP/{path}", item, None)
+    keys = [(value, name) for name in ("path", "item", "n")]
+    facts.keys += [facts.attributes[key] for key in keys if key in facts.attributes]
+
+
+def _add_attribute_leaves(
+    facts: SubmissionIndex, element: etree._Element, path: str, item: str | None, application: int | None
+) -> None:
+    """Add the attributes of one element, with its path, its goods item and its application."""
+    for name in map(str, element.keys()):
+        key = element, name
+        facts.attributes[key] = len(facts.rows)
+        facts.rows.append((element, name, path and f"{path}/@{name}", item, application))
+
+
+def is_item_path(path: str) -> bool:
+    """Return whether a leaf of the declaration at `path` is of a goods item."""
+    return path == ITEM_PATH or path.startswith(_IN_ITEM)
+
+
+def parse_sequence_number(text: str) -> str | None:
+    """Return the canonical form of a sequence number (``01`` and ``1.0`` are ``1``), None for other text."""
+    match = _SEQUENCE.fullmatch(text)
+    return (match[1] or "0") if match else None
+
+
+def read_item_numbers(application: etree._Element) -> Iterator[str]:
+    """Yield the sequence numbers of the goods items that an application concerns, in its order."""
+    items = find_first_child(application, f"{_SUB}Items")
+    if items is None:
+        return
+    whole = items.text or "" if len(items) == 0 else " ".join(str(part) for part in items.itertext())
+    seen: set[str] = set()
+    for text in whole.split():
+        number = parse_sequence_number(text) or text
+        if number not in seen:
+            seen.add(number)
+            yield number
+
+
+def make_missing_pointer(
+    meaning: CommonMeaning, item: str | None, positions: Mapping[str, int] | None = None
+) -> str:
+    """Return the pointer at which a missing value of `meaning` should be.
+
+    `positions` are those of groups, by the path of their element; a group without one is the first.
+    """
+    if meaning.supplement:
+        return f"SUP/{meaning.path}" + (f"[{item}]" if item is not None else "") + "[1]"
+    wco_elements: Mapping[str, object] = load_wco_elements()
+    pointer, path = [], ""
+    for name in meaning.path.split("/"):
+        path = f"{path}/{name}" if path else name
+        tag = load_wco_elements()[path] if path in wco_elements else None
+        if tag is None or not tag.wco_id:
+            pointer.append(name)
+        elif tag.kind != "class" or path == "Declaration":
+            pointer.append(tag.wco_id)
+        else:
+            number = item if path == ITEM_PATH else (positions or {}).get(path, 1)
+            pointer.append(f"{tag.wco_id}[{number}]")
+    return "/".join(pointer)
+
+
+def _to_iso_datetime(text: str) -> str:
+    """Return a WCO date-time (formats 102, 203 and 304) in ISO 8601; return other text unchanged.
+
+    A missing time stays missing and does not become midnight.
+    """
+    match = _STAMP.fullmatch(text.strip())
+    if match is None:
+        return text
+    year, month, day, hour, minute, second, zone = match.groups()
+    if hour is None:
+        return f"{year}-{month}-{day}"
+    if zone and zone != "Z" and ":" not in zone:
+        zone = f"{zone[:3]}:{zone[3:] or '00'}"
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{zone or ''}"
+
+
+def _get_local_name(element: etree._Element) -> str:
+    return str(element.tag).rpartition("}")[2]

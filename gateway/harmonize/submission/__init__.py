@@ -1,7 +1,0 @@
-"""A submission as the engine reads it: the submission index, the evaluation scopes and their trace."""
-
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

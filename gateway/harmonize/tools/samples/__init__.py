@@ -1,1 +1,0 @@
-"""Draws valid random submissions from mappings alone."""

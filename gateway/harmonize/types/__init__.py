@@ -1,7 +1,0 @@
-"""The types of mappings: nodes, shapes, code lists, units, conditions, common meanings, unique fields."""
-
-from __future__ import annotations
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

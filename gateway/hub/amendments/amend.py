@@ -1,0 +1,349 @@
+"""Step 9, amend: each agency whose request changes gets it again; the others get no call.
+
+The input is a split amendment of the declarant, inside `gateway.hub.submissions.admit`: the whole submission
+again. Before the transaction the mappings make the request of every application, and the request is compared,
+octet by octet, with the one that the agency was sent last. When the transaction has committed, the changed
+requests are queued behind the earlier calls to their agencies, under the same application numbers; a request
+that its agency has refused for good is submitted anew. Decisions about changed applications do not count any
+more. The new declaration is reported to customs. Decisions about unchanged applications stay in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import ChangeReason, JudgedChildClaim, is_decided, read_change_reason
+from gateway.evidence import record_evidence
+from gateway.hub.amendments.amended_requests import ComposedAmendment, list_compared
+from gateway.hub.amendments.former_items import (
+    AmendedItems,
+    check_released_items,
+    describe_removed_items,
+    find_former_message,
+    is_dropped,
+    join_items,
+    list_required_items,
+    list_unheard_items,
+    tell_removed_items,
+)
+from gateway.hub.answers.case_progress import list_rejected_case_items, move_case
+from gateway.hub.completion.case_closing import find_status_notice
+from gateway.hub.completion.standing_demands import end_amended_demands, make_concern, make_standing_decisions
+from gateway.hub.fees.fee_ends import keep_fee_due
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.outgoing_calls import SUBMISSION, end_overtaken_calls
+from gateway.hub.requirements.partial_release import judge_released_uses, lock_with_parent, take_items_again
+from gateway.hub.requirements.requirement_ledger import (
+    claim_requirements,
+    give_back_requirements,
+    keep_rejected_uses,
+    list_former_uses,
+    lock_case_requirements,
+    write_off_requirements,
+)
+from gateway.hub.requirements.requirement_results import await_unknown_requirements, note_joined_results
+from gateway.hub.requirements.stated_uses import store_stated_uses
+from gateway.hub.submissions.forward import (
+    ComposedCall,
+    enqueue_amendment_calls,
+    enqueue_later_call,
+    store_envelopes,
+)
+from gateway.hub.submissions.open_application import ApplicationBatch, open_applications
+from gateway.hub.submissions.open_cases import (
+    check_amendable,
+    check_not_cleared,
+    find_named_case,
+    list_cancellable_requests,
+)
+from gateway.hub.submissions.processed_submission import (
+    PreparedApplication,
+    ProcessedSubmission,
+)
+from gateway.hub.submissions.split import SubmissionRejectedError, describe_findings
+from gateway.hub.submissions.withdraw import cancel_request
+from gateway.store import (
+    StateEvent,
+    agency_requests,
+    cases,
+    decisions,
+    deliveries,
+    messages,
+    notices,
+    requirement_results,
+)
+
+_ACTOR = "admit"
+
+
+@dataclass(frozen=True, slots=True)
+class AmendedTurn:
+    """One amendment of a locked case (row id): its message, its event and reason, the items it removes."""
+
+    case: int
+    message: int
+    event: StateEvent
+    reason: ChangeReason
+    removed: tuple[int, ...]
+
+    @property
+    def now(self) -> datetime:
+        """Return when the case is amended."""
+        return self.event.at
+
+
+def drop_applications(
+    conn: Connection, turn: AmendedTurn, requests: Sequence[Row[Any]], questions: Mapping[int, ComposedCall]
+) -> list[str]:
+    """Cancel each application that has lost all its items, or ask its agency to; return their numbers.
+
+    One that is decided without an approval has nothing to cancel.
+    """
+    for row in requests:
+        if row.state == "CANCELLED":
+            _remove_items(conn, row, list_required_items(row) - set(turn.removed), turn.now)
+    dropped = [row for row in requests if row.id in questions]
+    cancellable = {row.id for row in list_cancellable_requests(conn, turn.case, dropped)}
+    for row in dropped:
+        if row.id in cancellable:
+            cancel_request(conn, turn.case, row, questions, turn.message, turn.reason, turn.now)
+        _remove_items(conn, row, set(), turn.now)
+    return [row.number for row in dropped]
+
+
+def _remove_items(conn: Connection, request: Row[Any], remaining: set[int], now: datetime) -> None:
+    """Let a request require only those of its items that are in `remaining`.
+
+    Decisions on its other items lapse.
+    """
+    stays = [pair for pair in request.required if int(pair[0]) in remaining]
+    removed = [pair for pair in request.required if int(pair[0]) not in remaining]
+    if removed:
+        agency_requests.set_required_items(conn, request.id, stays, [*(request.removed or ()), *removed])
+        decisions.outdate_items(conn, request.id, {int(item) for item, _ in removed}, now)
+
+
+def amend_applications(
+    conn: Connection,
+    turn: AmendedTurn,
+    requests: Sequence[Row[Any]],
+    processed: ProcessedSubmission,
+    composed: ComposedAmendment,
+) -> None:
+    """Send each changed application again; decisions about its former version stay in force, or lapse."""
+    prepared = {application.number: application for application in processed.prepared}
+    for row in requests:
+        call = composed.changed.get(row.number)
+        if call is None or row.state == "CANCELLED" or is_dropped(row):
+            continue
+        _change_items(conn, row, prepared[row.number], turn.now)
+        _send_amended(conn, turn, row, call, composed.lapsing.get(row.number))
+
+
+def _change_items(
+    conn: Connection, request: Row[Any], application: PreparedApplication, now: datetime
+) -> None:
+    former_items, new_items = list_required_items(request), set(application.application.items)
+    _remove_items(conn, request, new_items, now)
+    if new_items - former_items:
+        pairs = [[item, law] for item in application.application.items for law in application.laws]
+        current = agency_requests.find_by_id(conn, request.id)
+        removed = (current.removed if current is not None else None) or ()
+        agency_requests.set_required_items(conn, request.id, pairs, removed)
+
+
+def _send_amended(
+    conn: Connection,
+    turn: AmendedTurn,
+    request: Row[Any],
+    call: ComposedCall,
+    lapsing: frozenset[int] | None,
+) -> None:
+    """Queue the amended application; a decided one stays decided where decisions stay in force.
+
+    The decisions on the items `lapsing` lapse, or all decisions if it is None.
+    """
+    values: dict[str, Any] = {"decided_by": None, "decided_at": None}
+    values["demands"] = end_amended_demands(conn, request.id)
+    before = decisions.list_by_request(conn, request.id)
+    if before and lapsing is None:
+        values["outdated_decision"] = max(row.id for row in before)
+    if lapsing:
+        decisions.outdate_items(conn, request.id, lapsing, turn.now)
+    earlier = deliveries.list_by_request(conn, turn.case, request.id)
+    anew = call.call.operation == SUBMISSION
+    agency_requests.apply_event(conn, request.id, turn.event, **values)
+    _renew_status_code(conn, request.id)
+    store_envelopes(conn, [call], turn.now)
+    agency_requests.set_sent_document(conn, request.id, call.sha256)
+    agency_requests.insert_correlation(conn, "wsa", call.call.message_id, turn.case, request.id)
+    # A change that waits for an operator goes with this one: until then no decision is about it.
+    failed = [row for row in earlier if row.state == "FAILED"]
+    unheard = join_items(lapsing, list_unheard_items(request.number, failed))
+    kind = "items" if unheard == frozenset() else "amend"
+    end_overtaken_calls(conn, earlier, turn.now, _ACTOR, anew=anew)
+    key = f"{kind}:{request.number}:{turn.message}"
+    parameters = {"items": ",".join(map(str, sorted(unheard)))} if unheard else {}
+    enqueue_later_call(conn, call, turn.case, request.id, key, turn.now, **parameters)
+    keep_fee_due(conn, request.id, turn.now)
+    _keep_decided(conn, turn, request)
+
+
+def _renew_status_code(conn: Connection, request: int) -> None:
+    """Show of a request the status code of the last notice that counts, now that it is amended."""
+    request_notices = notices.list_by_request(conn, request)
+    status_notice = find_status_notice(
+        conn, request, request_notices, max((row.id for row in request_notices), default=0)
+    )
+    agency_requests.set_status_code(
+        conn, request, None if status_notice is None else status_notice.status_code
+    )
+
+
+def _keep_decided(conn: Connection, turn: AmendedTurn, request: Row[Any]) -> None:
+    """Mark a request as decided if all of its items have a decision in force."""
+    current = agency_requests.find_by_id(conn, request.id)
+    rows = decisions.list_by_request(conn, request.id)
+    if current is None or not rows:
+        return
+    standing_decisions = make_standing_decisions(rows, {request.id: request.number})
+    if is_decided(make_concern(current), standing_decisions):
+        event = StateEvent("decide", turn.now, _ACTOR, turn.event.detail)
+        by, at = request.decided_by or request.agency, request.decided_at or turn.now
+        agency_requests.apply_event(conn, request.id, event, decided_by=by, decided_at=at)
+
+
+def add_applications(
+    conn: Connection,
+    hub: Hub,
+    turn: AmendedTurn,
+    requests: Sequence[Row[Any]],
+    processed: ProcessedSubmission,
+    composed: ComposedAmendment,
+) -> None:
+    """Open the applications that the case did not have."""
+    sequence = max((row.sequence for row in requests), default=0)
+    new = [application for application in processed.prepared if application.number in processed.new]
+    calls = [composed.changed[application.number] for application in new]
+    batch = ApplicationBatch(turn.case, processed.bundle, new, calls, sequence + 1)
+    open_applications(conn, hub, batch, turn.now)
+
+
+#: What of the former declaration does not hold for the amended one.
+_REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables", "needed")
+
+
+def amend_case(
+    conn: Connection, hub: Hub, processed: ProcessedSubmission, composed: ComposedAmendment, now: datetime
+) -> bool:
+    """Open a case again for the agencies that have to see the change; raises GW407 when it is too late.
+
+    Returns False, and changes nothing, when another amendment was stored after the calls were composed: the
+    caller must compare this amendment with that one.
+    """
+    reason = read_change_reason(processed.submission.declaration)
+    named_case = find_named_case(conn, processed.declarant, processed.submission.reference)
+    case = lock_with_parent(conn, named_case.id, processed.release)
+    requests = agency_requests.list_by_case(conn, case.id)
+    check_amendable(case, requests)
+    check_not_cleared(conn, case)
+    amended = processed.amended
+    if amended is None or (list_compared(conn, requests), find_former_message(conn, case)) != (
+        composed.compared,
+        amended.former,
+    ):
+        return False
+    removed, rejected = amended.change.removed, list_rejected_case_items(conn, case)
+    check_released_items(conn, case, removed, rejected, only_removes=composed.only_removes)
+    message = processed.message
+    messages.set_message_case(conn, message.id, case.id)
+    cases.insert_case_references(conn, case.id, processed.submission.references)
+    event = StateEvent("amend", now, _ACTOR, reason.code)
+    detail = _describe_turn(case, processed, amended) | {"amendment": asdict(reason)}
+    detail |= describe_removed_items(case, removed, rejected, reason, now)
+    cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
+    agency_requests.forget_refused_cancellations(conn, case.id)
+    turn = AmendedTurn(case.id, message.id, event, reason, removed)
+    cancelled = drop_applications(conn, turn, requests, composed.dropped)
+    amend_applications(conn, turn, requests, processed, composed)
+    add_applications(conn, hub, turn, requests, processed, composed)
+    enqueue_amendment_calls(conn, composed.customs, case.id, message.id, now)
+    _claim_again(conn, case, processed, rejected, now)
+    tell_removed_items(conn, case.id, removed, now)
+    data = _describe_evidence(case, processed, composed) | {"reason": reason.sentence, "cancelled": cancelled}
+    data["refused"] = [item for item in removed if item in rejected]
+    record_evidence(conn, "amended", "case", case.id, message.identity_sha256, data, now)
+    case = cases.lock_case(conn, case.id)
+    move_case(conn, processed.units, case, reason.code, now, decided=False)
+    return True
+
+
+def _describe_turn(case: Row[Any], processed: ProcessedSubmission, amended: AmendedItems) -> dict[str, Any]:
+    """Return the facts of an amendment that the row of the case keeps: items, findings, and its message."""
+    # What an earlier withdrawal wanted is over: the declarant goes on with the amended declaration.
+    unchanged = {name: value for name, value in (case.detail or {}).items() if name not in _REPLACED}
+    filed = {**describe_findings(processed), **amended.describe_for_case(processed.message.id)}
+    items = list(processed.submission.items)
+    return {**unchanged, **filed, "items": items, "turn": processed.message.id}
+
+
+def _describe_evidence(
+    case: Row[Any], processed: ProcessedSubmission, composed: ComposedAmendment
+) -> dict[str, Any]:
+    """Return the evidence of an amendment: who amended the case, and its changed parts."""
+    change = processed.amended.change if processed.amended is not None else None
+    return {
+        "number": case.number,
+        "signer": processed.signing.party,
+        "changed": sorted(composed.changed.keys() - processed.new),
+        "unchanged": [
+            application.number
+            for application in processed.prepared
+            if application.number not in composed.changed
+        ],
+        "new": sorted(processed.new),
+        "added": list(change.added) if change is not None else [],
+        "removed": list(change.removed) if change is not None else [],
+        "admitted": processed.signing.way,
+    }
+
+
+def _claim_again(
+    conn: Connection, case: Row[Any], processed: ProcessedSubmission, before: Collection[int], now: datetime
+) -> None:
+    """Give back the former declaration's uses of certificates, and write off those of the amended one.
+
+    Items that stay rejected use nothing; their uses are stored for a corrected decision. `before` are the
+    items that were rejected before the amendment.
+    """
+    # The locks of every transaction: the case with the one whose items leave by it, then the requirements.
+    # Those that the case was granted are locked with those that it uses: of two cases that amend what the
+    # other one uses, the second sees what the first has made of its certificate.
+    granted = decisions.list_numbers_of_case(conn, case.id)
+    lock_case_requirements(conn, case.id, granted | {use.number for use in processed.requirements.uses})
+    former = list_former_uses(conn, case.id, before)
+    give_back_requirements(conn, case.id, "amended", now)
+    rejected = list_rejected_case_items(conn, cases.lock_case(conn, case.id))
+    problems = take_items_again(conn, processed.release, case, processed.units, now)
+    child = JudgedChildClaim(processed.requirements)
+    if processed.release is not None:
+        child, release_problems = judge_released_uses(
+            conn, processed.release, processed.requirements, processed.units, case.id
+        )
+        problems += release_problems
+    uses = child.own
+    used = claim_requirements(conn, uses, processed.units, without=rejected, former=former)
+    problems += tuple(finding.report() for finding in used.problems)
+    if problems:
+        raise SubmissionRejectedError.from_processed(processed, problems)
+    write_off_requirements(conn, case.id, used.taken, now)
+    store_stated_uses(conn, case.id, child.stated, now)
+    requirement_results.end_awaited_uses(conn, case.id, "amended", now)
+    note_joined_results(conn, case.id, (use.key for _, use in used.taken), now)
+    await_unknown_requirements(conn, case.id, (*used.unknown, *child.waiting), now)
+    keep_rejected_uses(conn, case.id, uses, used.idle, processed.units, now, former)

@@ -1,0 +1,419 @@
+"""The effects of an agency's answer on its request and its case, in the transaction of its arrival.
+
+The input is an acknowledgment or a notice, for a request of a locked case (`gateway.hub.answers.reply`). A
+notice is stored once; its decisions, certificates and fees are stored with it, the request moves, and the
+case with it. Results that the agency gave under the number of a requirement before its application was
+decided are applied here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    APPROVING,
+    AgencyAcknowledgment,
+    AgencyAnswer,
+    CertificateStanding,
+    Decision,
+    FeeStep,
+    Notice,
+    StatusCode,
+    check_issued_since,
+    check_notice_status,
+    complete_decisions,
+    compose_refund_text,
+    list_told_conditions,
+    select_current_decisions,
+)
+from gateway.errors import CASE_CLOSED, DECISION_CONFLICT, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
+from gateway.evidence import record_evidence
+from gateway.hub.answers.case_progress import (
+    CANCELLATION_EVENTS,
+    answer_cancellation_by_decision,
+    move_case,
+    move_request,
+    outdate_early_decisions,
+)
+from gateway.hub.completion.standing_demands import is_cancellation_open, make_standing_decisions
+from gateway.hub.customs.late_decisions import record_late_decision
+from gateway.hub.deadlines.due_times import restate_deadline
+from gateway.hub.fees.fee_ends import check_forwarded, end_fees_of_cancelled
+from gateway.hub.fees.fee_notices import FeeNotice, apply_fee_notice
+from gateway.hub.fees.matched_ends import FeeHistory
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.local_tasks import enqueue_task
+from gateway.hub.requirements.earlier_results import take_earlier_notices
+from gateway.hub.requirements.granted_certificates import list_granted_certificates
+from gateway.hub.requirements.requirement_ledger import (
+    join_waiting_cases,
+    lock_case_requirements,
+    offer_kept_certificates,
+)
+from gateway.state_machines import REQUEST, get_next_state
+from gateway.store import (
+    NewDecision,
+    NewNotice,
+    OpenRequest,
+    StateEvent,
+    StoredNotice,
+    agency_requests,
+    cases,
+    decisions,
+    notices,
+    open_request,
+    requirement_quantities,
+)
+
+_ACTOR: Final = "reply"
+
+
+def settle_late_notice(
+    conn: Connection, case: Row[Any], request: int, notice_id: int, number: str, now: datetime
+) -> None:
+    """Apply a new notice (row id and number) about a request (row id) of a case that is withdrawn.
+
+    An agency that gives a new approval is asked to cancel it, unless it is being asked already.
+    """
+    row = agency_requests.find_by_id(conn, request)
+    if row is None or row.state == "CANCELLED":
+        return
+    request_decisions = decisions.list_by_request(conn, request)
+    before = _list_approved(row, (decision for decision in request_decisions if decision.notice_no != number))
+    approved = _list_approved(row, request_decisions)
+    if is_cancellation_open(row):
+        _store_kept(conn, case, row.number, _list_kept(case, row.number) & approved)
+        return
+    if approved <= before:
+        return
+    _store_kept(conn, case, row.number, before & approved if row.cancellation == "REFUSED" else set())
+    event = StateEvent("ask_cancel", now, _ACTOR, number[:100])
+    agency_requests.apply_event(conn, request, event, cancellation="ASKED")
+    enqueue_task(conn, "ask_cancel", "notice", notice_id, f"ask_cancel:{notice_id}", now, case_id=case.id)
+    data = {"agency": row.agency, "application": row.number, "number": number}
+    record_evidence(conn, "late_approval", "case", case.id, None, data, now)
+
+
+def _list_approved(request: Row[Any], rows: Iterable[Row[Any]]) -> set[tuple[int, str]]:
+    """Return each item and law of a request that the decisions in force approve."""
+    current = select_current_decisions(make_standing_decisions(rows, {request.id: request.number}))
+    approved = (ranked.decision for ranked in current if ranked.decision.decision in APPROVING)
+    return {(decision.item, decision.law) for decision in approved}
+
+
+def _list_kept(case: Row[Any], application: str) -> set[tuple[int, str]]:
+    """Return each item and law that an agency has refused to cancel before it was asked again."""
+    stored = (case.detail or {}).get(requirement_quantities.WITHDRAWN_KEPT, {})
+    return {(item, law) for item, law in stored.get(application, ())}
+
+
+def _store_kept(conn: Connection, case: Row[Any], application: str, approved: set[tuple[int, str]]) -> None:
+    """Store the approvals that an application keeps while its agency is asked to cancel the others.
+
+    `approved` are pairs of item and law that the agency has refused to cancel.
+    """
+    if approved == _list_kept(case, application):
+        return
+    detail = dict(case.detail or {})
+    kept_by_application = detail.get(requirement_quantities.WITHDRAWN_KEPT, {})
+    detail[requirement_quantities.WITHDRAWN_KEPT] = kept_by_application | {
+        application: [list(pair) for pair in sorted(approved)]
+    }
+    cases.set_detail(conn, case.id, detail)
+
+
+#: Certificates whose last day counts, now or when their agency has answered a question.
+_LASTING = (CertificateStanding.USABLE, CertificateStanding.SUSPENDED)
+
+
+def open_locked_request(conn: Connection, request: int) -> OpenRequest:
+    """Return a request of a locked case; raises GW701 where there is none."""
+    opened = open_request(conn, request)
+    if opened is None:
+        raise GatewayError(REPLY_UNMATCHED, f"there is no request {request}")
+    return opened
+
+
+@dataclass(frozen=True, slots=True)
+class _AppliedNotice:
+    """A notice that is applied to a request of a locked case; `request` is as it was before."""
+
+    hub: Hub
+    case: Row[Any]
+    request: Row[Any]
+    notice: Notice
+    now: datetime
+
+
+def apply_to_request(
+    conn: Connection, hub: Hub, case: Row[Any], request: OpenRequest, answer: AgencyAnswer, now: datetime
+) -> None:
+    """Apply an answer to a request of a locked case, and write the changes of the request."""
+    codes = hub.load_rules_of(conn, request).status_codes
+    check_forwarded(conn, request, answer, codes)
+    if isinstance(answer, AgencyAcknowledgment):
+        _apply_acknowledgment(conn, request, answer, now)
+    else:
+        requirement_ids = _apply_notice(conn, hub, case, request, answer, codes, now)
+        if requirement_ids:
+            request.write(conn)
+            apply_earlier_results(conn, hub, case, request.id, requirement_ids, now)
+            return
+    request.write(conn)
+
+
+def apply_earlier_results(
+    conn: Connection,
+    hub: Hub,
+    case: Row[Any],
+    request_id: int,
+    requirement_ids: Collection[int],
+    now: datetime,
+) -> None:
+    """Apply the results that agencies gave before under locked requirements (row ids) to a decided request.
+
+    `request_id` is the request (row id) that was decided under the numbers of the requirements. A cancelled
+    request, and one that was decided at the console, is left alone.
+    """
+    request = open_locked_request(conn, request_id)
+    # What the system of the agency says of what its officers have decided is refused in every order.
+    if request.state == "CANCELLED" or request.decided_at_console:
+        return
+    for notice in take_earlier_notices(
+        conn, case, request.copy_state(), requirement_ids, _find_holder(hub, case, request), now
+    ):
+        reopened = open_locked_request(conn, request_id)
+        # It was taken by the codes in force, before any case asked for it.
+        codes = {**hub.load_rules_of(conn, reopened).status_codes, **hub.rules.status_codes}
+        _apply_notice(conn, hub, cases.lock_case(conn, case.id), reopened, notice, codes, now)
+        reopened.write(conn)
+
+
+def _apply_acknowledgment(
+    conn: Connection, request: OpenRequest, answer: AgencyAcknowledgment, now: datetime
+) -> None:
+    """Store the first receipt number; an acknowledgment that changes nothing is not recorded again."""
+    former_number, number = request.receipt_number, answer.receipt_number
+    moves = get_next_state(REQUEST, request.state, "acknowledge") != request.state
+    if not moves and former_number == number:
+        return
+    values = {"receipt_number": number} if former_number is None else {}
+    event = StateEvent("acknowledge", now, request.agency, number[:100])
+    request.apply_event(conn, event, **values)
+    _correlate_receipt(conn, request, number)
+    record_evidence(conn, "acknowledged", "request", request.id, None, {"receipt": number}, now)
+
+
+def _store_receipt(conn: Connection, request: OpenRequest, number: str) -> None:
+    """Store the receipt number that a notice states; the first one that an agency gave stays."""
+    if request.receipt_number is None:
+        request.set_columns(receipt_number=number)
+    _correlate_receipt(conn, request, number)
+
+
+def _correlate_receipt(conn: Connection, request: OpenRequest, number: str) -> None:
+    # Some agencies give one receipt number to several applications: it then identifies the first one.
+    value = f"{request.agency}:{number}"
+    agency_requests.ensure_correlation(conn, "agency-receipt", value, request.case_id, request.id)
+
+
+def _apply_notice(
+    conn: Connection,
+    hub: Hub,
+    case: Row[Any],
+    opened: OpenRequest,
+    notice: Notice,
+    codes: Mapping[str, StatusCode],
+    now: datetime,
+) -> Sequence[int]:
+    """Apply a notice, read by the status codes, to the opened request of a locked case.
+
+    Return the requirements (row ids) it names that the ledger had before.
+    """
+    # As it is before the notice moves it.
+    request = opened.copy_state()
+    code = check_notice_status(notice, codes)
+    new = _make_notice_row(request, notice)
+    # What is stored and compared with a repeat is what the agency said: the application may change meanwhile.
+    notice = complete_decisions(notice, code, request.required, hub.zone)
+    due_at = restate_deadline(conn, hub, request.agency, notice.deadline)
+    notice = notice if due_at is notice.deadline else replace(notice, deadline=due_at)
+    _check_decided_items(request, notice.decisions)
+    if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
+        raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
+    stored = notices.insert_notice(
+        conn,
+        new,
+        now,
+        deadline=notice.deadline,
+        text=compose_refund_text(notice.text, notice.fee) if code.fee_step == FeeStep.REFUND else None,
+        first=not request.noticed,
+        fee_notice=_name_fee(notice) if code.fee_step else None,
+    )
+    if stored is None:
+        return ()
+    check_issued_since(notice.issued_at, case.opened_at)
+    _check_version(notice, stored)
+    _store_decisions(conn, request, notice, now)
+    applied = _AppliedNotice(hub, case, request, notice, now)
+    requirement_ids = _add_requirements(conn, applied)
+    data = {"agency": request.agency, "number": notice.number}
+    record_evidence(conn, "notice", "request", request.id, stored.sha256, data, now)
+    if notice.receipt_number:
+        _store_receipt(conn, opened, notice.receipt_number)
+    if notice.decisions:
+        outdate_early_decisions(conn, case, request, notice.number, now)
+    event = move_request(conn, codes, opened, notice, stored, now)
+    opened.write(conn)
+    history = FeeHistory(stored.known, codes)
+    apply_fee_notice(conn, FeeNotice(hub, request, notice, code, history, now))
+    _settle_consequences(conn, applied, stored, event)
+    return requirement_ids
+
+
+def _store_decisions(conn: Connection, request: Row[Any], notice: Notice, now: datetime) -> None:
+    """Store the decisions of a notice. Those about a removed item are stored and do not count."""
+    rows = [_make_decision_row(request, notice, decision) for decision in notice.decisions]
+    decisions.insert_decisions(conn, rows, now, first=not request.noticed)
+    if request.removed:
+        decisions.outdate_items(conn, request.id, {int(item) for item, _ in request.removed}, now)
+
+
+def _settle_consequences(conn: Connection, applied: _AppliedNotice, stored: StoredNotice, event: str) -> None:
+    """Settle the effects of a notice that has moved its request: fees, customs, ledger, case, applicant.
+
+    `stored` is its row, `event` the one that has moved the request.
+    """
+    case, request, notice, now = applied.case, applied.request, applied.notice, applied.now
+    if event == "cancel":
+        end_fees_of_cancelled(conn, request.id, now, decided=request.state == "DECIDED")
+    if notice.decisions or event == "cancel":
+        record_late_decision(conn, case, request, stored.id, notice.number, now)
+    if notice.decisions and is_cancellation_open(request):
+        answer_cancellation_by_decision(conn, case, request.id, notice.number, now)
+    if event == "refuse_cancel":
+        offer_kept_certificates(conn, request.id, f"kept:{request.number}:{notice.number}", now)
+    if case.state == "WITHDRAWN":
+        settle_late_notice(conn, case, request.id, stored.id, notice.number, now)
+    if notice.decisions or event in CANCELLATION_EVENTS:
+        move_case(conn, applied.hub.rules.bundle.units, case, notice.number, now)
+    key = f"notify:{request.id}:{notice.number}"
+    enqueue_task(conn, "notify", "notice", stored.id, key, now, case_id=case.id)
+
+
+def _name_fee(notice: Notice) -> str:
+    return notice.fee.payment_notice if notice.fee else ""
+
+
+def _check_version(notice: Notice, stored: StoredNotice) -> None:
+    """Raise GW702 for a correction whose version was used before with other corrections."""
+    if notice.version is None:
+        return
+    for earlier in stored.known:
+        same = earlier.status_code == notice.status_code and notice.version in earlier.text.splitlines()
+        if same and earlier.text != notice.text:
+            detail = f"this version was told with other corrections in notice {earlier.number[:40]}"
+            raise GatewayError(DECISION_CONFLICT, detail, "Version")
+
+
+def _check_decided_items(request: Row[Any], stated_decisions: Iterable[Decision]) -> None:
+    """Raise GW404 for decisions on items or laws that the request does not contain.
+
+    Removed items are allowed: an agency may decide on an item before it learns of the removal.
+    """
+    pairs = {(item, law) for item, law in (*request.required, *(request.removed or ()))}
+    for position, decision in enumerate(stated_decisions, start=1):
+        if (decision.item, decision.law) not in pairs:
+            detail = f"item {decision.item} under law {decision.law[:20]} is no part of {request.number}"
+            raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]")
+
+
+def _add_requirements(conn: Connection, applied: _AppliedNotice) -> list[int]:
+    """Add the certificates of a notice to the ledger, each for the importer or exporter of the case.
+
+    Return the requirements (row ids) of the numbers that the ledger had before.
+    """
+    numbered = [decision for decision in applied.notice.decisions if decision.number]
+    numbers = sorted({str(decision.number) for decision in numbered if decision.quantity is not None})
+    other_numbers = {str(decision.number) for decision in numbered} - {*numbers}
+    known_numbers = {row.number for row in _find_requirements(conn, other_numbers)}
+    if numbers or known_numbers:
+        # What the decisions give back or take again is locked too, before any of it is changed.
+        lock_case_requirements(conn, applied.case.id, {*numbers, *known_numbers})
+    if numbers:
+        known_numbers |= _store_certificates(conn, applied, numbers)
+    # Looked up again: one that another transaction has stored meanwhile is among them now.
+    requirements = _find_requirements(conn, known_numbers)
+    return [int(row.id) for row in requirements if row.agency == applied.request.agency]
+
+
+def _find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+    return requirement_quantities.find_requirements(conn, numbers) if numbers else ()
+
+
+def _store_certificates(conn: Connection, applied: _AppliedNotice, numbers: Sequence[str]) -> set[str]:
+    """Store the certificates of a notice for their holder, and let the cases that wait for them look again.
+
+    Return the numbers that the ledger had before.
+    """
+    agency, notice, now = applied.request.agency, applied.notice, applied.now
+    holder = _find_holder(applied.hub, applied.case, applied.request)
+    known_numbers = {
+        number
+        for number in numbers
+        if requirement_quantities.ensure_requirement(conn, agency, number, holder, now)
+    }
+    granted = list_granted_certificates(conn, numbers)
+    lasting = [row for row, state in granted if state in _LASTING and row.agency == agency]
+    for number in numbers:
+        if all(row.issued_at <= notice.issued_at for row in lasting if row.number == number):
+            requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
+    join_waiting_cases(conn, numbers, f"{applied.request.number}:{notice.number}", now)
+    return known_numbers
+
+
+def _find_holder(hub: Hub, case: Row[Any], request: Row[Any] | OpenRequest) -> str:
+    """Return the id of the importer, or of the exporter for an export document; empty where not given."""
+    document = hub.rules.bundle.documents.get(request.document)
+    trader = "exporter" if document is not None and document.direction == "export" else "importer"
+    return str((case.detail or {}).get(trader, ""))
+
+
+def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:
+    return NewNotice(
+        request_id=request.id,
+        agency=request.agency,
+        number=notice.number,
+        issued_at=notice.issued_at.astimezone(UTC),
+        status_code=notice.status_code,
+        text=notice.text,
+        pointers=notice.pointers,
+        deadline=notice.deadline.astimezone(UTC) if notice.deadline else None,
+        decisions=(
+            *sorted({repr(decision) for decision in notice.decisions}),
+            *([repr(notice.fee)] if notice.fee else []),
+            *([f"valid until {notice.valid_until}"] if notice.valid_until else []),
+        ),
+    )
+
+
+def _make_decision_row(request: Row[Any], notice: Notice, decision: Decision) -> NewDecision:
+    return NewDecision(
+        request_id=request.id,
+        agency=request.agency,
+        notice_no=notice.number,
+        item=decision.item,
+        law=decision.law,
+        issued_at=notice.issued_at,
+        decision=decision.decision.value,
+        number=decision.number,
+        date=decision.date,
+        quantity=None if decision.quantity is None else f"{decision.quantity:f}",
+        unit=decision.unit,
+        conditions=list_told_conditions(decision.decision, decision.conditions, notice.valid_until),
+    )

@@ -1,0 +1,519 @@
+"""Moves a request by a notice of its agency, and its case by the state of all its requests.
+
+The input is a stored notice in the transaction of `gateway.hub.answers.reply`, or a withdrawal in that of
+`gateway.hub.submissions.admit`; the case is locked. With the last decision, or the last answer to a
+cancellation, the case is decided or withdrawn, and its conclusion is queued
+(`gateway.hub.completion.conclude`). The outcome depends on what is stored, and not on the order in which it
+came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    CaseOutcome,
+    Notice,
+    RankedDecision,
+    StatusCode,
+    evaluate_case_outcome,
+    has_approval,
+    is_decided,
+    list_rejected_items,
+)
+from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.evidence import record_evidence
+from gateway.harmonize import UnitTable, load_unit_table
+from gateway.hub.amendments.former_items import list_unheard_items
+from gateway.hub.completion.case_closing import (
+    describe_awaited_numbers,
+    find_status_notice,
+    get_told_numbers,
+    list_awaited_numbers,
+)
+from gateway.hub.completion.outside_decisions import (
+    list_all_decisions,
+    list_cancelled_above,
+    list_outside_decisions,
+)
+from gateway.hub.completion.standing_demands import (
+    compute_conclusion_id,
+    is_cancellation_open,
+    list_cancellations,
+    list_concerns,
+    make_concern,
+    make_standing_decisions,
+    read_demands,
+    take_demand_notice,
+)
+from gateway.hub.fees.fee_ends import end_fees_of_cancelled
+from gateway.hub.fees.fee_records import release_held_orders
+from gateway.hub.outbox.local_tasks import enqueue_task
+from gateway.hub.outbox.outgoing_calls import CANCELLATION
+from gateway.hub.register.decision_rules import open_active_mappings
+from gateway.hub.requirements.requirement_ledger import (
+    apply_decided_items,
+    give_back_requirements,
+    has_lost_uses,
+    offer_kept_certificates,
+)
+from gateway.store import (
+    OpenRequest,
+    StateEvent,
+    StoredNotice,
+    agency_requests,
+    cases,
+    decisions,
+    deliveries,
+    item_releases,
+    requirement_results,
+    transitions,
+)
+
+_ACTOR = "reply"
+#: Events by which an agency waits for an action, or ends that; the latest one determines the request.
+_ASKING: Final = frozenset({"ask", "inspect", "inspected", "fee"})
+#: States of a request of which its agency has said nothing yet.
+_UNKNOWN_THERE: Final = frozenset({"PREPARED", "STRANDED"})
+#: States of a delivery that its agency has not heard, and is not hearing now.
+_NOT_HEARD: Final = frozenset({"QUEUED", "HELD", "FAILED"})
+#: Events by which an agency answers whether it cancels an application, and what is stored for each.
+CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
+
+
+def outdate_early_decisions(
+    conn: Connection, case: Row[Any], request: Row[Any], notice: str, now: datetime
+) -> None:
+    """Outdate the decisions of a notice on amended items that its agency had not been sent yet.
+
+    This concerns only cases that were amended. The agency may answer a call before it has returned, so that a
+    decision during the call counts; so does a decision after an operator has ended the call.
+    """
+    if not _list_turn(case):
+        return
+    calls = deliveries.list_by_request(conn, request.case_id, request.id)
+    unheard = list_unheard_items(request.number, (row for row in calls if row.state in _NOT_HEARD))
+    request_decisions = decisions.list_by_request(conn, request.id)
+    early = [row for row in request_decisions if unheard is None or row.item in unheard]
+    # What counts already was decided during a call: the agency has what was amended, and may correct it.
+    if not early or any(row.notice_no != notice for row in early):
+        return
+    if unheard is None:
+        agency_requests.outdate_decisions(conn, request.id, max(row.id for row in early))
+    else:
+        decisions.outdate_items(conn, request.id, unheard, now)
+
+
+def answer_cancellation_by_decision(
+    conn: Connection, case: Row[Any], request: int, notice: str, now: datetime
+) -> None:
+    """Use the last decision on a request as the answer to the open question whether it is cancelled.
+
+    An approval means that the agency does not cancel, if it has received the question; in a withdrawn case an
+    approval is the subject of the question, and no answer to it. Without an approval there is nothing to
+    cancel. A cancellation that comes later counts nevertheless.
+    """
+    row = agency_requests.find_by_id(conn, request)
+    if row is None or row.state != "DECIDED" or not is_cancellation_open(row):
+        return
+    standing_decisions = make_standing_decisions(
+        decisions.list_by_request(conn, request), {request: row.number}
+    )
+    approved = has_approval(standing_decisions)
+    if approved and case.state == "WITHDRAWN":
+        return
+    # Of an application that has lost its items no decision counts: it says nothing before the question.
+    if (approved or not row.required) and not _is_question_heard(conn, row):
+        return
+    event = StateEvent("refuse_cancel", now, row.agency, notice[:100])
+    agency_requests.apply_event(conn, request, event, cancellation="REFUSED")
+    release_held_orders(conn, request, now)
+    offer_kept_certificates(conn, request, f"kept:{row.number}:{notice}", now)
+
+
+def _is_question_heard(conn: Connection, request: Row[Any]) -> bool:
+    questions = [
+        row
+        for row in deliveries.list_by_request(conn, request.case_id, request.id)
+        if row.parameters.get("operation") == CANCELLATION
+    ]
+    return bool(questions) and questions[-1].state in ("ACTIVE", "DELIVERED")
+
+
+def move_request(
+    conn: Connection,
+    codes: Mapping[str, StatusCode],
+    request: OpenRequest,
+    notice: Notice,
+    stored: StoredNotice,
+    now: datetime,
+) -> str:
+    """Move the request: to decided by its decisions alone, otherwise by the status code; return its event.
+
+    `codes` are the status codes of its case, `stored` is the row of the notice. The same notices lead to the
+    same state in every order. Among notices that ask for an action the latest issued one counts; an earlier
+    one that arrives later moves nothing, but its demand is open nevertheless: when the transaction settles
+    the deadlines, it settles the state. An application that its agency has cancelled stays cancelled. The
+    caller writes the request.
+    """
+    event = codes[notice.status_code].event
+    take_demand_notice(request, stored, codes)
+    values: dict[str, Any] = {"status_code": notice.status_code} if _is_latest(conn, request, stored) else {}
+    asking = [earlier for earlier in stored.known if _is_asking(codes.get(earlier.status_code))]
+    leads = (
+        bool(asking) and max(asking, key=lambda earlier: (earlier.issued_at, earlier.number)).id == stored.id
+    )
+    if leads:
+        values["due_at"] = notice.deadline
+    if notice.decisions or event == "decide":
+        decision = _choose_decision_event(conn, request)
+        if decision != "decide_item":
+            # Nothing is due of a decided application but a fee: the deadlines settle that one.
+            values |= {"decided_by": request.agency, "decided_at": now, "due_at": None}
+        event = event if decision == "decide_item" and leads else decision
+    elif event in CANCELLATION_EVENTS:
+        if request.state != "CANCELLED":
+            values["cancellation"] = CANCELLATION_EVENTS[event]
+            if event == "refuse_cancel":
+                release_held_orders(conn, request.id, now)
+    elif event in _ASKING and not leads:
+        return event
+    request.apply_event(conn, StateEvent(event, now, request.agency, notice.number[:100]), **values)
+    return event
+
+
+def _is_asking(code: StatusCode | None) -> bool:
+    return code is not None and code.event in _ASKING
+
+
+def _is_latest(conn: Connection, request: OpenRequest, stored: StoredNotice) -> bool:
+    """Return whether a notice is the last one, of those that count since the request was amended."""
+    amended_after = read_demands(request).amended_after
+    if not amended_after:
+        return stored.latest
+    last = find_status_notice(conn, int(request.id), stored.known, amended_after)
+    return last is not None and bool(last.id == stored.id)
+
+
+def _choose_decision_event(conn: Connection, request: OpenRequest) -> str:
+    if request.state == "DECIDED":
+        return "correct"
+    standing_decisions = make_standing_decisions(
+        decisions.list_by_request(conn, request.id), {request.id: request.number}
+    )
+    return "decide" if is_decided(make_concern(request.copy_state()), standing_decisions) else "decide_item"
+
+
+def move_case(
+    conn: Connection,
+    units: UnitTable,
+    case: Row[Any],
+    cause: str,
+    now: datetime,
+    *,
+    decided: bool = True,
+    again: str = "",
+) -> None:
+    """Decide or withdraw a locked case when no request is open any more; conclude again after a change.
+
+    The row of the case must be the current one. `cause` is recorded with the step: the number of a notice, or
+    a reason. `decided` is False if the call comes without a decision of an agency. While an agency has not
+    said whether it cancels its application, the case is not decided. A withdrawn case stays withdrawn. With
+    `again`, a word of the caller, equal decisions are concluded once more, because the quantities written off
+    have changed.
+
+    Quantities of items that a result approves again are written off again before the conclusion: an item for
+    which too little is left is not approved.
+    """
+    if case.state == "WITHDRAWN":
+        return
+    case_standing = _read_standing(conn, case)
+    outcome = _evaluate_outcome(case_standing)
+    if outcome is None and not decided:
+        return
+    if outcome is None:
+        step = StateEvent("decision", now, _ACTOR, cause[:100])
+        cases.apply_event(conn, case.id, step, before=case.state)
+        return
+    is_settled = _settle_approved_uses(conn, units, case_standing, outcome, now)
+    if is_settled:
+        case_standing = replace(
+            case_standing, decisions=list_all_decisions(conn, case.id, case_standing.requests)
+        )
+    rests_on = compute_conclusion_id(
+        outcome, case_standing.decisions, list_cancellations(case_standing.requests)
+    )
+    key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case), *([again] if again else [])])
+    concluded = _enqueue_conclusion(conn, case.id, key, rests_on, now)
+    if concluded is None and is_settled:
+        # The decisions are those of before, but not what is written off.
+        concluded = _enqueue_conclusion(conn, case.id, f"{key}:taken {now.isoformat()}", rests_on, now)
+    if concluded is None:
+        return
+    event = _choose_case_event(case, outcome)
+    step = StateEvent(event, now, _ACTOR, cause[:100])
+    cases.apply_event(conn, case.id, step, before=case.state, outcome=outcome.value)
+    if not is_settled:
+        _settle_ledger(conn, units, case_standing, outcome, now)
+    ended = "decided" if event == "last_decision" else "corrected"
+    kind = "withdrawn" if event == "withdrawn" else ended
+    data = {"outcome": outcome.value, "conclusion": rests_on}
+    record_evidence(conn, kind, "case", case.id, None, data, now)
+    # A change after items have left is reported to the children: their tasks read it after this commit.
+    for child in item_releases.list_children(conn, case.id):
+        enqueue_task(conn, "join", "case", child, f"parent:{concluded}:{child}", now)
+    wake_held_children(conn, case.declarant, {case.id}, f"parent:{concluded}", now)
+
+
+def _enqueue_conclusion(conn: Connection, case: int, key: str, rests_on: str, now: datetime) -> str | None:
+    """Queue a conclusion of a locked case; return its key, or None if the last one has equal decisions.
+
+    Earlier decisions may count again: the goods of a certificate are approved, rejected and approved once
+    more. Then the last conclusion rests on other decisions, and the earlier conclusion is sent again under a
+    new key.
+    """
+    if enqueue_task(conn, "conclude", "case", case, key, now, rests_on=rests_on):
+        return key
+    conclusions = _list_conclusions(conn, case)
+    if conclusions[-1].parameters.get("rests_on") == rests_on:
+        return None
+    renewed_key = f"{key}:after {conclusions[-1].id}"
+    enqueue_task(conn, "conclude", "case", case, renewed_key, now, rests_on=rests_on)
+    return renewed_key
+
+
+def _list_conclusions(conn: Connection, case: int) -> list[Row[Any]]:
+    return [row for row in deliveries.list_outlines(conn, case) if row.parameters.get("task") == "conclude"]
+
+
+def rests_on_decisions(conn: Connection, case: int) -> bool:
+    """Return whether the last conclusion of a case rests on decisions, which may not count any more."""
+    conclusions = _list_conclusions(conn, case)
+    return bool(conclusions) and conclusions[-1].parameters.get("rests_on") is not None
+
+
+def take_lost_uses(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
+    """Write off again the quantities that the approved items of a decided, locked case had lost.
+
+    If this changes anything, the declarant and customs get a new conclusion with the quantities that are
+    written off now.
+    """
+    if case.outcome is None:
+        return
+    rejected = list_rejected_case_items(conn, case)
+    retaken = has_lost_uses(conn, case.id, rejected) and apply_decided_items(
+        conn, case.id, rejected, units, now
+    )
+    if retaken and list_outside_decisions(conn, case.id):
+        move_case(conn, units, case, "requirement", now, again=f"taken {now.isoformat()}")
+
+
+def tell_awaited_uses(
+    conn: Connection, units: UnitTable, case: Row[Any], now: datetime, *, joined: bool = False
+) -> None:
+    """Conclude a decided, locked case again if the numbers that it waits for are no longer those it reported.
+
+    With `joined` one of these numbers has arrived now. A conclusion that is still queued reports the present
+    numbers when it runs.
+    """
+    if case.outcome is None:
+        return
+    if joined or describe_awaited_numbers(list_awaited_numbers(conn, case.id)) != get_told_numbers(case):
+        ranked_decisions = list_all_decisions(conn, case.id)
+        _conclude_again(conn, units, case, ranked_decisions, f"joined {now.isoformat()}", now)
+
+
+def _conclude_again(
+    conn: Connection,
+    units: UnitTable,
+    case: Row[Any],
+    ranked_decisions: Sequence[RankedDecision],
+    again: str,
+    now: datetime,
+) -> None:
+    """Conclude a decided, locked case again with the same decisions, unless a conclusion is still queued.
+
+    Without decisions nothing about the case has changed but its warnings: it stays CLOSED where it is.
+    """
+    requests = agency_requests.list_by_case(conn, case.id)
+    current = {
+        compute_conclusion_id(CaseOutcome(case.outcome), ranked_decisions, list_cancellations(requests))
+    }
+    queued = {row.parameters.get("rests_on") for row in _list_conclusions(conn, case.id)
+               if row.state == "QUEUED"}  # fmt: skip
+    if queued & (current if ranked_decisions else {*current, None}):
+        return
+    if ranked_decisions:
+        move_case(conn, units, case, "requirement", now, decided=False, again=again)
+    else:
+        enqueue_task(conn, "conclude", "case", case.id, f"conclude:{case.id}:{again}", now)
+
+
+def wake_held_children(
+    conn: Connection, declarant: str, parents: Collection[int], key: str, now: datetime
+) -> None:
+    """Let the held children of cases (row ids) check whether they may go on; `key` names the change."""
+    if not parents:
+        return
+    for held in cases.list_held(conn, declarant):
+        if (held.detail.get("held") or {}).get("parent") in parents:
+            enqueue_task(conn, "wake", "case", held.id, f"{key}:{held.id}", now)
+
+
+def _give_back_items(conn: Connection, case: Row[Any], now: datetime) -> None:
+    """Give back to its parent the items that a withdrawn child has taken; evidence is stored for both."""
+    parents = {row.parent_id for row in item_releases.list_releases_into(conn, case.id)}
+    if item_releases.return_releases(conn, case.id, "withdrawn", now):
+        record_evidence(conn, "items_returned", "case", case.id, None, {"reason": "withdrawn"}, now)
+        for parent in parents:
+            data = {"child": case.id, "reason": "withdrawn"}
+            record_evidence(conn, "items_returned", "case", parent, None, data, now)
+        transitions.record_events(
+            conn, "case", [(parent, "ITEMS_RETURNED") for parent in sorted(parents)], now
+        )
+        wake_held_children(conn, case.declarant, parents, f"returned:{case.id}:{now.isoformat()}", now)
+
+
+def _settle_ledger(
+    conn: Connection, units: UnitTable, case_standing: _CaseStanding, outcome: CaseOutcome, now: datetime
+) -> None:
+    """Give back the uses of a withdrawn case, of rejected items and of items of cancelled requests."""
+    case = case_standing.case
+    if outcome is CaseOutcome.WITHDRAWN:
+        requirement_results.end_awaited_uses(conn, case.id, "withdrawn", now)
+        _give_back_items(conn, case, now)
+        give_back_requirements(conn, case.id, "withdrawn", now)
+        return
+    apply_decided_items(conn, case.id, case_standing.rejected, units, now)
+
+
+def _settle_approved_uses(
+    conn: Connection, units: UnitTable, case_standing: _CaseStanding, outcome: CaseOutcome, now: datetime
+) -> bool:
+    """Write off again what results approve of items that were rejected; return whether there is any."""
+    case_id, uses = case_standing.case.id, [ranked.written for ranked in case_standing.decisions]
+    certified = any(use is not None and not use.above for use in uses)
+    if outcome is CaseOutcome.WITHDRAWN or not certified:
+        return False
+    if not has_lost_uses(conn, case_id, case_standing.rejected):
+        return False
+    apply_decided_items(conn, case_id, case_standing.rejected, units, now)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _CaseStanding:
+    """A locked case with its requests and all decisions about it, also those from elsewhere.
+
+    `cancelled` are the items of its cancelled requests, and those it has taken that were cancelled above.
+    """
+
+    case: Row[Any]
+    requests: Sequence[Row[Any]]
+    decisions: Sequence[RankedDecision]
+    cancelled: frozenset[int]
+
+    @property
+    def rejected(self) -> frozenset[int]:
+        """Return the items that decisions in force reject, and those that are cancelled."""
+        return self.cancelled.union(list_rejected_items(_get_case_items(self.case), self.decisions))
+
+
+def _read_standing(conn: Connection, case: Row[Any]) -> _CaseStanding:
+    requests = agency_requests.list_by_case(conn, case.id)
+    ranked_decisions = list_all_decisions(conn, case.id, requests)
+    own_items = {item for row in requests if row.state == "CANCELLED" for item in make_concern(row).items}
+    inherited_items = (items for _, items in list_cancelled_above(conn, case.id))
+    return _CaseStanding(case, requests, ranked_decisions, frozenset(own_items.union(*inherited_items)))
+
+
+def list_rejected_case_items(conn: Connection, case: Row[Any]) -> frozenset[int]:
+    """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
+    return _read_standing(conn, case).rejected
+
+
+def conclude_unasked_case(
+    conn: Connection, units: UnitTable, case_id: int, now: datetime, **values: Any
+) -> None:
+    """Decide a new case without applications: it is approved, if no number that it names says otherwise.
+
+    `values` are stored with the step.
+    """
+    outside_decisions = list_outside_decisions(conn, case_id)
+    items = (values.get("detail") or cases.lock_case(conn, case_id).detail)["items"]
+    outcome = evaluate_case_outcome(items, (), outside_decisions) or CaseOutcome.APPROVED
+    event = StateEvent("none_concerned", now, "admit")
+    cases.apply_event(conn, case_id, event, outcome=outcome.value, **values)
+    if not outside_decisions:
+        enqueue_task(conn, "conclude", "case", case_id, f"conclude:{case_id}:1", now)
+        return
+    rests_on = compute_conclusion_id(outcome, outside_decisions)
+    key = f"conclude:{case_id}:{rests_on}"
+    enqueue_task(conn, "conclude", "case", case_id, key, now, rests_on=rests_on)
+    _settle_ledger(conn, units, _read_standing(conn, cases.lock_case(conn, case_id)), outcome, now)
+
+
+def end_cancellation(conn: Connection, case: Row[Any], request: int, cause: StateEvent) -> None:
+    """End the question whether an agency cancels; an application that it never acknowledged is cancelled.
+
+    An acknowledged application stays in force, as if the agency had refused: it may still decide.
+    """
+    row = agency_requests.find_by_id(conn, request)
+    if row is None or not is_cancellation_open(row):
+        return
+    unknown = row.receipt_number is None and row.state in _UNKNOWN_THERE
+    event = replace(cause, event="cancel" if unknown else "refuse_cancel")
+    word = "UNTOLD" if unknown else "REFUSED"
+    agency_requests.apply_event(conn, request, event, cancellation=word)
+    if unknown:
+        end_fees_of_cancelled(conn, request, cause.at)
+    else:
+        release_held_orders(conn, request, cause.at)
+        offer_kept_certificates(conn, request, f"kept:{row.number}:{cause.at.isoformat()}", cause.at)
+    units = load_unit_table(open_active_mappings(conn, cause.at))
+    move_case(conn, units, case, cause.detail or cause.actor, cause.at)
+    # An operator's verb has no timetable: the time to decide begins with the act, by a task of a worker.
+    at = cause.at.isoformat()
+    enqueue_task(conn, "settle", "settling", case.id, f"settle:{case.id}:{at}", cause.at, at=at)
+
+
+def _evaluate_outcome(case_standing: _CaseStanding) -> CaseOutcome | None:
+    """Return the outcome; None while an agency has to decide, or to answer a cancellation.
+
+    A case that its declarant withdraws is withdrawn when no approval of an agency is left.
+    """
+    if any(is_cancellation_open(row) for row in case_standing.requests):
+        return None
+    items, concerns = _get_case_items(case_standing.case), list_concerns(case_standing.requests)
+    outcome = evaluate_case_outcome(items, concerns, case_standing.decisions, case_standing.cancelled)
+    withdraws = "withdrawal" in (case_standing.case.detail or {})
+    # What an agency approved under a number of its own does not hold the declaration: it was not asked here.
+    numbers = {row.number for row in case_standing.requests}
+    own_decisions = [ranked for ranked in case_standing.decisions if ranked.request in numbers]
+    return CaseOutcome.WITHDRAWN if outcome and withdraws and not has_approval(own_decisions) else outcome
+
+
+def _list_turn(case: Row[Any]) -> list[str]:
+    """Return which turn of the case is concluded: each amendment and each withdrawal is a new one."""
+    turn = (case.detail or {}).get("turn")
+    return [] if turn is None else [str(turn)]
+
+
+def _choose_case_event(case: Row[Any], outcome: CaseOutcome) -> str:
+    if outcome is CaseOutcome.WITHDRAWN:
+        return "withdrawn"
+    return "last_decision" if case.state == "IN_PROGRESS" else "correct"
+
+
+def _get_case_items(case: Row[Any]) -> list[int]:
+    """Return the items of the declaration that opened the case; raises when it has none."""
+    items = (case.detail or {}).get("items")
+    if not items:
+        detail = f"case {case.number} has no items that a decision could be about"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"case/{case.state}")
+    return list(items)

@@ -1,0 +1,284 @@
+"""Applies a document of an agency's own form, delivered at ``/soap/agency``, as values about its application.
+
+The input is the document of a verified call. The mappings in force find the number of its application;
+the mappings of that application read it. The values that it means go the way of `gateway.hub.answers.reply`:
+nothing that follows depends on the form in which an agency speaks. A certificate of an application
+that never came through the hub is read by the mappings in force, as a result under its own number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from lxml import etree
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    AgencyAnswer,
+    AgencyCallback,
+    DecisionCode,
+    Notice,
+    SignedReply,
+    check_hub_number,
+    make_notice,
+    resembles_hub_number,
+    split_requirement_results,
+)
+from gateway.errors import NOTICE_FORM_UNKNOWN, NOTICE_UNREADABLE, REPLY_UNMATCHED, GatewayError
+from gateway.harmonize import (
+    DocumentMapping,
+    MappingBundle,
+    NoticeFacts,
+    find_document_mapping,
+    find_named_application,
+    find_stated_text,
+    find_type_code,
+    list_error_places,
+    list_place_pointers,
+    list_possible_documents,
+    read_delivered_notice,
+)
+from gateway.hub.answers.reply import apply_call_back
+from gateway.hub.hub import Hub
+from gateway.hub.requirements.requirement_results import (
+    is_result_without_application,
+    list_said_subjects,
+    store_requirement_results,
+)
+from gateway.hub.submissions.application_forms import load_application_form, open_carried_document
+from gateway.hub.submissions.document_needs import read_unless_removed
+from gateway.store import CallRecord, agency_requests, read_transaction, rerun_after_conflict
+
+_NO_RESULT: Final = ", and this is no decision under a number of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class AgencyDocument:
+    """The values of an agency's own document, and the XPath of each argument of the hub's call in it."""
+
+    said: AgencyCallback
+    places: Mapping[str, str]
+    #: Of a result without an application: each requirement number, with the notice about it.
+    results: tuple[tuple[str, Notice], ...] = ()
+    #: Whether it states the number of its notice; the hub makes one of a certificate, which has none.
+    has_number: bool = True
+
+
+def apply_agency_document(
+    hub: Hub, agency: str, root: etree._Element, signed_reply: SignedReply, record: CallRecord | None = None
+) -> str:
+    """Apply the document `root` that `agency` delivered; return the case number.
+
+    Of a result without an application the number of its requirement is returned. Raises GW716 or
+    GW717 for a document that cannot be read, and what `apply_call_back` raises, each with its place in
+    the document.
+    """
+    read = read_agency_document(hub, agency, root)
+    try:
+        if read.results:
+            _store_results(hub, agency, read.results, signed_reply, record)
+            return read.said.requirement_number or ""
+        return apply_call_back(hub, agency, read.said, signed_reply, record=record)
+    except GatewayError as error:
+        name = error.location.partition("[")[0]
+        is_repeated = name == "NoticeNumber" and not read.has_number
+        detail = _word_conflict(read.said.answer) if is_repeated else None
+        raise GatewayError(
+            error.problem, detail or error.detail, read.places.get(name, error.location)
+        ) from error
+
+
+def _word_conflict(answer: AgencyAnswer) -> str | None:
+    """Return the error text for a document without a notice number that another one contradicts."""
+    if not isinstance(answer, Notice):
+        return None
+    return (
+        f"another document of the same number, status, time of issue and application was received before "
+        f"({answer.number[:200]}); a correction states a later time of issue"
+    )
+
+
+@rerun_after_conflict
+def _store_results(
+    hub: Hub,
+    agency: str,
+    results: Sequence[tuple[str, Notice]],
+    signed_reply: SignedReply,
+    record: CallRecord | None,
+) -> None:
+    store_requirement_results(hub, agency, results, signed_reply, record)
+
+
+def read_agency_document(hub: Hub, agency: str, root: etree._Element) -> AgencyDocument:
+    """Return the values of the document `root` about an application of `agency`; nothing is stored.
+
+    Raises GW701 when the agency was not sent the application, GW513 for a mistyped number.
+    """
+    root = open_carried_document(hub.rules.bundle, agency, root)
+    number, path = find_named_application(root, hub.rules.bundle.notices)
+    with read_transaction(hub.engine) as conn:
+        request = _find_request(conn, agency, number, path)
+        if request is not None:
+            return _read_notice(conn, hub, request, root, path)
+    return _read_result(hub, agency, root, number, path)
+
+
+def _read_notice(
+    conn: Connection, hub: Hub, request: Row[Any], root: etree._Element, path: str
+) -> AgencyDocument:
+    """Return the values of a document about a request; `path` is where it states its number."""
+    pinned = hub.register.find_pinned_rules(request.mapping_sha256) or hub.rules
+    document = pinned.bundle.documents.get(request.document)
+    if document is None:
+        detail = f"no mapping is known for {request.document}"
+        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, path)
+    facts = read_delivered_notice(root, pinned.bundle, document)
+    pointers = _list_pointers(hub, conn, request, facts)
+    notice = make_notice(facts, pinned.bundle, request.required, pointers)
+    return AgencyDocument(
+        AgencyCallback(notice, application_number=request.number),
+        _list_places(facts, path),
+        has_number=_states_number(facts),
+    )
+
+
+def _read_result(hub: Hub, agency: str, root: etree._Element, number: str, path: str) -> AgencyDocument:
+    """Return the values of a document about an application that never came through the hub.
+
+    `path` is where it states the number of the application. Raises GW701 unless it decides under a number of
+    the agency's own, GW716 where its kind of application is none of this agency.
+    """
+    bundle = hub.rules.bundle
+    stated_number = find_stated_text(root, bundle.notices, "requirement_number")
+    if stated_number is None or not stated_number[0]:
+        check_hub_number(number, path)
+        raise _make_unmatched(agency, number, path, _NO_RESULT)
+    document = _find_document(bundle, agency, root, path)
+    facts = read_delivered_notice(root, bundle, document)
+    items = {int(fact.value) for fact in facts.facts if fact.name == "item"} - {0}
+    subjects = (
+        [(item, law) for item in sorted(items) for law in document.laws]
+        if items
+        else _list_said_subjects(hub, agency, stated_number[0], facts, document)
+    )
+    notice = replace(make_notice(facts, bundle, subjects), whole=not items)
+    call_back = AgencyCallback(notice, requirement_number=stated_number[0])
+    if not is_result_without_application(hub, agency, call_back):
+        raise _make_unmatched(agency, number, path, _NO_RESULT)
+    return AgencyDocument(
+        call_back,
+        _list_places(facts, path),
+        split_requirement_results(stated_number[0], notice),
+        has_number=_states_number(facts),
+    )
+
+
+def _states_number(facts: NoticeFacts) -> bool:
+    return facts.find_value("notice_number") is not None
+
+
+def _list_said_subjects(
+    hub: Hub, agency: str, number: str, facts: NoticeFacts, document: DocumentMapping
+) -> list[tuple[int, str]]:
+    """Return the items and laws that a document which names no item decides under a number.
+
+    These are all items and laws known under the number, or else item 1 under each law of the document. Raises
+    GW701 for a document that takes back a decision under a number that the hub does not know: its items are
+    not known.
+    """
+    subjects = list_said_subjects(hub, agency, number)
+    if subjects:
+        return subjects
+    if facts.find_value("decision") == DecisionCode.REJECTED:
+        at = next(fact.xpath for fact in facts.facts if fact.name == "requirement_number")
+        detail = f"{agency} has decided nothing under {number[:40]!r} that this document could take back"
+        raise GatewayError(REPLY_UNMATCHED, detail, at)
+    return [(1, law) for law in document.laws]
+
+
+def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, path: str) -> DocumentMapping:
+    """Return the document of the agency whose type code, or else whose id, `root` states.
+
+    Raises GW716 for what none of them has, and for a code that no mapping knows where several documents of
+    different laws may have it.
+    """
+    code, at = find_stated_text(root, bundle.notices, "document_type") or ("", path)
+    candidates = [candidate for candidate in bundle.documents.values() if candidate.organisation == agency]
+    document = find_document_mapping(code, candidates)
+    if document is not None:
+        return document
+    possible = list_possible_documents(code, candidates, root, bundle)
+    if not possible:
+        names = ", ".join(find_type_code(candidate) or candidate.id for candidate in candidates)
+        detail = f"{agency} has no kind of application {code[:40]!r}, but {names or 'none'}"
+        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
+    if len({candidate.laws for candidate in possible}) > 1:
+        names = ", ".join(candidate.id for candidate in possible)
+        detail = (
+            f"{code[:40]!r} may be one of {names}, which are of different laws: the mapping of none of them "
+            "names this code (answers: type_codes)"
+        )
+        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
+    return possible[0]
+
+
+def _make_unmatched(agency: str, number: str, path: str, remark: str = "") -> GatewayError:
+    return GatewayError(REPLY_UNMATCHED, f"{agency} was asked nothing under {number[:40]!r}{remark}", path)
+
+
+def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
+    """Return the XPath of the fact that fills each argument of the hub's call, by the argument's name."""
+    at: dict[str, str] = {}
+    for fact in facts.facts:
+        at.setdefault(fact.name, fact.xpath)
+    notice_number = at.get("notice_number") or at.get("requirement_number") or number
+    deciding = at.get("item") or at["status"]
+    amount = at.get("refund_amount") or at.get("fee_amount") or at["status"]
+    return {
+        "ApplicationNumber": number,
+        "RequirementNumber": at.get("requirement_number", number),
+        "NoticeNumber": notice_number,
+        "IssuedAt": at["issued_at"],
+        "StatusCode": at["status"],
+        "Version": at.get("version", number),
+        "Decision": deciding,
+        "Fee": amount,
+        "Fee/PaymentNotice": at.get("fee_number", amount),
+    }
+
+
+def _find_request(conn: Connection, agency: str, number: str, path: str) -> Row[Any] | None:
+    """Return the request of this number, stated at `path`; None for a number that is none of the hub."""
+    request = agency_requests.find_by_number(conn, number)
+    if request is None and not resembles_hub_number(number):
+        return None
+    if request is None:
+        check_hub_number(number, path)
+    if request is None or request.agency != agency:
+        raise _make_unmatched(agency, number, path)
+    return request
+
+
+def _list_pointers(hub: Hub, conn: Connection, request: Row[Any], facts: NoticeFacts) -> tuple[str, ...]:
+    """Return the places of the errors in the applicant's message, by the call that the agency was sent."""
+    places = [error_place for _, error_place in list_error_places(facts)]
+    if not places:
+        return ()
+    items = {str(item) for item, _ in (*request.required, *(request.removed or ()))}
+    for error_place in places:
+        if (
+            error_place.item is not None
+            and error_place.named_by is not None
+            and error_place.item not in items
+        ):
+            detail = f"item {error_place.item} is no part of the application"
+            raise GatewayError(NOTICE_UNREADABLE, detail, error_place.named_by.xpath)
+    agency, number = request.agency, request.number
+    application_form = read_unless_removed(
+        lambda: load_application_form(hub, conn, agency, number, compare=False)
+    )
+    if application_form is None:
+        return (f"APP[{request.sequence}]/{request.document}",)
+    return list_place_pointers(places, application_form.form, position=request.sequence)

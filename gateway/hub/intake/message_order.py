@@ -1,0 +1,363 @@
+"""Gives received messages to the application in the order of their numbers (ebMS 2.0 chapter 9).
+
+A message is stored and acknowledged when it arrives. The task that admits it is queued when all messages
+with earlier numbers of its conversation have been given to the application. Each task follows the one
+before it, so that a worker cannot begin it before that one has ended. An agreement may limit how many
+conversations are open (CPPA 2.0, ConversationConstraints).
+
+Operators act on the order of a conversation, with evidence; what is held too long is given up. Their
+functions have the parameters of the store functions: connection, sequence, time, actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.agreements import ConversationLimits
+from gateway.errors import (
+    CONVERSATION_LIMIT,
+    HEADER_INCONSISTENT,
+    ORDER_GIVEN_UP,
+    TRANSITION_REFUSED,
+    GatewayError,
+)
+from gateway.evidence import record_evidence
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.delivery_failures import queue_delivery_failure
+from gateway.message_model import SequenceNumber
+from gateway.protocols import find_sequence_position, make_sequence_number
+from gateway.store import (
+    HeldMessage,
+    NewDelivery,
+    SequenceKey,
+    SequenceState,
+    StateEvent,
+    deliveries,
+    message_sequences,
+    messages,
+    ordered_deliveries,
+    read_transaction,
+    write_transaction,
+)
+from gateway.store import limited_conversations as conversations
+
+_PLACE = "/soap:Envelope/soap:Header/eb:MessageOrder/eb:SequenceNumber"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedArrival:
+    """A stored message with its number; `expires_at` ends its wait, `most_held` bounds those that wait."""
+
+    message: int
+    sequence: SequenceNumber
+    expires_at: datetime
+    for_case: bool
+    most_held: int
+
+
+def place_message(conn: Connection, key: SequenceKey, arrival: OrderedArrival, at: datetime) -> None:
+    """Release a new message with all that waited for it, or hold it until those before it are released.
+
+    Raises GW304 for a number that was used before and for a Reset while messages are held, GW315 when
+    too many messages are held.
+    """
+    state = message_sequences.lock_sequence(conn, key, at)
+    released = state.next_ordinal - state.base
+    position = find_sequence_position(arrival.sequence, released)
+    if position == 0 and released:
+        _check_nothing_held(conn, state)
+        state = replace(state, base=state.next_ordinal)
+    held = HeldMessage(arrival.message, state.base + position, arrival.for_case, arrival.expires_at)
+    if held.ordinal == state.next_ordinal:
+        message_sequences.insert_ordered_message(conn, state.id, held, "RELEASED", at)
+        state = _release_messages(conn, state, (held,), at)
+        message_sequences.update_sequence(conn, release_held_messages(conn, state, at), at)
+        return
+    _check_free_number(conn, state, held, arrival)
+    message_sequences.insert_ordered_message(conn, state.id, held, "HELD", at)
+
+
+def _check_nothing_held(conn: Connection, state: SequenceState) -> None:
+    waiting = message_sequences.list_held(conn, state.id, 1)
+    if waiting:
+        detail = (
+            f"a Reset comes when all messages before it are confirmed: number "
+            f"{state.next_ordinal - state.base} is missing, and later ones wait for it"
+        )
+        raise GatewayError(HEADER_INCONSISTENT, detail, _PLACE)
+
+
+def _check_free_number(
+    conn: Connection, state: SequenceState, held: HeldMessage, arrival: OrderedArrival
+) -> None:
+    """Raise for a number at which another message waits, and when as many wait as may."""
+    if message_sequences.find_at_ordinal(conn, state.id, held.ordinal) is not None:
+        detail = f"number {arrival.sequence.number} has come before, under another MessageId"
+        raise GatewayError(HEADER_INCONSISTENT, detail, _PLACE)
+    if message_sequences.count_held(conn, state.id, arrival.most_held) >= arrival.most_held:
+        detail = f"too many out-of-sequence messages: {arrival.most_held} wait in this conversation"
+        raise GatewayError(ORDER_GIVEN_UP, detail, _PLACE)
+
+
+def release_held_messages(conn: Connection, state: SequenceState, at: datetime) -> SequenceState:
+    """Release the held messages that follow without a gap; return the sequence, which is locked, after it.
+
+    A message whose time is over is not released, and no message after it.
+    """
+    ready: list[HeldMessage] = []
+    for held in message_sequences.list_held(conn, state.id):
+        if held.ordinal != state.next_ordinal + len(ready) or held.expires_at <= at:
+            break
+        ready.append(held)
+    if not ready:
+        return state
+    message_sequences.change_held_state(conn, [held.message for held in ready], "RELEASED")
+    return _release_messages(conn, state, ready, at)
+
+
+def _release_messages(
+    conn: Connection, state: SequenceState, ready: Sequence[HeldMessage], at: datetime
+) -> SequenceState:
+    """Queue the tasks that admit consecutive messages, each after the one before it."""
+    last = state.last_delivery
+    for held in ready:
+        if held.for_case:
+            last = enqueue_admission(conn, held.message, last, at)
+    return replace(state, next_ordinal=state.next_ordinal + len(ready), last_delivery=last)
+
+
+def admit_late_message(conn: Connection, message: int, at: datetime) -> int:
+    """Queue the task that admits a message which was never given to the application; return its delivery.
+
+    A message of an ordered conversation is queued behind those of the conversation that were admitted before.
+    """
+    state = message_sequences.lock_by_message(conn, message)
+    delivery = enqueue_admission(conn, message, None if state is None else state.last_delivery, at)
+    if delivery is None:
+        raise GatewayError(TRANSITION_REFUSED, f"the task that admits message {message} was queued before")
+    if state is not None:
+        message_sequences.update_sequence(conn, replace(state, last_delivery=delivery), at)
+    return delivery
+
+
+def enqueue_admission(conn: Connection, message: int, after: int | None, at: datetime) -> int | None:
+    """Queue the task that admits a stored message, once; it follows the task `after`. Return its delivery."""
+    before = None if after is None else deliveries.find_by_id(conn, after)
+    new = NewDelivery(
+        agent="local",
+        destination=deliveries.LOCAL,
+        subject_type="message",
+        subject_id=str(message),
+        dedupe_key=_make_admission_key(message),
+        # The message before it was not admitted, and an operator has to look: this one goes on.
+        follows=None if before is None or before.state == "FAILED" else before.id,
+        parameters={"task": "admit"},
+    )
+    return deliveries.enqueue_delivery(conn, new, at)
+
+
+def _make_admission_key(message: int) -> str:
+    """Return the key under which the task that admits a message is queued once."""
+    return f"admit:{message}"
+
+
+def free_next_admission(conn: Connection, message: int, failed: int) -> None:
+    """Let the next message of a conversation be admitted although the task of this one has failed."""
+    state = message_sequences.lock_by_message(conn, message)
+    held_message = None if state is None else message_sequences.find_held_message(conn, message)
+    if state is None or held_message is None:
+        return
+    following = message_sequences.find_at_ordinal(conn, state.id, held_message.ordinal + 1)
+    if following is not None:
+        message_sequences.free_follower(conn, failed, _make_admission_key(following))
+
+
+_CONVERSATION_PLACE = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:ConversationId"
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationMessage:
+    """A stored business message of a conversation; `for_case`: its case keeps the conversation open."""
+
+    agreement_id: str
+    conversation_id: str
+    message: int
+    for_case: bool
+
+
+def check_conversation_limits(
+    conn: Connection, limits: ConversationLimits, message: ConversationMessage, at: datetime
+) -> None:
+    """Count the conversation of a new message; raises GW316 when it is one more than the agreement allows."""
+    if limits.invocations is None and limits.concurrent is None:
+        return
+    agreement = message.agreement_id
+    begun_count = conversations.lock_count(conn, agreement)
+    conversation = conversations.find_conversation(conn, agreement, message.conversation_id)
+    if conversation is None:
+        _check_begun(limits, begun_count)
+        _check_open(conn, limits, agreement, at)
+        conversation_id = conversations.begin_conversation(conn, agreement, message.conversation_id, at)
+    else:
+        conversation_id = conversation.id
+        if conversation.ended_at is not None:
+            _check_open(conn, limits, agreement, at)
+            conversations.reopen_conversation(conn, conversation_id)
+    if message.for_case:
+        conversations.keep_open(conn, conversation_id, message.message)
+
+
+def _check_begun(limits: ConversationLimits, begun_count: int) -> None:
+    if limits.invocations is not None and begun_count >= limits.invocations:
+        detail = f"{begun_count} conversations have begun, and the agreement allows {limits.invocations}"
+        raise GatewayError(CONVERSATION_LIMIT, detail, _CONVERSATION_PLACE)
+
+
+def _check_open(conn: Connection, limits: ConversationLimits, agreement: str, at: datetime) -> None:
+    if limits.concurrent is None:
+        return
+    if conversations.count_open(conn, agreement) < limits.concurrent:
+        return
+    conversations.end_closed_conversations(conn, agreement, at)
+    still_open = conversations.count_open(conn, agreement)
+    if still_open >= limits.concurrent:
+        detail = f"{still_open} conversations are open, and the agreement allows {limits.concurrent}"
+        raise GatewayError(CONVERSATION_LIMIT, detail, _CONVERSATION_PLACE)
+
+
+_ACTOR: Final = "order"
+#: How many messages are given up in one turn of the upkeep; the next turn takes the others.
+_MOST: Final = 100
+
+
+def give_up_expired_messages(hub: Hub) -> int:
+    """Give up held messages whose TimeToLive, or else the agreed PersistDuration, is over.
+
+    Each has a transaction of its own. Return how many were given up.
+    """
+    now = hub.clock()
+    with read_transaction(hub.engine) as conn:
+        over = message_sequences.list_expired(conn, now, _MOST)
+    return sum(_give_up_expired(hub, row, now) for row in over)
+
+
+def _give_up_expired(hub: Hub, row: Row[Any], now: datetime) -> bool:
+    with write_transaction(hub.engine, "order.expired") as conn:
+        state = message_sequences.lock_by_id(conn, row.sequence)
+        if state is None:
+            return False
+        missing = make_sequence_number(state.next_ordinal - state.base).number
+        detail = f"its time ended while it waited for the message with the number {missing}"
+        return give_up_message(conn, row.message, detail, now)
+
+
+def give_up_message(conn: Connection, message: int, detail: str, at: datetime, actor: str = _ACTOR) -> bool:
+    """Give up a held message whose sequence is locked: it becomes FAILED, and its sender gets an error.
+
+    Return False when it is no longer held.
+    """
+    if not message_sequences.change_held_state(conn, [message], "GIVEN_UP"):
+        return False
+    problem = GatewayError(ORDER_GIVEN_UP, detail, "eb:MessageOrder")
+    messages.apply_event(conn, message, StateEvent("fail", at, actor, problem.problem.id), problem.problem.id)
+    row = messages.find_by_id(conn, message)
+    data = {"message_id": row.message_id if row else "", "problem": problem.problem.id, "detail": detail}
+    record_evidence(conn, "given_up", "message", message, None, data, at)
+    queue_delivery_failure(conn, message, problem, at)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceChange:
+    """The result of an act: the next number before and after it, and the messages that it moved."""
+
+    number_before: int
+    number_after: int
+    moved: tuple[int, ...]
+
+
+def release_sequence(
+    conn: Connection, sequence: int, at: datetime, actor: str, reason: str | None = None
+) -> SequenceChange:
+    """Release the held messages up to the next gap, although one before them is missing.
+
+    Raises GW705 when nothing is held. The missing message is refused when it comes later.
+    """
+    before = _lock_incoming(conn, sequence)
+    first = message_sequences.list_held(conn, sequence, 1)
+    if not first:
+        raise GatewayError(TRANSITION_REFUSED, "no message of this conversation is held", f"order {sequence}")
+    held = [row.message for row in message_sequences.list_held(conn, sequence)]
+    after = release_held_messages(conn, replace(before, next_ordinal=first[0].ordinal), at)
+    message_sequences.update_sequence(conn, after, at)
+    still_held = {row.message for row in message_sequences.list_held(conn, sequence)}
+    released = tuple(message for message in held if message not in still_held)
+    return _record_change(conn, "release", before, after, released, at, actor, reason)
+
+
+def reset_sequence(
+    conn: Connection, sequence: int, at: datetime, actor: str, reason: str | None = None
+) -> SequenceChange:
+    """Give up the held messages of a received conversation, or let the next message of a sent one say Reset.
+
+    Raises GW705 when there is nothing to give up, or when a sent message of the hub is still under way.
+    """
+    row = message_sequences.find_by_id(conn, sequence)
+    if row is not None and row.direction == "out":
+        return _reset_outgoing(conn, sequence, at, actor, reason)
+    state = _lock_incoming(conn, sequence)
+    held = message_sequences.list_held(conn, sequence)
+    if not held:
+        raise GatewayError(TRANSITION_REFUSED, "no message of this conversation is held", f"order {sequence}")
+    detail = "an operator gave it up, because a message before it is missing"
+    given_up = tuple(
+        held_row.message for held_row in held if give_up_message(conn, held_row.message, detail, at, actor)
+    )
+    return _record_change(conn, "reset", state, state, given_up, at, actor, reason)
+
+
+def _lock_incoming(conn: Connection, sequence: int) -> SequenceState:
+    row = message_sequences.find_by_id(conn, sequence)
+    state = message_sequences.lock_by_id(conn, sequence)
+    if row is None or state is None or row.direction != "in":
+        detail = "only a conversation in which messages are received holds messages"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"order {sequence}")
+    return state
+
+
+def _reset_outgoing(
+    conn: Connection, sequence: int, at: datetime, actor: str, reason: str | None
+) -> SequenceChange:
+    state = message_sequences.lock_by_id(conn, sequence)
+    if state is None or ordered_deliveries.find_open_delivery(conn, state) is not None:
+        # ebMS 2.0 §9.1.1: a Reset waits until every message before it is accounted for.
+        detail = "a message of this conversation is still to be delivered"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"order {sequence}")
+    after = replace(state, base=state.next_ordinal)
+    message_sequences.update_sequence(conn, after, at)
+    return _record_change(conn, "reset", state, after, (), at, actor, reason)
+
+
+def _record_change(
+    conn: Connection,
+    act: str,
+    before: SequenceState,
+    after: SequenceState,
+    changed_messages: tuple[int, ...],
+    at: datetime,
+    actor: str,
+    reason: str | None,
+) -> SequenceChange:
+    data: dict[str, Any] = {"act": act, "actor": actor, "messages": list(changed_messages)}
+    data |= {"reason": reason} if reason else {}
+    record_evidence(conn, "operator", "sequence", before.id, None, data, at)
+    return SequenceChange(_find_next_number(before), _find_next_number(after), changed_messages)
+
+
+def _find_next_number(state: SequenceState) -> int:
+    return make_sequence_number(state.next_ordinal - state.base).number

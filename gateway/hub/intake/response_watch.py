@@ -1,0 +1,167 @@
+"""Connections whose requests wait for their response, as `responseOnly` and `signalsAndResponse` agree.
+
+A waiting connection holds no thread, no transaction and no body. All waiting connections of a
+process share one query per interval, however many they are. Their number is limited, and no party
+has more than a share of the places; who finds none gets the agreed fallback at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+
+from gateway.hub.completion.case_closing import run_closing_commit
+from gateway.store import HttpResponse, back_channel, confirm_copies, messages, read_transaction
+
+#: A party has at most this part of the places.
+_SHARE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseLimits:
+    """How long a request waits at most, how many wait at once, and how often the database is asked."""
+
+    wait: timedelta = timedelta(seconds=20)
+    places: int = 64
+    interval: timedelta = timedelta(milliseconds=200)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingResponse(HttpResponse):
+    """The agreed fallback of a request whose response may still come; who cannot wait sends it as it is.
+
+    `request` is the stored message, `pmodes` are those of its responses.
+    """
+
+    request: int
+    party: str
+    pmodes: frozenset[str]
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundResponse:
+    delivery: int
+    answer: HttpResponse
+
+
+@dataclass(slots=True)
+class WaitingRequest:
+    """One request that waits: ask `read_response` until it gives one or `is_over`, then `close`."""
+
+    watch: ResponseWatch
+    pending: PendingResponse
+    found: _FoundResponse | None = field(default=None)
+
+    @property
+    def fallback(self) -> HttpResponse:
+        """Return the HTTP response for the case that no response to the message comes in time."""
+        return self.pending
+
+    def read_response(self) -> HttpResponse | None:
+        """Return the response when it is there; the same octets as on every other attempt."""
+        self.watch.look_for_responses()
+        if self.found is None:
+            return None
+        self.watch.confirm_copies()
+        return self.found.answer
+
+    def is_over(self) -> bool:
+        """Return whether the time is over."""
+        return self.watch.clock() >= self.pending.until
+
+    def mark_given(self) -> None:
+        """Store that the response went into the HTTP answer; until then it is queued for a POST."""
+        if self.found is not None:
+            self.watch.mark_given(self.found.delivery)
+
+    def close(self) -> None:
+        """End the wait, so that another request may wait in its place."""
+        self.watch.end_wait(self)
+
+
+class ResponseWatch:
+    """The requests of one process that wait for their responses; safe for many threads."""
+
+    def __init__(
+        self, engine: Engine, clock: Callable[[], datetime], limits: ResponseLimits | None = None
+    ) -> None:
+        self.clock: Final = clock
+        self.limits: Final = limits or ResponseLimits()
+        self._engine = engine
+        self._guard = threading.Lock()
+        self._looking = threading.Lock()
+        self._waiting: list[WaitingRequest] = []
+        self._parties: Counter[str] = Counter()
+        self._looked: datetime | None = None
+
+    def begin_wait(self, pending: PendingResponse) -> WaitingRequest | None:
+        """Let a request wait; return None when there is no place for it."""
+        share = max(1, self.limits.places // _SHARE)
+        with self._guard:
+            if len(self._waiting) >= self.limits.places or self._parties[pending.party] >= share:
+                return None
+            request = WaitingRequest(self, pending)
+            self._waiting.append(request)
+            self._parties[pending.party] += 1
+            return request
+
+    def end_wait(self, request: WaitingRequest) -> None:
+        """Give the place of a request to others."""
+        with self._guard:
+            if request in self._waiting:
+                self._waiting.remove(request)
+                self._parties[request.pending.party] -= 1
+                self._parties += Counter()
+
+    def find_response(self, pending: PendingResponse) -> HttpResponse | None:
+        """Return the response to a repeated request if there is one already, and store that it was given."""
+        request = WaitingRequest(self, pending)
+        with read_transaction(self._engine, promises=True) as conn:
+            _assign_responses(conn, (request,))
+        request.mark_given()
+        return None if request.found is None else request.found.answer
+
+    def look_for_responses(self) -> None:
+        """Ask the database about all waiting requests, unless that was done within the interval."""
+        with self._looking:
+            now = self.clock()
+            if self._looked is not None and abs(now - self._looked) < self.limits.interval:
+                return
+            self._looked = now
+            with self._guard:
+                open_requests = [request for request in self._waiting if request.found is None]
+            if open_requests:
+                with read_transaction(self._engine) as conn:
+                    _assign_responses(conn, open_requests)
+
+    def confirm_copies(self) -> None:
+        """Return when the responses that were found are on all wanted copies; raises GW806 else."""
+        confirm_copies(self._engine)
+
+    def mark_given(self, delivery: int) -> None:
+        """Store that a response was given; a receipt that it asks for is due within the wait."""
+        now = self.clock()
+
+        def mark(conn: Connection) -> None:
+            back_channel.mark_response_given(conn, delivery, now, now + self.limits.wait)
+
+        run_closing_commit(self._engine, "respond.given", delivery, now, mark)
+
+
+def _assign_responses(conn: Connection, requests: Iterable[WaitingRequest]) -> None:
+    """Set the first response of each request that has one: a repeat gets the same one."""
+    by_request: dict[int, list[WaitingRequest]] = {}
+    for request in requests:
+        by_request.setdefault(request.pending.request, []).append(request)
+    for row in back_channel.list_responses(conn, tuple(by_request)):
+        for request in by_request[row.request]:
+            if request.found is None and row.pmode_id in request.pending.pmodes:
+                answer = HttpResponse(200, *messages.load_parcel(conn, row.message))
+                request.found = _FoundResponse(row.delivery, answer)

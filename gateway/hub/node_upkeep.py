@@ -1,0 +1,199 @@
+"""What each node does from time to time: says that it works, sweeps objects, ends old sign-ins.
+
+It also looks whether time-stamping is stale: whether evidence is older than the settings allow and no time
+stamp covers it. The settings choose the consequence: new messages are refused (GW804), or only the operator
+is warned.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+
+from gateway import __version__
+from gateway.errors import NODE_DRAINED, TRUST_STALE, GatewayError
+from gateway.store import (
+    REMOVED_AT_ONCE,
+    InsufficientStorageError,
+    find_object_store,
+    find_unstamped_since,
+    get_head_revision,
+    read_transaction,
+    sessions,
+    sweep_objects,
+    working_nodes,
+    write_transaction,
+)
+
+_NOTED_EVERY: Final = timedelta(seconds=10)
+_ASKED_EVERY: Final = timedelta(seconds=1)
+_log = logging.getLogger(__name__)
+
+
+class NodeKeeper:
+    """One process of a node; safe for many threads. Without a name it cannot report or see other nodes."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], name: str) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._name = name
+        self._guard = threading.Lock()
+        self._noted: datetime | None = None
+        self._asked: datetime | None = None
+        self._drained: GatewayError | None = None
+
+    def note_alive(self) -> None:
+        """Store that this node works, unless that was done within the last ten seconds."""
+        now = self._clock()
+        if not self._name or (self._noted is not None and abs(now - self._noted) < _NOTED_EVERY):
+            return
+        self._noted = now
+        with write_transaction(self._engine, "node.seen") as conn:
+            working_nodes.note_node(conn, self._name, __version__, get_head_revision(), now)
+
+    def find_drain(self) -> GatewayError | None:
+        """Return GW322 while this node is drained; the database is asked once a second."""
+        if not self._name:
+            return None
+        with self._guard:
+            now = self._clock()
+            if self._asked is None or abs(now - self._asked) >= _ASKED_EVERY:
+                with read_transaction(self._engine) as conn:
+                    row = working_nodes.find_node(conn, self._name)
+                drained = row is not None and row.drained_at is not None
+                self._drained = GatewayError(NODE_DRAINED, f"node {self._name}") if drained else None
+                self._asked = now
+            return self._drained
+
+
+_OBJECT_INTERVAL: Final = timedelta(minutes=1)
+#: Longer than a message takes to be received or sealed: an older object has its row, or never gets one.
+_YOUNG: Final = timedelta(days=1)
+#: The objects are looked at by the first octet of their digest: all of them in about four hours.
+_PARTS: Final = 256
+
+
+def sweep_next_part(engine: Engine, now: datetime) -> None:
+    """Remove a part of the objects without row, and files of killed processes; several may do so at once."""
+    store = find_object_store(engine)
+    if store is None:
+        return
+    try:
+        store.remove_abandoned_files()
+        sweep_objects(engine, int(now.timestamp() // _OBJECT_INTERVAL.total_seconds()) % _PARTS, now - _YOUNG)
+    except (OSError, InsufficientStorageError) as error:
+        # What else is due does not wait for a store that cannot be read.
+        _log.warning("large payloads cannot be swept now: %s", error)
+
+
+_SIGN_IN_INTERVAL: Final = timedelta(hours=1)
+#: Failures count for minutes; after a day nobody asks for them. The audit keeps every sign-in.
+_FAILURES: Final = timedelta(days=1)
+#: For so long a network is familiar for a name, and sessions are shown to those who manage accounts.
+_KEPT: Final = timedelta(days=90)
+#: Removals of one upkeep; the next one goes on.
+_MOST: Final = 20
+
+
+def remove_old_sign_ins(engine: Engine, now: datetime) -> None:
+    """Remove old rows of sign-ins and sessions; several processes may do so at the same time."""
+    _remove_in_batches(engine, lambda conn: sessions.remove_unanswered(conn, now), most=1)
+    _remove_in_batches(engine, lambda conn: sessions.remove_old_attempts(conn, now - _FAILURES, good=False))
+    _remove_in_batches(engine, lambda conn: sessions.remove_old_attempts(conn, now - _KEPT, good=True))
+    _remove_in_batches(engine, lambda conn: sessions.remove_old_sessions(conn, now - _KEPT))
+
+
+def _remove_in_batches(engine: Engine, remove_batch: Callable[[Connection], int], most: int = _MOST) -> None:
+    """Call `remove_batch`, which returns how many rows it has removed, until it was less than a full batch.
+
+    Each call has a transaction of its own; there are at most `most` of them.
+    """
+    for _ in range(most):
+        with write_transaction(engine, "accounts.upkeep") as conn:
+            removed = remove_batch(conn)
+        if removed < REMOVED_AT_ONCE:
+            return
+
+
+#: What is done so often beside the events, the counts and the messages.
+_UPKEEP: Final = ((_OBJECT_INTERVAL, sweep_next_part), (_SIGN_IN_INTERVAL, remove_old_sign_ins))
+
+
+class NodeUpkeep:
+    """Does each regular task of a node when its time has come."""
+
+    def __init__(self) -> None:
+        self._done_at: dict[int, datetime] = {}
+
+    def run_due_tasks(self, engine: Engine, now: datetime) -> None:
+        """Do the tasks that were not done within their interval."""
+        for position, (interval, run) in enumerate(_UPKEEP):
+            done_at = self._done_at.get(position)
+            if done_at is None or abs(now - done_at) >= interval:
+                self._done_at[position] = now
+                run(engine, now)
+
+
+#: While stamping is stale, the database is queried at most once in this time.
+_LOOK: Final = timedelta(seconds=1)
+
+
+class StampingMonitor:
+    """Reports whether stamping is stale, for one process; safe for many threads.
+
+    While it is not stale, a check costs one comparison: the evidence that waits now is no older
+    than the evidence that waited at the last query. Evidence may wait for its stamp until `stale_after`;
+    with `refuses` new messages are refused after that.
+    """
+
+    def __init__(self, engine: Engine, stale_after: timedelta, *, refuses: bool) -> None:
+        self._engine = engine
+        self.stale_after = stale_after
+        self.refuses = refuses
+        #: No waiting evidence is older than this; None before the first query.
+        self._since: datetime | None = None
+        self._looked: datetime | None = None
+        self._stale = False
+        self._looking = threading.Lock()
+
+    def find_staleness_problem(self, now: datetime) -> GatewayError | None:
+        """Return GW804 while stamping is stale, whatever the policy; None while it is not stale."""
+        since = self._since
+        if since is None or now - since > self.stale_after:
+            since = self._query_waiting_since(now)
+        return self._make_staleness_problem(since, now) if now - since > self.stale_after else None
+
+    def find_refusal_problem(self, now: datetime) -> GatewayError | None:
+        """Return GW804 while stamping is stale and the policy refuses new messages."""
+        return self.find_staleness_problem(now) if self.refuses else None
+
+    def _query_waiting_since(self, now: datetime) -> datetime:
+        with self._looking:
+            if self._since is None or self._looked is None or not now - self._looked < _LOOK:
+                with read_transaction(self._engine) as conn:
+                    self._since = find_unstamped_since(conn) or now
+                self._looked = now
+                self._log_state_change(now)
+            return self._since
+
+    def _log_state_change(self, now: datetime) -> None:
+        """Log when stamping becomes stale, and when it is no longer stale."""
+        since = self._since or now
+        stale = now - since > self.stale_after
+        if stale and not self._stale:
+            _log.error("%s", self._make_staleness_problem(since, now))
+        if self._stale and not stale:
+            _log.warning("time-stamping is no longer stale")
+        self._stale = stale
+
+    def _make_staleness_problem(self, since: datetime, now: datetime) -> GatewayError:
+        waits = (
+            f"evidence of {since:%Y-%m-%dT%H:%M:%SZ} has waited {(now - since) // _LOOK} s for a time stamp"
+        )
+        consequence = "no new message is taken" if self.refuses else "messages are taken all the same"
+        return GatewayError(TRUST_STALE, f"{waits}: {consequence}", "time_stamps.stale_after")

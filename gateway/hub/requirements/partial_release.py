@@ -1,0 +1,331 @@
+"""Partial release: approved items of a decided case leave in child declarations of their own.
+
+The parent is locked before a child is opened, so that of two children at the same instant the second sees the
+items that the first has taken. The decisions on the parent's items count for the child: no agency is asked
+again. A later change by an agency is reported to both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    APPROVING,
+    ClaimedRequirements,
+    GoodsQuantity,
+    JudgedChildClaim,
+    ReleasableItem,
+    ReleaseClaim,
+    ReportedProblem,
+    Submission,
+    judge_release,
+    read_releasable_items,
+    read_release_claim,
+    select_current_decisions,
+)
+from gateway.errors import NO_OPEN_CASE, PARENT_NOT_USABLE, GatewayError
+from gateway.evidence import record_evidence
+from gateway.harmonize import UnitTable
+from gateway.hub.amendments.former_items import find_former_message
+from gateway.hub.answers.case_progress import list_rejected_case_items, wake_held_children
+from gateway.hub.completion.outside_decisions import list_all_decisions
+from gateway.hub.customs.late_decisions import find_leading_result
+from gateway.hub.hub import Hub
+from gateway.hub.requirements.stated_uses import judge_stated_uses
+from gateway.hub.submissions.document_needs import load_stored_submission
+from gateway.hub.submissions.processed_submission import PreparedRelease
+from gateway.needs import NeedFinding
+from gateway.state_machines import CASE
+from gateway.store import (
+    NewItemRelease,
+    cases,
+    customs_notices,
+    item_releases,
+    messages,
+    read_transaction,
+    requirement_quantities,
+    transitions,
+)
+
+_DECIDED: Final = ("DECIDED", "CLOSED")
+#: Nothing leaves of such a case any more, whatever anybody says.
+_ENDED: Final = ("REFUSED", "WITHDRAWN")
+_RELEASING: Final = ("APPROVED", "PARTIAL")
+
+
+def prepare_release(
+    hub: Hub, submission: Submission, declarant: str, codes: Collection[str]
+) -> PreparedRelease | None:
+    """Read what a child declaration takes, and of what; None for one without parent, and for a withdrawal.
+
+    `codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
+    declarant does not have, that is withdrawn or refused, or whose declaration was removed.
+    """
+    claim = None if submission.function == "1" else read_release_claim(submission.declaration, codes)
+    if claim is None:
+        return None
+    with read_transaction(hub.engine) as conn:
+        parent = cases.find_by_number(conn, claim.parent)
+        if parent is None or parent.declarant != declarant:
+            raise _make_parent_error(claim, "is no case of this declarant")
+        if parent.functional_reference == submission.reference and parent.state != "REFUSED":
+            raise _make_parent_error(claim, "is this case itself")
+        if parent.state in _ENDED:
+            raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it any more")
+        message = find_former_message(conn, parent)
+        if messages.find_by_id(conn, message) is None:
+            raise _make_parent_error(claim, "has no declaration any more")
+        declared = load_stored_submission(conn, message).declaration
+    return PreparedRelease(claim, int(parent.id), message, read_releasable_items(declared))
+
+
+def find_undecided_parent(hub: Hub, prepared: PreparedRelease | None) -> tuple[NeedFinding, ...]:
+    """Return that the parent of a child is not decided yet, so that the child waits; empty otherwise."""
+    if prepared is None:
+        return ()
+    with read_transaction(hub.engine) as conn:
+        parent = cases.find_by_id(conn, prepared.parent)
+    if parent is None or parent.state in _DECIDED or parent.state in CASE.final:
+        return ()
+    error = _make_parent_error(prepared.claim, "is not decided: nothing leaves of it yet")
+    return (NeedFinding(error.problem, error.detail, error.location, "missing"),)
+
+
+def _make_parent_error(claim: ReleaseClaim, reason: str) -> GatewayError:
+    pointer = claim.items[0].pointer if claim.items else "42A"
+    return GatewayError(PARENT_NOT_USABLE, f"{claim.parent[:40]!r} {reason}", f"{pointer}/99A[1]/D018")
+
+
+def lock_with_parent(conn: Connection, case_id: int, prepared: PreparedRelease | None) -> Row[Any]:
+    """Lock a case and the parent that it names, in the order of their rows; return the case.
+
+    So of two cases that name each other at the same instant the second sees the items that the first has
+    taken.
+    """
+    for locked_id in sorted({case_id} if prepared is None else {case_id, prepared.parent}):
+        cases.lock_case(conn, locked_id)
+    return cases.lock_case(conn, case_id)
+
+
+def _check_no_circle(conn: Connection, prepared: PreparedRelease, child: int) -> None:
+    """Raise GW416 where a parent has taken items of its child, by itself or by the cases between them."""
+    pending, seen = [prepared.parent], {prepared.parent}
+    while pending:
+        parents = {row.parent_id for row in item_releases.list_releases_into(conn, pending.pop())}
+        if child in parents:
+            raise _make_parent_error(prepared.claim, "has items of this case itself")
+        pending += parents - seen
+        seen |= parents
+
+
+def judge_prepared_release(
+    conn: Connection, prepared: PreparedRelease, units: UnitTable, held: Sequence[Row[Any]] = ()
+) -> tuple[ReportedProblem, ...]:
+    """Lock the parent, and return the problems for which items may not leave it.
+
+    `held` are the items that an amended child has had until now. Raises GW416 for a parent that is not
+    decided, and for an item that customs has cleared there: it cannot leave any more, but a child keeps those
+    it has.
+    """
+    return _judge_release(conn, cases.lock_case(conn, prepared.parent), prepared, units, held)
+
+
+def inspect_release(
+    conn: Connection, prepared: PreparedRelease, units: UnitTable
+) -> tuple[ReportedProblem, ...]:
+    """Return why items may not leave now, with what raises in `judge_prepared_release`; nothing is locked."""
+    parent = cases.find_by_id(conn, prepared.parent)
+    try:
+        return () if parent is None else _judge_release(conn, parent, prepared, units, ())
+    except GatewayError as error:
+        return (ReportedProblem(error.problem.id, error.detail, error.location),)
+
+
+def inspect_amended_release(
+    conn: Connection, prepared: PreparedRelease, child: int, units: UnitTable
+) -> tuple[ReportedProblem, ...]:
+    """Return the problems for which items may not leave for an amended child (row id).
+
+    They are those of `take_items_again`, but nothing is locked or changed: the items that the child has now
+    count as given back. Raises GW416 like that function.
+    """
+    held = item_releases.list_releases_into(conn, child)
+    _check_no_circle(conn, prepared, child)
+    parent = cases.find_by_id(conn, prepared.parent)
+    return () if parent is None else _judge_release(conn, parent, prepared, units, held, child)
+
+
+def _judge_release(
+    conn: Connection,
+    parent: Row[Any],
+    prepared: PreparedRelease,
+    units: UnitTable,
+    held: Sequence[Row[Any]],
+    child: int | None = None,
+) -> tuple[ReportedProblem, ...]:
+    """Return why items may not leave of a parent; what `child` holds of it counts as given back."""
+    claim = prepared.claim
+    if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
+        raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it")
+    if find_former_message(conn, parent) != prepared.message:
+        # It was amended since it was read: nothing was decided about what is declared here.
+        raise _make_parent_error(claim, "was amended at this moment: file the declaration again")
+    approved = set(parent.detail["items"]) - list_rejected_case_items(conn, parent)
+    taken_goods: dict[int, list[GoodsQuantity]] = defaultdict(list)
+    for row in item_releases.list_releases_from(conn, parent.id):
+        if row.returned_at is None and row.child_id != child:
+            taken_goods[row.item].append(GoodsQuantity(row.measure, Decimal(row.quantity), row.unit))
+    goods = prepared.goods
+    for item in _list_cleared_items(conn, parent) & {claimed.number for claimed in claim.items}:
+        held_rows = [row for row in held if row.item == item]
+        if not held_rows:
+            raise _make_parent_error(claim, f"is cleared by customs: item {item} does not leave any more")
+        goods, taken_goods[item] = _keep_held_goods(goods, item, held_rows), []
+    shortages = judge_release(claim, goods, approved, taken_goods, units)
+    return tuple(shortage.report() for shortage in shortages)
+
+
+def _list_cleared_items(conn: Connection, parent: Row[Any]) -> set[int]:
+    """Return the items that customs has cleared in a locked parent: those that its result names, or all."""
+    if customs_notices.find_state(conn, parent.id) != "CLEARED":
+        return set()
+    leading = customs_notices.find_by_id(conn, find_leading_result(conn, parent.id) or 0)
+    named_items = [] if leading is None else leading.content["items"]
+    if leading is None or not named_items:
+        return set(parent.detail["items"])
+    return {item["item"] for item in named_items if item["code"] == leading.code}
+
+
+def _keep_held_goods(
+    goods: tuple[ReleasableItem, ...], item: int, held: Sequence[Row[Any]]
+) -> tuple[ReleasableItem, ...]:
+    """Return the goods of a parent with no more of an item than a child of it held."""
+    quantities = tuple(
+        GoodsQuantity(row.measure, Decimal(row.quantity), row.unit) for row in held if row.measure
+    )
+    return tuple(
+        replace(goods_item, quantities=quantities) if goods_item.number == item else goods_item
+        for goods_item in goods
+    )
+
+
+def store_release(conn: Connection, prepared: PreparedRelease, child: int, now: datetime) -> None:
+    """Store the items that a child takes of its locked parent (case row ids); evidence is stored for both.
+
+    A withdrawal of the parent that an agency has refused is ended by the release: its declarant goes on with
+    the approvals that are left.
+    """
+    goods_by_number = {item.number: item for item in prepared.goods}
+    new = [
+        row
+        for item in prepared.claim.items
+        for row in _make_rows(prepared, child, item, goods_by_number[item.number])
+    ]
+    item_releases.insert_releases(conn, new, now)
+    items = [item.number for item in prepared.claim.items]
+    facts: dict[str, Any] = {"child": child, "items": items}
+    if _end_withdrawal(conn, prepared.parent):
+        facts["ends"] = "withdrawal"
+    record_evidence(conn, "released", "case", prepared.parent, None, facts, now)
+    data = {"parent": prepared.claim.parent, "items": items}
+    record_evidence(conn, "taken", "case", child, None, data, now)
+    transitions.record_events(conn, "case", [(prepared.parent, "ITEMS_RELEASED")], now)
+
+
+def _end_withdrawal(conn: Connection, parent: int) -> bool:
+    """End the withdrawal of a locked case, of which goods leave; return whether there was one."""
+    detail = dict(cases.lock_case(conn, parent).detail or {})
+    ended = detail.pop("withdrawal", None) is not None
+    if ended:
+        cases.set_detail(conn, parent, detail)
+    return ended
+
+
+def _make_rows(
+    prepared: PreparedRelease, child: int, item: ReleasableItem, parent_item: ReleasableItem
+) -> list[NewItemRelease]:
+    declared: Mapping[str, GoodsQuantity] = {
+        quantity.measure: quantity for quantity in parent_item.quantities
+    }
+    nothing = GoodsQuantity("", Decimal(1), "")
+    return [
+        NewItemRelease(
+            prepared.parent,
+            child,
+            item.number,
+            quantity.measure,
+            f"{quantity.quantity:f}",
+            quantity.unit,
+            f"{declared.get(quantity.measure, nothing).quantity:f}",
+            declared.get(quantity.measure, nothing).unit,
+        )
+        for quantity in item.quantities or (nothing,)
+    ]
+
+
+def judge_released_uses(
+    conn: Connection,
+    prepared: PreparedRelease,
+    claim: ClaimedRequirements,
+    units: UnitTable,
+    child: int | None = None,
+) -> tuple[JudgedChildClaim, tuple[ReportedProblem, ...]]:
+    """Lock the certificates that a child names, and judge its uses by the quantities of its parent.
+
+    A problem is that the children of the parent state more of a certificate than is written off for the item.
+    `child` is the case (row id) of a child that is amended; None for a new one.
+    """
+    requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
+    judged = judge_stated_uses(conn, prepared.parent, prepared.claim, claim, units, child)
+    return judged, tuple(shortage.report() for shortage in judged.problems)
+
+
+def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[tuple[int, str]]:
+    """Return for which items and laws an approval of its parent is in force for a child; none without one."""
+    if prepared is None:
+        return frozenset()
+    with read_transaction(hub.engine) as conn:
+        return find_released_laws(conn, prepared.parent)
+
+
+def find_released_laws(conn: Connection, parent: int) -> frozenset[tuple[int, str]]:
+    """Return for which items and laws an approval of a case (row id) is in force for its children."""
+    current = select_current_decisions(list_all_decisions(conn, parent))
+    allowed = [ranked.decision for ranked in current if ranked.decision.decision in APPROVING]
+    return frozenset((decision.item, decision.law) for decision in allowed)
+
+
+def take_items_again(
+    conn: Connection, prepared: PreparedRelease | None, case: Row[Any], units: UnitTable, now: datetime
+) -> tuple[ReportedProblem, ...]:
+    """Give back the items that a locked child has taken, and take those of its amendment.
+
+    Return the problems for which it may not take them. Other children of its parent that are held check
+    whether enough has come back for them.
+    """
+    child = int(case.id)
+    held = item_releases.list_releases_into(conn, child)
+    item_releases.return_releases(conn, child, "amended", now)
+    if prepared is not None:
+        _check_no_circle(conn, prepared, child)
+    problems = () if prepared is None else judge_prepared_release(conn, prepared, units, held)
+    if prepared is not None and not problems:
+        store_release(conn, prepared, child, now)
+    parents = {row.parent_id for row in held if row.returned_at is None}
+    wake_held_children(conn, case.declarant, parents, f"returned:{child}:{now.isoformat()}", now)
+    return problems
+
+
+def check_nothing_released(conn: Connection, case: Row[Any]) -> None:
+    """Raise GW407 for a locked case of which items have left: their children are withdrawn first."""
+    releases = [row for row in item_releases.list_releases_from(conn, case.id) if row.returned_at is None]
+    if releases:
+        detail = f"item {releases[0].item} of case {case.number} has left by case {releases[0].child}"
+        raise GatewayError(NO_OPEN_CASE, detail, "/Submission/Reference")

@@ -1,0 +1,446 @@
+"""Writes off the quantities that declarations use of requirements, and gives them back.
+
+The functions run in the transaction that admits, withdraws or decides a case. The case is locked
+first, then the requirements in the order of their rows. So of two declarations that use one
+requirement at the same instant the second sees the first, and nothing is used twice. Each use and
+each return is a row of evidence about the case.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    APPROVING,
+    CertificateStanding,
+    ClaimedRequirements,
+    DecisionCode,
+    FormerUse,
+    GrantedQuantity,
+    JudgedClaim,
+    RequirementBalance,
+    RequirementResult,
+    RequirementUse,
+    add_used_quantity,
+    free_former_uses,
+    judge_amended_claim,
+    judge_requirement_claim,
+    list_former_lines,
+    select_current_results,
+    select_granted_quantities,
+    select_law_results,
+)
+from gateway.evidence import record_evidence
+from gateway.harmonize import UnitTable
+from gateway.hub.completion.outside_decisions import list_counting_uses, load_requirement_results
+from gateway.hub.outbox.local_tasks import enqueue_task
+from gateway.hub.requirements.granted_certificates import list_granted_certificates
+from gateway.store import (
+    NewAwaitedUse,
+    NewRequirementUse,
+    decisions,
+    item_releases,
+    requirement_quantities,
+    requirement_results,
+)
+
+_REJECTED: Final = "rejected"
+#: The last day of a certificate was judged when the declaration arrived; its correction may come later.
+_ARRIVED_IN_TIME: Final = date.min
+
+
+def load_requirement_balances(
+    conn: Connection, rows: Sequence[Row[Any]], units: UnitTable
+) -> tuple[RequirementBalance, ...]:
+    """Return requirements as values: the grants by decisions in force, or else the registered results.
+
+    A decision on an application replaces the results that its agency gave under the number without an
+    application. So does an application to which these results have been applied.
+    """
+    results: dict[int, list[RequirementResult]] = defaultdict(list)
+    for result in load_requirement_results(conn, [row.id for row in rows]):
+        results[result.subject].append(result)
+    granting: dict[tuple[str, str], list[tuple[Row[Any], CertificateStanding]]] = defaultdict(list)
+    for grant in list_granted_certificates(conn, {row.number for row in rows}):
+        granting[grant[0].number, grant[0].agency].append(grant)
+    for row in rows:
+        if row.applied_since is not None:
+            results[row.id] = []
+    return tuple(_make_balance(row, granting[row.number, row.agency], results[row.id], units) for row in rows)
+
+
+def _make_balance(
+    row: Row[Any],
+    granting: Sequence[tuple[Row[Any], CertificateStanding]],
+    results: Sequence[RequirementResult],
+    units: UnitTable,
+) -> RequirementBalance:
+    granted = select_granted_quantities(
+        (
+            (
+                (decision_row.request_id, decision_row.item),
+                GrantedQuantity(Decimal(decision_row.quantity), decision_row.unit or ""),
+            )
+            for decision_row, state in granting
+            if state is CertificateStanding.USABLE
+        ),
+        units,
+    )
+    allowed = [result for result in select_current_results(results) if result.decision.decision in APPROVING]
+    decided = [result.decision.decision for result in select_law_results(results)]
+    if not granted:
+        granted = select_granted_quantities(_list_said_quantities(allowed), units)
+    if not granted and not results and row.registered_at is not None and row.revoked_at is None:
+        granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
+    # What can be used does not wait for the rest.
+    waits = set() if granted or allowed else {state for _, state in granting}
+    suspended = CertificateStanding.SUSPENDED in waits
+    reopened = CertificateStanding.REOPENED in waits and not suspended
+    return RequirementBalance(
+        agency=row.agency,
+        number=row.number,
+        granted=granted,
+        used={unit: Decimal(quantity) for unit, quantity in row.used.items()},
+        holder=row.holder,
+        valid_until=row.valid_until,
+        revoked=not (granted or allowed or suspended or reopened),
+        suspended=suspended,
+        key=row.id,
+        unlimited=not granted and bool(allowed),
+        reopened=reopened,
+        rejects=DecisionCode.REJECTED in decided,
+    )
+
+
+def _list_said_quantities(
+    allowed: Iterable[RequirementResult],
+) -> Iterator[tuple[tuple[int, int], GrantedQuantity]]:
+    """Yield what results without an application grant, each with its requirement and item."""
+    for result in allowed:
+        if result.decision.quantity is not None:
+            granted = GrantedQuantity(result.decision.quantity, result.decision.unit or "")
+            yield (result.subject, result.decision.item), granted
+
+
+def lock_case_requirements(conn: Connection, case_id: int, numbers: Collection[str]) -> Sequence[Row[Any]]:
+    """Lock the requirements that a locked case uses, and those of these numbers, in the order of their rows.
+
+    Return the locked rows. Call it before a transaction changes some of them and then others: locked step by
+    step, two cases that use the same requirements could wait for each other.
+    """
+    used = {row.requirement_id for row in requirement_quantities.list_uses_of_case(conn, case_id)}
+    numbered = {row.id for row in requirement_quantities.find_requirements(conn, numbers)}
+    return requirement_quantities.lock_requirements(conn, used | numbered)
+
+
+def claim_requirements(
+    conn: Connection,
+    claim: ClaimedRequirements,
+    units: UnitTable,
+    *,
+    without: Collection[int] = (),
+    former: Sequence[FormerUse] = (),
+) -> JudgedClaim:
+    """Lock the requirements that a declaration uses, and judge whether enough is left of each.
+
+    Items in `without` are rejected by other agencies. `former` are the uses of an amended declaration before,
+    which it has given back.
+    """
+    if not claim.uses:
+        return JudgedClaim((), (), ())
+    rows = requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
+    balances = load_requirement_balances(conn, _select_certificates(conn, rows, former), units)
+    return judge_amended_claim(claim, former, balances, _get_day(claim), units, without)
+
+
+def _get_day(claim: ClaimedRequirements) -> date:
+    """Return the day on which the declaration of a claim arrived, where the hub is."""
+    assert claim.day is not None
+    return claim.day
+
+
+def list_former_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> tuple[FormerUse, ...]:
+    """Return the uses of a case's declaration, also those that an item gave back because it was rejected.
+
+    `rejected` are the items that are rejected before the amendment. Awaited uses are included where the
+    ledger has the number.
+    """
+    had = tuple(
+        FormerUse(
+            row.item,
+            row.requirement_id,
+            Decimal(row.quantity),
+            row.unit,
+            stands=row.returned_at is None,
+            lost=row.returned_at is not None and row.item not in rejected,
+        )
+        for row in list_counting_uses(conn, case_id)
+    )
+    return (*had, *_list_awaited_before(conn, case_id))
+
+
+def _list_awaited_before(conn: Connection, case_id: int) -> Iterator[FormerUse]:
+    waiting = [row for row in requirement_results.list_awaited_uses(conn, case_id) if row.in_ledger]
+    requirements = requirement_quantities.find_requirements(conn, {row.number for row in waiting})
+    for row in waiting:
+        for requirement in requirements:
+            if requirement.number == row.number and row.agency in (None, requirement.agency):
+                yield FormerUse(
+                    row.item, requirement.id, Decimal(row.quantity), row.unit, stands=False, waits=True
+                )
+
+
+def inspect_requirements(
+    conn: Connection,
+    claim: ClaimedRequirements,
+    units: UnitTable,
+    on: date,
+    former: Sequence[FormerUse] = (),
+    without: Collection[int] = (),
+    rows: Sequence[Row[Any]] | None = None,
+) -> JudgedClaim:
+    """Judge the uses of certificates by a declaration on a day; nothing is changed.
+
+    `former` are its present uses, if it is to be amended; items in `without` are rejected by other agencies.
+    `rows` are the requirements of its numbers, where the caller has read them.
+    """
+    if rows is None:
+        rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
+    usable_rows = _select_certificates(conn, rows, former)
+    balances = free_former_uses(load_requirement_balances(conn, usable_rows, units), former)
+    return judge_amended_claim(claim, former, balances, on, units, without)
+
+
+def _select_certificates(
+    conn: Connection, rows: Sequence[Row[Any]], former: Iterable[FormerUse]
+) -> list[Row[Any]]:
+    """Return the requirements that a declaration may use, and those that it used before its amendment."""
+    before = {use.key for use in former}
+    usable_ids = {row.id for row in requirement_quantities.select_certificates(conn, rows)}
+    return [row for row in rows if row.id in usable_ids | before]
+
+
+def write_off_requirements(
+    conn: Connection,
+    case_id: int,
+    judged_uses: Iterable[tuple[RequirementUse, RequirementBalance]],
+    at: datetime,
+) -> None:
+    """Write off uses that `claim_requirements` has found good in the same transaction."""
+    chosen = tuple(judged_uses)
+    used: dict[int, dict[str, str]] = {}
+    for use, balance in chosen:
+        used_before = used.get(balance.key) or {unit: f"{sum_:f}" for unit, sum_ in balance.used.items()}
+        used[balance.key] = add_used_quantity(used_before, use.unit, use.quantity)
+        data = _describe_use(use, balance.agency)
+        record_evidence(conn, "written_off", "case", case_id, None, data, at)
+    for key, quantities in used.items():
+        requirement_quantities.set_used_quantities(conn, key, quantities)
+    new = [
+        NewRequirementUse(balance.key, case_id, use.item, use.pointer, f"{use.quantity:f}", use.unit)
+        for use, balance in chosen
+    ]
+    requirement_quantities.insert_uses(conn, new, at)
+
+
+def keep_rejected_uses(
+    conn: Connection,
+    case_id: int,
+    claim: ClaimedRequirements,
+    idle: Sequence[RequirementUse],
+    units: UnitTable,
+    at: datetime,
+    former: Sequence[FormerUse] = (),
+) -> None:
+    """Store the uses that are not written off, as given back: `apply_decided_items` takes what becomes good.
+
+    Whether enough is left is judged then. A use that its requirement never allows is not stored, unless
+    it was there before the amendment (`former`).
+    """
+    if not idle:
+        return
+    uses = tuple(idle)
+    rows = requirement_quantities.find_requirements(conn, {use.number for use in uses})
+    full = [replace(balance, used={}) for balance in load_requirement_balances(conn, rows, units)]
+    idle_claim = replace(claim, uses=uses)
+    former_lines = dict(list_former_lines(idle_claim, former, full, units))
+    new = []
+    for position, use in enumerate(uses):
+        judged = judge_requirement_claim(replace(claim, uses=(use,)), full, _get_day(claim), units)
+        if position in former_lines:
+            judged = JudgedClaim(((use, former_lines[position]),), (), ())
+        new += [_make_rejected_use(case_id, use, balance.key, at) for use, balance in judged.taken]
+    requirement_quantities.insert_uses(conn, new, at)
+
+
+def keep_rejected_use(
+    conn: Connection, case_id: int, use: RequirementUse, requirement: int, at: datetime
+) -> None:
+    """Store a use of a requirement (row id) by which its agency rejects the item, as given back."""
+    requirement_quantities.insert_uses(conn, [_make_rejected_use(case_id, use, requirement, at)], at)
+
+
+def _make_rejected_use(
+    case_id: int, use: RequirementUse, requirement: int, at: datetime
+) -> NewRequirementUse:
+    return NewRequirementUse(
+        requirement,
+        case_id,
+        use.item,
+        use.pointer,
+        f"{use.quantity:f}",
+        use.unit,
+        returned_at=at,
+        return_reason=_REJECTED,
+    )
+
+
+def _describe_use(use: RequirementUse, agency: str) -> dict[str, Any]:
+    return {
+        "agency": agency,
+        "requirement": use.number,
+        "item": use.item,
+        "quantity": f"{use.quantity:f}",
+        "unit": use.unit,
+    }
+
+
+def give_back_requirements(
+    conn: Connection, case_id: int, reason: str, at: datetime, items: Collection[int] | None = None
+) -> int:
+    """Give back the uses that a locked case has written off, of all items or of `items`; return their number.
+
+    Cases that wait for the same numbers check again. A use that was given back before is not given back
+    again. When the whole case gives back, the use of a rejected item is not written off again, whatever the
+    agency decides later, and the case, if it is a child, states no use any more of certificates of its
+    parent.
+    """
+    numbers: set[str] = set()
+    if items is None:
+        # Another child that waits may name what this one named.
+        numbers |= {row.number for row in requirement_quantities.list_stated_uses(conn, [case_id])}
+        requirement_quantities.close_returned_uses(conn, case_id, _REJECTED, reason)
+    returning = [
+        row
+        for row in requirement_quantities.list_uses_of_case(conn, case_id)
+        if row.returned_at is None and (items is None or row.item in items)
+    ]
+    locked = _lock_used(conn, returning)
+    for row in returning:
+        if requirement_quantities.return_use(conn, row.id, reason, at):
+            _change_used(conn, locked, row, -Decimal(row.quantity))
+            data = _describe_row(row) | {"reason": reason}
+            record_evidence(conn, "given_back", "case", case_id, None, data, at)
+            numbers.add(row.number)
+    join_waiting_cases(conn, numbers, f"back:{case_id}:{at.isoformat()}", at)
+    return len(returning)
+
+
+def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now: datetime) -> None:
+    """Let every case that waits for one of these numbers look again: the ledger has more of it now."""
+    for case in requirement_results.list_waiting_cases(conn, numbers):
+        enqueue_task(conn, "join", "case", case, f"known:{cause}:{case}", now)
+
+
+def offer_kept_certificates(conn: Connection, request: int, cause: str, now: datetime) -> None:
+    """Let waiting cases check again: the agency does not cancel the approvals of a request."""
+    stored_decisions = decisions.list_all_by_request(conn, request)
+    numbers = sorted({row.number for row in stored_decisions if row.number and row.quantity is not None})
+    join_waiting_cases(conn, numbers, cause, now)
+
+
+def apply_decided_items(
+    conn: Connection, case_id: int, rejected: Collection[int], units: UnitTable, at: datetime
+) -> bool:
+    """Give back the uses of the rejected items of a decided, locked case, and write off those of the others.
+
+    An agency may correct a rejection after the quantity was given back. If too little is left by then,
+    nothing is written off, and evidence says so. The decision on an application is valid nevertheless. A
+    result without an application then approves nothing, and the case waits for its number again. Return
+    whether any quantity was written off.
+    """
+    if not item_releases.may_have_outside_decisions(conn, case_id):
+        return False
+    uses = requirement_quantities.list_uses_of_case(conn, case_id)
+    if not uses:
+        return False
+    # All at once, in the order of their rows: another case may use several of them as well.
+    _lock_used(conn, uses)
+    give_back_requirements(conn, case_id, _REJECTED, at, rejected)
+    reopened = [row for row in uses if row.return_reason == _REJECTED and row.item not in rejected]
+    locked, has_taken = _lock_used(conn, reopened), False
+    answered = _list_answered(conn, case_id) if reopened else set()
+    for row in reopened:
+        (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
+        use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
+        judged = judge_requirement_claim(
+            ClaimedRequirements((use,), importer=balance.holder), [balance], _ARRIVED_IN_TIME, units
+        )
+        if not judged.taken:
+            data = _describe_row(row) | {"problem": judged.problems[0].problem.id}
+            record_evidence(conn, "not_left", "case", case_id, None, data, at)
+            if row.id in answered:
+                requirement_quantities.close_lost_use(conn, row.id)
+                requirement_results.insert_awaited_uses(conn, [await_again(row)], at)
+        elif requirement_quantities.take_use_again(conn, row.id):
+            _change_used(conn, locked, row, Decimal(row.quantity))
+            record_evidence(conn, "written_off", "case", case_id, None, _describe_row(row), at)
+            has_taken = True
+    return has_taken
+
+
+def _list_answered(conn: Connection, case_id: int) -> set[int]:
+    """Return the uses (row ids) of a case by which results without an application decide about it."""
+    uses = list_counting_uses(conn, case_id)
+    answered = {
+        result.subject for result in load_requirement_results(conn, {row.requirement_id for row in uses})
+    }
+    return {int(row.id) for row in uses if row.requirement_id in answered}
+
+
+def await_again(use: Row[Any]) -> NewAwaitedUse:
+    """Return the awaited use for a use that a case had before: the number of the same agency."""
+    return NewAwaitedUse(use.case_id, use.number, use.item, use.pointer, use.quantity, use.unit, use.agency)
+
+
+def has_lost_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> bool:
+    """Return whether items that are not rejected now have given back their uses by a rejection."""
+    return any(
+        row.return_reason == _REJECTED and row.item not in rejected
+        for row in requirement_quantities.list_uses_of_case(conn, case_id)
+    )
+
+
+def _lock_used(conn: Connection, uses: Iterable[Row[Any]]) -> dict[int, Row[Any]]:
+    rows = requirement_quantities.lock_requirements(conn, {row.requirement_id for row in uses})
+    return {row.id: row for row in rows}
+
+
+def _change_used(conn: Connection, locked: dict[int, Row[Any]], use: Row[Any], quantity: Decimal) -> None:
+    """Add a quantity, which may be negative, to the used quantity of a locked requirement.
+
+    Replaces the row of the requirement in `locked` by the new one.
+    """
+    key = use.requirement_id
+    requirement_quantities.set_used_quantities(
+        conn, key, add_used_quantity(locked[key].used, use.unit, quantity)
+    )
+    locked |= {row.id: row for row in requirement_quantities.lock_requirements(conn, [key])}
+
+
+def _describe_row(row: Row[Any]) -> dict[str, Any]:
+    use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit)
+    return _describe_use(use, row.agency)
+
+
+def make_awaited_use(case_id: int, use: RequirementUse) -> NewAwaitedUse:
+    """Return an awaited use: a quantity under a number, of any agency unless the line names one."""
+    quantity, agency = f"{use.quantity:f}", use.agency or None
+    return NewAwaitedUse(case_id, use.number, use.item, use.pointer, quantity, use.unit, agency)

@@ -1,0 +1,439 @@
+"""Results without an application: decisions that an agency gives under a number of its own.
+
+All results of all agencies pass the hub, also those of applications that never came through it. The number of
+an agency is in the ledger with its results. A declaration that names the number gets the decision with it. If
+the declaration came first, its case waits for the number. A task of the hub joins both after their
+transactions, so the outcome is the same in either order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    AgencyCallback,
+    ClaimedRequirements,
+    JudgedChildClaim,
+    Notice,
+    RequirementBalance,
+    RequirementUse,
+    SignedReply,
+    check_issue_time,
+    check_notice_status,
+    check_requirement_result,
+    complete_decisions,
+    judge_requirement_claim,
+    list_told_conditions,
+)
+from gateway.evidence import record_evidence
+from gateway.hub.answers.case_progress import move_case, rests_on_decisions, take_lost_uses, tell_awaited_uses
+from gateway.hub.completion.case_closing import case_transaction
+from gateway.hub.completion.outside_decisions import (
+    list_cancelled_above,
+    list_outside_decisions,
+    load_requirement_results,
+)
+from gateway.hub.customs.late_decisions import record_late_result
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_look, enqueue_task
+from gateway.hub.requirements.earlier_results import (
+    describe_notice,
+    list_late_revocations,
+    list_said_decisions,
+)
+from gateway.hub.requirements.requirement_ledger import (
+    await_again,
+    keep_rejected_use,
+    load_requirement_balances,
+    lock_case_requirements,
+    make_awaited_use,
+    write_off_requirements,
+)
+from gateway.hub.requirements.stated_uses import judge_awaited_use, list_lost_uses, store_stated_uses
+from gateway.store import (
+    CallRecord,
+    NewRequirementResult,
+    cases,
+    decisions,
+    has_single_writer,
+    item_releases,
+    payloads,
+    read_transaction,
+    requirement_quantities,
+    requirement_results,
+    transitions,
+    write_call_transaction,
+)
+
+_ENDED: Final = ("REFUSED", "WITHDRAWN")
+
+
+def is_result_without_application(hub: Hub, agency: str, call_back: AgencyCallback) -> bool:
+    """Return whether an agency decides under a number of its own, and no application asked for it."""
+    if (
+        call_back.requirement_number is None
+        or not isinstance(call_back.answer, Notice)
+        or not call_back.answer.decisions
+    ):
+        return False
+    with read_transaction(hub.engine) as conn:
+        if _list_results(conn, agency, call_back.requirement_number):
+            return True
+        return decisions.find_by_requirement(conn, agency, call_back.requirement_number) is None
+
+
+def complete_requirement_result(hub: Hub, agency: str, call_back: AgencyCallback) -> AgencyCallback:
+    """Return a result under an agency's own number, with the decisions that a final status code takes back.
+
+    A notice without decisions is about all decisions of the agency under the number.
+    """
+    notice = call_back.answer
+    if call_back.requirement_number is None or not isinstance(notice, Notice) or notice.decisions:
+        return call_back
+    code = hub.rules.status_codes.get(notice.status_code)
+    if code is None or not code.final:
+        return call_back
+    subjects = list_said_subjects(hub, agency, call_back.requirement_number)
+    completed = complete_decisions(notice, code, subjects, hub.zone)
+    return replace(call_back, answer=replace(completed, whole=bool(completed.decisions)))
+
+
+def list_said_subjects(hub: Hub, agency: str, number: str) -> list[tuple[int, str]]:
+    """Return the items and laws that an agency has decided under a number of its own, each once."""
+    with read_transaction(hub.engine) as conn:
+        return sorted({(int(row.item), str(row.law)) for row in _list_results(conn, agency, number)})
+
+
+def _list_results(conn: Connection, agency: str, number: str) -> Sequence[Row[Any]]:
+    rows = requirement_quantities.find_requirements(conn, [number])
+    return requirement_results.list_results(conn, [row.id for row in rows if row.agency == agency])
+
+
+def store_requirement_results(
+    hub: Hub,
+    agency: str,
+    results: Sequence[tuple[str, Notice]],
+    signed_reply: SignedReply,
+    record: CallRecord | None = None,
+) -> None:
+    """Store an agency's results under numbers of its own, and queue a check of each case that names one.
+
+    All is stored with the `record` of the call, or nothing; a repeat changes nothing. Raises GW403, GW404 or
+    GW702 for a notice that contradicts itself, its agency's laws, or an earlier notice, GW719 for one of the
+    future.
+    """
+    documents = hub.rules.bundle.documents.values()
+    laws = {law for document in documents if document.organisation == agency for law in document.laws}
+    for number, notice in results:
+        check_issue_time(notice.issued_at, hub.clock())
+        check_notice_status(notice, hub.rules.status_codes)
+        check_requirement_result(agency, number, notice, laws)
+    with write_call_transaction(hub.engine, "reply.requirement", record) as conn:
+        now = hub.clock()
+        # Of each number in one order: two calls about the same numbers do not wait for each other.
+        new = {
+            number
+            for number in sorted({number for number, _ in results})
+            if not requirement_quantities.ensure_requirement(conn, agency, number, None, now)
+        }
+        locked = requirement_quantities.lock_requirements_by_number(conn, {number for number, _ in results})
+        rows = {row.number: int(row.id) for row in locked if row.agency == agency}
+        for number, notice in results:
+            _store_result(conn, hub, agency, rows[number], number, notice, signed_reply, now)
+        for number in sorted(new):
+            # The decision on the application may be in a transaction that is open now, and does not see this.
+            enqueue_look(conn, "apply_results", rows[number], f"result:{rows[number]}", now, "requirement")
+
+
+def _store_result(
+    conn: Connection,
+    hub: Hub,
+    agency: str,
+    requirement: int,
+    number: str,
+    notice: Notice,
+    signed_reply: SignedReply,
+    now: datetime,
+) -> None:
+    """Store an agency's result under a locked requirement (row id, number)."""
+    new = _make_rows(requirement, agency, notice)
+    stored_results = requirement_results.list_results(conn, [requirement])
+    stored = requirement_results.insert_results(conn, new, now)
+    if stored is None:
+        return
+    requirement_results.add_decisions(conn, list_late_revocations(stored_results, new), now)
+    if all(row.issued_at <= notice.issued_at for row in stored_results):
+        requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
+    digest = payloads.store_payload(conn, signed_reply.envelope, now) if signed_reply.envelope else None
+    verdict = hub.verdicts.find_verdict_digest(signed_reply.signer) if signed_reply.signer else None
+    evidence = {"agency": agency, "requirement": number, "notice": notice.number,
+                "decisions": [f"{decision.item}/{decision.law} {decision.decision}"
+                              for decision in notice.decisions],
+                "signer": signed_reply.signer, "verdict": verdict}  # fmt: skip
+    record_evidence(conn, "reply", "requirement", requirement, digest, evidence, now)
+    for case in requirement_results.list_concerned_cases(conn, requirement, number):
+        key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
+        enqueue_task(conn, "join", "case", case, key, now, changed=requirement, said=stored)
+    if decisions.find_by_requirement(conn, agency, number) is not None:
+        # The decision on the application came at the same time, or what is said counts for it already.
+        key = f"result:{requirement}:{new[0].notice_sha256[:16]}"
+        enqueue_task(conn, "apply_results", "requirement", requirement, key, now)
+
+
+def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
+    content = (notice.number, notice.issued_at.astimezone(UTC), notice.status_code,
+               sorted(repr(decision) for decision in list_said_decisions(notice)),
+               *([notice.valid_until.isoformat()] if notice.valid_until else []))  # fmt: skip
+    digest = hashlib.sha256(repr((agency, requirement, content)).encode()).hexdigest()
+    return [
+        NewRequirementResult(
+            requirement_id=requirement,
+            agency=agency,
+            notice_no=notice.number,
+            item=decision.item,
+            law=decision.law,
+            issued_at=notice.issued_at.astimezone(UTC),
+            status_code=notice.status_code,
+            decision=decision.decision.value,
+            notice_sha256=digest,
+            date=decision.date,
+            quantity=None if decision.quantity is None else f"{decision.quantity:f}",
+            unit=decision.unit,
+            conditions=list_told_conditions(decision.decision, decision.conditions, notice.valid_until),
+            said=describe_notice(notice, decision),
+        )
+        for decision in notice.decisions
+    ]
+
+
+def await_unknown_requirements(
+    conn: Connection, case_id: int, waiting: Iterable[RequirementUse], now: datetime, *, first: bool = False
+) -> None:
+    """Let an admitted case wait for unknown numbers, and for those that a case above it waits for.
+
+    The task checks again after this transaction: a result may be stored at this moment. On SQLite this cannot
+    happen: there, a case that is admitted for the `first` time, and has no parent, is not checked again.
+    """
+    new = [make_awaited_use(case_id, use) for use in waiting]
+    stored = requirement_results.insert_awaited_uses(conn, new, now)
+    if stored and not (first and has_single_writer(conn)):
+        enqueue_look(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
+
+
+def note_joined_results(
+    conn: Connection, case_id: int, requirements: Iterable[int], now: datetime, rejected: Collection[int] = ()
+) -> None:
+    """Record for a case, and for each requirement (row id) with a result, that the case has the result.
+
+    Of those that are `rejected` nothing is written off.
+    """
+    requirement_ids = {*requirements, *rejected}
+    if not requirement_ids:
+        return
+    uses = [
+        row
+        for row in requirement_quantities.list_uses_of_case(conn, case_id)
+        if row.requirement_id in requirement_ids
+        and (row.returned_at is None or row.requirement_id in rejected)
+    ]
+    answered = {result.subject for result in load_requirement_results(conn, requirement_ids)}
+    joined = [row for row in uses if row.requirement_id in answered]
+    for row in joined:
+        data = {"agency": row.agency, "requirement": row.number, "item": row.item}
+        record_evidence(conn, "joined", "case", case_id, None, data, now)
+        record_evidence(conn, "joined", "requirement", row.requirement_id, None,
+                        {"case": case_id, "item": row.item}, now)  # fmt: skip
+    transitions.record_events(conn, "requirement", [(int(row.id), "JOINED") for row in joined], now)
+
+
+def join_requirements(
+    hub: Hub, case_id: int, changed: int | None, end_lease: FinishLease, result_id: int | None = None
+) -> None:
+    """Write off the quantities that a case waits for and the ledger now has, and apply new results to it.
+
+    `changed` is the requirement about which an agency has given a new result, `result_id` that result: if the
+    case is cleared, it is reported to customs (`gateway.hub.customs.late_decisions`). A case that is held
+    uses nothing: it checks whether it still lacks a document (`gateway.hub.submissions.admit`). Without
+    `changed` the ledger may again have a quantity that an approved item could not take.
+    """
+    units = hub.rules.bundle.units
+    with case_transaction(hub, "requirement.join", case_id, end_lease) as (conn, case):
+        now = hub.clock()
+        if case.state == "HELD":
+            enqueue_task(conn, "wake", "case", case_id, f"wake:{case_id}:{now.isoformat()}", now)
+        elif case.state not in _ENDED and _may_change(conn, case, changed, result_id):
+            _await_stated_uses(conn, case, now)
+            joined = _join_awaited_uses(conn, hub, case, now)
+            note_joined_results(conn, case_id, joined.written, now, joined.rejected)
+            if changed is not None and changed not in joined.written | joined.rejected:
+                _tell_changed(conn, case_id, changed, now)
+            if _is_decided_outside(conn, case_id):
+                move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
+            tell_awaited_uses(conn, units, cases.lock_case(conn, case_id), now, joined=bool(joined))
+            if changed is None:
+                take_lost_uses(conn, units, cases.lock_case(conn, case_id), now)
+            if result_id is not None:
+                record_late_result(conn, case_id, result_id, now)
+
+
+def _may_change(conn: Connection, case: Row[Any], changed: int | None, result_id: int | None) -> bool:
+    """Return whether anything but its own applications may decide about a locked case.
+
+    For most cases both checks find nothing: the number that they wait for is unknown.
+    """
+    if changed is not None or result_id is not None:
+        return True
+    return requirement_results.has_known_requirements(conn, case.id)
+
+
+def _is_decided_outside(conn: Connection, case_id: int) -> bool:
+    """Return whether others decide about a case, or did when it was concluded last."""
+    if list_outside_decisions(conn, case_id) or list_cancelled_above(conn, case_id):
+        return True
+    return rests_on_decisions(conn, case_id)
+
+
+def _tell_changed(conn: Connection, case_id: int, changed: int, now: datetime) -> None:
+    uses = requirement_quantities.list_uses_of_case(conn, case_id)
+    changed_uses = [
+        row
+        for row in uses
+        if row.requirement_id == changed and row.return_reason != requirement_quantities.NOT_LEFT
+    ]
+    transitions.record_events(conn, "requirement", [(int(row.id), "CHANGED") for row in changed_uses], now)
+
+
+@dataclass(frozen=True, slots=True)
+class _JoinedUses:
+    """The awaited uses that a case has got: requirements (row ids) written off, or that reject items.
+
+    `named` are the numbers of which a quantity is written off above the case.
+    """
+
+    written: set[int] = field(default_factory=set)
+    rejected: set[int] = field(default_factory=set)
+    named: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.written or self.rejected or self.named)
+
+
+def _await_stated_uses(conn: Connection, case: Row[Any], now: datetime) -> None:
+    """Let a child wait again for its stated uses of numbers that a case above it waits for again.
+
+    The children of the child state parts of the same quantities and wait, too.
+    """
+    lost = list_lost_uses(conn, case.id)
+    for row in lost:
+        requirement_quantities.end_stated_use(conn, row.id)
+    requirement_results.insert_awaited_uses(conn, [await_again(row) for row in lost], now)
+    if lost:
+        _look_below(conn, case.id, now)
+
+
+def _join_awaited_uses(conn: Connection, hub: Hub, case: Row[Any], now: datetime) -> _JoinedUses:
+    """Settle each awaited use that its requirement, or the quantity written off above the case, allows.
+
+    The children of the case then check their own awaited uses: the case takes the numbers before its
+    children.
+    """
+    waiting = requirement_results.list_awaited_uses(conn, case.id)
+    numbers = {row.number for row in waiting}
+    rows: dict[str, list[int]] = {}
+    for row in lock_case_requirements(conn, case.id, numbers):
+        rows.setdefault(row.number, []).append(row.id)
+    joined = _JoinedUses()
+    for awaited_use in waiting:
+        claim = _make_claim(case, awaited_use)
+        child = judge_awaited_use(conn, case.id, claim, hub.rules.bundle.units)
+        if child is not None and _join_awaited_use(
+            conn, hub, case, awaited_use, rows.get(awaited_use.number, ()), child, joined, now
+        ):
+            requirement_results.end_awaited_use(conn, awaited_use.id, "joined", now)
+    if joined:
+        _look_below(conn, case.id, now)
+    return joined
+
+
+def _join_awaited_use(
+    conn: Connection,
+    hub: Hub,
+    case: Row[Any],
+    awaited: Row[Any],
+    locked: Sequence[int],
+    child: JudgedChildClaim,
+    joined: _JoinedUses,
+    now: datetime,
+) -> bool:
+    """Settle one awaited use; return whether the case waits for it no longer.
+
+    `locked` are the locked requirements (row ids) that have its number.
+
+    The use of a requirement by which the agency says no is kept as given back. So the item is rejected, as
+    where the rejection comes after an approval, and a corrected decision writes off the quantity.
+    """
+    if child.stated:
+        store_stated_uses(conn, case.id, child.stated, now)
+        joined.named.append(awaited.number)
+        return True
+    units = hub.rules.bundle.units
+    certificates = requirement_quantities.select_certificates(
+        conn, requirement_quantities.lock_requirements(conn, locked)
+    )
+    balances = load_requirement_balances(conn, certificates, units)
+    against = _find_rejecting(awaited, balances) if child.own.uses else None
+    if against is not None:
+        keep_rejected_use(conn, case.id, child.own.uses[0], against, now)
+        joined.rejected.add(against)
+        return True
+    judged = judge_requirement_claim(child.own, balances, case.opened_at.astimezone(hub.zone).date(), units)
+    problems = (*child.problems, *judged.problems)
+    if problems:
+        data = {"requirement": awaited.number, "item": awaited.item, "problem": problems[0].problem.id,
+                "detail": problems[0].detail}  # fmt: skip
+        record_evidence(conn, "not_left", "case", case.id, None, data, now)
+    write_off_requirements(conn, case.id, judged.taken, now)
+    joined.written.update(balance.key for _, balance in judged.taken)
+    return bool(judged.taken)
+
+
+def _look_below(conn: Connection, case_id: int, now: datetime) -> None:
+    """Let the children of a case, and theirs, look again for the numbers they wait for: it had them first."""
+    below: set[int] = set()
+    latest = {case_id}
+    while latest:
+        # A child that does not wait itself hears nothing that it could pass on.
+        latest = {int(row.child_id) for row in item_releases.list_children_of(conn, latest)} - below
+        below |= latest
+    for child in sorted(below):
+        enqueue_task(conn, "join", "case", child, f"above:{child}:{now.isoformat()}", now)
+
+
+def _find_rejecting(awaited: Row[Any], balances: Iterable[RequirementBalance]) -> int | None:
+    """Return the requirement (row id) of an awaited number by which its agency rejects, under any law."""
+    matching = [
+        balance
+        for balance in balances
+        if balance.number == awaited.number and awaited.agency in (None, "", balance.agency)
+    ]
+    return matching[0].key if len(matching) == 1 and matching[0].rejects else None
+
+
+def _make_claim(case: Row[Any], awaited: Row[Any]) -> ClaimedRequirements:
+    use = RequirementUse(
+        item=awaited.item,
+        number=awaited.number,
+        quantity=Decimal(awaited.quantity),
+        unit=awaited.unit,
+        pointer=awaited.pointer,
+        agency=awaited.agency or "",
+    )
+    detail = case.detail or {}
+    return ClaimedRequirements((use,), detail.get("importer", ""), detail.get("exporter", ""))

@@ -1,0 +1,224 @@
+"""Judges the uses that child declarations state of certificates written off for their parent.
+
+A child may name such a certificate with a quantity, and so may a child of the child. This uses nothing: the
+quantity is a part of the one written off for the parent. All children of one parent together state at most
+this quantity. A part that a child does not state itself may be stated by its own children. The functions run
+when the requirements of the claim are locked, so that of two children at the same instant the second sees the
+uses that the first states.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    ClaimedRequirements,
+    GrantedQuantity,
+    JudgedChildClaim,
+    ReleaseClaim,
+    RequirementBalance,
+    RequirementUse,
+    add_used_quantity,
+    judge_child_claim,
+)
+from gateway.harmonize import UnitTable
+from gateway.hub.completion.outside_decisions import list_counting_uses
+from gateway.store import NewRequirementUse, item_releases, requirement_quantities, requirement_results
+
+
+def judge_stated_uses(
+    conn: Connection,
+    parent: int,
+    release: ReleaseClaim,
+    claim: ClaimedRequirements,
+    units: UnitTable,
+    child: int | None = None,
+) -> JudgedChildClaim:
+    """Judge the uses of certificates in a child declaration by the quantities written off above it.
+
+    `child` is its case (row id) if it has taken items of the parent before: then it is judged anew. A number
+    that a case above it waits for is awaited by the child, too, even if the ledger has enough for the child
+    alone.
+    """
+    waiting = tuple(use for use in claim.uses if _is_awaited_first(conn, parent, use))
+    rest = replace(claim, uses=tuple(use for use in claim.uses if use not in waiting))
+    if not rest.uses:
+        return JudgedChildClaim(rest, waiting=waiting)
+    numbers = {use.number for use in rest.uses}
+    items = {item.number for item in release.items}
+    written_off = [row for row in _list_above(conn, parent, items) if row.number in numbers]
+    stated_below = _list_stated(conn, parent, {(row.item, row.requirement_id) for row in written_off}, child)
+    judged = judge_child_claim(rest, _make_balances(written_off, stated_below), release.parent, units)
+    return replace(judged, waiting=waiting)
+
+
+def judge_awaited_use(
+    conn: Connection, case_id: int, claim: ClaimedRequirements, units: UnitTable
+) -> JudgedChildClaim | None:
+    """Judge the use of a number that a child declaration waited for, by the quantities written off above it.
+
+    Returns None if a case above it waits for the number for this item, too: that case takes it first. In the
+    result, `own` is the use that is judged by the ledger, as for every declaration.
+    """
+    (use,) = claim.uses
+    for release in _list_taken(conn, case_id, use.item):
+        parent = int(release.parent_id)
+        if _is_awaited_first(conn, parent, use):
+            return None
+        written_off = [row for row in _list_above(conn, parent, {use.item}) if row.number == use.number]
+        if written_off:
+            # What it has stated itself by another line counts, and what its children state is a part of it.
+            stated_below = _list_stated(
+                conn, parent, {(row.item, row.requirement_id) for row in written_off}, None
+            )
+            return judge_child_claim(claim, _make_balances(written_off, stated_below), release.parent, units)
+    return JudgedChildClaim(claim)
+
+
+def list_lost_uses(conn: Connection, case_id: int) -> list[Row[Any]]:
+    """Return the uses that a child states of numbers that a case above it waits for again."""
+    lost = []
+    for row in requirement_quantities.list_stated_uses(conn, [case_id]):
+        use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer, row.agency)
+        if any(
+            _is_awaited_first(conn, release.parent_id, use)
+            for release in _list_taken(conn, case_id, row.item)
+        ):
+            lost.append(row)
+    return lost
+
+
+def _is_awaited_first(conn: Connection, case_id: int, use: RequirementUse) -> bool:
+    """Return whether a case waits for the number of an item, and has nothing under it; or one above it.
+
+    The number of an agency that the lines name is another one than that of another agency.
+    """
+    own_uses = (*list_counting_uses(conn, case_id), *requirement_quantities.list_stated_uses(conn, [case_id]))
+    if any(_is_same_number(use, row) for row in own_uses):
+        return False
+    waiting = requirement_results.list_awaited_uses(conn, case_id)
+    if any(_is_same_number(use, row) for row in waiting):
+        return True
+    return any(_is_awaited_first(conn, row.parent_id, use) for row in _list_taken(conn, case_id, use.item))
+
+
+def _is_same_number(use: RequirementUse, row: Row[Any]) -> bool:
+    """Return whether a stored line is of the same item and number, and of no other agency."""
+    return (row.item, row.number) == (use.item, use.number) and (
+        not use.agency or row.agency in (None, "", use.agency)
+    )
+
+
+def _list_taken(conn: Connection, case_id: int, item: int) -> list[Row[Any]]:
+    """Return the release by which a case has taken an item, with its parent; at most one row."""
+    return [row for row in item_releases.list_releases_into(conn, case_id) if row.item == item]
+
+
+def store_stated_uses(
+    conn: Connection,
+    child: int,
+    stated_uses: Iterable[tuple[RequirementUse, RequirementBalance]],
+    at: datetime,
+) -> None:
+    """Store the uses that an admitted child states of quantities written off above it."""
+    new = [
+        NewRequirementUse(balance.key, child, use.item, use.pointer, f"{use.quantity:f}", use.unit)
+        for use, balance in stated_uses
+    ]
+    requirement_quantities.insert_stated_uses(conn, new, at)
+
+
+def _list_above(conn: Connection, case_id: int, items: Collection[int]) -> list[Row[Any]]:
+    """Return the uses written off for these items of a case, and those it states of the cases above it.
+
+    If a case does not state a use of the case above it, the use of the case above is returned.
+    """
+    own_uses = [row for row in list_counting_uses(conn, case_id) if row.item in items]
+    stated_uses = [
+        row for row in requirement_quantities.list_stated_uses(conn, [case_id]) if row.item in items
+    ]
+    stated_keys = {(row.item, row.requirement_id) for row in stated_uses}
+    items_by_parent: dict[int, set[int]] = defaultdict(set)
+    for row in item_releases.list_releases_into(conn, case_id):
+        if row.item in items:
+            items_by_parent[row.parent_id].add(row.item)
+    inherited = [
+        row
+        for parent, released_items in items_by_parent.items()
+        for row in _list_above(conn, parent, released_items)
+    ]
+    return [
+        *own_uses,
+        *stated_uses,
+        *(row for row in inherited if (row.item, row.requirement_id) not in stated_keys),
+    ]
+
+
+def _list_stated(
+    conn: Connection, case_id: int, use_keys: set[tuple[int, int]], without: int | None
+) -> list[Row[Any]]:
+    """Return the uses that the children of a case state of the quantities written off for it or above it.
+
+    `use_keys` are items, each with its requirement (row id). Where a case states nothing itself, the uses
+    that its own children state count, and those of the other children of its parent. `without` is a child
+    (row id) that is left out, or None.
+    """
+    if not use_keys:
+        return []
+    stated_rows = _list_below(conn, case_id, use_keys, without)
+    own_keys = {(row.item, row.requirement_id) for row in list_counting_uses(conn, case_id)}
+    own_keys |= {
+        (row.item, row.requirement_id) for row in requirement_quantities.list_stated_uses(conn, [case_id])
+    }
+    for parent in sorted({row.parent_id for row in item_releases.list_releases_into(conn, case_id)}):
+        stated_rows += _list_stated(conn, parent, use_keys - own_keys, case_id)
+    return stated_rows
+
+
+def _list_below(
+    conn: Connection, case_id: int, use_keys: set[tuple[int, int]], without: int | None
+) -> list[Row[Any]]:
+    stated_rows: list[Row[Any]] = []
+    open_at: dict[int, set[tuple[int, int]]] = {case_id: use_keys}
+    while open_at:
+        pairs = [row for row in item_releases.list_children_of(conn, open_at) if row.child_id != without]
+        children_uses = requirement_quantities.list_stated_uses(conn, [row.child_id for row in pairs])
+        below: dict[int, set[tuple[int, int]]] = {}
+        for row in pairs:
+            below[row.child_id] = below.get(row.child_id, set()) | open_at[row.parent_id]
+        newly_stated = [row for row in children_uses if (row.item, row.requirement_id) in below[row.case_id]]
+        stated_rows += newly_stated
+        for row in newly_stated:
+            below[row.case_id] = below[row.case_id] - {(row.item, row.requirement_id)}
+        open_at = {child: rest for child, rest in below.items() if rest}
+    return stated_rows
+
+
+def _make_balances(
+    written_off: Sequence[Row[Any]], stated_below: Sequence[Row[Any]]
+) -> list[tuple[int, RequirementBalance]]:
+    granted: dict[tuple[int, int, str, str], list[GrantedQuantity]] = defaultdict(list)
+    for row in written_off:
+        amount = GrantedQuantity(Decimal(row.quantity), row.unit)
+        granted[row.item, row.requirement_id, row.agency, row.number].append(amount)
+    used: dict[tuple[int, int], dict[str, str]] = defaultdict(dict)
+    for row in stated_below:
+        item_key = row.item, row.requirement_id
+        used[item_key] = add_used_quantity(used[item_key], row.unit, Decimal(row.quantity))
+    return [
+        (item, RequirementBalance(
+            agency,
+            number,
+            tuple(amounts),
+            {unit: Decimal(sum_) for unit, sum_ in used[item, key].items()},
+            key=key,
+        ))
+        for (item, key, agency, number), amounts in granted.items()
+    ]  # fmt: skip

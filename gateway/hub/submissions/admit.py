@@ -1,0 +1,537 @@
+"""Step 2, admit: a stored submission becomes a case, a change of a case, or a refusal.
+
+The input is the delivery of a message that `gateway.hub.intake.receive` has stored. The submission is
+processed (`gateway.hub.submissions.split`) and its calls are composed (`gateway.hub.submissions.forward`)
+before the transaction. When the transaction has committed, the case is in the database with its requests and
+calls, the message is PROCESSED, and the delivery has ended. A refused submission also has a case: its state
+is REFUSED, and it lists every problem found. A case that lacks a document may be HELD instead
+(`gateway.hub.submissions.held_cases`): nothing is queued for anybody but the declarant. A case with requests
+waits for the agencies (`gateway.hub.answers.reply`). A case without requests, and a refused one, is concluded
+at once (`gateway.hub.completion.conclude`).
+
+A held case goes on without another message of its declarant when what it lacks comes from others: an agency
+approves a number that the declaration names, with an application of another case or without one, an operator
+registers the certificate, or the parent case is decided. The submission that was filed last is then weighed
+again, as if it had arrived now.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import JudgedChildClaim, ReportedProblem, make_case_number
+from gateway.errors import NO_OPEN_CASE, OUR_MISTAKE, PROBLEMS, GatewayError
+from gateway.evidence import record_evidence
+from gateway.hub.amendments.amend import amend_case
+from gateway.hub.amendments.amended_requests import compose_amendment
+from gateway.hub.amendments.former_items import find_former_message
+from gateway.hub.answers.case_progress import conclude_unasked_case, wake_held_children
+from gateway.hub.completion.case_closing import case_transaction
+from gateway.hub.completion.standing_demands import read_demands
+from gateway.hub.deadlines.case_deadlines import settle_deadlines
+from gateway.hub.fees.fee_ends import keep_fee_due
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
+from gateway.hub.requirements.partial_release import (
+    judge_prepared_release,
+    judge_released_uses,
+    lock_with_parent,
+    store_release,
+)
+from gateway.hub.requirements.requirement_ledger import claim_requirements, write_off_requirements
+from gateway.hub.requirements.requirement_results import await_unknown_requirements, note_joined_results
+from gateway.hub.requirements.stated_uses import store_stated_uses
+from gateway.hub.submissions.document_needs import NO_NEEDS
+from gateway.hub.submissions.forward import (
+    ComposedCall,
+    compose_application_call,
+    compose_registration_calls,
+    enqueue_later_call,
+    store_envelopes,
+)
+from gateway.hub.submissions.held_cases import (
+    LackingSubmission,
+    cancel_hold,
+    hold_case,
+    record_hindrance,
+    record_missing,
+    refuse_with_parent,
+)
+from gateway.hub.submissions.open_application import ApplicationBatch, open_first_applications
+from gateway.hub.submissions.open_cases import find_named_case
+from gateway.hub.submissions.processed_submission import (
+    BUNDLE,
+    ProcessedSubmission,
+    StoredSubmission,
+    prepare_bundle,
+)
+from gateway.hub.submissions.split import (
+    SubmissionRejectedError,
+    describe_findings,
+    is_transient_error,
+    make_found_problem,
+    process_submission,
+)
+from gateway.hub.submissions.withdraw import compose_cancellations, withdraw_case
+from gateway.state_machines import CASE, REQUEST, get_next_state
+from gateway.store import (
+    NewCase,
+    StateEvent,
+    agency_requests,
+    cases,
+    messages,
+    read_transaction,
+    run_in_group_commit,
+    write_transaction,
+)
+
+_ACTOR = "admit"
+#: So often a submission is compared with its case anew, where another one has changed that meanwhile.
+_ATTEMPTS: Final = 20
+#: A FAILED message is processed again when an operator requeues its task.
+_WAITING = ("ACCEPTED", "FAILED")
+
+
+def admit_submission(hub: Hub, message: int, end_lease: FinishLease) -> None:
+    """Open, supplement or refuse the case of a stored message.
+
+    Raises a GatewayError for a fault of the hub, or one that may pass; the message is then processed again
+    later.
+    """
+    now = hub.clock()
+    with read_transaction(hub.engine) as conn:
+        row = messages.find_with_register(conn, message)
+        waiting = row is not None and row.state in _WAITING
+        loaded_payloads = messages.load_payloads(conn, message) if waiting else ()
+        register = None if row is None else hub.register.confirm_version(row.register)
+    if row is None or register is None or not waiting:
+        with write_transaction(hub.engine, "admit.again") as conn:
+            end_lease(conn)
+        return
+    stored_submission = StoredSubmission(row, loaded_payloads, register)
+    try:
+        for _ in range(_ATTEMPTS):
+            processed = process_submission(hub, stored_submission, now)
+            if _store_case(hub, processed, end_lease, now):
+                return
+    except SubmissionRejectedError as refused:
+        _reject_submission(hub, stored_submission, refused, end_lease, now)
+        return
+    raise GatewayError(OUR_MISTAKE, "the case of the submission changes too fast")
+
+
+def _store_case(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease, now: datetime) -> bool:
+    """Store the effect of a submission on its case; return False if the case has changed meanwhile."""
+    function = processed.submission.function
+    if function == "1":
+        return _store_withdrawal(hub, processed, end_lease, now)
+    if processed.needs.missing:
+        return _store_hold(hub, processed, end_lease, now)
+    if processed.held:
+        return store_resumed_case(hub, processed, end_lease, now)
+    if function == "13":
+        return _store_amendment(hub, processed, end_lease, now)
+    _store_new_case(hub, processed, end_lease, now)
+    return True
+
+
+@contextmanager
+def _rejecting_late(processed: ProcessedSubmission) -> Iterator[None]:
+    """Reject a submission that was right by itself for the error of the block.
+
+    A fault of the hub, or one that may pass, is raised unchanged.
+    """
+    try:
+        yield
+    except GatewayError as error:
+        if is_transient_error(error):
+            raise
+        raise SubmissionRejectedError.from_processed(processed, (make_found_problem(error),)) from error
+
+
+def _store_new_case(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease, now: datetime) -> None:
+    """Open a case, or supplement one."""
+    supplement = processed.submission.function == "35"
+    with _rejecting_late(processed):
+        calls = _compose_first_calls(hub, processed, supplement=supplement)
+        mappings = prepare_bundle(hub, processed.bundle)
+
+        def store_case(conn: Connection) -> None:
+            mappings.store_files(conn, now)
+            opened = None
+            if supplement:
+                _supplement_case(conn, hub, processed, calls.applications, now)
+            else:
+                opened = _start_case(conn, hub, processed, None, calls, now)
+            _mark_processed(conn, processed.message, now, case=opened)
+            end_lease(conn)
+
+        run_in_group_commit(hub.engine, "admit.case", store_case)
+
+
+def store_resumed_case(
+    hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease, now: datetime, *, again: bool = False
+) -> bool:
+    """Let a held case go on, which has now all that it needs; False when it is held no longer.
+
+    With `again` the message was admitted before: False too when another one was filed since.
+    """
+    with _rejecting_late(processed):
+        calls = _compose_first_calls(hub, processed)
+        mappings = prepare_bundle(hub, processed.bundle)
+        with write_transaction(hub.engine, "admit.resumed") as conn:
+            mappings.store_files(conn, now)
+            held = _lock_held_case(conn, processed)
+            if held is None or (again and find_former_message(conn, held) != processed.message.id):
+                return False
+            _start_case(conn, hub, processed, held, calls, now)
+            _mark_processed(conn, processed.message, now)
+            end_lease(conn)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstCalls:
+    """The calls to the agencies, one for each application, and those that register the case at customs."""
+
+    applications: list[ComposedCall]
+    customs: list[ComposedCall]
+
+
+def _compose_first_calls(
+    hub: Hub, processed: ProcessedSubmission, *, supplement: bool = False
+) -> _FirstCalls:
+    """Compose the calls to the agencies, one for each application, and those to customs."""
+    calls = [
+        compose_application_call(hub, processed, application, supplement=supplement)
+        for application in processed.prepared
+    ]
+    return _FirstCalls(calls, [] if supplement else compose_registration_calls(hub, processed))
+
+
+def _store_hold(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease, now: datetime) -> bool:
+    """Open a case and hold it, or hold it on; only the declarant gets a notice.
+
+    Returns False when the case that was held is held no longer.
+    """
+    message = processed.message
+    with _rejecting_late(processed):
+        mappings = prepare_bundle(hub, processed.bundle)
+        with write_transaction(hub.engine, "admit.held") as conn:
+            mappings.store_files(conn, now)
+            held = _lock_held_case(conn, processed) if processed.held else None
+            if processed.held and held is None:
+                return False
+            detail = _describe_case(processed)
+            if held is None:
+                case = cases.open_case(conn, _make_case(processed), now)
+            else:
+                case = int(held.id)
+                detail["held"] = held.detail["held"]
+                messages.set_message_case(conn, message.id, case)
+            cases.insert_case_references(conn, case, processed.submission.references)
+            parent = None if processed.release is None else processed.release.parent
+            lacking = LackingSubmission(processed.needs, processed.requirements, parent)
+            hold_time = hub.need_policy.hold_time
+            until = hold_case(conn, case, detail, lacking, now, hold_time, message.id)
+            data = _describe_admission(processed) | {"until": until}
+            record_evidence(conn, "held", "case", case, message.identity_sha256, data, now)
+            _mark_processed(conn, message, now)
+            end_lease(conn)
+    return True
+
+
+def _lock_held_case(conn: Connection, processed: ProcessedSubmission) -> Row[Any] | None:
+    """Lock and return the held case that a submission is about; None when it is not as it was read."""
+    named_case = cases.find_by_reference(conn, processed.declarant, processed.submission.reference)
+    case = None if named_case is None else lock_with_parent(conn, named_case.id, processed.release)
+    if case is None or case.state != "HELD" or processed.amended is None:
+        return None
+    return case if find_former_message(conn, case) == processed.amended.former else None
+
+
+def _store_withdrawal(
+    hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease, now: datetime
+) -> bool:
+    """Withdraw a case; False when it has got requests since the questions to agencies were composed."""
+    with _rejecting_late(processed):
+        calls = compose_cancellations(hub, processed)
+        with write_transaction(hub.engine, "admit.withdrawal") as conn:
+            if not withdraw_case(conn, processed, calls, now):
+                return False
+            _settle_named_case(conn, hub, processed, now)
+            _mark_processed(conn, processed.message, now)
+            end_lease(conn)
+    return True
+
+
+def _store_amendment(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease, now: datetime) -> bool:
+    """Amend a case; False when another amendment or a notice has come before it."""
+    with _rejecting_late(processed):
+        composed = compose_amendment(hub, processed)
+        with write_transaction(hub.engine, "admit.amendment") as conn:
+            if not amend_case(conn, hub, processed, composed, now):
+                return False
+            _settle_named_case(conn, hub, processed, now, restarted=composed.changed)
+            _mark_processed(conn, processed.message, now)
+            end_lease(conn)
+    return True
+
+
+def _settle_named_case(
+    conn: Connection, hub: Hub, processed: ProcessedSubmission, now: datetime, restarted: Collection[str] = ()
+) -> None:
+    """Settle the deadlines of the case that a withdrawal or an amendment names."""
+    case = find_named_case(conn, processed.declarant, processed.submission.reference)
+    settle_deadlines(conn, hub, case.id, now, restarted=restarted)
+
+
+def _mark_processed(
+    conn: Connection, row: Row[Any], now: datetime, problem: str | None = None, case: int | None = None
+) -> None:
+    """Note that a message is processed; with `case` it belongs to that one, which it has opened."""
+    if row.state == "PROCESSED":
+        return
+    if row.state == "FAILED":
+        messages.apply_event(conn, row.id, StateEvent("retry", now, _ACTOR))
+    before = "ACCEPTED" if row.state == "FAILED" else row.state
+    messages.apply_event(conn, row.id, StateEvent("process", now, _ACTOR), problem, before=before, case=case)
+
+
+def _start_case(
+    conn: Connection,
+    hub: Hub,
+    processed: ProcessedSubmission,
+    held: Row[Any] | None,
+    calls: _FirstCalls,
+    now: datetime,
+) -> int:
+    """Open a case, or take the one that is `held`, and ask agencies and customs by the calls.
+
+    Returns the case (row id); the message of a new case does not name it yet.
+    """
+    child, release = JudgedChildClaim(processed.requirements), processed.release
+    problems: tuple[ReportedProblem, ...] = ()
+    if release is not None:
+        problems = judge_prepared_release(conn, release, processed.units)
+        child, release_problems = judge_released_uses(conn, release, processed.requirements, processed.units)
+        problems += release_problems
+    used = claim_requirements(conn, child.own, processed.units)
+    problems += tuple(shortage.report() for shortage in used.problems)
+    if problems:
+        raise SubmissionRejectedError.from_processed(processed, problems)
+    if held is None:
+        # The row is written once: the event by which it came to its state is recorded below.
+        state = get_next_state(CASE, CASE.initial, "dispatch") if processed.prepared else CASE.initial
+        case = cases.open_case(conn, _make_case(processed, state), now, is_linked=True)
+        values: dict[str, Any] = {}
+    else:
+        case = int(held.id)
+        messages.set_message_case(conn, processed.message.id, case)
+        cancel_hold(conn, case, now)
+        values = {"detail": _describe_case(processed)}
+    cases.insert_case_references(conn, case, processed.submission.references)
+    write_off_requirements(conn, case, used.taken, now)
+    if release is not None:
+        store_release(conn, release, case, now)
+    store_stated_uses(conn, case, child.stated, now)
+    note_joined_results(conn, case, (balance.key for _, balance in used.taken), now)
+    first = held is None and release is None
+    await_unknown_requirements(conn, case, (*used.unknown, *child.waiting), now, first=first)
+    store_envelopes(conn, [*calls.applications, *calls.customs], now)
+    batch = ApplicationBatch(case, processed.bundle, processed.prepared, calls.applications)
+    is_timed = open_first_applications(conn, hub, batch, calls.customs, now)
+    dispatched = StateEvent("dispatch", now, _ACTOR)
+    if processed.prepared and held is None:
+        cases.record_opening(conn, case, dispatched)
+    elif held is not None and processed.prepared:
+        cases.apply_event(conn, case, dispatched, before=held.state, **values)
+    else:
+        conclude_unasked_case(conn, processed.units, case, now, **values)
+        if held is not None:
+            wake_held_children(conn, held.declarant, {case}, f"parent:{case}:{now.isoformat()}", now)
+    if not is_timed:
+        settle_deadlines(
+            conn, hub, case, now, restarted={application.number for application in processed.prepared}
+        )
+    data = _describe_admission(processed) | {"bundle": processed.bundle}
+    record_evidence(conn, "admitted", "case", case, processed.message.identity_sha256, data, now)
+    return case
+
+
+def _describe_admission(processed: ProcessedSubmission) -> dict[str, Any]:
+    """Return the evidence of a filing: the parties that filed, and what they filed."""
+    return {"number": processed.case_number, "signer": processed.signing.party,
+            "declarant": processed.declarant, "reference": processed.submission.reference,
+            "admitted": processed.signing.way}  # fmt: skip
+
+
+def _make_case(processed: ProcessedSubmission, state: str = CASE.initial) -> NewCase:
+    submission = processed.submission
+    return NewCase(
+        number=processed.case_number,
+        document=submission.type_code or "-",
+        function=submission.function,
+        declarant=processed.declarant,
+        applicant=processed.message.from_party,
+        functional_reference=submission.reference,
+        message=processed.message.id,
+        agent=submission.agent_id,
+        ucr=submission.ucr,
+        detail=_describe_case(processed),
+        state=state,
+    )
+
+
+def _describe_case(processed: ProcessedSubmission) -> dict[str, Any]:
+    """Return the detail of a case's row: its items, mappings and findings, its importer and exporter.
+
+    The certificates of the agencies will be issued to these two.
+    """
+    facts = {"items": list(processed.submission.items), BUNDLE: processed.bundle}
+    amended, used = processed.amended, processed.requirements
+    filed = {} if amended is None else amended.describe_for_case(processed.message.id)
+    traders = {"importer": used.importer, "exporter": used.exporter}
+    stated_traders = {name: value for name, value in traders.items() if value}
+    return facts | describe_findings(processed) | stated_traders | filed
+
+
+def _supplement_case(
+    conn: Connection, hub: Hub, processed: ProcessedSubmission, calls: list[ComposedCall], now: datetime
+) -> None:
+    """Queue the supplements of the applications, each after the earlier deliveries to its agency."""
+    named_case = find_named_case(conn, processed.declarant, processed.submission.reference)
+    case, message = cases.lock_case(conn, named_case.id), processed.message
+    messages.set_message_case(conn, message.id, case.id)
+    cases.insert_case_references(conn, case.id, processed.submission.references)
+    _add_warnings(conn, case, processed)
+    for application, call in zip(processed.prepared, calls, strict=True):
+        request = agency_requests.find_by_number(conn, application.number)
+        if request is None or request.state in REQUEST.final:
+            detail = f"application {application.application.id[:40]!r} is decided"
+            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{application.application.position}]")
+        demands = read_demands(request)
+        event = StateEvent("supplement", now, _ACTOR)
+        open_demands = demands.answer(message.received_at).describe()
+        agency_requests.apply_event(conn, request.id, event, demands=open_demands)
+        store_envelopes(conn, [call], now)
+        agency_requests.set_sent_document(conn, request.id, call.sha256)
+        agency_requests.insert_correlation(conn, "wsa", call.call.message_id, case.id, request.id)
+        key = f"supplement:{application.number}:{message.id}"
+        enqueue_later_call(conn, call, case.id, request.id, key, now)
+        keep_fee_due(conn, request.id, now)
+    settle_deadlines(conn, hub, case.id, now, done_at=message.received_at)
+    data = {"number": case.number, "signer": processed.signing.party, "bundle": processed.bundle,
+            "admitted": processed.signing.way}  # fmt: skip
+    record_evidence(conn, "supplemented", "case", case.id, message.identity_sha256, data, now)
+
+
+def _add_warnings(conn: Connection, case: Row[Any], processed: ProcessedSubmission) -> None:
+    """Keep with the case the warnings of a supplement that it does not have yet."""
+    detail = case.detail or {}
+    warnings = list(detail.get("warnings", ()))
+    known_texts = {(warning["id"], warning["text"]) for warning in warnings}
+    findings = describe_findings(processed)
+    new = [
+        warning
+        for warning in findings.get("warnings", ())
+        if (warning["id"], warning["text"]) not in known_texts
+    ]
+    if new:
+        needed = [*detail.get("needed", ()), *findings.get("needed", ())]
+        cases.set_detail(conn, case.id, {**detail, "warnings": [*warnings, *new], "needed": needed})
+
+
+def _reject_submission(
+    hub: Hub,
+    stored_submission: StoredSubmission,
+    refused: SubmissionRejectedError,
+    end_lease: FinishLease,
+    now: datetime,
+) -> None:
+    """Open a REFUSED case with every problem found, and queue the result for the applicant."""
+    row = stored_submission.row
+    number = make_case_number(stored_submission.origin.serial, stored_submission.origin.year)
+    mappings = prepare_bundle(hub, refused.bundle)
+    with write_transaction(hub.engine, "admit.refused") as conn:
+        mappings.store_files(conn, now)
+        new = NewCase(
+            number=number,
+            document="-",
+            function="-",
+            declarant=refused.declarant or row.from_party,
+            applicant=row.from_party,
+            functional_reference=refused.reference or row.message_id,
+            message=row.id,
+            detail={
+                "reference": refused.reference,
+                "problems": [asdict(problem) for problem in refused.problems],
+                **mappings.describe_for_case(),
+            },
+        )
+        case = cases.open_refused_case(conn, new, now)
+        cases.apply_event(
+            conn, case, StateEvent("refuse", now, _ACTOR, str(refused)[:200]), outcome="REFUSED"
+        )
+        _mark_processed(conn, row, now, refused.problems[0].id)
+        enqueue_task(conn, "conclude", "case", case, f"conclude:{case}:1", now)
+        data: dict[str, Any] = {"number": number, "problems": str(refused)}
+        if refused.signing is not None:
+            data |= {"signer": refused.signing.party, "admitted": refused.signing.way}
+        record_evidence(conn, "refused", "case", case, row.identity_sha256, data, now)
+        end_lease(conn)
+    for problem in {refused_problem.id: refused_problem for refused_problem in refused.problems}.values():
+        detail = f"submission {row.message_id[:80]}: {problem.text}"
+        hub.tally.count_refusal(row.from_party, GatewayError(PROBLEMS[problem.id], detail, problem.pointer))
+
+
+_log = logging.getLogger(__name__)
+
+
+def wake_held_case(hub: Hub, case_id: int, end_lease: FinishLease) -> None:
+    """Let a held case go on if it lacks nothing any more; leave every other case as it is.
+
+    A case whose submission would be refused now stays held, with the reason: its declarant may file it again.
+    One that lacks other documents than before stays held, and its declarant gets a notice of them. One whose
+    parent was withdrawn or refused is refused.
+    """
+    now = hub.clock()
+    stored_submission = _load_last_submission(hub, case_id)
+    problems: tuple[ReportedProblem, ...] = ()
+    needs = NO_NEEDS
+    if stored_submission is not None:
+        try:
+            processed = process_submission(hub, stored_submission, now)
+            needs = processed.needs if processed.held else NO_NEEDS
+            if (
+                processed.held
+                and not needs.missing
+                and store_resumed_case(hub, processed, end_lease, now, again=True)
+            ):
+                return
+        except SubmissionRejectedError as refused:
+            _log.info("the case is held on: %s", refused, extra={"case_id": case_id})
+            problems = refused.problems
+    with case_transaction(hub, "hold.looked", case_id, end_lease) as (conn, case):
+        if not refuse_with_parent(conn, case, problems, now):
+            record_hindrance(conn, case, problems)
+            if stored_submission is not None and needs.missing:
+                record_missing(conn, cases.lock_case(conn, case_id), needs, stored_submission.row.id, now)
+
+
+def _load_last_submission(hub: Hub, case_id: int) -> StoredSubmission | None:
+    """Return the submission that was filed last for a held case; None for a case that is not held."""
+    with read_transaction(hub.engine) as conn:
+        case = cases.find_by_id(conn, case_id)
+        if case is None or case.state != "HELD":
+            return None
+        row = messages.find_by_id(conn, find_former_message(conn, case))
+        loaded_payloads = () if row is None else messages.load_payloads(conn, row.id)
+    return None if row is None else StoredSubmission(row, loaded_payloads, hub.refresh_snapshot())

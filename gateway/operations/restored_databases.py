@@ -1,0 +1,162 @@
+"""Judges whether a database is older than what the hub has acknowledged, and begins its next generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from gateway.cases import make_application_number, make_case_number
+from gateway.errors import MISUSE, GatewayError
+from gateway.evidence import parse_head_text, record_evidence, tree_heads
+from gateway.operations.audited_changes import DatabaseChange
+from gateway.store import (
+    DatabaseMark,
+    delivery_maintenance,
+    find_mark_problem,
+    make_database_mark,
+    parties,
+    read_mark_file,
+    register_version,
+    state_counts,
+)
+
+#: The numbers left out above the last known one, which may not be the last one that was given.
+NUMBERS_LEFT_OUT: Final = 10_000_000
+_REASON: Final = "the database was restored: it may have been done before"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedHead:
+    """A head that was kept elsewhere, with the number of leaves that it covers.
+
+    Its verdict is `kept` where the evidence under it is unchanged, `later` where the database has sealed
+    fewer leaves, and `other` where it has sealed others.
+    """
+
+    leaves: int
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreJudgment:
+    """A database (`current`, None without evidence) beside its mark, and heads that were kept elsewhere.
+
+    `problem` is the problem that the mark shows, None where there is none.
+    """
+
+    current: DatabaseMark | None
+    mark: DatabaseMark | None
+    problem: GatewayError | None
+    heads: tuple[JudgedHead, ...]
+    leaves: int
+
+    @property
+    def is_older(self) -> bool:
+        """Whether something that was acknowledged is not in the database."""
+        return self.problem is not None or any(head.verdict != "kept" for head in self.heads)
+
+    def count_lost_numbers(self) -> int:
+        """Return how many serial numbers above the last one of the database were given, as far as known."""
+        lost_leaves = max((head.leaves for head in self.heads), default=0) - self.leaves
+        marked = 0 if self.mark is None else self.mark.serial
+        return max(0, lost_leaves, marked - (0 if self.current is None else self.current.serial))
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOutcome:
+    """The outcome of a confirmed restore.
+
+    `first_case` is the lowest number that a new case may have. `held` are the tasks of the hub that wait for
+    an operator, `waiting` is the number of deliveries that are sent, with their old ids. `partners` have to
+    be asked what they sent and got since the backup.
+    """
+
+    generation: int
+    first_case: str
+    held: tuple[int, ...]
+    waiting: int
+    partners: tuple[str, ...]
+
+
+def judge_database(conn: Connection, mark_file: Path, heads: Sequence[str]) -> RestoreJudgment:
+    """Return how a database compares with the mark of its home and with the texts of heads.
+
+    Raises GW808 for a mark of another hub or a file that is no mark, GW805 for text that is no head.
+    """
+    mark = read_mark_file(mark_file)
+    problem = None if mark is None else find_mark_problem(conn, mark)
+    if problem is not None and problem.problem is MISUSE:
+        raise problem
+    last = tree_heads.find_latest_head(conn)
+    sealed = 0 if last is None else int(last.last_seq)
+    return RestoreJudgment(
+        make_database_mark(conn),
+        mark,
+        problem,
+        tuple(_judge_head(conn, text, sealed) for text in heads),
+        sealed + tree_heads.count_unsealed_leaves(conn),
+    )
+
+
+def _judge_head(conn: Connection, text: str, sealed: int) -> JudgedHead:
+    size, root = parse_head_text(text)
+    if size > sealed:
+        return JudgedHead(size, "later")
+    same = tree_heads.compute_tree(conn, size).root_hash == root
+    return JudgedHead(size, "kept" if same else "other")
+
+
+def confirm_restore(change: DatabaseChange, judgment: RestoreJudgment, left_out: int) -> RestoreOutcome:
+    """Begin the next generation of a restored database, in the transaction of the change.
+
+    New numbers begin `left_out` above the highest one that is known. Tasks of the hub that were due are
+    held, because they may have been done: they would open cases and send results anew. Calls and messages
+    that wait keep their ids, by which partners know them, and are sent.
+    """
+    conn, current = change.conn, judgment.current
+    before = 1 if current is None else current.generation
+    number = max(before, 0 if judgment.mark is None else judgment.mark.generation) + 1
+    message = 0 if current is None else current.message
+    serial = (0 if current is None else current.serial) + judgment.count_lost_numbers() + left_out
+    first = _name_first_case(serial + 1, change.at.year)
+    held = delivery_maintenance.hold_due_tasks(conn, change.at, change.by, _REASON)
+    register_version.move_versions_on(conn)
+    data = {
+        "generation": number,
+        "after_message": message,
+        "shift": serial - message,
+        "by": change.by,
+        "reason": change.act.reason,
+        "mark": None if judgment.mark is None else _describe_mark(judgment.mark),
+        "restored": None if current is None else _describe_mark(current),
+        "heads": [asdict(head) for head in judgment.heads],
+        "held": list(held),
+    }
+    record_evidence(conn, "restored", "database", number, None, data, change.at)
+    change.record_change(
+        "database",
+        before={"generation": before, "serial": 0 if current is None else current.serial},
+        after={"generation": number, "serial": serial, "held": held},
+    )
+    states = state_counts.count_deliveries(conn)
+    return RestoreOutcome(
+        number,
+        first,
+        held,
+        states["QUEUED"] + states["AWAITING_RECEIPT"],
+        tuple(row.id for row in parties.list_parties(conn) if row.role != "hub"),
+    )
+
+
+def _name_first_case(serial: int, year: int) -> str:
+    """Return the lowest number that a case may have now; raises GW806 where none is left for applications."""
+    make_application_number(serial, year, 1)
+    return make_case_number(serial, year)
+
+
+def _describe_mark(mark: DatabaseMark) -> dict[str, Any]:
+    return {**asdict(mark), "at": mark.at.isoformat()}

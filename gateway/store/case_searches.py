@@ -1,0 +1,288 @@
+"""Searches the cases of one party: those that it declares, and those that it sent for another.
+
+A party may have a million cases. They are read in the order of their numbers by the indexes of
+declarant and applicant, a few hundred at a time, until a page is full. A condition that few cases
+meet does not make a page wait: after a limited number of cases the page ends, and says where the
+search goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    or_,
+    select,
+    union,
+    union_all,
+)
+
+from gateway.state_machines import CASE
+from gateway.store.agency_requests import OPEN_FEES, agency_requests
+from gateway.store.cases import build_reference_condition, cases, select_referenced_cases
+from gateway.store.messages import COLUMNS_WITHOUT_BODIES, messages
+from gateway.store.transitions import evidence
+
+_PORTION: Final = 500
+_MOST_PORTIONS: Final = 10
+#: Cases that are opened at the same time may get their numbers in another order than their times.
+_OUT_OF_ORDER: Final = 1000
+_PARTIES: Final = (cases.c.declarant, cases.c.applicant)
+
+#: The conditions of a list, by the names of their values: fields of `PartyCaseFilter`, and bounds of the id.
+_CONDITIONS: Final = {
+    "agency": exists().where(
+        agency_requests.c.case_id == cases.c.id, agency_requests.c.agency == bindparam("agency")
+    ),
+    "text": or_(
+        *(
+            column.icontains(bindparam("text"), escape="/")
+            for column in (cases.c.number, cases.c.functional_reference, cases.c.ucr)
+        )
+    ),
+    "functional_reference": cases.c.functional_reference == bindparam("functional_reference"),
+    "goods_reference": build_reference_condition(bindparam("goods_reference"), cases.c.ucr),
+    "outcome": cases.c.outcome == bindparam("outcome"),
+    "since": cases.c.opened_at >= bindparam("since"),
+    "until": cases.c.opened_at <= bindparam("until"),
+    "lowest": cases.c.id >= bindparam("lowest"),
+    "below": cases.c.id < bindparam("below"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PartyCaseFilter:
+    """The conditions of a search of the cases of `party`; `after` is the id of the last case shown.
+
+    `agency` is the code of an agency that has a request of the case. `reference` is the whole reference of
+    the declarant, number of the case, or reference of its goods, and `number` the same text in the form of a
+    case number. `text` is a part of the declarant's reference, of the case number or of the UCR.
+    `functional_reference` is the whole reference of the declarant, `goods_reference` the whole UCR or other
+    reference of the goods.
+    """
+
+    party: str
+    states: Sequence[str] = ()
+    reference: str = ""
+    number: str = ""
+    agency: str = ""
+    text: str = ""
+    functional_reference: str | None = None
+    goods_reference: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 50
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartyCasePage:
+    """One page of a search: its rows, newest first, and `following`, the `after` of the next page.
+
+    `searched_until` is set when the search ended before the page was full: it is the opening time of the
+    last case that was searched; older cases are searched for the next page.
+    """
+
+    rows: Sequence[dict[str, Any]]
+    following: int | None = None
+    searched_until: datetime | None = None
+
+
+def find_party_case(conn: Connection, party: str, number: str) -> Row[Any] | None:
+    """Return the case of this number if the party is declarant or applicant of it, else None."""
+    query = select(cases).where(cases.c.number == number, _build_party_condition(party))
+    return conn.execute(query).first()
+
+
+def _build_party_condition(party: str) -> ColumnElement[bool]:
+    return or_(*(column == party for column in _PARTIES))
+
+
+def list_party_cases(conn: Connection, criteria: PartyCaseFilter) -> Sequence[Row[Any]]:
+    """Return the party's cases that meet the criteria, newest first, at most `criteria.limit`."""
+    bounds = _find_bounds(conn, criteria)
+    if bounds is None:
+        return ()
+    ids = _list_ids(conn, criteria, criteria.limit, bounds | _read_values(criteria))
+    return _load_rows(conn, ids, {})
+
+
+def search_party_cases(conn: Connection, criteria: PartyCaseFilter) -> PartyCasePage:
+    """Return a page of the party's cases, newest first."""
+    if criteria.reference:
+        return _search_reference(conn, criteria)
+    bounds = _find_bounds(conn, criteria)
+    if bounds is None:
+        return PartyCasePage(())
+    rows: list[dict[str, Any]] = []
+    values = _read_values(criteria)
+    portion = _PORTION if values else criteria.limit + 1
+    for _ in range(_MOST_PORTIONS):
+        ids = _list_ids(conn, criteria, portion, bounds)
+        rows += [dict(row._mapping) for row in _load_rows(conn, ids, values)]
+        if len(rows) > criteria.limit:
+            page_rows = rows[: criteria.limit]
+            return PartyCasePage(page_rows, int(page_rows[-1]["id"]))
+        if len(ids) < portion:
+            return PartyCasePage(rows)
+        bounds["below"] = ids[-1]
+    opened = conn.execute(select(cases.c.opened_at).where(cases.c.id == ids[-1])).scalar_one()
+    return PartyCasePage(rows, ids[-1], opened)
+
+
+def _search_reference(conn: Connection, criteria: PartyCaseFilter) -> PartyCasePage:
+    """Return the page of cases that have `criteria.reference` as number or reference, by an index of each."""
+    c = cases.c
+    numbers = {criteria.reference, criteria.number} - {""}
+    has_reference = c.id.in_(
+        union_all(
+            select(c.id).where(c.number.in_(numbers)),
+            *(select(c.id).where(column == criteria.reference) for column in (c.functional_reference, c.ucr)),
+            select_referenced_cases(criteria.reference),
+        )
+    )
+    values = _read_values(criteria)
+    if criteria.after is not None:
+        values["below"] = criteria.after
+    query = select(cases).where(
+        has_reference, _build_party_condition(criteria.party), *_list_conditions(values)
+    )
+    if criteria.states:
+        query = query.where(c.state.in_(criteria.states))
+    rows = conn.execute(query.order_by(c.id.desc()).limit(criteria.limit + 1), values).all()
+    page_rows = [dict(row._mapping) for row in rows[: criteria.limit]]
+    return PartyCasePage(page_rows, int(page_rows[-1]["id"]) if len(rows) > criteria.limit else None)
+
+
+def _read_values(criteria: PartyCaseFilter) -> dict[str, Any]:
+    """Return the values of the conditions that are set and that no index of the party answers."""
+    names = ("functional_reference", "goods_reference", "outcome", "since", "until")
+    values = {name: getattr(criteria, name) for name in names if getattr(criteria, name) is not None}
+    if criteria.agency:
+        values["agency"] = criteria.agency
+    if criteria.text:
+        values["text"] = re.sub("[/%_]", r"/\g<0>", criteria.text)
+    return values
+
+
+def _list_conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
+    return [_CONDITIONS[name] for name in names]
+
+
+def _find_bounds(conn: Connection, criteria: PartyCaseFilter) -> dict[str, Any] | None:
+    """Return the bounds of the ids to search, under the keys `lowest` and `below`; an open end has no key.
+
+    Return None when no case is as young as the criteria require.
+    """
+    c = cases.c
+    bounds = {} if criteria.after is None else {"below": criteria.after}
+    if criteria.since is not None:
+        first = select(c.id).where(c.opened_at >= criteria.since).order_by(c.opened_at).limit(1)
+        case_id = conn.execute(first).scalar()
+        if case_id is None:
+            return None
+        bounds["lowest"] = int(case_id) - _OUT_OF_ORDER
+    if criteria.until is not None:
+        later = select(c.id).where(c.opened_at > criteria.until).order_by(c.opened_at).limit(1)
+        case_id = conn.execute(later).scalar()
+        if case_id is not None:
+            highest = int(case_id) + _OUT_OF_ORDER
+            bounds["below"] = min(bounds.get("below", highest), highest)
+    return bounds
+
+
+def _list_ids(
+    conn: Connection, criteria: PartyCaseFilter, limit: int, values: Mapping[str, Any]
+) -> list[int]:
+    """Return the next ids of the party's cases, newest first, that meet the conditions of these values."""
+    query = _build_id_query(tuple(criteria.states) or CASE.states, tuple(values))
+    return [*conn.execute(query, {**values, "party": criteria.party, "limit": limit}).scalars()]
+
+
+@lru_cache(maxsize=128)
+def _build_id_query(states: Sequence[str], names: Sequence[str]) -> Select[Any]:
+    """Return the statement of `_list_ids`; it takes longer to build than to execute.
+
+    Each state of each side is read from an index in the order of the list; together they would be sorted.
+    A case of which the party is both declarant and applicant is found twice.
+    """
+    parts = [
+        select(cases.c.id)
+        .where(column == bindparam("party"), cases.c.state == state, *_list_conditions(names))
+        .order_by(cases.c.id.desc())
+        .limit(bindparam("limit"))
+        .subquery()
+        for column in _PARTIES
+        for state in states
+    ]
+    ids = union(*(select(part.c.id) for part in parts)).subquery()
+    return select(ids.c.id).order_by(ids.c.id.desc()).limit(bindparam("limit"))
+
+
+def _load_rows(conn: Connection, ids: Sequence[int], values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    query = select(cases).where(cases.c.id.in_(ids), *_list_conditions(values)).order_by(cases.c.id.desc())
+    return conn.execute(query, values).all() if ids else ()
+
+
+def list_case_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Row[Any]]:
+    """Return the requests of these cases, in their order, each with the number of its `open_fees`."""
+    r = agency_requests.c
+    query = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids))
+    return conn.execute(query.order_by(r.case_id, r.sequence, r.id)).all()
+
+
+def find_own_message(conn: Connection, party: str, message_id: str) -> Row[Any] | None:
+    """Return the message with this MessageId that a party sent or received, without the octets of its answer.
+
+    If both exist, the sent one is returned.
+    """
+    both = (
+        ((messages.c.direction == "in") & (messages.c.from_party == party)),
+        ((messages.c.direction == "out") & (messages.c.to_party == party)),
+    )
+    for side in both:
+        row = conn.execute(
+            select(*COLUMNS_WITHOUT_BODIES).where(messages.c.message_id == message_id, side)
+        ).first()
+        if row is not None:
+            return row
+    return None
+
+
+def list_case_documents(conn: Connection, case_id: int, action: str) -> Sequence[Row[Any]]:
+    """Return the messages of an action about a case that were made for its applicant, oldest first."""
+    query = select(*COLUMNS_WITHOUT_BODIES).where(
+        messages.c.case_id == case_id,
+        messages.c.direction == "out",
+        messages.c.action == action,
+    )
+    return conn.execute(query.order_by(messages.c.id)).all()
+
+
+def list_case_evidence(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return the evidence about a case, its messages and its applications, oldest first."""
+    sent = conn.execute(select(messages.c.id).where(messages.c.case_id == case_id)).scalars()
+    request_ids = conn.execute(
+        select(agency_requests.c.id).where(agency_requests.c.case_id == case_id)
+    ).scalars()
+    subjects = [("case", [case_id]), ("message", [*sent]), ("request", [*request_ids])]
+    rows: list[Row[Any]] = []
+    for kind, ids in subjects:
+        if ids:
+            of_subjects = (evidence.c.subject_type == kind) & evidence.c.subject_id.in_(
+                [str(subject_id) for subject_id in ids]
+            )
+            rows += conn.execute(select(evidence).where(of_subjects)).all()
+    return sorted(rows, key=lambda row: int(row.id))

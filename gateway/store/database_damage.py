@@ -1,0 +1,287 @@
+"""Checks the file of a SQLite database, and remembers that a database was seen to be damaged.
+
+SQLite finds a bad page only when it reads that page, so most queries succeed on a damaged file. Damage that
+one process finds is remembered until it ends, and in a file beside the database, for other processes and the
+next start.
+
+It also notices that the file was removed, or replaced by another one. What a process writes to a removed file
+is lost when the process ends. A file in its place may be older than what was acknowledged, and a process that
+opens it would apply the write-ahead log of the former file to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import Engine
+
+from gateway.errors import EVIDENCE_BROKEN, GatewayError
+from gateway.file_owner import describe_owner, open_owned_file
+from gateway.store.disk_reserve import InsufficientStorageError
+
+# The attribute of the engine that holds its file.
+_FILE = "gateway_file"
+
+
+class DatabaseFile:
+    """The file that an engine works on, from its first connection on; `path` may be a link to it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._opened: os.stat_result | None = None
+
+    def note_opened(self) -> None:
+        """Note the file that the first connection has opened."""
+        # Not before it is opened: a file system of two layers copies it then, with another number.
+        self._opened = self._opened or self._find_status()
+
+    def forget(self) -> None:
+        """Forget the file: its connections are closed, and the next one may open another."""
+        self._opened = None
+
+    def is_exchanged(self) -> bool:
+        """Return whether the path names another file than the one that was opened, or none."""
+        if self._opened is None:
+            return False
+        status = self._find_status()
+        return status is None or not os.path.samestat(status, self._opened)
+
+    def _find_status(self) -> os.stat_result | None:
+        try:
+            return os.stat(self._path)
+        except OSError:
+            return None
+
+
+def attach_database_file(engine: Engine, file: DatabaseFile) -> None:
+    """Attach to an engine the database file that its connections have open."""
+    engine.update_execution_options(**{_FILE: file})
+
+
+def find_database_file(engine: Engine) -> DatabaseFile | None:
+    """Return the file of a SQLite engine; None for a server."""
+    file: DatabaseFile | None = engine.get_execution_options().get(_FILE)
+    return file
+
+
+#: The files of a database, by what follows its name.
+_FILES = ("", "-wal", "-shm", "-writer")
+
+
+def describe_closed_file(database: str) -> str | None:
+    """Return a sentence on the first file of a database that this account may not read and write.
+
+    It names owner and mode of the file or folder. None if there is none, or the volume is read-only.
+    """
+    for path in (os.path.dirname(database), *(database + suffix for suffix in _FILES)):
+        if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+            if os.statvfs(path).f_flag & os.ST_RDONLY:
+                return None
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            return f"{path} belongs to {describe_owner(path)} (mode {mode:04o}) and is closed to this account"
+    return None
+
+
+#: The code of a mistake in a statement, among the codes of all errors that the driver raises.
+SQLITE_ERROR: Final = 1
+
+
+def get_sqlite_errors(kind: str = "Error") -> tuple[type[Exception], ...]:
+    """Return the class `kind` of the SQLite driver; an empty tuple if the driver is not loaded.
+
+    A driver that is not loaded cannot have raised an error. The result is for an ``except`` clause.
+    """
+    driver = sys.modules.get("sqlite3")
+    return () if driver is None else (getattr(driver, kind),)
+
+
+def add_sqlite_errors(*others: type[Exception], kind: str = "Error") -> tuple[type[Exception], ...]:
+    """Return other errors, and that of SQLite of this kind."""
+    return (*others, *get_sqlite_errors(kind))
+
+
+_log = logging.getLogger(__name__)
+
+# The attribute of the engine that holds its record.
+_RECORD: Final = "gateway_damage"
+#: Seconds between two log lines about the damage.
+_LOGGED_EVERY: Final = 60.0
+#: Seconds that the check at a start may take, and between two log lines meanwhile.
+_START_SECONDS: Final = 60.0
+_PROGRESS_SECONDS: Final = 10.0
+#: Instructions of SQLite between two looks at the clock.
+_INSTRUCTIONS: Final = 100_000
+_MARK: Final = "-damaged"
+#: SQLSTATE of data_corrupted and index_corrupted.
+_CORRUPTED: Final = frozenset({"XX001", "XX002"})
+
+
+class DamageRecord:
+    """What one process knows about damage of its database; safe for many threads.
+
+    `path` is that of a SQLite file, None for a server.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._guard = threading.Lock()
+        self._problem: GatewayError | None = None
+        self._logged_at = float("-inf")
+
+    def record(self, problem: GatewayError) -> None:
+        """Keep a problem, here and beside the file, and log it once a minute."""
+        now = time.monotonic()
+        with self._guard:
+            self._problem = self._problem or problem
+            if now - self._logged_at < _LOGGED_EVERY:
+                return
+            self._logged_at = now
+        _log.error("%s", problem)
+        if self._path is not None:
+            # A disk that takes no mark either: this process knows it all the same.
+            with suppress(OSError):
+                os.close(open_owned_file(self._path + _MARK, os.O_WRONLY, like=self._path))
+
+    def find_problem(self) -> GatewayError | None:
+        """Return GW805 if this process, or another one with the same file, has found damage; else None."""
+        if self._problem is None and self._path is not None and os.path.exists(self._path + _MARK):
+            return make_damage_error("a process of the hub has met it")
+        return self._problem
+
+
+def attach_damage_record(engine: Engine, path: str | None) -> None:
+    """Attach a new damage record to an engine; `path` is the SQLite file, None for a server."""
+    engine.update_execution_options(**{_RECORD: DamageRecord(path)})
+
+
+def get_damage_record(engine: Engine) -> DamageRecord:
+    """Return the damage record of an engine's database."""
+    record: DamageRecord = engine.get_execution_options()[_RECORD]
+    return record
+
+
+def find_database_damage(engine: Engine) -> GatewayError | None:
+    """Return GW805 once damage of the database was met; it stays until the database is restored."""
+    return get_damage_record(engine).find_problem()
+
+
+def make_damage_error(reason: object) -> GatewayError:
+    """Return GW805 for a damaged database."""
+    detail = f"the file of the database is damaged, restore it from a backup: {reason}"
+    return GatewayError(EVIDENCE_BROKEN, detail[:160], "database.url")
+
+
+def is_damage(error: Any) -> bool:
+    """Return whether an error of the driver says that the database is damaged."""
+    # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own, as all other errors have.
+    sqlite = type(error) in get_sqlite_errors("DatabaseError")
+    return sqlite or getattr(error, "sqlstate", None) in _CORRUPTED
+
+
+def check_database_file(engine: Engine) -> None:
+    """Read every page of a SQLite file, with its log; raise GW805 if it is damaged, or was found to be so.
+
+    Does nothing for PostgreSQL, which checks its own pages. Opens the file for reading only: closing the last
+    connection that may write would copy the log beside the file into it, even the log of another file.
+    """
+    path = _get_path(engine)
+    if path is not None and os.path.exists(path):
+        _check_pages(path, lambda: False)
+    problem = find_database_damage(engine)
+    if problem is not None:
+        raise problem
+
+
+def check_file_at_start(engine: Engine) -> None:
+    """Check a SQLite file that was not closed properly or was found damaged; raise GW805 if it is damaged.
+
+    A file that was not closed properly has its write-ahead log beside it. The check ends after at most one
+    minute, and logs its progress.
+    """
+    path = _get_path(engine)
+    if path is None or not os.path.exists(path):
+        return
+    marked = os.path.exists(path + _MARK)
+    if not marked and not _has_content(path + "-wal"):
+        return
+    _log.warning(
+        "the database was not closed in order: it is checked, for %d seconds at most", _START_SECONDS
+    )
+    began = told_at = time.monotonic()
+
+    def is_over() -> bool:
+        nonlocal told_at
+        now = time.monotonic()
+        if now - told_at >= _PROGRESS_SECONDS:
+            told_at = now
+            _log.warning("the database is being checked, %d seconds so far", now - began)
+        # What was seen to be damaged is read to its end.
+        return not marked and now - began >= _START_SECONDS
+
+    if not _check_pages(path, is_over):
+        _log.warning("the check of the database was not finished: `gateway check` reads all of it")
+        return
+    _log.warning("the database is in order")
+    with suppress(FileNotFoundError):
+        os.unlink(path + _MARK)
+
+
+def close_database_file(engine: Engine) -> None:
+    """Copy the log of a SQLite file into it, so that the next start sees that it was closed properly.
+
+    Does nothing if other processes still write, or the file was found damaged.
+    """
+    path = _get_path(engine)
+    if path is None or find_database_damage(engine) is not None:
+        return
+    import sqlite3
+
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, isolation_level=None)) as connection,
+    ):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _get_path(engine: Engine) -> str | None:
+    # Behind a link, beside which SQLite has no log.
+    return os.path.realpath(str(engine.url.database)) if engine.dialect.name == "sqlite" else None
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
+
+
+def _check_pages(path: str, is_over: Callable[[], bool]) -> bool:
+    """Return whether the check ended before `is_over` returned true; raise GW805 if a page is bad."""
+    import sqlite3
+
+    try:
+        connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
+        try:
+            connection.set_progress_handler(lambda: int(is_over()), _INSTRUCTIONS)
+            first = connection.execute("PRAGMA quick_check(1)").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            return False
+        raise InsufficientStorageError(f"the database cannot be read now: {error}"[:160]) from None
+    except sqlite3.DatabaseError as error:
+        raise make_damage_error(error) from None
+    if first is None or first[0] != "ok":
+        reason = "it cannot be read" if first is None else str(first[0]).replace("\n", " ")
+        raise make_damage_error(reason)
+    return True

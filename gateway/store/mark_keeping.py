@@ -1,0 +1,75 @@
+"""Keeps the mark of what a database has acknowledged, and asks whether the database is held."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Engine, func, select
+
+from gateway.errors import GatewayError
+from gateway.store.database_marks import (
+    DatabaseHeldError,
+    DatabaseMark,
+    find_database_guard,
+    find_number_shift,
+    get_generation_number,
+    identify_database,
+    list_generations,
+)
+from gateway.store.engine import confirm_copies, read_transaction
+from gateway.store.messages import messages
+from gateway.store.transitions import evidence
+
+
+def make_database_mark(conn: Connection) -> DatabaseMark | None:
+    """Return the mark of the present state of a database; None if nothing was acknowledged yet."""
+    newest = conn.execute(
+        select(evidence.c.id, evidence.c.leaf_hash, evidence.c.at).order_by(evidence.c.id.desc()).limit(1)
+    ).first()
+    if newest is None:
+        return None
+    generations = list_generations(conn)
+    message = conn.execute(select(func.max(messages.c.id))).scalar_one() or 0
+    return DatabaseMark(
+        identify_database(conn) or "",
+        get_generation_number(generations),
+        newest.id,
+        newest.leaf_hash,
+        message,
+        message + find_number_shift(generations, message),
+        newest.at,
+    )
+
+
+def keep_database_mark(engine: Engine) -> None:
+    """Store the mark of what the database has acknowledged, if it is new; raise GW810 while it is held.
+
+    Called every second or two by a thread of its own: no message waits for it.
+    """
+    guard = find_database_guard(engine)
+    if guard is None:
+        return
+    covered = guard.list_committed()
+    with read_transaction(engine) as conn:
+        guard.require_current(conn)
+        mark = make_database_mark(conn)
+    if mark is not None and guard.is_new(mark):
+        # What others have committed may not be on all copies yet: then it is not acknowledged either.
+        confirm_copies(engine)
+        guard.keep_mark(mark, covered)
+
+
+def find_database_hold(engine: Engine) -> DatabaseHeldError | None:
+    """Return GW810 while the database is older than what the hub has acknowledged; else None.
+
+    Also None if the database cannot be read now: the next transaction that stores something checks it again.
+    """
+    guard = find_database_guard(engine)
+    if guard is None or guard.is_current():
+        return None
+    try:
+        with read_transaction(engine) as conn:
+            guard.require_current(conn)
+    except DatabaseHeldError as held:
+        return held
+    except GatewayError:
+        return None
+    return None

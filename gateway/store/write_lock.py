@@ -1,0 +1,113 @@
+"""The queue of the writers of one SQLite file: first among threads, then among processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from gateway.file_owner import open_owned_file
+from gateway.store.database_damage import describe_closed_file
+from gateway.store.disk_reserve import make_unavailable_error
+
+_OTHER_WRITERS: Final = "other transactions have not ended in time"
+
+
+class WriteLock:
+    """One writer at a time for one SQLite file: first among threads, then among processes."""
+
+    def __init__(self, database: str) -> None:
+        self.path = database + "-writer"
+        self._database = database
+        self._mutex = threading.Lock()
+        self._owner: int | None = None
+        self._file: int | None = None
+        self._pid = 0
+        self._guard = threading.Lock()
+        #: Set when the thread that waits for other processes has the lock; None where no thread waits.
+        self._awaited: threading.Event | None = None
+        self._is_wanted = False
+
+    @contextmanager
+    def hold(self, seconds: float | None = None) -> Iterator[None]:
+        """Run the block when this thread may write; raises GW806 if that takes `seconds` (None: no limit)."""
+        if self._owner == threading.get_ident():
+            raise RuntimeError("a transaction within a transaction")
+        end = None if seconds is None else time.monotonic() + seconds
+        if not self._mutex.acquire(timeout=-1 if seconds is None else seconds):
+            raise make_unavailable_error(_OTHER_WRITERS)
+        try:
+            descriptor = self._get_lock_descriptor()
+            try:
+                self._lock_file(descriptor, end)
+                self._owner = threading.get_ident()
+                yield
+            finally:
+                self._owner = None
+                # What a forked child does not own it does not give back.
+                if self._pid == os.getpid():
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            self._mutex.release()
+
+    def close_file(self) -> None:
+        """Close the file of the lock where nobody holds or awaits it; the next transaction opens it again."""
+        if self._mutex.acquire(blocking=False):
+            with self._guard:
+                if self._awaited is None:
+                    if self._file is not None and self._pid == os.getpid():
+                        os.close(self._file)
+                    self._file = None
+            self._mutex.release()
+
+    def _lock_file(self, descriptor: int, end: float | None) -> None:
+        """Lock the file when other processes have unlocked it; raises GW806 at the monotonic time `end`.
+
+        The system has no time limit for such a wait, so a thread waits; it may go on waiting after `end`.
+        """
+        with self._guard:
+            awaited = self._awaited
+            if awaited is None:
+                with suppress(BlockingIOError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                if end is not None:
+                    awaited = self._awaited = threading.Event()
+                    arguments = (descriptor, awaited)
+                    threading.Thread(target=self._await_turn, args=arguments, daemon=True).start()
+            self._is_wanted = awaited is not None
+        if awaited is None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return
+        try:
+            awaited.wait(None if end is None else max(0.0, end - time.monotonic()))
+        finally:
+            with self._guard:
+                self._is_wanted = False
+        if not awaited.is_set():
+            raise make_unavailable_error(_OTHER_WRITERS)
+
+    def _await_turn(self, descriptor: int, awaited: threading.Event) -> None:
+        """Lock the file, then leave the lock to a thread that still waits for it, or unlock the file."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with self._guard:
+            self._awaited = None
+            if self._is_wanted:
+                awaited.set()
+            else:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def _get_lock_descriptor(self) -> int:
+        # The lock belongs to the open file, which a forked child shares: the child opens its own.
+        if self._file is None or self._pid != os.getpid():
+            try:
+                self._file = open_owned_file(self.path, os.O_RDWR, like=self._database)
+            except OSError as error:
+                reason = describe_closed_file(self._database) or f"{self.path}: {error.strerror}"
+                raise make_unavailable_error(reason) from error
+            self._pid = os.getpid()
+        return self._file

@@ -1,1 +1,0 @@
-from .filing_pages import build_filing_pages as build_filing_pages

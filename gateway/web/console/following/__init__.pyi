@@ -1,1 +1,0 @@
-from .following_pages import build_following_pages as build_following_pages

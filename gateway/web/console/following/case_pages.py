@@ -1,0 +1,306 @@
+"""The pages on which a party follows its cases: the list, a case, and its downloads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from flask import Blueprint, Response, abort, render_template, request
+from sqlalchemy import Connection, Row
+from werkzeug.wrappers import Response as AnyResponse
+
+from gateway.accounts import Right
+from gateway.cases import CaseCustody, CustodyHolder, find_case_custody, normalize_hub_number
+from gateway.evidence import EvidenceReader
+from gateway.harmonize import MappingBundle
+from gateway.message_model import Body
+from gateway.operations import read_request_custody
+from gateway.state_machines import CASE
+from gateway.store import (
+    PartyCaseFilter,
+    PartyCasePage,
+    agency_requests,
+    case_searches,
+    messages,
+    payloads,
+    read_row_number,
+    read_transaction,
+)
+from gateway.web.case_bundle import clean_file_name, make_case_bundle
+from gateway.web.console.following.case_signatures import (
+    StateWords,
+    describe_case_state,
+    describe_custody,
+    list_agency_statements,
+)
+from gateway.web.console.following.case_view import read_case_view
+from gateway.web.console.page_formats import (
+    LARGEST_CSV,
+    answer_csv,
+    is_csv_wanted,
+    make_download,
+    name_agency,
+    name_document,
+    read_day,
+    read_search_text,
+    translate,
+)
+from gateway.web.console.page_guards import require_right, services, visitor
+
+pages: Final = Blueprint("following", __name__, url_prefix="/console/cases")
+
+_PAGE: Final = 50
+_CSV_PORTION: Final = 1000
+#: What a person chooses among; each stands for states of cases.
+_STATES: Final = {
+    "open": tuple(state for state in CASE.states if state not in CASE.final),
+    "ended": tuple(state for state in CASE.states if state in CASE.final),
+    "refused": ("REFUSED",),
+}
+_PARAMETERS: Final = ("state", "reference", "agency", "text", "since", "until")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseLine:
+    """One case of the list."""
+
+    number: str
+    reference: str
+    opened_at: datetime
+    documents: tuple[str, ...]
+    state: StateWords
+    custody: tuple[str, ...]
+    mine: bool
+    deadline: datetime | None
+    age: timedelta
+
+
+@pages.get("")
+@require_right(Right.READ_CASES)
+def list_cases() -> str | AnyResponse:
+    """Show the list that the URL asks for."""
+    zone = ZoneInfo(services.settings.hub.time_zone)
+    parameters = {name: read_search_text(name) for name in _PARAMETERS}
+    criteria = _read_filter(parameters, zone)
+    if is_csv_wanted():
+        return _answer_csv(criteria)
+    with read_transaction(services.engine) as conn:
+        page = case_searches.search_party_cases(conn, criteria)
+        lines = _make_lines(conn, page.rows)
+    bundle = services.hub.rules.bundle
+    agencies = {code: name_agency(bundle, code) for code in _list_agencies(bundle)}
+    filters = {name: value for name, value in parameters.items() if value}
+    return render_template(
+        "following/cases.html",
+        lines=lines,
+        given=parameters,
+        agencies=agencies,
+        page=page,
+        csv=_make_url(filters | {"format": "csv"}),
+        following=None if page.following is None else _make_url(filters | {"after": str(page.following)}),
+        first=_make_url(filters) if criteria.after is not None else None,
+        filtered=bool(filters),
+    )
+
+
+def _make_url(parameters: Mapping[str, str]) -> str:
+    return f"/console/cases?{urlencode(parameters)}" if parameters else "/console/cases"
+
+
+def _list_agencies(bundle: MappingBundle) -> list[str]:
+    """Return the agencies that a document of the mappings goes to."""
+    return sorted({document.organisation for document in bundle.documents.values()})
+
+
+def _read_filter(parameters: Mapping[str, str], zone: ZoneInfo) -> PartyCaseFilter:
+    """Return the conditions of the URL; what cannot be read is no condition."""
+    after = request.args.get("after", "")
+    reference = parameters["reference"]
+    return PartyCaseFilter(
+        party=visitor.organisation.code,
+        states=_STATES.get(parameters["state"], ()),
+        reference=reference,
+        number=normalize_hub_number(reference),
+        agency=parameters["agency"],
+        text=parameters["text"],
+        since=_read_day(parameters["since"], zone),
+        until=_read_day(parameters["until"], zone, end=True),
+        limit=_PAGE,
+        after=read_row_number(after),
+    )
+
+
+def _read_day(text: str, zone: ZoneInfo, *, end: bool = False) -> datetime | None:
+    day = read_day(text)
+    if day is None:
+        return None
+    begin = datetime.combine(day, time.min, zone)
+    return begin + timedelta(days=1, microseconds=-1) if end else begin
+
+
+def _make_lines(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[CaseLine]:
+    bundle, now = services.hub.rules.bundle, services.clock()
+    requests_by_case: dict[int, list[Any]] = defaultdict(list)
+    if rows:
+        for request_row in case_searches.list_case_requests(conn, [row["id"] for row in rows]):
+            requests_by_case[request_row.case_id].append(request_row)
+    return [_make_line(row, requests_by_case[row["id"]], bundle, now) for row in rows]
+
+
+def _make_line(
+    case: Mapping[str, Any], requests: Iterable[Any], bundle: MappingBundle, now: datetime
+) -> CaseLine:
+    requests = tuple(requests)
+    held = [read_request_custody(request_row) for request_row in requests]
+    hold = (case["detail"] or {}).get("held")
+    custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], held, hold)
+    own_custody = [case_custody for case_custody in custody if case_custody.holder is CustodyHolder.APPLICANT]
+    return CaseLine(
+        number=case["number"],
+        reference=case["functional_reference"],
+        opened_at=case["opened_at"],
+        documents=tuple(
+            dict.fromkeys(name_document(bundle, request_row.document) for request_row in requests)
+        ),
+        state=describe_case_state(case["state"], case["outcome"], hold),
+        custody=tuple(dict.fromkeys(describe_custody(case_custody, bundle) for case_custody in custody)),
+        mine=bool(own_custody),
+        deadline=min(
+            (case_custody.deadline for case_custody in own_custody if case_custody.deadline is not None),
+            default=None,
+        ),
+        age=(case["closed_at"] or now) - case["opened_at"],
+    )
+
+
+def _answer_csv(criteria: PartyCaseFilter) -> AnyResponse:
+    """Return the whole list, up to 10,000 cases; a longer one goes on at the link of its header."""
+    lines: list[CaseLine] = []
+    page = PartyCasePage((), criteria.after)
+    while len(lines) < LARGEST_CSV:
+        part = replace(criteria, after=page.following, limit=_CSV_PORTION)
+        with read_transaction(services.engine) as conn:
+            page = case_searches.search_party_cases(conn, part)
+            lines += _make_lines(conn, page.rows)
+        if page.following is None or page.searched_until is not None:
+            break
+    columns = (
+        translate("Case"),
+        translate("Reference"),
+        translate("Opened"),
+        translate("Documents"),
+        translate("State"),
+        translate("Waits for"),
+        translate("Deadline"),
+    )
+    rows = (
+        (
+            line.number,
+            line.reference,
+            line.opened_at,
+            "; ".join(line.documents),
+            line.state.words,
+            "; ".join(line.custody),
+            line.deadline,
+        )
+        for line in lines
+    )
+    answer = answer_csv("cases", columns, rows)
+    if page.following is not None:
+        filters = {name: request.args[name] for name in _PARAMETERS if request.args.get(name)}
+        following = _make_url(filters | {"format": "csv", "after": str(page.following)})
+        answer.headers["Link"] = f'<{following}>; rel="next"'
+    return answer
+
+
+@pages.get("/<number>")
+@require_right(Right.READ_CASES)
+def show_case(number: str) -> str:
+    """Show a case."""
+    with read_transaction(services.engine, promises=True) as conn:
+        view = read_case_view(conn, find_case(conn, number))
+    return render_template("following/case.html", view=view, now=services.clock())
+
+
+def find_case(conn: Connection, number: str) -> Row[Any]:
+    """Return a case of the person's party; any other number is not found."""
+    party = visitor.organisation.code
+    case_row = case_searches.find_party_case(conn, party, normalize_hub_number(number[:64]))
+    if case_row is None:
+        abort(HTTPStatus.NOT_FOUND)
+    return case_row
+
+
+@pages.get("/<number>/messages/<int:message>/<part>")
+@require_right(Right.READ_CASES)
+def fetch_part(number: str, message: int, part: str) -> Response:
+    """Return octets of a message of the case.
+
+    The part is ``document`` (what it carries), ``receipt`` (the answer that was given), ``message``
+    (the whole), or the position of an attachment.
+    """
+    with read_transaction(services.engine, promises=True) as conn:
+        case = find_case(conn, number)
+        row = messages.find_by_id(conn, message)
+        if row is None or row.case_id != case.id:
+            abort(HTTPStatus.NOT_FOUND)
+        named_part = _find_part(conn, row, part)
+        if named_part is None:
+            abort(HTTPStatus.NOT_FOUND)
+        name, content = named_part
+        return make_attachment(f"{case.number}-{message}-{name}", content)
+
+
+def _find_part(conn: Connection, row: Row[Any], part: str) -> tuple[str, bytes | Body] | None:
+    if part == "receipt":
+        response = messages.find_response(conn, row.id) if row.direction == "in" else None
+        return None if response is None else ("receipt.xml", response.body)
+    if part == "message":
+        return "message.bin", messages.open_parcel(conn, row.id)[1]
+    parts = messages.load_payloads(conn, row.id)
+    index = 0 if part == "document" else read_row_number(part)
+    if index is None or index >= len(parts) or (part != "document" and index == 0):
+        return None
+    name = f"{row.action.lower()}.xml" if index == 0 else parts[index].content_id
+    return name, parts[index].octets
+
+
+@pages.get("/<number>/statements/<int:leaf>")
+@require_right(Right.READ_CASES)
+def fetch_statement(number: str, leaf: int) -> Response:
+    """Return the signed octets in which an agency said something about an application of the case."""
+    with read_transaction(services.engine, promises=True) as conn:
+        case = find_case(conn, number)
+        statements = [
+            (request_row.agency, statement.digest)
+            for request_row in agency_requests.list_by_case(conn, case.id)
+            for statement in list_agency_statements(conn, request_row.id)
+            if statement.leaf == leaf
+        ]
+        if not statements:
+            abort(HTTPStatus.NOT_FOUND)
+        agency, digest = statements[0]
+        return make_attachment(
+            f"{case.number}-{agency}-{leaf}.xml", payloads.get_payload_octets(conn, digest)
+        )
+
+
+@pages.get("/<number>/evidence")
+@require_right(Right.READ_CASES)
+def fetch_evidence(number: str) -> Response:
+    """Return a ZIP file: the proofs of the case, as `gateway evidence prove` writes them, and its octets."""
+    with read_transaction(services.engine, promises=True) as conn:
+        case = find_case(conn, number)
+        reader = EvidenceReader(visitor.organisation.code)
+        return make_attachment(f"{case.number}-evidence.zip", make_case_bundle(conn, case, reader))
+
+
+def make_attachment(name: str, content: bytes | Body) -> Response:
+    """Return octets as a file that no browser shows."""
+    return make_download("-".join(clean_file_name(part) for part in name.split("-")), content)

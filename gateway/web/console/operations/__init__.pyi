@@ -1,2 +1,0 @@
-from .operations_pages import build_operations_pages as build_operations_pages
-from .status_pages import build_status_pages as build_status_pages

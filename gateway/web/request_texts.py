@@ -1,0 +1,138 @@
+"""Reads the texts and numbers of requests of console and API, and counts what runs for each caller.
+
+All is bounded before anything is made of it. PostgreSQL stores no NUL, and no database stores half of a
+surrogate pair. A number that names a row fits into the column, or there is no such row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any, Final
+
+from flask import Request
+from werkzeug.datastructures import ImmutableMultiDict
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter, Map
+
+from gateway.errors import REQUEST_MALFORMED, TOO_MANY_REQUESTS, GatewayError
+from gateway.store import LONGEST_POSITION, LONGEST_ROW_NUMBER
+from gateway.wire import normalize_text
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_LONGEST_NAME: Final = 60
+#: Fields of forms with a password: it is composed where it is hashed.
+_PASSWORDS: Final = frozenset({"password", "old", "new", "again"})
+#: Conditions of RFC 9110 §13.1 that may have a date, and what they may be: a tag, or a date of HTTP.
+_DATED: Final = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_IF_RANGE")
+_TAG_OR_DATE: Final = re.compile(
+    r'(?:W/)?"[!#-~]*"|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT'
+)
+
+
+class RowNumberConverter(BaseConverter):
+    """The number of a row in a path: a longer one leads nowhere (404)."""
+
+    regex = rf"[0-9]{{1,{LONGEST_ROW_NUMBER}}}"
+
+    def to_python(self, value: str) -> int:
+        """Return the number."""
+        return int(value)
+
+
+class PositionConverter(RowNumberConverter):
+    """A position in a path, as ``<position:...>``: a longer one leads nowhere (404)."""
+
+    regex = rf"[0-9]{{1,{LONGEST_POSITION}}}"
+
+
+def add_numbers(routes: Map) -> None:
+    """Let ``<int:...>`` of the routes that are added from now on be the number of a row, never longer."""
+    routes.converters = {**routes.converters, "int": RowNumberConverter, "position": PositionConverter}
+
+
+def check_path(request: Request) -> None:
+    """Raise NotFound (404) for a path that names something by a text that nothing can have."""
+    for value in (request.view_args or {}).values():
+        if isinstance(value, str) and _UNSTORABLE.search(value) is not None:
+            raise NotFound
+
+
+def ignore_wrong_dates(request: Request) -> None:
+    """Remove each condition whose date is none, as if the client had not sent it (RFC 9110 §13.1).
+
+    werkzeug raises OverflowError for some of them.
+    """
+    for name in _DATED:
+        if _TAG_OR_DATE.fullmatch(request.environ.get(name, '""')) is None:
+            del request.environ[name]
+
+
+def check_request(request: Request) -> None:
+    """Raise GW110 for a character that cannot be stored, in the query, the form, a header or a cookie.
+
+    The octets of files are no texts; their names and header fields are.
+    """
+    for fields in (request.args, request.form):
+        check_texts(dict(fields.lists()))
+    for name, file in request.files.items(multi=True):
+        check_texts({name: file.filename})
+        check_texts(dict(file.headers.items()))
+    check_texts(dict(request.headers.items()))
+    check_texts(dict(request.cookies.lists()))
+
+
+def compose_form(request: Request) -> None:
+    """Compose the texts of the form (NFC), but for passwords: what is stored is compared and searched for."""
+    typed = request.form.items(multi=True)
+    request.form = ImmutableMultiDict(
+        (name, text if name in _PASSWORDS else normalize_text(text)) for name, text in typed
+    )
+
+
+def check_texts(content: Any, text_place: str = "") -> None:
+    """Raise GW110, with the place, for a text of JSON or of fields that cannot be stored."""
+    if isinstance(content, str):
+        unstorable_match = _UNSTORABLE.search(content)
+        if unstorable_match is not None:
+            detail = f"the character U+{ord(unstorable_match[0]):04X} cannot be stored"
+            raise GatewayError(REQUEST_MALFORMED, detail, _UNSTORABLE.sub("\ufffd", text_place))
+    elif isinstance(content, Mapping):
+        for name, inner in content.items():
+            inner_place = f"{text_place}/{name}" if text_place else str(name)[:_LONGEST_NAME]
+            check_texts(name, inner_place)
+            check_texts(inner, inner_place)
+    elif isinstance(content, Sequence) and not isinstance(content, bytes):
+        for inner in content:
+            check_texts(inner, text_place)
+
+
+class RunningRequests:
+    """The requests that have a thread, by caller; safe for many threads.
+
+    The server lets further requests of a caller wait whom it knows by earlier ones. What comes by credentials
+    that are new to it is counted here.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = Lock()
+        self._running: Counter[str] = Counter()
+
+    def begin_request(self, caller: str) -> None:
+        """Count a request; raises GW807 where the caller has too many."""
+        with self._lock:
+            if self._running[caller] >= self._most:
+                raise GatewayError(
+                    TOO_MANY_REQUESTS, f"{self._most} requests of {caller[:80]} are answered now"
+                )
+            self._running[caller] += 1
+
+    def end_request(self, caller: str) -> None:
+        """Count a request no longer."""
+        with self._lock:
+            self._running[caller] -= 1
+            if not self._running[caller]:
+                del self._running[caller]

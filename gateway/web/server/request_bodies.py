@@ -1,0 +1,505 @@
+"""The body of a request: limits, budget, reading and spool; and files sent as an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, BinaryIO, Final, Protocol
+
+from gateway.errors import MIME_MALFORMED, NO_ROOM, REQUEST_MALFORMED, TOO_LARGE, TOO_SLOW, GatewayError
+from gateway.web.server.request_head import RequestRejectedError
+
+#: One sender may use this part of the budget, so that four senders are needed to exhaust it.
+_PARTS: Final = 4
+
+
+class BodyBudget:
+    """Octets that one process holds for requests that arrive or wait, in total and by address."""
+
+    def __init__(self, whole: int, largest: int) -> None:
+        self._whole = whole
+        # One body of the largest size must always fit.
+        self._each = max(largest, whole // _PARTS)
+        self._held = 0
+        self._by_address: Counter[str] = Counter()
+
+    def make_reservation(self, address: str) -> BodyReservation:
+        """Return an empty reservation for one request of `address`; the caller must release it."""
+        return BodyReservation(self, address)
+
+    def reserve_octets(self, address: str, octets: int) -> None:
+        """Reserve more octets for `address`; raises a 503 rejection when the budget is exceeded."""
+        if self._held + octets > self._whole or self._by_address[address] + octets > self._each:
+            detail = "too much arrives at once; come again"
+            raise RequestRejectedError(NO_ROOM, detail, "body", HTTPStatus.SERVICE_UNAVAILABLE)
+        self._held += octets
+        self._by_address[address] += octets
+
+    def release_octets(self, address: str, octets: int) -> None:
+        """Release octets of `address`."""
+        self._held -= octets
+        self._by_address[address] -= octets
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+
+class BodyReservation:
+    """The octets that one request holds."""
+
+    def __init__(self, room: BodyBudget, address: str) -> None:
+        self._room = room
+        self._address = address
+        self._octets = 0
+
+    def reserve_octets(self, octets: int) -> None:
+        """Reserve that many more octets."""
+        self._room.reserve_octets(self._address, octets)
+        self._octets += octets
+
+    def release_all(self) -> None:
+        """Release all octets."""
+        self._room.release_octets(self._address, self._octets)
+        self._octets = 0
+
+
+#: Octets that are written at a time.
+_BATCH: Final = 1024**2
+
+
+class SpooledBody(Protocol):
+    """A file into which a body is written."""
+
+    @property
+    def octet_count(self) -> int:
+        """Return how many octets were written."""
+
+    def write(self, octets: bytes) -> None:
+        """Append the octets."""
+
+    def open_stream(self) -> Any:
+        """Return a new stream at the first octet."""
+
+    def close(self) -> None:
+        """Close the file, and remove it unless it was kept."""
+
+
+@dataclass(frozen=True)
+class SpoolSettings:
+    """The settings for request bodies in files: those above `threshold` octets, on one of `paths`.
+
+    `open_file(n)` makes a file for n octets (0: unknown). All files together have at most `room` octets.
+    """
+
+    open_file: Callable[[int], SpooledBody]
+    paths: frozenset[str]
+    threshold: int
+    room: int
+
+
+class BodySpool:
+    """The files of one process; an address may use a part of their room, but always one whole body."""
+
+    def __init__(self, settings: SpoolSettings, largest: int) -> None:
+        self._settings = settings
+        self._room = BodyBudget(settings.room, largest)
+
+    def accepts_path(self, path: str) -> bool:
+        """Return whether the bodies of a path may go into files."""
+        return path in self._settings.paths
+
+    def make_taker(self, address: str, length: int | None, share: BodyReservation) -> PieceTaker:
+        """Return the taker of the pieces of one body; `length` is its number of octets, None if unknown."""
+        return PieceTaker(share, self._settings, _BodyFile(self._room.make_reservation(address), length))
+
+
+@dataclass(frozen=True, slots=True)
+class _BodyFile:
+    """The room on disk of one body, and its length in octets where it is known."""
+
+    reservation: BodyReservation
+    length: int | None
+
+
+class PieceTaker:
+    """The pieces of one body; without `spool` all are held in memory."""
+
+    def __init__(
+        self,
+        share: BodyReservation,
+        spool: SpoolSettings | None = None,
+        disk: _BodyFile | None = None,
+    ) -> None:
+        self._share = share
+        self._spool = spool
+        self._disk = disk
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self.count = 0
+        self.file: SpooledBody | None = None
+
+    async def take_piece(self, piece: bytes) -> None:
+        """Take the next piece; raises where there is no room for it."""
+        self.count += 1
+        self._share.reserve_octets(len(piece))
+        self._pieces.append(piece)
+        self._held += len(piece)
+        if self._spool is not None and self._held > (_BATCH if self.file else self._spool.threshold):
+            await self._write_pieces()
+
+    async def finish(self) -> bytes | SpooledBody:
+        """Return the whole body."""
+        if self.file is None:
+            return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        await self._write_pieces()
+        return self.file
+
+    async def _write_pieces(self) -> None:
+        assert self._spool is not None
+        assert self._disk is not None
+        octets = b"".join(self._pieces)
+        self._disk.reservation.reserve_octets(len(octets))
+        await _run_to_its_end(lambda: self._write_octets(octets))
+        self._pieces, self._held = [], 0
+        self._share.release_all()
+
+    def _write_octets(self, octets: bytes) -> None:
+        """Write octets to the file, which is opened for the first; in a thread."""
+        assert self._spool is not None
+        assert self._disk is not None
+        if self.file is None:
+            self.file = self._spool.open_file(self._disk.length or 0)
+        self.file.write(octets)
+
+    def close(self) -> None:
+        """Close the file, and give back all room."""
+        if self.file is not None:
+            self.file.close()
+        if self._disk is not None:
+            self._disk.reservation.release_all()
+        self._share.release_all()
+
+
+async def _run_to_its_end(work: Callable[[], None]) -> None:
+    """Run blocking work in a thread; also where the request is given up, the work ends before its file."""
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait({future})
+        raise
+
+
+#: Chunks that any body may have, and octets that a further chunk must have on average. Each chunk costs
+#: as much as a hundred octets of XML, so a body sent octet by octet is the most expensive input.
+_CHUNKS: Final = 64
+_MEAN_CHUNK: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MinimumBodyRate:
+    """How fast a body must arrive: `octets` in each period of `seconds`, or its end."""
+
+    seconds: float
+    octets: int
+
+
+async def read_whole_body(
+    pieces: AsyncIterator[bytes],
+    length: int | None,
+    limit: int,
+    pace: MinimumBodyRate,
+    taker: PieceTaker,
+    *,
+    may_have_trailers: bool = False,
+) -> bytes | SpooledBody:
+    """Return the whole body; raises RequestRejectedError when it is incomplete, too large or too slow.
+
+    `length` None: the body arrives in chunks, and ends with the last one. `may_have_trailers`: trailer
+    fields may follow it; they are left out (RFC 9112 §7.1.2), and whether the body is complete is for the
+    reader of its content to judge.
+    """
+    if length == 0:
+        return b""
+    try:
+        async with asyncio.timeout(pace.seconds) as time:
+            deadline = _RateDeadline(pace, time)
+            return await _read_pieces(pieces, length, limit, deadline, taker, 2 if may_have_trailers else 1)
+    except TimeoutError:
+        detail = f"fewer than {pace.octets} octets came in {pace.seconds:g} seconds"
+        raise RequestRejectedError(TOO_SLOW, detail, "body", HTTPStatus.REQUEST_TIMEOUT) from None
+
+
+@dataclass(slots=True)
+class _RateDeadline:
+    """Extends the deadline whenever enough octets have arrived."""
+
+    pace: MinimumBodyRate
+    time: asyncio.Timeout
+    came: int = 0
+
+    def record_octets(self, octets: int) -> None:
+        self.came += octets
+        if self.came >= self.pace.octets:
+            self.came = 0
+            self.time.reschedule(asyncio.get_running_loop().time() + self.pace.seconds)
+
+
+async def _read_pieces(
+    pieces: AsyncIterator[bytes],
+    length: int | None,
+    limit: int,
+    slowness: _RateDeadline,
+    taker: PieceTaker,
+    most_ends: int,
+) -> bytes | SpooledBody:
+    size, ends = 0, 0
+    async for piece in pieces:
+        if not piece:
+            ends += 1
+            continue
+        size += len(piece)
+        if size > (limit if length is None else length):
+            detail = f"the body has more than {limit} octets"
+            raise RequestRejectedError(TOO_LARGE, detail, "body", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        await taker.take_piece(piece)
+        if taker.count > _CHUNKS + size // _MEAN_CHUNK:
+            raise RequestRejectedError(
+                REQUEST_MALFORMED, "the chunks are too small", "body", HTTPStatus.BAD_REQUEST
+            )
+        if size == length:
+            return await taker.finish()
+        slowness.record_octets(len(piece))
+    # The server ends the pieces with one empty piece. An error (a malformed chunk, an end before the last
+    # chunk) and trailers cause another one, and nothing distinguishes them (granian 2.8.9): the body may be
+    # incomplete.
+    if length is not None or not 1 <= ends <= most_ends:
+        detail = f"the body ends after {size} octets"
+        if length is None:
+            detail += (
+                " without its last chunk, or trailers follow it, which are taken for XML, JSON and multipart"
+                " where the field Trailer announces them"
+            )
+        raise RequestRejectedError(REQUEST_MALFORMED, detail, "body", HTTPStatus.BAD_REQUEST)
+    return await taker.finish()
+
+
+Environ = dict[str, Any]
+WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+#: Here the server leaves a body that is in a file, whole; the input is empty then.
+BODY_KEY: Final = "gateway.body"
+#: Here the server may leave a callback for the party that a request is proved to come from.
+PARTY_CALLBACK_KEY: Final = "gateway.proved"
+#: Here the server leaves the SHA-256 of the TLS client certificate, or None.
+CERTIFICATE_KEY: Final = "gateway.certificate"
+#: Where the application puts what it goes on to send: an object with `read_batch` and `close`.
+STREAM_KEY: Final = "gateway.stream"
+#: Where the application puts a request whose better answer may still come: it has `read_response`,
+#: `is_over`, `mark_given` and `close`. The answer of the application is the one without it.
+WAITING_KEY: Final = "gateway.waiting"
+
+_STEP = 1 << 16
+
+
+def make_wsgi_environ(
+    method: str, path: str, body: bytes, *, query: str = "", host: str = "localhost"
+) -> Environ:
+    """Return the WSGI environment (PEP 3333) of a request whose body is complete, and so has a length.
+
+    Path and query are encoded in UTF-8; the environment has a character of ISO 8859-1 for each octet.
+    """
+    return {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "QUERY_STRING": query.encode().decode("latin-1"),
+        "CONTENT_LENGTH": str(len(body)),
+        "SERVER_NAME": host,
+        "SERVER_PORT": "0",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+
+
+def read_request_body(environ: Environ, limit: int) -> bytes:
+    """Return the octets of the request; raises GW102 above `limit`, GW103 when incomplete.
+
+    A declared length above the limit is rejected before an octet is read.
+    """
+    declared = _read_declared_length(environ)
+    if declared is not None and declared > limit:
+        raise GatewayError(
+            TOO_LARGE, f"the body has {declared} octets, the limit is {limit}", "Content-Length"
+        )
+    if "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower():
+        body = _read_stream(environ, limit + 1)
+        if len(body) > limit:
+            raise GatewayError(TOO_LARGE, f"the body has more than {limit} octets", "body")
+        return body
+    # A server need not end the stream where the body ends (PEP 3333), so no further octet is requested.
+    body = _read_stream(environ, declared or 0)
+    if len(body) != (declared or 0):
+        raise GatewayError(MIME_MALFORMED, f"{len(body)} of {declared} octets arrived", "Content-Length")
+    return body
+
+
+def report_proven_party(environ: Environ, party: str) -> None:
+    """Report to the server which party signed the request."""
+    tell = environ.get(PARTY_CALLBACK_KEY)
+    if tell is not None:
+        tell(party)
+
+
+def _read_declared_length(environ: Environ) -> int | None:
+    text = str(environ.get("CONTENT_LENGTH") or "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise GatewayError(MIME_MALFORMED, "Content-Length is not a number", "Content-Length")
+    return int(text)
+
+
+def _read_stream(environ: Environ, most: int) -> bytes:
+    """Return at most `most` octets of the stream, fewer when it ends earlier."""
+    stream = environ["wsgi.input"]
+    pieces: list[bytes] = []
+    while most > 0:
+        piece = stream.read(min(_STEP, most))
+        if not piece:
+            break
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
+
+
+_LOG: Final = logging.getLogger(__name__)
+#: What wraps a stream that is to be sent (PEP 3333, Optional Platform-Specific File Handling).
+FILE_KEY: Final = "wsgi.file_wrapper"
+_FILE_STEP: Final = 1 << 18
+#: How often it is seen whether the HTTP server has opened what it is to send, in seconds.
+_PAUSE: Final = 0.005
+
+
+class SentFile:
+    """A stream that an application returns as its answer; it is read and closed by the server."""
+
+    def __init__(self, stream: BinaryIO, step: int = _FILE_STEP) -> None:
+        self._stream = stream
+        self._step = step
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.read_piece():
+            yield piece
+
+    def read_piece(self) -> bytes:
+        """Return the next octets, nothing at the end; raises GW326 where the octets have changed."""
+        return self._stream.read(self._step)
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+
+async def send_file(
+    protocol: Any, status: int, headers: list[tuple[str, str]], file: SentFile, pace: MinimumBodyRate
+) -> None:
+    """Send an answer of this status and these headers; a Content-Length among them says where it ends.
+
+    Where the receiver is slower than `pace`, or the octets have changed since they were stored, the answer
+    is broken off: its receiver has fewer octets than were announced.
+    """
+    pipe = _AnswerPipe()
+    try:
+        protocol.response_file(status, headers, pipe.path)
+        await _fill_pipe(pipe, file, pace)
+    except GatewayError as problem:
+        _LOG.error("http: an answer was broken off: %s", problem)
+    except TimeoutError:
+        _LOG.warning("http: an answer was broken off: fewer than %d octets were taken in time", pace.octets)
+    except OSError as ended:  # the client has gone
+        _LOG.debug("http: an answer ended: %s", type(ended).__name__)
+    finally:
+        pipe.close()
+        file.close()
+
+
+async def _fill_pipe(pipe: _AnswerPipe, file: SentFile, pace: MinimumBodyRate) -> None:
+    loop, sent = asyncio.get_running_loop(), 0
+    async with asyncio.timeout(pace.seconds) as time:
+        await pipe.wait_until_opened()
+        while piece := await loop.run_in_executor(None, file.read_piece):
+            await pipe.write(piece)
+            sent += len(piece)
+            if sent >= pace.octets:
+                sent = 0
+                time.reschedule(loop.time() + pace.seconds)
+
+
+class _AnswerPipe:
+    """A named pipe that the HTTP server reads as a file, no faster than its client reads the answer.
+
+    The server would keep an answer in pieces in memory, without a limit.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="gateway-answer-")
+        self.path = f"{self._folder}/answer"
+        self._end: int | None = None
+        os.mkfifo(self.path, 0o600)
+
+    async def wait_until_opened(self) -> None:
+        """Wait until the server reads the pipe; it has no name from then on."""
+        while self._end is None:
+            try:
+                self._end = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                await asyncio.sleep(_PAUSE)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def write(self, piece: bytes) -> None:
+        """Write octets as the server takes them; raises BrokenPipeError where it takes none any more."""
+        assert self._end is not None  # it was opened
+        remaining = memoryview(piece)
+        while remaining:
+            try:
+                remaining = remaining[os.write(self._end, remaining) :]
+            except BlockingIOError:
+                await _wait_until_writable(self._end)
+
+    def close(self) -> None:
+        """End the answer."""
+        if self._end is None:
+            # A reader that waits for us in its own open goes on, and finds nothing.
+            with suppress(OSError):
+                self._end = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        if self._end is not None:
+            os.close(self._end)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+async def _wait_until_writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(descriptor)

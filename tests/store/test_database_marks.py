@@ -1,0 +1,254 @@
+"""A database that is older than what was acknowledged stores and promises nothing."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, delete
+
+from gateway.errors import GatewayError
+from gateway.evidence import record_evidence
+from gateway.monitor.health import find_readiness_problem
+from gateway.monitor.metrics import render_process_metrics
+from gateway.store import (
+    DatabaseHeldError,
+    find_database_hold,
+    keep_database_mark,
+    make_database_mark,
+    make_engine,
+    read_mark_file,
+    read_transaction,
+    run_in_group_commit,
+    write_transaction,
+)
+from gateway.store.database_marks import find_database_guard, write_mark_file
+from gateway.store.transitions import evidence
+from tests.kit.backups import back_up, restore
+
+AT = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    return tmp_path / "acknowledged.json"
+
+
+@pytest.fixture
+def working(database_url: str, mark: Path) -> Iterator[Engine]:
+    """Give the engine of a process at work."""
+    made = make_engine(database_url, mark=mark)
+    yield made
+    made.dispose()
+
+
+def record(engine: Engine, number: int) -> None:
+    with write_transaction(engine) as conn:
+        record_evidence(conn, "closed", "case", number, None, {"number": number}, AT)
+
+
+def begin_generation(engine: Engine, number: int, after: int, shift: int) -> None:
+    with write_transaction(engine) as conn:
+        data = {"generation": number, "after_message": after, "shift": shift}
+        record_evidence(conn, "restored", "database", number, None, data, AT)
+
+
+@pytest.mark.long
+def test_an_older_database_is_held_until_a_new_generation(
+    database_url: str, mark: Path, working: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.database_marks._LOOKED_EVERY", 0.0)
+    record(working, 1)
+    keep_database_mark(working)
+    back_up(database_url, tmp_path / "backup")
+    record(working, 2)
+    assert read_mark_file(mark).leaf == 1  # type: ignore[union-attr]
+    keep_database_mark(working)
+    assert read_mark_file(mark).leaf == 2  # type: ignore[union-attr]
+    working.dispose()
+    restore(database_url, tmp_path / "backup")
+
+    restored, verb = make_engine(database_url, mark=mark), make_engine(database_url)
+    try:
+        with pytest.raises(
+            DatabaseHeldError, match=r"^GW810 the database is older .* evidence 2 of 2026-11-26T"
+        ):
+            record(restored, 3)
+        with pytest.raises(DatabaseHeldError), read_transaction(restored, promises=True):
+            raise AssertionError("something is promised")
+        with pytest.raises(DatabaseHeldError):
+            run_in_group_commit(restored, "", lambda _: None)
+        # A mark is not replaced by that of the older database.
+        with pytest.raises(DatabaseHeldError):
+            keep_database_mark(restored)
+        assert read_mark_file(mark).leaf == 2  # type: ignore[union-attr]
+        problem = find_readiness_problem(restored)
+        assert problem is not None
+        assert problem.problem.id == "GW810"
+        assert "gateway_database_held 1.0\n" in render_process_metrics(
+            restored, key_away=False, database_up=True
+        )
+        with read_transaction(restored) as conn:  # Operators may look.
+            assert make_database_mark(conn).leaf == 1  # type: ignore[union-attr]
+        # Another process without a mark has gone on: the row is there again, and is another one.
+        record(verb, 9)
+        with pytest.raises(DatabaseHeldError):
+            record(restored, 3)
+
+        begin_generation(verb, 2, 0, 500)
+        record(restored, 3)
+        assert find_database_hold(restored) is None
+        assert find_readiness_problem(restored) is None
+        keep_database_mark(restored)
+        assert read_mark_file(mark).generation == 2  # type: ignore[union-attr]
+        # The next backup that is restored is of a generation before.
+        restored.dispose()
+        restore(database_url, tmp_path / "backup")
+        with pytest.raises(DatabaseHeldError):
+            record(restored, 3)
+    finally:
+        restored.dispose()
+        verb.dispose()
+
+
+@pytest.mark.long
+def test_a_database_that_goes_on_is_not_held(database_url: str, mark: Path, working: Engine) -> None:
+    keep_database_mark(working)
+    assert not mark.exists()  # Nothing is acknowledged.
+    record(working, 1)
+    keep_database_mark(working)
+    record(working, 2)
+    # Killed before the next mark: the database has more than the mark says.
+    again = make_engine(database_url, mark=mark)
+    record(again, 3)
+    keep_database_mark(again)
+    again.dispose()
+    assert read_mark_file(mark).leaf == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.long
+def test_an_empty_database_in_the_place_of_a_lost_one_is_held(
+    database_url: str, mark: Path, working: Engine
+) -> None:
+    record(working, 1)
+    keep_database_mark(working)
+    with write_transaction(working) as conn:
+        conn.execute(delete(evidence))
+    again = make_engine(database_url, mark=mark)
+    with pytest.raises(DatabaseHeldError):
+        record(again, 1)
+    again.dispose()
+
+
+@pytest.mark.long
+def test_the_database_of_another_hub_is_told(mark: Path, database_url: str, working: Engine) -> None:
+    record(working, 1)
+    keep_database_mark(working)
+    known = read_mark_file(mark)
+    assert known is not None
+    write_mark_file(mark, replace(known, database="0" * 64))
+    again = make_engine(database_url, mark=mark)
+    with pytest.raises(DatabaseHeldError, match="the mark of another hub's database"):
+        record(again, 2)
+    again.dispose()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", b'{"leaf": 1}', b"\xff", b"0" * 9999])
+def test_a_database_is_held_by_a_file_that_is_no_mark(
+    sqlite_url: str, mark: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.database_marks._LOOKED_EVERY", 0.0)
+    if content is None:
+        mark.mkdir()
+    else:
+        mark.write_bytes(content)
+    with pytest.raises(GatewayError, match=r"GW808 .* is not the mark of a database"):
+        read_mark_file(mark)
+    engine = make_engine(sqlite_url, mark=mark)
+    for _ in range(2):
+        with pytest.raises(DatabaseHeldError, match=r"^GW810 .* is not the mark of a database .* `gateway"):
+            record(engine, 1)
+        with pytest.raises(DatabaseHeldError):
+            keep_database_mark(engine)
+    assert content is None or mark.read_bytes() == content
+    mark.rename(mark.with_name("away"))
+    record(engine, 1)
+    keep_database_mark(engine)
+    assert read_mark_file(mark).leaf == 1  # type: ignore[union-attr]
+    engine.dispose()
+
+
+def test_a_mark_that_cannot_be_written_stops_nothing(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make_engine(sqlite_url, mark=tmp_path / "gone" / "acknowledged.json")
+    for number in (1, 2):
+        record(engine, number)
+        keep_database_mark(engine)
+    assert caplog.text.count("the mark of the database cannot be written") == 1
+    engine.dispose()
+
+
+def test_a_mark_of_which_a_disk_takes_a_part_only_is_not_taken(sqlite_url: str, mark: Path) -> None:
+    engine = make_engine(sqlite_url, mark=mark)
+    record(engine, 1)
+    keep_database_mark(engine)
+    engine.dispose()
+    before = read_mark_file(mark)
+    assert before is not None
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limit[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_mark_file(mark, replace(before, leaf=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert read_mark_file(mark) == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lost", [1, 2])
+def test_commits_that_a_lost_primary_took_with_it_are_missed(
+    database_url: str, mark: Path, working: Engine, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """After a lost connection the database lacks one of the last commits, which no mark covers yet."""
+    record(working, 1)
+    keep_database_mark(working)
+    losses: list[str] = []
+    guard = find_database_guard(working)
+    monkeypatch.setattr(guard, "_count_losses", lambda: len(losses))
+    record(working, 2)
+    record(working, 3)
+    with suppress(ZeroDivisionError), write_transaction(working) as conn:
+        record_evidence(conn, "closed", "case", 4, None, {}, AT)
+        raise ZeroDivisionError  # What was rolled back is not missed.
+    losses.append("one connection")
+    record(working, 5)
+    verb = make_engine(database_url)
+    with write_transaction(verb) as conn:
+        conn.execute(delete(evidence).where(evidence.c.id >= 4 - lost))
+    verb.dispose()
+    losses.append("another one")
+    with pytest.raises(DatabaseHeldError, match=r"records? of evidence that were acknowledged"):
+        record(working, 6)
+
+
+def test_a_mark_that_could_not_be_written_is_written_later(database_url: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    working = make_engine(database_url, mark=home / "acknowledged.json")
+    record(working, 1)
+    keep_database_mark(working)
+    record(working, 2)
+    home.rename(tmp_path / "away")
+    keep_database_mark(working)
+    (tmp_path / "away").rename(home)
+    # Nothing is recorded any more, and the last record was acknowledged.
+    keep_database_mark(working)
+    assert read_mark_file(home / "acknowledged.json").leaf == 2  # type: ignore[union-attr]
+    working.dispose()

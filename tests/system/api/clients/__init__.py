@@ -1,0 +1,1 @@
+"""Programs around generated clients of the API: each does the same and prints what it saw as JSON."""
