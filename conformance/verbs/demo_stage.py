@@ -29,6 +29,7 @@ from gateway.hub import get_current_time as clock
 from gateway.operations import load_agreement
 from gateway.store import migrate_schema, parties, write_transaction
 from gateway_conformance import DATA_FOLDER
+from gateway_conformance.free_ports import reserve_free_port
 from gateway_conformance.pki import Sandbox, SandboxParty, make_sandbox
 from gateway_conformance.verbs.demo_settings import (
     PROVIDER,
@@ -141,7 +142,7 @@ class Stage:
         """Make keys, settings, database and register, and a folder for each partner."""
         names = ["hub", "broker", "customs", *(agency["code"] for agency in self.cast.agencies)]
         services = ["console", *([PROVIDER] if self.cast.tariffs else [])]
-        self.ports = dict(zip([*names, *services], _find_free_ports(len(names) + len(services)), strict=True))
+        self.ports = {name: reserve_free_port() for name in [*names, *services]}
         sandbox = make_sandbox(self.home / "pki", self._list_certificate_orders(), clock())
         agreement = self.cast.agreement
         for name in ("broker", "hub"):
@@ -375,15 +376,6 @@ class Stage:
         if self.fork_server is not None:
             self.fork_server.close()
             self.fork_server = None
-
-
-def _find_free_ports(count: int) -> list[int]:
-    """Return free ports; all are bound at the same time, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _make_child_environment() -> dict[str, str]:

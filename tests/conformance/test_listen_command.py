@@ -104,7 +104,7 @@ def test_a_refusal_is_told_as_json(keys: Path, tmp_path: Path, side: MessagingHu
 
 def push_until_taken(side: MessagingHub, parcel: Parcel) -> HttpReply:
     """Push a parcel as soon as the verb listens, which says nothing of that with ``--json``."""
-    for _ in range(200):
+    for _ in range(1800):
         try:
             return push(side, parcel)
         except GatewayError:

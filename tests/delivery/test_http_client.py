@@ -22,8 +22,11 @@ from gateway.delivery import HostLogins, HttpClient, HttpLimits, http_client
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import GatewayError
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
+from tests.kit.ports import find_free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 2\r\n\r\nok"
+PATIENT = HttpLimits(connect_seconds=60, read_seconds=60, total_seconds=60, max_answer_octets=100_000)
+#: For what never ends.
 QUICK = HttpLimits(connect_seconds=2, read_seconds=0.5, total_seconds=1.0, max_answer_octets=100_000)
 
 
@@ -84,7 +87,7 @@ def always(octets: bytes) -> Callable[[Far, socket.socket], None]:
     return behave
 
 
-def post(url: str, bounds: HttpLimits = QUICK) -> HttpAnswer:
+def post(url: str, bounds: HttpLimits = PATIENT) -> HttpAnswer:
     sender = HttpClient(bounds)
     try:
         return sender.post(url, {"Content-Type": "text/xml", "SOAPAction": '"a"'}, b"<x/>")
@@ -92,9 +95,11 @@ def post(url: str, bounds: HttpLimits = QUICK) -> HttpAnswer:
         sender.close()
 
 
-def refused(behave: Callable[[Far, socket.socket], None]) -> tuple[GatewayError, Far]:
+def refused(
+    behave: Callable[[Far, socket.socket], None], limits: HttpLimits = PATIENT
+) -> tuple[GatewayError, Far]:
     with far(behave) as there, pytest.raises(GatewayError) as caught:
-        post(there.url)
+        post(there.url, limits)
     return caught.value, there
 
 
@@ -116,7 +121,7 @@ def test_a_get_says_who_asks_as_a_post_does() -> None:
         there.requests.append(connection.recv(65536))
         connection.sendall(OK)
 
-    sender = HttpClient(QUICK)
+    sender = HttpClient(PATIENT)
     with far(answer) as there:
         assert sender.get(there.url, {}).status == 200
         sender.close()
@@ -124,7 +129,7 @@ def test_a_get_says_who_asks_as_a_post_does() -> None:
 
 
 def test_an_idle_connection_is_used_again() -> None:
-    sender = HttpClient(QUICK)
+    sender = HttpClient(PATIENT)
     with far(always(OK)) as there:
         for _ in range(3):
             sender.post(there.url, {}, b"<x/>")
@@ -156,7 +161,7 @@ def test_an_idle_connection_is_used_again_in_a_process_with_many_connections() -
 def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "_MOST_AGE", 0.0)
     with far(always(OK)) as there:
-        sender = HttpClient(QUICK)
+        sender = HttpClient(PATIENT)
         for _ in range(2):
             sender.post(there.url, {}, b"<x/>")
         sender.close()
@@ -164,14 +169,18 @@ def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_connection_closed_meanwhile_costs_nothing() -> None:
+    closed = threading.Event()
+
     def once(there: Far, connection: socket.socket) -> None:
         there.read(connection)
         connection.sendall(OK)
+        connection.close()
+        closed.set()
 
-    sender = HttpClient(QUICK)
+    sender = HttpClient(PATIENT)
     with far(once) as there:
         sender.post(there.url, {}, b"<x/>")
-        time.sleep(0.1)
+        assert closed.wait(60)
         sender.post(there.url, {}, b"<x/>")
         sender.close()
     assert there.connections == 2
@@ -182,10 +191,10 @@ def test_a_destination_may_have_bounds_of_its_own_also_on_a_kept_connection() ->
     def slow_when_asked(there: Far, connection: socket.socket) -> None:
         while there.read(connection):
             if b"Slow: yes" in there.requests[-1]:
-                there.stop.wait(0.5)
+                there.stop.wait(4)
             connection.sendall(OK)
 
-    patient, hasty = HttpLimits(total_seconds=20), HttpLimits(read_seconds=0.1, total_seconds=20)
+    patient, hasty = HttpLimits(total_seconds=60), HttpLimits(read_seconds=2, total_seconds=60)
     slow = {"Slow": "yes"}
     with far(slow_when_asked) as there:
         sender = HttpClient(patient)
@@ -267,7 +276,7 @@ def test_a_hostile_answer_ends_in_time_and_is_asked_for_once(
     behave: Callable[[Far, socket.socket], None], expected: str
 ) -> None:
     started = time.monotonic()
-    problem, there = refused(behave)
+    problem, there = refused(behave, QUICK if behave in (trickle, trickling_header, silent) else PATIENT)
     assert problem.problem.id == expected
     assert problem.problem.retry
     # Without a limit it would take most of a minute; the machine may be busy.
@@ -276,10 +285,8 @@ def test_a_hostile_answer_ends_in_time_and_is_asked_for_once(
 
 
 def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     with pytest.raises(GatewayError) as caught:
-        post(f"http://127.0.0.1:{port}/")
+        post(f"http://127.0.0.1:{find_free_port()}/")
     assert caught.value.problem.id == "GW601"
 
 
@@ -329,7 +336,7 @@ def far_tls(file: Path) -> Iterator[Far]:
 
 
 def post_tls(url: str, authority: str | None) -> int:
-    sender = HttpClient(QUICK, ssl.create_default_context(cadata=authority) if authority else None)
+    sender = HttpClient(PATIENT, ssl.create_default_context(cadata=authority) if authority else None)
     try:
         return sender.post(url, {}, b"<x/>").status
     finally:
@@ -346,7 +353,7 @@ def logging_in(url: str, authority: str, password: Path, **section: object) -> H
     words = {"login": "hub", "login_password": Secret(file=password), **section}
     logins = HostLogins({"LocalHost": TlsSettings.model_validate(words)})
     context = ssl.create_default_context(cadata=authority)
-    sender = HttpClient(QUICK, context, find_authorization=logins.find_authorization)
+    sender = HttpClient(PATIENT, context, find_authorization=logins.find_authorization)
     try:
         return sender.post(url, {}, b"<x/>")
     finally:

@@ -13,6 +13,7 @@ import pytest
 from gateway.delivery import HttpClient, HttpLimits, http_client
 from gateway.delivery.http_client import connect_by_deadline
 from gateway.errors import GatewayError
+from tests.kit.ports import find_free_port
 
 _REAL = socket.getaddrinfo
 
@@ -35,9 +36,7 @@ def test_names_and_addresses_are_reached(listener: socket.socket) -> None:
 def test_the_next_address_is_tried_after_one_that_refuses(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = listener.getsockname()[1]
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        refusing = closed.getsockname()[1]
+    port, refusing = listener.getsockname()[1], find_free_port()
 
     def two(*_: Any, **__: Any) -> list[Any]:
         return [*_REAL("127.0.0.1", refusing), *_REAL("127.0.0.1", port, type=socket.SOCK_STREAM)]

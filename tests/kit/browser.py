@@ -26,6 +26,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from werkzeug.serving import make_server
 
 from tests.kit.console import PASSWORD, Console
+from tests.kit.ports import find_free_port
 
 __all__ = ["DESK", "NARROW", "WIDE", "ConsoleBrowser", "serve_pages", "start_browser"]
 
@@ -81,7 +82,9 @@ def start_browser(profile: Path, url: str, *, scripts: bool = True) -> Iterator[
     if not scripts:
         preferences["profile.managed_default_content_settings.javascript"] = 2
     options.add_experimental_option("prefs", preferences)
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver = webdriver.Chrome(
+        options=options, service=Service(shutil.which("chromedriver"), port=find_free_port())
+    )
     try:
         browser = ConsoleBrowser(driver, url, profile / "downloads", scripts)
         browser.resize(DESK)

@@ -101,7 +101,7 @@ class serving:
 
 
 def await_ready(hub: Hub) -> None:
-    end = time.monotonic() + 40
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         assert hub.process.poll() is None, "the gateway ended"
         with suppress(OSError), hub.connect() as probe:

@@ -62,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_partner_folder(tmp_path_factory.mktemp("posting"))
 
 
-def _judge_posting(place: Path, most: int) -> RunReport:
+def _judge_posting(place: Path, most: int, patience: float = 5.0) -> RunReport:
     port = find_free_port()
     inner = read_simulated_gateway(place, place / "gateway.key.pem", place / "gateway.cert.pem", "")
     server = PartnerServer(PostingGateway(inner, f"http://127.0.0.1:{port}/suite/async", most))
@@ -71,7 +71,7 @@ def _judge_posting(place: Path, most: int) -> RunReport:
     target = make_endpoint_target(f"http://127.0.0.1:{server.port}/msh")
     listener = CallbackListener(party, target.send, f"127.0.0.1:{port}")
     listener.start()
-    profile = SuiteProfile("posts", frozenset({"signed-messages", "signed-signals"}), {}, {}, 1.0)
+    profile = SuiteProfile("posts", frozenset({"signed-messages", "signed-signals"}), {}, {}, patience)
     rows = [one for one in select_requirements(None) if one.id.startswith(_POSTED)]
     try:
         return StandardRunner(Opponent(party, target, listener, profile)).run_requirements(rows)
@@ -104,7 +104,7 @@ def test_a_gateway_that_never_posts_a_refusal_has_failed(place: Path) -> None:
 
 @pytest.mark.long
 def test_a_gateway_that_posts_every_answer_meets_all(place: Path) -> None:
-    report = _judge_posting(place, 1000)
+    report = _judge_posting(place, 1000, patience=60.0)
     assert {one.verdict for one in report.cases} == {"passed"}
     assert report.findings == ()
 

@@ -32,16 +32,18 @@ class Watch:
 
     def __post_init__(self) -> None:
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._look, self._ask)]
 
     def begin(self) -> None:
         """Look from now on."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def end(self) -> None:
         """Look no more."""
         self._over.set()
-        self._thread.join(30)
+        for thread in self._threads:
+            thread.join(30)
 
     def _look(self) -> None:
         while not self._over.wait(1.0):
@@ -51,6 +53,10 @@ class Watch:
                     self.doing[pid] = doing
                     self.memory[pid].append((time.monotonic() - self.since, size))
             self.load.append(os.getloadavg()[0])
+
+    def _ask(self) -> None:
+        # Several times while the disk is full, which lasts for a second or more.
+        while not self._over.wait(0.1):
             self.ready.append((time.monotonic() - self.since, self.hub.ready()))
 
     def memory_told(self) -> list[dict[str, Any]]:

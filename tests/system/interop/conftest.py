@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
 from tests.system.interop.peer import Peer, build, make_keys
 
 
@@ -38,8 +39,7 @@ class Hub:
 @pytest.fixture(scope="session")
 def hub(peer: Peer) -> Iterator[Hub]:
     """Serve `/soap/agency` by granian until the tests end."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = find_free_port()
     url = f"http://127.0.0.1:{port}/soap/agency"
     environ = os.environ | {
         "INTEROP_FOLDER": str(peer.keys.folder),
@@ -60,8 +60,10 @@ def hub(peer: Peer) -> Iterator[Hub]:
     command += ["--workers", "1", "--blocking-threads", "4", "tests.system.interop.hub:application"]
     process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        for _ in range(150):
+        end = time.monotonic() + 180
+        while True:
             assert process.poll() is None, "granian did not start"
+            assert time.monotonic() < end, "granian does not listen"
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break

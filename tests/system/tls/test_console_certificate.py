@@ -33,14 +33,15 @@ def serve_console(home: Path, url: str, ca: str) -> Iterator[None]:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
-            for _ in range(300):
+            end = time.monotonic() + 180
+            while True:
                 try:
                     requests.get(f"{url}/console/sign-in", verify=ca, timeout=60)
                     break
                 except (requests.ConnectionError, requests.Timeout):
+                    assert process.poll() is None, (home / "console.log").read_text()
+                    assert time.monotonic() < end, (home / "console.log").read_text()
                     time.sleep(0.1)
-            else:
-                raise AssertionError((home / "console.log").read_text())
             yield
         finally:
             process.terminate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from gateway.config import Settings
 from gateway.web import find_provider_problems
 from tests.kit.house import START
 from tests.kit.openid_provider import CLIENT, OpenIdProvider, serve_provider
+from tests.kit.ports import find_free_port
 
 URL = {"enabled": True, "public_url": "https://console.example.org"}
 
@@ -62,10 +62,7 @@ def test_a_provider_that_does_not_fit_is_a_problem(
 
 
 def test_a_provider_that_is_away_is_a_warning() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    found, warnings = look(f"http://127.0.0.1:{port}")
+    found, warnings = look(f"http://127.0.0.1:{find_free_port()}")
     assert found == []
     assert len(warnings) == 1
     assert warnings[0].startswith("GW601 console.oidc.issuer: the OpenID provider is not reached")
