@@ -200,7 +200,7 @@ def test_a_good_agreement_has_no_findings() -> None:
     assert find(GOOD, loaded) == (), "it replaces itself"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("rule", [one for one in AGREEMENT_RULES if one not in AS4_RULES])
 def test_a_rule_is_told_with_its_place(rule: str) -> None:
     data, known, mark, words = CASES[rule]

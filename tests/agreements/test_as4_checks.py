@@ -204,7 +204,7 @@ def test_good_agreements_break_no_rule() -> None:
         assert {one.rule for one in find(text)} <= {"party-unknown", "hub-missing"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_told_with_its_clause(rule: str) -> None:
     text, known, words = CASES[rule]
@@ -218,14 +218,14 @@ def test_a_rule_is_told_with_its_clause(rule: str) -> None:
         assert bad not in found[0].text
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("rule", [one for one in RULES if not one.startswith("profile-")])
 def test_ebms_2_has_none_of_these_rules(rule: str) -> None:
     text, known, _ = CASES[rule]
     assert rule not in {one.rule for one in find(put("protocol: as4", "protocol: ebms2", text), known)}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("binding", ["push-and-pull", "pull-and-push"])
 def test_an_exchange_with_both_its_legs_breaks_no_rule(binding: str) -> None:
     # The one that is pulled is the reply by the first, and the request by the second.

@@ -74,7 +74,7 @@ def test_each_path_that_is_a_term_exists(product: str) -> None:
         assert kind in ("", "Identifier", "TypedText", "KeyAlias"), path
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "name",
     sorted({name for _, name in list_elements(etree.fromstring(EVERY_NAME.encode()))} - {"id", "type"}),

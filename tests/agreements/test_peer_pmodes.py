@@ -264,7 +264,7 @@ def test_what_cannot_be_converted_is_refused(old: str, new: str, words: str) -> 
         read_peer_pmode(HOLODECK.replace(old, new).encode(), "p", AT)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_garbage_is_no_pmode(data: bytes) -> None:
     assert not is_peer_pmode(data)

@@ -13,7 +13,7 @@ from tests.agreements.pmode_strategies import pmodes
 from tests.agreements.test_pmodes import pmode
 
 
-@pytest.mark.long
+@pytest.mark.night
 @settings(max_examples=60, deadline=None)
 @given(pmodes)
 def test_every_term_is_stored_and_read_again(one: PMode) -> None:

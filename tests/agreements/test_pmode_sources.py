@@ -80,7 +80,7 @@ def ask(book: PModeIndex, question: Callable[[PModeIndex], Any]) -> Any:
         return refused.problem.id, refused.detail, refused.location
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_both_indexes_say_the_same(name: str) -> None:
     assert ask(make_index(), QUESTIONS[name]) == ask(EAGER, QUESTIONS[name])

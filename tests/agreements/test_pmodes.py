@@ -128,7 +128,7 @@ def test_the_book_refuses_ambiguous_pmodes() -> None:
         assert caught.value.problem.id == "GW808"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_look_up_does_not_walk_the_book() -> None:
     touched = 0
 
@@ -263,7 +263,7 @@ def line(text: bytes, part: bytes) -> int:
     return text[: text.index(part)].count(b"\n") + 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("old", "new", "needle"),
     [
@@ -299,7 +299,7 @@ def test_the_reader_refuses_with_file_and_line(old: bytes, new: bytes, needle: b
         assert found - line(text, needle) in (0, 1)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "data",
     [
@@ -322,7 +322,7 @@ def test_what_is_no_agreement_is_refused(data: bytes) -> None:
     assert caught.value.location.startswith("x.yaml")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=40), st.integers(0, len(EXAMPLE)), st.integers(0, 60))
 def test_no_file_gives_another_exception(garbage: bytes, at: int, cut: int) -> None:
@@ -333,7 +333,7 @@ def test_no_file_gives_another_exception(garbage: bytes, at: int, cut: int) -> N
 names = st.text("abcXYZ가", min_size=1, max_size=8)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(
     st.builds(
         pmode,

@@ -84,7 +84,7 @@ def test_a_short_file_is_filled_and_meets_its_profile(name: str) -> None:
         assert [one.text for one in find_deviations(pmode, profile)] == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "case", [one for one in ROWS if get_row(one).term], ids=lambda case: f"{case[0]}-{case[1]}"
 )

@@ -50,7 +50,7 @@ def calendars(draw: st.DrawFn) -> WorkingCalendar:
     return WorkingCalendar("X", (make_edition(rest_days=rest, special=days),))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(calendars(), DAYS, st.integers(1, 60))
 def test_the_days_that_are_added_are_counted_back(calendar: WorkingCalendar, day: date, count: int) -> None:
     end = calendar.add_working_days(day, count)
@@ -61,7 +61,7 @@ def test_the_days_that_are_added_are_counted_back(calendar: WorkingCalendar, day
     assert back <= day or not calendar.is_working_day(day)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(calendars(), DAYS, DAYS, st.integers(0, 40), st.integers(0, 40))
 def test_later_days_and_more_days_end_later(
     calendar: WorkingCalendar, one: date, other: date, few: int, more: int
@@ -73,7 +73,7 @@ def test_later_days_and_more_days_end_later(
     assert calendar.count_working_days(first, last) == -calendar.count_working_days(last, first)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(calendars(), DAYS, st.integers(0, 20), st.integers(0, 20))
 def test_days_are_added_in_two_steps_as_in_one(
     calendar: WorkingCalendar, day: date, one: int, other: int
@@ -86,7 +86,7 @@ def test_days_are_added_in_two_steps_as_in_one(
 MOMENTS = st.tuples(*[st.datetimes(datetime(2026, 6, 1), datetime(2026, 9, 1), timezones=st.just(SEOUL))] * 3)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(calendars(), MOMENTS)
 def test_working_time_is_the_sum_of_its_parts(
     calendar: WorkingCalendar, moments: tuple[datetime, ...]

@@ -57,7 +57,7 @@ def loaded(engine: Engine) -> set[str]:
         return {row["id"] for row in list_searches.search_agreements(conn, ListFilter()).rows}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_an_agreement_that_cannot_work_is_refused_and_every_error_is_told(
     tmp_path: Path, run: Run, engine: Engine
@@ -72,7 +72,7 @@ def test_an_agreement_that_cannot_work_is_refused_and_every_error_is_told(
     assert loaded(engine) == {NAME}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_warnings_are_told_and_must_be_accepted(tmp_path: Path, run: Run, engine: Engine) -> None:
     file = write(tmp_path, DOUBTFUL)
     status, out, err = run("agreement", "load", file)
@@ -88,7 +88,7 @@ def test_warnings_are_told_and_must_be_accepted(tmp_path: Path, run: Run, engine
     assert len(loaded(engine)) == 2
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_file_is_checked_without_loading_it(tmp_path: Path, run: Run, engine: Engine) -> None:
     status, out, err = run("agreement", "check", write(tmp_path, BROKEN))
     assert (status, err) == (1, "")
@@ -102,7 +102,7 @@ def test_a_file_is_checked_without_loading_it(tmp_path: Path, run: Run, engine: 
     assert loaded(engine) == {NAME}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_loading_says_in_json_what_it_did(tmp_path: Path, run: Run) -> None:
     status, out, err = run("agreement", "load", write(tmp_path, BROKEN), "--json")
     told = json.loads(err)
@@ -120,7 +120,7 @@ def test_loading_says_in_json_what_it_did(tmp_path: Path, run: Run) -> None:
     assert {one["id"] for one in told["findings"]} == {"same-messages"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_loaded_agreement_is_shown(run: Run, engine: Engine) -> None:
     status, out, err = run("agreement", "show", NAME)
     assert (status, err) == (0, "")
@@ -154,7 +154,7 @@ def test_an_agreement_that_is_not_loaded_is_not_shown(run: Run) -> None:
     assert err == "gateway: GW301 no agreement is loaded as none\n"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_pmode_of_another_product_is_loaded_and_shown(tmp_path: Path, run: Run, engine: Engine) -> None:
     clear = HOLODECK[: HOLODECK.index("    <SecurityConfiguration>\n      <Encryption>")]
     clear += HOLODECK[HOLODECK.index("  </Responder>") :]
@@ -187,7 +187,7 @@ def test_the_pmode_of_another_product_is_loaded_and_shown(tmp_path: Path, run: R
     assert (status, "GW313" in err) == (1, True)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_pulled_message_is_shown_with_a_receipt_by_a_post(tmp_path: Path, run: Run) -> None:
     pulled = HOLODECK.replace("200704/push", "200704/pull").replace("<Action>", "<Mpc>urn:x:y</Mpc><Action>")
     for pattern in ("RESPONSE", "CALLBACK"):

@@ -67,7 +67,7 @@ def test_a_file_is_checked(capsys: Output, tmp_path: Path) -> None:
     assert told["mistakes"][0] == {"line": 3, "message": "organisations: 'KFDX' is not known"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_file_of_an_organisation_of_other_mappings_is_checked(capsys: Output, tmp_path: Path) -> None:
     mappings = tmp_path / "mappings"
     shutil.copytree(str(get_data_folder("mappings")), mappings)

@@ -37,7 +37,7 @@ sys.exit(0 if child.exitcode == -signal.SIGTERM else 1)
 """
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_child_is_ended_by_a_signal_before_it_has_begun() -> None:
     done = subprocess.run([sys.executable, "-c", EARLY], cwd=ROOT, env=ENVIRONMENT, timeout=120, check=False)
     assert done.returncode == 0
@@ -68,7 +68,7 @@ def is_bound(pid: int) -> bool:
     return len(os.sched_getaffinity(pid)) < len(os.sched_getaffinity(0))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_children_share_the_imported_program_also_when_one_is_started_again(
     keeper: tuple[subprocess.Popen[bytes], int],
 ) -> None:
@@ -127,7 +127,7 @@ def find_line(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"it ended without {words!r}")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_two_working_processes_are_kept_and_end_together(delivering: subprocess.Popen[str]) -> None:
     assert find_line(delivering, "gateway.start").rstrip().endswith("2 worker processes")
     find_line(delivering, "gateway.start ready")
@@ -147,7 +147,7 @@ def test_two_working_processes_are_kept_and_end_together(delivering: subprocess.
     assert [pid for pid in now if Path(f"/proc/{pid}").exists()] == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_working_processes_end_when_what_keeps_them_is_killed(delivering: subprocess.Popen[str]) -> None:
     find_line(delivering, "gateway.start ready")
     kept = list_children(delivering.pid)

@@ -97,7 +97,7 @@ def test_lint_takes_yaml_and_refuses_misuse(tmp_path: Path, run: Run) -> None:
     assert run("agreement", "lint", home=False)[0] == 2
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_mutant_makes_lint_or_load_fail(tmp_path: Path, run: Run) -> None:
     rng, document = random.Random(5), parse_xml(write_cpa(nested=True))
     for _ in range(6):
@@ -119,7 +119,7 @@ def test_a_bad_cpa_changes_nothing_and_its_place_is_told(tmp_path: Path, run: Ru
         assert parties.list_parties(conn) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_cpa_is_loaded_into_an_empty_home_and_shown(tmp_path: Path, run: Run, engine: Engine) -> None:
     file = write(tmp_path, write_cpa())
     status, out, err = run("agreement", "load", file)
@@ -159,7 +159,7 @@ def test_the_side_of_the_hub_is_named_and_the_partner_is_registered_without_a_ba
         assert parties.list_certificates(conn, "party-b") == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_side_of_the_hub_is_a_party_of_the_document(tmp_path: Path, run: Run) -> None:
     file = write(tmp_path, write_cpa())
     for wrong in ("urn:example:party-type|party-c", "", "urn:other|party-a"):
@@ -174,7 +174,7 @@ def test_the_side_of_the_hub_is_a_party_of_the_document(tmp_path: Path, run: Run
     assert run("agreement", "load", file, "--as", "party-a", "--accept-warnings")[0] == 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_receiver_that_forgets_before_the_last_repeat_is_no_override(tmp_path: Path, run: Run) -> None:
     assert run("agreement", "load", write(tmp_path, write_cpa()), "--as", BUYER, "--accept-warnings")[0] == 0
     kept = show_pmodes(run, NAME)[0]["reliability"]["persist_duration"]
@@ -209,7 +209,7 @@ def show_pmodes(run: Run, name: str) -> Any:
     return json.loads(out)["pmodes"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_was_exported_shows_equal_pmodes_in_another_home(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,7 +230,7 @@ def test_what_was_exported_shows_equal_pmodes_in_another_home(
     assert run("agreement", "export", "none", "--out", copy)[0] == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_two_agreements_are_compared_in_words(tmp_path: Path, run: Run) -> None:
     old = write(tmp_path, write_cpa(), "old.xml")
     new = write(tmp_path, write_cpa(("<tp:Retries>3", "<tp:Retries>5")), "new.xml")
@@ -245,7 +245,7 @@ def test_two_agreements_are_compared_in_words(tmp_path: Path, run: Run) -> None:
     assert run("agreement", "diff", "nothing", new)[0] == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_override_is_kept_beside_the_document(tmp_path: Path, run: Run) -> None:
     file = write(tmp_path, write_cpa())
     assert run("agreement", "load", file, "--as", BUYER, "--accept-warnings")[0] == 0
@@ -276,7 +276,7 @@ def test_an_override_is_kept_beside_the_document(tmp_path: Path, run: Run) -> No
     assert original.read_bytes() == file.read_bytes()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_override_of_a_pmode_counts_before_and_is_removed_alone(tmp_path: Path, run: Run) -> None:
     file = write(tmp_path, write_cpa())
     assert run("agreement", "load", file, "--as", BUYER, "--accept-warnings")[0] == 0
@@ -292,7 +292,7 @@ def test_an_override_of_a_pmode_counts_before_and_is_removed_alone(tmp_path: Pat
     assert override("--remove", "retries", "--pmode", "a-send") == [2, 2]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_policy_of_encryption_is_an_override(tmp_path: Path, run: Run) -> None:
     """A CPA names algorithms; whether older ones are read is said by this hub."""
     confidential = ('tp:isConfidential="none"', 'tp:isConfidential="persistent"')
@@ -311,7 +311,7 @@ def test_the_policy_of_encryption_is_an_override(tmp_path: Path, run: Run) -> No
     assert run("agreement", "override", NAME, "--encryption-policy", "loose", "--reason", "r")[0] == 2
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "words",
     [

@@ -58,7 +58,7 @@ def list_held(home: Path, party: str) -> set[tuple[str, str]]:
         engine.dispose()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_valid_certificate_becomes_that_of_the_partner(home: Path, run: Run, certificate: Path) -> None:
     status, told = load(run, write_trusted(home, certificate))
     assert (status, told["loaded"]) == (0, True)
@@ -78,7 +78,7 @@ def sign_cpa(file: Path, certificate: Path) -> None:
     file.write_bytes(serialize_element(root))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_signed_agreement_is_verified(home: Path, run: Run, certificate: Path) -> None:
     settings = (home / "gateway.toml").read_text()
     (home / "gateway.toml").write_text(settings.replace("[hub]", "[hub]\nsigned_agreements = true"))
@@ -95,7 +95,7 @@ def test_a_signed_agreement_is_verified(home: Path, run: Run, certificate: Path)
     assert "digest" in wrong["message"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_each_of_several_signatures_is_verified_without_the_others(
     home: Path, run: Run, certificate: Path
 ) -> None:
@@ -113,7 +113,7 @@ def test_each_of_several_signatures_is_verified_without_the_others(
     assert wrong["xpath"].endswith("ds:Signature[2]")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_stranger_does_not_sign_an_agreement(home: Path, run: Run, certificate: Path) -> None:
     file = write_trusted(home, certificate, ('tp:value="agreed"', 'tp:value="signed"'))
     sign_cpa(file, certified(home, "stranger"))

@@ -54,7 +54,7 @@ def read_leaf(path: Path) -> bytes:
     return read_certificates(path.read_bytes())[0].der
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_certificates_of_the_register_stand_in_the_document(registered: Path, run: Run) -> None:
     file = registered / "cpa.xml"
     status, text = run("agreement", "export", NAME, "--out", file, "--json")
@@ -71,7 +71,7 @@ def test_the_certificates_of_the_register_stand_in_the_document(registered: Path
     assert set(list_octets(file, "SigningCertificateRef")) == wanted
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_encrypted_for_a_party_is_encrypted_for_its_other_certificate(
     registered: Path, run: Run
 ) -> None:
@@ -95,7 +95,7 @@ def test_what_is_encrypted_for_a_party_is_encrypted_for_its_other_certificate(
     assert wanted.isdisjoint(list_octets(file, "SigningCertificateRef"))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_certificates_of_this_hub_are_those_of_its_settings(registered: Path, run: Run) -> None:
     """It serves, calls its partner's host and decrypts with certificates that no register has."""
     uses = {
@@ -158,7 +158,7 @@ def test_a_server_whose_certificate_is_not_here_is_told(registered: Path, run: R
     assert all(receiver.find(f"{{{TP}}}TransportServerSecurity") is not None for receiver in receivers)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_another_hub_has_equal_pmodes_and_the_partner_with_its_certificate(
     registered: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,7 +193,7 @@ def test_a_real_agreement_is_loaded_and_exported_for_the_product_that_made_it(
         assert b":Terms" not in exported.read_bytes(), file.name
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_two_profiles_become_an_agreement_that_both_hubs_load(
     registered: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,7 +228,7 @@ def test_two_profiles_become_an_agreement_that_both_hubs_load(
     assert main(list(map(str, words))) == 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_whose_profile_it_is_must_be_known(registered: Path, run: Run) -> None:
     (registered / "b.yaml").write_bytes(AGREEMENT.replace(b"value: hub", b"value: other"))
     status, text = run("agreement", "profile", registered / "b.yaml", "--out", registered / "x.xml")

@@ -145,7 +145,7 @@ def test_people_read_lines(capsys: pytest.CaptureFixture[str], write) -> None:
     assert "odd.xml: accepted\n  warning GW403 line 1, 42A/109/@currencyID: 'QQQ'" in text
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_narrow_terminal_gets_escapes_and_no_traceback(tmp_path: Path) -> None:
     file = tmp_path / "선언.xml"
     file.write_bytes(BAD)

@@ -59,7 +59,7 @@ def lease_one(engine, holder):
     return lease
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_node_is_drained_when_it_holds_nothing(engine_of_home, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(drain, "_HEARD", 0.0)
     clock = Clock()
@@ -93,7 +93,7 @@ def test_a_node_is_drained_when_it_holds_nothing(engine_of_home, tmp_path, capsy
     assert keeper.find_drain() is None
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_node_that_nobody_saw_is_not_drained(engine_of_home, tmp_path, capsys):
     assert main(["drain", "nowhere", "--home", str(tmp_path)]) == 2
     assert "no node nowhere was seen" in capsys.readouterr().err

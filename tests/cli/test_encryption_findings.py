@@ -16,7 +16,7 @@ from tests.kit.databases import BOTH
 from tests.kit.house import House
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_missing_keys_and_receivers_are_told(engine):
     house, settings = House(engine, agreement=ENCRYPTED), Settings()

@@ -156,7 +156,7 @@ def test_a_server_that_cannot_import_forks_nothing(tmp_path: Path) -> None:
     assert "no_such_program" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_killed_maker_leaves_no_process_and_nothing_is_complained_of() -> None:
     words = [sys.executable, "-X", "dev", "-c", MAKER]
     environment = ENVIRONMENT | {"PLACE": "here", "PYTHONDEVMODE": "1"}
@@ -172,7 +172,7 @@ def test_a_killed_maker_leaves_no_process_and_nothing_is_complained_of() -> None
     assert sorted(errors.splitlines()) == ["a of here", "b of here"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_thread_runs_where_the_partners_of_a_demo_are_forked() -> None:
     with closing(ForkServer([*_PRELOADED, PROGRAM], ENVIRONMENT)) as server:
         with open(os.devnull, "wb") as errors:

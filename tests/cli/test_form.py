@@ -64,7 +64,7 @@ def test_the_form_of_two_documents_is_shown(capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["documents"][0]["document"] == "KFDA-FOOD-IMP"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_signed_can_be_compared_before_and_after(
     submission: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,7 +82,7 @@ def test_what_is_signed_can_be_compared_before_and_after(
     assert main(["sign", str(tmp_path / "submission.signed.xml"), *words]) == 2
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.hsm
 def test_a_submission_is_signed_by_a_token(
     submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -124,7 +124,7 @@ def test_a_submission_is_signed_by_a_korean_key_file(
     assert "GW803" in capsys.readouterr().err
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("words", "said"),
     [

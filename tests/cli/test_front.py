@@ -259,7 +259,7 @@ def on_terminal(words: list[str], **more: str) -> str:
     return read.decode()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_colour_and_bars_are_for_terminals_without_no_color(tmp_path: Path) -> None:
     home = str(tmp_path)
     assert "The database is now at revision" in on_terminal(

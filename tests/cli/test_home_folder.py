@@ -48,7 +48,7 @@ def test_a_mistyped_home_is_refused_and_nothing_is_made(
     assert [one.name for one in mistyped.iterdir()] == ["letter"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_new_home_is_made_and_closed_to_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = tmp_path / "home"
     assert main(["migrate", "--new", "--home", str(home)]) == 0
@@ -66,7 +66,7 @@ def test_a_new_home_is_made_and_closed_to_others(tmp_path: Path, capsys: pytest.
     capsys.readouterr()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_check_tells_what_is_open_to_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -83,7 +83,7 @@ def test_check_tells_what_is_open_to_others(tmp_path: Path, capsys: pytest.Captu
     assert told[1].endswith("(0640): chmod 600 closes it")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_keys_of_a_newer_version_are_told(
     tmp_path: Path, templates: Templates, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +127,7 @@ def list_wide(home: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [words for words in json.loads(capsys.readouterr().out)["warnings"] if "is open to" in words]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("verb", ["migrate", "run", "serve", "work", "case list"])
 @pytest.mark.parametrize("lost", ["deleted", "of no octets"])
 def test_a_lost_database_is_not_taken_for_a_new_hub(
@@ -145,7 +145,7 @@ def test_a_lost_database_is_not_taken_for_a_new_hub(
     assert not file.exists() if lost == "deleted" else file.stat().st_size == 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_empty_database_of_a_server_is_refused(
     tmp_path: Path, templates: Templates, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,7 +159,7 @@ def test_an_empty_database_of_a_server_is_refused(
     templates.drop(url)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("content", ["", "# nothing yet\n\n", "\ufeff"])
 def test_an_empty_settings_file_is_told(
     content: str, tmp_path: Path, templates: Templates, capsys: pytest.CaptureFixture[str]
@@ -183,7 +183,7 @@ def test_an_empty_settings_file_is_told(
         assert "GW901" not in captured.err
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("verb", ["run", "serve", "work"])
 def test_a_key_that_others_may_read_is_told_at_each_start(
     verb: str, tmp_path: Path, templates: Templates

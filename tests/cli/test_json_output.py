@@ -93,7 +93,7 @@ def test_the_verbs_of_json_lines_exist() -> None:
     assert count_lines_verbs() <= set(VERBS)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("words", VERBS)
 def test_misuse_of_each_verb_is_one_object(
     words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -104,7 +104,7 @@ def test_misuse_of_each_verb_is_one_object(
     assert told["help"] == f"gateway {words} --help"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_good_cases_print_the_form_that_the_manual_tells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,7 +125,7 @@ def test_good_cases_print_the_form_that_the_manual_tells(
     assert wrong == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_not_there_is_an_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("migrate --new --home PLACE", tmp_path, capsys)[0] == 0
     rows = ("party mandate revoke 9", "party certificate retire 00", "audit show 9", "account show none")

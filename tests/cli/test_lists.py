@@ -102,7 +102,7 @@ def three(engine: Engine) -> dict[str, int]:
     return found
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize(
     ("words", "numbers"),
@@ -191,7 +191,7 @@ def test_a_state_that_there_is_not_is_refused_with_those_that_exist(
     assert all(state in told for state in known)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "words",
     [
@@ -254,7 +254,7 @@ def _make_sent(message_id: str, case: int) -> messages.NewMessage:
     )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("words", "ids"),
     [
@@ -340,7 +340,7 @@ def test_a_delivery_tells_its_case_its_partner_and_what_it_waits_for(run: Run, q
     assert (shown["partner"], shown["address"]) == ("관세법인 하나 (broker)", "https://b1.example/msh")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("words", "names"),
     [
@@ -373,7 +373,7 @@ def test_the_queue_goes_on_over_all_states(run: Run, queue: dict[str, int]) -> N
     assert {*queue.values()} < {*ids}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("words", "ids"),
     [

@@ -80,7 +80,7 @@ def test_a_folder_that_does_not_load_at_all(tmp_path: Path, capsys: pytest.Captu
     assert (status, shown["problems"][0]["file"], shown["problems"][0]["line"]) == (1, "common.yaml", 0)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_laws_that_cannot_be_read_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write(tmp_path)
     needs = tmp_path / "needs"
@@ -139,7 +139,7 @@ def test_of_a_folder_in_which_nothing_loads_nothing_holds(
     assert not any(verdict["ok"] for verdict in told["proofs"].values())
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_law_that_the_law_book_lacks_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = plant(tmp_path, ('law: ["99"]', 'law: ["12", "X9"]'))
     note = "law {} of PLANT is not in needs/laws.csv: no rule of need and no disclaimer can name it"

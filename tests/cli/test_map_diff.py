@@ -39,7 +39,7 @@ def test_a_program_gets_every_change(folders: tuple[str, str], capsys: pytest.Ca
     assert (one["before"], one["after"]) == ({"max": "200"}, {"max": "300"})
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_nothing_changes_between_a_folder_and_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["map", "diff", "shipped", "shipped"]) == 0
     assert "0 changes" in capsys.readouterr().out
@@ -80,7 +80,7 @@ def test_a_law_is_told_in_words(folders: tuple[str, str], capsys: pytest.Capture
     assert "law 64" not in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_rules_of_need_and_status_codes_are_told_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +133,7 @@ TINY,1,5,,
 """
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_changed_calendars_are_told_day_by_day(
     folders: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,7 @@ def explained(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) 
     return shown
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_leaf_with_its_octets_and_every_agency(capsys: pytest.CaptureFixture[str]) -> None:
     shown = explained(capsys, IMPORTER, "--submission", str(SAMPLE))
     (leaf,) = shown["leaves"]

@@ -25,7 +25,7 @@ def inventory(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_inventory_becomes_a_folder_that_the_other_verbs_take(
     inventory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,7 +48,7 @@ def test_an_inventory_becomes_a_folder_that_the_other_verbs_take(
     assert (tmp_path / "made" / "xsd" / "agencies" / "O" / "D-1.xsd").is_file()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_work_of_a_person_is_not_written_over(
     inventory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,7 +102,7 @@ def test_a_sample_of_a_notice_is_read(name: str, tmp_path: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["notice"] == name
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_sample_of_a_certificate_has_a_unit_and_a_document(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

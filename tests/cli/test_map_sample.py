@@ -47,7 +47,7 @@ def write_sample(document: str, out: Path, capsys: pytest.CaptureFixture[str], *
     return shlex.split(told[1].removeprefix("Send it: gateway submit "))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_a_sample_has_no_problem_in_a_home_that_knows_its_declarant(
     document: str,
@@ -84,7 +84,7 @@ def send_sample(story: Story, document: str, filing: SampleFiling, declarant: st
     return case
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("document", ["KFDA-FOOD-IMP", "NPQS-PLA-IMP"])
 def test_a_sample_that_is_sent_opens_a_case_with_its_request(engine: Engine, document: str) -> None:
@@ -138,7 +138,7 @@ def test_misuse_is_told(words: list[str], tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "d").exists()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_the_codes_of_every_sample_are_in_the_tables(document: str) -> None:
     for seed in range(4):
@@ -148,7 +148,7 @@ def test_the_codes_of_every_sample_are_in_the_tables(document: str) -> None:
             assert item.findtext("{*}ID", "").isdigit()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_sample_that_can_be_sent_obeys_a_check_against_its_own_date(tmp_path: Path) -> None:
     """Its date is the day on which it is made: the other date of the comparison gives way."""
     folder = tmp_path / "mappings"

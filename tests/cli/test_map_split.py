@@ -85,7 +85,7 @@ def test_an_item_that_is_not_declared_is_told_once(split: Split) -> None:
     assert [one[:2] for one in places(shown)] == [("GW505", "APP[1]/Items")]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("written", ["1.0", "+1", "01", "1<!-- one -->"])
 def test_the_number_of_an_item_is_one_however_it_is_written(split: Split, written: str) -> None:
     old = "<SequenceNumeric>1</SequenceNumeric>"
@@ -112,7 +112,7 @@ def test_two_applications_of_one_unknown_document_give_one_fate(split: Split) ->
     assert [one["document"] for one in shown["ledger"][0]["fates"]] == ["KPTA-PHARM-IMP", "MOON"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "words",
     [

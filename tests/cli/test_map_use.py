@@ -69,7 +69,7 @@ def use(home: Path, *words: object) -> int:
     return main(["map", "use", *map(str, words), "--home", str(home)])
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_folder_of_one_new_document_takes_none_out_of_force_without_a_word(
     home: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_folder_of_one_new_document_takes_none_out_of_force_without_a_word(
     assert documents(home, capsys) == before
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_refusal_in_json_has_the_changes_with_it(
     home: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_refusal_in_json_has_the_changes_with_it(
     assert documents(home, capsys) == before
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", ["NOBODY", "KFDA-FOOD-IMP"])
 def test_a_name_that_is_not_removed_is_refused(
     home: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -118,7 +118,7 @@ def test_a_name_that_is_not_removed_is_refused(
     assert GONE not in documents(home, capsys)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_changes_are_shown_by_document_and_file(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +132,7 @@ def test_changes_are_shown_by_document_and_file(
     assert said["files"] == ["codelists/storage.csv"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_exported_is_all_that_is_in_force(
     home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,7 +166,7 @@ def test_an_export_writes_into_no_folder_with_content(
     assert sorted(small.rglob("*")) == before
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_row_of_the_readme_adds_an_agency(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,7 +185,7 @@ def test_the_row_of_the_readme_adds_an_agency(
     assert documents(home, capsys) == before | {"D-1"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_import_says_what_its_folder_contains(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,7 +231,7 @@ UNFIT = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_mappings_that_the_wsdl_of_an_agency_does_not_take_are_refused_unless_told_otherwise(
     home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,7 +249,7 @@ def test_mappings_that_the_wsdl_of_an_agency_does_not_take_are_refused_unless_to
     assert use(home, bound) == 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_plan_is_warned_of_and_every_look_at_the_gateway_tells_it(
     home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,7 +273,7 @@ def test_a_plan_is_warned_of_and_every_look_at_the_gateway_tells_it(
     assert "is not known: its schema is not beside it" in line
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_document_or_a_form_for_which_the_wsdl_has_no_place_is_told(
     home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,7 +320,7 @@ def drop_columns(file: Path, *names: str) -> None:
         csv.writer(written).writerows([row[place] for place in keep] for row in rows)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_folder_without_shipped_documents_lacks_nothing(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,7 +328,7 @@ def test_a_folder_without_shipped_documents_lacks_nothing(
     assert "earlier version" not in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_changed_table_of_customs_codes_comes_into_force(
     home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -346,7 +346,7 @@ def test_a_changed_table_of_customs_codes_comes_into_force(
         capsys.readouterr()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_files_for_which_the_shipped_ones_hold_are_no_difference(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -357,7 +357,7 @@ def test_files_for_which_the_shipped_ones_hold_are_no_difference(
     assert "other files that differ: none\n" in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_calendar_of_the_folder_is_told_to_need_its_own_verb(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,7 +389,7 @@ def spoil_stored(home: Path, name: str, before: bytes, after: bytes) -> None:
         )
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_plan_that_does_not_load_any_more_is_told_and_withdrawn(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ def read_report(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_joined_file_has_the_octets_and_the_signature_of_the_source(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,7 +111,7 @@ def test_a_folder_with_fragments_is_left_alone(place: Path, capsys: pytest.Captu
     assert "is no folder" in capsys.readouterr().err
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_message_of_more_than_a_mebibyte_is_read_from_its_file(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,7 +135,7 @@ def test_the_id_is_that_of_the_catalogue() -> None:
     assert MISUSE.id == _MISUSE_ID == "GW808"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("words", MISUSED)
 def test_misuse_is_one_sentence_that_says_its_place_once_and_where_help_is(
     words: str, place: Path, capsys: pytest.CaptureFixture[str]
@@ -185,7 +185,7 @@ def test_what_is_wrong_in_a_file_names_the_file(
     assert told.count(str(place)) == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("words", MISUSED)
 def test_misuse_with_json_is_one_object(words: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(provoke(capsys, f"{words} --json", place))

@@ -74,7 +74,7 @@ def test_without_the_package_a_bucket_is_a_wrong_setting(
         build_engine(read_settings(tmp_path, copies=1, s3=AWAY))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_bucket_that_is_away_is_one_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OBJECTS_KEY", "key\n")
     away = AWAY | {"endpoint": f"http://127.0.0.1:{find_free_port()}"}

@@ -57,7 +57,7 @@ def rows(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_a_partner_is_registered_and_an_agreement_loaded(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
@@ -212,7 +212,7 @@ def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> 
         assert deliveries.find_by_id(conn, int(number)).state == "CANCELLED"  # type: ignore[union-attr]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_database_of_another_version_is_said(home: Path, run: Run, empty_database_url: str) -> None:
     (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{empty_database_url}"\n')
     status, text = run("case", "list")
@@ -254,7 +254,7 @@ def test_misuse_is_exit_two(words: list[str], capsys: pytest.CaptureFixture[str]
     assert "Usage:" in told or re.fullmatch(r"gateway: GW808 .*Try `gateway .*--help`\.\n", told), told
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb.split(), "--help"]) == 0

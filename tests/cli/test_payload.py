@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], words: str, files: Path) -> tuple[in
     return status, printed.out, printed.err
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("form", ["xml", "cms"])
 def test_a_payload_is_encrypted_and_decrypted(form, files, capsys):
     encrypt = f"payload encrypt D/payload.xml --for D/rsa.cert.pem --as {form} --out D/sealed --json"
@@ -69,7 +69,7 @@ def test_what_cannot_be_done_is_said(files, capsys):
         assert problem in err
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_encrypted_message_is_verified_with_the_key(files, capsys):
     parcel = send(agreed(XML))
     head = "".join(f"{name}: {value}\r\n" for name, value in parcel.headers.items())

@@ -132,7 +132,7 @@ def test_a_token(
     assert_signs(shown(home, capsys, settings), issued)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.hsm
 def test_a_token_that_is_away_is_told_of_and_hinders_no_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -44,7 +44,7 @@ def test_a_line_stays_one_line(show: Callable[[], None], capsys: pytest.CaptureF
     assert SHOWN in line
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_names_that_are_stored_already_stay_on_their_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

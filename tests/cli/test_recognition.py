@@ -123,7 +123,7 @@ class Shell:
             time.sleep(0.2)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_three_modes_of_the_page(port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shell = Shell(port, capsys)
     shell.until(RUN)

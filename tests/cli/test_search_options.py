@@ -78,7 +78,7 @@ def test_the_api_refuses_an_empty_parameter(story: Story) -> None:
         assert answer.json["location"] == name
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_field_of_a_page_that_is_left_empty_is_no_condition(story: Story) -> None:
     """A browser sends every field of a form."""
     story.submit()
@@ -113,7 +113,7 @@ def test_a_name_is_stored_composed_and_found_as_it_is_typed(
     assert run("account", "role", "nobody", "--organisation", f"party/{typed}")[0] == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_name_of_a_form_is_composed(story: Story) -> None:
     console = Console(story.hub)
     console.add_account("head", ("agency", "KPTA"), "head")

@@ -76,7 +76,7 @@ def await_line(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"it has ended with {process.wait()} and without {words!r}")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_server_that_is_away_is_awaited(away: Away, verb: str) -> None:
     with started(verb, away.home) as process:
@@ -90,7 +90,7 @@ def test_a_server_that_is_away_is_awaited(away: Away, verb: str) -> None:
         assert process.wait(60) == 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("verb", VERBS)
 def test_who_waits_for_a_server_is_stopped_at_once(away: Away, verb: str) -> None:
     with started(verb, away.home) as process:
@@ -125,7 +125,7 @@ def test_of_several_hosts_that_refuse_the_primary_is_awaited(postgresql_url: str
     assert not does_server_answer(url.update_query_dict({"target_session_attrs": "read-write"}))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_log_says_again_and_again_what_is_awaited(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

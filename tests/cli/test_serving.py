@@ -56,7 +56,7 @@ def status(port: int, pki: Path, *, shown: bool) -> int:
         connection.close()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_tls_is_spoken_to_clients_that_show_a_certificate_only(
     served: tuple[int, Path, subprocess.Popen[bytes]],
 ) -> None:
@@ -76,7 +76,7 @@ def test_tls_is_spoken_to_clients_that_show_a_certificate_only(
     assert process.wait(30) == 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_port_that_somebody_listens_on_is_not_shared(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -91,7 +91,7 @@ def test_a_port_that_somebody_listens_on_is_not_shared(tmp_path: Path) -> None:
     assert "http.port" in done.stderr
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("verb", "problem"), [("run --new", "GW803"), ("serve", "GW808"), ("work", "GW808")])
 def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, verb: str, problem: str) -> None:
     done = run_verb(*verb.split(), "--home", str(tmp_path / "new"))

@@ -79,7 +79,7 @@ def _closed() -> Iterator[None]:
         _workers.pop()._engine.dispose()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_source_is_shown_fetched_at_once_and_forgotten(
     live: LiveHouse, publisher: Publisher, run: Run
 ) -> None:
@@ -109,7 +109,7 @@ def test_a_source_is_shown_fetched_at_once_and_forgotten(
     engine.dispose()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_check_tells_what_is_stale_and_what_is_about_to_be(
     live: LiveHouse, publisher: Publisher, run: Run
 ) -> None:
@@ -132,7 +132,7 @@ def test_check_tells_what_is_stale_and_what_is_about_to_be(
     assert run("pki", "source", "list")[0] == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_check_tells_of_an_issuer_that_leads_nowhere(live: LiveHouse, run: Run) -> None:
     stranger = make_authority("CN=Stranger", live.now - timedelta(days=1))
     (live.home / "pki" / "stranger.pem").write_bytes(stranger.certificate.pem)
@@ -143,7 +143,7 @@ def test_check_tells_of_an_issuer_that_leads_nowhere(live: LiveHouse, run: Run) 
     assert "no path leads" in problems[0]["detail"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_over_https_a_source_must_be_believed_to_be_it(tmp_path: Path, sqlite_url: str) -> None:
     """By the authorities that the settings name for its host, and by no other, private though they are."""
     begins = datetime.now(UTC) - timedelta(days=1)
@@ -192,7 +192,7 @@ def test_issuers_and_responders_are_intermediates(live: LiveHouse) -> None:
     assert trust.intermediates == (root.certificate, sub.certificate)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("text", "words"),
     [

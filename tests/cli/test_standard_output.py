@@ -12,7 +12,7 @@ import pytest
 VERB = (sys.executable, "-m", "gateway", "error", "GW206")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("closed", [1, 2])
 def test_a_closed_stream_loses_what_is_printed_and_nothing_else(closed: int) -> None:
     other = {1: "stderr", 2: "stdout"}[closed]
@@ -24,7 +24,7 @@ def test_a_closed_stream_loses_what_is_printed_and_nothing_else(closed: int) -> 
     assert closed == 1 or "certificate expired" in ended.stdout
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_an_output_that_is_full_is_told_in_a_line(unbuffered: str) -> None:
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}

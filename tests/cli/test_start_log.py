@@ -72,7 +72,7 @@ def running(*words: str, forked: bool = False) -> Iterator[list[str]]:
                     pipe.close()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("more", "number"), [((), 3), (("--workers", "2"), 2)])
 def test_run_says_what_starts_and_that_it_is_ready(home: Path, more: tuple[str, ...], number: int) -> None:
     with (home / "gateway.toml").open("a") as settings:
@@ -90,7 +90,7 @@ def test_run_says_what_starts_and_that_it_is_ready(home: Path, more: tuple[str, 
     assert sum("gateway.start ready" in line for line in lines) == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_log_can_be_json_lines(home: Path) -> None:
     assert main(["migrate", "--new", "--home", str(home)]) == 0
     with running("work", "--home", str(home), "--json", forked=True) as lines:

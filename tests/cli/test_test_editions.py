@@ -29,7 +29,7 @@ def ask(capsys: Output, *words: str) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_check_warns_of_test_editions_until_they_are_switched_off(capsys: Output, tmp_path: Path) -> None:
     home = ["--home", str(tmp_path)]
     assert main(["migrate", "--new", *home]) == 0
@@ -46,7 +46,7 @@ def test_check_warns_of_test_editions_until_they_are_switched_off(capsys: Output
     assert ask(capsys, "calendar", "list", *home) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_loaded_is_listed_and_counts_before_what_is_shipped(capsys: Output, tmp_path: Path) -> None:
     home = ["--home", str(tmp_path)]
     assert main(["migrate", "--new", *home]) == 0

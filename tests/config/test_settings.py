@@ -414,7 +414,7 @@ def test_the_limits_are_those_of_the_wire(tmp_path):
             assert getattr(limits, name) == getattr(DEFAULT_LIMITS, name), name
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(st.text(max_size=80))
 def test_no_text_gives_anything_but_settings_or_a_problem(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "fuzz.toml"

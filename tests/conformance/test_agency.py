@@ -57,7 +57,7 @@ def problem_of(hub: CallingHub, url: str, call: ServiceCall | bytes) -> Problem:
     return caught.value.problem
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_immediate_agency_decides_every_item_in_its_answer(hub: CallingHub, agencies: Agencies) -> None:
     agency = agencies()
     answer = hub.call(agency.url, application(agency.url))
@@ -84,7 +84,7 @@ def test_every_agency_knows_its_items(hub: CallingHub, agencies: Agencies, code:
     assert {one.item for one in answer.decisions} == {item}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", each_document())
 def test_an_agency_serves_each_of_its_documents_by_its_own_wsdl(
     hub: CallingHub, agencies: Agencies, name: str
@@ -111,7 +111,7 @@ def test_an_agency_serves_each_of_its_documents_by_its_own_wsdl(
     assert agency.refusals() == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("plan", "status", "decision", "conditions", "numbered"),
     [
@@ -333,7 +333,7 @@ def test_a_cancellation_is_acknowledged_and_counted(hub: CallingHub, agencies: A
     assert [row["effect"] for row in agency.effects()] == ["SubmitApplication", "CancelApplication"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("cancellation", "answered", "called"),
     [
@@ -367,7 +367,7 @@ def test_whether_an_agency_cancels_is_data(
     assert sorted(said(one.said).status_code for one in listening.heard) == sorted(called)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_later_agency_calls_back(hub: CallingHub, agencies: Agencies, listening: ListeningHub) -> None:
     agency = agencies(behaviour="later", delay=0.9, steps=["E01", "E07"])
     began = time.monotonic()
@@ -408,7 +408,7 @@ def test_information_is_asked_first_and_the_supplement_decides(
     assert answer.issued_at > asked.issued_at
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_call_back_is_repeated_until_it_is_taken(
     hub: CallingHub, agencies: Agencies, listening: ListeningHub
 ) -> None:
@@ -450,7 +450,7 @@ def test_an_answer_of_a_stranger_is_noted(hub: CallingHub, agencies: Agencies) -
         stranger.close()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_call_backs_left_undone_are_made_after_a_restart(
     hub: CallingHub, agencies: Agencies, listening: ListeningHub
 ) -> None:
@@ -516,7 +516,7 @@ def test_late_answers_after_the_caller_has_gone(hub: CallingHub, agencies: Agenc
     assert len(agency.effects()) == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_slow_takes_its_time(hub: CallingHub, agencies: Agencies) -> None:
     agency = agencies(mischief=["slow=0.4*1"])
     began = time.monotonic()
@@ -524,7 +524,7 @@ def test_slow_takes_its_time(hub: CallingHub, agencies: Agencies) -> None:
     assert time.monotonic() - began >= 0.4
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("mischief", "problem", "code"),
     [("fault-server*1", PARTNER_FAULT, "Server"), ("fault-client*1", REFUSED_FOR_GOOD, "Client")],
@@ -542,7 +542,7 @@ def test_faults_are_signed_and_have_no_effect(
     assert hub.fault(answer).code == code
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_duplicate_says_everything_twice_and_once_more(
     hub: CallingHub, agencies: Agencies, listening: ListeningHub
 ) -> None:
@@ -566,7 +566,7 @@ def test_duplicate_calls_back_what_was_answered_at_once(
     assert said(listening.heard[0].said).decisions == answer.decisions
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("behaviour", ["later", "information"])
 def test_overtaking_calls_before_it_answers(
     hub: CallingHub, agencies: Agencies, listening: ListeningHub, behaviour: str

@@ -47,7 +47,7 @@ def wrap_request(request: etree._Element) -> etree._Element:
     return content
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_document_is_served_by_its_agency(bundle: MappingBundle, name: str) -> None:
     document = bundle.documents[name]
@@ -105,7 +105,7 @@ def test_a_mapping_that_puts_no_number_of_an_item_has_no_place_of_items() -> Non
     assert find_item_place(make_notice([{"Gas": {"ask": "gas"}}])) is None
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_place_of_items_is_found_in_the_shipped_mappings_too(name: str, bundle: MappingBundle) -> None:
     """By the mapping alone the numbers are those that the agency reads from the forms that it knows."""

@@ -109,7 +109,7 @@ def read_notice(delivered: etree._Element, form: str) -> etree._Element:
     return read_carried(base64.b64decode(delivered.text or ""), document, FORMS[form])
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("form", ["json", "korean"])
 @pytest.mark.parametrize(
     ("agency", "document", "decision", "notice", "said"),

@@ -128,7 +128,7 @@ def code(reply: HttpReply) -> str:
     return reply.body.partition(b'errorCode="')[2].partition(b'"')[0].decode()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_fragments_are_joined_and_shown_as_one_message(
@@ -148,7 +148,7 @@ def test_fragments_are_joined_and_shown_as_one_message(
 
 
 @BOTH
-@pytest.mark.long
+@pytest.mark.night
 def test_a_repeat_gets_the_stored_receipt_also_after_a_restart(open_broker: Callable[..., Broker]) -> None:
     broker = open_broker()
     broker.lost = {2}
@@ -166,7 +166,7 @@ def test_a_repeat_gets_the_stored_receipt_also_after_a_restart(open_broker: Call
 
 
 @BOTH
-@pytest.mark.long
+@pytest.mark.night
 def test_fragments_come_in_any_order_and_a_killed_process_goes_on(
     open_broker: Callable[..., Broker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +189,7 @@ def test_fragments_come_in_any_order_and_a_killed_process_goes_on(
 
 
 @BOTH
-@pytest.mark.long
+@pytest.mark.night
 def test_a_kill_between_the_message_and_its_note_stores_it_once(
     open_broker: Callable[..., Broker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +285,7 @@ def test_a_contradiction_refuses_the_group_and_the_sender_hears_of_it(
     assert takes(sender.give(sender.seal(sender.split(), 1)))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_joined_must_be_what_the_fragments_said(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender()
     plan = sender.split()
@@ -307,7 +307,7 @@ def spoil(plan: SplitPlan) -> MemoryBody:
     )
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_another_message_under_a_known_id_is_refused_by_itself(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender()
     plan = sender.split()
@@ -322,7 +322,7 @@ def test_another_message_under_a_known_id_is_refused_by_itself(open_sender: Call
     assert len(sender.pieces()) == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_too_many_groups_are_refused_until_one_has_ended(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender(b", open_groups: 1")
     plan, other = sender.split(), sender.split()
@@ -335,7 +335,7 @@ def test_too_many_groups_are_refused_until_one_has_ended(open_sender: Callable[.
     assert takes(sender.give(sender.seal(other, 1)))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_group_ends_with_its_time(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender(b", open_groups: 1")
     plan, other = sender.split(), sender.split()
@@ -372,7 +372,7 @@ def test_a_full_disk_acknowledges_nothing(
     assert takes(sender.give(fragment))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_without_terms_a_fragment_is_refused(open_sender: Callable[..., Sender]) -> None:
     sender = open_sender()
     fragment = sender.seal(sender.split(), 1)
@@ -383,7 +383,7 @@ def test_without_terms_a_fragment_is_refused(open_sender: Callable[..., Sender])
     assert not (sender.place / "came" / "fragments").exists()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_memory_does_not_grow_with_the_message(open_sender: Callable[..., Sender]) -> None:
     sender, mebibyte = open_sender(), 1024**2
     sender.agreement = sender.agreement.replace(b"fragment_size: 1500", b"fragment_size: 1048576")

@@ -75,7 +75,7 @@ COUNT = 24 * MEBI // len(PIECE)
 COUNTED = b"Content-Length: %d\r\n" % (24 * MEBI)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("head", "pieces"),
     [
@@ -180,7 +180,7 @@ def attached(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> bytes:
     return content
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_large_message_is_pulled_whole(desk: Desk, attached: bytes) -> None:
     assert desk.submit("--wait", "0")[0] == 0
     desk.story.tick(seconds=0.01)
@@ -193,7 +193,7 @@ def test_a_large_message_is_pulled_whole(desk: Desk, attached: bytes) -> None:
         assert (folder / "message.http").stat().st_size > 3 * MEBI
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_message_larger_than_what_is_pulled_is_not_read(
     desk: Desk, attached: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

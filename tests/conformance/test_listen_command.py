@@ -63,7 +63,7 @@ def read_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_result_is_stored_acknowledged_and_known_after_a_restart(
     keys: Path, tmp_path: Path, side: MessagingHub
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_result_is_stored_acknowledged_and_known_after_a_restart(
     assert octets(parcel) in (stored / "message.http").read_bytes()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_refusal_is_told_as_json(keys: Path, tmp_path: Path, side: MessagingHub) -> None:
     sealed = side.seal(side.message("Result", side.result()))
     parcel = Parcel(sealed.headers, MemoryBody(octets(sealed).replace(b"APPROVED", b"REJECTED")))
@@ -112,7 +112,7 @@ def push_until_taken(side: MessagingHub, parcel: Parcel) -> HttpReply:
     raise AssertionError("nobody listens")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_notice_is_told_as_json(keys: Path, tmp_path: Path, side: MessagingHub) -> None:
     with listening(keys, tmp_path, "--json") as process:
         parcel = side.seal(side.message("Notice", side.notice()))
@@ -131,7 +131,7 @@ def handler_of(keys: Path, place: Path, said: list[str]) -> MessageHandler:
     return MessageHandler(member, place, store=MessageFolder(place / "results", said.append))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_cannot_be_written_is_not_acknowledged(
     keys: Path, tmp_path: Path, side: MessagingHub, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +149,7 @@ def full_disk(_: Any) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_message_cut_short_by_a_kill_is_taken_again(
     keys: Path, tmp_path: Path, side: MessagingHub, said: list[str]
 ) -> None:
@@ -204,7 +204,7 @@ def test_a_folder_that_is_a_file_is_misuse(
     assert f"GW808 {tmp_path / name} is no folder for messages: it is a file" in told
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("address", ["8901", "here:port", ":1", "127.0.0.1:99999"])
 def test_an_address_that_is_none_is_misuse(
     keys: Path, tmp_path: Path, side: MessagingHub, address: str, capsys: pytest.CaptureFixture[str]

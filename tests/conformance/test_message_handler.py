@@ -80,7 +80,7 @@ def test_problems_of_a_refused_submission_are_read(broker: Broker, side: Messagi
     ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_repeat_gets_the_same_octets_and_is_kept_once(
     broker: Broker, side: MessagingHub, keys: Path
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_repeat_gets_the_same_octets_and_is_kept_once(
     assert len(broker.rows()) == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_another_message_under_the_same_id_is_refused(broker: Broker, side: MessagingHub) -> None:
     unit = side.message("Result", side.result())
     broker.handler(as_request(side.seal(unit)))
@@ -123,7 +123,7 @@ def test_what_was_changed_on_its_way_is_refused(
     assert len(broker.rows()) == before
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_envelope_like_one_before_is_read_by_its_values(
     broker: Broker, side: MessagingHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +171,7 @@ def test_a_document_that_is_not_good_is_kept_as_not_verified(
     assert "outcome" not in said
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("mischief", "status", "kept"),
     [("no-receipt*1", 204, 1), ("busy*1", 503, 0), ("garbage*1", 200, 1), ("bad-receipt*1", 200, 1)],

@@ -79,7 +79,7 @@ def desk(
     hub.close()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_submission_goes_to_the_endpoint_of_the_cpa(desk: Desk) -> None:
     status, report, err = desk.submit("--agreement", str(desk.write_cpa()))
     assert (status, report["sent"], report["receipt_verified"]) == (0, "sent", True), err
@@ -87,7 +87,7 @@ def test_a_submission_goes_to_the_endpoint_of_the_cpa(desk: Desk) -> None:
     assert (unit.action, unit.message_id) == ("Submit", report["message_id"])
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_cpa_may_be_in_the_partner_folder(desk: Desk) -> None:
     desk.write_cpa().rename(desk.folder / "agreement.xml")
     assert desk.submit()[0] == 0
@@ -95,7 +95,7 @@ def test_the_cpa_may_be_in_the_partner_folder(desk: Desk) -> None:
     assert len(desk.hub.units) == 2
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_receipt_by_another_key_than_that_of_the_cpa_is_not_believed(desk: Desk) -> None:
     cpa = desk.write_cpa(hub_signer="customs")
     status, report, _ = desk.submit("--agreement", str(cpa))
@@ -115,7 +115,7 @@ def test_payloads_are_encrypted_for_the_certificate_in_the_cpa(desk: Desk) -> No
             find("hub", pin)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_the_cpa_lacks_is_told_with_its_remedy(desk: Desk) -> None:
     cpa = desk.write_cpa()
     status, _, err = desk.run("pull", "--folder", str(desk.folder / "in"), "--agreement", str(cpa))
@@ -130,7 +130,7 @@ def test_what_the_cpa_lacks_is_told_with_its_remedy(desk: Desk) -> None:
     assert "in a CPA: CanSend of the applicant and CanReceive of the hub" in err
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_cpa_without_endpoints_needs_addresses(desk: Desk) -> None:
     cpa = desk.write_cpa(endpoint=None, reply_endpoint=None, sync_reply_mode="mshSignalsOnly")
     status, _, err = desk.submit("--agreement", str(cpa))
@@ -140,7 +140,7 @@ def test_a_cpa_without_endpoints_needs_addresses(desk: Desk) -> None:
     assert (status, "the Endpoint of the transport of its delivery channel" in err) == (2, True)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("content", [b"<tp:CollaborationProtocolAgreement/>", b"<PMode/>", b"{}", b""])
 def test_a_file_that_is_no_agreement_is_refused(desk: Desk, content: bytes) -> None:
     path = desk.folder / "agreed.xml"

@@ -55,7 +55,7 @@ def seal(folder: Path):
     return EBMS2.seal((unit,), pmode, broker.build_context())
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_broker_encrypts_for_the_hub_and_decrypts_with_its_own_key(folders):
     parcel = seal(folders["broker1"])
     assert CONTENT not in parcel.body.content
@@ -74,7 +74,7 @@ def test_without_the_certificate_of_the_hub_nothing_is_sent(folders, tmp_path):
         seal(tmp_path)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("agreement", [ENCRYPTED, ENCRYPTED_AS4], ids=["ebms2", "as4"])
 def test_a_kept_message_is_sent_again_although_it_cannot_be_read(folders, tmp_path, agreement):
     """Only the hub can decrypt it: what is sent again are its octets, and its receipt is still known."""

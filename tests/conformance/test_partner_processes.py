@@ -22,7 +22,7 @@ from tests.conformance.simulated_hubs import CallingHub, application
 from tests.kit.paths import ROOT
 
 #: Each starts processes of its own.
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def spoil(ask: Callable[[], HttpReply]) -> HttpReply:
     return replace(reply, body=reply.body.replace(b"Result", b"Resulx"))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_case_is_filed_and_its_result_is_pulled_and_acknowledged(desk: Desk) -> None:
     status, told = desk.submit("--wait", "10")
     assert (status, told["sent"], told["receipt_verified"], told["state"]) == (0, "sent", True, "DECIDED")
@@ -145,7 +145,7 @@ def test_a_case_is_filed_and_its_result_is_pulled_and_acknowledged(desk: Desk) -
     assert desk.stored() == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_request_and_its_pulled_reply_are_one_exchange(desk: Desk) -> None:
     (desk.folder / "agreement.yaml").write_bytes(EXCHANGE)
     status, told = desk.submit("--wait", "10")
@@ -156,7 +156,7 @@ def test_a_request_and_its_pulled_reply_are_one_exchange(desk: Desk) -> None:
     assert (status, [one["action"] for one in told_rows]) == (0, ["Result"])
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_reply_without_its_request_is_refused_and_the_hub_hears_of_it(desk: Desk) -> None:
     apart = RETRIED.replace(b"action: Result,", b"action: Result, mep: one-way,")
     with write_transaction(desk.story.house.engine) as conn:
@@ -169,7 +169,7 @@ def test_a_reply_without_its_request_is_refused_and_the_hub_hears_of_it(desk: De
     assert "DELIVERED" not in desk.states()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("lost", [lose_request, lose_answer])
 def test_what_waits_is_stored_once_although_its_receipt_is_lost(desk: Desk, lost: Fate) -> None:
     assert desk.submit("--wait", "0")[0] == 0
@@ -190,7 +190,7 @@ def test_what_waits_is_stored_once_although_its_receipt_is_lost(desk: Desk, lost
     assert desk.states() == {"DELIVERED"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_was_changed_on_its_way_is_refused_and_the_hub_hears_of_it(desk: Desk) -> None:
     desk.submit("--wait", "0")
     desk.fates = [spoil]
@@ -201,7 +201,7 @@ def test_what_was_changed_on_its_way_is_refused_and_the_hub_hears_of_it(desk: De
     assert "DELIVERED" not in desk.states()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_kept_octets_are_sent_again_and_get_their_receipt(desk: Desk) -> None:
     desk.fates = [lose_answer]
     status, told = desk.submit("--wait", "0", "--retries", "0")
@@ -211,7 +211,7 @@ def test_kept_octets_are_sent_again_and_get_their_receipt(desk: Desk) -> None:
     assert desk.asked[0] == desk.asked[1]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_messages_about_other_submissions_are_kept(desk: Desk) -> None:
     desk.submit("--wait", "0")
     file = desk.folder / "submission.xml"
@@ -225,7 +225,7 @@ def answer_with(body: bytes, ask: Callable[[], HttpReply]) -> HttpReply:
     return replace(ask(), body=body)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_answer_that_is_no_as4_is_told(desk: Desk) -> None:
     desk.submit("--wait", "0")
     for body in (b"", b"<html/>", b"\xff"):
@@ -242,7 +242,7 @@ def test_an_agreement_without_pull_is_misuse(desk: Desk) -> None:
         assert (status, "GW808" in problem, "pulls nothing" in problem) == (2, True, True)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_message_that_is_not_good_ends_the_wait_and_what_came_is_kept(desk: Desk) -> None:
     desk.fates = [give, spoil]
     status, told = desk.submit("--wait", "10")
@@ -251,7 +251,7 @@ def test_a_message_that_is_not_good_ends_the_wait_and_what_came_is_kept(desk: De
     assert shlex.split(told["advice"][-1].removeprefix("to go on waiting: "))[:2] == ["gateway", "pull"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_hub_that_is_away_for_a_while_is_asked_again(desk: Desk) -> None:
     desk.fates = [give, lose_request]
     status, told = desk.submit("--wait", "10")

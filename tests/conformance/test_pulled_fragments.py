@@ -58,7 +58,7 @@ def check_delivered(desk: Desk) -> None:
     assert not list((desk.folder / "results" / "fragments").glob("*/*.part"))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_fragments_are_pulled_and_joined(split: Desk) -> None:
     assert len(pieces(split)) > 1
     status, told, problem = split.pull()
@@ -73,7 +73,7 @@ def test_fragments_are_pulled_and_joined(split: Desk) -> None:
     assert len(split.asked) == asked + 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_submit_waits_for_a_result_in_fragments(desk: Desk) -> None:
     with write_transaction(desk.story.house.engine) as conn:
         load_agreement(conn, TERMS, "split.yaml", desk.story.clock())
@@ -83,7 +83,7 @@ def test_submit_waits_for_a_result_in_fragments(desk: Desk) -> None:
     assert (whole(desk).state, desk.story.case().state) == ("DELIVERED", "CLOSED")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("lost", [lose_request, lose_answer])
 @pytest.mark.parametrize("place", ["request", "receipt"])
 def test_what_is_lost_comes_again_and_nothing_else(split: Desk, place: str, lost: Fate) -> None:
@@ -108,7 +108,7 @@ def fail(*_given: Any) -> None:
     raise OSError
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("owner", "name", "instead"),
     [
@@ -151,7 +151,7 @@ def forge(split: Desk, number: int, *, size: int = 1500, group: str | None = Non
     return HttpReply(200, sealed.headers["Content-Type"], sealed.read_octets())
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("number", "size", "code"), [(2, 1500, "EBMS:0046"), (1, 1500, "EBMS:0042"), (9, 700, "EBMS:0048")]
 )
@@ -169,7 +169,7 @@ def test_a_fragment_that_contradicts_its_group_ends_the_whole(
     assert not list((split.folder / "results" / "fragments").glob("*/*.part"))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_fragment_of_a_foreign_group_changes_nothing_of_the_true_one(split: Desk) -> None:
     split.fates = [give, give, lambda _ask: forge(split, 2, group="another@hub.example")]
     # The hub knows nothing of it, and says so to its receipt.
@@ -180,7 +180,7 @@ def test_a_fragment_of_a_foreign_group_changes_nothing_of_the_true_one(split: De
     assert (whole(split).state, split.story.case().state) == ("DELIVERED", "CLOSED")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_changed_fragment_is_refused_and_the_hub_hears_of_it(split: Desk) -> None:
     def spoil(ask: Callable[[], HttpReply]) -> HttpReply:
         reply = ask()

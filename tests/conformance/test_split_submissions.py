@@ -142,7 +142,7 @@ def desk(engine: Engine, tmp_path: Path) -> Iterator[Desk]:
 ATTACHED = ("--attach", f"korean-label@sample={LABEL}", "--wait", "0")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_the_same_octets_are_sent_until_their_receipt(desk: Desk, capsys: Any, tmp_path: Path) -> None:
     desk.hub.script = ["", "deaf", "busy", "deaf"]
@@ -158,7 +158,7 @@ def test_the_same_octets_are_sent_until_their_receipt(desk: Desk, capsys: Any, t
     assert (row.message_id, row.state, row.case_id is None) == (told["message_id"], "PROCESSED", False)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_what_has_no_receipt_is_sent_later(desk: Desk, capsys: Any, tmp_path: Path) -> None:
     desk.hub.script = ["", "", "deaf", "busy"]
@@ -190,7 +190,7 @@ def test_a_refused_fragment_ends_the_sending_once(desk: Desk, capsys: Any) -> No
     assert len(desk.hub.came) == 2
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_a_posted_error_about_the_whole_ends_the_sending(desk: Desk) -> None:
     """What is joined is no gzip: the hub says so when all fragments have their receipts."""
@@ -217,7 +217,7 @@ def test_a_posted_error_about_the_whole_ends_the_sending(desk: Desk) -> None:
         client.close()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_the_receipt_of_the_joined_message_is_verified(desk: Desk) -> None:
     split, client = desk.split(), desk.client()
@@ -258,7 +258,7 @@ SPOILED: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("case", SPOILED)
 def test_a_folder_that_is_none_is_refused(desk: Desk, capsys: Any, case: str) -> None:
@@ -293,7 +293,7 @@ def test_a_folder_is_read_as_it_was_made(engine: Engine, tmp_path: Path, compres
     desk.hub.server.close()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("outcome", ["receipt", "error"])
 def test_a_listener_on_the_same_folder_knows_what_was_sent(desk: Desk, outcome: str) -> None:
@@ -325,7 +325,7 @@ def test_a_message_that_is_not_kept_is_not_found(tmp_path: Path, name: str) -> N
     assert find_kept_parcel(tmp_path / "sent", name) is None
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_one_process_at_a_time_sends_from_a_folder(desk: Desk, capsys: Any) -> None:
     split = desk.split()

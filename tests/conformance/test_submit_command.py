@@ -107,7 +107,7 @@ def test_a_submission_is_signed_sent_and_receipted(desk: Desk, keys: Path) -> No
     assert signed.certificate.sha256 == signer_of(keys, "broker").certificate.sha256
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("order", [("customs", "hub"), ("hub", "customs")], ids=["now", "next"])
 def test_a_receipt_by_either_of_two_certificates_of_the_hub_is_believed(
     desk: Desk, keys: Path, tmp_path: Path, order: tuple[str, str]
@@ -118,7 +118,7 @@ def test_a_receipt_by_either_of_two_certificates_of_the_hub_is_believed(
     assert (status, told["receipt_verified"]) == (0, True)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_submission_that_is_signed_is_sent_as_it_is(desk: Desk, tmp_path: Path) -> None:
     desk.submit("--wait", "0")
     signed = tmp_path / "signed.xml"
@@ -135,7 +135,7 @@ def test_a_supplement_goes_by_its_own_action(desk: Desk, tmp_path: Path) -> None
     assert desk.hub.units[0].action == "Supplement"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("failures", [["silent"], ["busy"], ["gone"], ["silent", "busy", "silent"]])
 def test_the_same_octets_are_sent_again_until_there_is_an_answer(desk: Desk, failures: list[str]) -> None:
     desk.hub.script = list(failures)
@@ -162,7 +162,7 @@ def test_a_receipt_that_is_not_good_is_no_receipt(desk: Desk, word: str, problem
     assert len(desk.hub.got) == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_answer_without_receipt_and_nobody_listening(desk: Desk) -> None:
     desk.hub.script = ["empty"] * 9
     status, told, words = desk.submit("--wait", "0", "--retries", "1")
@@ -170,7 +170,7 @@ def test_an_answer_without_receipt_and_nobody_listening(desk: Desk) -> None:
     assert "GW308" in words
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_receipt_may_come_by_a_post_of_its_own(desk: Desk) -> None:
     (desk.folder / "agreement.yaml").write_bytes(desk.hub.agree(desk.port, sync=False))
     desk.hub.script = ["post"]
@@ -180,7 +180,7 @@ def test_a_receipt_may_come_by_a_post_of_its_own(desk: Desk) -> None:
     assert "no result within" in words
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_wrong_receipt_by_a_post_of_its_own_is_none(desk: Desk) -> None:
     (desk.folder / "agreement.yaml").write_bytes(desk.hub.agree(desk.port, sync=False))
     desk.hub.script = ["wrong, by post"]
@@ -189,7 +189,7 @@ def test_a_wrong_receipt_by_a_post_of_its_own_is_none(desk: Desk) -> None:
     assert "GW309" in words
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_receipt_is_told_before_the_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
@@ -203,7 +203,7 @@ def test_the_receipt_is_told_before_the_wait(desk: Desk, monkeypatch: pytest.Mon
     desk.capsys.readouterr()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("word", "state", "repeatable", "sentence"),
     [
@@ -225,7 +225,7 @@ def test_what_became_of_a_message_without_receipt(
     assert ("to send the same octets again" in told["advice"][0]) is repeatable
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("page", PAGES)
 def test_after_a_page_of_a_proxy_the_same_octets_are_sent_again(desk: Desk, page: str) -> None:
     desk.hub.script = [page]
@@ -251,7 +251,7 @@ def test_an_answer_that_is_missing_outlives_a_refused_connection() -> None:
     assert conclude_sending([NotTakenError(UNREACHABLE, "503"), away]).state is SendingState.NOT_TAKEN
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
     desk.hub.script = ["silent"]
     _, told, _ = desk.submit("--wait", "0", "--retries", "0", "--attach", f"korean-label@sample={LABEL_FILE}")
@@ -262,7 +262,7 @@ def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
     assert desk.hub.units[-1].message_id == told["message_id"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_time_out_tells_case_state_and_open_question(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +286,7 @@ def test_a_time_out_tells_case_state_and_open_question(
     assert "to go on waiting: gateway listen --as broker --partner" in captured.err
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_time_out_without_a_notice_says_so(desk: Desk) -> None:
     status, told, _ = desk.submit("--wait", "0.2")
     assert (status, told["sent"], told["case_number"], told["state"], told["questions"]) == (
@@ -294,7 +294,7 @@ def test_a_time_out_without_a_notice_says_so(desk: Desk) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_result_is_waited_for_and_verified(desk: Desk) -> None:
     side = desk.hub.side
     assert side is not None
@@ -308,7 +308,7 @@ def test_the_result_is_waited_for_and_verified(desk: Desk) -> None:
     assert [status for status, _ in desk.hub.back] == [200, 200]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_was_received_is_kept_when_asked(desk: Desk, tmp_path: Path) -> None:
     side = desk.hub.side
     assert side is not None
@@ -341,7 +341,7 @@ def test_a_result_that_is_not_good_ends_with_status_1(
     assert told["result"]["verified"] is ("problems" in changes)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_result_about_another_reference_is_not_ours(desk: Desk) -> None:
     side = desk.hub.side
     assert side is not None
@@ -381,7 +381,7 @@ def test_misuse(words: tuple[str, ...], status: int, capsys: pytest.CaptureFixtu
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -395,7 +395,7 @@ def test_misuse_with_a_good_folder(desk: Desk, words: tuple[str, ...], status: i
     assert (found, said in err) == (status, True)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "content", [b"", b"no xml", b"<Submission/>", SAMPLE.replace(b"<Function>9<", b"<Function>7<")]
 )

@@ -108,7 +108,7 @@ def test_a_wrong_profile_is_told(text: str, told: str, tmp_path: Path) -> None:
     assert told in str(caught.value)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_there_are_more_than_two_hundred_requirements_each_with_a_clause() -> None:
     rows = read_requirements()
     assert len(rows) > 360
@@ -149,7 +149,7 @@ def test_a_signer_that_was_not_checked_is_told(
     assert "not checked" not in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_gateway_of_another_make_is_invited_without_a_home(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_gateway_of_another_make_is_invited_without_a_home(
     assert "nothing accepts a connection at http://127.0.0.1:9" in printed.err
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_hostile_suite_writes_the_same_reports(signer: Signer, tmp_path: Path) -> None:
     key = tmp_path / "tester.key.pem"
     key.write_bytes(encode_key_pem(signer.key))
@@ -197,7 +197,7 @@ def test_the_hostile_suite_writes_the_same_reports(signer: Signer, tmp_path: Pat
     assert main(["conformance", "verify", str(files["html"]), *trust]) == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_gateway_that_decrypts_gets_agreements_with_the_certificates_of_both_sides(tmp_path: Path) -> None:
     at, partner = datetime.now(UTC), tmp_path / "partner"
     authority = make_authority("CN=Their CA", at - timedelta(days=1))

@@ -12,7 +12,7 @@ from gateway.delivery.attempt_outcome import run_with_current_register
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
 from gateway.hub import RegisterSnapshot
 from gateway.store import read_transaction, register_version, write_transaction
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.partners import Call
 from tests.kit.story import Story
 
@@ -35,7 +35,7 @@ def confirm_current(story: Story) -> RegisterSnapshot:
         return story.hub.register.confirm_version(register_version.get_register_version(conn))
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_change_during_a_call_does_not_repeat_the_call(story: Story) -> None:
     def answer(call: Call) -> AgencyAcknowledgment:
         change_register(story)
@@ -49,7 +49,7 @@ def test_a_change_during_a_call_does_not_repeat_the_call(story: Story) -> None:
     assert (len(calls), row.state, row.attempt) == (1, "DELIVERED", 1)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_was_judged_by_an_old_register_is_judged_again(story: Story) -> None:
     known = story.hub.refresh_snapshot()
     change_register(story)
@@ -65,7 +65,7 @@ def test_what_was_judged_by_an_old_register_is_judged_again(story: Story) -> Non
     assert judged[1].epoch > known.epoch
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_an_old_register_refused_is_tried_by_the_new_one_and_no_more(story: Story) -> None:
     known = story.hub.refresh_snapshot()
     change_register(story)
@@ -80,7 +80,7 @@ def test_what_an_old_register_refused_is_tried_by_the_new_one_and_no_more(story:
     assert judged == [known.epoch, story.hub.get_snapshot().epoch]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_snapshot_is_confirmed_by_the_transaction_that_reads(story: Story) -> None:
     known = story.hub.refresh_snapshot()
     assert confirm_current(story) is known

@@ -16,7 +16,7 @@ from gateway.hub.outbox.outgoing_calls import LineKey, LineLimit
 from gateway.process_log import format_text
 from gateway.store import DeliveryLease, delivery_maintenance, write_transaction
 from tests.flows.test_silence import story
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.desk import Desk
 from tests.kit.house import START, Clock
 from tests.kit.story import Story, unreachable
@@ -42,7 +42,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [format_text(one) for one in caplog.records if one.levelno == level and "delivery" in one.name]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_failed_delivery_is_one_line_with_both_sentences(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,7 +57,7 @@ def test_a_failed_delivery_is_one_line_with_both_sentences(
     assert lines(caplog, logging.ERROR) == [f"the delivery has FAILED: {text} {fields}"]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_case_is_named_by_its_number(story: Story, caplog: pytest.LogCaptureFixture) -> None:
     story.say("KPTA", unreachable("Connection refused"))
     story.submit()
@@ -69,7 +69,7 @@ def test_a_case_is_named_by_its_number(story: Story, caplog: pytest.LogCaptureFi
     assert "the partner works again partner=KPTA delivery=" in lines(caplog, logging.WARNING)[-1]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_partner_that_is_down_does_not_flood_the_log(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -86,7 +86,7 @@ def test_a_partner_that_is_down_does_not_flood_the_log(
     assert lines(caplog, logging.WARNING)[-1] == "39 more attempts failed partner=KR-A problem=GW601"
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_was_left_out_is_told_before_the_partner_works_again(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,7 +104,7 @@ def test_what_was_left_out_is_told_before_the_partner_works_again(
     assert len(lines(caplog, logging.WARNING)) == 3
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_final_failures_are_told_one_by_one_within_a_bound(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -122,7 +122,7 @@ def test_final_failures_are_told_one_by_one_within_a_bound(
     assert len(lines(caplog, logging.ERROR)) == 20
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_another_problem_of_the_same_partner_is_told_at_once(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,7 +144,7 @@ def test_strangers_cannot_fill_the_memory_of_the_limit() -> None:
     assert len(limit._said) <= 1000
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_task_of_the_hub_says_nothing_about_a_partner_that_works_again(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -160,7 +160,7 @@ def test_a_task_of_the_hub_says_nothing_about_a_partner_that_works_again(
     assert not any("works again partner=local" in line for line in lines(caplog, logging.WARNING))
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("problem", [UNREACHABLE, NO_ADDRESS])
 def test_a_lost_lease_is_not_told_as_a_repeat(
     engine: Engine, caplog: pytest.LogCaptureFixture, problem: Problem

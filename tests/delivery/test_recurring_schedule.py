@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from gateway.delivery.recurring_schedule import RecurringSchedule, RecurringTask
 from gateway.store import deliveries, delivery_maintenance, read_transaction, write_transaction
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -22,7 +22,7 @@ def queued(engine: Engine) -> list[tuple[str, str, datetime]]:
         return [(row.agent, row.lane, row.expires_at) for row in reversed(deliveries.list_deliveries(conn))]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_each_stretch_has_one_turn_of_all_workers_and_starts(engine: Engine) -> None:
     workers = [RecurringSchedule(engine, lambda: [HOURLY]) for _ in range(2)]
     made = [
@@ -37,14 +37,14 @@ def test_each_stretch_has_one_turn_of_all_workers_and_starts(engine: Engine) -> 
     ]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_was_missed_is_not_made_up_for(engine: Engine) -> None:
     schedule = RecurringSchedule(engine, lambda: [HOURLY])
     assert schedule.queue_due_periods(NOON) == 1
     assert schedule.queue_due_periods(NOON + timedelta(hours=9)) == 1
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_recurs_may_change(engine: Engine) -> None:
     found = [HOURLY]
     schedule = RecurringSchedule(engine, lambda: found)
@@ -65,7 +65,7 @@ def test_a_moment_lies_in_its_stretch(every: timedelta) -> None:
     assert one.get_period_number(one.get_period_end(turn)) == turn + 1
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_later_turn_stands_for_the_failed_ones_of_its_own_task(engine: Engine) -> None:
     """Two channels of one partner share a lane, and tell of different P-Modes."""
     channels = [

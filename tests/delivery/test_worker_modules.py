@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 
 #: The web pages and the services of the serving process, the migrations, and what validates certificates in a
 #: process of its own.
@@ -47,7 +47,7 @@ def test_a_worker_loads_the_dialect_of_postgresql_with_such_a_database_alone() -
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 def test_a_process_loads_the_dialect_and_the_driver_of_its_own_database_alone(database_url: str) -> None:
     words = (
         "import sys; from gateway.store import make_engine, messages, read_transaction\n"

@@ -188,7 +188,7 @@ def note_call(calls: list[object], function: Callable[..., object]) -> Callable[
     return noting
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("work", WORKS)
 def test_one_failed_allocation_blames_no_sender(tmp_path: Path, work: str) -> None:
     """At points of the whole work; each is passing, or the outcome is right all the same."""

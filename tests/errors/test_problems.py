@@ -34,7 +34,7 @@ def test_every_problem_has_one_name_and_no_two_the_same_title():
     assert len({problem.title for problem in PROBLEMS.values()}) == len(PROBLEMS)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("problem", EVERY)
 def test_its_words_are_short_sentences(problem):
     assert re.fullmatch(r"GW[1-9]\d\d", problem.id)
@@ -46,7 +46,7 @@ def test_its_words_are_short_sentences(problem):
     assert len({problem.meaning, problem.cause, problem.remedy}) == 3
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("problem", EVERY)
 def test_its_faces_are_those_the_protocols_know(problem):
     assert problem.codes.ebms2 is None or problem.codes.ebms2 in EBMS2
@@ -168,7 +168,7 @@ def test_a_problem_cannot_be_changed():
         errors.NO_ROOM.title = "plenty of room"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("problem", EVERY)
 def test_a_fault_has_another_status_than_500_only_for_what_http_itself_says(problem):
     """SOAP 1.1 §6.2; a body that cannot be read, and a hub that is busy, have a status of their own."""

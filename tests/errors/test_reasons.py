@@ -46,7 +46,7 @@ def calls(tree: ast.Module, *names: str) -> Iterator[ast.Call]:
             yield node
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: path.relative_to(ROOT / "gateway").as_posix())
 def test_every_problem_has_a_reason_of_its_own(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from gateway.evidence import encode_leaf, hash_leaf, list_subject_leaves, record_evidence
 from gateway.store import read_transaction, write_transaction
 from gateway.store.transitions import evidence
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.rows import NOW, later
 
 DATA = {"z": 1, "a": ["é한글", None, True, {"nested": '<>&"'}]}
@@ -42,7 +42,7 @@ def test_a_leaf_says_everything_in_one_spelling():
     assert encode_leaf(elsewhere) == encode_leaf(row)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_leaf_comes_back_and_its_hash_can_be_made_again(engine):
     with write_transaction(engine) as conn:
         first = record_evidence(conn, "NRO", "message", 7, "ab" * 32, DATA, NOW)
@@ -62,7 +62,7 @@ def test_a_leaf_comes_back_and_its_hash_can_be_made_again(engine):
         assert row.leaf_hash == hashlib.sha256(b"\x00" + encode_leaf(row._mapping)).hexdigest()
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize(
     "change",
     [
@@ -83,7 +83,7 @@ def test_whatever_is_changed_changes_the_hash(engine, change):
     assert hash_leaf(encode_leaf(row._mapping)) != first
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("data", [{"a": 1.5}, {"a": [{"b": float("nan")}]}, {1: "a"}, {"a": {2: "b"}}])
 def test_what_has_no_one_spelling_is_refused(engine, data):
     with write_transaction(engine) as conn, pytest.raises(ValueError, match=r"(fraction|member)"):
@@ -109,7 +109,7 @@ def test_the_order_of_members_does_not_matter(data):
     assert leaf(data) == leaf(dict(reversed(data.items())))
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_sequence_number_is_given_once_and_none_to_many(engine):
     with write_transaction(engine) as conn:
         for _ in range(3):
@@ -118,7 +118,7 @@ def test_a_sequence_number_is_given_once_and_none_to_many(engine):
         conn.execute(update(evidence).values(seq=1))
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_leaf_needs_its_hash(engine):
     row = {"at": NOW, "kind": "NRO", "subject_type": "message", "subject_id": "7", "data": "{}"}
     with pytest.raises(IntegrityError), write_transaction(engine) as conn:
@@ -131,7 +131,7 @@ def _record_and_fail(engine):
         raise ZeroDivisionError
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_leaf_goes_with_its_transaction(engine):
     with pytest.raises(ZeroDivisionError):
         _record_and_fail(engine)

@@ -18,7 +18,7 @@ from gateway.evidence import (
 from gateway.store import NewTimeStamp, find_unstamped_since, make_engine, read_transaction, write_transaction
 from gateway.store.time_stamps import compute_stamping_progress, insert_time_stamp
 from tests.kit import tables
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -45,7 +45,7 @@ def stored(engine: Engine, head: tree_heads.TreeHead | None) -> bool:
         return tree_heads.store_head(conn, head)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_of_two_that_seal_the_same_leaves_one_does(engine: Engine) -> None:
     recorded(engine, 3)
     first, second = gathered(engine), gathered(engine)
@@ -61,7 +61,7 @@ def test_of_two_that_seal_the_same_leaves_one_does(engine: Engine) -> None:
         assert checked(conn).leaves == 5
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_head_adds_no_more_than_one_transaction_should(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +90,7 @@ def test_rows_that_were_committed_late_get_their_place_too(postgresql_url: str) 
     engine.dispose()
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_waits_for_a_stamp_is_known(engine: Engine) -> None:
     def since() -> datetime | None:
         with read_transaction(engine) as conn:
@@ -118,7 +118,7 @@ def test_what_waits_for_a_stamp_is_known(engine: Engine) -> None:
     assert (found.sealed, found.stamped, found.last_stamp) == (3, 3, NOON)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_place_that_is_missing_is_found(engine: Engine) -> None:
     recorded(engine, 3)
     assert stored(engine, gathered(engine))

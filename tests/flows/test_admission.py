@@ -13,7 +13,7 @@ from gateway.state_machines import CASE, MESSAGE, REQUEST
 from gateway.store import messages, read_transaction
 from gateway.wire import serialize_element
 from tests.flows.craft import text, with_agent, without_applications
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import signer_named
 from tests.kit.story import AGENCIES, AGREEMENT, LABEL, QUIET, Story
 
@@ -23,7 +23,7 @@ def story(engine: Engine) -> Story:
     return Story(engine)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_the_sample_goes_to_three_agencies_and_to_customs(story: Story) -> None:
     sent = story.submit()
     story.tick()

@@ -77,7 +77,7 @@ def amended(story: Story) -> list[dict[str, Any]]:
     return [json.loads(row.data) for row in rows if row.kind == "amended"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_an_added_item_goes_to_the_agency_that_it_concerns(story: Story) -> None:
     """The other agencies hear nothing, and what this one has decided stands."""
@@ -98,7 +98,7 @@ def test_an_added_item_goes_to_the_agency_that_it_concerns(story: Story) -> None
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_totals_follow_the_items_and_another_change_makes_decisions_lapse(story: Story) -> None:
     story.decide_all()
     story.tick()
@@ -118,7 +118,7 @@ def test_totals_follow_the_items_and_another_change_makes_decisions_lapse(story:
     assert story.request("KFDA").state == "ACKNOWLEDGED"  # item 2 is open again
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_newly_concerned_agency_gets_an_application(engine: Engine) -> None:
     story = Story(engine, agreement=QUIET)
     story.hub.payments = PaymentPolicy(True, {"NPQS-PLA-IMP": Tariff(KRW, days=10)}, SECRET)
@@ -139,7 +139,7 @@ def test_a_newly_concerned_agency_gets_an_application(engine: Engine) -> None:
     assert story.customs_codes() == ["18", "19", "18"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_new_application_is_the_first_that_its_agency_hears(story: Story) -> None:
     amend(story, add_item(4, 3, "Narcissus bulbs"), new_application("A4", 4, "A3"))
     assert calls_of(story, "NPQS") == ["SubmitApplication", "SubmitApplication"]
@@ -153,7 +153,7 @@ def test_a_new_application_is_the_first_that_its_agency_hears(story: Story) -> N
     assert amended(story)[0]["new"] == [rows[-1].number]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("status", ["G03", "G04"])
 def test_an_agency_whose_items_are_all_removed_is_asked_to_cancel(story: Story, status: str) -> None:
     story.decide("KPTA")
@@ -174,7 +174,7 @@ def test_an_agency_whose_items_are_all_removed_is_asked_to_cancel(story: Story, 
     assert (told["removed"], told["cancelled"]) == ([3], [story.number_of("NPQS")])
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_agency_that_cancels_after_all_is_not_told_as_one_that_keeps(story: Story) -> None:
     """G03 counts whenever it comes: after a G04 there is one Result more, which has no warning."""
     story.decide("KPTA")
@@ -189,7 +189,7 @@ def test_an_agency_that_cancels_after_all_is_not_told_as_one_that_keeps(story: S
     assert (story.case().state, story.request("NPQS").state) == ("CLOSED", "CANCELLED")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_no_agency_has_heard_of_is_cancelled_at_once(engine: Engine) -> None:
     story = Story(engine, agreement=QUIET)
     story.submit()
@@ -200,7 +200,7 @@ def test_what_no_agency_has_heard_of_is_cancelled_at_once(engine: Engine) -> Non
     assert calls_of(story, "NPQS") == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_while_an_agency_is_asked_about_removed_items_the_case_can_be_changed(story: Story) -> None:
     amend(story, *NO_BULBS)
     amend(story, *NO_BULBS, NAME)
@@ -214,7 +214,7 @@ def test_while_an_agency_is_asked_about_removed_items_the_case_can_be_changed(st
     assert story.case().state == "WITHDRAWN"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_withdrawal_waits_for_the_agency_of_a_removed_item_too(story: Story) -> None:
     """Nobody else is asked; until that agency has answered, the withdrawal is under way."""
     amend(story, *NO_BULBS)
@@ -230,7 +230,7 @@ def test_a_withdrawal_waits_for_the_agency_of_a_removed_item_too(story: Story) -
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_removed_item_decides_nothing_whatever_its_agency_says(story: Story) -> None:
     amend(story, *WAFERS)
     decide(story, "KFDA", {2: APPROVED}, "N1")
@@ -270,7 +270,7 @@ REFUSED: dict[str, tuple[list[Change], tuple[str, str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("why", REFUSED)
 def test_numbers_of_items_are_never_used_for_other_goods(story: Story, why: str) -> None:
     if why in ("used again", "below the last"):
@@ -284,7 +284,7 @@ def test_numbers_of_items_are_never_used_for_other_goods(story: Story, why: str)
     assert len(story.soap.calls) == before
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_of_two_amendments_at_once_the_second_is_judged_after_the_first(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +310,7 @@ def test_of_two_amendments_at_once_the_second_is_judged_after_the_first(
     assert len(amended(story)) == 2
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_ledger_follows_the_items(engine: Engine) -> None:
     """What a removed item used is given back, what an added one uses is written off, or nothing happens."""
     story = Story(engine, customs=False)
@@ -337,7 +337,7 @@ def test_the_ledger_follows_the_items(engine: Engine) -> None:
     assert detail["item_numbers"] == {"last": 4, "removed": [1, 4]}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_items_are_added_and_removed_once(engine: Engine, side: str) -> None:
@@ -357,7 +357,7 @@ def test_wherever_a_process_dies_items_are_added_and_removed_once(engine: Engine
     assert story.case().detail["items"] == [1, 3, 4]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_application_that_its_agency_had_cancelled_goes_with_its_items(story: Story) -> None:
     """It is named in the Result as long as the declaration has its items, and no longer."""
     answer_cancellation(story, "NPQS", "G01")
@@ -371,7 +371,7 @@ def test_an_application_that_its_agency_had_cancelled_goes_with_its_items(story:
     assert calls_of(story, "NPQS") == ["SubmitApplication"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_rules_of_need_are_asked_for_the_new_items(story: Story) -> None:
     story.hub.need_policy = NeedSettings(imports="refuse")
     amend(story, add_item(4, 3, "Narcissus bulbs"))

@@ -18,7 +18,7 @@ from gateway.state_machines import DELIVERY
 from gateway.store import delivery_leases, messages, read_transaction
 from gateway.wire import EB3, SOAP12
 from tests.flows.craft import without_applications
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import AGREEMENT, AS4, House, Neighbour
 from tests.kit.story import Story
 from tests.protocols.as4_samples import find_envelope
@@ -50,7 +50,7 @@ def refused(house: House, parcel: Parcel) -> tuple[int, str, str]:
     return answer.status, error["errorCode"], words.split()[0]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_message_is_stored_with_its_signed_receipt(house: House, broker: Neighbour) -> None:
     parcel = broker.seal(broker.message(content=b"<declaration/>"))
     answer = house.post(parcel)
@@ -269,7 +269,7 @@ def test_every_try_brings_the_same_octets_until_a_receipt_is_believed(story: Sto
     assert "delivered" in [event for event, _ in story.steps(DELIVERY, row.id)]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_signed_error_ends_the_delivery(story: Story) -> None:
     def fail(opened: Any) -> HttpAnswer:
         context = story.broker.context()

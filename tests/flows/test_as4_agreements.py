@@ -11,7 +11,7 @@ from gateway.operations import load_agreement
 from gateway.protocols import Parcel, as4
 from gateway.store import messages, read_transaction, write_transaction
 from tests.flows.test_as4 import refused
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import AS4, House, Neighbour, signer_named
 from tests.protocols.as4_samples import change_tree
 from tests.protocols.test_as4_security import name_by
@@ -40,7 +40,7 @@ def load(house: House, agreement: bytes) -> None:
         load_agreement(conn, agreement, "second", house.clock())
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_parties_service_action_and_channel_name_the_pmode(house: House, broker: Neighbour) -> None:
     answer = house.post(seal_unnamed(broker))
     assert b"<ebbp:NonRepudiationInformation" in answer.body

@@ -17,7 +17,7 @@ from gateway.protocols import PROTOCOLS, Parcel, as4
 from gateway.store import messages, read_transaction, register_version, write_transaction
 from gateway.wire import EB3
 from tests.kit import tables
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.fragments import SPLIT, FragmentStory
 
 
@@ -41,7 +41,7 @@ def check_receipt(story: FragmentStory, parcel: Parcel, answer: Any) -> None:
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("compressed", [False, True])
 def test_fragments_in_any_order_are_joined_to_the_message_that_was_split(
     story: FragmentStory, compressed: bool
@@ -152,7 +152,7 @@ HEADERS = {
 }
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("case", HEADERS)
 def test_a_fragment_that_contradicts_its_group_ends_it(
     story: FragmentStory, case: str, monkeypatch: pytest.MonkeyPatch
@@ -197,7 +197,7 @@ def check_dropped(story: FragmentStory, plan: as4.SplitPlan, code: str) -> None:
     assert not story.tasks("FAILED")
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_is_missing_for_too_long_ends_the_group(story: FragmentStory) -> None:
     plan = story.plan()
     story.send(plan, [1, 3])

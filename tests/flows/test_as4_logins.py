@@ -22,7 +22,7 @@ from gateway.protocols.as4.message_sealing import write_as4_envelope
 from gateway.store import HttpResponse
 from gateway.xmlsec import SigningToken, write_swa_security
 from tests.flows.test_as4_pull import PULLED, ask, code
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import House, Neighbour
 
 #: Each case is an attack of its own.
@@ -90,7 +90,7 @@ def sign_with_token(broker: Neighbour, header: str, *, covered: bool = True) -> 
     return Parcel({"Content-Type": "application/soap+xml"}, MemoryBody(octets))
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_the_main_signature_may_be_over_the_token(engine: Engine, secret: Secret) -> None:
     house, broker = open_house(engine, secret, "both")
     answer = house.post(sign_with_token(broker, write_token(house)))

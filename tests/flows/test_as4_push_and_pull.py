@@ -14,7 +14,7 @@ from gateway.store import messages, read_transaction
 from tests.flows.craft import without_applications
 from tests.flows.test_as4 import read_errors, result_delivery
 from tests.flows.test_as4_pull import PULLED, ask, seal
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.story import Story
 
 EXCHANGE = (
@@ -39,7 +39,7 @@ def build_context(story: Story, sent: UserMessage) -> ProtocolContext:
     )
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_the_reply_to_a_pushed_request_is_pulled_and_refers_to_it(story: Story) -> None:
     request = story.submit(story.submission(without_applications), attach=False, sync_reply=True)
     story.tick(seconds=1)

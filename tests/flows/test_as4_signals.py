@@ -16,7 +16,7 @@ from gateway.store import deliveries, payloads, read_transaction
 from gateway.wire import WSSE
 from tests.flows.craft import without_applications
 from tests.flows.test_as4 import read_errors, result_delivery
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import AS4, House, Neighbour
 from tests.kit.story import Story
 
@@ -43,7 +43,7 @@ def open_result(story: Story) -> tuple[Any, Any]:
     return as4.open(Parcel(row.parameters["headers"], MemoryBody(octets)), context), context
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_posted_receipt_ends_the_delivery_once_its_digests_are_compared(story: Story) -> None:
     opened, context = open_result(story)
     receipt = as4.make_receipt(opened, context)
@@ -62,7 +62,7 @@ def test_a_posted_receipt_ends_the_delivery_once_its_digests_are_compared(story:
     assert story.evidence("delivery", row.id) == ["NRR"]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_receipt_of_another_signer_or_for_nothing_of_ours_is_refused(story: Story) -> None:
     opened, context = open_result(story)
     receipt = as4.make_receipt(opened, context)
@@ -88,7 +88,7 @@ def test_a_login_beside_the_signature_of_a_receipt_says_nothing(story: Story) ->
     assert result_delivery(story).state == "DELIVERED"
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_posted_error_ends_the_delivery_when_it_is_signed(story: Story) -> None:
     opened, context = open_result(story)
     signal = as4.make_error_signal(GatewayError(SIGNATURE_INVALID, "no", "//x"), opened.unit, context)

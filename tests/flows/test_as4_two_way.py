@@ -13,7 +13,7 @@ from gateway.message_model import MemoryBody, Receipt, UserMessage
 from gateway.protocols import Parcel, as4
 from tests.flows.test_as4 import read_errors
 from tests.flows.test_sync_responses import Asking
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import AS4
 
 SYNC = (b"\n".join(line for line in AS4.splitlines() if b"broker1-notice" not in line) + b"\n").replace(
@@ -26,7 +26,7 @@ def asking(engine: Engine) -> Asking:
     return Asking(engine, SYNC)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_receipt_and_result_are_in_the_answer_to_the_submission(asking: Asking) -> None:
     waiting = asking.wait()
     asking.story.tick(seconds=1)

@@ -49,7 +49,7 @@ def fails(templates: Templates, events: Sequence[Event]) -> bool:
     return False
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates) -> None:
     story = Story(engine)
@@ -57,7 +57,7 @@ def test_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates) -
         check(story, seed, templates)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_drawn_runs_of_withdrawn_declarations_end_as_the_rules_say(
     engine: Engine, templates: Templates
 ) -> None:
@@ -66,7 +66,7 @@ def test_drawn_runs_of_withdrawn_declarations_end_as_the_rules_say(
         check(story, seed, templates, draw_late_run)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_said_after_a_withdrawal_does_not_keep_its_result_back(engine: Engine) -> None:
     """The agency rejects, which ends the withdrawal, and approves before the Result is made."""
     events: list[Event] = [
@@ -78,7 +78,7 @@ def test_what_is_said_after_a_withdrawal_does_not_keep_its_result_back(engine: E
     run(Story(engine), events)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_result_that_failed_is_not_sent_behind_a_later_one(engine: Engine) -> None:
     """Its time passes before it is sent; an operator requeues it when the case has another one."""
     events: list[Event] = [
@@ -92,7 +92,7 @@ def test_a_result_that_failed_is_not_sent_behind_a_later_one(engine: Engine) -> 
     run(Story(engine), events)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("ending", ["decide", "itself"])
 def test_customs_is_told_when_the_last_approval_is_taken_back(engine: Engine, ending: str) -> None:
     """One agency after the other rejects, or cancels, what customs was told to be approved."""
@@ -109,14 +109,14 @@ def test_customs_is_told_when_the_last_approval_is_taken_back(engine: Engine, en
     assert story.customs_codes()[-2:] == ["19", "18"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_of_a_case_that_nobody_has_approved_customs_hears_nothing_more(engine: Engine) -> None:
     story = Story(engine)
     run(story, [("tick", 0), *(("decide", one, 1, "REJECTED", 0) for one in AGENCIES), ("tick", 1)])
     assert story.customs_codes() == ["18"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)
 # Each run is drawn once; the databases take turns.
@@ -129,7 +129,7 @@ def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templat
         check(story, seed, templates)
 
 
-@pytest.mark.long
+@pytest.mark.night
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_case_says_that_its_agency_refused_the_call(story: Story, agency: Stri
     assert f"KPTA: it refused the call, delivery {refused.id} FAILED" in row["waits_for"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_a_refused_call_goes_out_by_the_wsdl_of_now_with_one_effect(
     story: Story, agency: StrictAgency, tmp_path: Path
@@ -165,7 +165,7 @@ def test_both_calls_are_evidence_with_who_and_why(story: Story, agency: StrictAg
     assert set(digests.values()) <= used
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_call_that_the_agency_took_has_no_second_effect(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -187,7 +187,7 @@ def test_a_call_that_the_agency_took_has_no_second_effect(
     assert "GW312" in agency.refused[-1]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_to_be_decided_is_named_where_the_wsdl_has_a_place_by_now(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -203,7 +203,7 @@ def test_what_is_to_be_decided_is_named_where_the_wsdl_has_a_place_by_now(
     assert dict(effect.content.find("{*}Document").attrib) == {"items": "1", "laws": "01 70"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("act", ["hold", "none"])
 def test_a_call_that_waits_for_its_next_attempt_is_replaced_where_it_waits(
     story: Story, agency: StrictAgency, tmp_path: Path, act: str
@@ -224,7 +224,7 @@ def test_a_call_that_waits_for_its_next_attempt_is_replaced_where_it_waits(
     assert after.payload_sha256 != waits.payload_sha256
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_no_refused_call_is_left_with_what_to_do(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -244,7 +244,7 @@ def test_what_is_no_refused_call_is_left_with_what_to_do(
     assert words[9999] == "there is no delivery 9999"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_wsdl_that_does_not_take_the_call_leaves_it(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -255,7 +255,7 @@ def test_a_wsdl_that_does_not_take_the_call_leaves_it(
     assert of_kpta(story) == refused
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_document_that_the_bound_schema_does_not_take_leaves_it(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -271,7 +271,7 @@ def test_a_document_that_the_bound_schema_does_not_take_leaves_it(
     assert of_kpta(story) == refused
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_delivery_that_changed_meanwhile_is_left(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -294,7 +294,7 @@ def test_a_delivery_that_changed_meanwhile_is_left(
         assert conn.execute(select(payload_table).where(payload_table.c.sha256 == digest)).all() == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_in_bulk_those_of_one_agency_that_failed_are_found(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:

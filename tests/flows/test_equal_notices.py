@@ -148,12 +148,12 @@ def check(engine: Engine, seeds: range) -> None:
             assert found == first, f"seed {seed}, order {place}: {list(zip(order, ticks, strict=True))}"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_drawn_notices_in_drawn_orders_end_alike(engine: Engine) -> None:
     check(engine, range(4))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(2)], indirect=["database_url"]

@@ -25,13 +25,13 @@ def check(engine: Engine, folder: Path, seeds: range) -> None:
             pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path) -> None:
     check(engine, tmp_path, range(6))
 
 
-@pytest.mark.long
+@pytest.mark.night
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)
 # Each run is drawn once; the databases take turns.
@@ -54,13 +54,13 @@ def check_whole(engine: Engine, folder: Path, seeds: range) -> None:
             pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: Path) -> None:
     """The case is amended, cleared and withdrawn, and agencies and officers decide, between its fees."""
     check_whole(engine, tmp_path, range(4))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(4)], indirect=["database_url"]
@@ -81,13 +81,13 @@ def check_children(engine: Engine, folder: Path, seeds: range) -> None:
             pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_drawn_children_leave_the_money_of_every_case_exact(engine: Engine, tmp_path: Path) -> None:
     """Goods leave in children that have fees of their own; cases are amended, cleared and withdrawn."""
     check_children(engine, tmp_path, range(3))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(2)], indirect=["database_url"]
@@ -151,7 +151,7 @@ ODD: dict[str, list[FeeEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", ODD)
 def test_fees_in_an_order_that_was_lost_once(engine: Engine, tmp_path: Path, name: str) -> None:
     story, provider = open_fee_story(engine, tmp_path)

@@ -122,7 +122,7 @@ def calls(story: Story, agency: str) -> list[str]:
     return [one.operation for one in story.soap.calls if one.destination == agency]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider: Provider) -> None:
     story.submit()
@@ -150,7 +150,7 @@ def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_operator_does_not_release_what_is_not_paid(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -162,7 +162,7 @@ def test_an_operator_does_not_release_what_is_not_paid(story: Story, provider: P
     assert calls(story, "KPTA") == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("order", "money"),
     [("F-1", "30000 KRW"), ("", "29999 KRW"), ("", "300.00 USD")],
@@ -178,7 +178,7 @@ def test_what_fits_no_order_is_not_counted(story: Story, provider: Provider, ord
     assert fees_of(story, "KPTA")[0].state == "ORDERED"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_one_reference_is_one_payment(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -190,7 +190,7 @@ def test_one_reference_is_one_payment(story: Story, provider: Provider) -> None:
     assert movements(story, "NPQS") == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_paid_before_the_answer_to_the_order_is_stored(story: Story, provider: Provider) -> None:
     provider.down = 1
     story.submit()
@@ -206,7 +206,7 @@ def test_paid_before_the_answer_to_the_order_is_stored(story: Story, provider: P
     assert told_of(story, "Y17") == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_answer_that_the_provider_did_not_sign_is_not_believed(story: Story, provider: Provider) -> None:
     provider.secret = b"another secret of somebody else's choice"
     story.submit()
@@ -244,7 +244,7 @@ def test_only_the_provider_itself_refuses_a_call(
     assert row.state == ("FAILED" if state == "FAILED" else "DELIVERED")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_paid_twice_is_given_back_once(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -304,7 +304,7 @@ def withdraw(story: Story) -> None:
     story.tick(seconds=1)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("paid", ["before", "after"])
 def test_a_withdrawn_application_gets_its_fee_back(story: Story, provider: Provider, paid: str) -> None:
     story.submit()
@@ -326,7 +326,7 @@ def test_a_withdrawn_application_gets_its_fee_back(story: Story, provider: Provi
     assert len(told_of(story, "Y16")) == 1
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_agency_levies_and_confirms(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -355,7 +355,7 @@ def test_an_agency_levies_and_confirms(story: Story, provider: Provider) -> None
     assert refused.value.problem is FEE_WRONG
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("end", ["Y02", "Y04"])
 @pytest.mark.parametrize("early", [False, True])
 def test_the_order_of_levy_and_end_does_not_matter(
@@ -373,7 +373,7 @@ def test_the_order_of_levy_and_end_does_not_matter(
     assert story.request("NPQS").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -385,7 +385,7 @@ def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) 
     assert story.request("NPQS").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: Provider) -> None:
     story.addresses["KPTA"] = replace(story.addresses["KPTA"], payment_notices=True)
     story.submit()
@@ -403,7 +403,7 @@ def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: 
         assert [row.id for row in exact_searches.find_cases(conn, call.wire_id)] == [story.case().id]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("said", "state", "fee"), [("decides", "DECIDED", "PAID"), ("confirms", "ACKNOWLEDGED", "CONFIRMED")]
 )

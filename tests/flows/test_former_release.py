@@ -128,7 +128,7 @@ def upgraded(release: Engine) -> Engine:
     return release
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_each_state_takes_its_events_after_an_upgrade(upgraded: Engine) -> None:
     assert_equal(upgraded)
     for machine in MACHINES.values():
@@ -168,7 +168,7 @@ def decide_case(story: Story, name: str) -> None:
             apply_call_back(story.hub, row.agency, AgencyCallback(notice, row.number))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_each_case_goes_on_after_an_upgrade(upgraded: Engine) -> None:
     story = start_story(upgraded)
     names = ("ASKED", "STRANDED", "CLOSED", "HELD", "WITHDRAWN", "DECIDED", "ACCEPTED")

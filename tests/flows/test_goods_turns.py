@@ -47,14 +47,14 @@ def check(engine: Engine, kind: str, seeds: range) -> None:
             pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawn_runs_of_shared_goods_end_as_the_rules_say(engine: Engine, kind: str) -> None:
     check(engine, kind, range(3))
 
 
-@pytest.mark.long
+@pytest.mark.night
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", KINDS)
@@ -78,7 +78,7 @@ ODD: dict[str, list[GoodsEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", ODD)
 def test_results_in_an_order_that_was_lost_once(engine: Engine, name: str) -> None:
     ResultRun(Story(engine), "ODD").run(ODD[name])
@@ -102,7 +102,7 @@ AMENDED: dict[str, list[GoodsEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", AMENDED)
 def test_an_amendment_is_told_to_customs(engine: Engine, name: str) -> None:
     AmendedResultRun(Story(engine), "AMENDED").run(AMENDED[name])
@@ -126,7 +126,7 @@ HELD: dict[str, list[GoodsEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", HELD)
 def test_a_held_child_has_what_comes_back(engine: Engine, name: str) -> None:
     HeldReleaseRun(Story(engine), "HELD").run(HELD[name])
@@ -146,7 +146,7 @@ CLEARED: dict[str, list[GoodsEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", CLEARED)
 def test_a_cleared_child_is_told_what_counts(engine: Engine, name: str) -> None:
     ClearedRun(Story(engine), "CLEARED").run(CLEARED[name])
@@ -164,7 +164,7 @@ HELD_RESULTS: dict[str, list[GoodsEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", HELD_RESULTS)
 def test_a_held_declaration_has_what_comes_back(engine: Engine, name: str) -> None:
     HeldResultRun(Story(engine), "HELD").run(HELD_RESULTS[name])
@@ -197,7 +197,7 @@ TREES: dict[str, list[GoodsEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", TREES)
 def test_a_child_names_what_its_parent_has(engine: Engine, name: str) -> None:
     TreeRun(Story(engine), "TREE").run(TREES[name])
@@ -216,7 +216,7 @@ LINES: dict[str, list[GoodsEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_is_of_the_agency_that_it_names(engine: Engine, name: str) -> None:
     LineRun(Story(engine), "LINES").run(LINES[name])
@@ -237,7 +237,7 @@ ASKED: dict[str, list[GoodsEvent]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", ASKED)
 def test_held_children_go_on_and_end_as_the_rules_say(engine: Engine, name: str) -> None:
     AskedRun(Story(engine), "ASKED").run(ASKED[name])

@@ -55,7 +55,7 @@ def told(story: Story) -> tuple[Any, ...]:
     return story.outcome(), sorted(warned), used_of(story, NUMBER)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("come", [by_application, by_registration, without_application])
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_result_is_the_same_in_both_orders(
@@ -82,7 +82,7 @@ def test_its_result_is_the_same_in_both_orders(
     assert ends[0][2] == {"KGM": "40"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_customs_hears_that_nothing_is_written_off_after_clearance(engine: Engine) -> None:
     """The only approval of a cleared declaration is taken back: its certificate is free for others."""
     story = Story(engine)

@@ -113,7 +113,7 @@ def assert_come_again(answer: HttpResponse) -> None:
     assert b"Signature" not in answer.body
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_a_message_is_stored_and_receipted_when_the_key_is_back(place: Place, hsm: SoftHsm) -> None:
     parcel = place.broker.seal(place.broker.message())
@@ -137,7 +137,7 @@ def test_what_was_receipted_before_is_receipted_again_without_the_key(place: Pla
     assert_come_again(place.house.post(place.broker.seal(place.broker.message())))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_repeats_at_once_get_one_receipt(place: Place, hsm: SoftHsm) -> None:
     parcel = place.broker.seal(place.broker.message())
     hsm.pull()
@@ -170,7 +170,7 @@ def test_a_bad_message_hears_its_own_problem(place: Place, hsm: SoftHsm) -> None
     assert place.stored() == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_hub_starts_while_its_token_is_away(place: Place, hsm: SoftHsm) -> None:
     hsm.pull()
     warm_up_hub(place.house.hub)
@@ -191,7 +191,7 @@ def test_a_hub_does_not_start_with_a_key_that_signs_wrongly(
         warm_up_hub(place.house.hub)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_case_goes_on_and_its_result_waits_for_the_key(engine: Engine, hsm: SoftHsm) -> None:
     story = Story(engine, agreement=QUIET)
     story.hub.signer = token_signer(hsm)
@@ -245,7 +245,7 @@ def ids(story: Story, parcels: list[Parcel]) -> list[str]:
     return sorted(EBMS2.read_sent_unit(one, story.broker.context().limits).unit.message_id for one in parcels)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("agreement", [AGREEMENT, ASYNCHRONOUS], ids=["at once", "by a post"])
 def test_every_receipt_is_posted_once_when_the_key_is_back(
     engine: Engine, hsm: SoftHsm, agreement: bytes
@@ -272,7 +272,7 @@ def test_every_receipt_is_posted_once_when_the_key_is_back(
     assert told.count("receipted") == len(parcels)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_receipt_that_can_go_nowhere_is_made_and_waits_to_be_asked_for(
     sqlite: Engine, hsm: SoftHsm
 ) -> None:
@@ -288,7 +288,7 @@ def test_a_receipt_that_can_go_nowhere_is_made_and_waits_to_be_asked_for(
     assert len(kept) == len(parcels)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_who_asks_again_first_is_not_told_twice(engine: Engine, hsm: SoftHsm) -> None:
     story, parcels = story_without_its_key(engine, hsm, ASYNCHRONOUS)
     hsm.put_back()
@@ -300,7 +300,7 @@ def test_who_asks_again_first_is_not_told_twice(engine: Engine, hsm: SoftHsm) ->
     assert len(story.inbox.signals) == len(parcels)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_who_asks_again_while_its_receipt_is_made_is_not_told_twice(
     sqlite: Engine, hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,7 +320,7 @@ def test_who_asks_again_while_its_receipt_is_made_is_not_told_twice(
     assert verified(story, parcels) == ids(story, parcels)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_one_task_tries_the_key_for_all_that_wait(sqlite: Engine, hsm: SoftHsm) -> None:
     story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
     for _ in range(10):
@@ -330,7 +330,7 @@ def test_one_task_tries_the_key_for_all_that_wait(sqlite: Engine, hsm: SoftHsm) 
     assert [row.attempt for row in waiting if row.parameters["task"] == "key"] == [10]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", ["receipts.key", "receipts.late"])
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_a_process_that_ends_at_a_commit_sends_no_receipt_twice_and_forgets_none(

@@ -141,7 +141,7 @@ TURNS: dict[str, tuple[Change, str, str, list[str], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("turn", TURNS)
 def test_what_is_told_is_what_filing_again_says(office: Office, turn: str) -> None:
@@ -160,7 +160,7 @@ def test_what_is_told_is_what_filing_again_says(office: Office, turn: str) -> No
     assert office.ask(file)[""]["newly_refused"] == 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_amended_case_is_asked_by_the_goods_in_force(office: Office) -> None:
     office.load(office.write(1, ELSEWHERE))
     office.file("ONE-1")
@@ -174,7 +174,7 @@ def test_an_amended_case_is_asked_by_the_goods_in_force(office: Office) -> None:
     ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_the_parent_has_approved_is_not_lacking(engine: Engine, tmp_path: Path, capsys: Any) -> None:
     office = Office(engine, tmp_path, capsys, "warn")
     office.load(office.write(1, ELSEWHERE))
@@ -211,7 +211,7 @@ def _draw_change(draw: random.Random) -> Change:
     return all_of(*changes)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("seed", range(4))
 def test_drawn_submissions_filed_under_both_editions(office: Office, seed: int) -> None:
     draw = random.Random(seed)

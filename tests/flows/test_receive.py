@@ -38,7 +38,7 @@ from gateway.store import (
 )
 from tests.kit import tables
 from tests.kit.claims import claim_deliveries
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import AGREEMENT, EBMS2, PARTY_TYPE, House, Neighbour, pmodes, signer_named
 
 
@@ -63,7 +63,7 @@ def problem_of(broker: Neighbour, answer: object) -> str:
     return unit.errors[0].description.split()[0]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_message_is_stored_with_its_receipt_and_evidence(house: House, broker: Neighbour) -> None:
     parcel = broker.seal(broker.message(content=b"<declaration/>"))
     answer = house.post(parcel)
@@ -80,7 +80,7 @@ def test_a_message_is_stored_with_its_receipt_and_evidence(house: House, broker:
         assert [one.content for one in messages.load_payloads(conn, row.id)] == [b"<declaration/>"]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_duplicate_gets_the_same_octets_and_is_stored_once(house: House, broker: Neighbour) -> None:
     parcel = broker.seal(broker.message())
     first = house.post(parcel)
@@ -90,7 +90,7 @@ def test_a_duplicate_gets_the_same_octets_and_is_stored_once(house: House, broke
     assert stored(house) == ["m1@broker1.example"]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_many_at_once_are_stored_once_and_all_get_the_same_receipt(house: House, broker: Neighbour) -> None:
     parcel = broker.seal(broker.message())
     with ThreadPoolExecutor(8) as pool:
@@ -99,7 +99,7 @@ def test_many_at_once_are_stored_once_and_all_get_the_same_receipt(house: House,
     assert len(stored(house)) == 1
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_the_same_id_with_other_content_is_refused_and_the_first_stands(
     house: House, broker: Neighbour
 ) -> None:
@@ -114,7 +114,7 @@ def test_the_same_id_with_other_content_is_refused_and_the_first_stands(
         assert messages.find_response(conn, row.id) == receipt
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_refused_message_leaves_no_row_and_may_come_again_corrected(
     house: House, broker: Neighbour
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_refused_message_leaves_no_row_and_may_come_again_corrected(
     assert isinstance(broker.open(house.post(good), good).unit, Receipt)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_late_message_is_refused_but_a_late_repeat_is_receipted(house: House, broker: Neighbour) -> None:
     living = broker.seal(broker.message(expires_at=house.clock() + timedelta(minutes=1)))
     first = house.post(living)
@@ -140,7 +140,7 @@ def test_a_late_message_is_refused_but_a_late_repeat_is_receipted(house: House, 
     assert len(stored(house)) == 1
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("signed", [True, False])
 def test_the_receipt_is_as_asked(engine: Engine, signed: bool) -> None:
     agreement = AGREEMENT.replace(b"ack_signed: always", b"ack_signed: per_message")
@@ -152,7 +152,7 @@ def test_the_receipt_is_as_asked(engine: Engine, signed: bool) -> None:
     assert bool(opened.unit.references) is signed
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_receipt_that_cannot_be_made_stores_no_message(
     house: House, broker: Neighbour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_receipt_that_cannot_be_made_stores_no_message(
     assert isinstance(broker.open(house.post(parcel), parcel).unit, Receipt)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_without_a_wish_for_a_receipt_there_is_none(engine: Engine) -> None:
     agreement = AGREEMENT.replace(b"ack_requested: always", b"ack_requested: per_message")
     house = House(engine, agreement=agreement)
@@ -183,7 +183,7 @@ def test_without_a_wish_for_a_receipt_there_is_none(engine: Engine) -> None:
     assert len(stored(house)) == 1
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_an_asynchronous_receipt_is_queued_and_again_for_each_repeat(engine: Engine) -> None:
     agreement = AGREEMENT.replace(b"mshSignalsOnly", b"none")
     house = House(engine, agreement=agreement)
@@ -200,7 +200,7 @@ def test_an_asynchronous_receipt_is_queued_and_again_for_each_repeat(engine: Eng
     assert queued[0].parameters["endpoint"] == "http://127.0.0.1:8901/msh/ebms2"
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_suspended_party_is_refused_at_its_next_message(house: House, broker: Neighbour) -> None:
     house.post(broker.seal(broker.message()))
     with write_transaction(house.engine) as conn:
@@ -217,7 +217,7 @@ def test_a_suspended_party_is_refused_at_its_next_message(house: House, broker: 
     assert isinstance(broker.open(house.post(parcel), parcel).unit, Receipt)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_suspended_agreement_ends_what_was_known(house: House, broker: Neighbour) -> None:
     house.post(broker.seal(broker.message()))
     with write_transaction(house.engine) as conn:
@@ -227,7 +227,7 @@ def test_a_suspended_agreement_ends_what_was_known(house: House, broker: Neighbo
     assert len(stored(house)) == 1
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_change_between_judging_and_storing_is_noticed(
     house: House, broker: Neighbour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +245,7 @@ def test_a_change_between_judging_and_storing_is_noticed(
     assert len(stored(house)) == 1
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_party_signs_for_itself_only(house: House, broker: Neighbour) -> None:
     with write_transaction(house.engine) as conn:
         parties.register_party(conn, "stranger", "Stranger", "applicant", house.clock())
@@ -259,7 +259,7 @@ def test_a_party_signs_for_itself_only(house: House, broker: Neighbour) -> None:
     assert stored(house) == []
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_ping_is_answered_and_not_stored(house: House, broker: Neighbour) -> None:
     store = broker.message()
     ping = Ping(
@@ -297,7 +297,7 @@ def ask(house: House, broker: Neighbour, about: str, sign: str | None = "broker1
     return answer
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_status_is_told_of_ones_own_messages(house: House, broker: Neighbour) -> None:
     unit = broker.message()
     house.post(broker.seal(unit))
@@ -309,7 +309,7 @@ def test_status_is_told_of_ones_own_messages(house: House, broker: Neighbour) ->
     )
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_status_is_told_to_nobody_who_only_knows_an_id(house: House, broker: Neighbour) -> None:
     """Known or unknown: to a question that nobody signed there is one answer."""
     unit = broker.message()
@@ -319,7 +319,7 @@ def test_status_is_told_to_nobody_who_only_knows_an_id(house: House, broker: Nei
         assert (told.status, told.received_at, told.about) == ("UnAuthorized", None, about)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_under_an_unknown_agreement_no_status_is_told(house: House, broker: Neighbour) -> None:
     unit = broker.message()
     house.post(broker.seal(unit))
@@ -329,7 +329,7 @@ def test_under_an_unknown_agreement_no_status_is_told(house: House, broker: Neig
         assert b"GW301" in answer.body
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_who_sends_through_a_hop_asks_it_there_about_passing_messages_only(
     house: House, broker: Neighbour
 ) -> None:
@@ -345,7 +345,7 @@ def test_who_sends_through_a_hop_asks_it_there_about_passing_messages_only(
     assert ask(house, broker, unit.message_id).status == "Received"
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("terms", [b"sign: true\n    sign_status: false", b"sign: false"])
 def test_an_agreement_may_let_questions_go_unsigned(engine: Engine, terms: bytes) -> None:
     agreement = AGREEMENT.replace(b"sign: true ", terms + b" ")
@@ -356,7 +356,7 @@ def test_an_agreement_may_let_questions_go_unsigned(engine: Engine, terms: bytes
     assert ask(house, broker, unit.message_id, sign=None).status == "Received"
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize(
     "other", ["signal_outbox.has_queue_room", "outgoing_calls.RefusalQuota.acquire_slot"]
 )
@@ -381,7 +381,7 @@ def test_questions_that_anybody_can_send_do_not_fill_the_queue(
     assert b"Pong" in ping(202).body
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_nobody_asked_for_is_not_answered(house: House, broker: Neighbour) -> None:
     unit = broker.message()
     parcel = broker.seal(unit)
@@ -392,7 +392,7 @@ def test_what_nobody_asked_for_is_not_answered(house: House, broker: Neighbour) 
     assert b"Acknowledgment" not in back.body
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize(
     "octets",
     [b"", b"x", b"<a/>", b"\x00" * 1000, b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", b"<a>" * 100_000],
@@ -405,7 +405,7 @@ def test_garbage_is_answered_by_a_fault_that_shows_no_inside(house: House, octet
     assert stored(house) == []
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_message_for_the_case_desk_is_queued_in_the_same_transaction(
     house: House, broker: Neighbour
 ) -> None:

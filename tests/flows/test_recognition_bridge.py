@@ -54,7 +54,7 @@ def revoked(by: CertificationAuthority, *serials: int, number: int = 1) -> bytes
     return make_revocation_list(by, list(serials), NOW - timedelta(hours=1), NOW + 10 * DAY, number=number)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_who_comes_over_a_bridge(engine: Engine) -> None:
     abroad = Abroad(engine)
@@ -115,7 +115,7 @@ def verdict(post: Post, der: bytes) -> str:
 ZED = country("Zed")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("by", "firm", "lists", "mode"),
     [

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, func, select
 from gateway.message_model import MessageProperty, Payload, Receipt, UserMessage
 from gateway.store import HttpResponse, messages, read_transaction, write_transaction
 from tests.kit import tables
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import AGREEMENT, AS4, House, Neighbour
 
 Change = Callable[[UserMessage], UserMessage]
@@ -60,7 +60,7 @@ SAME: dict[str, Change] = {
 }
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("change", SAME.values(), ids=SAME)
 def test_a_repeat_that_is_written_and_signed_anew_gets_the_stored_receipt(
     house: House, broker: Neighbour, change: Change

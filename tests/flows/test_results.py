@@ -24,7 +24,7 @@ from gateway.state_machines import DELIVERY
 from gateway.store import delivery_leases, messages, read_transaction, write_transaction
 from gateway.wire import SOAP11
 from tests.flows.craft import without_applications
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import EBMS2, Neighbour, pmodes, signer_named
 from tests.kit.story import AGREEMENT, QUIET, Story, unreachable
 
@@ -64,7 +64,7 @@ def result_delivery(story: Story) -> Any:
     return found
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_every_try_brings_the_same_octets(story: Story) -> None:
     story.inbox.answers.extend([unreachable(), HttpAnswer(503, {}, b""), HttpAnswer(204, {}, b"")])
     for _ in range(3):
@@ -84,7 +84,7 @@ def test_every_try_brings_the_same_octets(story: Story) -> None:
         assert messages.load_parcel(conn, sent.id)[1] == story.inbox.octets[0]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_receipt_by_post_ends_it(engine: Engine) -> None:
     story = decided(engine, ASYNC)
     heard: list[Any] = []
@@ -231,7 +231,7 @@ def error_about(story: Story, opened: Any) -> ErrorSignal:
     return EBMS2.make_error_signal(problem, opened.unit, story.broker.context())
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize(("signed", "after"), [(True, "FAILED"), (False, "AWAITING_RECEIPT")])
 def test_an_error_by_post_ends_it_when_it_is_signed(engine: Engine, signed: bool, after: str) -> None:
     story = decided(engine, ASYNC)
@@ -248,7 +248,7 @@ def test_an_error_by_post_ends_it_when_it_is_signed(engine: Engine, signed: bool
     assert story.case().state == "DECIDED"
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_an_error_in_the_answer_ends_it(story: Story) -> None:
     story.inbox.answers.append(
         lambda opened: http(
@@ -286,7 +286,7 @@ def test_pages_of_a_proxy_end_it_after_all_repeats(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_an_error_of_the_handler_ends_it_whatever_its_status(story: Story, status: int) -> None:
     story.inbox.answers.append(
@@ -325,7 +325,7 @@ UNSIGNED = AGREEMENT.replace(
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize(
     ("code", "state"),
     [("Client", "FAILED"), ("Client.Own", "FAILED"), ("Server", "QUEUED"), ("Server.Own", "QUEUED")],
@@ -359,7 +359,7 @@ def test_without_receipt_a_page_is_no_delivery(engine: Engine, status: int) -> N
     assert result_delivery(story).state == "DELIVERED"
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize(("signed", "after"), [(True, "FAILED"), (False, "QUEUED")])
 def test_without_receipt_an_error_of_the_handler_ends_it(

@@ -79,7 +79,7 @@ def type_code(agency: StrictAgency) -> str | None:
     return agency.effects[-1].content.findtext("{*}Document/{*}Declaration/{*}TypeCode")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_an_application_is_written_by_the_mappings_in_force(
     story: Story, agency: StrictAgency, versions: tuple[Path, Path], tmp_path: Path
@@ -118,7 +118,7 @@ def test_an_application_is_written_by_the_mappings_in_force(
     assert (form.current, form.form.find_first_text("common:importer.name")) == (True, "주식회사 한빛무역")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_supplement_is_written_from_its_own_submission(
     story: Story, agency: StrictAgency, versions: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -149,7 +149,7 @@ def change_files(folder: Path, shipped: Path, change: Callable[[str], str]) -> P
     return place
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_cannot_be_written_by_them_is_left(
     story: Story, agency: StrictAgency, versions: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -179,7 +179,7 @@ def test_what_cannot_be_written_by_them_is_left(
     assert of_kpta(story) == refused
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_without_the_submission_it_is_left(
     story: Story, agency: StrictAgency, versions: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ def story(engine: Engine) -> Story:
     return started
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_a_question_and_its_supplement(story: Story) -> None:
     story.tick()
@@ -56,7 +56,7 @@ def test_a_question_and_its_supplement(story: Story) -> None:
             assert [row.id for row in exact_searches.find_cases(conn, value)] == [story.case().id]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_supplement_goes_out_behind_what_went_before(story: Story) -> None:
     story.say("KFDA", *[unreachable()] * 2)
     story.tick()
@@ -70,7 +70,7 @@ def test_a_supplement_goes_out_behind_what_went_before(story: Story) -> None:
     assert made == ["SubmitApplication"] * 3 + ["SubmitSupplement"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("wrong", ["unknown reference", "decided", "other application", "other items"])
 def test_a_supplement_without_its_case_is_refused(story: Story, wrong: str) -> None:
     story.tick()

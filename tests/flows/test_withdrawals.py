@@ -73,7 +73,7 @@ def reported(story: Story) -> list[str]:
     return [one.get("id", "") for one in story.result().findall("{*}Problem")]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_every_agency_cancels_and_the_declaration_is_withdrawn(story: Story) -> None:
     story.tick()
@@ -101,7 +101,7 @@ def test_every_agency_cancels_and_the_declaration_is_withdrawn(story: Story) -> 
     assert not [row for row in story.deliveries(case_id=story.case().id) if row.state != "DELIVERED"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_agency_that_refuses_keeps_the_declaration(story: Story) -> None:
     """Nothing looks withdrawn: the case waits for the agency that goes on, and what is left is told."""
     story.tick()
@@ -122,7 +122,7 @@ def test_an_agency_that_refuses_keeps_the_declaration(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_agency_that_refused_may_be_asked_again(story: Story) -> None:
     story.tick()
     cancelling(story, KPTA="G03", KFDA="G04", NPQS="G03")
@@ -136,7 +136,7 @@ def test_the_agency_that_refused_may_be_asked_again(story: Story) -> None:
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_the_refusing_agency_rejects_withdraws_the_rest(story: Story) -> None:
     """Whether the refusal or the rejection comes first: no approval stands."""
     story.tick()
@@ -149,7 +149,7 @@ def test_what_the_refusing_agency_rejects_withdraws_the_rest(story: Story) -> No
     assert told_customs(story)[-1] == "WithdrawDeclaration"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_agency_may_take_its_time(story: Story) -> None:
     """An acknowledgment of the question is no answer to it; the answer comes in a call of the agency."""
     story.tick()
@@ -168,7 +168,7 @@ def test_an_agency_may_take_its_time(story: Story) -> None:
     assert story.request("KPTA").receipt_number.startswith("R-KPTA")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_agency_that_decides_before_it_hears_the_question(story: Story) -> None:
     """Nothing is decided while an agency has yet to say whether it cancels."""
     story.tick()
@@ -188,7 +188,7 @@ def test_an_agency_that_decides_before_it_hears_the_question(story: Story) -> No
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_an_agency_that_only_rejects_after_the_question_ends_the_withdrawal(story: Story) -> None:
     """What is rejected needs no cancellation: the case does not wait for it."""
@@ -203,7 +203,7 @@ def test_an_agency_that_only_rejects_after_the_question_ends_the_withdrawal(stor
     assert story.case().state == "WITHDRAWN"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_agency_that_only_approves_after_the_question_has_refused(story: Story) -> None:
     """Its approval stands until it says that it cancels all the same."""
     story.tick()
@@ -220,7 +220,7 @@ def test_an_agency_that_only_approves_after_the_question_has_refused(story: Stor
     assert story.outcome() == ("WITHDRAWN", {})
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_approved_declaration_is_withdrawn_before_clearance(story: Story) -> None:
     story.tick()
     story.decide_all("NPQS")
@@ -236,7 +236,7 @@ def test_an_approved_declaration_is_withdrawn_before_clearance(story: Story) -> 
     assert told_customs(story)[-1] == "WithdrawDeclaration"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_approval_that_stands_is_told_again(story: Story) -> None:
     story.tick()
     story.decide_all()
@@ -249,7 +249,7 @@ def test_an_approval_that_stands_is_told_again(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_agencies_that_know_nothing_are_not_asked(story: Story) -> None:
     """Nothing has been sent to KFDA: its application is cancelled here, and its supplement with it."""
     with write_transaction(story.house.engine) as conn:
@@ -267,7 +267,7 @@ def test_agencies_that_know_nothing_are_not_asked(story: Story) -> None:
     assert {row.state for row in story.deliveries(destination="KFDA")} == {"CANCELLED"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_application_that_was_refused_for_good_is_nowhere(story: Story) -> None:
     story.say("KFDA", GatewayError(REFUSED_FOR_GOOD, "unknown document"))
     story.tick()
@@ -279,7 +279,7 @@ def test_an_application_that_was_refused_for_good_is_nowhere(story: Story) -> No
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_question_is_repeated_until_the_agency_has_heard_it(story: Story) -> None:
     story.tick()
     cancelling(story, KPTA="G03", NPQS="G03")
@@ -294,7 +294,7 @@ def test_the_question_is_repeated_until_the_agency_has_heard_it(story: Story) ->
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_operator_who_gives_up_asking_lets_the_application_stand(story: Story) -> None:
     """An agency that has acknowledged the application may still decide; one that never did cannot."""
     story.say("NPQS", *[unreachable()] * 20)
@@ -321,7 +321,7 @@ def test_an_operator_who_gives_up_asking_lets_the_application_stand(story: Story
     assert story.outcome() == ("PARTIAL", {2: "APPROVED"})
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_an_operator_ends_the_question_that_an_agency_does_not_answer(story: Story) -> None:
     """It approved before, acknowledges the question, and says nothing more: its application stands."""
@@ -350,7 +350,7 @@ def test_an_operator_ends_the_question_that_an_agency_does_not_answer(story: Sto
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_declaration_without_applications_is_withdrawn_at_once(engine: Engine) -> None:
     story = Story(engine)
     story.submit(story.submission(without_applications), attach=False)
@@ -381,7 +381,7 @@ REFUSED: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_withdrawal_that_cannot_be_is_refused(story: Story, why: str) -> None:
     story.tick()
@@ -401,7 +401,7 @@ def test_a_withdrawal_that_cannot_be_is_refused(story: Story, why: str) -> None:
     assert before == ("CLOSED" if why == "rejected" else "WITHDRAWN" if why == "withdrawn" else "IN_PROGRESS")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_repeated_submission_may_be_the_withdrawal(story: Story) -> None:
     """The whole submission again, with Function 1: its applications must be those of the case."""
     story.tick()
@@ -417,7 +417,7 @@ def test_a_repeated_submission_may_be_the_withdrawal(story: Story) -> None:
     assert [one for one, _ in story.problems()] == ["GW407"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_supplement_waits_for_no_withdrawal(story: Story) -> None:
     story.tick()
     withdraw(story)
@@ -426,7 +426,7 @@ def test_a_supplement_waits_for_no_withdrawal(story: Story) -> None:
     assert [one for one, _ in story.problems()] == ["GW407"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_agency_that_cancels_by_itself_leaves_its_items_unapproved(story: Story) -> None:
     """Before or after the other decisions, the outcome is the same."""
     story.tick()
@@ -456,7 +456,7 @@ def run_and_die(story: Story, hub: Hub) -> None:
         pass
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("commit", ["admit.withdrawal", "reply.cancellation", "conclude.result"])
 def test_wherever_a_process_dies_the_case_is_withdrawn_once(engine: Engine, commit: str) -> None:

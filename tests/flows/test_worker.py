@@ -15,11 +15,11 @@ from sqlalchemy import Engine
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.errors import NODE_DRAINED, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.store import DeliveryLease, deliveries, lanes, read_transaction, state_counts, write_transaction
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.desk import Desk
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_lease_that_ran_out_is_taken_over(engine: Engine) -> None:
     desk = Desk(engine)
     (one,) = desk.queue()
@@ -36,7 +36,7 @@ def test_a_lease_that_ran_out_is_taken_over(engine: Engine) -> None:
     assert desk.events(one) == ["lease", "lease_lost", "lease", "delivered"]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_worker_of_a_drained_node_claims_nothing(engine: Engine) -> None:
     desk = Desk(engine, lambda lease: None)
     (one,) = desk.queue()
@@ -55,7 +55,7 @@ def test_a_worker_of_a_drained_node_claims_nothing(engine: Engine) -> None:
     assert worker.run_once() == 1
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_worker_that_comes_back_late_changes_nothing(engine: Engine) -> None:
     """It failed, at last, with what another has delivered meanwhile."""
 
@@ -76,7 +76,7 @@ def test_a_worker_that_comes_back_late_changes_nothing(engine: Engine) -> None:
     assert desk.postman.given_up == []
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_giving_up_late_changes_nothing_either(engine: Engine) -> None:
     def slow(lease: DeliveryLease) -> None:
         if lease.attempt > 1:
@@ -94,7 +94,7 @@ def test_giving_up_late_changes_nothing_either(engine: Engine) -> None:
     assert desk.postman.given_up == []
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_mistake_of_ours_is_tried_again_and_ends(engine: Engine) -> None:
     def broken(lease: DeliveryLease) -> None:
         raise ZeroDivisionError("inside")
@@ -111,7 +111,7 @@ def test_a_mistake_of_ours_is_tried_again_and_ends(engine: Engine) -> None:
     assert desk.postman.given_up == [(one, "GW604")]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_memory_that_is_used_up_uses_up_no_attempt(engine: Engine) -> None:
     lacking = [True] * 6
 
@@ -131,7 +131,7 @@ def test_memory_that_is_used_up_uses_up_no_attempt(engine: Engine) -> None:
     assert desk.postman.given_up == []
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("how", ["no agent", "no plan"])
 def test_a_delivery_that_no_agent_understands_ends_too(engine: Engine, how: str) -> None:
     desk = Desk(engine, lambda lease: lease.parameters["missing"])
@@ -147,7 +147,7 @@ def test_a_delivery_that_no_agent_understands_ends_too(engine: Engine, how: str)
     assert desk.worker._slots.count_free() == 4
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_delivery_that_takes_its_worker_down_ends_as_well(engine: Engine) -> None:
     desk = Desk(engine)
     (one,) = desk.queue()
@@ -163,7 +163,7 @@ def test_a_delivery_that_takes_its_worker_down_ends_as_well(engine: Engine) -> N
     assert desk.events(one) == ["lease", "lease_lost", "lease", "lease_lost", "lease", "put_aside"]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_may_pass_waits_until_its_time_is_over(engine: Engine) -> None:
     def away(lease: DeliveryLease) -> None:
         raise GatewayError(UNREACHABLE, "away")
@@ -182,7 +182,7 @@ def test_what_may_pass_waits_until_its_time_is_over(engine: Engine) -> None:
     assert len(desk.postman.given_up) == 2
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_follows_a_failed_one_expires_without_being_tried(engine: Engine) -> None:
     desk = Desk(engine)
     (first,) = desk.queue()
@@ -195,7 +195,7 @@ def test_what_follows_a_failed_one_expires_without_being_tried(engine: Engine) -
     assert (desk.row(second).state, desk.postman.made) == ("FAILED", [])
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_lane_is_not_crowded(engine: Engine) -> None:
     desk = Desk(engine, threads=8)
     desk.queue(6)
@@ -205,7 +205,7 @@ def test_a_lane_is_not_crowded(engine: Engine) -> None:
     assert not desk.new_worker("w2")._claim_deliveries()
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_one_lane_fills_half_the_threads_and_others_get_the_rest(engine: Engine) -> None:
     desk = Desk(engine, threads=4)
     desk.queue(20, lane="A-DEAD")
@@ -224,7 +224,7 @@ def count_claimed(desk: Desk) -> Counter[str]:
     return claimed
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_the_lanes_of_a_party_share_half_the_threads_and_webhooks_a_quarter(engine: Engine) -> None:
     desk = Desk(engine, threads=8)
     desk.queue(20, lane="webhook:broker1")
@@ -242,7 +242,7 @@ def test_the_lanes_of_a_party_share_half_the_threads_and_webhooks_a_quarter(engi
     assert (claimed + more).total() == 8
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_answers_to_senders_that_proved_nothing_share_a_quarter_of_the_threads(engine: Engine) -> None:
     desk = Desk(engine, threads=8)
     desk.queue(20, lane="msh:https://broker1.example/msh")
@@ -253,7 +253,7 @@ def test_answers_to_senders_that_proved_nothing_share_a_quarter_of_the_threads(e
     assert count_claimed(desk) == {"msh:broker1": 3, "KR-A": 3}
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_slow_destinations_leave_a_quarter_of_the_threads_to_others(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +278,7 @@ def test_slow_destinations_leave_a_quarter_of_the_threads_to_others(
     assert count_claimed(desk) == {"KR-A": 2}
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_lanes_are_served_in_turn(engine: Engine) -> None:
     desk = Desk(engine, threads=1)
     for lane in ("A", "B", "C"):
@@ -291,7 +291,7 @@ def test_lanes_are_served_in_turn(engine: Engine) -> None:
     assert sorted(served) == ["A", "A", "B", "B", "C", "C"]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_lanes_that_may_have_no_more_leave_the_places_to_others(engine: Engine) -> None:
     desk = Desk(engine, threads=4)
     full = [f"A{number}" for number in range(9)]
@@ -316,7 +316,7 @@ def run(desk: Desk, until: Callable[[], bool], seconds: float = 60) -> threading
     return thread
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_dead_destination_does_not_keep_others_waiting(engine: Engine) -> None:
     released = threading.Event()
 
@@ -334,7 +334,7 @@ def test_a_dead_destination_does_not_keep_others_waiting(engine: Engine) -> None
     thread.join(30)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -358,7 +358,7 @@ def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 def test_it_goes_on_when_nothing_can_be_claimed_for_a_while(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,7 +377,7 @@ def test_it_goes_on_when_nothing_can_be_claimed_for_a_while(
     assert desk.row(one).state == "DELIVERED"
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_two_workers_make_each_delivery_once(engine: Engine) -> None:
     desk = Desk(engine)
     wanted = desk.queue(40) + desk.queue(40, lane="KR-B")

@@ -35,7 +35,7 @@ MUTATIONS, FEWER = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", targets())
 def test_no_reader_breaks_its_promise(name: str) -> None:
     target = targets()[name]
@@ -58,7 +58,7 @@ def test_every_found_case_belongs_to_a_target() -> None:
     assert {path.name for path in FOUND.glob("*")} <= set(targets())
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", targets())
 def test_seeds_are_the_same_each_time_and_mutations_for_each_seed(name: str) -> None:
     target = targets()[name]
@@ -68,7 +68,7 @@ def test_seeds_are_the_same_each_time_and_mutations_for_each_seed(name: str) -> 
     assert target.mutate(seeds[0], Random(7)) == target.mutate(seeds[0], Random(7))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", targets())
 def test_each_reader_takes_an_honest_seed(name: str) -> None:
     target = targets()[name]
@@ -123,7 +123,7 @@ def _replace(data: bytes, rng: Random) -> bytes:
 BROKEN = Target("broken", "a reader with every fault", lambda: (b"seed",), _broken, _replace)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
@@ -160,7 +160,7 @@ def test_coverage_grows_when_it_is_watched() -> None:
     assert told["corpus"] > len(list(targets()["stored-http"].seeds()))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.skipif(not installed(), reason="atheris has no wheel for this Python: the mutator runs instead")
 def test_atheris_runs_the_same_targets(tmp_path: Path) -> None:
     told = with_atheris(targets()["stored-http"], Plan(2), tmp_path).told()
@@ -172,7 +172,7 @@ def test_atheris_runs_the_same_targets(tmp_path: Path) -> None:
 # And a gateway that is broken in one place must be found out by the target that is there for it.
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("name", "module", "function"),
     [

@@ -37,7 +37,7 @@ def test_equal_bundles_have_no_difference() -> None:
     assert compare(TINY, "Tiny document", "Tiny document") == ()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("file", "old", "new", "told"),
     [
@@ -148,7 +148,7 @@ def make_plain(node: YamlNode) -> object:
     return [make_plain(entry) for entry in node.value] if isinstance(node.value, list) else node.value
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.timeout(900)
 def test_no_change_of_a_shipped_mapping_is_silent() -> None:
     """Every mutant that loads is another mapping, so something is told of it."""
@@ -225,7 +225,7 @@ def compare_shipped(name: str, old: str, new: str) -> list[str]:
     return [one.sentence for one in compare_mapping_files(before, after)]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("name", "old", "new", "told"),
     [

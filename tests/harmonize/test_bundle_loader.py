@@ -14,7 +14,7 @@ from gateway.harmonize import load_bundle
 from gateway.share import get_data_folder
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_same_files_give_the_same_bundle_and_a_changed_one_another(tmp_path: Path) -> None:
     shipped = load_bundle(get_data_folder("mappings"))
     folder = tmp_path / "mappings"
@@ -28,7 +28,7 @@ def test_the_same_files_give_the_same_bundle_and_a_changed_one_another(tmp_path:
     assert load_bundle(folder, []) is not changed
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_is_made_of_the_mappings_is_made_once_by_all_threads() -> None:
     bundle = replace(load_bundle(get_data_folder("mappings")), compiled={})
     made: list[object] = []

@@ -120,7 +120,7 @@ def group(key: str, name: str = "", value: str = "") -> str:
 # ------------------------------------------------------------------------------------ where
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_where_takes_the_member_of_the_occurrence_with_the_key(tmp_path: Path) -> None:
     line = "  - One: {ask: grp.value, where: {grp.key: {is: K1}}}\n  - Two: {ask: grp.value, where: {grp.key: {is: K2}}}"
     result = run(tmp_path, line, group("K2", value="b") + group("K1", value="a"))
@@ -146,7 +146,7 @@ def test_where_joins_by_the_value_of_another_field(tmp_path: Path) -> None:
     assert small_bundle.text(run(tmp_path, line, groups), "Name") == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_where_joins_groups_of_the_dictionary_and_goes_down_into_them(tmp_path: Path) -> None:
     line = "  - Sealed: {common: seal.id, where: {container.id: {is: CONT2}}}\n  - Which: {common: container.id, where: {seal.id: {same: ref}}}"
     with pytest.raises(GatewayError, match="keys beside or around container"):
@@ -410,7 +410,7 @@ def test_rounding_is_what_it_is_called(number: Decimal, decimals: int, rounding:
     assert rounded == Fraction(number.quantize(Decimal(1).scaleb(-decimals), rounding=names[rounding]))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(st.fractions(max_denominator=10**6))
 def test_a_fraction_is_written_as_a_decimal_exactly_or_not_at_all(number: Fraction) -> None:
     text = format_decimal(number)
@@ -590,7 +590,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("line", "words"), WRONG, ids=[line for line, _ in WRONG])
 def test_a_wrong_use_names_the_line(tmp_path: Path, line: str, words: str) -> None:
     root = folder(tmp_path, f"  - {line}")
@@ -631,7 +631,7 @@ def test_a_list_with_two_keys_must_be_one_to_one_for_each_context(tmp_path: Path
         load_bundle(root)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_shipped_units_are_one_of_each_dimension(bundle: MappingBundle) -> None:
     units = bundle.units
     assert units.version

@@ -159,7 +159,7 @@ def _weigh(target: Path, when: str, unit: str, number: str) -> SplitResult:
     )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("test", "unit", "number", "holds"),
     [

@@ -159,7 +159,7 @@ def test_without_goods_items_there_is_nothing_to_count(bundle: MappingBundle) ->
     assert find_broken_rules(root, bundle, RECEIVED) == ()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "rule", ["{left: item.net_mass, at_least: 5000}", '{left: package.count, at_most: "3"}']
 )

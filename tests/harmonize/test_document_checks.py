@@ -93,7 +93,7 @@ HOLDS = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("check", "extra"), HOLDS, ids=[check for check, _ in HOLDS])
 def test_what_holds_is_let_through(tmp_path: Path, check: str, extra: str) -> None:
     assert broken(run(tmp_path, check, extra)) == []
@@ -130,7 +130,7 @@ BREAKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("check", "extra", "end"), BREAKS, ids=[check for check, _, _ in BREAKS])
 def test_what_does_not_hold_is_pointed_to(tmp_path: Path, check: str, extra: str, end: str) -> None:
     (pointer,) = broken(run(tmp_path, check, extra))
@@ -161,7 +161,7 @@ def test_values_of_unlike_units_are_refused_or_left_alone(tmp_path: Path) -> Non
     assert broken(run(tmp_path / "c", check, quantity("1", "XXX"))) != []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("bound", "words"),
     [
@@ -223,7 +223,7 @@ def test_the_total_of_several_units_is_exact(
     assert told == ([f"Rule (규칙): {words}"] if words else [])
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("unit", "factor", "check", "words"),
     [
@@ -280,7 +280,7 @@ def test_an_asked_unit_that_no_list_has_is_noted(tmp_path: Path) -> None:
     assert "TINY.yaml:" in note
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("units", "same", "message"),
     [
@@ -346,7 +346,7 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("check", "words"), WRONG, ids=[check for check, _ in WRONG])
 def test_a_wrong_check_names_the_line(tmp_path: Path, check: str, words: str) -> None:
     root = with_check(tmp_path, check)

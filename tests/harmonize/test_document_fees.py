@@ -41,14 +41,14 @@ def test_a_wrong_fee_is_refused_with_its_line(tmp_path: Path, wrong: str, words:
     assert words in str(refused.value)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_only_the_electrical_confirmation_is_paid_before_it_is_forwarded() -> None:
     documents = load_bundle(get_data_folder("mappings")).documents
     gated = [name for name, document in documents.items() if document.fee.due == "before_forwarding"]
     assert gated == ["KTL-ELEC-IMP"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_report_of_the_proofs_names_the_fee() -> None:
     (note,) = [
         note

@@ -180,14 +180,14 @@ def test_the_readme_counts_the_documents_and_organisations(bundle: MappingBundle
     assert (int(said[1]), int(said[2])) == (len(bundle.documents), len(organisations))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_shipped_schemas_are_what_the_mappings_say(bundle: MappingBundle) -> None:
     shipped = Path(str(get_data_folder("xsd"))) / "agencies"
     files = {str(path.relative_to(shipped)): path.read_text("utf-8") for path in shipped.rglob("*.xsd")}
     assert files == generate_schemas(bundle), "run: gateway map build --out ."
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_every_schema_compiles(bundle: MappingBundle) -> None:
     for name in generate_schemas(bundle):
         etree.XMLSchema(file=str(Path(str(get_data_folder("xsd"))) / "agencies" / name))

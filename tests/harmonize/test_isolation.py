@@ -12,7 +12,7 @@ from tests.harmonize.isolation import trials as isolation
 from tests.harmonize.isolation.trials import Trial, generated, trials
 from tests.kit.filling import shipped
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 SUBMISSIONS = 560
 
 

@@ -63,7 +63,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     return Read(place, printed, before)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("step", STEPS, ids=lambda one: f"line-{one.line}")
 def test_a_step_prints_what_the_page_says(step: Step, read: Read) -> None:
     said = read.printed[step.line]
@@ -75,7 +75,7 @@ def split_at_the_end(place: Path) -> SplitResult:
     return split_submission(root, load_bundle(place / FOLDER), make_placeholder_numbers(root))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(read: Read) -> None:
     place = read.place
     report = check_bundle(load_bundle(place / FOLDER))
@@ -88,7 +88,7 @@ def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(read: Rea
     assert done.accounts.count_fates()["unaccounted"] == 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_schema_that_the_tutorial_makes_takes_its_request(read: Read) -> None:
     place = read.before
     schema = etree.XMLSchema(etree.parse(place / "xsd" / "xsd" / "agencies" / "HARBOUR" / "DG-NOTICE.xsd"))

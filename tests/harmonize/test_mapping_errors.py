@@ -137,7 +137,7 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("name", "old", "new", "words", "line"), WRONG, ids=[f"{w[0]}-{w[2][:40]}" for w in WRONG]
 )

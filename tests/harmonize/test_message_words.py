@@ -76,7 +76,7 @@ def find_python_notation(text: ast.expr) -> str | None:
     return None
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_message_in_the_sources_prints_a_collection() -> None:
     spoken = list(list_spoken_texts())
     assert len(spoken) > 500
@@ -119,7 +119,7 @@ def check_message(text: str) -> None:
     assert "[0-9]" not in told, text
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", ["KFDA-FOOD-IMP", "KPTA-PHARM-IMP", "NPQS-PLA-IMP", "KFDA-NARC-EXP"])
 def test_every_finding_is_a_sentence_and_says_whom_it_concerns(bundle: MappingBundle, document: str) -> None:
     draw, seen = random.Random(document), set()

@@ -21,7 +21,7 @@ SEED, NUMBER = "1", 88
 LEAST = {"load": 10, **dict.fromkeys(PROOFS, 2)}
 
 # One test gives all verdicts.
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.night, pytest.mark.timeout(900)]
 
 
 @functools.cache

@@ -116,7 +116,7 @@ def test_an_agency_that_reads_code_page_949_gets_every_syllable(tmp_path: Path) 
     assert "22 octets of cp949, at most 20 fit" in one.sentence
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_shipped_documents_of_one_agency_may_be_in_code_page_949(tmp_path: Path) -> None:
     folder = tmp_path / "mappings"
     shutil.copytree(str(get_data_folder("mappings")), folder)

@@ -198,7 +198,7 @@ def test_comments_and_the_place_of_a_schema_are_no_part_of_a_notice(small: Mappi
     assert read(small, text).find_value("number") == "A-1"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_samples_round_trip(small: MappingBundle) -> None:
     notice = small.notices.notices["NOTE"]
     schema = etree.XMLSchema(etree.fromstring(write_notice_schema(notice).encode()))
@@ -263,7 +263,7 @@ MAPS = [
 ]  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("old", "new", "words"), MAPS, ids=[f"{m[1][:40]} {m[2][:20]}" for m in MAPS])
 def test_a_wrong_map_is_refused_by_file_and_line(tmp_path: Path, old: str, new: str, words: str) -> None:
     with pytest.raises(GatewayError) as refused:
@@ -286,7 +286,7 @@ REFERENCES = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("line", "words"), REFERENCES)
 def test_a_document_names_notices_that_there_are(tmp_path: Path, line: str, words: str | None) -> None:
     made = folder(tmp_path, document=("notices: []", line))

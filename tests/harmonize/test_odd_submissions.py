@@ -65,7 +65,7 @@ CROWDS = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_a_crowd_is_gone_through_once(
     bundle: MappingBundle, crowd: str, monkeypatch: pytest.MonkeyPatch
@@ -91,7 +91,7 @@ def test_a_crowd_is_gone_through_once(
     assert steps <= 2 * elements
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_many_applications(bundle: MappingBundle) -> None:
     root = small_bundle.submission()
     (one,) = root.findall("{*}Application")

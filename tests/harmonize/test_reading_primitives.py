@@ -147,7 +147,7 @@ def test_a_piece_that_is_empty_was_not_given(bundle: MappingBundle) -> None:
     assert differences(bundle, done, done.requests[0].xml) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("path", "text"),
     [

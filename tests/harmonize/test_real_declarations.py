@@ -24,7 +24,7 @@ from gateway.share import get_data_folder
 from tests.kit.filling import DEC, SUB, divide, fill, shipped, wrapped
 from tests.xsd.oracle import original, samples, unwrapped
 
-pytestmark = [pytest.mark.vectors, pytest.mark.long]
+pytestmark = [pytest.mark.vectors, pytest.mark.night]
 DOCUMENTS = ("KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP")
 _ITEMS = "/".join(f"{DEC}{name}" for name in ITEM_PATH.split("/")[1:])
 #: UNTDID 7143: which Classification elements are the HS code (the contract of the submission).

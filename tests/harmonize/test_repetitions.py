@@ -154,7 +154,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("path", "expected"), VALUES, ids=[path for path, _ in VALUES])
 def test_each_primitive_gives_its_value(path: str, expected: list[str]) -> None:
     assert small_bundle.text(applied(), path) == expected
@@ -281,7 +281,7 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("old", "new", "words", "line"), WRONG, ids=[new[:50] for _, new, _, _ in WRONG])
 def test_a_wrong_use_is_refused_with_its_line(
     tmp_path: Path, old: str, new: str, words: str | None, line: str
@@ -328,7 +328,7 @@ SPOILS = {
 }  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 def test_the_schema_of_the_request_refuses_what_is_never_written(spoil: object) -> None:
     (request,) = applied().requests
@@ -359,7 +359,7 @@ def test_the_schema_for_applicants_knows_repeated_fields_and_inner_groups(tmp_pa
         assert judge.validate(fields) == valid, (change, judge.error_log)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_samples_are_valid_and_use_every_primitive() -> None:
     document = small().documents["TINY"]
     reads = build_read_set(document, small().dictionary)
@@ -457,7 +457,7 @@ def test_too_few_occurrences_are_refused_before_the_schema_would(tmp_path: Path)
     assert result.unaccounted_leaves == ()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("count", "problems"),
     [(0, []), (1, [("GW404", "APP/TINY/ITEM[1]/Dose[1]")]), (2, []), (5, []), (6, ["GW404", "GW506"])],

@@ -43,7 +43,7 @@ def describe(request: submission_split.AgencyRequest) -> tuple[object, ...]:
     return (*told, request.attachments, etree.tostring(request.xml, method="c14n"))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_what_is_written_does_not_depend_on_the_ledger(
     document: str, monkeypatch: pytest.MonkeyPatch
@@ -85,7 +85,7 @@ def test_shared_answers_are_read_while_only_one_application_is_indexed(text: str
     assert not any(trace.forwarded for trace in alone.traces.values())
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("spends", [False, True])
 def test_long_fields_are_out_of_the_tree_while_another_application_is_written(
     spends: bool, monkeypatch: pytest.MonkeyPatch

@@ -30,7 +30,7 @@ def texts(name: str) -> tuple[bytes, ...]:
     return tuple(make_sample(shipped(), document, str(seed), 1 + seed % 3) for seed in range(SEEDS))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", each_document())
 def test_every_field_occurs_and_every_optional_field_is_absent_somewhere(name: str) -> None:
     roots = [etree.fromstring(text) for text in texts(name)]
@@ -40,7 +40,7 @@ def test_every_field_occurs_and_every_optional_field_is_absent_somewhere(name: s
         assert all(present) == ask.requirement.mandatory, ask.name
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", each_document())
 def test_every_common_meaning_occurs(name: str) -> None:
     together = b"".join(texts(name))
@@ -99,7 +99,7 @@ def _check_sum(name: str, rest: str) -> str:
     return f"  - {{id: {name}, per: item, sum: {{ask: share}}, {rest}, ko: 규칙, en: Rule}}\n"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_check_that_no_values_satisfy_ends_the_draws_as_map_check_tells_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_check_that_no_values_satisfy_ends_the_draws_as_map_check_tells_it(
     assert make_sample(bundle, bundle.documents["PLANT"], "7", 2)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_large_samples_that_are_all_refused_end_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = _check_sum("low", "at_most: 2000") + _check_sum("high", "at_least: 9000")
     bundle = _demand_shares(tmp_path, both)

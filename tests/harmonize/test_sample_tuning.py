@@ -78,7 +78,7 @@ CHECKS = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("check", CHECKS)
 def test_samples_hold_a_check(tmp_path: Path, check: str, monkeypatch: pytest.MonkeyPatch) -> None:
     named = 'units: {file: codelists/factors.csv, version: "1", source: ours}\nlists:\n'
@@ -140,7 +140,7 @@ documents:
 """
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("items", [3, 1, 2])
 def test_distinct_codes_that_decide_and_a_total_beside_a_limit_of_all_items(items: int) -> None:
     """What must be distinct is so when it is drawn, before a condition reads it; limits come before totals."""

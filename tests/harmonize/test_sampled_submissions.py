@@ -153,7 +153,7 @@ def test_each_document_has_a_valid_submission_and_bad_ones() -> None:
         assert sorted(one.name for one in path.iterdir()) == ["invalid.yaml", "valid.xml"], path
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", NAMES)
 def test_the_valid_submission_becomes_a_request(name: str) -> None:
     result = judge(valid(name))
@@ -187,13 +187,13 @@ def test_the_goods_are_those_that_the_documents_law_confirms(name: str, vectors:
         assert any((hs, document.direction, law) in table for law in document.laws), hs
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", NAMES)
 def test_every_kind_of_constraint_has_a_case(name: str) -> None:
     assert set(kinds(shipped().documents[name])) <= {case.kind for case in cases_of(name)}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", each_document(NAMES))
 def test_each_bad_submission_is_found_out_and_where(name: str) -> None:
     wrong = {}

@@ -84,7 +84,7 @@ def test_a_request_that_is_not_as_declared_is_refused(
     assert not schema.validate(request)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_names_of_types_and_rules_stand_once() -> None:
     for name, text in generate_schemas(shipped()).items():
         tree = etree.fromstring(text.encode())
@@ -141,7 +141,7 @@ BEYOND_SCHEMA = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 10**9))
 def test_fields_that_the_schema_for_applicants_accepts_are_accepted(seed: int) -> None:

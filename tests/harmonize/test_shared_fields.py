@@ -376,7 +376,7 @@ def test_a_shared_answer_that_gets_lost_is_unaccounted(
     assert {"APP[1]/PLANT/Nature", "APP[1]/PLANT/ITEM[1]/Grown[1]"} <= lost
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_samples_and_proofs_of_documents_that_share(bundle: MappingBundle, tmp_path: Path) -> None:
     report = prove(write(tmp_path, *CHANGES), samples=5)
     assert report.findings == ()
@@ -386,7 +386,7 @@ def test_samples_and_proofs_of_documents_that_share(bundle: MappingBundle, tmp_p
     assert G in bundle.dictionary.meanings["importer.name"].path
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_one_item_has_two_certificates_and_one_model() -> None:
     """An electronic toy is certified under two laws; what is true of the goods is answered once."""
     folder = DATA_FOLDER.joinpath("submissions")

@@ -63,7 +63,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("path", "expected"), VALUES, ids=[path for path, _ in VALUES])
 def test_each_primitive_gives_its_value(small: MappingBundle, path: str, expected: list[str]) -> None:
     assert small_bundle.text(small_bundle.apply(small, small_bundle.submission()), path) == expected
@@ -201,7 +201,7 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("change", "problem", "pointer"), WRONG)
 def test_wrong_fields_are_refused_with_their_pointer(
     small: MappingBundle, change: tuple[str, str], problem: str, pointer: str

@@ -27,7 +27,7 @@ from gateway.harmonize.samples import SeededDraws, make_sample
 from gateway.share import get_data_folder
 from gateway.wire import SchemaSet, parse_xml, serialize_element
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 #: Submissions of one to four items are drawn of each document, the same ones each time.
 SEEDS = range(3)

@@ -39,7 +39,7 @@ def known(bundle: MappingBundle) -> SubmissionExplainer:
     return explainer_of(bundle, (SAMPLES / "import-three-items.xml").read_bytes())
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_every_leaf_is_told_with_its_octets(bundle: MappingBundle, document: str) -> None:
     data = make_sample(bundle, bundle.documents[document], "told", 2)
@@ -61,7 +61,7 @@ def test_every_leaf_is_told_with_its_octets(bundle: MappingBundle, document: str
         assert explainer.explain_leaves(spot.xpath)[0].spot == spot
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_every_value_of_a_request_leads_back(bundle: MappingBundle, document: str) -> None:
     data = make_sample(bundle, bundle.documents[document], "back", 3)
@@ -85,7 +85,7 @@ def test_every_value_of_a_request_leads_back(bundle: MappingBundle, document: st
             }
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_the_place_of_an_agencys_error_leads_to_the_applicants_field(
     bundle: MappingBundle, document: str
@@ -201,7 +201,7 @@ def test_a_place_in_a_request_without_a_submission(finder: FieldFinder) -> None:
     assert names == ["production.seq", "production.lot_no", "production.date"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_every_meaning_and_field_is_found_by_its_pointer(
     bundle: MappingBundle, finder: FieldFinder, document: str

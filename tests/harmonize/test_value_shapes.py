@@ -100,7 +100,7 @@ TEXTS = st.text(alphabet="aAbZ09.+-< 가é", max_size=7) | st.from_regex(
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @given(text=TEXTS)
 @example(text="")
@@ -145,7 +145,7 @@ _TEXTS = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(st.tuples(_NUMBER_SHAPES, _NUMBERS) | st.tuples(_DAY_SHAPES, _DAYS) | st.tuples(_TEXT_SHAPES, _TEXTS))
 @example((ValueShape("decimal", total=5, fraction=2), "1234.56"))
 @example((ValueShape("date"), "2026-02-29"))

@@ -13,7 +13,7 @@ from tests.harmonize import small_bundle
 from tests.harmonize.conftest import SAMPLES
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_split_prints_requests_ledger_unaccounted_and_problems(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["map", "split", str(SAMPLES / "import-three-items.xml"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

@@ -11,7 +11,7 @@ from gateway.errors import GatewayError
 from gateway.hub import load_application_form, refresh_summaries
 from gateway.store import payloads, read_transaction, work_lists, write_transaction
 from tests.kit import tables
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.story import LABEL, Story
 
 
@@ -32,7 +32,7 @@ def find(form, name):
     return [field for field in form.list_fields() if field.name == name]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_form_has_the_values_of_the_call_with_labels_and_words_for_codes(story):
     found = load(story, "KFDA")
     (importer,) = find(found.form, "common:importer.name")

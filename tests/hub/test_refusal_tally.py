@@ -16,7 +16,7 @@ from gateway.monitor.metrics import render_metrics
 from gateway.process_log import format_text
 from gateway.protocols import Parcel
 from gateway.store import read_transaction, refusal_counts
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import START, Clock, House, Neighbour
 
 WRONG = GatewayError(SIGNER_MISMATCH, "CN=x\x1b[2J does not sign for broker1", "ds:Signature")
@@ -27,7 +27,7 @@ def stored(engine: Engine) -> list[tuple[str, str, int]]:
         return [(row.sender, row.problem, row.number) for row in refusal_counts.list_refusals(conn)]
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_refused_message_is_counted_for_the_party_it_names(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

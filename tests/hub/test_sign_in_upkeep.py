@@ -23,7 +23,7 @@ from gateway.store.accounts import sessions as session_rows
 from gateway.store.accounts import sign_ins
 from gateway.store.sessions import oidc_sign_ins as oidc_rows
 from gateway.store.sessions import passkey_challenges
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import START, House
 
 DAY = timedelta(days=1)
@@ -56,7 +56,7 @@ def count_rows(engine: Engine) -> dict[str, int]:
         return {one.name: conn.execute(select(func.count()).select_from(one)).scalar_one() for one in tables}
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_old_rows_go_and_young_ones_stay(house: House) -> None:
     for days in (200, 100, 50, 2):
         add_rows(house.engine, START - days * DAY, f"t{days}")

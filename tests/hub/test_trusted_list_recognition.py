@@ -34,7 +34,7 @@ from gateway.recognition import (
 from gateway.recognition.recognition_chain import compute_unchanged_until
 from gateway.store import NewTrustedList, fetched_lists, make_engine, read_transaction, write_transaction
 from gateway_conformance.pki import issue_certificate, make_authority, make_revocation_list
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.recognition import sample_lists
 from tests.recognition.sample_lists import DAY, GRANTED, NOW, QC, SIGNATURES, country
 from tests.recognition.test_etsi_trusted_list import Anybody
@@ -151,7 +151,7 @@ def test_until_when_lists_stay_as_they_are() -> None:
     assert compute_unchanged_until(recognition, NOW + 31 * DAY).year == 9999
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_of_a_territory_the_last_list_counts_and_of_roots_each_signers(engine: Engine) -> None:
     def add(conn: Any, territory: str, sequence: int, named_by: str | None, signer: bytes = b"one") -> int:
         new = NewTrustedList(

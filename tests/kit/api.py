@@ -39,7 +39,7 @@ from tests.kit.house import signer_named
 BASE = "/api/v1"
 #: Marks a test of the API that runs on both databases.
 BOTH = pytest.mark.parametrize(
-    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
+    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.night)], indirect=True
 )
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

@@ -21,6 +21,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 __all__ = [
     "BOTH",
+    "BOTH_AT_LANDING",
     "KINDS",
     "Templates",
     "database_url",
@@ -33,9 +34,13 @@ __all__ = [
 ]
 
 KINDS = ("sqlite", "postgresql")
-#: A test that runs on both databases, on PostgreSQL with the long tests. Those of `tests/store` all do, where
-#: each statement is tried; elsewhere what depends on commits and locks does, and a story of each file.
+#: A test that runs on both databases, on PostgreSQL at night. Those of `tests/store` all do, where each
+#: statement is tried; elsewhere what depends on commits and locks does, and a story of each file.
 BOTH = pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.night)], indirect=True
+)
+#: The same, on PostgreSQL with the long tests: what guards against loss and double effect.
+BOTH_AT_LANDING = pytest.mark.parametrize(
     "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
 )
 _numbers = itertools.count(1)

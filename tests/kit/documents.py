@@ -33,6 +33,6 @@ DOCUMENTS: Final = tuple(
 def each_document(names: Iterable[str] = DOCUMENTS) -> list[ParameterSet]:
     """Return a parameter for each name; documents that are not representative are long."""
     return [
-        pytest.param(name, id=name, marks=() if name in REPRESENTATIVE else pytest.mark.long)
+        pytest.param(name, id=name, marks=() if name in REPRESENTATIVE else pytest.mark.night)
         for name in names
     ]

@@ -16,7 +16,7 @@ from tests.load.growth_cost import recount_states
 
 
 @BOTH
-@pytest.mark.long
+@pytest.mark.night
 def test_copies_have_rows_and_numbers_of_their_own_and_the_next_case_finds_its_place(engine: Engine) -> None:
     story = grow_database(engine, 120)
     with read_transaction(engine) as conn:
@@ -42,7 +42,7 @@ def test_copies_have_rows_and_numbers_of_their_own_and_the_next_case_finds_its_p
 
 
 @BOTH
-@pytest.mark.long
+@pytest.mark.night
 def test_rows_counted_anew_are_those_that_the_triggers_have_counted(engine: Engine) -> None:
     def count() -> set[tuple[str, str, str, int]]:
         with read_transaction(engine) as conn:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.load import shared_answers
 
 
@@ -24,7 +24,7 @@ def test_a_thousand_applications_take_four_times_the_work_of_250() -> None:
     assert many / few < 4.1, (few, many)
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.long
 def test_a_large_case_is_admitted_within_its_memory(database_url: str) -> None:
     """A worker has 135 MiB before (143 with PostgreSQL, whose driver and dialect are larger).

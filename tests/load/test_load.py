@@ -13,7 +13,7 @@ from tests.load.beside_phase4 import main as main_beside_phase4
 from tests.load.case_price import share_cpu
 from tests.load.run import KEYS, main
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 CONTRACT = {
     "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",

@@ -11,7 +11,7 @@ import pytest
 
 from tests.load.rollover import Heard, Plan, main
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
 PLAN = Plan.around(NOON, 40)
@@ -19,7 +19,7 @@ PLAN = Plan.around(NOON, 40)
 
 @pytest.mark.parametrize(
     "where",
-    [(), pytest.param(("--token",), marks=[pytest.mark.hsm, pytest.mark.long])],
+    [(), pytest.param(("--token",), marks=[pytest.mark.hsm, pytest.mark.night])],
     ids=["files", "token"],
 )
 def test_no_message_is_refused_while_both_sides_change_their_keys(

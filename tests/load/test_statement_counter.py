@@ -45,7 +45,7 @@ threading.Event().wait(0.5)
 
 
 @BOTH
-@pytest.mark.long
+@pytest.mark.night
 def test_each_row_is_counted_and_each_commit(database_url: str, tmp_path: Path) -> None:
     with count_statements(tmp_path / "counts") as counts:
         process = subprocess.Popen([sys.executable, "-c", _PROGRAM, database_url], cwd=ROOT)

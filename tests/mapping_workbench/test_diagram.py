@@ -38,7 +38,7 @@ def page(text: str) -> etree._Element:
     return etree.fromstring(text.removeprefix("<!DOCTYPE html>\n"))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_every_meaning_and_every_field_is_on_the_left(bundle: MappingBundle, name: str) -> None:
     document = bundle.documents[name]
     keys = [row.get("data-key") for row in page(pictures.drawn(name, bundle)).iter(f"{XHTML}div")]
@@ -48,7 +48,7 @@ def test_every_meaning_and_every_field_is_on_the_left(bundle: MappingBundle, nam
     assert len([key for key in keys if key]) == len({key for key in keys if key})
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_every_line_of_the_mapping_has_a_line_drawn(bundle: MappingBundle, name: str) -> None:
     document = bundle.documents[name]
     tree = page(pictures.drawn(name, bundle))
@@ -87,7 +87,7 @@ def test_everything_that_a_document_reads_is_tied_to_something(bundle: MappingBu
             assert any(link.how == "guard" and link.key.endswith(test.source.name) for link in made.links)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_page_is_well_formed_and_needs_nothing_from_outside(bundle: MappingBundle, name: str) -> None:
     text = pictures.drawn(name, bundle)
     tree = page(text)
@@ -105,7 +105,7 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(bundle: MappingB
     assert not re.search(r"<(?:div|span|p|li|ul|h1|h2)\b[^>]*/>", text), "HTML knows no empty div"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_ids_are_unique_and_what_lights_up_is_there(bundle: MappingBundle, name: str) -> None:
     tree = page(pictures.drawn(name, bundle))
     ids = [one.get("id") for one in tree.iter("*") if one.get("id")]

@@ -87,7 +87,7 @@ def test_a_sample_is_read_again_by_what_it_changes(tmp_path: Path) -> None:
     assert [row.mutant.line for row in moved.rows] == [row.mutant.line + 1 for row in sample.rows]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_test_that_fails_without_the_change_too_kills_nothing(tmp_path: Path) -> None:
     (tmp_path / "limits.py").write_text("def is_over(count: int) -> bool:\n    return count > 3\n")
     (tmp_path / "test_limits.py").write_text(
@@ -128,7 +128,7 @@ def test_of_what_was_drawn_nearly_all_are_killed() -> None:
     assert ended.count("argued") <= 0.05 * len(rows)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_every_change_is_a_program_and_another_one() -> None:
     for path in sorted((ROOT / "gateway" / "wire").glob("*.py")):
         source = path.read_bytes()

@@ -196,7 +196,7 @@ def scan(tables: Iterable[NeedTable], query: GoodsQuery) -> Iterator[tuple[str, 
                 yield name, row.law, "possible" if len(code) < 10 or unknown else "certain"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @given(
     st.lists(tables_drawn(), max_size=4),
     CODES,

@@ -183,7 +183,7 @@ def test_a_wrong_book_of_laws_names_the_place(laws: str, choices: str, words: st
     assert words in str(caught.value)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_shipped_table_is_a_test_edition_with_source_and_every_row() -> None:
     folder = get_data_folder("mappings").joinpath("needs", "tables")
     shipped = read_need_table(folder.joinpath("kr-customs-confirmation-2016-02.csv").read_bytes(), "shipped")

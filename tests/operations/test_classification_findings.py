@@ -25,7 +25,7 @@ def list_warnings(story: Story) -> list[str]:
         return list(find_classification_warnings(conn, load_shipped_rules().bundle))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_a_party_whose_case_would_be_refused_now_is_named(
     engine: Engine, monkeypatch: pytest.MonkeyPatch

@@ -77,7 +77,7 @@ def digest(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("noted", [True, False])
 def test_a_wsdl_that_has_changed_is_told_with_its_agency_and_what_is_new(
@@ -97,7 +97,7 @@ def test_a_wsdl_that_has_changed_is_told_with_its_agency_and_what_is_new(
     assert "set agency.KPTA.wsdl to the one that they have" in warning
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("noted", [True, False])
 def test_nothing_is_told_of_a_contract_that_is_the_same(story: Story, tmp_path: Path, noted: bool) -> None:
     if not noted:
@@ -106,7 +106,7 @@ def test_nothing_is_told_of_a_contract_that_is_the_same(story: Story, tmp_path: 
     assert find(story, name_settings(tmp_path, wsdl=own.name, wsdl_sha256=own.sha256)) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_change_of_what_was_not_sent_is_told_where_the_digest_is_noted(
     story: Story, tmp_path: Path
 ) -> None:
@@ -124,7 +124,7 @@ def test_a_change_of_what_was_not_sent_is_told_where_the_digest_is_noted(
     assert find(story, settings) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_once_the_agency_takes_calls_by_it_nothing_is_told(story: Story, tmp_path: Path) -> None:
     agree(story, TEMPLATE)
     assert len(find(story, name_settings(tmp_path))) == 1
@@ -133,7 +133,7 @@ def test_once_the_agency_takes_calls_by_it_nothing_is_told(story: Story, tmp_pat
     assert find(story, name_settings(tmp_path)) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_of_an_agency_at_the_console_or_without_calls_nothing_is_told(story: Story, tmp_path: Path) -> None:
     settings = name_settings(tmp_path)
     assert len(find(story, settings)) == 1
@@ -144,7 +144,7 @@ def test_of_an_agency_at_the_console_or_without_calls_nothing_is_told(story: Sto
     assert find(story, settings.model_copy(update={"agency": agencies})) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_octets_that_retention_has_removed_are_not_compared(story: Story, tmp_path: Path) -> None:
     sent = story.delivery(destination="KPTA").payload_sha256
     with write_transaction(story.house.engine) as conn:
@@ -174,7 +174,7 @@ def use_mappings(story: Story, folder: Path, longest: int) -> None:
         mapping_bundles.activate_bundle(conn, digest_of_now, story.clock(), "kim")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("noted", [True, False])
 def test_the_schema_of_a_document_that_has_changed_is_told(story: Story, tmp_path: Path, noted: bool) -> None:
     if not noted:
@@ -190,14 +190,14 @@ def test_the_schema_of_a_document_that_has_changed_is_told(story: Story, tmp_pat
     assert "2000" in warning
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_schema_that_takes_less_than_before_is_no_matter(story: Story, tmp_path: Path) -> None:
     use_mappings(story, tmp_path, 1000)
     own = own_wsdl(tmp_path, older_template())
     assert find(story, name_settings(tmp_path, wsdl=own.name, wsdl_sha256=own.sha256)) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_check_tells_it_before_the_database_is_migrated(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +219,7 @@ def test_check_tells_it_before_the_database_is_migrated(
     assert "Document/@items is new" in warning
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_database_that_is_too_old_to_be_read_is_told(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ from tests.kit.paths import ROOT
 ACCOUNT = 65534
 
 #: The account runs the interpreter, too: one in a private folder, as some have for root, is closed to it.
-of_the_system = pytest.mark.long
+of_the_system = pytest.mark.night
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to another account")
 
 

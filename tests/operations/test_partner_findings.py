@@ -88,7 +88,7 @@ def test_deliveries_that_wait_for_long_are_told(engine: Engine) -> None:
     assert "GW601 Connection refused at http://a.example/" in words
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_check_and_the_start_tell_of_missing_addresses(
     home: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,7 +118,7 @@ def test_check_and_the_start_tell_of_missing_addresses(
     assert unfit in told
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_check_finds_a_failed_delivery_in_the_database(home: Path, run: Run) -> None:
     from gateway.store import deliveries, make_engine, write_transaction
     from tests.kit.rows import delivery

@@ -153,7 +153,7 @@ def over_a_list_of_lists(text: str, kind: str = QC, status: str = GRANTED) -> Ad
     return judged(RecognitionContext(trust(), root, (zed_list(status, kind=kind), lists)))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_levels_over_an_agreement_of_others() -> None:
     assert over_a_list_of_lists("").levels == {"qualified"}
     assert over_a_list_of_lists(agreement(), GOOD, ACTIVE).levels == {"qualified"}

@@ -32,7 +32,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.store.engine import get_write_lock_path
-from tests.kit.databases import BOTH, Templates
+from tests.kit.databases import BOTH_AT_LANDING, Templates
 from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
@@ -100,7 +100,7 @@ def test_a_damaged_file_is_reported_and_not_opened(spoil: object, verb: str, hom
     assert (home / "gateway.sqlite3").read_bytes() == before
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_database_that_was_restored_in_part_is_not_taken(engine: Engine) -> None:
     """Its version was there before its tables, or some of them were not restored."""
     with write_transaction(engine) as conn:

@@ -19,7 +19,7 @@ from gateway.web.server_settings import build_api_limits, build_console_limits
 from gateway.web.wsgi_application import build_wsgi_application
 from tests.kit.api import Api
 from tests.kit.console import Browser, Console
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.story import Story
 
 SECONDS = 0.4
@@ -109,7 +109,7 @@ class Statuses:
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 def test_all_say_the_same_in_time(story: Story) -> None:
     statuses = Statuses(story)
     assert statuses.read() == [True] * 4
@@ -125,7 +125,7 @@ def test_all_say_the_same_in_time(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 def test_twenty_that_ask_at_once_wait_for_one_probe(story: Story) -> None:
     statuses = Statuses(story)
     answers: list[bool] = []
@@ -143,7 +143,7 @@ def test_twenty_that_ask_at_once_wait_for_one_probe(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 def test_what_needs_the_database_is_refused_in_time(story: Story) -> None:
     engine = story.house.engine
     statuses = Statuses(story)
@@ -180,7 +180,7 @@ def test_status_has_threads_of_its_own() -> None:
     assert build_api_limits(settings).status_paths == {"/api/v1/status"}
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_signed_in_person_changes_the_language_there(story: Story) -> None:
     """The page does not read the session, but its form has the token of it."""
     console = Console(story.hub)

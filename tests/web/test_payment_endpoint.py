@@ -15,7 +15,7 @@ from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
 from gateway.store import fees, read_transaction
 from gateway.web.wsgi_application import PATH, build_payment_endpoint
 from tests.flows.test_fees import KRW, SECRET
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.story import Story
 
 
@@ -52,7 +52,7 @@ def desk(engine: Engine) -> Desk:
     return Desk(engine)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_signed_event_is_applied_once_and_the_answer_is_signed(desk: Desk) -> None:
     for done in ("counted", "repeated"):
         answer = desk.post(desk.body(), desk.sign(desk.body()))
@@ -63,7 +63,7 @@ def test_a_signed_event_is_applied_once_and_the_answer_is_signed(desk: Desk) -> 
     assert desk.fee().state == "PAID"
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_is_not_signed_in_time_with_the_secret_changes_nothing(desk: Desk) -> None:
     body = desk.body()
     good = desk.sign(body)
@@ -86,7 +86,7 @@ def test_what_is_not_signed_in_time_with_the_secret_changes_nothing(desk: Desk) 
     assert (desk.fee().state, desk.fee().paid_at) == ("LEVIED", None)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_signed_event_that_fits_no_order_changes_nothing(desk: Desk) -> None:
     tries: list[tuple[dict[str, Any], str]] = [
         ({"amount": "29999"}, "amount"),
@@ -108,7 +108,7 @@ def test_a_signed_event_that_fits_no_order_changes_nothing(desk: Desk) -> None:
     assert desk.fee().state == "LEVIED"
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_other_requests_are_refused(desk: Desk) -> None:
     for verb in ("GET", "PUT", "DELETE", "OPTIONS"):
         answer = desk.client.open(PATH, method=verb)

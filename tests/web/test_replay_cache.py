@@ -21,7 +21,7 @@ from gateway.store import (
     write_call_transaction,
 )
 from gateway.web.replay_cache import ReplayCache
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.soap import NOW
 
 CALL = NewSeenCall("signature", "agency", "urn:1", "content")
@@ -46,7 +46,7 @@ def refuse(memory: ReplayCache, call: NewSeenCall = CALL) -> str:
     return found.value.problem.id
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_two_nodes_accept_a_call_once(engine: Engine) -> None:
     first, second = ReplayCache(engine), ReplayCache(engine)
     assert problem(first, CALL) is None
@@ -56,7 +56,7 @@ def test_two_nodes_accept_a_call_once(engine: Engine) -> None:
     assert problem(second, NewSeenCall("of another", "another", "urn:1", "other")) is None
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_call_without_effect_binds_nothing_on_any_node(engine: Engine) -> None:
     first, second = ReplayCache(engine), ReplayCache(engine)
     assert refuse(first) == "GW701"
@@ -81,7 +81,7 @@ def refuse_late(engine: Engine, memory: ReplayCache) -> None:
         raise GatewayError(REPLY_UNMATCHED)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_call_is_stored_with_its_effect_or_neither_is(engine: Engine) -> None:
     memory = ReplayCache(engine)
     with pytest.raises(ZeroDivisionError), memory.admit_call(CALL, NOW) as record:
@@ -99,7 +99,7 @@ def test_a_call_is_stored_with_its_effect_or_neither_is(engine: Engine) -> None:
         }
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_repeat_is_refused_before_its_effect(engine: Engine) -> None:
     first, second = ReplayCache(engine), ReplayCache(engine)
     with first.admit_call(CALL, NOW) as record:
@@ -113,7 +113,7 @@ def test_a_repeat_is_refused_before_its_effect(engine: Engine) -> None:
         assert set(lanes.find_lanes(conn, ["first", "again"])) == {"first"}
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_what_is_refused_after_a_first_effect_binds_nothing(engine: Engine) -> None:
     memory = ReplayCache(engine)
     with pytest.raises(GatewayError, match="GW701"):
@@ -123,7 +123,7 @@ def test_what_is_refused_after_a_first_effect_binds_nothing(engine: Engine) -> N
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize(("repeat", "expected"), [({}, "GW211"), (OTHER, "GW312"), (AGAIN, None)])
 def test_a_repeat_waits_for_the_effect_of_the_first(
     engine: Engine, repeat: dict[str, str], expected: str | None
@@ -144,7 +144,7 @@ def count_calls(engine: Engine) -> int:
         return conn.execute(select(func.count()).select_from(seen_calls.seen_calls)).scalar_one()
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_shared_calls_are_forgotten_after_the_window(engine: Engine) -> None:
     memory = ReplayCache(engine)
     assert problem(memory, CALL) is None

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from gateway.web.api import api_application
 from tests.kit.api import Api
 from tests.kit.console import Console
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.story import Story
 
 
@@ -32,7 +32,7 @@ class HeldRequests:
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 def test_a_third_page_of_one_account_comes_again(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     console, held = Console(story.house.hub), HeldRequests(2)
     for name in ("kim", "lee"):
@@ -58,7 +58,7 @@ def test_a_third_page_of_one_account_comes_again(story: Story, monkeypatch: pyte
     assert console.enter("kim").get("/console/cases").status_code == 200
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_third_api_request_of_one_party_comes_again(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     api, held = Api(story.house.hub), HeldRequests(2)
     first, second = api.client("broker1"), api.client("broker1")

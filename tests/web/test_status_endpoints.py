@@ -22,7 +22,7 @@ from gateway.store import get_head_revision, make_engine, write_transaction
 from gateway.web import build_application, hub_readiness, status_endpoints
 from gateway.web.status_endpoints import HubProbes, StatusReaders, build_status_application
 from gateway_conformance.verbs.conformance_home import make_suite_home
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.ports import find_free_port
 
 
@@ -54,7 +54,7 @@ def test_without_a_database_metrics_are_one_line_and_those_of_the_process_go_on(
     engine.dispose()
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/process"])
 def test_metrics_name_the_program(engine: Engine, path: str) -> None:
     shown = build_status_application(engine).test_client().get(path).text
@@ -63,7 +63,7 @@ def test_metrics_name_the_program(engine: Engine, path: str) -> None:
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 def test_a_database_that_does_not_answer_holds_one_thread(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,7 +179,7 @@ def ask_readiness(client: FlaskClient) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_no_redirect_names_the_host_of_the_request(engine: Engine) -> None:
     client = build_status_application(engine).test_client()
     for path in ("//status/live", "/status//live", "/status/live/"):
@@ -187,7 +187,7 @@ def test_no_redirect_names_the_host_of_the_request(engine: Engine) -> None:
         assert (answer.status_code, answer.headers.get("Location")) == (404, None)
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize(
     ("client", "forwarded", "may_read"),
     [
@@ -239,7 +239,7 @@ def test_metrics_and_reasons_are_for_the_monitoring_alone(
 TOKEN = "abcdefghijklmnop-._~+/=="
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.parametrize(
     ("sent", "may_read"),
     [
@@ -266,7 +266,7 @@ def test_a_token_gets_metrics_and_reasons_at_any_address(
     assert ("GW803" in client.get("/status/ready", headers=headers).text) is may_read
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_without_a_token_in_the_settings_none_is_taken(engine: Engine) -> None:
     client = build_status_application(engine, None, StatusReaders(())).test_client()
     for sent in ("Bearer ", "Bearer None", f"Bearer {TOKEN}"):
@@ -293,7 +293,7 @@ def test_the_settings_say_whose_token_and_address_count(
 
 
 @pytest.mark.long
-@BOTH
+@BOTH_AT_LANDING
 def test_however_often_it_is_asked_the_key_signs_once_a_second(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

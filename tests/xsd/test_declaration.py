@@ -47,6 +47,6 @@ def test_damaged_samples_are_judged_as_the_original_judges_them(vectors: Path) -
     assert_agreement(messages(vectors), original(vectors), ours(), 1_500, SEED + 1)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_ten_thousand_damaged_samples(vectors: Path) -> None:
     assert_agreement(messages(vectors), original(vectors), ours(), 10_000, SEED)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.vectors
 Probe = Callable[[Model, etree.XMLSchema], Iterator[tuple[str, etree._Element]]]
 PROBES = (value_probes, structure_probes, attribute_probes)
 FAST_FIRST = [
-    pytest.param(p, marks=[pytest.mark.long] * (p is attribute_probes), id=p.__name__) for p in PROBES
+    pytest.param(p, marks=[pytest.mark.night] * (p is attribute_probes), id=p.__name__) for p in PROBES
 ]
 
 
@@ -43,7 +43,7 @@ def response(vectors: Path) -> tuple[Model, etree.XMLSchema, etree.XMLSchema]:
     return model, oracle.original_response(vectors), oracle.ours("wco/answer.xsd")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("probe", FAST_FIRST)
 @pytest.mark.parametrize("message", [declaration, response], ids=lambda message: message.__name__)
 def test_each_place_is_judged_as_the_original_judges_it(
@@ -96,7 +96,7 @@ SLIPS = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("file", "old", "new"), SLIPS)
 def test_a_slip_in_our_schema_is_noticed(
     vectors: Path, tmp_path: Path, file: str, old: str, new: str

@@ -83,6 +83,6 @@ def test_damaged_answers_are_judged_as_the_original_judges_them(vectors: Path) -
     assert_agreement(answers(vectors), original_response(vectors), ours(ENTRY), 1_500, SEED + 1)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_ten_thousand_damaged_answers(vectors: Path) -> None:
     assert_agreement(answers(vectors), original_response(vectors), ours(ENTRY), 10_000, SEED)

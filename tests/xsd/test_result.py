@@ -92,7 +92,7 @@ def test_what_the_hub_may_say(text: str, old: str, new: str) -> None:
     assert load_shipped_schemas(RESULT).list_violations(changed(text, old, new)) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("text", "old", "new"), INVALID)
 def test_what_the_hub_may_not_say(text: str, old: str, new: str) -> None:
     assert load_shipped_schemas(RESULT).list_violations(changed(text, old, new))

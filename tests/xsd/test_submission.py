@@ -137,7 +137,7 @@ def test_what_may_be_sent(name: str) -> None:
     assert load_shipped_schemas(SUBMISSION).list_violations(etree.fromstring(changed(*VALID[name]))) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", INVALID)
 def test_what_may_not_be_sent(name: str) -> None:
     text = changed(*INVALID[name])

@@ -52,7 +52,7 @@ def cut_good_profile(number: int, *changes: tuple[str, str], nested: bool = Fals
     return text.replace("CollaborationProtocolAgreement", "CollaborationProtocolProfile").encode()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("nested", [False, True])
 def test_two_profiles_become_the_agreement_that_they_came_from(nested: bool) -> None:
     profiles = [ProfileFile(cut_good_profile(number, nested=nested), f"{number}.xml") for number in (0, 1)]
@@ -197,7 +197,7 @@ def test_our_profile_and_that_of_another_product_become_what_both_agreed(vectors
         assert summarize(agreed) == summarize(original), file.name
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("bits", [2048, 0], ids=["rsa", "p-256"])
 def test_two_profiles_of_ours_become_an_agreement_that_both_load(bits: int) -> None:
     pmodes = read_pmodes(AGREEMENT, "a.yaml")

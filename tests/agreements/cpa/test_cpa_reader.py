@@ -159,7 +159,7 @@ def test_a_nested_response_answers_on_the_connection() -> None:
     assert (order.answers, answer.answered_by) == (None, ())
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("old", "new", "place", "expected"),
     [

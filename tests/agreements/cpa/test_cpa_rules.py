@@ -214,7 +214,7 @@ def test_nothing_is_wrong_with_the_good_document() -> None:
     assert found_by((), False) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("rule", sorted(set(CPA_RULES) - ELSEWHERE))
 def test_a_rule_finds_its_fault_and_no_other_rule_does(rule: str) -> None:
     assert set(found_by(*FAULTS[rule])) == {rule}
@@ -284,7 +284,7 @@ def test_a_key_fits_the_signatures_of_its_kind(kind: str, algorithm: str, fittin
     assert sum("b-cert" in one for one in wrong) == (0 if fitting == "rsa" else 2)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("level", ["none", "transient", "persistent", "transient-and-persistent"])
 @pytest.mark.parametrize("attribute", ["isConfidential", "isAuthenticated", "isTamperProof"])
 def test_a_connection_is_open_for_each_level_that_protects_it(attribute: str, level: str) -> None:
@@ -297,7 +297,7 @@ def test_a_connection_is_open_for_each_level_that_protects_it(attribute: str, le
     assert ("transient-open" in found_by(changes, False)) == level.startswith("transient")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_every_finding_tells_where_and_why_and_by_which_clause() -> None:
     assert set(FAULTS) | ELSEWHERE == set(CPA_RULES)
     assert len(CPA_RULES) >= 40
@@ -310,7 +310,7 @@ def test_every_finding_tells_where_and_why_and_by_which_clause() -> None:
             assert not any(part in one.text for part in ("['", "{'", "()", "None", "Traceback")), one.text
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_path_of_a_finding_leads_to_its_element() -> None:
     names = {
         "tp": "http://www.oasis-open.org/committees/ebxml-cppa/schema/cpp-cpa-2_0.xsd",
@@ -355,7 +355,7 @@ def _judge_mutants(documents: list[etree._Element], count: int, seed: int) -> tu
     return read, refused
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_spoilt_document_makes_the_rules_fail() -> None:
     documents = [parse_xml(write_cpa(nested=nested)) for nested in (False, True)]
     read, refused = _judge_mutants(documents, 60, seed=3)
@@ -363,7 +363,7 @@ def test_no_spoilt_document_makes_the_rules_fail() -> None:
     assert refused > 10
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.vectors
 def test_no_spoilt_real_document_makes_the_rules_fail(vectors: Path) -> None:
     documents = [parse_xml(file.read_bytes()) for file in list_real_files(vectors)]

@@ -56,7 +56,7 @@ def test_a_hundred_mutations_are_judged_alike(published: SchemaSet, documents: l
     assert 5 < accepted < 75
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.vectors
 def test_two_thousand_mutations_are_judged_alike(
     published: SchemaSet, documents: list[etree._Element]

@@ -34,7 +34,7 @@ def read_again(pmodes: tuple[PMode, ...]) -> dict[str, PMode]:
     return {one.id: one for one in convert_cpa(read_cpa(write_cpa(pmodes, {}, {}), "again.xml"))}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(agreements)
 def test_any_pmodes_are_read_again_from_their_cpa(pmodes: tuple[PMode, ...]) -> None:
@@ -42,7 +42,7 @@ def test_any_pmodes_are_read_again_from_their_cpa(pmodes: tuple[PMode, ...]) -> 
 
 
 # The same are drawn each time; `GATEWAY_DRAWS` draws more.
-@pytest.mark.long
+@pytest.mark.night
 @settings(
     max_examples=int(os.environ.get("GATEWAY_DRAWS", "150")),
     deadline=None,
@@ -53,7 +53,7 @@ def test_very_many_pmodes_are_read_again_from_their_cpa(pmodes: tuple[PMode, ...
     assert read_again(pmodes) == {one.id: one for one in pmodes}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_cpa_is_written_in_the_words_of_the_standard_alone(nested: bool) -> None:
     pmodes = convert_cpa(read_cpa(written_cpa.write_cpa(nested=nested), "a.xml"))
@@ -63,7 +63,7 @@ def test_a_cpa_is_written_in_the_words_of_the_standard_alone(nested: bool) -> No
     assert read_again(pmodes) == {one.id: one for one in pmodes}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("level", ["persistent", "transient-and-persistent"])
 @pytest.mark.parametrize("attribute", ["isConfidential", "isAuthenticated", "isTamperProof"])
 def test_each_level_beyond_the_connection_is_written_as_it_was(attribute: str, level: str) -> None:
@@ -122,7 +122,7 @@ def test_an_agreement_in_yaml_becomes_a_cpa_that_can_be_loaded() -> None:
     assert {one.id: one for one in convert_cpa(judged.document)} == {one.id: one for one in pmodes}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("policy", ["legacy-cbc", "korea-seed"])
 def test_the_policy_of_encryption_stands_in_the_terms_of_the_gateway(policy: str) -> None:
     terms = Encryption("XMLENC", ("http://www.w3.org/2009/xmlenc11#aes256-gcm",), policy=policy)

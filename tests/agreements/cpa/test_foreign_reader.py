@@ -128,7 +128,7 @@ def cut(name: str) -> tuple[str, str]:
     return rf"<tp:{name}[ >].*?</tp:{name}>", ""
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -185,7 +185,7 @@ def test_each_demand_is_noticed(change: tuple[str, str], fault: str) -> None:
     assert any(fault in one for one in faults), faults
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("bits", [2048, 0], ids=["rsa", "p-256"])
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
 def test_a_shipped_agreement_is_written_for_others(path: Path, bits: int) -> None:
@@ -265,7 +265,7 @@ def compute_octets(cpa: ForeignCpa, reference: etree._Element) -> tuple[str, str
     return str(etree.QName(reference).localname), compute_pin(base64.b64decode(octets.text or ""))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_agreements_of_an_invitation_are_for_others() -> None:
     authority = make_authority("CN=Authority,O=Example", NOW)
     made = [
@@ -310,7 +310,7 @@ def test_who_encrypts_uses_another_certificate_than_who_verifies() -> None:
     assert algorithms == [(one, one) for one in uris]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("name", "uri"),
     [
@@ -329,7 +329,7 @@ def test_a_short_name_of_a_signature_becomes_its_uri(name: str, uri: str) -> Non
     assert "http://www.w3.org/2001/04/xmlenc#sha512" in {one.text for one in root.iter(TP + "HashFunction")}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("signed", [True, False])
 def test_signed_status_requests_are_agreed_in_words_of_the_standard(signed: bool) -> None:
     pmodes = read_shipped(EXAMPLE)
@@ -352,7 +352,7 @@ def test_only_the_party_that_must_sign_status_requests_has_a_channel_for_them() 
     assert read_again(data) == {one.id: one for one in pmodes}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_channel_has_the_signer_of_what_is_sent_and_of_what_is_acknowledged_by_it() -> None:
     """Two certificates of one party: a channel that receives is signed by the one that its signals have."""
     first, second = (compute_pin(decode_certificate(f"broker{number}")) for number in (1, 2))
@@ -403,7 +403,7 @@ def test_each_way_of_a_message_has_both_halves() -> None:
     assert read_again(data) == {one.id: one for one in pmodes}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_the_gateway_says_of_its_own_document() -> None:
     """Its own rules find nothing in it that another product would mind."""
     for path in SHIPPED:

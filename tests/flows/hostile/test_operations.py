@@ -22,7 +22,7 @@ from gateway.operations import load_agreement
 from gateway.store import make_engine, write_transaction
 from tests.harmonize import small_bundle
 from tests.kit import pictures
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import AGREEMENT, PARTY_TYPE, START, House, Neighbour
 from tests.kit.paths import ROOT
 from tests.kit.story import AGENCIES, Story, unreachable
@@ -30,7 +30,7 @@ from tests.kit.story import AGENCIES, Story, unreachable
 JUMPS = (-1, 1, -1, 2, -3)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_replay_after_years_gets_the_first_receipt_and_nothing_else(engine: Engine) -> None:
     """Longer than any duplicate window: persist_duration has passed, the time to live too."""
     house = House(engine)

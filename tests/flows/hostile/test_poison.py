@@ -24,7 +24,7 @@ from gateway.state_machines import DELIVERY
 from gateway.store import deliveries, lanes, make_engine, messages, read_transaction, write_transaction
 from gateway.store.transitions import list_transitions
 from tests.kit import tables
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.desk import Desk
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import EBMS2, Clock, Neighbour
@@ -39,7 +39,7 @@ def dies(desk: Desk, name: str = "short-lived", *, steady: bool = True) -> list[
     return held
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_one_suspect_at_a_time_next_to_everything_else(engine: Engine) -> None:
     desk = Desk(engine, threads=8)
     old = desk.queue(3)
@@ -90,7 +90,7 @@ def test_the_third_death_puts_it_aside_and_the_operator_may_try_again(engine: En
     assert "gateway_deliveries_put_aside 0.0\n" in metrics.render_metrics(engine)
 
 
-@BOTH
+@BOTH_AT_LANDING
 def test_a_hub_that_dies_again_and_again_puts_nothing_aside(engine: Engine) -> None:
     """The last crash counts only where the worker has run for ten minutes before it tried the delivery."""
     desk = Desk(engine, threads=8)
@@ -192,7 +192,7 @@ def wait(until: Callable[[], bool], seconds: float = 60) -> None:
 INNOCENT = tuple(f"good{number}" for number in range(4))
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.long
 def test_a_message_that_crashes_the_program_is_put_aside_and_others_flow(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
@@ -222,7 +222,7 @@ def test_a_message_that_crashes_the_program_is_put_aside_and_others_flow(
         wait(lambda: set(stage.states().values()) == {"PROCESSED"})
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.long
 def test_a_worker_killed_at_one_place_again_and_again_stops_dying(stage: Stage) -> None:
     point = "admit.refused.before_commit"

@@ -59,7 +59,7 @@ def states(story: ConsoleStory, request: int) -> list[str]:
         return [row.state for row in officer_work.list_acts(conn, request)]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_another_officer_approves_what_was_proposed(engine: Engine) -> None:
     story, kim, seen, proposal = proposed(engine)
     assert seen.state == "ACKNOWLEDGED"
@@ -100,7 +100,7 @@ def test_a_proposal_about_another_state_is_not_approved(engine: Engine) -> None:
     assert states(story, seen.request.id) == ["RETURNED"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_proposal_is_returned_or_withdrawn_and_the_next_one_decides(engine: Engine) -> None:
     story, kim, seen, proposal = proposed(engine)
     lee = story.officer("lee", "approver")
@@ -123,7 +123,7 @@ def test_a_proposal_is_returned_or_withdrawn_and_the_next_one_decides(engine: En
     assert states(story, seen.request.id) == ["RETURNED", "WITHDRAWN", "PERFORMED"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_of_twenty_approvals_and_returns_at_once_one_has_an_effect(engine: Engine) -> None:
     story, _, seen, proposal = proposed(engine)
     many = [story.officer(f"officer-{number}", "approver") for number in range(4)]

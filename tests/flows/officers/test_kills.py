@@ -34,7 +34,7 @@ def perform(officer: Officer, act: DecisionAct, seen: ApplicationView, desk: Off
     desk.perform_act(officer, seen.number, act, seen.shown)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_an_act_is_performed_once_wherever_its_process_dies(engine: Engine) -> None:
     story = ConsoleStory(engine)
@@ -64,7 +64,7 @@ def test_an_act_is_performed_once_wherever_its_process_dies(engine: Engine) -> N
         assert story.evidence("request", seen.request.id).count("notice") == len(rows)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @BOTH
 def test_an_approval_is_performed_after_a_kill(engine: Engine) -> None:
     story = ConsoleStory(engine, four_eyes=True)

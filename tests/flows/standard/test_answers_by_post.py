@@ -80,7 +80,7 @@ def _judge_posting(place: Path, most: int, patience: float = 5.0) -> RunReport:
         server.close()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_gateway_that_no_longer_posts_refusals_is_told_of_once(place: Path) -> None:
     report = _judge_posting(place, 3)
     verdicts = {one.id: one.verdict for one in report.cases}
@@ -95,14 +95,14 @@ def test_a_gateway_that_no_longer_posts_refusals_is_told_of_once(place: Path) ->
     assert report.format_summary().startswith(finding)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_gateway_that_never_posts_a_refusal_has_failed(place: Path) -> None:
     report = _judge_posting(place, 0)
     assert {one.verdict for one in report.cases if one.id in _REFUSED} == {"failed"}
     assert [one[:57] for one in report.findings] == [_NEVER]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_gateway_that_posts_every_answer_meets_all(place: Path) -> None:
     report = _judge_posting(place, 1000, patience=60.0)
     assert {one.verdict for one in report.cases} == {"passed"}

@@ -176,7 +176,7 @@ def test_every_way_is_tried_and_every_assertion_can_fail() -> None:
     assert sum(one.startswith("TA") for one in ROWS) == 36
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_right_gateway_passes(judge: Judge) -> None:
     quick = {"TA01", "TA03", "TA08", "TA12", "TA13", "TA30", "ED01", "ED13", "ED20"}
     report = judge("", quick)
@@ -184,21 +184,21 @@ def test_a_right_gateway_passes(judge: Judge) -> None:
     assert report.is_successful
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("wrong", ["missing-digest", "takes-everything", "unencrypted"])
 def test_a_wrong_gateway_is_found_out(judge: Judge, wrong: str) -> None:
     some = set(sorted(FOUND[wrong])[:3])
     assert set(_list_wanting(judge(wrong, some))) == some
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_right_gateway_passes_everything(judge: Judge) -> None:
     report = judge("", set(ROWS))
     assert [(one.id, one.verdict, one.got) for one in report.cases if one.verdict != "passed"] == []
     assert all(one.exchanges for one in report.cases)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("wrong", WRONG_WAYS)
 def test_each_double_is_found_out(judge: Judge, wrong: str) -> None:
     report = judge(wrong, FOUND[wrong])

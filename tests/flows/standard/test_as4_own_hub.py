@@ -50,7 +50,7 @@ def run(running: tuple[str, Path], partner: Path, tmp_path: Path, profile: str) 
     return cases
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_hub_of_our_own_holds_every_assertion(
     running: tuple[str, Path], partner: Path, tmp_path: Path
 ) -> None:
@@ -78,7 +78,7 @@ def expand(words: str) -> list[str]:
     return [f"{kind}{n:02}" for kind, a, b in found for n in range(int(a), int(b or a) + 1)]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_hub_of_our_own_holds_what_as4_says_beyond(
     running: tuple[str, Path], partner: Path, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ def judge(place: Path) -> Judge:
     return lambda wrong, only: _judge_double(SimulatedGateway(right.membership, wrong), party, only)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("wrong", ["always-200", "always-refuses", "drops-acknowledgments"])
 def test_a_shipped_double_is_a_process_that_a_tester_finds_out(
     place: Path, wrong: str, tmp_path: Path
@@ -113,7 +113,7 @@ def _find_passed(report: RunReport) -> set[str]:
     return {one.id for one in report.cases if one.verdict == "passed"}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_gateway_that_always_says_200_meets_only_what_asks_for_silence(judge: Judge) -> None:
     report = judge("always-200", "")
     assert len(_find_wanting(report)) > 300
@@ -130,7 +130,7 @@ def test_a_gateway_that_always_says_200_meets_only_what_asks_for_silence(judge: 
     assert {"ACK-01", "ERR-01", "REL-01", "SEC-01", "STA-01", "PIN-01", "HTT-01"} <= _find_wanting(report)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_gateway_that_always_refuses_meets_nothing(judge: Judge) -> None:
     report = judge("always-refuses", "")
     assert _find_passed(report) == set()
@@ -140,7 +140,7 @@ def test_a_gateway_that_always_refuses_meets_nothing(judge: Judge) -> None:
     assert len(applicable) >= 320
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_gateway_that_drops_acknowledgments_fails_where_one_is_expected(judge: Judge) -> None:
     report = judge("drops-acknowledgments", "")
     wanting = _find_wanting(report)
@@ -150,7 +150,7 @@ def test_a_gateway_that_drops_acknowledgments_fails_where_one_is_expected(judge:
     assert {"ERR-01", "PIN-01", "STA-02", "SEC-01"} <= _find_passed(report)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_every_other_fault_is_found(judge: Judge) -> None:
     parts = ("ACK", "ENC-23", "STA", "ERR", "PIN", "HTT SEC", "REL-0 REL-2")
     usual = _find_wanting(judge("", " ".join(parts)))
@@ -161,7 +161,7 @@ def test_every_other_fault_is_found(judge: Judge) -> None:
     assert hidden == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_encryption_is_judged_by_what_a_gateway_decrypts(judge: Judge) -> None:
     # It never sends of its own accord: what is asked of its messages is not met.
     sends = {*(f"ENC-{number}" for number in range(25, 30)), "CMS-12", "CMS-13", "CMS-14"}

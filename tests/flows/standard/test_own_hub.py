@@ -10,7 +10,7 @@ from lxml import etree
 
 from gateway.cli import main
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 
 def _run_suite(url: str, partner: Path, agreement: str, out: Path) -> tuple[int, dict[str, object]]:

@@ -22,7 +22,7 @@ from gateway_conformance.standard import (
 from tests.flows.standard.partner_folders import make_partner_folder
 from tests.kit.ports import find_free_port
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 _IDS = ("HOP-01", "HOP-02", "HOP-03", "HOP-04", "HOP-05", "HOP-06", "HOP-12", "HOP-13")
 
 

@@ -21,7 +21,7 @@ from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.served import wait_until_ready
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 #: What an operator would call: it ends the hub as a service manager does, and starts it again.
 _SCRIPT = """#!/bin/sh

@@ -69,7 +69,7 @@ def check_comes_back(root: etree._Element, name: str, form: CarrierForm) -> byte
     return octets
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("form", FORMS)
 def test_requests_and_notices_come_back(form: str) -> None:
     for name in ("KPTA-PHARM-IMP", "EMC-WASTE-EXP", "KFDA-FOOD-IMP"):
@@ -79,7 +79,7 @@ def test_requests_and_notices_come_back(form: str) -> None:
         check_comes_back(draw(name, 3), name, FORMS[form])
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", list(shipped().documents))
 def test_every_document_comes_back_in_every_form(name: str) -> None:
     made = 0
@@ -92,7 +92,7 @@ def test_every_document_comes_back_in_every_form(name: str) -> None:
     assert made
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", list(shipped().notices.notices))
 def test_every_notice_comes_back_in_every_form(name: str) -> None:
     for seed in range(12):
@@ -113,7 +113,7 @@ def make_reason(text: str) -> etree._Element:
 LONG = "제조번호와 성분표가 서로 다릅니다. " * 20
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("text", [LONG, LONG + " " * 90, " 앞", "뒤 ", " ", "a\tb", "<&>\"'\\", "가" * 333])
 def test_any_text_comes_back(form: str, text: str) -> None:
@@ -169,7 +169,7 @@ def test_what_a_form_cannot_carry_is_refused_at_its_path_and_never_cut() -> None
     check_comes_back(make_reason("1234"), "GOVCBRRBJ", own)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_numbers_are_exact() -> None:
     for root in list_requests("KPTA-PHARM-IMP", "3"):
         (one, *_) = root.iterfind(".//{*}CountQuantity")
@@ -203,7 +203,7 @@ def test_records_that_were_cut_anywhere_are_refused(form: str) -> None:
         read_carried(octets + b"x", document, FORMS[form])
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("form", FORMS)
 def test_changed_octets_are_refused_or_read_and_never_a_mistake(form: str) -> None:
     document = find_carried_document(shipped(), "GOVCBRFS8")
@@ -294,7 +294,7 @@ def test_a_wrong_form_is_refused_with_its_line(old: str, new: str, line: int) ->
     assert (refused.value.problem.id, refused.value.location) == ("GW502", f"carriers.yaml:{line}")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_verb_converts_both_ways(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     file, told = tmp_path / "notice.xml", tmp_path / "notice.dat"
     file.write_bytes(etree.tostring(draw("GOVCBRRBH", 3)))
@@ -322,7 +322,7 @@ def test_a_name_that_no_document_can_have_is_escaped_where_it_is_told(name: str)
         assert caught.value.location.encode()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_name_that_stands_twice_among_many_is_found_in_one_pass() -> None:
     """No time is measured: looking for each name among all others would take minutes."""
     names = ",".join(f'"n{number}":1' for number in range(300_000))

@@ -40,7 +40,7 @@ def find_problems(root: etree._Element, bundle: MappingBundle) -> tuple[Diagnost
     return found.problems
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_character_without_a_code_is_told_at_its_place_of_the_submission() -> None:
     root = unsigned()
     bundle = speak(KFDA=CarrierForm("fixed", charset="cp949"))
@@ -57,7 +57,7 @@ def test_a_character_without_a_code_is_told_at_its_place_of_the_submission() -> 
     assert find_problems(root, speak(KFDA=CarrierForm("json"))) == ()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_syllable_that_euc_kr_makes_up_of_letters_has_no_code_there() -> None:
     root = unsigned()
     text(NAME, "쌀국수 똠양꿍")(root)

@@ -95,7 +95,7 @@ def test_occurrences_are_counted_and_move_up() -> None:
     }
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_every_finding_of_an_unfinished_form_leads_to_a_field() -> None:
     for documents in (*((one,) for one in ALL), ("KFDA-FOOD-IMP", "NPQS-PLA-IMP"), SHARING):
         form = compose_form(bundle(), documents)

@@ -23,7 +23,7 @@ def bundle() -> MappingBundle:
     return load_bundle(get_data_folder("mappings"))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("position", [1, 2, 3])
 def test_each_pointer_of_the_form_has_a_field_of_the_answer(bundle: MappingBundle, position: int) -> None:
     root = etree.fromstring(SAMPLE)

@@ -99,21 +99,21 @@ def test_the_shell_is_in_the_order_of_its_schema() -> None:
     ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_drawn_submissions_can_be_made_through_the_form(document: str) -> None:
     for seed in range(3):
         check_sample(make_sample(bundle(), bundle().documents[document], f"form {seed}", 1 + seed))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     "documents",
     [
         *((one,) for one in REPRESENTATIVE),
         *itertools.combinations(REPRESENTATIVE[:5], 2),
-        pytest.param(DOCUMENTS, marks=pytest.mark.long),
-        *(pytest.param((one,), marks=pytest.mark.long) for one in DOCUMENTS if one not in REPRESENTATIVE),
+        pytest.param(DOCUMENTS, marks=pytest.mark.night),
+        *(pytest.param((one,), marks=pytest.mark.night) for one in DOCUMENTS if one not in REPRESENTATIVE),
     ],
     ids=lambda names: "+".join(names)[:60],
 )

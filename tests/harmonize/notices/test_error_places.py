@@ -42,7 +42,7 @@ def per_item(document: DocumentMapping, path: str) -> bool:
     return f"/{items.name}/" in f"/{path}/"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", each_document())
 def test_every_leaf_of_every_request_can_be_named_and_is_found(name: str) -> None:
     document = shipped().documents[name]

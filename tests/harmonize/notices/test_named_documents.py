@@ -104,7 +104,7 @@ def test_a_document_is_found_by_a_code_that_is_its_own_alone() -> None:
     assert named == {"GOVCBRBR1": documents["NPQS-PLA-IMP"], "GOVCBRCR2": None}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_document_with_a_type_code_in_its_requests_has_no_others(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "mappings", tmp_path / "mappings")
     file = tmp_path / "mappings" / "agencies" / "KPTA" / "KPTA-TISSUE-IMP.yaml"

@@ -179,7 +179,7 @@ def key(fact: NoticeFact) -> tuple[object, ...]:
     return (fact.name, fact.value, fact.unit, fact.item or "", fact.at, fact.place, str(fact.rule))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("known", [True, False], ids=["for a document", "for none"])
 @pytest.mark.parametrize("name", NOTICES)
 def test_what_was_drawn_is_read(name: str, known: bool) -> None:
@@ -190,7 +190,7 @@ def test_what_was_drawn_is_read(name: str, known: bool) -> None:
         assert sorted(map(key, read(root, document).facts)) == sorted(map(key, facts)), seed
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", NOTICES)
 def test_every_line_is_drawn_and_its_xpath_finds_what_was_read(name: str) -> None:
     seen = set()
@@ -205,7 +205,7 @@ def test_every_line_is_drawn_and_its_xpath_finds_what_was_read(name: str) -> Non
     assert lines <= seen
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", NOTICES)
 def test_reader_and_schema_agree_on_what_is_missing_twice_moved_or_strange(name: str) -> None:
     checked = 0

@@ -90,7 +90,7 @@ class Peep(Constant):
         return [EvaluatedValue(str(sum(map(ord, "".join(texts)))), (), "const")]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_leaf_that_leaks_is_named(tmp_path: Path) -> None:
     """An item that the application does not concern changes its request: the one leaf is found among many."""
     bundle = load_bundle(plant(tmp_path))

@@ -14,7 +14,7 @@ from gateway.operations import check_mapping_folder
 from tests.harmonize.proofs.small_mapping import DOCUMENT, line_of, plant, prove, write
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_shipped_mappings_pass_every_proof(bundle: MappingBundle) -> None:
     report = check_bundle(bundle, samples=3)
     assert [str(finding) for finding in report.findings] == []
@@ -26,7 +26,7 @@ def test_the_shipped_mappings_pass_every_proof(bundle: MappingBundle) -> None:
     assert report.boxes.common_meanings < report.boxes.common_boxes
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_shipped_document_passes_every_proof_beside_all_others(bundle: MappingBundle) -> None:
     report = check_bundle(bundle, samples=1, only=["NVRQS-TRANS"])
     assert [str(finding) for finding in report.findings] == []
@@ -48,7 +48,7 @@ def test_one_document_is_checked_alone_and_compared_with_all(tmp_path: Path) -> 
     assert [finding.proof for finding in report.findings] == ["never_asked_twice"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_same_seed_tries_the_same_submissions(tmp_path: Path) -> None:
     bundle = load_bundle(plant(tmp_path))
     assert check_bundle(bundle, samples=3, seed="a") == check_bundle(bundle, samples=3, seed="a")
@@ -65,7 +65,7 @@ def test_forms_of_different_precision_are_noted(tmp_path: Path) -> None:
     assert note.startswith("issued_at: CCYYMMDD in agencies/ORG/PLANT.yaml:")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("file", "old", "new", "place"),
     [

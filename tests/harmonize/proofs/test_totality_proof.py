@@ -57,7 +57,7 @@ SHARES = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
@@ -95,7 +95,7 @@ def test_a_check_that_no_values_satisfy_is_told_at_once(tmp_path: Path, rule: st
     assert [(one.field, one.counter_example) for one in found] == ([("mine", told)] if told else [])
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("ask", "part", "separator", "told"),
     [
@@ -202,7 +202,7 @@ def test_more_combinations_than_are_tried_are_refused(
     assert "2 combinations of risky" in found[0].counter_example
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_submission_that_cannot_be_drawn(tmp_path: Path) -> None:
     folder = plant(tmp_path, ("- Remark: {ask: remark}", "- Remark: {ask: remark, form: digits10}"))
     assert breaches(folder, "totality") == []
@@ -248,7 +248,7 @@ def test_a_comparison_must_have_a_unit(tmp_path: Path, check: str, unit: str, me
     assert all(one.mark.line == line_of(tmp_path, "id: limit") for one in found)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_mass_is_converted_to_a_unit_of_mass_alone(tmp_path: Path) -> None:
     folder = tmp_path / "mappings"
     shutil.copytree(ROOT / "mappings", folder)

@@ -50,7 +50,7 @@ def differences(
     return compare_request(request, read_request(bundle.documents[request.document], xml), done.facts, bundle)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_what_was_put_is_got(bundle: MappingBundle, document: str) -> None:
     for seed in SEEDS:
@@ -60,7 +60,7 @@ def test_what_was_put_is_got(bundle: MappingBundle, document: str) -> None:
             assert differences(bundle, done, request, request.xml) == [], seed
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 def test_every_forwarded_leaf_is_read_back(document: str) -> None:
     """Not by the origins that the writer noted but by the ledger: its leaves are all in some reading."""
@@ -201,7 +201,7 @@ def reorder(xml: etree._Element, chance: random.Random) -> bool:
     return True
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("document", each_document())
 @pytest.mark.parametrize("damage", [swap, truncate, alter, drop, double, relabel, invent, reorder])
 def test_a_broken_writing_is_found(bundle: MappingBundle, document: str, damage: object) -> None:

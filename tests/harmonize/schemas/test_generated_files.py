@@ -28,7 +28,7 @@ def built(bundle: MappingBundle) -> dict[str, bytes]:
     return generate_all_files(bundle, template)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_lies_in_the_data_folders_is_what_is_made(built: dict[str, bytes]) -> None:
     stale = [
         name

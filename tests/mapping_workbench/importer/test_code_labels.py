@@ -36,14 +36,14 @@ def list_form_codes(found: ImportResult) -> list[tuple[str, str, str]]:
     return [(code, *both) for code, both in labels.items()]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_code_has_labels_in_both_languages() -> None:
     found = imported("", "{M: {ko: 수컷, en: male}, F: {ko: 암컷, en: female}}")
     assert list_findings(found) == []
     assert list_form_codes(found) == [("M", "수컷", "male"), ("F", "암컷", "female")]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_missing_korean_labels_of_codes_are_left_to_finish() -> None:
     found = imported("", "{M: male, F: {ko: 암컷, en: female}, N: {en: neutered}, X: 모름}")
     assert list_findings(found) == [("D", "f", "label", "the Korean label of the codes M, N")]
@@ -55,7 +55,7 @@ def test_missing_korean_labels_of_codes_are_left_to_finish() -> None:
     ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("codes", "table", "missing"),
     [

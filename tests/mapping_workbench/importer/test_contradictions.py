@@ -34,7 +34,7 @@ GROUP = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("level", "member", "words"),
     [
@@ -65,13 +65,13 @@ def test_a_level_that_contradicts_its_group_is_told(level: str, member: str, wor
     assert "# to finish: level " in found.files["agencies/O/D.yaml"].decode()
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("level", ["header", "item"])
 def test_a_level_that_repeats_that_of_its_group_is_nothing(level: str) -> None:
     assert list_findings(imported(GROUP.format(f"    level: {level}\n", f", level: {level}"))) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("currencies", "decimals", "words"),
     [
@@ -92,7 +92,7 @@ def test_decimals_that_the_currencies_do_not_have_are_told(
     assert bool(words) == ("# to finish: " + (words or "more") in found.files["agencies/O/D.yaml"].decode())
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [
@@ -113,7 +113,7 @@ def test_an_amount_without_a_currency_is_told() -> None:
     assert list_findings(found) == [("fee", "currency", f"{text}; inventory.yaml:8")]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -142,7 +142,7 @@ def test_a_wco_id_of_another_path_is_refused() -> None:
     assert str(refused.value) == f"{wanted} at inventory.yaml:9"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("document", "office", "other"),
     [
@@ -179,7 +179,7 @@ LISTED = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
@@ -215,7 +215,7 @@ def test_a_total_of_all_items_is_bounded_by_their_number() -> None:
     )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
@@ -235,7 +235,7 @@ def test_a_rule_on_given_fields_that_always_holds_is_told(rule: str, words: str)
     )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("rule", "words"),
     [

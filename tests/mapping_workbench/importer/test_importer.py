@@ -82,7 +82,7 @@ def serve(bundle: MappingBundle, name: str, seeds: int, schema: SchemaSet) -> No
             requests.assertValid(etree.fromstring(serialize_element(request.xml)))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", ["HMA-DANGER-IMP", "TUG_ORDER.1", "hma.empty"])
 def test_an_invented_agency_is_served(
     harbour_bundle: MappingBundle, submission_schema: SchemaSet, name: str
@@ -138,7 +138,7 @@ def test_an_unknown_organisation_is_refused() -> None:
         imported(START.replace("organisation: O", "organisation: Q"))
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_path_that_the_dictionary_lacks_becomes_a_meaning() -> None:
     one = f"{{path: {ITEM}/TransactionNatureCode, format: n..2, as: nature, card: '1'}}"
     bundle = loaded(START + f"  common: [{one}]\n")
@@ -163,13 +163,13 @@ def test_a_number_with_decimals_keeps_them_whatever_its_path_is_called(
     assert (meaning.type, meaning.shape.fraction) == (kind, decimals)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_path_that_no_submission_can_say_is_asked() -> None:
     bundle = loaded(START + "  common: [{path: Declaration/Pilot/Name, card: '1', ext: true}]\n")
     assert bundle.documents["D"].ask_names["pilot_name"].requirement.mandatory
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_shipped_list_with_the_same_codes_is_shared() -> None:
     lists = "code_lists: {{firstOrRepeat: {{F: first, S: same, R: {}}}}}\n"
     field = "  unique: [{name: f, type: code, level: item, code_list: firstOrRepeat}]\n"
@@ -178,7 +178,7 @@ def test_a_shipped_list_with_the_same_codes_is_shared() -> None:
     assert "list: firstOrRepeat2," in text
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_common_meaning_by_name_label_or_path_is_not_asked() -> None:
     fields = [
         "{name: importer_name, type: text, max_length: 9, level: header}",
@@ -212,7 +212,7 @@ def test_a_condition_on_a_field_that_became_common_names_the_meaning() -> None:
     assert "req: {when: {item.origin: {is: CN}}}" in document(START + f"  unique: [{fields}, {other}]\n")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_header_field_may_depend_on_the_items(submission_schema: SchemaSet) -> None:
     fields = "{name: place, type: text, max_length: 9, level: header, req: C, condition: \"use in ['A']\"}"
     other = "{name: use, type: code, code_list: [A, B], level: item, req: M}"
@@ -252,7 +252,7 @@ def test_every_text_is_read_back(text: str) -> None:
     assert plain(node) == {text: [text, {"k": text}]}
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.vectors
 def test_the_whole_inventory_of_thirty_three_documents(vectors: Path, submission_schema: SchemaSet) -> None:
     content = (vectors / "data" / "field-inventory.yaml").read_bytes()
@@ -268,7 +268,7 @@ def test_the_whole_inventory_of_thirty_three_documents(vectors: Path, submission
         serve(bundle, name, 1, submission_schema)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_inventory_of_the_manual_becomes_what_the_manual_says(submission_schema: SchemaSet) -> None:
     page = resources.files("gateway").joinpath("manual", "inventory.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
@@ -280,7 +280,7 @@ def test_the_inventory_of_the_manual_becomes_what_the_manual_says(submission_sch
     serve(bundle, "HMA-PILOT-IMP", 4, submission_schema)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_invariant_that_no_check_can_say_is_left_to_a_person() -> None:
     """Whatever a clause names, the import goes through and names the line."""
     fields = "{name: q, type: quantity, req: M, level: item, unit: KGM}"
@@ -298,7 +298,7 @@ def test_an_invariant_that_no_check_can_say_is_left_to_a_person() -> None:
     assert [[one.name for one in check.factors] for check in checks] == [["q", "pr"], ["q"], ["q"]]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_check_that_the_language_refuses_is_left_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         mapping_writer, "translate_clause", lambda *_, **__: {"per": "nowhere", "distinct": "colour"}
@@ -333,7 +333,7 @@ def test_what_the_inventory_leaves_open_is_listed() -> None:
     assert "larger than 9999" in found["d", "pattern"]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_samples_keep_imported_sums_and_comparisons(submission_schema: SchemaSet) -> None:
     share = "{name: pct, type: measure, req: M, unit: P1, range: [0, 100], decimals: 2}"
     fields = [
@@ -349,7 +349,7 @@ def test_samples_keep_imported_sums_and_comparisons(submission_schema: SchemaSet
     serve(bundle, "D", 12, submission_schema)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("seed", range(40))
 def test_a_broken_inventory_is_refused_with_its_line_or_loads(seed: int) -> None:
     """Lines are lost, doubled or changed: no traceback, and no folder that does not load."""

@@ -51,7 +51,7 @@ def organisations(code: str, label: str) -> AddedEntries:
     return AddedEntries({FolderTable("organisations.yaml", "organisations"): {code: line}})
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_eighteenth_agency_joins_the_shipped_ones(shipped: Path) -> None:
     before, old = contents(shipped), load_bundle(shipped)
     assert main(["map", "import", str(HARBOUR), "--out", str(shipped)]) == 0
@@ -67,7 +67,7 @@ def test_the_eighteenth_agency_joins_the_shipped_ones(shipped: Path) -> None:
     assert contents(shipped) == after
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_entry_that_says_something_else_is_refused_naming_both(
     shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,7 +92,7 @@ def test_an_entry_that_says_something_else_is_refused_naming_both(
     )
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_nothing_is_written_that_does_not_load_as_a_whole(
     shipped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,7 +103,7 @@ def test_nothing_is_written_that_does_not_load_as_a_whole(
     assert contents(shipped) == before
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_folder_that_lacks_a_file_is_told(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shipped / "codelists" / "iso4217.csv").unlink()
     assert main(["map", "import", str(HARBOUR), "--out", str(shipped)]) == 1

@@ -44,7 +44,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("there", [False, True], ids=["alone", "merged"])
 @pytest.mark.parametrize(("fields", "line", "words"), WRONG)
 def test_a_fault_of_a_mapping_is_told_at_the_line_of_the_inventory(
@@ -62,7 +62,7 @@ def test_a_fault_of_a_mapping_is_told_at_the_line_of_the_inventory(
     assert shown.endswith(f" at inventory.yaml:{line}\n")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_fault_of_the_folder_that_is_there_keeps_its_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +100,7 @@ def test_an_octet_of_a_table_is_counted_from_the_start_of_the_file(mark: bytes) 
     assert str(refused.value) == f"GW502 code list: expected a UTF-8 table, {shown}"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_long_texts_of_an_inventory_are_cut() -> None:
     condition = " or ".join(["y == 'Y'"] * 20_000)
     fields = (

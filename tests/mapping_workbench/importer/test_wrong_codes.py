@@ -29,7 +29,7 @@ def list_findings(found: ImportResult) -> list[tuple[str, str, str]]:
     return [(one.field, one.kind, one.text) for one in found.findings]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("unit", ["KGM", "EA", "MR", "BOX"])
 def test_a_unit_of_a_table_is_known(unit: str) -> None:
     found = imported(f"  - {{name: mass, name_ko: 무게, type: measure, level: item, unit: {unit}}}\n")
@@ -46,7 +46,7 @@ def test_a_unit_that_no_table_has_is_left_to_finish() -> None:
     )
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_units_are_those_of_the_folder_that_is_there() -> None:
     shipped = get_data_folder("mappings")
     units = shipped.joinpath("codelists", "unit-factors.csv").read_bytes() + b"KG,mass,1,the folder\n"
@@ -67,7 +67,7 @@ def test_the_units_are_those_of_the_folder_that_is_there() -> None:
     ]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_currency_that_the_standard_lacks_is_refused() -> None:
     assert list_findings(imported(AMOUNT % "[KRW, EUR]")) == []
     with pytest.raises(GatewayError) as refused:
@@ -83,7 +83,7 @@ def test_a_standard_may_stand_for_its_currencies() -> None:
     assert list_findings(found) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_fields_of_one_name_have_each_their_own_currencies() -> None:
     second = START.partition("documents:\n")[2].replace("id: D", "id: E")
     found = imported(AMOUNT % "[KRW]" + second + AMOUNT % "[EUR, USD]")
@@ -99,7 +99,7 @@ def test_a_law_that_the_law_book_lacks_is_left_to_finish() -> None:
     assert f"# to finish: {text}" in found.files["agencies/O/D.yaml"].decode()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_mandatory_field_with_a_condition_is_left_to_finish() -> None:
     fields = "  - {name: tug, name_ko: 예, type: boolean, level: item, req: %s, condition: other}\n"
     other = "  - {name: other, name_ko: 외, type: boolean, level: item}\n"
@@ -108,7 +108,7 @@ def test_a_mandatory_field_with_a_condition_is_left_to_finish() -> None:
     assert list_findings(imported(fields % "M" + other)) == [("tug", "condition", text)]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", ["berht", "Berth", "berths"])
 def test_a_misspelt_code_list_is_refused(name: str) -> None:
     with pytest.raises(GatewayError) as refused:
@@ -117,7 +117,7 @@ def test_a_misspelt_code_list_is_refused(name: str) -> None:
     assert str(refused.value) == f"{wanted}found {name} at inventory.yaml:9"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

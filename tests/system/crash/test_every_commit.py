@@ -28,7 +28,7 @@ from gateway.message_model import MemoryBody, Ping
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import make_engine, messages, read_transaction
 from gateway_conformance.verbs.demo_stage import read_cast
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.facts import is_commit
 from tests.kit.gateway import RunningGateway, post
 from tests.kit.life import Change, Life
@@ -230,7 +230,7 @@ def check_story(town: Town, message: SealedSubmission) -> None:
     engine.dispose()
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.timeout(600)
 def test_accepted_submissions_survive_every_kill(town: Town) -> None:
     town.start_partners()
@@ -246,7 +246,7 @@ def test_accepted_submissions_survive_every_kill(town: Town) -> None:
     print(f"\n{len(points)} kills, {len(life.filed)} cases, all closed")
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.timeout(600)
 def test_accepted_submissions_survive_every_kill_of_one_of_two_working_processes(
     tmp_path: Path, database_url: str
@@ -265,7 +265,7 @@ def unknown_class(root: etree._Element) -> None:
         element.text = "NOPE"
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.timeout(300)
 def test_refused_submissions_get_their_result_in_spite_of_every_kill(town: Town) -> None:
     town.start_partners()
@@ -283,7 +283,7 @@ def test_refused_submissions_get_their_result_in_spite_of_every_kill(town: Town)
     assert not any(town.effects(name) for name in ("KPTA", "KFDA", "NPQS", "customs"))
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.timeout(300)
 def test_an_agency_that_is_down_strands_its_request_and_nothing_else(
     tmp_path: Path, database_url: str
@@ -314,7 +314,7 @@ def test_an_agency_that_is_down_strands_its_request_and_nothing_else(
         town.close()
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.timeout(400)
 def test_signals_by_posts_of_our_own_survive_every_kill(tmp_path: Path, database_url: str) -> None:
     cast = read_cast()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.databases import BOTH
+from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.gateway import RunningGateway
 from tests.kit.life import Life
 from tests.kit.town import Town
@@ -50,7 +50,7 @@ class Filing(threading.Thread):
             self.problem = problem
 
 
-@BOTH
+@BOTH_AT_LANDING
 @pytest.mark.timeout(300 + 10 * KILLS)
 @pytest.mark.parametrize("working", [1, 2])
 def test_random_kills_under_load(tmp_path: Path, database_url: str, working: int) -> None:

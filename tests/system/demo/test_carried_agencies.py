@@ -16,7 +16,7 @@ from gateway_conformance.verbs.demo_stage import Stage, read_cast
 from tests.kit.forked_stage import ForkedStage
 from tests.system.demo.test_partners_live import LABEL, submit
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 CARRIERS = """carriers:
   KFDA: {form: fixed, charset: cp949, numbers: zeros, longest: 40, end: crlf}

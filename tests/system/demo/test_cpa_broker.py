@@ -25,7 +25,7 @@ from tests.kit.paths import ROOT
 from tests.system.demo.test_partners_live import LABEL, SAMPLE
 from tests.system.demo.test_pulling_broker import run, stage
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 SECOND = ROOT / "tests/evidence/second_verifier.py"
 NAME = "urn:single-window:demo:agreement:broker-hub"

@@ -25,7 +25,7 @@ from gateway_conformance.verbs.demo_stories import list_stories, read_story
 from tests.kit.forked_stage import ForkedStage
 from tests.kit.paths import ROOT
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
 AGENCIES = {"KFDA", "KPTA", "NPQS"}

@@ -97,7 +97,7 @@ def submission(made: Path, capsys: pytest.CaptureFixture[str], reference: str) -
     return file
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_eighteenth_agency_joins_a_running_gateway(
     stage: Stage, made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

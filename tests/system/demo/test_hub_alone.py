@@ -94,7 +94,7 @@ def test_the_command_line_has_the_verbs_of_the_product_alone(python: Path) -> No
     subprocess.run(probe, check=True, cwd=python.parent, env=alone())
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_hub_serves_a_submission_from_the_receipt_to_the_result(python: Path, tmp_path: Path) -> None:
     town = Town(tmp_path / "town", f"sqlite:///{tmp_path / 'gateway.sqlite3'}")
     town.start_partners(KPTA={"behaviour": "immediate"}, NPQS={"behaviour": "immediate"})

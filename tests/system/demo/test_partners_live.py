@@ -17,7 +17,7 @@ from tests.kit.forked_stage import ForkedStage
 from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
 LABEL = f"korean-label@sample={ROOT / 'conformance/samples/korean-label.pdf'}"

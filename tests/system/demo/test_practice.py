@@ -17,7 +17,7 @@ from gateway.harmonize import load_bundle
 from gateway_conformance.verbs.practice import _make_cast
 from tests.kit.paths import ROOT
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 
 def play(home: Path) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
 from tests.system.demo.test_partners_live import LABEL, SAMPLE
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 FOLDER = ROOT / "conformance/agreements"
 PULLED = (FOLDER / "as4-pull.yaml").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from tests.kit.forked_verbs import run_verb
 from tests.system.demo.test_partners_live import LABEL, SAMPLE
 from tests.system.demo.test_pulling_broker import PUSHED, run, stage
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 SPLIT = PUSHED.replace(
     "  compression: gzip ",

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.api import document
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 OPERATIONS = ("getResult", "getDocument", "getReceipt", "getEvidenceBundle")
 #: By generator: the declaration of an operation, with its return type as the last group, and what it is.

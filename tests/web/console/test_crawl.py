@@ -99,7 +99,7 @@ def check_cells(path: str, table: bytes) -> None:
         assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))], (path, row)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("who", PEOPLE)
 def test_no_page_repeats_markup_and_every_link_leads_somewhere(planted: Story, who: str) -> None:
     console = Console(planted.house.hub)

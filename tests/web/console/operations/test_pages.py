@@ -17,7 +17,7 @@ PAGES = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_every_page_is_shown(story: Story, failed: int, operator: Browser, language: str) -> None:
     operator.get("/console/account")
