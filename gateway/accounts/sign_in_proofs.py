@@ -58,14 +58,31 @@ def hash_password(password: str, salt: bytes) -> str:
 
 
 def verify_password(stored: str | None, password: str) -> bool:
-    """Return whether a password has this hash; a missing hash takes the same time and is never right."""
+    """Return whether a password has this hash; a missing hash takes the same time and is never right.
+
+    Version 0.1.0 hashed a password as it was typed. So a decomposed one that does not match in Normalization
+    Form C is tried as typed, too.
+    """
     if len(password) > _LONGEST_TYPED or len(_normalize(password)) > LONGEST_PASSWORD:
         return False
-    return _has_hash(stored or _NOBODY, _normalize(password)) and stored is not None
+    forms = (_normalize(password),) if _is_normalized(password) else (_normalize(password), password)
+    return any(_has_hash(stored or _NOBODY, form) for form in forms) and stored is not None
+
+
+def is_hash_of_typed_form(stored: str, password: str) -> bool:
+    """Return whether a verified password matches its hash only as typed: the hash must be replaced.
+
+    Until then the person can sign in only from keyboards that send the same decomposed letters.
+    """
+    return not _is_normalized(password) and not _has_hash(stored, _normalize(password))
 
 
 def _normalize(password: str) -> str:
     return unicodedata.normalize("NFC", password)
+
+
+def _is_normalized(password: str) -> bool:
+    return unicodedata.is_normalized("NFC", password)
 
 
 def _has_hash(stored: str, password: str) -> bool:

@@ -203,6 +203,11 @@ def set_password(conn: Connection, account: int, password: str | None, at: datet
     _end_sessions(conn, account, at)
 
 
+def replace_password_hash(conn: Connection, account: int, password: str) -> None:
+    """Store another hash of the same password; the sessions of the account go on."""
+    conn.execute(update(accounts).where(accounts.c.id == account).values(password=password))
+
+
 def set_status(conn: Connection, account: int, status: str, at: datetime) -> None:
     """Set an account ACTIVE or SUSPENDED; the sessions of a suspended account end."""
     conn.execute(update(accounts).where(accounts.c.id == account).values(status=status))

@@ -19,6 +19,8 @@ from gateway.accounts import (
     FailedSignIns,
     PasskeyError,
     compute_sign_in_wait,
+    hash_password,
+    is_hash_of_typed_form,
     verify_password,
 )
 from gateway.errors import GatewayError
@@ -73,6 +75,9 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
         account = accounts.find_by_name(conn, name)
     # Hashing takes tenths of a second: never inside a transaction.
     right = verify_password(None if account is None else account.password, password)
+    new_hash = None
+    if right and account is not None and is_hash_of_typed_form(account.password, password):
+        new_hash = hash_password(password, services.random(_SALT))
     with write_transaction(services.engine, "console.sign_in") as conn:
         token = None
         if account is not None:
@@ -82,6 +87,8 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
             may_enter = right and is_same and account.status == "ACTIVE"
             owner = AccountOwner(account.id, account.name, may_enter)
             token = _enter_account(conn, owner, "password", attempt)
+            if token is not None and new_hash is not None:
+                accounts.replace_password_hash(conn, account.id, new_hash)
     return SignInResult(token=token)
 
 

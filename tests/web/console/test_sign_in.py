@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 
 from gateway import __version__
 from gateway.store import accounts, parties, read_transaction, sessions, write_transaction
@@ -77,6 +79,37 @@ def test_nobody_waits_for_a_time_that_the_clock_was_set_back_from(console: Conso
     assert guesser.post("/console/sign-in", name="kim", password=PASSWORD).status_code == 429
     clock.now -= timedelta(hours=9)
     assert guesser.post("/console/sign-in", name="kim", password=PASSWORD).status_code == 302
+
+
+@pytest.mark.long
+def test_an_old_hash_of_a_decomposed_password_is_replaced_at_the_sign_in(console: Console) -> None:
+    composed = "비밀번호는 아주 길고 어렵습니다"
+    typed = unicodedata.normalize("NFD", composed)
+    kim = console.add_account("kim", AGENCY, "officer")
+    # 0.1.0 hashed what was typed.
+    old_hash = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(typed)
+    with write_transaction(console.services.engine, "test") as conn:
+        accounts.replace_password_hash(conn, kim, old_hash)
+    session = console.enter("kim")
+
+    def sign_in(password: str) -> int:
+        return console.visit().post("/console/sign-in", name="kim", password=password).status_code
+
+    def read_hash() -> str:
+        with read_transaction(console.services.engine) as conn:
+            account = accounts.find_by_id(conn, kim)
+        assert account is not None
+        return str(account.password)
+
+    assert sign_in(composed) == 401
+    assert sign_in(unicodedata.normalize("NFD", composed.replace("비", "바"))) == 401
+    assert read_hash() == old_hash
+    assert sign_in(typed) == 302
+    new_hash = read_hash()
+    assert new_hash != old_hash
+    assert [sign_in(composed), sign_in(typed)] == [302, 302]
+    assert read_hash() == new_hash
+    assert session.get("/console/account").status_code == 200
 
 
 @pytest.mark.night
