@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import pytest
 from gateway.cli import main
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
-from tests.kit.served import end_process, wait_until_ready
+from tests.kit.served import end_process, is_running, wait_until_ready
+from tests.kit.waiting import until
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 #: A child that has not begun to work is told to end; its parent keeps the signal for itself.
@@ -81,16 +81,15 @@ def test_children_share_the_imported_program_also_when_one_is_started_again(
     bound = [is_bound(pid) for pid in (process.pid, working, keeping_servers, serving)]
     assert bound == [False, True, False, True] or len(os.sched_getaffinity(0)) == 1
     # What validates certificates leaves the processor of its parent when it has started.
-    end = time.monotonic() + 60
-    while not (examiners := list_children(serving)) or any(map(is_bound, examiners)):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: (examiners := list_children(serving)) and not any(map(is_bound, examiners)))
     for pid in first:
         os.kill(pid, signal.SIGKILL)
-    end = time.monotonic() + 60
-    while len(now := [pid for pid in list_children(process.pid) if pid not in first]) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+
+    def list_new_children() -> list[int]:
+        children = [pid for pid in list_children(process.pid) if pid not in first]
+        return children if len(children) == 2 else []
+
+    now = until(list_new_children)
     wait_until_ready(port, process, seconds=120)
     for pid in now:
         assert Path(f"/proc/{pid}/cmdline").read_bytes() == own, "it was started from nothing"
@@ -137,10 +136,12 @@ def test_two_working_processes_are_kept_and_end_together(delivering: subprocess.
     assert not is_bound(other)
     os.kill(first, signal.SIGKILL)
     assert f"process {first} ended with -9 and is started again" in find_line(delivering, "ended")
-    end = time.monotonic() + 60
-    while first in (now := list_children(delivering.pid)) or len(now) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+
+    def list_both() -> list[int]:
+        children = list_children(delivering.pid)
+        return children if len(children) == 2 and first not in children else []
+
+    now = until(list_both)
     assert other in now
     delivering.send_signal(signal.SIGTERM)
     assert delivering.wait(60) == 0
@@ -153,7 +154,4 @@ def test_working_processes_end_when_what_keeps_them_is_killed(delivering: subpro
     kept = list_children(delivering.pid)
     assert len(kept) == 2
     delivering.kill()
-    end = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in kept):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: not any(map(is_running, kept)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.cli.commands.check import find_stale_stamps
@@ -21,6 +21,7 @@ from tests.kit.gateway import RunningGateway
 from tests.kit.house import START, authority, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.tsa import POLICY, Tsa
+from tests.kit.waiting import until
 
 Print = pytest.CaptureFixture[str]
 
@@ -59,13 +60,13 @@ def worked(house: LiveHouse) -> None:
     """Let a process deliver until a stamp is stored."""
     engine = make_engine(house.database_url)
     with RunningGateway(house.home, "work"):
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            with read_transaction(engine) as conn:
-                if time_stamps.list_time_stamps(conn):
-                    break
-            time.sleep(0.1)
+        until(lambda: list_stamps(engine), every=0.1)
     engine.dispose()
+
+
+def list_stamps(engine: Engine) -> list[Any]:
+    with read_transaction(engine) as conn:
+        return list(time_stamps.list_time_stamps(conn))
 
 
 def said(capsys: Print, *words: str) -> tuple[int, Any]:

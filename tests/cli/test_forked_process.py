@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -16,6 +15,8 @@ import pytest
 from gateway_conformance.verbs.demo_stage import _PRELOADED
 from gateway_conformance.verbs.forked_process import ForkedProcess, ForkServer
 from tests.kit.paths import ROOT
+from tests.kit.served import is_running
+from tests.kit.waiting import until
 
 PROGRAM = "tests.kit.waiting_program"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -68,22 +69,6 @@ def list_open_files(pid: int) -> set[str]:
     return {one for one in found if one.startswith(("pipe:", "socket:"))}
 
 
-def is_running(pid: int) -> bool:
-    """Tell whether a process runs: what nobody has waited for yet has ended, too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def await_end(*pids: int) -> bool:
-    """Wait until none of the processes runs; tell whether that came about."""
-    end = time.monotonic() + 30
-    while (left := any(map(is_running, pids))) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not left
-
-
 def test_processes_share_no_stream_and_end_with_their_own_input_alone(
     fork: Callable[..., ForkedProcess], server: ForkServer
 ) -> None:
@@ -133,11 +118,12 @@ def test_without_its_server_a_process_counts_as_ended(
     fork: Callable[..., ForkedProcess], server: ForkServer
 ) -> None:
     process = fork("alone")
+    assert is_running(process.pid)  # the server has told its number
     os.kill(server.pid, signal.SIGKILL)
     assert process.wait(30) == 255
     os.kill(process.pid, 0)
     process.stdin.close()
-    assert await_end(process.pid)
+    until(lambda: not any(map(is_running, [process.pid])))
 
 
 def test_a_server_that_cannot_import_forks_nothing(tmp_path: Path) -> None:
@@ -168,7 +154,7 @@ def test_a_killed_maker_leaves_no_process_and_nothing_is_complained_of() -> None
     process.kill()
     _, errors = process.communicate(timeout=60)
     assert len(numbers) == 3, errors
-    assert await_end(*numbers)
+    until(lambda: not any(map(is_running, (*numbers,))))
     assert sorted(errors.splitlines()) == ["a of here", "b of here"]
 
 

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.kit.house import AGREEMENT
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.tutorial import blocks
+from tests.kit.waiting import retry, until
 
 PAGE = list(blocks(MANUAL.read_text(encoding="utf-8").split("### All three, to try")[1]))
 SAMPLE = DATA_FOLDER.joinpath("samples", "import-three-items.xml").read_text(encoding="utf-8")
@@ -97,15 +97,15 @@ class Shell:
             told.append(text)
         raise AssertionError(f"no line begins with {last}")
 
-    def patiently(self, line: str, seconds: float = 60) -> str:
+    def patiently(self, line: str) -> str:
         """Type a line until it is good: what it asks for is under way."""
-        ends = time.monotonic() + seconds
-        while True:
+
+        def type_line() -> str:
             status, text = self.type(line)
-            if status == 0:
-                return text
-            assert time.monotonic() < ends, text
-            time.sleep(0.2)
+            assert status == 0, text
+            return text
+
+        return retry(type_line, AssertionError, every=0.2)
 
     def ways(self, line: str, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Type ``message show`` until the case of the message is open; return both signers' ways.
@@ -113,14 +113,14 @@ class Shell:
         `number` is what the message has here: whatever goes out meanwhile has one too.
         """
         line = re.sub(r"show \d", f"show {number}", line)
-        ends = time.monotonic() + 60
-        while True:
-            told = json.loads(self.patiently(line))
-            found = {one["kind"]: one["data"].get("admitted") for one in told["evidence"]}
-            if "admitted" in found:
-                return found["NRO"], found["admitted"]
-            assert time.monotonic() < ends, told
-            time.sleep(0.2)
+
+        def read_ways() -> dict[str, Any]:
+            message = json.loads(self.patiently(line))
+            return {row["kind"]: row["data"].get("admitted") for row in message["evidence"]}
+
+        until(lambda: "admitted" in read_ways(), every=0.2)
+        ways = read_ways()
+        return ways["NRO"], ways["admitted"]
 
 
 @pytest.mark.night

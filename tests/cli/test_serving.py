@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from gateway.cli import main
 from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import retry
 
 
 @pytest.fixture
@@ -61,15 +61,12 @@ def test_tls_is_spoken_to_clients_that_show_a_certificate_only(
     served: tuple[int, Path, subprocess.Popen[bytes]],
 ) -> None:
     port, pki, process = served
-    end = time.monotonic() + 240
-    while True:
-        try:
-            assert status(port, pki, shown=True) == 200
-            break
-        except ConnectionRefusedError:
-            assert time.monotonic() < end
-            assert process.poll() is None
-            time.sleep(0.1)
+
+    def ask_readiness() -> int:
+        assert process.poll() is None
+        return status(port, pki, shown=True)
+
+    assert retry(ask_readiness, ConnectionRefusedError) == 200
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
         status(port, pki, shown=False)
     process.send_signal(signal.SIGTERM)

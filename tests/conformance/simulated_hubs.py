@@ -109,7 +109,7 @@ class CallingHub:
         """Sign and send once; `spoil` changes the octets after the signature."""
         sealed = sign_call(envelope, load_contract(self.wsdl), signer_of(self.keys, self.by), clock())
         sender = HttpClient(
-            HttpLimits(connect_seconds=2, read_seconds=self.time_out, total_seconds=self.time_out)
+            HttpLimits(connect_seconds=60, read_seconds=self.time_out, total_seconds=self.time_out)
         )
         try:
             return sender.post(url, sealed.headers, spoil(sealed.body))
@@ -122,7 +122,7 @@ class CallingHub:
         agreed = load_contract(self.wsdl)
         sealed = sign_call(envelope, agreed, signer_of(self.keys, self.by), clock())
         sender = HttpClient(
-            HttpLimits(connect_seconds=2, read_seconds=self.time_out, total_seconds=self.time_out)
+            HttpLimits(connect_seconds=60, read_seconds=self.time_out, total_seconds=self.time_out)
         )
         try:
             answer = sender.post(url, sealed.headers, sealed.body)

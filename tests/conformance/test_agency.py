@@ -28,7 +28,7 @@ from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submi
 from gateway.share import get_data_folder
 from gateway.wire import canonicalize_element, parse_xml, read_envelope, serialize_element
 from gateway.xmlsec import sign_soap_envelope
-from tests.conformance.conftest import Agencies, wait_for
+from tests.conformance.conftest import Agencies
 from tests.conformance.simulated_hubs import (
     CallingHub,
     ListeningHub,
@@ -40,6 +40,7 @@ from tests.conformance.simulated_hubs import (
 )
 from tests.kit.documents import each_document
 from tests.kit.paths import ROOT
+from tests.kit.waiting import until
 
 
 def said(heard: AgencyCallback) -> Notice:
@@ -363,7 +364,7 @@ def test_whether_an_agency_cancels_is_data(
     )
     answer = hub.call(agency.url, cancel)
     assert (answer.status_code if isinstance(answer, Notice) else None) == answered
-    wait_for(lambda: len(listening.heard) == len(called))
+    until(lambda: len(listening.heard) == len(called))
     assert sorted(said(one.said).status_code for one in listening.heard) == sorted(called)
 
 
@@ -374,14 +375,14 @@ def test_a_later_agency_calls_back(hub: CallingHub, agencies: Agencies, listenin
     answer = hub.call(agency.url, application(agency.url))
     assert answer == AgencyAcknowledgment(f"KFDA-{numbers()['KFDA']}")
     assert listening.heard == []
-    wait_for(lambda: len(listening.heard) == 3)
+    until(lambda: len(listening.heard) == 3)
     assert time.monotonic() - began >= 0.9
     notices = [said(one.said) for one in listening.heard]
     assert [one.status_code for one in notices] == ["E01", "E07", "R01"]
     assert [len(one.decisions) for one in notices] == [0, 0, 1]
     assert [one.issued_at for one in notices] == sorted({one.issued_at for one in notices})
     assert len({one.number for one in notices}) == 3
-    wait_for(lambda: len(agency.calls()) == 3)
+    until(lambda: len(agency.calls()) == 3)
     assert all(row["verified"] and row["done"] for row in agency.calls())
 
 
@@ -393,7 +394,7 @@ def test_information_is_asked_first_and_the_supplement_decides(
         "NPQS", behaviour="information", delay=0.0, pointers=[pointer], text="Where?", deadline=3600.0
     )
     assert isinstance(hub.call(agency.url, application(agency.url, "NPQS")), AgencyAcknowledgment)
-    wait_for(lambda: len(listening.heard) == 1)
+    until(lambda: len(listening.heard) == 1)
     asked = said(listening.heard[0].said)
     assert (listening.heard[0].operation, asked.pointers, asked.text) == (
         "RequestInformation",
@@ -415,12 +416,12 @@ def test_a_call_back_is_repeated_until_it_is_taken(
     listening.refuse = 2
     agency = agencies(behaviour="later", delay=0.0)
     hub.call(agency.url, application(agency.url))
-    wait_for(lambda: len(listening.heard) == 1)
+    until(lambda: len(listening.heard) == 1)
     octets = [*listening.refused, listening.heard[0].envelope]
     assert len(octets) == 3
     assert len({body_of(one) for one in octets}) == 1
     assert len(set(octets)) == 3
-    wait_for(lambda: len(agency.calls()) == 3)
+    until(lambda: len(agency.calls()) == 3)
     assert [row["status"] for row in agency.calls()] == [503, 503, 200]
     assert len({row["message_id"] for row in agency.calls()}) == 1
 
@@ -431,7 +432,7 @@ def test_answers_that_are_not_the_hubs_or_not_to_the_call_are_noted(
     listening.repeats = True
     agency = agencies(behaviour="later", delay=0.0, steps=["E01"])
     hub.call(agency.url, application(agency.url))
-    wait_for(lambda: len(agency.calls()) == 2)
+    until(lambda: len(agency.calls()) == 2)
     assert sorted(row["verified"] for row in agency.calls()) == [False, True]
     assert "another call" in next(row["problem"] for row in agency.calls() if not row["verified"])
 
@@ -442,7 +443,7 @@ def test_an_answer_of_a_stranger_is_noted(hub: CallingHub, agencies: Agencies) -
         agencies.hub_url = stranger.url
         agency = agencies(behaviour="later", delay=0.0)
         hub.call(agency.url, application(agency.url))
-        wait_for(lambda: len(agency.calls()) == 1)
+        until(lambda: len(agency.calls()) == 1)
         (row,) = agency.calls()
         assert (row["status"], row["verified"]) == (200, False)
         assert row["problem"].startswith("GW209")
@@ -460,8 +461,8 @@ def test_call_backs_left_undone_are_made_after_a_restart(
     time.sleep(3.1)
     assert listening.heard == []
     second = agencies(behaviour="later")
-    wait_for(lambda: len(listening.heard) == 1)
-    wait_for(lambda: len(second.calls()) == 1)
+    until(lambda: len(listening.heard) == 1)
+    until(lambda: len(second.calls()) == 1)
     second.close()
     agencies(behaviour="later")
     time.sleep(0.3)
@@ -510,8 +511,9 @@ def test_an_answer_that_is_worth_nothing_leaves_one_effect(
 def test_late_answers_after_the_caller_has_gone(hub: CallingHub, agencies: Agencies) -> None:
     agency = agencies(mischief=["late=1*1"])
     envelope = hub.compose(application(agency.url))
-    assert problem_of(replace(hub, time_out=0.3), agency.url, envelope) is UNREACHABLE
-    wait_for(lambda: len(agency.effects()) == 1)
+    hasty = replace(hub, time_out=0.3)  # short: it must have gone when the answer comes
+    assert problem_of(hasty, agency.url, envelope) is UNREACHABLE
+    until(lambda: len(agency.effects()) == 1)
     assert isinstance(hub.call(agency.url, envelope), Notice)
     assert len(agency.effects()) == 1
 
@@ -548,7 +550,7 @@ def test_duplicate_says_everything_twice_and_once_more(
 ) -> None:
     agency = agencies(behaviour="later", delay=0.0, mischief=["duplicate"])
     hub.call(agency.url, application(agency.url))
-    wait_for(lambda: len(listening.heard) == 3)
+    until(lambda: len(listening.heard) == 3)
     ids = [one.message_id for one in listening.heard]
     assert ids[0] == ids[1] != ids[2]
     assert len({body_of(one.envelope) for one in listening.heard}) == 1
@@ -560,7 +562,7 @@ def test_duplicate_calls_back_what_was_answered_at_once(
 ) -> None:
     agency = agencies(mischief=["duplicate"])
     answer = hub.call(agency.url, application(agency.url))
-    wait_for(lambda: len(listening.heard) == 1)
+    until(lambda: len(listening.heard) == 1)
     assert isinstance(answer, Notice)
     assert said(listening.heard[0].said).number == answer.number
     assert said(listening.heard[0].said).decisions == answer.decisions

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from gateway.xmlsec import verify_document
 from tests.conformance.hub_messages import EBMS2, MessagingHub, agreement, as_request, octets
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import retry
 
 
 @pytest.fixture
@@ -104,12 +104,7 @@ def test_a_refusal_is_told_as_json(keys: Path, tmp_path: Path, side: MessagingHu
 
 def push_until_taken(side: MessagingHub, parcel: Parcel) -> HttpReply:
     """Push a parcel as soon as the verb listens, which says nothing of that with ``--json``."""
-    for _ in range(1800):
-        try:
-            return push(side, parcel)
-        except GatewayError:
-            time.sleep(0.1)
-    raise AssertionError("nobody listens")
+    return retry(lambda: push(side, parcel), GatewayError, every=0.1)
 
 
 @pytest.mark.night

@@ -154,7 +154,7 @@ def test_what_cannot_start_says_why(keys: Path, tmp_path: Path, words: tuple[str
         capture_output=True,
         cwd=ROOT,
         env=dict(os.environ),
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 2

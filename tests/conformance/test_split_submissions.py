@@ -40,12 +40,12 @@ from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody
 from gateway.pki import encode_key_pem
 from gateway.protocols import Parcel
-from tests.conformance.conftest import wait_for
 from tests.kit.databases import BOTH
 from tests.kit.fragments import FragmentStory
 from tests.kit.house import AS4, authority, signer_named
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import until
 
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
 LABEL = ROOT / "conformance/samples/korean-label.pdf"
@@ -310,7 +310,7 @@ def test_a_listener_on_the_same_folder_knows_what_was_sent(desk: Desk, outcome: 
     try:
         for _ in range(2):
             desk.hub.story.tick(seconds=1)
-        wait_for(lambda: bool(told))
+        until(lambda: bool(told))
     finally:
         listener.close()
     kind = "Receipt" if outcome == "receipt" else "ErrorSignal"

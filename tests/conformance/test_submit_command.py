@@ -27,11 +27,11 @@ from gateway.errors import UNREACHABLE, GatewayError
 from gateway.message_model import ErrorEntry
 from gateway.wire import parse_xml
 from gateway.xmlsec import verify_document
-from tests.conformance.conftest import wait_for
 from tests.conformance.hub_messages import PAGES, ReceivingHub
 from tests.conformance.simulated_hubs import LABEL, SAMPLE, clock, signer_of
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import until
 
 SAMPLE_FILE = ROOT / "conformance/samples/import-three-items.xml"
 LABEL_FILE = ROOT / "conformance/samples/korean-label.pdf"
@@ -63,7 +63,7 @@ class Desk:
         """Let the hub send documents once the submission has come."""
 
         def send() -> None:
-            wait_for(lambda: bool(self.hub.units))
+            until(lambda: bool(self.hub.units))
             time.sleep(0.1)
             side = self.hub.side
             assert side is not None
@@ -270,7 +270,7 @@ def test_a_time_out_tells_case_state_and_open_question(
     assert side is not None
 
     def wait_for_notice(client: BrokerClient, *_: object) -> None:
-        wait_for(lambda: bool(client.handler.list_rows()))
+        until(lambda: bool(client.handler.list_rows()))
 
     monkeypatch.setattr(BrokerClient, "wait_for_result", wait_for_notice)
     sender = desk.afterwards(lambda: ("Notice", side.notice()))
@@ -347,7 +347,7 @@ def test_a_result_about_another_reference_is_not_ours(desk: Desk) -> None:
     assert side is not None
 
     def send() -> None:
-        wait_for(lambda: bool(desk.hub.units))
+        until(lambda: bool(desk.hub.units))
         unit = side.message("Result", side.result(reference="ANOTHER"), "another@message")
         desk.hub.post(f"http://127.0.0.1:{desk.port}/msh/ebms2", side.seal(unit))
 

@@ -26,8 +26,13 @@ from tests.kit.ports import find_free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 2\r\n\r\nok"
 PATIENT = HttpLimits(connect_seconds=60, read_seconds=60, total_seconds=60, max_answer_octets=100_000)
-#: For what never ends.
-QUICK = HttpLimits(connect_seconds=2, read_seconds=0.5, total_seconds=1.0, max_answer_octets=100_000)
+#: For what never ends: these bounds must run out.
+QUICK = HttpLimits(
+    connect_seconds=60,
+    read_seconds=0.5,  # short: it must run out
+    total_seconds=1.0,  # short: it must run out
+    max_answer_octets=100_000,
+)
 
 
 class Far:
@@ -194,7 +199,8 @@ def test_a_destination_may_have_bounds_of_its_own_also_on_a_kept_connection() ->
                 there.stop.wait(4)
             connection.sendall(OK)
 
-    patient, hasty = HttpLimits(total_seconds=60), HttpLimits(read_seconds=2, total_seconds=60)
+    patient = HttpLimits(total_seconds=60)
+    hasty = HttpLimits(read_seconds=2, total_seconds=60)  # short: it must run out
     slow = {"Slow": "yes"}
     with far(slow_when_asked) as there:
         sender = HttpClient(patient)

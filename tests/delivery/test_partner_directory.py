@@ -128,7 +128,7 @@ def test_each_partner_has_the_time_that_its_settings_give_it(tmp_path: Any) -> N
     known = PartnerDirectory(lambda: found, CertificateValidator(*trust()), lambda _: None)
     bounds = {name: known.resolve_destination(name).bounds for name in found}
     assert bounds == {
-        "KPTA": HttpLimits(connect_seconds=2, read_seconds=2, total_seconds=4),
+        "KPTA": HttpLimits(connect_seconds=2, read_seconds=2, total_seconds=4),  # short: as it is set
         "KFDA": HttpLimits(connect_seconds=10, read_seconds=30, total_seconds=60),
         "customs": HttpLimits(connect_seconds=10, read_seconds=90, total_seconds=180),
     }
@@ -152,7 +152,7 @@ class Sender:
 
 
 def test_a_call_is_bounded_as_its_partner_is() -> None:
-    sender, own = Sender(), HttpLimits(read_seconds=3)
+    sender, own = Sender(), HttpLimits(read_seconds=33)
     agent = SoapCaller(sender, lambda: signer_named("hub"), lambda: NOW)  # type: ignore[arg-type]
     for bounds in (own, None):
         partner = replace(KPTA, bounds=bounds)

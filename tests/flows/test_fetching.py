@@ -140,7 +140,7 @@ def test_what_is_wrong_changes_nothing_and_the_queue_tries_again(post: Post) -> 
 
 @pytest.mark.night
 def test_a_trickle_meets_its_end(post: Post) -> None:
-    post.source(time_out=1)
+    post.source(time_out=1)  # short: it must run out
     post.publisher.pages[LIST] = trickle(post.publisher.stop)
     post.turn()
     assert post.row().problem == "GW601"

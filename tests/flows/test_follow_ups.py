@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -14,23 +13,24 @@ from gateway.store import DeliveryLease, deliveries, read_transaction, state_cou
 from tests.kit.databases import BOTH
 from tests.kit.desk import Desk
 from tests.kit.rows import delivery
+from tests.kit.waiting import until
 
 #: Seconds: a worker that nothing wakes takes longer than a test waits.
 RARELY = 300.0
 
 
 def run_worker(worker: DeliveryWorker, is_done: Callable[[], bool]) -> None:
-    """Run a worker until all is done, for a minute at most; it ends what it holds."""
+    """Run a worker until all is done; it ends what it holds."""
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
-    end = time.monotonic() + 60
-    while not is_done() and time.monotonic() < end:
-        time.sleep(0.01)
-    stop.set()
-    # What waits for something that is due looks for `stop` when it is woken.
-    worker._done.set()
-    thread.join(60)
+    try:
+        until(is_done, every=0.01)
+    finally:
+        stop.set()
+        # What waits for something that is due looks for `stop` when it is woken.
+        worker._done.set()
+        thread.join(60)
     assert not thread.is_alive()
     assert worker._slots.count_free() == worker._slots.number
 

@@ -20,6 +20,7 @@ from tests.kit.console import Console
 from tests.kit.house import Away, House, Neighbour, signer_named
 from tests.kit.standby_pair import STANDBY, StandbyPair
 from tests.kit.story import Story
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -32,7 +33,7 @@ def copied(standby_pair: StandbyPair) -> Iterator[Engine]:
     plain = make_engine(url)
     migrate_schema(plain)
     plain.dispose()
-    made = make_engine(url, copies=2, seconds=3.0)
+    made = make_engine(url, copies=2, seconds=10)
     yield made
     standby_pair.thaw()
     standby_pair.set_synchronous(BOTH)
@@ -42,16 +43,12 @@ def copied(standby_pair: StandbyPair) -> Iterator[Engine]:
 
 def until_kept(act: Any) -> Any:
     """Repeat as a partner does, until the answer is no GW806."""
-    end = time.monotonic() + 30
-    while True:
-        try:
-            answer = act()
-        except InsufficientStorageError:
-            answer = None
-        if answer is not None and b"GW806" not in answer.body:
-            return answer
-        assert time.monotonic() < end
-        time.sleep(0.2)
+
+    def ask() -> Any:
+        answer = act()
+        return None if b"GW806" in answer.body else answer
+
+    return until(ask, every=0.2, not_yet=InsufficientStorageError)
 
 
 def test_nobody_is_told_of_what_one_server_has(copied: Engine, standby_pair: StandbyPair) -> None:

@@ -90,7 +90,9 @@ class Place:
         hub = self.story.hub
         hub.register.stamp_judge = CertificateValidator(*trust())
         hub.register.stamp_judge.tell = hub.verdicts.record_verdict
-        bounds = HttpLimits(connect_seconds=5, read_seconds=5, total_seconds=5, max_answer_octets=64 * 1024)
+        bounds = HttpLimits(
+            connect_seconds=60, read_seconds=60, total_seconds=60, max_answer_octets=64 * 1024
+        )
         urls = [one.url for one in self.authorities]
         demand = TimeStampSettings.model_construct(
             authorities=urls, policy=POLICY, skew=timedelta(minutes=5), retry=timedelta(minutes=1)

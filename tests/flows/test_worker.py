@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,6 +16,7 @@ from gateway.errors import NODE_DRAINED, REFUSED_FOR_GOOD, UNREACHABLE, GatewayE
 from gateway.store import DeliveryLease, deliveries, lanes, read_transaction, state_counts, write_transaction
 from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.desk import Desk
+from tests.kit.waiting import until
 
 
 @BOTH_AT_LANDING
@@ -305,14 +305,15 @@ def test_lanes_that_may_have_no_more_leave_the_places_to_others(engine: Engine) 
     assert {lease.lane for lease in desk.worker._claim_deliveries()} == {"Z"}
 
 
-def run(desk: Desk, until: Callable[[], bool], seconds: float = 60) -> threading.Thread:
+def run(desk: Desk, is_done: Callable[[], bool]) -> threading.Thread:
+    """Run the worker until something is done; return its thread, which ends what it holds."""
     stop = threading.Event()
     thread = threading.Thread(target=desk.worker.run, args=(stop,))
     thread.start()
-    end = time.monotonic() + seconds
-    while not until() and time.monotonic() < end:
-        time.sleep(0.005)
-    stop.set()
+    try:
+        until(is_done, every=0.005)
+    finally:
+        stop.set()
     return thread
 
 
@@ -387,10 +388,10 @@ def test_two_workers_make_each_delivery_once(engine: Engine) -> None:
     ]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + 30
-    while len(desk.postman.made) < len(wanted) and time.monotonic() < end:
-        time.sleep(0.01)
-    stop.set()
+    try:
+        until(lambda: len(desk.postman.made) >= len(wanted), every=0.01)
+    finally:
+        stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(desk.postman.made) == sorted(wanted)

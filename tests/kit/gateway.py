@@ -14,7 +14,7 @@ from gateway.store import HttpResponse
 from tests.kit.forked import fork_process
 from tests.kit.paths import ROOT
 
-_BOUNDS = HttpLimits(connect_seconds=2, read_seconds=60, total_seconds=60)
+_BOUNDS = HttpLimits(connect_seconds=60, read_seconds=60, total_seconds=60)
 
 
 def post(url: str, parcel: Parcel) -> HttpResponse | None:

@@ -1,13 +1,15 @@
-"""Processes that serve HTTP: wait until one is ready, and end it."""
+"""Processes that serve HTTP: wait until one is ready, see whether it runs, end it."""
 
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
-__all__ = ["end_process", "wait_until_ready"]
+from tests.kit.waiting import until
+
+__all__ = ["end_process", "is_running", "wait_until_ready"]
 
 
 def wait_until_ready(
@@ -18,21 +20,26 @@ def wait_until_ready(
     seconds: float = 180,
 ) -> None:
     """Wait until ``/status/ready`` answers 200; AssertionError when the process ends, or is late."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+
+    def is_ready() -> bool:
         if process is not None:
             assert process.poll() is None, f"the gateway ended with {process.returncode}"
         connection = HTTPConnection("127.0.0.1", port, timeout=5) if connect is None else connect()
         try:
             connection.request("GET", "/status/ready")
-            if connection.getresponse().status == 200:
-                return
-        except (OSError, HTTPException):
-            pass
+            return connection.getresponse().status == 200
         finally:
             connection.close()
-        time.sleep(0.05)
-    raise AssertionError("the gateway is not ready")
+
+    until(is_ready, seconds, not_yet=(OSError, HTTPException), problem=lambda: "the gateway is not ready")
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def end_process(process: subprocess.Popen[bytes], seconds: float = 30) -> None:

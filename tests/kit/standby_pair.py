@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import until
 
 __all__ = ["StandbyPair", "standby_pair"]
 
@@ -113,12 +113,12 @@ class StandbyPair:
         """Set the standbys that a commit waits for, and return when the server has done so."""
         self.ask(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
         self.ask("SELECT pg_reload_conf()")
-        _await(lambda: self.ask("SHOW synchronous_standby_names") == names)
+        until(lambda: self.ask("SHOW synchronous_standby_names") == names)
 
     def await_streaming(self) -> None:
         """Return when the standby is a synchronous one."""
         found = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
-        _await(lambda: self.ask(found) == 1)
+        until(lambda: self.ask(found) == 1)
 
     def freeze_receiver(self) -> None:
         """Stop what receives the log at the standby: commits wait from now on."""
@@ -135,7 +135,7 @@ class StandbyPair:
         """Let the standby get nothing more; commits must not wait for it."""
         self.ask("ALTER SYSTEM SET primary_conninfo = ''", name="standby")
         self.ask("SELECT pg_reload_conf()", name="standby")
-        _await(lambda: self.ask("SELECT count(*) FROM pg_stat_wal_receiver", name="standby") == 0)
+        until(lambda: self.ask("SELECT count(*) FROM pg_stat_wal_receiver", name="standby") == 0)
 
     def fail_over(self) -> None:
         """Let the primary die at one moment, and make the standby the primary."""
@@ -157,8 +157,7 @@ class StandbyPair:
 
     def await_waiting(self) -> int:
         """Return a process whose commit waits for the standby."""
-        _await(lambda: bool(self.list_waiting()))
-        return self.list_waiting()[0]
+        return until(self.list_waiting)[0]
 
     def _freeze(self, processes: list[int]) -> None:
         for process in processes:
@@ -186,13 +185,6 @@ class StandbyPair:
 
 def _choose_folder() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
-def _await(is_so: Any) -> None:
-    end = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < end, "the servers did not come to this state"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

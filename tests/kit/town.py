@@ -8,7 +8,6 @@ broker holds, and what the database says.
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -174,16 +173,6 @@ class Town(ForkedStage):
                 )
         finally:
             engine.dispose()
-
-    def wait(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-        """Wait until the condition holds and return what it gave."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            found = condition()
-            if found:
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"it did not come about within {seconds:g} s")
 
     def check_effects(self, numbers: set[str]) -> None:
         """Each application had its effect, and no agency has two of one kind for one application."""

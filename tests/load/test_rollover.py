@@ -25,7 +25,7 @@ PLAN = Plan.around(NOON, 40)
 def test_no_message_is_refused_while_both_sides_change_their_keys(
     capsys: pytest.CaptureFixture[str], where: tuple[str, ...]
 ) -> None:
-    assert main(["--seconds", "10", "--senders", "2", "--processes", "1", *where]) == 0
+    assert main(["--seconds", "20", "--senders", "2", "--processes", "1", *where]) == 0
     out = capsys.readouterr().out
     found: Mapping[str, Any] = json.loads(out[out.index("{") :])
     assert found["broken"] == found["wrong"] == []

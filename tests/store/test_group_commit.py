@@ -27,6 +27,7 @@ from gateway.store import (
 )
 from gateway.store.database_marks import find_database_guard
 from tests.kit import tables
+from tests.kit.waiting import until
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 
@@ -79,8 +80,7 @@ def held_back(engine: Engine, works: list[object]) -> list[object]:
 def wait_for_jobs(engine: Engine, running: Sequence[Future[object]]) -> None:
     """Wait until all jobs stand in the queue; or one has ended, where a database has more than one writer."""
     group = room._get_commit_group(engine)
-    while len(group._waiting) < len(running) and not any(job.done() for job in running):
-        threading.Event().wait(0.01)
+    until(lambda: len(group._waiting) >= len(running) or any(job.done() for job in running), every=0.01)
 
 
 @pytest.mark.long
@@ -175,8 +175,7 @@ def test_who_comes_while_another_writes_shares_the_next_commit(
             begun.acquire()
             waiting = len(group._waiting)
             second = pool.submit(run_in_group_commit, engine, "t", lambda conn: add(conn, "b"))
-            while len(group._waiting) == waiting:
-                threading.Event().wait(0.01)
+            until(lambda: len(group._waiting) != waiting, every=0.01)
         assert (first.result(), second.result()) == ("a", "b")
     assert len(commits) == 1
     assert names(engine) == {"a", "b"}
@@ -236,18 +235,15 @@ def test_the_next_commit_begins_before_the_others_of_this_one_run_again(
 
     def wait_for_third(conn: Connection) -> str:
         shared.set()
-        while not group._waiting:
-            threading.Event().wait(0.01)
+        until(lambda: group._waiting, every=0.01)
         return add(conn, "a")
 
     with ThreadPoolExecutor(3) as pool:
         with write_transaction(engine):
             first = pool.submit(run_in_group_commit, engine, "t", wait_for_third)
-            while not group._waiting:
-                threading.Event().wait(0.01)
+            until(lambda: group._waiting, every=0.01)
             second = pool.submit(run_in_group_commit, engine, "t", lambda conn: add(conn, "b"))
-            while len(group._waiting) < 2:
-                threading.Event().wait(0.01)
+            until(lambda: len(group._waiting) == 2, every=0.01)
         shared.wait()
         third = pool.submit(run_in_group_commit, engine, "t", lambda conn: add(conn, "c"))
         assert [one.result() for one in (first, second, third)] == ["a", "b", "c"]

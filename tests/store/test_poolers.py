@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -27,6 +26,7 @@ from gateway.store import (
 from tests.kit.desk import Desk
 from tests.kit.ports import find_free_port
 from tests.kit.rows import NOW, answer, message
+from tests.kit.waiting import retry
 
 Pooler = Callable[..., str]
 
@@ -84,15 +84,7 @@ def run_pooler(url: str, mode: str, size: int) -> Iterator[str]:
 def _await_pooler(url: str) -> None:
     import psycopg
 
-    end = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        else:
-            return
+    retry(lambda: psycopg.connect(url).close(), psycopg.OperationalError, every=0.1)
 
 
 @pytest.fixture

@@ -151,14 +151,14 @@ def test_the_first_statement_begins_with_the_properties_of_the_connection(engine
 
 
 def test_an_answer_is_awaited_for_so_long(url: str) -> None:
-    engine = make_engine(url, seconds=0.3)
+    engine = make_engine(url, seconds=2)  # short: it must run out
     try:
         drivers: list[Any] = []
 
         def wait() -> None:
             with write_transaction(engine) as conn:
                 drivers.append(conn.connection.dbapi_connection)
-                conn.execute(text("SELECT pg_sleep(CAST(:s AS integer))"), {"s": 3})
+                conn.execute(text("SELECT pg_sleep(CAST(:s AS integer))"), {"s": 60})
 
         with pytest.raises(GatewayError, match=r"GW806.*did not answer"):
             wait()

@@ -26,6 +26,7 @@ from gateway.store.schema_revisions import LAST_OF_0_1_0, list_known_revisions
 from gateway.store.schema_version import read_schema_version
 from tests.kit.databases import PostgresqlServer, Templates
 from tests.kit.revisions import further_revisions, make_database_at
+from tests.kit.waiting import until
 
 #: The version of 1.0.0, and what next ones may do to tables that are written to.
 OLDEST = "0100"
@@ -129,10 +130,8 @@ class Writers:
 
 def await_growth(writers: Writers, number: int) -> None:
     """Return when so many transactions more are committed, or a writer has failed."""
-    wanted, end = len(writers.committed) + number, time.monotonic() + 60
-    while len(writers.committed) < wanted and not writers.problems:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wanted = len(writers.committed) + number
+    until(lambda: len(writers.committed) >= wanted or writers.problems, every=0.01)
 
 
 @pytest.mark.long
@@ -233,7 +232,7 @@ def test_a_reader_that_does_not_end_is_named(older_postgresql_url: str) -> None:
         conn.exec_driver_sql("SELECT 1 FROM fees")
         pid = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar()
         with pytest.raises(GatewayError) as caught:
-            migrate_schema(engine, patience=1)
+            migrate_schema(engine, patience=1)  # short: it must run out
     assert caught.value.problem.id == "GW806"
     assert caught.value.location == "database.url"
     expected = (
@@ -242,7 +241,7 @@ def test_a_reader_that_does_not_end_is_named(older_postgresql_url: str) -> None:
     )
     assert re.fullmatch(expected, caught.value.detail)
     assert read_schema_version(engine) == "9102"
-    assert migrate_schema(engine, patience=1) == ("9102", get_head_revision())
+    assert migrate_schema(engine) == ("9102", get_head_revision())
     reader.dispose()
     engine.dispose()
 
@@ -277,7 +276,7 @@ def test_a_process_that_stopped_while_it_wrote_is_named(templates: Templates) ->
         assert holder.stdout is not None
         holder.stdout.readline()
         with pytest.raises(GatewayError) as caught:
-            migrate_schema(engine, patience=0.3)
+            migrate_schema(engine, patience=0.3)  # short: it must run out
         holder.communicate("\n")
     assert caught.value.problem.id == "GW806"
     assert caught.value.detail == (
@@ -310,7 +309,7 @@ def test_a_holder_of_another_role_is_named_as_far_as_it_is_shown(templates: Temp
         conn.exec_driver_sql("LOCK TABLE deliveries")
         pid = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         with pytest.raises(GatewayError, match="GW806") as caught:
-            migrate_schema(engine, patience=1.5)
+            migrate_schema(engine, patience=1.5)  # short: it must run out
     assert f"is held by server process {pid} (pg_dump, {admin.url.username})" in caught.value.detail
     admin.dispose()
     engine.dispose()
@@ -342,11 +341,8 @@ def test_a_vacuum_of_the_server_gives_way(sees_all: bool) -> None:
             " repeat('x', 1000), false, now() FROM generate_series(1, 3000) AS i"
         )
         conn.exec_driver_sql("DELETE FROM fees")
-        end = time.monotonic() + 90
         vacuums = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'autovacuum: %%fees%%'"
-        while conn.exec_driver_sql(vacuums).first() is None:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        until(lambda: conn.exec_driver_sql(vacuums).first(), every=0.1)
         assert migrate_schema(engine, patience=10) == (OLDEST, get_head_revision())
     admin.dispose()
     engine.dispose()

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from gateway.errors import NO_ROOM, GatewayError
 from gateway.store import make_engine, read_transaction, register_version, write_transaction
 from gateway.store.engine import get_write_lock_path
+from tests.kit.waiting import retry
 
 SECONDS = 0.4
 
@@ -112,14 +113,7 @@ def test_a_writer_that_gave_up_leaves_the_lock_to_other_processes(engine: Engine
     with hold_as_process(engine):
         measure_refusal(engine)
     descriptor = os.open(get_write_lock_path(engine), os.O_RDWR)
-    end = time.monotonic() + 60
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+    retry(lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), BlockingIOError, every=0.01)
     # Nor does it take it afterwards, while this one has it.
     measure_refusal(engine)
     os.close(descriptor)

@@ -21,6 +21,7 @@ from tests.kit.api import Api
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.story import Story
+from tests.kit.waiting import until
 
 SECONDS = 0.4
 
@@ -71,12 +72,12 @@ class Statuses:
         ]
 
     def await_readiness(self) -> None:
-        end = time.monotonic() + 60
-        while self.read() != [True] * 4:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        def is_ready() -> bool:
             # The status page has a limit of requests in a second.
             self.story.clock.forward(seconds=1)
+            return self.read() == [True] * 4
+
+        until(is_ready, every=0.1)
 
     def _time(self, ask: Callable[[], bool]) -> bool:
         began = time.monotonic()

@@ -38,9 +38,9 @@ from tests.kit.story import Story
 __all__ = ["BOUNDS", "Broker", "Kpta", "Trap", "served", "stranger", "trap"]
 
 #: Short, so that what trickles is cut soon; as large as the product's own.
-BOUNDS = HttpLimits(connect_seconds=5.0, read_seconds=0.2, total_seconds=0.3)
+BOUNDS = HttpLimits(connect_seconds=20, read_seconds=0.3, total_seconds=0.3)  # short: they must run out
 #: For plays whose octets take their time to make.
-PATIENT = HttpLimits(connect_seconds=5.0, read_seconds=20.0, total_seconds=20.0)
+PATIENT = HttpLimits(connect_seconds=60, read_seconds=60, total_seconds=60)
 _OFTEN = RetryPlan(retries=10_000, first=timedelta(seconds=1), steady=True)
 _PATIENT_AGREEMENT = AGREEMENT.replace(b"retries: 3 ", b"retries: 99 ")
 

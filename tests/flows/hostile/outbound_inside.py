@@ -56,7 +56,7 @@ _SETTLE = 2.5
 #: So long a busy machine may take to come to rest.
 _REST_WITHIN = 120.0
 #: So long strace may take to write its last lines.
-_FLUSHED = 0.7
+_FLUSHED = 2.0
 #: What C libraries and the server look up about the machine, whatever comes in.
 _MACHINE = frozenset(
     {"/dev/fd", "/proc/sys/vm/overcommit_memory", "/sys/devices/system/cpu/online", "/dev/urandom"}
@@ -248,7 +248,7 @@ def _running(home: Path, place: Path, port: int, seen: _Seen) -> Iterator[None]:
             command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            wait_until_ready(port, process, seconds=90)
+            wait_until_ready(port, process, seconds=240)
             yield
         finally:
             process.terminate()

@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -25,10 +24,11 @@ from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.process_logs import check_process_log
+from tests.kit.waiting import until
 
 PATH = "/msh/ebms2"
 #: Small bounds, so that they are met soon.
-QUOTA, EACH, SECONDS = 4, 80, 2
+QUOTA, EACH, SECONDS = 4, 80, 6
 SETTINGS = (
     f"requests_per_party = {QUOTA}\nconnections_per_address = {EACH}\n"
     f'read_time_out = "{SECONDS}s"\nthreads = 2\n'
@@ -101,15 +101,14 @@ class serving:
 
 
 def await_ready(hub: Hub) -> None:
-    end = time.monotonic() + 180
-    while time.monotonic() < end:
+
+    def is_ready() -> bool:
         assert hub.process.poll() is None, "the gateway ended"
-        with suppress(OSError), hub.connect() as probe:
+        with hub.connect() as probe:
             probe.sendall(b"GET /status/ready HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
-            if probe.recv(12) == b"HTTP/1.1 200":
-                return
-        time.sleep(0.05)
-    raise AssertionError("the gateway is not ready")
+            return probe.recv(12) == b"HTTP/1.1 200"
+
+    until(is_ready, 240, not_yet=OSError)
 
 
 def octets(post: HttpRequest) -> bytes:
@@ -144,11 +143,12 @@ def ended(connection: socket.socket) -> bool:
 
 def await_ended(connections: list[socket.socket], number: int) -> list[socket.socket]:
     """Wait until so many connections have ended and return those."""
-    end = time.monotonic() + 20
-    while len(found := [one for one in connections if ended(one)]) < number:
-        assert time.monotonic() < end, f"{len(found)} of {number} connections have ended"
-        time.sleep(0.05)
-    return found
+
+    def list_ended() -> list[socket.socket]:
+        closed = [connection for connection in connections if ended(connection)]
+        return closed if len(closed) >= number else []
+
+    return until(list_ended)
 
 
 @pytest.mark.long

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -34,6 +33,8 @@ from gateway_conformance.pki import issue_certificate
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import EBMS2, START, Clock, Neighbour, authority, signer_named
 from tests.kit.live import LiveHouse
+from tests.kit.served import is_running
+from tests.kit.waiting import until
 from tests.pki.certificate_forgery import DAY, costly_pair
 
 #: So many constraints that all names of one certificate are compared with for seconds.
@@ -104,14 +105,6 @@ def child_of(hub: Hub) -> int | None:
     return process.pid if process is not None and process.poll() is None else None
 
 
-def runs(pid: int) -> bool:
-    """Tell whether a process runs; one that ended and is not yet taken note of does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_what_takes_too_long_is_refused_and_the_next_message_passes(hub: Hub, scene: Scene) -> None:
     assert says(hub, scene) == ""
     before = child_of(hub)
@@ -119,7 +112,7 @@ def test_what_takes_too_long_is_refused_and_the_next_message_passes(hub: Hub, sc
     refused = says(hub, scene, scene.costly)
     assert refused.startswith("GW205")
     assert TOO_LONG in refused
-    assert not runs(before)
+    assert not is_running(before)
     # Who is known is not even judged; who is new has a process again.
     assert says(hub, scene) == ""
     assert says(hub, scene, scene.anew) == ""
@@ -203,7 +196,7 @@ def test_nothing_is_left_of_a_hub_that_is_closed(scene: Scene) -> None:
     child = child_of(hub)
     assert child is not None
     hub.close()
-    assert not runs(child)
+    assert not is_running(child)
 
 
 def test_verbs_that_only_look_start_no_process(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,10 +225,7 @@ def test_a_serving_process_judges_so_and_leaves_nobody_behind(scene: Scene) -> N
     assert all(answers)
     told = [scene.told(answer) for answer in answers if answer is not None]
     assert [one[:5] for one in told] == ["GW205", "", ""]
-    end = time.monotonic() + 30
-    while runs(child):
-        assert time.monotonic() < end, "it outlives its hub"
-        time.sleep(0.05)
+    until(lambda: not is_running(child), problem=lambda: "it outlives its hub")
 
 
 @pytest.mark.long
@@ -272,7 +262,7 @@ def judging(serving: int) -> list[int]:
             parents[int(each.name)] = int((each / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-    below = [pid for pid in parents if runs(pid) and _stands_below(pid, serving, parents)]
+    below = [pid for pid in parents if is_running(pid) and _stands_below(pid, serving, parents)]
     return [
         pid
         for pid in below

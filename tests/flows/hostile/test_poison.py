@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.kit.desk import Desk
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import EBMS2, Clock, Neighbour
 from tests.kit.live import LiveHouse
+from tests.kit.waiting import until
 
 
 def dies(desk: Desk, name: str = "short-lived", *, steady: bool = True) -> list[int]:
@@ -182,13 +182,6 @@ def stage(tmp_path: Path, database_url: str) -> Iterator[Stage]:
     stage.close()
 
 
-def wait(until: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 INNOCENT = tuple(f"good{number}" for number in range(4))
 
 
@@ -208,7 +201,7 @@ def test_a_message_that_crashes_the_program_is_put_aside_and_others_flow(
     stage.take("later")
     monkeypatch.setenv("POISON", "segfault")
     with stage.worker(program="tests.flows.hostile.poisoned") as running:
-        wait(lambda: set(stage.states().values()) == {"PROCESSED", "FAILED"})
+        until(lambda: set(stage.states().values()) == {"PROCESSED", "FAILED"})
         assert running.process.poll() is None
     assert stage.states() == dict.fromkeys((*INNOCENT, "later"), "PROCESSED") | {"poison": "FAILED"}
     task = stage.task("poison")
@@ -219,7 +212,7 @@ def test_a_message_that_crashes_the_program_is_put_aside_and_others_flow(
     assert main(["queue", "requeue", str(task.id), "--home", str(stage.live.home)]) == 0
     monkeypatch.delenv("POISON")
     with stage.worker(program="tests.flows.hostile.poisoned"):
-        wait(lambda: set(stage.states().values()) == {"PROCESSED"})
+        until(lambda: set(stage.states().values()) == {"PROCESSED"})
 
 
 @BOTH_AT_LANDING
@@ -233,6 +226,6 @@ def test_a_worker_killed_at_one_place_again_and_again_stops_dying(stage: Stage) 
         with stage.worker(failpoint=point) as running:
             assert running.ended_by() == signal.SIGKILL
     with stage.worker(failpoint=point) as running:
-        wait(lambda: stage.states()["poison"] == "FAILED")
+        until(lambda: stage.states()["poison"] == "FAILED")
         assert running.process.poll() is None
     assert stage.task("poison").problem == "GW605"

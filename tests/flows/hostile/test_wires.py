@@ -18,7 +18,7 @@ FACES = {"ebms2": FaceAddress("/msh"), "soap": FaceAddress("/soap")}
 
 
 @contextmanager
-def speaking(handle: Callable[[socket.socket], None]) -> Iterator[UrlTarget]:
+def speaking(handle: Callable[[socket.socket], None], *, time_out: float = 60) -> Iterator[UrlTarget]:
     """Give a target whose every connection is handled by `handle`, and closed then."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -36,13 +36,13 @@ def speaking(handle: Callable[[socket.socket], None]) -> Iterator[UrlTarget]:
 
     threading.Thread(target=serve, daemon=True).start()
     try:
-        yield UrlTarget(f"http://127.0.0.1:{listener.getsockname()[1]}/msh", FACES, time_out=0.3)
+        yield UrlTarget(f"http://127.0.0.1:{listener.getsockname()[1]}/msh", FACES, time_out=time_out)
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
 
 
-def until(connection: socket.socket, end: bytes) -> bytes:
+def read_until(connection: socket.socket, end: bytes) -> bytes:
     """Read until what was read ends so, or until the other end has."""
     heard = b""
     while not heard.endswith(end):
@@ -54,7 +54,7 @@ def until(connection: socket.socket, end: bytes) -> bytes:
 
 
 def script(
-    *pieces: bytes | tuple[bytes, float], wait: float = 5.0, half: bool = False, n: int = 1
+    *pieces: bytes | tuple[bytes, float], wait: float = 60.0, half: bool = False, n: int = 1
 ) -> RawScript:
     steps = tuple((one, 0.0) if isinstance(one, bytes) else one for one in pieces)
     return RawScript("soap", steps, n, half, wait)
@@ -64,7 +64,7 @@ def test_path_and_host_are_put_in_and_the_answer_is_read() -> None:
     heard: list[bytes] = []
 
     def handle(connection: socket.socket) -> None:
-        heard.append(until(connection, b"\r\n\r\n"))
+        heard.append(read_until(connection, b"\r\n\r\n"))
         connection.sendall(OK)
 
     with speaking(handle) as target:
@@ -76,7 +76,7 @@ def test_path_and_host_are_put_in_and_the_answer_is_read() -> None:
 
 def test_a_second_answer_is_seen() -> None:
     def handle(connection: socket.socket) -> None:
-        until(connection, b"\r\n\r\n")
+        read_until(connection, b"\r\n\r\n")
         connection.sendall(OK + OK)
 
     with speaking(handle) as target:
@@ -94,7 +94,7 @@ def test_a_second_answer_is_seen() -> None:
 )
 def test_answers_without_length_and_in_chunks(sent: bytes) -> None:
     def handle(connection: socket.socket) -> None:
-        until(connection, b"\r\n\r\n")
+        read_until(connection, b"\r\n\r\n")
         for octet in sent:
             connection.sendall(bytes((octet,)))
 
@@ -110,7 +110,7 @@ def test_closing_and_keeping_still_are_told_apart() -> None:
         assert (answer.status, answer.timed_out) == (None, False)
         plain = target.send(HttpRequest("ebms2", {}, b"x"))
         assert (plain.status, plain.timed_out) == (None, False)
-    with speaking(lambda connection: ended.wait(60) and None) as target:
+    with speaking(lambda connection: ended.wait(60) and None, time_out=0.3) as target:  # short: runs out
         answer = target.send(script(b"GET", wait=0.2))
         assert (answer.status, answer.timed_out) == (None, True)
         plain = target.send(HttpRequest("ebms2", {}, b"x"))
@@ -130,9 +130,9 @@ def test_a_script_ends_when_the_other_end_speaks() -> None:
     heard: list[bytes] = []
 
     def handle(connection: socket.socket) -> None:
-        heard.append(until(connection, b"1"))
+        heard.append(read_until(connection, b"1"))
         connection.sendall(b"HTTP/1.1 408 Late\r\nContent-Length: 0\r\n\r\n")
-        heard.append(until(connection, b"2"))
+        heard.append(read_until(connection, b"2"))
 
     with speaking(handle) as target:
         answer = target.send(script((b"1", 5.0), (b"2", 5.0)))
@@ -142,7 +142,7 @@ def test_a_script_ends_when_the_other_end_speaks() -> None:
 
 def test_our_side_is_half_closed() -> None:
     def handle(connection: socket.socket) -> None:
-        until(connection, b"never")
+        read_until(connection, b"never")
         connection.sendall(OK)
 
     with speaking(handle) as target:
@@ -155,7 +155,7 @@ def test_of_many_connections_the_worst_answer_is_told() -> None:
     everybody = threading.Barrier(5)
 
     def handle(connection: socket.socket) -> None:
-        until(connection, b"\r\n\r\n")
+        read_until(connection, b"\r\n\r\n")
         with lock:
             seen.append(connection)
             mine = len(seen)
@@ -180,7 +180,7 @@ def test_the_url_may_be_the_base_or_the_endpoint() -> None:
     paths: list[bytes] = []
 
     def handle(connection: socket.socket) -> None:
-        paths.append(until(connection, b"\r\n\r\n").split()[1])
+        paths.append(read_until(connection, b"\r\n\r\n").split()[1])
         connection.sendall(OK)
 
     with speaking(handle) as target:

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from gateway_conformance.verbs.conformance_home import make_suite_home
 from tests.flows.standard.conftest import ENVIRONMENT
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
-from tests.kit.served import wait_until_ready
+from tests.kit.served import is_running, wait_until_ready
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.night
 
@@ -77,9 +77,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def _end_process(pid: int) -> None:
     subprocess.run(["kill", f"-{signal.SIGTERM.name[3:]}", str(pid)], check=False)
-    end = time.monotonic() + 30
-    while time.monotonic() < end and Path(f"/proc/{pid}").exists():
-        time.sleep(0.05)
+    until(lambda: not is_running(pid))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from tests.kit.house import signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import until
 
 
 class ServedApi:
@@ -92,11 +92,9 @@ def _start(home: Path) -> subprocess.Popen[bytes]:
 
 
 def _await_status(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 180
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/api/v1/status", timeout=5).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise AssertionError("the API did not start")
+
+    def is_served() -> bool:
+        assert process.poll() is None, "the API did not start"
+        return httpx.get(f"http://127.0.0.1:{port}/api/v1/status", timeout=60).status_code == 200
+
+    until(is_served, 240, every=0.2, not_yet=httpx.HTTPError)

@@ -20,8 +20,9 @@ import pytest
 from lxml import etree
 
 from gateway.xmlsec import verify_document
+from tests.kit.waiting import until
 from tests.system.api.conftest import ServedApi
-from tests.system.api.test_served_api import make_submission, wait_for
+from tests.system.api.test_served_api import make_submission
 
 pytestmark = pytest.mark.long
 
@@ -77,7 +78,7 @@ def test_a_generated_client_reads_what_http_says(served: ServedApi, tmp_path: Pa
             head = {"Content-Type": "application/xml", "Idempotency-Key": f"{key}-{number}"}
             content = make_submission(f"USED-{language}-{number}")
             assert http.post("/submissions", content=content, headers=head).status_code == 201
-        wait_for(lambda: len(http.get("/events").json()["events"]) > 3)
+        until(lambda: len(http.get("/events").json()["events"]) > 3)
         words = [served.url, served.token(), str(folder), "no-token", key, str(first), str(second)]
         report = use_client(language, client, words)
         number = report["case"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests.kit.browser import ConsoleBrowser, serve_pages, start_browser
 from tests.kit.console import Console
 from tests.kit.house import signer_named
 from tests.kit.story import Story, asked
+from tests.kit.waiting import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -33,12 +33,12 @@ def fetch(browser: ConsoleBrowser, words: str) -> bytes:
         if " ".join((one.get_attribute("textContent") or "").split()).startswith(words)
     ]
     link.click()
-    for _ in range(100):
-        fresh = {one for one in browser.downloads.glob("[!.]*") if one.suffix != ".crdownload"} - known
-        if fresh and all(one.stat().st_size for one in fresh):
-            return fresh.pop().read_bytes()
-        time.sleep(0.1)
-    raise AssertionError(f"no file after {words!r}")
+
+    def find_file() -> Path | None:
+        files = {file for file in browser.downloads.glob("[!.]*") if file.suffix != ".crdownload"} - known
+        return files.pop() if files and all(file.stat().st_size for file in files) else None
+
+    return until(find_file, problem=lambda: f"no file after {words!r}").read_bytes()
 
 
 def test_a_broker_answers_a_question_and_sees_the_result(story: Story, tmp_path: Path) -> None:

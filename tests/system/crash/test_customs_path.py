@@ -23,6 +23,7 @@ from gateway_conformance.verbs.demo_stage import read_cast
 from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.life import Life
 from tests.kit.town import Town
+from tests.kit.waiting import until
 from tests.system.crash.test_every_commit import check_story
 
 pytestmark = pytest.mark.long
@@ -55,16 +56,16 @@ def test_a_clearance_reaches_applicant_and_agency_once_though_the_hub_dies(town:
                 life.go_on()
             return hub.process.poll() is not None
 
-        town.wait(died, 90)
+        until(died)
         assert hub.ended_by() == signal.SIGKILL
     assert cleared(town) == []
     with town.hub():
-        town.wait(lambda: life.go_on() or cleared(town), 60)
-        town.wait(lambda: effects(town)["KPTA"]["NotifyClearance"], 60)
-        town.wait(life.ended, 60)
-        town.wait(lambda: calls_of_customs(town)[-1]["done"], 60)
+        until(lambda: life.go_on() or cleared(town))
+        until(lambda: effects(town)["KPTA"]["NotifyClearance"])
+        until(life.ended)
+        until(lambda: calls_of_customs(town)[-1]["done"])
         # What the clearance brings about is sent after the case is closed.
-        town.wait(lambda: all(row.state == "DELIVERED" for row in town.look(message)[2]), 60)
+        until(lambda: all(row.state == "DELIVERED" for row in town.look(message)[2]))
     check_story(town, message)
     found = effects(town)
     assert [found[code]["NotifyClearance"] for code in ("KPTA", "KFDA", "NPQS")] == [1, 0, 0]

@@ -34,6 +34,7 @@ from tests.kit.gateway import RunningGateway, post
 from tests.kit.life import Change, Life
 from tests.kit.paths import ROOT
 from tests.kit.town import Town
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -205,7 +206,7 @@ def killed_at(town: Town, life: Life, point: str, change: Change | None = None) 
                 life.go_on()
             return dead
 
-        dead = town.wait(find_dead, 40)
+        dead = until(find_dead)
         assert dead.ended_by() == signal.SIGKILL, f"at {point} the hub ended otherwise"
 
 
@@ -239,7 +240,7 @@ def test_accepted_submissions_survive_every_kill(town: Town) -> None:
     for point in points:
         killed_at(town, life, point)
     with town.processes():
-        town.wait(life.ended, 120)
+        until(life.ended)
         life.repeat_everything()
     for message in life.filed:
         check_story(town, message)
@@ -273,8 +274,8 @@ def test_refused_submissions_get_their_result_in_spite_of_every_kill(town: Town)
     for point in places(REFUSED):
         killed_at(town, life, point, unknown_class)
     with town.hub():
-        town.wait(life.ended, 60)
-        town.wait(lambda: len(results(town)) == len(life.filed), 60)
+        until(life.ended)
+        until(lambda: len(results(town)) == len(life.filed))
         life.repeat_everything()
     assert {row["said"]["outcome"] for row in results(town)} == {"REFUSED"}
     assert Counter(row["said"]["reference"] for row in results(town)) == Counter(
@@ -303,7 +304,7 @@ def test_an_agency_that_is_down_strands_its_request_and_nothing_else(
                 wanted = {"KPTA": "STRANDED", "KFDA": "DECIDED", "NPQS": "DECIDED"}
                 return len(states) == len(life.filed) and all(one == wanted for one in states)
 
-            town.wait(stranded, 90)
+            until(stranded)
         assert town.effects("KPTA") == []
         for agency in ("KFDA", "NPQS"):
             assert (
@@ -328,7 +329,7 @@ def test_signals_by_posts_of_our_own_survive_every_kill(tmp_path: Path, database
         for point in choose_points(places(ASYNCHRONOUS), database_url):
             killed_at(town, life, point)
         with town.hub():
-            town.wait(life.ended, 120)
+            until(life.ended)
         for message in life.filed:
             check_story(town, message)
     finally:

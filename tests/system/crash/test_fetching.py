@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tests.kit.gateway import RunningGateway
 from tests.kit.house import Clock, Neighbour, authority, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.publisher import Publisher, page, publishing
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -43,14 +43,6 @@ def live_house(folder: Path, url: str, publisher: Publisher, every: str) -> Live
         '[delivery]\nlease = "5s"\npoll = "20ms"\nfirst_retry = "100ms"\n'
     )
     return LiveHouse(folder, url, more=more)
-
-
-def until(found: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while not (what := found()):
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.05)
-    return what
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tests.kit.gateway import RunningGateway
 from tests.kit.hop_town import HopTown
 from tests.kit.life import Life
 from tests.kit.town import Town
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -47,16 +48,16 @@ def test_what_goes_through_the_hop_has_one_effect_in_spite_of_every_kill(town: H
                         life.go_on()
                     return hop.process.poll() is not None
 
-                town.wait(died, 60)
+                until(died)
                 assert hop.ended_by() == signal.SIGKILL, f"at {point} the hop ended otherwise"
         with town.hop():
-            town.wait(life.ended, 300)
+            until(life.ended, 300)
             for message in life.filed:
                 case, asked, sent = town.look(message)
                 assert (case.state, case.outcome) == ("CLOSED", "APPROVED")
                 assert {row.state for row in sent} == {"DELIVERED"}
                 town.check_effects({row.number for row in asked})
-            town.wait(lambda: {row.state for row in town.passed()} == {"PROCESSED"}, 60)
+            until(lambda: {row.state for row in town.passed()} == {"PROCESSED"})
     told = [(one["reference"], one["verified"], one["outcome"]) for one in results(town)]
     assert sorted(told) == sorted((one.reference, True, "APPROVED") for one in life.filed)
     ids = [(row.from_party, row.message_id) for row in town.passed()]

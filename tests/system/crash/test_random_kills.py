@@ -19,6 +19,7 @@ from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.gateway import RunningGateway
 from tests.kit.life import Life
 from tests.kit.town import Town
+from tests.kit.waiting import until
 from tests.system.crash.test_every_commit import check_story
 
 pytestmark = pytest.mark.long
@@ -74,7 +75,7 @@ def test_random_kills_under_load(tmp_path: Path, database_url: str, working: int
         filing.stop.set()
         filing.join(60)
         assert filing.problem is None, filing.problem
-        town.wait(life.ended, 200)
+        until(life.ended, 200)
         life.repeat_everything()
     finally:
         filing.stop.set()

@@ -19,6 +19,7 @@ from tests.kit.backups import back_up, restore
 from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.gateway import RunningGateway
 from tests.kit.town import Town
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -44,7 +45,7 @@ def file_and_wait(town: Town, count: int) -> list[SealedSubmission]:
     for one in filed:
         town.deliver(one)
     conversations = {one.unit.conversation_id for one in filed}
-    town.wait(lambda: conversations <= set(count_results(town)), 120)
+    until(lambda: conversations <= set(count_results(town)))
     return filed
 
 
@@ -85,12 +86,12 @@ def test_a_restored_backup_gives_no_number_twice(tmp_path: Path, database_url: s
 
             status, told = run_verb(town, "restore", "confirm", "--head", str(kept), "--reason", "a fire")
             assert (status, told["generation"]) == (0, 2)
-            town.wait(lambda: read_status(town, "/status/ready")[0] == 200, 30)
+            until(lambda: read_status(town, "/status/ready")[0] == 200)
             with worker:
                 town.deliver(first)
                 last = [first, *file_and_wait(town, 2)]
-                town.wait(lambda: len(town.effects("customs")) >= effects + len(last), 60)
-                town.wait(lambda: first.unit.conversation_id in count_results(town), 60)
+                until(lambda: len(town.effects("customs")) >= effects + len(last))
+                until(lambda: first.unit.conversation_id in count_results(town))
                 numbers = [town.case_of(one).number for one in last]
             assert all(number >= told["first_case"] for number in numbers)
     finally:

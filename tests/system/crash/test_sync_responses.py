@@ -21,6 +21,7 @@ from tests.kit.gateway import RunningGateway, post
 from tests.kit.house import Clock, Neighbour, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.story import unsigned
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -76,10 +77,7 @@ def test_a_request_gets_its_response_on_its_connection(live: LiveHouse) -> None:
         answer = hub.post(live.url, parcel)
         assert time.monotonic() - began < 45
         check(broker, answer, parcel)
-        deadline = time.monotonic() + 60
-        while response_state(live) != "DELIVERED" and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert response_state(live) == "DELIVERED"
+        until(lambda: response_state(live) == "DELIVERED", every=0.1)
         again = hub.post(live.url, parcel)
     assert answer is not None
     assert again is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tests.kit.gateway import RunningGateway
 from tests.kit.house import EBMS2, START, Away, Clock, Neighbour, authority, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.tsa import POLICY, Tsa
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -41,14 +42,6 @@ _OURS = TrustedEvidence(
 
 def places(*names: str) -> list[str]:
     return [f"{name}.{side}_commit" for name in names for side in ("before", "after")]
-
-
-def until(found: Callable[[], Any], seconds: float = 150) -> Any:
-    end = time.monotonic() + seconds
-    while not (what := found()):
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.05)
-    return what
 
 
 def checked(live: LiveHouse) -> tuple[VerificationReport, list[int]]:

@@ -21,6 +21,7 @@ from tests.kit.gateway import RunningGateway
 from tests.kit.hop_town import KIND, HopTown, list_stored
 from tests.kit.life import Life
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -92,17 +93,17 @@ def test_a_result_goes_from_hub_to_hub_through_a_hop_that_is_killed(town: TwoHub
         running.enter_context(town.hub())
         running.enter_context(town.far())
         with town.hop() as hop:
-            town.wait(lambda: life.go_on() or town.case_of(filed), 60)
+            until(lambda: life.go_on() or town.case_of(filed))
             hop.end(kill=True)
         assert "Result" not in {row.action for row in list_stored(town.far_database_url)}
-        town.wait(lambda: town.case_of(filed).state == "DECIDED", 60)
+        until(lambda: town.case_of(filed).state == "DECIDED")
         # It is killed when the second gateway has the Result, and the hop has not noted it.
         with town.hop("hop.after_post") as hop:
-            town.wait(lambda: hop.process.poll() is not None, 60)
+            until(lambda: hop.process.poll() is not None)
             assert hop.ended_by() == signal.SIGKILL
         with town.hop():
-            town.wait(life.ended, 120)
-            town.wait(lambda: {row.state for row in town.passed()} == {"PROCESSED"}, 60)
+            until(life.ended)
+            until(lambda: {row.state for row in town.passed()} == {"PROCESSED"})
     case, _, sent = town.look(filed)
     assert (case.state, case.outcome) == ("CLOSED", "APPROVED")
     mine = [row for row in sent if row.destination == "broker"]

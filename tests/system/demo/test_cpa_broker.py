@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from gateway.web.case_bundle import make_case_bundle
 from gateway_conformance.verbs.demo_stage import Stage, read_cast
 from tests.conformance.test_partner_cpa import name_signers
 from tests.kit.paths import ROOT
+from tests.kit.waiting import until
 from tests.system.demo.test_partners_live import LABEL, SAMPLE
 from tests.system.demo.test_pulling_broker import run, stage
 
@@ -98,11 +98,10 @@ def check_evidence(made: Stage, folder: Path, number: str) -> None:
 
 def await_actions(folder: Path) -> list[str]:
     """Return the actions of the messages in a folder, as soon as a Result is among them."""
-    for _ in range(120):
-        actions = [
-            json.loads(file.read_bytes())["action"] for file in sorted(folder.glob("[0-9]*/summary.json"))
-        ]
-        if "Result" in actions:
-            break
-        time.sleep(0.5)
-    return actions
+
+    def list_actions() -> list[str]:
+        files = sorted(folder.glob("[0-9]*/summary.json"))
+        actions = [json.loads(file.read_bytes())["action"] for file in files]
+        return actions if "Result" in actions else []
+
+    return until(list_actions, every=0.5)

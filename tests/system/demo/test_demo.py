@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from gateway_conformance.verbs import demo
 from gateway_conformance.verbs.demo_stories import list_stories, read_story
 from tests.kit.forked_stage import ForkedStage
 from tests.kit.paths import ROOT
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.night
 
@@ -59,12 +59,9 @@ def living(where: Path) -> list[int]:
     return found
 
 
-def none_lives(where: Path, seconds: float = 15.0) -> bool:
+def none_lives(where: Path) -> bool:
     """Wait until no process that was started there is left."""
-    end = time.monotonic() + seconds
-    while living(where) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not living(where)
+    return until(lambda: not living(where), 60, problem=lambda: living(where))
 
 
 @dataclass
@@ -282,7 +279,7 @@ def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
     assert len(living(where)) >= 9
     process.kill()
     process.communicate(timeout=120)
-    assert none_lives(where, 30)
+    assert none_lives(where)
 
 
 @pytest.mark.parametrize("name", list_stories())

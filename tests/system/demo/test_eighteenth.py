@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from lxml import etree
 from gateway.cli import main
 from gateway_conformance.verbs.demo_stage import Stage, read_cast
 from tests.kit.paths import ROOT
+from tests.kit.waiting import until
 
 CODE, DOCUMENT = "HARBOUR", "HARBOUR-BERTH-IMP"
 INVENTORY = """
@@ -126,7 +126,7 @@ def test_the_eighteenth_agency_joins_a_running_gateway(
             found = [row for row in rows if row["functional_reference"] == reference]
             return found[0] if found and found[0]["state"] in ("CLOSED", "REFUSED") else None
 
-        return _wait(closed)
+        return until(closed)
 
     # Before: the gateway knows no such document, and says so to the applicant.
     assert file("BEFORE-1")["state"] == "REFUSED"
@@ -150,13 +150,3 @@ def test_the_eighteenth_agency_joins_a_running_gateway(
 
 def list_shipped_documents() -> list[str]:
     return sorted(file.stem for file in (ROOT / "mappings" / "agencies").rglob("*.yaml"))
-
-
-def _wait(condition: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        found = condition()
-        if found is not None:
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not come about within 60 s")

@@ -18,6 +18,7 @@ import pytest
 
 from tests.kit.paths import ROOT
 from tests.kit.town import Town
+from tests.kit.waiting import until
 
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
 
@@ -63,7 +64,7 @@ def running_hub(python: Path, town: Town) -> Iterator[None]:
                 return False
 
         try:
-            town.wait(is_ready, 120)
+            until(is_ready)
             yield
         finally:
             hub.send_signal(signal.SIGTERM)
@@ -106,7 +107,7 @@ def test_a_hub_serves_a_submission_from_the_receipt_to_the_result(python: Path, 
             sent = run(python, "submit", SAMPLE, *partner, "--wait", "0", "--json")
             assert sent.returncode == 0, sent.stdout + sent.stderr
             assert json.loads(sent.stdout)["receipt_verified"] is True
-            town.wait(lambda: any(row["action"] == "Result" for row in town.received()), 120)
+            until(lambda: any(row["action"] == "Result" for row in town.received()))
         assert town.refusals() == []
     finally:
         town.close()

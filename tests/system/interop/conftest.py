@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import retry
 from tests.system.interop.peer import Peer, build, make_keys
 
 
@@ -60,15 +60,12 @@ def hub(peer: Peer) -> Iterator[Hub]:
     command += ["--workers", "1", "--blocking-threads", "4", "tests.system.interop.hub:application"]
     process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + 180
-        while True:
+
+        def connect() -> None:
             assert process.poll() is None, "granian did not start"
-            assert time.monotonic() < end, "granian does not listen"
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+
+        retry(connect, OSError, every=0.2, problem=lambda: "granian does not listen")
         yield Hub(url, peer.keys.folder / "calls")
     finally:
         process.terminate()

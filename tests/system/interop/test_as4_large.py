@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from gateway.store import NewDelivery, ObjectFolder, deliveries, make_engine, pa
 from gateway.store.engine import use_object_store
 from tests.kit.house import AS4
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import until
 from tests.system.interop.phase4 import Phase4, build_phase4, make_key_stores
 from tests.system.interop.test_as4_peer import AGREED, STORE
 from tests.system.large.large_place import FileBody, LargePlace, make_large_file, measure_peak
@@ -103,16 +103,15 @@ def test_phase4_receives_100_megabytes(peer: Phase4, tmp_path: Path, sqlite_url:
     with peer.serve(tmp_path / "peer", port, "--encrypt", "no") as inbox:
         queue_message(place, body, f"http://127.0.0.1:{port}/as4")
         with place.run("work", place.hub.home) as worker:
-            end = time.monotonic() + 60 * MINUTES
-            while time.monotonic() < end:
-                sent = place.list_stored(sqlite_url)[1]
-                found = next(one for one in sent if one.agent == "msh")
-                if found.state in ("DELIVERED", "FAILED"):
-                    break
-                time.sleep(0.5)
+
+            def find_ended() -> Any:
+                rows = [row for row in place.list_stored(sqlite_url)[1] if row.agent == "msh"]
+                return rows[0] if rows[0].state in ("DELIVERED", "FAILED") else None
+
+            sent = until(find_ended, 60 * MINUTES, every=0.5)
             check_small(worker)
         # The receipt is signed, and has every digest.
-        assert found.state == "DELIVERED", found
+        assert sent.state == "DELIVERED", sent
         (received,) = list(inbox.iterdir())
         with (received / "payload-0").open("rb") as file:
             assert hashlib.file_digest(file, "sha256").hexdigest() == body.sha256_hex

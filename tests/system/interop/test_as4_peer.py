@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +34,7 @@ from tests.kit.house import AS4, PARTY_TYPE, START, authority, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.ports import find_free_port
 from tests.kit.story import unsigned
+from tests.kit.waiting import until
 from tests.system.interop.phase4 import Phase4, build_phase4, make_key_stores
 
 pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long]
@@ -212,13 +212,15 @@ def check_result(folder: Path) -> None:
 
 def wait_for_delivery(scene: Scene, *states: str) -> Any:
     """Return the delivery of the Result when it is in one of these states."""
-    end = time.monotonic() + 90
-    while time.monotonic() < end:
-        found = scene.read(lambda conn: deliveries.list_deliveries(conn, agent="msh"))
-        if found and found[0].state in states:
-            break
-        time.sleep(0.2)
-    return found[0]
+
+    def list_sent() -> Any:
+        return scene.read(lambda conn: deliveries.list_deliveries(conn, agent="msh"))
+
+    return until(
+        lambda: next((row for row in list_sent() if row.state in states), None),
+        every=0.2,
+        problem=lambda: [(row.state, row.problem) for row in list_sent()],
+    )
 
 
 def test_a_case_is_filed_by_phase4_and_its_result_received_by_phase4(

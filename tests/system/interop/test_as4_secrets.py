@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tests.kit.house import AS4, authority, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.ports import find_free_port
 from tests.kit.story import unsigned
+from tests.kit.waiting import until
 from tests.system.interop.phase4 import Phase4, build_phase4, make_key_stores
 from tests.system.interop.test_as4_peer import AGREED, DECLARE, KINDS, STORE, write_parts
 
@@ -169,10 +169,9 @@ def test_a_case_is_filed_and_answered_in_secret(
 
 def wait_for_delivery(scene: SecretScene) -> Any:
     """Return the one delivery to the partner when it has ended."""
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        found = scene.read(lambda conn: deliveries.list_deliveries(conn, agent="msh"))
-        if found and found[0].state in ("DELIVERED", "FAILED"):
-            return found[0]
-        time.sleep(0.2)
-    raise AssertionError("nothing was delivered")
+
+    def find_ended() -> Any:
+        rows = scene.read(lambda conn: deliveries.list_deliveries(conn, agent="msh"))
+        return next((row for row in rows if row.state in ("DELIVERED", "FAILED")), None)
+
+    return until(find_ended, every=0.2)

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +18,7 @@ from gateway.agreements import ForwardingRule
 from gateway.cli.registration import register_certificate
 from gateway.delivery import HttpClient, HttpLimits
 from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.errors import GatewayError
 from gateway.hub import make_rule_columns
 from gateway.message_model import PartyId, Payload, compute_body_digest
 from gateway.pki import encode_key_pem
@@ -37,6 +37,7 @@ from tests.kit.house import AGREEMENT, PARTY_TYPE, Clock, Neighbour, signer_name
 from tests.kit.live import LiveHouse
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import retry
 
 __all__ = ["FileBody", "LargePlace", "list_family", "make_large_file", "measure_peak"]
 
@@ -186,18 +187,11 @@ class LargePlace:
     def wait_until_served(url: str) -> None:
         """Wait until a gateway answers."""
         client = HttpClient(_BOUNDS)
+        status = url.replace("/msh/ebms2", "/status/live").replace("/msh/as4", "/status/live")
         try:
-            for _ in range(900):
-                try:
-                    client.get(
-                        url.replace("/msh/ebms2", "/status/live").replace("/msh/as4", "/status/live"), {}
-                    )
-                    return
-                except Exception:
-                    time.sleep(0.2)
+            retry(lambda: client.get(status, {}), GatewayError, every=0.2)
         finally:
             client.close()
-        raise AssertionError(f"nobody serves {url}")
 
     @staticmethod
     def list_stored(database_url: str) -> tuple[list[Any], list[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from gateway.protocols import Parcel
 from gateway.store import ObjectFolder, make_engine, messages, read_transaction
 from gateway.store.engine import use_object_store
 from tests.kit.house import AGREEMENT, AS4
+from tests.kit.waiting import until
 from tests.system.large.large_place import LargePlace, make_large_file, measure_peak
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -84,12 +84,11 @@ def test_a_large_part_goes_through_a_hop_in_little_memory(
         for one in (place.hub.url, url):
             place.wait_until_served(one)
         assert place.post(url, place.seal(body)).status == 204
-        for _ in range(600):
-            sent = place.list_stored(hop_database)[1]
-            if any((row.agent, row.destination, row.state) == ("hop", "hub", "DELIVERED") for row in sent):
-                break
-            time.sleep(0.3)
-        else:
-            raise AssertionError(sent)
+
+        def has_passed() -> bool:
+            rows = place.list_stored(hop_database)[1]
+            return ("hop", "hub", "DELIVERED") in {(row.agent, row.destination, row.state) for row in rows}
+
+        until(has_passed, 240, every=0.3, problem=lambda: place.list_stored(hop_database)[1])
         check_peaks(hub, hop, worker)
     check_stored(place, body.sha256_hex)

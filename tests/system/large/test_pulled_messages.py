@@ -24,6 +24,7 @@ from tests.conformance.test_split_submissions import write_broker_folder
 from tests.flows.test_as4_pull import PULLED, ask, seal
 from tests.kit.house import authority
 from tests.kit.paths import ROOT
+from tests.kit.waiting import until
 from tests.system.large.large_place import FileBody, LargePlace, measure_peak
 from tests.system.large.test_large_messages import MOST
 
@@ -103,13 +104,10 @@ class PullingPlace(LargePlace):
         return list(found)
 
     def wait_for(self, what: Any) -> Any:
-        for _ in range(1200):
-            found = what(self.list_sent())
-            if found:
-                return found
-            time.sleep(0.1)
-        raise AssertionError(
-            [(row.id, row.state, row.problem, row.last_sentence) for row in self.list_sent()]
+        return until(
+            lambda: what(self.list_sent()),
+            every=0.1,
+            problem=lambda: [(row.id, row.state, row.problem, row.last_sentence) for row in self.list_sent()],
         )
 
 

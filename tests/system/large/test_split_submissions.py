@@ -20,6 +20,7 @@ from tests.conformance.test_split_submissions import LABEL, SAMPLE, write_broker
 from tests.kit.house import AS4
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import until
 from tests.system.large.large_place import LargePlace, measure_peak
 from tests.system.large.test_large_messages import MOST
 
@@ -97,12 +98,8 @@ def test_a_large_submission_in_fragments_takes_little_memory(tmp_path: Path, sql
 
 
 def wait_for_receipts(folder: Path, count: int) -> Path:
-    for _ in range(3000):
-        found = list(folder.glob(f"*/fragment-{count:04}.receipt"))
-        if found:
-            return found[0].parent
-        time.sleep(0.02)
-    raise AssertionError(f"no {count} receipts in {folder}")
+    receipt = f"*/fragment-{count:04}.receipt"
+    return until(lambda: list(folder.glob(receipt)), every=0.02)[0].parent
 
 
 def check_case(place: LargePlace, digest: str) -> None:

@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from gateway.pki import encode_key_pem
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.waiting import retry
 
 pytestmark = pytest.mark.long
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -32,16 +32,13 @@ def serve_console(home: Path, url: str, ca: str) -> Iterator[None]:
     with (home / "console.log").open("wb") as log:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+        def ask() -> None:
+            assert process.poll() is None, (home / "console.log").read_text()
+            requests.get(f"{url}/console/sign-in", verify=ca, timeout=60)
+
         try:
-            end = time.monotonic() + 180
-            while True:
-                try:
-                    requests.get(f"{url}/console/sign-in", verify=ca, timeout=60)
-                    break
-                except (requests.ConnectionError, requests.Timeout):
-                    assert process.poll() is None, (home / "console.log").read_text()
-                    assert time.monotonic() < end, (home / "console.log").read_text()
-                    time.sleep(0.1)
+            retry(ask, (requests.ConnectionError, requests.Timeout), problem=(home / "console.log").read_text)
             yield
         finally:
             process.terminate()

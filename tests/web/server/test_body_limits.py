@@ -107,8 +107,8 @@ def test_a_body_that_comes_too_slowly_is_not_waited_for(sent: list[bytes | float
 
 @pytest.mark.long
 def test_a_body_that_keeps_its_pace_may_take_long() -> None:
-    sent = [piece for _ in range(4) for piece in (b"a" * 1000, 0.3)]
-    assert len(read([*sent, b""], pace=MinimumBodyRate(1.0, 1000))) == 4000
+    sent = [piece for _ in range(8) for piece in (b"a" * 1000, 0.3)]
+    assert len(read([*sent, b""], pace=MinimumBodyRate(2.0, 1000))) == 8000
 
 
 def test_a_stall_is_not_paid_for_by_what_came_before() -> None:

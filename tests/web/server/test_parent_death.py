@@ -12,6 +12,8 @@ from contextlib import suppress
 import pytest
 
 from tests.kit.paths import ROOT
+from tests.kit.served import is_running
+from tests.kit.waiting import until
 
 CHILD = """
 import signal, sys, time
@@ -31,15 +33,6 @@ time.sleep(600)
 """
 
 
-def runs(pid: int) -> bool:
-    """Tell whether a process runs; one that ended and is not yet taken note of does not."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(("at_once", "heeds"), [(True, False), (False, True)])
 def test_a_child_ends_when_its_keeper_was_killed(at_once: bool, heeds: bool) -> None:
@@ -52,13 +45,10 @@ def test_a_child_ends_when_its_keeper_was_killed(at_once: bool, heeds: bool) -> 
     pid = int(parent.stdout.readline())
     try:
         time.sleep(1.0)
-        assert runs(pid), "it ends while its keeper lives"
+        assert is_running(pid), "it ends while its keeper lives"
         parent.kill()
         parent.wait(60)
-        end = time.monotonic() + 30
-        while runs(pid):
-            assert time.monotonic() < end, "it outlives its keeper"
-            time.sleep(0.05)
+        until(lambda: not is_running(pid), problem=lambda: "it outlives its keeper")
     finally:
         parent.stdout.close()
         parent.kill()

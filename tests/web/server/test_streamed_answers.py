@@ -66,7 +66,7 @@ def serve(source: Source, receiver: Receiver, stop: float = 0) -> None:
         door.__rsgi_init__(loop)
         if stop:
             loop.call_later(stop, door.__rsgi_del__, loop)
-        await asyncio.wait_for(door.__rsgi__(Scope(Fields(SENT), method="GET"), receiver), 10)
+        await asyncio.wait_for(door.__rsgi__(Scope(Fields(SENT), method="GET"), receiver), 60)
         if not stop:
             door.__rsgi_del__(loop)
 

@@ -65,7 +65,7 @@ def serve(waiting: list[Waiting], clients: list[Client], act: Callable[[RequestG
         gate.__rsgi_init__(loop)
         asked = [gate.__rsgi__(Scope(Fields(SENT), method="GET"), one) for one in clients]
         loop.call_later(0.1, act, gate, loop)
-        await asyncio.wait_for(asyncio.gather(*asked), 10)
+        await asyncio.wait_for(asyncio.gather(*asked), 60)
         gate.__rsgi_del__(loop)
 
     asyncio.run(run())
