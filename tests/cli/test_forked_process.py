@@ -154,7 +154,7 @@ def test_a_killed_maker_leaves_no_process_and_nothing_is_complained_of() -> None
     process.kill()
     _, errors = process.communicate(timeout=60)
     assert len(numbers) == 3, errors
-    until(lambda: not any(map(is_running, (*numbers,))))
+    until(lambda: not any(map(is_running, numbers)))
     assert sorted(errors.splitlines()) == ["a of here", "b of here"]
 
 
