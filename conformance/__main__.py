@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from gateway.client import HttpReply, IncomingRequest, PartnerServer, RequestHandler, read_identity
 from gateway.errors import GatewayError
+from gateway.stop_signals import catch_stop_signals
 from gateway_conformance.hostile import ReplyServer
 from gateway_conformance.partners import BROKER_MISBEHAVIORS, CUSTOMS_MISBEHAVIORS, Misbehavior
 from gateway_conformance.standard import DOUBLES, read_simulated_gateway
@@ -253,16 +253,14 @@ def _build_own_addresses(arguments: argparse.Namespace, port: int) -> frozenset[
 
 def _serve_until_stopped(server: PartnerServer | ReplyServer, leash: bool) -> None:
     """Serve until a signal comes, or until whoever started us has gone."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    if leash:
-        threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
-    server.start()
-    sys.stdout.write(f"READY {server.port}\n")
-    sys.stdout.flush()
-    stop.wait()
-    server.close()
+    with catch_stop_signals() as stop:
+        if leash:
+            threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
+        server.start()
+        sys.stdout.write(f"READY {server.port}\n")
+        sys.stdout.flush()
+        stop.wait()
+        server.close()
 
 
 def _watch_stdin(stop: threading.Event) -> None:

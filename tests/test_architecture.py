@@ -24,7 +24,9 @@ from tests.kit.source_tree import (
 )
 from tests.kit.source_tree import get_place as place
 
-EVERYWHERE = {"errors", "message_model", "failpoints", "process_log", "program_build", "file_owner", ""}
+EVERYWHERE = {
+    "errors", "message_model", "failpoints", "process_log", "program_build", "file_owner", "stop_signals", "",
+}  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "message_model": set(),
     "errors": set(),
@@ -34,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "process_log": set(),
     "program_build": set(),
     "file_owner": set(),
+    "stop_signals": set(),
     "processor_affinity": set(),
     "config": {"share"},
     "wire": {"share"},

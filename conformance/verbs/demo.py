@@ -39,6 +39,7 @@ from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submission
 from gateway.hub import build_engine
 from gateway.share import get_data_folder
+from gateway.stop_signals import set_from_handler
 from gateway.store import agency_requests, cases, read_transaction
 from gateway.wire import parse_xml
 from gateway_conformance.partners import make_supplement
@@ -169,7 +170,7 @@ def _catch_end_signals() -> Iterator[None]:
     """
 
     def interrupt_demo(*_: object) -> None:
-        _INTERRUPTED.set()
+        set_from_handler(_INTERRUPTED)
         raise KeyboardInterrupt
 
     _INTERRUPTED.clear()

@@ -26,6 +26,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import load_organisations
 from gateway.share import get_data_folder
+from gateway.stop_signals import set_from_handler
 from gateway_conformance.verbs.demo_settings import describe_sign_in
 from gateway_conformance.verbs.demo_stage import Cast, Stage, check_home, read_cast
 
@@ -69,7 +70,7 @@ def _catch_end() -> Iterator[threading.Event]:
     """Let Ctrl-C and SIGTERM end the hub with every process that it started."""
     ended = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {kind: signal.signal(kind, lambda *_: ended.set()) for kind in kinds}
+    before = {kind: signal.signal(kind, lambda *_: set_from_handler(ended)) for kind in kinds}
     try:
         yield ended
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import multiprocessing
@@ -10,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from typing import Final
@@ -108,17 +107,6 @@ def _end_children(children: Sequence[BaseProcess]) -> None:
         child.join(_DRAIN)
         if child.is_alive():
             child.kill()
-
-
-@contextlib.contextmanager
-def catch_stop_signals() -> Iterator[threading.Event]:
-    """Provide an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
-            continue
-        signal.signal(number, lambda *_: stop.set())
-    yield stop
 
 
 def watch_stdin() -> None:

@@ -23,7 +23,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 EARLY = """
 import os, signal, sys, time
 from gateway.cli import child_processes
-from gateway.cli.child_processes import catch_stop_signals
+from gateway.stop_signals import catch_stop_signals
 
 child_processes.exit_with_parent = lambda: time.sleep(60)
 with catch_stop_signals() as stop:
@@ -32,7 +32,7 @@ with catch_stop_signals() as stop:
     child.join(30)
     assert not stop.is_set()
     signal.raise_signal(signal.SIGTERM)
-    assert stop.is_set()
+    assert stop.wait(60)
 sys.exit(0 if child.exitcode == -signal.SIGTERM else 1)
 """
 

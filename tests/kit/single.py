@@ -6,6 +6,7 @@ worker as ``gateway serve`` and ``gateway work``.  Prints READY when it has begu
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import logging
 import signal
@@ -16,6 +17,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from gateway.cli.home_folder import read_verb_settings
 from gateway.config import Settings
 from gateway.delivery import build_worker
+from gateway.stop_signals import catch_stop_signals
 from gateway.web import build_application
 
 
@@ -49,17 +51,16 @@ def _both(settings: Settings) -> None:
 def _serve(settings: Settings) -> None:
     app = build_application(settings)
     server = make_server(settings.http.host, settings.http.port, app, threaded=True, request_handler=_Quiet)
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    signal.signal(signal.SIGTERM, lambda *_: _thread.start_new_thread(server.shutdown, ()))
     print("READY", flush=True)
     server.serve_forever(poll_interval=0.05)
 
 
 def _work(settings: Settings) -> None:
     worker = build_worker(settings)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    print("READY", flush=True)
-    worker.run(stop)
+    with catch_stop_signals() as stop:
+        print("READY", flush=True)
+        worker.run(stop)
 
 
 if __name__ == "__main__":

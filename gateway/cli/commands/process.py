@@ -16,7 +16,7 @@ from typing import Final
 import click
 
 from gateway.cli.audited_changes import make_act
-from gateway.cli.child_processes import Target, catch_stop_signals, keep_children, prepare_fork
+from gateway.cli.child_processes import Target, keep_children, prepare_fork
 from gateway.cli.commands.migrate import apply_migrations
 from gateway.cli.home_folder import (
     closing_engine,
@@ -47,6 +47,7 @@ from gateway.operations import (
 )
 from gateway.process_log import START_LOG, pass_log_form, set_up_logging
 from gateway.processor_affinity import bind_to_processor
+from gateway.stop_signals import catch_stop_signals
 from gateway.store import (
     InsufficientStorageError,
     await_server,

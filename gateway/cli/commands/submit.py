@@ -51,6 +51,7 @@ from gateway.client import (
 from gateway.errors import MISUSE, GatewayError, make_path_problem
 from gateway.message_model import Body
 from gateway.operations import count_things
+from gateway.stop_signals import catch_stop_signals
 
 
 def make_repeat_command(arguments: Arguments, kept_file: Path) -> str:
@@ -487,9 +488,6 @@ def receive_messages(arguments: Arguments) -> None:
     handler = MessageHandler(
         member, arguments.folder, listener=printer.announce_message, store=store, tls=tls
     )
-    # It loads the processes of a hub, which `submit` does not need.
-    from gateway.cli.child_processes import catch_stop_signals
-
     with catch_stop_signals() as stop:
         listener = EndpointListener(member.listening_endpoint, handler, arguments.at)
         listener.start()
@@ -545,9 +543,6 @@ def pull_messages(arguments: Arguments) -> None:
 
 def _pull_until_quiet(puller: MessagePuller, arguments: Arguments) -> None:
     """Pull until nothing has come for the time of ``--wait``, or until stopped."""
-    # It loads the processes of a hub, which `submit` does not need.
-    from gateway.cli.child_processes import catch_stop_signals
-
     with catch_stop_signals() as stop:
         quiet = time.monotonic()
         while True:

@@ -1,0 +1,30 @@
+"""Turns the signals that end a process into an event."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def catch_stop_signals() -> Iterator[threading.Event]:
+    """Provide an event that SIGTERM and SIGINT set; SIGINT stays ignored where it was."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        signal.signal(number, lambda *_: set_from_handler(stop))
+    yield stop
+
+
+def set_from_handler(event: threading.Event) -> None:
+    """Set an event, soon, in the handler of a signal.
+
+    Python runs a handler between two steps of the main thread, also while that holds the lock of the event
+    in its `wait` or `set`. A handler that took the lock would wait for ever, so another thread takes it.
+    `threading.Thread` has such locks of its own.
+    """
+    _thread.start_new_thread(event.set, ())
