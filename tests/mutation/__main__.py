@@ -226,7 +226,9 @@ def _run_tests(copy: Path, tests: Sequence[str]) -> tuple[str, str]:
 
 
 def _run_pytest(copy: Path, options: Sequence[str], seconds: int) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
+    # Without the options of the run that this one is a part of, as that coverage is measured.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    environment = inherited | {
         "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
         "GATEWAY_VECTORS": str(VECTORS),
