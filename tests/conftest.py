@@ -9,6 +9,7 @@ import gc
 import importlib
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,15 @@ _HERE = Path(__file__).parent
 def compared_messages() -> None:
     """Let every message that is opened by a known envelope be opened as an unknown one, too."""
     install_comparison()
+
+
+def pytest_configure() -> None:
+    """Let SIGINT end what tests start, also where a shell has started the tests in the background.
+
+    There it is ignored, and a process that ignores it goes on doing so in the programs that it starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
