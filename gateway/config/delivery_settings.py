@@ -93,12 +93,8 @@ class DeliverySettings(SettingsSection):
     """Longest wait between two attempts."""
     retries: int = Field(12, strict=True, ge=0)
     """Number of attempts after the first one."""
-    expiry: Duration = timedelta(days=3)
-    """Time after which a delivery is not attempted again, unless the delivery has its own limit."""
     pull_every: Duration = timedelta(minutes=1)
     """Interval at which messages are pulled from partners, where a P-Mode of AS4 says so."""
-    receipt: Duration = timedelta(seconds=60)
-    """Time to wait for a receipt before the message is sent again."""
 
 
 class _PartnerSettings(SettingsSection):
@@ -126,9 +122,6 @@ class AgencySettings(_PartnerSettings):
     channel: Literal["soap", "mailbox", "ebms2"] = "soap"
     """How the agency gets requests: by SOAP calls (`soap`), in its mailbox (`mailbox`), or as ebMS messages
     (`ebms2`)."""
-    contact: str = ""
-    """Contact of the agency for the operator, for example a telephone number."""
-
     console: bool = False
     """Whether the agency has no system of its own: its officers decide at the console. Such an agency has no
     endpoint, and needs a key in `[agency.<code>.pki]`."""

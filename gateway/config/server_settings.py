@@ -286,5 +286,3 @@ class LimitSettings(SettingsSection):
     # Exclusive canonicalisation looks up each of them at every element.
     prefixes: Count = 32
     """Names in one InclusiveNamespaces PrefixList."""
-    clock_skew: Duration = timedelta(minutes=5)
-    """Largest permitted difference between the clock of a partner and the clock of the gateway."""

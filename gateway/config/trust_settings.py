@@ -97,8 +97,6 @@ class PkiSettings(SettingsSection):
     revocation: Literal["require", "if_present"] | None = None
     """With `require`, current revocation data are required. With `if_present`, they are used if present. If
     it is not set, the policy decides."""
-    signatures: str = "strict"
-    """Algorithm policy that signatures must satisfy."""
 
     @field_validator("signing_key", mode="before")
     @classmethod

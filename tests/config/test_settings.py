@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from gateway.config import Secret, Settings, describe_settings, find_newer_keys, load_settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.wire import DEFAULT_LIMITS
+from tests.kit.source_tree import list_sources, parse_source
 
 FULL = """
 [hub]
@@ -35,7 +37,6 @@ client_ca = "clients.pem"
 [limits]
 body = "16 MiB"
 parts = 50
-clock_skew = "90s"
 [pki]
 anchors = ["root.pem", "/etc/anchors/other.pem"]
 crls = []
@@ -50,7 +51,6 @@ poll = "500ms"
 first_retry = "1.5s"
 longest_retry = "2h"
 retries = 3
-expiry = "7d"
 [share]
 folders = ["own", "~/more"]
 [agency.KR-FOOD]
@@ -59,7 +59,6 @@ endpoint = "https://food.example/soap"
 wsdl = "food.wsdl"
 time_out = "5s"
 lane = 2
-contact = "+82 2 000"
 retries = 0
 [agency.KR-PLANT]
 channel = "mailbox"
@@ -109,7 +108,6 @@ def test_every_key_of_a_full_file_is_read(tmp_path):
     assert settings.http.tls_key == Secret(env="TLS_KEY")
     assert settings.http.read_time_out == timedelta(seconds=10)
     assert (settings.limits.body, settings.limits.parts) == (16 * 1024**2, 50)
-    assert settings.limits.clock_skew == timedelta(seconds=90)
     assert settings.pki.anchors == (home / "root.pem", Path("/etc/anchors/other.pem"))
     assert settings.pki.crls == ()
     assert settings.pki.revocation == "if_present"
@@ -117,7 +115,6 @@ def test_every_key_of_a_full_file_is_read(tmp_path):
     assert settings.delivery.poll == timedelta(seconds=0.5)
     assert settings.delivery.first_retry == timedelta(seconds=1.5)
     assert settings.delivery.longest_retry == timedelta(hours=2)
-    assert settings.delivery.expiry == timedelta(days=7)
     assert settings.share.folders == (home / "own", Path("~/more").expanduser())
     assert list(settings.agency) == ["KR-FOOD", "KR-PLANT"]
     food, plant = settings.agency.values()
@@ -247,7 +244,7 @@ def test_a_wrong_value_is_an_error_in_a_file_for_a_newer_version_too(tmp_path):
         ("[delivery]\nlease = [1]", "delivery.lease", "duration"),
         ("[delivery]\nlease = 1e300", "delivery.lease", ""),
         ("[delivery]\nlease = nan", "delivery.lease", ""),
-        ("[delivery]\nexpiry = '99999999999d'", "delivery.expiry", ""),
+        ("[delivery]\nlease = '99999999999d'", "delivery.lease", ""),
         ("[http]\nthreads = true", "http.threads", "integer"),
         ("[limits]\nbody = 1.5", "limits.body", "integer"),
         ("[delivery]\nretries = true", "delivery.retries", "integer"),
@@ -410,7 +407,7 @@ def test_the_defaults_described_are_the_defaults_read(tmp_path):
 def test_the_limits_are_those_of_the_wire(tmp_path):
     limits = load_settings(home=tmp_path, environ={}).limits
     for name in type(limits).model_fields:
-        if name not in ("clock_skew", "held_messages", "posted_refusals"):
+        if name not in ("held_messages", "posted_refusals"):
             assert getattr(limits, name) == getattr(DEFAULT_LIMITS, name), name
 
 
@@ -424,3 +421,10 @@ def test_no_text_gives_anything_but_settings_or_a_problem(tmp_path_factory, text
     except GatewayError as error:
         found = error.problem
     assert isinstance(found, Settings) or found is SETTINGS_WRONG
+
+
+def test_every_setting_is_read():
+    """Some code reads each key, as an attribute, whatever its variable is called."""
+    nodes = (node for path in list_sources() for node in ast.walk(parse_source(path)))
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert [key.name for key in describe_settings() if key.name.rpartition(".")[2] not in read] == []

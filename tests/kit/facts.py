@@ -22,7 +22,6 @@ from gateway.accounts import ROLES, Right
 from gateway.agreements.as4.profile_tables import list_profiles, read_profile
 from gateway.cli.added_verbs import list_verbs
 from gateway.cli.verb_groups import build_root, load_verb
-from gateway.config import describe_settings
 from gateway.encryption.encryption_policies import ENCRYPTION_POLICIES
 from gateway.monitor.metrics import _HELP as METRICS
 from gateway.share import get_data_folder
@@ -38,7 +37,7 @@ from gateway_conformance.standard.suite_requirement import FEATURES, Requirement
 from tests.kit import document_facts
 from tests.kit.markdown import table
 from tests.kit.paths import MANUAL
-from tests.kit.source_tree import get_place, list_sources, read_source, walk_sources
+from tests.kit.source_tree import get_place, read_source, walk_sources
 
 VERBS = list_verbs()
 
@@ -80,22 +79,6 @@ def said(words: Words, *key: str, below: str = "") -> str:
 
 def code(text: str) -> str:
     return f"`{text}`" if text else ""
-
-
-def unused_settings() -> list[str]:
-    """Return the keys that no code but the reader's own asks for."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in list_sources() if path.name != "config.py")
-    owner = (
-        r"\b(?:hub|database|http|limits|pki|token|delivery|share|settings|agency|called|customs|one|source|section"
-        r"|time_stamps|demand|recognition|retention|console|api|oidc|needs|need_policy|mappings|payloads|s3)\."
-    )
-    asked = set(re.findall(rf"(?={owner}(\w+))", text))
-    return [key.name for key in describe_settings() if key.name.rpartition(".")[2] not in asked]
-
-
-def settings_unused(words: Words) -> str:
-    rows = [(code(name), said(words, code(name))) for name in unused_settings()]
-    return table(("key", "what applies today"), rows) if rows else "None.\n"
 
 
 def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -337,7 +320,6 @@ def draw_api_operations(_: Words) -> str:
 
 DRAWN: dict[str, Callable[[Words], str]] = {
     "api-operations": draw_api_operations,
-    "settings-unused": settings_unused,
     "metrics": draw_metrics,
     "limits": draw_limits,
     "policies": draw_policies,
