@@ -13,9 +13,8 @@ import shlex
 import sys
 import tomllib
 from collections import Counter
-from importlib import import_module
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lxml import etree
@@ -38,6 +37,7 @@ from gateway_conformance.partners import read_agency_plans
 from gateway_conformance.verbs.demo_stories import list_stories
 from tests.kit import examples, facts, pictures
 from tests.kit.paths import MANUAL, ROOT
+from tests.kit.source_tree import get_module_name, list_sources, parse_source
 from tests.kit.state_diagram import list_changes
 
 PAGES = {
@@ -402,20 +402,41 @@ def test_the_words_of_the_glossary_are_in_the_code() -> None:
 
 
 def is_in_code(place: str) -> bool:
-    """Tell whether a dotted path leads to a module, or to something in one."""
+    """Return whether a package has a name, in whichever of its files: `gateway.store.Message.receipt`.
+
+    A name is that of a file, or of what stands at the top of a file, or of an attribute of a class there.
+    """
     names = place.split(".")
-    for count in range(len(names), 0, -1):
-        try:
-            found: Any = import_module(".".join(names[:count]))
-        except ModuleNotFoundError:
-            continue
-        for name in names[count:]:
-            if name in getattr(found, "__annotations__", {}):
-                return True
-            if not hasattr(found, name):
-                return False
-            found = getattr(found, name)
-        return True
+    packages = {name if name.count(".") < 2 else name.rpartition(".")[0] for name in list_modules()}
+    count = next(n for n in range(len(names), -1, -1) if ".".join(names[:n]) in packages)
+    package, rest = ".".join(names[:count]), names[count:]
+    inside = [tree for name, tree in list_modules().items() if f"{name}.".startswith(f"{package}.")]
+    return (
+        not rest
+        or any(name.endswith(f".{rest[0]}") for name in list_modules() if name.startswith(f"{package}."))
+        or any(has_name(tree, rest) for tree in inside)
+    )
+
+
+@cache
+def list_modules() -> dict[str, ast.Module]:
+    return {get_module_name(path): parse_source(path) for path in list_sources()}
+
+
+def has_name(scope: ast.Module | ast.ClassDef, names: list[str]) -> bool:
+    """Return whether a scope defines a name, and below it the next one."""
+    for node in scope.body:
+        match node:
+            case ast.FunctionDef() | ast.ClassDef():
+                defined = {node.name}
+            case ast.Assign():
+                defined = {target.id for target in node.targets if isinstance(target, ast.Name)}
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                defined = {name}
+            case _:
+                continue
+        if names[0] in defined:
+            return len(names) == 1 or (isinstance(node, ast.ClassDef) and has_name(node, names[1:]))
     return False
 
 

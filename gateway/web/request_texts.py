@@ -39,7 +39,7 @@ class RowNumberConverter(BaseConverter):
 
     def to_python(self, value: str) -> int:
         """Return the number."""
-        return int(value)
+        return int(value)  # bounded: ASCII digits, as many as a row number or a position has, by the pattern
 
 
 class PositionConverter(RowNumberConverter):

@@ -78,7 +78,7 @@ def _build_limits(settings: Settings, **limits: Any) -> RequestGateLimits:
     seconds = http.read_time_out.total_seconds()
     return RequestGateLimits(
         room=http.arriving,
-        pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),
+        pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),  # bounded: a setting
         connections=ConnectionLimits(
             http.connections,
             http.connections_per_address,

@@ -85,9 +85,10 @@ def build_payment_endpoint(hub: Hub) -> WsgiApplication:
             return send_response(_make_refusal(405, "POST", Allow="POST"), start_response)
         length = str(environ.get("CONTENT_LENGTH") or "0")
         # Nine digits: no longer number is converted.
+        # bounded: at most nine ASCII digits, asked before
         if not (length.isascii() and length.isdecimal() and len(length) < 10) or int(length) > LARGEST_EVENT:
             return send_response(_make_refusal(413, "too large"), start_response)
-        body = environ["wsgi.input"].read(int(length))
+        body = environ["wsgi.input"].read(int(length))  # bounded: at most nine ASCII digits, asked before
         headers = {name: str(environ.get(_make_key(name), "")) for name in _HEADERS}
         return send_response(_apply_event(hub, headers, body), start_response)
 
@@ -218,6 +219,7 @@ class ServedAddress:
         match = _HOST.fullmatch(host)
         if match is None or not self._is_own_host(match[1].lower().strip("[]")):
             return self._get_own_url()
+        # bounded: at most five digits, by the pattern
         port = int(match[2]) if match[2] else _DEFAULT_PORTS[scheme]
         if not 0 < port <= 65535:
             return self._get_own_url()

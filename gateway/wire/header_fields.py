@@ -221,6 +221,7 @@ def _decode_chunks(body: bytes, limits: WireLimits) -> bytes:
         chunk = _CHUNK.match(body, position)
         if chunk is None:
             raise_mime_error(f"there is no chunk size at octet {position} of the body")
+        # bounded: at most eight hexadecimal digits, by the pattern
         position = chunk.end() + int(chunk[1], 16)
         if position == chunk.end():
             return _check_trailer(body, position, b"".join(pieces), limits)

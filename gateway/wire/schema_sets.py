@@ -198,7 +198,7 @@ def _resolve_schema_location(top: Path, path: Path, location: str) -> Path:
 
 
 def _get_line_number(element: Any) -> int:
-    return int(element.sourceline or 0)
+    return int(element.sourceline or 0)  # bounded: a line number of libxml2
 
 
 def _shorten_message(message: str) -> str:

@@ -97,6 +97,7 @@ def _read_error_log(schema: etree.XMLSchema) -> LibxmlViolation:
         if error.type == etree.ErrorTypes.ERR_NO_MEMORY:
             raise GatewayError(NO_ROOM, "memory is used up")
         message = describe_libxml_violation(str(error.message))
+        # bounded: a line number of libxml2
         return LibxmlViolation(message, int(error.line), str(error.path or ""))
     return LibxmlViolation("not allowed by its schema")
 

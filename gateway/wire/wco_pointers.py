@@ -286,7 +286,7 @@ def _format_plain_segment(element: etree._Element, number: int) -> str:
 def _parse_sequence_number(text: str, position: int) -> int:
     """Return the number in `text` (``01`` and ``1.0`` are 1), or `position` when it contains none."""
     digits = _NUMBER.fullmatch(text)
-    return int(digits[1]) if digits else position
+    return int(digits[1]) if digits else position  # bounded: by the pattern
 
 
 def _get_local_name(element: etree._Element) -> str:
@@ -338,4 +338,4 @@ class ElementLocations:
     def find_line_number(self, pointer: str) -> int:
         """Return the line of what `pointer` names, or of the innermost element around it; 0 when unknown."""
         element: Any = self.find_nearest_element(pointer)
-        return int(element.sourceline or 0)
+        return int(element.sourceline or 0)  # bounded: a line number of libxml2

@@ -105,10 +105,11 @@ class YamlNode:
     def read_integer(self, name: str = "", low: int = 0, high: int = 10**9) -> int:
         """Return the node's whole number between `low` and `high`."""
         text = self.read_text(name)
+        # bounded: at most ten ASCII digits, asked before
         if not (text.isascii() and text.isdigit()) or len(text) > 10 or not low <= int(text) <= high:
             expected = f"a whole number from {low} to {high}"
             raise self.make_error(name or self.name, expected, text)
-        return int(text)
+        return int(text)  # bounded: at most ten ASCII digits
 
     def read_choice(self, name: str, choices: Collection[str]) -> str:
         """Return the node's text, one of `choices`."""

@@ -161,6 +161,7 @@ def get_hash_strength(algorithm: str) -> int | None:
     The key of a signature is judged by itself. Ed25519 counts as a signature with 256 bits (RFC 8032).
     """
     if algorithm in _DIGESTS:
+        # bounded: the length of a digest of our own library
         return int(_DIGESTS[algorithm]().digest_size) * 8
     if algorithm in _RSA:
         return _RSA[algorithm].digest_size * 8

@@ -300,7 +300,7 @@ def _read_x509_data(element: etree._Element, candidates: Iterable[Certificate]) 
         raise_signature_error("a serial number is written in decimal digits", parts[1])
     if len(issuer) > _LONGEST_NAME:
         raise_signature_error(f"a name has at most {_LONGEST_NAME} characters", parts[0])
-    number = int(digits)
+    number = int(digits)  # bounded: at most 50 ASCII digits
     return _find_candidate(
         issuer_serial,
         candidates,

@@ -140,8 +140,8 @@ def _parse_moment(text: str) -> datetime | None:
     match = _MOMENT.fullmatch(text)
     if match is None:
         return None
-    moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
-    return moment + timedelta(milliseconds=int((match[2] or "0").ljust(3, "0")))
+    moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)  # bounded: by the pattern
+    return moment + timedelta(milliseconds=int((match[2] or "0").ljust(3, "0")))  # bounded: by the pattern
 
 
 _ENVELOPE: Final = f"{{{SOAP11}}}Envelope"

@@ -162,7 +162,7 @@ def _read_number(element: etree._Element | None) -> int | None:
     value = read_plain_text(element)
     if not _NUMBER.fullmatch(value):
         raise_header_error(element, "the value is no positive number without leading zeros")
-    return int(value)
+    return int(value)  # bounded: at most 15 ASCII digits, by the pattern
 
 
 def _read_source_type(element: etree._Element | None) -> SourceType | None:

@@ -64,7 +64,7 @@ def read_sequence_number(element: etree._Element) -> SequenceNumber:
 
 def _read_number(element: etree._Element) -> int:
     text = "" if len(element) else (element.text or "").strip(" \t\r\n")
-    number = int(text) if _DIGITS.fullmatch(text) else None
+    number = int(text) if _DIGITS.fullmatch(text) else None  # bounded: at most 32 digits, by the pattern
     if number is None or number > LAST_SEQUENCE_NUMBER:
         detail = f"a sequence number is 0 to {LAST_SEQUENCE_NUMBER}"
         raise_header_error(element, detail, HEADER_INCONSISTENT)

@@ -345,7 +345,7 @@ def _issue_token(call: ApiCall) -> ApiAnswer:
     if token_request.client_assertion_type != _TYPE:
         raise GatewayError(REQUEST_MALFORMED, f"the type must be {_TYPE}", "client_assertion_type")
     token = issue_token(call.services, token_request.client_assertion, token_request.client_id)
-    seconds = int(call.services.settings.api.token.total_seconds())
+    seconds = int(call.services.settings.api.token.total_seconds())  # bounded: a setting
     # RFC 6749 §5.1: no cache may keep a token.
     headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
     return ApiAnswer(TokenAnswer(access_token=token, expires_in=seconds), headers=headers)

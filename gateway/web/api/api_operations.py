@@ -275,7 +275,7 @@ def read_cursor(kind: str, cursor: str | None, location: str = "cursor") -> int 
     match = _FORM.fullmatch(text)
     if match is None or match[1] != kind:
         raise GatewayError(REQUEST_MALFORMED, "this is no cursor of this list", location)
-    return int(match[2])
+    return int(match[2])  # bounded: by the pattern
 
 
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"

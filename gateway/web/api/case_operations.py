@@ -190,6 +190,7 @@ def _read_hold(held: dict[str, Any] | None) -> HeldCase | None:
         for document in held["missing"]
     ]
     problems = _read_findings(held.get("problems", ()))
+    # bounded: a time that the hub wrote
     return HeldCase(until=datetime.fromisoformat(held["until"]), missing=missing, problems=problems)
 
 

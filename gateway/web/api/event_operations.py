@@ -85,7 +85,7 @@ class EventStream:
             rows = event_readers.list_events(conn, self._call.party, self._after, _BATCH)
         if rows:
             confirm_copies(self._call.services.engine)
-            self._after, self._said = int(rows[-1].sequence), now
+            self._after, self._said = int(rows[-1].sequence), now  # bounded: a row of our own
             return self._write(rows)
         if not self._begun or now - self._said >= _HEARTBEAT:
             # A comment: it shows a proxy that the stream lives, and us whether the client does.
@@ -406,6 +406,6 @@ def _replay_events(call: ApiCall) -> ApiAnswer:
         changes = {"before": {"state": row.state}, "after": {"state": "ACTIVE"}}
         _record_change(conn, call, "webhook replay", row.name, **changes)
         events = event_readers.list_events(conn, call.party, after, _MOST_REPLAYED)
-        places = [int(event.sequence) for event in events]
+        places = [int(event.sequence) for event in events]  # bounded: a row of our own
         queue_webhook_calls(conn, row.name, call.party, places, now, again=now.isoformat())
     return ApiAnswer(Replay(queued=len(places)), 202)

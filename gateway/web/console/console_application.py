@@ -251,9 +251,9 @@ def _describe_refusal(error: HTTPException) -> str:
 
 
 def _answer_problem(problem: GatewayError) -> tuple[str, int, dict[str, str]]:
-    status = int(problem.problem.codes.http or 500)
+    status = int(problem.problem.codes.http or 500)  # bounded: a status of the catalogue
     if problem.problem is TOO_MANY_REQUESTS:
-        status = int(HTTPStatus.TOO_MANY_REQUESTS)
+        status = int(HTTPStatus.TOO_MANY_REQUESTS)  # bounded: a status of the catalogue
         refusal = translate("Other pages of your account are being made. Load this page again in a second.")
         page = render_template("error.html", status=problem.problem.id, refusal=refusal)
         return page, status, {"Retry-After": "1"}
@@ -268,4 +268,5 @@ def _answer_mistake(mistake: Exception) -> tuple[str, int]:
     refusal = translate(
         "Something went wrong in the gateway. Try again. If it stays so, tell the operator when."
     )
+    # bounded: a status of the catalogue
     return render_template("error.html", status=problem.id, refusal=refusal), int(problem.codes.http or 500)

@@ -362,7 +362,7 @@ def _answer_begin(provider: OidcProvider) -> _Page:
     answer: Response = redirect(url)
     if request.method == "POST":
         answer = make_response(render_template("openid_start.html", url=url))
-    seconds = int(_LIFE.total_seconds())
+    seconds = int(_LIFE.total_seconds())  # bounded: a setting
     answer.set_cookie(_COOKIE, browser, max_age=seconds, secure=True, httponly=True, samesite="Lax", path="/")
     return answer
 

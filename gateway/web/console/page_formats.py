@@ -44,7 +44,7 @@ def join_thousands(text: str) -> str:
 
 def read_quantity(text: str) -> Decimal | None:
     """Return a decimal number without sign and exponent; None for any other text."""
-    return Decimal(text) if _QUANTITY.fullmatch(text) else None
+    return Decimal(text) if _QUANTITY.fullmatch(text) else None  # bounded: by the pattern
 
 
 def read_day(text: str) -> date | None:
@@ -65,7 +65,7 @@ def _read_iso(text: str) -> datetime | None:
     if len(text) > _LONGEST_NUMBER:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)  # bounded: by a pattern, years from 1971 to 2998
     except ValueError:
         return None
     return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None
@@ -99,7 +99,7 @@ def format_written_time(text: str, zone: ZoneInfo) -> Markup:
     if not _INSTANT.fullmatch(text):
         return Markup("{}").format(text)
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)  # bounded: by a pattern, years from 1971 to 2998
     except ValueError:
         return Markup("{}").format(text)
     return Markup('{} <span class="hint">{}</span>').format(format_time(moment, zone), text)
@@ -109,7 +109,7 @@ def format_age(value: timedelta | None) -> str:
     """Return a span of time in its two largest units, for example ``2 d 3 h``."""
     if value is None:
         return ""
-    seconds = max(int(value.total_seconds()), 0)
+    seconds = max(int(value.total_seconds()), 0)  # bounded: seconds of our own
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         number, seconds = divmod(seconds, size)

@@ -87,11 +87,11 @@ class _Period:
     def sum_by(self, conn: Connection, measure: str, dimension: str) -> Counter[str]:
         """Return the sums of a measure by a dimension."""
         rows = self.list_sums(conn, measure, (dimension,))
-        return Counter({str(row[0]): int(row.number) for row in rows})
+        return Counter({str(row[0]): int(row.number) for row in rows})  # bounded: rows of our own
 
     def sum_up(self, conn: Connection, measure: str) -> int:
         """Return the sum of a measure."""
-        return sum(int(row.number) for row in self.list_sums(conn, measure, ()))
+        return sum(int(row.number) for row in self.list_sums(conn, measure, ()))  # bounded: rows of our own
 
 
 def _read_period(*, is_agency: bool = False) -> _Period:
@@ -109,7 +109,7 @@ def _answer_csv(
 ) -> Response:
     """Return every sum of the measures in the period, as it is stored."""
     rows = [
-        (measure, *row[: len(dimensions)], int(row.number), int(row.seconds))
+        (measure, *row[: len(dimensions)], int(row.number), int(row.seconds))  # bounded: rows of our own
         for measure in measures
         for row in period.list_sums(conn, measure, dimensions)
     ]
@@ -161,7 +161,7 @@ def _render_party_page(conn: Connection, period: _Period) -> str:
 def _read_duration(conn: Connection, period: _Period) -> tuple[timedelta, timedelta] | None:
     """Return the median time from opening to outcome, and the time that one of ten cases exceeds."""
     rows = period.list_sums(conn, "case_outcome", ("band",))
-    bands = {row.band: int(row.number) for row in rows}
+    bands = {row.band: int(row.number) for row in rows}  # bounded: rows of our own
     median, slow = (daily_statistics.estimate_quantile(bands, share) for share in (0.5, 0.9))
     if median is None or slow is None:
         return None
@@ -174,6 +174,7 @@ def _make_outcome_chart(conn: Connection, period: _Period) -> Chart:
     starts = period.days[::step]
     counts: Counter[tuple[int, str]] = Counter()
     for row in period.list_sums(conn, "case_outcome", ("day", "outcome")):
+        # bounded: rows of our own
         counts[(row.day - period.since).days // step, row.outcome] += int(row.number)
     series = tuple(
         Series(
@@ -221,8 +222,8 @@ def _list_state_times(conn: Connection, period: _Period) -> list[_StateTime]:
     bands: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     seconds: Counter[tuple[str, str]] = Counter()
     for row in period.list_sums(conn, "request_state", ("agency", "state", "band")):
-        bands[row.agency, row.state][row.band] = int(row.number)
-        seconds[row.agency, row.state] += int(row.seconds)
+        bands[row.agency, row.state][row.band] = int(row.number)  # bounded: rows of our own
+        seconds[row.agency, row.state] += int(row.seconds)  # bounded: rows of our own
     return [
         _make_state_time(agency, state, counts, seconds[agency, state])
         for (agency, state), counts in bands.items()
@@ -281,8 +282,8 @@ def _list_durations(conn: Connection, period: _Period) -> list[tuple[Any, int, f
     bands: dict[str, Counter[int]] = defaultdict(Counter)
     for row in period.list_sums(conn, "request_outcome", ("document", "band")):
         if row.band >= 0:
-            bands[row.document][row.band] += int(row.number)
-            bands[""][row.band] += int(row.number)
+            bands[row.document][row.band] += int(row.number)  # bounded: rows of our own
+            bands[""][row.band] += int(row.number)  # bounded: rows of our own
     documents = services.hub.rules.bundle.documents
     return [
         (
@@ -300,7 +301,7 @@ def _make_decision_chart(conn: Connection, period: _Period) -> Chart:
     date_slice = slice(5, 10) if len(period.days) <= _DAILY else slice(0, 7)
     summed: dict[str, Counter[str]] = defaultdict(Counter)
     for row in period.list_sums(conn, "request_outcome", ("day", "outcome")):
-        summed[row.outcome][row.day.isoformat()[date_slice]] += int(row.number)
+        summed[row.outcome][row.day.isoformat()[date_slice]] += int(row.number)  # bounded: rows of our own
     labels = tuple(dict.fromkeys(day.isoformat()[date_slice] for day in period.days))
     outcome_names = {
         "APPROVED": translate("Approved"),

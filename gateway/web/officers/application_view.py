@@ -70,7 +70,7 @@ def make_application_view(conn: Connection, facts: ApplicationFacts) -> Applicat
         request=request,
         number=request.number,
         state=request.state,
-        required=tuple((int(item), str(law)) for item, law in request.required),
+        required=tuple((int(item), str(law)) for item, law in request.required),  # bounded: a row of our own
         decisions=facts.decisions,
         claim=make_claim_view(conn, claim) if held and claim is not None else None,
         claim_version=0 if claim is None else claim.version,

@@ -203,6 +203,7 @@ def _is_socket_descriptor(descriptor: int) -> bool:
 def _get_local_address(sock: socket.socket) -> int | str:
     """Return the port of a socket, or the path of a socket without port."""
     name = sock.getsockname()
+    # bounded: a port, from the operating system
     return str(name) if sock.family == socket.AF_UNIX else int(name[1])
 
 

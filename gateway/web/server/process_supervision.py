@@ -97,7 +97,7 @@ class _PatientServer(Granian):  # type: ignore[misc]
             backpressure=settings.connections,
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(
-                header_read_timeout=int(settings.head_seconds * 1000),
+                header_read_timeout=int(settings.head_seconds * 1000),  # bounded: a setting
                 max_buffer_size=_BUFFER,
             ),
             websockets=False,

@@ -372,7 +372,7 @@ def _read_declared_length(environ: Environ) -> int | None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise GatewayError(MIME_MALFORMED, "Content-Length is not a number", "Content-Length")
-    return int(text)
+    return int(text)  # bounded: at most 18 ASCII digits
 
 
 def _read_stream(environ: Environ, most: int) -> bytes:

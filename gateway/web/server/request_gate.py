@@ -75,7 +75,7 @@ class RetryAfterPolicy:
         if now - self._last > _OVER:
             self._since = now
         self._last = now
-        return min(max(_SHORTEST, int((now - self._since) / 2)), _LONGEST)
+        return min(max(_SHORTEST, int((now - self._since) / 2)), _LONGEST)  # bounded: seconds of a clock
 
 
 _MOST: Final = 10_000
@@ -375,7 +375,7 @@ class RequestGate:
             reply.party = party
 
         def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
-            reply.status, reply.headers = int(status[:3]), headers
+            reply.status, reply.headers = int(status[:3]), headers  # bounded: a status of our own
 
         environ[PARTY_CALLBACK_KEY] = set_party
         answered = self._application(environ, start_response)
@@ -464,5 +464,6 @@ def _make_plain_rejection(problem: GatewayError) -> tuple[int, str, bytes]:
     """Return status, media type and octets of a plain answer: nothing is signed for an unknown sender."""
     text = f"{problem.problem.id} {problem.problem.title}: {problem.detail}"
     text += f" at {problem.location}\n" if problem.location else "\n"
+    # bounded: a status of the catalogue
     status = int(getattr(problem, "status", None) or problem.problem.codes.http or 500)
     return status, "text/plain; charset=utf-8", text.encode()

@@ -154,7 +154,7 @@ def _read_content_length(fields: Mapping[str, str], largest: int) -> int | None:
     text = fields.get("content-length", "0")
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise _make_rejection("the length is not a number", "content-length")
-    length = int(text)
+    length = int(text)  # bounded: digits, by the pattern
     if length > largest:
         detail = f"the body has {length} octets, at most {largest} are taken"
         raise RequestRejectedError(TOO_LARGE, detail, "content-length", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
@@ -244,7 +244,7 @@ def is_in_networks(address: str, networks: Iterable[str]) -> bool:
 def _read_network(text: str) -> IPv4Network | IPv6Network:
     network = ip_network(text)
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
-        carried = int(network.network_address) & 0xFFFFFFFF
+        carried = int(network.network_address) & 0xFFFFFFFF  # bounded: an address
         return IPv4Network((carried, network.prefixlen - _MAPPED.prefixlen))
     return network
 
@@ -270,8 +270,8 @@ def parse_peer_name(text: str) -> ClientPeer:
             digest = base64.b64decode(parts[2] + "=" * (-len(parts[2]) % 4), b"-_", validate=True)
             if len(digest) not in (0, _DIGEST):
                 raise ValueError(text)
-            return make_tls_peer(parts[0], int(parts[1]), digest)
+            return make_tls_peer(parts[0], int(parts[1]), digest)  # bounded: a port, from our own server
         address, _, port = text.rpartition(":")
-        return ClientPeer(make_peer_address(address, int(port)))
+        return ClientPeer(make_peer_address(address, int(port)))  # bounded: a port, from our own server
     except ValueError:
         raise GatewayError(OUR_MISTAKE, "a connection without a name", "HTTP") from None

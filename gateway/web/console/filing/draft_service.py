@@ -100,7 +100,7 @@ class Draft:
     @property
     def id(self) -> int:
         """Return its number."""
-        return int(self.row.id)
+        return int(self.row.id)  # bounded: a row of our own
 
     @property
     def is_open(self) -> bool:
@@ -213,9 +213,8 @@ def _declare_files(draft: Draft, values: FormValues, added: tuple[NewDraftFile, 
             if application is None:
                 continue
             file, kind = files_by_cid[text], _make_kind(key)
-            attachments[text] = FormAttachment(
-                text, application, file.media_type, file.sha256, int(file.size), kind
-            )
+            size = int(file.size)  # bounded: a row of our own
+            attachments[text] = FormAttachment(text, application, file.media_type, file.sha256, size, kind)
     return replace(values, attachments=tuple(attachments.values()))
 
 

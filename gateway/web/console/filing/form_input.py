@@ -149,6 +149,7 @@ def add_item(values: FormValues) -> FormValues:
     """Return the values with one more goods item, which every application concerns."""
     if len(values.items) >= MOST_ITEMS:
         return values
+    # bounded: the items of a draft, which the page made
     item = str(1 + max((int(number) for number in values.items), default=0))
     return replace(
         values,

@@ -176,7 +176,7 @@ class FormPainter:
     def _draw_repeated(self, parent_key: str, form_field: FormField, documents: Sequence[str]) -> GroupNode:
         count = max(
             count_occurrences(self.values.values, parent_key, form_field.name),
-            int(form_field.is_needed(documents)),
+            int(form_field.is_needed(documents)),  # bounded: a truth value
         )
         occurrences = tuple(
             OccurrenceNode(
@@ -325,6 +325,7 @@ def make_element_id(key: str) -> str:
 def to_local_moment(text: str, zone: ZoneInfo) -> str:
     """Return a time as a browser's input needs it, in the zone of the hub; empty if `text` is no time."""
     try:
+        # bounded: a time of ISO 8601; the ends of the calendar are caught
         moment = datetime.fromisoformat(text)
         local = moment.astimezone(zone) if moment.tzinfo else moment
     except (ValueError, OverflowError):  # near the ends of the calendar there is no other zone
@@ -337,6 +338,7 @@ def to_local_moment(text: str, zone: ZoneInfo) -> str:
 def to_stated_moment(text: str, zone: ZoneInfo) -> str:
     """Return the text of an input as a time with its zone; other text unchanged."""
     try:
+        # bounded: a time of ISO 8601; the ends of the calendar are caught
         moment = datetime.fromisoformat(text)
     except ValueError:
         return text

@@ -208,7 +208,7 @@ def read_case_view(conn: Connection, case: Row[Any]) -> CaseView:
     reader = _CaseReader(conn, case)
     applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
     held = (case.detail or {}).get("held")
-    until = datetime.fromisoformat(held["until"]) if held else None
+    until = datetime.fromisoformat(held["until"]) if held else None  # bounded: a time that the hub wrote
     custody = find_case_custody(case.state, (application.custody for application in applications), held)
     bundle = services.hub.rules.bundle
     steps = transitions.list_transitions(conn, CASE, case.id)

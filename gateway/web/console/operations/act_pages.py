@@ -104,7 +104,7 @@ def list_acts() -> str:
     with read_transaction(services.engine) as conn:
         waiting = operator_acts.list_acts(conn, "PENDING")
         ended = [row for state in _ENDED for row in operator_acts.list_acts(conn, state, limit=20)]
-    ended.sort(key=lambda row: int(row.id), reverse=True)
+    ended.sort(key=lambda row: int(row.id), reverse=True)  # bounded: a row of our own
     return render_template("operations/acts.html", waiting=waiting, ended=ended[:20])
 
 

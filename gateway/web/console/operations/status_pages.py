@@ -57,7 +57,7 @@ class RequestLimit:
 
     def admit_request(self) -> bool:
         """Return whether one more request is admitted now."""
-        second = int(self._clock().timestamp())
+        second = int(self._clock().timestamp())  # bounded: a clock
         with self._guard:
             if second != self._second:
                 self._second, self._admitted = second, 0

@@ -380,7 +380,7 @@ def finish_act(number: str, perform: Callable[[], str], render_refused: Callable
     try:
         sentence = perform()
     except GatewayError as problem:
-        return render_refused(describe_refusal(problem)), int(
+        return render_refused(describe_refusal(problem)), int(  # bounded: a status of the catalogue
             problem.problem.codes.http or HTTPStatus.CONFLICT
         )
     except PasskeyError:

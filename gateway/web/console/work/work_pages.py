@@ -111,6 +111,7 @@ def _read_place(text: str) -> WorkPlace | None:
     if number is None:
         return None
     try:
+        # bounded: a form of our own
         return WorkPlace(number, datetime.strptime(due, _NO_OFFSET).replace(tzinfo=UTC) if due else None)
     except ValueError:
         return None
