@@ -7,9 +7,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import update
 
 from gateway.pki import encode_key_pem
-from gateway.store import make_engine
+from gateway.store import make_engine, write_transaction
+from tests.kit import tables
 from tests.kit.house import AGREEMENT, authority, crl, register_parties, signer_named
 from tests.kit.ports import find_free_port
 
@@ -30,6 +32,15 @@ class LiveHouse:
         )
         engine = make_engine(database_url)
         register_parties(engine, datetime.now(UTC), agreement)
+        engine.dispose()
+
+    def let_leases_end(self) -> None:
+        """Let what a killed worker had claimed be claimed again at once."""
+        engine = make_engine(self.database_url)
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        leased = update(tables.deliveries).where(tables.deliveries.c.state == "ACTIVE")
+        with write_transaction(engine) as conn:
+            conn.execute(leased.values(lease_until=long_ago))
         engine.dispose()
 
     def _write_keys(self) -> None:

@@ -22,14 +22,14 @@ from sqlalchemy import Engine, text
 from gateway.store import read_transaction
 from gateway_conformance.verbs.demo_stage import Stage
 from tests.kit.paths import ROOT
-from tests.load.statement_counter import OFF, SEPARATOR
+from tests.kit.waiting import until
+from tests.load.statement_counter import ASKED, OFF, SEPARATOR
 from tests.load.stopwatch import tree_cpu
 
 KINDS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 #: What is asked every second or again and again, whether there are cases or not.
 _NO_CASE = ("upkeep", "attempt tsa", "attempt fetch", "serve hub.node_keeper")
 _POLL = "store.lanes.list_due_lanes"
-_SETTLED = 0.5
 #: Seconds for which an idle hub is watched.
 _IDLE = 3.0
 
@@ -50,34 +50,53 @@ class StatementCounts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._asked = 0
+        self._ask(0)
 
     def read(self, processes: set[int]) -> Counter[str]:
-        """Return what these processes have counted, once they have written it."""
-        time.sleep(_SETTLED)
-        found: Counter[str] = Counter()
-        for pid in processes:
-            file = self._folder / f"{pid}.json"
-            if file.exists():
-                found.update(json.loads(file.read_text()))
-        return found
+        """Return what these processes have counted until now; one that has ended: until its end."""
+        self._asked += 1
+        self._ask(self._asked)
+        files = [self._folder / f"{pid}.json" for pid in processes]
+        # Other processes than those of Python have no file.
+        return sum((self._read_answer(file) for file in files if file.exists()), Counter())
 
     def end(self) -> None:
         """Let every process count no more: what follows is timed."""
-        (self._folder / OFF).touch()
-        time.sleep(_SETTLED)
+        self._ask(OFF)
+        for file in self._folder.glob("*.json"):
+            self._read_answer(file)
+
+    def _ask(self, number: int) -> None:
+        part = self._folder / "asked.part"
+        part.write_text(str(number))
+        part.replace(self._folder / ASKED)
+
+    def _read_answer(self, file: Path) -> Counter[str]:
+        asked = int((self._folder / ASKED).read_text())
+
+        def read_answer() -> dict[str, Any] | None:
+            answer: dict[str, Any] = json.loads(file.read_text())
+            ended = not Path("/proc", file.stem).exists()
+            return answer if ended or answer["asked"] in (asked, OFF) else None
+
+        answer = until(read_answer)
+        assert answer is not None
+        return Counter(answer["counts"])
 
 
 @contextmanager
 def count_statements(folder: Path) -> Iterator[StatementCounts]:
     """Let the processes that are started meanwhile count their statements into `folder`."""
     folder.mkdir()
+    counts = StatementCounts(folder)
     hook = f"from tests.load.statement_counter import start\nstart({str(folder)!r})\n"
     (folder / "sitecustomize.py").write_text(hook)
     before = os.environ.get("PYTHONPATH")
     # A hook is imported before the folder that a process starts in is on its path.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(ROOT), *([before] if before else [])])
     try:
-        yield StatementCounts(folder)
+        yield counts
     finally:
         if before is None:
             del os.environ["PYTHONPATH"]

@@ -7,6 +7,7 @@ Each row of an ``executemany`` is a statement, because the database executes eac
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -19,12 +20,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["OFF", "SEPARATOR", "TOLD", "start"]
+__all__ = ["ASKED", "OFF", "SEPARATOR", "TOLD", "start"]
 
-#: A file of this name in the folder ends the counting in every process.
-OFF = "off"
+#: A file of this name in the folder has a number: every process writes what it has counted, and that number.
+ASKED = "asked"
+#: The number that ends the counting in every process.
+OFF = -1
 SEPARATOR = "|"
-_EVERY = 0.1
+_EVERY = 0.02
 _COUNTED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 _ROOM = f"{os.sep}gateway{os.sep}"
 _STORE = f"{_ROOM}store{os.sep}"
@@ -37,7 +40,7 @@ _on = threading.Event()
 
 
 def start(folder: str) -> None:
-    """Count from now on; write what was counted to a file of this process again and again."""
+    """Count from now on; write what was counted to a file of this process when asked, and at its end."""
     global _told
     _told = Path(folder) / TOLD if (Path(folder) / TOLD).exists() else None
     _on.set()
@@ -48,23 +51,31 @@ def start(folder: str) -> None:
     def begin() -> None:
         # A forked process has neither the thread of its parent nor anything of its own to tell yet.
         _counts.clear()
-        threading.Thread(target=_write_again_and_again, args=(Path(folder),), daemon=True).start()
+        _write(Path(folder), 0)
+        threading.Thread(target=_write_when_asked, args=(Path(folder),), daemon=True).start()
 
     os.register_at_fork(after_in_child=begin)
     begin()
+    atexit.register(lambda: _write(Path(folder), OFF))
 
 
-def _write_again_and_again(folder: Path) -> None:
-    written = -1
-    file = folder / f"{os.getpid()}.json"
-    while not (folder / OFF).exists():
-        if (seen := sum(_counts.values())) != written:
-            part = file.with_suffix(".part")
-            part.write_text(json.dumps(dict(_counts)))
-            part.replace(file)
-            written = seen
+def _write(folder: Path, asked: int) -> None:
+    """Write what was counted, with the number that asked for it."""
+    part = folder / f"{os.getpid()}.{threading.get_native_id()}.part"
+    part.write_text(json.dumps({"asked": asked, "counts": dict(_counts)}))
+    part.replace(folder / f"{os.getpid()}.json")
+
+
+def _write_when_asked(folder: Path) -> None:
+    answered = 0
+    while answered != OFF:
+        asked = int((folder / ASKED).read_text())
+        if asked != answered:
+            if asked == OFF:
+                _on.clear()
+            _write(folder, asked)
+            answered = asked
         threading.Event().wait(_EVERY)
-    _on.clear()
 
 
 def _watch_sqlite() -> None:

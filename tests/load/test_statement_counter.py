@@ -15,7 +15,7 @@ from tests.load.case_price import count_statements, price_statements
 #: Three inserts and two updates by one call each, another insert, a read, and a transaction that
 #: fails; on SQLite with a trigger, whose statements are part of those that fire it.
 _PROGRAM = """
-import sys, threading
+import sys
 from sqlalchemy import bindparam, insert, update
 from gateway.store import deliveries, lanes, read_transaction, write_transaction
 from gateway.store.engine import make_engine
@@ -40,7 +40,6 @@ try:
         raise ValueError
 except ValueError:
     pass
-threading.Event().wait(0.5)
 """
 
 

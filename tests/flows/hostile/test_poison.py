@@ -6,12 +6,12 @@ import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.cli.home_folder import read_home_settings
@@ -22,7 +22,6 @@ from gateway.monitor import metrics
 from gateway.state_machines import DELIVERY
 from gateway.store import deliveries, lanes, make_engine, messages, read_transaction, write_transaction
 from gateway.store.transitions import list_transitions
-from tests.kit import tables
 from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.desk import Desk
 from tests.kit.gateway import RunningGateway
@@ -153,13 +152,7 @@ class Stage:
 
     def worker(self, **words: Any) -> RunningGateway:
         """Start a worker; what was leased before is long lost."""
-        past = datetime(2020, 1, 1, tzinfo=UTC)
-        with write_transaction(self.engine) as conn:
-            conn.execute(
-                update(tables.deliveries)
-                .where(tables.deliveries.c.state == "ACTIVE")
-                .values(lease_until=past)
-            )
+        self.live.let_leases_end()
         return RunningGateway(self.live.home, "work", **words)
 
     def states(self) -> dict[str, str]:

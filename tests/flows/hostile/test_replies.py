@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from gateway.errors import PROBLEMS, SIGNER_MISMATCH, GatewayError
 from gateway.pki import Certificate, encode_key_pem
 from gateway.store import decisions, make_engine, migrate_schema, read_transaction
 from gateway_conformance.hostile.reply_attacks.hostile_partner import REPLIES, select_replies
-from gateway_conformance.hostile.reply_attacks.reply_server import TAKEN, ReplyScenario
+from gateway_conformance.hostile.reply_attacks.reply_server import TAKEN, ReplyConnection, ReplyScenario
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.conformance.test_partner_processes import process
 from tests.delivery.test_http_client import Far, far, far_tls, post
@@ -162,12 +163,21 @@ def test_an_answer_nobody_asked_for_is_not_the_next_one(name: str) -> None:
                 asked.append(request.body)
             return HttpReply(200, "text/plain", b"answer to " + request.body)
 
+    sent = threading.Event()
+
+    def send_and_say_so(connection: ReplyConnection) -> None:
+        try:
+            play.run(connection)
+        finally:
+            sent.set()
+
     (play,) = (one for one in REPLIES if one.id == name)
     sender = HttpClient(PATIENT)
-    with served(Counting(), play) as server:
+    with served(Counting(), replace(play, run=send_and_say_so)) as server:
         for number in range(3):
             assert sender.post(server.url, {}, b"%d" % number).body == b"answer to %d" % number
-            time.sleep(0.15)
+            assert sent.wait(60)
+            sent.clear()
         assert server.connections == 3
     sender.close()
 
