@@ -322,6 +322,7 @@ def test_the_settings_of_the_manual_load(tmp_path: Path, monkeypatch: pytest.Mon
     assert settings.database.url == "postgresql://hub@db/gateway"
 
 
+@pytest.mark.long
 def test_the_first_steps_of_an_operator_lead_to_a_good_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

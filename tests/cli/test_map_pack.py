@@ -255,6 +255,7 @@ def test_a_file_that_is_none_is_refused_with_its_place(
     assert said["location"]
 
 
+@pytest.mark.night
 def test_the_dates_of_a_file_hold(press: Press, use: Callable[..., Any]) -> None:
     planned = press.pack("planned.xml", "--from", "2100-03-01", "--until", "2100-04-01")
     instant = press.pack("instant.xml", "--from", "2100-03-01T00:00:00Z")

@@ -416,6 +416,7 @@ def test_a_plan_that_does_not_load_any_more_is_told_and_withdrawn(
     assert "GW904" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [f"agencies/KTL/{GONE}.yaml", "organisations.yaml"])
 def test_mappings_in_force_that_do_not_load_any_more_are_written_mended_and_used(
     home: Path, folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -80,6 +80,7 @@ def test_a_line_names_its_objects_as_fields(
         assert line.endswith(rf' it failed partner="a \"b\" c" delivery=12 source={"x" * 200}')
 
 
+@pytest.mark.long
 def test_each_field_of_a_line_is_one_that_is_written() -> None:
     calls = [
         node

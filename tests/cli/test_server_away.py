@@ -101,6 +101,7 @@ def test_who_waits_for_a_server_is_stopped_at_once(away: Away, verb: str) -> Non
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("missing", ["username", "database"])
 def test_a_server_that_refuses_for_long_ends_the_start(
     missing: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

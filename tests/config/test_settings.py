@@ -423,6 +423,7 @@ def test_no_text_gives_anything_but_settings_or_a_problem(tmp_path_factory, text
     assert isinstance(found, Settings) or found is SETTINGS_WRONG
 
 
+@pytest.mark.long
 def test_every_setting_is_read():
     """Some code reads each key, as an attribute, whatever its variable is called."""
     nodes = (node for path in list_sources() for node in ast.walk(parse_source(path)))

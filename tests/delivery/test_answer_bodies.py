@@ -58,7 +58,7 @@ GOOD = agency_answer("urn:uuid:call", NOTICE)
 MEANING = read(GOOD)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_changed_octet_changes_what_is_read() -> None:
     for at in range(len(GOOD)):
         for octet in (GOOD[at] ^ 1, 60):

@@ -383,7 +383,7 @@ ODD_TYPES = st.one_of(
 )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @settings(max_examples=150, deadline=None)
 @given(kind=ODD_TYPES, status=st.sampled_from([200, 202, 302, 404, 500]))
 def test_any_content_type_leads_to_a_problem_or_to_the_answer(kind: str, status: int) -> None:

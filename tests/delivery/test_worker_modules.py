@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 
 #: The web pages and the services of the serving process, the migrations, and what validates certificates in a
 #: process of its own.
@@ -23,7 +23,7 @@ FOREIGN = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_worker_loads_nothing_of_the_serving_process() -> None:
     words = (
         "import json, sys; from gateway.delivery import build_worker, service_contracts;"
@@ -35,7 +35,7 @@ def test_a_worker_loads_nothing_of_the_serving_process() -> None:
     assert loaded & FOREIGN == set()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_worker_loads_the_dialect_of_postgresql_with_such_a_database_alone() -> None:
     words = (
         "import sys; from gateway.delivery import build_worker, service_contracts;"
@@ -46,7 +46,7 @@ def test_a_worker_loads_the_dialect_of_postgresql_with_such_a_database_alone() -
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_process_loads_the_dialect_and_the_driver_of_its_own_database_alone(database_url: str) -> None:
     words = (
         "import sys; from gateway.store import make_engine, messages, read_transaction\n"

@@ -17,7 +17,7 @@ from gateway.protocols import PROTOCOLS, Parcel, as4
 from gateway.store import messages, read_transaction, register_version, write_transaction
 from gateway.wire import EB3
 from tests.kit import tables
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.fragments import SPLIT, FragmentStory
 
 
@@ -41,7 +41,7 @@ def check_receipt(story: FragmentStory, parcel: Parcel, answer: Any) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("compressed", [False, True])
 def test_fragments_in_any_order_are_joined_to_the_message_that_was_split(
     story: FragmentStory, compressed: bool

@@ -16,7 +16,7 @@ from gateway.wire import serialize_element
 from tests.flows.craft import without_applications
 from tests.flows.test_as4_pull import PULLED, acknowledge, ask, open_pulled, pull, seal
 from tests.flows.test_as4_two_way import SYNC
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.kills import die_at
 from tests.kit.story import Story
 
@@ -89,7 +89,7 @@ def read_response(exchange: Exchange) -> tuple[Any, Parcel]:
     return waiting, Parcel(answer.headers, MemoryBody(answer.body))
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("place", places(*RECEIVED, *WORKED, *GIVEN, *SETTLED))
 def test_a_response_in_the_answer_survives(engine: Engine, place: str) -> None:
     exchange = Exchange(engine, SYNC)
@@ -120,7 +120,7 @@ def test_a_response_in_the_answer_survives(engine: Engine, place: str) -> None:
     exchange.check_end()
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("place", places(*RECEIVED, *WORKED, *HANDED_OUT, *SETTLED))
 def test_what_is_pulled_survives(engine: Engine, place: str) -> None:
     exchange = Exchange(engine, PULLED.replace(b"  - {id: broker1-notice", b"#"))

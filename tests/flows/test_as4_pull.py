@@ -23,7 +23,7 @@ from gateway.wire import EB3
 from gateway.xmlsec.algorithms import ECDSA_SHA256, ECDSA_SHA384
 from tests.flows.craft import without_applications
 from tests.flows.test_as4 import read_errors, result_delivery
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.house import AS4, House, Neighbour, pmodes, signer_named
 from tests.kit.kills import die_at
 from tests.kit.story import Story
@@ -360,7 +360,7 @@ def test_a_request_is_signed_by_the_agreed_algorithm(engine: Engine, agreed: str
         assert b"GW204 the agreed signature algorithm is" in answer.body
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_a_kill_at_the_hand_out_loses_nothing(story: Story) -> None:
     house, broker = story.house, story.broker
@@ -375,7 +375,7 @@ def test_a_kill_at_the_hand_out_loses_nothing(story: Story) -> None:
     assert story.evidence("delivery", row.id) == ["NRR"]
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_requests_at_one_instant_get_different_messages(engine: Engine) -> None:
     story = Story(engine, customs=False, agreement=PULLED.replace(b"  - {id: broker1-notice", b"#"))

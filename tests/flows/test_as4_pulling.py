@@ -20,7 +20,7 @@ from gateway.hub import Hub
 from gateway.message_model import ErrorSignal, MemoryBody, PullRequest, Receipt
 from gateway.protocols import Parcel, as4
 from gateway.store import deliveries, messages, read_transaction
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.house import AS4, House, Neighbour, pmodes
 from tests.kit.kills import die_at
 from tests.kit.story import PLAN
@@ -231,7 +231,7 @@ def test_a_partner_that_refuses_leaves_one_failed_turn(scene: Scene) -> None:
     assert not any(row.state == "FAILED" for row in scene.turns()), "a later turn has worked"
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 @pytest.mark.parametrize(
     "place", ["pull.after_post", "receive.message.before_commit", "receive.message.after_commit",

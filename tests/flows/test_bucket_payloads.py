@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from gateway.store import find_object_problems, messages, read_transaction
 from gateway.store.engine import use_object_store
 from tests.flows.test_large_payloads import LARGE, KeptApart
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.kept_objects import KeptInBucket
 from tests.kit.s3_bucket import BucketServer, serve_bucket
 
@@ -24,7 +24,7 @@ def server(tmp_path: Path) -> Iterator[BucketServer]:
         yield found
 
 
-@BOTH_AT_LANDING
+@in_turn
 def test_a_large_message_goes_into_the_bucket_and_out_of_it(
     engine: Engine, tmp_path: Path, server: BucketServer
 ) -> None:

@@ -15,7 +15,7 @@ from gateway.store import messages
 from gateway.wire import DEFAULT_LIMITS
 from tests.flows.test_as4_fragments import read_code
 from tests.flows.test_encryption import TERMS, make_key
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.fragments import SPLIT, FragmentStory
 from tests.kit.house import pmodes
 
@@ -60,7 +60,7 @@ def story(engine: Engine) -> SecretStory:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("compressed", [False, True])
 def test_encrypted_fragments_are_joined(story: SecretStory, compressed: bool) -> None:
     plan = story.plan(compressed=compressed, size=2000 if not compressed else 100)

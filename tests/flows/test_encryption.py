@@ -18,7 +18,7 @@ from gateway.protocols import EncryptionResources, ProtocolContext
 from gateway.store import messages, parties, read_transaction, write_transaction
 from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.kit import tables
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.house import AGREEMENT, AS4, START, House, Neighbour, authority
 
 ENCRYPTED = AGREEMENT.replace(b"  sync_reply_mode:", b"  encryption: {protocol: XMLENC}\n  sync_reply_mode:")
@@ -72,7 +72,7 @@ def broker(house: House, keys: dict[str, RsaDecryptionKey]) -> Partner:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_an_encrypted_message_is_stored_as_it_came_and_in_clear(house, broker, keys):
     parcel = broker.seal(broker.message(content=CONTENT))
     octets = parcel.body.content

@@ -17,7 +17,7 @@ from gateway.state_machines import MACHINES, get_next_state
 from gateway.store import agency_requests, customs_notices, payloads, read_transaction
 from tests.flows.craft import all_of, reference, supplement, without, without_applications
 from tests.kit import tables
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.story import Story, unreachable, unsigned
 
 TABLES = {
@@ -80,7 +80,7 @@ def everything_happens(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_the_steps_of_every_object_are_a_chain_from_its_first_state(engine: Engine) -> None:
     story = Story(engine)
     everything_happens(story)

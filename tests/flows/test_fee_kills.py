@@ -23,7 +23,7 @@ from gateway.hub.fees.payment_events import apply_provider_event
 from gateway.store import read_transaction
 from tests.flows.craft import reference, withdrawal
 from tests.flows.test_fees import KRW, Provider, fees_of, movements, pay, provider, story
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.kills import die_at
 from tests.kit.story import PLAN, Story
 
@@ -68,7 +68,7 @@ def check_deliveries(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_a_fee_has_one_effect(story: Story, provider: Provider, side: str) -> None:
     story.addresses["KPTA"] = replace(story.addresses["KPTA"], payment_notices=True)
@@ -100,7 +100,7 @@ def test_wherever_a_process_dies_a_fee_has_one_effect(story: Story, provider: Pr
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_an_order_is_cancelled_once(
     story: Story, provider: Provider, side: str
@@ -132,7 +132,7 @@ def together(*acts: Callable[[], str]) -> list[str]:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("turn", range(3))
 def test_one_event_at_the_same_instant_is_counted_once(story: Story, provider: Provider, turn: int) -> None:
     story.submit()
@@ -146,7 +146,7 @@ def test_one_event_at_the_same_instant_is_counted_once(story: Story, provider: P
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_two_payments_at_the_same_instant_are_one_and_a_refund(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick()
@@ -158,7 +158,7 @@ def test_two_payments_at_the_same_instant_are_one_and_a_refund(story: Story, pro
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_one_reference_for_two_cases_at_the_same_instant_is_one_payment(
     story: Story, provider: Provider
 ) -> None:

@@ -14,7 +14,7 @@ from gateway.hub import Hub
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.store import ObjectFolder
 from gateway.store.engine import use_object_store
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.fragments import FragmentStory
 from tests.kit.kills import die_at
 from tests.kit.story import PLAN
@@ -47,7 +47,7 @@ def finish(story: FragmentStory) -> list[Any]:
     return [one.unit for one in story.ears.heard]
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_a_fragment_is_acknowledged_when_it_is_stored(story: FragmentStory, side: str, number: int) -> None:
@@ -63,7 +63,7 @@ def test_a_fragment_is_acknowledged_when_it_is_stored(story: FragmentStory, side
     assert len(story.joined()) == 1
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 def test_a_message_is_joined_once(story: FragmentStory, side: str, tmp_path: Any) -> None:
     use_object_store(story.house.engine, ObjectFolder(tmp_path / "payloads"))
@@ -78,7 +78,7 @@ def test_a_message_is_joined_once(story: FragmentStory, side: str, tmp_path: Any
     assert [one.state for one in story.groups()] == ["JOINED"]
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("place", ["fragments.refused", "fragments.dropped"])
 def test_a_wrong_message_is_refused_once(story: FragmentStory, place: str, side: str) -> None:
@@ -91,7 +91,7 @@ def test_a_wrong_message_is_refused_once(story: FragmentStory, place: str, side:
     assert all(row.purged_at is not None for row in story.fragments())
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 def test_an_incomplete_message_ends_once(story: FragmentStory, side: str) -> None:
     plan = story.plan()
@@ -103,7 +103,7 @@ def test_an_incomplete_message_ends_once(story: FragmentStory, side: str) -> Non
     assert [one.code for one in story.groups()] == ["EBMS:0051"]
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 def test_a_contradiction_ends_a_group_once(story: FragmentStory, side: str) -> None:
     plan = story.plan()
@@ -116,7 +116,7 @@ def test_a_contradiction_ends_a_group_once(story: FragmentStory, side: str) -> N
     assert [(type(one), one.errors[0].code) for one in heard] == [(ErrorSignal, "EBMS:0042")]
 
 
-@BOTH_AT_LANDING
+@in_turn
 def test_a_task_of_a_joined_message_ends(story: FragmentStory) -> None:
     """A second task for the same group finds it joined, and changes nothing."""
     from gateway.hub.outbox.local_tasks import enqueue_task

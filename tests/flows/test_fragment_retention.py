@@ -13,7 +13,7 @@ from gateway.message_model import ErrorSignal, Receipt
 from gateway.operations import Act, purge_octets, read_retention_report
 from gateway.store import write_transaction
 from tests.kit import tables
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.fragments import SPLIT, FragmentStory
 
 ACT = Act("retention purge", "Kim")
@@ -49,7 +49,7 @@ def story(engine: Engine, tmp_path: Path) -> Kept:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_fragments_of_an_open_group_stay_until_they_are_joined(story: Kept) -> None:
     plan = story.plan()
     story.send(plan, range(1, plan.fragment_count))

@@ -41,7 +41,7 @@ from gateway.store import (
 )
 from gateway.wire import DS, SOAP11
 from tests.kit.chain import BROKER, HOP, HUB, Chain, agreement_by_hop, rule
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import EBMS2, PARTY_TYPE, Neighbour, pmodes, signer_named
 
@@ -74,7 +74,7 @@ def evidence(chain: Chain, message: int) -> list[str]:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_submission_goes_on_and_its_result_comes_back(chain: Chain) -> None:
     parcel = chain.send()
     sent = EBMS2.read_sent_unit(parcel, chain.hop.hub.limits)
@@ -205,7 +205,7 @@ def receive_and_work(chain: Chain, parcel: Any) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("name", ["passing.message", "passing.forwarded"])
 def test_a_hop_that_ends_at_a_commit_loses_nothing_and_has_one_effect(

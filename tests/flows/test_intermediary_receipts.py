@@ -18,7 +18,7 @@ from gateway.hub import make_rule_columns
 from gateway.message_model import UserMessage
 from gateway.store import agreements, make_engine, write_transaction
 from tests.kit.chain import BROKER, HOP, HUB, Chain, agreement_by_hop, rule
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import EBMS2
 from tests.kit.story import QUIET
@@ -116,7 +116,7 @@ def test_each_combination_ends_as_its_line_says(
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_message_that_the_next_handler_has_and_the_receiver_never_gets_has_failed(
     engine: Engine, other: Engine
 ) -> None:
@@ -134,7 +134,7 @@ def test_a_message_that_the_next_handler_has_and_the_receiver_never_gets_has_fai
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_a_hub_that_ends_as_it_notes_the_receipt_of_the_hop_sends_one_result(
     engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch, side: str

@@ -28,7 +28,7 @@ from gateway.store import (
 from gateway.store.engine import use_object_store
 from tests.flows.test_retention import ACT, Kept
 from tests.kit import tables
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.kills import die_at
 
 LARGE = b"%PDF-" + b"large" * 400_000
@@ -117,7 +117,7 @@ def test_a_purge_goes_on_where_the_store_is_away(
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_in_the_purge_leaves_at_most_an_object_to_sweep(kept: KeptApart, side: str) -> None:
     kept.story.house.post(kept.make())
@@ -140,7 +140,7 @@ def test_a_kill_in_the_purge_leaves_at_most_an_object_to_sweep(kept: KeptApart, 
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_at_the_receipt_leaves_nothing_that_stays(kept: KeptApart, side: str) -> None:
     """The object is there before the row: what was not committed is swept, what was is whole."""

@@ -16,7 +16,7 @@ from gateway.hub.intake.message_order import release_sequence, reset_sequence
 from gateway.message_model import LAST_SEQUENCE_NUMBER, ErrorSignal, SequenceNumber, UserMessage
 from gateway.store import DeliveryLease, message_sequences, messages, read_transaction, write_transaction
 from gateway.store.message_sequences import message_sequences as sequences
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.house import AGREEMENT
 from tests.kit.story import Story
 
@@ -78,7 +78,7 @@ def state_of(story: Story, unit: UserMessage) -> tuple[str, str | None]:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_later_message_is_acknowledged_at_once_and_waits_for_the_earlier(story: Story) -> None:
     units = [numbered(story, number) for number in range(4)]
     for unit in (units[2], units[1], units[3]):

@@ -14,7 +14,7 @@ from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.hub import Hub, maintain_hub
 from gateway.message_model import ErrorSignal, SequenceNumber, UserMessage
 from gateway.store import messages, read_transaction
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.house import AGREEMENT
 from tests.kit.kills import die_at
 from tests.kit.partners import Inbox
@@ -62,7 +62,7 @@ def admitted(story: Story, talk: str) -> list[str]:
     return [row.message_id for row in sorted(rows, key=lambda row: row.case_id)]
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_received_messages_keep_their_order_wherever_a_process_dies(engine: Engine) -> None:
     story = Story(engine, agreement=RECEIVING)
@@ -85,7 +85,7 @@ def test_received_messages_keep_their_order_wherever_a_process_dies(engine: Engi
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_held_message_is_given_up_once_wherever_a_process_dies(engine: Engine) -> None:
     story = Story(engine, agreement=RECEIVING)
     for side in _BOTH:
@@ -150,7 +150,7 @@ def _read(text: str, name: str) -> str:
     return text.split(f"<eb:{name}")[1].split(">", 1)[1].split("<", 1)[0]
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_sent_messages_keep_their_order_wherever_a_process_dies(engine: Engine, tmp_path: Path) -> None:
     story = Story(engine, agreement=SENDING)

@@ -14,7 +14,7 @@ from gateway.store import read_transaction
 from gateway.store.deliveries import deliveries
 from gateway.store.transitions import transitions
 from tests.flows.test_message_order import ORDERED, admitted, errors, numbered
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.story import Story
 
 
@@ -65,19 +65,19 @@ def check_no_overlap(story: Story, many: int) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_several_workers_keep_the_order(engine: Engine) -> None:
     race(Story(engine, agreement=ORDERED), 12, 1)
 
 
-@BOTH_AT_LANDING
-@pytest.mark.long
+@in_turn
+@pytest.mark.night
 def test_several_workers_keep_a_long_order(engine: Engine) -> None:
     race(Story(engine, agreement=ORDERED), 150, seed=0)
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_number_that_arrives_twice_at_once_is_taken_once(engine: Engine) -> None:
     story = Story(engine, agreement=ORDERED)
     story.house.post(story.broker.seal(numbered(story, 0)))

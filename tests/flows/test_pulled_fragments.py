@@ -16,7 +16,7 @@ from gateway.hub.completion import operator_actions
 from gateway.message_model import read_octets
 from gateway.store import lanes, messages, write_transaction
 from tests.flows.test_as4_pull import PULLED, ask, seal
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.kills import die_at
 from tests.kit.sent_fragments import PULLED_SMALL, PulledStory, replace_terms
 from tests.kit.story import PLAN
@@ -48,7 +48,7 @@ def check_closed(story: PulledStory) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_a_result_is_pulled_one_fragment_after_the_other(
     engine: Engine, tmp_path: Path, compression: str
@@ -100,7 +100,7 @@ def test_a_fragment_that_is_never_receipted_fails_the_whole(story: PulledStory) 
     check_closed(story)
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_what_nobody_pulls_ends_with_its_time(story: PulledStory) -> None:
     story.tick(hours=119)
@@ -144,7 +144,7 @@ def test_a_former_round_is_not_handed_out_beside_the_new_one(story: PulledStory)
     assert [row.state for row in story.pieces_of() if row.state != "DELIVERED"] == ["CANCELLED"]
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_a_receipt_of_another_fragment_or_of_another_party_ends_nothing(story: PulledStory) -> None:
     first = story.take(story.pull())
@@ -179,7 +179,7 @@ def test_a_held_channel_hands_out_nothing(story: PulledStory) -> None:
     assert story.pull_all()
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("place", ["conclude.result", "fragments.queued"])
@@ -203,7 +203,7 @@ def test_killed_while_it_is_queued_it_is_pulled_once(
     check_closed(story)
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_killed_while_it_is_pulled_it_goes_on(story: PulledStory, side: str) -> None:
@@ -235,7 +235,7 @@ def post_whole(story: PulledStory, hub: Hub) -> None:
     story.post_receipt()
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 @pytest.mark.parametrize("place", ["pull.hand_out", "fragments.failed"])
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])

@@ -28,7 +28,7 @@ from gateway.store import (
 )
 from tests.flows.craft import without_applications
 from tests.kit.cases import OpenCase, open_case
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.story import QUIET, Story
 
 ASKED = {"KPTA": [(1, "01")], "KFDA": [(2, "05")]}
@@ -111,13 +111,13 @@ def race(story: Story, number: int) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_two_last_decisions_at_once_decide_the_case(engine: Engine) -> None:
     race(Story(engine), 12)
 
 
-@BOTH_AT_LANDING
-@pytest.mark.long
+@in_turn
+@pytest.mark.night
 def test_of_three_hundred_cases_three_hundred_are_decided(engine: Engine) -> None:
     race(Story(engine, agreement=QUIET), 300)
 

@@ -21,7 +21,8 @@ from tests.flows.test_joined_certificates import wait
 from tests.flows.test_outside_results import say
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import declare, register, used_of, using
-from tests.kit.databases import KINDS, Templates
+from tests.kit.databases import Templates
+from tests.kit.levels import at_night
 from tests.kit.story import Story
 
 NUMBER: Final = "2026-118"
@@ -104,8 +105,8 @@ def end_of(
     return found
 
 
-@pytest.mark.parametrize("items", [(1,), (1, 2, 3)], ids=["an item", "all items"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("items", [(1,), *at_night((1, 2, 3))], ids=["an item", "all items"])
+@pytest.mark.parametrize("kind", ["sqlite", *at_night("postgresql")])
 def test_every_order_of_too_little_ends_alike(
     items: tuple[int, ...], kind: str, templates: Templates
 ) -> None:
@@ -132,7 +133,7 @@ def test_every_order_of_too_little_ends_alike(
 TWO_LAWS: Final[tuple[Said, ...]] = ((-9, "100", "05"), (-8, None, "69"), (-3, "20", "05"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["sqlite", *at_night("postgresql")])
 def test_a_rejection_under_one_law_decides_in_every_order(kind: str, templates: Templates) -> None:
     """Its item is rejected, whether the other law approves enough, too little, or was heard of before."""
     found = [end_of(templates, kind, (1,), order)[:3] for order in permutations(TWO_LAWS)]

@@ -35,7 +35,7 @@ from gateway.store import (
 from gateway.wire import WCO_DEC, serialize_element
 from tests.flows.craft import all_of, text, withdrawal, without_applications
 from tests.flows.test_amendments import NAME, amendment
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.kills import die_at
 from tests.kit.story import ITEMS, LAWS, Story, unreachable
 
@@ -100,7 +100,7 @@ def evidence(story: Story, case: int, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_declarations_use_a_certificate_until_nothing_is_left(story: Story) -> None:
     register(story, "C-1", "100", "KGM")
     declare(story, "D1", (1, "C-1", "0.06", "TNE"))
@@ -445,7 +445,7 @@ def test_a_rejected_item_keeps_its_use_over_an_amendment_after_the_last_day(stor
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_what_an_operator_ends_takes_again_in_other_units(story: Story) -> None:
     """A correction came while an agency was asked to cancel: the end of the question settles the ledger."""
     register(story, "C-1", "1", "TNE")
@@ -514,7 +514,7 @@ def test_a_case_gives_back_once(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_killed_process_has_written_off_with_its_case_or_not_at_all(story: Story, side: str) -> None:
     register(story, "C-1", "10", "KGM")
@@ -571,8 +571,8 @@ def test_of_two_that_use_all_at_once_one_is_refused(engine: Engine) -> None:
     race(Story(engine, customs=False), 4)
 
 
-@BOTH_AT_LANDING
-@pytest.mark.long
+@in_turn
+@pytest.mark.night
 def test_three_hundred_races_for_the_last_quantity(engine: Engine) -> None:
     race(Story(engine, customs=False), 300)
 

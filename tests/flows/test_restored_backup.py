@@ -30,7 +30,7 @@ from gateway.store.event_readers import read_last_sequence
 from gateway.store.messages import messages
 from tests.flows.craft import all_of, attribute, because, reference, text, without
 from tests.kit.backups import back_up, restore
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.story import AGENCIES, Story
 
 Print = pytest.CaptureFixture[str]
@@ -115,7 +115,7 @@ def read_events(story: Story) -> int:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_numbers_go_on_above_those_that_were_lost(place: Place) -> None:
     story = place.start()
     file_case(story, "BEFORE")

@@ -24,7 +24,7 @@ from gateway.state_machines import DELIVERY
 from gateway.store import delivery_leases, messages, read_transaction, write_transaction
 from gateway.wire import SOAP11
 from tests.flows.craft import without_applications
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.house import EBMS2, Neighbour, pmodes, signer_named
 from tests.kit.story import AGREEMENT, QUIET, Story, unreachable
 
@@ -286,7 +286,7 @@ def test_pages_of_a_proxy_end_it_after_all_repeats(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_an_error_of_the_handler_ends_it_whatever_its_status(story: Story, status: int) -> None:
     story.inbox.answers.append(
@@ -325,7 +325,7 @@ UNSIGNED = AGREEMENT.replace(
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize(
     ("code", "state"),
     [("Client", "FAILED"), ("Client.Own", "FAILED"), ("Server", "QUEUED"), ("Server.Own", "QUEUED")],

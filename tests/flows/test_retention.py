@@ -22,7 +22,7 @@ from tests.flows.craft import reference, without_applications
 from tests.flows.test_results import result_delivery
 from tests.kit import tables
 from tests.kit.audited import list_actions
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.house import signer_named
 from tests.kit.kills import die_at
 from tests.kit.story import QUIET, Story
@@ -90,7 +90,7 @@ def kept(engine: Engine, tmp_path: Path) -> Kept:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_what_would_go_is_told_before_and_goes_then(kept: Kept) -> None:
     assert (kept.report().cases, kept.report().octets) == (0, 0)
     kept.story.clock.forward(days=11)
@@ -228,7 +228,7 @@ def test_octets_with_another_use_stay_until_that_ends(kept: Kept) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_limit_ends_the_purge(kept: Kept) -> None:
     kept.file("SECOND")
     kept.story.clock.forward(days=11)
@@ -237,7 +237,7 @@ def test_a_limit_ends_the_purge(kept: Kept) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_in_the_middle_leaves_all_or_nothing(kept: Kept, side: str) -> None:
     kept.story.clock.forward(days=11)

@@ -13,7 +13,7 @@ from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.hub import Hub
 from gateway.hub.completion import operator_actions
 from tests.flows.test_sent_fragments import REFUSED
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.kills import die_at
 from tests.kit.sent_fragments import SplitStory
 from tests.kit.story import PLAN
@@ -63,7 +63,7 @@ def check_octets(story: SplitStory) -> None:
     assert {len(set(found)) for found in sent.values()} == {1}
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("place", ["conclude.result", "fragments.queued", "signals.settled"])
 def test_a_message_is_sent_once(story: SplitStory, place: str, side: str) -> None:
@@ -75,13 +75,13 @@ def test_a_message_is_sent_once(story: SplitStory, place: str, side: str) -> Non
     assert sum(times) == len(times) + lost
 
 
-@BOTH_AT_LANDING
+@in_turn
 def test_what_was_posted_is_posted_again_with_the_same_octets(story: SplitStory) -> None:
     die_at(story, "msh.after_post", work(story))
     finish(story)
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("place", ["signals.settled", "delivery.failed", "fragments.failed"])
 def test_a_failed_message_fails_once(story: SplitStory, place: str, side: str) -> None:
@@ -102,7 +102,7 @@ def test_a_failed_message_fails_once(story: SplitStory, place: str, side: str) -
     finish(story)
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 def test_the_receipt_of_the_whole_is_stored_once(story: SplitStory, side: str) -> None:
     story.tick(seconds=1)
@@ -115,7 +115,7 @@ def test_the_receipt_of_the_whole_is_stored_once(story: SplitStory, side: str) -
     finish(story)
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", SIDES)
 def test_a_fragment_behind_the_receipt_ends(story: SplitStory, side: str) -> None:
     story.joiner.answer_to = {2: lambda _opened: HttpAnswer(503, {}, b"")}

@@ -30,7 +30,7 @@ from gateway.store import ObjectFolder, make_engine, messages, read_transaction,
 from gateway.store.engine import use_object_store
 from gateway.store.payloads import payloads
 from tests.flows.test_encryption import TERMS, make_key, register_receiver
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.house import AS4, build_hub, register_parties
 from tests.kit.sent_fragments import SMALL, SplitStory, replace_terms
 from tests.kit.story import PLAN
@@ -68,7 +68,7 @@ def check_each_once(story: SplitStory) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_a_result_is_joined_by_its_receiver(engine: Engine, tmp_path: Path, compression: str) -> None:
     story = begin(engine, tmp_path, replace_terms(compression))
@@ -220,7 +220,7 @@ def test_a_fragment_whose_turn_comes_late_has_all_its_attempts(story: SplitStory
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_an_error_about_the_whole_ends_its_fragments(story: SplitStory) -> None:
     story.joiner.answer_to = {2: DOWN, 3: HttpAnswer(204, {}, b"")}
     story.tick(seconds=1)

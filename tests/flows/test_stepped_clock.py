@@ -15,7 +15,7 @@ from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.operations import find_clock_warnings
 from gateway.store import deliveries, read_transaction, write_transaction
 from tests.flows.craft import without_applications
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.desk import Desk
 from tests.kit.house import AGREEMENT
 from tests.kit.story import Story, unreachable
@@ -43,7 +43,7 @@ def result_of(story: Story) -> Any:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("answer", [unreachable(), HttpAnswer(204, {}, b"")], ids=["no answer", "no receipt"])
 def test_a_repeat_comes_after_the_agreed_interval_though_the_clock_is_set_back(
     engine: Engine, caplog: pytest.LogCaptureFixture, answer: Any

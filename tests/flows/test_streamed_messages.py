@@ -29,7 +29,7 @@ from gateway.store.engine import use_object_store
 from gateway.store.object_folder import ArrivingFile
 from gateway.wire import read_multipart_related
 from gateway.wire.mime import BodyWindow
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.house import AGREEMENT, AS4, House, Neighbour
 
 #: Octets that gzip does not make smaller.
@@ -66,7 +66,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_it_is_stored_as_it_would_be_in_memory(house: House, broker: Neighbour, tmp_path: Path) -> None:
     sent = broker.seal(make_message(broker, LARGE))
     parcel, file = arrive(tmp_path, sent)

@@ -19,7 +19,7 @@ from tests.flows.test_held_case_waking import HELD, NUMBER, find
 from tests.flows.test_held_case_waking import naming as use_certificate
 from tests.flows.test_held_cases import HOLD
 from tests.flows.test_outside_results import say
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.story import Story, asked
 
 ROW = "1905,import,13"
@@ -64,7 +64,7 @@ def held(engine: Engine) -> Story:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_what_a_held_case_lacks_now_is_told_when_the_certificate_comes(held: Story) -> None:
     load(held, ROW)
     held.tick()

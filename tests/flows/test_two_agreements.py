@@ -12,7 +12,7 @@ from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.operations import load_agreement
 from gateway.store import messages, read_transaction, write_transaction
 from tests.flows.craft import without_applications
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.house import AGREEMENT
 from tests.kit.paths import ROOT
 from tests.kit.story import Story
@@ -24,7 +24,7 @@ OTHER = AGREEMENT.replace(NAME, NEXT).replace(b"http://127.0.0.1:8901", b"http:/
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("first", [AGREEMENT, OTHER], ids=["first", "second"])
 def test_a_result_goes_by_the_agreement_of_its_submission(engine: Engine, first: bytes) -> None:
     story = Story(engine, customs=False, agreement=first)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.errors import NODE_DRAINED, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.store import DeliveryLease, deliveries, lanes, read_transaction, state_counts, write_transaction
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.desk import Desk
 from tests.kit.waiting import until
 
@@ -359,7 +359,7 @@ def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_it_goes_on_when_nothing_can_be_claimed_for_a_while(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

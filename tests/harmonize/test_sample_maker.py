@@ -49,6 +49,7 @@ def test_every_common_meaning_occurs(name: str) -> None:
         assert word.encode() in together, need.meaning.name
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("name", each_document())
 def test_every_code_of_a_short_list_occurs(name: str) -> None:
     together = b"".join(texts(name)).decode()

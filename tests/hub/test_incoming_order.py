@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 from gateway.hub.intake.message_order import OrderedArrival, place_message
 from gateway.message_model import SequenceNumber
 from gateway.store import SequenceKey, deliveries, message_sequences, octet_removal, write_transaction
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.rows import NOW, stored
 
 RESET = SequenceNumber(0, "Reset")
@@ -84,7 +84,7 @@ def admissions(conn: Connection, known: set[int]) -> list[int]:
     return order
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 @settings(
     max_examples=60,

@@ -12,7 +12,7 @@ from gateway.state_machines import REQUEST
 from gateway.store import StatisticsFilter, choose_band, daily_statistics, read_transaction, write_transaction
 from gateway.store.daily_statistics import BAND_LIMITS, estimate_quantile
 from gateway.store.daily_statistics import daily_statistics as sums
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.story import LAWS, Story, asked
 
 
@@ -44,7 +44,7 @@ def decide_story(story: Story, **but: DecisionCode) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_case_that_goes_through_is_counted_once_everywhere(story: Story) -> None:
     decide_story(story)
     count(story)

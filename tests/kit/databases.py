@@ -12,9 +12,10 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from zlib import crc32
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -27,6 +28,7 @@ __all__ = [
     "database_url",
     "empty_database_url",
     "engine",
+    "in_turn",
     "postgresql_server",
     "postgresql_url",
     "sqlite_url",
@@ -43,7 +45,16 @@ BOTH = pytest.mark.parametrize(
 BOTH_AT_LANDING = pytest.mark.parametrize(
     "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
 )
+_Test = TypeVar("_Test", bound=Callable[..., Any])
 _numbers = itertools.count(1)
+
+
+def in_turn(test: _Test) -> _Test:
+    """Run a long test on one database, chosen by its name, and on the other one at night."""
+    at_landing = KINDS[crc32(test.__name__.encode()) % len(KINDS)]
+    kinds = [kind if kind == at_landing else pytest.param(kind, marks=pytest.mark.night) for kind in KINDS]
+    decorated: _Test = pytest.mark.parametrize("database_url", kinds, indirect=True)(test)
+    return decorated
 
 
 def _make_engine(url: str) -> Engine:

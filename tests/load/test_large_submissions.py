@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH
 from tests.load import shared_answers
 
 
@@ -18,13 +18,13 @@ def test_shared_answers_take_work_in_proportion_to_the_applications() -> None:
     assert many / few < 4.2, (few, many)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_thousand_applications_take_four_times_the_work_of_250() -> None:
     few, many = (shared_answers.count_calls(shared_answers.submission(number)) for number in (250, 1000))
     assert many / few < 4.1, (few, many)
 
 
-@BOTH_AT_LANDING
+@BOTH
 @pytest.mark.long
 def test_a_large_case_is_admitted_within_its_memory(database_url: str) -> None:
     """A worker has 135 MiB before (143 with PostgreSQL, whose driver and dialect are larger).

@@ -34,7 +34,7 @@ def test_what_every_validator_agreed_on_is_still_said():
     assert min(letters.count("g"), letters.count("b")) > 80
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.peer
 def test_openssl_says_the_same_but_for_what_the_manual_argues():
     found = compare(5, range(120), ["openssl"])

@@ -201,7 +201,7 @@ def move(first: Any, second: Any) -> None:
 CHANGES = [swap_texts, swap_attributes, copy_text, empty, double, leave_out, move]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @every_program
 @settings(quick, max_examples=200)
 @given(
@@ -278,7 +278,7 @@ def test_whatever_a_sender_signs_is_opened_both_ways_alike(program: Program, dat
     receiver.open(replace(changed, sent=None))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @every_program
 @quick
 @given(data=st.data())

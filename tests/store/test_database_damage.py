@@ -248,6 +248,7 @@ def test_nothing_is_stored_once_the_file_is_removed_or_another_one(
     assert file.exists() is (exchanged != "removed")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("verb", "replaced"), [("serve", False), ("work", True)])
 def test_a_process_does_nothing_to_the_file_in_place_of_its_own_when_it_ends(
     verb: str, replaced: bool, home: Path

@@ -304,6 +304,7 @@ def test_a_forked_child_takes_a_lock_of_its_own(sqlite_url):
     assert locks
 
 
+@pytest.mark.long
 def test_a_database_that_takes_nothing_is_a_problem_of_ours(sqlite_url, monkeypatch):
     monkeypatch.setitem(sys.modules["gateway.store.engine"]._PRAGMAS, "busy_timeout", "1")
     engine = make_engine(sqlite_url)

@@ -299,6 +299,7 @@ def make_role(url: str) -> str:
     return make_url(url).set(username=name).render_as_string(hide_password=False)
 
 
+@pytest.mark.long
 def test_a_holder_of_another_role_is_named_as_far_as_it_is_shown(templates: Templates) -> None:
     url = templates.empty("postgresql")
     own = make_role(url)

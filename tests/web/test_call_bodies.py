@@ -116,7 +116,7 @@ WORLD = serve()
 EFFECT = read_effect(WORLD, GOOD)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_changed_octet_changes_the_effect() -> None:
     for at in range(len(GOOD)):
         for octet in (GOOD[at] ^ 1, 60):

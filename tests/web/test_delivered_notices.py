@@ -151,7 +151,7 @@ def test_both_forms_bring_the_same_values(world: World) -> None:
     assert len({document.id for document, _ in every}) == 33
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("name", list(shipped().documents))
 def test_both_forms_bring_the_same_values_for_every_notice(world: World, name: str) -> None:
     for document, notice in list_answers():
@@ -352,7 +352,7 @@ def mutate(root: etree._Element, number: int) -> etree._Element:
     return made
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("notice", [one.id for one in shipped().notices.notices.values()])
 def test_no_change_of_a_document_is_a_mistake_of_ours(notice: str) -> None:
     one = shipped().notices.notices[notice]

@@ -37,7 +37,7 @@ from gateway.web.officers import SESSION_ONLY
 from tests.kit import facts
 from tests.kit.api import Api
 from tests.kit.console import Console
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Story
 
@@ -111,7 +111,7 @@ def check_bundle(inside: Inside, octets: bytes) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_the_inside_of_an_agency_is_no_evidence_for_a_party(inside: Inside) -> None:
     hidden = Counter(row.kind for row in inside.list_leaves() if row.leaf_hash in inside.list_hidden())
     assert hidden == {"act": 5, "claim": 1, "operator": 1}
@@ -131,8 +131,8 @@ def test_the_inside_of_an_agency_is_no_evidence_for_a_party(inside: Inside) -> N
     check_bundle(inside, broker.get(f"cases/{inside.number}/evidence/bundle").data)
 
 
-@pytest.mark.long
-@BOTH_AT_LANDING
+@pytest.mark.night
+@in_turn
 def test_a_viewer_gets_the_same_bundle_at_the_console(inside: Inside) -> None:
     console = Console(inside.story.hub)
     console.add_account("han", ("party", "broker1"), "viewer")
@@ -145,7 +145,7 @@ def test_a_viewer_gets_the_same_bundle_at_the_console(inside: Inside) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_nothing_else_that_a_party_reads_tells_the_inside(inside: Inside) -> None:
     broker = Api(inside.story.hub).client("broker1")
     case = f"cases/{inside.number}"
@@ -162,7 +162,7 @@ def test_nothing_else_that_a_party_reads_tells_the_inside(inside: Inside) -> Non
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_an_operator_reads_everything(inside: Inside) -> None:
     with read_transaction(inside.story.house.engine) as conn:
         proof = make_proof(conn, "request", str(inside.story.request("KPTA").id), OPERATOR)
@@ -183,7 +183,7 @@ def test_what_is_not_sealed_yet_is_not_told_as_broken(engine: Engine) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_broken_proof_of_a_bundle_is_not_told_as_not_yet_sealed(
     inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +199,7 @@ def test_a_broken_proof_of_a_bundle_is_not_told_as_not_yet_sealed(
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_changed_hash_of_a_withheld_leaf_is_found(inside: Inside) -> None:
     with read_transaction(inside.story.house.engine) as conn:
         request = str(inside.story.request("KPTA").id)
@@ -210,13 +210,13 @@ def test_a_changed_hash_of_a_withheld_leaf_is_found(inside: Inside) -> None:
         verify_proof(changed)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_every_kind_that_is_written_has_its_readers() -> None:
     assert {kind for kind, _ in facts.evidence_kinds()} == PARTY_FIELDS.keys()
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_new_kind_and_a_new_field_are_shown_to_operators_alone(inside: Inside) -> None:
     story = inside.story
     number = story.case().id

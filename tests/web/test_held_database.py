@@ -15,7 +15,7 @@ from gateway.store.database_marks import write_mark_file
 from gateway.web.wsgi_application import build_wsgi_application
 from tests.kit.api import Api
 from tests.kit.console import PASSWORD, Console
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.house import START
 from tests.kit.story import Story
 
@@ -39,7 +39,7 @@ def held(database_url: str, tmp_path: Path) -> Iterator[Story]:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("path", ["/msh/ebms2", "/msh/as4", "/soap/agency", "/soap/customs"])
 def test_partners_are_told_to_come_again(held: Story, path: str) -> None:
     client = Client(build_wsgi_application(held.hub, 1 << 20))
@@ -52,7 +52,7 @@ def test_partners_are_told_to_come_again(held: Story, path: str) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_the_api_and_the_console_say_so(held: Story) -> None:
     api = Api(held.hub)
     stranger = api.visit(token="unknown")

@@ -22,7 +22,7 @@ from gateway.wire import SUB
 from tests.kit import story as stories
 from tests.kit.api import Api
 from tests.kit.console import Console
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.story import Story
 
 MEBI = 1024**2
@@ -81,7 +81,7 @@ def came(story: Story) -> Any:
     return row
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_operators_download_what_came(story: Story, label: bytes) -> None:
     console = Console(story.house.hub)
@@ -115,7 +115,7 @@ def places(story: Story) -> dict[str, Callable[[], Any]]:
     }
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_applicants_download_files_and_evidence(places: dict[str, Callable[[], Any]], label: bytes) -> None:
     for name, get in places.items():
@@ -130,8 +130,8 @@ def test_applicants_download_files_and_evidence(places: dict[str, Callable[[], A
             assert bundle.testzip() is None
 
 
-@BOTH_AT_LANDING
-@pytest.mark.long
+@in_turn
+@pytest.mark.night
 def test_the_bundle_of_the_api_has_the_large_file(story: Story, label: bytes) -> None:
     answer = Api(story.house.hub).client("broker1").get(f"cases/{story.case().number}/evidence/bundle")
     bundle = zipfile.ZipFile(BytesIO(answer.data))

@@ -19,7 +19,7 @@ from gateway.web.server_settings import build_api_limits, build_console_limits
 from gateway.web.wsgi_application import build_wsgi_application
 from tests.kit.api import Api
 from tests.kit.console import Browser, Console
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.story import Story
 from tests.kit.waiting import until
 
@@ -110,7 +110,7 @@ class Statuses:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_all_say_the_same_in_time(story: Story) -> None:
     statuses = Statuses(story)
     assert statuses.read() == [True] * 4
@@ -126,7 +126,7 @@ def test_all_say_the_same_in_time(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_twenty_that_ask_at_once_wait_for_one_probe(story: Story) -> None:
     statuses = Statuses(story)
     answers: list[bool] = []
@@ -144,7 +144,7 @@ def test_twenty_that_ask_at_once_wait_for_one_probe(story: Story) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_what_needs_the_database_is_refused_in_time(story: Story) -> None:
     engine = story.house.engine
     statuses = Statuses(story)

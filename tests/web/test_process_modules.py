@@ -11,7 +11,7 @@ import pytest
 CONSOLE, API, MESSAGES = "gateway.web.console", "gateway.web.api", "gateway.web.wsgi_application"
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("module", "loaded"),
     [
@@ -28,6 +28,7 @@ def test_a_process_loads_what_it_serves(module: str, loaded: set[str]) -> None:
     assert {room for room in rooms if any(f"{one}.".startswith(f"{room}.") for one in found)} == loaded
 
 
+@pytest.mark.long
 def test_no_process_of_a_hub_loads_what_mappings_and_testers_need() -> None:
     """With every name that the rooms of a hub offer, loaded: nothing waits inside a function."""
     words = (
@@ -43,7 +44,7 @@ def test_no_process_of_a_hub_loads_what_mappings_and_testers_need() -> None:
     assert not [name for name in modules if name.startswith(absent)]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_verb_looks_for_garbage_seldom() -> None:
     """With the limits of Python itself, a quarter of the time of an import goes into it."""
     words = "import gc; from gateway.cli import main; main(['--version']); print(gc.get_threshold()[0])"

@@ -21,7 +21,7 @@ from gateway.store import (
     write_call_transaction,
 )
 from gateway.web.replay_cache import ReplayCache
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.soap import NOW
 
 CALL = NewSeenCall("signature", "agency", "urn:1", "content")
@@ -123,7 +123,7 @@ def test_what_is_refused_after_a_first_effect_binds_nothing(engine: Engine) -> N
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize(("repeat", "expected"), [({}, "GW211"), (OTHER, "GW312"), (AGAIN, None)])
 def test_a_repeat_waits_for_the_effect_of_the_first(
     engine: Engine, repeat: dict[str, str], expected: str | None

@@ -22,7 +22,7 @@ from gateway.accounts import ROLES, OrganisationKind
 from gateway.web.console.page_guards import find_required_right
 from gateway.web.request_texts import PositionConverter, RowNumberConverter
 from tests.kit.console import Browser, Console
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH, in_turn
 from tests.kit.officers import ConsoleStory
 from tests.kit.request_parameters import PageForm, Pages, note_read_names
 
@@ -144,8 +144,8 @@ def list_numbers(form: PageForm, name: str) -> Iterator[str]:
         yield from {number, *(one for one in written if number in one)}
 
 
-@pytest.mark.long
-@BOTH_AT_LANDING
+@pytest.mark.night
+@in_turn
 def test_every_field_of_the_console_is_read_by_one_reader(tried: Tried) -> None:
     wrong = []
     for person, method, rule, form in tried.requests():
@@ -159,7 +159,7 @@ def test_every_field_of_the_console_is_read_by_one_reader(tried: Tried) -> None:
     assert wrong == []
 
 
-@BOTH_AT_LANDING
+@BOTH
 def test_every_variable_of_a_path_of_the_console_is_read_by_one_reader(tried: Tried) -> None:
     rules = tried.application.url_map.iter_rules()
     kinds = {type(converter) for rule in rules for converter in rule._converters.values()}
@@ -178,7 +178,7 @@ def test_every_variable_of_a_path_of_the_console_is_read_by_one_reader(tried: Tr
     assert wrong == []
 
 
-@BOTH_AT_LANDING
+@BOTH
 def test_every_header_cookie_and_file_name_of_the_console_is_read_by_one_reader(tried: Tried) -> None:
     wrong, seen = [], set()
     for person, method, rule, form in tried.requests():
@@ -220,7 +220,7 @@ DATES = (
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_date_that_is_none_is_as_if_it_were_not_there(tried: Tried) -> None:
     """RFC 9110 13.1.3: the field is ignored; the answer is whole."""
     stranger = tried.console.visit().client

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from gateway.web.api import api_application
 from tests.kit.api import Api
 from tests.kit.console import Console
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.story import Story
 
 
@@ -32,7 +32,7 @@ class HeldRequests:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_third_page_of_one_account_comes_again(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     console, held = Console(story.house.hub), HeldRequests(2)
     for name in ("kim", "lee"):

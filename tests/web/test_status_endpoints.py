@@ -22,7 +22,7 @@ from gateway.store import get_head_revision, make_engine, write_transaction
 from gateway.web import build_application, hub_readiness, status_endpoints
 from gateway.web.status_endpoints import HubProbes, StatusReaders, build_status_application
 from gateway_conformance.verbs.conformance_home import make_suite_home
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.ports import find_free_port
 from tests.kit.waiting import until
 
@@ -64,7 +64,7 @@ def test_metrics_name_the_program(engine: Engine, path: str) -> None:
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_a_database_that_does_not_answer_holds_one_thread(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -288,7 +288,7 @@ def test_the_settings_say_whose_token_and_address_count(
 
 
 @pytest.mark.long
-@BOTH_AT_LANDING
+@in_turn
 def test_however_often_it_is_asked_the_key_signs_once_a_second(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

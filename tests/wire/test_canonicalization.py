@@ -71,7 +71,7 @@ def _pair(document: str) -> tuple[list[etree._Element], list[minidom.Element]]:
     return list(root.iter("*")), reference.elements_of(minidom.parseString(document.encode()))
 
 
-@pytest.mark.long
+@pytest.mark.night
 @settings(max_examples=150, deadline=None)
 @given(markup(), st.data())
 def test_every_form_of_every_sub_tree_is_the_reference_form(document: str, data: st.DataObject) -> None:
@@ -86,7 +86,7 @@ def test_every_form_of_every_sub_tree_is_the_reference_form(document: str, data:
     )
 
 
-@pytest.mark.long
+@pytest.mark.night
 @settings(max_examples=150, deadline=None)
 @given(markup(), st.data())
 def test_a_document_without_some_elements_is_the_reference_form(document: str, data: st.DataObject) -> None:

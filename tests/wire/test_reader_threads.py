@@ -133,7 +133,7 @@ def test_octets_are_counted_for_each_thread_whatever_becomes_of_them() -> None:
     assert counted == [4 + 6]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_names_that_never_come_again_do_not_fill_the_memory() -> None:
     done = subprocess.run(

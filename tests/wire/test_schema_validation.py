@@ -23,6 +23,7 @@ from gateway.wire import (
     schema_validation,
     serialize_element,
 )
+from tests.kit.levels import at_night
 from tests.kit.paths import ROOT
 from tests.wire.invalid_submissions import KINDS, fields, submission
 
@@ -62,7 +63,7 @@ def main(kind: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["unique", *at_night(*(kind for kind in KINDS if kind != "unique"))])
 def test_of_very_many_violations_few_are_worded_and_few_are_told(kind: str) -> None:
     words = (sys.executable, "-m", "tests.wire.test_schema_validation", kind)
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
@@ -87,7 +88,7 @@ def test_the_count_is_that_of_the_violations_when_nothing_bounds_them() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("count", [240, 2_400])
+@pytest.mark.parametrize("count", [240, *at_night(2_400)])
 def test_each_kind_is_refused_by_the_tree_and_by_us(name: str, count: int) -> None:
     octets = serialize_element(submission(KINDS[name](count)))
     assert not load_shipped_schemas(SUBMISSION)._schema.validate(parse_xml(octets))
@@ -157,7 +158,7 @@ def test_the_explanation_ends_with_the_last_that_is_told(monkeypatch: pytest.Mon
     assert len(kept) == 50
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_explanation_looks_at_so_many_elements_only(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
     budget = schema_error_messages._ElementBudget.__call__

@@ -134,7 +134,7 @@ def test_real_messages_are_accepted_by_both(vectors: Path, published: Path) -> N
         ours.validate_document(root)
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.vectors
 @pytest.mark.parametrize(
     ("entry", "original", "document", "count"),

@@ -180,6 +180,7 @@ def write_own_profile(file: Path, number: int) -> bytes:
     return write_profile(pmodes, own, "ours", {own: registered}, held)
 
 
+@pytest.mark.night
 @pytest.mark.vectors
 def test_our_profile_and_that_of_another_product_become_what_both_agreed(vectors: Path) -> None:
     for file in list_real_files(vectors):

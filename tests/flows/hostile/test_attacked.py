@@ -37,7 +37,7 @@ def test_while_it_is_attacked_killed_and_full_everything_is_acknowledged_and_kep
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.timeout(240)
 def test_a_hub_that_is_told_to_end_under_load_loses_nothing_and_ends_in_order(
     capsys: pytest.CaptureFixture[str],

@@ -118,7 +118,7 @@ EMPTY = b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Bod
 YES = [("200 OK", EMPTY), ("200 OK", b""), ("202 Accepted", b"ok")]
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize("answer", YES)
 def test_a_gateway_that_accepts_everything_fails(opponents: Opponents, answer: tuple[str, bytes]) -> None:
     """It acknowledges what is honest as it should, and says yes to everything else."""
@@ -258,7 +258,7 @@ class Naive:
         return answer if summarize_answer(answer).is_acceptance else Answer(200, {}, b"")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_naive_gateway_fails_every_case_that_is_said_to_fool_it(opponents: Opponents) -> None:
     bench, target = opponents
     cases = [case for case in load_all_cases() if case.naive]
@@ -415,7 +415,7 @@ def test_a_play_may_find_fault_itself(opponents: Opponents) -> None:
     assert (result.verdict, result.got) == (FAILED, "two answers differ")
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_home_that_works_already_can_be_invited_into_again_and_again(tmp_path: Path) -> None:
     stage = Stage(tmp_path / "home", read_cast())
     stage.build()

@@ -68,7 +68,7 @@ def test_memory_that_is_taken_is_seen_and_no_other() -> None:
     assert greedy[3] > frugal[3] >= 0
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_command_measures_and_names_the_worst() -> None:
     done = run("-m", "gateway", "conformance", "cost", "--only", "DOS-04.prefixes-*", "--json")
     assert done.stderr == ""

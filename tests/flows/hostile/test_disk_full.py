@@ -48,7 +48,7 @@ from gateway.store import (
 from gateway.store.disk_reserve import attach_disk_reserve
 from tests.kit import disk as kit
 from tests.kit import tables
-from tests.kit.databases import BOTH_AT_LANDING, Templates
+from tests.kit.databases import Templates, in_turn
 from tests.kit.desk import Desk
 from tests.kit.disk import Disk
 from tests.kit.house import AGREEMENT, House, Neighbour
@@ -231,7 +231,7 @@ def test_a_process_that_begins_on_a_full_disk_begins_when_there_is_room(full: Fu
     assert waited == [1.0]
 
 
-@BOTH_AT_LANDING
+@in_turn
 def test_work_that_was_taken_is_done_out_of_the_reserve(database_url: str) -> None:
     """Short of room nothing new is taken; repeats get their receipts, and what was taken comes to its end."""
     # On PostgreSQL a folder says which disk it is.
@@ -279,7 +279,7 @@ def test_the_reserve_is_measured_on_the_disk_of_the_database(tmp_path: Path) -> 
     assert disk_reserve.DiskReserve(None, 1 << 60).find_shortage(1) is None
 
 
-@BOTH_AT_LANDING
+@in_turn
 def test_a_refusal_by_post_takes_nothing_of_the_reserve(engine: Engine) -> None:
     asynchronous = AGREEMENT.replace(b"mshSignalsOnly", b"none")
     assert asynchronous != AGREEMENT
@@ -300,7 +300,7 @@ def test_a_refusal_by_post_takes_nothing_of_the_reserve(engine: Engine) -> None:
     assert counted(engine, tables.deliveries) == 1
 
 
-@BOTH_AT_LANDING
+@in_turn
 def test_refusals_by_post_are_so_many_an_hour_even_when_each_is_delivered(engine: Engine) -> None:
     quota, begun = RefusalQuota(200), NOW
     assert all(quota.acquire_slot("http://a.example", begun + timedelta(seconds=n)) for n in range(200))

@@ -38,6 +38,7 @@ def test_a_refused_connection_is_called_that(capsys: Capture) -> None:
     assert "has no address" in run(capsys, "http://nobody.invalid")["reason"]
 
 
+@pytest.mark.night
 def test_a_gateway_that_does_not_know_the_suite_is_told_how_to(
     served: tuple[Path, str], capsys: Capture
 ) -> None:

@@ -260,7 +260,7 @@ def test_a_signed_message_may_have_announced_trailers_but_no_cut_end(tmp_path: P
                 assert answer_on(connection).status == status
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_has_begun_is_answered_before_the_end(tmp_path: Path) -> None:
     with serving(tmp_path / "home", 'read_time_out = "10s"\n') as hub, hub.connect() as begun:
         whole = octets(hub.message())

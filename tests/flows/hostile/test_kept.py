@@ -69,7 +69,7 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_request_of_the_corpus_leaves_anything_to_the_collector(
     opponents: tuple[AttackerKit, WsgiTarget],
 ) -> None:
@@ -83,7 +83,7 @@ def test_no_request_of_the_corpus_leaves_anything_to_the_collector(
     assert weighed.left == {}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_what_lies_in_a_cycle_is_noticed(opponents: tuple[AttackerKit, WsgiTarget]) -> None:
     bench, target = opponents
 

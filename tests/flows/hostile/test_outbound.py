@@ -13,7 +13,7 @@ from tests.flows.hostile.outbound import in_namespace
 from tests.kit.paths import ROOT
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_message_makes_this_process_open_or_call_anything() -> None:
     # In a process of its own: an audit hook stays as long as its process.
     command = [

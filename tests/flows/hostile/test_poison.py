@@ -22,7 +22,7 @@ from gateway.monitor import metrics
 from gateway.state_machines import DELIVERY
 from gateway.store import deliveries, lanes, make_engine, messages, read_transaction, write_transaction
 from gateway.store.transitions import list_transitions
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.desk import Desk
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import EBMS2, Clock, Neighbour
@@ -178,7 +178,7 @@ def stage(tmp_path: Path, database_url: str) -> Iterator[Stage]:
 INNOCENT = tuple(f"good{number}" for number in range(4))
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_a_message_that_crashes_the_program_is_put_aside_and_others_flow(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
@@ -208,7 +208,7 @@ def test_a_message_that_crashes_the_program_is_put_aside_and_others_flow(
         until(lambda: set(stage.states().values()) == {"PROCESSED"})
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.long
 def test_a_worker_killed_at_one_place_again_and_again_stops_dying(stage: Stage) -> None:
     point = "admit.refused.before_commit"

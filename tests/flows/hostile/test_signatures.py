@@ -64,7 +64,7 @@ OF_ANSWERS = {"REP-08.own-message", "REP-10.receipt-of-receipt", "REP-10.error-a
 FAMILIES = {"hidden": HIDDEN, "signatures": SIGNATURES, "keys": key_attacks.CASES}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_no_two_cases_send_the_same() -> None:
     assert same_shapes(case for case in ALL if case.id not in OF_ANSWERS) == []
 

@@ -139,6 +139,7 @@ def generate_client(served: ServedApi, folder: Path) -> ModuleType:
         sys.path.remove(str(folder))
 
 
+@pytest.mark.night
 def test_a_generated_client_files_a_case(served: ServedApi, tmp_path: Path) -> None:
     made = generate_client(served, tmp_path)
 
@@ -172,6 +173,7 @@ def test_a_generated_client_files_a_case(served: ServedApi, tmp_path: Path) -> N
         assert problem.id == "GW112"
 
 
+@pytest.mark.night
 def test_the_document_holds_for_generated_requests(served: ServedApi, tmp_path: Path) -> None:
     """Schemathesis makes requests from the document, good ones and bad ones, and judges the answers."""
     program = Path(sys.executable).with_name("schemathesis")
@@ -189,6 +191,7 @@ def test_the_document_holds_for_generated_requests(served: ServedApi, tmp_path: 
     assert done.returncode == 0, done.stdout[-6000:]
 
 
+@pytest.mark.night
 def test_a_gateway_with_an_open_stream_ends_quickly(tmp_path: Path) -> None:
     with (
         serve_api(tmp_path) as served,

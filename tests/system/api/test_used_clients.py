@@ -64,6 +64,7 @@ def use_client(language: str, client: Path, words: list[str]) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("language", OPTIONS)
 def test_a_generated_client_reads_what_http_says(served: ServedApi, tmp_path: Path, language: str) -> None:
     with served.open() as http:

@@ -130,6 +130,7 @@ def write_key(folder: Path) -> None:
     (folder / "cert.pem").write_bytes(signer.certificate.pem)
 
 
+@pytest.mark.night
 def test_the_form_works_without_scripts(story: Story, tmp_path: Path) -> None:
     port = find_free_port()
     console = Console(story.house.hub, console={"port": port})

@@ -120,6 +120,7 @@ def test_an_officer_asks_and_decides_and_the_result_arrives(engine: Engine, tmp_
     assert story.outcome() == ("APPROVED", {1: "APPROVED", 2: "APPROVED_WITH_CONDITIONS", 3: "APPROVED"})
 
 
+@pytest.mark.night
 def test_two_officers_decide_and_new_work_appears_by_itself(engine: Engine, tmp_path: Path) -> None:
     port = find_free_port()
     story, console = open_console(engine, port, four_eyes=True)
@@ -164,6 +165,7 @@ def test_two_officers_decide_and_new_work_appears_by_itself(engine: Engine, tmp_
         assert "Done" in browser.text
 
 
+@pytest.mark.night
 def test_the_work_list_without_scripts(engine: Engine, tmp_path: Path) -> None:
     port = find_free_port()
     story, console = open_console(engine, port)

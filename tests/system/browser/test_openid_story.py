@@ -9,6 +9,7 @@ import pytest
 from gateway.store import accounts, sessions, write_transaction
 from tests.kit.browser import serve_pages, start_browser
 from tests.kit.console import Console
+from tests.kit.levels import at_night
 from tests.kit.openid_provider import CLIENT, SECRET, serve_provider
 from tests.kit.ports import find_free_port
 from tests.kit.story import Story
@@ -16,7 +17,7 @@ from tests.kit.story import Story
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+@pytest.mark.parametrize("scripts", [True, *at_night(False)], ids=["with scripts", "without scripts"])
 def test_a_person_goes_to_the_provider_and_comes_back(story: Story, tmp_path: Path, scripts: bool) -> None:
     port = find_free_port()
     (tmp_path / "secret").write_text(SECRET)
@@ -46,7 +47,8 @@ def test_a_person_goes_to_the_provider_and_comes_back(story: Story, tmp_path: Pa
             browser.check_page()
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+@pytest.mark.night
+@pytest.mark.parametrize("scripts", [True, *at_night(False)], ids=["with scripts", "without scripts"])
 def test_what_was_typed_is_there_after_coming_back(story: Story, tmp_path: Path, scripts: bool) -> None:
     """The browser leaves a form for the provider, whose answer comes without the strict cookie."""
     port = find_free_port()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.kit.browser import serve_pages, start_browser
 from tests.kit.console import Console
+from tests.kit.levels import at_night
 from tests.kit.ports import find_free_port
 from tests.kit.story import Story
 
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.long]
 NEW = "quite another long sentence"
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+@pytest.mark.parametrize("scripts", [True, *at_night(False)], ids=["with scripts", "without scripts"])
 def test_a_person_is_added_and_enters(story: Story, tmp_path: Path, scripts: bool) -> None:
     port = find_free_port()
     console = Console(story.house.hub, console={"port": port})

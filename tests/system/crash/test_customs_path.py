@@ -20,7 +20,7 @@ from gateway.state_machines import CLEARANCE
 from gateway.store import customs_notices, make_engine, read_transaction
 from gateway.store.transitions import list_transitions
 from gateway_conformance.verbs.demo_stage import read_cast
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.life import Life
 from tests.kit.town import Town
 from tests.kit.waiting import until
@@ -42,7 +42,7 @@ def town(tmp_path: Path, database_url: str) -> Iterator[Town]:
         town.close()
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.timeout(300)
 def test_a_clearance_reaches_applicant_and_agency_once_though_the_hub_dies(town: Town) -> None:
     town.start_partners()

@@ -28,7 +28,7 @@ from gateway.message_model import MemoryBody, Ping
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import make_engine, messages, read_transaction
 from gateway_conformance.verbs.demo_stage import read_cast
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.facts import is_commit
 from tests.kit.gateway import RunningGateway, post
 from tests.kit.life import Change, Life
@@ -247,7 +247,7 @@ def test_accepted_submissions_survive_every_kill(town: Town) -> None:
     print(f"\n{len(points)} kills, {len(life.filed)} cases, all closed")
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.timeout(600)
 def test_accepted_submissions_survive_every_kill_of_one_of_two_working_processes(
     tmp_path: Path, database_url: str

@@ -62,6 +62,7 @@ def known(url: str, terms: RecognitionPolicy) -> tuple[int | None, int, list[str
         engine.dispose()
 
 
+@pytest.mark.night
 def test_an_import_is_whole_or_nothing(home: Path, sqlite_url: str) -> None:
     terms = RecognitionPolicy(frozenset({read_certificate((home / "signer.pem").read_bytes())}))
     killed = -signal.SIGKILL

@@ -51,6 +51,7 @@ class Filing(threading.Thread):
             self.problem = problem
 
 
+@pytest.mark.night
 @BOTH_AT_LANDING
 @pytest.mark.timeout(300 + 10 * KILLS)
 @pytest.mark.parametrize("working", [1, 2])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store import make_engine, messages, read_transaction
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import Clock, Neighbour
 from tests.kit.live import LiveHouse
@@ -17,7 +17,7 @@ from tests.kit.live import LiveHouse
 pytestmark = pytest.mark.long
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("point", ["receive.message.before_commit", "receive.message.after_commit"])
 def test_a_kill_around_the_commit_loses_nothing(tmp_path: Path, database_url: str, point: str) -> None:
     live = LiveHouse(tmp_path, database_url)

@@ -16,7 +16,7 @@ from gateway.wire import serialize_element
 from gateway.xmlsec import sign_document
 from tests.flows.craft import without_applications
 from tests.flows.test_sync_responses import SIGNALS_AND_RESPONSE
-from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.databases import in_turn
 from tests.kit.gateway import RunningGateway, post
 from tests.kit.house import Clock, Neighbour, signer_named
 from tests.kit.live import LiveHouse
@@ -66,7 +66,7 @@ def check(broker: Neighbour, answer: HttpResponse | None, parcel: Any) -> None:
     assert [one.highest_severity for one in units if isinstance(one, ErrorSignal)] == ["Warning"]
 
 
-@BOTH_AT_LANDING
+@in_turn
 def test_a_request_gets_its_response_on_its_connection(live: LiveHouse) -> None:
     broker, parcel = submission(live)
     with (
@@ -84,7 +84,7 @@ def test_a_request_gets_its_response_on_its_connection(live: LiveHouse) -> None:
     assert again.body == answer.body
 
 
-@BOTH_AT_LANDING
+@in_turn
 def test_a_kill_while_the_request_waits_loses_nothing(live: LiveHouse) -> None:
     """The message is committed, the response is not there yet, and the process ends: the repeat gets both."""
     broker, parcel = submission(live)
@@ -104,7 +104,7 @@ def test_a_kill_while_the_request_waits_loses_nothing(live: LiveHouse) -> None:
         check(broker, hub.post(live.url, parcel), parcel)
 
 
-@BOTH_AT_LANDING
+@in_turn
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_at_the_giving_loses_nothing(live: LiveHouse, side: str) -> None:
     broker, parcel = submission(live)

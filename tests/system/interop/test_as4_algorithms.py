@@ -114,6 +114,7 @@ def edwards(program: Path, tmp_path_factory: pytest.TempPathFactory, templates: 
         yield found
 
 
+@pytest.mark.night
 def test_ed25519_signs_the_message_and_the_receipt(edwards: Scene) -> None:
     edwards.check_taken(edwards.send_secretly("rsa", *ED25519))
 
@@ -124,6 +125,7 @@ def test_edelivery_2_signs_by_ed25519_and_agrees_on_keys_by_x25519(edwards: Scen
     edwards.check_taken(edwards.send_secretly("x25519", *words))
 
 
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("digest", "mask"), [("sha256", "sha384"), ("sha384", "sha256"), ("sha512", "sha512")]
 )
@@ -132,12 +134,14 @@ def test_oaep_with_other_digests_and_masks(scene: Scene, digest: str, mask: str)
     scene.check_taken(scene.send_secretly("rsa", *words))
 
 
+@pytest.mark.night
 def test_oaep_with_a_mask_by_sha1_is_refused(scene: Scene) -> None:
     report = scene.send_secretly("rsa", "--oaep-mask", f"{XENC11}mgf1sha1")
     assert not report["receipt"]
     assert "EBMS:0103" in json.dumps(report["errors"])
 
 
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("receiver", "wrap", "derivation"),
     [

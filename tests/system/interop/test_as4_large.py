@@ -43,6 +43,7 @@ def check_small(process: Any) -> None:
     assert max(peaks.values()) < MOST, peaks
 
 
+@pytest.mark.night
 def test_phase4_sends_100_megabytes(peer: Phase4, tmp_path: Path, sqlite_url: str) -> None:
     place = LargePlace(tmp_path, sqlite_url, PLAIN)
     url = place.hub.url.replace("ebms2", "as4")
@@ -95,6 +96,7 @@ def queue_message(place: LargePlace, body: FileBody, url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.night
 def test_phase4_receives_100_megabytes(peer: Phase4, tmp_path: Path, sqlite_url: str) -> None:
     port = find_free_port()
     place = LargePlace(tmp_path, sqlite_url, PLAIN)

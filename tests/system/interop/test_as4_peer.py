@@ -31,6 +31,7 @@ from tests.flows.craft import without_applications
 from tests.kit.databases import Templates
 from tests.kit.gateway import RunningGateway, post
 from tests.kit.house import AS4, PARTY_TYPE, START, authority, signer_named
+from tests.kit.levels import at_night
 from tests.kit.live import LiveHouse
 from tests.kit.ports import find_free_port
 from tests.kit.story import unsigned
@@ -110,8 +111,8 @@ def write_parts(folder: Path) -> list[Path]:
 KINDS = ("application/xml", "text/plain", "application/octet-stream")
 
 
-@pytest.mark.parametrize("compressed", ["yes", "no"])
-@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("compressed", ["yes", *at_night("no")])
+@pytest.mark.parametrize("count", [*at_night(0, 1), 3])
 def test_phase4_sends_and_verifies_our_receipt(
     peer: Phase4, scene: Scene, tmp_path: Path, count: int, compressed: str
 ) -> None:
@@ -127,6 +128,7 @@ def test_phase4_sends_and_verifies_our_receipt(
     assert [one.content for one in kept] == [part.read_bytes() for part in parts]
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("named", ["pkipath", "x509"])
 def test_phase4_names_its_certificate_otherwise(
     peer: Phase4, scene: Scene, tmp_path: Path, named: str
@@ -166,7 +168,10 @@ def test_phase4_reads_our_errors(peer: Phase4, scene: Scene) -> None:
         assert code in json.dumps(report["errors"])
 
 
-@pytest.mark.parametrize("named", ["bst", "ski", "issuer-serial", "thumbprint", "x509"])
+@pytest.mark.parametrize(
+    "named",
+    ["ski", *at_night("bst", "issuer-serial", "thumbprint", "x509")],
+)
 def test_what_phase4_encrypts_is_decrypted(peer: Phase4, tmp_path: Path, named: str) -> None:
     order = CertificateOrder(profile="encryption", key_kind="rsa-2048", days=3600)
     issued = issue_certificate(authority(), "CN=hub decrypts", START, order)

@@ -200,6 +200,7 @@ def results(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             return found | bench.run(*clear)
 
 
+@pytest.mark.night
 def test_phase4_is_judged(results: dict[str, Any]) -> None:
     wanting = {name: one["got"] for name, one in results.items() if one["verdict"] in ("failed", "advised")}
     told = [name for name, one in results.items() if one["verdict"] == "not_yet"]

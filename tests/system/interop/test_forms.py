@@ -51,6 +51,7 @@ def load_probe(file: Path, url: str, peer: Peer, monkeypatch: pytest.MonkeyPatch
     return probe
 
 
+@pytest.mark.night
 def test_our_verdict_is_that_of_cxf_but_for_the_forms_that_are_argued(
     peer: Peer, hub: Hub, vectors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

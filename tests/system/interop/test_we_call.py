@@ -171,6 +171,7 @@ def test_what_arrives_is_what_was_split(line: Callable[[str], Line], agency: tup
     assert canonicalize_element(there, exclusive=True) == canonicalize_element(REQUEST, exclusive=True)
 
 
+@pytest.mark.night
 def test_a_document_against_its_schema_is_refused_there(line: Callable[[str], Line]) -> None:
     """The strict wildcard is enforced by the far side: it shows that the check above was made at all."""
     office = line("STRICT")
@@ -202,6 +203,7 @@ def test_after_a_lost_answer_the_repeat_gets_it(
     assert agency[1].count("LOST", "received") == 1
 
 
+@pytest.mark.night
 def test_identical_octets_would_be_a_replay(line: Callable[[str], Line]) -> None:
     """Why every attempt is signed anew."""
     office = line("REPLAY")
@@ -222,6 +224,7 @@ def test_another_body_under_the_same_message_id_is_refused(
     assert agency[1].count("CONFLICT", "received") == 1
 
 
+@pytest.mark.night
 def test_a_stranger_is_refused_by_the_agency_and_asked_again_later(line: Callable[[str], Line]) -> None:
     office = line("STRANGER")
     with pytest.raises(GatewayError) as caught:
@@ -229,6 +232,7 @@ def test_a_stranger_is_refused_by_the_agency_and_asked_again_later(line: Callabl
     assert caught.value.problem.id == "GW608"
 
 
+@pytest.mark.night
 @EACH_KEY
 def test_a_notice(line: Callable[[str], Line]) -> None:
     office = line("NOTICE")
@@ -240,6 +244,7 @@ def test_a_notice(line: Callable[[str], Line]) -> None:
     ]
 
 
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("number", "expected", "words"),
     [
@@ -258,6 +263,7 @@ def test_other_answers(line: Callable[[str], Line], number: str, expected: str, 
     assert words in f"{caught.value.detail} {caught.value.theirs}"
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("number", ["wrong-1", "other-1"])
 def test_an_answer_against_the_contract(line: Callable[[str], Line], number: str) -> None:
     """CXF, which validates, makes a fault of it; either way it is tried again."""
@@ -289,6 +295,7 @@ def receipts(place: Path) -> Path:
     return file
 
 
+@pytest.mark.night
 def test_customs_checks_the_declaration_in_its_shell_and_bare(
     peer: Peer, vectors: Path, tmp_path: Path
 ) -> None:

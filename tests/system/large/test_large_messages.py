@@ -44,8 +44,10 @@ def check_stored(place: LargePlace, digest: str) -> None:
 
 @pytest.mark.parametrize(
     ("agreement", "path", "mebibytes"),
-    [(AGREEMENT, "ebms2", 500), (UNCOMPRESSED, "as4", 500)],
-    ids=["ebms2", "as4"],
+    [
+        pytest.param(AGREEMENT, "ebms2", 500, marks=pytest.mark.night, id="ebms2"),
+        pytest.param(UNCOMPRESSED, "as4", 500, id="as4"),
+    ],
 )
 def test_a_large_part_is_received_in_little_memory(
     tmp_path: Path, sqlite_url: str, agreement: bytes, path: str, mebibytes: int
@@ -69,6 +71,7 @@ def test_a_large_part_is_received_in_little_memory(
     check_stored(place, body.sha256_hex)
 
 
+@pytest.mark.night
 def test_a_large_part_goes_through_a_hop_in_little_memory(
     tmp_path: Path, sqlite_url: str, templates: Any
 ) -> None:

@@ -134,6 +134,7 @@ def check_arrived(place: PullingPlace) -> None:
     assert not [row for row in place.list_sent() if row.state == "FAILED"]
 
 
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("agreement", "mebibytes"), [(SPLIT, 300), (ENCRYPTED, 100)], ids=["signed", "encrypted"]
 )
@@ -165,6 +166,7 @@ def test_fragments_are_pulled_though_the_hub_is_killed(
     assert max(place.peaks.values()) < MOST, place.peaks
 
 
+@pytest.mark.night
 def test_a_large_message_is_pulled_whole_by_a_slow_broker(tmp_path: Path, sqlite_url: str) -> None:
     place = PullingPlace(tmp_path, sqlite_url, RETRIED, 300 * MEBI)
     settings = place.hub.home / "gateway.toml"
@@ -181,6 +183,7 @@ def test_a_large_message_is_pulled_whole_by_a_slow_broker(tmp_path: Path, sqlite
     assert max(place.peaks.values()) < MOST, place.peaks
 
 
+@pytest.mark.night
 def test_a_broker_needs_no_memory_for_what_it_pulls_whole(tmp_path: Path, sqlite_url: str) -> None:
     place = PullingPlace(tmp_path, sqlite_url, RETRIED, 300 * MEBI)
     with place.play_hub():

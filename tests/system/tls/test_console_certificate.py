@@ -79,6 +79,7 @@ public_url = "https://localhost:{port}"
     return tmp_path
 
 
+@pytest.mark.night
 def test_a_person_enters_with_the_certificate_of_the_connection(home: Path) -> None:
     url, ca = f"https://localhost:{(home / 'port').read_text()}", str(home / "server-ca.pem")
     entered = {}
