@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -118,6 +119,21 @@ def flip(coded: str) -> str:
     octets = bytearray(base64.b64decode(coded))
     octets[len(octets) // 2] ^= 1
     return base64.b64encode(octets).decode()
+
+
+def flip_last(coded: str) -> str:
+    """Return base64 with another last octet: a time stamp ends with its signature (RFC 5652, 5.3)."""
+    octets = base64.b64decode(coded)
+    return base64.b64encode(octets[:-1] + bytes([octets[-1] ^ 1])).decode()
+
+
+def change_stamped_year(coded: str) -> str:
+    """Return a time stamp with a later year: its content precedes its certificates (RFC 5652, 5.1)."""
+    token = base64.b64decode(coded)
+    year = re.search(rb"\x18[\x0f-\x18](20\d\d)\d{10}", token)
+    assert year is not None
+    later = str(int(year[1]) + 1).encode()
+    return base64.b64encode(token[: year.start(1)] + later + token[year.end(1) :]).decode()
 
 
 def flip_hex(text: str) -> str:
@@ -271,7 +287,16 @@ CHANGES: dict[str, tuple[str, str, Callable[[Files], None]]] = {
         change_proof("case", lambda one: one.update(certificate=STRANGER)),
     ),
     "another version": ("ebms2", "party", change_proof("case", lambda one: one.update(version=2))),
-    "a time stamp": ("stamped", "party", change_proof("case", put_first("stamps", flip, "token"))),
+    "the signature of a time stamp": (
+        "stamped",
+        "party",
+        change_proof("case", put_first("stamps", flip_last, "token")),
+    ),
+    "the time of a time stamp": (
+        "stamped",
+        "party",
+        change_proof("case", put_first("stamps", change_stamped_year, "token")),
+    ),
     "no time stamp": ("stamped", "party", change_proof("case", lambda one: one.update(stamps=[]))),
     "octets of a verdict": ("stamped", "party", change_proof("case", change_octets)),
     "no octets of a verdict": ("stamped", "party", change_proof("case", lambda one: one.update(octets={}))),
