@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from gateway.agreements import ForwardingRule
 from gateway.evidence import list_subject_leaves
 from gateway.hub import make_rule_columns
 from gateway.message_model import PartyId
 from gateway.operations import load_agreement
-from gateway.store import agreements, make_engine, parties, read_transaction, write_transaction
+from gateway.store import agreements, lanes, make_engine, parties, read_transaction, write_transaction
 from tests.kit.gateway import RunningGateway
 from tests.kit.hop_town import KIND, HopTown, list_stored
 from tests.kit.life import Life
@@ -64,6 +65,24 @@ class TwoHubTown(HopTown):
         """Return the second gateway as one process."""
         return RunningGateway(self.far_home, "both")
 
+    def hold_broker_lane(self) -> None:
+        """Let the first gateway send nothing to the broker."""
+        self._change_first_gateway(
+            lambda conn: lanes.hold_lane(conn, "msh:broker", self.now, "test", "a test")
+        )
+
+    def release_broker_lane(self) -> None:
+        """Let the first gateway send to the broker again."""
+        self._change_first_gateway(lambda conn: lanes.release_lane(conn, "msh:broker", self.now))
+
+    def _change_first_gateway(self, change: Callable[[Connection], object]) -> None:
+        engine = make_engine(self.database_url)
+        try:
+            with write_transaction(engine) as conn:
+                change(conn)
+        finally:
+            engine.dispose()
+
     def evidence(self, delivery: int) -> list[str]:
         """Return the kinds of evidence that the first gateway has of a delivery."""
         engine = make_engine(self.database_url)
@@ -89,6 +108,8 @@ def test_a_result_goes_from_hub_to_hub_through_a_hop_that_is_killed(town: TwoHub
     life = Life(town)
     life.file()
     (filed,) = life.filed
+    # However quick the agencies are, the hop has only the submission before it is killed.
+    town.hold_broker_lane()
     with ExitStack() as running:
         running.enter_context(town.hub())
         running.enter_context(town.far())
@@ -96,6 +117,7 @@ def test_a_result_goes_from_hub_to_hub_through_a_hop_that_is_killed(town: TwoHub
             until(lambda: life.go_on() or town.case_of(filed))
             hop.end(kill=True)
         assert "Result" not in {row.action for row in list_stored(town.far_database_url)}
+        town.release_broker_lane()
         until(lambda: town.case_of(filed).state == "DECIDED")
         # It is killed when the second gateway has the Result, and the hop has not noted it.
         with town.hop("hop.after_post") as hop:
