@@ -1,8 +1,8 @@
 """Those who attack: the whole hostile corpus, again and again, and connections that are slow on purpose.
 
-``python -m tests.system.attacked.attackers corpus PARTNER URL RATE`` and ``… slow HOST PORT NUMBER`` go on
-until they are sent SIGTERM, then print one JSON object.  They come from addresses of their
-own, as strangers do: what is held against an address is not held against the broker's.
+``python -m tests.system.attacked.attackers corpus PARTNER URL RATE`` and ``… slow PORT NUMBER`` print a
+line when they are at work, and go on until they are sent SIGTERM; then they print one JSON object.  They come
+from addresses of their own, as strangers do: what is held against one is not held against the broker's.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     raise _Over
 
 
+def _report_start() -> None:
+    """Tell whoever started this process that it is at work."""
+    print("at work", flush=True)
+
+
 class Corpus:
     """Plays case after case, so many exchanges a second at most, and counts what is answered."""
 
@@ -71,6 +76,8 @@ class Corpus:
                 return
             answer = self.target.send(step)
             self.answers[str(answer.status or "closed")] += 1
+            if self.answers.total() == 1:
+                _report_start()
             if (
                 not exchange.expected.accepted
                 and not exchange.expected.http
@@ -134,6 +141,8 @@ class Slow:
     async def _slowly(self, words: bytes, quick: int, address: str) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
         self.opened += 1
+        if self.opened == 1:
+            _report_start()
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:

@@ -134,13 +134,15 @@ def _measure(
 ) -> dict[str, Any]:
     hub, disk = opponents
     frames, partner = papers
-    start = time.monotonic() + 3.0
-    watch = Watch(hub, start)
     attackers = {
         "corpus": ["corpus", str(partner), f"http://127.0.0.1:{hub.port}", str(arguments.attacks)],
         "slow": ["slow", str(hub.port), str(arguments.slow)],
     }
     with _processes("tests.system.attacked.attackers", attackers) as attacking:
+        for process in attacking.values():
+            _await_start(process)
+        start = time.monotonic() + 3.0
+        watch = Watch(hub, start)
         words = [str(frames), str(hub.port), str(arguments.rate), str(start), str(_PATIENCE)]
         with _processes("tests.system.attacked.broker", {"broker": words}) as sending:
             watch.begin()
@@ -191,6 +193,12 @@ def _processes(module: str, each: dict[str, list[str]]) -> Iterator[dict[str, su
                 process.wait(60)
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def _await_start(process: subprocess.Popen[bytes]) -> None:
+    """Return when an attacker is at work: it reads the whole corpus before."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"at work\n"
 
 
 def _ended(process: subprocess.Popen[bytes]) -> Any:
