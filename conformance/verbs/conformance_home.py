@@ -27,7 +27,13 @@ from gateway.hub import (
 )
 from gateway.message_model import PartyId
 from gateway.operations import Act, DatabaseChange, load_agreement
-from gateway.pki import read_certificate, read_revocation_lists, write_private_key
+from gateway.pki import (
+    Certificate,
+    ListSuccession,
+    read_certificate,
+    read_revocation_lists,
+    write_private_key,
+)
 from gateway.protocols import PROTOCOLS
 from gateway.store import (
     NewAgencyRequest,
@@ -109,7 +115,7 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
         # The folder is written first: registered parties without their keys would be useless.
         drawn.write_files(out)
         with write_transaction(engine, "conformance.invite") as conn:
-            _register_suite_members(conn, drawn, at)
+            _register_suite_members(conn, drawn, authority.certificate, at)
             if customs:
                 _register_suite_customs(conn, customs, drawn, at)
             if act is not None:
@@ -182,21 +188,24 @@ def _make_decryption_key(folder: Path, at: datetime) -> None:
 
 
 def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:
-    """Return the newest list (DER) of the home's sandbox authority, from a file or the register."""
-    issuer = read_certificate(anchor).subject
+    """Return the newest complete list (DER) of the home's sandbox authority, from a file or the register."""
+    authority = read_certificate(anchor)
     held = [path.read_bytes() for path in settings.pki.crls if path.is_file()]
-    held += [row.der for row in fetched_lists.list_latest_crls(conn)]
+    held += [row.der for row in fetched_lists.list_crls_in_force(conn)]
     lists = [
         revocation_list
         for data in held
         for revocation_list in read_revocation_lists(data)
-        if revocation_list.issuer == issuer
+        if revocation_list.base is None and revocation_list.scope is None
+        if revocation_list.is_signed_by(authority)
     ]
     # Of two lists of the same second, the one in the register is the later one.
     return sorted(lists, key=lambda revocation_list: revocation_list.this_update)[-1].der if lists else None
 
 
-def _register_suite_members(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
+def _register_suite_members(
+    conn: Connection, drawn: PartnerFolder, authority: Certificate, at: datetime
+) -> None:
     for member in MEMBERS:
         ids = [PartyId(f"suite-{member}", PARTY_TYPE)]
         parties.register_party(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
@@ -206,7 +215,7 @@ def _register_suite_members(conn: Connection, drawn: PartnerFolder, at: datetime
     owners = [("suite-a", certificate) for certificate in drawn.member_a_certificates]
     for party, issued in (*owners, ("suite-b", drawn.issued["b"]), (AGENCY, drawn.issued["agency"])):
         register_certificate(conn, party, issued.certificate.der, at)
-    load_crls(conn, drawn.crl, at)
+    load_crls(conn, drawn.crl, ListSuccession((authority,), at))
 
 
 def _find_free_customs(settings: Settings, conn: Connection) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode, RegisteredParty, list_certificate_uses, read_cpa
 from gateway.config import Settings
-from gateway.errors import GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.hub import (
     LoadedRevocationData,
     Recognizer,
@@ -30,7 +30,9 @@ from gateway.pki import (
     CertificateRules,
     CertificateUse,
     CertificateValidator,
+    ListSuccession,
     RevocationData,
+    RevocationList,
     read_certificate,
     read_certificates,
     read_revocation_lists,
@@ -94,32 +96,105 @@ def demand_usable_certificate(
     trust = load_trust_store(settings)
     recognizer = Recognizer(load_recognition_policy(settings))
     recognizer.reload_lists(conn)
-    lists = _read_known_revocations(settings, conn, trust.policy.certificates)
+    lists = read_known_revocations(settings, conn, trust.policy.certificates)
     judge = CertificateValidator(trust, lists, examine=recognizer)
     validate_new_certificate(certificate, USES[use], judge, trust, *moments, location, recognizer)
 
 
-def _read_known_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
-    """Return the revocation data of a hub: from the settings, loaded by operators, and fetched."""
+def read_known_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
+    """Return the revocation data of a hub: from the settings, loaded by operators, and fetched.
+
+    Raises GW208 when there are too many lists.
+    """
     files = tuple(path.read_bytes() for path in settings.pki.crls if path.is_file())
     register = load_register_snapshot(conn)
-    return LoadedRevocationData().reload_revocations(conn, (*files, *register.crls), register.fetched, rules)
+    return LoadedRevocationData().reload_revocations(conn, files, register.crls, register.fetched, rules)
 
 
-def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str, bool]]:
-    """Store lists (DER or PEM) in the register; return each issuer, and whether its list is new."""
-    stored = []
-    for revocation_list in read_revocation_lists(content):
-        issuer = hashlib.sha256(revocation_list.issuer_key.encode()).hexdigest()
-        new = NewRevocationList(
-            issuer,
-            revocation_list.sha256,
-            revocation_list.this_update,
-            revocation_list.next_update,
-            revocation_list.der,
-        )
-        stored.append((revocation_list.issuer, fetched_lists.insert_crl(conn, new, at)))
-    return stored
+@dataclass(frozen=True, slots=True)
+class LoadedList:
+    """A revocation list that an operator loaded: `is_new` here, `is_in_force` now, the lists it `replaces`.
+
+    Those are named by their SHA-256.
+    """
+
+    issuer: str
+    sha256: str
+    is_delta: bool
+    is_new: bool
+    is_in_force: bool
+    replaces: tuple[str, ...]
+
+
+def list_known_authorities(settings: Settings, conn: Connection, at: datetime) -> tuple[Certificate, ...]:
+    """Return the authorities of the settings, and those of bridges and trusted lists in force."""
+    trust = load_trust_store(settings)
+    recognizer = Recognizer(load_recognition_policy(settings))
+    recognizer.reload_lists(conn)
+    stores = (trust, *recognizer.list_trust_stores(trust, at))
+    return tuple(dict.fromkeys(each for store in stores for each in (*store.anchors, *store.intermediates)))
+
+
+def load_crls(conn: Connection, content: bytes, succession: ListSuccession) -> list[LoadedList]:
+    """Store lists (DER or PEM) in the register, each in place of those that it repeats.
+
+    Raises GW208 for a list that proves nothing, or whose number contradicts a list in force.
+    """
+    in_force: dict[str, list[RevocationList]] = {}
+    loaded = []
+    for crl in read_revocation_lists(content):
+        issuer = _compute_issuer_digest(crl)
+        if issuer not in in_force:
+            in_force[issuer] = _read_lists_in_force(conn, issuer)
+        loaded.append(_load_crl(conn, crl, in_force[issuer], succession))
+    digests = {crl.sha256 for lists in in_force.values() for crl in lists}
+    # A later list of the same file may have replaced an earlier one.
+    return [replace(each, is_in_force=each.sha256 in digests) for each in loaded]
+
+
+def _load_crl(
+    conn: Connection, crl: RevocationList, in_force: list[RevocationList], succession: ListSuccession
+) -> LoadedList:
+    """Store a list, and change the lists `in_force` of its issuer accordingly."""
+    succession.check_list(crl)
+    issuer, at = _compute_issuer_digest(crl), succession.at
+    others = [each for each in in_force if each != crl]
+    succession.check_order(crl, others)
+    repeated = [each for each in others if succession.repeats(crl, each)]
+    is_late = any(succession.repeats(each, crl) for each in others if each not in repeated)
+    replaced = [crl] if is_late else repeated
+    new = NewRevocationList(issuer, crl.sha256, crl.this_update, crl.next_update, crl.der)
+    is_new = fetched_lists.insert_crl(conn, new, at)
+    fetched_lists.replace_crls(conn, issuer, [crl.sha256], None)
+    fetched_lists.replace_crls(conn, issuer, [each.sha256 for each in replaced], at)
+    in_force[:] = [each for each in (*others, crl) if each not in replaced]
+    replaces = tuple(each.sha256 for each in replaced if each != crl)
+    return LoadedList(crl.issuer, crl.sha256, crl.base is not None, is_new, not is_late, replaces)
+
+
+def withdraw_crls(conn: Connection, content: bytes, at: datetime) -> list[LoadedList]:
+    """Put loaded lists (DER or PEM) out of force; raises GW808 for one that is not in force."""
+    withdrawn = []
+    for crl in read_revocation_lists(content):
+        issuer = _compute_issuer_digest(crl)
+        if crl not in _read_lists_in_force(conn, issuer):
+            raise GatewayError(MISUSE, f"this list of {crl.issuer[:120]} is not in force", "file")
+        fetched_lists.replace_crls(conn, issuer, [crl.sha256], at)
+        withdrawn.append(LoadedList(crl.issuer, crl.sha256, crl.base is not None, False, False, ()))
+    return withdrawn
+
+
+def _read_lists_in_force(conn: Connection, issuer_key_sha256: str) -> list[RevocationList]:
+    """Return the loaded lists in force of an issuer, without those that cannot be read any more."""
+    lists: list[RevocationList] = []
+    for row in fetched_lists.list_crls_in_force(conn, issuer_key_sha256):
+        with contextlib.suppress(GatewayError):
+            lists.extend(read_revocation_lists(row.der))
+    return lists
+
+
+def _compute_issuer_digest(crl: RevocationList) -> str:
+    return hashlib.sha256(crl.issuer_key.encode()).hexdigest()
 
 
 @dataclass(slots=True)

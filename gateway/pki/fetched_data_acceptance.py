@@ -18,7 +18,7 @@ from gateway.pki import path_validation, revocation_status
 from gateway.pki.certificates import Certificate, normalize_name
 from gateway.pki.ocsp import OcspResponse, SingleResponse, check_nonce
 from gateway.pki.path_building import CertificateChain, PathFailure, PathInquiry
-from gateway.pki.revocation_data import CLOCK_TOLERANCE, RevocationData, RevocationList, read_revocation_lists
+from gateway.pki.revocation_data import RevocationData, RevocationList, read_revocation_lists
 from gateway.pki.trust_store import TrustStore
 
 # RFC 5280 §5.2.3: issuers must not use longer numbers, and readers need not support them.
@@ -69,7 +69,7 @@ def accept_revocation_list(
     crl = _read_expected_list(data, expected)
     if crl.base is not None:
         _raise_rejection("a list of changes, where a complete one was asked for")
-    _check_successor(crl, held)
+    _check_successor(crl, held, expected.issuer)
     return crl
 
 
@@ -80,7 +80,7 @@ def accept_delta_list(
     crl = _read_expected_list(data, expected)
     if crl.base is None:
         _raise_rejection("a complete list, where one of changes was asked for")
-    _check_successor(crl, held)
+    _check_successor(crl, held, expected.issuer)
     if not any(crl.is_delta_of(each) or crl.is_outdated_by(each) for each in complete if each.base is None):
         _raise_rejection(
             f"it tells of changes to list {crl.base} and later, and none that it fits is in hand"
@@ -110,20 +110,22 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
     if not crl.is_signed_by(issuer):
         _raise_rejection(f"it is not signed by {issuer.subject[:120]}")
     ends = crl.compute_expiry(expected.trust.policy.crl_age_most)
-    if crl.this_update - CLOCK_TOLERANCE > expected.at:
+    if not crl.has_begun(expected.at):
         _raise_rejection(f"it begins at {crl.this_update.isoformat()}, which is in the future")
     if expected.at > ends:
         _raise_rejection(f"it ended at {ends.isoformat()}")
     return crl
 
 
-def _check_successor(crl: RevocationList, held: RevocationList | None) -> None:
-    """Raise for a list that is older than the one in force of the same issuer and kind, or of other scope.
+def _check_successor(crl: RevocationList, held: RevocationList | None, issuer: Certificate) -> None:
+    """Raise for a list that is older than the one in force, or does not repeat it: of another key or scope.
 
     An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3).
     """
     if held is None or held.issuer_key != crl.issuer_key or (held.base is None) != (crl.base is None):
         return
+    if not held.is_signed_by(issuer):
+        _raise_rejection("the one in force is by another key: name a source of its own for the new key")
     if crl.scope != held.scope:
         _raise_rejection("it is cut to other points, reasons or certificates than the one in force")
     if held.number is not None and (crl.number is None or crl.number < held.number):

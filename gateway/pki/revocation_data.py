@@ -104,7 +104,12 @@ class RevocationList:
 
     def is_fresh(self, at: datetime, most: timedelta | None = None) -> bool:
         """Return whether the list is in force at `at`, and not older than `most`."""
-        return self.this_update - CLOCK_TOLERANCE <= at <= self.compute_expiry(most)
+        return self.has_begun(at) and at <= self.compute_expiry(most)
+
+    def has_begun(self, at: datetime) -> bool:
+        """Return whether the list is in force, or was, at `at`."""
+        # A difference of two times is in range, also at the edges of the calendar.
+        return self.this_update - at <= CLOCK_TOLERANCE
 
     def compute_expiry(self, most: timedelta | None = None) -> datetime:
         """Return the time when the list ceases to be fresh; `most`: the greatest permitted age."""
@@ -253,7 +258,7 @@ class RevocationData:
     def find_lists(self, *issuer_keys: str) -> tuple[RevocationList, ...]:
         """Return the lists of these issuers, fresh or not, the newest first."""
         lists = [each for each in self.lists if each.issuer_key in issuer_keys]
-        return tuple(sorted(lists, key=lambda each: each.this_update, reverse=True))
+        return tuple(sorted(lists, key=lambda each: (each.this_update, each.number or 0), reverse=True))
 
 
 def read_revocation_lists(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> tuple[RevocationList, ...]:

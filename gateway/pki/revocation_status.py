@@ -6,6 +6,9 @@ list whose signature was not verified.
 
 A certificate is clear when lists for all reasons do not contain it: for each reason the
 newest complete list of the issuer of lists that the certificate names, or of its own issuer.
+Where several keys sign lists of its issuer, each has its newest one, and any of them revokes:
+what a list states is taken back only by a later list of its signer, or by the key that signed
+the certificate.
 Lists for some reasons and delta CRLs revoke at any time; a delta CRL releases only a
 certificate that its complete list has on hold. A revocation also counts when its list or
 response has expired, until a newer one clears the certificate.
@@ -142,7 +145,7 @@ class _StatusSearch:
     def _find_stale_response(self, question: _StatusQuestion) -> PathFailure | None:
         for response, statement in self._find_statements(question):
             at = statement.revoked_at
-            if at is None or statement.this_update - CLOCK_TOLERANCE > self.inquiry.moment:
+            if at is None or statement.this_update - self.inquiry.moment > CLOCK_TOLERANCE:
                 continue
             if not isinstance(self._check_responder(response, question), datetime):
                 continue
@@ -158,13 +161,14 @@ class _StatusSearch:
             entry = each.find_entry(question.issuer_key, question.certificate.serial)
             if entry is None or entry.released or each.is_fresh(moment, most):
                 continue
-            if each.this_update - CLOCK_TOLERANCE > moment:
-                continue
-            if not _ListReading(self, question, points, (each,)).is_authentic(each):
+            if not each.has_begun(moment):
                 continue
             reasons = find_covered_reasons(each, question.certificate, points)
-            if not isinstance(reasons, str) and not self._is_superseded(
-                question, each.this_update, reasons, each
+            if each.unfit or not points or isinstance(reasons, str):
+                continue
+            signature = self.check_list_signature(each, question)
+            if isinstance(signature, _ListSignature) and not self._is_superseded(
+                question, each.this_update, reasons, _EarlierList(each, signature.signer)
             ):
                 self.rule.used[each.sha256] = None
                 return self.make_revoked_failure(question, entry.revoked_at)
@@ -175,7 +179,7 @@ class _StatusSearch:
         question: _StatusQuestion,
         since: datetime,
         reasons: frozenset[x509.ReasonFlags],
-        old: RevocationList | None = None,
+        earlier: _EarlierList | None = None,
     ) -> bool:
         """Return whether newer fresh statements, none of which revokes, cover all these reasons."""
         for response, statement in self._find_statements(question):
@@ -184,13 +188,14 @@ class _StatusSearch:
             ):
                 return True
         points = list_distribution_points(question.certificate, question.issuer_key)
-        lists = self._find_lists(question, points)
-        reading = _ListReading(self, question, points, lists)
+        reading = _ListReading(self, question, points, self._find_lists(question, points))
         return reasons <= frozenset(
             reason
-            for each in lists
-            if _is_later_statement(each, since, old)
-            for reason in reading.get_proven_reasons(each)
+            for proven in reading.list_proven()
+            if _is_later_statement(proven.crl, since, earlier.crl if earlier else None)
+            # The list of another key of that name may be about the certificates of that key alone.
+            and (earlier is None or proven.signer in (earlier.signer, question.issuer))
+            for reason in proven.reasons
         )
 
     def _find_statements(self, question: _StatusQuestion) -> Iterator[tuple[OcspResponse, SingleResponse]]:
@@ -254,7 +259,7 @@ class _StatusSearch:
         self, response: OcspResponse, statement: SingleResponse, question: _StatusQuestion
     ) -> PathFailure | datetime:
         moment, ends = self.inquiry.moment, statement.compute_expiry(self.rule.age_most)
-        if not statement.this_update - CLOCK_TOLERANCE <= moment <= ends:
+        if statement.this_update - moment > CLOCK_TOLERANCE or moment > ends:
             reason = f"in force from {statement.this_update.isoformat()} to {ends.isoformat()}"
             return self._make_no_response_failure(question, reason)
         until = self._check_responder(response, question)
@@ -323,22 +328,22 @@ class _StatusSearch:
 
     # --- who signed a list ----------------------------------------------------------------------
 
-    def check_list_signature(self, each: RevocationList, question: _StatusQuestion) -> str | datetime:
-        """Return until when the signer of a list is authorized, or why it is not."""
+    def check_list_signature(self, crl: RevocationList, question: _StatusQuestion) -> str | _ListSignature:
+        """Return who signed a list, and until when he is authorized; or why he is not."""
         issuer = question.issuer
         key = path_validation.derive_dsa_key(question.chain, question.position + 1)
-        is_issuer_list = each.issuer_key == question.issuer_key and _may_have_signed(issuer, each)
-        if is_issuer_list and each.is_signed_by(issuer, key):
-            return issuer.not_after
+        is_issuer_list = crl.issuer_key == question.issuer_key and may_have_signed(issuer, crl)
+        if is_issuer_list and crl.is_signed_by(issuer, key):
+            return _ListSignature(issuer, issuer.not_after)
         reason = "its signature is wrong"
-        for candidate in self.index.find_by_name(each.issuer_key):
-            if candidate == issuer and each.issuer_key == question.issuer_key:
+        for candidate in self.index.find_by_name(crl.issuer_key):
+            if candidate == issuer and crl.issuer_key == question.issuer_key:
                 continue
-            if not (_may_have_signed(candidate, each) and each.is_signed_by(candidate)):
+            if not (may_have_signed(candidate, crl) and crl.is_signed_by(candidate)):
                 continue
-            until = self._validate_list_signer(candidate, question, each)
+            until = self._validate_list_signer(candidate, question, crl)
             if until is not None:
-                return until
+                return _ListSignature(candidate, until)
             reason = "its signer is not good"
         return reason
 
@@ -370,6 +375,40 @@ class _StatusSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class _ListSignature:
+    """The certificate whose key signed a list, and until when it is authorized."""
+
+    signer: Certificate
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _EarlierList:
+    """A list that is fresh no more, and its signer."""
+
+    crl: RevocationList
+    signer: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class _ProvenList:
+    """A list that is proof until `ends` for some reasons, and its signer."""
+
+    crl: RevocationList
+    signer: Certificate
+    ends: datetime
+    reasons: frozenset[x509.ReasonFlags]
+
+    def is_delta_of(self, complete: _ProvenList) -> bool:
+        """Return whether this list contains changes to `complete`, by the same signer."""
+        return self.signer == complete.signer and self.crl.is_delta_of(complete.crl)
+
+    def is_outdated_by(self, complete: _ProvenList) -> bool:
+        """Return whether `complete`, by the same signer, already contains the changes in this list."""
+        return self.signer == complete.signer and self.crl.is_outdated_by(complete.crl)
+
+
+@dataclass(frozen=True, slots=True)
 class _ListReading:
     """One certificate and the lists that may cover it, the newest first."""
 
@@ -379,97 +418,84 @@ class _ListReading:
     lists: tuple[RevocationList, ...]
 
     def read_lists(self) -> PathFailure | datetime:
-        """Return until when the certificate is clear, or the failure."""
-        cleared: frozenset[x509.ReasonFlags] = frozenset()
+        """Return until when the certificate is clear, or the failure.
+
+        Of the complete lists of each signer the newest one decides; each signer can revoke.
+        """
+        cleared: dict[str, frozenset[x509.ReasonFlags]] = {}
         ends: list[datetime] = []
-        doubts: list[str] = []
-        proofs = [(each, *self._check_proof(each)) for each in self.lists]
-        proven = [each for each, proof, _ in proofs if isinstance(proof, datetime)]
-        proofs = [
-            checked for checked in proofs if not any(checked[0].is_outdated_by(each) for each in proven)
-        ]
-        changes = {
-            each.sha256: each
-            for each, proof, _ in proofs
-            if each.base is not None and isinstance(proof, datetime)
-        }
-        for each, proof, reasons in proofs:
-            if isinstance(proof, str):
-                doubts.append(proof)
+        proofs = [self._check_proof(each) for each in self.lists]
+        proven = [proof for proof in proofs if isinstance(proof, _ProvenList)]
+        proven = [each for each in proven if not any(each.is_outdated_by(complete) for complete in proven)]
+        for each in proven:
+            by_signer = cleared.setdefault(each.signer.sha256, frozenset())
+            is_complete = each.crl.base is None
+            if each.reasons == ALL_REASONS and is_complete and not each.reasons - by_signer:
                 continue
-            if reasons == ALL_REASONS and each.base is None and not reasons - cleared:
-                continue
-            status = self._evaluate_entry(each, proof, tuple(changes.values()))
+            status = self._evaluate_entry(each, proven)
             if isinstance(status, PathFailure):
-                self.search.rule.used[each.sha256] = None
+                self.search.rule.used[each.crl.sha256] = None
                 return status
-            if each.base is None and reasons - cleared:
-                self.search.rule.used[each.sha256] = None
-                cleared |= reasons
+            if is_complete and each.reasons - by_signer:
+                self.search.rule.used[each.crl.sha256] = None
+                cleared[each.signer.sha256] = by_signer | each.reasons
                 ends.append(status)
-        if cleared == ALL_REASONS:
+        if frozenset().union(*cleared.values()) == ALL_REASONS:
             return min(ends)
+        doubts = dict.fromkeys(proof for proof in proofs if isinstance(proof, str))
         return self.search.make_unknown_failure(
-            self.question.certificate, "; ".join(dict.fromkeys(doubts)) or "none is complete"
+            self.question.certificate, "; ".join(doubts) or "none is complete"
         )
 
-    def get_proven_reasons(self, each: RevocationList) -> frozenset[x509.ReasonFlags]:
-        """Return the reasons for which a list is proof now; an empty set when it is not."""
-        proof, reasons = self._check_proof(each)
-        return reasons if isinstance(proof, datetime) else frozenset()
+    def list_proven(self) -> Iterator[_ProvenList]:
+        """Yield the lists that are proof now."""
+        for each in self.lists:
+            proof = self._check_proof(each)
+            if isinstance(proof, _ProvenList):
+                yield proof
 
-    def is_authentic(self, each: RevocationList) -> bool:
-        """Return whether a list covers the certificate and is signed by an authorized signer, at any time."""
-        if each.unfit or not self.points:
-            return False
-        reasons = find_covered_reasons(each, self.question.certificate, self.points)
-        return not isinstance(reasons, str) and isinstance(
-            self.search.check_list_signature(each, self.question), datetime
-        )
-
-    def _check_proof(self, each: RevocationList) -> tuple[str | datetime, frozenset[x509.ReasonFlags]]:
-        """Return until when this list is proof, or why it is not, and for which reasons."""
-        nothing: frozenset[x509.ReasonFlags] = frozenset()
-        if each.unfit:
-            return each.unfit, nothing
+    def _check_proof(self, crl: RevocationList) -> str | _ProvenList:
+        """Return until when this list is proof and for which reasons, or why it is not."""
+        if crl.unfit:
+            return crl.unfit
         if not self.points:
-            return "the certificate names another issuer of lists", nothing
-        reasons = find_covered_reasons(each, self.question.certificate, self.points)
+            return "the certificate names another issuer of lists"
+        reasons = find_covered_reasons(crl, self.question.certificate, self.points)
         if isinstance(reasons, str):
-            return reasons, nothing
+            return reasons
         moment, most = self.search.inquiry.moment, self.search.rule.age_most
-        ends = each.compute_expiry(most)
-        if not each.is_fresh(moment, most):
-            return f"in force from {each.this_update.isoformat()} to {ends.isoformat()}", nothing
-        signed = self.search.check_list_signature(each, self.question)
-        return (signed if isinstance(signed, str) else min(ends, signed)), reasons
+        ends = crl.compute_expiry(most)
+        if not crl.is_fresh(moment, most):
+            return f"in force from {crl.this_update.isoformat()} to {ends.isoformat()}"
+        signature = self.search.check_list_signature(crl, self.question)
+        if isinstance(signature, str):
+            return signature
+        return _ProvenList(crl, signature.signer, min(ends, signature.until), reasons)
 
-    def _evaluate_entry(
-        self, each: RevocationList, ends: datetime, changes: tuple[RevocationList, ...]
-    ) -> PathFailure | datetime:
+    def _evaluate_entry(self, proven: _ProvenList, others: list[_ProvenList]) -> PathFailure | datetime:
         issuer, serial = self.question.issuer_key, self.question.certificate.serial
-        entry = each.find_entry(issuer, serial)
+        entry = proven.crl.find_entry(issuer, serial)
         if entry is None or entry.released:
-            return ends
-        if entry.on_hold and each.base is None:
-            for change in changes:
-                change_entry = change.find_entry(issuer, serial) if change.is_delta_of(each) else None
+            return proven.ends
+        if entry.on_hold and proven.crl.base is None:
+            for change in others:
+                change_entry = change.crl.find_entry(issuer, serial) if change.is_delta_of(proven) else None
                 if change_entry is not None and change_entry.released:
-                    self.search.rule.used[change.sha256] = None
-                    return min(ends, change.compute_expiry(self.search.rule.age_most))
+                    self.search.rule.used[change.crl.sha256] = None
+                    return min(proven.ends, change.crl.compute_expiry(self.search.rule.age_most))
         return self.search.make_revoked_failure(self.question, entry.revoked_at)
 
 
-def _is_later_statement(each: RevocationList, since: datetime, old: RevocationList | None) -> bool:
+def _is_later_statement(crl: RevocationList, since: datetime, earlier: RevocationList | None) -> bool:
     """Return whether a list repeats the content of an earlier one: a complete list, or the same changes."""
-    if each.base is None:
-        return each.this_update >= since
-    same = old is not None and old.base is not None and each.base <= old.base
-    return same and each.this_update >= since and old is not each
+    if crl.base is None:
+        return crl.this_update >= since
+    is_same = earlier is not None and earlier.base is not None and crl.base <= earlier.base
+    return is_same and crl.this_update >= since and earlier is not crl
 
 
-def _may_have_signed(certificate: Certificate, each: RevocationList) -> bool:
+def may_have_signed(certificate: Certificate, crl: RevocationList) -> bool:
     """Return whether this key may sign lists and matches the key identifier of the list, if both have one."""
-    expected_key_id, key_id = each.authority_key, certificate.subject_key_identifier
+    expected_key_id, key_id = crl.authority_key, certificate.subject_key_identifier
     fits = expected_key_id is None or key_id is None or expected_key_id == key_id
     return fits and (certificate.key_usage is None or "cRLSign" in certificate.key_usage)

@@ -1,7 +1,7 @@
 """Stores lists of others: fetched revocation data with the state of each source, loaded CRLs, trusted lists.
 
-Of fetched data only the edition in force is stored; the newest CRL of an issuer is in force, and the last
-trusted list of a territory.
+Of fetched data only the edition in force is stored; a loaded CRL is in force until a later one repeats it,
+and the last trusted list of a territory.
 """
 
 from __future__ import annotations
@@ -202,6 +202,8 @@ def _update_source(conn: Connection, name: str, **values: Any) -> None:
     conn.execute(update(fetch_sources).where(fetch_sources.c.name == name).values(**values))
 
 
+# The lists that operators loaded; `crl_number` is the SHA-256 of a list, `issuer_key_sha256` that of the name
+# of its issuer in normal form. A list is in force until a later one repeats it.
 revocations = Table(
     "revocations",
     metadata,
@@ -211,6 +213,7 @@ revocations = Table(
     Column("next_update", Instant),
     make_required_column("der", LargeBinary),
     make_required_column("fetched_at", Instant),
+    Column("replaced_at", Instant),
 )
 
 
@@ -219,13 +222,14 @@ _INSERT_CRL = InsertIfAbsent(revocations, ("issuer_key_sha256", "crl_number"), "
 
 @dataclass(frozen=True, slots=True)
 class NewRevocationList:
-    """A CRL as fetched or loaded."""
+    """A CRL as loaded; `replaced_at` is the time of loading where a later one is in force already."""
 
     issuer_key_sha256: str
     crl_number: str
     this_update: datetime
     next_update: datetime | None
     der: bytes
+    replaced_at: datetime | None = None
 
 
 def insert_crl(conn: Connection, crl: NewRevocationList, at: datetime) -> bool:
@@ -236,13 +240,27 @@ def insert_crl(conn: Connection, crl: NewRevocationList, at: datetime) -> bool:
     return new
 
 
-def list_latest_crls(conn: Connection) -> Sequence[Row[Any]]:
-    """Return the newest list of each issuer."""
-    newest: dict[str, Row[Any]] = {}
-    query = select(revocations).order_by(revocations.c.this_update, revocations.c.fetched_at)
-    for row in conn.execute(query):
-        newest[row.issuer_key_sha256] = row
-    return tuple(newest.values())
+def replace_crls(
+    conn: Connection, issuer_key_sha256: str, digests: Iterable[str], at: datetime | None
+) -> None:
+    """Put lists of an issuer out of force, by their SHA-256; back into force where `at` is None."""
+    is_changed = revocations.c.replaced_at.is_(None) if at else revocations.c.replaced_at.is_not(None)
+    changed = update(revocations).where(
+        revocations.c.issuer_key_sha256 == issuer_key_sha256,
+        revocations.c.crl_number.in_(list(digests)),
+        is_changed,
+    )
+    if conn.execute(changed.values(replaced_at=at)).rowcount:
+        increment_register_version(conn)
+
+
+def list_crls_in_force(conn: Connection, issuer_key_sha256: str | None = None) -> Sequence[Row[Any]]:
+    """Return the lists in force, of one issuer or all, the oldest first."""
+    query = select(revocations).where(revocations.c.replaced_at.is_(None))
+    if issuer_key_sha256 is not None:
+        query = query.where(revocations.c.issuer_key_sha256 == issuer_key_sha256)
+    order = (revocations.c.this_update, revocations.c.fetched_at, revocations.c.crl_number)
+    return conn.execute(query.order_by(*order)).all()
 
 
 # Append-only: the last list of a territory is in force; earlier ones show what an earlier decision rested

@@ -14,7 +14,7 @@ from gateway.cli.registration import load_crls, make_certificate_row
 from gateway.evidence import list_subject_leaves
 from gateway.hub import EVERYBODY
 from gateway.message_model import ErrorSignal, PartyId, Receipt
-from gateway.pki import Certificate
+from gateway.pki import Certificate, ListSuccession
 from gateway.store import parties, read_transaction, write_transaction
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_revocation_list
 from tests.kit.databases import BOTH
@@ -108,7 +108,7 @@ def test_the_register_counts_with_each_message_of_a_connection(engine: Engine) -
     told.append(said(house, OWN))
     with write_transaction(engine) as conn:
         listed = make_revocation_list(authority(), [client(OWN).serial], house.clock(), number=7)
-        load_crls(conn, listed, house.clock())
+        load_crls(conn, listed, ListSuccession((authority().certificate,), house.clock()))
     told.append(said(house, OWN))
     assert told == ["taken", "taken", "GW206", "GW213", "taken", "GW207"]
 

@@ -25,7 +25,7 @@ from gateway.hub.trust.trusted_lists import (
 )
 from gateway.message_model import ErrorSignal, PartyId, Payload, UserMessage
 from gateway.operations import load_agreement
-from gateway.pki import CertificateUse, KeySigner
+from gateway.pki import CertificateUse, KeySigner, ListSuccession
 from gateway.protocols import ProtocolContext
 from gateway.recognition import EquivalenceRule, SchemePointer, TrustedListDraft, vouch_for_document
 from gateway.store import fetched_lists as held
@@ -93,7 +93,8 @@ class Abroad:
             parties.insert_mandate(conn, GATEWAY, "yan", now)
             for one in (self.zed, self.gateway):
                 load_agreement(conn, one.agreement, "agreement", now)
-            load_crls(conn, make_revocation_list(foreign, [], now - timedelta(hours=1), now + 400 * DAY), now)
+            listed = make_revocation_list(foreign, [], now - timedelta(hours=1), now + 400 * DAY)
+            load_crls(conn, listed, ListSuccession((foreign.certificate,), now))
         self.take(ours() if own is None else own)
         self.take(theirs())
 
@@ -428,7 +429,8 @@ def test_nobody_vouches_for_what_we_know_to_be_revoked(abroad: Abroad) -> None:
     )
     now = abroad.clock()
     with write_transaction(abroad.engine) as conn:
-        load_crls(conn, make_revocation_list(authority(), [broker.certificate.serial], now, number=9), now)
+        listed = make_revocation_list(authority(), [broker.certificate.serial], now, number=9)
+        load_crls(conn, listed, ListSuccession((authority().certificate,), now))
     abroad.clock.forward(minutes=1)
     abroad.send(abroad.gateway, document)
     abroad.story.worker.run_once()

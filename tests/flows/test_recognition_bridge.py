@@ -14,7 +14,7 @@ from gateway.cli.registration import load_crls, register_certificate
 from gateway.hub import import_trusted_list
 from gateway.message_model import PartyId
 from gateway.operations import load_agreement
-from gateway.pki import CertificateUse, TrustStore
+from gateway.pki import CertificateUse, ListSuccession, TrustStore
 from gateway.recognition import CrossCertificateBridge, TrustedListDraft
 from gateway.store import parties, write_transaction
 from gateway_conformance.pki import (
@@ -65,7 +65,7 @@ def test_who_comes_over_a_bridge(engine: Engine) -> None:
         register_certificate(conn, "far", FIRM.certificate.der, now)
         load_agreement(conn, far.agreement, "agreement", now)
         for one in (HOME, FAR):
-            load_crls(conn, revoked(one), now)
+            load_crls(conn, revoked(one), ListSuccession((one.certificate,), now))
     anchors = (authority().certificate, HOME.certificate)
     abroad.story.hub.judge.replace_trust(trust=TrustStore(anchors))
     assert abroad.said(far).startswith("GW205")
@@ -76,7 +76,8 @@ def test_who_comes_over_a_bridge(engine: Engine) -> None:
     assert abroad.ways(unit)[0] == {"mode": "bridge", "source": source, "levels": ["qualified"]}
     # The authority over there takes its certificate back.
     with write_transaction(engine) as conn:
-        load_crls(conn, revoked(FAR, FIRM.certificate.serial, number=2), now)
+        again = revoked(FAR, FIRM.certificate.serial, number=2)
+        load_crls(conn, again, ListSuccession((FAR.certificate,), now))
     assert abroad.said(far).startswith("GW207")
     # And we take back the bridge: for a firm over there nobody speaks then.
     abroad.take(ours(9))
@@ -130,7 +131,7 @@ def test_lists_of_foreign_authorities_are_fetched_as_ours_are(
 ) -> None:
     publisher, engine = post.publisher, post.house.engine
     with write_transaction(engine) as conn:
-        load_crls(conn, revoked(HOME), NOW)
+        load_crls(conn, revoked(HOME), ListSuccession((HOME.certificate,), NOW))
         parties.register_party(conn, "firm", "Firm", "applicant", NOW, [PartyId("firm", PARTY_TYPE)])
         register_certificate(conn, "firm", firm.der, NOW)
     fetched_from(post, "there", by, "/there", kind=kind)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli import main
+from gateway.cli.registration import load_crls
 from gateway.hub.register import effective_pmodes
 from gateway.message_model import ErrorSignal, Receipt
+from gateway.pki import ListSuccession
 from gateway.store import parties, write_transaction
 from gateway_conformance.pki import make_revocation_list
 from tests.kit.databases import BOTH
@@ -54,19 +54,16 @@ def test_agreements_are_read_when_they_are_used(engine: Engine, monkeypatch: pyt
 
 
 @BOTH
-def test_a_revocation_list_ends_a_certificate_at_the_next_message(engine: Engine, tmp_path: Path) -> None:
+def test_a_revocation_list_ends_a_certificate_at_the_next_message(engine: Engine) -> None:
     house = House(engine)
     broker = Neighbour("broker1", house.clock)
     parcel = broker.seal(broker.message())
     assert isinstance(broker.open(house.post(parcel), parcel).unit, Receipt)
     house.clock.forward(hours=1)
     revoked = [signer_named("broker1").certificate.serial]
-    crl = tmp_path / "new.crl"
-    crl.write_bytes(make_revocation_list(authority(), revoked, START, START + timedelta(days=30), number=2))
-    (tmp_path / "gateway.toml").write_text(
-        f'[hub]\nhome = "."\n[database]\nurl = "{engine.url.render_as_string(hide_password=False)}"\n'
-    )
-    assert main(["pki", "crl", str(crl), "--home", str(tmp_path)]) == 0
+    crl = make_revocation_list(authority(), revoked, START, START + timedelta(days=30), number=2)
+    with write_transaction(engine) as conn:
+        load_crls(conn, crl, ListSuccession((authority().certificate,), house.clock()))
     refused = broker.open(house.post(broker.seal(broker.message()))).unit
     assert isinstance(refused, ErrorSignal)
     assert refused.errors[0].description.startswith("GW207")

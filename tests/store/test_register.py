@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
@@ -269,18 +271,25 @@ def test_the_id_of_a_mode_is_unique_within_its_agreement(engine):
         agreements.activate_agreement(conn, _agreement(), [_mode(1), _mode(1)], NOW, "operator")
 
 
-def test_the_newest_revocations_count(engine):
+def test_lists_are_in_force_until_they_are_replaced(engine):
+    other = NewRevocationList("cd" * 32, "1", NOW, None, b"\x31")
     with write_transaction(engine) as conn:
-        assert fetched_lists.list_latest_crls(conn) == ()
+        assert fetched_lists.list_crls_in_force(conn) == []
         assert fetched_lists.insert_crl(conn, _crl("2", 20), NOW)
         assert fetched_lists.insert_crl(conn, _crl("1", 10), NOW)
         assert not fetched_lists.insert_crl(conn, _crl("2", 20), later(9))
-        other = NewRevocationList("cd" * 32, "1", NOW, None, b"\x31")
         assert fetched_lists.insert_crl(conn, other, NOW)
-        found = {row.issuer_key_sha256: row for row in fetched_lists.list_latest_crls(conn)}
-    assert found["ab" * 32].crl_number == "2"
-    assert found["ab" * 32].next_update == later(80)
-    assert found["cd" * 32].next_update is None
+        assert fetched_lists.insert_crl(conn, replace(_crl("0"), replaced_at=NOW), NOW)
+        before = register_version.get_register_version(conn)
+        fetched_lists.replace_crls(conn, "ab" * 32, ["1"], NOW)
+        assert register_version.get_register_version(conn) > before
+        in_force = fetched_lists.list_crls_in_force(conn)
+        of_one = fetched_lists.list_crls_in_force(conn, "ab" * 32)
+    assert [(row.issuer_key_sha256, row.crl_number, row.next_update) for row in in_force] == [
+        ("cd" * 32, "1", None),
+        ("ab" * 32, "2", later(80)),
+    ]
+    assert [row.crl_number for row in of_one] == ["2"]
 
 
 def test_what_operators_do_is_kept(engine):

@@ -143,9 +143,11 @@ def test_the_first_revision_makes_the_schema_of_the_last_one_of_0_1_0(empty):
 
 
 @pytest.mark.long
-def test_a_database_at_the_last_revision_of_0_1_0_gets_a_new_mark_alone(database_url):
-    engine = make_engine(database_url)
+def test_a_database_at_the_last_revision_of_0_1_0_gets_a_new_mark_alone(empty_database_url):
+    engine = make_engine(empty_database_url)
+    first = list_known_revisions()[0]
     with write_transaction(engine) as conn:
+        apply_revision(conn, first)
         conn.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{LAST_OF_0_1_0}'")
         conn.exec_driver_sql("DELETE FROM lanes")
         before = describe_schema(conn)
@@ -153,13 +155,12 @@ def test_a_database_at_the_last_revision_of_0_1_0_gets_a_new_mark_alone(database
         check_schema_version(engine)
     assert caught.value.problem.id == "GW802"
     steps = []
-    migrate_schema(engine, lambda _conn, *versions: steps.append(versions))
-    assert steps[0] == (LAST_OF_0_1_0, list_known_revisions()[0])
+    migrate_schema(engine, lambda conn, *versions: steps.append((versions, describe_schema(conn))))
+    assert steps[0] == ((LAST_OF_0_1_0, first), before)
     check_schema_version(engine)
     with read_transaction(engine) as conn:
         assert read_schema_version(engine) == get_head_revision()
         assert lanes.summarize_lanes(conn) == []
-        assert describe_schema(conn) == before
     engine.dispose()
 
 

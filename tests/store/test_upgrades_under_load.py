@@ -182,7 +182,8 @@ def test_each_revision_is_a_transaction_of_its_own(
     steps: list[tuple[str | None, str]] = []
     with pytest.raises(ZeroDivisionError):
         migrate_schema(engine, read_steps(steps))
-    assert steps == [(OLDEST, "9101"), ("9101", "9102")]
+    expected = [each for each in list_known_revisions() if OLDEST <= each <= "9102"]
+    assert steps == list(pairwise(expected))
     assert read_schema_version(engine) == "9102"
     monkeypatch.undo()
     steps.clear()

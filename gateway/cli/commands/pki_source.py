@@ -12,7 +12,13 @@ import click
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.home_folder import read_database, read_verb_settings
 from gateway.cli.named_files import read_file
-from gateway.cli.registration import load_crls
+from gateway.cli.registration import (
+    LoadedList,
+    list_known_authorities,
+    load_crls,
+    read_known_revocations,
+    withdraw_crls,
+)
 from gateway.cli.result_output import print_line, print_table, show_progress
 from gateway.cli.shared_options import FILE, changing_verb, home_verb
 from gateway.cli.verb_groups import Arguments
@@ -22,11 +28,13 @@ from gateway.hub import (
     FetchSource,
     fetch_source_now,
     get_current_time,
+    load_trust_store,
     read_fetch_sources,
     withdraw_fetched_lists,
 )
 from gateway.monitor import SourceTerm, list_source_freshness
 from gateway.operations import count_things, describe_source
+from gateway.pki import ListSuccession
 from gateway.store import deliveries
 
 _COLUMNS: Final = (
@@ -119,18 +127,49 @@ def forget_source(arguments: Arguments) -> None:
 
 @changing_verb("pki crl")
 @click.argument("file", type=FILE, help="a DER list, or a file of PEM lists")
+@click.option("--withdraw", is_flag=True, help="put these lists out of force")
 def load_crl_file(arguments: Arguments) -> None:
     """Store revocation lists in the register; every process uses them from its next message on."""
+    content = read_file(arguments.file)
     with change_database(arguments) as change:
-        stored = load_crls(change.conn, read_file(arguments.file), change.at)
-        lists = [{"issuer": issuer, "new": new} for issuer, new in stored]
-        change.record_trust_change(_name_issuers(stored), after=lists)
-    sentences = [
-        f"List of {issuer}: {'loaded, and used from now on' if new else 'loaded already'}."
-        for issuer, new in stored
-    ]
-    print_change(change, *sentences, as_json=arguments.json, lists=lists)
+        trust = load_trust_store(change.settings)
+        if arguments.withdraw:
+            loaded = withdraw_crls(change.conn, content, change.at)
+        else:
+            authorities = list_known_authorities(change.settings, change.conn, change.at)
+            succession = ListSuccession(authorities, change.at, trust.policy.crl_age_most)
+            loaded = load_crls(change.conn, content, succession)
+            # More lists than a hub reads would stop it.
+            read_known_revocations(change.settings, change.conn, trust.policy.certificates)
+        lists = [_describe_list(each) for each in loaded]
+        issuers = "; ".join(dict.fromkeys(each.issuer for each in loaded))
+        change.record_trust_change(f"revocation list of {issuers}", after=lists)
+    format_sentence = _format_withdrawal if arguments.withdraw else _format_loading
+    print_change(change, *map(format_sentence, loaded), as_json=arguments.json, lists=lists)
 
 
-def _name_issuers(stored: list[tuple[str, bool]]) -> str:
-    return f"revocation list of {'; '.join(dict.fromkeys(issuer for issuer, _ in stored))}"
+def _describe_list(loaded: LoadedList) -> dict[str, Any]:
+    return {
+        "issuer": loaded.issuer,
+        "new": loaded.is_new,
+        "sha256": loaded.sha256,
+        "delta": loaded.is_delta,
+        "in_force": loaded.is_in_force,
+        "replaces": list(loaded.replaces),
+    }
+
+
+def _format_loading(loaded: LoadedList) -> str:
+    name = _format_list_name(loaded)
+    if not loaded.is_in_force:
+        return f"{name}: loaded{'' if loaded.is_new else ' already'}, but not used: a later one is in force."
+    replaced = f", in place of {count_things(len(loaded.replaces), 'list')}" if loaded.replaces else ""
+    return f"{name}: loaded{', and used from now on' if loaded.is_new else ' already'}{replaced}."
+
+
+def _format_withdrawal(withdrawn: LoadedList) -> str:
+    return f"{_format_list_name(withdrawn)}: withdrawn."
+
+
+def _format_list_name(loaded: LoadedList) -> str:
+    return f"List of changes of {loaded.issuer}" if loaded.is_delta else f"List of {loaded.issuer}"

@@ -186,7 +186,7 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
             for row in parties.list_mandates(conn)
             if row.party_id in active and row.on_behalf_of in active
         ),
-        tuple(row.der for row in fetched_lists.list_latest_crls(conn)),
+        tuple(row.der for row in fetched_lists.list_crls_in_force(conn)),
         tuple((row.kind, row.sha256) for row in fetched.list_in_force(conn) if row.kind != "trust_list"),
         frozenset(party for party, role in roles.items() if role == "voucher"),
         certificates["tls"],
@@ -299,8 +299,9 @@ class TrustedRegister:
     def _renew_judges(self, conn: Connection, snapshot: RegisterSnapshot) -> None:
         """Renew the trust of the validators before the snapshot is visible: no old verdict is used."""
         rules = self.judge.trust.policy.certificates
-        files = (*self._crls, *snapshot.crls)
-        lists = self._revocation_data.reload_revocations(conn, files, snapshot.fetched, rules)
+        lists = self._revocation_data.reload_revocations(
+            conn, self._crls, snapshot.crls, snapshot.fetched, rules
+        )
         self.recognizer.reload_lists(conn)
         self.judge.replace_trust(revocations=lists, epoch=snapshot.epoch)
         if self.stamp_judge is not self.judge:

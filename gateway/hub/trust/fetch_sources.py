@@ -13,7 +13,15 @@ from sqlalchemy import Connection
 
 from gateway.config import FetchSettings, Settings
 from gateway.errors import REVOCATION_UNKNOWN, SETTINGS_WRONG, GatewayError
-from gateway.pki import MAX_ANSWERS, MAX_CRLS, Certificate, CertificateRules, RevocationData, read_certificate
+from gateway.pki import (
+    DEFAULT_RULES,
+    MAX_ANSWERS,
+    MAX_CRLS,
+    Certificate,
+    CertificateRules,
+    RevocationData,
+    read_certificate,
+)
 from gateway.store import payloads
 
 #: The delivery agent that fetches.
@@ -88,19 +96,24 @@ class LoadedRevocationData:
         self,
         conn: Connection,
         files: Iterable[bytes],
+        crls: Iterable[bytes],
         fetched: Iterable[tuple[str, str]],
         rules: CertificateRules,
     ) -> RevocationData:
-        """Return the revocation data of `files` (a list each) and of `fetched` (kind and digest of each).
+        """Return the revocation data of `files`, of loaded `crls`, and of `fetched` (kind and digest).
 
-        Raises GW208 for too many lists, and for a file that cannot be read. A fetched list that can
-        no longer be read proves nothing, and this is logged: without another list of its issuer,
+        Raises GW208 for too many lists, and for a file that cannot be read. A loaded or fetched list
+        that can no longer be read proves nothing, and this is logged: without another list of its issuer,
         revocation is unknown.
         """
         loaded: dict[str, RevocationData] = {}
         for octets in files:
             key = hashlib.sha256(octets).hexdigest()
             loaded[key] = self._read.get(key) or RevocationData([octets])
+        for octets in crls:
+            key = hashlib.sha256(octets).hexdigest()
+            if key not in loaded:
+                loaded[key] = self._read.get(key) or _read_stored_data(octets, "crl", key, DEFAULT_RULES)
         answers = 0
         for kind, sha256 in fetched:
             answers += kind == "ocsp"
@@ -120,13 +133,16 @@ def _has_same_digests(new: Mapping[str, RevocationData], old: Mapping[str, Revoc
 
 
 def _load_fetched_data(conn: Connection, kind: str, sha256: str, rules: CertificateRules) -> RevocationData:
-    octets = payloads.get_payload_octets(conn, sha256)
+    return _read_stored_data(payloads.get_payload_octets(conn, sha256), kind, sha256, rules)
+
+
+def _read_stored_data(octets: bytes, kind: str, sha256: str, rules: CertificateRules) -> RevocationData:
     try:
         if kind == "ocsp":
             return RevocationData(rules=rules, responses=[octets])
         return RevocationData([octets], rules)
     except GatewayError as problem:
         _log.error(
-            "a fetched list cannot be read any more and proves nothing: %s", problem, extra={"sha256": sha256}
+            "a stored list cannot be read any more and proves nothing: %s", problem, extra={"sha256": sha256}
         )
         return RevocationData.from_unreadable(octets, is_answer=kind == "ocsp")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
@@ -22,12 +22,14 @@ from gateway.pki import (
     CertificateUse,
     CertificateValidator,
     Examine,
+    ListSuccession,
     RevocationData,
     RevocationList,
     TrustPolicy,
     TrustStore,
     check_issuer_path,
     load_shipped_policy,
+    may_have_signed,
     read_certificates,
     read_policy,
     validate_octets,
@@ -103,34 +105,36 @@ def list_authority_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
 def list_expiry_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
     """Return warnings for the operator about the revocation lists of files and commands.
 
-    Only the newest list of an issuer for a scope counts. A fetched list is reported elsewhere. The
-    current register snapshot is used.
+    A list that another one in hand repeats does not count, nor the last one by a key of which no
+    certificate is known any more. A fetched list is reported elsewhere. The current register snapshot is
+    used.
     """
     fetched = {sha256 for _, sha256 in hub.get_snapshot().fetched}
     most = hub.judge.trust.policy.crl_age_most
     remarks = []
-    for revocation_list in _select_newest_lists(hub.judge.revocations.lists):
+    for revocation_list in _select_awaited_lists(hub.judge.revocations.lists, hub.judge.trust, at):
         ends = revocation_list.compute_expiry(most)
         if revocation_list.sha256 not in fetched and at > ends - (ends - revocation_list.this_update) / 4:
             verb = "ended" if at > ends else "ends"
             remarks.append(
                 f"the revocation list of {revocation_list.issuer[:120]} {verb} at {ends:%Y-%m-%dT%H:%M:%SZ}"
             )
-    return tuple(remarks)
+    return tuple(dict.fromkeys(remarks))
 
 
-def _select_newest_lists(lists: Iterable[RevocationList]) -> Iterable[RevocationList]:
-    newest: dict[tuple[object, ...], RevocationList] = {}
-    for revocation_list in lists:
-        key = (
-            revocation_list.issuer_key,
-            revocation_list.authority_key,
-            revocation_list.scope,
-            revocation_list.base is None,
-        )
-        if key not in newest or newest[key].this_update < revocation_list.this_update:
-            newest[key] = revocation_list
-    return newest.values()
+def _select_awaited_lists(
+    lists: Sequence[RevocationList], trust: TrustStore, at: datetime
+) -> Iterator[RevocationList]:
+    """Yield the lists whose successors are awaited."""
+    succession = ListSuccession((*trust.anchors, *trust.intermediates), at)
+    for crl in lists:
+        successors = (each for each in lists if each != crl and succession.repeats(each, crl))
+        if any(not succession.repeats(crl, each) for each in successors):
+            continue
+        namesakes = trust.index.find_by_name(crl.issuer_key)
+        signers = [each for each in namesakes if may_have_signed(each, crl)]
+        if not namesakes or any(at <= each.not_after for each in signers):
+            yield crl
 
 
 #: The owner name of our own certificates; no party of the register can have it.

@@ -18,7 +18,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.cli.registration import register_certificate
+from gateway.cli.registration import load_crls, register_certificate
 from gateway.errors import GatewayError
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki import (
@@ -27,6 +27,7 @@ from gateway.pki import (
     CertificateUse,
     CertificateValidator,
     KeySigner,
+    ListSuccession,
     RevocationData,
     TrustPolicy,
     TrustStore,
@@ -77,8 +78,9 @@ class Register:
 
     def bring(self, list_: bytes) -> None:
         """Bring a revocation list, as an operator does."""
-        (self.home / "new.crl").write_bytes(list_)
-        assert main(["pki", "crl", str(self.home / "new.crl"), "--home", str(self.home)]) == 0
+        succession = ListSuccession((authority().certificate,), self.house.clock())
+        with write_transaction(self.house.engine) as conn:
+            load_crls(conn, list_, succession)
 
     def retire(self, signer: KeySigner) -> None:
         words = ["party", "certificate", "retire", signer.certificate.sha256, "--home", str(self.home)]

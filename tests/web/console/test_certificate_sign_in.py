@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.test import TestResponse
 
 from gateway.cli.registration import load_crls
+from gateway.pki import ListSuccession
 from gateway.store import (
     AccountCertificate,
     accounts,
@@ -105,7 +106,8 @@ def test_a_certificate_that_is_not_valid_is_refused(console: Console, kim: int, 
         assert enter(console, shown).status_code == 302
         listed = make_revocation_list(authority(), [issued.certificate.serial], START, START + 24 * HOUR)
         with write_transaction(console.services.engine, "test") as conn:
-            load_crls(conn, listed, console.services.clock())
+            succession = ListSuccession((authority().certificate,), console.services.clock())
+            load_crls(conn, listed, succession)
     answer = enter(console, shown)
     assert answer.status_code == 401
     assert "The certificate was not accepted." in answer.text

@@ -1,0 +1,105 @@
+"""Decides which revocation lists a newly loaded one replaces: those that it repeats, and no others.
+
+An authority may issue several lists under one name: by each of its keys, for parts of its certificates
+(RFC 5280 §5.2.5), and lists of changes (§5.2.4). Each of them stays in force until a later one by the same
+key states the same. That is the key which verifies the signature; what a list says of its key is no proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+from gateway.errors import REVOCATION_UNKNOWN, GatewayError
+from gateway.pki.certificates import Certificate, normalize_name
+from gateway.pki.revocation_data import RevocationList
+from gateway.pki.revocation_status import may_have_signed
+
+
+@dataclass(frozen=True, slots=True)
+class ListSuccession:
+    """The known authorities by whose keys lists are compared, the time, and the greatest age of a list."""
+
+    authorities: tuple[Certificate, ...]
+    at: datetime
+    age_most: timedelta | None = None
+    _by_name: dict[str, list[Certificate]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the authorities by the normal form of their names."""
+        by_name: dict[str, list[Certificate]] = {}
+        for each in self.authorities:
+            by_name.setdefault(normalize_name(each.subject_der), []).append(each)
+        object.__setattr__(self, "_by_name", by_name)
+
+    def check_list(self, crl: RevocationList) -> None:
+        """Raise GW208 for a list that proves nothing: not understood, not in force, or by no known key."""
+        if crl.unfit:
+            _raise_refusal(crl, crl.unfit)
+        if not crl.has_begun(self.at):
+            _raise_refusal(crl, f"it begins at {crl.this_update.isoformat()}, which is in the future")
+        ends = crl.compute_expiry(self.age_most)
+        if self.at > ends:
+            _raise_refusal(crl, f"it ended at {ends.isoformat()}")
+        if self._find_signer(crl) is None:
+            reason = "it is signed by no authority that is known here (pki.anchors, pki.intermediates)"
+            _raise_refusal(crl, reason)
+
+    def check_order(self, crl: RevocationList, others: Iterable[RevocationList]) -> None:
+        """Raise GW208 for a list whose number and date contradict those of another one of its kind.
+
+        An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3).
+        """
+        for each in others:
+            is_of_kind = crl.scope == each.scope and (crl.base is None) == (each.base is None)
+            if not is_of_kind or not self._is_by_same_key(crl, each):
+                continue
+            number, other_number = crl.number or 0, each.number or 0
+            later, earlier = crl.this_update > each.this_update, crl.this_update < each.this_update
+            if (later and number < other_number) or (earlier and number > other_number):
+                reason = (
+                    f"number {number} of {crl.this_update.isoformat()}, but number {other_number} "
+                    f"of {each.this_update.isoformat()} is in force"
+                )
+                _raise_refusal(crl, reason)
+
+    def repeats(self, crl: RevocationList, earlier: RevocationList) -> bool:
+        """Return whether a list states again whatever `earlier` stated, or has withdrawn it."""
+        if crl.unfit or not crl.has_begun(self.at) or crl.this_update < earlier.this_update:
+            return False
+        if crl.base is not None:
+            is_later = earlier.base is not None and crl.base <= earlier.base
+            is_later = is_later and crl.scope == earlier.scope and _has_number_of(crl, earlier)
+        elif crl.scope == earlier.scope:
+            is_later = _has_number_of(crl, earlier)
+        else:
+            # A list for everything repeats the parts, which are numbered apart. An indirect part may have
+            # certificates of other issuers.
+            is_later = crl.scope is None and not earlier.indirect
+        return is_later and self._is_by_same_key(crl, earlier)
+
+    def _is_by_same_key(self, crl: RevocationList, earlier: RevocationList) -> bool:
+        if crl.issuer_key != earlier.issuer_key:
+            return False
+        signer, earlier_signer = self._find_signer(crl), self._find_signer(earlier)
+        return (
+            signer is not None
+            and earlier_signer is not None
+            and (signer.public_key == earlier_signer.public_key)
+        )
+
+    def _find_signer(self, crl: RevocationList) -> Certificate | None:
+        namesakes = self._by_name.get(crl.issuer_key, ())
+        return next(
+            (each for each in namesakes if may_have_signed(each, crl) and crl.is_signed_by(each)), None
+        )
+
+
+def _has_number_of(crl: RevocationList, earlier: RevocationList) -> bool:
+    return crl.number is not None and crl.number >= (earlier.number or 0)
+
+
+def _raise_refusal(crl: RevocationList, reason: str) -> NoReturn:
+    raise GatewayError(REVOCATION_UNKNOWN, f"list of {crl.issuer[:120]}: {reason}"[:300], "revocation list")

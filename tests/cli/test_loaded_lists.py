@@ -1,0 +1,233 @@
+"""Lists that an operator loads stand beside each other, and a revoked certificate stays revoked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gateway.cli import main
+from gateway.cli.home_folder import read_home_settings
+from gateway.cli.registration import read_known_revocations
+from gateway.hub.trust.trust_settings import load_trust_store
+from gateway.pki import MAX_CRLS, CertificateUse, validate_path
+from gateway.share import get_data_folder
+from gateway.store import fetched_lists, make_engine, read_transaction
+from gateway_conformance.pki import CertificationAuthority, make_authority
+from tests.kit.house import authority, signer_named
+from tests.kit.live import LiveHouse
+from tests.pki.certificate_forgery import crl, entry, scope
+
+pytestmark = pytest.mark.long
+
+Load = Callable[..., dict[str, Any]]
+HOUR = timedelta(hours=1)
+USERS, AUTHORITIES = scope(only_contains_user_certs=True), scope(only_contains_ca_certs=True)
+
+
+@pytest.fixture
+def live(tmp_path: Path, sqlite_url: str) -> LiveHouse:
+    house = LiveHouse(tmp_path, sqlite_url)
+    # Only what the operator loads counts.
+    (house.home / "pki" / "crl.pem").unlink()
+    return house
+
+
+def make(
+    number: int,
+    age: timedelta = HOUR,
+    *extra: x509.ExtensionType,
+    revoked: bool = False,
+    by: CertificationAuthority | None = None,
+    ends: datetime | None = None,
+    key: Any = None,
+) -> bytes:
+    """Make a list of the authority; `revoked` is the broker's certificate. `extra` is critical."""
+    issuer, now = by or authority(), datetime.now(UTC).replace(microsecond=0)
+    entries = [entry(signer_named("broker1").certificate.serial, now - age)] if revoked else []
+    key_id = x509.AuthorityKeyIdentifier(issuer.certificate.subject_key_identifier, None, None)
+    every = [(x509.CRLNumber(number), False), (key_id, False), *((each, True) for each in extra)]
+    return crl(issuer, entries, starts=now - age, ends=ends or now + 240 * HOUR, extra=every, key=key)
+
+
+@pytest.fixture
+def load(live: LiveHouse, capsys: pytest.CaptureFixture[str]) -> Load:
+    def load_lists(*lists: bytes, withdraw: bool = False) -> dict[str, Any]:
+        file = live.home / "loaded.pem"
+        pem = serialization.Encoding.PEM
+        file.write_bytes(b"".join(x509.load_der_x509_crl(each).public_bytes(pem) for each in lists))
+        options = ["--withdraw"] if withdraw else []
+        status = main(["pki", "crl", str(file), *options, "--json", "--home", str(live.home)])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        if status:
+            return {"status": status, "problem": captured.err}
+        document: dict[str, Any] = json.loads(captured.out)
+        return document
+
+    return load_lists
+
+
+def judge_broker(live: LiveHouse) -> str:
+    """Return the verdict on the broker's certificate: valid, tolerated, or the id of a problem."""
+    settings = read_home_settings(live.home)
+    trust, engine = load_trust_store(settings), make_engine(live.database_url)
+    with read_transaction(engine) as conn:
+        lists = read_known_revocations(settings, conn, trust.policy.certificates)
+    engine.dispose()
+    certificate = signer_named("broker1").certificate
+    verdict = validate_path(certificate, datetime.now(UTC), CertificateUse.SIGNING, trust, lists)
+    if verdict.tolerated:
+        return "tolerated"
+    return verdict.problem.id if verdict.problem else verdict.status
+
+
+def test_changes_do_not_displace_what_they_apply_to(live: LiveHouse, load: Load) -> None:
+    load(make(9, 2 * HOUR, revoked=True))
+    assert judge_broker(live) == "GW207"
+    (changes,) = load(make(10, HOUR, x509.DeltaCRLIndicator(9)))["lists"]
+    assert (changes["delta"], changes["in_force"], changes["replaces"]) == (True, True, [])
+    assert judge_broker(live) == "GW207"
+    # The next complete list repeats both.
+    (complete,) = load(make(11, timedelta(minutes=5)))["lists"]
+    assert (complete["in_force"], len(complete["replaces"])) == (True, 2)
+    assert judge_broker(live) == "valid"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_parts_stand_beside_each_other(live: LiveHouse, load: Load, order: int) -> None:
+    users, authorities = make(9, 2 * HOUR, USERS, revoked=True), make(10, HOUR, AUTHORITIES)
+    document = load(*[users, authorities][::order])
+    assert [each["in_force"] for each in document["lists"]] == [True, True]
+    assert judge_broker(live) == "GW207"
+
+
+def test_the_list_of_another_key_of_that_name_displaces_nothing(live: LiveHouse, load: Load) -> None:
+    name = x509.load_der_x509_certificate(authority().certificate.der).subject.rfc4514_string()
+    other = make_authority(name, datetime.now(UTC) - 24 * HOUR)
+    load(make(9, 2 * HOUR, revoked=True))
+    assert "pki.intermediates" in load(make(10, by=other))["problem"]
+    (live.home / "pki" / "other.pem").write_bytes(other.certificate.pem)
+    settings = live.home / "gateway.toml"
+    settings.write_text(settings.read_text() + '[pki]\nintermediates = ["pki/other.pem"]\n')
+    (listed,) = load(make(10, by=other))["lists"]
+    assert (listed["in_force"], listed["replaces"]) == (True, [])
+    assert judge_broker(live) == "GW207"
+
+
+def test_with_indeterminate_accepted_a_revoked_certificate_stays_out(live: LiveHouse, load: Load) -> None:
+    policy = get_data_folder("pki").joinpath("policy.toml").read_text()
+    policy = policy.replace("accept_indeterminate = false", "accept_indeterminate = true")
+    (live.home / "policy.toml").write_text(policy)
+    settings = live.home / "gateway.toml"
+    settings.write_text(settings.read_text() + '[pki]\npolicy = "policy.toml"\n')
+    assert judge_broker(live) == "tolerated"
+    load(make(9, 2 * HOUR, revoked=True))
+    load(make(10, HOUR, x509.DeltaCRLIndicator(9)))
+    load(make(11, HOUR, AUTHORITIES))
+    assert judge_broker(live) == "GW207"
+
+
+def test_a_list_that_proves_nothing_displaces_nothing(live: LiveHouse, load: Load) -> None:
+    load(make(9, 2 * HOUR, revoked=True))
+    for words, octets in {
+        "signed by no authority": make(10, key=ec.generate_private_key(ec.SECP256R1())),
+        "in the future": make(10, -HOUR),
+        "it ended at": make(10, HOUR, ends=datetime.now(UTC) - timedelta(minutes=1)),
+        "attribute certificates": make(10, HOUR, scope(only_contains_attribute_certs=True)),
+        "number 9 of": make(8, HOUR),
+    }.items():
+        problem = load(octets)["problem"]
+        assert "GW208" in problem
+        assert words in problem
+        assert judge_broker(live) == "GW207"
+
+
+def test_an_earlier_list_is_kept_and_said_not_to_be_used(live: LiveHouse, load: Load) -> None:
+    earlier, later = make(8, 2 * HOUR), make(9, HOUR, revoked=True)
+    load(later)
+    document = load(earlier)
+    assert [(each["new"], each["in_force"]) for each in document["lists"]] == [(True, False)]
+    assert "a later one is in force" in document["done"]
+    assert judge_broker(live) == "GW207"
+    document = load(earlier, later)
+    assert [(each["new"], each["in_force"]) for each in document["lists"]] == [(False, False), (False, True)]
+
+
+def test_a_list_that_a_later_one_of_the_file_repeats_is_not_in_force(live: LiveHouse, load: Load) -> None:
+    document = load(make(9, 2 * HOUR), make(10, HOUR, revoked=True))
+    assert [each["in_force"] for each in document["lists"]] == [False, True]
+    assert judge_broker(live) == "GW207"
+
+
+def test_a_list_is_withdrawn_and_the_one_before_can_be_loaded_again(live: LiveHouse, load: Load) -> None:
+    before, wrong = make(9, 2 * HOUR, revoked=True), make(10, HOUR)
+    load(before)
+    load(wrong)
+    assert judge_broker(live) == "valid"
+    assert load(wrong, withdraw=True)["done"].endswith(": withdrawn.")
+    assert judge_broker(live) == "GW208"
+    assert "GW808" in load(wrong, withdraw=True)["problem"]
+    (again,) = load(before)["lists"]
+    assert (again["new"], again["in_force"]) == (False, True)
+    assert judge_broker(live) == "GW207"
+
+
+def test_lists_beyond_what_a_hub_reads_are_refused(live: LiveHouse, load: Load) -> None:
+    load(make(1, revoked=True))
+    part = partial(make, 1, timedelta(minutes=30))
+    points = [
+        scope(full_name=[x509.UniformResourceIdentifier(f"http://a/{number}")]) for number in range(MAX_CRLS)
+    ]
+    assert "256 are allowed" in load(*map(part, points))["problem"]
+    assert judge_broker(live) == "GW207"
+    assert len(load(*map(part, points[1:]))["lists"]) == MAX_CRLS - 1
+    assert judge_broker(live) == "GW207"
+
+
+def test_a_list_without_end_is_taken(live: LiveHouse, load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    load(make(9, ends=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)))
+    assert judge_broker(live) == "valid"
+    main(["check", "--json", "--home", str(live.home)])
+    captured = capsys.readouterr()
+    assert "revocation list" not in captured.out + captured.err
+    assert "GW901" not in captured.out + captured.err
+
+
+def test_check_awaits_no_successor_of_a_list_that_is_repeated(
+    live: LiveHouse, load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def list_warnings() -> list[str]:
+        main(["check", "--json", "--home", str(live.home)])
+        warnings = json.loads(capsys.readouterr().out)["warnings"]
+        return [each for each in warnings if "the revocation list of" in each]
+
+    soon = datetime.now(UTC) + timedelta(minutes=9)
+    load(make(9, 2 * HOUR, USERS, ends=soon), make(9, 2 * HOUR, AUTHORITIES, ends=soon))
+    assert len(list_warnings()) == 1
+    load(make(10))
+    assert list_warnings() == []
+
+
+def test_replaced_lists_stay_in_the_database(live: LiveHouse, load: Load) -> None:
+    (first,) = load(make(9, 2 * HOUR))["lists"]
+    (second,) = load(make(10, HOUR))["lists"]
+    assert second["replaces"] == [first["sha256"]]
+    engine = make_engine(live.database_url)
+    with read_transaction(engine) as conn:
+        in_force = [row.crl_number for row in fetched_lists.list_crls_in_force(conn)]
+        stored = conn.execute(fetched_lists.revocations.select()).all()
+    engine.dispose()
+    assert in_force == [second["sha256"]]
+    assert {row.crl_number: row.replaced_at is None for row in stored} == {
+        first["sha256"]: False,
+        second["sha256"]: True,
+    }
