@@ -26,6 +26,7 @@ from gateway.hub import (
 )
 from gateway.message_model import PartyId
 from gateway.pki import (
+    PATH_RULES,
     Certificate,
     CertificateRules,
     CertificateUse,
@@ -36,6 +37,7 @@ from gateway.pki import (
     read_certificate,
     read_certificates,
     read_revocation_lists,
+    split_revocation_lists,
 )
 from gateway.store import NewCertificate, NewRevocationList, fetched_lists, parties
 
@@ -104,7 +106,7 @@ def demand_usable_certificate(
 def read_known_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
     """Return the revocation data of a hub: from the settings, loaded by operators, and fetched.
 
-    Raises GW208 when there are too many lists.
+    Raises GW208 for a file of the settings that cannot be read.
     """
     files = tuple(path.read_bytes() for path in settings.pki.crls if path.is_file())
     register = load_register_snapshot(conn)
@@ -115,7 +117,7 @@ def read_known_revocations(settings: Settings, conn: Connection, rules: Certific
 class LoadedList:
     """A revocation list that an operator loaded: `is_new` here, `is_in_force` now, the lists it `replaces`.
 
-    Those are named by their SHA-256.
+    Those are named by their SHA-256. `is_used_again`: it was stored already, and out of force.
     """
 
     issuer: str
@@ -123,7 +125,23 @@ class LoadedList:
     is_delta: bool
     is_new: bool
     is_in_force: bool
+    is_used_again: bool
     replaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnList:
+    """A loaded list that was put out of force; `crl` is None where it cannot be read any more."""
+
+    sha256: str
+    crl: RevocationList | None
+
+    @property
+    def description(self) -> str:
+        """Return the words for this list in a sentence."""
+        if self.crl is None:
+            return f"the list {self.sha256}, which cannot be read,"
+        return f"the list{' of changes' if self.crl.base is not None else ''} of {self.crl.issuer[:120]}"
 
 
 def list_known_authorities(settings: Settings, conn: Connection, at: datetime) -> tuple[Certificate, ...]:
@@ -149,7 +167,11 @@ def load_crls(conn: Connection, content: bytes, succession: ListSuccession) -> l
         loaded.append(_load_crl(conn, crl, in_force[issuer], succession))
     digests = {crl.sha256 for lists in in_force.values() for crl in lists}
     # A later list of the same file may have replaced an earlier one.
-    return [replace(each, is_in_force=each.sha256 in digests) for each in loaded]
+    return [
+        replace(each, is_in_force=is_in_force, is_used_again=each.is_used_again and is_in_force)
+        for each in loaded
+        for is_in_force in [each.sha256 in digests]
+    ]
 
 
 def _load_crl(
@@ -158,7 +180,7 @@ def _load_crl(
     """Store a list, and change the lists `in_force` of its issuer accordingly."""
     succession.check_list(crl)
     issuer, at = _compute_issuer_digest(crl), succession.at
-    others = [each for each in in_force if each != crl]
+    others, was_in_force = [each for each in in_force if each != crl], crl in in_force
     succession.check_order(crl, others)
     repeated = [each for each in others if succession.repeats(crl, each)]
     is_late = any(succession.repeats(each, crl) for each in others if each not in repeated)
@@ -169,19 +191,31 @@ def _load_crl(
     fetched_lists.replace_crls(conn, issuer, [each.sha256 for each in replaced], at)
     in_force[:] = [each for each in (*others, crl) if each not in replaced]
     replaces = tuple(each.sha256 for each in replaced if each != crl)
-    return LoadedList(crl.issuer, crl.sha256, crl.base is not None, is_new, not is_late, replaces)
+    is_used_again = not (is_new or is_late or was_in_force)
+    is_delta = crl.base is not None
+    return LoadedList(crl.issuer, crl.sha256, is_delta, is_new, not is_late, is_used_again, replaces)
 
 
-def withdraw_crls(conn: Connection, content: bytes, at: datetime) -> list[LoadedList]:
-    """Put loaded lists (DER or PEM) out of force; raises GW808 for one that is not in force."""
-    withdrawn = []
-    for crl in read_revocation_lists(content):
-        issuer = _compute_issuer_digest(crl)
-        if crl not in _read_lists_in_force(conn, issuer):
-            raise GatewayError(MISUSE, f"this list of {crl.issuer[:120]} is not in force", "file")
-        fetched_lists.replace_crls(conn, issuer, [crl.sha256], at)
-        withdrawn.append(LoadedList(crl.issuer, crl.sha256, crl.base is not None, False, False, ()))
-    return withdrawn
+def withdraw_crls(conn: Connection, content: bytes, at: datetime) -> list[WithdrawnList]:
+    """Put loaded lists (DER or PEM) out of force, also such as cannot be read any more.
+
+    Raises GW808 for one that is not in force.
+    """
+    withdrawn_lists = []
+    for encoded in split_revocation_lists(content):
+        withdrawn = WithdrawnList(hashlib.sha256(encoded).hexdigest(), _read_list_if_possible(encoded))
+        issuer = fetched_lists.find_issuer_in_force(conn, withdrawn.sha256)
+        if issuer is None:
+            raise GatewayError(MISUSE, f"{withdrawn.description} is not in force", "file")
+        fetched_lists.replace_crls(conn, issuer, [withdrawn.sha256], at)
+        withdrawn_lists.append(withdrawn)
+    return withdrawn_lists
+
+
+def _read_list_if_possible(encoded: bytes) -> RevocationList | None:
+    with contextlib.suppress(GatewayError):
+        return read_revocation_lists(encoded, PATH_RULES)[0]
+    return None
 
 
 def _read_lists_in_force(conn: Connection, issuer_key_sha256: str) -> list[RevocationList]:

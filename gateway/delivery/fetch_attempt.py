@@ -30,6 +30,7 @@ from gateway.hub import FetchSource, Hub, import_trusted_list
 from gateway.pki import (
     MAX_ANSWERS,
     MAX_RESPONSE_OCTETS,
+    PATH_RULES,
     AcceptanceTerms,
     Certificate,
     OcspQuery,
@@ -42,6 +43,7 @@ from gateway.pki import (
     normalize_name,
     ocsp,
     read_certificate,
+    read_revocation_lists,
 )
 from gateway.store import (
     AuditEntry,
@@ -51,6 +53,7 @@ from gateway.store import (
     delivery_leases,
     fetched_lists,
     parties,
+    payloads,
     read_transaction,
     write_transaction,
 )
@@ -179,9 +182,7 @@ def fetch_revocation_list(work: FetchAttempt) -> None:
             fetched_lists.list_by_source(conn, source.name).get(""),
             fetched_lists.find_source(conn, source.name),
         )
-    held = (
-        _find_current_list(work, row.sha256) if row is not None and row.kind == source.settings.kind else None
-    )
+        held = _read_current_list(conn, row.sha256) if row is not None else None
     etag = (
         source_row.etag
         if source_row is not None and held is not None and source_row.url == source.url
@@ -202,11 +203,18 @@ def fetch_revocation_list(work: FetchAttempt) -> None:
     _activate_list(work, word, row.sha256 if row is not None else None, etag)
 
 
-def _find_current_list(work: FetchAttempt, sha256: str) -> RevocationList | None:
-    """Return the list in force, even one that the rules now reject: a rollback must still be detected."""
-    in_hand = work.hub.judge.revocations
-    unread = (each for source in in_hand.unread if source.unchecked for each in source.unchecked.lists)
-    return next((listed for listed in (*in_hand.lists, *unread) if listed.sha256 == sha256), None)
+def _read_current_list(conn: Connection, sha256: str) -> RevocationList:
+    """Return the list in force, even one that the rules now reject: a rollback must still be detected.
+
+    Raises GW606 for one that cannot be read at all: nothing could be compared with it.
+    """
+    try:
+        (crl,) = read_revocation_lists(payloads.get_payload_octets(conn, sha256), PATH_RULES)
+    except GatewayError as unreadable:
+        raise_resource_problem(unreadable)
+        reason = f"the one in force cannot be read, forget this source first: {unreadable.detail}"
+        raise GatewayError(FETCHED_REFUSED, reason[:500]) from unreadable
+    return crl
 
 
 def _accept_fetched_list(work: FetchAttempt, octets: bytes, held: RevocationList | None) -> RevocationList:

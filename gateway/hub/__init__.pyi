@@ -208,8 +208,8 @@ from .trust.trust_settings import check_publisher as check_publisher
 from .trust.trust_settings import check_unsigned as check_unsigned
 from .trust.trust_settings import find_issuer_trust_store as find_issuer_trust_store
 from .trust.trust_settings import list_authority_periods as list_authority_periods
-from .trust.trust_settings import list_expiry_remarks as list_expiry_remarks
 from .trust.trust_settings import list_own_periods as list_own_periods
+from .trust.trust_settings import list_revocation_remarks as list_revocation_remarks
 from .trust.trust_settings import load_publisher_rules as load_publisher_rules
 from .trust.trust_settings import load_recognition_policy as load_recognition_policy
 from .trust.trust_settings import load_trust_store as load_trust_store

@@ -37,7 +37,7 @@ from gateway.hub import (
     PModeTexts,
     find_issuer_trust_store,
     list_authority_periods,
-    list_expiry_remarks,
+    list_revocation_remarks,
     load_active_rules,
     load_pmode_texts,
     load_shipped_rules,
@@ -154,7 +154,7 @@ def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
         source.format_remark() for source in read_source_freshness(settings, hub) if source.state != "stale"
     )
     ends = (warning.words for warning in make_expiry_warnings(list_authority_periods(hub), at))
-    return (*(remark for remark in remarks if remark), *list_expiry_remarks(hub, at), *ends)
+    return (*(remark for remark in remarks if remark), *list_revocation_remarks(hub, at), *ends)
 
 
 def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:

@@ -58,6 +58,7 @@ from .revocation_data import MAX_CRLS as MAX_CRLS
 from .revocation_data import RevocationData as RevocationData
 from .revocation_data import RevocationList as RevocationList
 from .revocation_data import read_revocation_lists as read_revocation_lists
+from .revocation_data import split_revocation_lists as split_revocation_lists
 from .revocation_status import may_have_signed as may_have_signed
 from .signing_keys import ECDSA_SHA256 as ECDSA_SHA256
 from .signing_keys import RSA_SHA256 as RSA_SHA256

@@ -26,7 +26,7 @@ from gateway.pki import path_validation, revocation_status
 from gateway.pki.certificate_lint import lint_authority, lint_leaf
 from gateway.pki.certificates import Certificate, CertificateRules, read_certificate, read_certificates
 from gateway.pki.path_building import CertificateChain, PathFailure, PathInquiry, is_understood
-from gateway.pki.revocation_data import MAX_ANSWERS, MAX_CRLS, RevocationData
+from gateway.pki.revocation_data import RevocationData
 from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore, Verdict
 
 # A refusal may end when a certificate becomes valid or a list arrives; it is therefore remembered briefly.
@@ -320,15 +320,12 @@ class ValidationInput:
         )
 
     def read_input(self) -> OpenedInput:
-        """Read everything; raise GW205 or GW208 only where there is too much of it."""
+        """Read everything, however many lists; those that the rules refuse count as unread."""
         rules = self.policy.certificates
         anchors, intermediates = (
             _read_readable_certificates(self.anchors, rules),
             _read_readable_certificates(self.intermediates, rules),
         )
-        if len(self.crls) > MAX_CRLS or len(self.responses) > MAX_ANSWERS:
-            detail = f"more than {MAX_CRLS} revocation lists, or {MAX_ANSWERS} OCSP responses"
-            raise GatewayError(REVOCATION_UNKNOWN, detail, "revocation list")
         revocations, doubts = [], []
         for crls, responses in [
             *(((crl,), ()) for crl in self.crls),

@@ -21,9 +21,6 @@ from gateway.pki.path_building import CertificateChain, PathFailure, PathInquiry
 from gateway.pki.revocation_data import RevocationData, RevocationList, read_revocation_lists
 from gateway.pki.trust_store import TrustStore
 
-# RFC 5280 §5.2.3: issuers must not use longer numbers, and readers need not support them.
-_NUMBER_BITS: Final = 160
-
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceTerms:
@@ -62,6 +59,10 @@ def check_issuer_path(expected: AcceptanceTerms) -> None:
     _raise_rejection(f"the issuer {expected.issuer.subject[:120]}: {reason}")
 
 
+#: What an operator can do where the settings of a source no longer agree with what it has in force.
+_WAYS: Final = "name a source of its own for the other one, or forget this source first"
+
+
 def accept_revocation_list(
     data: bytes, expected: AcceptanceTerms, held: RevocationList | None = None
 ) -> RevocationList:
@@ -81,7 +82,8 @@ def accept_delta_list(
     if crl.base is None:
         _raise_rejection("a complete list, where one of changes was asked for")
     _check_successor(crl, held, expected.issuer)
-    if not any(crl.is_delta_of(each) or crl.is_outdated_by(each) for each in complete if each.base is None):
+    # The numbers of another key of that name are counted apart.
+    if not any(crl.has_base_up_to(each) and each.is_signed_by(expected.issuer) for each in complete):
         _raise_rejection(
             f"it tells of changes to list {crl.base} and later, and none that it fits is in hand"
         )
@@ -101,14 +103,17 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
     crl = lists[0]
     if crl.unfit:
         _raise_rejection(crl.unfit)
-    if any(abs(number or 0).bit_length() > _NUMBER_BITS for number in (crl.number, crl.base)):
-        _raise_rejection("its number is longer than 20 octets")
+    number_fault = crl.find_number_fault()
+    if number_fault:
+        _raise_rejection(number_fault)
     if crl.issuer_key != normalize_name(issuer.subject_der):
         _raise_rejection(f"a list of {crl.issuer[:120]}, where one of {issuer.subject[:120]} was asked for")
     if issuer.key_usage is not None and "cRLSign" not in issuer.key_usage:
         _raise_rejection(f"{issuer.subject[:120]} may not sign lists")
     if not crl.is_signed_by(issuer):
         _raise_rejection(f"it is not signed by {issuer.subject[:120]}")
+    if not revocation_status.may_have_signed(issuer, crl):
+        _raise_rejection(f"its key identifier is not that of {issuer.subject[:120]}")
     ends = crl.compute_expiry(expected.trust.policy.crl_age_most)
     if not crl.has_begun(expected.at):
         _raise_rejection(f"it begins at {crl.this_update.isoformat()}, which is in the future")
@@ -120,18 +125,28 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
 def _check_successor(crl: RevocationList, held: RevocationList | None, issuer: Certificate) -> None:
     """Raise for a list that is older than the one in force, or does not repeat it: of another key or scope.
 
-    An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3).
+    An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3). A list of another
+    issuer, or of changes in place of a complete one, would put what is in force aside.
     """
-    if held is None or held.issuer_key != crl.issuer_key or (held.base is None) != (crl.base is None):
+    if held is None:
         return
+    if held.issuer_key != crl.issuer_key:
+        _raise_rejection(f"the one in force is of {held.issuer[:120]}: {_WAYS}")
+    if (held.base is None) != (crl.base is None):
+        kind = "a complete list" if held.base is None else "a list of changes"
+        _raise_rejection(f"the one in force is {kind}: {_WAYS}")
     if not held.is_signed_by(issuer):
-        _raise_rejection("the one in force is by another key: name a source of its own for the new key")
+        _raise_rejection(f"the one in force is by another key: {_WAYS}")
     if crl.scope != held.scope:
-        _raise_rejection("it is cut to other points, reasons or certificates than the one in force")
+        _raise_rejection(f"it is cut to other points, reasons or certificates than the one in force: {_WAYS}")
+    if held.find_number_fault():
+        _raise_rejection(f"the one in force has a number longer than 20 octets: {_WAYS}")
     if held.number is not None and (crl.number is None or crl.number < held.number):
         _raise_rejection(f"list number {crl.number}, and {held.number} is in force: nothing is rolled back")
     if crl.this_update < held.this_update:
         _raise_rejection(f"it is of {crl.this_update.isoformat()}, before the one in force")
+    if crl.contradicts(held):
+        _raise_rejection("the one in force has the same number and time, and other entries")
 
 
 def is_issued_by(certificate: Certificate, issuer: Certificate, trust: TrustStore) -> bool:

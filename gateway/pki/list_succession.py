@@ -7,15 +7,18 @@ key states the same. That is the key which verifies the signature; what a list s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError
 from gateway.pki.certificates import Certificate, normalize_name
 from gateway.pki.revocation_data import RevocationList
 from gateway.pki.revocation_status import may_have_signed
+
+#: What an operator can do where the authority itself contradicts its earlier list.
+_WAY: Final = "if the authority stands by the new one, withdraw that one first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +39,30 @@ class ListSuccession:
 
     def check_list(self, crl: RevocationList) -> None:
         """Raise GW208 for a list that proves nothing: not understood, not in force, or by no known key."""
-        if crl.unfit:
-            _raise_refusal(crl, crl.unfit)
+        fault = crl.unfit or crl.find_number_fault()
+        if fault:
+            _raise_refusal(crl, fault)
         if not crl.has_begun(self.at):
             _raise_refusal(crl, f"it begins at {crl.this_update.isoformat()}, which is in the future")
         ends = crl.compute_expiry(self.age_most)
         if self.at > ends:
             _raise_refusal(crl, f"it ended at {ends.isoformat()}")
-        if self._find_signer(crl) is None:
+        signers = [*self._list_signers(crl)]
+        if not signers:
             reason = "it is signed by no authority that is known here (pki.anchors, pki.intermediates)"
             _raise_refusal(crl, reason)
+        if not any(each.not_before <= self.at <= each.not_after for each in signers):
+            _raise_refusal(crl, "the certificate of the authority that signed it is not valid now")
 
     def check_order(self, crl: RevocationList, others: Iterable[RevocationList]) -> None:
         """Raise GW208 for a list whose number and date contradict those of another one of its kind.
 
-        An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3).
+        An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3). Other lists that
+        prove nothing now are not compared.
         """
         for each in others:
+            if each.unfit or each.find_number_fault() or not each.has_begun(self.at):
+                continue
             is_of_kind = crl.scope == each.scope and (crl.base is None) == (each.base is None)
             if not is_of_kind or not self._is_by_same_key(crl, each):
                 continue
@@ -63,7 +73,10 @@ class ListSuccession:
                     f"number {number} of {crl.this_update.isoformat()}, but number {other_number} "
                     f"of {each.this_update.isoformat()} is in force"
                 )
-                _raise_refusal(crl, reason)
+                _raise_refusal(crl, f"{reason}: {_WAY}")
+            if crl.contradicts(each):
+                edition = f"number {number} of {crl.this_update.isoformat()}"
+                _raise_refusal(crl, f"{edition} is in force with other entries: {_WAY}")
 
     def repeats(self, crl: RevocationList, earlier: RevocationList) -> bool:
         """Return whether a list states again whatever `earlier` stated, or has withdrawn it."""
@@ -75,26 +88,26 @@ class ListSuccession:
         elif crl.scope == earlier.scope:
             is_later = _has_number_of(crl, earlier)
         else:
-            # A list for everything repeats the parts, which are numbered apart. An indirect part may have
-            # certificates of other issuers.
-            is_later = crl.scope is None and not earlier.indirect
+            # A later list for everything repeats the parts, which are numbered apart. An indirect part may
+            # have certificates of other issuers.
+            is_later = crl.scope is None and not earlier.indirect and crl.this_update > earlier.this_update
         return is_later and self._is_by_same_key(crl, earlier)
 
     def _is_by_same_key(self, crl: RevocationList, earlier: RevocationList) -> bool:
         if crl.issuer_key != earlier.issuer_key:
             return False
-        signer, earlier_signer = self._find_signer(crl), self._find_signer(earlier)
+        signer, earlier_signer = next(self._list_signers(crl), None), next(self._list_signers(earlier), None)
         return (
             signer is not None
             and earlier_signer is not None
             and (signer.public_key == earlier_signer.public_key)
         )
 
-    def _find_signer(self, crl: RevocationList) -> Certificate | None:
-        namesakes = self._by_name.get(crl.issuer_key, ())
-        return next(
-            (each for each in namesakes if may_have_signed(each, crl) and crl.is_signed_by(each)), None
-        )
+    def _list_signers(self, crl: RevocationList) -> Iterator[Certificate]:
+        """Yield the certificates of the key that signed a list, as it can be read from them and the list."""
+        for each in self._by_name.get(crl.issuer_key, ()):
+            if may_have_signed(each, crl) and crl.is_signed_by(each):
+                yield each
 
 
 def _has_number_of(crl: RevocationList, earlier: RevocationList) -> bool:

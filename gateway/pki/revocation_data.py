@@ -35,6 +35,8 @@ from gateway.pki.ocsp import OcspResponse, SingleResponse, read_ocsp_response
 # About 400,000 entries; larger issuers divide their lists by distribution points.
 MAX_CRL_OCTETS: Final = 16 * 1024 * 1024
 MAX_CRLS: Final = 256
+# RFC 5280 §5.2.3: issuers must not use longer numbers, and readers need not support them.
+_NUMBER_BITS: Final = 160
 # One for each certificate whose status is requested from responders.
 MAX_ANSWERS: Final = 4096
 
@@ -121,17 +123,34 @@ class RevocationList:
         """Return the entry of the certificate `serial` of this issuer; None: it is not listed."""
         return self.entries.get(issuer_key, {}).get(serial)
 
-    def is_delta_of(self, complete: RevocationList) -> bool:
-        """Return whether this list contains changes to `complete` (RFC 5280 §5.2.4)."""
-        if self.base is None or self.number is None or complete.number is None:
+    def find_number_fault(self) -> str | None:
+        """Return what is wrong with the number of the list, or of its base (RFC 5280 §5.2.3)."""
+        longest = max(self.number or 0, self.base or 0)
+        return "its number is longer than 20 octets" if longest.bit_length() > _NUMBER_BITS else None
+
+    def contradicts(self, rival: RevocationList) -> bool:
+        """Return whether a list of the same signer and scope has the same number and time, but other entries.
+
+        Lists of changes to different complete lists may have the same number (RFC 5280 §5.2.4).
+        """
+        edition = (self.number, self.base, self.this_update)
+        return edition == (rival.number, rival.base, rival.this_update) and self.entries != rival.entries
+
+    def has_base_up_to(self, complete: RevocationList) -> bool:
+        """Return whether this list contains changes since `complete`, or an earlier one (RFC 5280 §5.2.4)."""
+        if self.base is None or self.number is None or complete.number is None or complete.base is not None:
             return False
-        return self._has_same_scope(complete) and self.base <= complete.number < self.number
+        return self._has_same_scope(complete) and self.base <= complete.number
+
+    def is_delta_of(self, complete: RevocationList) -> bool:
+        """Return whether this list contains changes that are later than `complete`, and applies to it."""
+        is_later = (self.number or 0) > (complete.number or 0) and self.this_update >= complete.this_update
+        return is_later and self.has_base_up_to(complete)
 
     def is_outdated_by(self, complete: RevocationList) -> bool:
         """Return whether `complete` already contains the changes in this list."""
-        if self.base is None or self.number is None or complete.number is None or complete.base is not None:
-            return False
-        return self._has_same_scope(complete) and complete.number >= self.number
+        is_later = (complete.number or 0) >= (self.number or 0) and complete.this_update >= self.this_update
+        return is_later and self.has_base_up_to(complete)
 
     def _has_same_scope(self, successor: RevocationList) -> bool:
         same_issuer = (
@@ -263,14 +282,19 @@ class RevocationData:
 
 def read_revocation_lists(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> tuple[RevocationList, ...]:
     """Read one DER list, or a file of PEM lists; raise GW208 when any is malformed."""
+    return tuple(_read_encoded(encoded, rules) for encoded in split_revocation_lists(data))
+
+
+def split_revocation_lists(data: bytes) -> tuple[bytes, ...]:
+    """Return the lists of a file, each in DER and not parsed; raise GW208 for a file without lists."""
     if len(data) > 2 * MAX_CRL_OCTETS:
         _raise_malformed(f"a revocation list of {len(data)} octets is too large")
     if data[:1] == b"\x30":
-        return (_read_encoded(bytes(data), rules),)
+        return (bytes(data),)
     blocks = _PEM_BLOCK.findall(data)
     if not blocks or len(blocks) != data.count(b"-----BEGIN "):
         _raise_malformed("no revocation list in the file, or something that is not one")
-    return tuple(_read_encoded(_decode_pem(block), rules) for block in blocks)
+    return tuple(map(_decode_pem, blocks))
 
 
 def _decode_pem(block: bytes) -> bytes:

@@ -46,8 +46,18 @@ _NO_CHECK: Final = "1.3.6.1.5.5.7.48.1.5"
 
 
 @dataclass(frozen=True, slots=True)
+class _SignerQuestion:
+    """A signer of lists, the certificates that wait for its status, its required anchor, and the rule."""
+
+    signer: Certificate
+    pending: tuple[str, ...]
+    anchor: Certificate
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RevocationRule:
-    """Whether a list is required, how old it may be, and the lists.
+    """Whether a list is required, how old it may be, and the lists; made anew for each path inquiry.
 
     ``used`` collects the SHA-256 of every list and response that a result is based on.
     """
@@ -56,6 +66,8 @@ class RevocationRule:
     age_most: timedelta | None
     revocations: RevocationData
     used: dict[str, None] = field(default_factory=dict, compare=False)
+    # The results for signers of lists: each of them is asked for once, however many lists it has signed.
+    signers: dict[_SignerQuestion, datetime | None] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +205,7 @@ class _StatusSearch:
             reason
             for proven in reading.list_proven()
             if _is_later_statement(proven.crl, since, earlier.crl if earlier else None)
-            # The list of another key of that name may be about the certificates of that key alone.
-            and (earlier is None or proven.signer in (earlier.signer, question.issuer))
+            and _may_take_back(proven, question, earlier)
             for reason in proven.reasons
         )
 
@@ -362,13 +373,20 @@ class _StatusSearch:
         pending = (*question.pending, question.certificate.sha256)
         if len(pending) > _MAX_DEPTH:
             return None
-        anchor = question.chain.certificates[-1]
-        for chain in self.index.find_chains(candidate, _LONGEST, _MAX_ISSUER_CHAINS):
-            if chain.certificates[-1] != anchor or path_validation.validate_chain(
+        signer_question = _SignerQuestion(
+            candidate, pending, question.chain.certificates[-1], self.rule.required
+        )
+        if signer_question not in self.rule.signers:
+            self.rule.signers[signer_question] = self._search_signer_path(signer_question)
+        return self.rule.signers[signer_question]
+
+    def _search_signer_path(self, question: _SignerQuestion) -> datetime | None:
+        for chain in self.index.find_chains(question.signer, _LONGEST, _MAX_ISSUER_CHAINS):
+            if chain.certificates[-1] != question.anchor or path_validation.validate_chain(
                 chain, self.inquiry.without_policies, self.index
             ):
                 continue
-            status = check_revocation(chain, self.inquiry, self.index, self.rule, pending)
+            status = check_revocation(chain, self.inquiry, self.index, self.rule, question.pending)
             if isinstance(status, datetime):
                 return status
         return None
@@ -420,7 +438,8 @@ class _ListReading:
     def read_lists(self) -> PathFailure | datetime:
         """Return until when the certificate is clear, or the failure.
 
-        Of the complete lists of each signer the newest one decides; each signer can revoke.
+        Of the complete lists of each signer the newest one decides, or each of those that are of the same
+        second and cannot be compared by their numbers; each signer can revoke.
         """
         cleared: dict[str, frozenset[x509.ReasonFlags]] = {}
         ends: list[datetime] = []
@@ -430,7 +449,7 @@ class _ListReading:
         for each in proven:
             by_signer = cleared.setdefault(each.signer.sha256, frozenset())
             is_complete = each.crl.base is None
-            if each.reasons == ALL_REASONS and is_complete and not each.reasons - by_signer:
+            if each.reasons == ALL_REASONS and is_complete and _is_repeated(each, proven):
                 continue
             status = self._evaluate_entry(each, proven)
             if isinstance(status, PathFailure):
@@ -486,12 +505,58 @@ class _ListReading:
         return self.search.make_revoked_failure(self.question, entry.revoked_at)
 
 
+def _is_repeated(proven: _ProvenList, others: list[_ProvenList]) -> bool:
+    """Return whether later complete lists by the same signer are about everything that a list is about.
+
+    `others` are sorted, the newest first.
+    """
+    reasons_left = proven.reasons
+    for each in others:
+        if not reasons_left or each.crl.this_update < proven.crl.this_update:
+            break
+        if each.crl.base is None and each.signer == proven.signer and _is_later(each.crl, proven.crl):
+            reasons_left -= each.reasons
+    return not reasons_left
+
+
+def _may_take_back(proven: _ProvenList, question: _StatusQuestion, earlier: _EarlierList | None) -> bool:
+    """Return whether the signer of a list may take back what an earlier list, or a response, stated.
+
+    The list of another key of the issuer's name may be about the certificates of that key alone.
+    """
+    if proven.signer == question.issuer:
+        return True
+    if earlier is not None:
+        return proven.signer == earlier.signer
+    # The certificate itself names another issuer of its lists.
+    return proven.crl.issuer_key != question.issuer_key
+
+
 def _is_later_statement(crl: RevocationList, since: datetime, earlier: RevocationList | None) -> bool:
-    """Return whether a list repeats the content of an earlier one: a complete list, or the same changes."""
-    if crl.base is None:
-        return crl.this_update >= since
-    is_same = earlier is not None and earlier.base is not None and crl.base <= earlier.base
-    return is_same and crl.this_update >= since and earlier is not crl
+    """Return whether a list repeats what an earlier list, or a response of the time `since`, stated.
+
+    That is a later complete list, or a later list of the same changes.
+    """
+    if earlier is None:
+        return crl.base is None and crl.this_update >= since
+    if crl.base is not None and (
+        crl.scope != earlier.scope or earlier.base is None or crl.base > earlier.base
+    ):
+        return False
+    return _is_later(crl, earlier)
+
+
+def _is_later(crl: RevocationList, earlier: RevocationList) -> bool:
+    """Return whether a list by the same signer is later than another one.
+
+    Of two lists of one scope and second that is the one with the higher number (RFC 5280 §5.2.3), and a
+    complete list contains the changes of its number. Numbers of different scopes cannot be compared.
+    """
+    if crl.this_update != earlier.this_update or crl.scope != earlier.scope:
+        return crl.this_update > earlier.this_update
+    number, earlier_number = crl.number or 0, earlier.number or 0
+    contains_changes = crl.base is None and earlier.base is not None
+    return number > earlier_number or (number == earlier_number and contains_changes)
 
 
 def may_have_signed(certificate: Certificate, crl: RevocationList) -> bool:

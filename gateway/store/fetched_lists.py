@@ -263,6 +263,14 @@ def list_crls_in_force(conn: Connection, issuer_key_sha256: str | None = None) -
     return conn.execute(query.order_by(*order)).all()
 
 
+def find_issuer_in_force(conn: Connection, sha256: str) -> str | None:
+    """Return the `issuer_key_sha256` of a loaded list in force; None where no such list is in force."""
+    query = select(revocations.c.issuer_key_sha256).where(
+        revocations.c.crl_number == sha256, revocations.c.replaced_at.is_(None)
+    )
+    return conn.execute(query).scalar()
+
+
 # Append-only: the last list of a territory is in force; earlier ones show what an earlier decision rested
 # on. `named_by` is empty for our own list, whose signer the settings name.
 trust_lists = Table(

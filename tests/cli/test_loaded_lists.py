@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,14 @@ from gateway.cli.registration import read_known_revocations
 from gateway.hub.trust.trust_settings import load_trust_store
 from gateway.pki import MAX_CRLS, CertificateUse, validate_path
 from gateway.share import get_data_folder
-from gateway.store import fetched_lists, make_engine, read_transaction
+from gateway.store import (
+    NewFetchedList,
+    NewRevocationList,
+    fetched_lists,
+    make_engine,
+    read_transaction,
+    write_transaction,
+)
 from gateway_conformance.pki import CertificationAuthority, make_authority
 from tests.kit.house import authority, signer_named
 from tests.kit.live import LiveHouse
@@ -156,7 +164,7 @@ def test_an_earlier_list_is_kept_and_said_not_to_be_used(live: LiveHouse, load: 
     load(later)
     document = load(earlier)
     assert [(each["new"], each["in_force"]) for each in document["lists"]] == [(True, False)]
-    assert "a later one is in force" in document["done"]
+    assert "a list in force repeats it" in document["done"]
     assert judge_broker(live) == "GW207"
     document = load(earlier, later)
     assert [(each["new"], each["in_force"]) for each in document["lists"]] == [(False, False), (False, True)]
@@ -168,17 +176,73 @@ def test_a_list_that_a_later_one_of_the_file_repeats_is_not_in_force(live: LiveH
     assert judge_broker(live) == "GW207"
 
 
+def test_a_withdrawn_list_that_another_one_of_the_file_repeats_is_not_used_again(
+    live: LiveHouse, load: Load
+) -> None:
+    before, after = make(9, 2 * HOUR), make(10, HOUR)
+    load(before)
+    load(before, withdraw=True)
+    lists = load(before, after)["lists"]
+    assert [(each["in_force"], each["used_again"]) for each in lists] == [(False, False), (True, False)]
+
+
 def test_a_list_is_withdrawn_and_the_one_before_can_be_loaded_again(live: LiveHouse, load: Load) -> None:
     before, wrong = make(9, 2 * HOUR, revoked=True), make(10, HOUR)
     load(before)
     load(wrong)
     assert judge_broker(live) == "valid"
-    assert load(wrong, withdraw=True)["done"].endswith(": withdrawn.")
+    document = load(wrong, withdraw=True)
+    assert document["done"] == (
+        "The list of CN=Test CA is withdrawn. "
+        "No list of this issuer is in hand any more: load its present one."
+    )
+    assert [each["remaining"] for each in document["lists"]] == [0]
     assert judge_broker(live) == "GW208"
-    assert "GW808" in load(wrong, withdraw=True)["problem"]
-    (again,) = load(before)["lists"]
-    assert (again["new"], again["in_force"]) == (False, True)
+    assert "the list of CN=Test CA is not in force" in load(wrong, withdraw=True)["problem"]
+    document = load(before)
+    assert document["done"] == "List of CN=Test CA: loaded already, and used again from now on."
+    (again,) = document["lists"]
+    assert (again["new"], again["in_force"], again["used_again"]) == (False, True, True)
     assert judge_broker(live) == "GW207"
+    (again,) = load(before)["lists"]
+    assert (again["new"], again["in_force"], again["used_again"]) == (False, True, False)
+
+
+def test_a_withdrawal_says_how_many_lists_of_the_issuer_are_left(live: LiveHouse, load: Load) -> None:
+    parts = [make(9, HOUR, USERS), make(9, HOUR, AUTHORITIES)]
+    load(*parts, make(10, timedelta(minutes=30), x509.DeltaCRLIndicator(9)))
+    document = load(parts[0], withdraw=True)
+    assert document["done"].endswith("is withdrawn. This issuer has 2 lists in hand still.")
+    document = load(make(11, timedelta(minutes=20)), withdraw=True)
+    assert "GW808" in document["problem"]
+    assert load(parts[1], withdraw=True)["lists"][0]["remaining"] == 1
+
+
+def test_a_list_that_cannot_be_read_any_more_stops_nothing_and_can_be_withdrawn(
+    live: LiveHouse, load: Load, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An earlier version may have read what this one refuses."""
+    unreadable = b"\x30\x82\x01\x00" + bytes(256)
+    sha256, now = hashlib.sha256(unreadable).hexdigest(), datetime.now(UTC)
+    engine = make_engine(live.database_url)
+    with write_transaction(engine) as conn:
+        fetched_lists.insert_crl(conn, NewRevocationList("ab" * 32, sha256, now, None, unreadable), now)
+    engine.dispose()
+    load(make(9, revoked=True))
+    assert judge_broker(live) == "GW207"
+    assert "cannot be read any more" in caplog.text
+    main(["check", "--json", "--home", str(live.home)])
+    captured = capsys.readouterr()
+    assert f"stored revocation data cannot be read and proves nothing: SHA-256 {sha256}" in captured.out
+    file = live.home / "unreadable.der"
+    file.write_bytes(unreadable)
+    for status, words in ((0, f"The list {sha256}, which cannot be read, is withdrawn."), (2, "GW808")):
+        assert main(["pki", "crl", str(file), "--withdraw", "--home", str(live.home)]) == status
+        captured = capsys.readouterr()
+        assert words in captured.out + captured.err
+    caplog.clear()
+    assert judge_broker(live) == "GW207"
+    assert "cannot be read any more" not in caplog.text
 
 
 def test_lists_beyond_what_a_hub_reads_are_refused(live: LiveHouse, load: Load) -> None:
@@ -191,6 +255,25 @@ def test_lists_beyond_what_a_hub_reads_are_refused(live: LiveHouse, load: Load) 
     assert judge_broker(live) == "GW207"
     assert len(load(*map(part, points[1:]))["lists"]) == MAX_CRLS - 1
     assert judge_broker(live) == "GW207"
+    # What is fetched later, or named by the settings, is read all the same, and nothing stops.
+    load(make(2))
+    assert judge_broker(live) == "valid"
+    _put_fetched_list(live, make(10, HOUR, x509.DeltaCRLIndicator(2), revoked=True))
+    assert judge_broker(live) == "GW207"
+    part_of_none = scope(full_name=[x509.UniformResourceIdentifier("http://a/none")])
+    assert "258 revocation lists would be in hand" in load(part(part_of_none))["problem"]
+    # One that takes the place of another one is taken.
+    (listed,) = load(make(3))["lists"]
+    assert (listed["in_force"], len(listed["replaces"])) == (True, 1)
+
+
+def _put_fetched_list(live: LiveHouse, octets: bytes) -> None:
+    engine, now = make_engine(live.database_url), datetime.now(UTC)
+    with write_transaction(engine) as conn:
+        fetched_lists.ensure_source(conn, "root", "delta", "http://a.example/")
+        new = NewFetchedList("", "delta", octets, "CN=Test CA", "10", now, now + HOUR)
+        fetched_lists.activate_lists(conn, "root", [new], now)
+    engine.dispose()
 
 
 def test_a_list_without_end_is_taken(live: LiveHouse, load: Load, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Engine
 
 from gateway.cli.registration import register_certificate
-from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
-from gateway.hub import list_authority_periods, list_expiry_remarks
+from gateway.hub import list_authority_periods, list_revocation_remarks, withdraw_fetched_lists
 from gateway.hub.trust import fetch_sources
 from gateway.monitor import make_expiry_warnings
 from gateway.pki import DEFAULT_RULES, CertificateUse, TrustPolicy, TrustStore, read_certificate
@@ -406,16 +405,42 @@ def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None
     assert (post.row().problem, post.said()) == (None, "taken")
 
 
-def test_more_lists_than_a_judgement_can_hold_are_refused(
-    post: Post, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetch_sources, "MAX_CRLS", 1)
+def test_a_source_whose_settings_changed_keeps_its_list(post: Post) -> None:
+    """The list in force may be the only one that says who was revoked."""
+    post.source()
+    post.publisher.pages[LIST] = page(crl(2, "broker1"))
+    post.turn()
+    assert post.said() == "GW207"
+    before, far = post.held(), other()
+    changed = post.source(kind="delta")
+    post.house.clock.forward(hours=1)
+    post.turn()
+    assert (post.row().problem, post.held().sha256, post.said()) == ("GW606", before.sha256, "GW207")
+    post.hub.judge.replace_trust(trust=TrustStore((authority().certificate, far.certificate)))
+    post.sources["root"] = replace(post.source(), issuer=far.certificate)
+    post.publisher.pages[LIST] = page(crl(3, by=far))
+    post.house.clock.forward(hours=1)
+    post.turn()
+    assert (post.row().problem, post.held().sha256, post.said()) == ("GW606", before.sha256, "GW207")
+    assert "the one in force is of CN=Test CA" in post.row().detail
+    with write_transaction(post.house.engine) as conn:
+        withdraw_fetched_lists(conn, changed.name, post.house.clock(), "somebody")
+    post.house.clock.forward(hours=1)
+    post.turn()
+    assert (post.row().problem, post.held().number) == (None, "3")
+
+
+def test_a_list_in_force_that_cannot_be_read_is_not_replaced_unseen(post: Post) -> None:
+    """Nobody can say whether the next one takes a revocation back."""
+    with write_transaction(post.house.engine) as conn:
+        fetched_lists.ensure_source(conn, "root", "crl", "http://a/")
+        unreadable = NewFetchedList("", "crl", b"no list", "CN=A", "1", START, START + DAY)
+        fetched_lists.activate_lists(conn, "root", [unreadable], START)
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
-    post.house.hub.refresh_snapshot()
     post.turn()
-    with pytest.raises(GatewayError, match="2 revocation lists are in hand"):
-        post.house.hub.refresh_snapshot()
+    assert post.row().problem == "GW606"
+    assert "the one in force cannot be read, forget this source first" in post.row().detail
 
 
 def test_anchors_and_lists_that_nobody_fetches_are_told_of_too(post: Post) -> None:
@@ -429,9 +454,9 @@ def test_anchors_and_lists_that_nobody_fetches_are_told_of_too(post: Post) -> No
     assert "the last authority certificate of CN=Test CA ends in 29 days" in told.words
     (listed,) = hub.judge.revocations.lists
     quarter = (listed.next_update - listed.this_update) / 4
-    assert list_expiry_remarks(hub, listed.next_update - quarter) == ()
-    assert "ends at" in list_expiry_remarks(hub, listed.next_update - quarter + HOUR)[0]
-    assert "ended at" in list_expiry_remarks(hub, listed.next_update + HOUR)[0]
+    assert list_revocation_remarks(hub, listed.next_update - quarter) == ()
+    assert "ends at" in list_revocation_remarks(hub, listed.next_update - quarter + HOUR)[0]
+    assert "ended at" in list_revocation_remarks(hub, listed.next_update + HOUR)[0]
     # One that is followed by a newer one of the same issuer is not told of; nor is one that is fetched.
     post.source()
     post.publisher.pages[LIST] = page(
@@ -439,7 +464,7 @@ def test_anchors_and_lists_that_nobody_fetches_are_told_of_too(post: Post) -> No
     )
     post.turn()
     hub.refresh_snapshot()
-    assert list_expiry_remarks(hub, listed.next_update + HOUR) == ()
+    assert list_revocation_remarks(hub, listed.next_update + HOUR) == ()
 
 
 @pytest.mark.night

@@ -17,19 +17,23 @@ import pytest
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN
 from gateway.pki import (
     DEFAULT_POLICY,
+    MAX_ANSWERS,
+    MAX_CRLS,
     CertificateExaminer,
     CertificateUse,
     CertificateValidator,
     RevocationData,
     TrustStore,
     ValidationInput,
+    read_certificate,
     validate_path,
 )
 from gateway.pki.certificate_examiner import NO_PROCESS, TOO_LONG, _ExaminerProcess
 from gateway_conformance.pki import issue_certificate
 from tests.kit.paths import ROOT
-from tests.pki.certificate_forgery import DAY, NOW, costly_pair, crl, entry
+from tests.pki.certificate_forgery import DAY, NOW, Forgery, costly_pair, crl, entry
 from tests.pki.conftest import World
+from tests.pki.test_ocsp import Answer
 
 COSTLY = 300
 
@@ -61,6 +65,18 @@ def test_the_verdict_is_the_one_that_is_found_here(world: World, examiner: Certi
             assert alone == there
     junk = examiner(b"words", CertificateUse.SIGNING, NOW, world.trust, world.revocations)
     assert (junk.status, junk.problem) == ("invalid", CERTIFICATE_UNTRUSTED)
+
+
+@pytest.mark.long
+def test_it_reads_as_many_lists_and_answers_as_are_in_force(world: World, examiner: CertificateExaminer):
+    somebody = read_certificate(Forgery(serial=9).der(world.sub))
+    response = Answer(somebody, world.sub.certificate).der(world.sub.certificate, world.sub.key)
+    lists = [RevocationData([listed]) for listed in (world.root_crl, *[world.sub_crl] * MAX_CRLS)]
+    answers = [RevocationData((), responses=[response])] * (MAX_ANSWERS + 1)
+    many = RevocationData.merge_parts([*lists, *answers])
+    for party, status in ((world.party, "valid"), (world.outcast, "invalid")):
+        octets = party.certificate.der
+        assert examiner(octets, CertificateUse.SIGNING, NOW, world.trust, many).status == status
 
 
 def test_a_judge_asks_it_once_for_each_certificate(world: World, examiner: CertificateExaminer):

@@ -116,10 +116,45 @@ def test_nothing_is_rolled_back(world: World) -> None:
     assert accept_revocation_list(numbered(world, 4, starts=NOW - 2 * HOUR), wanted, held).number == 4
     assert "rolled back" in refusal(numbered(world, 2), wanted, held)
     assert "before the one in force" in refusal(numbered(world, 4, starts=NOW - 3 * HOUR), wanted, held)
-    # What is held of another issuer, or is no list of this kind, says nothing.
-    assert accept_revocation_list(
-        numbered(world, 3), wanted, one(crl(world.root, extra=[(x509.CRLNumber(9), False)]))
-    )
+    same = one(numbered(world, 3))
+    assert accept_revocation_list(numbered(world, 3), wanted, same).number == 3
+    assert "same number and time" in refusal(numbered(world, 3, revoked=[entry(5)]), wanted, same)
+
+
+def test_a_list_whose_key_identifier_does_not_fit_is_refused(world: World) -> None:
+    """No judgement could rest on it; the settings name the authority's certificate of before."""
+    key_id = x509.AuthorityKeyIdentifier(b"\1" * 20, None, None)
+    octets = crl(world.sub, extra=[(x509.CRLNumber(3), False), (key_id, False)])
+    assert "its key identifier is not that of CN=Sub,C=KR" in refusal(octets, expected(world))
+
+
+def test_a_list_in_force_with_a_long_number_is_forgotten_first(world: World) -> None:
+    held = one(crl(world.sub, extra=[(x509.CRLNumber(1 << 20000), False)]))
+    assert "forget this source first" in refusal(numbered(world, 3), expected(world), held)
+
+
+def test_changes_fit_no_list_of_another_key(world: World) -> None:
+    another_key = make_authority("CN=Sub,C=KR", NOW - DAY, issuer=world.root)
+    complete = [one(numbered(world, 3)), one(crl(another_key, extra=[(x509.CRLNumber(5), False)]))]
+    with pytest.raises(GatewayError, match="none that it fits"):
+        accept_delta_list(changes(world, 5, 6), expected(world), None, complete)
+    assert accept_delta_list(changes(world, 3, 6), expected(world), None, complete).number == 6
+
+
+def test_settings_that_changed_put_nothing_aside(world: World) -> None:
+    """The list in force may be the only one that says who was revoked."""
+    wanted = expected(world)
+    of_root = one(crl(world.root, extra=[(x509.CRLNumber(1), False)]))
+    reason = refusal(numbered(world, 3), wanted, of_root)
+    assert "the one in force is of CN=Root,C=KR" in reason
+    assert "forget this source first" in reason
+    another_key = make_authority("CN=Sub,C=KR", NOW - DAY, issuer=world.root)
+    by_other_key = one(crl(another_key, extra=[(x509.CRLNumber(1), False)]))
+    assert by_other_key.issuer_key == one(numbered(world, 3)).issuer_key
+    assert "the one in force is by another key" in refusal(numbered(world, 3), wanted, by_other_key)
+    assert "is a list of changes" in refusal(numbered(world, 7), wanted, one(changes(world, 3, 6)))
+    with pytest.raises(GatewayError, match=r"GW606 .* is a complete list"):
+        accept_delta_list(changes(world, 3, 6), wanted, same := one(numbered(world, 3)), [same])
 
 
 def changes(world: World, base: int, number: int, **words: Any) -> bytes:
@@ -140,6 +175,12 @@ def test_changes_fit_a_list_in_hand(world: World, base: int, number: int, fits: 
             accept_delta_list(changes(world, base, number), wanted, None, complete)
     with pytest.raises(GatewayError, match="none that it fits"):
         accept_delta_list(changes(world, base, number), wanted, None, [one(crl(world.root))])
+
+
+def test_changes_signed_a_second_after_the_complete_list_of_their_number_are_taken(world: World) -> None:
+    complete = [one(numbered(world, 10))]
+    later = changes(world, 9, 10, starts=NOW - HOUR + timedelta(seconds=1))
+    assert accept_delta_list(later, expected(world), None, complete).number == 10
 
 
 def test_older_changes_do_not_take_the_place_of_newer_ones(world: World) -> None:

@@ -23,14 +23,14 @@ from tests.kit.rows import later
 NEWEST = 64
 
 
-def _insert(conn: Connection, issuer: str, sha256: str, seconds: float) -> None:
+def _insert(conn: Connection, issuer: str, sha256: str, seconds: float, octets: int = 1) -> None:
     """Store a list as code of 1.0.0 did."""
     values: dict[str, Any] = {
         "issuer_key_sha256": issuer,
         "crl_number": sha256,
         "this_update": later(seconds),
         "next_update": later(seconds + 60),
-        "der": b"\x30",
+        "der": b"\x30" * octets,
         "fetched_at": later(seconds),
     }
     conn.execute(fetched_lists.revocations.insert().values(**values))
@@ -57,6 +57,22 @@ def test_the_newest_lists_are_in_force_again(
     engine.dispose()
     assert in_force == {*(f"often {number}" for number in range(80 - NEWEST, 80)), "seldom 1"}
     assert f"displaced are in force again: {NEWEST - 1};" in caplog.text
+
+
+@pytest.mark.long
+def test_long_lists_are_in_force_again_as_far_as_memory_allows(empty_database_url: str) -> None:
+    """Each process reads all of them."""
+    engine = make_engine(empty_database_url)
+    with write_transaction(engine) as conn:
+        apply_revision(conn, "0100")
+        for number in range(6):
+            _insert(conn, "long", f"long {number}", 100 + number, 10 * 1024 * 1024)
+        _insert(conn, "last", "last of its name", 1)
+    migrate_schema(engine)
+    with read_transaction(engine) as conn:
+        in_force = {row.crl_number for row in fetched_lists.list_crls_in_force(conn)}
+    engine.dispose()
+    assert in_force == {"long 3", "long 4", "long 5", "last of its name"}
 
 
 @pytest.mark.long

@@ -14,6 +14,7 @@ from gateway.cli.home_folder import read_database, read_verb_settings
 from gateway.cli.named_files import read_file
 from gateway.cli.registration import (
     LoadedList,
+    WithdrawnList,
     list_known_authorities,
     load_crls,
     read_known_revocations,
@@ -23,7 +24,7 @@ from gateway.cli.result_output import print_line, print_table, show_progress
 from gateway.cli.shared_options import FILE, changing_verb, home_verb
 from gateway.cli.verb_groups import Arguments
 from gateway.config import mask_url
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, REVOCATION_UNKNOWN, GatewayError
 from gateway.hub import (
     FetchSource,
     fetch_source_now,
@@ -34,7 +35,7 @@ from gateway.hub import (
 )
 from gateway.monitor import SourceTerm, list_source_freshness
 from gateway.operations import count_things, describe_source
-from gateway.pki import ListSuccession
+from gateway.pki import MAX_CRLS, ListSuccession, RevocationData
 from gateway.store import deliveries
 
 _COLUMNS: Final = (
@@ -134,18 +135,33 @@ def load_crl_file(arguments: Arguments) -> None:
     with change_database(arguments) as change:
         trust = load_trust_store(change.settings)
         if arguments.withdraw:
-            loaded = withdraw_crls(change.conn, content, change.at)
+            withdrawn = withdraw_crls(change.conn, content, change.at)
+            in_hand = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
+            remaining = [_count_remaining_lists(each, in_hand) for each in withdrawn]
+            lists = [*map(_describe_withdrawn_list, withdrawn, remaining)]
+            sentences = [*map(_format_withdrawal, withdrawn, remaining)]
         else:
+            before = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
             authorities = list_known_authorities(change.settings, change.conn, change.at)
             succession = ListSuccession(authorities, change.at, trust.policy.crl_age_most)
             loaded = load_crls(change.conn, content, succession)
-            # More lists than a hub reads would stop it.
-            read_known_revocations(change.settings, change.conn, trust.policy.certificates)
-        lists = [_describe_list(each) for each in loaded]
-        issuers = "; ".join(dict.fromkeys(each.issuer for each in loaded))
+            in_hand = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
+            _check_list_count(len(before.lists), len(in_hand.lists))
+            lists = [_describe_list(each) for each in loaded]
+            sentences = [_format_loading(each) for each in loaded]
+        issuers = "; ".join(dict.fromkeys(each["issuer"] or each["sha256"] for each in lists))
         change.record_trust_change(f"revocation list of {issuers}", after=lists)
-    format_sentence = _format_withdrawal if arguments.withdraw else _format_loading
-    print_change(change, *map(format_sentence, loaded), as_json=arguments.json, lists=lists)
+    print_change(change, *sentences, as_json=arguments.json, lists=lists)
+
+
+def _check_list_count(before: int, after: int) -> None:
+    """Raise GW208 where more lists come to be in hand than each process should keep in memory.
+
+    A list that takes the place of another one is never refused for that.
+    """
+    if after > max(before, MAX_CRLS):
+        detail = f"{after} revocation lists would be in hand, {MAX_CRLS} are allowed: withdraw others first"
+        raise GatewayError(REVOCATION_UNKNOWN, detail, "revocation list")
 
 
 def _describe_list(loaded: LoadedList) -> dict[str, Any]:
@@ -155,21 +171,45 @@ def _describe_list(loaded: LoadedList) -> dict[str, Any]:
         "sha256": loaded.sha256,
         "delta": loaded.is_delta,
         "in_force": loaded.is_in_force,
+        "used_again": loaded.is_used_again,
         "replaces": list(loaded.replaces),
     }
 
 
+def _count_remaining_lists(withdrawn: WithdrawnList, in_hand: RevocationData) -> int | None:
+    """Return how many lists of its issuer are in hand; None where the issuer cannot be read."""
+    return len(in_hand.find_lists(withdrawn.crl.issuer_key)) if withdrawn.crl else None
+
+
+def _describe_withdrawn_list(withdrawn: WithdrawnList, remaining: int | None) -> dict[str, Any]:
+    crl = withdrawn.crl
+    return {
+        "issuer": crl.issuer if crl else None,
+        "sha256": withdrawn.sha256,
+        "delta": crl.base is not None if crl else None,
+        "in_force": False,
+        "remaining": remaining,
+    }
+
+
 def _format_loading(loaded: LoadedList) -> str:
-    name = _format_list_name(loaded)
+    name = f"List of changes of {loaded.issuer}" if loaded.is_delta else f"List of {loaded.issuer}"
     if not loaded.is_in_force:
-        return f"{name}: loaded{'' if loaded.is_new else ' already'}, but not used: a later one is in force."
+        return (
+            f"{name}: loaded{'' if loaded.is_new else ' already'}, but not used: a list in force repeats it."
+        )
+    if loaded.is_used_again:
+        state = "loaded already, and used again from now on"
+    else:
+        state = "loaded, and used from now on" if loaded.is_new else "loaded already"
     replaced = f", in place of {count_things(len(loaded.replaces), 'list')}" if loaded.replaces else ""
-    return f"{name}: loaded{', and used from now on' if loaded.is_new else ' already'}{replaced}."
+    return f"{name}: {state}{replaced}."
 
 
-def _format_withdrawal(withdrawn: LoadedList) -> str:
-    return f"{_format_list_name(withdrawn)}: withdrawn."
-
-
-def _format_list_name(loaded: LoadedList) -> str:
-    return f"List of changes of {loaded.issuer}" if loaded.is_delta else f"List of {loaded.issuer}"
+def _format_withdrawal(withdrawn: WithdrawnList, remaining: int | None) -> str:
+    sentence = f"{withdrawn.description[0].upper()}{withdrawn.description[1:]} is withdrawn."
+    if remaining is None:
+        return sentence
+    if remaining == 0:
+        return f"{sentence} No list of this issuer is in hand any more: load its present one."
+    return f"{sentence} This issuer has {count_things(remaining, 'list')} in hand still."

@@ -12,11 +12,9 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.config import FetchSettings, Settings
-from gateway.errors import REVOCATION_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki import (
     DEFAULT_RULES,
-    MAX_ANSWERS,
-    MAX_CRLS,
     Certificate,
     CertificateRules,
     RevocationData,
@@ -102,9 +100,10 @@ class LoadedRevocationData:
     ) -> RevocationData:
         """Return the revocation data of `files`, of loaded `crls`, and of `fetched` (kind and digest).
 
-        Raises GW208 for too many lists, and for a file that cannot be read. A loaded or fetched list
-        that can no longer be read proves nothing, and this is logged: without another list of its issuer,
-        revocation is unknown.
+        Raises GW208 for a file that cannot be read. A loaded or fetched list that can no longer be read
+        proves nothing, and this is logged: without another list of its issuer, revocation is unknown.
+        However many are in force, all are read: none of them may be left out, and a hub that runs does not
+        stop for what was loaded or fetched.
         """
         loaded: dict[str, RevocationData] = {}
         for octets in files:
@@ -114,17 +113,11 @@ class LoadedRevocationData:
             key = hashlib.sha256(octets).hexdigest()
             if key not in loaded:
                 loaded[key] = self._read.get(key) or _read_stored_data(octets, "crl", key, DEFAULT_RULES)
-        answers = 0
         for kind, sha256 in fetched:
-            answers += kind == "ocsp"
-            if sha256 not in loaded and answers <= MAX_ANSWERS:
+            if sha256 not in loaded:
                 loaded[sha256] = self._read.get(sha256) or _load_fetched_data(conn, kind, sha256, rules)
         if not _has_same_digests(loaded, self._read):
-            whole = RevocationData.merge_parts(loaded.values())
-            if len(whole.lists) > MAX_CRLS:
-                detail = f"{len(whole.lists)} revocation lists are in hand, {MAX_CRLS} are allowed"
-                raise GatewayError(REVOCATION_UNKNOWN, detail, "revocation list")
-            self._whole, self._read = whole, loaded
+            self._whole, self._read = RevocationData.merge_parts(loaded.values()), loaded
         return self._whole
 
 

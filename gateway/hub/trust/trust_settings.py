@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -102,12 +103,12 @@ def list_authority_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
     )
 
 
-def list_expiry_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
-    """Return warnings for the operator about the revocation lists of files and commands.
+def list_revocation_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
+    """Return warnings for the operator about revocation lists that end, or that cannot be read any more.
 
-    A list that another one in hand repeats does not count, nor the last one by a key of which no
-    certificate is known any more. A fetched list is reported elsewhere. The current register snapshot is
-    used.
+    Of lists that end, none counts that another one in hand repeats, nor the last one by a key of which no
+    certificate is known any more; a fetched list that ends is reported elsewhere. The current register
+    snapshot is used.
     """
     fetched = {sha256 for _, sha256 in hub.get_snapshot().fetched}
     most = hub.judge.trust.policy.crl_age_most
@@ -119,6 +120,9 @@ def list_expiry_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
             remarks.append(
                 f"the revocation list of {revocation_list.issuer[:120]} {verb} at {ends:%Y-%m-%dT%H:%M:%SZ}"
             )
+    for unreadable in hub.judge.revocations.unread:
+        sha256 = hashlib.sha256(unreadable.octets).hexdigest()
+        remarks.append(f"stored revocation data cannot be read and proves nothing: SHA-256 {sha256}")
     return tuple(dict.fromkeys(remarks))
 
 

@@ -19,8 +19,10 @@ branch_labels = None
 depends_on = None
 
 _log = logging.getLogger(__name__)
-#: Of older lists only the last one of an issuer is in force, as before. A hub reads 256 lists.
+#: Of older lists only the last one of an issuer is in force, as before: each process reads all in force, and
+#: needs up to ten octets of memory for each of theirs.
 _NEWEST = 64
+_OCTETS = 32 * 1024 * 1024
 
 
 def upgrade() -> None:
@@ -29,7 +31,7 @@ def upgrade() -> None:
     instant = sa.BigInteger() if conn.dialect.name == "sqlite" else sa.DateTime(timezone=True)
     op.add_column("revocations", sa.Column("replaced_at", instant, nullable=True))
     rows = conn.exec_driver_sql(
-        "SELECT issuer_key_sha256, crl_number FROM revocations "
+        "SELECT issuer_key_sha256, crl_number, length(der) FROM revocations "
         "ORDER BY this_update DESC, fetched_at DESC, crl_number"
     ).all()
     replace = sa.text(
@@ -37,9 +39,10 @@ def upgrade() -> None:
         "WHERE issuer_key_sha256 = :issuer AND crl_number = :sha256"
     )
     issuers: set[str] = set()
-    again = 0
-    for position, (issuer, sha256) in enumerate(rows):
-        if issuer in issuers and position >= _NEWEST:
+    again = octets = 0
+    for position, (issuer, sha256, length) in enumerate(rows):
+        octets += length
+        if issuer in issuers and (position >= _NEWEST or octets > _OCTETS):
             conn.execute(replace, {"issuer": issuer, "sha256": sha256})
         elif issuer in issuers:
             again += 1
