@@ -113,7 +113,8 @@ class Statuses:
 @in_turn
 def test_all_say_the_same_in_time(story: Story) -> None:
     statuses = Statuses(story)
-    assert statuses.read() == [True] * 4
+    # Only a locked database has to be told within the short limit: the first questions also connect.
+    statuses.await_readiness()
     for _ in range(2):
         with lock_database(story.house.engine):
             # The use of a session is stored after a minute.

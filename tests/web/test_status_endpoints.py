@@ -94,15 +94,13 @@ def test_a_database_that_does_not_answer_holds_one_thread(
     assert client.get("/status/live").text == "live\n"
     assert time.monotonic() - began < 5
     assert caplog.text.count("GW806 the status has no answer in 0.3 s: readiness") == 1
-    # The answers that follow may take longer on a busy machine.
-    monkeypatch.setattr(hub_readiness, "_ASKING_SECONDS", 60.0)
-    monkeypatch.setattr(status_endpoints, "_MEASURING_SECONDS", 60.0)
     answered.set()
     for thread in asked:
         thread.join(60)
-    assert ask_readiness(client) == (200, "ready\n")
-    assert client.get("/metrics").status_code == 200
-    assert "gateway_own_key_away 0.0\n" in client.get("/metrics/process").text
+    # On a busy machine a database that answers takes longer than the short limit too.
+    await_readiness(client)
+    until(lambda: client.get("/metrics").status_code == 200, every=0.1)
+    until(lambda: "gateway_own_key_away 0.0\n" in client.get("/metrics/process").text, every=0.1)
 
 
 @pytest.mark.long
@@ -115,7 +113,7 @@ def test_a_database_that_takes_no_writes_is_not_ready(
     monkeypatch.setattr(hub_readiness, "_KEPT_SECONDS", 0.0)
     path, engine = sqlite_url.removeprefix("sqlite:///"), make_engine(sqlite_url)
     client = build_status_application(engine).test_client()
-    assert ask_readiness(client) == (200, "ready\n")
+    await_readiness(client)
     with ExitStack() as held:
         if holder == "another writer of SQLite":
             other = held.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
@@ -124,8 +122,8 @@ def test_a_database_that_takes_no_writes_is_not_ready(
             lock = held.enter_context(Path(path + "-writer").open("rb"))
             fcntl.flock(lock, fcntl.LOCK_EX)
         assert ask_readiness(client) == (503, "GW806 the database does not answer\n")
-        assert "gateway_database_up 1.0\n" in client.get("/metrics/process").text
-    until(lambda: ask_readiness(client) == (200, "ready\n"), every=0.1)
+        until(lambda: "gateway_database_up 1.0\n" in client.get("/metrics/process").text, every=0.1)
+    await_readiness(client)
     engine.dispose()
 
 
@@ -155,19 +153,18 @@ def test_a_server_that_takes_no_writes_is_not_ready(
 def test_a_server_that_hangs_is_not_ready_in_time(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hub_readiness, "_ASKING_SECONDS", 0.5)
     monkeypatch.setattr(hub_readiness, "_KEPT_SECONDS", 0.0)
     engine, other = make_engine(postgresql_url), make_engine(postgresql_url)
     client = build_status_application(engine).test_client()
-    # The first question connects, which a busy machine does not do in half a second.
-    assert ask_readiness(client) == (200, "ready\n")
-    monkeypatch.setattr(hub_readiness, "_ASKING_SECONDS", 0.5)
+    await_readiness(client)
     with write_transaction(other) as conn:
         conn.execute(text("LOCK TABLE epochs IN ACCESS EXCLUSIVE MODE"))
         began = time.monotonic()
         assert ask_readiness(client) == (503, "GW806 the database does not answer\n")
         assert "gateway_database_up 0.0\n" in client.get("/metrics/process").text
         assert time.monotonic() - began < 5
-    until(lambda: ask_readiness(client) == (200, "ready\n"), every=0.1)
+    await_readiness(client)
     engine.dispose()
     other.dispose()
 
@@ -175,6 +172,11 @@ def test_a_server_that_hangs_is_not_ready_in_time(
 def ask_readiness(client: FlaskClient) -> tuple[int, str]:
     answer = client.application.test_client().get("/status/ready")
     return answer.status_code, answer.text
+
+
+def await_readiness(client: FlaskClient) -> None:
+    """Wait until it says ready: where its limit is short, the first question that connects takes longer."""
+    until(lambda: ask_readiness(client) == (200, "ready\n"), every=0.1)
 
 
 @BOTH_AT_LANDING
