@@ -25,6 +25,7 @@ from gateway.store import (
     check_schema_version,
     find_mark_problem,
     is_database_empty,
+    list_database_warnings,
     read_mark_file,
     read_transaction,
 )
@@ -225,6 +226,14 @@ def closing_engine(settings: Settings, *, at_work: bool = False) -> Iterator[Eng
         yield engine
     finally:
         engine.dispose()
+
+
+def find_server_warnings(engine: Engine) -> list[str]:
+    """Return warnings about the settings of a PostgreSQL server; a SQLite file is not opened."""
+    if engine.dialect.name == "sqlite":
+        return []
+    with read_transaction(engine) as conn:
+        return list_database_warnings(conn)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from gateway.state_machines import CASE
 from gateway.store.agency_requests import OPEN_FEES, agency_requests
 from gateway.store.cases import build_reference_condition, cases, select_referenced_cases
+from gateway.store.list_filters import SearchedText
 from gateway.store.messages import COLUMNS_WITHOUT_BODIES, messages
 from gateway.store.transitions import evidence
 
@@ -47,7 +48,7 @@ _CONDITIONS: Final = {
     ),
     "text": or_(
         *(
-            column.icontains(bindparam("text"), escape="/")
+            SearchedText(column).icontains(bindparam("text"), escape="/")
             for column in (cases.c.number, cases.c.functional_reference, cases.c.ucr)
         )
     ),

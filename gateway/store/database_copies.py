@@ -45,8 +45,9 @@ _ASK: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
          ELSE pg_logical_emit_message(true, 'gateway', '') END AS written""")
 _ASK_AGAIN: Final = text("SELECT pg_conf_load_time()")
 _UNSURE: Final = "the database does not confirm its copies"
-_IS_STANDBY: Final = text(
-    "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
+_TAKES_WRITES: Final = text(
+    "SELECT pg_is_in_recovery() AS standby, "
+    "current_setting('default_transaction_read_only') = 'on' AS read_only"
 )
 _FLUSHED: Final = frozenset({"on", "remote_apply"})
 _COUNTED: Final = re.compile(r"\s*(?:(?:ANY|FIRST)\s+)?(\d+)\s*\(", re.IGNORECASE)
@@ -134,9 +135,7 @@ def find_copy_watch(engine: Engine) -> CopyWatch | None:
 
 def find_standby_problem(conn: Connection) -> CopiesMissingError | None:
     """Return why a PostgreSQL server takes no writes; None for a primary, and for SQLite."""
-    if conn.dialect.name != "sqlite" and conn.execute(_IS_STANDBY).scalar_one():
-        return CopiesMissingError("the database is a standby", "it takes no writes")
-    return None
+    return None if conn.dialect.name == "sqlite" else _judge_writes(conn.execute(_TAKES_WRITES).one())
 
 
 def find_copies_problem(conn: Connection) -> CopiesMissingError | None:
@@ -195,10 +194,20 @@ def _ask_before_commit(conn: Connection, watch: CopyWatch) -> Any:
     return row.loaded
 
 
+def _judge_writes(row: Any) -> CopiesMissingError | None:
+    """Return why a server takes no writes; None if it does."""
+    if row.standby:
+        return CopiesMissingError("the database is a standby", "it takes no writes")
+    if row.read_only:
+        return CopiesMissingError("the database takes no writes", "default_transaction_read_only is on")
+    return None
+
+
 def _judge_server(row: Any, copies: int) -> CopiesMissingError | None:
     """Return why a commit on this server would not be on `copies` servers; None if it would be."""
-    if row.standby or row.read_only:
-        return CopiesMissingError("the database is a standby", "it takes no writes")
+    problem = _judge_writes(row)
+    if problem is not None:
+        return problem
     short = f"the database keeps fewer than {copies} copies"
     if row.how not in _FLUSHED:
         return CopiesMissingError(short, f"synchronous_commit is {row.how}, it must be on")

@@ -37,6 +37,7 @@ from gateway.store.database_damage import (
     make_damage_error,
 )
 from gateway.store.database_marks import attach_database_guard, find_database_guard, guard_transaction
+from gateway.store.database_needs import CLIENT_ENCODING, set_up_session
 from gateway.store.disk_reserve import (
     DiskReserve,
     InsufficientStorageError,
@@ -55,6 +56,7 @@ from gateway.store.postgresql_connections import (
     get_connection_class,
     is_read_only,
     is_server_away,
+    is_session_ended,
     make_connect_options,
     read_url,
     replace_lost_connections,
@@ -74,8 +76,6 @@ _PRAGMAS: Final = {
 }
 #: How long SQLite waits for a lock of others at most.
 _BUSY_SECONDS: Final = 10.0
-#: Values of `synchronous_commit` with which a commit is on a disk.
-_DURABLE: Final = ("on", "local", "remote_write", "remote_apply")
 
 #: Statements that stay compiled for an engine: more than the program has.
 _COMPILED_STATEMENTS: Final = 1200
@@ -234,7 +234,7 @@ def _make_postgresql_engine(url: URL, threads: int, seconds: float | None) -> En
             max_overflow=-1,
             # So few are in use where few are needed: the server plans a statement once for each connection.
             pool_use_lifo=True,
-            connect_args=make_connect_options(url, seconds),
+            connect_args={**make_connect_options(url, seconds), "client_encoding": CLIENT_ENCODING},
             query_cache_size=_COMPILED_STATEMENTS,
             hide_parameters=True,
         )
@@ -249,11 +249,14 @@ def _make_postgresql_engine(url: URL, threads: int, seconds: float | None) -> En
             with _close_on_failure(connection):
                 check_session(connection, lambda: hosts.connect(connect, parameters))
             is_checked.set()
+        with _close_on_failure(connection):
+            # Before SQLAlchemy asks it for the isolation level, to which it returns after each read.
+            set_up_session(connection)
+        connection.prepared_max = MOST_PREPARED
         return connection
 
     event.listen(engine, "do_connect", open_connection)
     event.listen(engine, "handle_error", _leave_standby)
-    event.listen(engine, "connect", _set_up_session)
     event.listen(engine, "connect", lambda connection, record: watch_notices(connection, record.info))
     event.listen(engine, "checkin", _end_reading)
     replace_lost_connections(engine)
@@ -268,17 +271,7 @@ def _apply_pragmas(connection: Any, pragmas: Mapping[str, str]) -> None:
         connection.execute(f"PRAGMA {name} = {expected}").fetchall()
     for name, expected in pragmas.items():
         actual = str(connection.execute(f"PRAGMA {name}").fetchone()[0])
-        _check_setting_value(name, actual, (expected,))
-
-
-def _set_up_session(connection: Any, _record: Any) -> None:
-    connection.prepared_max = MOST_PREPARED
-    with _close_on_failure(connection), connection.cursor() as cursor:
-        # A statement, as poolers refuse it among the parameters of a connection.
-        cursor.execute("SET TimeZone = 'UTC'")
-        cursor.execute("SHOW synchronous_commit")
-        _check_setting_value("synchronous_commit", cursor.fetchone()[0], _DURABLE)
-        connection.commit()
+        _check_pragma(name, actual, expected)
 
 
 def _leave_standby(context: Any) -> None:
@@ -297,10 +290,10 @@ def _close_on_failure(connection: Any) -> Iterator[None]:
         raise
 
 
-def _check_setting_value(name: str, actual: str, allowed: tuple[str, ...]) -> None:
-    if actual not in allowed:
+def _check_pragma(name: str, actual: str, expected: str) -> None:
+    if actual != expected:
         raise GatewayError(
-            SETTINGS_WRONG, f"the database has {name} = {actual}, it must be {allowed[0]}", "database.url"
+            SETTINGS_WRONG, f"the database has {name} = {actual}, it must be {expected}", "database.url"
         )
 
 
@@ -487,8 +480,10 @@ def is_transient_error(error: BaseException) -> bool:
     cause = getattr(error, "orig", error)
     if getattr(cause, "sqlite_errorcode", None) == SQLITE_ERROR:
         return False
-    return is_read_only(cause) or isinstance(
-        error, add_sqlite_errors(OperationalError, kind="OperationalError")
+    return (
+        is_read_only(cause)
+        or is_session_ended(cause)
+        or isinstance(error, add_sqlite_errors(OperationalError, kind="OperationalError"))
     )
 
 

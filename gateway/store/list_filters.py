@@ -14,12 +14,15 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
+    Text,
     and_,
     func,
     literal_column,
     or_,
     select,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
 
 #: Rows that follow a page are counted up to this number.
 LIST_COUNT_LIMIT: Final = 10_000
@@ -57,9 +60,30 @@ class ListPage:
     more: int
 
 
+class SearchedText(FunctionElement[str]):
+    """A column of text in which capital and small letters are searched as the same.
+
+    PostgreSQL knows the letters of all scripts by the collation of the database; that of the columns, the
+    order of octets, knows those of ASCII alone. SQLite knows those of ASCII alone in any case.
+    """
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(SearchedText)
+def _compile_searched_text(element: SearchedText, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(SearchedText, "postgresql")
+def _compile_for_postgresql(element: SearchedText, compiler: Any, **options: Any) -> str:
+    return f'({compiler.process(element.clauses, **options)} COLLATE "default")'
+
+
 def build_text_condition(text: str, *columns: Any) -> ColumnElement[bool]:
-    """Return the condition that one of the columns contains the text."""
-    return or_(*(column.icontains(text, autoescape=True) for column in columns))
+    """Return the condition that one of the columns contains the text, in capital or small letters."""
+    return or_(*(SearchedText(column).icontains(text, autoescape=True) for column in columns))
 
 
 def build_bounds(

@@ -152,7 +152,7 @@ def is_server_away(error: Any) -> bool:
     if not hasattr(error, "sqlstate"):
         return False
     state = error.sqlstate
-    away = state is None or state.startswith(("08", "57P")) or is_read_only(error)
+    away = state is None or state.startswith(("08", "57P")) or is_read_only(error) or is_session_ended(error)
     return bool(away and state != "08P01")
 
 
@@ -161,15 +161,22 @@ def is_read_only(error: Any) -> bool:
     return getattr(error, "sqlstate", None) == "25006"
 
 
+def is_session_ended(error: Any) -> bool:
+    """Return whether the server has ended the session, by `transaction_timeout` or that of an idle one."""
+    return getattr(error, "sqlstate", None) in {"25P03", "25P04"}
+
+
 _log = logging.getLogger(__name__)
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
-#: SQLSTATE of serialization_failure, deadlock_detected and lock_not_available.
-_CONFLICTS: Final = frozenset({"40001", "40P01", "55P03"})
-#: SQLSTATE of a plan that was made before the schema changed, whose rows would have other types now, with the
-#: beginning of its words; and of a prepared statement that the server has forgotten.
-_OUTDATED: Final = {"0A000": "cached plan", "26000": ""}
+#: SQLSTATE of serialization_failure, deadlock_detected and lock_not_available, and of a prepared statement
+#: that the server has forgotten.
+_CONFLICTS: Final = frozenset({"40001", "40P01", "55P03", "26000"})
+#: A plan that was made before the schema changed, whose rows would have other types now, has the SQLSTATE of
+#: everything unsupported and words in the language of the server; it is recognised by the server's function.
+_UNSUPPORTED: Final = "0A000"
+_PLAN_CHECK: Final = "RevalidateCachedQuery"
 #: How often a transaction is run before its conflict is raised.
 _TRIES: Final = 4
 
@@ -183,12 +190,17 @@ def find_conflict(error: Any) -> TransactionConflictError | None:
 
     The first use of a query plan older than a change of the schema counts as one: a retry has a new plan.
     """
-    state, reason = getattr(error, "sqlstate", None), str(error).partition("\n")[0]
-    if state not in _CONFLICTS and not (state in _OUTDATED and reason.startswith(_OUTDATED[state])):
+    if getattr(error, "sqlstate", None) not in _CONFLICTS and not is_outdated_plan(error):
         return None
+    reason = str(error).partition("\n")[0]
     problem = TransactionConflictError(f"the transaction gave way to another: {reason[:120]}")
     _log.warning("%s", problem)
     return problem
+
+
+def is_outdated_plan(error: Any) -> bool:
+    """Return whether a driver's error reports a query plan that was made before the schema changed."""
+    return getattr(error, "sqlstate", None) == _UNSUPPORTED and error.diag.source_function == _PLAN_CHECK
 
 
 def rerun_after_conflict(act: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:

@@ -1,8 +1,10 @@
 """Migrates a database to the schema of this code, also beside processes that work on it.
 
 Each revision is a transaction of its own, so that the tables of all of them are not locked together, and a
-migration that is killed half-way goes on from there. A new database gets all revisions in one. A database of
-version 0.1.0 at its last revision has the tables of the first revision of this code, and gets its mark alone.
+migration that is killed half-way goes on from there. A revision that changes many tables may have a function
+`prepare`, which changes one of them, in a transaction of its own, and returns whether there was one. A new
+database gets all revisions in one. A database of version 0.1.0 at its last revision has the tables of the
+first revision of this code, and gets its mark alone.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gateway.errors import NO_ROOM, GatewayError
+from gateway.errors import EVIDENCE_BROKEN, NO_ROOM, SCHEMA_VERSION_WRONG, GatewayError, Problem
 from gateway.file_owner import open_owned_file
 from gateway.store.engine import get_write_lock_path, read_transaction, write_transaction
-from gateway.store.postgresql_connections import TransactionConflictError, acquire_named_locks
+from gateway.store.postgresql_connections import (
+    TransactionConflictError,
+    acquire_named_locks,
+    is_outdated_plan,
+)
 from gateway.store.schema_revisions import (
     LAST_OF_0_1_0,
     MIGRATIONS,
@@ -56,6 +62,11 @@ _VACUUM: Final = "autovacuum worker"
 _LIMIT_WAITS: Final = text(
     "SELECT pg_backend_pid() AS pid, set_config('lock_timeout', CEIL(CAST(:part AS numeric) * 1000 * "
     "EXTRACT(epoch FROM CAST(current_setting('deadlock_timeout') AS interval)))::text, true)"
+)
+#: A revision ends when its work is done, whatever limits the role of the hub has.
+_LIFT_LIMITS: Final = text(
+    "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('statement_timeout', "
+    "'transaction_timeout', 'idle_in_transaction_session_timeout')"
 )
 #: The type of a process of others is shown to a role with `pg_read_all_stats` alone. One that locks a table
 #: and is of no role is a vacuum.
@@ -131,6 +142,7 @@ class _LockSight:
         """Lock the tables that earlier tries needed; a thread records which locks the block waits for."""
         only_vacuum = {row.backend_type for row in self._holders} == {_VACUUM}
         limits = {"part": _LONG if only_vacuum else _SHORT}
+        conn.execute(_LIFT_LIMITS)
         pid = conn.execute(_LIMIT_WAITS, limits).one().pid
         if self._locks:
             locks = (
@@ -217,16 +229,52 @@ def _describe_file_holders(path: str) -> str:
 
 #: Code of an older version does not ask whether a newer schema serves it.
 _FIRST_FLOOR: Final = "0078"
+
+
+@dataclass(frozen=True, slots=True)
+class _Obstacle:
+    """Why a PostgreSQL server does not apply a revision, and what to do."""
+
+    problem: Problem
+    remedy: str
+
+
+_OF_OTHERS: Final = _Obstacle(
+    SCHEMA_VERSION_WRONG,
+    "something that others have made uses a table. Drop it (a view, a rule, a policy), run `gateway "
+    "migrate`, and make it again",
+)
+_TOO_FEW_RIGHTS: Final = _Obstacle(
+    SCHEMA_VERSION_WRONG,
+    "the role of the hub has too few rights. Let an administrator make it the owner of the database and of "
+    "its tables (ALTER ... OWNER TO), or GRANT USAGE, CREATE ON SCHEMA and TABLESPACE, and run `gateway "
+    "migrate`",
+)
+#: By SQLSTATE: unique_violation, insufficient_privilege, invalid_schema_name (also of one that the role may
+#: not use), feature_not_supported, dependent_objects_still_exist, invalid_table_definition.
+_OBSTACLES: Final = {
+    "23505": _Obstacle(
+        EVIDENCE_BROKEN,
+        "a value stands twice, which an index had missed. See `Values that stand twice` on the page "
+        "operating",
+    ),
+    "42501": _TOO_FEW_RIGHTS,
+    "3F000": _TOO_FEW_RIGHTS,
+    "0A000": _OF_OTHERS,
+    "2BP01": _OF_OTHERS,
+    "42P16": _OF_OTHERS,
+}
 #: Seconds for which each revision may wait for the tables that others use.
 _PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One transaction of a migration: the schema versions before and after, equal if nothing was to do."""
+    """One transaction of a migration: the schema versions before and after, and whether it is the last."""
 
     before: str | None
     after: str
+    is_last: bool = False
 
 
 def migrate_schema(
@@ -247,7 +295,7 @@ def migrate_schema(
         return _apply_next(conn, record)
 
     first = step = run_beside_others(engine, apply_next, patience)
-    while step.before != step.after:
+    while not step.is_last:
         step = run_beside_others(engine, apply_next, patience)
     return first.before, step.after
 
@@ -258,11 +306,13 @@ def _apply_next(conn: Connection, record: Callable[[Connection, str | None, str]
     if before is not None and before not in (LAST_OF_0_1_0, *list_known_revisions()):
         if serves_older_code(conn, before):
             # A node of the version before starts again while those of the next one already work.
-            return _Step(before, before)
+            return _Step(before, before, is_last=True)
         raise make_unknown_schema_error(before)
     after = _find_next_revision(before)
     if before == after:
         require_tables(conn)
+    elif before is not None and _prepare(conn, after):
+        return _Step(before, before)
     elif before == LAST_OF_0_1_0:
         conn.execute(text("UPDATE alembic_version SET version_num = :after"), {"after": after})
     else:
@@ -270,7 +320,7 @@ def _apply_next(conn: Connection, record: Callable[[Connection, str | None, str]
     _store_floor(conn, after)
     if record is not None and before != after:
         record(conn, before, after)
-    return _Step(before, after)
+    return _Step(before, after, is_last=before == after)
 
 
 def _find_next_revision(before: str | None) -> str:
@@ -280,10 +330,33 @@ def _find_next_revision(before: str | None) -> str:
     return next((each for each in list_known_revisions() if each > before), before)
 
 
+def _prepare(conn: Connection, revision: str) -> bool:
+    """Do the next part of a revision; return False if nothing is left but its mark."""
+    script = _scripts().get_revision(revision)
+    prepare = getattr(script.module, "prepare", None)
+    with _naming_obstacles(revision):
+        return prepare is not None and bool(prepare(conn))
+
+
 def _upgrade(conn: Connection, revision: str) -> None:
     config = _make_alembic_config()
     config.attributes["connection"] = conn
-    command.upgrade(config, revision)
+    with _naming_obstacles(revision):
+        command.upgrade(config, revision)
+
+
+@contextmanager
+def _naming_obstacles(revision: str) -> Iterator[None]:
+    """Raise GW802 or GW805, with what to do, where a PostgreSQL server does not apply a revision."""
+    try:
+        yield
+    except DBAPIError as error:
+        obstacle = _OBSTACLES.get(getattr(error.orig, "sqlstate", None) or "")
+        if obstacle is None or is_outdated_plan(error.orig):
+            raise
+        reason = " ".join(str(error.orig).split())[:400]
+        detail = f"revision {revision} cannot be applied: {obstacle.remedy} ({reason})"
+        raise GatewayError(obstacle.problem, detail, "database.url") from error
 
 
 def find_oldest_code(modules: Iterable[Any]) -> str:

@@ -40,6 +40,7 @@ from gateway.store.agency_requests import agency_requests, correlations
 from gateway.store.cases import cases
 from gateway.store.decisions import decisions
 from gateway.store.fees import fees
+from gateway.store.list_filters import build_text_condition
 from gateway.store.officer_work import officer_acts, work_claims
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.table_types import make_required_column, metadata
@@ -363,7 +364,7 @@ def _build_applicant_condition(criteria: WorkFilter) -> ColumnElement[bool]:
     numbered: ColumnElement[bool] = _s.applicant_id == criteria.applicant
     if criteria.tab in _GROWING:
         return numbered
-    return or_(numbered, _s.applicant.icontains(criteria.applicant, autoescape=True))
+    return or_(numbered, build_text_condition(criteria.applicant, _s.applicant))
 
 
 def _build_hs_condition(hs: str) -> ColumnElement[bool]:

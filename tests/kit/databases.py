@@ -171,9 +171,10 @@ class PostgresqlServer:
         """Make a database, return its url."""
         return self.create_named(f"{self.prefix}_{number}", template)
 
-    def create_named(self, name: str, template: str | None) -> str:
-        """Make a database of this name, return its url."""
-        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}" STRATEGY FILE_COPY')
+    def create_named(self, name: str, template: str | None, options: str = "") -> str:
+        """Make a database of this name, return its url; `options` are those of the statement."""
+        options = f"{options} STRATEGY FILE_COPY"
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}" {options}')
         url = self._engine().url.set(database=name, drivername="postgresql+psycopg")
         return url.render_as_string(hide_password=False)
 

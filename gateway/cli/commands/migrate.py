@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from gateway.cli.audited_changes import change_database, print_change, read_act
 from gateway.cli.home_folder import (
     closing_engine,
+    find_server_warnings,
     keep_files_private,
     open_engine,
     read_verb_settings,
@@ -48,13 +49,17 @@ from gateway.store import DatabaseMark, audit_log, migrate_schema, read_transact
 @new_home_option()
 def migrate_database(arguments: Arguments) -> None:
     """Apply the revisions that the database lacks, and print the version before and after."""
-    before, after = apply_migrations(read_verb_settings(arguments), read_act(arguments), new=arguments.new)
+    settings = read_verb_settings(arguments)
+    before, after = apply_migrations(settings, read_act(arguments), new=arguments.new)
+    with closing_engine(settings) as engine:
+        warnings = find_server_warnings(engine)
     if before == after:
         sentence = f"The database is at revision {after} already: nothing was changed."
     else:
         was = f"it was at {before}" if before else "it was empty"
         sentence = f"The database is now at revision {after} ({was})."
-    print_done(arguments, sentence, before=before, after=after)
+    lines = [f"warning: {warning}" for warning in warnings]
+    print_done(arguments, sentence, *lines, before=before, after=after, warnings=warnings)
 
 
 def apply_migrations(settings: Settings, act: Act, *, new: bool) -> tuple[str | None, str]:

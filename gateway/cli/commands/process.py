@@ -22,6 +22,7 @@ from gateway.cli.home_folder import (
     closing_engine,
     find_empty_settings,
     find_left_out_keys,
+    find_server_warnings,
     find_settings_file,
     find_wide_permissions,
     keep_files_private,
@@ -183,6 +184,8 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
     with closing_engine(settings) as engine:
         check_file_at_start(engine)
         await_server(engine)
+        for warning in find_server_warnings(engine):
+            _log.warning("%s", warning)
         refuse_other_database(settings, engine)
         # The engine forgets it when it is closed.
         file = copy(find_database_file(engine))
