@@ -43,7 +43,6 @@ def find_missing(names: set[str]) -> list[str]:
     return missing
 
 
-@pytest.mark.long
 def test_every_name_that_a_test_replaces_is_there() -> None:
     files = sorted((ROOT / "tests").rglob("*.py"))
     assert files

@@ -445,7 +445,12 @@ class _ListReading:
         ends: list[datetime] = []
         proofs = [self._check_proof(each) for each in self.lists]
         proven = [proof for proof in proofs if isinstance(proof, _ProvenList)]
-        proven = [each for each in proven if not any(each.is_outdated_by(complete) for complete in proven)]
+        # Only a list of changes can be contained in another one.
+        proven = [
+            each
+            for each in proven
+            if each.crl.base is None or not any(each.is_outdated_by(complete) for complete in proven)
+        ]
         for each in proven:
             by_signer = cleared.setdefault(each.signer.sha256, frozenset())
             is_complete = each.crl.base is None

@@ -113,7 +113,9 @@ def run_check(home: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list[
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("encoding", ["EUC_KR", "SQL_ASCII", "LATIN1"])
+@pytest.mark.parametrize(
+    "encoding", ["EUC_KR", *(pytest.param(name, marks=pytest.mark.night) for name in ("SQL_ASCII", "LATIN1"))]
+)
 def test_a_database_in_another_encoding_is_refused(
     encoding: str, postgresql_server: PostgresqlServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
