@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # what operators see and do, for verbs and for the console
     "operations": {
         "needs", "calendars", "hub", "store", "evidence", "delivery", "agreements", "harmonize", "protocols",
-        "pki", "monitor", "cases", "state_machines", "config", "share",
+        "pki", "monitor", "cases", "state_machines", "config", "share", "wire",
     },
     "web": {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",
@@ -414,3 +414,25 @@ if __name__ == "__main__":
     ):
         chain = find_longest_chain(graph)
         print(f"longest chain of imports {title}: {len(chain)} files\n  " + "\n  ".join(chain))
+
+
+#: Where a conversion has its own answer for the ends of the calendar, or is one of the program's own clock.
+OWN_CONVERSIONS = {
+    "wire/time_zones.py": "the functions themselves",
+    "harmonize/language/code_lists.py": "the text of a document: its caller reports what has no local day",
+    "store/refusal_counts.py": "a time of the program's own clock",
+}
+
+
+def test_a_time_is_placed_in_a_zone_by_one_function() -> None:
+    """``astimezone`` has no answer for the ends of the calendar, as the end of a certificate without end."""
+    strangers = []
+    for path, nodes in walk_sources():
+        if place(path) in OWN_CONVERSIONS or not path.is_relative_to(PACKAGE):
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                to_utc = [ast.unparse(argument) for argument in node.args] == ["UTC"]
+                if node.func.attr == "astimezone" and not to_utc:
+                    strangers.append(f"{place(path)}:{node.lineno}")
+    assert strangers == []

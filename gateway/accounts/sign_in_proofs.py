@@ -286,7 +286,7 @@ def _find_time_problem(claims: Mapping[str, Any], now: datetime) -> str:
     ends, begins = _read_time(claims.get("exp")), _read_time(claims.get("iat"))
     if ends is None or begins is None:
         return "no time"
-    if ends + _SKEW <= now:
+    if ends <= now - _SKEW:
         return "expired"
     if claims.get("nbf") is not None:  # RFC 7519 section 4.1.5
         valid_from = _read_time(claims["nbf"])

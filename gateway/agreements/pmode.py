@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from types import UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -39,6 +39,7 @@ from gateway.agreements.pmode_values import (
 )
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import Party, PartyId
+from gateway.wire import convert_to_utc
 
 PROTOCOLS_KNOWN: Final = ("ebms2", "as4")
 DESTINATIONS: Final = ("case", "mailbox")
@@ -72,7 +73,10 @@ def parse_instant(text: str, location: str) -> datetime:
         raise GatewayError(MISUSE, f"{text[:60]!r} is not a date and time", location) from mistake
     if moment.tzinfo is None:
         raise GatewayError(MISUSE, f"{text[:60]!r} lacks its time zone", location)
-    return moment.astimezone(UTC)
+    try:
+        return convert_to_utc(moment)
+    except ValueError as mistake:
+        raise GatewayError(MISUSE, f"{text[:60]!r} is {mistake}", location) from mistake
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.errors import CALENDAR_UNKNOWN, GatewayError
+from gateway.wire import find_day
 
 #: The organisations, or documents, that no other row names.
 EVERY = "*"
@@ -146,21 +147,13 @@ class WorkingCalendar:
 
     def get_local_day(self, moment: datetime) -> date:
         """Return the day of a moment in the zone of the organisation; raise GW710 where it is not known."""
-        days = [self._localize(moment, edition).date() for edition in self.editions]
+        days = [find_day(moment, ZoneInfo(edition.zone)) for edition in self.editions]
         for edition, day in zip(self.editions, days, strict=True):
             if edition.valid_from <= day <= edition.valid_until:
                 return day
         day = next(iter(days), moment.date())
         self.find_edition(day)
         return day
-
-    def _localize(self, moment: datetime, edition: CalendarEdition) -> datetime:
-        """Return a moment in the zone of an edition; raise GW710 before the first and after the last year."""
-        try:
-            return moment.astimezone(ZoneInfo(edition.zone))
-        except OverflowError:
-            detail = f"{self.organisation}: {moment.date().isoformat()} is outside the calendar"
-            raise GatewayError(CALENDAR_UNKNOWN, detail, moment.date().isoformat()) from None
 
     def get_closing_time(self, day: date) -> datetime:
         """Return the end of the working hours of a day; raise GW710 for a day that is not known."""

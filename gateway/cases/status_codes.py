@@ -13,6 +13,7 @@ from typing import Final
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice, read_subjects
 from gateway.cases.fees import FeeStep, check_named_fee
 from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, MAPPING_WRONG, GatewayError
+from gateway.wire import find_day
 
 
 def open_code_table(table: str, columns: Sequence[str], name: str) -> csv.DictReader[str]:
@@ -143,7 +144,7 @@ def complete_decisions(
     decided_code = _DECIDES.get(code.outcome) if code is not None and code.final else None
     if decided_code is None or notice.decisions:
         return notice
-    day = notice.issued_at.astimezone(zone).date()
+    day = find_day(notice.issued_at, zone)
     decided = (Decision(item, law, decided_code, date=day) for item, law in read_subjects(subjects))
     return replace(notice, decisions=tuple(dict.fromkeys(decided)))
 

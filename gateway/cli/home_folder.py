@@ -29,6 +29,7 @@ from gateway.store import (
     read_mark_file,
     read_transaction,
 )
+from gateway.wire import find_day
 
 #: What a home contains: at least one of these. A folder without them is no home of a gateway.
 _MARKS: Final = ("gateway.toml", "gateway.sqlite3", "pki")
@@ -205,7 +206,7 @@ def find_today(arguments: Any) -> date:
 
     settings_place = getattr(arguments, "home", None) or getattr(arguments, "config", None)
     zone = get_display_zone() if settings_place else ZoneInfo(load_settings(environ={}).hub.time_zone)
-    return get_current_time().astimezone(zone).date()
+    return find_day(get_current_time(), zone)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
@@ -21,6 +21,7 @@ from gateway.recognition import (
     TrustedListDraft,
     TrustService,
 )
+from gateway.wire import convert_to_utc
 
 _LIST: Final = {
     "operator",
@@ -178,7 +179,10 @@ class _Description:
         moment = table.get(name)
         if not isinstance(moment, datetime) or moment.tzinfo is None:
             self._refuse_key("not a time with its zone", f"{path}{name}")
-        return moment.astimezone(UTC)
+        try:
+            return convert_to_utc(moment)
+        except ValueError as fault:
+            self._refuse_key(str(fault), f"{path}{name}")
 
     def _refuse_unknown_keys(self, table: Mapping[str, Any], known_keys: set[str], path: str) -> None:
         unknown = sorted(set(table) - known_keys)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from gateway.store import ListFilter, ListPage
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_LONGEST: Final = timedelta(days=36500)
+#: Seconds: a hundred years.
+_LONGEST: Final = 36500 * 86400
 _FILTERS: Final = {
     "party": "only those of this party",
     "agency": "only those of this agency",
@@ -32,9 +33,9 @@ _FILTERS: Final = {
 
 def _parse_age(text: str) -> timedelta | None:
     age_match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhdw])", text)
-    return (
-        min(_LONGEST, timedelta(seconds=float(age_match[1]) * _SECONDS[age_match[2]])) if age_match else None
-    )
+    if age_match is None:
+        return None
+    return timedelta(seconds=min(_LONGEST, float(age_match[1]) * _SECONDS[age_match[2]]))
 
 
 class _Age(click.ParamType[timedelta]):

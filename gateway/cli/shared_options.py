@@ -12,6 +12,7 @@ import click
 
 from gateway.cli.verb_groups import Arguments, VerbCommand, VerbDecorator, verb
 from gateway.operations import get_display_zone
+from gateway.wire import convert_to_utc, limit_to_utc, place_in_zone
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -41,7 +42,13 @@ class _Moment(click.ParamType[datetime]):
             self.fail(f"not a time as 2026-01-31T12:00:00Z: {value[:80]!r}", param, ctx)
         if moment.tzinfo is None and self._missing_zone == "refused":
             self.fail("the time has no time zone", param, ctx)
-        return moment if moment.tzinfo or self._missing_zone == "hub" else moment.replace(tzinfo=UTC)
+        if moment.tzinfo is None:
+            return moment if self._missing_zone == "hub" else moment.replace(tzinfo=UTC)
+        try:
+            convert_to_utc(moment)
+        except ValueError as fault:
+            self.fail(f"{fault}: {value[:80]!r}", param, ctx)
+        return place_in_zone(moment, moment.tzinfo)
 
 
 class _Day(click.ParamType[date]):
@@ -79,7 +86,8 @@ def _read_zoned(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")
-    return moment
+    convert_to_utc(moment)
+    return place_in_zone(moment, moment.tzinfo)
 
 
 class _Actor(click.ParamType[str]):
@@ -237,14 +245,25 @@ def period_options() -> Decorator:
 def read_period(arguments: Arguments, now: datetime) -> tuple[datetime, datetime]:
     """Return the period of ``--since`` and ``--until``; the settings must have been read, for the zone."""
     until = place_in_hub_zone(arguments.until) or now
-    return place_in_hub_zone(arguments.since) or until - _MONTH, until
+    return place_in_hub_zone(arguments.since) or _go_back_a_month(until), until
+
+
+def _go_back_a_month(until: datetime) -> datetime:
+    try:
+        return until - _MONTH
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def place_in_hub_zone(moment: datetime | None) -> datetime | None:
-    """Return a time in the zone of the hub where it has none; the settings must have been read."""
-    if moment is None or moment.tzinfo is not None:
-        return moment
-    return moment.replace(tzinfo=get_display_zone())
+    """Return a time in its zone, or in that of the hub where it has none; the settings must have been read.
+
+    A time that UTC does not have becomes the first or the last one of UTC.
+    """
+    if moment is None:
+        return None
+    zone = moment.tzinfo or get_display_zone()
+    return place_in_zone(limit_to_utc(moment.replace(tzinfo=zone)), zone)
 
 
 def signing_options() -> Decorator:

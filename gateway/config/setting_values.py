@@ -7,13 +7,14 @@ import os
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -75,6 +76,15 @@ def _has_host_and_port(url: str) -> bool:
         return False
 
 
+def _check_utc_time(value: datetime) -> datetime:
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time lies in the years 1 to 9999 in UTC") from None
+    return value
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_check_utc_time)]
 Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]
 Size = Annotated[int, BeforeValidator(_parse_size), Field(strict=True, ge=1)]
 Location = Annotated[Path, AfterValidator(_resolve_within_home)]

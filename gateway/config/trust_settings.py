@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from gateway.config.setting_values import Duration, Location, Secret, SettingsSection, Size, Url
+from gateway.config.setting_values import Duration, Instant, Location, Secret, SettingsSection, Size, Url
 
 
 class TokenSettings(SettingsSection):
@@ -60,7 +60,7 @@ class AgencyKeySettings(_KeySettings):
 class NextKeySettings(_KeySettings):
     """The key that takes over from the current signing key; without a start there is none."""
 
-    starts: AwareDatetime | None = None
+    starts: Instant | None = None
     """Time from which the next key signs instead of the current key: a date and time with offset."""
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from functools import cache, lru_cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -276,7 +277,7 @@ def _choose_scope(call: ServiceCall, operation: WsdlOperation) -> dict[str, tupl
 
 def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, Any]:
     """Return the arguments for zeep, with a placeholder element in place of the document."""
-    arguments = dict(call.arguments)
+    arguments = {name: _write_days(value) for name, value in call.arguments.items()}
     if call.attachments:
         arguments[_ATTACHMENT] = [attachment.to_zeep_argument() for attachment in call.attachments]
     if call.document is not None:
@@ -284,6 +285,15 @@ def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, A
         content |= {name: list(elements) for name, elements in _choose_scope(call, operation).items()}
         arguments[operation.open_part or "Document"] = content
     return arguments
+
+
+def _write_days(value: Any) -> Any:
+    """Return an argument with its days as text: zeep writes years before 1000 with less than four digits."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {name: _write_days(inner) for name, inner in value.items()}
+    return [_write_days(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _mark_document(envelope: etree._Element, operation: WsdlOperation) -> None:

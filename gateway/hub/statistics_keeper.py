@@ -26,6 +26,7 @@ from gateway.store import (
     statistics_sources,
     write_transaction,
 )
+from gateway.wire import find_day
 
 _ASKING: Final = frozenset({"ask", "inspect", "fee"})
 _ASKED: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
@@ -95,7 +96,7 @@ def count_steps(steps: Iterable[Row[Any]], context: StepContext, zone: tzinfo) -
 def _count_step(
     counts: StatisticsCounts, step: Row[Any], subject: Row[Any], context: StepContext, zone: tzinfo
 ) -> None:
-    kind, day, parties = step.machine, _find_day(step.at, zone), _list_parties(subject)
+    kind, day, parties = step.machine, find_day(step.at, zone), _list_parties(subject)
     earlier = [
         earlier_step
         for earlier_step in context.histories[kind].get(step.object_id, ())
@@ -103,7 +104,7 @@ def _count_step(
     ]
     if not earlier:
         counts.add_count(
-            parties, _make_count(f"{kind}_opened", kind, subject, _find_day(subject.opened_at, zone))
+            parties, _make_count(f"{kind}_opened", kind, subject, find_day(subject.opened_at, zone))
         )
     if step.from_state != step.to_state:
         changes = [
@@ -132,7 +133,7 @@ def _count_outcome(
         return
     before = counts.outcomes.get(key) or context.counted[kind].get(subject.id)
     first_right = kind == CASE.name and outcome != "REFUSED" and subject.id not in context.asked
-    day, seconds = _find_day(step.at, zone), _count_seconds(subject.opened_at, step.at)
+    day, seconds = find_day(step.at, zone), _count_seconds(subject.opened_at, step.at)
     now = CountedOutcome(kind, subject.id, day, outcome, seconds, first_right)
     if before is not None:
         now = replace(before, outcome=outcome, first_right=first_right)
@@ -173,10 +174,6 @@ def _list_parties(subject: Row[Any]) -> frozenset[str]:
 
 def _list_problems(case: Row[Any]) -> set[str]:
     return {problem["id"] for problem in (case.detail or {}).get("problems", ())}
-
-
-def _find_day(moment: datetime, zone: tzinfo) -> date:
-    return moment.astimezone(zone).date()
 
 
 def _count_seconds(since: datetime, until: datetime) -> int:

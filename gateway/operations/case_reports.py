@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -51,6 +51,7 @@ from gateway.store import (
     requirement_quantities,
     transitions,
 )
+from gateway.wire import begin_day, end_day, find_day
 
 
 class NoEffect(StrEnum):
@@ -468,8 +469,7 @@ def list_recorded_movements(
     conn: Connection, first: date, last: date, zone: tzinfo
 ) -> tuple[FeeMovement, ...]:
     """Return the payments and refunds at the provider from the first day to the last one, both in a zone."""
-    since = datetime.combine(first, time(), zone)
-    until = datetime.combine(last + timedelta(days=1), time(), zone)
+    since, until = begin_day(first, zone), end_day(last, zone)
     return tuple(_make_movement(row, zone) for row in fees.list_movements_between(conn, since, until))
 
 
@@ -481,6 +481,6 @@ def _make_movement(row: Row[Any], zone: tzinfo) -> FeeMovement:
         row.provider_reference or row.reference,
         row.fee_number,
         money,
-        row.moved_at.astimezone(zone).date(),
+        find_day(row.moved_at, zone),
         reason=row.reason if row.state == "NOT_COUNTED" else "",
     )

@@ -41,6 +41,7 @@ from gateway.store import (
     deadlines,
     read_transaction,
 )
+from gateway.wire import find_day
 
 _BATCH: Final = 100
 _ADMITTED: Final = "admitted"
@@ -134,7 +135,7 @@ def find_need_impact(
 
     Every case is counted in `report`.
     """
-    judging = _Judging(impact_rules, since.astimezone(impact_rules.zone).date())
+    judging = _Judging(impact_rules, find_day(since, impact_rules.zone))
     position = TimedPosition(since, 0)
     while True:
         with read_transaction(engine) as conn:
@@ -194,7 +195,7 @@ def _ask_case(conn: Connection, row: Row[Any], judging: _Judging) -> CaseImpact 
         return error
     case_columns = (row.number, row.functional_reference, row.declarant)
     if goods is None:
-        return CaseImpact(*case_columns, row.opened_at.astimezone(impact_rules.zone).date())
+        return CaseImpact(*case_columns, find_day(row.opened_at, impact_rules.zone))
     return judging.compare(goods, CaseImpact(*case_columns, goods.day))
 
 

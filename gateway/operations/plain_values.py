@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from gateway.wire import place_in_zone
+
 _zone: ContextVar[tzinfo] = ContextVar("display_zone", default=UTC)
 #: A time in UTC as the sentences of other packages state it.
-_UTC_TIME: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)(?!\d)")
+_UTC_TIME: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)(?!:?\d)")
 
 
 def set_display_zone(name: str) -> None:
@@ -38,7 +40,7 @@ def keep_display_zone() -> Iterator[None]:
 
 def format_moment(moment: datetime, *, precision: str = "seconds") -> str:
     """Return a time in the zone of the hub with its offset, as RFC 3339; a time without zone is unchanged."""
-    local_moment = moment.astimezone(_zone.get()) if moment.tzinfo is not None else moment
+    local_moment = place_in_zone(moment, _zone.get()) if moment.tzinfo is not None else moment
     return local_moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 

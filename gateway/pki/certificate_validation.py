@@ -33,6 +33,7 @@ from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy,
 REFUSAL_LIFETIME: Final = timedelta(seconds=60)
 # A verdict that another thread found while this one waited is dated slightly later than the question.
 _MEANWHILE: Final = timedelta(seconds=1)
+_LAST_INSTANT: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def validate_path(
@@ -238,7 +239,8 @@ class CertificateValidator:
             validation_lock = self._in_progress.setdefault(key, threading.Lock())
         try:
             with validation_lock:
-                return self._recall_current(key, at + _MEANWHILE) or self._validate_certificate(key, der, at)
+                meanwhile = self._recall_current(key, _add_time(at, _MEANWHILE))
+                return meanwhile or self._validate_certificate(key, der, at)
         finally:
             with self._lock:
                 self._in_progress.pop(key, None)
@@ -262,7 +264,7 @@ class CertificateValidator:
         if verdict.passing:
             return verdict
         if verdict.status != "valid":
-            verdict = replace(verdict, valid_until=at + REFUSAL_LIFETIME)
+            verdict = replace(verdict, valid_until=_add_time(at, REFUSAL_LIFETIME))
         if self.tell is not None:
             self.tell(
                 FreshVerdict(der, key.use, verdict, register.trust, register.revocations, register.epoch)
@@ -392,3 +394,8 @@ def _read_readable_certificates(files: Iterable[bytes], rules: CertificateRules)
             raise_resource_problem(refused)
             continue
     return tuple(certificates)
+
+
+def _add_time(at: datetime, span: timedelta) -> datetime:
+    """Return the time a span after `at`, or the last one of the calendar."""
+    return at + min(span, _LAST_INSTANT - at)

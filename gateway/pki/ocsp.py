@@ -209,7 +209,7 @@ def _read_single_responses(parsed: ocsp.OCSPResponse, rules: CertificateRules) -
 
 def _limit_open_response(begins: datetime, rules: CertificateRules) -> datetime:
     """Return the end of a statement without nextUpdate; RFC 6960 itself sets none."""
-    return begins + NO_NEXT_UPDATE if rules.profile else _NEVER
+    return begins + min(NO_NEXT_UPDATE, _NEVER - begins) if rules.profile else _NEVER
 
 
 def _read_responder_certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Certificate]:

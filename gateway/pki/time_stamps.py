@@ -162,6 +162,9 @@ def _verify_signed_data(
     certificate = _find_signer_certificate(signed, signer)
     _verify_signature(signer, octets, certificate)
     at = info["gen_time"].native
+    # RFC 3161 §2.4.2: with a Z. What the parser returns for the year 0 is no datetime.
+    if not isinstance(at, datetime) or at.utcoffset() != timedelta(0):
+        raise _make_rejection_error("the time is not stated in UTC")
     verdict = judge(certificate.der, CertificateUse.TIME_STAMPING, at)
     verdict.raise_unless_accepted(_WHERE)
     serial = int(info["serial_number"])

@@ -115,7 +115,7 @@ def sum_statistics(conn: Connection, criteria: StatisticsFilter, by: Sequence[st
     Each row has the columns of `by`, `number`, and `seconds`.
     """
     c = daily_statistics.c
-    since = max(criteria.since, criteria.until - _LONGEST)
+    since = max(criteria.since, criteria.until - min(_LONGEST, criteria.until - date.min))
     conditions = [
         c.measure == criteria.measure,
         c.party == criteria.party,

@@ -118,28 +118,34 @@ class Instant(TypeDecorator[datetime]):
         return dialect.type_descriptor(BigInteger())
 
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any]:
-        """Return a function from a time to the value to store; it raises ValueError without a time zone."""
-        return check_zone if dialect.name == "postgresql" else count_microseconds
+        """Return a function from a time to the value to store.
+
+        It raises ValueError for a time without a zone, and for one that UTC does not have: it could not be
+        read.
+        """
+        return normalize_instant if dialect.name == "postgresql" else count_microseconds
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], datetime | None]:  # noqa: ARG002
         """Return a function from a stored value to an aware datetime in UTC."""
         return _read_datetime if dialect.name == "postgresql" else _read_microseconds
 
 
-def check_zone(value: datetime | None) -> datetime | None:
-    """Return a time as it is; raises ValueError for one without a zone."""
-    if value is not None and value.tzinfo is None:
+def normalize_instant(value: datetime | None) -> datetime | None:
+    """Return a time in UTC; raises ValueError for one without a zone, and for one that UTC does not have."""
+    if value is None or value.tzinfo is UTC:
+        return value
+    if value.tzinfo is None:
         raise ValueError(f"a time without a zone: {value.isoformat()}")
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"a time that UTC does not have: {value.isoformat()}") from None
 
 
 def count_microseconds(value: datetime | None) -> int | None:
-    """Return the microseconds from 1970 to a time; raises ValueError for one without a zone."""
-    if value is None:
-        return None
-    if value.tzinfo is None:
-        raise ValueError(f"a time without a zone: {value.isoformat()}")
-    return (value - _EPOCH) // _MICROSECOND
+    """Return the microseconds from 1970 to a time; raises as `normalize_instant` does."""
+    moment = normalize_instant(value)
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
 def _read_datetime(value: datetime | None) -> datetime | None:

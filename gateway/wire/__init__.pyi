@@ -104,6 +104,12 @@ from .strict_elements import decode_base64_octets as decode_base64_octets
 from .tariff_codes import TARIFF_CODE_PATH as TARIFF_CODE_PATH
 from .tariff_codes import TARIFF_CODE_TYPES as TARIFF_CODE_TYPES
 from .tariff_codes import read_tariff_code as read_tariff_code
+from .time_zones import begin_day as begin_day
+from .time_zones import convert_to_utc as convert_to_utc
+from .time_zones import end_day as end_day
+from .time_zones import find_day as find_day
+from .time_zones import limit_to_utc as limit_to_utc
+from .time_zones import place_in_zone as place_in_zone
 from .violation_words import describe_choices as describe_choices
 from .violation_words import describe_pattern as describe_pattern
 from .violation_words import describe_unexpected_element as describe_unexpected_element

@@ -6,6 +6,8 @@ import re
 from datetime import UTC, date, datetime, tzinfo
 from typing import Final, Literal
 
+from gateway.wire.time_zones import convert_to_utc
+
 _FORM: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
     # The zones of the schema reach from -14:00 to +14:00.
@@ -34,8 +36,8 @@ def parse_datetime(text: str, *, without_zone: tzinfo | None = None) -> datetime
         raise ValueError("a date and time without a zone: Z or an offset, as +09:00, is expected")
     try:
         moment = datetime.fromisoformat(form[0])  # bounded: measured and matched before
-        return (moment.replace(tzinfo=without_zone) if moment.tzinfo is None else moment).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return convert_to_utc(moment.replace(tzinfo=without_zone) if moment.tzinfo is None else moment)
+    except ValueError:
         raise ValueError("no such date and time") from None
 
 
@@ -69,10 +71,7 @@ def parse_iso_instant(text: str) -> datetime:
     moment = datetime.fromisoformat(text)  # bounded: measured and matched before
     if moment.tzinfo is None:
         raise ValueError("a date and time without a zone: Z or an offset, as +09:00, is expected")
-    try:
-        return _check_year(moment.astimezone(UTC))
-    except OverflowError:
-        raise ValueError("no such date and time") from None
+    return _check_year(convert_to_utc(moment))
 
 
 def _check_year(moment: datetime) -> datetime:

@@ -60,6 +60,12 @@ def test_a_token_that_says_something_else_is_refused(provider: OpenIdProvider, b
         verify_id_token(provider.make_token(RULES.nonce), provider.list_keys(), RULES)
 
 
+def test_a_token_without_an_end_is_one_of_the_year_9999(provider: OpenIdProvider) -> None:
+    provider.bend = {"exp": 253402300799}
+    token = provider.make_token(RULES.nonce)
+    assert verify_id_token(token, provider.list_keys(), RULES) == provider.subject
+
+
 def test_a_token_for_several_clients_names_ours(provider: OpenIdProvider) -> None:
     provider.bend = {"aud": [CLIENT, "another"], "azp": CLIENT}
     token = provider.make_token(RULES.nonce)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -57,3 +58,15 @@ def test_another_form_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(GatewayError) as caught:
         pmode_from_json(pmode_to_json(pmode()) | change)
     assert caught.value.problem.id == "GW808"
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+09:00", "9999-12-31T23:59:59-05:00"])
+def test_a_time_that_utc_does_not_have_is_refused(text: str) -> None:
+    with pytest.raises(GatewayError, match="outside of the years 1 to 9999 in UTC") as caught:
+        pmode_from_json(pmode_to_json(pmode()) | {"valid_until": text})
+    assert caught.value.problem.id == "GW808"
+
+
+def test_an_agreement_without_an_end_is_one_until_the_year_9999() -> None:
+    read_back = pmode_from_json(pmode_to_json(pmode()) | {"valid_until": "9999-12-31T23:59:59Z"})
+    assert read_back.valid_until == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)

@@ -161,6 +161,8 @@ def test_the_lists_of_the_manual(here: Path, run: Run) -> None:
         ("sequence = 7", "sequence = true", "sequence"),
         ("sequence = 7", "sequence = 7\nserial = 1", "serial"),
         ("2026-12-20T09:00:00Z", "2026-12-20T09:00:00", "next_update"),
+        ("2026-12-20T09:00:00Z", "9999-12-31T23:59:59-05:00", "next_update"),
+        ("2026-01-01T00:00:00Z", "0001-01-01T00:00:00+09:00", "service[1].standing[1].since"),
         ('["yan.pem"]', '["nobody.pem"]', "nobody.pem"),
         ('["yan.pem"]', "[]", "service[1].certificates"),
         ('role = "voucher"', 'role = "friend"', "scheme[2].role"),

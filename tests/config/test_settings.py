@@ -253,6 +253,7 @@ def test_a_wrong_value_is_an_error_in_a_file_for_a_newer_version_too(tmp_path):
         ("[pki]\nsigning_key = { file = 'a', env = 'b' }", "pki.signing_key", "one of the three"),
         ("[pki]\nsigning_key = { path = 'a' }", "pki.signing_key.path", "no such key"),
         ("[pki.next]\nstarts = 2027-01-01T00:00:00", "pki.next.starts", "timezone"),
+        ("[pki.next]\nstarts = 0001-01-01T00:00:00+09:00", "pki.next.starts", "years 1 to 9999 in UTC"),
         ("[pki.next]\nstarts = 2027-01-01T00:00:00Z", "pki.next", "starts, and signing_key or token"),
         ("[pki.next]\nsigning_key = { file = 'a' }", "pki.next", "starts, and signing_key or token"),
         ("[pki]\nrevocation = 'never'", "pki.revocation", "require"),

@@ -6,6 +6,7 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,16 @@ def test_decimals_keep_their_zeros() -> None:
         ServiceCall("ReportRequirements", "urn:uuid:2", ENDPOINT, arguments)
     )
     assert b"quantity>10.500<" in octets
+
+
+@pytest.mark.parametrize("day", [date.min, date(999, 12, 31), date(2026, 11, 20), date.max])
+def test_a_day_has_a_year_of_four_digits(day: date) -> None:
+    requirement = {"item": 1, "law": "01", "number": "P", "date": day, "decision": "APPROVED"}
+    arguments = {"CaseNumber": "C", "PendingCode": "19", "Requirement": [requirement]}
+    octets = load_contract("customs.wsdl").compose_envelope(
+        ServiceCall("ReportRequirements", "urn:uuid:2", ENDPOINT, arguments)
+    )
+    assert f"date>{day.isoformat()}<".encode() in octets
 
 
 def agency_files() -> list[str]:

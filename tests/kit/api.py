@@ -118,7 +118,7 @@ def check_json(answer: TestResponse, place: str) -> None:
 class Api:
     """The API of a hub; `client` gives one of a party."""
 
-    def __init__(self, hub: Hub, **sections: Any) -> None:
+    def __init__(self, hub: Hub, /, **sections: Any) -> None:
         self.services = build_api_services(hub, Settings(**sections))
         self.application = build_api(self.services)
 

@@ -46,7 +46,7 @@ _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 class Console:
     """The console of a hub; `visit` gives a browser without a session."""
 
-    def __init__(self, hub: Hub, *, desk: OfficerDesk | None = None, **sections: Any) -> None:
+    def __init__(self, hub: Hub, /, *, desk: OfficerDesk | None = None, **sections: Any) -> None:
         settings = Settings(**sections)
         desk = desk or build_officer_desk(hub, settings, get_console_url(settings))
         self.services = build_console_services(hub, settings, desk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -130,6 +130,16 @@ def test_refusals_are_remembered_briefly(world: World, judge: CertificateValidat
     assert count.calls == 1
     judge(octets, CertificateUse.SIGNING, NOW + REFUSAL_LIFETIME + timedelta(seconds=1))
     assert count.calls == 2
+
+
+@pytest.mark.parametrize("at", [datetime.min, datetime.max, datetime.max - timedelta(seconds=30)])
+def test_a_certificate_is_judged_at_the_ends_of_the_calendar(
+    world: World, judge: CertificateValidator, count: Count, at: datetime
+):
+    octets, moment = world.party.certificate.der, at.replace(tzinfo=UTC)
+    assert judge(octets, CertificateUse.SIGNING, moment).status == "invalid"
+    assert judge(octets, CertificateUse.SIGNING, moment).status == "invalid"
+    assert count.calls == 1
 
 
 @pytest.mark.parametrize("octets", [b"", b"words", b"\x30\x03\x02\x01\x00"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -126,6 +126,16 @@ def test_an_answer_is_fresh_from_this_update_to_next_update(
 ):
     made = Answer(leaf, world.root.certificate).der(world.root.certificate, world.root.key)
     assert outcome(ask(world, leaf, [made], at=at)) == expected
+
+
+def test_an_answer_of_the_last_hour_of_the_calendar_ends_with_it(world: World, leaf: Certificate):
+    last = datetime(9999, 12, 31, 23, 30)
+    made = Answer(leaf, world.root.certificate, starts=last, ends=None).der(
+        world.root.certificate, world.root.key
+    )
+    (statement,) = read_ocsp_response(made).statements
+    assert statement.next_update == datetime.max.replace(tzinfo=UTC)
+    assert outcome(ask(world, leaf, [made])) == UNKNOWN
 
 
 def test_an_answer_may_be_too_old_before_it_ends(world: World, leaf: Certificate):

@@ -314,6 +314,11 @@ def extension(made: Any, authority: IssuedCertificate) -> None:
     info["extensions"] = [{"extn_id": "1.2.3.4", "critical": True, "extn_value": b"\x05\x00"}]
     content = info.dump(force=True)
     capsule["content"] = cms.ParsableOctetString(content)
+    sign_content(made, authority, content)
+
+
+def sign_content(made: Any, authority: IssuedCertificate, content: bytes) -> None:
+    """Sign a content in place of the one that the token has."""
     for each in signed(made)["signer_infos"][0]["signed_attrs"]:
         if each["type"].native == "message_digest":
             each["values"][0] = hashlib.sha256(content).digest()
@@ -344,6 +349,33 @@ def test_what_was_forged(
 ) -> None:
     response = answer(authority, change=lambda made: change(made, authority))
     assert refused(response, judge)[0] in (ANSWER_NOT_UNDERSTOOD, CERTIFICATE_UNTRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        (b"202611200900.00", "not stated in UTC"),
+        (b"2026112018+0900", "not stated in UTC"),
+        (b"9999123123-0500", "not stated in UTC"),
+        (b"00000101000000Z", "not stated in UTC"),
+        (b"99991231235959Z", "expired 2036"),
+        (b"00010101000000Z", "not valid until 2026"),
+    ],
+)
+def test_a_time_that_no_authority_states(
+    authority: IssuedCertificate, judge: CertificateValidator, stated: bytes, words: str
+) -> None:
+    written = f"{NOW:%Y%m%d%H%M%SZ}".encode()
+
+    def change(made: Any) -> None:
+        content = bytes(signed(made)["encap_content_info"]["content"])
+        assert content.count(written) == 1
+        sign_content(made, authority, content.replace(written, stated))
+
+    # The library writes only times that it has read.
+    response = answer(authority, change=change).replace(written, stated)
+    _, detail = refused(response, judge)
+    assert words in detail
 
 
 def test_signing_again_is_no_forgery(authority: IssuedCertificate, judge: CertificateValidator) -> None:

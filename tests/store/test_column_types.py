@@ -31,6 +31,16 @@ def test_a_time_without_a_zone_is_not_stored(dialect):
 
 
 @BOTH
+@pytest.mark.parametrize("at", [datetime.min, datetime.max])
+def test_the_ends_of_the_calendar_are_stored_and_what_lies_beyond_is_not(dialect, at):
+    store, read = Instant().bind_processor(dialect), Instant().result_processor(dialect, None)
+    assert read(store(at.replace(tzinfo=UTC))) == at.replace(tzinfo=UTC)
+    beyond = timezone(timedelta(hours=9 if at == datetime.min else -5))
+    with pytest.raises(ValueError, match="a time that UTC does not have"):
+        store(at.replace(tzinfo=beyond))
+
+
+@BOTH
 def test_json_is_stored_without_blanks_and_read_also_with_them(dialect):
     store, read = Json().bind_processor(dialect), Json().result_processor(dialect, None)
     assert store({"b": [1, None], "a": "é"}) == '{"a":"é","b":[1,null]}'

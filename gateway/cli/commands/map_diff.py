@@ -42,6 +42,7 @@ from gateway.operations import (
     open_offered_mappings,
 )
 from gateway.store import cases, read_transaction
+from gateway.wire import find_day
 
 
 @verb("map diff")
@@ -209,7 +210,7 @@ def _list_case_lines(case: AskedCase, *, as_json: bool) -> Iterator[str]:
     if as_json:
         yield json.dumps(describe_case(case), ensure_ascii=False)
         return
-    day = case.opened_at.astimezone(get_display_zone()).date().isoformat()
+    day = find_day(case.opened_at, get_display_zone()).isoformat()
     verdict = "" if case.change is None else f": {_describe_verdict(case.change)}"
     yield f"{case.number} {case.reference} ({case.declarant}, {day}){verdict}"
     if case.problem is not None:

@@ -40,6 +40,7 @@ from gateway.pki import (
     Verdict,
     load_shipped_policy,
 )
+from gateway.wire import convert_to_utc
 
 _MISUSE: Final = 2
 _USES: Final = {
@@ -341,7 +342,6 @@ def _is_readable_file(text: str) -> bool:
 def _read_judging_moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    # The first and the last hours of the calendar have no equivalent in UTC.
-    except (ValueError, OverflowError):
+        return convert_to_utc(moment) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except ValueError:
         raise GatewayError(MISUSE, f"--at: {text[:80]!r} is not a time (ISO 8601)", "pki validate") from None

@@ -44,7 +44,7 @@ from gateway.operations import (
 )
 from gateway.state_machines import FEE
 from gateway.store import ListPage, RegisteredRequirement, fee_searches, requirement_quantities
-from gateway.wire import normalize_text
+from gateway.wire import find_day, normalize_text
 
 _COLUMNS: Final = (
     *("id", "number", "agency", "source", "granted", "left"),
@@ -138,7 +138,7 @@ def _check_new(arguments: Arguments) -> None:
     if arguments.unit not in {*bundle.units.units, *bundle.collect_known_units()}:
         sentence = f"no declaration has a unit {arguments.unit[:40]!r}; an example is KGM"
         raise click.BadParameter(sentence, param_hint="'--unit'")
-    if arguments.until and arguments.until < get_current_time().astimezone(get_display_zone()).date():
+    if arguments.until and arguments.until < find_day(get_current_time(), get_display_zone()):
         raise click.BadParameter(f"{arguments.until} is over", param_hint="'--until'")
 
 
@@ -268,7 +268,7 @@ def list_fees(arguments: Arguments) -> None:
     with read_database(arguments) as conn:
         # The settings are read: a day ends in the time zone of the hub.
         now = get_current_time()
-        moment = fee_searches.OverdueTime(now, now.astimezone(get_display_zone()).date())
+        moment = fee_searches.OverdueTime(now, find_day(now, get_display_zone()))
         chosen = {"state": arguments.state, "overdue": moment if arguments.overdue else None}
         rows = fee_searches.list_fees(
             conn, limit=arguments.limit, before=require_row_number(arguments), **chosen

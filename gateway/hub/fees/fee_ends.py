@@ -31,6 +31,7 @@ from gateway.hub.fees.fee_records import (
 )
 from gateway.hub.hub import Hub
 from gateway.store import NewFee, NewMovement, OpenRequest, StateEvent, agency_requests, deliveries, fees
+from gateway.wire import find_day
 
 _ACTOR: Final = "fees"
 #: Why a payment is given back that came for a fee that was paid before.
@@ -280,7 +281,7 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
         gate="forwarding",
         amount=tariff.money.digits,
         currency=tariff.money.currency,
-        due_on=None if due is None else due.astimezone(hub.zone).date(),
+        due_on=None if due is None else find_day(due, hub.zone),
         payment_notice="",
         refundable=tariff.refundable,
         levied_at=now,

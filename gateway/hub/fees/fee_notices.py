@@ -38,6 +38,7 @@ from gateway.hub.fees.matched_ends import (
 )
 from gateway.hub.hub import Hub
 from gateway.store import NewFee, fees
+from gateway.wire import find_day
 
 #: The states of a fee that a step is about, those that come first before the others.
 _CONCERNED: Final = {
@@ -212,7 +213,7 @@ def _make_fee(fee_notice: FeeNotice, position: int) -> NewFee:
 
 def _find_day(deadline: datetime, zone: tzinfo) -> date:
     """Return the day of a deadline in a zone; that of midnight, which is no time, as it was written."""
-    return (deadline if deadline.time() == time.min else deadline.astimezone(zone)).date()
+    return deadline.date() if deadline.time() == time.min else find_day(deadline, zone)
 
 
 def _end(conn: Connection, fee_notice: FeeNotice, match: FeeMatch | None) -> None:

@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Any, Final
 
 from lxml import etree
@@ -26,7 +26,7 @@ from gateway.errors import BUNDLE_FILE_WRONG, MAPPING_WRONG, GatewayError, descr
 from gateway.harmonize import PROOFS, ProofReport
 from gateway.pki import Certificate, Signer
 from gateway.share import MemoryPath
-from gateway.wire import DS, parse_xml, serialize_element
+from gateway.wire import DS, begin_day, format_instant, parse_xml, serialize_element
 from gateway.xmlsec import sign_document, verify_document
 
 _SPACE: Final = "urn:single-window:mapping-bundle:1"
@@ -74,9 +74,7 @@ class BundleTerms:
 
 def find_beginning(day: date | None, zone: tzinfo) -> datetime | None:
     """Return, in UTC, the midnight at which a day begins in a zone; a time as it is; None if it is None."""
-    if day is None or isinstance(day, datetime):
-        return day
-    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+    return day if day is None or isinstance(day, datetime) else begin_day(day, zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ def write_bundle_file(
 
 def _write_date(day: date) -> str:
     if isinstance(day, datetime):
-        return day.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_instant(day, "seconds")
     return day.isoformat()
 
 

@@ -32,12 +32,12 @@ from gateway.hub.requirements.granted_certificates import list_usable_certificat
 from gateway.hub.requirements.partial_release import find_released_laws
 from gateway.hub.requirements.requirement_ledger import inspect_requirements, list_former_uses
 from gateway.hub.submissions.document_needs import (
-    find_local_day,
     judge_document_needs,
     load_stored_submission,
 )
 from gateway.needs import NeedIndex, NeedJudgement
 from gateway.store import cases, messages, read_transaction, requirement_quantities
+from gateway.wire import find_day
 
 
 def list_covered_laws(
@@ -162,7 +162,7 @@ def load_stored_goods(
     if message == case.message and submission.function not in _WHOLE:
         return None
     received = messages.find_by_id(conn, case.message)
-    day = find_local_day(case.opened_at if received is None else received.received_at, zone)
+    day = find_day(case.opened_at if received is None else received.received_at, zone)
     claim = read_requirement_claim(submission.declaration, rules.bundle.organisations)
     # A case that was never admitted has no items, and uses nothing.
     admitted = case if (case.detail or {}).get("items") else None

@@ -71,6 +71,7 @@ from gateway.store import (
     transitions,
     write_call_transaction,
 )
+from gateway.wire import find_day
 
 _ENDED: Final = ("REFUSED", "WITHDRAWN")
 
@@ -393,7 +394,7 @@ def _join_awaited_use(
         keep_rejected_use(conn, case.id, child.own.uses[0], against, now)
         joined.rejected.add(against)
         return True
-    judged = judge_requirement_claim(child.own, balances, case.opened_at.astimezone(hub.zone).date(), units)
+    judged = judge_requirement_claim(child.own, balances, find_day(case.opened_at, hub.zone), units)
     problems = (*child.problems, *judged.problems)
     if problems:
         data = {"requirement": awaited.number, "item": awaited.item, "problem": problems[0].problem.id,

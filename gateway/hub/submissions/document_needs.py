@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, tzinfo
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lxml import etree
@@ -267,11 +267,6 @@ def load_stored_tree(conn: Connection, message: int) -> etree._Element:
     if not stored_payloads:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
     return parse_xml(stored_payloads[0].content)
-
-
-def find_local_day(moment: datetime, zone: tzinfo) -> date:
-    """Return the day of a moment where the hub is: the law of that day holds."""
-    return moment.astimezone(zone).date()
 
 
 _Read = TypeVar("_Read")

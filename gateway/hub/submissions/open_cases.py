@@ -26,7 +26,7 @@ from gateway.hub.completion.standing_demands import (
     make_standing_decisions,
 )
 from gateway.hub.hub import Hub
-from gateway.hub.submissions.document_needs import StandingNeeds, find_local_day
+from gateway.hub.submissions.document_needs import StandingNeeds
 from gateway.hub.submissions.processed_submission import find_case_bundle
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
@@ -38,6 +38,7 @@ from gateway.store import (
     messages,
     read_transaction,
 )
+from gateway.wire import find_day
 
 #: The function of an amended application in the call to its agency: sent again (UNTDID 1225).
 _RETRANSMISSION: Final = "35"
@@ -190,7 +191,7 @@ def describe_standing_needs(
             for disclaimer in detail.get("disclaimers", ())
         )
     return StandingNeeds(
-        find_local_day(since, hub.zone),
+        find_day(since, hub.zone),
         frozenset(
             warning["text"] for warning in detail.get("warnings", ()) if warning["id"] == DOCUMENT_NEEDED.id
         ),

@@ -61,7 +61,6 @@ from gateway.hub.submissions.document_needs import (
     NO_NEEDS,
     StandingNeeds,
     WeighedNeeds,
-    find_local_day,
     judge_document_needs,
     weigh_submission_needs,
 )
@@ -82,7 +81,7 @@ from gateway.hub.trust.message_senders import (
 )
 from gateway.message_model import Payload
 from gateway.store import cases, read_transaction
-from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas, release_objects
+from gateway.wire import SUB, SUBMISSION, WireLimits, find_day, load_shipped_schemas, release_objects
 
 
 def add_former_lacks(
@@ -174,7 +173,7 @@ def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -
         # Nothing reads them until the requests are written: what is made until then is not beside their tree.
         stowed = stow_fields(root)
         submission = read_submission(root)
-        day = find_local_day(stored_submission.row.received_at, hub.zone)
+        day = find_day(stored_submission.row.received_at, hub.zone)
         check_function(stored_submission.row.action, submission.function)
         declarant = _check_declarant(stored_submission, submission, signing, at)
         attachments = _collect_attachments(stored_submission, submission)
@@ -255,7 +254,7 @@ def _make_requests(
     prepared = _prepare_applications(
         bundle, submission, split_input.numbers, split_input.attachments, broken, facts
     )
-    day = find_local_day(stored_submission.row.received_at, hub.zone)
+    day = find_day(stored_submission.row.received_at, hub.zone)
     weighed = weigh_needs(hub, submission, split_input.goods, day)
     if weighed.problems:
         raise SubmissionRejectedError(weighed.report_problems())

@@ -44,7 +44,7 @@ from gateway.hub.hub import Hub
 from gateway.hub.requirements.partial_release import inspect_amended_release, inspect_release, prepare_release
 from gateway.hub.requirements.requirement_ledger import inspect_requirements, list_former_uses
 from gateway.hub.requirements.stated_uses import judge_stated_uses
-from gateway.hub.submissions.document_needs import WeighedNeeds, find_local_day
+from gateway.hub.submissions.document_needs import WeighedNeeds
 from gateway.hub.submissions.held_cases import make_held_numbers
 from gateway.hub.submissions.open_cases import CaseNumbers, check_open_case
 from gateway.hub.submissions.processed_submission import PreparedRelease
@@ -57,7 +57,14 @@ from gateway.hub.trust.message_senders import (
     open_document,
 )
 from gateway.store import cases, read_transaction, requirement_quantities
-from gateway.wire import DEFAULT_LIMITS, SUBMISSION, ElementLocations, WireLimits, load_shipped_schemas
+from gateway.wire import (
+    DEFAULT_LIMITS,
+    SUBMISSION,
+    ElementLocations,
+    WireLimits,
+    find_day,
+    load_shipped_schemas,
+)
 
 
 def inspect_amended_uses(
@@ -236,7 +243,7 @@ class _GoodsInspection:
     def __init__(self, hub: Hub, at: datetime, numbers: CaseNumbers) -> None:
         self._hub = hub
         self._numbers = numbers
-        self._day = find_local_day(at, hub.zone)
+        self._day = find_day(at, hub.zone)
         self.rules = find_rules_of_case(hub, numbers, at)
 
     def prepare_release(self, submission: Submission, declarant: str) -> PreparedRelease | None:

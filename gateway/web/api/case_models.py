@@ -6,12 +6,12 @@ from datetime import date as Day  # noqa: N812 - a field has the name
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from gateway.cases import DeadlineState
 from gateway.state_machines import CASE, CLEARANCE, FEE, MESSAGE, REQUEST
 from gateway.web.api.api_operations import AnswerModel, QueryModel
-from gateway.wire import normalize_text
+from gateway.wire import convert_to_utc, normalize_text
 
 
 def _require_text_of_time(value: object) -> object:
@@ -26,7 +26,7 @@ def _compose(value: object) -> object:
     return normalize_text(value) if isinstance(value, str) else value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_require_text_of_time)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_require_text_of_time), AfterValidator(convert_to_utc)]
 ComposedText = Annotated[str, BeforeValidator(_compose)]
 _OUTCOMES = ("APPROVED", "PARTIAL", "REJECTED", "REFUSED", "WITHDRAWN")
 Cursor = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]

@@ -24,6 +24,7 @@ from gateway.web.api.api_operations import (
     make_not_found_error,
     read_model,
 )
+from gateway.wire import find_day
 
 REFERENCE: Final = OperationSection("reference")
 REGISTER: Final = OperationSection("register")
@@ -396,7 +397,7 @@ def _get_statistics(call: ApiCall) -> ApiAnswer:
     query: StatisticsQuery = call.query
     services = call.services
     names = tuple(dict.fromkeys(query.by.split(",")))
-    until = query.until or services.clock().astimezone(services.hub.statistics.zone).date()
+    until = query.until or find_day(services.clock(), services.hub.statistics.zone)
     since = query.since or until - min(_PERIOD, until - Day.min)
     if since > until:
         raise GatewayError(REQUEST_MALFORMED, "the first day is after the last one", "since")

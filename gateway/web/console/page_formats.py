@@ -25,10 +25,10 @@ from markupsafe import Markup
 from gateway.harmonize import MappingBundle
 from gateway.message_model import Body
 from gateway.web.case_bundle import send_body
-from gateway.wire import normalize_text
+from gateway.wire import normalize_text, place_in_zone
 
 _LONGEST_NUMBER: Final = 40
-#: Years outside of these have no meaning here, and near the ends of the calendar no zone can be applied.
+#: Years outside of these have no meaning here.
 _FIRST_YEAR, _LAST_YEAR = 1971, 2998
 _QUANTITY: Final = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 _GROUPED: Final = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3}){1,13}(\.[0-9]{1,40})?")
@@ -71,8 +71,8 @@ def _read_iso(text: str) -> datetime | None:
     return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None
 
 
-#: A time as documents write it. The year is one that every zone can show.
-_INSTANT: Final = re.compile(r"(19[7-9]|2[0-8])[0-9-]{7,8}T[0-9:]{5,8}(\.[0-9]{1,6})?Z", re.ASCII)
+#: A time as documents write it.
+_INSTANT: Final = re.compile(r"[0-9]{4}-[0-9-]{4,5}T[0-9:]{5,8}(\.[0-9]{1,6})?Z", re.ASCII)
 
 
 def add_page_formats(environment: Environment, time_zone: str) -> None:
@@ -88,8 +88,8 @@ def format_time(value: datetime | None, zone: ZoneInfo) -> Markup:
     """Return a `time` element with the time in the zone, to the minute, with its offset."""
     if value is None:
         return Markup("")
-    local = value.astimezone(zone)
-    text = f"{local:%Y-%m-%d %H:%M} {local:%Z}"
+    local = place_in_zone(value, zone)
+    text = f"{local.isoformat(' ', 'minutes')[:16]} {local:%Z}"
     element = Markup('<time datetime="{}">{}</time>')
     return element.format(local.isoformat(timespec="seconds"), text)
 
@@ -99,7 +99,7 @@ def format_written_time(text: str, zone: ZoneInfo) -> Markup:
     if not _INSTANT.fullmatch(text):
         return Markup("{}").format(text)
     try:
-        moment = datetime.fromisoformat(text)  # bounded: by a pattern, years from 1971 to 2998
+        moment = datetime.fromisoformat(text)  # bounded: by a pattern
     except ValueError:
         return Markup("{}").format(text)
     return Markup('{} <span class="hint">{}</span>').format(format_time(moment, zone), text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -35,6 +35,7 @@ from gateway.web.console.page_formats import (
     translate_word,
 )
 from gateway.web.console.page_guards import require_right, services, visitor
+from gateway.wire import begin_day, end_day, find_day
 
 pages: Final = Blueprint("statistics", __name__, url_prefix="/console")
 
@@ -76,8 +77,7 @@ class _Period:
 
     def find_bounds(self) -> tuple[datetime, datetime]:
         """Return the first moment of the days, and the first one after them."""
-        after = self.until + timedelta(days=1)
-        return tuple(datetime.combine(day, time(), self.zone) for day in (self.since, after))  # type: ignore[return-value]
+        return begin_day(self.since, self.zone), end_day(self.until, self.zone)
 
     def list_sums(self, conn: Connection, measure: str, by: Sequence[str]) -> Sequence[Any]:
         """Return the sums of a measure for each value of the dimensions `by`."""
@@ -97,7 +97,7 @@ class _Period:
 def _read_period(*, is_agency: bool = False) -> _Period:
     """Return the days that the URL names, of the visitor's organisation; 400 for days in the wrong order."""
     zone = ZoneInfo(services.settings.hub.time_zone)
-    days = read_days(services.clock().astimezone(zone).date())
+    days = read_days(find_day(services.clock(), zone))
     if days is None:
         abort(HTTPStatus.BAD_REQUEST, "The first day is after the last one.")
     code = visitor.organisation.code

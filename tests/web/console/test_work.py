@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases import NamedFee, Notice, read_money
-from gateway.store import payloads, write_transaction
+from gateway.store import WorkFilter, WorkPlace, WorkTab, payloads, write_transaction
+from gateway.web.console.work.work_pages import _read_place, format_place
 from tests.flows.craft import reference, supplement
 from tests.kit import tables
 from tests.kit.console import Browser, Console
@@ -149,6 +152,13 @@ def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer
     story.tick()
     page = officer.get(f"/console/applications/{story.request('KFDA').number}").text
     assert f'href="/console/applications/{first}"' in page
+
+
+@pytest.mark.parametrize("due_at", [datetime.min, datetime(999, 12, 31, 23, 59), datetime.max])
+def test_a_list_goes_on_behind_a_deadline_of_any_year(due_at: datetime) -> None:
+    row: Any = SimpleNamespace(id=7, due_at=due_at.replace(tzinfo=UTC))
+    place = format_place(row, WorkFilter("KFDA", WorkTab.NEW, 1, row.due_at, order="due"))
+    assert _read_place(place) == WorkPlace(7, row.due_at)
 
 
 @pytest.mark.night

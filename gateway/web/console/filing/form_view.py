@@ -23,6 +23,7 @@ from gateway.harmonize import (
     list_field_codes,
     write_sentence,
 )
+from gateway.wire import convert_to_utc, place_in_zone
 
 #: A list with more codes is offered while one types, and not as a drop-down list.
 _MOST_CHOICES: Final = 60
@@ -325,23 +326,22 @@ def make_element_id(key: str) -> str:
 def to_local_moment(text: str, zone: ZoneInfo) -> str:
     """Return a time as a browser's input needs it, in the zone of the hub; empty if `text` is no time."""
     try:
-        # bounded: a time of ISO 8601; the ends of the calendar are caught
-        moment = datetime.fromisoformat(text)
-        local = moment.astimezone(zone) if moment.tzinfo else moment
-    except (ValueError, OverflowError):  # near the ends of the calendar there is no other zone
+        moment = datetime.fromisoformat(text)  # bounded: a time of ISO 8601
+    except ValueError:
         return ""
-    if len(text) < len("2026-11-20T09:00"):
+    local = place_in_zone(moment, zone) if moment.tzinfo else moment
+    # An input has no zone but that of the hub, in which the ends of the calendar may have no time.
+    if local.tzinfo not in (None, zone) or len(text) < len("2026-11-20T09:00"):
         return ""
-    return f"{local:%Y-%m-%dT%H:%M:%S}" if local.second else f"{local:%Y-%m-%dT%H:%M}"
+    return local.replace(tzinfo=None).isoformat(timespec="seconds" if local.second else "minutes")
 
 
 def to_stated_moment(text: str, zone: ZoneInfo) -> str:
     """Return the text of an input as a time with its zone; other text unchanged."""
     try:
-        # bounded: a time of ISO 8601; the ends of the calendar are caught
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)  # bounded: a time of ISO 8601
+        stated_zone = moment.tzinfo or zone
+        moment = place_in_zone(convert_to_utc(moment.replace(tzinfo=stated_zone)), stated_zone)
     except ValueError:
         return text
-    if len(text) < len("2026-11-20T09:00"):
-        return text
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat(timespec="seconds")
+    return text if len(text) < len("2026-11-20T09:00") else moment.isoformat(timespec="seconds")

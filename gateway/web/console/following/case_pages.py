@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -52,6 +52,7 @@ from gateway.web.console.page_formats import (
     translate,
 )
 from gateway.web.console.page_guards import require_right, services, visitor
+from gateway.wire import begin_day, end_day
 
 pages: Final = Blueprint("following", __name__, url_prefix="/console/cases")
 
@@ -140,8 +141,7 @@ def _read_day(text: str, zone: ZoneInfo, *, end: bool = False) -> datetime | Non
     day = read_day(text)
     if day is None:
         return None
-    begin = datetime.combine(day, time.min, zone)
-    return begin + timedelta(days=1, microseconds=-1) if end else begin
+    return end_day(day, zone) - timedelta(microseconds=1) if end else begin_day(day, zone)
 
 
 def _make_lines(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[CaseLine]:

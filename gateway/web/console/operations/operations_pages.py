@@ -37,6 +37,7 @@ from gateway.web.console.operations.object_pages import pages as object_pages
 from gateway.web.console.operations.status_pages import pages as notice_pages
 from gateway.web.console.page_formats import read_search_text, translate
 from gateway.web.console.page_guards import require_right, services
+from gateway.wire import place_in_zone
 
 pages: Final = Blueprint("operations", __name__, url_prefix="/console/operations")
 pages.register_blueprint(object_pages)
@@ -255,7 +256,7 @@ def show_dashboard() -> str:
 
 
 def _draw_history(hours: Sequence[tuple[datetime, TrafficCount]], zone: ZoneInfo) -> tuple[Chart, Chart]:
-    labels = [f"{start.astimezone(zone):%H:%M}" for start, _ in hours]
+    labels = [f"{place_in_zone(start, zone):%H:%M}" for start, _ in hours]
     heading = translate("Hour beginning at")
     intake = Chart(
         "intake",

@@ -32,6 +32,7 @@ from gateway.cases import (
 from gateway.errors import GatewayError
 from gateway.harmonize import UnitTable
 from gateway.web.console.page_formats import join_thousands, read_day, read_moment, read_quantity, translate
+from gateway.wire import find_day
 
 _LONGEST_SENTENCE: Final = 4000
 _LONGEST_NUMBER: Final = 128
@@ -184,7 +185,7 @@ class FormContext:
     @property
     def today(self) -> date:
         """Return the present day."""
-        return self.now.astimezone(self.zone).date()
+        return find_day(self.now, self.zone)
 
 
 def read_act_form(kind: str, values: MultiDict[str, str], context: FormContext) -> ActForm:

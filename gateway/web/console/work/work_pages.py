@@ -102,7 +102,9 @@ def format_place(row: Row[Any], criteria: WorkFilter) -> str:
     """Return where the list goes on behind a row."""
     if row.due_at is None or (criteria.order != "due" and criteria.tab is not WorkTab.OVERDUE):
         return str(row.id)
-    return f"{row.id}~{row.due_at.astimezone(UTC).strftime(_NO_OFFSET)}"
+    due_at = row.due_at.astimezone(UTC)
+    # A year before 1000 is not padded by %Y, which does not read it then.
+    return f"{row.id}~{due_at.year:04}{due_at:%m%dT%H%M%S.%f}"
 
 
 def _read_place(text: str) -> WorkPlace | None:
