@@ -26,6 +26,7 @@ from gateway.store.postgresql_connections import TransactionConflictError
 from gateway.store.schema_revisions import LAST_OF_0_1_0, list_known_revisions
 from gateway.store.schema_version import read_schema_version
 from tests.kit.databases import PostgresqlServer, Templates
+from tests.kit.levels import at_night
 from tests.kit.revisions import further_revisions, make_database_at
 from tests.kit.waiting import until
 
@@ -141,7 +142,7 @@ def await_growth(writers: Writers, number: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("before", [OLDEST, LAST_OF_0_1_0])
+@pytest.mark.parametrize("before", [OLDEST, *at_night(LAST_OF_0_1_0)])
 def test_an_upgrade_goes_through_while_nodes_write(empty_database_url: str, before: str) -> None:
     url = empty_database_url
     make_older_database(url)

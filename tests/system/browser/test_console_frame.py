@@ -8,12 +8,13 @@ import pytest
 
 from tests.kit.browser import WIDE, serve_pages, start_browser
 from tests.kit.console import Console
+from tests.kit.levels import at_night
 from tests.kit.story import Story
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+@pytest.mark.parametrize("scripts", [True, *at_night(False)], ids=["with scripts", "without scripts"])
 def test_a_person_signs_in_changes_the_language_and_signs_out(
     story: Story, tmp_path: Path, scripts: bool
 ) -> None:

@@ -18,7 +18,7 @@ from tests.kit.browser import ConsoleBrowser, start_browser
 from tests.kit.paths import ROOT
 from tests.system.demo.test_demo import none_lives
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.night]
 PATIENCE = 120.0
 
 

@@ -130,6 +130,7 @@ class SecretScene:
             engine.dispose()
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("way", ["x25519"])
 def test_a_case_is_filed_and_answered_in_secret(
     peer: Phase4, tmp_path: Path, templates: Templates, way: str
