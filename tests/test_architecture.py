@@ -436,3 +436,42 @@ def test_a_time_is_placed_in_a_zone_by_one_function() -> None:
                 if node.func.attr == "astimezone" and not to_utc:
                     strangers.append(f"{place(path)}:{node.lineno}")
     assert strangers == []
+
+
+#: What sends requests, each tried with answers before the end of a request (`delivery/test_early_answers`).
+SENDERS = {
+    "delivery/http_client.py": "all that the hub calls and fetches",
+    "client/http_transport.py": "what a partner sends",
+    "store/object_bucket.py": "objects, by botocore, whose client reads such answers",
+}
+#: Those that know only processes of our own, or who listens on a port.
+LOCAL_CONNECTIONS = {"web/server/child_process.py"}
+
+
+def test_requests_are_sent_by_one_client_on_each_side() -> None:
+    libraries = {
+        "http.client",
+        "urllib.request",
+        "urllib3",
+        "requests",
+        "httpx",
+        "aiohttp",
+        "smtplib",
+        "botocore",
+    }
+    senders = set()
+    for path, nodes in walk_sources():
+        if not path.is_relative_to(PACKAGE):
+            continue
+        has_library = any(
+            name == library or name.startswith(f"{library}.")
+            for name in imports(path, nodes)
+            for library in libraries
+        )
+        connects = any(
+            isinstance(node, ast.Attribute) and node.attr in {"create_connection", "open_connection"}
+            for node in nodes
+        ) or any(isinstance(node, ast.Name) and node.id == "connect_by_deadline" for node in nodes)
+        if has_library or connects:
+            senders.add(place(path))
+    assert senders - LOCAL_CONNECTIONS == set(SENDERS)

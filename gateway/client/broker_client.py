@@ -223,7 +223,7 @@ class BrokerClient:
         if 200 <= answer.status < 300:
             self._await_receipt(submission)
         else:
-            raise_for_status(answer.status, submission.url)
+            raise_for_status(answer, submission.url)
         return None
 
     def _read_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> Parcel:
@@ -234,7 +234,7 @@ class BrokerClient:
             if answer.status < 400 or problem.problem in (REFUSED_FOR_GOOD, RECEIPT_MISSING):
                 raise
             detail = f"without a message: {problem.problem.id} {problem.detail}"
-            raise_for_status(answer.status, submission.url, detail)
+            raise_for_status(answer, submission.url, detail)
 
     def _verify_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> Parcel:
         parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))

@@ -16,11 +16,13 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http.client import (
+    BadStatusLine,
     HTTPConnection,
     HTTPException,
     HTTPResponse,
     HTTPSConnection,
     IncompleteRead,
+    RemoteDisconnected,
     responses,
 )
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -96,6 +98,9 @@ class NotConnectedError(GatewayError):
     """GW601 before any octet was sent: no connection to the destination could be made."""
 
 
+_FIRST_REDIRECT: Final = 300
+#: Seconds of silence in an answer that is read when its request was not taken in time.
+_LAST_LOOK: Final = 1.0
 _LARGEST: Final = 64 * 1024 * 1024
 #: Octets of an answer that are held in memory where a larger one goes into a file.
 _MOST_HELD: Final = 1024 * 1024
@@ -114,13 +119,17 @@ class IncomingRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A response; `closes` ends the connection without sending anything."""
+    """A response; `closes` ends the connection without sending anything.
+
+    `is_early` says of a received one that the server had not taken the whole request: it has stored nothing.
+    """
 
     status: int = 200
     content_type: str = "text/xml; charset=utf-8"
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     closes: bool = False
+    is_early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +319,15 @@ def get_request_path(url: SplitResult) -> str:
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
+class _CutAnswerError(Exception):
+    """An error or a redirect whose text did not arrive whole."""
+
+    def __init__(self, status: int, *, is_early: bool) -> None:
+        super().__init__(f"HTTP status {status}")
+        self.status = status
+        self.is_early = is_early
+
+
 class HttpPoster:
     """Posts to one URL over persistent connections; safe for threads.
 
@@ -333,9 +351,13 @@ class HttpPoster:
     def post(self, headers: Mapping[str, str], body: bytes) -> HttpReply:
         """POST once; raise GW601 when there is no answer, as `NotConnectedError` if nothing was sent.
 
+        An error before the end of the request is its answer. One whose text does not arrive whole has none.
         Raises GW603 for an answer of more than 64 MiB.
         """
-        return self._exchange_post(headers, body, _read_reply)
+        try:
+            return self._exchange_post(headers, body, _read_reply)
+        except _CutAnswerError as cut:
+            return HttpReply(cut.status, "", is_early=cut.is_early)
 
     @contextmanager
     def fetch(
@@ -347,32 +369,67 @@ class HttpPoster:
         does not take it.
         """
         with ExitStack() as stack:
-            yield self._exchange_post(
-                headers, body, lambda answer: _fetch_answer(answer, folder, most, stack)
-            )
+            try:
+                fetched = self._exchange_post(
+                    headers, body, lambda answer, _: _fetch_answer(answer, folder, most, stack)
+                )
+            except _CutAnswerError as cut:
+                fetched = FetchedAnswer(cut.status, "", MemoryBody(b""))
+            yield fetched
 
     def _exchange_post(
-        self, headers: Mapping[str, str], body: bytes, read: Callable[[HTTPResponse], _Answer]
+        self, headers: Mapping[str, str], body: bytes, read: Callable[[HTTPResponse, bool], _Answer]
     ) -> _Answer:
         """Return the result of `read` for the answer; the connection is kept if the answer is complete."""
         connection = self._take_connection()
         if connection.sock is None:
             self._open_connection(connection)
         try:
-            connection.request("POST", self._path, body, {"User-Agent": USER_AGENT, **headers})
-            answer = read(connection.getresponse())
+            is_whole = self._send_request(connection, headers, body)
+            answer = self._read_response(connection.getresponse(), read, is_whole=is_whole)
         except (OSError, HTTPException) as problem:
             connection.close()
             raise GatewayError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
-        except GatewayError:
+        except (GatewayError, _CutAnswerError):
             connection.close()
             raise
         with self._lock:
-            if not self._closed:
+            if is_whole and not self._closed:
                 self._idle.append(connection)
                 return answer
         connection.close()
         return answer
+
+    def _send_request(self, connection: HTTPConnection, headers: Mapping[str, str], body: bytes) -> bool:
+        """Send a POST; return whether the server took it whole, or raise where nothing has arrived either.
+
+        A server may answer before the end of a request, and close the connection (RFC 9112 §9.5).
+        """
+        try:
+            connection.request("POST", self._path, body, {"User-Agent": USER_AGENT, **headers})
+        except OSError as problem:
+            if connection.sock is None or not is_readable(connection.sock, 0):
+                raise
+            if isinstance(problem, TimeoutError):
+                # An answer is there already, or none will come.
+                connection.sock.settimeout(min(self._time_out, _LAST_LOOK))
+            return False
+        return True
+
+    def _read_response(
+        self, response: HTTPResponse, read: Callable[[HTTPResponse, bool], _Answer], *, is_whole: bool
+    ) -> _Answer:
+        """Return the result of `read`; raises GW601 for a success that proves nothing."""
+        is_success = response.status < _FIRST_REDIRECT
+        if is_success and not is_whole:
+            detail = f"HTTP status {response.status} before it had the whole request"
+            raise GatewayError(UNREACHABLE, detail, self.url[:200])
+        try:
+            return read(response, not is_whole)
+        except (OSError, HTTPException) as problem:
+            if is_success:
+                raise
+            raise _CutAnswerError(response.status, is_early=not is_whole) from problem
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -403,13 +460,14 @@ class HttpPoster:
             raise NotConnectedError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
 
 
-def _read_reply(answer: HTTPResponse) -> HttpReply:
+def _read_reply(answer: HTTPResponse, is_early: bool) -> HttpReply:
     content = answer.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise _make_size_error(_LARGEST)
     _require_whole(answer)
     headers = {name.lower(): value for name, value in answer.getheaders()}
-    return HttpReply(answer.status, headers.get("content-type", ""), content, headers)
+    kind = headers.get("content-type", "")
+    return HttpReply(answer.status, kind, content, headers, is_early=is_early)
 
 
 def _fetch_answer(answer: HTTPResponse, folder: Path, most: int, stack: ExitStack) -> FetchedAnswer:
@@ -444,5 +502,9 @@ def _format_reason(problem: Exception) -> str:
     """Return why an exchange failed, in words without numbers of the operating system."""
     if isinstance(problem, TimeoutError):
         return "no answer in time"
+    if isinstance(problem, IncompleteRead):
+        return "the connection ended within the answer"
+    if isinstance(problem, BadStatusLine) and not isinstance(problem, RemoteDisconnected):
+        return "the answer does not begin as HTTP/1.1 does"
     reason = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
     return str(reason)[:200]

@@ -99,7 +99,7 @@ class MessagePuller:
     def _read_parcel(self, answer: FetchedAnswer) -> Parcel:
         """Return the parcel in the answer to a PullRequest; raise where there is none."""
         is_empty = isinstance(answer.body, MemoryBody) and not answer.body.content.strip()
-        self._check_status(answer.status, is_empty)
+        self._check_status(answer, is_empty=is_empty)
         if is_empty:
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered a PullRequest with nothing", "HTTP")
         return Parcel({"Content-Type": answer.content_type}, answer.body)
@@ -138,9 +138,9 @@ class MessagePuller:
 
     def _post(self, headers: dict[str, str], body: bytes) -> HttpReply:
         answer = self._poster.post(headers, body)
-        self._check_status(answer.status, not answer.body.strip())
+        self._check_status(answer, is_empty=not answer.body.strip())
         return answer
 
-    def _check_status(self, status: int, is_empty: bool) -> None:
-        if not (200 <= status < 300 or (status == 500 and not is_empty)):
-            raise_for_status(status, self._poster.url)
+    def _check_status(self, answer: HttpReply | FetchedAnswer, *, is_empty: bool) -> None:
+        if not (200 <= answer.status < 300 or (answer.status == 500 and not is_empty)):
+            raise_for_status(answer, self._poster.url)

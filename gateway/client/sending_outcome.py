@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NoReturn
 
-from gateway.client.http_transport import HttpReply, NotConnectedError
+from gateway.client.http_transport import FetchedAnswer, HttpReply, NotConnectedError
 from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 
 
@@ -50,8 +50,8 @@ _WORDS = {
         "nothing has left this machine: to send the same octets again is safe",
     ),
     SendingState.NOT_TAKEN: (
-        "sent, not taken: the hub is busy and has stored nothing",
-        f"to send the same octets again later is safe: {_SAFE}",
+        "sent, not taken: the hub has stored nothing",
+        f"to send the same octets again later is safe: {_SAFE}; after HTTP status 413 make it smaller",
     ),
     SendingState.REFUSED: (
         "sent and refused: the hub has stored nothing",
@@ -77,7 +77,7 @@ class SendingError(GatewayError):
 
 
 class NotTakenError(GatewayError):
-    """GW601 by an answer that says that nothing was stored: HTTP 425, 429 or 503."""
+    """GW601 by an answer after which nothing is stored: HTTP 425, 429, 503, or any to half a request."""
 
 
 def holds_message(answer: HttpReply) -> bool:
@@ -90,10 +90,14 @@ def holds_message(answer: HttpReply) -> bool:
     return 200 <= answer.status < 300 or (is_error and declared in _MESSAGE_TYPES)
 
 
-def raise_for_status(status: int, url: str, detail: str = "without a message") -> NoReturn:
+def raise_for_status(
+    answer: HttpReply | FetchedAnswer, url: str, detail: str = "without a message"
+) -> NoReturn:
     """Raise GW601 for an HTTP answer without a message: a repeat may succeed."""
-    kind = NotTakenError if status in _BUSY else GatewayError
-    raise kind(UNREACHABLE, f"HTTP status {status} {detail}"[:500], url[:200])
+    kind = NotTakenError if answer.status in _BUSY else GatewayError
+    if isinstance(answer, HttpReply) and answer.is_early:
+        kind, detail = NotTakenError, "before it had the whole message"
+    raise kind(UNREACHABLE, f"HTTP status {answer.status} {detail}"[:500], url[:200])
 
 
 def conclude_sending(failures: Iterable[GatewayError]) -> SendingError:

@@ -1,9 +1,7 @@
 from .http_answer_reader import HttpAnswer as HttpAnswer
 from .http_answer_reader import require_identity_coding as require_identity_coding
-from .http_client import HostLogins as HostLogins
 from .http_client import HttpClient as HttpClient
 from .http_client import HttpLimits as HttpLimits
-from .http_client import PerHostConnector as PerHostConnector
 from .partner_directory import PartnerService as PartnerService
 from .partner_directory import SettingsFile as SettingsFile
 from .partner_directory import build_partners as build_partners
@@ -14,4 +12,6 @@ from .service_contracts import read_bound_schemas as read_bound_schemas
 from .stored_calls import is_same_call as is_same_call
 from .stored_calls import list_call_names as list_call_names
 from .stored_calls import read_stored_call as read_stored_call
+from .tls_connectors import HostLogins as HostLogins
+from .tls_connectors import PerHostConnector as PerHostConnector
 from .wiring import build_worker as build_worker

@@ -14,11 +14,9 @@ from sqlalchemy import Connection, Row
 
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import (
-    ANSWER_NOT_UNDERSTOOD,
     KEY_UNAVAILABLE,
     NO_ADDRESS,
     NO_ROOM,
-    PARTNER_FAULT,
     GatewayError,
 )
 from gateway.hub import Hub, RegisterSnapshot, StaleSnapshotError
@@ -136,7 +134,6 @@ def find_uncounted_wait(lease: DeliveryLease, problem: GatewayError) -> timedelt
     return None
 
 
-_UNAUTHORIZED: Final = 401
 _ERRORS: Final = range(400, 600)
 
 
@@ -176,16 +173,6 @@ CALLS: Final = HandlerAnswers({"text/xml"}, _ERRORS)
 PAYMENTS: Final = HandlerAnswers({"application/json"}, {400, 404, 409, 422})
 #: Standard Webhooks: 410 says that the webhook is gone.
 WEBHOOKS: Final = HandlerAnswers({"", "application/json", "text/plain"}, {410})
-
-
-def make_status_error(answer: HttpAnswer) -> GatewayError:
-    """Return the problem of an answer without words of the handler: another attempt may succeed."""
-    detail, problem = "it answered without a message", ANSWER_NOT_UNDERSTOOD
-    if answer.status >= _ERRORS.start:
-        detail, problem = "it answered with an error and no message", PARTNER_FAULT
-    if answer.status == _UNAUTHORIZED:
-        detail = "it wants a name and a password: set `login` for its host under [tls]"
-    return GatewayError(problem, detail, "HTTP", theirs=f"HTTP status {answer.status}")
 
 
 def _read_media_type(answer: HttpAnswer) -> str:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Row
 
 from gateway.delivery.attempt_outcome import LeaseLostError, make_lease_finisher
 from gateway.delivery.http_answer_reader import HttpAnswer, require_identity_coding
-from gateway.delivery.http_client import HttpClient, HttpLimits, TlsConnector
+from gateway.delivery.http_client import HttpClient, HttpLimits
+from gateway.delivery.tls_connectors import TlsConnector
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     FETCHED_REFUSED,

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, GatewayError
 from gateway.wire import is_identity_coding
 
 #: Octets of all heads and trailers of one answer, interim ones included (Apache: 100 lines of 8 KiB).
 MOST_HEAD: Final = 64 * 1024
 #: Header fields of one head, as Apache and Python's own client allow.
 MOST_FIELDS: Final = 100
+_BEGINNING: Final = b"HTTP/1."
+_SWITCHES: Final = 101
+_FIRST_REDIRECT: Final = 300
+_FIRST_ERROR: Final = 400
+_UNAUTHORIZED: Final = 401
 _STEP: Final = 1 << 16
 _SIZE_LINE: Final = 256
 _TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
@@ -102,12 +107,68 @@ class _AnswerStream:
         return octets_read
 
 
-def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAnswer, bool]:
+class ArrivingAnswer:
+    """The octets of an answer that arrive while the request is still being sent.
+
+    A server that does not want the rest of a request answers before its end, and closes the connection
+    (RFC 9112 §9.5).
+    """
+
+    def __init__(self) -> None:
+        self._octets = bytearray()
+        self._head_start = 0
+        self._status: int | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Return whether the answer begins as a success: its server may go on to read the request."""
+        return self._status is not None and 200 <= self._status < _FIRST_REDIRECT
+
+    @property
+    def ends_request(self) -> bool:
+        """Return whether the rest of the request need not be sent: its answer is there, and no success."""
+        return self._status is not None and not self.is_success
+
+    def add_octets(self, octets: bytes) -> None:
+        """Add octets that have arrived, and look for the first head that is not an interim one.
+
+        Raises GW603 where they begin no answer of HTTP/1.1, or one with a head that is too long.
+        """
+        self._octets += octets
+        while self._status is None:
+            expected_octets = _BEGINNING[: len(self._octets) - self._head_start]
+            if not self._octets.startswith(expected_octets, self._head_start):
+                raise _make_beginning_error()
+            end = self._octets.find(b"\r\n\r\n", self._head_start)
+            if end < 0:
+                if len(self._octets) > MOST_HEAD:
+                    raise _make_heads_error()
+                return
+            status_match = _STATUS.match(self._octets, self._head_start)
+            if status_match is None:
+                raise _make_beginning_error()
+            status = int(status_match[2])
+            if 100 <= status < 200 and status != _SWITCHES:
+                self._head_start = end + 4
+            else:
+                self._status = status
+
+    def take_octets(self) -> bytes:
+        """Return and forget the octets that have arrived."""
+        octets = bytes(self._octets)
+        self._octets.clear()
+        return octets
+
+
+def read_http_answer(
+    receive: Callable[[int], bytes], most: int, *, is_request_whole: bool = True
+) -> tuple[HttpAnswer, bool]:
     """Return the answer, and whether its connection may be used again.
 
-    `receive` returns at most the requested number of octets, and none at the end. Raises GW603 when
-    the answer is malformed or its body has more than `most` octets, and ConnectionError when the
-    connection ends within it.
+    `receive` returns about the requested number of octets, and none at the end. Raises GW603 when
+    the answer is malformed or its body has more than `most` octets, and OSError when the connection
+    ends, or falls silent, within it. Behind the head of an error or a redirect this is GW608 or GW603
+    with its status instead; so is a success for a request that was not taken whole: it proves nothing.
     """
     stream = _AnswerStream(receive)
     room = MOST_HEAD
@@ -115,10 +176,35 @@ def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAn
         head, room = _read_head(stream, room)
         if head.status >= 200:
             break
-        if head.status == 101:
+        if head.status == _SWITCHES:
             raise _make_answer_error("it switches to a protocol that was not requested")
-    body, ended = _read_body(stream, head, most, room)
-    return HttpAnswer(head.status, head.headers, body), head.persists and ended and not stream.buffered_octets
+    answer = HttpAnswer(head.status, head.headers, b"")
+    is_success = head.status < _FIRST_REDIRECT
+    if is_success and not is_request_whole:
+        raise make_status_error(answer, "it answered with a success, and did not take the whole request")
+    try:
+        body, ended = _read_body(stream, head, most, room)
+    except OSError as problem:
+        if is_success:
+            raise
+        raise make_status_error(answer, "its answer did not arrive whole") from problem
+    except GatewayError as problem:
+        theirs = "" if is_success else f"HTTP status {head.status}"
+        raise GatewayError(problem.problem, problem.detail, problem.location, theirs=theirs) from problem
+    return replace(answer, body=body), head.persists and ended and not stream.buffered_octets
+
+
+def make_status_error(answer: HttpAnswer, detail: str = "") -> GatewayError:
+    """Return the problem of an answer without words of the handler: another attempt may succeed.
+
+    `detail` says what is wrong with it, where that is not that it has no message.
+    """
+    kind, without_message = ANSWER_NOT_UNDERSTOOD, "it answered without a message"
+    if answer.status >= _FIRST_ERROR:
+        kind, without_message = PARTNER_FAULT, "it answered with an error and no message"
+    if answer.status == _UNAUTHORIZED:
+        detail = "it wants a name and a password: set `login` for its host under [tls]"
+    return GatewayError(kind, detail or without_message, "HTTP", theirs=f"HTTP status {answer.status}")
 
 
 def _read_head(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
@@ -134,10 +220,12 @@ def _read_head(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
 
 def _read_head_lines(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
     """Return a head that arrives in pieces, and the room left; raise an error at its first wrong line."""
+    if room <= 0:
+        raise _make_heads_error()
     first = stream.read_line(room)
     status_match = _STATUS.fullmatch(first)
     if status_match is None:
-        raise _make_answer_error("it does not begin as HTTP/1.1 does")
+        raise _make_beginning_error()
     headers, room = _read_fields(stream, room - len(first) - 2)
     return _make_head(status_match, headers), room
 
@@ -226,6 +314,14 @@ def _read_chunked_body(stream: _AnswerStream, most: int, room: int) -> bytes:
 
 def _make_size_error(most: int) -> GatewayError:
     return _make_answer_error(f"the answer has more than {most} octets")
+
+
+def _make_beginning_error() -> GatewayError:
+    return _make_answer_error("it does not begin as HTTP/1.1 does")
+
+
+def _make_heads_error() -> GatewayError:
+    return _make_answer_error(f"its heads have more than {MOST_HEAD} octets")
 
 
 def _make_answer_error(detail: str) -> GatewayError:

@@ -1,8 +1,7 @@
-"""The HTTP client of deliveries, and its TLS."""
+"""The HTTP client of deliveries: one request and its answer, within limits of time and size."""
 
 from __future__ import annotations
 
-import base64
 import errno
 import re
 import select
@@ -12,139 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from cryptography import x509
-
 from gateway import USER_AGENT
-from gateway.config import ReloadedValue, TlsSettings, get_key_file, mask_url
-from gateway.delivery.http_answer_reader import HttpAnswer, read_http_answer
-from gateway.errors import CERTIFICATE_REVOKED, OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.config import mask_url
+from gateway.delivery.http_answer_reader import ArrivingAnswer, HttpAnswer, read_http_answer
+from gateway.delivery.tls_connectors import SingleContextConnector, TlsConnector
+from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayError
 from gateway.message_model import Body, JoinedBody, count_octets, iterate_octets
-from gateway.pki import (
-    DEFAULT_POLICY,
-    PATH_RULES,
-    CertificateUse,
-    RevocationData,
-    TlsIdentity,
-    TrustPolicy,
-    TrustStore,
-    get_verified_chain,
-    make_client_context,
-    normalize_name,
-    read_certificate,
-    validate_path,
-)
-
-#: The section of every host that has no section of its own.
-_EVERY: Final = "*"
-#: 0 where OpenSSL is older than 3.
-_IGNORE_UNSIGNED_END: Final = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-#: The handshake has already verified path, name, time and use.
-_LISTS_ONLY: Final = replace(DEFAULT_POLICY, revocation="if_present", certificates=PATH_RULES)
-
-#: Returns the loaded revocation data, and the time.
-LoadedRevocations = Callable[[], tuple[RevocationData, datetime]]
-
-
-class TlsConnector(Protocol):
-    """Performs the client handshake on a connection."""
-
-    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
-        """Return the connection over TLS; raises OSError when the server is not verified as `host`."""
-
-
-class SingleContextConnector:
-    """The same context for every host; with the authorities of the operating system unless one is given."""
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context
-
-    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
-        """Return the connection over TLS."""
-        del port
-        if self._context is None:
-            self._context = make_client_context()
-        return _perform_handshake(self._context, connection, host)
-
-
-class PerHostConnector:
-    """The TLS settings of each host; files that change are read again."""
-
-    def __init__(self, sections: Mapping[str, TlsSettings], in_hand: LoadedRevocations) -> None:
-        self._contexts = {
-            name.lower(): _build_host_context(name, section) for name, section in sections.items()
-        }
-        self._otherwise = SingleContextConnector()
-        self._in_hand = in_hand
-
-    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
-        """Return the connection over TLS; raises when the server's certificate is revoked."""
-        host_text = f"[{host}]" if ":" in host else host
-        candidates = (f"{host_text}:{port}".lower(), host_text.lower(), host.lower(), _EVERY)
-        make_context = next((self._contexts[name] for name in candidates if name in self._contexts), None)
-        if make_context is None:
-            shaken = self._otherwise.wrap_connection(connection, host, port)
-        else:
-            shaken = _perform_handshake(make_context(), connection, host)
-        try:
-            _check_revocation(get_verified_chain(shaken), *self._in_hand())
-        except BaseException:
-            shaken.close()
-            raise
-        return shaken
-
-
-def _build_host_context(name: str, section: TlsSettings) -> ReloadedValue[ssl.SSLContext]:
-    identity, files = None, section.anchors
-    if section.certificate is not None and section.key is not None:
-        key = get_key_file(section.key, f"tls.{name[:60]}.key")
-        password = section.password.read().rstrip(b"\r\n") if section.password else None
-        identity = TlsIdentity(section.certificate, key, password)
-        files = (*files, identity.certificate, identity.key)
-    return ReloadedValue(files, lambda: make_client_context(section.anchors, identity))
-
-
-def _perform_handshake(context: ssl.SSLContext, connection: socket.socket, host: str) -> ssl.SSLSocket:
-    # An unsigned end of stream may be a truncation: an answer without a length is then rejected. Python
-    # before 3.11.3 lets OpenSSL 3 take it for a signed one.
-    context.options &= ~_IGNORE_UNSIGNED_END
-    return context.wrap_socket(connection, server_hostname=host, suppress_ragged_eofs=False)
-
-
-def _check_revocation(chain: tuple[bytes, ...], revocations: RevocationData, at: datetime) -> None:
-    """Raise for a server whose certificate, or one above it, is revoked by a loaded list."""
-    rules: TrustPolicy = _LISTS_ONLY
-    try:
-        leaf, *issuers = (read_certificate(der, PATH_RULES) for der in chain)
-    except GatewayError:
-        _check_serial_numbers(chain, revocations)
-        return
-    trust = TrustStore(tuple(issuers[-1:]) or (leaf,), tuple(issuers[:-1]), rules)
-    verdict = validate_path(leaf, at, CertificateUse.TLS_SERVER, trust, revocations)
-    if verdict.problem is CERTIFICATE_REVOKED:
-        raise ssl.SSLCertVerificationError(f"certificate verify failed: {verdict.reason[:150]}")
-
-
-def _check_serial_numbers(chain: tuple[bytes, ...], revocations: RevocationData) -> None:
-    """Raise for a certificate revoked by a list of its issuer's name; used when strict parsing fails."""
-    for der in chain:
-        try:
-            certificate = x509.load_der_x509_certificate(der)
-            issuer = normalize_name(certificate.issuer.public_bytes())
-        except ValueError as error:
-            raise ssl.SSLCertVerificationError(f"certificate verify failed: unreadable: {error}") from None
-        entries = (
-            each.find_entry(issuer, certificate.serial_number) for each in revocations.find_lists(issuer)
-        )
-        if any(entry is not None and not entry.released for entry in entries):
-            raise ssl.SSLCertVerificationError("certificate verify failed: a list names it as revoked")
-
 
 #: Look-ups that run at once, abandoned ones included.
 _MOST: Final = 64
@@ -222,6 +101,10 @@ _PORTS: Final = {"http": 80, "https": 443}
 _MOST_AGE: Final = 300.0
 #: Octets that a partner must take in each second, so that a large body has time in proportion to its size.
 _SLOWEST: Final = 128 * 1024
+#: Octets that are sent, or received, before the answer is looked at again.
+_STEP: Final = 1 << 16
+#: Seconds; the operating system takes no wait of 25 days.
+_LONGEST_WAIT: Final = 86400.0
 #: What OpenSSL adds to its sentences.
 _LIBRARY_NAMES: Final = re.compile(r"^\[[A-Z0-9_: ]+\] ?|^_ssl\.c:\d+: | ?\(_ssl\.c:\d+\)$")
 
@@ -255,6 +138,8 @@ class _ClientConnection:
     ) -> None:
         self._silence = bounds.read_seconds
         self._end = end
+        self._arriving = ArrivingAnswer()
+        self._broken_off: OSError | None = None
         self._opened = time.monotonic()
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
         self._socket = connect_by_deadline(
@@ -279,31 +164,83 @@ class _ClientConnection:
             raise TimeoutError("no complete answer in the time allowed")
         return min(most, seconds_left)
 
-    def send(self, octets: bytes) -> None:
-        """Send all octets."""
-        view = memoryview(octets)
-        try:
-            while view:
-                self._socket.settimeout(self._get_seconds_left(self._silence))
-                view = view[self._socket.send(view) :]
-        except (ssl.SSLEOFError, ConnectionError):
-            self._raise_tls_alert()
-            raise
+    def send_request(self, request: bytes | Body) -> bool:
+        """Send a request; return whether the other end took it whole.
 
-    def _raise_tls_alert(self) -> None:
-        """Raise the TLS alert that the other end may have sent before it closed."""
-        if isinstance(self._socket, ssl.SSLSocket):
-            with suppress(ConnectionError, TimeoutError, ssl.SSLEOFError):
-                self._socket.recv(1)
+        It did not where it refused the request before its end, or ended the connection; what it answered
+        may have arrived all the same.
+        """
+        self._arriving = ArrivingAnswer()
+        try:
+            return all(self._send_piece(piece) for piece in iterate_octets(request))
+        except TimeoutError:
+            if not self._arriving.is_success:
+                raise
+            return False
+
+    def _send_piece(self, octets: bytes) -> bool:
+        """Send a piece while no answer ends the request; return whether all of it was sent."""
+        view = memoryview(octets)
+        awaited = select.POLLOUT
+        # What arrives meanwhile does not prolong it.
+        silent_until = time.monotonic() + self._silence
+        self._socket.setblocking(False)
+        while view:
+            if self._wait_for(awaited, silent_until) and not self._look_at_answer():
+                return False
+            try:
+                view = view[self._socket.send(view[:_STEP]) :]
+            except ssl.SSLWantReadError:
+                awaited = select.POLLIN
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                awaited = select.POLLOUT
+            except (ssl.SSLEOFError, ConnectionError) as problem:
+                self._broken_off = problem
+                return False
+            else:
+                awaited = select.POLLOUT
+                silent_until = time.monotonic() + self._silence
+        return True
+
+    def _wait_for(self, awaited: int, silent_until: float) -> bool:
+        """Wait until octets can be sent or have arrived; return whether an answer is to be looked at."""
+        # Once it is known to be a success, it is read when the request was sent.
+        is_watched = not self._arriving.is_success
+        poll = select.poll()
+        poll.register(self._socket, awaited | (select.POLLIN if is_watched else 0))
+        seconds_left = min(self._get_seconds_left(_LONGEST_WAIT), silent_until - time.monotonic())
+        events = poll.poll(seconds_left * 1000) if seconds_left > 0 else []
+        if not events:
+            self._get_seconds_left(_LONGEST_WAIT)  # reports the deadline instead of the silence
+            raise TimeoutError("the request was not taken in the time allowed")
+        return is_watched and events[0][1] != select.POLLOUT
+
+    def _look_at_answer(self) -> bool:
+        """Receive what has arrived of the answer; return whether the request goes on."""
+        try:
+            octets = self._socket.recv(_STEP)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return True
+        self._arriving.add_octets(octets)
+        return bool(octets) and not self._arriving.ends_request
 
     def receive(self, most: int) -> bytes:
-        """Return the octets that have arrived, at most `most`; empty at the end of the connection."""
+        """Return the octets that have arrived; empty at the end of the connection.
+
+        They are at most `most`, but for those that arrived while the request was sent.
+        """
+        if octets := self._arriving.take_octets():
+            return octets
         self._socket.settimeout(self._get_seconds_left(self._silence))
         try:
-            return self._socket.recv(most)
+            octets = self._socket.recv(most)
         except TimeoutError:
             self._get_seconds_left(self._silence)  # reports the deadline instead of the silence
             raise
+        # The operating system tells only once that a connection was reset: this is not an end in order.
+        if not octets and self._broken_off is not None:
+            raise self._broken_off
+        return octets
 
     def is_reusable(self) -> bool:
         """Return whether it is young enough and nothing has arrived unrequested, including its end."""
@@ -321,6 +258,8 @@ class _ClientConnection:
 
     def close(self) -> None:
         """Close the connection."""
+        # Its traceback holds this connection, and the request.
+        self._broken_off = None
         with suppress(OSError):
             self._socket.close()
 
@@ -362,6 +301,8 @@ class HttpClient:
     ) -> HttpAnswer:
         """POST `body`; raises GW601 when no answer arrives in time, GW603 for a malformed or too large one.
 
+        An answer before the end of the request is its answer, but a success proves nothing then (GW603); an
+        error that does not arrive whole is GW608 with its status.
         `bounds` are those of this destination, where it has its own. A large body is read in pieces while it
         is sent, and has more time.
         """
@@ -391,16 +332,17 @@ class HttpClient:
             connection = self._take_idle_connection(key, bounds, end) or self._open_connection(
                 parts, bounds, end
             )
-            for piece in iterate_octets(request):
-                connection.send(piece)
-            answer, again = read_http_answer(connection.receive, bounds.max_answer_octets)
+            is_whole = connection.send_request(request)
+            answer, again = read_http_answer(
+                connection.receive, bounds.max_answer_octets, is_request_whole=is_whole
+            )
         except BaseException as problem:
             if connection is not None:
                 connection.close()
             if isinstance(problem, OSError | UnicodeError):  # UnicodeError: no host can have that name
                 raise _make_unreachable_error(problem, parts) from problem
             raise
-        if again:
+        if again and is_whole:
             self._return_idle_connection(key, connection)
         else:
             connection.close()
@@ -480,36 +422,3 @@ def _describe_failure(problem: Exception) -> str:
         return "no host can have this name"
     sentence = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
     return _LIBRARY_NAMES.sub("", sentence).strip()[:200] or type(problem).__name__
-
-
-class HostLogins:
-    """The logins of the settings, by host; a password file that changes is read again."""
-
-    def __init__(self, sections: Mapping[str, TlsSettings]) -> None:
-        self._known = {
-            name.lower(): _build_authorization(name, section)
-            for name, section in sections.items()
-            if section.login is not None
-        }
-
-    def find_authorization(self, host: str, port: int) -> str | None:
-        """Return the value of ``Authorization`` for a host; None where the hub has no login."""
-        host_text = f"[{host}]" if ":" in host else host
-        candidates = (f"{host_text}:{port}".lower(), host_text.lower(), host.lower())
-        make_authorization = next((self._known[name] for name in candidates if name in self._known), None)
-        return None if make_authorization is None else make_authorization()
-
-
-def _build_authorization(name: str, section: TlsSettings) -> ReloadedValue[str]:
-    secret = section.login_password
-    assert secret is not None, "the settings check it"
-
-    def make_authorization() -> str:
-        password = secret.read().rstrip(b"\r\n")
-        if not password or any(octet < 32 or octet == 127 for octet in password):
-            detail = "a password is one line without control characters"
-            raise GatewayError(SETTINGS_WRONG, detail, f"tls.{name[:60]}.login_password")
-        text = (section.login or "").encode() + b":" + password
-        return "Basic " + base64.b64encode(text).decode("ascii")
-
-    return ReloadedValue((secret.file,) if secret.file is not None else (), make_authorization)

@@ -14,8 +14,8 @@ from typing import Final, Protocol
 from lxml import etree
 
 from gateway.cases import PartnerAnswer, SignedReply, read_partner_notice
-from gateway.delivery.attempt_outcome import CALLS, AnswerKind, make_status_error
-from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.attempt_outcome import CALLS, AnswerKind
+from gateway.delivery.http_answer_reader import HttpAnswer, make_status_error
 from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.service_contracts import ServiceContract, WsdlFile, load_contract
 from gateway.errors import (

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.delivery.attempt_outcome import MESSAGES, AnswerKind, make_status_error
-from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.attempt_outcome import MESSAGES, AnswerKind
+from gateway.delivery.http_answer_reader import HttpAnswer, make_status_error
 from gateway.delivery.http_client import HttpClient
 from gateway.delivery.lane_claims import renew_while_read
 from gateway.delivery.service_contracts import CallAttachment, ServiceCall, load_contract

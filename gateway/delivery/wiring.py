@@ -28,7 +28,7 @@ from gateway.delivery.agents import (
 )
 from gateway.delivery.attempt_outcome import DeliveryAgent, RetryPlan
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.delivery.http_client import HostLogins, HttpClient, HttpLimits, PerHostConnector
+from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.delivery.partner_directory import (
     PartnerDirectory,
     PartnerSettings,
@@ -38,6 +38,7 @@ from gateway.delivery.partner_directory import (
 from gateway.delivery.recurring_schedule import RecurringSchedule, RecurringTask
 from gateway.delivery.service_contracts import load_contract
 from gateway.delivery.soap_client import SoapCaller
+from gateway.delivery.tls_connectors import HostLogins, PerHostConnector
 from gateway.hub import (
     AGENT,
     CUSTOMS,

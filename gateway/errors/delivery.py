@@ -37,7 +37,8 @@ ANSWER_NOT_UNDERSTOOD = Problem(
     title="answer not understood",
     meaning="The answer of the destination is not the agreed answer.",
     cause=(
-        "It is an error page of a proxy, is truncated, has a wrong signature, or answers another message."
+        "It is a page of a proxy, has a wrong signature, answers another message, or came before the "
+        "destination had the whole request."
     ),
     remedy=(
         "Read the reason with `gateway queue show DELIVERY`. The gateway repeats the delivery with the same "
@@ -110,7 +111,10 @@ PARTNER_FAULT = Problem(
         "The destination was reached, and answered with a fault or an error status that may pass. The "
         "gateway tries again."
     ),
-    cause="The destination has a problem of its own, or does not accept the gateway's call yet.",
+    cause=(
+        "The destination has a problem of its own, or does not accept the gateway's call yet. With HTTP "
+        "status 413 it, or a proxy before it, takes no request of this size."
+    ),
     remedy=(
         "Read the words of the destination with `gateway queue show DELIVERY` and resolve it with the "
         "destination. The gateway repeats the delivery with the same message id."

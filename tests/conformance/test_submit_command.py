@@ -208,7 +208,7 @@ def test_the_receipt_is_told_before_the_wait(desk: Desk, monkeypatch: pytest.Mon
     ("word", "state", "repeatable", "sentence"),
     [
         ("silent", "unanswered", True, "it is not known whether the hub has stored the message"),
-        ("busy", "not taken", True, "the hub is busy and has stored nothing"),
+        ("busy", "not taken", True, "not taken: the hub has stored nothing"),
         *((page, "unanswered", True, "it is not known whether the hub has stored") for page in PAGES),
         ("fault", "refused", False, "the same octets would be refused again"),
         ("wrong", "unproven", True, "no proof that the hub has stored"),

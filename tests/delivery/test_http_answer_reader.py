@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery import HttpAnswer
-from gateway.delivery.http_answer_reader import MOST_HEAD, _AnswerStream, read_http_answer
+from gateway.delivery.http_answer_reader import MOST_HEAD, ArrivingAnswer, _AnswerStream, read_http_answer
 from gateway.errors import GatewayError
 
 MOST = 10_000
@@ -169,3 +169,83 @@ def test_any_octets_are_an_answer_or_a_refusal(start: bytes, at: int, new: bytes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_AnswerStream, "find_head", lambda *_: b"")
         assert read(octets) == found, "a head is read alike as a whole and by its lines"
+
+
+HEAD = b"HTTP/1.1 413 Content Too Large\r\nX: y\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("octets", "is_success", "ends_request"),
+    [
+        (PLAIN, True, False),
+        (INTERIM, True, False),
+        (HEAD, False, True),
+        (INTERIM[:25] + HEAD + PLAIN, False, True),
+        (HEAD[:-1], False, False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, False, False),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", False, True),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", False, True),
+        (HEAD[:20] + b"x" * (MOST_HEAD - 20), False, False),
+        (b"HTTP/1", False, False),
+        (b"", False, False),
+    ],
+)
+def test_what_arrives_before_the_end_of_a_request_in_whatever_pieces(
+    octets: bytes, is_success: bool, ends_request: bool
+) -> None:
+    for size in (1, 2, 3, 7, len(octets) + 1):
+        answer = ArrivingAnswer()
+        for start in range(0, len(octets), size):
+            answer.add_octets(octets[start : start + size])
+        assert (answer.is_success, answer.ends_request) == (is_success, ends_request)
+        # Nothing of it is lost for the reader.
+        assert (answer.take_octets(), answer.take_octets()) == (octets, b"")
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"no HTTP",
+        b"HTTP/2",
+        b"HTTP/1.1 OK\r\n\r\n",
+        INTERIM[:25] + b"220 mail",
+        HEAD[:20] + b"x" * (MOST_HEAD - 19),
+    ],
+)
+def test_what_arrives_before_the_end_of_a_request_and_begins_no_answer(octets: bytes) -> None:
+    def add_in_pieces(size: int) -> None:
+        answer = ArrivingAnswer()
+        for start in range(0, len(octets), size):
+            answer.add_octets(octets[start : start + size])
+
+    for size in (1, 7, len(octets)):
+        with pytest.raises(GatewayError) as caught:
+            add_in_pieces(size)
+        assert caught.value.problem.id == "GW603"
+
+
+@pytest.mark.parametrize(
+    ("octets", "problem", "words", "theirs"),
+    [
+        (HEAD + b"x", "GW608", "its answer did not arrive whole", "HTTP status 413"),
+        (HEAD.replace(b"413", b"401"), "GW608", "set `login` for its host", "HTTP status 401"),
+        (HEAD.replace(b"413", b"301"), "GW603", "its answer did not arrive whole", "HTTP status 301"),
+        (HEAD.replace(b"X: y", b"Content-Length: 99999"), "GW603", "more than", "HTTP status 413"),
+        (HEAD.replace(b"X: y", b"Content-Length: 9, 9"), "GW603", "no one length", "HTTP status 413"),
+        (HEAD.replace(b"413", b"200").replace(b"X: y", b"Content-Length: 99999"), "GW603", "more than", ""),
+    ],
+)
+def test_the_status_of_an_error_is_told_whatever_is_wrong_behind_its_head(
+    octets: bytes, problem: str, words: str, theirs: str
+) -> None:
+    left = [octets]
+
+    def receive(_most: int) -> bytes:
+        if not left:
+            raise ConnectionResetError
+        return left.pop()
+
+    with pytest.raises(GatewayError) as caught:
+        read_http_answer(receive, MOST)
+    assert (caught.value.problem.id, caught.value.theirs) == (problem, theirs)
+    assert words in caught.value.detail

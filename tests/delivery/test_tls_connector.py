@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.config import TlsSettings
-from gateway.delivery import PerHostConnector, http_client
+from gateway.delivery import PerHostConnector, tls_connectors
 from gateway.pki import RevocationData
 from gateway_conformance.pki import CertificationAuthority, make_authority, make_revocation_list
 
@@ -53,14 +53,14 @@ def test_a_list_in_hand_is_heeded_however_odd_the_certificate(
     found = chain(authority, odd)
     named = RevocationData((make_revocation_list(authority, [SERIAL], NOW),))
     with pytest.raises(ssl.SSLCertVerificationError, match=r"revoked"):
-        http_client._check_revocation(found, named, NOW)
+        tls_connectors._check_revocation(found, named, NOW)
     other = make_authority("CN=Elsewhere CA", NOW)
     for lists in (
         (make_revocation_list(authority, [SERIAL + 1], NOW),),
         (make_revocation_list(other, [SERIAL], NOW),),
         (),
     ):
-        http_client._check_revocation(found, RevocationData(lists), NOW)
+        tls_connectors._check_revocation(found, RevocationData(lists), NOW)
 
 
 @pytest.mark.long
@@ -93,8 +93,8 @@ def test_the_section_of_a_host(
     def shaken(context: ssl.SSLContext, *_: object) -> None:
         used.append(len(context.get_ca_certs()))
 
-    monkeypatch.setattr(http_client, "_perform_handshake", shaken)
-    monkeypatch.setattr(http_client, "get_verified_chain", lambda _: (authority.certificate.der,))
+    monkeypatch.setattr(tls_connectors, "_perform_handshake", shaken)
+    monkeypatch.setattr(tls_connectors, "get_verified_chain", lambda _: (authority.certificate.der,))
     with socket.socket() as connection:
         PerHostConnector(
             {section: TlsSettings(anchors=(anchor,))}, lambda: (RevocationData(), NOW)

@@ -21,8 +21,9 @@ from gateway.delivery.fetch_attempt import (
     fetch_revocation_list,
     fetch_trusted_list,
 )
-from gateway.delivery.http_client import HttpClient, TlsConnector
+from gateway.delivery.http_client import HttpClient
 from gateway.delivery.recurring_schedule import RecurringTask
+from gateway.delivery.tls_connectors import TlsConnector
 from gateway.errors import PARTNER_FAULT, SETTINGS_WRONG, GatewayError
 from gateway.evidence import record_evidence, tree_heads
 from gateway.failpoints import kill_at_failpoint

@@ -17,10 +17,9 @@ from gateway.delivery.attempt_outcome import (
     LeaseLostError,
     RetryPlan,
     make_lease_finisher,
-    make_status_error,
     run_with_current_register,
 )
-from gateway.delivery.http_answer_reader import require_identity_coding
+from gateway.delivery.http_answer_reader import make_status_error, require_identity_coding
 from gateway.delivery.http_client import HttpClient
 from gateway.delivery.stored_calls import (
     PostedMessage,

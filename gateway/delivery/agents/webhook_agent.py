@@ -22,9 +22,8 @@ from gateway.delivery.attempt_outcome import (
     FailedDelivery,
     RetryPlan,
     make_lease_finisher,
-    make_status_error,
 )
-from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.http_answer_reader import HttpAnswer, make_status_error
 from gateway.delivery.http_client import HttpClient
 from gateway.delivery.soap_client import CallSender
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, GatewayError, raise_resource_problem
@@ -124,7 +123,7 @@ class WebhookAgent:
         if is_gone:
             reason = "it answered 410: gone"
         elif now - since >= settings.webhook_patience:
-            cause = problem.theirs or problem.detail
+            cause = ", ".join(filter(None, (problem.detail, problem.theirs)))
             reason = f"its calls failed since {since.isoformat(timespec='seconds')}; the last: {cause[:200]}"
         with write_transaction(self._hub.engine, "webhook.failed") as conn:
             event_readers.record_failed_call(conn, hook.name, now)

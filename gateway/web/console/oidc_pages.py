@@ -250,7 +250,8 @@ class OidcProvider:
             answer = call(HttpClient(bounds, context, idle=0))
             require_identity_coding(answer)
         except GatewayError as problem:
-            raise ProviderError(f"{mask_url(url)[:200]}: {problem.detail}"[:400]) from problem
+            reason = ", ".join(filter(None, (problem.detail, problem.theirs)))
+            raise ProviderError(f"{mask_url(url)[:200]}: {reason}"[:400]) from problem
         return answer
 
 

@@ -15,7 +15,7 @@ from werkzeug.test import EnvironBuilder
 from gateway.config import Settings
 from gateway.delivery.agents import WebhookAgent
 from gateway.delivery.http_answer_reader import HttpAnswer
-from gateway.errors import UNREACHABLE, GatewayError
+from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
 from gateway.hub import queue_webhook_calls
 from gateway.hub.event_feed import advance_feed
 from gateway.store import event_readers, parties, read_transaction, transitions, write_transaction
@@ -319,6 +319,16 @@ def test_a_webhook_that_is_gone_is_switched_off_at_once(hooks: Hooks) -> None:
     told = hooks.broker.get(f"webhooks/{made['id']}").json
     assert (told["state"], told["reason"]) == ("OFF", "it answered 410: gone")
     assert len(hooks.calls) == 1
+
+
+def test_a_gone_that_does_not_arrive_whole_switches_nothing_off(hooks: Hooks) -> None:
+    made = hooks.create()
+    hooks.answers = [GatewayError(PARTNER_FAULT, "it did not arrive whole", theirs="HTTP status 410")]
+    submit_alone(hooks.story)
+    for _ in range(3):
+        hooks.story.tick(minutes=5)
+    assert hooks.client().get(f"webhooks/{made['id']}").json["state"] == "ACTIVE"
+    assert len({headers["webhook-id"] for _, headers, _ in hooks.calls}) == len(hooks.calls) - 1
 
 
 @pytest.mark.night
