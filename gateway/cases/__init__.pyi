@@ -9,6 +9,7 @@ from .agency_notices import SignedAnswer as SignedAnswer
 from .agency_notices import SignedReply as SignedReply
 from .agency_notices import check_issue_time as check_issue_time
 from .agency_notices import check_issued_since as check_issued_since
+from .agency_notices import check_notice_numbers as check_notice_numbers
 from .agency_notices import is_far_ahead as is_far_ahead
 from .agency_notices import read_subjects as read_subjects
 from .amended_items import ItemChange as ItemChange

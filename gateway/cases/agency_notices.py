@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway.cases.fees import NamedFee
 from gateway.errors import ISSUE_TIME_WRONG, GatewayError
+from gateway.wire import check_clear_id
 
 #: Requirement status "supplement requested, with deadline": what the call RequestInformation means.
 INFORMATION_REQUESTED: Final = "D01"
@@ -146,6 +147,13 @@ _SKEW: Final = timedelta(days=1)
 def is_far_ahead(moment: datetime, now: datetime) -> bool:
     """Return whether a stated time is more than a day ahead."""
     return moment > now + _SKEW
+
+
+def check_notice_numbers(notice: Notice) -> None:
+    """Raise GW404 for a number of a notice, or of what it decides, with a character that nobody sees."""
+    check_clear_id(notice.number, "NoticeNumber")
+    for position, decision in enumerate(notice.decisions, start=1):
+        check_clear_id(decision.number or "", f"Decision[{position}]/number")
 
 
 def check_issue_time(issued_at: datetime, now: datetime) -> None:

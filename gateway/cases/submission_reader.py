@@ -16,7 +16,16 @@ from lxml import etree
 
 from gateway.errors import ATTACHMENT_MISMATCH, DOCUMENT_INVALID, RULE_BROKEN, SOURCES_DISAGREE, GatewayError
 from gateway.message_model import Body, as_body, count_octets
-from gateway.wire import SUB, WCO_DEC, WCO_MD, PointerIndex, load_wco_elements, read_attribute, read_leaf_text
+from gateway.wire import (
+    SUB,
+    WCO_DEC,
+    WCO_MD,
+    PointerIndex,
+    check_clear_id,
+    load_wco_elements,
+    read_attribute,
+    read_leaf_text,
+)
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _SHIPMENT: Final = f"{_DEC}GoodsShipment"
@@ -24,6 +33,9 @@ _ID: Final = f"{_DEC}ID"
 #: A UCR is in one of the two: WCO 016, or 009, where it is the number that the trader gave.
 _UCR_ELEMENTS: Final = (_ID, f"{_DEC}TraderAssignedReferenceID")
 _BILL_OF_LADING: Final = "Declaration/GoodsShipment/Consignment/TransportContractDocument/ID"
+
+
+_ORIGINAL: Final = "9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +150,14 @@ def read_submission(root: etree._Element) -> Submission:
     """Return the submission of a schema-valid tree; raise GW402, GW404 or GW505 with the place."""
     declaration = _get_declaration(root)
     items = _read_items(declaration)
-    reference = _read_text(root, f"{_SUB}Reference")
+    reference, function = _read_text(root, f"{_SUB}Reference"), _read_text(root, f"{_SUB}Function")
     _check_reference(reference, declaration)
+    if function == _ORIGINAL:
+        # Every other function names a case that is there: what its reference may have was judged then.
+        check_clear_id(reference, "/Submission/Reference")
+        if "  " in reference:
+            detail = "two spaces in a row look like one: a reference has single ones"
+            raise GatewayError(RULE_BROKEN, detail, "/Submission/Reference")
     applications = tuple(
         _read_application(element, position, frozenset(items))
         for position, element in enumerate(root.findall(f"{_SUB}Application"), start=1)
@@ -156,7 +174,7 @@ def read_submission(root: etree._Element) -> Submission:
     )
     return Submission(
         reference=reference,
-        function=_read_text(root, f"{_SUB}Function"),
+        function=function,
         declaration=declaration,
         declarant_id=_read_text(declaration, f"{_DEC}Declarant/{_DEC}ID"),
         agent_id=_read_text(declaration, f"{_DEC}Agent/{_DEC}ID") or None,
@@ -222,6 +240,8 @@ def _read_items(declaration: etree._Element) -> tuple[int, ...]:
 def _check_applications(applications: Iterable[Application]) -> None:
     """Raise GW505, at the second place, for a value that two applications may not share."""
     all_applications = tuple(applications)
+    for application in all_applications:
+        check_clear_id(application.id, f"APP[{application.position}]/@id")
     _check_distinct((application.id, f"APP[{application.position}]/@id") for application in all_applications)
     # Decisions are identified by item and law, so two applications of one document for one item
     # would collide.

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice, shorten_number
 from gateway.errors import RULE_BROKEN, GatewayError
+from gateway.wire import check_clear_id
 
 #: The decisions that allow something.
 APPROVING = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
@@ -52,6 +53,8 @@ def check_requirement_result(agency: str, number: str, notice: Notice, laws: Col
     if not 0 < len(number) <= _LONGEST or not number.isprintable():
         detail = f"a requirement number has 1 to {_LONGEST} printable characters"
         raise GatewayError(RULE_BROKEN, detail, "RequirementNumber")
+    check_clear_id(number, "RequirementNumber")
+    check_clear_id(notice.number, "NoticeNumber")
     for position, decision in enumerate(notice.decisions, start=1):
         if decision.law not in laws:
             detail = f"{agency} decides nothing under law {decision.law[:20]}"

@@ -32,7 +32,7 @@ from gateway.agreements import (
     list_certificate_uses,
     sort_findings,
 )
-from gateway.cli.registration import demand_usable_certificate, make_certificate_row
+from gateway.cli.registration import check_clear_name, demand_usable_certificate, make_certificate_row
 from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
@@ -376,6 +376,7 @@ def _describe_all(conn: Connection, name: str, plans: Sequence[PartnerPlan]) -> 
 def register_partner(conn: Connection, plan: PartnerPlan, at: datetime) -> None:
     """Register what an agreement brings for a party; its certificates have been validated."""
     if plan.is_new or plan.ids:
+        check_clear_name(plan.party, plan.ids)
         parties.register_party(conn, plan.party, plan.name, plan.role, at, plan.ids)
     for certificate, use in plan.certificates:
         parties.add_certificate(conn, plan.party, make_certificate_row(certificate, use), at)

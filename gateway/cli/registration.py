@@ -40,6 +40,7 @@ from gateway.pki import (
     split_revocation_lists,
 )
 from gateway.store import NewCertificate, NewRevocationList, fetched_lists, parties
+from gateway.wire import describe_unclear_id, find_unclear_character
 
 #: The permitted uses of a party's certificate, by the value of ``--use``.
 USES = {
@@ -53,6 +54,14 @@ def read_party_id(text: str) -> PartyId:
     """Return the party id of ``TYPE|VALUE`` or of a bare value."""
     kind, bar, value = text.rpartition("|")
     return PartyId(value, kind if bar else None)
+
+
+def check_clear_name(name: str, ids: Iterable[PartyId] = ()) -> None:
+    """Raise GW808 for a party or person that is to be registered under what looks like another's name."""
+    for text in (name, *(part for identifier in ids for part in (identifier.value, identifier.type or ""))):
+        character = find_unclear_character(text)
+        if character is not None:
+            raise GatewayError(MISUSE, describe_unclear_id(character))
 
 
 def make_certificate_row(

@@ -48,9 +48,21 @@ class PositionConverter(RowNumberConverter):
     regex = rf"[0-9]{{1,{LONGEST_POSITION}}}"
 
 
-def add_numbers(routes: Map) -> None:
+class IdConverter(BaseConverter):
+    """The id of a message, party or lane in a path: any signs, also slashes at its ends."""
+
+    regex = ".+?"
+    part_isolating = False
+
+
+def add_converters(routes: Map) -> None:
     """Let ``<int:...>`` of the routes that are added from now on be the number of a row, never longer."""
-    routes.converters = {**routes.converters, "int": RowNumberConverter, "position": PositionConverter}
+    routes.converters = {
+        **routes.converters,
+        "int": RowNumberConverter,
+        "position": PositionConverter,
+        "id": IdConverter,
+    }
 
 
 def check_path(request: Request) -> None:

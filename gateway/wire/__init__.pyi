@@ -5,9 +5,6 @@ from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
 from .byte_ranges import ByteRange as ByteRange
 from .byte_ranges import TreeByteRanges as TreeByteRanges
-from .charset_encoding import describe_character as describe_character
-from .charset_encoding import encode_text as encode_text
-from .charset_encoding import normalize_text as normalize_text
 from .currency_decimals import CURRENCY_DECIMALS as CURRENCY_DECIMALS
 from .element_access import XPathIndex as XPathIndex
 from .element_access import build_xpath as build_xpath
@@ -104,6 +101,13 @@ from .strict_elements import decode_base64_octets as decode_base64_octets
 from .tariff_codes import TARIFF_CODE_PATH as TARIFF_CODE_PATH
 from .tariff_codes import TARIFF_CODE_TYPES as TARIFF_CODE_TYPES
 from .tariff_codes import read_tariff_code as read_tariff_code
+from .text_characters import check_clear_id as check_clear_id
+from .text_characters import describe_character as describe_character
+from .text_characters import describe_unclear_id as describe_unclear_id
+from .text_characters import encode_text as encode_text
+from .text_characters import find_unclear_character as find_unclear_character
+from .text_characters import normalize_text as normalize_text
+from .text_characters import quote_value as quote_value
 from .time_zones import begin_day as begin_day
 from .time_zones import convert_to_utc as convert_to_utc
 from .time_zones import end_day as end_day
@@ -113,7 +117,6 @@ from .time_zones import place_in_zone as place_in_zone
 from .violation_words import describe_choices as describe_choices
 from .violation_words import describe_pattern as describe_pattern
 from .violation_words import describe_unexpected_element as describe_unexpected_element
-from .violation_words import quote_value as quote_value
 from .wco_pointers import ElementLocations as ElementLocations
 from .wco_pointers import PointerIndex as PointerIndex
 from .wco_pointers import build_attribute_pointer as build_attribute_pointer

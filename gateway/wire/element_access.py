@@ -13,8 +13,8 @@ from typing import Final, overload
 from lxml import etree
 
 from gateway.errors import NO_ROOM, GatewayError
-from gateway.wire.charset_encoding import normalize_text
 from gateway.wire.namespaces import DOCUMENT, PREFIXES
+from gateway.wire.text_characters import normalize_text
 
 
 def read_leaf_text(element: etree._Element) -> str:

@@ -14,7 +14,7 @@ from lxml import etree
 
 from gateway.wire.element_access import read_leaf_text
 from gateway.wire.namespaces import WCO_DEC
-from gateway.wire.violation_words import quote_value
+from gateway.wire.text_characters import quote_value
 
 TARIFF_CODE_PATH: Final = "Declaration/GoodsShipment/GovernmentAgencyGoodsItem/Commodity/Classification/ID"
 #: The types of the classifications that make the code, in the order in which they are joined; empty: none.

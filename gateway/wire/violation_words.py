@@ -7,19 +7,16 @@ namespaces. For an element with the right name in a wrong namespace, the descrip
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lxml import etree
 
+from gateway.wire.text_characters import quote_value
+
 #: More codes than these are cut: a list of countries helps nobody in a sentence.
 _MOST_CHOICES: Final = 12
-_LONGEST_VALUE: Final = 60
 _LONGEST_PATTERN: Final = 120
-#: The categories of Unicode whose characters are not seen: controls, format characters, separators.
-_UNSEEN: Final = ("Cc", "Cf", "Zs", "Zl", "Zp")
-_SHORT_ESCAPES: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 #: Patterns that have a name of their own.
 _KNOWN: Final = {
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "a date as 2026-01-31",
@@ -56,27 +53,6 @@ _ATOM: Final = re.compile(
 )
 _COUNT: Final = re.compile(r"\{(\d+)(?:(,)(\d*))?\}|[?*+]")
 _RANGE: Final = re.compile(r"(?:\\?(.))-(?:\\?(.))|\\(.)|(.)")
-
-
-def quote_value(text: str) -> str:
-    """Return a value in quotes, cut where it is long.
-
-    Spaces stay as they are. Any other invisible character is escaped as in JSON, a line feed as backslash
-    and n. So the value is one line, and a value that is wrong only by such a character looks wrong.
-    """
-    quoted = ""
-    for character in text:
-        step = _show_character(character)
-        if len(quoted) + len(step) > _LONGEST_VALUE:
-            return f"'{quoted}…'"
-        quoted += step
-    return f"'{quoted}'"
-
-
-def _show_character(character: str) -> str:
-    if character == " " or unicodedata.category(character) not in _UNSEEN:
-        return character
-    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
 
 
 def describe_choices(choices: Iterable[str]) -> str:

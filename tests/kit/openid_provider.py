@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
@@ -31,6 +31,10 @@ class OpenIdProvider:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self.clock = clock
+        self.client_id = CLIENT
+        self.secret = SECRET
+        #: How a client proves its secret here.
+        self.methods = {"client_secret_basic"}
         self.subject = "248289761001"
         self.key = make_key()
         self.signing: RSAKey | None = None
@@ -40,6 +44,7 @@ class OpenIdProvider:
         self.codes: dict[str, dict[str, str]] = {}
         self.seen: list[str] = []
         self.user_agents: list[str] = []
+        self.authorizations: list[str] = []
         self.issuer = ""
         #: What writes the answer of a path in place of the right one.
         self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
@@ -47,7 +52,7 @@ class OpenIdProvider:
     def authorize(self, asked: dict[str, str]) -> str:
         """Let the person sign in at once; return where the browser goes back to."""
         assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
-        assert (asked["client_id"], asked["scope"]) == (CLIENT, "openid")
+        assert (asked["client_id"], asked["scope"]) == (self.client_id, "openid")
         code = f"code-{len(self.seen)}"
         self.codes[code] = asked
         said = {"code": code, "state": asked["state"], "iss": self.issuer}
@@ -55,8 +60,7 @@ class OpenIdProvider:
 
     def give_token(self, form: dict[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
         """Answer the token endpoint: client, code and code verifier must be right."""
-        expected = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
-        if authorization != f"Basic {expected}":
+        if not self.is_client_proved(form, authorization):
             return 401, {"error": "invalid_client"}
         asked = self.codes.pop(form.get("code", ""), None)
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
@@ -70,9 +74,23 @@ class OpenIdProvider:
         token = self.make_token(asked["nonce"])
         return 200, {"access_token": "x", "token_type": "Bearer", "id_token": token}
 
+    def is_client_proved(self, form: dict[str, str], authorization: str) -> bool:
+        """Return whether the client is the right one, by one way alone (RFC 6749 section 2.3.1)."""
+        self.authorizations.append(authorization)
+        shown = [form[name] for name in ("client_id", "client_secret") if name in form]
+        if authorization:
+            text = base64.b64decode(authorization.removeprefix("Basic ")).decode("ascii")
+            halves = [unquote_plus(half) for half in text.split(":", 1)]
+            return (
+                not shown
+                and "client_secret_basic" in self.methods
+                and halves == [self.client_id, self.secret]
+            )
+        return "client_secret_post" in self.methods and shown == [self.client_id, self.secret]
+
     def make_token(self, nonce: str) -> str:
         now = int(self.clock().timestamp())
-        claims = {"iss": self.issuer, "sub": self.subject, "aud": CLIENT, "nonce": nonce}
+        claims = {"iss": self.issuer, "sub": self.subject, "aud": self.client_id, "nonce": nonce}
         claims |= {"iat": now, "exp": now + 300}
         claims = {name: value for name, value in (claims | self.bend).items() if value is not None}
         key = self.signing or self.key

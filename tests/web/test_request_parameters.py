@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 
 from gateway.accounts import ROLES, OrganisationKind
 from gateway.web.console.page_guards import find_required_right
-from gateway.web.request_texts import PositionConverter, RowNumberConverter
+from gateway.web.request_texts import IdConverter, PositionConverter, RowNumberConverter
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH, in_turn
 from tests.kit.officers import ConsoleStory
@@ -163,7 +163,7 @@ def test_every_field_of_the_console_is_read_by_one_reader(tried: Tried) -> None:
 def test_every_variable_of_a_path_of_the_console_is_read_by_one_reader(tried: Tried) -> None:
     rules = tried.application.url_map.iter_rules()
     kinds = {type(converter) for rule in rules for converter in rule._converters.values()}
-    assert kinds == {UnicodeConverter, PathConverter, RowNumberConverter, PositionConverter}
+    assert kinds == {UnicodeConverter, PathConverter, RowNumberConverter, PositionConverter, IdConverter}
     wrong = []
     for person, method, rule, form in tried.requests():
         found = tried.pages["party"].find_variables(method, form.path)

@@ -26,7 +26,7 @@ from gateway.accounts import (
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.home_folder import read_database
 from gateway.cli.named_files import read_certificate_file
-from gateway.cli.registration import demand_usable_certificate
+from gateway.cli.registration import check_clear_name, demand_usable_certificate
 from gateway.cli.result_output import WrongRowError, print_json, print_table, require_row
 from gateway.cli.shared_options import ACTOR, FILE, SEARCH_TEXT, changing_verb, home_verb
 from gateway.cli.verb_groups import Arguments
@@ -63,6 +63,7 @@ _ORGANISATION: Final = _OrganisationType()
 def add_account(arguments: Arguments) -> None:
     """Add a person with roles in one organisation, and a password that is read from the terminal."""
     _check_roles(arguments.organisation, arguments.roles)
+    check_clear_name(arguments.name)
     display_name = arguments.display_name or arguments.name
     hashed = hash_password(_read_password((arguments.name, display_name)), os.urandom(_SALT))
     with change_database(arguments) as change:

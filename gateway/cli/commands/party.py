@@ -23,7 +23,13 @@ from gateway.cli.list_options import (
     read_list_filter,
 )
 from gateway.cli.named_files import read_certificate_file
-from gateway.cli.registration import USES, demand_usable_certificate, make_certificate_row, read_party_id
+from gateway.cli.registration import (
+    USES,
+    check_clear_name,
+    demand_usable_certificate,
+    make_certificate_row,
+    read_party_id,
+)
 from gateway.cli.result_output import WrongRowError, print_json, print_table, require_row
 from gateway.cli.shared_options import ACTOR, FILE, MOMENT, ROW_NUMBER, SEARCH_TEXT, changing_verb, home_verb
 from gateway.cli.verb_groups import Arguments
@@ -58,6 +64,7 @@ _CERTIFICATE_WORDS = "a valid signing certificate; repeatable"
 def add_party(arguments: Arguments) -> None:
     """Register a party, or add ids and certificates; register nothing when a certificate is refused."""
     party, ids = arguments.party, [read_party_id(text) for text in arguments.id]
+    check_clear_name(party, ids)
     with change_database(arguments) as change:
         before = describe_party(change.conn, party)
         _check_same_party(arguments, before)

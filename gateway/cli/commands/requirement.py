@@ -19,6 +19,7 @@ from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.home_folder import read_database
 from gateway.cli.list_options import page_options, print_page, require_row_number
 from gateway.cli.named_files import read_file
+from gateway.cli.registration import check_clear_name
 from gateway.cli.result_output import (
     WrongRowError,
     format_facts,
@@ -105,6 +106,8 @@ class _Identifier(click.ParamType[str]):
 )
 def add_requirement(arguments: Arguments) -> None:
     """Register a certificate that was issued outside; exit with 1 when the ledger has its number already."""
+    check_clear_name(arguments.number)
+    check_clear_name(arguments.holder or "")
     _check_new(arguments)
     new = RegisteredRequirement(
         number=arguments.number,

@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from itertools import chain
+from typing import Final
 
 from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, RULE_BROKEN, GatewayError, Problem
 from gateway.harmonize.language import DataDictionary, DeclarationRule, MappingBundle
 from gateway.harmonize.split.submission_index import FoundValue, SubmissionIndex, index_submission
-from gateway.wire import SUB, read_tariff_code
+from gateway.wire import (
+    SUB,
+    describe_unclear_id,
+    find_unclear_character,
+    load_wco_elements,
+    read_leaf_text,
+    read_tariff_code,
+)
 
 _MOST_FINDINGS = 50
+_SPACE: Final = " \t\r\n"
+#: Texts all the same: what is painted on packages, and the number of a district.
+_TEXTS: Final = frozenset({"MarksNumbersID", "PostcodeID"})
 _SUB = f"{{{SUB}}}"
 
 
@@ -21,7 +34,8 @@ _SUB = f"{{{SUB}}}"
 class DeclarationFinding:
     """One broken rule: the problem, the sentence, the pointer of the value, and whether it refuses.
 
-    `rule` is that of the mappings; None: classifications are not one tariff code, which no mappings allow.
+    `rule` is that of the mappings; None: classifications are not one tariff code, or an id is not clear
+    (`find_unclear_character`), which no mappings allow.
     """
 
     problem: Problem
@@ -38,7 +52,7 @@ def find_broken_rules(
 
     `root` is a submission, or its index, or a declaration alone. Without `received`, the rules about
     the day of receipt are left out. A value that is missing breaks no rule. The classifications of an item
-    that are not one tariff code are an error whatever the rules are.
+    that are not one tariff code are an error whatever the rules are, and ids that are not clear.
     """
     try:
         facts = root if isinstance(root, SubmissionIndex) else index_submission(_wrap_declaration(root))
@@ -48,6 +62,7 @@ def find_broken_rules(
         return ()  # not one declaration: the schema says so
     uncertain = [item for item in facts.items.values() if read_tariff_code(item).faults]
     findings = [finding for item in uncertain for finding in _report_classifications(facts, item)]
+    findings += _report_unclear_ids(facts)
     values: dict[str, list[FoundValue]] = {}
     day = None if received is None else received.isoformat()
     for rule in bundle.rules:
@@ -69,6 +84,39 @@ def _report_classifications(facts: SubmissionIndex, item: etree._Element) -> Ite
     for fault in read_tariff_code(item).faults:
         detail = f"The tariff code is not certain (HS 부호를 하나로 읽을 수 없습니다): {fault.detail}"
         yield DeclarationFinding(RULE_BROKEN, detail, facts.get_pointer(fault.element), True, None)
+
+
+def _report_unclear_ids(facts: SubmissionIndex) -> Iterator[DeclarationFinding]:
+    """Yield each id of the declaration and of the supplement with a character that no id may have."""
+    names = _list_id_names()
+    declared = facts.declaration.iter(*[f"{{*}}{name}" for name in names])
+    # The reference of a submission is judged with its function: an old one may have anything.
+    is_submission = facts.root.find(f"{_SUB}Reference") is not None
+    added = [values for key, values in facts.supplement.items() if key[0].rpartition("/")[2] in names]
+    for element in chain(declared, *added):
+        character = find_unclear_character(read_leaf_text(element).strip(_SPACE))
+        if character is None or _is_contact(element) or (is_submission and _is_reference(element)):
+            continue
+        pointer = facts.get_pointer(element)
+        yield DeclarationFinding(RULE_BROKEN, describe_unclear_id(character), pointer, True, None)
+
+
+def _is_contact(element: etree._Element) -> bool:
+    """Return whether an element is a telephone number or an address of mail: a text."""
+    parent = element.getparent()
+    outer = "" if parent is None else str(parent.tag)
+    return outer.endswith("}Communication") or element.get("path", "").endswith("/Communication/ID")
+
+
+def _is_reference(element: etree._Element) -> bool:
+    return str(element.tag).endswith("}FunctionalReferenceID")
+
+
+@cache
+def _list_id_names() -> frozenset[str]:
+    """Return the names of the elements of a declaration that are ids."""
+    names = {path.rpartition("/")[2] for path in load_wco_elements()}
+    return frozenset(name for name in names if name.endswith("ID")) - _TEXTS
 
 
 def _is_alike(first: DeclarationRule | None, second: DeclarationRule) -> bool:

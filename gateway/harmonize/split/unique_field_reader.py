@@ -36,7 +36,16 @@ from gateway.harmonize.language import (
 from gateway.harmonize.split.evaluation_scope import EvaluationTrace, Scope, SiblingFields, UniqueFieldValues
 from gateway.harmonize.split.submission_fields import list_children, read_element_text
 from gateway.harmonize.split.submission_index import FoundValue, SubmissionIndex, parse_sequence_number
-from gateway.wire import SUB, XSI, SourceMark, describe_choices, normalize_text, quote_value
+from gateway.wire import (
+    SUB,
+    XSI,
+    SourceMark,
+    describe_choices,
+    describe_unclear_id,
+    find_unclear_character,
+    normalize_text,
+    quote_value,
+)
 
 _SUB: Final = f"{{{SUB}}}"
 _MIB: Final = 1024 * 1024
@@ -338,7 +347,8 @@ def _read_sibling_fields(
         # Most are texts that fit; what is to be said of others, and of attributes, is said there.
         value: FoundValue | None
         text = normalize_text(text) if text else ""
-        if size == 0 and ask.is_text and text and not text.isspace() and ask.shape.fits(text):
+        is_clear = ask.type != "id" or find_unclear_character(text) is None
+        if size == 0 and ask.is_text and text and not text.isspace() and is_clear and ask.shape.fits(text):
             leaves = (child,) if not facts.keeps_fields else facts.list_text_leaves(child)
             value = _make_value((text, leaves, child))
         else:
@@ -377,6 +387,9 @@ def _check_field_value(reader: _FieldReader, element: etree._Element, ask: Uniqu
     if not text or text.isspace():
         reader.trace.record_fate(leaves, "withheld", ask.mark)
         value = None
+    elif ask.type == "id" and (character := find_unclear_character(text)) is not None:
+        detail = f"{ask.tag}: {describe_unclear_id(character)}"
+        reader.report_problem(RULE_BROKEN, detail, reader.facts.get_pointer(element), ask.mark)
     elif not ask.shape.fits(text) and (violation := ask.shape.find_violation(text)) is not None:
         reader.report_problem(
             violation.problem, f"{ask.tag}: {violation.detail}", reader.facts.get_pointer(element), ask.mark

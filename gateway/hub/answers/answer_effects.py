@@ -25,6 +25,7 @@ from gateway.cases import (
     Notice,
     StatusCode,
     check_issued_since,
+    check_notice_numbers,
     check_notice_status,
     complete_decisions,
     compose_refund_text,
@@ -258,6 +259,7 @@ def _apply_notice(
     if stored is None:
         return ()
     check_issued_since(notice.issued_at, case.opened_at)
+    check_notice_numbers(notice)
     _check_version(notice, stored)
     _store_decisions(conn, request, notice, now)
     applied = _AppliedNotice(hub, case, request, notice, now)

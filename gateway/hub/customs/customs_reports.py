@@ -54,6 +54,7 @@ from gateway.store import (
     read_transaction,
     write_call_transaction,
 )
+from gateway.wire import check_clear_id
 
 
 def apply_customs_answer(
@@ -73,6 +74,7 @@ def apply_customs_answer(
         record_evidence(conn, "customs", "delivery", lease.id, digest, {**facts, **signer}, now)
         if isinstance(answer, CustomsNotice) and lease.case_id is not None:
             kind = check_customs_code(answer, hub.rules.customs_codes, clears=False)
+            check_clear_id(answer.number, "NoticeNumber")
             case = cases.lock_case(conn, lease.case_id)
             record_customs_notice(conn, case, answer, kind, digest, signer, now, lease.id)
 
@@ -91,6 +93,7 @@ def apply_customs_call(
     kind = check_customs_code(call.notice, hub.rules.customs_codes, clears=call.clears)
     with write_call_transaction(hub.engine, "customs.call", record) as conn:
         case = cases.lock_case(conn, _find_case(conn, call).id)
+        check_clear_id(call.notice.number, "NoticeNumber")
         _check_items(case, call.notice)
         if call.clears:
             direction = find_declared_direction(case.document)

@@ -52,7 +52,7 @@ from gateway.web.api.reference_operations import (
     STATISTICS,
 )
 from gateway.web.case_bundle import send_body
-from gateway.web.request_texts import RunningRequests
+from gateway.web.request_texts import RunningRequests, add_converters
 from gateway.web.server import CERTIFICATE_KEY, STREAM_KEY, report_proven_party
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -110,6 +110,7 @@ def build_api(services: ApiServices) -> Flask:
     application = Flask("gateway-api", static_folder=None)
     # Message ids may contain slashes, also two in a row.
     application.url_map.merge_slashes = False
+    add_converters(application.url_map)
     application.config |= {
         "MAX_CONTENT_LENGTH": services.settings.limits.body,
         "MAX_FORM_PARTS": services.settings.limits.parts + 1,
@@ -130,9 +131,7 @@ def build_api(services: ApiServices) -> Flask:
 
 
 def _write_rule(path: str) -> str:
-    return re.sub(
-        r"\{(\w+)\}", lambda match: f"<{'path' if match[1] == 'id' else 'string'}:{match[1]}>", path
-    )
+    return re.sub(r"\{(\w+)\}", lambda match: f"<{'id' if match[1] == 'id' else 'string'}:{match[1]}>", path)
 
 
 def _describe_itself(services: ApiServices) -> Operation:

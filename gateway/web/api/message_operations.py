@@ -6,11 +6,12 @@ import base64
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 from pydantic import Field
 from sqlalchemy import Connection, Row
 
-from gateway.errors import MIME_MALFORMED, GatewayError
+from gateway.errors import MIME_MALFORMED, REQUEST_MALFORMED, GatewayError
 from gateway.hub import FiledSubmission, file_submission
 from gateway.message_model import Payload
 from gateway.operations import read_message_properties
@@ -34,6 +35,9 @@ SUBMISSIONS: Final = OperationSection("submissions")
 MESSAGES: Final = OperationSection("messages")
 
 _KEY: Final = "Idempotency-Key"
+#: What follows the id of a message in the addresses of its parts.
+_LAST_WORDS: Final = ("receipt", "document")
+_ENDS: Final = " or ".join(f"/{word}" for word in _LAST_WORDS)
 _FORM: Final = "multipart/form-data"
 _SUBMISSION: Final = "submission"
 _ATTACHMENTS: Final = "attachments"
@@ -94,7 +98,8 @@ class Filing(AnswerModel):
         HeaderParameter(
             _KEY,
             "The id of the submission, as MessageId. The same submission under the same id is stored "
-            "once and gets the same receipt; another one is GW312.",
+            "once and gets the same receipt; another one is GW312. No step of it between slashes is '.' or "
+            f"'..', and it does not end with {_ENDS}: no address could have it.",
             "^[!-;=?-~]{1,200}$",
             "order-2026-000123",
         ),
@@ -108,11 +113,13 @@ class Filing(AnswerModel):
 def _file_submission(call: ApiCall) -> ApiAnswer:
     content, attachments = _read_parts(call)
     key = call.headers.get(_KEY.lower(), "")
+    if _is_unreachable(key):
+        _check_stored(call, key)
     filed = FiledSubmission(content, attachments, "api", call.party, call.caller.way, key)
     stored = file_submission(call.services.hub, filed)
     with read_transaction(call.services.engine) as conn:
         row = messages.find_by_id(conn, stored.message)
-    path = f"{BASE_PATH}/messages/{stored.message_id}"
+    path = f"{BASE_PATH}/messages/{quote(stored.message_id, safe='')}"
     answer = Filing(
         message_id=stored.message_id,
         new=stored.new,
@@ -122,6 +129,25 @@ def _file_submission(call: ApiCall) -> ApiAnswer:
         message_url=path,
     )
     return ApiAnswer(answer, 201 if stored.new else 200, headers={"Location": path})
+
+
+def _is_unreachable(key: str) -> bool:
+    """Return whether no address leads to a message with this key.
+
+    `.` and `..` are steps to clients and proxies, encoded too (RFC 3986 section 5.2.4), and the last words of
+    other addresses lead there.
+    """
+    steps = key.split("/")
+    return "." in steps or ".." in steps or (len(steps) > 1 and steps[-1] in _LAST_WORDS)
+
+
+def _check_stored(call: ApiCall, key: str) -> None:
+    """Refuse a new key to which no address leads; raises GW110. One of an earlier version may be repeated."""
+    with read_transaction(call.services.engine) as conn:
+        row = messages.find_by_message_id(conn, "in", call.party, key)
+    if row is None:
+        detail = f"no address can have this key: a step of it is '.' or '..', or it ends with {_ENDS}"
+        raise GatewayError(REQUEST_MALFORMED, detail, _KEY)
 
 
 def _read_parts(call: ApiCall) -> tuple[bytes, tuple[Payload, ...]]:

@@ -19,6 +19,7 @@ from gateway.web.console.account_pages import pages as account_pages
 from gateway.web.console.filing.filing_pages import pages as filing_pages
 from gateway.web.console.following.answer_pages import pages as answer_pages
 from gateway.web.console.following.case_pages import pages as case_pages
+from gateway.web.console.isolated_texts import isolate_texts, write_isolated_texts
 from gateway.web.console.kept_forms import answer_ended_session
 from gateway.web.console.oidc_pages import build_oidc_pages
 from gateway.web.console.operations.operations_pages import pages as operations_pages
@@ -43,6 +44,8 @@ from gateway.web.console.page_guards import (
     find_forgery,
     find_visitor,
     get_home_path,
+    get_request_address,
+    get_request_path,
     is_session_unread,
     services,
 )
@@ -53,7 +56,7 @@ from gateway.web.console.work.proposal_pages import pages as proposal_pages
 from gateway.web.console.work.work_pages import pages as work_pages
 from gateway.web.request_texts import (
     RunningRequests,
-    add_numbers,
+    add_converters,
     check_path,
     check_request,
     compose_form,
@@ -86,7 +89,7 @@ def build_console(services: ConsoleServices) -> Flask:
     application.url_map.merge_slashes = False
     application.url_map.strict_slashes = False
     application.config |= {"MAX_CONTENT_LENGTH": _LARGEST_FORM, "MAX_FORM_MEMORY_SIZE": _LARGEST_FORM}
-    add_numbers(application.url_map)
+    add_converters(application.url_map)
     _prepare_templates(application, services)
     url = services.settings.console.public_url
     origin = None if url is None else find_web_origin(url)
@@ -100,6 +103,7 @@ def build_console(services: ConsoleServices) -> Flask:
 
     application.teardown_request(lambda _: _end_request(running))
     application.after_request(add_security_headers)
+    application.after_request(write_isolated_texts)
     application.register_error_handler(HTTPException, _answer_http_error)
     application.register_error_handler(GatewayError, _answer_problem)
     application.register_error_handler(Exception, _answer_mistake)
@@ -119,6 +123,7 @@ def _prepare_templates(application: Flask, services: ConsoleServices) -> None:
         lambda singular, plural, number: get_translations(g.language).ngettext(singular, plural, number),
         newstyle=True,
     )
+    isolate_texts(environment)
     environment.filters |= {"word": show_word, "plain_word": translate_word}
     add_page_formats(environment, services.settings.hub.time_zone)
     application.context_processor(_list_page_values)
@@ -135,6 +140,8 @@ def _list_page_values() -> dict[str, Any]:
         "notice": _take_notice,
         "Right": Right,
         "form_token_field": _make_form_token_field,
+        "get_request_address": get_request_address,
+        "get_request_path": get_request_path,
         "practice": services.settings.console.practice,
         "practice_url": services.settings.console.practice_url,
         "real_url": services.settings.console.real_url,

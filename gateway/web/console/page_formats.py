@@ -12,6 +12,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from io import BytesIO
 from typing import Any, Final
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from babel.messages.catalog import Catalog
@@ -76,12 +77,13 @@ _INSTANT: Final = re.compile(r"[0-9]{4}-[0-9-]{4,5}T[0-9:]{5,8}(\.[0-9]{1,6})?Z"
 
 
 def add_page_formats(environment: Environment, time_zone: str) -> None:
-    """Add the filters `time`, `age` and `octets` to the templates."""
+    """Add the filters `time`, `age`, `octets` and `segment` (one step of a path) to the templates."""
     zone = ZoneInfo(time_zone)
     environment.filters["time"] = lambda value: format_time(value, zone)
     environment.filters["age"] = format_age
     environment.filters["local"] = lambda value: format_written_time(value, zone)
     environment.filters["octets"] = _format_octets
+    environment.filters["segment"] = lambda value: quote(str(value), safe="")
 
 
 def format_time(value: datetime | None, zone: ZoneInfo) -> Markup:
@@ -94,14 +96,14 @@ def format_time(value: datetime | None, zone: ZoneInfo) -> Markup:
     return element.format(local.isoformat(timespec="seconds"), text)
 
 
-def format_written_time(text: str, zone: ZoneInfo) -> Markup:
+def format_written_time(text: str, zone: ZoneInfo) -> str:
     """Return a time of a document (UTC) in the zone, beside its original text; any other text unchanged."""
     if not _INSTANT.fullmatch(text):
-        return Markup("{}").format(text)
+        return text
     try:
         moment = datetime.fromisoformat(text)  # bounded: by a pattern
     except ValueError:
-        return Markup("{}").format(text)
+        return text
     return Markup('{} <span class="hint">{}</span>').format(format_time(moment, zone), text)
 
 
@@ -159,12 +161,12 @@ def translate_word(word: str) -> str:
     return get_translations(g.language).gettext(word) if word else ""
 
 
-def show_word(word: str | None) -> Markup:
+def show_word(word: str | None) -> str:
     """Return the element that shows a word of a table: marked as English where it has no translation."""
     text = translate_word(word or "")
     if text == word and g.language != "en":
         return Markup('<span lang="en">{}</span>').format(text)
-    return Markup("{}").format(text)
+    return text
 
 
 def choose_label(labelled: Any) -> str:

@@ -12,7 +12,7 @@ from functools import wraps
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
 from flask import Request, abort, current_app, g, redirect, request
@@ -292,11 +292,22 @@ def get_network() -> str:
     return str(g.network)
 
 
+def get_request_path() -> str:
+    """Return the path of this request as a link needs it: the server has decoded it."""
+    return quote(request.path, safe="/")
+
+
+def get_request_address() -> str:
+    """Return path and query of this request, as a link needs them."""
+    query = request.full_path[len(request.path) + 1 :]
+    return f"{get_request_path()}?{query}" if query else get_request_path()
+
+
 def get_visitor() -> Visitor:
     """Return the signed-in person of this request; without one, the answer is the sign-in page."""
     visitor: Visitor | None = g.get("visitor")
     if visitor is None:
-        return_path = request.full_path.rstrip("?") if request.method == "GET" else "/console/"
+        return_path = get_request_address() if request.method == "GET" else "/console/"
         abort(redirect(f"{_SIGN_IN}?{urlencode({'next': return_path})}"))
     return visitor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import io
 import os
@@ -51,6 +52,18 @@ def test_a_case_is_filed_through_running_processes(served: ServedApi) -> None:
             == 304
         )
         until(lambda: [one["type"] for one in client.get("/events").json()["events"]][-1:] == ["case.closed"])
+
+
+def test_the_address_of_a_message_leads_to_it(served: ServedApi) -> None:
+    """The server decodes a path once, and httpx normalizes it as clients do."""
+    key = "a%2Fb/c?d=e#f//%2e%2e"
+    with served.open() as client:
+        head = {"Idempotency-Key": key, "Content-Type": "application/xml"}
+        answer = client.post("/submissions", content=make_submission("LIVE-ADDRESS"), headers=head)
+        place = answer.headers["Location"].removeprefix("/api/v1")
+        assert client.get(place).json()["message_id"] == key
+        receipt = client.get(answer.json()["receipt_url"].removeprefix("/api/v1"))
+        assert receipt.content == base64.b64decode(answer.json()["receipt"])
 
 
 def test_a_stream_brings_what_happens_and_goes_on_after_a_break(served: ServedApi) -> None:

@@ -25,7 +25,7 @@ from werkzeug.test import TestResponse
 from gateway.config import OidcSettings
 from gateway.store import accounts, read_transaction, sessions, write_transaction
 from gateway.store.sessions import oidc_sign_ins as sign_in_rows
-from gateway.web.console.oidc_pages import AuthorizationRequest, OidcProvider, ProviderError
+from gateway.web.console.oidc_provider import AuthorizationRequest, OidcProvider, ProviderError
 from tests.kit.audited import list_actions
 from tests.kit.console import PASSWORD, Browser, Console
 from tests.kit.databases import BOTH
@@ -321,7 +321,7 @@ def make_provider(**more: Any) -> OidcProvider:
 
 def test_a_slow_provider_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of a network wait for it at most, and four in all: one more is refused at once."""
-    monkeypatch.setattr("gateway.web.console.oidc_pages._TURN", 0.01)
+    monkeypatch.setattr("gateway.web.console.oidc_provider._TURN", 0.01)
     one = make_provider()
     one._metadata, one._fetched_at = {"token_endpoint": "https://id.example/token"}, NOW
     request = AuthorizationRequest("s", "n", "v")

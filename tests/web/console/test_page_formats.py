@@ -27,7 +27,7 @@ def test_a_time_is_shown_in_the_zone(text: str) -> None:
     ["", "2026-13-20T09:00:00Z", "0000-12-31T23:59:59Z", "2026-11-20", "<b>Z", "２026-11-20T09:00:00Z"],
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:
-    assert format_written_time(text, SEOUL) == text.replace("<", "&lt;").replace(">", "&gt;")
+    assert format_written_time(text, SEOUL) == text
 
 
 @pytest.mark.night

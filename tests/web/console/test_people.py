@@ -43,6 +43,13 @@ def list_roles(console: Console, account: int) -> set[tuple[str, str, str]]:
         return {(one.kind, one.organisation, one.role) for one in accounts.list_roles_of(conn, account)}
 
 
+@pytest.mark.parametrize("name", ["l\u2011ee", "\uff4cee", "le\u3164e"])
+def test_a_name_that_looks_like_another_is_refused(head: Browser, name: str) -> None:
+    page = add(head, name)
+    assert page.status_code == 422
+    assert "looks like another one" in page.text
+
+
 @pytest.mark.night
 @BOTH
 def test_a_person_is_added_and_sets_the_password_by_the_link(console: Console, head: Browser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Blueprint, abort, redirect, render_template, request
 from sqlalchemy import Connection
@@ -184,9 +184,9 @@ def _find_return_path(order: ActOrder) -> str:
     if order.parameters.get("fee"):
         return f"{base}/cases"
     if order.parameters.get("agency"):
-        return f"{base}/lanes/{order.parameters['agency']}"
+        return f"{base}/lanes/{quote(order.parameters['agency'], safe='')}"
     if order.parameters.get("party"):
-        return f"{base}/parties/{order.parameters['party']}"
+        return f"{base}/parties/{quote(order.parameters['party'], safe='')}"
     return f"{base}/agreements" if order.parameters.get("agreements") else base
 
 
@@ -261,7 +261,7 @@ def list_parties() -> str:
     return render_template("operations/parties.html", page=page, states=_STATES)
 
 
-@pages.get("/parties/<path:party>")
+@pages.get("/parties/<id:party>")
 @require_right(Right.OBSERVE)
 def show_party(party: str) -> str:
     """Show a party."""

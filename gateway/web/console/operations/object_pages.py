@@ -320,7 +320,7 @@ def show_delivery(number: int) -> str:
     )
 
 
-@pages.get("/lanes/<name>")
+@pages.get("/lanes/<id:name>")
 @require_right(Right.OBSERVE)
 def show_lane(name: str) -> str:
     """Show a lane, and what waits in it."""

@@ -35,6 +35,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.web.console.page_guards import services, visitor
+from gateway.wire import find_unclear_character
 
 #: A link to set a password is good for so long.
 LINK_LIFE: Final = timedelta(hours=72)
@@ -233,6 +234,8 @@ def _check_person(person: NewPerson) -> None:
     name = person.name
     if not name or len(name) > _LONGEST_NAME or not name.isprintable() or any(map(str.isspace, name)):
         raise AccountRefusedError("A name to sign in has 1 to 64 characters and no spaces.")
+    if find_unclear_character(name) is not None:
+        raise AccountRefusedError("This name has a character that is not seen, or looks like another one.")
     if not person.display_name:
         raise AccountRefusedError("A person needs a name that others see.")
     if not person.roles:

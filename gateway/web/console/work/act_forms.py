@@ -32,7 +32,7 @@ from gateway.cases import (
 from gateway.errors import GatewayError
 from gateway.harmonize import UnitTable
 from gateway.web.console.page_formats import join_thousands, read_day, read_moment, read_quantity, translate
-from gateway.wire import find_day
+from gateway.wire import find_day, find_unclear_character
 
 _LONGEST_SENTENCE: Final = 4000
 _LONGEST_NUMBER: Final = 128
@@ -128,7 +128,10 @@ class ActForm:
 
     def read_number(self, name: str) -> str | None:
         """Return the number of a decision; None if the field is empty."""
-        return self.read_token(name, _LONGEST_NUMBER) or None
+        number = self.read_token(name, _LONGEST_NUMBER)
+        if find_unclear_character(number) is not None:
+            self.errors[name] = translate("This contains a character that cannot be sent.")
+        return number or None
 
     def read_token(self, name: str, longest: int) -> str:
         """Return the text of a field of one line, with single spaces between words.
