@@ -3,11 +3,13 @@
 The time is UTC as in RFC 3339. The fields name the objects of a line by their ids (``delivery=12``), so that
 a search finds all lines of one. With ``--json`` each line is one JSON object with the same values, and with
 the traceback where there is one. A long text is cut, and the number of lines that requests of strangers
-can cause is limited per minute, so that an outsider cannot fill the disk of the log.
+can cause is limited per minute, so that an outsider cannot fill the disk of the log. Lines for which a pipe
+has no room are left out and counted (`gateway.log_stream`).
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
@@ -17,7 +19,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TextIO
+
+from gateway.log_stream import guard_standard_error
 
 #: The place of the lines about start and readiness, which are logged at the default level, too.
 START_LOG: Final = "gateway.start"
@@ -95,7 +99,11 @@ class _LineFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """Writes one JSON object for each record."""
+    """Writes one JSON object for each record, in ASCII for a stream that is not UTF-8."""
+
+    def __init__(self, *, is_utf8: bool) -> None:
+        super().__init__()
+        self._is_utf8 = is_utf8
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the object of a record on one line."""
@@ -108,7 +116,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return _escape_unprintable(json.dumps(fields, ensure_ascii=False))
+        return _escape_unprintable(json.dumps(fields, ensure_ascii=not self._is_utf8))
 
 
 def _escape_unprintable(text: str) -> str:
@@ -119,6 +127,11 @@ def _escape_unprintable(text: str) -> str:
         character if character.isprintable() else _SHORT.get(character) or escape_character(character)
         for character in text
     )
+
+
+def is_utf8_stream(stream: TextIO) -> bool:
+    """Return whether what is written to a stream is UTF-8; one without an encoding keeps characters."""
+    return stream.encoding is None or codecs.lookup(stream.encoding).name == "utf-8"
 
 
 def escape_character(character: str) -> str:
@@ -173,12 +186,19 @@ def pass_log_form(*, as_json: bool) -> Iterator[None]:
 
 
 def set_up_logging(*, as_json: bool = False) -> None:
-    """Log to standard error at the level of ``GATEWAY_LOG``."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Log to standard error at the level of ``GATEWAY_LOG``; what is written there blocks nobody."""
     is_json = as_json or os.environ.get(_FORM) == "json"
-    handler.setFormatter(_JsonFormatter() if is_json else _LineFormatter())
+    formatter = _JsonFormatter(is_utf8=is_utf8_stream(sys.stderr)) if is_json else _LineFormatter()
+    guard_standard_error(lambda count: formatter.format(_make_gap_record(count)) + "\n")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
     handler.addFilter(RepeatedLineFilter())
     level = os.environ.get(_LEVEL)
     logging.basicConfig(level=level or _DEFAULT_LEVEL, handlers=[handler])
     if not level:
         logging.getLogger(START_LOG).setLevel(logging.INFO)
+
+
+def _make_gap_record(count: int) -> logging.LogRecord:
+    text = "%d lines of this process were left out here: the log was not read"
+    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (count,), None)

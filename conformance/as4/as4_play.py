@@ -274,7 +274,13 @@ class As4Play:
         end = time.monotonic() + self.opponent.facts.patience
         while True:
             completed = subprocess.run(  # noqa: S602
-                command, shell=True, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
+                command,
+                shell=True,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_COMMAND_SECONDS,
+                check=False,
             )
             if completed.stdout.strip() or time.monotonic() > end or self.row.delivered == "none":
                 return completed.stdout

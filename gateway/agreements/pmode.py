@@ -39,7 +39,7 @@ from gateway.agreements.pmode_values import (
 )
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import Party, PartyId
-from gateway.wire import convert_to_utc
+from gateway.wire import convert_to_utc, parse_iso_datetime
 
 PROTOCOLS_KNOWN: Final = ("ebms2", "as4")
 DESTINATIONS: Final = ("case", "mailbox")
@@ -68,7 +68,7 @@ def is_uri(text: str) -> bool:
 def parse_instant(text: str, location: str) -> datetime:
     """Return the UTC time of an ISO 8601 `text` with a time zone; raise GW808."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = parse_iso_datetime(text)
     except ValueError as mistake:
         raise GatewayError(MISUSE, f"{text[:60]!r} is not a date and time", location) from mistake
     if moment.tzinfo is None:

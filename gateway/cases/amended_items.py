@@ -265,7 +265,7 @@ def _copy(element: etree._Element) -> etree._Element:
 def _read_item(key: object) -> int | None:
     """Return the item of a key; None where it is no number."""
     text = str(key[1] if isinstance(key, tuple) else key)
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _read_goods_key(item: etree._Element) -> object | None:

@@ -187,7 +187,7 @@ def choose_ended_state(
 
 
 _LAST_DAY: Final = "유효기간: {} (valid until)"
-_IS_LAST_DAY: Final = re.compile(re.escape(_LAST_DAY).replace(r"\{\}", r"\d{4}-\d\d-\d\d"))
+_IS_LAST_DAY: Final = re.compile(re.escape(_LAST_DAY).replace(r"\{\}", r"[0-9]{4}-[0-9]{2}-[0-9]{2}"))
 
 
 def list_told_conditions(

@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from gateway.errors import FEE_WRONG, PAYMENT_REFUSED, STATEMENT_WRONG, GatewayError
-from gateway.wire import CURRENCY_DECIMALS
+from gateway.wire import CURRENCY_DECIMALS, parse_day
 
+_SHORT_DAY: Final = re.compile(r"\A([0-9]{4})([0-9]{2})([0-9]{2})\Z")
 _AMOUNT: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,4})?", re.ASCII)
 
 
@@ -261,13 +262,12 @@ def _read_line(row: dict[str, str], line: int) -> FeeMovement:
             raise GatewayError(STATEMENT_WRONG, f"{name} is empty or too long", location)
     try:
         money = read_money(row["amount"], row["currency"])
-        on = date.fromisoformat(row["date"])
     except GatewayError as error:
         raise GatewayError(STATEMENT_WRONG, error.detail, location) from error
-    except ValueError as error:
-        raise GatewayError(
-            STATEMENT_WRONG, f"{row['date'][:40]!r} is no day (2026-11-20)", location
-        ) from error
+    # Banks write 20261120, too.
+    on = parse_day(_SHORT_DAY.sub(r"\1-\2-\3", row["date"]))
+    if on is None:
+        raise GatewayError(STATEMENT_WRONG, f"{row['date'][:40]!r} is no day (2026-11-20)", location)
     return FeeMovement(row["kind"], row["reference"], row["order"], money, on, line)
 
 

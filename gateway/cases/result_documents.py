@@ -32,7 +32,7 @@ _FUNCTION: Final = {
     CaseOutcome.REFUSED: "03",
     CaseOutcome.WITHDRAWN: "10",
 }
-_STEP: Final = re.compile(r"([0-9A-Z]{2,3})(?:\[(\d{1,5})\])?")
+_STEP: Final = re.compile(r"([0-9A-Z]{2,3})(?:\[([0-9]{1,5})\])?")
 _LONGEST_REFERENCE: Final = 35
 _LONGEST_TEXT: Final = 4000
 _LONGEST_POINTER: Final = 512

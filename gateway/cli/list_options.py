@@ -17,6 +17,7 @@ from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.operations import CUSTOMS
 from gateway.store import lanes, parties
+from gateway.wire import parse_iso_datetime
 
 if TYPE_CHECKING:
     from gateway.store import ListFilter, ListPage
@@ -32,7 +33,7 @@ _FILTERS: Final = {
 
 
 def _parse_age(text: str) -> timedelta | None:
-    age_match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhdw])", text)
+    age_match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smhdw])", text)
     if age_match is None:
         return None
     return timedelta(seconds=min(_LONGEST, float(age_match[1]) * _SECONDS[age_match[2]]))
@@ -78,7 +79,7 @@ class _Start(click.ParamType[datetime | timedelta]):
         if isinstance(value, datetime | timedelta):
             return value
         try:
-            return _parse_age(value) or datetime.fromisoformat(value)
+            return _parse_age(value) or parse_iso_datetime(value)
         except ValueError:
             self.fail(f"{value[:40]} is neither a time as 2026-01-31T09:00 nor an age as 2h", param, ctx)
 
@@ -145,7 +146,7 @@ def require_row_number(arguments: Arguments) -> int | None:
     after = arguments.after
     if after is None:
         return None
-    if not re.fullmatch(r"\d{1,18}", after):
+    if not re.fullmatch(r"[0-9]{1,18}", after):
         raise click.BadParameter(f"{after[:40]} is not a number of a row", param_hint="'--after'")
     return int(after)
 

@@ -12,14 +12,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 from gateway.operations import format_moment, format_value, restate_times
-from gateway.process_log import escape_character
+from gateway.process_log import escape_character, is_utf8_stream
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +41,13 @@ _STYLES: Final[Mapping[str, str]] = {
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print one JSON object, on one line unless it is indented."""
-    print(json.dumps(value, default=format_value, ensure_ascii=False, indent=indent))
+    print(format_json(value, indent=indent))
+
+
+def format_json(value: Any, *, indent: int | None = None) -> str:
+    """Return JSON for standard output: in ASCII unless that is UTF-8, the only encoding of RFC 8259 §8.1."""
+    is_escaped = not is_utf8_stream(sys.stdout)
+    return json.dumps(value, default=format_value, ensure_ascii=is_escaped, indent=indent)
 
 
 def print_table(rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: Sequence[str]) -> None:
@@ -66,7 +73,14 @@ def _format_cell(value: Any) -> str:
         # A number is shown also when it is 0.
         is_number = isinstance(value, int) and not isinstance(value, bool)
         text = str(value) if is_number else str(format_value(value) or "-")
-    return escape_line(text).replace("\t", "\\t")
+    # The width of a column counts what the terminal shows.
+    return _escape_unencodable(escape_line(text).replace("\t", "\\t"))
+
+
+def _escape_unencodable(text: str) -> str:
+    """Return `text` with an escape for each character that the encoding of standard output does not have."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def measure_cells(text: str) -> int:
@@ -173,10 +187,8 @@ def print_failure(failure: ReportedFailure) -> None:
     """Print why a verb failed to standard error: one line, or one JSON object with ``--json``."""
     if _failures_as_json.get():
         # Octets of an argument that are not text are escaped, as JSON knows them.
-        failure_json = failure.to_json()
-        write_error(
-            json.dumps(failure_json, default=format_value, ensure_ascii=not failure.detail.isprintable())
-        )
+        is_plain = failure.detail.isprintable() and is_utf8_stream(sys.stderr)
+        write_error(json.dumps(failure.to_json(), default=format_value, ensure_ascii=not is_plain))
     else:
         write_error(escape_line(restate_times(f"gateway: {failure.format_line()}")))
 
@@ -312,6 +324,26 @@ def open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def escape_unencodable_output() -> None:
+    """Let standard output escape what its encoding does not have, as standard error always does.
+
+    An error in the middle of a list would leave out the rest of it. The octets of an argument that are no
+    text are escaped, too.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Where a pipe has taken the place of a file, the last step is to ask for a position that it has not.
+        with suppress(OSError):
+            sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def print_octets(octets: bytes) -> None:
+    """Print the octets of a document, whose encoding is its own: not that of the terminal."""
+    with _tell_broken_output():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(octets)
+        sys.stdout.buffer.flush()
 
 
 def drop_output() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 from gateway.cli.verb_groups import Arguments, VerbCommand, VerbDecorator, verb
 from gateway.operations import get_display_zone
-from gateway.wire import convert_to_utc, limit_to_utc, place_in_zone
+from gateway.wire import convert_to_utc, limit_to_utc, parse_day, parse_iso_datetime, place_in_zone
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -37,7 +38,7 @@ class _Moment(click.ParamType[datetime]):
         if isinstance(value, datetime):
             return value
         try:
-            moment = datetime.fromisoformat(value)
+            moment = parse_iso_datetime(value)
         except ValueError:
             self.fail(f"not a time as 2026-01-31T12:00:00Z: {value[:80]!r}", param, ctx)
         if moment.tzinfo is None and self._missing_zone == "refused":
@@ -60,10 +61,12 @@ class _Day(click.ParamType[date]):
         """Return the day of a text; report misuse for other text."""
         if isinstance(value, date):
             return value
+        text = str(value)
         try:
-            return datetime.strptime(str(value), "%Y-%m-%d").date()
+            # Of a text with the digits of another script strptime would make a day, too.
+            return datetime.strptime(text if text.isascii() else "", "%Y-%m-%d").date()
         except ValueError:
-            self.fail(f"not a day as 2027-01-31: {str(value)[:80]!r}", param, ctx)
+            self.fail(f"not a day as 2027-01-31: {text[:80]!r}", param, ctx)
 
 
 class _Start(click.ParamType[date]):
@@ -77,13 +80,13 @@ class _Start(click.ParamType[date]):
             return value
         text = str(value)
         try:
-            return date.fromisoformat(text) if len(text) == len("2027-01-31") else _read_zoned(text)
+            return parse_day(text) or _read_zoned(text)
         except ValueError:
             self.fail(f"not a day as 2027-01-31 or a time as 2027-01-31T12:00:00Z: {text[:80]!r}", param, ctx)
 
 
 def _read_zoned(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    moment = parse_iso_datetime(text)
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")
     convert_to_utc(moment)
@@ -309,3 +312,13 @@ def read_reason(arguments: Arguments) -> str | None:
             f"a reason is a text of 1 to {_LONGEST_REASON} characters", param_hint="'--reason'"
         )
     return reason
+
+
+def read_secret(read_text: Callable[[], str]) -> str:
+    """Return what `read_text` reads from the terminal or standard input; raise misuse if it is no text."""
+    try:
+        secret = read_text()
+        secret.encode()
+    except UnicodeError:
+        raise click.UsageError(f"what was typed or piped is no text in {sys.stdin.encoding}") from None
+    return secret

@@ -18,6 +18,7 @@ from gateway.cli.result_output import (
     WrongRowError,
     choose_problem_form,
     drop_output,
+    escape_unencodable_output,
     guard_terminals,
     open_missing_streams,
     print_failure,
@@ -51,6 +52,7 @@ def run_words(argv: Sequence[str] | None = None) -> int:
     argv_words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         open_missing_streams()
+        escape_unencodable_output()
     with guard_terminals(), keep_display_zone(), choose_problem_form(as_json="--json" in argv_words):
         try:
             status = _invoke_named_verb(argv_words)
@@ -134,6 +136,21 @@ def _print_misuse(misuse: click.ClickException, argv_words: Sequence[str]) -> No
     print_failure(ReportedFailure(sentence.rstrip("."), _MISUSE_ID, help=_name_help(argv_words)))
 
 
+def _describe_unencodable(failure: UnicodeEncodeError) -> str | None:
+    """Return what an argument or the name of a file has that cannot be written; None if it is neither's."""
+    character = failure.object[failure.start]
+    locale_encoding = sys.getfilesystemencoding()
+    if "\ud800" <= character <= "\udfff":
+        return f"an argument or a file name is not text in {locale_encoding}, the encoding of the locale"
+    try:
+        character.encode(locale_encoding)
+    except UnicodeEncodeError:
+        pass  # It is not compared by name: codecs call themselves otherwise, or `charmap`.
+    else:
+        return None
+    return f"the file name {failure.object[:200]!r} has {character!r}, which {locale_encoding} does not have"
+
+
 def _print_exception(failure: Exception, argv_words: Sequence[str]) -> int:
     """Print one line for an exception; return 2 for misuse and wrong settings, 1 for anything else.
 
@@ -152,7 +169,8 @@ def _print_exception(failure: Exception, argv_words: Sequence[str]) -> int:
     if isinstance(failure, PermissionError) and failure.filename is not None:
         failure = make_path_problem(Path(os.fsdecode(failure.filename)), "used", failure)
     if isinstance(failure, UnicodeEncodeError):
-        failure = GatewayError(MISUSE, "an argument is not UTF-8")
+        sentence = _describe_unencodable(failure)
+        failure = failure if sentence is None else GatewayError(MISUSE, sentence)
     failure = find_resource_problem(failure) or failure
     if isinstance(failure, GatewayError):
         misused = failure.problem is MISUSE

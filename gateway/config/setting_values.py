@@ -33,7 +33,7 @@ _OCTETS: Final = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 def _parse_duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
     seconds = float(match[1]) * _SECONDS[match[2]] if match else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise ValueError('a duration is a number of seconds or such as "500ms", "30s", "5m", "2h", "7d"')
@@ -43,7 +43,7 @@ def _parse_duration(value: Any) -> Any:
 
 
 def _parse_size(value: Any) -> Any:
-    match = re.fullmatch(r"(\d+) ?(KiB|MiB|GiB|)", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([0-9]+) ?(KiB|MiB|GiB|)", value) if isinstance(value, str) else None
     if match:
         return int(match[1]) * _OCTETS[match[2]]
     if isinstance(value, str):

@@ -167,8 +167,8 @@ class HandlerAnswers:
 
 #: ebMS 2.0 and AS4: whether an error is final, say the ErrorList or the Fault in it, and its signature.
 MESSAGES: Final = HandlerAnswers({"text/xml", "application/soap+xml", "multipart/related"}, _ERRORS)
-#: SOAP 1.1 services: whether a fault is final, say its code and its signature.
-CALLS: Final = HandlerAnswers({"text/xml"}, _ERRORS)
+#: SOAP 1.1 services, also with MTOM: whether a fault is final, say its code and its signature.
+CALLS: Final = HandlerAnswers({"text/xml", "multipart/related"}, _ERRORS)
 #: The payment provider (manual: fees): what it has signed it answers in the same way again.
 PAYMENTS: Final = HandlerAnswers({"application/json"}, {400, 404, 409, 422})
 #: Standard Webhooks: 410 says that the webhook is gone.

@@ -39,13 +39,14 @@ from gateway.wire import (
     WsdlOperation,
     add_destination,
     check_must_understand,
-    is_text_xml,
+    is_soap11_type,
     parse_xml,
     read_addressing,
     read_envelope,
     read_fault,
     read_own_element,
     serialize_element,
+    unwrap_soap_envelope,
 )
 from gateway.xmlsec import (
     DEFAULT_WINDOW,
@@ -170,8 +171,11 @@ def open_signed_answer(
     contract: ServiceContract,
     rules: AnswerPolicy,
     now: datetime,
-) -> tuple[PartnerAnswer, Certificate]:
-    """Return the partner's answer to `call`, and the accepted certificate of its signature.
+) -> tuple[PartnerAnswer, SignedReply]:
+    """Return the partner's answer to `call`, and its signed octets with the digest of its certificate.
+
+    The octets are those of the envelope, whatever it was packed in: with them alone its signature is verified
+    again.
 
     Raises GW608 when another attempt may succeed; GW602 when the partner refuses for good; GW603 when the
     answer is malformed, not the partner's, or relates to another call.
@@ -185,8 +189,9 @@ def _open_answer_once(
     contract: ServiceContract,
     rules: AnswerPolicy,
     now: datetime,
-) -> tuple[PartnerAnswer, Certificate]:
-    envelope = _read_answer_envelope(answer, rules)
+) -> tuple[PartnerAnswer, SignedReply]:
+    octets = _unwrap_answer(answer, rules)
+    envelope = _read_answer_envelope(octets, answer, rules)
     fault = read_fault(envelope)
     try:
         signed = _verify_answer(envelope, call, rules, now)
@@ -199,11 +204,13 @@ def _open_answer_once(
         raise make_fault_error(fault, authentic=True)
     if answer.status != 200:
         raise _make_answer_error(f"HTTP status {answer.status} with an answer that is not a fault", "HTTP")
-    return _read_operation_answer(signed, call, contract), signed.certificate
+    return _read_operation_answer(signed, call, contract), SignedReply(octets, signed.certificate.sha256)
 
 
-def _read_answer_envelope(answer: HttpAnswer, rules: AnswerPolicy) -> SoapEnvelope:
-    xml = is_text_xml(answer.headers.get("content-type", ""))
+def _unwrap_answer(answer: HttpAnswer, rules: AnswerPolicy) -> bytes:
+    """Return the octets of the envelope; raise for an answer that is none of SOAP 1.1, by its media type."""
+    content_type = answer.headers.get("content-type", "")
+    xml = is_soap11_type(content_type)
     if CALLS.classify_answer(answer) is AnswerKind.PASSING_ERROR:
         raise make_status_error(answer)
     if not xml or "content-encoding" in answer.headers:
@@ -211,7 +218,18 @@ def _read_answer_envelope(answer: HttpAnswer, rules: AnswerPolicy) -> SoapEnvelo
             raise make_status_error(answer)
         raise _make_answer_error("the answer is not text/xml in UTF-8", "Content-Type")
     try:
-        envelope = read_envelope(parse_xml(answer.body, rules.limits, envelope=True))
+        return unwrap_soap_envelope(content_type, answer.body, rules.limits)
+    except GatewayError as problem:
+        raise_resource_problem(problem)
+        detail = f"{problem.problem.id} {problem.detail}"
+        if answer.status >= 400:
+            raise make_status_error(answer, detail) from problem
+        raise _make_answer_error(detail, problem.location) from problem
+
+
+def _read_answer_envelope(octets: bytes, answer: HttpAnswer, rules: AnswerPolicy) -> SoapEnvelope:
+    try:
+        envelope = read_envelope(parse_xml(octets, rules.limits, envelope=True))
         check_must_understand(envelope, _UNDERSTOOD)
     except GatewayError as problem:
         raise_resource_problem(problem)
@@ -332,14 +350,13 @@ class SoapCaller:
 
     def read_answer(self, posted: PostedCall) -> tuple[PartnerAnswer, SignedReply]:
         """Return the answer, and its signed octets with the digest of the accepted certificate."""
-        partner_answer, signer = open_signed_answer(
+        return open_signed_answer(
             posted.answer,
             posted.call,
             load_contract(posted.destination.wsdl),
             posted.destination.rules,
             self._clock(),
         )
-        return partner_answer, SignedReply(posted.answer.body, signer.sha256)
 
     def exchange_call(
         self, envelope: bytes, destination: SoapDestination

@@ -35,6 +35,7 @@ from gateway.hub import (
     CUSTOMS,
     Hub,
     PModeTexts,
+    find_former_message,
     find_issuer_trust_store,
     list_authority_periods,
     list_revocation_remarks,
@@ -50,6 +51,7 @@ from gateway.operations.plain_values import count_things, format_moment, shorten
 from gateway.pki import AcceptanceTerms, check_issuer_path
 from gateway.store import (
     ListFilter,
+    cases,
     deliveries,
     delivery_leases,
     delivery_maintenance,
@@ -252,9 +254,10 @@ _NEWEST: Final = 200
 
 
 def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Iterator[str]:
-    """Yield a warning for each party whose newest admitted declarations would be refused for a tariff code.
+    """Yield a warning for each party whose newest admitted declarations no mappings would allow.
 
-    An earlier version admitted an item with two classifications of one type. The octets of a case that
+    An earlier version admitted an item with two classifications of one type, an id with a character that
+    nobody sees, and a date that the calendar does not have. The octets of a case that
     retention removed are not looked at.
     """
     unruled = replace(bundle, rules=())
@@ -263,7 +266,10 @@ def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Ite
         if case["state"] == "REFUSED" or case["outcome"] == "REFUSED":
             continue
         with suppress(GatewayError):
-            broken = find_broken_rules(load_stored_tree(conn, case["message"]), unruled)
+            # What an amendment has corrected is no concern any more.
+            row = cases.find_by_number(conn, case["number"])
+            message = case["message"] if row is None else find_former_message(conn, row)
+            broken = find_broken_rules(load_stored_tree(conn, message), unruled)
             if broken:
                 example = f"case {case['number']}, {broken[0].pointer}: {broken[0].detail}"
                 refused.setdefault(case["applicant"], []).append(example)

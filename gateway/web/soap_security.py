@@ -50,12 +50,13 @@ from gateway.wire import (
     canonicalize_element,
     check_must_understand,
     is_identity_coding,
-    is_text_xml,
+    is_soap11_type,
     list_body_elements,
     parse_xml,
     read_addressing,
     read_envelope,
     serialize_element,
+    unwrap_soap_envelope,
     write_addressing,
     write_fault_envelope,
 )
@@ -146,8 +147,9 @@ VerifiedService = Callable[[VerifiedCall], etree._Element]
 
 @dataclass(frozen=True, slots=True)
 class _OpenedCall:
-    """A call after its reading: the verified element in its Body, and what signed it."""
+    """A call after its reading: its envelope in octets, the verified element in it, and what signed it."""
 
+    envelope: bytes
     content: etree._Element
     operation: WsdlOperation
     message_id: str
@@ -214,11 +216,17 @@ class SoapSecurityGate:
     def _answer_call(self, environ: Environ, reply: _ReplyContext) -> bytes:
         security = self._security
         _check_http_headers(environ)
-        # A call has no MIME parts; its envelope has some hundred octets for each item.
+        # An envelope has some hundred octets for each item, and a package of MTOM hardly more than it.
         body = read_request_body(environ, security.limits.envelope)
         now = security.clock()
         action = str(environ.get("HTTP_SOAPACTION", ""))
-        call = confirm_refusal(lambda: self._open_call(body, action, now, reply))
+        content_type = str(environ.get("CONTENT_TYPE", ""))
+
+        def open_call() -> _OpenedCall:
+            envelope = unwrap_soap_envelope(content_type, body, security.limits)
+            return self._open_call(envelope, action, now, reply)
+
+        call = confirm_refusal(open_call)
         reply.party = party = call.party
         security.admit_client(party, environ.get(CERTIFICATE_KEY), now)
         report_proven_party(environ, party)
@@ -227,20 +235,22 @@ class SoapSecurityGate:
         seen = NewSeenCall(_digest_signed_parts(call.signed), party, call.message_id, body_digest)
         with security.memory.admit_call(seen, now) as record:
             self._description.schema.validate_element(call.content)
-            caller = Caller(party, call.signed.certificate, call.message_id, body, record)
+            caller = Caller(party, call.signed.certificate, call.message_id, call.envelope, record)
             response = self._service(VerifiedCall(call.content, canonical, call.operation, caller))
             if response.tag != call.operation.response:
                 raise GatewayError(OUR_MISTAKE, f"{call.operation.name} was answered by another element")
         return self._sign_answer(response, call.operation.reply_action, reply)
 
-    def _open_call(self, body: bytes, soap_action: str, now: datetime, reply: _ReplyContext) -> _OpenedCall:
+    def _open_call(
+        self, envelope: bytes, soap_action: str, now: datetime, reply: _ReplyContext
+    ) -> _OpenedCall:
         """Return a call whose signature is verified; what its refusal relates to is noted in `reply`."""
-        root, addressing = _read_call(body, self._security.limits)
+        root, addressing = _read_call(envelope, self._security.limits)
         reply.relates_to = addressing.message_id
         content = list_body_elements(root)
         operation = self._match_operation(content, addressing, soap_action)
         signed, party = self._verify_signer(root, now)
-        return _OpenedCall(content[0], operation, addressing.message_id, signed, party)
+        return _OpenedCall(envelope, content[0], operation, addressing.message_id, signed, party)
 
     def _verify_signer(self, root: etree._Element, now: datetime) -> tuple[VerifiedSignature, str]:
         """Return the signature of a call and the party that made it."""
@@ -310,7 +320,7 @@ class SoapSecurityGate:
 
 
 def _check_http_headers(environ: Environ) -> None:
-    if not is_text_xml(str(environ.get("CONTENT_TYPE", ""))):
+    if not is_soap11_type(str(environ.get("CONTENT_TYPE", ""))):
         raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 must be sent as text/xml in UTF-8", "Content-Type")
     if not is_identity_coding(str(environ.get("HTTP_CONTENT_ENCODING", "")).strip() or "identity"):
         raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")

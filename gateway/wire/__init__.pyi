@@ -5,6 +5,11 @@ from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
 from .byte_ranges import ByteRange as ByteRange
 from .byte_ranges import TreeByteRanges as TreeByteRanges
+from .calendar_texts import CalendarForm as CalendarForm
+from .calendar_texts import convert_wco_moment as convert_wco_moment
+from .calendar_texts import describe_wrong_moment as describe_wrong_moment
+from .calendar_texts import describe_wrong_wco_moment as describe_wrong_wco_moment
+from .calendar_texts import is_calendar_text as is_calendar_text
 from .currency_decimals import CURRENCY_DECIMALS as CURRENCY_DECIMALS
 from .element_access import XPathIndex as XPathIndex
 from .element_access import build_xpath as build_xpath
@@ -95,6 +100,8 @@ from .soap import list_body_elements as list_body_elements
 from .soap import read_envelope as read_envelope
 from .soap import read_fault as read_fault
 from .soap import write_fault_envelope as write_fault_envelope
+from .soap_packaging import is_soap11_type as is_soap11_type
+from .soap_packaging import unwrap_soap_envelope as unwrap_soap_envelope
 from .strict_elements import XML_SPACE as XML_SPACE
 from .strict_elements import ElementReader as ElementReader
 from .strict_elements import decode_base64_octets as decode_base64_octets
@@ -139,6 +146,7 @@ from .xml_instants import format_instant as format_instant
 from .xml_instants import parse_datetime as parse_datetime
 from .xml_instants import parse_day as parse_day
 from .xml_instants import parse_instant as parse_instant
+from .xml_instants import parse_iso_datetime as parse_iso_datetime
 from .xml_instants import parse_iso_instant as parse_iso_instant
 from .xml_prescan import DEFAULT_LIMITS as DEFAULT_LIMITS
 from .xml_prescan import WireLimits as WireLimits

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final, NoReturn
@@ -122,6 +122,8 @@ _MOST_DECODED: Final = 64 * 1024**2
 _LONGEST_DELIMITER: Final = 4096
 XML_TYPES: Final = ("text/xml", "application/xml", "application/soap+xml")
 """The media types of a root part."""
+XOP_TYPE: Final = "application/xop+xml"
+"""The media type of the root part of an XOP package, which MTOM sends."""
 
 #: Codings of HTTP (RFC 9110 §8.4.1, RFC 9112 §7.2). They stand for other octets than those of the part; MIME
 #: has none of them.
@@ -163,31 +165,37 @@ class RelatedParts:
 
 
 def read_multipart_related(
-    content_type: str, octets: bytes | Body, limits: WireLimits = DEFAULT_LIMITS
+    content_type: str,
+    octets: bytes | Body,
+    limits: WireLimits = DEFAULT_LIMITS,
+    root_types: Collection[str] = XML_TYPES,
 ) -> RelatedParts:
     """Return the parts of a body: a multipart/related, or bare XML as its only part.
 
-    Of a large body, only small parts are held in memory; a large part is a piece of the body. Raises
-    the problems of malformed MIME, of a refused media type, and of a message over `limits`.
+    `root_types` are the media types that the root part may have. Of a large body, only small parts are held
+    in memory; a large part is a piece of the body. Raises the problems of malformed MIME, of a refused media
+    type, and of a message over `limits`.
     """
     if count_octets(octets) > limits.body:
         detail = f"the message has {count_octets(octets)} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
     media = parse_media_type(content_type)
-    if media.name in XML_TYPES:
+    if media.name in root_types:
         return RelatedParts(_read_bare_document(content_type, media, octets, limits))
-    boundary, budget = _get_boundary(media), _DecodedOctetBudget()
+    boundary, budget = _get_boundary(media, root_types), _DecodedOctetBudget()
     with open_window(octets) as body:
         parts = [
             _read_part(body, region, number, limits, budget)
             for number, region in enumerate(_iterate_part_regions(body, boundary, limits), 1)
         ]
     _reject_duplicate_ids(parts)
-    root_index = _find_root_index(parts, _get_start(media))
+    root_index = _find_root_index(parts, get_start_id(media))
     root = parts[root_index]
     held = _hold_document(root.octets, limits)
     root = root if held is root.octets else replace(root, octets=held)
-    return RelatedParts(_check_root_part(root), tuple(parts[:root_index] + parts[root_index + 1 :]))
+    return RelatedParts(
+        _check_root_part(root, root_types), tuple(parts[:root_index] + parts[root_index + 1 :])
+    )
 
 
 def read_root_part(content_type: str, octets: bytes | Body, limits: WireLimits = DEFAULT_LIMITS) -> MimePart:
@@ -198,7 +206,7 @@ def read_root_part(content_type: str, octets: bytes | Body, limits: WireLimits =
     media = parse_media_type(content_type)
     if media.name in XML_TYPES:
         return _read_bare_document(content_type, media, octets, limits)
-    boundary, start_id = _get_boundary(media), _get_start(media)
+    boundary, start_id = _get_boundary(media), get_start_id(media)
     root, budget = None, _DecodedOctetBudget()
     with open_window(octets) as body:
         for number, region in enumerate(_iterate_part_regions(body, boundary, limits), 1):
@@ -218,13 +226,13 @@ def _read_bare_document(
     return _check_root_part(MimePart({"content-type": content_type}, "", media.name, whole))
 
 
-def _get_boundary(media: MediaType) -> bytes:
+def _get_boundary(media: MediaType, root_types: Collection[str] = XML_TYPES) -> bytes:
     """Return the boundary of a multipart/related whose root is XML; raise for another media type."""
     if media.name != "multipart/related":
         raise GatewayError(
             MEDIA_TYPE_REFUSED, f"media type {media.name[:80]!r} is not accepted", "Content-Type"
         )
-    if media.parameters.get("type", "text/xml").lower() not in XML_TYPES:
+    if media.parameters.get("type", "text/xml").lower() not in root_types:
         raise GatewayError(MEDIA_TYPE_REFUSED, "the type parameter does not name XML", "Content-Type")
     boundary = media.parameters.get("boundary", "")
     if not _BOUNDARY.fullmatch(boundary):
@@ -476,7 +484,7 @@ def _reject_duplicate_ids(parts: Sequence[MimePart]) -> None:
             seen.add(key)
 
 
-def _get_start(media: MediaType) -> str:
+def get_start_id(media: MediaType) -> str:
     """Return the Content-ID of the root part, empty where the media type names none."""
     return media.parameters.get("start", "").strip().removeprefix("<").removesuffix(">")
 
@@ -488,9 +496,9 @@ def _find_root_index(parts: Sequence[MimePart], start_id: str) -> int:
     return 0  # no start parameter, or one that names no part: RFC 2387 §3.2
 
 
-def _check_root_part(part: MimePart) -> MimePart:
+def _check_root_part(part: MimePart, root_types: Collection[str] = XML_TYPES) -> MimePart:
     media = parse_media_type(part.headers.get("content-type", "text/plain"))
-    if media.name not in XML_TYPES:
+    if media.name not in root_types:
         raise GatewayError(
             MEDIA_TYPE_REFUSED, f"the root part is {media.name[:80]!r}, it must be XML", "root part"
         )

@@ -26,6 +26,8 @@ TP: Final = "http://www.oasis-open.org/committees/ebxml-cppa/schema/cpp-cpa-2_0.
 DS: Final = "http://www.w3.org/2000/09/xmldsig#"
 DS11: Final = "http://www.w3.org/2009/xmldsig11#"
 DSIG_MORE: Final = "http://www.w3.org/2001/04/xmldsig-more#"
+#: XML-binary Optimized Packaging: content that stands in another MIME part.
+XOP: Final = "http://www.w3.org/2004/08/xop/include"
 XENC: Final = "http://www.w3.org/2001/04/xmlenc#"
 XENC11: Final = "http://www.w3.org/2009/xmlenc11#"
 XADES: Final = "http://uri.etsi.org/01903/v1.3.2#"

@@ -51,8 +51,8 @@ _FORMS: Final = ("<wide>", "<narrow>", "<noBreak>", "<font>")
 def find_unclear_character(text: str) -> str | None:
     """Return the first character that an id must not have, as `describe_character` does; None without one.
 
-    It shows nothing, or it looks like another one: two ids that people cannot tell apart would be two things.
-    Letters of other scripts that look alike are allowed.
+    It shows nothing, or it looks like another one, or it is a digit of another script: two ids that people
+    take for the same would be two things. Letters of other scripts that look alike are allowed.
     """
     if text.isascii() and text.isprintable():
         return None
@@ -63,9 +63,12 @@ def _is_unclear(character: str) -> bool:
     if character == " ":
         return False
     number = ord(character)
+    if character.isascii():
+        return not character.isprintable()
     return (
         _is_unseen(character)
         or character in _HYPHENS
+        or unicodedata.category(character) == "Nd"
         or any(first <= number <= last for first, last in _EMPTY)
         or unicodedata.decomposition(character).startswith(_FORMS)
     )

@@ -23,7 +23,7 @@ _KNOWN: Final = {
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+\-][0-9]{2}:[0-9]{2})": (
         "a date and time with zone as 2026-01-31T12:00:00Z"
     ),
-    r"20\d{6}(\d{6}(Z|[+\-]\d\d))?": (
+    r"20[0-9]{6}([0-9]{6}(Z|[+\-][0-9]{2}))?": (
         "a date from 2000 to 2099 as 20260131, or with time and zone as 20260131120000Z"
     ),
     r".*\S.*": "at least one character that is not a space",

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from gateway.wire.time_zones import convert_to_utc
 
 _FORM: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?P<hour>[0-9]{2}):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
     # The zones of the schema reach from -14:00 to +14:00.
     r"(?P<zone>Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)?"
 )
@@ -35,6 +35,9 @@ def parse_datetime(text: str, *, without_zone: tzinfo | None = None) -> datetime
     if form["zone"] is None and without_zone is None:
         raise ValueError("a date and time without a zone: Z or an offset, as +09:00, is expected")
     try:
+        if form["hour"] == "24":
+            # Newer versions of Python read it as the next day.
+            raise ValueError("the hour 24")
         moment = datetime.fromisoformat(form[0])  # bounded: measured and matched before
         return convert_to_utc(moment.replace(tzinfo=without_zone) if moment.tzinfo is None else moment)
     except ValueError:
@@ -60,15 +63,26 @@ def parse_instant(text: str) -> datetime:
     return _check_year(parse_datetime(text))
 
 
+def parse_iso_datetime(text: str) -> datetime:
+    """Return the date and time of a text of ISO 8601, with its zone if it names one; raise ValueError.
+
+    Between day and time any sign of ASCII may stand. A digit of another script may not, which Python takes
+    there, too.
+    """
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"a date and time has at most {_MOST_CHARACTERS} characters")
+    if not text.isascii():
+        raise ValueError("not a date and time of ISO 8601")
+    return datetime.fromisoformat(text)  # bounded: measured before
+
+
 def parse_iso_instant(text: str) -> datetime:
     """Return the time in UTC of a text of ISO 8601 with a zone, in any form of it; raise ValueError.
 
     For JSON: its writers leave out seconds that are zero, or the colon of an offset. The years are those of
     `parse_instant`.
     """
-    if len(text) > _MOST_CHARACTERS:
-        raise ValueError(f"a date and time has at most {_MOST_CHARACTERS} characters")
-    moment = datetime.fromisoformat(text)  # bounded: measured and matched before
+    moment = parse_iso_datetime(text)
     if moment.tzinfo is None:
         raise ValueError("a date and time without a zone: Z or an offset, as +09:00, is expected")
     return _check_year(convert_to_utc(moment))

@@ -74,7 +74,8 @@ _ID: Final = f"{{{WSU}}}Id"
 _PARTS: Final = [f"{{{WSU}}}Created", f"{{{WSU}}}Expires"]
 # BSP 1.1 R3220, R3213: UTC and no more than milliseconds
 _MOMENT: Final = re.compile(
-    r"(\d{4}-(?:0[1-9]|1[0-2])-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,3}))?(?:Z|\+00:00)"
+    r"(\d{4}-(?:0[1-9]|1[0-2])-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,3}))?(?:Z|\+00:00)",
+    re.ASCII,
 )
 
 

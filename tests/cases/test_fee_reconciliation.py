@@ -23,6 +23,7 @@ def compare(statement: str, *recorded: FeeMovement) -> list[tuple[str, str, int]
     ("statement", "recorded", "found"),
     [
         ("2026-11-20,payment,P-1,F-1,30000,KRW\n", [PAID], []),
+        ("20261120,payment,P-1,F-1,30000,KRW\n", [PAID], []),
         ("", [PAID], [("missing there", "P-1", 0)]),
         ("2026-11-20,payment,P-9,F-1,30000,KRW\n", [], [("missing here", "P-9", 2)]),
         ("2026-11-20,payment,P-1,F-1,30001,KRW\n", [PAID], [("different amount", "P-1", 2)]),
@@ -53,6 +54,9 @@ def test_every_difference_is_told(
     [
         ("date,kind\n", "line 1"),
         (HEAD + "2026-11-31,payment,P-1,F-1,30000,KRW\n", "line 2"),
+        (HEAD + "２０261120,payment,P-1,F-1,30000,KRW\n", "line 2"),
+        (HEAD + "20260231,payment,P-1,F-1,30000,KRW\n", "line 2"),
+        (HEAD + "2026-W47-5,payment,P-1,F-1,30000,KRW\n", "line 2"),
         (HEAD + "2026-11-20,gift,P-1,F-1,30000,KRW\n", "line 2"),
         (HEAD + "2026-11-20,payment,,F-1,30000,KRW\n", "line 2"),
         (HEAD + "2026-11-20,payment,P-1,,30000,KRW\n", "line 2"),

@@ -85,7 +85,8 @@ def test_a_pointer_becomes_the_chain_of_its_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    "pointer", ["", "APP[1]/DOC-A/lot", "SUP/Declaration/X[1]", "42A", "42A/ID", "cid:x", "/@a"]
+    "pointer",
+    ["", "APP[1]/DOC-A/lot", "SUP/Declaration/X[1]", "42A", "42A/ID", "cid:x", "/@a", "42A/68A[１]/360"],
 )
 def test_other_places_are_told_beside_the_response(pointer: str) -> None:
     root = checked(

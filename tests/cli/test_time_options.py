@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -52,6 +53,17 @@ def test_an_option_takes_it_or_refuses_it() -> None:
         odd = kind.convert("2026-08-01T00:00:00+09:00:30", None, None)
         assert isinstance(odd, datetime)
         assert odd.isoformat() == "2026-07-31T14:59:30+00:00"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(DAY, "２０２６-08-01"), (START, "２０２６-08-01"), (START, "2026-W05-1"), (AGE, "３h"), (AGE, "1.５h")],
+)
+def test_digits_of_another_script_and_weeks_are_no_day_and_no_age(
+    kind: click.ParamType[Any], text: str
+) -> None:
+    with pytest.raises(click.UsageError):
+        kind.convert(text, None, None)
 
 
 @pytest.mark.parametrize(

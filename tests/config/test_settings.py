@@ -239,6 +239,8 @@ def test_a_wrong_value_is_an_error_in_a_file_for_a_newer_version_too(tmp_path):
         ("[limits]\nbody = '16 MB'", "limits.body", "MiB"),
         ("[limits]\nbody = 0", "limits.body", "greater"),
         ("[delivery]\nlease = '2 minutes'", "delivery.lease", "duration"),
+        ("[delivery]\nlease = '３０s'", "delivery.lease", "duration"),
+        ("[limits]\nbody = '１６ MiB'", "limits.body", "MiB"),
         ("[delivery]\nlease = -1", "delivery.lease", "between"),
         ("[delivery]\nlease = true", "delivery.lease", "duration"),
         ("[delivery]\nlease = [1]", "delivery.lease", "duration"),

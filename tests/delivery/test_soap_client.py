@@ -34,6 +34,15 @@ from gateway.wire import (
     write_fault_envelope,
 )
 from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
+from tests.kit.mtom import (
+    PRODUCTS,
+    Package,
+    join_parts,
+    make_part,
+    make_root,
+    pack_as_cxf,
+    pack_as_wss4j,
+)
 from tests.kit.soap import (
     ACKNOWLEDGED,
     DOCUMENT,
@@ -405,6 +414,58 @@ def test_no_change_of_a_signed_answer_changes_what_is_read(data: st.DataObject) 
         st.one_of(st.binary(max_size=12), st.just(GOOD[start:end] * 2), st.sampled_from([b"<", b"&x;"]))
     )
     assert outcome(GOOD[:start] + new + GOOD[end:], 200, XML) in (MEANING, "GW603")
+
+
+def open_package(package: Package, status: int = 200) -> object:
+    return opened(package.body, status, headers={"content-type": package.content_type})
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_an_answer_with_mtom_is_read_and_its_envelope_is_the_evidence(product: str) -> None:
+    """A product with MTOM on packs every answer, also where nothing is to be packed."""
+    answer = agency_answer("urn:uuid:call")
+    package = PRODUCTS[product](answer)
+    assert open_package(package) == AgencyAcknowledgment("R-1")
+    kept = open_signed_answer(
+        HttpAnswer(200, {"content-type": package.content_type}, package.body), CALL, AGREED, RULES, NOW
+    )[1]
+    assert kept.envelope == answer
+    certificate = verify_soap_envelope(parse_xml(kept.envelope), STRICT, now=NOW).certificate
+    assert kept.signer == certificate.sha256
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_a_signed_fault_with_mtom_ends_the_delivery(product: str) -> None:
+    package = PRODUCTS[product](fault("Client"))
+    problem = problem_of(package.body, 500, headers={"content-type": package.content_type})
+    assert (problem.problem.id, "No such office" in problem.theirs) == ("GW602", True)
+
+
+def test_a_changed_certificate_beside_the_envelope_is_not_trusted() -> None:
+    package = pack_as_wss4j(agency_answer("urn:uuid:call"))
+    strange = pack_as_wss4j(agency_answer("urn:uuid:call", by="stranger"))
+    root, certificate = package.body.rpartition(b"\r\n\r\n")[0], strange.body.rpartition(b"\r\n\r\n")[2]
+    forged = Package(package.content_type, root + b"\r\n\r\n" + certificate)
+    problem = problem_of(forged.body, headers={"content-type": forged.content_type})
+    assert (problem.problem.id, problem.detail[:5]) == ("GW603", "GW202")
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, "GW603"), (500, "GW608")])
+def test_an_answer_with_attachments_is_refused_and_mtom_is_named(status: int, expected: str) -> None:
+    other = make_part("Content-Type: text/plain\r\nContent-ID: <x>", b"x")
+    package = join_parts(make_root(agency_answer("urn:uuid:call")), other)
+    problem = problem_of(package.body, status, headers={"content-type": package.content_type})
+    assert problem.problem.id == expected
+    assert "MTOM can be switched off" in problem.detail
+
+
+def test_an_answer_of_soap_1_2_with_mtom_is_refused_as_one_without() -> None:
+    package = pack_as_cxf(ENVELOPE_12)
+    headers = {"content-type": package.content_type.replace("text/xml", "application/soap+xml")}
+    plain = problem_of(ENVELOPE_12, headers={"content-type": "application/soap+xml"})
+    problem = problem_of(package.body, headers=headers)
+    assert (problem.problem.id, problem.detail) == (plain.problem.id, plain.detail)
+    assert "SOAP 1.2" in problem_of(package.body, headers={"content-type": package.content_type}).detail
 
 
 def test_a_call_that_was_composed_without_an_address_gets_it_when_it_is_sent() -> None:

@@ -40,6 +40,7 @@ REFERENCES = [
     "HB-PO-\u202e77",
     "HB\u2011PO-77",
     "HB-PO-77  A",
+    "HB-PO-٧٧",
 ]
 
 
@@ -51,7 +52,7 @@ def test_references_that_look_alike_make_one_case(engine: Engine) -> None:
     found = [result.find("{*}Problem") for result in story.inbox.documents("Result")]
     problems = [problem for problem in found if problem is not None]
     places = [(problem.get("id"), problem.get("pointer")) for problem in problems]
-    assert places == [("GW404", "/Submission/Reference")] * 6
+    assert places == [("GW404", "/Submission/Reference")] * (len(REFERENCES) - 1)
     for number, problem in zip(("200B", "00AD", "2060", "202E", "2011"), problems[:5], strict=True):
         assert f"(U+{number})" in "".join(problem.itertext())
     with read_transaction(engine) as conn:

@@ -52,6 +52,28 @@ def test_a_time_without_a_zone_and_a_date_are_local_already(text: str) -> None:
     assert FormatStep("CCYYMMDD", "").find_form(text) == "20261120"
 
 
+@pytest.mark.parametrize("form", EXPECTED)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-31",
+        "2026-02-29T09:00:00Z",
+        "2026-11-20T25:61:99Z",
+        "2026-11-20T24:00:00Z",
+        "2026-11-20T09:00:00+99:00",
+        "2026-11-20T09:00:60",
+        "２０２６-11-20T09:00:00Z",
+        "20261120",
+    ],
+)
+def test_no_form_writes_a_time_that_does_not_exist(text: str, form: str) -> None:
+    step = FormatStep(form, "000000")
+    with pytest.raises(ConversionError) as refused:
+        step.convert_value(EvaluatedValue(text, (), "x"))
+    assert refused.value.problem.id == "GW404"
+    assert step.find_form(text) is None
+
+
 def test_midnight_of_the_zone_is_what_an_unknown_time_would_read_as() -> None:
     form = FormatStep("CCYYMMDDHHMMSS", "000000")
     with pytest.raises(ConversionError, match="cannot be told from a time that is not known"):

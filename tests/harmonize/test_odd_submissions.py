@@ -14,8 +14,7 @@ from gateway.cases import read_submission
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, split_submission
 from gateway.harmonize.language import ValueShape, format_plain_decimal
-from gateway.harmonize.split.submission_index import _to_iso_datetime
-from gateway.wire import XPathIndex, build_pointer, build_xpath, iterate_pointers
+from gateway.wire import XPathIndex, build_pointer, build_xpath, convert_wco_moment, iterate_pointers
 from gateway.wire import wco_pointers as pointing
 from gateway.wire.violation_words import _clean_text
 from gateway.wire.wco_pointers import find_element
@@ -131,7 +130,7 @@ STAMPS = [
 
 @pytest.mark.parametrize(("text", "expected"), STAMPS)
 def test_a_zone_of_hours_alone(text: str, expected: str) -> None:
-    assert _to_iso_datetime(text) == expected
+    assert convert_wco_moment(text) == expected
 
 
 @pytest.mark.vectors
@@ -140,7 +139,7 @@ def test_every_real_time_is_one(vectors: Path) -> None:
     for path in sorted((vectors / "data/hmrc-cds/samples").rglob("*.xml")):
         for element in etree.parse(str(path)).getroot().iter("{*}DateTimeString"):
             if element.get("formatCode") == "304":
-                assert ValueShape("moment").find_violation(_to_iso_datetime(element.text or "")) is None, (
+                assert ValueShape("moment").find_violation(convert_wco_moment(element.text or "")) is None, (
                     path.name,
                     element.text,
                 )
@@ -161,7 +160,7 @@ def test_a_zone_beyond_those_of_xml_schema(bundle: MappingBundle, zone: str, goo
 def test_a_declared_zone_beyond_those_of_xml_schema(bundle: MappingBundle) -> None:
     declaration = small_bundle.DECLARATION.replace("20261120093015Z", "20261120093015+15")
     found = problems(bundle, small_bundle.submission(declaration=declaration))
-    assert found == [("GW404", "42A/D011/DateTimeString")]
+    assert set(found) == {("GW404", "42A/D011/DateTimeString")}  # of each target
 
 
 BARE = [

@@ -24,7 +24,7 @@ from gateway.harmonize.split import (
     submission_index,
     unique_field_reader,
 )
-from gateway.harmonize.split.submission_index import _to_iso_datetime
+from gateway.wire import convert_wco_moment
 from tests.harmonize import small_bundle
 from tests.kit.filling import shipped
 
@@ -51,7 +51,7 @@ DATES = [
 
 @pytest.mark.parametrize(("text", "expected"), DATES)
 def test_wco_dates_become_iso_dates_without_inventing_a_time(text: str, expected: str) -> None:
-    assert _to_iso_datetime(text) == expected
+    assert convert_wco_moment(text) == expected
 
 
 TEXTS = [

@@ -43,6 +43,16 @@ from gateway.wire import (
     serialize_element,
 )
 from gateway.xmlsec import STRICT, verify_soap_envelope
+from tests.kit.mtom import (
+    PRODUCTS,
+    Package,
+    join_parts,
+    make_part,
+    make_root,
+    pack_as_cxf,
+    pack_as_wcf,
+    pack_as_wss4j,
+)
 from tests.kit.soap import (
     NOW,
     MemoryOfCalls,
@@ -480,6 +490,60 @@ def test_http_is_checked_too(world: World, environ: dict[str, str | None], probl
     answer = world.post(agency_call("Acknowledge", ACKNOWLEDGE), **environ)
     assert answer.problem == problem
     assert answer.status.startswith(status)
+    assert world.handler.said == []
+
+
+def post_package(world: World, package: Package) -> Answer:
+    return world.post(package.body, CONTENT_TYPE=package.content_type)
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_a_call_with_mtom_is_taken_and_answered_as_text_xml(world: World, product: str) -> None:
+    octets = agency_call("Acknowledge", ACKNOWLEDGE)
+    answer = post_package(world, PRODUCTS[product](octets))
+    assert answer.status == "200 OK"
+    assert answer.headers["Content-Type"] == "text/xml; charset=utf-8"
+    assert verified(answer).relates_to == "urn:uuid:call-1"
+    [(_, caller)] = world.handler.said
+    assert caller.envelope == octets, "the signed envelope, for evidence"
+
+
+def test_a_call_with_mtom_is_no_other_call(world: World) -> None:
+    """The same envelope, packed otherwise, is a replay."""
+    octets = agency_call("Acknowledge", ACKNOWLEDGE)
+    assert post_package(world, pack_as_cxf(octets)).status == "200 OK"
+    assert post_package(world, pack_as_wcf(octets)).problem == "GW211"
+    assert post_package(world, pack_as_wss4j(octets)).problem == "GW211"
+    assert world.post(octets).problem == "GW211"
+    assert len(world.handler.said) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "problem", "status"),
+    [
+        (
+            join_parts(
+                make_root(agency_call("Acknowledge", ACKNOWLEDGE)),
+                make_part("Content-Type: text/plain\r\nContent-ID: <x>", b"x"),
+            ),
+            "GW103",
+            "400",
+        ),
+        (pack_as_cxf(ENVELOPE_12), "GW105", "500"),
+        (
+            Package(pack_as_cxf(b"").content_type.replace("text/xml", "application/soap+xml"), b""),
+            "GW101",
+            "415",
+        ),
+        (pack_as_cxf(b"<x/>"), "GW105", "500"),
+    ],
+)
+def test_another_call_with_mtom_is_refused_with_a_signed_fault(
+    world: World, package: Package, problem: str, status: str
+) -> None:
+    answer = post_package(world, package)
+    assert (answer.problem, answer.status[:3]) == (problem, status)
+    assert verified(answer).action == f"{SERVICE_AGENCY}:Refusal"
     assert world.handler.said == []
 
 

@@ -239,6 +239,7 @@ TIMES: dict[str, tuple[str, str | None, bool]] = {
     "no Expires": ("2026-11-20T09:00:00Z", None, False),
     "empty": ("", "2026-11-20T09:05:00Z", False),
     "words": ("now", "2026-11-20T09:05:00Z", False),
+    "other digits in a fraction": ("2026-11-20T09:00:00.１Z", "2026-11-20T09:05:00Z", False),
     "other digits": ("٢٠٢٦-11-20T09:00:00Z", "2026-11-20T09:05:00Z", False),
 }
 

@@ -28,7 +28,7 @@ from gateway.cli.home_folder import read_database
 from gateway.cli.named_files import read_certificate_file
 from gateway.cli.registration import check_clear_name, demand_usable_certificate
 from gateway.cli.result_output import WrongRowError, print_json, print_table, require_row
-from gateway.cli.shared_options import ACTOR, FILE, SEARCH_TEXT, changing_verb, home_verb
+from gateway.cli.shared_options import ACTOR, FILE, SEARCH_TEXT, changing_verb, home_verb, read_secret
 from gateway.cli.verb_groups import Arguments
 from gateway.operations import DatabaseChange
 from gateway.store import AccountCertificate, NewAccount, accounts, sessions
@@ -218,9 +218,11 @@ def _check_roles(organisation: Organisation, roles: Sequence[str]) -> None:
 def _read_password(names: tuple[str, ...]) -> str:
     """Return a new password from the terminal, asked twice, or from the first line of standard input."""
     if sys.stdin.isatty():
-        password = str(click.prompt("New password", hide_input=True, confirmation_prompt=True))
+        password = read_secret(
+            lambda: click.prompt("New password", hide_input=True, confirmation_prompt=True)
+        )
     else:
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = read_secret(lambda: sys.stdin.readline().rstrip("\r\n"))
     problem = find_password_problem(password, names)
     if problem is not None:
         raise click.UsageError(problem)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +25,7 @@ from gateway.cli.result_output import (
     format_facts,
     print_json,
     print_line,
+    print_octets,
     print_report,
     print_table,
     require_row,
@@ -357,8 +357,7 @@ def dump_message(arguments: Arguments) -> None:
         return
     start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" if status else ""
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    sys.stdout.buffer.write(f"{start}{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    sys.stdout.buffer.flush()
+    print_octets(f"{start}{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
 @home_verb("message refusals")

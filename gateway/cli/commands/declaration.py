@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -184,9 +183,7 @@ def _format_judgement(file: str, judgement: DeclarationJudgement) -> str:
         for remark in remarks:
             location = remark.pointer or remark.xpath or "the file"
             lines.append(f"  {kind}{remark.problem.id} line {remark.line}, {location}: {remark.message}")
-    text = "\n".join(lines)
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    return "\n".join(lines)
 
 
 _COLUMNS = ("key", "type", "needed", "label")

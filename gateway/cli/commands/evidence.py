@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -178,10 +177,10 @@ def write_proof(arguments: Arguments) -> None:
     """Write the proof of the evidence about one object, to a file or to standard output."""
     with read_database(arguments, promises=True) as conn:
         document = make_proof(conn, arguments.subject, arguments.number, OPERATOR)
-    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     if arguments.to is None:
-        sys.stdout.write(text)
+        print_json(document, indent=1)
         return
+    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     write_file(arguments.to, text.encode())
     if arguments.json:
         numbers = {name: len(document[name]) for name in ("leaves", "stamps")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from gateway.calendars import CalendarEdition, SpecialDay, TermEdition, read_cal
 from gateway.cli.home_folder import open_engine, read_verb_settings
 from gateway.cli.named_files import find_mappings, name_file, read_file
 from gateway.cli.need_rules import compare_laws, compare_need_rules, compare_status_codes, tell_values
-from gateway.cli.result_output import print_json, print_sentence, show_progress
+from gateway.cli.result_output import format_json, print_json, print_sentence, show_progress
 from gateway.cli.shared_options import FILE, START, home_verb, json_option, period_options, read_period
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
@@ -208,7 +207,7 @@ def _list_case_lines(case: AskedCase, *, as_json: bool) -> Iterator[str]:
     if not case.change and case.problem is None:
         return
     if as_json:
-        yield json.dumps(describe_case(case), ensure_ascii=False)
+        yield format_json(describe_case(case))
         return
     day = find_day(case.opened_at, get_display_zone()).isoformat()
     verdict = "" if case.change is None else f": {_describe_verdict(case.change)}"

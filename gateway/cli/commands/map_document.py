@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sys
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from gateway.cli.named_files import (
     read_file,
     write_file,
 )
-from gateway.cli.result_output import print_done, print_json, print_sentence
+from gateway.cli.result_output import print_done, print_json, print_octets, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
@@ -158,7 +157,7 @@ def _print_sample_text(arguments: Arguments, xml: str) -> None:
     if arguments.json:
         print_json({"document": arguments.document, "seed": arguments.seed, "xml": xml})
     else:
-        sys.stdout.write(xml)
+        print_octets(xml.encode())
 
 
 def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arguments: Arguments) -> None:
@@ -379,8 +378,7 @@ def _print_rendered(arguments: Arguments, form: str, octets: bytes) -> None:
         else:
             print_json(report | {"written": str(arguments.out), "content": None})
     elif arguments.out is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(octets)
+        print_octets(octets)
 
 
 def _find_own_form(bundle: MappingBundle, code: str | None) -> CarrierForm:

@@ -502,7 +502,9 @@ def _describe_leaf_fate(document: str, fate: Fate) -> dict[str, Any]:
 def _print_split_report(report: dict[str, Any]) -> None:
     for request in report["requests"]:
         print(f"{request['document']} for {request['organisation']} (application {request['application']})")
-        print(request["xml"])
+        # A reader of XML knows a reference to a character, but not our escapes.
+        encoding = sys.stdout.encoding or "utf-8"
+        print(request["xml"].encode(encoding, "xmlcharrefreplace").decode(encoding))
     warnings = [("warning ", problem) for problem in report["warnings"]]
     for kind, problem in [*(("", problem) for problem in report["problems"]), *warnings]:
         location = problem["pointer"] or problem["xpath"] or f"line {problem['line']}"

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, get_args
 import click
 
 from gateway.cli.named_files import read_file, read_policy_octets
-from gateway.cli.result_output import format_facts, show_progress
+from gateway.cli.result_output import format_facts, format_json, show_progress
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CERTIFICATE_UNTRUSTED, MISUSE, OUR_MISTAKE, GatewayError
@@ -40,7 +40,7 @@ from gateway.pki import (
     Verdict,
     load_shipped_policy,
 )
-from gateway.wire import convert_to_utc
+from gateway.wire import convert_to_utc, parse_iso_datetime
 
 _MISUSE: Final = 2
 _USES: Final = {
@@ -177,7 +177,7 @@ def validate_certificates(arguments: Arguments) -> int:
     try:
         with show_progress("validating certificates", 1 if lines is None else len(lines)) as bar:
             for report in _judge_all_cases(arguments, lines, examiner):
-                text = json.dumps(report, ensure_ascii=False) if arguments.json else format_facts(report)
+                text = format_json(report) if arguments.json else format_facts(report)
                 bar.print_line(text, sys.stdout)
                 bar.advance_one()
                 wrong = _MISUSE if report["problem"] == MISUSE.id else int(report["verdict"] != "valid")
@@ -341,7 +341,7 @@ def _is_readable_file(text: str) -> bool:
 
 def _read_judging_moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = parse_iso_datetime(text)
         return convert_to_utc(moment) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except ValueError:
         raise GatewayError(MISUSE, f"--at: {text[:80]!r} is not a time (ISO 8601)", "pki validate") from None

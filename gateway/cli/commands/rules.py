@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -28,7 +27,7 @@ from gateway.cli.need_rules import (
     read_table_files,
     table_options,
 )
-from gateway.cli.result_output import print_json, print_line, print_sentence, print_table
+from gateway.cli.result_output import format_json, print_json, print_line, print_sentence, print_table
 from gateway.cli.shared_options import (
     DAY,
     FILE,
@@ -487,10 +486,10 @@ def _write_impact(
 ) -> None:
     """Print one JSON object, each case as soon as it is known: nothing is kept."""
     head = {"table": new.label, "since": since.isoformat(), "until": until.isoformat()}
-    print(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "changed": [', end="")
+    print(f'{format_json(head)[:-1]}, "changed": [', end="")
     between = ""
     for impact in impacts:
-        print(between + json.dumps(describe_impact(impact, book), ensure_ascii=False), end="")
+        print(between + format_json(describe_impact(impact, book)), end="")
         between = ", "
     remarks = _list_impact_remarks(report, since, until)
     tail = {
@@ -500,7 +499,7 @@ def _write_impact(
         "unreadable": report.unreadable,
         "remarks": remarks,
     }
-    print_line(f"], {json.dumps(tail, ensure_ascii=False)[1:]}")
+    print_line(f"], {format_json(tail)[1:]}")
 
 
 def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime) -> list[str]:

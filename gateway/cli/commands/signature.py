@@ -34,6 +34,7 @@ from gateway.cli.shared_options import (
     json_option,
     judging_options,
     moment_option,
+    read_secret,
     signing_options,
 )
 from gateway.cli.verb_groups import Arguments, verb
@@ -243,7 +244,7 @@ def _read_password_file(arguments: Arguments) -> bytes | None:
 def _ask_secret(prompt: str) -> bytes:
     if not sys.stdin.isatty():
         raise GatewayError(MISUSE, "there is no terminal: name a --password-file", "--password-file")
-    return str(click.prompt(prompt, hide_input=True, err=True)).encode()
+    return read_secret(lambda: click.prompt(prompt, hide_input=True, err=True)).encode()
 
 
 _FORM_WORDS = "xml: xenc:EncryptedData; cms: EnvelopedData or AuthEnvelopedData"

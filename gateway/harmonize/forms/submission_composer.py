@@ -38,6 +38,8 @@ _SHELL_ORDER: Final = (
 #: The end of a further key: where an occurrence that a sibling selects stood among the others of its group.
 POSITION: Final = "|position"
 _ZONE: Final = re.compile(r"(.*?)(Z|[+-][0-9]{2}:[0-9]{2})?")
+#: 2026-01-31, with a time if there is one, in the long or the short form of ISO 8601.
+_MOMENT: Final = re.compile(r"[0-9]{4}(-?)[0-9]{2}\1[0-9]{2}(?:T?[0-9]{2}(:?)[0-9]{2}(?:\2[0-9]{2})?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class _Composer:
         self._positions = {
             key.removesuffix(POSITION): [text]
             for key, text in values.further.items()
-            if key.endswith(POSITION) and text.isdigit()
+            if key.endswith(POSITION) and text.isascii() and text.isdigit()
         }
 
     def compose(self) -> ComposedSubmission:
@@ -418,9 +420,9 @@ def _group_further_values(carried_over: Mapping[str, str]) -> dict[str, list[tup
 def _format_moment(text: str) -> tuple[str, str]:
     """Return a date or a time as the declaration writes it, with its format code; other text unchanged."""
     moment, zone = _ZONE.fullmatch(text.strip()).groups()  # type: ignore[union-attr]
-    digits = re.sub(r"[-:T]", "", moment)
-    if not digits.isdigit() or len(digits) not in (8, 12, 14):
+    if not _MOMENT.fullmatch(moment):
         return text, "304"
+    digits = re.sub(r"[-:T]", "", moment)
     if len(digits) == 8:
         return digits, "102"
     if zone and zone != "Z":

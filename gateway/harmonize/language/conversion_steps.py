@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Final
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, RULE_BROKEN, VALUE_DOES_NOT_FIT
@@ -14,7 +13,13 @@ from gateway.harmonize.language.unit_table import UnitTable, format_decimal, par
 from gateway.harmonize.language.value_shapes import DECIMAL, ValueShape
 from gateway.harmonize.language.value_sources import ConversionError, EvaluatedValue, SourceExpression
 from gateway.harmonize.split import Leaves, Scope
-from gateway.wire import SourceMark, describe_choices, quote_value
+from gateway.wire import (
+    SourceMark,
+    describe_choices,
+    describe_wrong_moment,
+    is_calendar_text,
+    quote_value,
+)
 
 _SHOWN: Final = 60
 FORMS: Final = {
@@ -73,6 +78,9 @@ class FormatStep:
             return None
 
     def _write_form(self, text: str) -> str:
+        if not is_calendar_text(text, "moment"):
+            # The digits of a day that does not exist look like a date, too.
+            raise ConversionError(RULE_BROKEN, describe_wrong_moment(text))
         text = self._localize(text)
         if self.name == "CCYYMMDDHHMMSS":
             return self._add_time(text)
@@ -82,8 +90,6 @@ class FormatStep:
     def _localize(self, text: str) -> str:
         try:
             return localize_moment(text, self.zone)
-        except ValueError:
-            return text  # the form of the target refuses a time that does not exist
         except OverflowError:
             detail = f"{quote_value(text)} has no day in the zone {self.zone}"
             raise ConversionError(VALUE_DOES_NOT_FIT, detail) from None
@@ -100,7 +106,7 @@ class FormatStep:
         day = f"{text[:4]}-{text[4:6]}-{text[6:8]}"
         if self.name == "CCYYMMDDHHMMSS" and text[8:] != self.unknown:
             day = f"{day}T{text[8:10]}:{text[10:12]}:{text[12:14]}"
-        return day if _is_calendar_time(day) else None
+        return day if is_calendar_text(day, "moment") else None
 
     def _add_time(self, text: str) -> str:
         day, _, time = text.partition("T")
@@ -240,14 +246,6 @@ class UnitConversion:
 
 
 ConversionStep = FormatStep | TranslationStep | UnitConversion
-
-
-def _is_calendar_time(text: str) -> bool:
-    """Return whether a date, or a date with a time, exists in the calendar."""
-    try:
-        return bool(datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text))
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Final
+from typing import Final, cast
 from xml.sax.saxutils import quoteattr
 
 from gateway.errors import CODE_UNKNOWN, RULE_BROKEN, VALUE_DOES_NOT_FIT, Problem
-from gateway.wire import describe_character, describe_choices, describe_pattern, encode_text, quote_value
+from gateway.wire import (
+    CalendarForm,
+    describe_character,
+    describe_choices,
+    describe_pattern,
+    encode_text,
+    is_calendar_text,
+    quote_value,
+)
 
 _PATTERN_FORM: Final = re.compile(
     r"(?:(?:\[[A-Za-z0-9가-힣 ._/:,;#+*=@()%'-]+\]|[A-Za-z0-9가-힣 _/-])(?:\{[0-9]{1,4}(?:,[0-9]{1,4})?\})?"
@@ -71,12 +78,6 @@ KINDS: Final = ("text", "decimal", "integer", "digits", "day", "date", "moment",
 DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _SPACE: Final = " \t\r\n"
-_DAY: Final = re.compile(r"[0-9]{8}")
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_MOMENT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
-    r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))?"  # XML Schema has no zone beyond fourteen hours
-)
 #: Every month of every year has these days; the others are looked up in the calendar.
 _USUAL_DATE: Final = r"[1-9][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
 #: What of a moment is behind its day, usually.
@@ -100,7 +101,7 @@ _MANY_SIGNS: Final = 100_000
 _NUMBERS: Final = ("decimal", "integer")
 _TIMES: Final = {"day": "a day (CCYYMMDD)", "date": "a date", "moment": "a date or a date with time"}
 _BASE: Final = {"decimal": "xs:decimal", "integer": "xs:integer", "boolean": "xs:boolean"}
-_PATTERN: Final = {"digits": r"[0-9]+", "day": _DAY.pattern, "date": _DATE.pattern}
+_PATTERN: Final = {"digits": r"[0-9]+", "day": r"[0-9]{8}", "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class ValueShape:
         return self.longest if self.longest is not None else self.octets
 
     def _find_kind_violation(self, text: str) -> Violation | None:
-        if self.kind in _TIMES and not _is_valid_time(text, self.kind):
+        if self.kind in _TIMES and not is_calendar_text(text, cast(CalendarForm, self.kind)):
             return Violation(
                 RULE_BROKEN, f"{quote_value(text)} is not allowed; expected is {_TIMES[self.kind]}"
             )
@@ -268,16 +269,6 @@ def _list_facets(shape: ValueShape) -> list[tuple[str, str]]:
         facets += [("maxLength", str(bound))] if bound is not None else []
     pattern = shape.pattern or _PATTERN.get(shape.kind)
     return facets + ([("pattern", pattern)] if pattern else [])
-
-
-def _is_valid_time(text: str, kind: str) -> bool:
-    """Return whether `text` is an existing date or, for the kind ``moment``, date with time."""
-    try:
-        if (_DAY if kind == "day" else _DATE).fullmatch(text):
-            return bool(date.fromisoformat(text))
-        return kind == "moment" and bool(_MOMENT.fullmatch(text)) and bool(datetime.fromisoformat(text))
-    except ValueError:
-        return False
 
 
 def _is_not_known(_text: str) -> bool:

@@ -13,11 +13,19 @@ from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, RULE_BROKEN, GatewayError, Problem
 from gateway.harmonize.language import DataDictionary, DeclarationRule, MappingBundle
-from gateway.harmonize.split.submission_index import FoundValue, SubmissionIndex, index_submission
+from gateway.harmonize.split.submission_index import (
+    DATE_STRING,
+    FoundValue,
+    SubmissionIndex,
+    index_submission,
+)
 from gateway.wire import (
     SUB,
     describe_unclear_id,
+    describe_wrong_moment,
+    describe_wrong_wco_moment,
     find_unclear_character,
+    is_calendar_text,
     load_wco_elements,
     read_leaf_text,
     read_tariff_code,
@@ -34,8 +42,8 @@ _SUB = f"{{{SUB}}}"
 class DeclarationFinding:
     """One broken rule: the problem, the sentence, the pointer of the value, and whether it refuses.
 
-    `rule` is that of the mappings; None: classifications are not one tariff code, or an id is not clear
-    (`find_unclear_character`), which no mappings allow.
+    `rule` is that of the mappings; None: classifications are not one tariff code, an id is not clear
+    (`find_unclear_character`), or a date or time does not exist, which no mappings allow.
     """
 
     problem: Problem
@@ -52,7 +60,8 @@ def find_broken_rules(
 
     `root` is a submission, or its index, or a declaration alone. Without `received`, the rules about
     the day of receipt are left out. A value that is missing breaks no rule. The classifications of an item
-    that are not one tariff code are an error whatever the rules are, and ids that are not clear.
+    that are not one tariff code are an error whatever the rules are, and so are ids that are not clear and
+    dates and times that do not exist.
     """
     try:
         facts = root if isinstance(root, SubmissionIndex) else index_submission(_wrap_declaration(root))
@@ -63,6 +72,7 @@ def find_broken_rules(
     uncertain = [item for item in facts.items.values() if read_tariff_code(item).faults]
     findings = [finding for item in uncertain for finding in _report_classifications(facts, item)]
     findings += _report_unclear_ids(facts)
+    findings += _report_wrong_moments(facts)
     values: dict[str, list[FoundValue]] = {}
     day = None if received is None else received.isoformat()
     for rule in bundle.rules:
@@ -99,6 +109,28 @@ def _report_unclear_ids(facts: SubmissionIndex) -> Iterator[DeclarationFinding]:
             continue
         pointer = facts.get_pointer(element)
         yield DeclarationFinding(RULE_BROKEN, describe_unclear_id(character), pointer, True, None)
+
+
+def _report_wrong_moments(facts: SubmissionIndex) -> Iterator[DeclarationFinding]:
+    """Yield each date and time of the declaration and of the supplement that does not exist."""
+    for element in facts.declaration.iter(DATE_STRING):
+        text = read_leaf_text(element)
+        violation = describe_wrong_wco_moment(text) if text.strip() else None
+        if violation is not None:
+            yield _make_moment_finding(facts, element, violation)
+    dated = [values for key, values in facts.supplement.items() if key[0].endswith("DateTime")]
+    for values in dated:
+        for element in values:
+            text = read_leaf_text(element)
+            if not is_calendar_text(text, "moment"):
+                yield _make_moment_finding(facts, element, describe_wrong_moment(text))
+
+
+def _make_moment_finding(
+    facts: SubmissionIndex, element: etree._Element, violation: str
+) -> DeclarationFinding:
+    detail = f"The date or time is wrong (날짜 또는 시각이 바르지 않습니다): {violation}"
+    return DeclarationFinding(RULE_BROKEN, detail, facts.get_pointer(element), True, None)
 
 
 def _is_contact(element: etree._Element) -> bool:

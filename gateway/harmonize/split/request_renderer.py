@@ -269,13 +269,17 @@ def _report_conversion_error(target: TargetElement, scope: Scope, misfit: Conver
     """Report a value that cannot be written; its leaves are recorded as forwarded to the target."""
     assert target.content is not None
     leaves = list(misfit.leaves)
+    values: list[EvaluatedValue] = []
     try:
-        leaves += [
-            n for value in target.content.source.evaluate_values(scope, target.mark) for n in value.leaves
-        ]
+        values += target.content.source.evaluate_values(scope, target.mark)
+        leaves += [leaf for value in values for leaf in value.leaves]
     except ConversionError as again:
         leaves += again.leaves
     scope.trace.record_forwarding(tuple(dict.fromkeys(leaves)), target.name, target.mark)
+    # A wrong answer to an asked field was already reported with the field.
+    wrong = [value for value in values if not misfit.leaves or set(value.leaves) & set(misfit.leaves)]
+    if any(_is_already_reported(target, value) for value in wrong):
+        return
     pointer = scope.facts.get_leaf_pointer(leaves[0]) if leaves else ""
     detail = f"{target.name}: {misfit.detail}"
     scope.trace.report_problem(misfit.problem, detail, pointer, scope.application, target.mark)

@@ -29,6 +29,7 @@ from gateway.wire import (
     PointerIndex,
     build_attribute_pointer,
     build_pointer,
+    convert_wco_moment,
     load_wco_elements,
     read_leaf_text,
     read_tariff_code,
@@ -38,10 +39,7 @@ DEC: Final = "urn:wco:datamodel:WCO:DEC-DMS:2"
 _DEC: Final = f"{{{DEC}}}"
 _SUB: Final = f"{{{SUB}}}"
 _SHELL: Final = "{urn:wco:datamodel:WCO:DocumentMetaData-DMS:2}"
-_DATE_STRING: Final = "{urn:wco:datamodel:WCO:Declaration_DS:DMS:2}DateTimeString"
-_STAMP: Final = re.compile(
-    r"([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
-)
+DATE_STRING: Final = "{urn:wco:datamodel:WCO:Declaration_DS:DMS:2}DateTimeString"
 _SEQUENCE: Final = re.compile(r"\s*\+?0*([0-9]{1,9})(?:\.0*)?\s*")
 _UNPLACED: Final = 10**9
 #: The number of children from which an element is part of a long submission: memory is saved for it.
@@ -359,10 +357,10 @@ class SubmissionIndex:
     def _make_found_value(self, meaning: CommonMeaning, element: etree._Element) -> FoundValue:
         is_date = meaning.type == "datetime" and not meaning.supplement
         if is_date:
-            inner = find_first_child(element, _DATE_STRING)
+            inner = find_first_child(element, DATE_STRING)
             element = element if inner is None else inner
         value = self.read_value(element) or FoundValue(read_leaf_text(element), (), element)
-        return FoundValue(_to_iso_datetime(value.text), value.leaves, element) if is_date else value
+        return FoundValue(convert_wco_moment(value.text), value.leaves, element) if is_date else value
 
     def list_text_leaves(self, element: etree._Element) -> Leaves:
         """Return the leaf of the text of an element, as a sequence."""
@@ -600,22 +598,6 @@ def make_missing_pointer(
             number = item if path == ITEM_PATH else (positions or {}).get(path, 1)
             pointer.append(f"{tag.wco_id}[{number}]")
     return "/".join(pointer)
-
-
-def _to_iso_datetime(text: str) -> str:
-    """Return a WCO date-time (formats 102, 203 and 304) in ISO 8601; return other text unchanged.
-
-    A missing time stays missing and does not become midnight.
-    """
-    match = _STAMP.fullmatch(text.strip())
-    if match is None:
-        return text
-    year, month, day, hour, minute, second, zone = match.groups()
-    if hour is None:
-        return f"{year}-{month}-{day}"
-    if zone and zone != "Z" and ":" not in zone:
-        zone = f"{zone[:3]}:{zone[3:] or '00'}"
-    return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{zone or ''}"
 
 
 def _get_local_name(element: etree._Element) -> str:

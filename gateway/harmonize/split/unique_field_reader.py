@@ -451,9 +451,13 @@ def _check_attachment_field(reader: _FieldReader, element: etree._Element, ask: 
     if ask.mime and media_type not in ask.mime:
         detail = f"{ask.tag} has media type {media_type[:_SHOWN]!r}, not one of {', '.join(ask.mime)}"
         reader.report_problem(RULE_BROKEN, detail, reader.facts.get_pointer(element), ask.mark)
-    if ask.max_mib is not None and size.isdigit() and (len(size) > 15 or int(size) > ask.max_mib * _MIB):
+    if ask.max_mib is not None and _is_above(size, ask.max_mib * _MIB):
         detail = f"{ask.tag} is larger than {ask.max_mib} MiB"
         reader.report_problem(ATTACHMENT_MISMATCH, detail, reader.facts.get_pointer(element), ask.mark)
+
+
+def _is_above(size: str, most: int) -> bool:
+    return size.isascii() and size.isdigit() and (len(size) > 15 or int(size) > most)
 
 
 def _reject_other_attributes(

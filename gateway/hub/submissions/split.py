@@ -428,11 +428,15 @@ def _prepare_applications(
     attachment_problems = check_attachments(
         submission, {cid: payload.octets for cid, payload in attachments.items()}
     )
+    errors = [finding for finding in broken if finding.is_error]
+    # What a rule says of a value no target of it says again.
+    judged = {finding.pointer for finding in errors}
     problems = (
-        *(_report_finding(finding) for finding in broken if finding.is_error),
+        *map(_report_finding, errors),
         *(
             ReportedProblem(problem.problem.id, problem.sentence, problem.pointer)
             for problem in written.problems
+            if problem.pointer not in judged
         ),
     )
     if problems or attachment_problems:

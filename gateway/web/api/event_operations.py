@@ -212,7 +212,9 @@ def _open_stream(call: ApiCall) -> ApiAnswer:
         with read_transaction(engine) as conn:
             after = event_readers.read_last_sequence(conn)
     stream = EventStream(call, after, _write_events)
-    return ApiAnswer(b"", media_type=_STREAM, headers={"Cache-Control": "no-store"}, stream=stream)
+    # nginx would keep back the head and the events until its buffer is full.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return ApiAnswer(b"", media_type=_STREAM, headers=headers, stream=stream)
 
 
 def _write_events(rows: Sequence[Row[Any]]) -> bytes:

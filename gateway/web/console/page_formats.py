@@ -26,7 +26,7 @@ from markupsafe import Markup
 from gateway.harmonize import MappingBundle
 from gateway.message_model import Body
 from gateway.web.case_bundle import send_body
-from gateway.wire import normalize_text, place_in_zone
+from gateway.wire import normalize_text, parse_iso_datetime, place_in_zone
 
 _LONGEST_NUMBER: Final = 40
 #: Years outside of these have no meaning here.
@@ -66,7 +66,7 @@ def _read_iso(text: str) -> datetime | None:
     if len(text) > _LONGEST_NUMBER:
         return None
     try:
-        moment = datetime.fromisoformat(text)  # bounded: by a pattern, years from 1971 to 2998
+        moment = parse_iso_datetime(text)
     except ValueError:
         return None
     return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +25,9 @@ from tests.kit.live import LiveHouse
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.waiting import until
+
+#: The folders of nginx that only root could use by default.
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class ServedApi:
@@ -45,9 +50,11 @@ class ServedApi:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 
-    def open(self, party: str = "broker1", **more: Any) -> httpx.Client:
+    def open(self, party: str = "broker1", port: int | None = None, **more: Any) -> httpx.Client:
+        """Return a client of a party; `port` is that of a proxy."""
         headers = {"Authorization": f"Bearer {self.token(party)}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **more)
+        url = f"http://127.0.0.1:{port or self.port}/api/v1"
+        return httpx.Client(base_url=url, headers=headers, timeout=30, **more)
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +62,44 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApi]:
     """Run a gateway with its API for all tests of a process; two brokers are registered."""
     with serve_api(tmp_path_factory.mktemp("api")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def proxied(served: ServedApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Run nginx, with its own defaults, before that gateway; return its port."""
+    port, folder = find_free_port(), tmp_path_factory.mktemp("nginx")
+    settings = f"""
+        user root;  # Of no effect for another user.
+        pid {folder}/pid;
+        error_log stderr;
+        events {{}}
+        http {{
+            access_log off;
+            {" ".join(f"{kind}_temp_path {folder}/{kind};" for kind in _TEMPORARY)}
+            server {{
+                listen 127.0.0.1:{port};
+                location / {{ proxy_pass http://127.0.0.1:{served.port}; }}
+            }}
+        }}
+    """
+    (folder / "nginx.conf").write_text(settings)
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+    process = subprocess.Popen(command)
+    try:
+        until(lambda: _takes_connections(port))
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _takes_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

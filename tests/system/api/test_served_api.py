@@ -96,6 +96,16 @@ def test_a_stream_brings_what_happens_and_goes_on_after_a_break(served: ServedAp
         assert following[4:] == seen[1][0]
 
 
+def test_a_stream_passes_nginx_as_it_is_set_up_by_default(served: ServedApi, proxied: int) -> None:
+    """Both the head, before anything happens, and an event that is far smaller than a buffer."""
+    with served.open(port=proxied) as client, client.stream("GET", "/events/stream", timeout=8) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == ": nothing new"
+        head = {"Content-Type": "application/xml"}
+        assert client.post("/submissions", content=make_submission("NGINX-1"), headers=head).is_success
+        assert next(line for line in lines if line.startswith("event: ")) == "event: case.decided"
+
+
 def reset_peaks(process: subprocess.Popen[bytes]) -> dict[str, int]:
     """Let the peaks of memory begin anew; return what they are now, in MiB."""
     for pid in list_family(process.pid):

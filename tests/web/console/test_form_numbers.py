@@ -8,8 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway.harmonize import FormValues, compose_form
 from gateway.store import read_row_number
+from gateway.web.console.filing.form_view import FormPainter
 from gateway.web.console.page_formats import join_thousands, read_day, read_moment, read_quantity
+from tests.kit.filling import shipped
 
 SEOUL = ZoneInfo("Asia/Seoul")
 
@@ -79,3 +82,16 @@ def test_moments() -> None:
     assert read_moment("2026-11-20T18:00", SEOUL) == datetime(2026, 11, 20, 9, tzinfo=UTC)
     assert read_moment("2026-11-20T18:00+02:00", SEOUL) == datetime(2026, 11, 20, 16, tzinfo=UTC)
     assert read_day("2026-11-20") == date(2026, 11, 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("2026-11-20", "date"), ("２０２６-11-20", "text"), ("2026-02-31", "text"), ("", "date")],
+)
+def test_a_browser_is_given_a_day_that_it_can_show(text: str, kind: str) -> None:
+    """An input of type `date` shows nothing of another text, which would be lost."""
+    form = compose_form(shipped(), ["KFDA-FOOD-IMP"])
+    fields = (*form.shared_item, *form.sections["KFDA-FOOD-IMP"].item)
+    (dated,) = [each for each in fields if each.name in ("expiry_date", "food.expires_on")]
+    painter = FormPainter(shipped(), "en", FormValues(values={"i#1/x": text}), SEOUL)
+    assert painter.draw_input("i#1/x", dated).kind == kind

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -23,7 +22,7 @@ from gateway.harmonize import (
     list_field_codes,
     write_sentence,
 )
-from gateway.wire import convert_to_utc, place_in_zone
+from gateway.wire import convert_to_utc, parse_day, parse_iso_datetime, place_in_zone
 
 #: A list with more codes is offered while one types, and not as a drop-down list.
 _MOST_CHOICES: Final = 60
@@ -283,7 +282,7 @@ class FormPainter:
             return "text", (), self._suggest(form_field.shape.list_name)
         if form_field.kind == "datetime":
             return ("datetime-local" if not value or to_local_moment(value, self.zone) else "text"), (), ""
-        if form_field.kind == "date" and (not value or re.fullmatch(r"\d{4}-\d\d-\d\d", value)):
+        if form_field.kind == "date" and (not value or parse_day(value) is not None):
             return "date", (), ""
         if form_field.kind in ("integer", "amount", "measure", "quantity", "decimal"):
             return "number", (), ""
@@ -326,7 +325,7 @@ def make_element_id(key: str) -> str:
 def to_local_moment(text: str, zone: ZoneInfo) -> str:
     """Return a time as a browser's input needs it, in the zone of the hub; empty if `text` is no time."""
     try:
-        moment = datetime.fromisoformat(text)  # bounded: a time of ISO 8601
+        moment = parse_iso_datetime(text)
     except ValueError:
         return ""
     local = place_in_zone(moment, zone) if moment.tzinfo else moment
@@ -339,7 +338,7 @@ def to_local_moment(text: str, zone: ZoneInfo) -> str:
 def to_stated_moment(text: str, zone: ZoneInfo) -> str:
     """Return the text of an input as a time with its zone; other text unchanged."""
     try:
-        moment = datetime.fromisoformat(text)  # bounded: a time of ISO 8601
+        moment = parse_iso_datetime(text)
         stated_zone = moment.tzinfo or zone
         moment = place_in_zone(convert_to_utc(moment.replace(tzinfo=stated_zone)), stated_zone)
     except ValueError:

@@ -1,0 +1,170 @@
+"""Standard error that never blocks: a log that nobody reads must not stop the gateway.
+
+A pipe holds 64 KiB. Where its reader is stopped, each further write would block its thread, and with it, by
+the lock of the log, every other one. So a line that finds no room, and for which no time to wait is left, is
+left out; the next line that has room says how many were. It is the same where the reader is gone.
+
+Other programs, such as the shell, have the same descriptor, so its flags are not changed: a pipe is opened
+once more, with flags of our own, and a socket (that of the journal) is told for each call. A queue with a
+thread would lose the last lines of a process that is killed, and the thread itself at each fork.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+#: The most seconds that lines wait for room in one go.
+_LONGEST_WAIT: Final = 1.0
+#: The part of the time that they may wait for a reader that is slow: others would wait for the log.
+_SHARE: Final = 0.1
+#: What a wait costs at least, so that a descriptor that is ready and takes nothing is given up.
+_SHORTEST_WAIT: Final = 0.001
+#: The most octets that a pipe takes as a whole or not at all (POSIX: PIPE_BUF).
+_PIECE: Final = select.PIPE_BUF
+
+
+class UnblockedStream(io.TextIOBase):
+    """Writes to a pipe or a socket where there is room; the lines without room are left out and counted.
+
+    Text is written in `encoding`, line by line. `describe_gap` returns the line that says how many were left
+    out. Threads, handlers of signals and children by a fork may write at any time.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, descriptor: int, encoding: str, describe_gap: Callable[[int], str]) -> None:
+        self.encoding = encoding
+        self._shared = descriptor
+        self._describe_gap = describe_gap
+        self._write_piece = _open_writer(descriptor)
+        self._credit = _LONGEST_WAIT
+        self._credited_at = time.monotonic()
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Forget what the parent of this process has not written: it does so itself."""
+        # A handler of a signal may write while its own thread does.
+        self._lock = threading.RLock()
+        self._begun_line = ""
+        #: The end of lines whose beginning is written.
+        self._rest = b""
+        self._left_out = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor that other programs have, too."""
+        return self._shared
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write whole lines or leave them out, and keep a line that is only begun; returns the length."""
+        with self._lock:
+            lines, newline, self._begun_line = (self._begun_line + text).rpartition("\n")
+            if newline:
+                self._send(lines + newline)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write a line that is only begun, and the end of what is written in part, where there is room."""
+        with self._lock:
+            begun_line, self._begun_line = self._begun_line, ""
+            if begun_line or self._rest:
+                self._send(begun_line)
+
+    def _send(self, text: str) -> None:
+        self._rest = self._write_while_room(self._rest)
+        if not self._rest:
+            gap = self._describe_gap(self._left_out) if self._left_out else ""
+            octets = (gap + text).encode(self.encoding, self.errors)
+            unsent = self._write_while_room(octets)
+            if len(unsent) < len(octets) or not octets:
+                self._left_out, self._rest = 0, unsent
+                return
+        self._left_out += text.count("\n") or len(text[:1])
+
+    def _write_while_room(self, octets: bytes) -> bytes:
+        """Return what could not be written."""
+        while octets:
+            try:
+                # Without asking for room: a pipe tells of it only where a whole page is free.
+                octets = octets[self._write_piece(octets[:_PIECE]) :]
+            except BlockingIOError:
+                if not self._wait_for_room():
+                    break
+            except OSError:
+                break  # nobody will read it
+        return octets
+
+    def _wait_for_room(self) -> bool:
+        """Wait as long as the credit reaches; return whether there is room."""
+        start = time.monotonic()
+        self._credit = min(_LONGEST_WAIT, self._credit + (start - self._credited_at) * _SHARE)
+        self._credited_at = start
+        if self._credit < _SHORTEST_WAIT:
+            return False
+        poll = select.poll()
+        poll.register(self._shared, select.POLLOUT)
+        has_room = bool(poll.poll(self._credit * 1000))
+        self._credited_at = time.monotonic()
+        self._credit -= max(self._credited_at - start, _SHORTEST_WAIT)
+        return has_room
+
+
+def _open_writer(descriptor: int) -> Callable[[bytes], int]:
+    """Return what writes to a descriptor without blocking, and returns the number of octets written."""
+    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        peer = socket.socket(fileno=os.dup(descriptor))
+        return lambda piece: peer.send(piece, socket.MSG_DONTWAIT)
+    try:
+        pipe = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        # The pipe is that of another user, or has no reader any more.
+        return lambda piece: _write_to_shared(descriptor, piece)
+    return lambda piece: os.write(pipe, piece)
+
+
+def _write_to_shared(descriptor: int, piece: bytes) -> int:
+    """Write to a pipe without blocking, although it may block; raise BlockingIOError without room."""
+    try:
+        return os.pwritev(descriptor, [piece], -1, os.RWF_NOWAIT)
+    except OSError as failure:
+        if failure.errno != errno.EOPNOTSUPP:
+            raise
+    # An older kernel. The room for a piece could be taken by another process before the write.
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if not poll.poll(0):
+        raise BlockingIOError
+    return os.write(descriptor, piece)
+
+
+def guard_standard_error(describe_gap: Callable[[int], str]) -> None:
+    """Let no writer to standard error wait for its reader: log, traceback or warning, in all threads.
+
+    A file and a terminal stay as they are: a file has no reader, and that of a terminal sits before it.
+    """
+    if sys.stderr is None or isinstance(sys.stderr, UnblockedStream):
+        return
+    try:
+        descriptor = sys.stderr.fileno()
+        mode = os.fstat(descriptor).st_mode
+    except (OSError, ValueError):
+        return
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        sys.stderr = UnblockedStream(descriptor, sys.stderr.encoding, describe_gap)
+        # What Python writes when it ends.
+        vars(sys)["__stderr__"] = sys.stderr

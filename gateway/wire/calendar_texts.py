@@ -1,0 +1,81 @@
+"""What is a date or a time: one answer for each form in which texts of others state one.
+
+A pattern knows no calendar: 31 February has the form of a date. Rules, shapes and conversions ask here, so
+that no document has a date that does not exist. The hour 24 and the second 60 are times of no form here; a
+zone reaches from -14:00 to +14:00, as in XML Schema.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from gateway.wire.text_characters import quote_value
+from gateway.wire.xml_instants import parse_day
+
+#: The forms of `is_calendar_text`: 2026-01-31, 20260131, or a date that may have a time and its zone.
+CalendarForm = Literal["date", "day", "moment"]
+_FORMS: Final = {
+    "date": re.compile(r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"),
+    "day": re.compile(r"(?P<date>[0-9]{8})"),
+    "moment": re.compile(
+        r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+        # Stated here: what Python makes of the hour 24 depends on its version.
+        r"(?:T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+        r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))?)?"
+    ),
+}
+_MOMENT: Final = re.compile(
+    r"([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+)
+_TIME: Final = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})?")
+
+
+def is_calendar_text(text: str, form: CalendarForm) -> bool:
+    """Return whether a text is a date or a time of a form, and exists in the calendar."""
+    match = _FORMS[form].fullmatch(text)
+    if match is None:
+        return False
+    digits = match["date"].replace("-", "")
+    return parse_day(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}") is not None
+
+
+def convert_wco_moment(text: str) -> str:
+    """Return a moment of the WCO Data Model (forms 102, 203 and 304) in ISO 8601; other text unchanged.
+
+    A missing time stays missing and does not become midnight. Whether the result exists in the calendar says
+    `is_calendar_text`.
+    """
+    match = _MOMENT.fullmatch(text.strip())
+    if match is None:
+        return text
+    year, month, day, hour, minute, second, zone = match.groups()
+    if hour is None:
+        return f"{year}-{month}-{day}"
+    if zone and zone != "Z" and ":" not in zone:
+        zone = f"{zone[:3]}:{zone[3:] or '00'}"
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{zone or ''}"
+
+
+def describe_wrong_wco_moment(text: str) -> str | None:
+    """Return why a text is no moment of the WCO Data Model, None where it is one.
+
+    Its format code (UNTDID 2379) is not asked: a date is one under the code 304, too.
+    """
+    moment = convert_wco_moment(text)
+    return None if is_calendar_text(moment, "moment") else describe_wrong_moment(moment, text)
+
+
+def describe_wrong_moment(moment: str, original: str = "") -> str:
+    """Return why `moment` is no date or time in ISO 8601, for one of which `is_calendar_text` says so.
+
+    The sentence quotes the `original` text, where that is another one.
+    """
+    quoted, (day, separator, time) = quote_value(original or moment), moment.partition("T")
+    if not _FORMS["date"].fullmatch(day):
+        return f"{quoted} is not allowed; expected is a date or, as 2026-01-31T12:00:00Z, a date with time"
+    if not is_calendar_text(day, "date"):
+        return f"{quoted} is not allowed: the calendar has no day {day}"
+    if not separator or not _TIME.fullmatch(time):
+        return f"{quoted} is not allowed; expected behind the day is a time as T12:00:00 or T12:00:00+09:00"
+    return f"{quoted} is not allowed: no day has the time {time} (hours to 23, seconds to 59, zones to 14:00)"
