@@ -1,12 +1,12 @@
 """Standard error that never blocks: a log that nobody reads must not stop the gateway.
 
-A pipe holds 64 KiB. Where its reader is stopped, each further write would block its thread, and with it, by
-the lock of the log, every other one. So a line that finds no room, and for which no time to wait is left, is
-left out; the next line that has room says how many were. It is the same where the reader is gone.
+A pipe or a terminal holds 64 KiB. Where its reader is stopped, each further write would block its thread, and
+with it, by the lock of the log, every other one. So a line that finds no room, and for which no time to wait
+is left, is left out; the next line that has room says how many were. It is the same where the reader is gone.
 
-Other programs, such as the shell, have the same descriptor, so its flags are not changed: a pipe is opened
-once more, with flags of our own, and a socket (that of the journal) is told for each call. A queue with a
-thread would lose the last lines of a process that is killed, and the thread itself at each fork.
+Other programs, such as the shell, have the same descriptor, so its flags are not changed: a pipe or terminal
+is opened once more, with flags of our own, and a socket (that of the journal) is told for each call. A queue
+with a thread would lose the last lines of a process that is killed, and the thread itself at each fork.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 #: The most seconds that lines wait for room in one go.
 _LONGEST_WAIT: Final = 1.0
@@ -34,10 +34,11 @@ _PIECE: Final = select.PIPE_BUF
 
 
 class UnblockedStream(io.TextIOBase):
-    """Writes to a pipe or a socket where there is room; the lines without room are left out and counted.
+    """Writes to a pipe, socket or terminal where there is room.
 
-    Text is written in `encoding`, line by line. `describe_gap` returns the line that says how many were left
-    out. Threads, handlers of signals and children by a fork may write at any time.
+    The lines without room are left out and counted. Text is written in `encoding`, line by line.
+    `describe_gap` returns the line that says how many were left out. Threads, handlers of signals and
+    children by a fork may write at any time.
     """
 
     encoding = "utf-8"
@@ -69,6 +70,10 @@ class UnblockedStream(io.TextIOBase):
     def writable(self) -> bool:
         """Return True."""
         return True
+
+    def isatty(self) -> bool:
+        """Return whether lines go to a terminal."""
+        return os.isatty(self._shared)
 
     def write(self, text: str) -> int:
         """Write whole lines or leave them out, and keep a line that is only begun; returns the length."""
@@ -130,11 +135,11 @@ def _open_writer(descriptor: int) -> Callable[[bytes], int]:
         peer = socket.socket(fileno=os.dup(descriptor))
         return lambda piece: peer.send(piece, socket.MSG_DONTWAIT)
     try:
-        pipe = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+        reopened = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
-        # The pipe is that of another user, or has no reader any more.
+        # It is that of another user, or has no reader any more.
         return lambda piece: _write_to_shared(descriptor, piece)
-    return lambda piece: os.write(pipe, piece)
+    return lambda piece: os.write(reopened, piece)
 
 
 def _write_to_shared(descriptor: int, piece: bytes) -> int:
@@ -144,7 +149,8 @@ def _write_to_shared(descriptor: int, piece: bytes) -> int:
     except OSError as failure:
         if failure.errno != errno.EOPNOTSUPP:
             raise
-    # An older kernel. The room for a piece could be taken by another process before the write.
+    # An older kernel, or a terminal, which may say that it has room for less than the piece: it blocks then.
+    # The room for a piece could be taken by another process before the write.
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     if not poll.poll(0):
@@ -155,16 +161,22 @@ def _write_to_shared(descriptor: int, piece: bytes) -> int:
 def guard_standard_error(describe_gap: Callable[[int], str]) -> None:
     """Let no writer to standard error wait for its reader: log, traceback or warning, in all threads.
 
-    A file and a terminal stay as they are: a file has no reader, and that of a terminal sits before it.
+    A file stays as it is: it has no reader. What escapes control characters before a terminal goes on so.
     """
-    if sys.stderr is None or isinstance(sys.stderr, UnblockedStream):
+    escaping: Any = sys.stderr if hasattr(sys.stderr, "unguarded") else None
+    stream: Any = sys.stderr if escaping is None else escaping.unguarded
+    if stream is None or isinstance(stream, UnblockedStream):
         return
     try:
-        descriptor = sys.stderr.fileno()
+        descriptor = stream.fileno()
         mode = os.fstat(descriptor).st_mode
     except (OSError, ValueError):
         return
-    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        sys.stderr = UnblockedStream(descriptor, sys.stderr.encoding, describe_gap)
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor):
+        unblocked = UnblockedStream(descriptor, stream.encoding, describe_gap)
+        if escaping is None:
+            sys.stderr = unblocked
+        else:
+            escaping.unguarded = unblocked
         # What Python writes when it ends.
-        vars(sys)["__stderr__"] = sys.stderr
+        vars(sys)["__stderr__"] = unblocked

@@ -7,6 +7,7 @@ import fcntl
 import http.client
 import io
 import os
+import pty
 import re
 import select
 import signal
@@ -24,6 +25,7 @@ import pytest
 
 from gateway import log_stream
 from gateway.cli import main
+from gateway.cli.result_output import guard_terminals
 from gateway.log_stream import UnblockedStream, guard_standard_error
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
@@ -371,6 +373,45 @@ def test_no_way_to_write_to_standard_error_blocks(reader: str) -> None:
     )
     assert done.stdout == b"done\n"
     assert done.returncode == 1
+
+
+def test_a_terminal_that_nobody_reads_blocks_nothing() -> None:
+    """Also behind what escapes control characters, such as one of `docker run -t`, and without it."""
+    begin = "from gateway.cli.result_output import guard_terminals\nguard = guard_terminals()\n"
+    for guard in ("", begin + "guard.__enter__()\n"):
+        reading, writing = pty.openpty()
+        done = subprocess.run(
+            [sys.executable, "-c", guard + WRITE_IN_EVERY_WAY],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=writing,
+            timeout=60,
+            check=False,
+        )
+        os.close(writing)
+        os.close(reading)
+        assert done.stdout == b"done\n"
+        assert done.returncode == 1
+
+
+def test_lines_for_a_terminal_are_escaped_whoever_guards_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    for escapes_first in (True, False):
+        reading, writing = pty.openpty()
+        with open(writing, "w", encoding="utf-8") as stream:
+            monkeypatch.setattr(sys, "stderr", stream)
+            if not escapes_first:
+                guard_standard_error(describe_gap)
+            with guard_terminals():
+                for _ in range(2):
+                    guard_standard_error(describe_gap)
+                assert sys.stderr.isatty()
+                print("a name \x1b[2J", file=sys.stderr)
+                assert os.read(reading, 1024) == b"a name \\u001b[2J\r\n"
+                fill_terminal = threading.Thread(target=sys.stderr.write, args=(LINE * 5000,), daemon=True)
+                fill_terminal.start()
+                fill_terminal.join(20)
+                assert not fill_terminal.is_alive()
+        os.close(reading)
 
 
 @pytest.mark.long

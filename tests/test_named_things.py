@@ -64,7 +64,7 @@ FOREIGN = {
     "inventory.md": {"tug_no", "hma_pilot_imp"},
     "mapping-language.md": {"UnNumber"},
     "configuration.md": {"HUB_KEY"},
-    "operating.md": {"client_max_body_size", "default_pool_size", "pg_wal", "signCert"},
+    "operating.md": {"client_max_body_size", "default_pool_size", "pg_wal", "proxy_set_header", "signCert"},
 }
 
 

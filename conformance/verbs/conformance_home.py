@@ -23,6 +23,7 @@ from gateway.hub import (
     build_hub,
     get_current_time,
     list_own_periods,
+    read_configured_lists,
     receive_parcel,
 )
 from gateway.message_model import PartyId
@@ -190,7 +191,7 @@ def _make_decryption_key(folder: Path, at: datetime) -> None:
 def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:
     """Return the newest complete list (DER) of the home's sandbox authority, from a file or the register."""
     authority = read_certificate(anchor)
-    held = [path.read_bytes() for path in settings.pki.crls if path.is_file()]
+    held = [*read_configured_lists(settings).values()]
     held += [row.der for row in fetched_lists.list_crls_in_force(conn)]
     lists = [
         revocation_list

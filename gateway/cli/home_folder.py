@@ -24,6 +24,7 @@ from gateway.store import (
     InsufficientStorageError,
     check_schema_version,
     find_mark_problem,
+    find_rights_problem,
     is_database_empty,
     list_database_warnings,
     read_mark_file,
@@ -230,11 +231,12 @@ def closing_engine(settings: Settings, *, at_work: bool = False) -> Iterator[Eng
 
 
 def find_server_warnings(engine: Engine) -> list[str]:
-    """Return warnings about the settings of a PostgreSQL server; a SQLite file is not opened."""
+    """Return warnings about settings and rights of a PostgreSQL server; a SQLite file is not opened."""
     if engine.dialect.name == "sqlite":
         return []
     with read_transaction(engine) as conn:
-        return list_database_warnings(conn)
+        problem = find_rights_problem(conn)
+        return [*list_database_warnings(conn), *([problem.detail] if problem is not None else [])]
 
 
 @contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
@@ -22,6 +23,7 @@ from gateway.hub import (
     load_recognition_policy,
     load_register_snapshot,
     load_trust_store,
+    read_configured_lists,
     validate_new_certificate,
 )
 from gateway.message_model import PartyId
@@ -31,6 +33,7 @@ from gateway.pki import (
     CertificateRules,
     CertificateUse,
     CertificateValidator,
+    ListOrigin,
     ListSuccession,
     RevocationData,
     RevocationList,
@@ -39,7 +42,7 @@ from gateway.pki import (
     read_revocation_lists,
     split_revocation_lists,
 )
-from gateway.store import NewCertificate, NewRevocationList, fetched_lists, parties
+from gateway.store import NewCertificate, NewRevocationList, fetched_lists, parties, payloads
 from gateway.wire import describe_unclear_id, find_unclear_character
 
 #: The permitted uses of a party's certificate, by the value of ``--use``.
@@ -56,12 +59,22 @@ def read_party_id(text: str) -> PartyId:
     return PartyId(value, kind if bar else None)
 
 
+#: Steps of a path that every browser resolves (RFC 3986 §5.2.4), also where they are escaped.
+_ADDRESS_STEPS: Final = (".", "..")
+
+
 def check_clear_name(name: str, ids: Iterable[PartyId] = ()) -> None:
-    """Raise GW808 for a party or person that is to be registered under what looks like another's name."""
+    """Raise GW808 for a party or person that is to be registered under what looks like another's name.
+
+    So it does for a name that a page's address cannot have.
+    """
     for text in (name, *(part for identifier in ids for part in (identifier.value, identifier.type or ""))):
         character = find_unclear_character(text)
         if character is not None:
             raise GatewayError(MISUSE, describe_unclear_id(character))
+        if text in _ADDRESS_STEPS:
+            detail = f"{text!r} alone is no name: in an address it is a step to another page"
+            raise GatewayError(MISUSE, detail)
 
 
 def make_certificate_row(
@@ -115,18 +128,38 @@ def demand_usable_certificate(
 def read_known_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
     """Return the revocation data of a hub: from the settings, loaded by operators, and fetched.
 
-    Raises GW208 for a file of the settings that cannot be read.
+    Raises GW803 for a file of the settings that cannot be read, GW208 for one without lists.
     """
-    files = tuple(path.read_bytes() for path in settings.pki.crls if path.is_file())
+    files = read_configured_lists(settings).values()
     register = load_register_snapshot(conn)
     return LoadedRevocationData().reload_revocations(conn, files, register.crls, register.fetched, rules)
+
+
+def read_lists_not_loaded(settings: Settings, conn: Connection) -> dict[RevocationList, ListOrigin]:
+    """Return the revocation lists in force that no operator loaded, each with the place where it lies.
+
+    Fetched ones that cannot be read any more are left out. Raises GW803 for a file of the settings that
+    cannot be read, GW208 for one without lists.
+    """
+    origins: dict[RevocationList, ListOrigin] = {}
+    for row in fetched_lists.list_in_force(conn):
+        if row.kind in ("crl", "delta"):
+            origin = ListOrigin(f"from source {row.source}", f"forget source {row.source}")
+            with contextlib.suppress(GatewayError):
+                lists = read_revocation_lists(payloads.get_payload_octets(conn, row.sha256))
+                origins |= dict.fromkeys(lists, origin)
+    for path, octets in read_configured_lists(settings).items():
+        origin = ListOrigin(f"in pki.crls ({path})", "take that file out of pki.crls")
+        origins |= dict.fromkeys(read_revocation_lists(octets), origin)
+    return origins
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedList:
     """A revocation list that an operator loaded: `is_new` here, `is_in_force` now, the lists it `replaces`.
 
-    Those are named by their SHA-256. `is_used_again`: it was stored already, and out of force.
+    Those are named by their SHA-256. `is_used_again`: it was stored already, and out of force. `repeated_by`:
+    the place of a list that was not loaded and decides in its stead.
     """
 
     issuer: str
@@ -136,14 +169,19 @@ class LoadedList:
     is_in_force: bool
     is_used_again: bool
     replaces: tuple[str, ...]
+    repeated_by: ListOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WithdrawnList:
-    """A loaded list that was put out of force; `crl` is None where it cannot be read any more."""
+    """A loaded list that was put out of force; `crl` is None where it cannot be read any more.
+
+    `origin`: where it is in force still, without having been loaded.
+    """
 
     sha256: str
     crl: RevocationList | None
+    origin: ListOrigin | None = None
 
     @property
     def description(self) -> str:
@@ -162,10 +200,19 @@ def list_known_authorities(settings: Settings, conn: Connection, at: datetime) -
     return tuple(dict.fromkeys(each for store in stores for each in (*store.anchors, *store.intermediates)))
 
 
-def load_crls(conn: Connection, content: bytes, succession: ListSuccession) -> list[LoadedList]:
+_NO_ORIGINS: Final[Mapping[RevocationList, ListOrigin]] = MappingProxyType({})
+
+
+def load_crls(
+    conn: Connection,
+    content: bytes,
+    succession: ListSuccession,
+    origins: Mapping[RevocationList, ListOrigin] = _NO_ORIGINS,
+) -> list[LoadedList]:
     """Store lists (DER or PEM) in the register, each in place of those that it repeats.
 
-    Raises GW208 for a list that proves nothing, or whose number contradicts a list in force.
+    `origins` has the lists in force that were not loaded. Raises GW208 for a list that proves nothing, or
+    whose number contradicts a list in force.
     """
     in_force: dict[str, list[RevocationList]] = {}
     loaded = []
@@ -173,7 +220,10 @@ def load_crls(conn: Connection, content: bytes, succession: ListSuccession) -> l
         issuer = _compute_issuer_digest(crl)
         if issuer not in in_force:
             in_force[issuer] = _read_lists_in_force(conn, issuer)
-        loaded.append(_load_crl(conn, crl, in_force[issuer], succession))
+        for each, origin in origins.items():
+            succession.check_order(crl, [each], origin)
+        new = _load_crl(conn, crl, in_force[issuer], succession)
+        loaded.append(replace(new, repeated_by=_find_repetition(crl, succession, origins)))
     digests = {crl.sha256 for lists in in_force.values() for crl in lists}
     # A later list of the same file may have replaced an earlier one.
     return [
@@ -181,6 +231,24 @@ def load_crls(conn: Connection, content: bytes, succession: ListSuccession) -> l
         for each in loaded
         for is_in_force in [each.sha256 in digests]
     ]
+
+
+def _find_repetition(
+    crl: RevocationList, succession: ListSuccession, origins: Mapping[RevocationList, ListOrigin]
+) -> ListOrigin | None:
+    """Return the place of a fresh list that decides in the stead of this one."""
+    if crl in origins:
+        return None
+    return next(
+        (
+            origin
+            for each, origin in origins.items()
+            if each.is_fresh(succession.at, succession.age_most)
+            and succession.repeats(each, crl)
+            and not succession.repeats(crl, each)
+        ),
+        None,
+    )
 
 
 def _load_crl(
@@ -205,15 +273,25 @@ def _load_crl(
     return LoadedList(crl.issuer, crl.sha256, is_delta, is_new, not is_late, is_used_again, replaces)
 
 
-def withdraw_crls(conn: Connection, content: bytes, at: datetime) -> list[WithdrawnList]:
+def withdraw_crls(
+    conn: Connection,
+    content: bytes,
+    at: datetime,
+    origins: Mapping[RevocationList, ListOrigin] = _NO_ORIGINS,
+) -> list[WithdrawnList]:
     """Put loaded lists (DER or PEM) out of force, also such as cannot be read any more.
 
-    Raises GW808 for one that is not in force.
+    `origins` has the lists in force that were not loaded. Raises GW808 for one that is not in force, or was
+    not loaded.
     """
-    withdrawn_lists = []
+    withdrawn_lists, by_digest = [], {crl.sha256: origin for crl, origin in origins.items()}
     for encoded in split_revocation_lists(content):
-        withdrawn = WithdrawnList(hashlib.sha256(encoded).hexdigest(), _read_list_if_possible(encoded))
+        digest = hashlib.sha256(encoded).hexdigest()
+        withdrawn = WithdrawnList(digest, _read_list_if_possible(encoded), by_digest.get(digest))
         issuer = fetched_lists.find_issuer_in_force(conn, withdrawn.sha256)
+        if issuer is None and withdrawn.origin is not None:
+            state = f"was not loaded, and is in force {withdrawn.origin.words}: {withdrawn.origin.remedy}"
+            raise GatewayError(MISUSE, f"{withdrawn.description} {state}", "file")
         if issuer is None:
             raise GatewayError(MISUSE, f"{withdrawn.description} is not in force", "file")
         fetched_lists.replace_crls(conn, issuer, [withdrawn.sha256], at)

@@ -183,14 +183,18 @@ def choose_problem_form(*, as_json: bool) -> Iterator[None]:
         _failures_as_json.reset(token)
 
 
-def print_failure(failure: ReportedFailure) -> None:
-    """Print why a verb failed to standard error: one line, or one JSON object with ``--json``."""
+def format_failure(failure: ReportedFailure) -> str:
+    """Return why a verb failed: one line, or one JSON object with ``--json``."""
     if _failures_as_json.get():
         # Octets of an argument that are not text are escaped, as JSON knows them.
         is_plain = failure.detail.isprintable() and is_utf8_stream(sys.stderr)
-        write_error(json.dumps(failure.to_json(), default=format_value, ensure_ascii=not is_plain))
-    else:
-        write_error(escape_line(restate_times(f"gateway: {failure.format_line()}")))
+        return json.dumps(failure.to_json(), default=format_value, ensure_ascii=not is_plain)
+    return escape_line(restate_times(f"gateway: {failure.format_line()}"))
+
+
+def print_failure(failure: ReportedFailure) -> None:
+    """Print why a verb failed to standard error: one line, or one JSON object with ``--json``."""
+    write_error(format_failure(failure))
 
 
 def print_problem(sentence: str) -> None:

@@ -44,7 +44,8 @@ class MessageHandler:
     """Accepts POSTs of the hub, stores every message once, and acknowledges it.
 
     `store` is a journal in `folder` by default. `listener` receives each row once, after it is
-    stored. `tls` is for receipts that are sent by a POST of their own.
+    stored, and must neither wait nor raise: the receipt comes after it. `tls` is for receipts that are sent
+    by a POST of their own.
     """
 
     def __init__(

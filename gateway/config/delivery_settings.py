@@ -176,8 +176,8 @@ class TariffSettings(SettingsSection):
     """The amount, in quotes, with the decimals of its currency: "30000" KRW, "12.50" EUR."""
     currency: str = Field(pattern="^[A-Z]{3}$")
     """The currency (ISO 4217)."""
-    days: Count | None = None
-    """Days in which it may be paid. If it is not set, there is no last day."""
+    days: Count | None = Field(None, le=3660)
+    """Days in which it may be paid, at most 3660. If it is not set, there is no last day."""
     refundable: bool = True
     """Whether it is given back when the application is cancelled before a decision."""
 

@@ -79,7 +79,8 @@ class PkiSettings(SettingsSection):
     """Intermediate certificates, as PEM files. The issuers and responders in `[fetch.CODE]` need not be
     repeated here."""
     crls: tuple[Location, ...] = (Path("pki/crl.pem"),)
-    """Revocation lists to load, as PEM or DER files."""
+    """Revocation lists to load, as PEM or DER files. Each file must be there; only that of the default value
+    may be absent."""
     signing_key: Secret = Secret(file=Path("pki/hub.key.pem"))
     """Private signing key: PKCS#8 as PEM or DER, encrypted or not (also with SEED, as in Korean key files),
     or a PKCS#12 file."""

@@ -35,6 +35,7 @@ from gateway.pki import (
     AcceptanceTerms,
     Certificate,
     OcspQuery,
+    RevocationData,
     RevocationList,
     TrustStore,
     accept_delta_list,
@@ -219,10 +220,10 @@ def _read_current_list(conn: Connection, sha256: str) -> RevocationList:
 
 
 def _accept_fetched_list(work: FetchAttempt, octets: bytes, held: RevocationList | None) -> RevocationList:
-    expected = work.make_expectation()
+    expected, others = work.make_expectation(), work.hub.judge.revocations.lists
     if work.source.settings.kind == "crl":
-        return accept_revocation_list(octets, expected, held)
-    return accept_delta_list(octets, expected, held, work.hub.judge.revocations.lists)
+        return accept_revocation_list(octets, expected, held, others)
+    return accept_delta_list(octets, expected, held, others)
 
 
 def _activate_list(work: FetchAttempt, word: NewFetchedList, before: str | None, etag: str | None) -> None:
@@ -354,7 +355,7 @@ def _request_statuses(
             return
         row = rows.get(certificate.sha256)
         try:
-            word = _request_status(work, certificate, row.this_update if row is not None else None)
+            word = _request_status(work, certificate, row)
         except GatewayError as problem:
             yield certificate, problem
             if problem.problem in (UNREACHABLE, ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT):
@@ -363,14 +364,17 @@ def _request_statuses(
         yield certificate, word
 
 
-def _request_status(work: FetchAttempt, certificate: Certificate, since: datetime | None) -> NewFetchedList:
+def _request_status(work: FetchAttempt, certificate: Certificate, row: Row[Any] | None) -> NewFetchedList:
+    """Return the accepted response of a certificate; `row` is the one in force."""
     nonce_mode = work.source.settings.nonce
     nonce = None if nonce_mode == "none" else secrets.token_bytes(_NONCE)
     issuer = work.make_expectation().issuer
     octets = work.client.query_responder(ocsp.make_ocsp_request(certificate, issuer, nonce))
     expected = work.make_expectation()
     query = OcspQuery(certificate, nonce, nonce_required=nonce_mode == "require")
-    answer, statement = accept_ocsp_response(octets, expected, query, since)
+    since = row.this_update if row is not None else None
+    is_revoked = row is not None and _is_revocation_in_force(work, row.sha256, certificate)
+    answer, statement = accept_ocsp_response(octets, expected, query, since, after_revocation=is_revoked)
     return NewFetchedList(
         subject=certificate.sha256,
         kind="ocsp",
@@ -380,6 +384,20 @@ def _request_status(work: FetchAttempt, certificate: Certificate, since: datetim
         this_update=statement.this_update,
         next_update=statement.compute_expiry(expected.trust.policy.crl_age_most),
     )
+
+
+def _is_revocation_in_force(work: FetchAttempt, sha256: str, certificate: Certificate) -> bool:
+    """Return whether the response in force revokes a certificate; one that cannot be read may do so."""
+    with read_transaction(work.hub.engine) as conn:
+        octets = payloads.get_payload_octets(conn, sha256)
+    try:
+        statements = RevocationData(rules=PATH_RULES, responses=[octets]).find_ocsp_responses(
+            certificate.serial
+        )
+    except GatewayError as unreadable:
+        raise_resource_problem(unreadable)
+        return True
+    return any(statement.revoked_at is not None for _, statement in statements)
 
 
 def _list_obsolete_subjects(

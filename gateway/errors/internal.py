@@ -19,8 +19,14 @@ SCHEMA_VERSION_WRONG = Problem(
     id="GW802",
     title="database older or newer than the code",
     meaning="The tables of the database do not match this version of the gateway.",
-    cause="The software was updated and the database was not, or the reverse.",
-    remedy="Older database: run `gateway migrate`. Newer database: install the newer gateway.",
+    cause=(
+        "The software was updated and the database was not, or the reverse. Or the database is that of "
+        "another program."
+    ),
+    remedy=(
+        "Older database: run `gateway migrate`. Newer database: install the newer gateway. Database of "
+        "another program: name that of the hub."
+    ),
     ours=True,
     codes=ProtocolCodes(http=503),
 )

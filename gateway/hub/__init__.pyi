@@ -213,6 +213,7 @@ from .trust.trust_settings import list_revocation_remarks as list_revocation_rem
 from .trust.trust_settings import load_publisher_rules as load_publisher_rules
 from .trust.trust_settings import load_recognition_policy as load_recognition_policy
 from .trust.trust_settings import load_trust_store as load_trust_store
+from .trust.trust_settings import read_configured_lists as read_configured_lists
 from .trust.trust_settings import validate_new_certificate as validate_new_certificate
 from .trust.trusted_lists import ImportedList as ImportedList
 from .trust.trusted_lists import LoadedTrustedLists as LoadedTrustedLists

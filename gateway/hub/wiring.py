@@ -30,7 +30,12 @@ from gateway.hub.trust.configured_secrets import (
     load_hub_signer,
     load_next_signing_key,
 )
-from gateway.hub.trust.trust_settings import load_recognition_policy, load_stamp_trust_store, load_trust_store
+from gateway.hub.trust.trust_settings import (
+    load_recognition_policy,
+    load_stamp_trust_store,
+    load_trust_store,
+    read_configured_lists,
+)
 from gateway.hub.trust.trusted_lists import Recognizer
 from gateway.hub.trust.verdict_recorder import VerdictRecorder
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Signer
@@ -93,7 +98,7 @@ def _build_register(
         engine,
         judge,
         ActiveRules(),
-        crls=tuple(path.read_bytes() for path in settings.pki.crls if path.is_file()),
+        crls=tuple(read_configured_lists(settings).values()),
         stamp_judge=CertificateValidator(stamp_trust, examine=examiner, tell=tell)
         if stamp_trust is not None
         else None,

@@ -24,6 +24,7 @@ from gateway.store import (
     find_copy_watch,
     find_database_damage,
     find_database_hold,
+    find_rights_problem,
     find_standby_problem,
     get_disk_reserve,
     list_usage_periods,
@@ -48,8 +49,8 @@ def find_readiness_problem(engine: Engine) -> GatewayError | None:
             return held
         with read_transaction(engine) as conn:
             register_version.get_register_version(conn)
-            standby = find_standby_problem(conn)
-        return standby or _find_storage_problem(engine) or _find_copy_problem(engine)
+            refusal = find_standby_problem(conn) or find_rights_problem(conn)
+        return refusal or _find_storage_problem(engine) or _find_copy_problem(engine)
     except GatewayError as problem:
         return problem
     except Exception as mistake:

@@ -43,6 +43,8 @@ from .fetched_data_acceptance import accept_ocsp_response as accept_ocsp_respons
 from .fetched_data_acceptance import accept_revocation_list as accept_revocation_list
 from .fetched_data_acceptance import check_issuer_path as check_issuer_path
 from .fetched_data_acceptance import is_issued_by as is_issued_by
+from .list_proofs import may_have_signed as may_have_signed
+from .list_succession import ListOrigin as ListOrigin
 from .list_succession import ListSuccession as ListSuccession
 from .ocsp import MAX_RESPONSE_OCTETS as MAX_RESPONSE_OCTETS
 from .path_building import ANY_POLICY as ANY_POLICY
@@ -59,7 +61,6 @@ from .revocation_data import RevocationData as RevocationData
 from .revocation_data import RevocationList as RevocationList
 from .revocation_data import read_revocation_lists as read_revocation_lists
 from .revocation_data import split_revocation_lists as split_revocation_lists
-from .revocation_status import may_have_signed as may_have_signed
 from .signing_keys import ECDSA_SHA256 as ECDSA_SHA256
 from .signing_keys import RSA_SHA256 as RSA_SHA256
 from .signing_keys import Keyring as Keyring

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gateway.errors import (
+    CERTIFICATE_EXPIRED,
     CERTIFICATE_UNTRUSTED,
     OUR_MISTAKE,
     REVOCATION_UNKNOWN,
@@ -80,21 +81,41 @@ def _find_best_path(
     policy = trust.policy
     inquiry = PathInquiry(moment, policy.certificates.weak_digests, policy.policies)
     worst = PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
-    tried, proof = False, tuple[str, ...]()
+    tried, used = False, dict[str, None]()
+    valid: tuple[tuple[Certificate, ...], datetime] | None = None
     for chain in trust.index.find_chains(certificate, policy.path_most, policy.candidates_most):
         rule = revocation_status.RevocationRule(
-            policy.revocation == "require", policy.crl_age_most, revocations
+            policy.revocation == "require", policy.crl_age_most, revocations, used
         )
         outcome: PathFailure | datetime = (
             _lint_chain(chain, trust)
             or path_validation.validate_chain(chain, inquiry, trust.index)
             or _check_status(chain, inquiry, trust, rule)
         )
+        if _is_authority_expired(outcome, certificate, moment) and policy.revocation != "none":
+            # What an authority of an ended path had revoked counts for the other paths.
+            outcome = revocation_status.find_lasting_revocation(chain, inquiry, trust.index, rule) or outcome
         if isinstance(outcome, datetime):
-            return chain.certificates, outcome, tuple(rule.used)
+            # A release that another path needs may end before this one.
+            valid = (valid[0], min(valid[1], outcome)) if valid else (chain.certificates, outcome)
+            if not revocation_status.may_be_revoked(chain, revocations):
+                # No other path can find it revoked.
+                break
+            continue
+        if outcome.final:
+            # The certificate itself is revoked: a path to another anchor takes nothing back.
+            return (), outcome, tuple(used)
         if not tried or outcome.weight > worst.weight:
-            tried, worst, proof = True, outcome, tuple(rule.used)
-    return (), worst, proof
+            tried, worst = True, outcome
+    return (*valid, tuple(used)) if valid else ((), worst, tuple(used))
+
+
+def _is_authority_expired(
+    outcome: PathFailure | datetime, certificate: Certificate, moment: datetime
+) -> bool:
+    """Return whether a path failed because of the time of an authority, and not of the certificate."""
+    is_valid_now = certificate.not_before <= moment <= certificate.not_after
+    return isinstance(outcome, PathFailure) and outcome.problem is CERTIFICATE_EXPIRED and is_valid_now
 
 
 def _check_status(

@@ -479,7 +479,13 @@ def normalize_general_name(name: x509.GeneralName) -> str:
     """Return the normal form of a name of any kind."""
     if isinstance(name, x509.DirectoryName):
         return normalize_name(name.value.public_bytes())
-    return f"{type(name).__name__} {name.value}"
+    value = name.value
+    if isinstance(name, x509.UniformResourceIdentifier):
+        # RFC 5280 §7.4: scheme and host are compared without case.
+        scheme, colon, rest = value.partition("://")
+        host, slash, path = rest.partition("/")
+        value = f"{scheme.lower()}{colon}{host.lower()}{slash}{path}" if colon else value
+    return f"{type(name).__name__} {value}"
 
 
 def list_point_names(

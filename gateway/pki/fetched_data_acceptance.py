@@ -8,7 +8,7 @@ such a validation, and data that would restore an earlier state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NoReturn
@@ -16,6 +16,8 @@ from typing import Final, NoReturn
 from gateway.errors import CERTIFICATE_REVOKED, FETCHED_REFUSED, GatewayError, raise_resource_problem
 from gateway.pki import path_validation, revocation_status
 from gateway.pki.certificates import Certificate, normalize_name
+from gateway.pki.list_proofs import may_have_signed
+from gateway.pki.list_succession import ListOrigin, ListSuccession
 from gateway.pki.ocsp import OcspResponse, SingleResponse, check_nonce
 from gateway.pki.path_building import CertificateChain, PathFailure, PathInquiry
 from gateway.pki.revocation_data import RevocationData, RevocationList, read_revocation_lists
@@ -63,27 +65,40 @@ def check_issuer_path(expected: AcceptanceTerms) -> None:
 _WAYS: Final = "name a source of its own for the other one, or forget this source first"
 
 
+#: The place of lists with which a fetched one is compared, apart from the one that its source has in force.
+_IN_HAND: Final = ListOrigin("here", "put that one out of force")
+
+
 def accept_revocation_list(
-    data: bytes, expected: AcceptanceTerms, held: RevocationList | None = None
+    data: bytes,
+    expected: AcceptanceTerms,
+    held: RevocationList | None = None,
+    others: Iterable[RevocationList] = (),
 ) -> RevocationList:
-    """Return the complete list in `data` (DER or PEM); raise GW606 unless it may follow `held`."""
+    """Return the complete list in `data` (DER or PEM).
+
+    Raises GW606 unless it may follow `held`, the one in force of its source, and contradicts none of the
+    `others` in hand.
+    """
     crl = _read_expected_list(data, expected)
     if crl.base is not None:
         _raise_rejection("a list of changes, where a complete one was asked for")
     _check_successor(crl, held, expected.issuer)
+    _check_order(crl, others, expected)
     return crl
 
 
 def accept_delta_list(
-    data: bytes, expected: AcceptanceTerms, held: RevocationList | None, complete: Iterable[RevocationList]
+    data: bytes, expected: AcceptanceTerms, held: RevocationList | None, others: Collection[RevocationList]
 ) -> RevocationList:
-    """Return the delta CRL in `data`; raise GW606 unless it fits one of the complete lists too."""
+    """Return the delta CRL in `data`; raise GW606 unless it fits a complete one of the `others` too."""
     crl = _read_expected_list(data, expected)
     if crl.base is None:
         _raise_rejection("a complete list, where one of changes was asked for")
     _check_successor(crl, held, expected.issuer)
+    _check_order(crl, others, expected)
     # The numbers of another key of that name are counted apart.
-    if not any(crl.has_base_up_to(each) and each.is_signed_by(expected.issuer) for each in complete):
+    if not any(crl.has_base_up_to(each) and each.is_signed_by(expected.issuer) for each in others):
         _raise_rejection(
             f"it tells of changes to list {crl.base} and later, and none that it fits is in hand"
         )
@@ -112,7 +127,7 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
         _raise_rejection(f"{issuer.subject[:120]} may not sign lists")
     if not crl.is_signed_by(issuer):
         _raise_rejection(f"it is not signed by {issuer.subject[:120]}")
-    if not revocation_status.may_have_signed(issuer, crl):
+    if not may_have_signed(issuer, crl):
         _raise_rejection(f"its key identifier is not that of {issuer.subject[:120]}")
     ends = crl.compute_expiry(expected.trust.policy.crl_age_most)
     if not crl.has_begun(expected.at):
@@ -149,6 +164,15 @@ def _check_successor(crl: RevocationList, held: RevocationList | None, issuer: C
         _raise_rejection("the one in force has the same number and time, and other entries")
 
 
+def _check_order(crl: RevocationList, others: Iterable[RevocationList], expected: AcceptanceTerms) -> None:
+    """Raise for a list whose number and date contradict another one of its kind, wherever that came from."""
+    try:
+        ListSuccession((expected.issuer,), expected.at).check_order(crl, others, _IN_HAND)
+    except GatewayError as contradiction:
+        raise_resource_problem(contradiction)
+        _raise_rejection(contradiction.detail)
+
+
 def is_issued_by(certificate: Certificate, issuer: Certificate, trust: TrustStore) -> bool:
     """Return whether some path leads from a certificate through exactly this issuer."""
     return _find_chain(certificate, AcceptanceTerms(issuer, trust, certificate.not_before)) is not None
@@ -161,12 +185,18 @@ def _find_chain(certificate: Certificate, expected: AcceptanceTerms) -> Certific
 
 
 def accept_ocsp_response(
-    data: bytes, expected: AcceptanceTerms, query: OcspQuery, since: datetime | None = None
+    data: bytes,
+    expected: AcceptanceTerms,
+    query: OcspQuery,
+    since: datetime | None = None,
+    *,
+    after_revocation: bool = False,
 ) -> tuple[OcspResponse, SingleResponse]:
     """Return a response and its statement on the certificate; raise GW606 unless it answers the question.
 
     "revoked" is an answer; "unknown" is not. A statement from before `since`, the time of the
-    one in force, is refused.
+    one in force, is refused. `after_revocation`: the one in force revokes, and a good one of the same
+    second is refused too, since nothing says which of them is later.
     """
     check_issuer_path(expected)
     policy = expected.trust.policy
@@ -195,6 +225,8 @@ def accept_ocsp_response(
         _raise_rejection(f"the response does not speak of {query.certificate.subject[:120]}")
     if since is not None and statement.this_update < since:
         _raise_rejection(f"it is of {statement.this_update.isoformat()}, before the one in force")
+    if after_revocation and statement.revoked_at is None and statement.this_update == since:
+        _raise_rejection(f"it is of {since.isoformat()}, as the one in force, which revokes the certificate")
     return answer, statement
 
 

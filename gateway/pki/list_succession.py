@@ -14,11 +14,20 @@ from typing import Final, NoReturn
 
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError
 from gateway.pki.certificates import Certificate, normalize_name
+from gateway.pki.list_proofs import may_have_signed
 from gateway.pki.revocation_data import RevocationList
-from gateway.pki.revocation_status import may_have_signed
 
-#: What an operator can do where the authority itself contradicts its earlier list.
-_WAY: Final = "if the authority stands by the new one, withdraw that one first"
+
+@dataclass(frozen=True, slots=True)
+class ListOrigin:
+    """Where a list in force lies, in `words` of a sentence, and the `remedy` that puts it out of force."""
+
+    words: str
+    remedy: str
+
+
+#: The place of lists that operators loaded.
+_REGISTER: Final = ListOrigin("", "withdraw that one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +63,13 @@ class ListSuccession:
         if not any(each.not_before <= self.at <= each.not_after for each in signers):
             _raise_refusal(crl, "the certificate of the authority that signed it is not valid now")
 
-    def check_order(self, crl: RevocationList, others: Iterable[RevocationList]) -> None:
+    def check_order(
+        self, crl: RevocationList, others: Iterable[RevocationList], origin: ListOrigin = _REGISTER
+    ) -> None:
         """Raise GW208 for a list whose number and date contradict those of another one of its kind.
 
         An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3). Other lists that
-        prove nothing now are not compared.
+        prove nothing now are not compared. The refusal names the `origin` of the others.
         """
         for each in others:
             if each.unfit or each.find_number_fault() or not each.has_begun(self.at):
@@ -66,21 +77,25 @@ class ListSuccession:
             is_of_kind = crl.scope == each.scope and (crl.base is None) == (each.base is None)
             if not is_of_kind or not self._is_by_same_key(crl, each):
                 continue
+            in_force = f"is in force {origin.words}".rstrip()
+            remedy = f"if the authority stands by the new one, {origin.remedy} first"
             number, other_number = crl.number or 0, each.number or 0
             later, earlier = crl.this_update > each.this_update, crl.this_update < each.this_update
             if (later and number < other_number) or (earlier and number > other_number):
                 reason = (
                     f"number {number} of {crl.this_update.isoformat()}, but number {other_number} "
-                    f"of {each.this_update.isoformat()} is in force"
+                    f"of {each.this_update.isoformat()} {in_force}"
                 )
-                _raise_refusal(crl, f"{reason}: {_WAY}")
+                _raise_refusal(crl, f"{reason}: {remedy}")
             if crl.contradicts(each):
                 edition = f"number {number} of {crl.this_update.isoformat()}"
-                _raise_refusal(crl, f"{edition} is in force with other entries: {_WAY}")
+                _raise_refusal(crl, f"{edition} {in_force} with other entries: {remedy}")
 
     def repeats(self, crl: RevocationList, earlier: RevocationList) -> bool:
         """Return whether a list states again whatever `earlier` stated, or has withdrawn it."""
-        if crl.unfit or not crl.has_begun(self.at) or crl.this_update < earlier.this_update:
+        if crl.unfit or crl.find_number_fault() or not crl.has_begun(self.at):
+            return False
+        if crl.this_update < earlier.this_update:
             return False
         if crl.base is not None:
             is_later = earlier.base is not None and crl.base <= earlier.base
@@ -115,4 +130,4 @@ def _has_number_of(crl: RevocationList, earlier: RevocationList) -> bool:
 
 
 def _raise_refusal(crl: RevocationList, reason: str) -> NoReturn:
-    raise GatewayError(REVOCATION_UNKNOWN, f"list of {crl.issuer[:120]}: {reason}"[:300], "revocation list")
+    raise GatewayError(REVOCATION_UNKNOWN, f"list of {crl.issuer[:120]}: {reason}"[:600], "revocation list")

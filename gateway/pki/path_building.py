@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -73,11 +73,15 @@ ANY_POLICY: Final = PolicyInputs()
 
 @dataclass(frozen=True, slots=True)
 class PathInquiry:
-    """The time and the rules for the validation of a path."""
+    """The time and the rules for the validation of a path.
+
+    ``time_tolerance``: by how much a certificate may begin later, or end earlier, than the time.
+    """
 
     moment: datetime
     weak_digests: frozenset[str]
     policies: PolicyInputs = ANY_POLICY
+    time_tolerance: timedelta = timedelta(0)
 
     @property
     def without_policies(self) -> PathInquiry:

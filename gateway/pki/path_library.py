@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, Final
 
 from asn1crypto import x509 as asn1_x509
@@ -235,7 +234,7 @@ def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anch
     return ValidationContext(
         moment=inquiry.moment,
         allow_fetching=False,
-        time_tolerance=timedelta(0),
+        time_tolerance=inquiry.time_tolerance,
         revinfo_policy=CertRevTrustPolicy(NO_REVOCATION),
         revinfo_manager=RevinfoManager(registry, POEManager(), crls=(), ocsps=(), fetchers=None),
         certificate_registry=registry,

@@ -80,7 +80,8 @@ class RevocationList:
 
     ``issuer_key`` is the issuer's name in the normal form of RFC 4518. ``unfit`` is the
     reason why the list cannot be used, None when it can. ``scope_names`` are the normal forms
-    of the names of its distribution point, ``reasons`` the reasons that it covers.
+    of the names of its distribution point, ``reasons`` the reasons that it covers: none, if its number is
+    not as the rules require; then it revokes, and clears no certificate.
     ``indirect``: it may contain certificates of other issuers. ``number`` is its CRL number,
     ``base`` that of the list to which a delta CRL applies.
     """
@@ -124,7 +125,12 @@ class RevocationList:
         return self.entries.get(issuer_key, {}).get(serial)
 
     def find_number_fault(self) -> str | None:
-        """Return what is wrong with the number of the list, or of its base (RFC 5280 §5.2.3)."""
+        """Return what is wrong with the number of the list, or of its base (RFC 5280 §5.2.3).
+
+        With such a fault the list can still revoke.
+        """
+        if not self.reasons:
+            return "it has no number" if self.number is None else "its number is critical"
         longest = max(self.number or 0, self.base or 0)
         return "its number is longer than 20 octets" if longest.bit_length() > _NUMBER_BITS else None
 
@@ -139,6 +145,8 @@ class RevocationList:
     def has_base_up_to(self, complete: RevocationList) -> bool:
         """Return whether this list contains changes since `complete`, or an earlier one (RFC 5280 §5.2.4)."""
         if self.base is None or self.number is None or complete.number is None or complete.base is not None:
+            return False
+        if not self.reasons:
             return False
         return self._has_same_scope(complete) and self.base <= complete.number
 
@@ -330,6 +338,7 @@ def _build_list(encoded: bytes, rules: CertificateRules) -> RevocationList:
         scope is not None and scope.indirect_crl,
     )
     entries, understood = _read_entries(parsed, issuer_key, indirect=indirect)
+    number = next((each.crl_number for each in values if isinstance(each, x509.CRLNumber)), None)
     return RevocationList(
         der=encoded,
         sha256=hashlib.sha256(encoded).hexdigest(),
@@ -337,12 +346,14 @@ def _build_list(encoded: bytes, rules: CertificateRules) -> RevocationList:
         this_update=parsed.last_update_utc,
         next_update=parsed.next_update_utc,
         issuer_key=issuer_key,
-        unfit=_find_scope_fault(parsed, scope) or _find_number_fault(parsed, rules) or understood,
+        unfit=_find_scope_fault(parsed, scope) or understood,
         scope=scope,
         scope_names=list_point_names(scope, parsed.issuer) if scope else frozenset(),
-        reasons=(scope.only_some_reasons if scope else None) or ALL_REASONS,
+        reasons=frozenset()
+        if _has_number_fault(parsed, rules)
+        else (scope.only_some_reasons if scope else None) or ALL_REASONS,
         indirect=indirect,
-        number=next((each.crl_number for each in values if isinstance(each, x509.CRLNumber)), None),
+        number=number,
         base=next((each.crl_number for each in values if isinstance(each, x509.DeltaCRLIndicator)), None),
         authority_key=next(
             (each.key_identifier for each in values if isinstance(each, x509.AuthorityKeyIdentifier)), None
@@ -378,17 +389,24 @@ def _read_entries(
                 if named_issuer is None:
                     return {}, "an entry names its issuer in a way that is not known here"
                 issuer_entries = entries.setdefault(named_issuer, {})
-            elif each.critical:
-                # RFC 5280 §5.3: an unknown critical extension of one entry makes the list unusable.
-                return {}, "an entry has a critical extension that is not known here"
             elif isinstance(each.value, x509.CRLReason):
                 reason = each.value.reason
-        issuer_entries[entry.serial_number] = RevokedEntry(
+            elif each.critical and not isinstance(each.value, x509.InvalidityDate):
+                # RFC 5280 §5.3: an unknown critical extension of one entry makes the list unusable.
+                return {}, "an entry has a critical extension that is not known here"
+        new = RevokedEntry(
             entry.revocation_date_utc,
             on_hold=reason is x509.ReasonFlags.certificate_hold,
             released=reason is x509.ReasonFlags.remove_from_crl,
         )
+        present = issuer_entries.get(entry.serial_number)
+        issuer_entries[entry.serial_number] = new if present is None else _choose_stricter(present, new)
     return entries, None
+
+
+def _choose_stricter(present: RevokedEntry, new: RevokedEntry) -> RevokedEntry:
+    """Return which of two entries of one certificate counts: a release takes nothing back in its own list."""
+    return max(present, new, key=lambda entry: (not entry.released, not entry.on_hold))
 
 
 def _get_directory_name(issuer: x509.CertificateIssuer) -> str | None:
@@ -397,12 +415,10 @@ def _get_directory_name(issuer: x509.CertificateIssuer) -> str | None:
     )
 
 
-def _find_number_fault(parsed: x509.CertificateRevocationList, rules: CertificateRules) -> str | None:
-    """Return what is wrong with the CRL number; RFC 5280 §5.2.3 requires one that is not critical."""
+def _has_number_fault(parsed: x509.CertificateRevocationList, rules: CertificateRules) -> bool:
+    """Return whether the CRL number is not as RFC 5280 §5.2.3 requires: there, and not critical."""
     numbers = [each.critical for each in parsed.extensions if each.oid == ExtensionOID.CRL_NUMBER]
-    if not rules.profile or numbers == [False]:
-        return None
-    return "its number is critical" if numbers else "it has no number"
+    return rules.profile and numbers != [False]
 
 
 def _find_scope_fault(
@@ -476,9 +492,11 @@ def find_covered_reasons(
         return "it covers authorities only"
     if scope is not None and scope.only_contains_user_certs and certificate.is_ca:
         return "it covers parties only"
-    reasons = frozenset(
-        reason for point in _match_points(each, points) for reason in point.reasons & each.reasons
-    )
+    matching = [*_match_points(each, points)]
+    reasons = frozenset(reason for point in matching for reason in point.reasons & each.reasons)
+    if matching and not each.reasons:
+        # It clears for no reason, and what it revokes is revoked.
+        return reasons
     return reasons or "it covers other distribution points"
 
 

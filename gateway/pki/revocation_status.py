@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
@@ -26,6 +26,16 @@ from cryptography import x509
 from gateway.errors import CERTIFICATE_REVOKED, REVOCATION_UNKNOWN
 from gateway.pki import path_validation
 from gateway.pki.certificates import Certificate
+from gateway.pki.list_proofs import (
+    EarlierList,
+    ListSignature,
+    ProvenList,
+    have_same_key,
+    is_later_statement,
+    is_repeated,
+    may_have_signed,
+    may_take_back,
+)
 from gateway.pki.ocsp import OCSP_SIGNING, OcspResponse, SingleResponse
 from gateway.pki.path_building import CertificateChain, CertificateIndex, PathFailure, PathInquiry
 from gateway.pki.revocation_data import (
@@ -43,16 +53,22 @@ _MAX_DEPTH: Final = 3
 _MAX_ISSUER_CHAINS: Final = 4
 _LONGEST: Final = 8
 _NO_CHECK: Final = "1.3.6.1.5.5.7.48.1.5"
+#: The longest time between the end of a signer's certificate and the renewal of its issuer's.
+_LONGEST_GAP: Final = timedelta(days=20 * 366)
 
 
 @dataclass(frozen=True, slots=True)
 class _SignerQuestion:
-    """A signer of lists, the certificates that wait for its status, its required anchor, and the rule."""
+    """A signer of lists, the certificates that wait for its status, its required anchor, and the rule.
+
+    `lasting`: for what it has revoked, which counts also after the signer's certificate has ended.
+    """
 
     signer: Certificate
     pending: tuple[str, ...]
     anchor: Certificate
     required: bool
+    lasting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +122,43 @@ def check_revocation(
     A revoked certificate takes precedence over one of unknown status, which may be tolerated.
     """
     ends = [each.not_after for each in chain.certificates]
-    doubt: PathFailure | None = None
+    doubt, revoked = None, None
     for position in range(len(chain.certificates) - 2, -1, -1):
+        if revoked and position:
+            continue
         question = _StatusQuestion(chain, position, pending)
         status = _StatusSearch(inquiry, index, rule).find_status(question)
         if isinstance(status, datetime):
             ends.append(status)
         elif status is not None and status.problem is not REVOCATION_UNKNOWN:
-            return status
+            if pending or status.final:
+                return status
+            # Whether the first certificate is revoked itself matters to the other paths.
+            revoked = revoked or status
         else:
             doubt = doubt or status
-    return doubt or min(ends)
+    return revoked or doubt or min(ends)
+
+
+def find_lasting_revocation(
+    chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex, rule: RevocationRule
+) -> PathFailure | None:
+    """Return the revocation of the first certificate of a `chain` that was valid until an authority ended."""
+    if not may_be_revoked(chain, rule.revocations):
+        return None
+    search = _StatusSearch(inquiry, index, rule)
+    if search.has_path_failed(chain, lasting=True):
+        return None
+    status = search.find_status(_StatusQuestion(chain, 0, ()))
+    return status if isinstance(status, PathFailure) and status.final else None
+
+
+def may_be_revoked(chain: CertificateChain, revocations: RevocationData) -> bool:
+    """Return whether anything in hand, proven or not, revokes the first certificate of a chain."""
+    serial, issuer_key = chain.certificates[0].serial, chain.issuer_keys[0]
+    return any(each.find_entry(issuer_key, serial) for each in revocations.lists) or any(
+        statement.revoked_at is not None for _, statement in revocations.find_ocsp_responses(serial)
+    )
 
 
 def check_ocsp_responses(
@@ -138,13 +180,38 @@ class _StatusSearch:
     inquiry: PathInquiry
     index: CertificateIndex
     rule: RevocationRule
+    # The lists that are proof now: found once, however many earlier statements they may take back.
+    proven: dict[_StatusQuestion, tuple[ProvenList, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def find_status(self, question: _StatusQuestion) -> PathFailure | datetime | None:
         """Return until when the certificate is clear, the failure, or None where no statement is needed."""
         status = self._find_fresh_status(question)
         if isinstance(status, PathFailure) and status.problem is not REVOCATION_UNKNOWN:
             return status
-        return self._find_stale_revocation(question) or status
+        revoked = self._find_stale_revocation(question)
+        if revoked is not None or status is None:
+            return revoked
+        if isinstance(status, PathFailure):
+            self._note_all_data(question)
+            return status
+        return min([status, *self._list_changes(question)])
+
+    def _note_all_data(self, question: _StatusQuestion) -> None:
+        """Count all data in hand on a certificate as used: its status is unknown because of all of them."""
+        points = list_distribution_points(question.certificate, question.issuer_key)
+        self.rule.used.update((each.sha256, None) for each in self._find_lists(question, points))
+        self.rule.used.update((response.sha256, None) for response, _ in self._find_statements(question))
+
+    def _list_changes(self, question: _StatusQuestion) -> Iterator[datetime]:
+        """Yield the last instants before a list or statement in hand begins to count: it may revoke."""
+        points = list_distribution_points(question.certificate, question.issuer_key)
+        beginnings = [each.this_update for each in self._find_lists(question, points)]
+        beginnings += [statement.this_update for _, statement in self._find_statements(question)]
+        for beginning in beginnings:
+            if beginning - self.inquiry.moment > CLOCK_TOLERANCE:
+                yield max(self.inquiry.moment, beginning - CLOCK_TOLERANCE - timedelta(seconds=1))
 
     def _find_stale_revocation(self, question: _StatusQuestion) -> PathFailure | None:
         """Return the failure of a certificate that was revoked by a statement that is no longer fresh.
@@ -159,39 +226,95 @@ class _StatusSearch:
             at = statement.revoked_at
             if at is None or statement.this_update - self.inquiry.moment > CLOCK_TOLERANCE:
                 continue
-            if not isinstance(self._check_responder(response, question), datetime):
+            if self._is_superseded(question, statement.this_update, ALL_REASONS):
                 continue
-            if not self._is_superseded(question, statement.this_update, ALL_REASONS):
-                self.rule.used[response.sha256] = None
-                return self.make_revoked_failure(question, at)
+            is_lasting = isinstance(self._check_responder(response, question), str)
+            if is_lasting and (
+                isinstance(self._check_responder(response, question, statement.this_update), str)
+                or self._has_later_answer(question, statement.this_update)
+            ):
+                continue
+            self.rule.used[response.sha256] = None
+            return self.make_revoked_failure(question, at)
         return None
+
+    def _has_later_answer(self, question: _StatusQuestion, since: datetime) -> bool:
+        """Return whether a responder that was authorized then has taken a revocation back since."""
+        for response, statement in self._find_statements(question):
+            if statement.status != "good" or statement.this_update <= since:
+                continue
+            if statement.this_update - self.inquiry.moment > CLOCK_TOLERANCE:
+                continue
+            if isinstance(self._check_responder(response, question, statement.this_update), datetime):
+                self.rule.used[response.sha256] = None
+                return True
+        return False
 
     def _find_stale_list(self, question: _StatusQuestion) -> PathFailure | None:
         moment, most = self.inquiry.moment, self.rule.age_most
         points = list_distribution_points(question.certificate, question.issuer_key)
         for each in self._find_lists(question, points):
             entry = each.find_entry(question.issuer_key, question.certificate.serial)
-            if entry is None or entry.released or each.is_fresh(moment, most):
-                continue
-            if not each.has_begun(moment):
+            if entry is None or entry.released or not each.has_begun(moment):
                 continue
             reasons = find_covered_reasons(each, question.certificate, points)
             if each.unfit or not points or isinstance(reasons, str):
                 continue
             signature = self.check_list_signature(each, question)
-            if isinstance(signature, _ListSignature) and not self._is_superseded(
-                question, each.this_update, reasons, _EarlierList(each, signature.signer)
-            ):
+            is_lasting = isinstance(signature, str)
+            if is_lasting:
+                signature = self.check_list_signature(each, question, each.this_update)
+            elif each.is_fresh(moment, most):
+                # It was considered among the lists that are proof now.
+                continue
+            if isinstance(signature, str):
+                continue
+            earlier = EarlierList(each, signature.signer, on_hold=entry.on_hold)
+            # A list that can only revoke has no reasons.
+            reasons = reasons or ALL_REASONS
+            if is_lasting and self._has_later_list(question, points, earlier, reasons):
+                continue
+            if not self._is_superseded(question, each.this_update, reasons, earlier):
                 self.rule.used[each.sha256] = None
                 return self.make_revoked_failure(question, entry.revoked_at)
         return None
+
+    def _has_later_list(
+        self,
+        question: _StatusQuestion,
+        points: tuple[DistributionPoint, ...],
+        earlier: EarlierList,
+        reasons: frozenset[x509.ReasonFlags],
+    ) -> bool:
+        """Return whether the signer of a list, authorized then as it was for that list, has taken it back."""
+        reasons_left = reasons
+        for each in self._find_lists(question, points):
+            if each.this_update < earlier.crl.this_update or not reasons_left:
+                break
+            if each.unfit or not each.has_begun(self.inquiry.moment):
+                continue
+            entry = each.find_entry(question.issuer_key, question.certificate.serial)
+            if entry is None:
+                takes_back = is_later_statement(each, each.this_update, earlier.crl)
+            else:
+                takes_back = entry.released and earlier.on_hold and each.is_delta_of(earlier.crl)
+            if not takes_back:
+                continue
+            covered = find_covered_reasons(each, question.certificate, points)
+            if isinstance(covered, str):
+                continue
+            signature = self.check_list_signature(each, question, each.this_update)
+            if isinstance(signature, ListSignature) and have_same_key(signature.signer, earlier.signer):
+                self.rule.used[each.sha256] = None
+                reasons_left -= covered
+        return not reasons_left
 
     def _is_superseded(
         self,
         question: _StatusQuestion,
         since: datetime,
         reasons: frozenset[x509.ReasonFlags],
-        earlier: _EarlierList | None = None,
+        earlier: EarlierList | None = None,
     ) -> bool:
         """Return whether newer fresh statements, none of which revokes, cover all these reasons."""
         for response, statement in self._find_statements(question):
@@ -199,13 +322,15 @@ class _StatusSearch:
                 self._evaluate_statement(response, statement, question), datetime
             ):
                 return True
-        points = list_distribution_points(question.certificate, question.issuer_key)
-        reading = _ListReading(self, question, points, self._find_lists(question, points))
+        if question not in self.proven:
+            points = list_distribution_points(question.certificate, question.issuer_key)
+            reading = _ListReading(self, question, points, self._find_lists(question, points))
+            self.proven[question] = tuple(reading.list_proven())
         return reasons <= frozenset(
             reason
-            for proven in reading.list_proven()
-            if _is_later_statement(proven.crl, since, earlier.crl if earlier else None)
-            and _may_take_back(proven, question, earlier)
+            for proven in self.proven[question]
+            if is_later_statement(proven.crl, since, earlier.crl if earlier else None)
+            and may_take_back(proven, question.issuer, question.issuer_key, earlier)
             for reason in proven.reasons
         )
 
@@ -238,6 +363,9 @@ class _StatusSearch:
         list_status = _ListReading(self, question, points, lists).read_lists()
         if isinstance(list_status, PathFailure) and isinstance(responder_status, datetime):
             return list_status if list_status.problem is CERTIFICATE_REVOKED else responder_status
+        if isinstance(list_status, datetime) and isinstance(responder_status, datetime):
+            # The response may have taken back what a list stated that is fresh no more.
+            return min(list_status, responder_status)
         return list_status
 
     def _has_unread_data(self, question: _StatusQuestion, points: tuple[DistributionPoint, ...]) -> bool:
@@ -291,8 +419,14 @@ class _StatusSearch:
         detail = f"OCSP response on {question.certificate.subject[:120]}: {reason[:200]}"
         return PathFailure(REVOCATION_UNKNOWN, detail)
 
-    def _check_responder(self, response: OcspResponse, question: _StatusQuestion) -> str | datetime:
-        """Return until when the signer of the response is authorized, or why it is not."""
+    def _check_responder(
+        self, response: OcspResponse, question: _StatusQuestion, signed_at: datetime | None = None
+    ) -> str | datetime:
+        """Return until when the signer of the response is authorized, or why it is not.
+
+        With `signed_at`, the time of a revocation: whether it was authorized then. Against that counts only
+        its own revocation, not that its certificate has ended or that its status is unknown by now.
+        """
         issuer = question.issuer
         if response.names_responder(issuer) and response.is_signed_by(issuer):
             return issuer.not_after
@@ -303,7 +437,7 @@ class _StatusSearch:
             if OCSP_SIGNING not in (candidate.extended_key_usage or ()):
                 reason = "its signer may not sign OCSP responses"
                 continue
-            until = self._check_delegated_responder(candidate, question)
+            until = self._check_delegated_responder(candidate, question, signed_at)
             if until is not None:
                 return until
             reason = "its signer is not good"
@@ -316,16 +450,19 @@ class _StatusSearch:
         return self.index.find_by_name(response.responder_name or "")
 
     def _check_delegated_responder(
-        self, candidate: Certificate, question: _StatusQuestion
+        self, candidate: Certificate, question: _StatusQuestion, signed_at: datetime | None
     ) -> datetime | None:
         """Return until when a responder certified by this issuer is valid (RFC 6960 §4.2.2.2), or None."""
         pending = (*question.pending, question.certificate.sha256)
         if len(pending) > _MAX_DEPTH or candidate.sha256 in pending:
             return None
         chain = self.index.extend_chain(candidate, question.chain, question.position + 1)
-        if chain is None or path_validation.validate_chain(chain, self.inquiry.without_policies, self.index):
+        lasting = signed_at is not None
+        if chain is None or self.has_path_failed(chain, lasting=lasting):
             return None
         ends = min(each.not_after for each in chain.certificates)
+        if signed_at is not None and signed_at > ends:
+            return None
         if _NO_CHECK in candidate.extensions:
             return ends
         # Without the extension its status is checked where a list has it (RFC 6960 §4.2.2.2.1).
@@ -334,96 +471,94 @@ class _StatusSearch:
             _StatusQuestion(chain, 0, pending)
         )
         if isinstance(status, PathFailure):
-            return None
-        return ends if status is None else min(ends, status)
+            return ends if lasting and status.problem is REVOCATION_UNKNOWN else None
+        return ends if status is None or lasting else min(ends, status)
+
+    def has_path_failed(self, chain: CertificateChain, *, lasting: bool) -> bool:
+        """Return whether the path of a signer is not valid now.
+
+        `lasting`: not at the last second before one of its certificates ended. What an authority had
+        certified before its own certificate was renewed counts as well.
+        """
+        inquiry = self.inquiry.without_policies
+        if any(each.not_before > inquiry.moment for each in chain.certificates):
+            return True
+        if lasting:
+            last = min(inquiry.moment, *(each.not_after for each in chain.certificates))
+            gap = max(each.not_before for each in chain.certificates) - last
+            if gap > min(_LONGEST_GAP, last - datetime.min.replace(tzinfo=UTC)):
+                return True
+            inquiry = replace(inquiry, moment=last, time_tolerance=max(gap, timedelta(0)))
+        return path_validation.validate_chain(chain, inquiry, self.index) is not None
 
     # --- who signed a list ----------------------------------------------------------------------
 
-    def check_list_signature(self, crl: RevocationList, question: _StatusQuestion) -> str | _ListSignature:
-        """Return who signed a list, and until when he is authorized; or why he is not."""
+    def check_list_signature(
+        self, crl: RevocationList, question: _StatusQuestion, signed_at: datetime | None = None
+    ) -> str | ListSignature:
+        """Return who signed a list, and until when he is authorized; or why he is not.
+
+        With `signed_at`, the time of a revocation: whether he was authorized then, as for a response.
+        """
         issuer = question.issuer
         key = path_validation.derive_dsa_key(question.chain, question.position + 1)
         is_issuer_list = crl.issuer_key == question.issuer_key and may_have_signed(issuer, crl)
         if is_issuer_list and crl.is_signed_by(issuer, key):
-            return _ListSignature(issuer, issuer.not_after)
+            return ListSignature(issuer, issuer.not_after)
         reason = "its signature is wrong"
         for candidate in self.index.find_by_name(crl.issuer_key):
             if candidate == issuer and crl.issuer_key == question.issuer_key:
                 continue
             if not (may_have_signed(candidate, crl) and crl.is_signed_by(candidate)):
                 continue
-            until = self._validate_list_signer(candidate, question, crl)
-            if until is not None:
-                return _ListSignature(candidate, until)
+            until = self._validate_list_signer(candidate, question, crl, lasting=signed_at is not None)
+            if until is not None and (signed_at is None or signed_at <= until):
+                return ListSignature(candidate, until)
             reason = "its signer is not good"
         return reason
 
     def _validate_list_signer(
-        self, candidate: Certificate, question: _StatusQuestion, each: RevocationList
+        self,
+        candidate: Certificate,
+        question: _StatusQuestion,
+        crl: RevocationList,
+        *,
+        lasting: bool,
     ) -> datetime | None:
-        if candidate == question.certificate and each.issuer_key != question.issuer_key:
+        if candidate == question.certificate and crl.issuer_key != question.issuer_key:
             # The issuer named it for lists about itself; its path is the one in question.
             return candidate.not_after
         if candidate.sha256 in (question.certificate.sha256, *question.pending):
             return None
-        return self._validate_signer_path(candidate, question)
+        return self._validate_signer_path(candidate, question, lasting=lasting)
 
-    def _validate_signer_path(self, candidate: Certificate, question: _StatusQuestion) -> datetime | None:
+    def _validate_signer_path(
+        self, candidate: Certificate, question: _StatusQuestion, *, lasting: bool
+    ) -> datetime | None:
         """Return until when the certificate of a list signer is valid; it must lead to the same anchor."""
         pending = (*question.pending, question.certificate.sha256)
         if len(pending) > _MAX_DEPTH:
             return None
         signer_question = _SignerQuestion(
-            candidate, pending, question.chain.certificates[-1], self.rule.required
+            candidate, pending, question.chain.certificates[-1], self.rule.required, lasting
         )
         if signer_question not in self.rule.signers:
             self.rule.signers[signer_question] = self._search_signer_path(signer_question)
         return self.rule.signers[signer_question]
 
     def _search_signer_path(self, question: _SignerQuestion) -> datetime | None:
+        lasting_ends: list[datetime] = []
         for chain in self.index.find_chains(question.signer, _LONGEST, _MAX_ISSUER_CHAINS):
-            if chain.certificates[-1] != question.anchor or path_validation.validate_chain(
-                chain, self.inquiry.without_policies, self.index
+            if chain.certificates[-1] != question.anchor or self.has_path_failed(
+                chain, lasting=question.lasting
             ):
                 continue
             status = check_revocation(chain, self.inquiry, self.index, self.rule, question.pending)
-            if isinstance(status, datetime):
+            if not question.lasting and isinstance(status, datetime):
                 return status
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class _ListSignature:
-    """The certificate whose key signed a list, and until when it is authorized."""
-
-    signer: Certificate
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _EarlierList:
-    """A list that is fresh no more, and its signer."""
-
-    crl: RevocationList
-    signer: Certificate
-
-
-@dataclass(frozen=True, slots=True)
-class _ProvenList:
-    """A list that is proof until `ends` for some reasons, and its signer."""
-
-    crl: RevocationList
-    signer: Certificate
-    ends: datetime
-    reasons: frozenset[x509.ReasonFlags]
-
-    def is_delta_of(self, complete: _ProvenList) -> bool:
-        """Return whether this list contains changes to `complete`, by the same signer."""
-        return self.signer == complete.signer and self.crl.is_delta_of(complete.crl)
-
-    def is_outdated_by(self, complete: _ProvenList) -> bool:
-        """Return whether `complete`, by the same signer, already contains the changes in this list."""
-        return self.signer == complete.signer and self.crl.is_outdated_by(complete.crl)
+            if question.lasting and (isinstance(status, datetime) or status.problem is REVOCATION_UNKNOWN):
+                lasting_ends.append(min(each.not_after for each in chain.certificates))
+        return max(lasting_ends, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,7 +579,7 @@ class _ListReading:
         cleared: dict[str, frozenset[x509.ReasonFlags]] = {}
         ends: list[datetime] = []
         proofs = [self._check_proof(each) for each in self.lists]
-        proven = [proof for proof in proofs if isinstance(proof, _ProvenList)]
+        proven = [proof for proof in proofs if isinstance(proof, ProvenList)]
         # Only a list of changes can be contained in another one.
         proven = [
             each
@@ -454,7 +589,7 @@ class _ListReading:
         for each in proven:
             by_signer = cleared.setdefault(each.signer.sha256, frozenset())
             is_complete = each.crl.base is None
-            if each.reasons == ALL_REASONS and is_complete and _is_repeated(each, proven):
+            if (each.reasons or ALL_REASONS) == ALL_REASONS and is_complete and is_repeated(each, proven):
                 continue
             status = self._evaluate_entry(each, proven)
             if isinstance(status, PathFailure):
@@ -466,19 +601,20 @@ class _ListReading:
                 ends.append(status)
         if frozenset().union(*cleared.values()) == ALL_REASONS:
             return min(ends)
-        doubts = dict.fromkeys(proof for proof in proofs if isinstance(proof, str))
+        faults = (proof if isinstance(proof, str) else proof.crl.find_number_fault() for proof in proofs)
+        doubts = dict.fromkeys(filter(None, faults))
         return self.search.make_unknown_failure(
             self.question.certificate, "; ".join(doubts) or "none is complete"
         )
 
-    def list_proven(self) -> Iterator[_ProvenList]:
+    def list_proven(self) -> Iterator[ProvenList]:
         """Yield the lists that are proof now."""
         for each in self.lists:
             proof = self._check_proof(each)
-            if isinstance(proof, _ProvenList):
+            if isinstance(proof, ProvenList):
                 yield proof
 
-    def _check_proof(self, crl: RevocationList) -> str | _ProvenList:
+    def _check_proof(self, crl: RevocationList) -> str | ProvenList:
         """Return until when this list is proof and for which reasons, or why it is not."""
         if crl.unfit:
             return crl.unfit
@@ -494,9 +630,9 @@ class _ListReading:
         signature = self.search.check_list_signature(crl, self.question)
         if isinstance(signature, str):
             return signature
-        return _ProvenList(crl, signature.signer, min(ends, signature.until), reasons)
+        return ProvenList(crl, signature.signer, min(ends, signature.until), reasons)
 
-    def _evaluate_entry(self, proven: _ProvenList, others: list[_ProvenList]) -> PathFailure | datetime:
+    def _evaluate_entry(self, proven: ProvenList, others: list[ProvenList]) -> PathFailure | datetime:
         issuer, serial = self.question.issuer_key, self.question.certificate.serial
         entry = proven.crl.find_entry(issuer, serial)
         if entry is None or entry.released:
@@ -508,64 +644,3 @@ class _ListReading:
                     self.search.rule.used[change.crl.sha256] = None
                     return min(proven.ends, change.crl.compute_expiry(self.search.rule.age_most))
         return self.search.make_revoked_failure(self.question, entry.revoked_at)
-
-
-def _is_repeated(proven: _ProvenList, others: list[_ProvenList]) -> bool:
-    """Return whether later complete lists by the same signer are about everything that a list is about.
-
-    `others` are sorted, the newest first.
-    """
-    reasons_left = proven.reasons
-    for each in others:
-        if not reasons_left or each.crl.this_update < proven.crl.this_update:
-            break
-        if each.crl.base is None and each.signer == proven.signer and _is_later(each.crl, proven.crl):
-            reasons_left -= each.reasons
-    return not reasons_left
-
-
-def _may_take_back(proven: _ProvenList, question: _StatusQuestion, earlier: _EarlierList | None) -> bool:
-    """Return whether the signer of a list may take back what an earlier list, or a response, stated.
-
-    The list of another key of the issuer's name may be about the certificates of that key alone.
-    """
-    if proven.signer == question.issuer:
-        return True
-    if earlier is not None:
-        return proven.signer == earlier.signer
-    # The certificate itself names another issuer of its lists.
-    return proven.crl.issuer_key != question.issuer_key
-
-
-def _is_later_statement(crl: RevocationList, since: datetime, earlier: RevocationList | None) -> bool:
-    """Return whether a list repeats what an earlier list, or a response of the time `since`, stated.
-
-    That is a later complete list, or a later list of the same changes.
-    """
-    if earlier is None:
-        return crl.base is None and crl.this_update >= since
-    if crl.base is not None and (
-        crl.scope != earlier.scope or earlier.base is None or crl.base > earlier.base
-    ):
-        return False
-    return _is_later(crl, earlier)
-
-
-def _is_later(crl: RevocationList, earlier: RevocationList) -> bool:
-    """Return whether a list by the same signer is later than another one.
-
-    Of two lists of one scope and second that is the one with the higher number (RFC 5280 §5.2.3), and a
-    complete list contains the changes of its number. Numbers of different scopes cannot be compared.
-    """
-    if crl.this_update != earlier.this_update or crl.scope != earlier.scope:
-        return crl.this_update > earlier.this_update
-    number, earlier_number = crl.number or 0, earlier.number or 0
-    contains_changes = crl.base is None and earlier.base is not None
-    return number > earlier_number or (number == earlier_number and contains_changes)
-
-
-def may_have_signed(certificate: Certificate, crl: RevocationList) -> bool:
-    """Return whether this key may sign lists and matches the key identifier of the list, if both have one."""
-    expected_key_id, key_id = crl.authority_key, certificate.subject_key_identifier
-    fits = expected_key_id is None or key_id is None or expected_key_id == key_id
-    return fits and (certificate.key_usage is None or "cRLSign" in certificate.key_usage)

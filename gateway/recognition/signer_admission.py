@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Final
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.errors import CERTIFICATE_REVOKED, CERTIFICATE_UNTRUSTED, GatewayError
 from gateway.pki import Certificate, CertificateUse, Mode, PolicyInputs, TrustStore, Verdict
 from gateway.recognition.recognition_chain import (
     RecognitionContext,
@@ -74,8 +74,11 @@ def admit_by_recognition(
     """Validate a signer that our own anchors ``refused`` in every other way.
 
     The signer must have one of the ``required_levels``, if given. The verdict is valid at most
-    until the lists in force change.
+    until the lists in force change. None of them takes back that our own anchors found it revoked: lists of
+    others may know only one key of an authority.
     """
+    if refused.problem is CERTIFICATE_REVOKED:
+        return Admission(None, replace(refused, tolerated=False))
     for admission in chain(
         _try_bridges(certificate, at, use, recognition), _try_trusted_lists(certificate, at, use, recognition)
     ):

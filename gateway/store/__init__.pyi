@@ -89,6 +89,7 @@ from .database_marks import find_number_shift as find_number_shift
 from .database_marks import is_database_held as is_database_held
 from .database_marks import list_generations as list_generations
 from .database_marks import read_mark_file as read_mark_file
+from .database_needs import find_rights_problem as find_rights_problem
 from .database_needs import list_database_warnings as list_database_warnings
 from .dated_editions import NewEdition as NewEdition
 from .deadlines import NewDeadline as NewDeadline

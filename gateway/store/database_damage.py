@@ -80,12 +80,13 @@ _FILES = ("", "-wal", "-shm", "-writer")
 def describe_closed_file(database: str) -> str | None:
     """Return a sentence on the first file of a database that this account may not read and write.
 
-    It names owner and mode of the file or folder. None if there is none, or the volume is read-only.
+    It names owner and mode of the file or folder, or says that their volume takes no writes. None if there
+    is no such file.
     """
     for path in (os.path.dirname(database), *(database + suffix for suffix in _FILES)):
         if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
             if os.statvfs(path).f_flag & os.ST_RDONLY:
-                return None
+                return f"{path} is on a volume that is mounted for reading only"
             mode = stat.S_IMODE(os.stat(path).st_mode)
             return f"{path} belongs to {describe_owner(path)} (mode {mode:04o}) and is closed to this account"
     return None
@@ -278,7 +279,8 @@ def _check_pages(path: str, is_over: Callable[[], bool]) -> bool:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             return False
-        raise InsufficientStorageError(f"the database cannot be read now: {error}"[:160]) from None
+        reason = describe_closed_file(path) or str(error)
+        raise InsufficientStorageError(f"the database cannot be read now: {reason}"[:300]) from None
     except sqlite3.DatabaseError as error:
         raise make_damage_error(error) from None
     if first is None or first[0] != "ok":

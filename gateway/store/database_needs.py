@@ -13,6 +13,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.store.disk_reserve import InsufficientStorageError
+from gateway.store.schema_revisions import list_tables
 
 #: The encoding in which each connection sends and reads text, from its first message on.
 CLIENT_ENCODING: Final = "UTF8"
@@ -138,3 +140,27 @@ def _find_changed_collation(conn: Connection) -> Iterator[str]:
             f"keep in this database may: REINDEX DATABASE {row.name}, and only then ALTER DATABASE "
             f"{row.name} REFRESH COLLATION VERSION"
         )
+
+
+#: The tables of the hub that its role sees, but may not use as it must.
+_READ_CLOSED_TABLES: Final = text(
+    "SELECT current_user AS role, count(*) AS number, min(relname) AS name FROM pg_class "
+    "WHERE oid IN (SELECT to_regclass(name) FROM unnest(CAST(:names AS text[])) AS name) AND NOT ("
+    "has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT') AND "
+    "has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))"
+)
+
+
+def find_rights_problem(conn: Connection) -> InsufficientStorageError | None:
+    """Return GW806 where the role of the hub may not read and write its tables, else None; writes nothing."""
+    if conn.dialect.name == "sqlite":
+        return None
+    row = conn.execute(_READ_CLOSED_TABLES, {"names": sorted(list_tables())}).one()
+    if not row.number:
+        return None
+    detail = (
+        f"the role {row.role} may not read and write all tables of the hub: {row.number} are closed to it, "
+        f"the first is {row.name}. Let an administrator make it their owner (ALTER TABLE ... OWNER TO), or "
+        "GRANT ALL ON ALL TABLES IN SCHEMA"
+    )
+    return InsufficientStorageError(detail, "database.url")

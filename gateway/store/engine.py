@@ -52,11 +52,12 @@ from gateway.store.postgresql_connections import (
     call_at_dispose,
     check_session,
     count_losses,
+    describe_time_limit,
     find_conflict,
     get_connection_class,
     is_read_only,
+    is_refused_for_now,
     is_server_away,
-    is_session_ended,
     make_connect_options,
     read_url,
     replace_lost_connections,
@@ -463,7 +464,7 @@ def _translate_database_error(
     if not is_transient_error(error):
         return error
     path = engine.get_execution_options().get(_DATABASE)
-    reason = describe_closed_file(path) if path is not None else None
+    reason = describe_time_limit(driver_error) if path is None else describe_closed_file(path)
     refusal = make_unavailable_error(reason or driver_error, reading=reading)
     get_disk_reserve(engine).record_refusal(refusal, is_full=not is_server_away(driver_error))
     return refusal
@@ -480,10 +481,8 @@ def is_transient_error(error: BaseException) -> bool:
     cause = getattr(error, "orig", error)
     if getattr(cause, "sqlite_errorcode", None) == SQLITE_ERROR:
         return False
-    return (
-        is_read_only(cause)
-        or is_session_ended(cause)
-        or isinstance(error, add_sqlite_errors(OperationalError, kind="OperationalError"))
+    return is_refused_for_now(cause) or isinstance(
+        error, add_sqlite_errors(OperationalError, kind="OperationalError")
     )
 
 

@@ -146,13 +146,14 @@ def watch_notices(connection: Any, info: dict[str, Any]) -> None:
 def is_server_away(error: Any) -> bool:
     """Return whether a driver's error says that the server is unreachable, shuts down, or is a standby.
 
-    These are the SQLSTATE classes 08 (connection, except protocol violations) and 57P (shutdown or start); a
-    lost connection has no SQLSTATE. An error of another driver, as of SQLite, has no such attribute.
+    These are the SQLSTATE classes 08 (connection, except protocol violations) and 57P (shutdown or start),
+    and what `is_refused_for_now` has; a lost connection has no SQLSTATE. An error of another driver, as of
+    SQLite, has no such attribute.
     """
     if not hasattr(error, "sqlstate"):
         return False
     state = error.sqlstate
-    away = state is None or state.startswith(("08", "57P")) or is_read_only(error) or is_session_ended(error)
+    away = state is None or state.startswith(("08", "57P")) or is_refused_for_now(error)
     return bool(away and state != "08P01")
 
 
@@ -161,9 +162,38 @@ def is_read_only(error: Any) -> bool:
     return getattr(error, "sqlstate", None) == "25006"
 
 
-def is_session_ended(error: Any) -> bool:
-    """Return whether the server has ended the session, by `transaction_timeout` or that of an idle one."""
-    return getattr(error, "sqlstate", None) in {"25P03", "25P04"}
+#: SQLSTATE of read_only_sql_transaction, of a session that was idle in its transaction or whose transaction
+#: took too long, and of insufficient_privilege.
+_REFUSED: Final = frozenset({"25006", "25P03", "25P04", "42501"})
+
+
+def is_refused_for_now(error: Any) -> bool:
+    """Return whether the server refuses what it may do later, by its settings or the rights of the role.
+
+    The driver has no class for these errors that differs from that of mistakes in statements.
+    """
+    return getattr(error, "sqlstate", None) in _REFUSED
+
+
+#: The time limits of a server that end work, by the SQLSTATE with which they do.
+_LIMITS: Final = {
+    "57014": "statement_timeout",
+    "57P05": "idle_session_timeout",
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+}
+
+
+def describe_time_limit(error: Any) -> str | None:
+    """Return the reason of a driver's error with the setting that may be too short; None for another error.
+
+    A person who cancels a statement has the same SQLSTATE as `statement_timeout`.
+    """
+    limit = _LIMITS.get(getattr(error, "sqlstate", None) or "")
+    if limit is None:
+        return None
+    reason = str(error).partition("\n")[0]
+    return f"{reason} ({limit} of the role, the database or the server may be too short)"
 
 
 _log = logging.getLogger(__name__)

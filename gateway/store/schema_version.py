@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,11 @@ from gateway.store.working_nodes import schema_floor
 _REFUSED_SECONDS: Final = 60.0
 _EMPTY_REMEDY: Final = (
     "if a hub was here, name its database or restore it; `gateway migrate --new` makes that of a new hub"
+)
+_OUR_REVISION: Final = re.compile("[0-9]{4}")
+_ANOTHER_PROGRAM: Final = (
+    "the database is that of another program: its table alembic_version is not ours. Name another database, "
+    "or on PostgreSQL another schema (ALTER ROLE ... SET search_path)"
 )
 
 
@@ -61,11 +67,17 @@ def await_server(engine: Engine) -> None:
 
 
 def read_current_revision(conn: Connection) -> str | None:
-    """Return the schema version of a connection's database; None when it has no tables."""
+    """Return the schema version of a connection's database; None when it has no tables.
+
+    Raises GW802 for the database of another program: Alembic gives its table this name in every program.
+    """
     if not inspect(conn).has_table("alembic_version"):
         return None
-    revision = conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return None if revision is None else str(revision)
+    result = conn.exec_driver_sql("SELECT * FROM alembic_version")
+    columns, row = list(result.keys()), result.first()
+    if columns != ["version_num"] or (row is not None and not _OUR_REVISION.fullmatch(str(row[0]))):
+        raise GatewayError(SCHEMA_VERSION_WRONG, _ANOTHER_PROGRAM, "database.url")
+    return None if row is None else str(row[0])
 
 
 def check_schema_version(engine: Engine) -> None:
@@ -124,7 +136,10 @@ def _is_file_without_content(engine: Engine) -> bool:
 def _describe_empty(engine: Engine) -> str:
     if engine.dialect.name == "sqlite" and not os.path.exists(str(engine.url.database)):
         return f"there is no database {str(engine.url.database)[-120:]}"
-    return f"the database {str(engine.url.database)[-120:]} is empty"
+    empty = f"the database {str(engine.url.database)[-120:]} is empty"
+    if engine.dialect.name == "sqlite":
+        return empty
+    return f"{empty}, or its role sees no tables in it (search_path, USAGE on their schema)"
 
 
 @contextmanager
@@ -144,6 +159,8 @@ def serves_older_code(conn: Connection, revision: str) -> bool:
     A migration that removes something states the oldest code version that can work without it.
     """
     if revision in list_known_revisions() or is_before_first_release(revision):
+        return False
+    if not inspect(conn).has_table(schema_floor.name):
         return False
     floor = conn.execute(select(schema_floor.c.oldest_code)).scalars().all()
     return len(floor) == 1 and floor[0] <= get_head_revision()

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.cli import main
 from gateway.cli.home_folder import read_home_settings
 from gateway.cli.registration import read_known_revocations
+from gateway.errors import GatewayError
+from gateway.hub import build_hub_base
 from gateway.hub.trust.trust_settings import load_trust_store
 from gateway.pki import MAX_CRLS, CertificateUse, validate_path
 from gateway.share import get_data_folder
@@ -314,3 +316,125 @@ def test_replaced_lists_stay_in_the_database(live: LiveHouse, load: Load) -> Non
         first["sha256"]: False,
         second["sha256"]: True,
     }
+
+
+def name_lists(live: LiveHouse, *names: str) -> None:
+    settings = live.home / "gateway.toml"
+    settings.write_text(settings.read_text() + f"[pki]\ncrls = {json.dumps(names)}\n")
+
+
+def write_list(path: Path, octets: bytes) -> None:
+    path.write_bytes(x509.load_der_x509_crl(octets).public_bytes(serialization.Encoding.PEM))
+
+
+def remove_file(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("spoil", [remove_file, Path.mkdir])
+def test_a_list_that_the_settings_name_is_there(
+    live: LiveHouse, load: Load, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], None]
+) -> None:
+    name_lists(live, "pki/crl.pem", "pki/newest.pem")
+    write_list(live.home / "pki" / "crl.pem", make(9, 2 * HOUR))
+    newest = live.home / "pki" / "newest.pem"
+    spoil(newest)
+    assert main(["check", "--home", str(live.home)]) == 1
+    assert f"GW803 {newest} cannot be read" in (told := capsys.readouterr().out)
+    assert "pki.crls" in told
+    assert "GW803" in load(make(9))["problem"]
+    for work in (judge_broker, lambda house: build_hub_base(read_home_settings(house.home), at_work=False)):
+        with pytest.raises(GatewayError, match=f"GW803 {newest}"):
+            work(live)
+
+
+def test_only_the_default_list_may_be_absent(live: LiveHouse) -> None:
+    assert judge_broker(live) == "GW208"
+    (live.home / "pki" / "crl.pem").mkdir()
+    with pytest.raises(GatewayError, match=r"GW803 .*crl.pem"):
+        judge_broker(live)
+    (live.home / "pki" / "crl.pem").rmdir()
+    (live.home / "pki" / "crl.pem").symlink_to("nowhere.pem")
+    with pytest.raises(GatewayError, match=r"GW803 .*crl.pem"):
+        judge_broker(live)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[pki]\nanchors = ["away.pem"]',
+        '[pki]\nintermediates = ["away.pem"]',
+        '[pki]\npolicy = "away.pem"',
+        '[recognition]\nsigners = ["away.pem"]',
+        '[time_stamps]\nanchors = ["away.pem"]',
+        '[tls."*"]\nanchors = ["away.pem"]',
+        '[fetch.root]\nurl = "http://127.0.0.1:9/"\nissuer = "away.pem"',
+        '[mappings]\npublishers = ["away.pem"]',
+    ],
+)
+def test_every_file_of_trust_that_the_settings_name_is_there(
+    live: LiveHouse, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    settings = live.home / "gateway.toml"
+    settings.write_text(settings.read_text() + text + "\n")
+    assert main(["check", "--home", str(live.home)]) == 1
+    assert "away.pem" in capsys.readouterr().out
+
+
+def test_a_list_is_compared_with_those_of_the_settings_and_of_sources(live: LiveHouse, load: Load) -> None:
+    file = live.home / "pki" / "crl.pem"
+    write_list(file, make(20, 2 * HOUR, revoked=True))
+    problem = load(make(10, HOUR))["problem"]
+    assert "GW208" in problem
+    assert f"is in force in pki.crls ({file})" in problem
+    assert "take that file out of pki.crls first" in problem
+    assert judge_broker(live) == "GW207"
+    _put_fetched_list(live, make(30, HOUR, x509.DeltaCRLIndicator(2), revoked=True))
+    problem = load(make(25, HOUR / 2, x509.DeltaCRLIndicator(2)))["problem"]
+    assert (
+        "is in force from source root: if the authority stands by the new one, forget source root" in problem
+    )
+
+
+def test_a_loaded_list_says_which_list_decides_in_its_stead(live: LiveHouse, load: Load) -> None:
+    file = live.home / "pki" / "crl.pem"
+    write_list(file, later := make(20, HOUR, revoked=True))
+    document = load(make(10, 2 * HOUR))
+    place = f"in pki.crls ({file})"
+    assert document["done"] == (f"List of CN=Test CA: loaded, but a list that repeats it decides, {place}.")
+    (listed,) = document["lists"]
+    assert (listed["in_force"], listed["repeated_by"]) == (True, place)
+    assert judge_broker(live) == "GW207"
+    document = load(later)
+    assert document["done"].startswith("List of CN=Test CA: loaded, and used from now on")
+    assert document["lists"][0]["repeated_by"] is None
+
+
+def test_a_list_of_the_settings_is_withdrawn_there(live: LiveHouse, load: Load) -> None:
+    file = live.home / "pki" / "crl.pem"
+    write_list(file, octets := make(20, HOUR, revoked=True))
+    problem = load(octets, withdraw=True)["problem"]
+    assert "GW808" in problem
+    assert f"was not loaded, and is in force in pki.crls ({file}): take that file out of pki.crls" in problem
+    load(octets)
+    document = load(octets, withdraw=True)
+    assert document["done"].endswith(
+        f"is withdrawn. It is in force in pki.crls ({file}) still: take that file out of pki.crls."
+    )
+    assert document["lists"][0]["in_force"] is True
+    assert judge_broker(live) == "GW207"
+
+
+def test_check_names_a_list_that_cannot_be_used(live: LiveHouse, capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0")
+    now = datetime.now(UTC)
+    unnumbered = crl(authority(), starts=now - HOUR, ends=now + HOUR, number=False)
+    lists = make(9, HOUR, unknown), unnumbered
+    for name, octets in zip(names := ("pki/crl.pem", "pki/other.pem"), lists, strict=True):
+        write_list(live.home / name, octets)
+    name_lists(live, *names)
+    main(["check", "--json", "--home", str(live.home)])
+    warnings = "\n".join(json.loads(capsys.readouterr().out)["warnings"])
+    first, second = (f"(SHA-256 {hashlib.sha256(each).hexdigest()})" for each in lists)
+    assert f"{first} proves nothing: a critical extension is not known here" in warnings
+    assert f"{second} clears no certificate, it only revokes: it has no number" in warnings

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from gateway.config import Secret, Settings, describe_settings, find_newer_keys, load_settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
@@ -432,3 +435,36 @@ def test_every_setting_is_read():
     nodes = (node for path in list_sources() for node in ast.walk(parse_source(path)))
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     assert [key.name for key in describe_settings() if key.name.rpartition(".")[2] not in read] == []
+
+
+def list_fields(section: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield the settings of a section and of all sections in it, each with the place where it is declared."""
+    for name, field in section.model_fields.items():
+        yield f"{section.__name__}.{name}", field
+        pending = [field.annotation]
+        while pending:
+            annotation = pending.pop()
+            pending += get_args(annotation)
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                yield from list_fields(annotation)
+
+
+def test_no_time_of_the_settings_is_longer_than_the_calendar() -> None:
+    """A length of time is bounded: added to now, it is a date still."""
+    words = ("day", "hour", "minute", "second", "week", "month", "year")
+    fields = dict(list_fields(Settings))
+    assert {"TariffSettings.days", "FetchSettings.every", "MappingSettings.publishers"} <= set(fields)
+    for place, field in fields.items():
+        # Numbers of this kind carry the unit in their name.
+        if any(word in place.rpartition(".")[2] for word in words):
+            schema = str(TypeAdapter(Annotated[field.annotation, field]).json_schema())
+            assert "maximum" in schema or "'integer'" not in schema, place
+        if "timedelta" in str(field.annotation):
+            with pytest.raises(ValidationError, match="between 0 and 10000 days"):
+                TypeAdapter(Annotated[field.annotation, field]).validate_python("10001d")
+
+
+@pytest.mark.parametrize("days", [0, 3661, 10**12])
+def test_a_tariff_has_at_most_ten_years(tmp_path: Path, days: int) -> None:
+    text = f'[fees.tariff.X]\namount = "1"\ncurrency = "KRW"\ndays = {days}\n'
+    assert "fees.tariff.X.days" in str(wrong(tmp_path, text))

@@ -92,6 +92,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "of tomorrow": {"starts": DAY},
     "of yesterday": {"starts": -DAY},
     "before the one in force": {"starts": timedelta(minutes=-90)},
+    "of the second of the one in force": {"starts": -HOUR},
 }
 
 
@@ -113,6 +114,20 @@ def test_what_is_wrong_changes_nothing(post: Post, name: str) -> None:
     responder(post)
     post.turn()
     assert (post.said(), post.row("asking").problem) == ("taken", None)
+
+
+@pytest.mark.parametrize("revoked", [{BROKER.serial}, set[int]()])
+def test_an_answer_of_the_same_second_that_states_the_same_is_taken(post: Post, revoked: set[int]) -> None:
+    post.source("asking", PATH, kind="ocsp", nonce="require")
+    responder(post, revoked=revoked)
+    post.turn()
+    before = post.held("asking", BROKER.sha256)
+    post.house.clock.forward(hours=1)
+    responder(post, revoked=revoked, starts=-HOUR)
+    post.turn()
+    after = post.held("asking", BROKER.sha256)
+    assert (post.row("asking").problem, after.this_update) == (None, before.this_update)
+    assert post.said() == ("GW207" if revoked else "taken")
 
 
 @pytest.mark.night

@@ -170,3 +170,14 @@ def test_an_unclear_name_is_not_registered(
     assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
     assert main([*words, "--home", str(tmp_path)]) == 2
     assert "GW808" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("party", [".", ".."])
+def test_a_name_that_no_address_can_have_is_not_registered(
+    party: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
+    assert main(["party", "add", party, "--role", "applicant", "--home", str(tmp_path)]) == 2
+    assert "GW808" in (refusal := capsys.readouterr().err)
+    assert "a step to another page" in refusal
+    assert main(["party", "add", f"{party}/b", "--role", "applicant", "--home", str(tmp_path)]) == 0

@@ -64,7 +64,8 @@ def _crl(data: bytes) -> object:
             signer(name).certificate, NOW, CertificateUse.SIGNING, store(), RevocationData((data,))
         )
         said.append((verdict.status, verdict.reason))
-    promise(said[0][0] != "valid" or all(one.unfit is None for one in lists[:1]), "an unfit list vouches")
+    may_vouch = all(one.unfit is None and one.reasons for one in lists[:1])
+    promise(said[0][0] != "valid" or may_vouch, "an unfit list vouches")
     return said, [(one.issuer, one.unfit, len(one.entries)) for one in lists]
 
 

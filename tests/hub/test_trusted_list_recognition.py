@@ -33,7 +33,12 @@ from gateway.recognition import (
 )
 from gateway.recognition.recognition_chain import compute_unchanged_until
 from gateway.store import NewTrustedList, fetched_lists, make_engine, read_transaction, write_transaction
-from gateway_conformance.pki import issue_certificate, make_authority, make_revocation_list
+from gateway_conformance.pki import (
+    CertificationAuthority,
+    issue_certificate,
+    make_authority,
+    make_revocation_list,
+)
 from tests.kit.databases import BOTH_AT_LANDING
 from tests.recognition import sample_lists
 from tests.recognition.sample_lists import DAY, GRANTED, NOW, QC, SIGNATURES, country
@@ -109,6 +114,42 @@ def test_what_policy_tolerates_of_our_own_it_does_not_of_others(
         REVOCATION_UNKNOWN,
         False,
     )
+
+
+def test_no_list_takes_back_what_our_own_anchors_find_revoked(tmp_path: Path) -> None:
+    """Lists of others know one key of an authority; a list by its other key, or of its issuer, revokes."""
+    from gateway.store import migrate_schema
+
+    root = make_authority("CN=National Root", NOW - 30 * DAY, path_length=2)
+    earlier, newer = (
+        make_authority("CN=National Sub", NOW - 30 * DAY, issuer=root, path_length=0) for _ in range(2)
+    )
+    party = issue_certificate(earlier, "CN=Party", NOW - DAY).certificate
+    treaty = sample_lists.rule([f"{QC} {SIGNATURES}"], [GRANTED], "qualified")
+    own, _ = sample_lists.own_list(schemes=(sample_lists.scheme("ZZ", "Zed", treaty),))
+    theirs = sample_lists.etsi_list("ZZ", "Zed", [sample_lists.etsi_service(earlier.certificate)])
+    engine = make_engine(f"sqlite:///{tmp_path}/gateway.sqlite3")
+    migrate_schema(engine)
+    for octets in (own, theirs):
+        import_trusted_list(engine, octets, NOW, TERMS)
+    recognizer = Recognizer(TERMS)
+    with read_transaction(engine) as conn:
+        recognizer.reload_lists(conn)
+
+    def list_revoked(authority: CertificationAuthority, *serials: int) -> bytes:
+        return make_revocation_list(authority, serials, NOW - DAY, NOW + DAY)
+
+    def judge(*lists: bytes, anchor: CertificationAuthority = root) -> str:
+        trust = TrustStore((anchor.certificate,), (earlier.certificate, newer.certificate))
+        verdict = recognizer(party.der, CertificateUse.SIGNING, NOW, trust, RevocationData(lists))
+        return verdict.problem.id if verdict.problem else verdict.mode
+
+    clear = [list_revoked(root), list_revoked(earlier)]
+    assert judge(*clear) == "anchor"
+    assert judge(*clear, anchor=country("Home").authority) == "trust-list"
+    assert judge(*clear, list_revoked(newer, party.serial)) == "GW207"
+    assert judge(list_revoked(root, earlier.certificate.serial), list_revoked(earlier)) == "GW207"
+    engine.dispose()
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -208,7 +209,8 @@ def test_a_verdict_names_what_it_rests_on(world: World):
     clean, condemning = crl(world.root), crl(world.root, [entry(SERIAL)])
     assert evidence(older, clean, stale, world.sub_crl) == digests(clean)
     assert evidence(condemning) == digests(condemning)
-    assert evidence(stale) == evidence() == ()
+    assert evidence(stale) == digests(stale)
+    assert evidence() == ()
     held, free = (
         complete(world, 3, entry(SERIAL, extra=[HOLD])),
         changes(world, 3, 4, entry(SERIAL, extra=[RELEASE])),
@@ -227,6 +229,15 @@ def test_a_list_has_a_number_that_may_be_passed_over(world: World):
     leaf = read_certificate(Forgery(serial=SERIAL).der(world.root))
     assert ask(world, leaf, crl(world.root, number=False)) == UNKNOWN
     assert ask(world, leaf, crl(world.root, extra=[(x509.CRLNumber(1), True)])) == UNKNOWN
+    # What it revokes is revoked, whatever an older list says.
+    clear = crl(world.root, starts=NOW - DAY)
+    for number in ((), ((x509.CRLNumber(9), True),)):
+        revoking = crl(world.root, [entry(SERIAL)], extra=number, number=False)
+        assert ask(world, leaf, clear, revoking) == ask(world, leaf, revoking) == REVOKED
+        assert ask(world, leaf, clear, crl(world.root, extra=number, number=False)) == CLEAR
+    held = crl(world.root, [entry(SERIAL, extra=[HOLD])], extra=[(x509.CRLNumber(8), False)])
+    numbers = [(x509.CRLNumber(9), True), (x509.DeltaCRLIndicator(8), True)]
+    assert ask(world, leaf, held, crl(world.root, [entry(SERIAL, extra=[RELEASE])], extra=numbers)) == REVOKED
     # Path validation alone does not ask for it.
     alone = TrustStore((world.root.certificate,), policy=replace(DEFAULT_POLICY, certificates=PATH_RULES))
     lists = RevocationData([crl(world.root, number=False)], PATH_RULES)
@@ -304,3 +315,38 @@ def test_an_address_outside_a_network():
     assert not is_in_network("10.1.0.0/16", "10.2.0.0")
     assert is_in_network("fd00::/8", "fdff::1")
     assert not is_in_network("fd00::/8", "10.1.0.0")
+
+
+COMPROMISE = (x509.CRLReason(x509.ReasonFlags.key_compromise), False)
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [COMPROMISE[0], HOLD[0], x509.InvalidityDate(datetime(2026, 1, 1))],
+)
+def test_a_critical_reason_or_date_of_an_entry_is_understood(
+    world: World, extension: x509.ExtensionType
+) -> None:
+    leaf = read_certificate(Forgery(serial=SERIAL).der(world.root))
+    clear = crl(world.root, starts=NOW - DAY)
+    revoking = crl(world.root, [entry(SERIAL, extra=[(extension, True)])], extra=[(x509.CRLNumber(9), False)])
+    assert ask(world, leaf, clear, revoking) == REVOKED
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("base", [(), ((x509.DeltaCRLIndicator(1), True),)])
+def test_a_release_takes_back_no_entry_of_the_same_list(world: World, order: int, base: Any) -> None:
+    leaf = read_certificate(Forgery(serial=SERIAL).der(world.root))
+    extra = [(x509.CRLNumber(9), False), *base]
+    entries = [entry(SERIAL, extra=[COMPROMISE]), entry(SERIAL, extra=[RELEASE])][::order]
+    clear = crl(world.root, starts=NOW - DAY)
+    assert ask(world, leaf, clear, crl(world.root, entries, extra=extra)) == REVOKED
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_hold_weakens_no_revocation_of_the_same_list(world: World, order: int) -> None:
+    leaf = read_certificate(Forgery(serial=SERIAL).der(world.root))
+    entries = [entry(SERIAL, extra=[COMPROMISE]), entry(SERIAL, extra=[HOLD])][::order]
+    release = [(x509.CRLNumber(9), False), (x509.DeltaCRLIndicator(1), True)]
+    lists = crl(world.root, entries), crl(world.root, [entry(SERIAL, extra=[RELEASE])], extra=release)
+    assert ask(world, leaf, *lists) == REVOKED

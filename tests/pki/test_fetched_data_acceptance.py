@@ -246,3 +246,12 @@ def test_who_issued_a_certificate(world: World) -> None:
     twin = make_authority("CN=Sub,C=KR", NOW - DAY, issuer=world.root)
     both = TrustStore((world.root.certificate,), (world.sub.certificate, twin.certificate))
     assert not is_issued_by(world.party.certificate, twin.certificate, both)
+
+
+def test_what_is_fetched_contradicts_no_list_in_hand(world: World) -> None:
+    """A list of the settings, or a loaded one, of the same key and kind."""
+    in_hand = [one(numbered(world, 20, starts=NOW - 2 * HOUR))]
+    with pytest.raises(GatewayError, match=r"GW606 .*number 3 of .* but number 20 of .* is in force here"):
+        accept_revocation_list(numbered(world, 3), expected(world), None, in_hand)
+    assert accept_revocation_list(numbered(world, 21), expected(world), None, in_hand).number == 21
+    assert accept_revocation_list(crl(world.root), expected(world, world.root.certificate), None, in_hand)

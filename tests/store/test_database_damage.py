@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine, text
@@ -20,6 +22,7 @@ from gateway.errors import GatewayError
 from gateway.monitor.health import find_readiness_problem, find_write_problem
 from gateway.monitor.metrics import render_process_metrics
 from gateway.store import (
+    InsufficientStorageError,
     check_database_file,
     check_file_at_start,
     check_schema_version,
@@ -304,3 +307,26 @@ def test_a_file_behind_a_link_is_checked_with_its_log(
     with pytest.raises(GatewayError, match="GW806"), write_transaction(engine):
         raise AssertionError("it is written to")
     engine.dispose()
+
+
+def test_a_volume_that_takes_no_writes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where SQLite says that it is unable to open the file."""
+    engine = make_engine(f"sqlite:///{tmp_path}/hub.sqlite3")
+    migrate_schema(engine)
+    engine.dispose()
+    for file in tmp_path.glob("hub.sqlite3-*"):
+        file.unlink()
+    monkeypatch.setattr(database_damage.os, "access", lambda *_, **__: False)
+    monkeypatch.setattr(database_damage.os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    monkeypatch.setattr(sqlite3, "connect", refuse_to_open)
+    words = (
+        f"GW806 the database cannot be read now: {tmp_path} is on a volume that is mounted for reading only"
+    )
+    with pytest.raises(InsufficientStorageError, match=re.escape(words)):
+        check_database_file(engine)
+
+
+def refuse_to_open(*_: object, **__: object) -> None:
+    problem = sqlite3.OperationalError("unable to open database file")
+    problem.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+    raise problem

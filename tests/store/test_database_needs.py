@@ -21,6 +21,7 @@ from gateway.errors import GatewayError
 from gateway.store import (
     InsufficientStorageError,
     find_copies_problem,
+    find_rights_problem,
     get_disk_reserve,
     list_database_warnings,
     make_engine,
@@ -28,6 +29,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.store.postgresql_connections import NOTICES, TransactionConflictError, find_conflict
+from gateway.store.schema_revisions import list_tables
 from tests.kit import tables as t
 from tests.kit.databases import PostgresqlServer
 from tests.kit.paths import ROOT
@@ -216,7 +218,7 @@ def wait_beyond(engine: Engine, limit: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("limit", ["transaction_timeout", "idle_in_transaction_session_timeout"])
 def test_a_session_that_the_server_has_ended_is_tried_again(postgresql: Engine, limit: str) -> None:
-    with pytest.raises(InsufficientStorageError) as caught:
+    with pytest.raises(InsufficientStorageError, match=rf"\({limit} of the role") as caught:
         wait_beyond(postgresql, limit)
     assert caught.value.problem.id == "GW806"
     with write_transaction(postgresql) as conn:
@@ -250,3 +252,75 @@ def test_an_outdated_plan_is_known_by_its_function(postgresql: Engine) -> None:
         with pytest.raises(psycopg.errors.FeatureNotSupported) as caught:
             reader.execute("SELECT * FROM planned", prepare=True)
     assert isinstance(find_conflict(caught.value), TransactionConflictError)
+
+
+@pytest.mark.long
+def test_a_role_that_may_not_read_or_write_is_told(
+    postgresql: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a server that refuses the connection; no disk is full then."""
+    with read_transaction(postgresql) as conn:
+        assert find_rights_problem(conn) is None
+    role = f"{postgresql.url.database}_reader"
+    with write_transaction(postgresql) as conn:
+        conn.exec_driver_sql(f"CREATE ROLE {role}")
+    url = postgresql.url.update_query_dict({"options": f"-c role={role}"})
+    home = tmp_path / "home"
+    make_home(home, url.render_as_string(hide_password=False))
+    for verb in (["party", "list"], ["migrate"]):
+        capsys.readouterr()
+        assert main([*verb, "--home", str(home)]) == 1
+        refusal = capsys.readouterr().err
+        assert "GW806 the database cannot be reached now: permission denied for table alembic_ver" in refusal
+    assert [each for each in run_check(home, capsys)["problems"] if "GW806" in each and "permission" in each]
+    with write_transaction(postgresql) as conn:
+        conn.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    reader = make_engine(url.render_as_string(hide_password=False))
+    party = {"id": NAME, "name": NAME, "role": "broker", "status": "ACTIVE", "created_at": NOW}
+    with (
+        pytest.raises(InsufficientStorageError, match="accepts no writes now: permission denied for table p"),
+        write_transaction(reader) as conn,
+    ):
+        conn.execute(insert(t.parties), [party])
+    refusal = f"the role {role} may not read and write all tables of the hub: {len(list_tables())} are closed"
+    assert [problem for problem in run_check(home, capsys)["problems"] if refusal in problem]
+    assert main(["migrate", "--home", str(home)]) == 0
+    assert refusal in capsys.readouterr().out
+    with write_transaction(postgresql) as conn:
+        conn.exec_driver_sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    with write_transaction(reader) as conn:
+        conn.execute(insert(t.parties), [party])
+    assert not get_disk_reserve(reader).lacking
+    reader.dispose()
+    with write_transaction(postgresql) as conn:
+        conn.exec_driver_sql(f"DROP OWNED BY {role}")
+        conn.exec_driver_sql(f"DROP ROLE {role}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("search_path", ["", "pg_catalog"])
+def test_a_database_whose_tables_the_role_does_not_see_is_not_called_empty_alone(
+    postgresql: Engine, search_path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    make_home(home, postgresql.url.render_as_string(hide_password=False))
+    set_for_database(postgresql, search_path=search_path)
+    words = (
+        "is empty, or its role sees no tables in it (search_path, USAGE on their schema): if a hub was here"
+    )
+    for verb in (["party", "list"], ["migrate"]):
+        capsys.readouterr()
+        assert main([*verb, "--home", str(home)]) != 0
+        assert words in capsys.readouterr().err
+    assert [problem for problem in run_check(home, capsys)["problems"] if words in problem]
+
+
+@pytest.mark.long
+def test_a_refusal_names_the_time_limit_that_ended_the_work(
+    postgresql: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    make_home(home, postgresql.url.render_as_string(hide_password=False))
+    set_for_database(postgresql, statement_timeout="1ms")
+    words = "(statement_timeout of the role, the database or the server may be too short)"
+    assert [problem for problem in run_check(home, capsys)["problems"] if words in problem]

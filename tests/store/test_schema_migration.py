@@ -88,6 +88,39 @@ def test_a_database_that_is_newer_and_serves_only_newer_code_is_refused(empty, a
     assert "9999" in caught.value.detail
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("act", [check_schema_version, migrate_schema])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        (
+            "CREATE TABLE alembic_version (version_num TEXT)",
+            "INSERT INTO alembic_version VALUES ('ae1027a6acf')",
+        ),
+        ("CREATE TABLE alembic_version (state INTEGER)",),
+    ],
+)
+def test_the_database_of_another_program_is_refused(empty, act, statements):
+    """Also one that uses Alembic, whose table has the same name everywhere."""
+    with write_transaction(empty) as conn:
+        for statement in statements:
+            conn.exec_driver_sql(statement)
+    with pytest.raises(GatewayError, match="the database is that of another program") as caught:
+        act(empty)
+    assert caught.value.problem.id == "GW802"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("act", [check_schema_version, migrate_schema])
+def test_a_newer_version_without_its_tables_is_refused(empty, act):
+    with write_transaction(empty) as conn:
+        conn.exec_driver_sql("CREATE TABLE alembic_version (version_num TEXT)")
+        conn.exec_driver_sql("INSERT INTO alembic_version VALUES ('9999')")
+    with pytest.raises(GatewayError, match="has version 9999") as caught:
+        act(empty)
+    assert caught.value.problem.id == "GW802"
+
+
 def test_a_database_that_is_older_is_refused_until_it_is_migrated(empty):
     with pytest.raises(GatewayError) as caught:
         check_schema_version(empty)

@@ -18,12 +18,14 @@ from gateway import __version__
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.monitor import health
 from gateway.program_build import BUILD
-from gateway.store import get_head_revision, make_engine, write_transaction
+from gateway.store import InsufficientStorageError, get_head_revision, make_engine, write_transaction
 from gateway.web import build_application, hub_readiness, status_endpoints
 from gateway.web.status_endpoints import HubProbes, StatusReaders, build_status_application
+from gateway.web.wsgi_application import build_wsgi_application
 from gateway_conformance.verbs.conformance_home import make_suite_home
 from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.ports import find_free_port
+from tests.kit.story import Story
 from tests.kit.waiting import until
 
 
@@ -167,6 +169,43 @@ def test_a_server_that_hangs_is_not_ready_in_time(
     await_readiness(client)
     engine.dispose()
     other.dispose()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rights", ["ALL", "INSERT, UPDATE, DELETE"])
+def test_a_hub_whose_role_loses_its_rights_is_not_ready_and_loses_nothing(
+    rights: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_readiness, "_KEPT_SECONDS", 0.0)
+    admin = make_engine(postgresql_url)
+    role = f"{admin.url.database}_hub"
+
+    def execute(*statements: str) -> None:
+        with write_transaction(admin) as conn:
+            for statement in statements:
+                conn.execute(text(statement))
+
+    execute(f"CREATE ROLE {role}", f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    url = admin.url.update_query_dict({"options": f"-c role={role}"})
+    story = Story(make_engine(url.render_as_string(hide_password=False)))
+    hub = Client(build_wsgi_application(story.hub, 1 << 20))
+    assert hub.get("/status/ready").status_code == 200
+    execute(f"REVOKE {rights} ON ALL TABLES IN SCHEMA public FROM {role}")
+    with pytest.raises(AssertionError if rights != "ALL" else InsufficientStorageError):
+        story.submit()
+    with pytest.raises(InsufficientStorageError, match="permission denied"):
+        story.tick()
+    for _ in range(2):
+        refusal = hub.get("/status/ready")
+        assert (refusal.status_code, refusal.text[:18]) == (503, "GW806 the database")
+    execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    assert hub.get("/status/ready").status_code == 200
+    story.submit()
+    story.tick()
+    assert story.case().state != "closed"
+    story.house.engine.dispose()
+    execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+    admin.dispose()
 
 
 def ask_readiness(client: FlaskClient) -> tuple[int, str]:

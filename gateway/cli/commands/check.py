@@ -41,6 +41,7 @@ from gateway.hub import (
     get_mark_path,
     list_own_periods,
     load_active_rules,
+    load_publisher_rules,
     load_shipped_rules,
 )
 from gateway.monitor import list_expiry_warnings
@@ -73,6 +74,7 @@ from gateway.store import (
     check_database_file,
     find_copies_problem,
     find_object_problems,
+    find_rights_problem,
     list_database_warnings,
     naming_older_schema,
     read_database_time,
@@ -133,7 +135,13 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         yield problem
         return
     reported: set[str] = set()
-    for look in (_check_signing_keys, _check_partner_contracts, check_transport, _check_stored_mappings):
+    for look in (
+        _check_signing_keys,
+        _check_partner_contracts,
+        check_transport,
+        _check_stored_mappings,
+        _check_publishers,
+    ):
         try:
             look(settings)
         except GatewayError as problem:
@@ -150,9 +158,9 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         warnings += list_console_switches(conn)
         warnings += find_test_edition_warnings(conn, settings)
         yield from find_object_problems(conn)
-        missing = find_copies_problem(conn)
-        if missing is not None:
-            yield missing
+        for refusal in (find_copies_problem(conn), find_rights_problem(conn)):
+            if refusal is not None:
+                yield refusal
         yield from _find_mark_problems(settings, conn)
         warnings += find_contract_warnings(conn, settings, get_current_time())
         warnings += find_mailbox_filings(conn, settings, get_current_time())
@@ -170,6 +178,11 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             warnings += find_classification_warnings(conn, bundle)
         yield from find_static_problems(bundle)
         yield from _find_delivery_troubles(settings, warnings)
+
+
+def _check_publishers(settings: Settings) -> None:
+    """Raise GW801 or GW803 for certificates of publishers that cannot be read."""
+    load_publisher_rules(settings)
 
 
 def _find_changed_contracts(settings: Settings) -> list[str]:

@@ -18,6 +18,7 @@ from gateway.cli.registration import (
     list_known_authorities,
     load_crls,
     read_known_revocations,
+    read_lists_not_loaded,
     withdraw_crls,
 )
 from gateway.cli.result_output import print_line, print_table, show_progress
@@ -134,8 +135,9 @@ def load_crl_file(arguments: Arguments) -> None:
     content = read_file(arguments.file)
     with change_database(arguments) as change:
         trust = load_trust_store(change.settings)
+        origins = read_lists_not_loaded(change.settings, change.conn)
         if arguments.withdraw:
-            withdrawn = withdraw_crls(change.conn, content, change.at)
+            withdrawn = withdraw_crls(change.conn, content, change.at, origins)
             in_hand = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
             remaining = [_count_remaining_lists(each, in_hand) for each in withdrawn]
             lists = [*map(_describe_withdrawn_list, withdrawn, remaining)]
@@ -144,7 +146,7 @@ def load_crl_file(arguments: Arguments) -> None:
             before = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
             authorities = list_known_authorities(change.settings, change.conn, change.at)
             succession = ListSuccession(authorities, change.at, trust.policy.crl_age_most)
-            loaded = load_crls(change.conn, content, succession)
+            loaded = load_crls(change.conn, content, succession, origins)
             in_hand = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
             _check_list_count(len(before.lists), len(in_hand.lists))
             lists = [_describe_list(each) for each in loaded]
@@ -173,6 +175,7 @@ def _describe_list(loaded: LoadedList) -> dict[str, Any]:
         "in_force": loaded.is_in_force,
         "used_again": loaded.is_used_again,
         "replaces": list(loaded.replaces),
+        "repeated_by": loaded.repeated_by.words if loaded.repeated_by else None,
     }
 
 
@@ -187,7 +190,7 @@ def _describe_withdrawn_list(withdrawn: WithdrawnList, remaining: int | None) ->
         "issuer": crl.issuer if crl else None,
         "sha256": withdrawn.sha256,
         "delta": crl.base is not None if crl else None,
-        "in_force": False,
+        "in_force": withdrawn.origin is not None,
         "remaining": remaining,
     }
 
@@ -198,16 +201,21 @@ def _format_loading(loaded: LoadedList) -> str:
         return (
             f"{name}: loaded{'' if loaded.is_new else ' already'}, but not used: a list in force repeats it."
         )
+    replaced = f", in place of {count_things(len(loaded.replaces), 'list')}" if loaded.replaces else ""
+    if loaded.repeated_by is not None:
+        state = "loaded" if loaded.is_new else "loaded already"
+        return f"{name}: {state}{replaced}, but a list that repeats it decides, {loaded.repeated_by.words}."
     if loaded.is_used_again:
         state = "loaded already, and used again from now on"
     else:
         state = "loaded, and used from now on" if loaded.is_new else "loaded already"
-    replaced = f", in place of {count_things(len(loaded.replaces), 'list')}" if loaded.replaces else ""
     return f"{name}: {state}{replaced}."
 
 
 def _format_withdrawal(withdrawn: WithdrawnList, remaining: int | None) -> str:
     sentence = f"{withdrawn.description[0].upper()}{withdrawn.description[1:]} is withdrawn."
+    if withdrawn.origin is not None:
+        return f"{sentence} It is in force {withdrawn.origin.words} still: {withdrawn.origin.remedy}."
     if remaining is None:
         return sentence
     if remaining == 0:

@@ -6,15 +6,16 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
 
+from gateway.cli.arrival_printer import ArrivalPrinter
 from gateway.cli.named_files import name_file, read_file, split_named_file
 from gateway.cli.result_output import (
     print_json,
@@ -150,40 +151,6 @@ def _read_own_membership(arguments: Arguments) -> Membership:
     )
 
 
-class ArrivalPrinter:
-    """Prints one line for each message, in words or as JSON."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
-        self.count = 0
-
-    def print_line(self, sentence: str) -> None:
-        """Print a sentence about the process, not with JSON."""
-        print_sentence(sentence, as_json=self._as_json)
-        sys.stdout.flush()
-
-    def announce_message(self, row: dict[str, Any]) -> None:
-        """Print the line of a message that is stored."""
-        self.count += 1
-        if self._as_json:
-            print_json({name: row[name] for name in ("at", "file", "message_id", "action", "ref_to", "said")})
-        else:
-            print_line(f"{row['at']}  {row['action']}  {_describe_content(row['said'])}  {row['file']}")
-        sys.stdout.flush()
-
-
-def _describe_content(news: dict[str, Any]) -> str:
-    if not news["verified"]:
-        return f"NOT VERIFIED: {news['problem']}"
-    subject = f"case {news['case_number']}  reference {news['reference'] or '-'}"
-    if "outcome" in news:
-        return f"{subject}  {news['outcome']}"
-    if "missing" in news:
-        return f"{subject}  HELD until {news['until']}"
-    names = ("organisation", "document", "state", "status_code")
-    return f"{subject}  {' '.join(str(news[name]) for name in names if news[name])}"
-
-
 _WAIT = 60.0
 #: Attachments of at most so many octets are held in memory.
 _MOST_HELD = 1024**2
@@ -224,18 +191,14 @@ def submit_file(arguments: Arguments) -> int:
     try:
         exchange = _Exchange(arguments, member, _open_message(arguments, member, folder), folder)
         problem = exchange.run_exchange()
+        exchange.print_report(problem)
     finally:
         # What may be needed again, the octets or an acknowledged message, is not thrown away.
-        if arguments.folder is None and (exchange is None or exchange.may_discard_folder):
-            shutil.rmtree(folder, ignore_errors=True)
-    if arguments.json:
-        print_json(
-            exchange.told | ({"problem": problem, "advice": exchange.hints} if problem is not None else {})
-        )
-    elif problem is not None:
-        print_problem(problem)
-        for line in exchange.hints:
-            write_error(f"gateway: {line}")
+        if arguments.folder is None:
+            if exchange is None or exchange.may_discard_folder:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif not exchange.has_ended:
+                print_problem(f"what has come is in {folder}")
     return 0 if problem is None else 1
 
 
@@ -317,7 +280,7 @@ class _Exchange:
         )
         self.keeps_files = False
         self._waited = 0.0
-        self._has_ended = False
+        self.has_ended = False
         self.hints: list[str] = []
         self.told: dict[str, Any] = {
             "message_id": message.unit.message_id,
@@ -333,7 +296,7 @@ class _Exchange:
     @property
     def may_discard_folder(self) -> bool:
         """Return whether nothing in the folder is needed again, also where this was interrupted."""
-        return not self.keeps_files and (self._has_ended or not self._client.handler.list_rows())
+        return not self.keeps_files and (self.has_ended or not self._client.handler.list_rows())
 
     def run_exchange(self) -> str | None:
         """Send, and wait for the result; return the problem, if any."""
@@ -342,10 +305,22 @@ class _Exchange:
             problem = self._send_message()
             if problem is None and self._arguments.wait > 0:
                 problem = self._await_result()
-            self._has_ended = True
             return problem
         finally:
             self._client.close()
+
+    def print_report(self, problem: str | None) -> None:
+        """Print the report, or the problem with its hints; what has come is then not needed any more."""
+        if self._arguments.json:
+            advice = {"problem": problem, "advice": self.hints} if problem is not None else {}
+            print_json(self.told | advice)
+        # Where nobody reads a result that is acknowledged, its file alone has it.
+        sys.stdout.flush()
+        self.has_ended = True
+        if problem is not None and not self._arguments.json:
+            print_problem(problem)
+            for line in self.hints:
+                write_error(f"gateway: {line}")
 
     def _send_message(self) -> str | None:
         """Keep the octets, and send them until their receipt; return the problem, if any."""
@@ -477,13 +452,11 @@ _AT_WORDS = "listen here, if not at the endpoint of the agreement (behind a prox
 @click.option("--at", metavar="HOST:PORT", help=_AT_WORDS)
 @tls_options()
 @json_option("print one JSON object for each message")
-def receive_messages(arguments: Arguments) -> None:
-    """Receive until stopped: verify, store durably, acknowledge."""
+def receive_messages(arguments: Arguments) -> int:
+    """Receive until stopped: verify, store durably, acknowledge; return 1 where not all was printed."""
     member = _read_own_membership(arguments)
-    printer = ArrivalPrinter(arguments.json)
-    # Requests are answered in threads, which do not know how this verb prints its problems.
-    context = copy_context()
-    store = MessageFolder(arguments.folder, lambda words: context.copy().run(print_problem, words))
+    printer = ArrivalPrinter(as_json=arguments.json)
+    store = MessageFolder(arguments.folder, printer.tell_problem)
     tls = open_tls(arguments)
     handler = MessageHandler(
         member, arguments.folder, listener=printer.announce_message, store=store, tls=tls
@@ -501,7 +474,8 @@ def receive_messages(arguments: Arguments) -> None:
         finally:
             listener.close()
             handler.finish_posts()
-    printer.print_line(f"stopped: {count_things(printer.count, 'message')} received")
+        printer.print_line(f"stopped: {count_things(printer.count, 'message')} received")
+        return printer.close(stop)
 
 
 _PULL_TO_WORDS = "the hub's endpoint, if not that of the agreement"
@@ -518,11 +492,11 @@ _PULL_WAIT_WORDS = "end when nothing has come for so many seconds; 0: when nothi
 @click.option("--time-out", type=float, default=30.0, metavar="S", help="time limit for an answer in seconds")
 @tls_options()
 @json_option("print one JSON object for each message")
-def pull_messages(arguments: Arguments) -> None:
-    """Pull, verify, store durably and acknowledge what waits, until nothing waits any more."""
+def pull_messages(arguments: Arguments) -> int:
+    """Pull, verify, store and acknowledge what waits; return 1 where not all was printed."""
     member = _read_own_membership(arguments)
-    printer = ArrivalPrinter(arguments.json)
-    store = MessageFolder(arguments.folder, print_problem)
+    printer = ArrivalPrinter(as_json=arguments.json)
+    store = MessageFolder(arguments.folder, printer.tell_problem)
     tls = open_tls(arguments)
     handler = MessageHandler(
         member,
@@ -533,20 +507,22 @@ def pull_messages(arguments: Arguments) -> None:
     )
     puller = MessagePuller(member, handler, arguments.to, arguments.time_out, tls)
     handler.join_groups()
-    try:
-        _pull_until_quiet(puller, arguments)
-    finally:
-        puller.close()
-        handler.finish_posts()
-        printer.print_line(f"pulled: {count_things(printer.count, 'message')}")
-
-
-def _pull_until_quiet(puller: MessagePuller, arguments: Arguments) -> None:
-    """Pull until nothing has come for the time of ``--wait``, or until stopped."""
     with catch_stop_signals() as stop:
-        quiet = time.monotonic()
-        while True:
-            if puller.pull_messages():
-                quiet = time.monotonic()
-            if time.monotonic() - quiet >= arguments.wait or stop.wait(arguments.every):
-                return
+        try:
+            _pull_until_quiet(puller, arguments, stop)
+        finally:
+            puller.close()
+            handler.finish_posts()
+            printer.print_line(f"pulled: {count_things(printer.count, 'message')}")
+            status = printer.close(stop)
+        return status
+
+
+def _pull_until_quiet(puller: MessagePuller, arguments: Arguments, stop: threading.Event) -> None:
+    """Pull until nothing has come for the time of ``--wait``, or until stopped."""
+    quiet = time.monotonic()
+    while True:
+        if puller.pull_messages():
+            quiet = time.monotonic()
+        if time.monotonic() - quiet >= arguments.wait or stop.wait(arguments.every):
+            return

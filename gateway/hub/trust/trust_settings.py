@@ -64,6 +64,29 @@ def _read_certificate_file(path: Path, key: str) -> tuple[Certificate, ...]:
         raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", key) from None
 
 
+def read_configured_lists(settings: Settings) -> dict[Path, bytes]:
+    """Return the files of revocation lists that the settings name, each with its octets.
+
+    Only the file of the default value may be absent. Raises GW803 for another one that cannot be read: it
+    may be the only one that tells of a revocation.
+    """
+    lists = settings.pki.crls
+    if "crls" not in settings.pki.model_fields_set:
+        lists = tuple(path for path in lists if not _is_absent(path))
+    return {path: read_key_file(path, "pki.crls") for path in lists}
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # Whatever else is wrong is told by the reading of the file.
+        return False
+    return False
+
+
 def load_stamp_trust_store(settings: Settings) -> TrustStore | None:
     """Return the trust store of time-stamping authorities, None where they have no own anchors."""
     anchors = settings.time_stamps.anchors
@@ -104,7 +127,7 @@ def list_authority_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
 
 
 def list_revocation_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
-    """Return warnings for the operator about revocation lists that end, or that cannot be read any more.
+    """Return warnings for the operator about revocation lists that end, cannot be used, or cannot be read.
 
     Of lists that end, none counts that another one in hand repeats, nor the last one by a key of which no
     certificate is known any more; a fetched list that ends is reported elsewhere. The current register
@@ -120,6 +143,13 @@ def list_revocation_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
             remarks.append(
                 f"the revocation list of {revocation_list.issuer[:120]} {verb} at {ends:%Y-%m-%dT%H:%M:%SZ}"
             )
+    for revocation_list in hub.judge.revocations.lists:
+        name = f"the revocation list of {revocation_list.issuer[:120]} (SHA-256 {revocation_list.sha256})"
+        number_fault = revocation_list.find_number_fault()
+        if revocation_list.unfit:
+            remarks.append(f"{name} proves nothing: {revocation_list.unfit}")
+        elif number_fault:
+            remarks.append(f"{name} clears no certificate, it only revokes: {number_fault}")
     for unreadable in hub.judge.revocations.unread:
         sha256 = hashlib.sha256(unreadable.octets).hexdigest()
         remarks.append(f"stored revocation data cannot be read and proves nothing: SHA-256 {sha256}")

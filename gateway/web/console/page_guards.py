@@ -433,7 +433,13 @@ def find_forgery(request: Request, visitor: Visitor | None, origin: str | None) 
         return "The request was sent by another site."
     sender = request.headers.get("Origin")
     if sender is not None and sender.rstrip("/") != (origin or request.host_url.rstrip("/")):
-        return "The request was sent by another site."
+        # A proxy may put another Host in place of the browser's, as nginx does by default.
+        return (
+            "The request was sent by another site."
+            if origin
+            else "The request was sent by another site, or through a proxy that changes its Host: then the "
+            "setting console.public_url has to name the address of this console."
+        )
     if visitor is None:
         return None
     token = request.form.get(FORM_TOKEN) or request.headers.get("X-Form-Token") or ""
