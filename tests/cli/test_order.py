@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,8 @@ from tests.kit.databases import BOTH
 from tests.kit.rows import NOW, stored
 
 Run = Callable[..., tuple[int, str, str]]
+# The verbs judge it by the clock of the machine.
+_EXPIRES_AT = datetime.now(UTC) + timedelta(days=9)
 KEY = SequenceKey("in", "broker", "urn:cpa", "talk")
 
 
@@ -46,7 +48,7 @@ def waiting(engine: Engine) -> tuple[int, ...]:
             place = SequenceNumber(number, "Continue" if number else "Reset")
             message = stored(conn)
             found.append(message)
-            place_message(conn, KEY, OrderedArrival(message, place, NOW + timedelta(days=9), True, 9), NOW)
+            place_message(conn, KEY, OrderedArrival(message, place, _EXPIRES_AT, True, 9), NOW)
     return tuple(found)
 
 
