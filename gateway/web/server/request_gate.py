@@ -15,13 +15,14 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Final
 
-from gateway.errors import OUR_MISTAKE, REQUEST_MALFORMED, GatewayError, find_resource_problem
+from gateway.errors import OUR_MISTAKE, REQUEST_MALFORMED, TOO_SLOW, GatewayError, find_resource_problem
 from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
 from gateway.web.server.fair_queue import PROVEN, FairQueue
 from gateway.web.server.request_bodies import (
@@ -153,6 +154,12 @@ _WAITING_PAUSE: Final = 0.2
 #: Finds the stated sender of a message: the first PartyId.
 _NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _LOOKED_AT: Final = 16 * 1024
+#: The rest of a refused body is read and dropped, on one of so many connections at once: so many octets (on
+#: another path they would be taken), for so many seconds, and with so many between two pieces.
+_DROPPED_OCTETS: Final = 64 * 1024**2
+_DROPPING_SECONDS: Final = 10.0
+_LONGEST_PAUSE: Final = 2.0
+_CONNECTIONS_PER_DROPPING: Final = 8
 #: In every answer: the server below would name itself, and takes no other way to prevent it.
 _NAMELESS: Final = ("Server", "")
 #: What the application gets in another way, or not at all.
@@ -207,6 +214,42 @@ class _HttpReply:
         return self.stream is None and self.waiting is None and self.file is None
 
 
+class _ArrivingBody:
+    """The pieces of a body; the server below gives its iterator once."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._pieces: AsyncIterator[bytes] | None = None
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether a piece was asked for: a client that waits for that (Expect) has been told to send."""
+        return self._pieces is not None
+
+    def __aiter__(self) -> _ArrivingBody:
+        return self
+
+    def __anext__(self) -> Awaitable[bytes]:
+        if self._pieces is None:
+            self._pieces = aiter(self._protocol)
+        return anext(self._pieces)
+
+    async def drop_rest(self) -> None:
+        """Read the rest and forget it, until it ends or a limit is reached; only for the end of a connection.
+
+        A piece that is waited for no longer may still come, and nobody gets it.
+        """
+        clock, octets = asyncio.get_running_loop().time, 0
+        end = clock() + _DROPPING_SECONDS
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_PAUSE) as limit:
+                async for piece in self:
+                    octets += len(piece)
+                    if not piece or octets >= _DROPPED_OCTETS:
+                        return
+                    limit.reschedule(min(end, clock() + _LONGEST_PAUSE))
+
+
 class RequestGate:
     """An RSGI application around a WSGI application."""
 
@@ -229,6 +272,7 @@ class RequestGate:
         self._connections = ConnectionTable(bounds.connections, time.monotonic)
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_stopping = False
+        self._dropping = 0
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the threads, and begin to check the connections."""
@@ -250,21 +294,24 @@ class RequestGate:
         """Answer one request."""
         visitor = parse_peer_name(scope.client)
         peer = visitor.peer
-        reply = _HttpReply()
+        reply, body, is_refused = _HttpReply(), _ArrivingBody(protocol), False
         party = self._connections.begin_request(peer)
         try:
-            reply = await self._answer_request(scope, protocol, visitor, party)
+            reply = await self._answer_request(scope, body, visitor, party)
         except GatewayError as problem:
-            reply = self._reject_request(problem)
+            reply, is_refused = self._reject_request(problem), problem.problem is not TOO_SLOW
         except Exception as mistake:  # the client gets an answer in any case
             _LOG.error("http: %s", type(mistake).__name__)
             _LOG.debug("http", exc_info=mistake)
             reply = self._reject_request(find_resource_problem(mistake) or GatewayError(OUR_MISTAKE))
+            is_refused = True
         finally:
             if reply.is_whole:
                 self._connections.end_request(peer, reply.party)
         if reply.is_whole:
             protocol.response_bytes(reply.status, [*reply.headers, _NAMELESS], reply.body)
+            if is_refused:
+                await self._drop_rest(scope, body)
             return
         try:
             if reply.file is not None:
@@ -275,6 +322,23 @@ class RequestGate:
                 await send(protocol, reply)
         finally:
             self._connections.end_request(peer, reply.party)
+
+    async def _drop_rest(self, scope: RsgiScope, body: _ArrivingBody) -> None:
+        """Take what a refused client still sends, within limits.
+
+        To close before would reset its connection, and it would lose the answer (RFC 9112 §9.6). Meanwhile
+        the connection counts as idle, and so is closed before others. A client that waits until it is asked
+        for the body (Expect) is not asked.
+        """
+        most = max(1, self._bounds.connections.max_connections // _CONNECTIONS_PER_DROPPING)
+        is_asked_first = "expect" in scope.headers.keys()  # noqa: SIM118 - the server's headers are no mapping
+        if self._dropping >= most or (is_asked_first and not body.is_requested):
+            return
+        self._dropping += 1
+        try:
+            await body.drop_rest()
+        finally:
+            self._dropping -= 1
 
     async def _send_when_ready(self, protocol: Any, reply: _HttpReply) -> None:
         """Send the better answer when it is there in time, else the answer of the application.
@@ -322,7 +386,7 @@ class RequestGate:
             reply.stream.close()
 
     async def _answer_request(
-        self, scope: RsgiScope, protocol: Any, visitor: ClientPeer, party: str | None
+        self, scope: RsgiScope, arriving: _ArrivingBody, visitor: ClientPeer, party: str | None
     ) -> _HttpReply:
         bounds, peer = self._bounds, visitor.peer
         head = read_request_head(scope, bounds.bodies, bounds.other_bodies)
@@ -334,7 +398,7 @@ class RequestGate:
         try:
             limit = bounds.bodies.get(head.path.rstrip("/"), bounds.other_bodies)
             body = await read_whole_body(
-                protocol,
+                arriving,
                 head.length,
                 limit,
                 bounds.pace,

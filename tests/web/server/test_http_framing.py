@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -129,6 +130,42 @@ def test_a_body_has_one_end(port: int, fields: bytes, body: bytes, status: bytes
     assert answer.endswith(b"END") is is_ended
     assert (b"/hidden" in answer) is not is_ended
     assert (b"/msh/ebms2 abc" in answer) is (status == b"200")
+
+
+@pytest.mark.parametrize("fields", [b"Content-Length: %d\r\n" % (32 << 20), CHUNKS])
+def test_who_sends_on_after_a_refusal_gets_its_answer(port: int, fields: bytes) -> None:
+    body = bytes(32 << 20)
+    if fields is CHUNKS:
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    with socket.create_connection(("127.0.0.1", port), 60) as client:
+        client.sendall(make_post(fields, b""))
+        client.sendall(body)
+        answer = client.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert b"GW102" in answer
+        assert client.recv(1) == b""
+
+
+def test_a_limited_number_of_refused_clients_is_waited_for(port: int) -> None:
+    """One of eight connections; each as long as something comes, and then two seconds."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 30))
+            for _ in range(BOUNDS.connections.max_connections // 8 + 1)
+        ]
+        for client in clients:
+            client.sendall(make_post(b"Content-Length: %d\r\n" % (32 << 20), b""))
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 413")
+        begin = time.monotonic()
+        assert clients[-1].recv(1) == b""
+        assert time.monotonic() - begin < 1
+        assert clients[0].recv(1) == b""
+        assert time.monotonic() - begin < 9
+
+
+def test_who_is_refused_before_the_body_is_not_asked_for_it(port: int) -> None:
+    fields = b"Expect: 100-continue\r\nContent-Length: %d\r\n" % (32 << 20)
+    assert send_octets(make_post(fields, b""), port).startswith(b"HTTP/1.1 413")
 
 
 if __name__ == "__main__":

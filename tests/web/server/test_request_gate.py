@@ -86,6 +86,22 @@ class Protocol:
         self.status, self.headers, self.body = status, headers, body
 
 
+@dataclass
+class EndlessBody(Protocol):
+    """A body without an end; counts the pieces that were taken."""
+
+    pieces: list[bytes] = field(default_factory=lambda: [bytes(1 << 20)])
+    taken: int = 0
+
+    def __aiter__(self) -> Any:
+        async def each() -> Any:
+            while True:
+                self.taken += 1
+                yield self.pieces[0]
+
+        return each()
+
+
 def asked(
     pairs: Pairs,
     body: bytes = b"abc",
@@ -94,13 +110,24 @@ def asked(
     **words: Any,
 ) -> Protocol:
     """Ask once and return what was answered."""
+    protocol = Protocol([body, b""])
+    answer_request(protocol, pairs, application, lost, **words)
+    return protocol
+
+
+def answer_request(
+    protocol: Protocol,
+    pairs: Pairs,
+    application: Callable[[Environ], tuple[str, bytes]] | None = None,
+    lost: tuple[str, ...] = (),
+    **words: Any,
+) -> None:
+    """Let a gate answer a request with the body of a protocol."""
 
     def wsgi(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         status, said = (application or (lambda _: ("200 OK", b"fine")))(environ)
         start_response(status, [("Content-Type", "text/plain")])
         return [said]
-
-    protocol = Protocol([body, b""])
 
     async def ask() -> None:
         door = RequestGate(wsgi, BOUNDS)
@@ -112,10 +139,24 @@ def asked(
             door.__rsgi_del__(loop)
 
     asyncio.run(ask())
-    return protocol
 
 
 GOOD = [("host", "hub"), ("content-type", "text/xml"), ("content-length", "3")]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "taken"),
+    [
+        ([("host", "hub"), ("content-length", "1001")], 64),
+        ([("host", "hub"), ("transfer-encoding", "chunked")], 65),
+        ([("host", "hub"), ("content-length", "1001"), ("expect", "100-continue")], 0),
+        ([("host", "hub"), ("content-length", "999"), ("expect", "100-continue")], 65),
+    ],
+)
+def test_of_a_refused_body_a_limited_rest_is_taken(pairs: Pairs, taken: int) -> None:
+    body = EndlessBody()
+    answer_request(body, pairs)
+    assert (body.status, body.taken) == (413, taken)
 
 
 def test_the_application_is_told_what_was_said() -> None:
