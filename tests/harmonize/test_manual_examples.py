@@ -33,10 +33,12 @@ STEPS = steps(PAGE[:REFERENCE])
 
 
 def run(words: list[str]) -> str:
-    printed = io.StringIO()
+    octets = io.BytesIO()
+    # Documents are written as octets, past the text.
+    printed = io.TextIOWrapper(octets, encoding="utf-8", write_through=True)
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         main(words)
-    return printed.getvalue()
+    return octets.getvalue().decode()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tests.kit.console import Console
 from tests.kit.house import AGREEMENT
 from tests.kit.story import Story, unreachable
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = [pytest.mark.browser, pytest.mark.night]
 SIZES = (NARROW, DESK, WIDE)
 
 
@@ -67,7 +67,6 @@ def look_at_objects(browser: ConsoleBrowser, story: Story, pictures: Path) -> No
         browser.take_picture(f"operations-{name.replace('/', '-')}", pictures, SIZES)
 
 
-@pytest.mark.night
 def test_an_agreement_is_approved_by_a_second_person(story: Story, tmp_path: Path) -> None:
     console = Console(story.house.hub, console={"second_person": ["agreement load"]})
     console.add_account("park", ("operator", "operator"), "administrator")
@@ -99,7 +98,6 @@ def test_an_agreement_is_approved_by_a_second_person(story: Story, tmp_path: Pat
         assert "✓ DONE" in browser.text
 
 
-@pytest.mark.night
 def test_everybody_reads_the_public_status(story: Story, tmp_path: Path) -> None:
     console = Console(story.house.hub, agency={"KPTA": {"endpoint": "https://kpta.example/soap"}})
     console.add_account("kim", ("operator", "operator"), "operator")

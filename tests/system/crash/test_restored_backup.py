@@ -16,12 +16,12 @@ import pytest
 
 from gateway.client import SealedSubmission
 from tests.kit.backups import back_up, restore
-from tests.kit.databases import in_turn
+from tests.kit.databases import BOTH
 from tests.kit.gateway import RunningGateway
 from tests.kit.town import Town
 from tests.kit.waiting import until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 
 def run_verb(town: Town, *words: str) -> tuple[int, dict[str, Any]]:
@@ -53,7 +53,7 @@ def count_results(town: Town) -> Counter[str]:
     return Counter(row["conversation"] for row in town.received() if row["action"] == "Result")
 
 
-@in_turn
+@BOTH
 @pytest.mark.timeout(600)
 def test_a_restored_backup_gives_no_number_twice(tmp_path: Path, database_url: str) -> None:
     town = Town(tmp_path / "town", database_url)

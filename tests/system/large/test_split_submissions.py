@@ -24,7 +24,7 @@ from tests.kit.waiting import until
 from tests.system.large.large_place import LargePlace, measure_peak
 from tests.system.large.test_large_messages import MOST
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.night, pytest.mark.timeout(900)]
 
 OCTETS = 10**8
 TERMS = b"  splitting: {fragment_size: 10000000, compression: gzip}\n"
