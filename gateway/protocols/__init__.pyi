@@ -16,7 +16,6 @@ from .fragment_values import GroupTally as GroupTally
 from .fragment_values import SplitPlan as SplitPlan
 from .fragment_values import SplitTerms as SplitTerms
 from .fragment_values import choose_split_terms as choose_split_terms
-from .known_envelopes.message_opener import KnownEnvelopes as KnownEnvelopes
 from .known_envelopes.message_opener import open_message as open_message
 from .protocol_registry import PROTOCOLS as PROTOCOLS
 from .protocol_registry import list_unsupported_terms as list_unsupported_terms

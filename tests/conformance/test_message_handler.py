@@ -13,7 +13,8 @@ from gateway.cases import CaseOutcome, ReportedProblem
 from gateway.client import MessageHandler, message_handler, read_journal, read_membership
 from gateway.errors import RECEIPT_MISMATCH, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody
-from gateway.protocols import KnownEnvelopes, OpenedMessage, Parcel
+from gateway.protocols import OpenedMessage, Parcel
+from gateway.protocols.known_envelopes.message_opener import KnownEnvelopes
 from gateway_conformance.partners import BROKER_MISBEHAVIORS, Misbehavior, SimulatedBroker
 from tests.conformance.hub_messages import EBMS2, MessagingHub, agreement, as_request
 

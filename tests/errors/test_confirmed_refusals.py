@@ -22,7 +22,8 @@ from gateway.errors import (
     confirm_finding,
     confirm_refusal,
 )
-from gateway.protocols import PROTOCOLS, KnownEnvelopes
+from gateway.protocols import PROTOCOLS
+from gateway.protocols.known_envelopes.message_opener import KnownEnvelopes
 from gateway.wire import canonicalize_document, canonicalize_element, find_violation, schema_validation, xml
 from gateway.xmlsec import sign_document
 from tests.kit import soap

@@ -21,7 +21,8 @@ from gateway.delivery import ServiceCall, load_contract
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.soap_client import AnswerPolicy, SignedCall, open_signed_answer, sign_call
 from gateway.errors import GatewayError, find_resource_problem
-from gateway.protocols import PROTOCOLS, KnownEnvelopes, Parcel, ProtocolContext
+from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
+from gateway.protocols.known_envelopes.message_opener import KnownEnvelopes
 from gateway.wire import parse_xml, serialize_element
 from gateway.xmlsec import STRICT, sign_document, verify_document, verify_soap_envelope
 from gateway_conformance import DATA_FOLDER

@@ -7,7 +7,8 @@ from typing import Any
 
 from gateway.errors import GatewayError
 from gateway.message_model import Receipt, UserMessage, read_octets
-from gateway.protocols import KnownEnvelopes, OpenedMessage, ProtocolCore
+from gateway.protocols import OpenedMessage, ProtocolCore
+from gateway.protocols.known_envelopes.message_opener import KnownEnvelopes
 
 
 def describe(opened: OpenedMessage) -> dict[str, object]:

@@ -20,8 +20,8 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols import KnownEnvelopes, Parcel, SentUnit, as4, ebms2
-from gateway.protocols.known_envelopes.message_opener import KnownEnvelope, learn_envelope
+from gateway.protocols import Parcel, SentUnit, as4, ebms2
+from gateway.protocols.known_envelopes.message_opener import KnownEnvelope, KnownEnvelopes, learn_envelope
 from gateway.wire import DEFAULT_LIMITS, MimePart, read_multipart_related, write_multipart_related
 from tests.kit.known_messages import describe
 from tests.protocols import as4_samples, sample_parties
