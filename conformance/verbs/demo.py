@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,10 +39,12 @@ from gateway.client import (
 from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submission
 from gateway.hub import build_engine
+from gateway.pki import read_certificate
 from gateway.share import get_data_folder
 from gateway.stop_signals import set_from_handler
 from gateway.store import agency_requests, cases, read_transaction
 from gateway.wire import parse_xml
+from gateway_conformance.foreign_verifier import find_signature_fault
 from gateway_conformance.partners import make_supplement
 from gateway_conformance.verbs.demo_settings import describe_sign_in, pay_fee
 from gateway_conformance.verbs.demo_stage import Cast, Stage, check_home, read_cast
@@ -443,6 +446,7 @@ class _Story:
         }
         report.problems += [complaint for complaint, good in checks.items() if not good]
         report.problems += list(self._find_partner_complaints())
+        report.problems += list(self._find_signature_faults())
 
     def _is_outcome_expected(self, outcome: str | None) -> bool:
         """Return whether the case ended as it should; where a person decides, as the person decided."""
@@ -457,6 +461,16 @@ class _Story:
             for row in read_journal(log_folder / "calls.jsonl"):
                 if not row["verified"]:
                     yield f"{name} got a wrong answer: {row['problem']}"
+
+    def _find_signature_faults(self) -> Iterator[str]:
+        """Yield which documents of the hub signxml does not verify, and why."""
+        folder = self._stage.partner("broker")
+        hub = read_certificate((folder / "hub.cert.pem").read_bytes())
+        for row in self._received:
+            document = (folder / "log" / row["file"]).read_bytes()
+            fault = find_signature_fault(document, hub, datetime.now(UTC))
+            if fault is not None:
+                yield f"signxml does not verify {row['file']}: {fault}"
 
 
 def _describe_customs_effect(row: Mapping[str, Any]) -> str:

@@ -24,7 +24,10 @@ _ESCAPED_VALUE: Final = str.maketrans(_VALUE)
 
 
 def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments: bool) -> bytes:
-    """Return the exclusive canonical form of the well-formed UTF-8 `document`; its root is the apex."""
+    """Return the exclusive canonical form of the well-formed UTF-8 `document`; its root is the apex.
+
+    Raises GW104 for what expat does not read.
+    """
     writer = _ExclusiveWriter({"" if prefix == "#default" else prefix for prefix in prefixes})
     parser = expat.ParserCreate("UTF-8")
     parser.ordered_attributes = True
@@ -35,7 +38,11 @@ def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments:
     parser.ProcessingInstructionHandler = writer.write_instruction
     if comments:
         parser.CommentHandler = writer.write_comment
-    parser.Parse(document, True)
+    try:
+        parser.Parse(document, True)
+    except expat.ExpatError as error:
+        # Names that libxml2 takes by the fifth edition of XML 1.0, and expat, by the fourth, does not.
+        raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or _NO_FORM) from None
     return "".join(writer.pieces).encode()
 
 

@@ -27,12 +27,10 @@ from gateway.xmlsec.algorithms import (
     compute_digest,
     verify_value_of_checked_key,
 )
-from gateway.xmlsec.strict_reader import raise_signature_error
 from gateway.xmlsec.xml_signature import (
     DigestReference,
     ParsedSignature,
     canonicalize_signed_info,
-    dereference_octets,
     describe_reference,
 )
 
@@ -40,7 +38,6 @@ from gateway.xmlsec.xml_signature import (
 WRONG_VALUE: Final = (
     "the signature value is wrong, so SignedInfo was changed after it was signed, or another key signed it"
 )
-ReferenceResolver = Callable[[DigestReference], DigestInput]
 #: Raises unless the holder of a certificate is accepted; called before anything is computed.
 CertificateCheck = Callable[[Certificate], None]
 #: Returns whether octets have the digest that is signed.
@@ -322,16 +319,6 @@ def _canonicalize_attachment(
 
 def _refuse(reading: SignatureReading, detail: str) -> NoReturn:
     raise GatewayError(errors.SIGNATURE_INVALID, detail, reading.get_location())
-
-
-def verify_reference_digests(
-    parsed: ParsedSignature,
-    resolve: ReferenceResolver,
-) -> None:
-    """Verify the digest of every reference against its octets."""
-    for reference in parsed.references:
-        if not has_digest(reference, dereference_octets(reference, resolve, parsed.element)):
-            raise_signature_error(describe_wrong_digest(reference, None), parsed.element)
 
 
 def describe_wrong_digest(reference: DigestReference, part: bytes | Body | None) -> str:

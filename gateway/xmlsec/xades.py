@@ -1,15 +1,18 @@
 """XAdES-B of a whole document (ETSI EN 319 132-1), enveloped, as the last child of the root.
 
-This module reads and checks the structure itself; signxml verifies the signature
-(see ``signxml_adapter``). Our own have the same elements each time, filled in; their identifiers
-follow from the certificate and the time.
+A document is read strictly: each element of its signature has one permitted place, and each reference
+names the document, the signed properties or KeyInfo. Digests and value are then verified as in every
+other profile. Our own signatures have the same elements each time, filled in; their identifiers follow
+from the certificate and the time.
 """
 
 from __future__ import annotations
 
 import hashlib
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from lxml import etree
@@ -37,15 +40,19 @@ from gateway.xmlsec.algorithms import (
     SHA256,
     SIGNED_PROPERTIES,
     STRICT,
-    SignaturePolicy,
     check_digest_algorithm,
-    check_public_key,
     compare_digests,
     compute_digest,
 )
 from gateway.xmlsec.key_info import read_x509_key_info
-from gateway.xmlsec.signature_verifier import VerifiedSignature
-from gateway.xmlsec.signxml_adapter import verify_xades_signature
+from gateway.xmlsec.signature_verifier import (
+    PlainAttachments,
+    SignedContent,
+    SignedOctets,
+    StructureReading,
+    VerifiedSignature,
+    verify_reading,
+)
 from gateway.xmlsec.strict_reader import (
     check_attributes,
     decode_base64,
@@ -73,8 +80,6 @@ from gateway.xmlsec.xml_signature import (
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _XML_ID: Final = f"{{{XML}}}id"
 _METHODS: Final = (C14N, C14N_11, EXCLUSIVE_C14N)
-_DOCUMENT: Final = "document"
-_PROPERTIES: Final = "SignedProperties"
 
 
 def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etree._Element:
@@ -98,33 +103,54 @@ def compute_unsigned_digest(root: etree._Element) -> str:
     return hashlib.sha256(canonicalize_document(root, signatures)).hexdigest()
 
 
-def verify_document(root: etree._Element, *, policy: SignaturePolicy = STRICT) -> VerifiedSignature:
+def verify_document(root: etree._Element) -> VerifiedSignature:
     """Verify the one signature of a document over all of it, and its signed properties.
 
     Comments, which the signature does not cover, are removed from the tree afterwards, so
     that what is read from it is what was signed.
     """
     element = _find_signature(root)
-    parsed = read_signature(element, policy, objects=1)
+    parsed = read_signature(element, STRICT, objects=1)
     if parsed.canonicalization.algorithm not in _METHODS or parsed.algorithm == ED25519:
         raise_signature_error(
             "algorithm of SignedInfo not allowed in XAdES", element, errors.ALGORITHM_REFUSED
         )
     certificate = read_x509_key_info(parsed.key_info)
-    check_public_key(parsed.algorithm, certificate.public_key)
     properties = _get_signed_properties(parsed)
-    octets = _collect_reference_octets(root, parsed, properties)
-    check_unique_ids(root, (reference.uri[1:] for reference in parsed.references))
-    signing_time = _check_signed_properties(properties, parsed, certificate, policy)
-    verify_xades_signature(root, parsed, octets, certificate)
+    targets = _match_references(root, parsed, properties)
+    signing_time = _check_signed_properties(properties, parsed, certificate)
+    signed = verify_reading(_DocumentReading(parsed, certificate, root, targets), PlainAttachments({}))
     etree.strip_tags(root, etree.Comment)
-    return VerifiedSignature(
-        references=parsed.references,
-        certificate=certificate,
-        parts=("/",),
-        signature_algorithm=parsed.algorithm,
-        signing_time=signing_time,
-    )
+    return replace(signed, signing_time=signing_time)
+
+
+@dataclass(frozen=True, slots=True)
+class _DocumentReading(StructureReading):
+    """The values of the signature of a document; `targets` are the elements that its references sign."""
+
+    root: etree._Element
+    targets: tuple[etree._Element, ...]
+
+    def match_references(self) -> SignedContent:
+        """Return the content of each reference: the document, the signed properties, optionally KeyInfo."""
+        return SignedContent([None] * len(self.targets), self._canonicalize)
+
+    def _canonicalize(self) -> SignedOctets:
+        """Return the canonical octets of each reference; raise GW202 where an identifier is not unique."""
+        check_unique_ids(self.root, (reference.uri[1:] for reference in self.references))
+        forms = (
+            self._canonicalize_target(reference, target)
+            for reference, target in zip(self.references, self.targets, strict=True)
+        )
+        return SignedOctets(forms, ("/",))
+
+    def _canonicalize_target(self, reference: DigestReference, target: etree._Element) -> bytes:
+        if target is self.root:
+            return dereference_octets(reference, self._canonicalize_document, self.parsed.element)
+        return dereference_octets(reference, partial(_canonicalize_part, target), self.parsed.element)
+
+    def _canonicalize_document(self, reference: DigestReference) -> bytes:
+        return _canonicalize_signed_document(self.root, self.parsed, reference)
 
 
 def _find_signature(root: etree._Element) -> etree._Element:
@@ -154,53 +180,50 @@ def _get_signed_properties(parsed: ParsedSignature) -> etree._Element:
     return properties
 
 
-def _collect_reference_octets(
+def _match_references(
     root: etree._Element, parsed: ParsedSignature, properties: etree._Element
-) -> dict[str, bytes]:
-    """Return the octets of each reference: the document, the signed properties, optionally KeyInfo."""
-    parts: dict[str, str] = {}
+) -> tuple[etree._Element, ...]:
+    """Return the element that each reference signs; the document and the properties are among them.
+
+    Raises GW203 where one of the two is not, and GW202 for any other reference.
+    """
+    targets: list[etree._Element] = []
     for reference in parsed.references:
-        part = _classify_reference(reference, root, parsed, properties)
-        if part in parts.values():
-            raise_signature_error(f"two references to the {part}", parsed.signed_info)
-        parts[reference.uri] = part
-    for must_cover in (_DOCUMENT, _PROPERTIES):
-        if must_cover not in parts.values():
-            raise_signature_error(
-                f"the signature does not cover the {must_cover}", parsed.element, errors.NOT_COVERED
-            )
-
-    def resolve_reference(reference: DigestReference) -> bytes:
-        if parts[reference.uri] == _DOCUMENT:
-            return _canonicalize_signed_document(root, parsed, reference)
-        return _canonicalize_part(
-            properties if parts[reference.uri] == _PROPERTIES else parsed.key_info, reference
-        )
-
-    references = parsed.references
-    return {each.uri: dereference_octets(each, resolve_reference, parsed.element) for each in references}
+        target = _find_signed_element(reference, root, parsed, properties)
+        if target in targets:
+            raise_signature_error(f"two references to the {_describe_part(target, root)}", parsed.signed_info)
+        targets.append(target)
+    for must_cover in (root, properties):
+        if must_cover not in targets:
+            detail = f"the signature does not cover the {_describe_part(must_cover, root)}"
+            raise_signature_error(detail, parsed.element, errors.NOT_COVERED)
+    return tuple(targets)
 
 
-def _classify_reference(
+def _describe_part(part: etree._Element, root: etree._Element) -> str:
+    return "document" if part is root else etree.QName(part).localname
+
+
+def _find_signed_element(
     reference: DigestReference,
     root: etree._Element,
     parsed: ParsedSignature,
     properties: etree._Element,
-) -> str:
+) -> etree._Element:
     algorithms = [transform.algorithm for transform in reference.transforms]
     if reference.uri == "" or _is_reference_to(reference, root.get(_XML_ID)):
         if algorithms[:1] != [ENVELOPED] or not _is_single_canonicalization(algorithms[1:]) or reference.type:
             raise_signature_error(
                 "the document is signed as enveloped-signature, then one C14N", parsed.signed_info
             )
-        return _DOCUMENT
+        return root
     if algorithms and not _is_single_canonicalization(algorithms):
         raise_signature_error("a part of the signature is signed by one C14N", parsed.signed_info)
     if _is_reference_to(reference, properties.get("Id")) and reference.type == SIGNED_PROPERTIES:
-        return _PROPERTIES
+        return properties
     if not _is_reference_to(reference, parsed.key_info.get("Id")) or reference.type:
         raise_signature_error(f"reference '{reference.uri[:120]}' is not one of XAdES-B", parsed.signed_info)
-    return "KeyInfo"
+    return parsed.key_info
 
 
 def _is_reference_to(reference: DigestReference, identifier: str | None) -> bool:
@@ -242,7 +265,6 @@ def _check_signed_properties(
     properties: etree._Element,
     parsed: ParsedSignature,
     certificate: Certificate,
-    policy: SignaturePolicy,
 ) -> datetime:
     parts = list_children(properties)
     if not 1 <= len(parts) <= 2 or parts[0].tag != f"{{{XADES}}}SignedSignatureProperties":
@@ -258,7 +280,7 @@ def _check_signed_properties(
         f"{{{XADES}}}SigningCertificateV2",
     ]:
         raise_signature_error("SigningTime and SigningCertificateV2 belong here and nothing else", parts[0])
-    _check_signing_certificate(signature_properties[1], certificate, policy)
+    _check_signing_certificate(signature_properties[1], certificate)
     return _read_signing_time(signature_properties[0])
 
 
@@ -270,9 +292,7 @@ def _read_signing_time(element: etree._Element) -> datetime:
         raise_signature_error(f"SigningTime: {errors.describe_exception(fault)}", element)
 
 
-def _check_signing_certificate(
-    element: etree._Element, certificate: Certificate, policy: SignaturePolicy
-) -> None:
+def _check_signing_certificate(element: etree._Element, certificate: Certificate) -> None:
     check_attributes(element)
     cert = get_only_child(element, f"{{{XADES}}}Cert")
     check_attributes(cert)
@@ -289,7 +309,7 @@ def _check_signing_certificate(
         raise_signature_error("CertDigest holds DigestMethod and DigestValue", parts[0])
     check_attributes(values[1])
     algorithm = read_algorithm(values[0])
-    check_digest_algorithm(algorithm, policy)
+    check_digest_algorithm(algorithm, STRICT)
     if not compare_digests(compute_digest(algorithm, certificate.der), decode_base64(values[1])):
         raise_signature_error("SigningCertificateV2 is not the certificate in KeyInfo", element)
 

@@ -24,7 +24,8 @@ from gateway.errors import GatewayError
 from gateway.hub import load_shipped_rules
 from gateway.operations import ActOrder
 from gateway.operations.act_kinds import prepare_order
-from gateway.pki import encode_key_pem
+from gateway.pki import encode_key_pem, read_certificate
+from gateway_conformance.foreign_verifier import find_signature_fault
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.cli.test_map_import import INVENTORY
 
@@ -132,6 +133,8 @@ def test_a_signed_file_comes_into_force_and_the_audit_names_its_publisher(
     assert said["bundle"] == root.findtext(f"{B}Address")
     published = json.dumps(list_audit(home, capsys))
     assert "CN=publisher" in published
+    certificate = read_certificate((press.keys / "publisher.crt").read_bytes())
+    assert find_signature_fault(press.signed.read_bytes(), certificate, NOW) is None
 
 
 def test_what_is_not_signed_is_refused_where_it_must_be(

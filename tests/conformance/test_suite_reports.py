@@ -13,6 +13,7 @@ from gateway.agreements import convert_cpa, read_cpa
 from gateway.cli import main
 from gateway.errors import GatewayError
 from gateway.pki import Signer, encode_key_pem, read_certificate
+from gateway_conformance.foreign_verifier import find_signature_fault
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from gateway_conformance.reports import (
     CaseReport,
@@ -78,6 +79,7 @@ def test_junit_counts_and_says_why(report: RunReport) -> None:
 def test_a_signature_is_of_one_report(report: RunReport, signer: Signer) -> None:
     page = write_html_report(report)
     signature = sign_report("r.html", page, signer, datetime.now(UTC))
+    assert find_signature_fault(signature, signer.certificate, datetime.now(UTC)) is None
     signed = verify_report(page, signature)
     assert (signed.file, signed.certificate.sha256) == ("r.html", signer.certificate.sha256)
     with pytest.raises(GatewayError, match="GW903"):

@@ -30,6 +30,7 @@ from gateway.web.case_bundle import clean_file_name, make_case_bundle
 from gateway.web.officers import SESSION_ONLY
 from gateway.wire import parse_xml, read_http_message, serialize_element
 from gateway.xmlsec import verify_document
+from gateway_conformance.foreign_verifier import find_signature_fault
 from tests.flows.craft import all_of, text, withdrawal, without_applications
 from tests.flows.test_time_stamps import Place
 from tests.kit.house import AS4, START, authority, signer_named
@@ -211,7 +212,9 @@ def _verify_message(files: Files, folder: str, leaves: list[Mapping[str, Any]]) 
             for name in _list_parts(files, folder)
         }
         identity = hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()
-        verify_document(parse_xml(files[f"{folder}receipt.xml"]))
+        receipt = files[f"{folder}receipt.xml"]
+        hub = verify_document(parse_xml(receipt)).certificate
+        assert find_signature_fault(receipt, hub, hub.not_before) is None
     else:
         opened = _open_message(files[f"{folder}headers.txt"] + content)
         identity = opened.identity

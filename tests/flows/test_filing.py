@@ -21,6 +21,7 @@ from gateway.message_model import Payload
 from gateway.store import cases, messages, parties, read_transaction, write_transaction
 from gateway.wire import FILING_RECEIPT, load_shipped_schemas, serialize_element
 from gateway.xmlsec import verify_document
+from gateway_conformance.foreign_verifier import find_signature_fault
 from tests.flows.craft import supplement, text, without_applications
 from tests.kit.databases import BOTH
 from tests.kit.house import Away, signer_named
@@ -69,7 +70,9 @@ def test_a_filed_submission_is_stored_with_a_signed_receipt(story: Story) -> Non
     told = file_submission(story.hub, filed)
     receipt = etree.fromstring(told.receipt.body)
     load_shipped_schemas(FILING_RECEIPT).validate_document(receipt)
-    assert verify_document(receipt).certificate.sha256 == signer_named("hub").certificate.sha256
+    hub = signer_named("hub").certificate
+    assert verify_document(receipt).certificate == hub
+    assert find_signature_fault(told.receipt.body, hub, hub.not_before) is None
     found = receipt.find("{*}Submission")
     assert found is not None
     assert found.get("sha256") == hashlib.sha256(filed.content).hexdigest()

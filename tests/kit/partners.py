@@ -17,6 +17,7 @@ from gateway.protocols import Parcel
 from gateway.store import HttpResponse as Posted
 from gateway.wire import parse_xml
 from gateway.xmlsec import verify_document
+from gateway_conformance.foreign_verifier import find_signature_fault
 from tests.kit.house import Neighbour, signer_named
 
 __all__ = ["Call", "Inbox", "ScriptedSoap"]
@@ -110,7 +111,10 @@ class Inbox:
 
     def documents(self, name: str) -> list[etree._Element]:
         """Return the verified documents of one kind (Result, Notice) in order of arrival."""
-        roots = [parse_xml(unit.payloads[0].content) for unit in self.got]
-        for root in roots:
-            assert verify_document(root).certificate == signer_named("hub").certificate
+        contents = [unit.payloads[0].content for unit in self.got]
+        roots = [parse_xml(content) for content in contents]
+        hub = signer_named("hub").certificate
+        for root, content in zip(roots, contents, strict=True):
+            assert verify_document(root).certificate == hub
+            assert find_signature_fault(content, hub, hub.not_before) is None
         return [root for root in roots if etree.QName(root).localname == name]

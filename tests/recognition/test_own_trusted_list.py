@@ -18,6 +18,7 @@ from gateway.recognition import (
 )
 from gateway.recognition.own_trusted_list import open_own_list
 from gateway.recognition.trusted_list import is_fresh_list
+from gateway_conformance.foreign_verifier import find_signature_fault
 from tests.recognition.sample_lists import (
     DAY,
     NOW,
@@ -57,7 +58,7 @@ FULL = TrustedListDraft(
 
 
 def test_what_is_written_is_read() -> None:
-    _, found = own_list(FULL)
+    octets, found = own_list(FULL)
     read = TrustedListDraft(
         found.operator,
         found.territory,
@@ -69,7 +70,9 @@ def test_what_is_written_is_read() -> None:
         found.rules,
     )
     assert read == FULL
-    assert (found.issued, found.signer) == (NOW - DAY, country("Home").operator.certificate)
+    operator = country("Home").operator.certificate
+    assert (found.issued, found.signer) == (NOW - DAY, operator)
+    assert find_signature_fault(octets, operator, NOW) is None
 
 
 def test_what_would_move_a_cursor_is_made_visible() -> None:

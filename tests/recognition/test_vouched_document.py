@@ -20,6 +20,7 @@ from gateway.recognition import (
 )
 from gateway.wire import parse_xml, serialize_element
 from gateway.xmlsec import sign_document, verify_document
+from gateway_conformance.foreign_verifier import find_signature_fault
 from gateway_conformance.pki import IssuedCertificate, issue_certificate
 from tests.recognition.sample_lists import (
     DAY,
@@ -58,7 +59,9 @@ def judged(data: bytes, own: TrustedList | None, *, trusted: bool = True) -> Adm
 
 def test_both_signatures_are_kept() -> None:
     data = document("Yan")
-    vouched = open_vouched_document(vouch_for_document(data, ["gold", "tin"], "ZZ", GATEWAY.signer, now=NOW))
+    octets = vouch_for_document(data, ["gold", "tin"], "ZZ", GATEWAY.signer, now=NOW)
+    assert find_signature_fault(octets, GATEWAY.certificate, NOW) is None
+    vouched = open_vouched_document(octets)
     assert vouched.document == data
     assert verify_document(parse_xml(vouched.document)).certificate == country("Yan").party.certificate
     assert (vouched.signer, vouched.voucher) == (country("Yan").party.certificate, GATEWAY.certificate)
