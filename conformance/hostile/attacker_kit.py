@@ -119,7 +119,7 @@ class AttackerKit:
 
     def make_signal(self, kind: Callable[..., SignalT], member: str = "a", **fields: Any) -> SignalT:
         """Return a unit of any kind from a member to the gateway, with these further or other fields."""
-        pmode = self.members[member].get_outgoing_pmode("Store")
+        pmode = self.members[member].get_outgoing_pmode("Store", self.get_current_time())
         message_id = fields.pop("message_id", None) or self.make_message_id(member)
         agreed = {
             "message_id": message_id,
@@ -140,7 +140,7 @@ class AttackerKit:
 
     def make_ping(self, member: str = "a", **changes: Any) -> Ping:
         """Return a Ping of a member."""
-        pmode = self.members[member].get_outgoing_pmode("Store")
+        pmode = self.members[member].get_outgoing_pmode("Store", self.get_current_time())
         return self.make_signal(Ping, member, **{"sync_reply": pmode.sync_reply_mode != "none", **changes})
 
     def build_parcel(
@@ -277,7 +277,7 @@ class As4Kit(AttackerKit):
         context = replace(self.build_context(member), keys={US: key})
         pmode = None
         if isinstance(unit, UserMessage):
-            pmode = self.members[member].get_outgoing_pmode(unit.action)
+            pmode = self.members[member].get_outgoing_pmode(unit.action, self.get_current_time())
         try:
             craft = MutatedAs4Message(unit, key if signed else None, pmode, context, **hooks)
         except TypeError as missing:

@@ -31,6 +31,7 @@ from gateway.client import (
     MessageHandler,
     MessagePuller,
     SealedSubmission,
+    get_current_time,
     read_journal,
     read_membership,
     seal_submission,
@@ -229,7 +230,7 @@ class _Story:
         self._member: Membership = read_membership(folder, "broker")
         self._client = BrokerClient(self._member, folder / "sent", say=say)
         self._puller: MessagePuller | None = None
-        if self._member.list_pulled_pmodes():
+        if self._member.list_pulled_pmodes(get_current_time()):
             handler = MessageHandler(self._member, folder / "log")
             self._puller = MessagePuller(self._member, handler, self._endpoint)
         self._pull_at = 0.0

@@ -24,7 +24,7 @@ from gateway.client.http_transport import (
 from gateway.client.kept_submissions import SplitSubmission
 from gateway.client.message_handler import MessageHandler, make_signal_headers, read_signal_error
 from gateway.client.message_puller import MessagePuller
-from gateway.client.partner_identity import Membership
+from gateway.client.partner_identity import Membership, get_current_time
 from gateway.client.sealed_submissions import SealedSubmission, find_agreed_core
 from gateway.client.sending_outcome import conclude_sending, holds_message, raise_for_status
 from gateway.errors import MISUSE, RECEIPT_MISSING, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
@@ -128,7 +128,7 @@ class BrokerClient:
 
     def start_receiving(self, url: str) -> None:
         """Prepare to receive from the hub: listen at this party's endpoint, and pull the rest from `url`."""
-        if self._membership.list_pulled_pmodes():
+        if self._membership.list_pulled_pmodes(get_current_time()):
             self._puller = MessagePuller(
                 self._membership, self.handler, url, self._patience.answer, self._tls
             )

@@ -15,7 +15,7 @@ from lxml import etree
 
 from gateway.agreements import LARGEST_SPLIT_MESSAGE
 from gateway.client.message_files import FileBody, open_message_file, write_message_file, write_octets
-from gateway.client.partner_identity import Membership
+from gateway.client.partner_identity import Membership, get_current_time
 from gateway.client.sealed_submissions import SealedSubmission, find_agreed_core, make_submission_unit
 from gateway.errors import DOCUMENT_INVALID, MISUSE, GatewayError, make_path_problem
 from gateway.failpoints import kill_at_failpoint
@@ -88,8 +88,8 @@ def read_kept_submission(content: bytes, url: str, membership: Membership) -> Se
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
     if unit.ack_requested is None:
         # A message of AS4 does not ask for its receipt: its P-Mode does.
-        agreed = membership.make_ack_request(membership.get_outgoing_pmode(unit.action))
-        unit = replace(unit, ack_requested=agreed)
+        pmode = membership.get_outgoing_pmode(unit.action, get_current_time())
+        unit = replace(unit, ack_requested=membership.make_ack_request(pmode))
     return SealedSubmission(unit, read_reference(unit), parcel, sent, url)
 
 
@@ -141,10 +141,8 @@ class SplitSubmission:
     def open_fragment(self, number: int) -> SealedSubmission:
         """Return a fragment as it is sent: the one that was sealed before, or a new one, stored now."""
         path = self._name_file(number, "http")
-        core, pmode = (
-            find_agreed_core(self._membership),
-            self._membership.get_outgoing_pmode(self.unit.action),
-        )
+        core = find_agreed_core(self._membership)
+        pmode = self._membership.get_outgoing_pmode(self.unit.action, get_current_time())
         if not path.exists():
             context = self._membership.build_context()
             write_message_file(path, core.seal_agreed_fragment(self.plan, number, pmode, context))
@@ -186,7 +184,8 @@ def split_submission(
     message that is larger than agreed.
     """
     unit, reference = make_submission_unit(root, attachments, membership)
-    pmode, core = membership.get_outgoing_pmode(unit.action), find_agreed_core(membership)
+    core = find_agreed_core(membership)
+    pmode = membership.get_outgoing_pmode(unit.action, get_current_time())
     if pmode.splitting is None:
         return None
     source = core.seal_source(unit, pmode)
@@ -233,7 +232,7 @@ def _open_folder(folder: Path, membership: Membership, url: str, reference: str 
     sent = core.read_sent_unit(parcel, SPLIT_LIMITS)
     if not isinstance(sent.unit, UserMessage) or not sent.unit.payloads:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", str(folder))
-    pmode = membership.get_outgoing_pmode(sent.unit.action)
+    pmode = membership.get_outgoing_pmode(sent.unit.action, get_current_time())
     unit = replace(sent.unit, ack_requested=membership.make_ack_request(pmode))
     name = read_reference(unit) if reference is None else reference
     whole = SealedSubmission(unit, name, parcel, sent, url or pmode.endpoint or "")

@@ -9,7 +9,7 @@ from typing import Final
 from gateway.agreements import PMode
 from gateway.client.http_transport import FetchedAnswer, HttpPoster, HttpReply
 from gateway.client.message_handler import MessageHandler, make_signal_headers, read_signal_error
-from gateway.client.partner_identity import Membership
+from gateway.client.partner_identity import Membership, get_current_time
 from gateway.client.sealed_submissions import find_agreed_core
 from gateway.client.sending_outcome import raise_for_status
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, GatewayError
@@ -41,7 +41,7 @@ class MessagePuller:
         self._membership = membership
         self._core = find_agreed_core(membership)
         self._handler = handler
-        self._channels = membership.list_pulled_pmodes()
+        self._channels = membership.list_pulled_pmodes(get_current_time())
         if not self._channels:
             rest = (
                 "ebMS 2.0, of which a CPA is, posts every message: receive them by gateway listen"

@@ -161,9 +161,9 @@ class Membership:
         """Return the name of the protocol in which the messages of the agreement are."""
         return self.book.pmodes[0].protocol
 
-    def list_pulled_pmodes(self) -> tuple[PMode, ...]:
-        """Return one P-Mode of each channel from which this party pulls."""
-        pmodes = self.book.list_pulling_pmodes(self.ours, get_current_time())
+    def list_pulled_pmodes(self, at: datetime) -> tuple[PMode, ...]:
+        """Return one P-Mode of each channel from which this party pulls at a time."""
+        pmodes = self.book.list_pulling_pmodes(self.ours, at)
         return tuple({pmode.pull_channel: pmode for pmode in pmodes}.values())
 
     @property
@@ -179,9 +179,8 @@ class Membership:
         back = (pmode.reply_endpoint for pmode in self.book.pmodes if pmode.from_party[0] in self.ours)
         return next((url for url in (*urls, *back) if url), None)
 
-    def get_outgoing_pmode(self, action: str) -> PMode:
-        """Return the P-Mode with which this party sends `action`; raise GW303 if there is none."""
-        at = get_current_time()
+    def get_outgoing_pmode(self, action: str, at: datetime) -> PMode:
+        """Return the P-Mode with which this party sends `action` at a time; raise GW303 if there is none."""
         for pmode in self.book.pmodes:
             if pmode.from_party[0] in self.ours and pmode.action == action and pmode.is_in_force(at):
                 return pmode
@@ -197,7 +196,7 @@ class Membership:
 
     def make_user_message(self, action: str, message_id: str, at: datetime, **fields: Any) -> UserMessage:
         """Return a message to the hub with the agreed values, overridden by `fields`."""
-        pmode = self.get_outgoing_pmode(action)
+        pmode = self.get_outgoing_pmode(action, at)
         terms = pmode.reliability
         agreed = UserMessage(
             message_id=message_id,

@@ -66,7 +66,8 @@ def seal_submission(
     document in it.
     """
     unit, reference = make_submission_unit(root, attachments, membership, conversation)
-    pmode, context = membership.get_outgoing_pmode(unit.action), membership.build_context()
+    context = membership.build_context()
+    pmode = membership.get_outgoing_pmode(unit.action, context.now)
     parcel = find_agreed_core(membership).seal((unit,), pmode, context)
     sent = find_agreed_core(membership).read_sent_unit(parcel, context.limits)
     return SealedSubmission(unit, reference, parcel, sent, url or pmode.endpoint or "")

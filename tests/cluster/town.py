@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gateway.client import EBMS2, SealedSubmission, get_current_time
+from gateway.client import EBMS2, SealedSubmission
 from gateway.message_model import MemoryBody, Payload, StatusRequest, StatusResponse
 from gateway.protocols import SOAP_ACTION, Parcel
 from gateway.share import get_data_folder
@@ -128,16 +128,17 @@ class ClusterTown(Town):
         unit = self.member.make_user_message(
             "Store",
             message_id,
-            get_current_time(),
+            context.now,
             payloads=(Payload(f"d.{message_id}", "application/xml", content),),
         )
-        parcel = EBMS2.seal((unit,), self.member.get_outgoing_pmode("Store"), context)
+        parcel = EBMS2.seal((unit,), self.member.get_outgoing_pmode("Store", context.now), context)
         sent = EBMS2.read_sent_unit(parcel, context.limits)
         return SealedSubmission(unit, f"KEEP-{number}", parcel, sent, self.hub_url)
 
     def ask_status(self, name: str, about: str) -> str:
         """Return what a node or the front says about a message, or how it did not say it."""
-        context, pmode = self.member.build_context(), self.member.get_outgoing_pmode("Store")
+        context = self.member.build_context()
+        pmode = self.member.get_outgoing_pmode("Store", context.now)
         request = StatusRequest(
             message_id=context.make_message_id(),
             conversation_id=f"status-{about}",

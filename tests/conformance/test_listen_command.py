@@ -163,12 +163,10 @@ def test_a_receipt_for_another_process_is_stored(
 ) -> None:
     handler = handler_of(keys, tmp_path, said)
     member = read_membership(keys, "broker", tmp_path / "agreement.yaml")
-    unit = member.make_user_message("Submit", "m-9@broker", member.build_context().now)
-    context = side.context()
-
-    opened = EBMS2.open(
-        EBMS2.seal((unit,), member.get_outgoing_pmode("Submit"), member.build_context()), context
-    )
+    sending, context = member.build_context(), side.context()
+    unit = member.make_user_message("Submit", "m-9@broker", sending.now)
+    pmode = member.get_outgoing_pmode("Submit", sending.now)
+    opened = EBMS2.open(EBMS2.seal((unit,), pmode, sending), context)
     receipt = EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context)
     assert handler(as_request(receipt)).status == 204
     assert said == ["Receipt for m-9@broker, not compared with what was sent: 0001-Receipt"]

@@ -48,11 +48,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def seal(folder: Path):
     broker = read_membership(folder, "broker1")
-    pmode = broker.get_outgoing_pmode("Submit")
+    context = broker.build_context()
+    pmode = broker.get_outgoing_pmode("Submit", context.now)
     unit = broker.make_user_message(
-        "Submit", "m1@b", datetime.now(UTC), payloads=(Payload("p1@b", "application/xml", CONTENT),)
+        "Submit", "m1@b", context.now, payloads=(Payload("p1@b", "application/xml", CONTENT),)
     )
-    return EBMS2.seal((unit,), pmode, broker.build_context())
+    return EBMS2.seal((unit,), pmode, context)
 
 
 @pytest.mark.night

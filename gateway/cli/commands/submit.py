@@ -39,6 +39,7 @@ from gateway.client import (
     SendingError,
     SendingState,
     SplitSubmission,
+    get_current_time,
     is_kept_submission,
     keep_submission,
     read_kept_submission,
@@ -437,7 +438,8 @@ class _Exchange:
 def _read_agreed_patience(
     arguments: Arguments, member: Membership, message: SealedSubmission
 ) -> ResendPolicy:
-    agreed = member.get_outgoing_pmode(message.unit.action).reliability.retries
+    pmode = member.get_outgoing_pmode(message.unit.action, get_current_time())
+    agreed = pmode.reliability.retries
     retries = agreed if arguments.retries is None else arguments.retries
     return ResendPolicy(retries, arguments.retry_interval, arguments.time_out)
 

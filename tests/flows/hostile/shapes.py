@@ -19,7 +19,8 @@ from gateway_conformance.hostile import Answer, AttackCase, AttackerKit, HttpReq
 from gateway_conformance.hostile.exchange import Step
 from gateway_conformance.hostile.naive_verifier import accepts_request
 
-NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+#: Longer ago than the agreement of a kit lasts: what asks the clock of the machine is refused.
+NOW = datetime(2024, 11, 20, 9, 0, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
