@@ -20,8 +20,8 @@ from gateway.errors import NODE_DRAINED, TRUST_STALE, GatewayError
 from gateway.store import (
     REMOVED_AT_ONCE,
     InsufficientStorageError,
-    find_object_store,
     find_unstamped_since,
+    get_database_state,
     get_head_revision,
     read_transaction,
     sessions,
@@ -80,7 +80,7 @@ _PARTS: Final = 256
 
 def sweep_next_part(engine: Engine, now: datetime) -> None:
     """Remove a part of the objects without row, and files of killed processes; several may do so at once."""
-    store = find_object_store(engine)
+    store = get_database_state(engine).objects
     if store is None:
         return
     try:

@@ -21,12 +21,10 @@ from gateway.store import (
     compute_coverage,
     confirm_copies,
     fetched_lists,
-    find_copy_watch,
-    find_database_damage,
     find_database_hold,
     find_rights_problem,
     find_standby_problem,
-    get_disk_reserve,
+    get_database_state,
     list_usage_periods,
     read_transaction,
     register_version,
@@ -39,7 +37,7 @@ _CONFIRMED_WITHIN: Final = 2.0
 
 def find_readiness_problem(engine: Engine) -> GatewayError | None:
     """Return why no message can be accepted now, None when one can."""
-    damage = find_database_damage(engine)
+    damage = get_database_state(engine).damage.find_problem()
     if damage is not None:
         return damage
     try:
@@ -62,7 +60,7 @@ def find_write_problem(engine: Engine) -> GatewayError | None:
 
     It waits as long as others hold the database.
     """
-    if find_copy_watch(engine) is not None:
+    if get_database_state(engine).copies is not None:
         return None
     try:
         with write_transaction(engine) as conn:
@@ -100,18 +98,18 @@ def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
 
 def _find_storage_problem(engine: Engine) -> GatewayError | None:
     """Return GW806 while disk space is short or the database refuses writes; after a refusal it is tried."""
-    room = get_disk_reserve(engine)
-    if room.lacking:
+    reserve = get_database_state(engine).reserve
+    if reserve.lacking:
         with write_transaction(engine) as conn:
             register_version.probe_commit(conn)
-    if room.lacking:
-        return room.find_shortage() or InsufficientStorageError("the database has just refused a write")
-    return room.find_shortage()
+    if reserve.lacking:
+        return reserve.find_shortage() or InsufficientStorageError("the database has just refused a write")
+    return reserve.find_shortage()
 
 
 def _find_copy_problem(engine: Engine) -> GatewayError | None:
     """Return GW806 while commits are not on all wanted copies; a commit is tried when none is recent."""
-    watch = find_copy_watch(engine)
+    watch = get_database_state(engine).copies
     if watch is None:
         return None
     if watch.problem is not None or watch.measure_age() > _CONFIRMED_WITHIN:

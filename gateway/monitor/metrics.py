@@ -26,11 +26,8 @@ from gateway.store import (
     deadlines,
     delivery_maintenance,
     fetched_lists,
-    find_copy_watch,
-    find_database_damage,
-    get_disk_reserve,
+    get_database_state,
     get_head_revision,
-    is_database_held,
     list_usage_periods,
     read_transaction,
     state_counts,
@@ -107,8 +104,7 @@ def render_metrics(
         measurements = {
             **state_counts.count_states(conn),
             **_measure_deadlines(conn),
-            **_measure_disk_reserve(engine),
-            **_measure_copies(engine),
+            **_measure_database(engine),
             **ends,
             **_measure_time_stamps(time_stamps.compute_stamping_progress(conn), now),
         }
@@ -121,7 +117,7 @@ def render_metrics(
 
 def render_process_metrics(engine: Engine, *, key_away: bool, database_up: bool) -> str:
     """Return as text what this process measures by itself: without any query, so always."""
-    measurements = _measure_disk_reserve(engine) | _measure_copies(engine)
+    measurements = _measure_database(engine)
     measurements |= _measure_process(key_away=key_away, database_up=database_up)
     return generate_latest(_CountCollector(measurements)).decode()
 
@@ -195,24 +191,19 @@ def _label_source(source: str) -> Labels:
     return (("source", source),)
 
 
-def _measure_disk_reserve(engine: Engine) -> dict[str, dict[Labels, float]]:
-    room = get_disk_reserve(engine)
-    free = room.measure_free_octets()
+def _measure_database(engine: Engine) -> dict[str, dict[Labels, float]]:
+    state = get_database_state(engine)
+    reserve, copies, guard = state.reserve, state.copies, state.guard
+    free = reserve.measure_free_octets()
     return {
         "gateway_database_free_octets": {} if free is None else {(): float(free)},
-        "gateway_database_reserve_octets": {(): float(room.reserve)},
-        "gateway_database_short": {(): float(room.lacking or room.find_shortage() is not None)},
-        "gateway_database_refusals": {(): float(room.refusals)},
-        "gateway_database_damaged": {(): float(find_database_damage(engine) is not None)},
-        "gateway_database_held": {(): float(is_database_held(engine))},
-    }
-
-
-def _measure_copies(engine: Engine) -> dict[str, dict[Labels, float]]:
-    watch = find_copy_watch(engine)
-    return {
-        "gateway_database_copies": {(): 1.0 if watch is None else float(watch.wanted)},
-        "gateway_database_copies_missing": {(): float(watch is not None and watch.problem is not None)},
+        "gateway_database_reserve_octets": {(): float(reserve.octets)},
+        "gateway_database_short": {(): float(reserve.lacking or reserve.find_shortage() is not None)},
+        "gateway_database_refusals": {(): float(reserve.refusals)},
+        "gateway_database_damaged": {(): float(state.damage.find_problem() is not None)},
+        "gateway_database_held": {(): float(guard is not None and guard.is_held)},
+        "gateway_database_copies": {(): 1.0 if copies is None else float(copies.wanted)},
+        "gateway_database_copies_missing": {(): float(copies is not None and copies.problem is not None)},
     }
 
 

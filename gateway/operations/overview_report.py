@@ -30,7 +30,7 @@ from gateway.operations.waiting_reasons import get_partner_party, list_lane_hold
 from gateway.store import (
     ListFilter,
     deliveries,
-    get_disk_reserve,
+    get_database_state,
     lanes,
     list_searches,
     operator_acts,
@@ -169,7 +169,7 @@ def read_endings(hub: Hub, settings: Settings) -> EndingReport:
     certificates = list_expiry_warnings(hub.engine, now, list_own_periods(hub))
     stale, _ = find_stamping_problem(hub)
     problems = (*find_source_problems(settings, hub), *([stale] if stale is not None else []))
-    room = get_disk_reserve(hub.engine)
+    reserve = get_database_state(hub.engine).reserve
     with read_transaction(hub.engine) as conn:
         stamping = time_stamps.compute_stamping_progress(conn)
     return EndingReport(
@@ -180,8 +180,8 @@ def read_endings(hub: Hub, settings: Settings) -> EndingReport:
             *hub.recognizer.list_due_updates(now),
             *collect_trust_remarks(settings, hub),
         ),
-        room.measure_free_octets(),
-        room.reserve,
+        reserve.measure_free_octets(),
+        reserve.octets,
         stamping.last_stamp,
         stamping.waiting_since,
     )

@@ -26,8 +26,6 @@ from gateway.store.postgresql_connections import NOTICES
 
 _log = logging.getLogger(__name__)
 
-#: The attribute of the engine that holds its watch.
-_WATCH: Final = "gateway_copies"
 #: Seconds between two tries of a database that keeps too few copies.
 _TRY_EVERY: Final = 1.0
 _STANDBYS: Final = """(SELECT count(*) FROM pg_stat_get_wal_senders() AS sender
@@ -121,26 +119,16 @@ class CopyWatch:
             _log.warning("the database keeps %d copies again", self.wanted)
 
 
-def attach_copy_watch(engine: Engine, copies: int) -> None:
-    """Let each write transaction of an engine wait until `copies` servers have it; 1 is the server alone."""
-    if copies > 1:
-        engine.update_execution_options(**{_WATCH: CopyWatch(copies)})
-
-
-def find_copy_watch(engine: Engine) -> CopyWatch | None:
-    """Return the watch of an engine; None where one copy is enough."""
-    watch: CopyWatch | None = engine.get_execution_options().get(_WATCH)
-    return watch
-
-
 def find_standby_problem(conn: Connection) -> CopiesMissingError | None:
     """Return why a PostgreSQL server takes no writes; None for a primary, and for SQLite."""
     return None if conn.dialect.name == "sqlite" else _judge_writes(conn.execute(_TAKES_WRITES).one())
 
 
-def find_copies_problem(conn: Connection) -> CopiesMissingError | None:
-    """Return why, by the server's settings, a commit would have too few copies, else None; writes nothing."""
-    watch = find_copy_watch(conn.engine)
+def find_copies_problem(conn: Connection, watch: CopyWatch | None) -> CopiesMissingError | None:
+    """Return why, by the server's settings, a commit would have too few copies, else None; writes nothing.
+
+    Without `watch` the server alone is enough.
+    """
     if watch is None:
         return find_standby_problem(conn)
     return _judge_server(conn.execute(_LOOK).one(), watch.wanted)

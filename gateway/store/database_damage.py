@@ -22,14 +22,9 @@ from contextlib import closing, suppress
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import Engine
-
 from gateway.errors import EVIDENCE_BROKEN, GatewayError
 from gateway.file_owner import describe_owner, open_owned_file
 from gateway.store.disk_reserve import InsufficientStorageError
-
-# The attribute of the engine that holds its file.
-_FILE = "gateway_file"
 
 
 class DatabaseFile:
@@ -60,17 +55,6 @@ class DatabaseFile:
             return os.stat(self._path)
         except OSError:
             return None
-
-
-def attach_database_file(engine: Engine, file: DatabaseFile) -> None:
-    """Attach to an engine the database file that its connections have open."""
-    engine.update_execution_options(**{_FILE: file})
-
-
-def find_database_file(engine: Engine) -> DatabaseFile | None:
-    """Return the file of a SQLite engine; None for a server."""
-    file: DatabaseFile | None = engine.get_execution_options().get(_FILE)
-    return file
 
 
 #: The files of a database, by what follows its name.
@@ -112,8 +96,6 @@ def add_sqlite_errors(*others: type[Exception], kind: str = "Error") -> tuple[ty
 
 _log = logging.getLogger(__name__)
 
-# The attribute of the engine that holds its record.
-_RECORD: Final = "gateway_damage"
 #: Seconds between two log lines about the damage.
 _LOGGED_EVERY: Final = 60.0
 #: Seconds that the check at a start may take, and between two log lines meanwhile.
@@ -129,11 +111,11 @@ _CORRUPTED: Final = frozenset({"XX001", "XX002"})
 class DamageRecord:
     """What one process knows about damage of its database; safe for many threads.
 
-    `path` is that of a SQLite file, None for a server.
+    `path` is that of a SQLite file, behind any link; None for a server.
     """
 
     def __init__(self, path: str | None) -> None:
-        self._path = path
+        self.path: Final = path
         self._guard = threading.Lock()
         self._problem: GatewayError | None = None
         self._logged_at = float("-inf")
@@ -147,32 +129,19 @@ class DamageRecord:
                 return
             self._logged_at = now
         _log.error("%s", problem)
-        if self._path is not None:
+        if self.path is not None:
             # A disk that takes no mark either: this process knows it all the same.
             with suppress(OSError):
-                os.close(open_owned_file(self._path + _MARK, os.O_WRONLY, like=self._path))
+                os.close(open_owned_file(self.path + _MARK, os.O_WRONLY, like=self.path))
 
     def find_problem(self) -> GatewayError | None:
-        """Return GW805 if this process, or another one with the same file, has found damage; else None."""
-        if self._problem is None and self._path is not None and os.path.exists(self._path + _MARK):
+        """Return GW805 if this process, or another one with the same file, has found damage; else None.
+
+        It stays until the database is restored.
+        """
+        if self._problem is None and self.path is not None and os.path.exists(self.path + _MARK):
             return make_damage_error("a process of the hub has met it")
         return self._problem
-
-
-def attach_damage_record(engine: Engine, path: str | None) -> None:
-    """Attach a new damage record to an engine; `path` is the SQLite file, None for a server."""
-    engine.update_execution_options(**{_RECORD: DamageRecord(path)})
-
-
-def get_damage_record(engine: Engine) -> DamageRecord:
-    """Return the damage record of an engine's database."""
-    record: DamageRecord = engine.get_execution_options()[_RECORD]
-    return record
-
-
-def find_database_damage(engine: Engine) -> GatewayError | None:
-    """Return GW805 once damage of the database was met; it stays until the database is restored."""
-    return get_damage_record(engine).find_problem()
 
 
 def make_damage_error(reason: object) -> GatewayError:
@@ -188,27 +157,26 @@ def is_damage(error: Any) -> bool:
     return sqlite or getattr(error, "sqlstate", None) in _CORRUPTED
 
 
-def check_database_file(engine: Engine) -> None:
+def check_database_file(damage: DamageRecord) -> None:
     """Read every page of a SQLite file, with its log; raise GW805 if it is damaged, or was found to be so.
 
     Does nothing for PostgreSQL, which checks its own pages. Opens the file for reading only: closing the last
     connection that may write would copy the log beside the file into it, even the log of another file.
     """
-    path = _get_path(engine)
-    if path is not None and os.path.exists(path):
-        _check_pages(path, lambda: False)
-    problem = find_database_damage(engine)
+    if damage.path is not None and os.path.exists(damage.path):
+        _check_pages(damage.path, lambda: False)
+    problem = damage.find_problem()
     if problem is not None:
         raise problem
 
 
-def check_file_at_start(engine: Engine) -> None:
+def check_file_at_start(damage: DamageRecord) -> None:
     """Check a SQLite file that was not closed properly or was found damaged; raise GW805 if it is damaged.
 
     A file that was not closed properly has its write-ahead log beside it. The check ends after at most one
     minute, and logs its progress.
     """
-    path = _get_path(engine)
+    path = damage.path
     if path is None or not os.path.exists(path):
         return
     marked = os.path.exists(path + _MARK)
@@ -236,13 +204,13 @@ def check_file_at_start(engine: Engine) -> None:
         os.unlink(path + _MARK)
 
 
-def close_database_file(engine: Engine) -> None:
+def close_database_file(damage: DamageRecord) -> None:
     """Copy the log of a SQLite file into it, so that the next start sees that it was closed properly.
 
     Does nothing if other processes still write, or the file was found damaged.
     """
-    path = _get_path(engine)
-    if path is None or find_database_damage(engine) is not None:
+    path = damage.path
+    if path is None or damage.find_problem() is not None:
         return
     import sqlite3
 
@@ -251,11 +219,6 @@ def close_database_file(engine: Engine) -> None:
         closing(sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, isolation_level=None)) as connection,
     ):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _get_path(engine: Engine) -> str | None:
-    # Behind a link, beside which SQLite has no log.
-    return os.path.realpath(str(engine.url.database)) if engine.dialect.name == "sqlite" else None
 
 
 def _has_content(path: str) -> bool:

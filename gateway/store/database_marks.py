@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from gateway.errors import DATABASE_HELD, MISUSE, GatewayError
 from gateway.file_owner import open_owned_file
@@ -164,8 +164,6 @@ def write_mark_file(path: Path, mark: DatabaseMark) -> None:
 
 _log = logging.getLogger(__name__)
 
-# The attribute of the engine that holds its guard.
-_GUARD: Final = "gateway_guard"
 #: So many of the last leaves that this process has committed are looked for after a lost connection: more
 #: than it has transactions at once.
 _MOST_LEAVES: Final = 256
@@ -281,27 +279,3 @@ class DatabaseGuard:
             present = select(evidence.c.leaf_hash).where(near, evidence.c.leaf_hash.in_(missing))
             missing -= set(conn.execute(present).scalars())
         return f"{len(missing)} records of evidence that were acknowledged are not in it" if missing else None
-
-
-def attach_database_guard(engine: Engine, path: Path, count_losses: Callable[[], int]) -> None:
-    """Let the write transactions of an engine, and what it promises, be compared with a mark."""
-    engine.update_execution_options(**{_GUARD: DatabaseGuard(path, count_losses)})
-
-
-def find_database_guard(engine: Engine) -> DatabaseGuard | None:
-    """Return the guard of an engine; None for a verb, which may look at any database."""
-    guard: DatabaseGuard | None = engine.get_execution_options().get(_GUARD)
-    return guard
-
-
-def is_database_held(engine: Engine) -> bool:
-    """Return whether the database was older than what was acknowledged, as this process saw last."""
-    guard = find_database_guard(engine)
-    return guard is not None and guard.is_held
-
-
-def guard_transaction(engine: Engine, conn: Connection) -> None:
-    """Raise GW810 in a transaction of a database that is older than what the hub has acknowledged."""
-    guard = find_database_guard(engine)
-    if guard is not None:
-        guard.require_current(conn)

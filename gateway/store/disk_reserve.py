@@ -14,17 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Engine
-
 from gateway.errors import NO_ROOM, GatewayError
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-# The attribute of the engine that holds its reserve.
-_ROOM: Final = "gateway_room"
 #: Seconds between two log lines about the same problem.
-_SAID_EVERY: Final = 60.0
+_LOGGED_EVERY: Final = 60.0
 #: Seconds between two log lines of a process that cannot start.
 _WAITING_EVERY: Final = 10.0
 #: Characters of a reason, which may name a file.
@@ -51,20 +47,20 @@ def make_unavailable_error(error: Any, *, reading: bool = False) -> Insufficient
 class DiskReserve:
     """The disk space of one database, as one process measures it; safe for many threads.
 
-    `volume` is a folder on the disk of the database (None: it cannot be measured). `reserve` is the
-    number of octets reserved for work accepted before.
+    `volume` is a folder on the disk of the database (None: it cannot be measured). `octets` are reserved
+    for work accepted before.
     """
 
-    def __init__(self, volume: str | None = None, reserve: int = 0) -> None:
-        self.reserve = reserve
+    def __init__(self, volume: str | None = None, octets: int = 0) -> None:
+        self.octets = octets
         #: True after a refusal until a commit shows that there is space again.
         self.lacking = False
         self.refusals = 0
         self._volume = volume
         self._guard = threading.Lock()
-        self._full_at = self._said_at = float("-inf")
+        self._full_at = self._logged_at = float("-inf")
         #: Whether the last line about it says that nothing is taken.
-        self._is_said = False
+        self._is_announced = False
 
     def measure_free_octets(self) -> int | None:
         """Return the free octets of the disk; None where they cannot be measured."""
@@ -78,12 +74,12 @@ class DiskReserve:
 
     def find_shortage(self, octets: int = 0) -> InsufficientStorageError | None:
         """Return GW806 when storing `octets` more would use the reserve, else None."""
-        if not self.reserve:
+        if not self.octets:
             return None
         free = self.measure_free_octets()
-        if free is None or free >= self.reserve + octets:
+        if free is None or free >= self.octets + octets:
             return None
-        detail = f"{free} octets are free, {self.reserve} are kept for work that was taken before"
+        detail = f"{free} octets are free, {self.octets} are kept for work that was taken before"
         return InsufficientStorageError(detail, "database.reserve")
 
     def require_octets(self, octets: int) -> None:
@@ -105,9 +101,9 @@ class DiskReserve:
             self.refusals += 1
             if is_full:
                 self._full_at = now
-            if now - self._said_at < _SAID_EVERY:
+            if now - self._logged_at < _LOGGED_EVERY:
                 return
-            self._said_at, self._is_said = now, True
+            self._logged_at, self._is_announced = now, True
         _log.error("nothing new is taken: %s", problem)
 
     def record_commit(self) -> None:
@@ -121,20 +117,9 @@ class DiskReserve:
             if time.monotonic() - self._full_at < _CALM or self.find_shortage() is not None:
                 return
             self.lacking = False
-            was_announced, self._is_said = self._is_said, False
+            was_announced, self._is_announced = self._is_announced, False
         if was_announced:
             _log.warning("new messages are taken again; %d were refused since the start", self.refusals)
-
-
-def attach_disk_reserve(engine: Engine, room: DiskReserve) -> None:
-    """Attach the disk reserve to an engine."""
-    engine.update_execution_options(**{_ROOM: room})
-
-
-def get_disk_reserve(engine: Engine) -> DiskReserve:
-    """Return the disk reserve of an engine's database."""
-    room: DiskReserve = engine.get_execution_options()[_ROOM]
-    return room
 
 
 def retry_until_stored(

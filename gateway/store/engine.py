@@ -12,10 +12,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, Pool, QueuePool, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
@@ -23,29 +22,30 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.file_owner import open_owned_file
-from gateway.store.database_copies import attach_copy_watch, find_copy_watch, run_copied
+from gateway.store.database_copies import CopyWatch, run_copied
 from gateway.store.database_damage import (
     SQLITE_ERROR,
+    DamageRecord,
     DatabaseFile,
     add_sqlite_errors,
-    attach_damage_record,
-    attach_database_file,
     describe_closed_file,
-    find_database_file,
-    get_damage_record,
     is_damage,
     make_damage_error,
 )
-from gateway.store.database_marks import attach_database_guard, find_database_guard, guard_transaction
+from gateway.store.database_marks import DatabaseGuard
 from gateway.store.database_needs import CLIENT_ENCODING, set_up_session
+from gateway.store.database_state import (
+    DatabaseState,
+    SqliteDatabase,
+    attach_database_state,
+    get_database_state,
+)
 from gateway.store.disk_reserve import (
     DiskReserve,
     InsufficientStorageError,
-    attach_disk_reserve,
-    get_disk_reserve,
     make_unavailable_error,
 )
-from gateway.store.object_store import ObjectStore, attach_object_store
+from gateway.store.object_store import ObjectStore
 from gateway.store.postgresql_connections import (
     MOST_PREPARED,
     DatabaseHosts,
@@ -90,11 +90,6 @@ _NO_DRIVER: Final = (
     "`pip install 'singlewindow-gateway[postgresql]'`"
 )
 
-# Attributes of the engine: the path of its SQLite file, and how long a transaction waits for other writers.
-_DATABASE: Final = "gateway_database"
-_WRITER_SECONDS: Final = "gateway_writer_seconds"
-#: The read-only engine of each SQLite engine.
-_readers: Final[WeakKeyDictionary[Engine, Engine]] = WeakKeyDictionary()
 _engines: Final[WeakSet[Engine]] = WeakSet()
 #: The pools that a forked child has of its parent: their connections are neither used nor closed.
 _pools_of_parents: Final[list[Pool]] = []
@@ -123,25 +118,22 @@ def make_engine(
     parsed = _parse_database_url(url)
     if copies > 1 and parsed.get_backend_name() == "sqlite":
         raise GatewayError(SETTINGS_WRONG, "SQLite keeps one copy: use PostgreSQL", "database.copies")
+    sqlite = None
     if parsed.get_backend_name() == "sqlite":
-        engine = _make_sqlite_engines(parsed, pool_size, seconds)
-        volume = volume or os.path.dirname(engine.get_execution_options()[_DATABASE])
+        engine, sqlite = _make_sqlite_engines(parsed, pool_size, seconds)
+        volume = volume or os.path.dirname(sqlite.path)
     else:
         engine = _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"), pool_size, seconds)
-        attach_copy_watch(engine, copies)
-    attach_disk_reserve(engine, DiskReserve(volume, reserve))
-    attach_damage_record(engine, engine.get_execution_options().get(_DATABASE))
-    if mark is not None:
-        attach_database_guard(engine, mark, count_losses(engine))
-    use_object_store(engine, objects)
+    state = DatabaseState(
+        DiskReserve(volume, reserve),
+        DamageRecord(None if sqlite is None else sqlite.path),
+        sqlite,
+        copies=CopyWatch(copies) if copies > 1 else None,
+        guard=None if mark is None else DatabaseGuard(mark, count_losses(engine)),
+        objects=objects,
+    )
+    attach_database_state(engine, state)
     return engine
-
-
-def use_object_store(engine: Engine, objects: ObjectStore | None) -> None:
-    """Let an engine, and its readers, keep large octets in an object store."""
-    for each_engine in (engine, _readers.get(engine)):
-        if each_engine is not None:
-            attach_object_store(each_engine, objects)
 
 
 def describe_database(url: str) -> str:
@@ -172,7 +164,8 @@ def _parse_database_url(url: str) -> URL:
     return parsed
 
 
-def _make_sqlite_engines(url: URL, pool_size: int, seconds: float | None) -> Engine:
+def _make_sqlite_engines(url: URL, pool_size: int, seconds: float | None) -> tuple[Engine, SqliteDatabase]:
+    """Return the engine of the writers of a SQLite database, and the database with the engine of readers."""
     # Readers have connections of their own: PRAGMA query_only makes SQLite recompile every statement of
     # its connection, so that switching it for each transaction costs more than the rows.
     file = DatabaseFile(os.path.abspath(str(url.database)))
@@ -181,16 +174,12 @@ def _make_sqlite_engines(url: URL, pool_size: int, seconds: float | None) -> Eng
         _open_sqlite_engine(url, pool_size, {"query_only": query_only, "busy_timeout": busy}, file)
         for query_only in ("0", "1")
     )
-    _readers[writers] = readers
-    attach_database_file(writers, file)
-    # Behind a link: there are its log and its disk.
-    writers.update_execution_options(**{_DATABASE: os.path.realpath(str(url.database))})
-    writers.update_execution_options(**{_WRITER_SECONDS: seconds})
+    sqlite = SqliteDatabase(os.path.realpath(str(url.database)), file, readers, seconds)
     _engines.update((writers, readers))
     call_at_dispose(writers, readers.dispose)
-    call_at_dispose(writers, partial(_close_write_lock, writers.get_execution_options()[_DATABASE]))
+    call_at_dispose(writers, lambda: _get_write_lock(sqlite.path).close_file())
     call_at_dispose(writers, file.forget)
-    return writers
+    return writers, sqlite
 
 
 def _open_sqlite_engine(url: URL, pool_size: int, pragmas: Mapping[str, str], file: DatabaseFile) -> Engine:
@@ -312,27 +301,13 @@ def _forget_parent() -> None:
 os.register_at_fork(after_in_child=_forget_parent)
 
 
-def _get_write_lock(engine: Engine) -> WriteLock:
-    return _get_write_lock_of(engine.get_execution_options()[_DATABASE])
-
-
-def _get_write_lock_of(path: str) -> WriteLock:
+def _get_write_lock(path: str) -> WriteLock:
     return _locks.get(path) or _locks.setdefault(path, WriteLock(path))
 
 
-def _close_write_lock(path: str) -> None:
-    _get_write_lock_of(path).close_file()
-
-
-def get_write_lock_path(engine: Engine) -> str:
-    """Return the file whose lock a writer of a SQLite database holds."""
-    return _get_write_lock(engine).path
-
-
-def _require_same_file(engine: Engine, *, reading: bool = False) -> None:
+def _require_same_file(sqlite: SqliteDatabase, *, reading: bool = False) -> None:
     """Raise GW806 once the file of a SQLite database was removed or replaced since it was opened."""
-    file = find_database_file(engine)
-    if file is not None and file.is_exchanged():
+    if sqlite.file.is_exchanged():
         raise make_unavailable_error(_OTHER_FILE, reading=reading)
 
 
@@ -343,28 +318,27 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     `name` names its commit: tests kill the process right before and right after it, at the
     failpoints ``<name>.before_commit`` and ``<name>.after_commit``.
     """
+    state = get_database_state(engine)
     try:
-        with _begin_transaction(engine) as conn:
+        with _begin_transaction(engine, state) as conn:
             notes = begin_notes(conn)
-            guard_transaction(engine, conn)
+            if state.guard is not None:
+                state.guard.require_current(conn)
             yield conn
             kill_at_failpoint(name, "before_commit")
     except add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError") as error:
-        raise _translate_database_error(error, engine) from error
-    guard = find_database_guard(engine)
-    if guard is not None:
-        guard.note_leaves(notes.leaves)
+        raise _translate_database_error(error, state) from error
+    if state.guard is not None:
+        state.guard.note_leaves(notes.leaves)
     kill_at_failpoint(name, "after_commit")
-    room = get_disk_reserve(engine)
-    if room.lacking:
-        room.record_commit()
+    if state.reserve.lacking:
+        state.reserve.record_commit()
 
 
-def _begin_transaction(engine: Engine) -> AbstractContextManager[Connection]:
-    if engine.dialect.name == "sqlite":
-        return _run_sqlite_transaction(engine)
-    watch = find_copy_watch(engine)
-    return _run_transaction(engine.connect()) if watch is None else run_copied(engine, watch)
+def _begin_transaction(engine: Engine, state: DatabaseState) -> AbstractContextManager[Connection]:
+    if state.sqlite is not None:
+        return _run_sqlite_transaction(engine, state.sqlite, state.reserve)
+    return _run_transaction(engine.connect()) if state.copies is None else run_copied(engine, state.copies)
 
 
 @contextmanager
@@ -388,10 +362,8 @@ def _run_transaction(conn: Connection, begin: str = "") -> Iterator[Connection]:
             raise
 
 
-def _connect_reader(engine: Engine) -> Connection:
-    readers = _readers.get(engine)
-    if readers is not None:
-        return readers.connect()
+def _connect_to_read(engine: Engine) -> Connection:
+    """Return a connection to a server, whose next transaction sees one state and cannot write."""
     conn = engine.connect().execution_options(isolation_level="REPEATABLE READ")
     driver: Any = conn.connection.dbapi_connection
     # SQLAlchemy would let the next transaction say READ WRITE, also where the server is to take no writes.
@@ -410,21 +382,23 @@ def confirm_copies(engine: Engine) -> None:
 
     For an answer that acknowledges what an earlier transaction has stored, and stores nothing itself.
     """
-    if find_copy_watch(engine) is not None:
+    if get_database_state(engine).copies is not None:
         with write_transaction(engine, "copies.confirmed"):
             """The commit alone waits for all commits before it."""
 
 
 @contextmanager
-def _run_sqlite_transaction(engine: Engine) -> Iterator[Connection]:
+def _run_sqlite_transaction(
+    engine: Engine, sqlite: SqliteDatabase, reserve: DiskReserve
+) -> Iterator[Connection]:
     """Run the block in one write transaction of the only writer."""
     with ExitStack() as held:
         try:
-            held.enter_context(_get_write_lock(engine).hold(engine.get_execution_options()[_WRITER_SECONDS]))
+            held.enter_context(_get_write_lock(sqlite.path).hold(sqlite.writer_seconds))
         except InsufficientStorageError as refusal:
-            get_disk_reserve(engine).record_refusal(refusal, is_full=False)
+            reserve.record_refusal(refusal, is_full=False)
             raise
-        _require_same_file(engine)
+        _require_same_file(sqlite)
         with _run_transaction(engine.connect(), "BEGIN IMMEDIATE") as conn:
             yield conn
 
@@ -436,21 +410,28 @@ def read_transaction(engine: Engine, *, promises: bool = False) -> Iterator[Conn
     With `promises`, the answer acknowledges what is read: after the block it is on all required copies.
     Raises GW810 then if the database is older than what the hub has acknowledged.
     """
-    _require_same_file(engine, reading=True)
+    state = get_database_state(engine)
+    if state.sqlite is not None:
+        _require_same_file(state.sqlite, reading=True)
     try:
-        begin = "BEGIN" if engine.dialect.name == "sqlite" else ""
-        with _run_transaction(_connect_reader(engine), begin) as conn:
-            if promises:
-                guard_transaction(engine, conn)
+        with _begin_reading(engine, state.sqlite) as conn:
+            if promises and state.guard is not None:
+                state.guard.require_current(conn)
             yield conn
     except add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError") as error:
-        raise _translate_database_error(error, engine, reading=True) from error
+        raise _translate_database_error(error, state, reading=True) from error
     if promises:
         confirm_copies(engine)
 
 
+def _begin_reading(engine: Engine, sqlite: SqliteDatabase | None) -> AbstractContextManager[Connection]:
+    if sqlite is not None:
+        return _run_transaction(sqlite.readers.connect(), "BEGIN")
+    return _run_transaction(_connect_to_read(engine))
+
+
 def _translate_database_error(
-    error: BaseException, engine: Engine, *, reading: bool = False
+    error: BaseException, state: DatabaseState, *, reading: bool = False
 ) -> BaseException:
     """Translate a database error: GW805 for a damaged file, GW806 if it may pass, else the error itself."""
     driver_error = getattr(error, "orig", error)
@@ -459,14 +440,16 @@ def _translate_database_error(
         return conflict
     if is_damage(driver_error):
         problem = make_damage_error(driver_error)
-        get_damage_record(engine).record(problem)
+        state.damage.record(problem)
         return problem
     if not is_transient_error(error):
         return error
-    path = engine.get_execution_options().get(_DATABASE)
-    reason = describe_time_limit(driver_error) if path is None else describe_closed_file(path)
+    if state.sqlite is None:
+        reason = describe_time_limit(driver_error)
+    else:
+        reason = describe_closed_file(state.sqlite.path)
     refusal = make_unavailable_error(reason or driver_error, reading=reading)
-    get_disk_reserve(engine).record_refusal(refusal, is_full=not is_server_away(driver_error))
+    state.reserve.record_refusal(refusal, is_full=not is_server_away(driver_error))
     return refusal
 
 

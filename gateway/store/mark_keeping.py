@@ -8,12 +8,12 @@ from gateway.errors import GatewayError
 from gateway.store.database_marks import (
     DatabaseHeldError,
     DatabaseMark,
-    find_database_guard,
     find_number_shift,
     get_generation_number,
     identify_database,
     list_generations,
 )
+from gateway.store.database_state import get_database_state
 from gateway.store.engine import confirm_copies, read_transaction
 from gateway.store.messages import messages
 from gateway.store.transitions import evidence
@@ -44,7 +44,7 @@ def keep_database_mark(engine: Engine) -> None:
 
     Called every second or two by a thread of its own: no message waits for it.
     """
-    guard = find_database_guard(engine)
+    guard = get_database_state(engine).guard
     if guard is None:
         return
     covered = guard.list_committed()
@@ -62,7 +62,7 @@ def find_database_hold(engine: Engine) -> DatabaseHeldError | None:
 
     Also None if the database cannot be read now: the next transaction that stores something checks it again.
     """
-    guard = find_database_guard(engine)
+    guard = get_database_state(engine).guard
     if guard is None or guard.is_current():
         return None
     try:

@@ -90,7 +90,7 @@ class ObjectFolder:
     def __init__(self, folder: Path, inline: int = INLINE_OCTETS, reserve: int = 0) -> None:
         self.inline = inline
         self._folder = folder
-        self._room = DiskReserve(str(folder), reserve)
+        self._reserve = DiskReserve(str(folder), reserve)
 
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
@@ -133,7 +133,7 @@ class ObjectFolder:
         except OSError as error:
             raise _make_write_error(error, self._folder) from error
         try:
-            self._room.require_octets(octets)
+            self._reserve.require_octets(octets)
         except InsufficientStorageError:
             file.close()
             raise

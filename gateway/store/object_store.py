@@ -17,15 +17,14 @@ import io
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, BinaryIO, Final, Protocol, cast
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, text, update
+from sqlalchemy import Connection, text, update
 
-from gateway.errors import OBJECT_CHANGED, OBJECT_MISSING, GatewayError
+from gateway.errors import OBJECT_CHANGED, GatewayError
 from gateway.message_model import Body, SlicedBody
 from gateway.store import register_version
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -35,8 +34,6 @@ from gateway.store.register_version import epochs
 INLINE_OCTETS: Final = 1024**2
 #: The value of `payloads.stored_in` of content that is in the object store.
 OBJECTS: Final = "objects"
-#: The attribute of an engine that holds its object store.
-_STORE: Final = "gateway_objects"
 #: The advisory lock of PostgreSQL between those who name objects (shared) and the sweep (alone).
 _SWEEP_LOCK: Final = 0x6757_0B1E
 _STEP: Final = 1024**2
@@ -78,25 +75,6 @@ class ObjectStore(Protocol):
         """Yield digest and time of the last writing of the objects whose digest begins with this octet."""
 
 
-def attach_object_store(engine: Engine, store: ObjectStore | None) -> None:
-    """Let an engine keep large content in an object store (None: everything in its database)."""
-    engine.update_execution_options(**{_STORE: store})
-
-
-def find_object_store(engine: Engine) -> ObjectStore | None:
-    """Return the object store of an engine, None where everything is in its database."""
-    store: ObjectStore | None = engine.get_execution_options().get(_STORE)
-    return store
-
-
-def get_object_store(engine: Engine, digest: str) -> ObjectStore:
-    """Return the object store that has the object of a row; raises GW325 where the engine has none."""
-    store = find_object_store(engine)
-    if store is None:
-        raise GatewayError(OBJECT_MISSING, "this process has no object store", f"payloads {digest[:64]}")
-    return store
-
-
 def hold_objects(conn: Connection, *, alone: bool = False) -> None:
     """Keep sweeps from removing objects until the end of this transaction; with `alone` it is the sweep.
 
@@ -107,9 +85,9 @@ def hold_objects(conn: Connection, *, alone: bool = False) -> None:
         conn.execute(text(f"SELECT {function}({_SWEEP_LOCK})"))
 
 
-def check_object(conn: Connection, digest: str) -> None:
+def check_object(store: ObjectStore, digest: str) -> None:
     """Raise GW325 or GW326 unless the object is there and has its digest; it is read in steps."""
-    store, digest_hash = get_object_store(conn.engine, digest), sha256()
+    digest_hash = sha256()
     with store.open_object(digest) as stream:
         while piece := stream.read(_STEP):
             digest_hash.update(piece)
@@ -196,17 +174,6 @@ _INSERT_MARK: Final = InsertIfAbsent(epochs, ("name",))
 _NAMED_WITHIN: Final = 900.0
 
 
-@dataclass(slots=True)
-class _Notes:
-    """The objects that this process has put lately, by digest: the mark before it, and the monotonic time."""
-
-    guard: threading.Lock = field(default_factory=threading.Lock)
-    put: dict[str, tuple[int, float]] = field(default_factory=dict)
-
-
-_notes: Final[WeakKeyDictionary[Engine, _Notes]] = WeakKeyDictionary()
-
-
 def read_mark(conn: Connection) -> int:
     """Return the present mark of removals."""
     return register_version.get_register_version(conn, _MARK_NAME)
@@ -230,28 +197,37 @@ def end_removal(conn: Connection, mark: int) -> None:
     conn.execute(update(epochs).where(epochs.c.name == _MARK_NAME).values(value=mark + 1))
 
 
-def note_object(engine: Engine, digest: str, mark: int) -> None:
-    """Note that an object was put, and the mark that was read before."""
-    if mark % 2:
-        return
-    notes, now = _find_notes(engine), time.monotonic()
-    with notes.guard:
-        old = [old_digest for old_digest, (_, at) in notes.put.items() if now - at > _NAMED_WITHIN]
-        for old_digest in old:
-            del notes.put[old_digest]
-        notes.put[digest] = (mark, now)
+@dataclass(frozen=True, slots=True)
+class _PutObject:
+    """The mark that was read before an object was put, and the monotonic time after it, in seconds."""
+
+    mark: int
+    at: float
 
 
-def is_still_there(conn: Connection, digest: str) -> bool:
-    """Return whether this process put the object lately, and nothing was removed since.
+class RecentObjects:
+    """The objects that this process has put lately; safe for many threads."""
 
-    The caller keeps removals away (`hold_objects`).
-    """
-    noted = _find_notes(conn.engine).put.get(digest)
-    if noted is None or time.monotonic() - noted[1] > _NAMED_WITHIN:
-        return False
-    return read_mark(conn) == noted[0]
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._objects: dict[str, _PutObject] = {}
 
+    def note_object(self, digest: str, mark: int) -> None:
+        """Note that an object was put, and the mark that was read before."""
+        if mark % 2:
+            return
+        now = time.monotonic()
+        with self._guard:
+            for old_digest in [each for each, put in self._objects.items() if now - put.at > _NAMED_WITHIN]:
+                del self._objects[old_digest]
+            self._objects[digest] = _PutObject(mark, now)
 
-def _find_notes(engine: Engine) -> _Notes:
-    return _notes.get(engine) or _notes.setdefault(engine, _Notes())
+    def is_still_there(self, conn: Connection, digest: str) -> bool:
+        """Return whether the object was put lately, and nothing was removed since.
+
+        The caller keeps removals away (`hold_objects`).
+        """
+        put = self._objects.get(digest)
+        if put is None or time.monotonic() - put.at > _NAMED_WITHIN:
+            return False
+        return read_mark(conn) == put.mark

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, select
 
 from gateway.errors import NO_ROOM, GatewayError
+from gateway.store.database_state import get_database_state
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.object_store import (
     OBJECTS,
@@ -20,7 +21,6 @@ from gateway.store.object_store import (
     begin_removal,
     check_object,
     end_removal,
-    find_object_store,
     hold_objects,
     may_remove,
 )
@@ -34,7 +34,7 @@ _LOOKED: Final = 500
 
 def sweep_objects(engine: Engine, part: int, before: datetime) -> int:
     """Remove old objects without a row whose digest begins with the octet `part`; return how many."""
-    store = find_object_store(engine)
+    store = get_database_state(engine).objects
     if store is None:
         return 0
     old = [digest for digest, written in store.list_objects(part) if written < before]
@@ -43,7 +43,7 @@ def sweep_objects(engine: Engine, part: int, before: datetime) -> int:
 
 def remove_unnamed_objects(engine: Engine, digests: Sequence[str], before: datetime | None = None) -> int:
     """Remove those objects that no row names, and with `before` only those that are still old."""
-    store, removed = find_object_store(engine), 0
+    store, removed = get_database_state(engine).objects, 0
     if store is None:
         return 0
     with read_transaction(engine) as conn:
@@ -95,7 +95,8 @@ def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
 
     Every object is read. Where the store as a whole cannot be used, there is one problem, GW806.
     """
-    store = find_object_store(conn.engine)
+    state = get_database_state(conn.engine)
+    store = state.objects
     if store is not None:
         problem = _find_store_problem(store)
         if problem is not None:
@@ -106,7 +107,7 @@ def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
     )
     for row in conn.execute(query.order_by(payloads.c.sha256)).all():
         try:
-            check_object(conn, row.sha256)
+            check_object(state.get_object_store(row.sha256), row.sha256)
         except GatewayError as object_problem:
             yield object_problem
             # A server that has gone away meanwhile is not asked for all others.

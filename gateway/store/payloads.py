@@ -27,18 +27,15 @@ from sqlalchemy import (
 
 from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
 from gateway.message_model import Body, MemoryBody, as_body, count_octets, read_octets
+from gateway.store.database_state import get_database_state
 from gateway.store.engine import read_transaction
 from gateway.store.object_store import (
     OBJECTS,
     ObjectStore,
     StoredBody,
     check_object,
-    find_object_store,
-    get_object_store,
     hold_objects,
-    is_still_there,
     make_changed_error,
-    note_object,
     read_mark,
 )
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -100,7 +97,7 @@ def put_large_octets(engine: Engine, content: bytes | Body) -> None:
 
     That transaction does not ask the object store again, unless objects were removed in between.
     """
-    objects = find_object_store(engine)
+    objects = get_database_state(engine).objects
     if objects is not None and count_octets(content) > objects.inline:
         _put_noted_object(engine, objects, as_body(content))
 
@@ -110,7 +107,7 @@ def keep_body(engine: Engine, body: Body) -> Body:
 
     A row must name them soon, or they are swept.
     """
-    objects = find_object_store(engine)
+    objects = get_database_state(engine).objects
     if objects is None or body.octet_count <= objects.inline:
         return MemoryBody(read_octets(body))
     _put_noted_object(engine, objects, body)
@@ -121,7 +118,7 @@ def _put_noted_object(engine: Engine, objects: ObjectStore, body: Body) -> None:
     with read_transaction(engine) as conn:
         mark = read_mark(conn)
     objects.put_object(body.sha256_hex, body)
-    note_object(engine, body.sha256_hex, mark)
+    get_database_state(engine).recent_objects.note_object(body.sha256_hex, mark)
 
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
@@ -153,13 +150,14 @@ def _lock_purged_digests(conn: Connection, digests: list[str]) -> frozenset[str]
 
 def _make_payload_row(conn: Connection, digest: str, content: bytes | Body, at: datetime) -> dict[str, Any]:
     """Return the row of some octets; large ones are in the object store when it is made."""
-    size, objects = count_octets(content), find_object_store(conn.engine)
+    size, state = count_octets(content), get_database_state(conn.engine)
+    objects = state.objects
     row = {"sha256": digest, "size": size, "stored_at": at, "content": b"", "stored_in": OBJECTS}
     if objects is None or size <= objects.inline:
         return row | {"content": read_octets(content), "stored_in": None}
     # From here to the commit no sweep removes the object.
     hold_objects(conn)
-    if not is_still_there(conn, digest):
+    if not state.recent_objects.is_still_there(conn, digest):
         objects.put_object(digest, as_body(content))
     return row
 
@@ -191,11 +189,11 @@ def verify_payload(conn: Connection, digest: str) -> None:
     if row is None:
         get_payload_octets(conn, digest)
     else:
-        check_object(conn, digest)
+        check_object(get_database_state(conn.engine).get_object_store(digest), digest)
 
 
 def _read_object(conn: Connection, digest: str) -> bytes:
-    objects = get_object_store(conn.engine, digest)
+    objects = get_database_state(conn.engine).get_object_store(digest)
     with objects.open_object(digest) as stream:
         content = stream.read()
     if compute_sha256(content) != digest:
@@ -210,7 +208,8 @@ def open_payload(conn: Connection, digest: str) -> bytes | Body:
     """
     row = _find_row(conn, digest)
     if row.stored_in == OBJECTS:
-        return StoredBody(get_object_store(conn.engine, digest), digest, row.size)
+        store = get_database_state(conn.engine).get_object_store(digest)
+        return StoredBody(store, digest, row.size)
     return verify_digest(row.content, digest)
 
 

@@ -28,7 +28,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.errors import EVIDENCE_BROKEN, NO_ROOM, SCHEMA_VERSION_WRONG, GatewayError, Problem
 from gateway.file_owner import open_owned_file
-from gateway.store.engine import get_write_lock_path, read_transaction, write_transaction
+from gateway.store.database_state import get_database_state
+from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.postgresql_connections import (
     TransactionConflictError,
     acquire_named_locks,
@@ -47,6 +48,7 @@ from gateway.store.schema_version import (
     serves_older_code,
 )
 from gateway.store.working_nodes import schema_floor
+from gateway.store.write_lock import get_lock_path
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -107,8 +109,9 @@ def run_beside_others(engine: Engine, act: Callable[[Connection], _Result], seco
 
     Raises GW806, which names the holder of the lock, if no try has succeeded within `seconds`.
     """
-    if engine.dialect.name == "sqlite":
-        _await_writer(get_write_lock_path(engine), seconds)
+    sqlite = get_database_state(engine).sqlite
+    if sqlite is not None:
+        _await_writer(get_lock_path(sqlite.path), seconds)
         with write_transaction(engine) as conn:
             return act(conn)
     end = time.monotonic() + seconds

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, inspect, select
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from gateway.errors import EVIDENCE_BROKEN, MISUSE, SCHEMA_VERSION_WRONG, GatewayError
-from gateway.store.database_damage import find_database_file
+from gateway.store.database_state import get_database_state
 from gateway.store.disk_reserve import retry_until_stored
 from gateway.store.engine import read_transaction
 from gateway.store.postgresql_connections import does_server_answer
@@ -126,8 +126,8 @@ def _is_file_without_content(engine: Engine) -> bool:
 
     Return False for a file that was removed while this process works on it: reading it reports that.
     """
-    file = find_database_file(engine)
-    if file is None or file.is_exchanged():
+    sqlite = get_database_state(engine).sqlite
+    if sqlite is None or sqlite.file.is_exchanged():
         return False
     path = str(engine.url.database)
     return not os.path.exists(path) or os.path.getsize(path) == 0

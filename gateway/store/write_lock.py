@@ -17,11 +17,16 @@ from gateway.store.disk_reserve import make_unavailable_error
 _OTHER_WRITERS: Final = "other transactions have not ended in time"
 
 
+def get_lock_path(database: str) -> str:
+    """Return the file whose lock a writer of a SQLite file holds."""
+    return database + "-writer"
+
+
 class WriteLock:
     """One writer at a time for one SQLite file: first among threads, then among processes."""
 
     def __init__(self, database: str) -> None:
-        self.path = database + "-writer"
+        self.path = get_lock_path(database)
         self._database = database
         self._mutex = threading.Lock()
         self._owner: int | None = None

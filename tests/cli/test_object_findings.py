@@ -10,7 +10,7 @@ from gateway.cli.hub_findings import find_object_warnings
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import build_engine
-from gateway.store import find_object_problems, find_object_store, migrate_schema, read_transaction
+from gateway.store import find_object_problems, get_database_state, migrate_schema, read_transaction
 from tests.kit.ports import find_free_port
 
 MOUNTS = """overlay / overlay rw 0 0
@@ -84,5 +84,5 @@ def test_a_bucket_that_is_away_is_one_problem(tmp_path: Path, monkeypatch: pytes
         (problem,) = find_object_problems(conn)
     assert problem.problem.id == "GW806"
     assert problem.location == "s3://gateway/"
-    assert "key" not in repr(vars(find_object_store(engine))["_access"]).replace("_key", "")
+    assert "key" not in repr(vars(get_database_state(engine).objects)["_access"]).replace("_key", "")
     engine.dispose()

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from gateway.store import find_object_problems, messages, read_transaction
-from gateway.store.engine import use_object_store
+from gateway.store import find_object_problems, get_database_state, messages, read_transaction
 from tests.flows.test_large_payloads import LARGE, KeptApart
 from tests.kit.databases import in_turn
 from tests.kit.kept_objects import KeptInBucket
@@ -29,7 +28,7 @@ def test_a_large_message_goes_into_the_bucket_and_out_of_it(
     engine: Engine, tmp_path: Path, server: BucketServer
 ) -> None:
     kept, bucket = KeptApart(engine, tmp_path), KeptInBucket(server, tmp_path)
-    use_object_store(engine, bucket.store)
+    get_database_state(engine).objects = bucket.store
     parcel = kept.make()
     kept.story.house.post(parcel)
     with read_transaction(engine) as conn:

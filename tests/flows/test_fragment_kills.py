@@ -12,8 +12,7 @@ from sqlalchemy import Engine
 from gateway.delivery.agents import LocalAgent
 from gateway.hub import Hub
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.store import ObjectFolder
-from gateway.store.engine import use_object_store
+from gateway.store import ObjectFolder, get_database_state
 from tests.kit.databases import in_turn
 from tests.kit.fragments import FragmentStory
 from tests.kit.kills import die_at
@@ -66,11 +65,11 @@ def test_a_fragment_is_acknowledged_when_it_is_stored(story: FragmentStory, side
 @in_turn
 @pytest.mark.parametrize("side", SIDES)
 def test_a_message_is_joined_once(story: FragmentStory, side: str, tmp_path: Any) -> None:
-    use_object_store(story.house.engine, ObjectFolder(tmp_path / "payloads"))
+    get_database_state(story.house.engine).objects = ObjectFolder(tmp_path / "payloads")
     plan = story.plan(story.large(3_000_000), 10**6)
     story.send(plan)
     die_at(story, f"fragments.joined.{side}", work(story))
-    use_object_store(story.house.engine, ObjectFolder(tmp_path / "payloads"))
+    get_database_state(story.house.engine).objects = ObjectFolder(tmp_path / "payloads")
     heard = finish(story)
     assert [type(one) for one in heard] == [Receipt]
     (row,) = story.joined()

@@ -12,8 +12,7 @@ from sqlalchemy import Engine
 from gateway.client import FileBody
 from gateway.message_model import Payload, iterate_octets
 from gateway.protocols import as4
-from gateway.store import ObjectFolder, messages
-from gateway.store.engine import use_object_store
+from gateway.store import ObjectFolder, get_database_state, messages
 from gateway.wire import WireLimits
 from tests.kit.fragments import SPLIT, FragmentStory
 
@@ -50,7 +49,7 @@ def write_source(path: Path, octets: int) -> str:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_memory_does_not_grow_with_the_message(engine: Engine, tmp_path: Path) -> None:
-    use_object_store(engine, ObjectFolder(tmp_path / "payloads"))
+    get_database_state(engine).objects = ObjectFolder(tmp_path / "payloads")
     story = FragmentStory(engine, AGREED)
     digest = write_source(tmp_path / "source", OCTETS)
     part = Payload("big@broker1.example", "application/octet-stream", FileBody(tmp_path / "source"))

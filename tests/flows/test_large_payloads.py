@@ -19,13 +19,13 @@ from gateway.store import (
     InsufficientStorageError,
     ObjectFolder,
     find_object_problems,
+    get_database_state,
     make_engine,
     messages,
     migrate_schema,
     read_transaction,
     sweep_objects,
 )
-from gateway.store.engine import use_object_store
 from tests.flows.test_retention import ACT, Kept
 from tests.kit import tables
 from tests.kit.databases import BOTH_AT_LANDING, in_turn
@@ -38,7 +38,7 @@ class KeptApart(Kept):
     """A story whose large octets are in a folder of its home."""
 
     def __init__(self, engine: Engine, home: Path) -> None:
-        use_object_store(engine, ObjectFolder(home / "payloads"))
+        get_database_state(engine).objects = ObjectFolder(home / "payloads")
         super().__init__(engine, home)
         self.folder = ObjectFolder(home / "payloads")
 
@@ -124,7 +124,7 @@ def test_a_kill_in_the_purge_leaves_at_most_an_object_to_sweep(kept: KeptApart, 
     kept.story.clock.forward(days=11)
 
     def purge(hub: Any) -> None:
-        use_object_store(hub.engine, kept.folder)
+        get_database_state(hub.engine).objects = kept.folder
         # Behind the case, and the look for another one, comes the mailbox.
         failpoints._passages[failpoints._NAME] = -2
         purge_octets(hub.engine, kept.settings, ACT, now=kept.story.clock())
@@ -147,7 +147,7 @@ def test_a_kill_at_the_receipt_leaves_nothing_that_stays(kept: KeptApart, side: 
     parcel = kept.make()
 
     def post(hub: Any) -> None:
-        use_object_store(hub.engine, kept.folder)
+        get_database_state(hub.engine).objects = kept.folder
         kept.story.house.post(parcel, hub)
 
     die_at(kept.story, f"receive.message.{side}_commit", post)

@@ -26,8 +26,14 @@ from gateway.message_model import MemoryBody, Receipt, read_octets
 from gateway.operations import Act, purge_octets, read_case_report, read_message_report
 from gateway.protocols import EncryptionResources, Parcel
 from gateway.state_machines import DELIVERY
-from gateway.store import ObjectFolder, make_engine, messages, read_transaction, write_transaction
-from gateway.store.engine import use_object_store
+from gateway.store import (
+    ObjectFolder,
+    get_database_state,
+    make_engine,
+    messages,
+    read_transaction,
+    write_transaction,
+)
 from gateway.store.payloads import payloads
 from tests.flows.test_encryption import TERMS, make_key, register_receiver
 from tests.kit.databases import in_turn
@@ -310,7 +316,7 @@ def test_receipts_that_prove_nothing_change_nothing(story: SplitStory) -> None:
 
 @pytest.mark.long
 def test_large_fragments_are_in_the_object_store(engine: Engine, tmp_path: Path) -> None:
-    use_object_store(engine, ObjectFolder(tmp_path / "objects", 1000))
+    get_database_state(engine).objects = ObjectFolder(tmp_path / "objects", 1000)
     story = begin(engine, tmp_path)
     story.tick(seconds=1)
     kept = [path for path in (tmp_path / "objects").rglob("*") if path.is_file()]

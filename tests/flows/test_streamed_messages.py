@@ -24,8 +24,7 @@ from gateway.message_model import (
 )
 from gateway.protocols import Parcel
 from gateway.protocols.payload_parts import compress_content, expand_content
-from gateway.store import ObjectFolder, messages, read_transaction
-from gateway.store.engine import use_object_store
+from gateway.store import ObjectFolder, get_database_state, messages, read_transaction
 from gateway.store.object_folder import ArrivingFile
 from gateway.wire import read_multipart_related
 from gateway.wire.mime import BodyWindow
@@ -39,7 +38,7 @@ PLAIN = b"\n".join(one for one in AS4.splitlines() if b"compress" not in one)
 
 @pytest.fixture(params=[AGREEMENT, PLAIN, AS4], ids=["ebms2", "as4", "as4-gzip"])
 def house(request: Any, engine: Engine, tmp_path: Path) -> House:
-    use_object_store(engine, ObjectFolder(tmp_path))
+    get_database_state(engine).objects = ObjectFolder(tmp_path)
     return House(engine, agreement=request.param)
 
 

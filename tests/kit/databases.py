@@ -73,11 +73,10 @@ def share_compiled_statements(engine: Engine) -> None:
 
     A statement is compiled for a dialect and kept with its engine; that of a hub lives as long as the hub.
     """
-    from gateway.store.engine import _readers
+    from gateway.store import get_database_state
 
-    for reads, each in enumerate((engine, _readers.get(engine))):
-        if each is None:
-            continue
+    sqlite = get_database_state(engine).sqlite
+    for reads, each in enumerate((engine,) if sqlite is None else (engine, sqlite.readers)):
         kind = (each.dialect.name, bool(reads))
         if kind not in _shared:
             # The dialect learns at its first connection what the server can do.

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.monitor.health import can_read_database, describe_unreadiness, find_readiness_problem
-from gateway.store import InsufficientStorageError, find_copy_watch, get_disk_reserve, make_engine
+from gateway.store import InsufficientStorageError, get_database_state, make_engine
 from tests.kit.databases import BOTH
 
 AWAY = "postgresql://nobody@127.0.0.1:1/none"
@@ -55,7 +55,7 @@ def test_a_mistake_of_ours_is_no_readiness(engine: Engine, monkeypatch: pytest.M
 
 @BOTH
 def test_after_a_refusal_a_commit_is_tried(engine: Engine) -> None:
-    reserve = get_disk_reserve(engine)
+    reserve = get_database_state(engine).reserve
     reserve.record_refusal(InsufficientStorageError("full"))
     assert describe(engine) == "GW806 the database has no space for new messages, or accepts no writes"
     reserve._full_at = float("-inf")  # a while later
@@ -64,7 +64,7 @@ def test_after_a_refusal_a_commit_is_tried(engine: Engine) -> None:
 
 @BOTH
 def test_after_a_server_was_away_the_first_commit_is_enough(engine: Engine) -> None:
-    reserve = get_disk_reserve(engine)
+    reserve = get_database_state(engine).reserve
     reserve.record_refusal(InsufficientStorageError("the server is away"), is_full=False)
     assert reserve.lacking
     assert describe(engine) == "ready"
@@ -77,7 +77,7 @@ def test_a_server_alone_keeps_no_two_copies(postgresql_url: str) -> None:
     made = make_engine(postgresql_url, copies=2)
     try:
         assert describe(made) == "GW806 the database keeps fewer than 2 copies"
-        watch = find_copy_watch(made)
+        watch = get_database_state(made).copies
         assert watch is not None
         with watch.asking:
             assert describe(made) == "GW806 the database does not confirm its copies"

@@ -14,8 +14,8 @@ import pytest
 from gateway.cli import main
 from gateway.file_owner import open_owned_file
 from gateway.message_model import MemoryBody
-from gateway.store import ObjectFolder, make_engine, write_transaction
-from gateway.store.database_damage import get_damage_record, make_damage_error
+from gateway.store import ObjectFolder, get_database_state, make_engine, write_transaction
+from gateway.store.database_damage import make_damage_error
 from tests.kit.paths import ROOT
 
 #: The account of a service that has nothing else.
@@ -82,7 +82,7 @@ def test_what_the_processes_make_belongs_to_the_owner_of_the_database(home: Path
     engine.dispose()
     with write_transaction(engine) as conn:
         conn.exec_driver_sql("DROP TABLE a")
-    get_damage_record(engine).record(make_damage_error("x"))
+    get_database_state(engine).damage.record(make_damage_error("x"))
     engine.dispose()
     os.chown(home, ACCOUNT, ACCOUNT)
     content = MemoryBody(b"x" * 100)

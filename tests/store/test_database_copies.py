@@ -17,7 +17,7 @@ from gateway.store import (
     confirm_copies,
     database_copies,
     find_copies_problem,
-    find_copy_watch,
+    get_database_state,
     make_engine,
     messages,
     migrate_schema,
@@ -92,14 +92,14 @@ def list_at(standby_pair, database, name):
 
 def test_what_is_confirmed_is_on_the_standby(copied, standby_pair, database):
     assert keep(copied, "kept@a")
-    assert find_copy_watch(copied).measure_age() < 60
+    assert get_database_state(copied).copies.measure_age() < 60
     standby_pair.ask("SELECT pg_switch_wal()")
     end = time.monotonic() + 20
     while "kept@a" not in list_at(standby_pair, database, "standby"):
         assert time.monotonic() < end
     assert health.find_readiness_problem(copied) is None
     with read_transaction(copied) as conn:
-        assert find_copies_problem(conn) is None
+        assert find_copies_problem(conn, get_database_state(conn.engine).copies) is None
 
 
 def test_a_warning_before_the_commit_is_not_about_its_copies(copied):
@@ -118,7 +118,7 @@ def test_an_interrupt_of_the_commit_confirms_nothing(copied, monkeypatch):
         patch.setattr(Connection, "commit", interrupt)
         with pytest.raises(KeyboardInterrupt):
             keep(copied, "interrupted@a")
-    assert find_copy_watch(copied).problem is not None
+    assert get_database_state(copied).copies.problem is not None
     assert repeat_until_kept(copied, "interrupted@a")
 
 
@@ -130,7 +130,9 @@ def test_a_list_without_standbys_keeps_nothing(copied, standby_pair, database):
     said = health.find_readiness_problem(copied)
     assert health.describe_unreadiness(copied, said) == "GW806 the database keeps fewer than 2 copies"
     with read_transaction(copied) as conn:
-        assert "makes a commit wait for 0" in str(find_copies_problem(conn))
+        assert "makes a commit wait for 0" in str(
+            find_copies_problem(conn, get_database_state(conn.engine).copies)
+        )
     standby_pair.set_synchronous(BOTH)
     standby_pair.await_streaming()
     assert repeat_until_kept(copied, "empty@a")
@@ -188,7 +190,7 @@ def test_a_standby_that_is_away_holds_one_commit_and_no_others(hasty, standby_pa
         with pytest.raises(CopiesMissingError, match="tried again every second"):
             keep(hasty, f"away{number}@a")
     monkeypatch.setattr(database_copies, "_TRY_EVERY", 1.0)
-    database_copies.find_copy_watch(hasty)._next_try = 0.0
+    get_database_state(hasty).copies._next_try = 0.0
     threads = [threading.Thread(target=health.find_readiness_problem, args=(hasty,)) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -28,13 +28,14 @@ from gateway.store import (
     check_schema_version,
     close_database_file,
     database_damage,
+    get_database_state,
     make_engine,
     migrate_schema,
     read_transaction,
     register_version,
     write_transaction,
 )
-from gateway.store.engine import get_write_lock_path
+from gateway.store.write_lock import get_lock_path
 from tests.kit.databases import BOTH_AT_LANDING, Templates
 from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
@@ -122,10 +123,10 @@ def test_a_database_that_was_restored_in_part_is_not_taken(engine: Engine) -> No
 def test_a_copy_is_good_without_the_log_of_another(home: Path, file_engine: Engine) -> None:
     copy_beside_log(home)
     with pytest.raises(GatewayError, match="GW805"):
-        check_database_file(file_engine)
+        check_database_file(get_database_state(file_engine).damage)
     for name in ("wal", "shm"):
         (home / f"gateway.sqlite3-{name}").unlink(missing_ok=True)
-    check_database_file(file_engine)
+    check_database_file(get_database_state(file_engine).damage)
 
 
 @pytest.mark.long
@@ -151,17 +152,17 @@ def test_damage_that_was_met_keeps_the_hub_unready_until_the_file_is_restored(
         assert "gateway_database_damaged 1.0\n" in measured
         engine.dispose()
     with pytest.raises(GatewayError, match="GW805"):
-        check_file_at_start(file_engine)
+        check_file_at_start(get_database_state(file_engine).damage)
     (home / "gateway.sqlite3").write_bytes(good)
     again = make_engine(str(file_engine.url))
     with pytest.raises(GatewayError, match="a process of the hub has met it"):
-        check_database_file(again)
-    check_file_at_start(again)
+        check_database_file(get_database_state(again).damage)
+    check_file_at_start(get_database_state(again).damage)
     again.dispose()
     again = make_engine(str(file_engine.url))
     assert find_readiness_problem(again) is None
     assert "gateway_database_damaged 0.0\n" in render_process_metrics(again, key_away=False, database_up=True)
-    check_database_file(again)
+    check_database_file(get_database_state(again).damage)
     again.dispose()
 
 
@@ -190,17 +191,17 @@ def leave_log(home: Path) -> None:
 def test_the_file_is_checked_after_an_unclean_stop_alone(
     home: Path, file_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    close_database_file(file_engine)
+    close_database_file(get_database_state(file_engine).damage)
     overwrite_table(home)
-    check_file_at_start(file_engine)
+    check_file_at_start(get_database_state(file_engine).damage)
     assert not caplog.records
     leave_log(home)
-    close_database_file(file_engine)
-    check_file_at_start(file_engine)
+    close_database_file(get_database_state(file_engine).damage)
+    check_file_at_start(get_database_state(file_engine).damage)
     assert not caplog.records
     leave_log(home)
     with pytest.raises(GatewayError, match="GW805"):
-        check_file_at_start(file_engine)
+        check_file_at_start(get_database_state(file_engine).damage)
     assert "it is checked, for 60 seconds at most" in caplog.text
 
 
@@ -211,13 +212,13 @@ def test_the_check_at_a_start_is_bounded_and_told(
     leave_log(home)
     monkeypatch.setattr(database_damage, "_INSTRUCTIONS", 1)
     monkeypatch.setattr(database_damage, "_PROGRESS_SECONDS", 0.0)
-    check_file_at_start(file_engine)
+    check_file_at_start(get_database_state(file_engine).damage)
     assert "the database is being checked, 0 seconds so far" in caplog.text
     assert "the database is in order" in caplog.text
     caplog.clear()
     monkeypatch.setattr(database_damage, "_START_SECONDS", 0.0)
     with caplog.at_level(logging.WARNING):
-        check_file_at_start(file_engine)
+        check_file_at_start(get_database_state(file_engine).damage)
     assert "was not finished: `gateway check` reads all of it" in caplog.text
     assert "in order" not in caplog.text.partition("was not finished")[2]
 
@@ -294,12 +295,11 @@ def test_a_file_behind_a_link_is_checked_with_its_log(
     engine = make_engine(f"sqlite:///{home}/gateway.sqlite3")
     with write_transaction(engine) as conn:
         register_version.probe_commit(conn)
-    check_file_at_start(engine)
+    check_file_at_start(get_database_state(engine).damage)
     assert "the database is in order" in caplog.messages
-    assert get_write_lock_path(engine) == str(tmp_path / "disk" / "hub.sqlite3-writer")
-    assert get_write_lock_path(make_engine(f"sqlite:///{tmp_path}/disk/hub.sqlite3")) == get_write_lock_path(
-        engine
-    )
+    direct_engine = make_engine(f"sqlite:///{tmp_path}/disk/hub.sqlite3")
+    paths = {get_database_state(each).sqlite.path for each in (engine, direct_engine)}
+    assert [get_lock_path(path) for path in paths] == [str(tmp_path / "disk" / "hub.sqlite3-writer")]
     # Another file behind the link is another one in the place of this one.
     (home / "gateway.sqlite3").unlink()
     shutil.copyfile(tmp_path / "disk" / "hub.sqlite3", home / "other")
@@ -323,7 +323,7 @@ def test_a_volume_that_takes_no_writes_is_named(tmp_path: Path, monkeypatch: pyt
         f"GW806 the database cannot be read now: {tmp_path} is on a volume that is mounted for reading only"
     )
     with pytest.raises(InsufficientStorageError, match=re.escape(words)):
-        check_database_file(engine)
+        check_database_file(get_database_state(engine).damage)
 
 
 def refuse_to_open(*_: object, **__: object) -> None:

@@ -19,6 +19,7 @@ from gateway.monitor.metrics import render_process_metrics
 from gateway.store import (
     DatabaseHeldError,
     find_database_hold,
+    get_database_state,
     keep_database_mark,
     make_database_mark,
     make_engine,
@@ -27,7 +28,7 @@ from gateway.store import (
     run_in_group_commit,
     write_transaction,
 )
-from gateway.store.database_marks import find_database_guard, write_mark_file
+from gateway.store.database_marks import write_mark_file
 from gateway.store.transitions import evidence
 from tests.kit.backups import back_up, restore
 
@@ -220,7 +221,7 @@ def test_commits_that_a_lost_primary_took_with_it_are_missed(
     record(working, 1)
     keep_database_mark(working)
     losses: list[str] = []
-    guard = find_database_guard(working)
+    guard = get_database_state(working).guard
     monkeypatch.setattr(guard, "_count_losses", lambda: len(losses))
     record(working, 2)
     record(working, 3)

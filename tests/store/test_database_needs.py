@@ -22,7 +22,7 @@ from gateway.store import (
     InsufficientStorageError,
     find_copies_problem,
     find_rights_problem,
-    get_disk_reserve,
+    get_database_state,
     list_database_warnings,
     make_engine,
     read_transaction,
@@ -203,7 +203,7 @@ def test_a_warning_of_the_server_is_heard_whatever_the_role_wants_to_hear(postgr
 def test_a_server_that_takes_no_writes_is_called_no_standby(postgresql: Engine) -> None:
     set_for_database(postgresql, default_transaction_read_only="on")
     with read_transaction(postgresql) as conn:
-        problem = str(find_copies_problem(conn))
+        problem = str(find_copies_problem(conn, get_database_state(conn.engine).copies))
     assert "the database takes no writes: default_transaction_read_only is on" in problem
 
 
@@ -224,7 +224,7 @@ def test_a_session_that_the_server_has_ended_is_tried_again(postgresql: Engine, 
     with write_transaction(postgresql) as conn:
         assert conn.exec_driver_sql("SELECT 1").scalar() == 1
     # No disk was full: the next commit ends it.
-    assert not get_disk_reserve(postgresql).lacking
+    assert not get_database_state(postgresql).reserve.lacking
 
 
 class KoreanError(Exception):
@@ -290,7 +290,7 @@ def test_a_role_that_may_not_read_or_write_is_told(
         conn.exec_driver_sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
     with write_transaction(reader) as conn:
         conn.execute(insert(t.parties), [party])
-    assert not get_disk_reserve(reader).lacking
+    assert not get_database_state(reader).reserve.lacking
     reader.dispose()
     with write_transaction(postgresql) as conn:
         conn.exec_driver_sql(f"DROP OWNED BY {role}")

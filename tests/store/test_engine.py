@@ -19,13 +19,14 @@ from gateway.errors import GatewayError
 from gateway.store import (
     CopiesMissingError,
     find_copies_problem,
+    get_database_state,
     make_engine,
     read_transaction,
     register_version,
     write_transaction,
 )
 from gateway.store.database_damage import SQLITE_ERROR, get_sqlite_errors
-from gateway.store.engine import get_write_lock_path
+from gateway.store.write_lock import get_lock_path
 from tests.kit import tables as t
 from tests.kit.rows import NOW
 
@@ -104,7 +105,7 @@ def test_a_standby_has_a_commit_on_disk_by_two_of_the_levels_alone(postgresql_ur
     with pytest.raises(CopiesMissingError, match=words), write_transaction(hasty) as conn:
         register_version.increment_register_version(conn)
     with read_transaction(hasty) as conn:
-        assert words in str(find_copies_problem(conn))
+        assert words in str(find_copies_problem(conn, get_database_state(conn.engine).copies))
         assert register_version.get_register_version(conn) == 0
     hasty.dispose()
 
@@ -207,7 +208,7 @@ def test_a_writer_that_fails_leaves_the_lock_to_other_processes(sqlite_url, prob
     engine = make_engine(sqlite_url)
     with pytest.raises(problem), write_transaction(engine):
         raise problem
-    lock = os.open(get_write_lock_path(engine), os.O_RDWR)
+    lock = os.open(get_lock_path(get_database_state(engine).sqlite.path), os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(lock)
     engine.dispose()

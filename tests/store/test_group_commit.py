@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, func, select, text
 from gateway.errors import NO_ROOM, GatewayError
 from gateway.evidence import record_evidence
 from gateway.store import engine as engine_room
-from gateway.store import group_commit as room
 from gateway.store import (
+    get_database_state,
     make_engine,
     parties,
     payloads,
@@ -25,7 +25,7 @@ from gateway.store import (
     run_in_group_commit,
     write_transaction,
 )
-from gateway.store.database_marks import find_database_guard
+from gateway.store import group_commit as room
 from tests.kit import tables
 from tests.kit.waiting import until
 
@@ -304,7 +304,7 @@ def test_evidence_that_was_rolled_back_is_not_taken_for_committed(sqlite_url: st
         raise LookupError("no")
 
     held_back(engine, [keep_evidence(1, []), keep_evidence(2, []), fail, keep_evidence(4, [])])
-    guard = find_database_guard(engine)
+    guard = get_database_state(engine).guard
     assert guard is not None
     with read_transaction(engine) as conn:
         stored = set(conn.execute(select(tables.evidence.c.leaf_hash)).scalars())

@@ -16,8 +16,15 @@ from sqlalchemy import Engine, select, update
 
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody
-from gateway.store import find_object_problems, payloads, read_transaction, sweep_objects, write_transaction
-from gateway.store.engine import use_object_store
+from gateway.store import (
+    find_object_problems,
+    get_database_state,
+    object_store,
+    payloads,
+    read_transaction,
+    sweep_objects,
+    write_transaction,
+)
 from tests.kit import tables
 from tests.kit.kept_objects import KeptInBucket, KeptInFolder, KeptStore
 from tests.kit.rows import NOW, later
@@ -42,7 +49,7 @@ def kept(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
         made: KeptStore = KeptInFolder(tmp_path / "payloads")
     else:
         made = KeptInBucket(request.getfixturevalue("server"), tmp_path)
-    use_object_store(engine, made.store)
+    get_database_state(engine).objects = made.store
     yield made
     made.close()
 
@@ -81,7 +88,7 @@ def test_a_missing_and_a_changed_object_are_told_with_their_place(engine: Engine
 def test_a_process_without_object_store_says_so(engine: Engine, kept: KeptStore) -> None:
     with write_transaction(engine) as conn:
         payloads.store_payload(conn, LARGE, NOW)
-        use_object_store(engine, None)
+        get_database_state(engine).objects = None
         with pytest.raises(GatewayError, match="GW325 this process has no object store"):
             payloads.get_payload_octets(conn, DIGEST)
 
@@ -143,6 +150,18 @@ def test_what_was_put_before_is_named_without_the_store(
     assert not asked
     with read_transaction(engine) as conn:
         assert payloads.get_payload_octets(conn, DIGEST) == LARGE
+
+
+def test_what_was_put_long_ago_is_put_again(
+    engine: Engine, kept: KeptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads.put_large_octets(engine, LARGE)
+    asked: list[str] = []
+    monkeypatch.setattr(kept.store, "put_object", lambda digest, _: asked.append(digest))
+    monkeypatch.setattr(object_store, "_NAMED_WITHIN", -1.0)
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, LARGE, NOW)
+    assert asked == [DIGEST]
 
 
 def test_what_was_removed_between_put_and_transaction_is_put_again(engine: Engine, kept: KeptStore) -> None:

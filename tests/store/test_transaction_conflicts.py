@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from gateway.store import (
-    get_disk_reserve,
+    get_database_state,
     make_engine,
     requirement_quantities,
     rerun_after_conflict,
@@ -57,8 +57,8 @@ def test_who_gives_way_is_told_so_and_nothing_is_lacking(postgresql: Engine) -> 
     assert isinstance(problem, TransactionConflictError)
     assert (problem.problem.id, problem.problem.retry) == ("GW806", True)
     assert problem.detail == "the transaction gave way to another: deadlock detected"
-    room = get_disk_reserve(postgresql)
-    assert (room.lacking, room.refusals) == (False, 0)
+    reserve = get_database_state(postgresql).reserve
+    assert (reserve.lacking, reserve.refusals) == (False, 0)
 
 
 def test_who_gave_way_is_run_again(postgresql: Engine) -> None:

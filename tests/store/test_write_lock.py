@@ -14,8 +14,14 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.errors import NO_ROOM, GatewayError
-from gateway.store import make_engine, read_transaction, register_version, write_transaction
-from gateway.store.engine import get_write_lock_path
+from gateway.store import (
+    get_database_state,
+    make_engine,
+    read_transaction,
+    register_version,
+    write_transaction,
+)
+from gateway.store.write_lock import get_lock_path
 from tests.kit.waiting import retry
 
 SECONDS = 0.4
@@ -58,7 +64,7 @@ def hold_as_thread(engine: Engine) -> Iterator[None]:
 @contextmanager
 def hold_as_process(engine: Engine) -> Iterator[None]:
     """Hold the lock by another open file, as another process of ours does."""
-    descriptor = os.open(get_write_lock_path(engine), os.O_RDWR)
+    descriptor = os.open(get_lock_path(get_database_state(engine).sqlite.path), os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     yield
     os.close(descriptor)
@@ -112,7 +118,7 @@ def test_a_writer_that_gave_up_leaves_the_lock_to_other_processes(engine: Engine
     write(engine)
     with hold_as_process(engine):
         measure_refusal(engine)
-    descriptor = os.open(get_write_lock_path(engine), os.O_RDWR)
+    descriptor = os.open(get_lock_path(get_database_state(engine).sqlite.path), os.O_RDWR)
     retry(lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), BlockingIOError, every=0.01)
     # Nor does it take it afterwards, while this one has it.
     measure_refusal(engine)

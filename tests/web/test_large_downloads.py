@@ -16,8 +16,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.message_model import read_octets
-from gateway.store import ObjectFolder, messages, read_transaction
-from gateway.store.engine import use_object_store
+from gateway.store import ObjectFolder, get_database_state, messages, read_transaction
 from gateway.wire import SUB
 from tests.kit import story as stories
 from tests.kit.api import Api
@@ -41,7 +40,7 @@ def label(monkeypatch: pytest.MonkeyPatch) -> bytes:
 @pytest.fixture
 def story(engine: Engine, tmp_path: Path, label: bytes) -> Story:
     """A case with a large attachment."""
-    use_object_store(engine, ObjectFolder(tmp_path))
+    get_database_state(engine).objects = ObjectFolder(tmp_path)
     made = Story(engine)
 
     def attach(root: etree._Element) -> None:

@@ -75,6 +75,7 @@ from gateway.store import (
     find_copies_problem,
     find_object_problems,
     find_rights_problem,
+    get_database_state,
     list_database_warnings,
     naming_older_schema,
     read_database_time,
@@ -129,7 +130,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
     warnings += find_object_warnings(settings)
     try:
         with closing_engine(settings) as engine:
-            check_database_file(engine)
+            check_database_file(get_database_state(engine).damage)
     except GatewayError as problem:
         # Nothing else opens it: whoever closes it last copies its log into it.
         yield problem
@@ -158,7 +159,10 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         warnings += list_console_switches(conn)
         warnings += find_test_edition_warnings(conn, settings)
         yield from find_object_problems(conn)
-        for refusal in (find_copies_problem(conn), find_rights_problem(conn)):
+        for refusal in (
+            find_copies_problem(conn, get_database_state(conn.engine).copies),
+            find_rights_problem(conn),
+        ):
             if refusal is not None:
                 yield refusal
         yield from _find_mark_problems(settings, conn)

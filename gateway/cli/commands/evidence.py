@@ -68,6 +68,7 @@ from gateway.store import (
     ListPage,
     agency_requests,
     check_database_file,
+    get_database_state,
     payloads,
     read_transaction,
     time_stamps,
@@ -135,7 +136,7 @@ def check_evidence(arguments: Arguments) -> int:
     heads = tuple(read_head_text(file) for file in arguments.head)
     settings = read_verb_settings(arguments)
     with closing_engine(settings) as engine, show_progress("reading the file of the database"):
-        check_database_file(engine)
+        check_database_file(get_database_state(engine).damage)
     with closing(build_hub(settings, RejectingComposer(), at_work=False)) as hub:
         signers = (*(signer.certificate for signer in hub.signers), *read_certificate_files(arguments.signer))
         anchors = (*hub.register.stamp_judge.trust.anchors, *read_certificate_files(arguments.anchor))

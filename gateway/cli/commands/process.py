@@ -55,7 +55,7 @@ from gateway.store import (
     check_file_at_start,
     close_database_file,
     describe_database,
-    find_database_file,
+    get_database_state,
     keep_database_mark,
     read_transaction,
 )
@@ -182,13 +182,14 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
     ):
         _log.warning("%s", warning)
     with closing_engine(settings) as engine:
-        check_file_at_start(engine)
+        check_file_at_start(get_database_state(engine).damage)
         await_server(engine)
         for warning in find_server_warnings(engine):
             _log.warning("%s", warning)
         refuse_other_database(settings, engine)
         # The engine forgets it when it is closed.
-        file = copy(find_database_file(engine))
+        sqlite = get_database_state(engine).sqlite
+        file = None if sqlite is None else copy(sqlite.file)
         if file is not None:
             file.note_opened()
     yield settings
@@ -198,7 +199,7 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
     with suppress(GatewayError), closing_engine(settings, at_work=True) as engine:
         keep_database_mark(engine)
     with closing_engine(settings) as engine:
-        close_database_file(engine)
+        close_database_file(get_database_state(engine).damage)
 
 
 def _find_source(arguments: Arguments) -> str | None:

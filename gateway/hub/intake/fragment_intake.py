@@ -32,9 +32,8 @@ from gateway.protocols import PROTOCOLS, FragmentHeader, GroupTally, Parcel
 from gateway.store import (
     NewGroup,
     StateEvent,
-    find_object_store,
     fragment_groups,
-    get_disk_reserve,
+    get_database_state,
     messages,
     octet_removal,
     read_transaction,
@@ -140,7 +139,7 @@ class FragmentPlace:
 
 def get_largest_message(hub: Hub, terms: SplittingTerms) -> int:
     """Return the octets of the largest message that is joined; only an object store spares memory."""
-    if find_object_store(hub.engine) is not None:
+    if get_database_state(hub.engine).objects is not None:
         return terms.message_size
     return min(terms.message_size, hub.limits.body)
 
@@ -192,7 +191,7 @@ def _find_lack(conn: Connection, hub: Hub, fragment: _AgreedFragment) -> Gateway
 def _find_shortage(hub: Hub, header: FragmentHeader) -> GatewayError | None:
     """Return the problem if the disk lacks space for the stated size of the message and its fragments."""
     octets = (header.message_size or 0) + (header.compressed_size or header.message_size or 0)
-    shortage = get_disk_reserve(hub.engine).find_shortage(octets)
+    shortage = get_database_state(hub.engine).reserve.find_shortage(octets)
     return None if shortage is None else GatewayError(FRAGMENT_SPACE, shortage.detail, _GROUP)
 
 

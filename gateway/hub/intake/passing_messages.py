@@ -25,7 +25,7 @@ from gateway.store import (
     NewDelivery,
     NewMessage,
     deliveries,
-    get_disk_reserve,
+    get_database_state,
     messages,
     payloads,
     read_transaction,
@@ -58,7 +58,7 @@ def accept_passing_message(arrival: ReceivedMessage, rule: ForwardingRule) -> Ht
     """
     is_repeat = _check_repeat(arrival)
     if not is_repeat:
-        get_disk_reserve(arrival.hub.engine).require_octets(arrival.opened.parcel.body.octet_count)
+        get_database_state(arrival.hub.engine).reserve.require_octets(arrival.opened.parcel.body.octet_count)
         arrival.protocol.check_time_to_live(arrival.opened.unit, arrival.context.now)
     passage, answer = prepare_passage(arrival, rule), make_hop_answer(arrival)
     return_rule = _find_way_back(arrival)

@@ -64,7 +64,7 @@ from gateway.store import (
     HttpResponse,
     NewMessage,
     SequenceKey,
-    get_disk_reserve,
+    get_database_state,
     messages,
     read_transaction,
     run_in_group_commit,
@@ -337,9 +337,9 @@ def _check_time_to_live(arrival: ReceivedMessage, unit: UserMessage) -> None:
 
 def _check_disk_reserve(arrival: ReceivedMessage, unit: UserMessage) -> None:
     """Raise for a new message while disk space is short; a duplicate gets its receipt and needs no space."""
-    room, octets = get_disk_reserve(arrival.hub.engine), arrival.opened.parcel.body.octet_count
-    if room.find_shortage(octets) is not None and not _is_duplicate_message(arrival, unit):
-        room.require_octets(octets)
+    reserve, octets = get_database_state(arrival.hub.engine).reserve, arrival.opened.parcel.body.octet_count
+    if reserve.find_shortage(octets) is not None and not _is_duplicate_message(arrival, unit):
+        reserve.require_octets(octets)
 
 
 def _is_duplicate_message(arrival: ReceivedMessage, unit: UserMessage) -> bool:

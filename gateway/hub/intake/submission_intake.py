@@ -43,7 +43,7 @@ from gateway.store import (
     HttpResponse,
     NewMessage,
     confirm_copies,
-    get_disk_reserve,
+    get_database_state,
     messages,
     read_transaction,
     run_in_group_commit,
@@ -151,7 +151,7 @@ def _store_submission(
     earlier_receipt = _find_earlier_receipt(hub, message)
     if earlier_receipt is not None:
         return earlier_receipt
-    get_disk_reserve(hub.engine).require_octets(
+    get_database_state(hub.engine).reserve.require_octets(
         sum(count_octets(payload.octets) for payload in message.payloads)
     )
     problem = None if hub.stamping is None else hub.stamping.find_refusal_problem(now)

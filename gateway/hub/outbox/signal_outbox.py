@@ -12,7 +12,7 @@ from gateway.agreements import PMode
 from gateway.hub.hub import Hub
 from gateway.message_model import AckRequest
 from gateway.protocols import Parcel, ProtocolContext
-from gateway.store import HttpResponse, NewDelivery, deliveries, get_disk_reserve, payloads
+from gateway.store import HttpResponse, NewDelivery, deliveries, get_database_state, payloads
 
 #: The message is stored; any signal about it is sent by a separate POST.
 NOTHING_TO_SAY = HttpResponse(204, {}, b"")
@@ -76,7 +76,8 @@ def can_post_answer(hub: Hub, endpoint: str, now: datetime) -> bool:
 
     While disk space is short, the reserve is for work that was accepted before.
     """
-    return get_disk_reserve(hub.engine).find_shortage() is None and hub.refusals.acquire_slot(endpoint, now)
+    shortage = get_database_state(hub.engine).reserve.find_shortage()
+    return shortage is None and hub.refusals.acquire_slot(endpoint, now)
 
 
 def post_answer(conn: Connection, post: OutgoingPost, answer: HttpResponse, now: datetime) -> HttpResponse:

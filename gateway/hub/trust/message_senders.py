@@ -29,7 +29,7 @@ from gateway.hub.register.trusted_register import RegisterSnapshot
 from gateway.pki import Certificate, CertificateUse, Verdict
 from gateway.protocols import OpenedMessage, ProtocolContext
 from gateway.recognition import VouchedDocument, is_vouched_document, open_vouched_document
-from gateway.store import get_disk_reserve, write_transaction
+from gateway.store import get_database_state, write_transaction
 from gateway.wire import WireLimits, parse_xml
 from gateway.xmlsec import verify_document
 
@@ -243,9 +243,8 @@ def _validate_client_certificate(
 
 def _record_refusal(hub: Hub, claim: ConnectionClaim, problem: GatewayError, at: datetime) -> None:
     """Record a refused connection; at most so often an hour for one party, because it can be repeated."""
-    if get_disk_reserve(hub.engine).find_shortage() is not None or not hub.refusals.acquire_slot(
-        f"tls {claim.party}", at
-    ):
+    shortage = get_database_state(hub.engine).reserve.find_shortage()
+    if shortage is not None or not hub.refusals.acquire_slot(f"tls {claim.party}", at):
         return
     data = {
         "certificate": claim.certificate_sha256 or "",

@@ -35,7 +35,7 @@ from gateway.store import (
     deliveries,
     delivery_leases,
     disk_reserve,
-    get_disk_reserve,
+    get_database_state,
     make_engine,
     messages,
     migrate_schema,
@@ -45,7 +45,6 @@ from gateway.store import (
     state_counts,
     write_transaction,
 )
-from gateway.store.disk_reserve import attach_disk_reserve
 from tests.kit import disk as kit
 from tests.kit import tables
 from tests.kit.databases import Templates, in_turn
@@ -200,7 +199,7 @@ def test_there_is_room_again_when_nothing_was_refused_for_a_while(
     full.disk.fill()
     sender.send_until_refused()
     full.disk.empty()
-    known = get_disk_reserve(full.engine)
+    known = get_database_state(full.engine).reserve
     assert known.lacking
     assert health.find_readiness_problem(full.engine) is not None, "one small commit shows nothing"
     monkeypatch.setattr(disk_reserve, "_CALM", 0.0)
@@ -236,16 +235,16 @@ def test_work_that_was_taken_is_done_out_of_the_reserve(database_url: str) -> No
     """Short of room nothing new is taken; repeats get their receipts, and what was taken comes to its end."""
     # On PostgreSQL a folder says which disk it is.
     engine = make_engine(database_url, reserve=1 << 60, volume=str(Path.cwd()))
-    known = get_disk_reserve(engine)
+    known = get_database_state(engine).reserve
     story = Story(engine)
     sender = Sender(story.house, story.broker)
     assert not sender.send()
-    known.reserve = 0
+    known.octets = 0
     story.submit()
     assert sender.send()
     parcel, answer = sender.receipted[0]
 
-    known.reserve = 1 << 60
+    known.octets = 1 << 60
     assert not sender.send()
     assert story.house.post(parcel) == answer
     problem = health.find_readiness_problem(engine)
@@ -261,7 +260,7 @@ def test_work_that_was_taken_is_done_out_of_the_reserve(database_url: str) -> No
     assert len(story.inbox.documents("Result")) == 1
     incoming = select(tables.messages).where(tables.messages.c.direction == "in")
     assert counted(engine, incoming.subquery()) == 2
-    known.reserve = 0
+    known.octets = 0
     assert all(sender.send(one) for one in [*sender.refused])
     engine.dispose()
 
@@ -290,12 +289,12 @@ def test_a_refusal_by_post_takes_nothing_of_the_reserve(engine: Engine) -> None:
         Parcel(one.headers, MemoryBody(one.body.open_stream().read().replace(b"<a>abc</a>", b"<a>abd</a>")))
         for one in sealed
     ]
-    known = get_disk_reserve(engine)
-    attach_disk_reserve(engine, disk_reserve.DiskReserve(str(Path.cwd()), 1 << 60))
+    known = get_database_state(engine).reserve
+    get_database_state(engine).reserve = disk_reserve.DiskReserve(str(Path.cwd()), 1 << 60)
     answer = house.post(spoilt[0])
     assert (answer.status, b"GW202" in answer.body) == (200, True)
     assert counted(engine, tables.deliveries) == 0
-    attach_disk_reserve(engine, known)
+    get_database_state(engine).reserve = known
     assert house.post(spoilt[1]).status == 204
     assert counted(engine, tables.deliveries) == 1
 

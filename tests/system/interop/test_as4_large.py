@@ -13,8 +13,15 @@ import pytest
 from gateway.message_model import Payload, compute_body_digest
 from gateway.pki import load_signer
 from gateway.protocols import as4
-from gateway.store import NewDelivery, ObjectFolder, deliveries, make_engine, payloads, write_transaction
-from gateway.store.engine import use_object_store
+from gateway.store import (
+    NewDelivery,
+    ObjectFolder,
+    deliveries,
+    get_database_state,
+    make_engine,
+    payloads,
+    write_transaction,
+)
 from tests.kit.house import AS4
 from tests.kit.ports import find_free_port
 from tests.kit.waiting import until
@@ -60,7 +67,7 @@ def test_phase4_sends_100_megabytes(peer: Phase4, tmp_path: Path, sqlite_url: st
 def queue_message(place: LargePlace, body: FileBody, url: str) -> None:
     """Queue a message with the file for the broker, as the hub queues a Result."""
     engine = make_engine(place.hub.database_url)
-    use_object_store(engine, ObjectFolder(place.hub.home / "payloads"))
+    get_database_state(engine).objects = ObjectFolder(place.hub.home / "payloads")
     pki, now = place.hub.home / "pki", datetime.now(UTC)
     signer = load_signer((pki / "hub.key.pem").read_bytes(), (pki / "hub.cert.pem").read_bytes())
     context = replace(place.broker.context(), keys={"hub": signer})

@@ -9,8 +9,7 @@ import pytest
 
 from gateway.message_model import MemoryBody, Receipt, compute_body_digest
 from gateway.protocols import Parcel
-from gateway.store import ObjectFolder, make_engine, messages, read_transaction
-from gateway.store.engine import use_object_store
+from gateway.store import ObjectFolder, get_database_state, make_engine, messages, read_transaction
 from tests.kit.house import AGREEMENT, AS4
 from tests.kit.waiting import until
 from tests.system.large.large_place import LargePlace, make_large_file, measure_peak
@@ -32,7 +31,7 @@ def check_peaks(*processes: Any) -> None:
 def check_stored(place: LargePlace, digest: str) -> None:
     """The part that the hub has stored is the file that was sent."""
     engine = make_engine(place.hub.database_url)
-    use_object_store(engine, ObjectFolder(place.hub.home / "payloads"))
+    get_database_state(engine).objects = ObjectFolder(place.hub.home / "payloads")
     try:
         with read_transaction(engine) as conn:
             (row,) = messages.list_messages(conn, action="Store")

@@ -14,8 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.message_model import compute_body_digest
-from gateway.store import ObjectFolder, cases, make_engine, messages, read_transaction
-from gateway.store.engine import use_object_store
+from gateway.store import ObjectFolder, cases, get_database_state, make_engine, messages, read_transaction
 from tests.conformance.test_split_submissions import LABEL, SAMPLE, write_broker_folder
 from tests.kit.house import AS4
 from tests.kit.paths import ROOT
@@ -105,7 +104,7 @@ def wait_for_receipts(folder: Path, count: int) -> Path:
 def check_case(place: LargePlace, digest: str) -> None:
     """The hub has one case, whose attachment is the file."""
     engine: Engine = make_engine(place.hub.database_url)
-    use_object_store(engine, ObjectFolder(place.hub.home / "payloads"))
+    get_database_state(engine).objects = ObjectFolder(place.hub.home / "payloads")
     try:
         with read_transaction(engine) as conn:
             (case,) = cases.list_cases(conn)

@@ -1,0 +1,69 @@
+"""What a process holds for one database, beside its connections: one object for each engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Engine
+
+from gateway.errors import OBJECT_MISSING, GatewayError
+from gateway.store.database_copies import CopyWatch
+from gateway.store.database_damage import DamageRecord, DatabaseFile
+from gateway.store.database_marks import DatabaseGuard
+from gateway.store.disk_reserve import DiskReserve
+from gateway.store.object_store import ObjectStore, RecentObjects
+
+#: The option of an engine that holds its state.
+_STATE: Final = "gateway_database"
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteDatabase:
+    """What only a SQLite database has.
+
+    `path` is its file, behind any link: there are its log, its lock and its disk. `file` notices that it is
+    exchanged. `readers` is the engine of read transactions. A transaction waits `writer_seconds` at most for
+    other writers (None: no limit).
+    """
+
+    path: str
+    file: DatabaseFile
+    readers: Engine
+    writer_seconds: float | None
+
+
+@dataclass(slots=True)
+class DatabaseState:
+    """What a process knows of one database, and where it keeps large octets; safe for many threads.
+
+    `sqlite` is None for a server, `copies` where one copy is enough, `guard` for a verb, which may look at
+    any database, and `objects` where everything is in the database.
+    """
+
+    reserve: DiskReserve
+    damage: DamageRecord
+    sqlite: SqliteDatabase | None = None
+    copies: CopyWatch | None = None
+    guard: DatabaseGuard | None = None
+    objects: ObjectStore | None = None
+    recent_objects: RecentObjects = field(default_factory=RecentObjects)
+
+    def get_object_store(self, digest: str) -> ObjectStore:
+        """Return the object store that has the object of a row; raise GW325 where there is none."""
+        if self.objects is None:
+            raise GatewayError(OBJECT_MISSING, "this process has no object store", f"payloads {digest[:64]}")
+        return self.objects
+
+
+def attach_database_state(engine: Engine, state: DatabaseState) -> None:
+    """Let an engine, and the engine of its read transactions, hold this state."""
+    engine.update_execution_options(**{_STATE: state})
+    if state.sqlite is not None:
+        state.sqlite.readers.update_execution_options(**{_STATE: state})
+
+
+def get_database_state(engine: Engine) -> DatabaseState:
+    """Return the state of an engine that `make_engine` has made."""
+    state: DatabaseState = engine.get_execution_options()[_STATE]
+    return state
