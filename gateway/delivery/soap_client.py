@@ -252,7 +252,7 @@ def _verify_answer(
         addressing = read_addressing(envelope.header)
     except GatewayError as problem:
         raise_resource_problem(problem)
-        raise _make_trust_error(problem) from problem
+        raise wrap_answer_problem(problem) from problem
     if addressing.relates_to != call.message_id:
         raise _make_answer_error(
             "the answer relates to another call", "/soap:Envelope/soap:Header/wsa:RelatesTo"
@@ -282,7 +282,8 @@ def _make_answer_error(detail: str, location: str) -> GatewayError:
     return GatewayError(ANSWER_NOT_UNDERSTOOD, detail[:500], location)
 
 
-def _make_trust_error(problem: GatewayError) -> GatewayError:
+def wrap_answer_problem(problem: GatewayError) -> GatewayError:
+    """Return GW603 for an answer that is refused for `problem`."""
     return _make_answer_error(f"{problem.problem.id} {problem.detail}", problem.location)
 
 
@@ -301,7 +302,7 @@ class SoapDestination:
 
 
 class CallSender(Protocol):
-    """Takes a signed call to its destination and returns the answer: by HTTP, or in process."""
+    """Takes a signed call to its destination and returns the answer."""
 
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
@@ -335,7 +336,10 @@ class SoapCaller:
         self._clock = clock
 
     def post_call(self, envelope: bytes, destination: SoapDestination) -> PostedCall:
-        """Make one attempt: sign the stored `envelope` anew and send it; the answer is not read yet."""
+        """Make one attempt: sign the stored `envelope` anew and send it; the answer is not read yet.
+
+        Raises as `sign_call` does, GW601 when no answer arrives in time, and GW603 for a malformed one.
+        """
         agreed = load_contract(destination.wsdl)
         call = sign_call(
             envelope,
@@ -349,7 +353,10 @@ class SoapCaller:
         return PostedCall(call, answer, destination)
 
     def read_answer(self, posted: PostedCall) -> tuple[PartnerAnswer, SignedReply]:
-        """Return the answer, and its signed octets with the digest of the accepted certificate."""
+        """Return the answer, and its signed octets with the digest of the accepted certificate.
+
+        Raises as `open_signed_answer` does.
+        """
         return open_signed_answer(
             posted.answer,
             posted.call,
@@ -357,13 +364,3 @@ class SoapCaller:
             posted.destination.rules,
             self._clock(),
         )
-
-    def exchange_call(
-        self, envelope: bytes, destination: SoapDestination
-    ) -> tuple[PartnerAnswer, SignedReply]:
-        """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
-
-        Returns the answer and its signed octets, with the digest of the accepted certificate.
-        Raises GW601, GW602, GW603 or GW608; all but GW602 may be retried.
-        """
-        return self.read_answer(self.post_call(envelope, destination))

@@ -36,6 +36,7 @@ from .completion.signals import finish_passage as finish_passage
 from .completion.signals import is_from_next_handler as is_from_next_handler
 from .completion.signals import note_hop_receipt as note_hop_receipt
 from .completion.signals import settle_delivery as settle_delivery
+from .completion.standing_demands import is_cancellation_open as is_cancellation_open
 from .customs.customs_news import read_stored_notice as read_stored_notice
 from .customs.customs_news import tell_customs_news as tell_customs_news
 from .customs.customs_reports import apply_customs_answer as apply_customs_answer

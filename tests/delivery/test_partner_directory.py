@@ -162,7 +162,7 @@ def test_a_call_is_bounded_as_its_partner_is() -> None:
         words = {"ApplicationNumber": "1", "Reason": "none"}
         envelope = known.compose_call(OutgoingCall("KPTA", "CancelApplication", "urn:uuid:1", words)).octets
         with pytest.raises(GatewayError):
-            agent.exchange_call(envelope, known.resolve_destination("KPTA"))
+            agent.read_answer(agent.post_call(envelope, known.resolve_destination("KPTA")))
     assert sender.bounds == [own, None]
 
 

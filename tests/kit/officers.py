@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,9 +31,17 @@ __all__ = ["ConsoleStory", "KeptKeys"]
 
 
 class KeptKeys(AgencyKeys):
-    """The keys that the hub keeps, without files."""
+    """The keys that the hub keeps, without files.
+
+    What is in `at_next_use` happens once, when a key is used: while the mailbox answers, or an act is signed.
+    """
+
+    at_next_use: Callable[[], object] | None = None
 
     def get_signer(self, agency: str) -> KeySigner:
+        interrupt, self.at_next_use = self.at_next_use, None
+        if interrupt is not None:
+            interrupt()
         return signer_named(agency.lower())
 
 

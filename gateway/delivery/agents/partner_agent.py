@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.cases import CustomsNotice, SignedAnswer
-from gateway.delivery.agents.console_mailbox import ConsoleMailbox
+from gateway.delivery.agents.console_mailbox import AnswerOutdatedError, ConsoleMailbox, MailboxApplication
 from gateway.delivery.attempt_outcome import (
     FailedDelivery,
     HubSnapshot,
@@ -29,7 +29,6 @@ from gateway.delivery.stored_calls import check_answer_status
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     NO_ADDRESS,
-    OUR_MISTAKE,
     GatewayError,
     raise_resource_problem,
 )
@@ -98,9 +97,9 @@ class PartnerAgent:
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Make one attempt and store the partner's answer."""
         knowledge = self._hub.get_snapshot()
-        envelope, route = self._read_call(lease)
-        if route is not None and self._mailbox is not None:
-            self._rest_call(lease, self._mailbox, envelope, switched=route == "switched")
+        envelope, application = self._read_call(lease)
+        if application is not None and self._mailbox is not None:
+            self._rest_call(lease, self._mailbox, envelope, application)
             return
         if DRAFTED in lease.parameters:
             lease, envelope = self._compose_draft(lease, envelope)
@@ -109,11 +108,11 @@ class PartnerAgent:
             self._hub, knowledge, lambda known: self._apply_answer(lease, posted, known)
         )
 
-    def _read_call(self, lease: DeliveryLease) -> tuple[bytes, str | None]:
-        """Return the envelope of a call, and why it rests in the mailbox (None: it does not)."""
+    def _read_call(self, lease: DeliveryLease) -> tuple[bytes, MailboxApplication | None]:
+        """Return the envelope of a call, and its application in the mailbox (None: the call is sent)."""
         with read_transaction(self._hub.engine) as conn:
-            route = self._mailbox.find_route(conn, lease) if self._mailbox is not None else None
-            return payloads.get_payload_octets(conn, lease.payload_sha256 or ""), route
+            application = self._mailbox.find_application(conn, lease) if self._mailbox is not None else None
+            return payloads.get_payload_octets(conn, lease.payload_sha256 or ""), application
 
     def _compose_draft(self, lease: DeliveryLease, draft: bytes) -> tuple[DeliveryLease, bytes]:
         """Compose a drafted call by the contract of now, and store it: every further attempt sends this one.
@@ -154,24 +153,32 @@ class PartnerAgent:
         apply_answer(self._hub, int(lease.subject_id), signed_answer, finish, operation=operation)
 
     def _rest_call(
-        self, lease: DeliveryLease, mailbox: ConsoleMailbox, envelope: bytes, *, switched: bool
+        self, lease: DeliveryLease, mailbox: ConsoleMailbox, envelope: bytes, application: MailboxApplication
     ) -> None:
         """Store that a call is in the mailbox, and apply the answer as that of the agency's system."""
-        rested = mailbox.take_call(envelope, lease.destination)
-        with read_transaction(self._hub.engine) as conn:
-            application = mailbox.find_application(conn, lease)
-        if application is None:
-            raise GatewayError(OUR_MISTAKE, f"the application of delivery {lease.id} is gone")
-        finish = make_lease_finisher(lease, self._hub.clock)
-        finish_rest = rested.make_finisher(lease, self._hub, finish, application, switched=switched)
-        signed_answer = SignedAnswer(rested.answer, rested.reply)
+        answered = mailbox.answer_call(envelope, lease.destination, application)
+        finish_lease = make_lease_finisher(lease, self._hub.clock)
+
+        def store_call(conn: Connection) -> None:
+            mailbox.store_call(conn, lease, application, answered.call)
+            finish_lease(conn)
+
+        signed_answer = SignedAnswer(answered.answer, answered.reply)
         if lease.subject_type == "fee":
-            apply_payment_answer(self._hub, int(lease.subject_id), signed_answer, finish_rest)
+            apply_payment_answer(self._hub, int(lease.subject_id), signed_answer, store_call)
             return
-        operation = str(lease.parameters.get("operation"))
-        apply_answer(
-            self._hub, application.request, signed_answer, finish_rest, operation=operation, at_console=True
-        )
+        try:
+            apply_answer(
+                self._hub,
+                application.request,
+                signed_answer,
+                store_call,
+                operation=str(lease.parameters.get("operation")),
+                check_console_request=application.check_request,
+            )
+        except AnswerOutdatedError:
+            self.attempt_delivery(lease)
+            return
         # For the lists of officers; what is not stored here is read when a list first shows it.
         with read_transaction(self._hub.engine) as conn:
             refresh_summaries(self._hub, conn, [application.request])

@@ -67,6 +67,8 @@ _UNKNOWN_REPLY = SignedReply()
 
 #: Is called in the transaction of a call-back, with its locked request, before the request is changed.
 CallBackWitness = Callable[[Connection, OpenRequest, datetime], None]
+#: Is called in the transaction of an answer, with its locked request; raises to refuse the answer.
+RequestCheck = Callable[[OpenRequest], None]
 
 
 @rerun_after_conflict
@@ -162,19 +164,20 @@ def apply_answer(
     end_lease: FinishLease,
     *,
     operation: str = "",
-    at_console: bool = False,
+    check_console_request: RequestCheck | None = None,
 ) -> None:
     """Apply an agency's answer to a call of the hub, and end the delivery of that call.
 
-    `signed_answer` is the answer and the signed reply that contained it; `at_console` says that the mailbox
-    of the console gave it. After CancelApplication an acknowledgment says only that the agency will answer:
-    the application stays in force until it has. One of NotifyClearance changes nothing. Raises GW719 for a
-    notice that was issued more than a day ahead, or before its case.
+    `signed_answer` is the answer and the signed reply that contained it. `check_console_request` is given
+    when the mailbox of the console gave the answer; it refuses one to CancelApplication that does not fit the
+    application any more. After CancelApplication an acknowledgment says only that the agency will answer: the
+    application stays in force until it has. One of NotifyClearance changes nothing. Raises GW719 for a notice
+    that was issued more than a day ahead, or before its case.
     """
     _check_issue_time(hub, signed_answer.answer)
     if operation == CANCELLATION:
         with write_transaction(hub.engine, "reply.cancellation") as conn:
-            _apply_side_answer(conn, hub, request_id, signed_answer, end_lease, at_console=at_console)
+            _apply_side_answer(conn, hub, request_id, signed_answer, end_lease, check_console_request)
         return
     if operation == CLEARANCE_NEWS:
         with write_transaction(hub.engine, "reply.clearance") as conn:
@@ -258,12 +261,14 @@ def _apply_side_answer(
     request_id: int,
     signed_answer: SignedAnswer,
     end_lease: FinishLease,
-    *,
-    at_console: bool = False,
+    check_console_request: RequestCheck | None = None,
 ) -> None:
     """Apply the answer to a call that does not send the application: an acknowledgment moves nothing."""
     case = _lock_case(conn, request_id)
     request = open_locked_request(conn, request_id)
+    if check_console_request is not None:
+        check_console_request(request)
+    at_console = check_console_request is not None
     now = hub.clock()
     if isinstance(signed_answer.answer, Notice):
         _apply_heard(conn, hub, case, request, signed_answer, now, at_console=at_console)

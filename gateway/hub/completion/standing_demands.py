@@ -122,7 +122,7 @@ def compute_conclusion_id(
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_cancellation_open(request: Row[Any]) -> bool:
+def is_cancellation_open(request: Row[Any] | OpenRequest) -> bool:
     """Return whether the agency has been asked to cancel a request, and has not said whether it does."""
     return bool(request.cancellation == "ASKED" and request.state != "CANCELLED")
 

@@ -313,7 +313,7 @@ def test_a_hostile_partner_is_a_process_too(partner: Path, tmp_path: Path, patte
         agent = SoapCaller(sender, lambda: signer_named("hub"), lambda: datetime.now(UTC))
         for _ in select_replies("soap", pattern):
             try:
-                agent.exchange_call(envelope, where)
+                agent.read_answer(agent.post_call(envelope, where))
                 came.append(TAKEN)
             except GatewayError as problem:
                 came.append(problem.problem.id)

@@ -80,6 +80,7 @@ def test_a_call_to_an_agency_at_the_console_rests_in_its_mailbox(engine: Engine)
     assert signer_of(story, stored) == signer_named("hub").certificate
     reply = etree.fromstring(octets_of(story, story.request("KFDA").reply_sha256))
     assert signer_of(story, reply) == signer_named("kfda").certificate
+    assert reply.findtext(".//{*}ReceiptNumber") == seen.request.receipt_number
     assert seen.number in stored.xpath("//*[local-name()='Document']/*/*/text()")
     assert stored.xpath("//*[local-name()='Attachment']/@mediaType") == ["application/pdf"]
 

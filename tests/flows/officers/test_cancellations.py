@@ -25,7 +25,7 @@ from gateway.hub import apply_call_back
 from gateway.store import WorkFilter, WorkTab, make_engine, read_transaction, work_lists
 from gateway.web.officers import Officer
 from tests.flows.craft import withdrawal
-from tests.kit.databases import KINDS, Templates
+from tests.kit.databases import BOTH, KINDS, Templates
 from tests.kit.officers import ConsoleStory
 
 AGENCY = "KFDA"
@@ -213,3 +213,56 @@ def test_an_inspection_is_ended_by_an_officer(engine: Engine) -> None:
         story.clock.forward(seconds=1)
         story.desk.perform_act(kim, seen.number, InspectionAct(code), story.look().shown)
         assert story.look().state == state
+
+
+@BOTH
+def test_what_is_decided_while_the_mailbox_answers_is_not_cancelled(engine: Engine) -> None:
+    """An officer decides between the answer of the mailbox and its effect: it answers again."""
+    story = ConsoleStory(engine, AGENCY)
+    seen = story.arrive()
+    kim = story.officer("kim")
+
+    def decide() -> None:
+        shown = story.look().shown
+        assert story.desk.perform_act(kim, seen.number, story.decision(), shown).state == "PERFORMED"
+
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.keys.at_next_use = decide
+    story.tick(seconds=1)
+    request = story.request(AGENCY)
+    assert (request.state, request.cancellation) == ("DECIDED", "REFUSED")
+    assert [call.operation for call in story.rested()] == ["SubmitApplication", "CancelApplication"]
+    assert {row.state for row in story.deliveries(destination=AGENCY)} == {"DELIVERED"}
+
+
+@pytest.mark.night
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["before", "meanwhile"])
+@pytest.mark.parametrize("code", ["G03", "G04"])
+@pytest.mark.parametrize("decided", [False, True], ids=["open", "decided"])
+def test_what_officers_answer_before_the_mailbox_does_is_the_answer(
+    engine: Engine, *, decided: bool, code: str, meanwhile: bool
+) -> None:
+    """The applicant withdraws, and the officers say whether they cancel before the call is in the mailbox."""
+    story = ConsoleStory(engine, AGENCY)
+    seen = story.arrive()
+    lee = story.officer("lee", "approver")
+    if decided:
+        story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+    story.decide_others()
+    story.tick(seconds=1)
+    state = story.request(AGENCY).state
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    if meanwhile:
+        story.keys.at_next_use = lambda: perform(story, lee, code)
+    else:
+        while list_asked(story) == []:
+            assert story.worker.run_once()
+        assert len(story.rested()) == 1
+        perform(story, lee, code)
+    story.tick(seconds=1)
+    request = story.request(AGENCY)
+    expected = ("CANCELLED", "ACCEPTED") if code == "G03" else (state, "REFUSED")
+    assert (request.state, request.cancellation) == expected
+    assert [call.operation for call in story.rested()] == ["SubmitApplication", "CancelApplication"]
+    notices = [status for _, status in see(story)["notices"]]
+    assert [status for status in notices if status in ("G03", "G04")] == [code]

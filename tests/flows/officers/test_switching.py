@@ -143,16 +143,7 @@ def test_what_rests_in_the_mailbox_stays_there_after_the_return(engine: Engine) 
 def test_a_delivery_that_was_claimed_before_the_return_goes_to_the_system(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY, console=False)
     switch(story)
-    mailbox = story.agents["soap"]._mailbox
-    take = mailbox.take_call
-
-    def return_meanwhile(*words: Any) -> Any:
-        mailbox.take_call = take
-        rested = take(*words)
-        switch_back(story)
-        return rested
-
-    mailbox.take_call = return_meanwhile
+    story.keys.at_next_use = lambda: switch_back(story)
     story.submit()
     story.tick()
     with read_transaction(engine) as conn:

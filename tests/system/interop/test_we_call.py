@@ -274,17 +274,15 @@ def test_an_answer_against_the_contract(line: Callable[[str], Line], number: str
 
 
 @EACH_KEY
-def test_the_agent_does_the_same_in_one_call(line: Callable[[str], Line], peer: Peer) -> None:
-    """`SoapAgent` over the shipped template and an address from the settings."""
+def test_the_caller_of_the_hub_does_the_same(line: Callable[[str], Line], peer: Peer) -> None:
+    """`SoapCaller` over the shipped template and an address from the settings."""
     office = line("AGENT")
     destination = SoapDestination("agency-template.wsdl", office.url, AnswerPolicy(office.judge))
     agent = SoapCaller(office.sender, lambda: peer.keys.issued["hub-ec"].signer, lambda: datetime.now(UTC))
     arguments = {"ApplicationNumber": "A-1", "Reason": "취하"}
     cancel = ServiceCall("CancelApplication", "urn:uuid:cancel", destination.endpoint, arguments)
-    assert isinstance(
-        agent.exchange_call(contract_named(destination.wsdl).compose_envelope(cancel), destination)[0],
-        AgencyAcknowledgment,
-    )
+    posted = agent.post_call(contract_named(destination.wsdl).compose_envelope(cancel), destination)
+    assert isinstance(agent.read_answer(posted)[0], AgencyAcknowledgment)
 
 
 def receipts(place: Path) -> Path:
