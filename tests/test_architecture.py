@@ -439,6 +439,23 @@ def test_a_time_is_placed_in_a_zone_by_one_function() -> None:
     assert strangers == []
 
 
+#: What verifies the signature of a SOAP envelope.
+SOAP_VERIFIERS = {
+    "xmlsec/signed_soap.py": "each message, for whoever receives it",
+    "cli/commands/evidence.py": "each stored envelope again, under each policy",
+}
+
+
+def test_signed_soap_is_opened_by_one_function() -> None:
+    verifiers = {
+        place(path)
+        for path, nodes in walk_sources()
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("verify_soap_envelope")
+    }
+    assert verifiers == set(SOAP_VERIFIERS)
+
+
 #: What sends requests, each tried with answers before the end of a request (`delivery/test_early_answers`).
 SENDERS = {
     "delivery/http_client.py": "all that the hub calls and fetches",

@@ -387,7 +387,8 @@ def test_every_address_is_told_and_no_other() -> None:
 
 
 def test_the_files_of_the_verifier_are_there() -> None:
-    named = set(re.findall(r"`((?:protocols|xmlsec|wire)(?:/[a-z0-9_]+)+)`", page("verifier.md")))
+    rooms = "protocols|xmlsec|wire|web|delivery"
+    named = set(re.findall(rf"`((?:{rooms})(?:/[a-z0-9_]+)+)`", page("verifier.md")))
     assert len(named) > 25
     missing = [name for name in named if not (ROOT / "gateway" / f"{name}.py").exists()]
     assert not missing, missing

@@ -24,13 +24,10 @@ from gateway.wire import (
     SoapFault,
     build_addressed_envelope,
     format_instant,
-    parse_xml,
-    read_addressing,
-    read_envelope,
     read_fault,
     serialize_element,
 )
-from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
+from gateway.xmlsec import read_soap_message, sign_soap_envelope, verify_soap_message
 from gateway_conformance.partners.soap_endpoint import CONTENT_TYPE
 
 _TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security"  # noqa: S105
@@ -213,15 +210,15 @@ def read_hub_answer(
     Raises GatewayError when the answer is not signed by the hub that `identity` knows, or
     relates to another call.
     """
-    root = parse_xml(octets)
-    envelope = read_envelope(root)
-    fault = read_fault(envelope)
-    signed = verify_soap_envelope(root, STRICT, now=at)
-    identity.verify_hub_certificate(signed.certificate, at, _TOKEN)
-    related = read_addressing(envelope.header).relates_to if envelope.header is not None else None
-    if related != message_id:
+    envelope = read_soap_message(octets)
+    message = verify_soap_message(
+        envelope,
+        now=at,
+        check_certificate=lambda signer: identity.verify_hub_certificate(signer, at, _TOKEN),
+    )
+    if message.addressing.relates_to != message_id:
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer relates to another call", "wsa:RelatesTo")
-    return fault
+    return read_fault(envelope)
 
 
 def say_requirement_result(

@@ -21,7 +21,6 @@ from gateway.errors import (
     HEADER_INVALID,
     MEDIA_TYPE_REFUSED,
     MESSAGE_ID_REUSED,
-    NOT_SOAP,
     NOT_SUPPORTED,
     OUR_MISTAKE,
     GatewayError,
@@ -31,32 +30,24 @@ from gateway.wire import (
     ANONYMOUS,
     SOAP11,
     WSA,
-    WSSE,
     AddressingHeaders,
     ServiceDescription,
     SoapFault,
     WsdlOperation,
     build_addressed_envelope,
     canonicalize_element,
-    check_must_understand,
     is_text_xml,
-    list_body_elements,
     parse_xml,
     read_addressing,
-    read_envelope,
     read_wsdl,
     serialize_element,
     write_addressing,
     write_fault_envelope,
 )
-from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
+from gateway.xmlsec import read_soap_message, sign_soap_envelope, verify_soap_message
 from gateway_conformance.partners.misbehavior import Misbehavior
 
 CONTENT_TYPE: Final = "text/xml; charset=utf-8"
-_UNDERSTOOD: Final = frozenset(
-    {f"{{{WSSE}}}Security"}
-    | {f"{{{WSA}}}{name}" for name in ("Action", "MessageID", "To", "From", "ReplyTo")}
-)
 _TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"  # noqa: S105
 _TO: Final = "/soap:Envelope/soap:Header/wsa:To"
 
@@ -110,16 +101,22 @@ class SoapEndpoint:
     def _open_request(self, request: IncomingRequest, relates_to: list[str]) -> VerifiedCall:
         _check_media_type(request)
         at = get_current_time()
-        root, addressing = _read_call(request.body)
+        envelope = read_soap_message(request.body)
+        if envelope.header is None:
+            raise GatewayError(HEADER_INVALID, "WS-Addressing and WS-Security are missing", "/soap:Envelope")
+        addressing = read_addressing(envelope.header)
         relates_to.append(addressing.message_id)
-        elements = list_body_elements(root)
-        operation = self._get_operation(elements, addressing, request.headers.get("soapaction", ""))
-        signed = verify_soap_envelope(root, STRICT, now=at)
-        self.identity.verify_hub_certificate(signed.certificate, at, _TOKEN)
-        (content,) = elements
+        soap_action = request.headers.get("soapaction", "")
+        operation = self._get_operation(envelope.body_elements, addressing, soap_action)
+        message = verify_soap_message(
+            envelope,
+            now=at,
+            check_certificate=lambda signer: self.identity.verify_hub_certificate(signer, at, _TOKEN),
+        )
+        (content,) = message.content
         self.description.schema.validate_element(content)
         digest = hashlib.sha256(canonicalize_element(content, exclusive=True)).hexdigest()
-        return VerifiedCall(addressing.message_id, operation, content, digest)
+        return VerifiedCall(message.addressing.message_id, operation, content, digest)
 
     def _get_operation(
         self, content: list[etree._Element], addressing: AddressingHeaders, soap_action: str
@@ -178,15 +175,6 @@ class SoapEndpoint:
         )
         sign_soap_envelope(root, self.identity.signer, now=get_current_time())
         return HttpReply(500, CONTENT_TYPE, serialize_element(root))
-
-
-def _read_call(octets: bytes) -> tuple[etree._Element, AddressingHeaders]:
-    """Return the envelope of a call, and what its header says; nothing of it is verified."""
-    envelope = read_envelope(parse_xml(octets))
-    if envelope.version != "1.1" or envelope.header is None:
-        raise GatewayError(NOT_SOAP, "the service accepts only SOAP 1.1 with WS-Addressing", "/soap:Envelope")
-    check_must_understand(envelope, _UNDERSTOOD)
-    return envelope.root, read_addressing(envelope.header)
 
 
 def _check_media_type(request: IncomingRequest) -> None:

@@ -6,7 +6,7 @@ them for one attempt. `open_signed_answer` accepts nothing that the agency did n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -31,14 +31,11 @@ from gateway.errors import (
 from gateway.pki import Certificate, Signer
 from gateway.wire import (
     DEFAULT_LIMITS,
-    WSA,
-    WSSE,
     SoapEnvelope,
     SoapFault,
     WireLimits,
     WsdlOperation,
     add_destination,
-    check_must_understand,
     is_soap11_type,
     parse_xml,
     read_addressing,
@@ -49,12 +46,10 @@ from gateway.wire import (
     unwrap_soap_envelope,
 )
 from gateway.xmlsec import (
-    DEFAULT_WINDOW,
-    STRICT,
-    SignaturePolicy,
-    TimestampWindow,
+    SignedSoapMessage,
+    read_soap_message,
     sign_soap_envelope,
-    verify_soap_envelope,
+    verify_soap_message,
 )
 
 # For these fault codes the partner would answer the same octets in the same way again. Everything else
@@ -91,10 +86,6 @@ def make_fault_error(fault: SoapFault, authentic: bool) -> GatewayError:
 SignerCheck = Callable[[Certificate, datetime], None]
 
 _CONTENT_TYPE: Final = "text/xml; charset=utf-8"
-_UNDERSTOOD: Final = frozenset(
-    {f"{{{WSSE}}}Security"}
-    | {f"{{{WSA}}}{name}" for name in ("Action", "MessageID", "To", "RelatesTo", "From")}
-)
 
 #: Octets of an envelope whose tree is small, whatever is in it.
 _SMALL: Final = 64 * 1024
@@ -110,19 +101,8 @@ class AnswerPolicy:
     """
 
     judge: SignerCheck
-    policy: SignaturePolicy = STRICT
-    window: TimestampWindow = DEFAULT_WINDOW
     unsigned_faults: bool = False
     limits: WireLimits = DEFAULT_LIMITS
-
-
-@dataclass(frozen=True, slots=True)
-class SignedAnswer:
-    """The signed content of a partner's answer to a call of the hub, with its certificate."""
-
-    certificate: Certificate
-    action: str
-    content: Sequence[etree._Element]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +170,17 @@ def _open_answer_once(
     rules: AnswerPolicy,
     now: datetime,
 ) -> tuple[PartnerAnswer, SignedReply]:
-    octets = _unwrap_answer(answer, rules)
-    envelope = _read_answer_envelope(octets, answer, rules)
+    _check_media_type(answer)
+    try:
+        octets = unwrap_soap_envelope(answer.headers["content-type"], answer.body, rules.limits)
+        envelope = read_soap_message(octets, rules.limits)
+    except GatewayError as problem:
+        raise_resource_problem(problem)
+        refusal = wrap_answer_problem(problem)
+        raise make_status_error(answer, refusal.detail) if answer.status >= 400 else refusal from problem
     fault = read_fault(envelope)
     try:
-        signed = _verify_answer(envelope, call, rules, now)
+        message = _verify_answer(envelope, call, rules, now)
     except GatewayError as problem:
         raise_resource_problem(problem)
         if fault is not None:
@@ -204,67 +190,44 @@ def _open_answer_once(
         raise make_fault_error(fault, authentic=True)
     if answer.status != 200:
         raise _make_answer_error(f"HTTP status {answer.status} with an answer that is not a fault", "HTTP")
-    return _read_operation_answer(signed, call, contract), SignedReply(octets, signed.certificate.sha256)
+    return _read_operation_answer(message, call, contract), SignedReply(octets, message.certificate.sha256)
 
 
-def _unwrap_answer(answer: HttpAnswer, rules: AnswerPolicy) -> bytes:
-    """Return the octets of the envelope; raise for an answer that is none of SOAP 1.1, by its media type."""
-    content_type = answer.headers.get("content-type", "")
-    xml = is_soap11_type(content_type)
+def _check_media_type(answer: HttpAnswer) -> None:
+    """Raise for an answer that is none of SOAP 1.1 by its status or its media type."""
     if CALLS.classify_answer(answer) is AnswerKind.PASSING_ERROR:
         raise make_status_error(answer)
-    if not xml or "content-encoding" in answer.headers:
+    if not is_soap11_type(answer.headers.get("content-type", "")) or "content-encoding" in answer.headers:
         if answer.status >= 400:
             raise make_status_error(answer)
         raise _make_answer_error("the answer is not text/xml in UTF-8", "Content-Type")
-    try:
-        return unwrap_soap_envelope(content_type, answer.body, rules.limits)
-    except GatewayError as problem:
-        raise_resource_problem(problem)
-        detail = f"{problem.problem.id} {problem.detail}"
-        if answer.status >= 400:
-            raise make_status_error(answer, detail) from problem
-        raise _make_answer_error(detail, problem.location) from problem
-
-
-def _read_answer_envelope(octets: bytes, answer: HttpAnswer, rules: AnswerPolicy) -> SoapEnvelope:
-    try:
-        envelope = read_envelope(parse_xml(octets, rules.limits, envelope=True))
-        check_must_understand(envelope, _UNDERSTOOD)
-    except GatewayError as problem:
-        raise_resource_problem(problem)
-        if answer.status >= 400:
-            raise make_status_error(answer) from problem
-        raise _make_answer_error(f"{problem.problem.id} {problem.detail}", problem.location) from problem
-    if envelope.version != "1.1":
-        raise _make_answer_error("the answer is SOAP 1.2", "/soap:Envelope")
-    return envelope
 
 
 def _verify_answer(
     envelope: SoapEnvelope, call: SignedCall, rules: AnswerPolicy, now: datetime
-) -> SignedAnswer:
-    """Return the signed content of the answer to `call`; raise GW603 if it is no answer to this call."""
+) -> SignedSoapMessage:
+    """Return what the partner signed of its answer to `call`; raise GW603 if it is no answer to this call."""
     try:
-        signed = verify_soap_envelope(envelope.root, rules.policy, now=now, window=rules.window)
-        rules.judge(signed.certificate, now)
-        assert envelope.header is not None, "the signature is in the header"
-        addressing = read_addressing(envelope.header)
+        message = verify_soap_message(
+            envelope,
+            now=now,
+            check_certificate=lambda certificate: rules.judge(certificate, now),
+            limits=rules.limits,
+        )
     except GatewayError as problem:
-        raise_resource_problem(problem)
         raise wrap_answer_problem(problem) from problem
-    if addressing.relates_to != call.message_id:
+    if message.addressing.relates_to != call.message_id:
         raise _make_answer_error(
             "the answer relates to another call", "/soap:Envelope/soap:Header/wsa:RelatesTo"
         )
-    return SignedAnswer(signed.certificate, addressing.action, envelope.body_elements)
+    return message
 
 
 def _read_operation_answer(
-    signed: SignedAnswer, call: SignedCall, contract: ServiceContract
+    message: SignedSoapMessage, call: SignedCall, contract: ServiceContract
 ) -> PartnerAnswer:
-    content = signed.content
-    if signed.action != call.operation.reply_action:
+    content = message.content
+    if message.addressing.action != call.operation.reply_action:
         raise _make_answer_error("the answer has another action", "/soap:Envelope/soap:Header/wsa:Action")
     if len(content) != 1 or content[0].tag != call.operation.response:
         raise _make_answer_error(

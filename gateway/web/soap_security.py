@@ -22,7 +22,6 @@ from gateway.errors import (
     HEADER_INCONSISTENT,
     HEADER_INVALID,
     MEDIA_TYPE_REFUSED,
-    NOT_SOAP,
     NOT_SUPPORTED,
     OUR_MISTAKE,
     GatewayError,
@@ -38,8 +37,6 @@ from gateway.wire import (
     DEFAULT_LIMITS,
     SOAP11,
     SOAP11_NEXT,
-    WSA,
-    WSSE,
     AddressingHeaders,
     ServiceDescription,
     SoapEnvelope,
@@ -48,38 +45,30 @@ from gateway.wire import (
     WsdlOperation,
     build_addressed_envelope,
     canonicalize_element,
-    check_must_understand,
     is_identity_coding,
     is_soap11_type,
-    list_body_elements,
     parse_xml,
     read_addressing,
-    read_envelope,
     serialize_element,
     unwrap_soap_envelope,
     write_addressing,
     write_fault_envelope,
 )
 from gateway.xmlsec import (
-    DEFAULT_WINDOW,
     SHA256,
-    STRICT,
-    SignaturePolicy,
-    TimestampWindow,
+    UNDERSTOOD_BLOCKS,
+    SignedSoapMessage,
     VerifiedSignature,
     compute_digest,
+    read_soap_message,
     sign_soap_envelope,
-    verify_soap_envelope,
+    verify_soap_message,
 )
 
 StartResponse = Callable[..., Any]
 
 _LOG: Final = logging.getLogger(__name__)
 _CONTENT_TYPE: Final = "text/xml; charset=utf-8"
-_SECURITY: Final = f"{{{WSSE}}}Security"
-_ADDRESSING: Final = frozenset(
-    f"{{{WSA}}}{name}" for name in ("Action", "MessageID", "To", "From", "ReplyTo", "FaultTo", "RelatesTo")
-)
 _PLACEHOLDER: Final = re.compile(rb'location="http://localhost/soap/[a-z]+"')
 _SIGNER: Final = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"
 _SHOWN: Final = 500
@@ -106,8 +95,6 @@ class SoapSecurityPolicy:
     memory: ReplayCache
     addresses: tuple[str, ...] = ()
     find_address: Callable[[Environ], str] | None = None
-    policy: SignaturePolicy = STRICT
-    window: TimestampWindow = DEFAULT_WINDOW
     limits: WireLimits = DEFAULT_LIMITS
     admit_client: Callable[[str, str | None, datetime], None] = lambda _party, _shown, _at: None
     tell_refusal: Callable[[str | None, GatewayError], None] = lambda _party, _problem: None
@@ -147,13 +134,11 @@ VerifiedService = Callable[[VerifiedCall], etree._Element]
 
 @dataclass(frozen=True, slots=True)
 class _OpenedCall:
-    """A call after its reading: its envelope in octets, the verified element in it, and what signed it."""
+    """A call whose signature is verified, in octets and read, and the party that signed it."""
 
     envelope: bytes
-    content: etree._Element
+    message: SignedSoapMessage
     operation: WsdlOperation
-    message_id: str
-    signed: VerifiedSignature
     party: str
 
 
@@ -230,41 +215,34 @@ class SoapSecurityGate:
         reply.party = party = call.party
         security.admit_client(party, environ.get(CERTIFICATE_KEY), now)
         report_proven_party(environ, party)
-        canonical = canonicalize_element(call.content, exclusive=True)
+        (content,) = call.message.content
+        canonical = canonicalize_element(content, exclusive=True)
+        message_id = call.message.addressing.message_id
         body_digest = compute_digest(SHA256, canonical).hex()
-        seen = NewSeenCall(_digest_signed_parts(call.signed), party, call.message_id, body_digest)
+        seen = NewSeenCall(_digest_signed_parts(call.message.signature), party, message_id, body_digest)
         with security.memory.admit_call(seen, now) as record:
-            self._description.schema.validate_element(call.content)
-            caller = Caller(party, call.signed.certificate, call.message_id, call.envelope, record)
-            response = self._service(VerifiedCall(call.content, canonical, call.operation, caller))
+            self._description.schema.validate_element(content)
+            caller = Caller(party, call.message.certificate, message_id, call.envelope, record)
+            response = self._service(VerifiedCall(content, canonical, call.operation, caller))
             if response.tag != call.operation.response:
                 raise GatewayError(OUR_MISTAKE, f"{call.operation.name} was answered by another element")
         return self._sign_answer(response, call.operation.reply_action, reply)
 
-    def _open_call(
-        self, envelope: bytes, soap_action: str, now: datetime, reply: _ReplyContext
-    ) -> _OpenedCall:
+    def _open_call(self, octets: bytes, soap_action: str, now: datetime, reply: _ReplyContext) -> _OpenedCall:
         """Return a call whose signature is verified; what its refusal relates to is noted in `reply`."""
-        root, addressing = _read_call(envelope, self._security.limits)
-        reply.relates_to = addressing.message_id
-        content = list_body_elements(root)
-        operation = self._match_operation(content, addressing, soap_action)
-        signed, party = self._verify_signer(root, now)
-        return _OpenedCall(envelope, content[0], operation, addressing.message_id, signed, party)
-
-    def _verify_signer(self, root: etree._Element, now: datetime) -> tuple[VerifiedSignature, str]:
-        """Return the signature of a call and the party that made it."""
         security, parties = self._security, list[str]()
-        signed = verify_soap_envelope(
-            root,
-            security.policy,
+        envelope = read_soap_message(octets, security.limits)
+        addressing = _read_unverified_addressing(envelope)
+        reply.relates_to = addressing.message_id
+        operation = self._match_operation(envelope.body_elements, addressing, soap_action)
+        message = verify_soap_message(
+            envelope,
             now=now,
-            window=security.window,
             check_certificate=lambda certificate: parties.append(self._admit_signer(certificate, now)),
             limits=security.limits,
         )
         (party,) = parties
-        return signed, party
+        return _OpenedCall(octets, message, operation, party)
 
     def _admit_signer(self, certificate: Certificate, now: datetime) -> str:
         try:
@@ -312,7 +290,7 @@ class SoapSecurityGate:
 
     def _sign_envelope(self, root: etree._Element) -> bytes:
         security = self._security
-        sign_soap_envelope(root, security.signer(), now=security.clock(), window=security.window)
+        sign_soap_envelope(root, security.signer(), now=security.clock())
         return serialize_element(root)
 
     def _address_reply(self, action: str, reply: _ReplyContext) -> AddressingHeaders:
@@ -326,28 +304,19 @@ def _check_http_headers(environ: Environ) -> None:
         raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")
 
 
-def _read_call_envelope(body: bytes, limits: WireLimits) -> SoapEnvelope:
-    envelope = read_envelope(parse_xml(body, limits, envelope=True))
-    if envelope.version != "1.1":
-        raise GatewayError(NOT_SOAP, "this service speaks SOAP 1.1", "/soap:Envelope")
-    check_must_understand(envelope, _ADDRESSING | {_SECURITY})
+def _read_unverified_addressing(envelope: SoapEnvelope) -> AddressingHeaders:
+    """Return what the headers of a call say; raise GW107 for a block of a kind that no call has."""
+    if envelope.header is None:
+        raise GatewayError(HEADER_INVALID, "WS-Addressing and WS-Security are missing", "/soap:Envelope")
     for block in envelope.header_blocks:
-        if block.tag != _SECURITY and block.tag not in _ADDRESSING:
+        if block.tag not in UNDERSTOOD_BLOCKS:
             detail = f"header block {str(block.tag)[:120]} is not known here"
             raise GatewayError(HEADER_INVALID, detail, "/soap:Envelope/soap:Header")
         if block.get(f"{{{SOAP11}}}actor", SOAP11_NEXT) != SOAP11_NEXT:
             raise GatewayError(
                 HEADER_INVALID, "a header block is for another actor", "/soap:Envelope/soap:Header"
             )
-    return envelope
-
-
-def _read_call(body: bytes, limits: WireLimits) -> tuple[etree._Element, AddressingHeaders]:
-    """Return the envelope of a call, and the content of its header; nothing of it is verified yet."""
-    envelope = _read_call_envelope(body, limits)
-    if envelope.header is None:
-        raise GatewayError(HEADER_INVALID, "WS-Addressing and WS-Security are missing", "/soap:Envelope")
-    return envelope.root, read_addressing(envelope.header)
+    return read_addressing(envelope.header)
 
 
 def _digest_signed_parts(signed: VerifiedSignature) -> str:

@@ -96,7 +96,6 @@ from .soap import SoapEnvelope as SoapEnvelope
 from .soap import SoapFault as SoapFault
 from .soap import check_must_understand as check_must_understand
 from .soap import is_for_receiver as is_for_receiver
-from .soap import list_body_elements as list_body_elements
 from .soap import read_envelope as read_envelope
 from .soap import read_fault as read_fault
 from .soap import write_fault_envelope as write_fault_envelope

@@ -121,11 +121,6 @@ def read_envelope(root: etree._Element) -> SoapEnvelope:
     return envelope
 
 
-def list_body_elements(root: etree._Element) -> list[etree._Element]:
-    """Return the elements in the Body of an envelope, of which it is the last element."""
-    return _list_elements(next(root.iterchildren("*", reversed=True)))
-
-
 def _check_child_count(parent: etree._Element) -> None:
     """Raise when `parent` has more children than any real header, before objects are made of them."""
     if len(parent) > _MOST_BLOCKS:

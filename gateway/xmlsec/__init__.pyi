@@ -28,6 +28,10 @@ from .signature_verifier import SignatureReading as SignatureReading
 from .signature_verifier import VerifiedSignature as VerifiedSignature
 from .signature_verifier import take_signature_octets as take_signature_octets
 from .signature_verifier import verify_reading as verify_reading
+from .signed_soap import UNDERSTOOD_BLOCKS as UNDERSTOOD_BLOCKS
+from .signed_soap import SignedSoapMessage as SignedSoapMessage
+from .signed_soap import read_soap_message as read_soap_message
+from .signed_soap import verify_soap_message as verify_soap_message
 from .swa_signature import EBMS_ROLE as EBMS_ROLE
 from .swa_signature import SigningToken as SigningToken
 from .swa_signature import SwaAttachment as SwaAttachment
@@ -36,8 +40,6 @@ from .swa_signature import find_swa_security as find_swa_security
 from .swa_signature import is_signed_as_is as is_signed_as_is
 from .swa_signature import read_swa_signature as read_swa_signature
 from .swa_signature import write_swa_security as write_swa_security
-from .wss import DEFAULT_WINDOW as DEFAULT_WINDOW
-from .wss import TimestampWindow as TimestampWindow
 from .wss import sign_soap_envelope as sign_soap_envelope
 from .wss import verify_soap_envelope as verify_soap_envelope
 from .xades import compute_unsigned_digest as compute_unsigned_digest

@@ -25,7 +25,7 @@ from gateway.pki import Certificate, KeySigner, load_signer, read_certificate
 from gateway.share import get_data_folder
 from gateway.web.agency_service import build_agency_service
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
-from gateway.wire import SoapFault, list_body_elements, parse_xml, read_envelope, read_fault
+from gateway.wire import SoapFault, parse_xml, read_envelope, read_fault
 from gateway.xmlsec import STRICT, verify_soap_envelope
 from gateway_conformance.pki import SandboxParty, make_sandbox
 from tests.kit.paths import ROOT
@@ -212,7 +212,7 @@ class ListeningHub:
         if not isinstance(call, AgencyCallback):
             self.delivered.append(call)
             return
-        (element,) = list_body_elements(parse_xml(caller.envelope))
+        (element,) = read_envelope(parse_xml(caller.envelope)).body_elements
         operation = etree.QName(element).localname
         self.heard.append(Heard(operation, call, caller.message_id, caller.envelope))
 

@@ -193,9 +193,16 @@ def without_security(octets: bytes) -> bytes:
     return serialize_element(root)
 
 
+def without_header(octets: bytes) -> bytes:
+    root = parse_xml(octets)
+    root.remove(root[0])
+    return serialize_element(root)
+
+
 REPLACE = [
     ("changed Body", lambda octets: octets.replace(b"SW-1<", b"SW-9<", 1), "GW202"),
     ("no signature", without_security, "GW201"),
+    ("no header", without_header, "GW107"),
     ("no SOAP", lambda octets: b"<hello/>", "GW105"),
     ("no XML", lambda octets: octets[:-20], "GW104"),
     ("changed address", lambda octets: re.sub(rb":\d+/soap<", b":1/soap<", octets, count=1), "GW304"),

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.cases import AgencyAcknowledgment, Decision, DecisionCode, Notice
-from gateway.delivery import ServiceCall, load_contract
+from gateway.delivery import ServiceCall, load_contract, soap_client
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.soap_client import AnswerPolicy, SignedCall, open_signed_answer, sign_call
-from gateway.errors import GatewayError
+from gateway.errors import NO_ROOM, GatewayError
 from gateway.wire import (
     AGENCY,
+    ANONYMOUS,
     SOAP11,
     WSA,
     WSSE,
@@ -298,15 +299,52 @@ def test_the_status_decides_where_there_is_no_soap(
 
 
 def test_garbage_under_status_500_is_unreachable() -> None:
-    assert problem_of(b"<html/>", 500).problem.id == "GW608"
+    problem = problem_of(b"<html/>", 500)
+    assert (problem.problem.id, problem.detail[:5]) == ("GW608", "GW105")
 
 
-@pytest.mark.parametrize("limits", [WireLimits(depth=4), WireLimits(envelope=500), WireLimits(elements=10)])
-def test_an_answer_keeps_the_limits_of_the_settings(limits: WireLimits) -> None:
+def test_a_fault_of_soap_1_2_may_pass() -> None:
+    """A proxy, or a service behind another address, writes it: the next attempt may reach the partner."""
+    fault_12 = write_fault_envelope(SoapFault("Client", "No such office"), "1.2")
+    problem = problem_of(fault_12, 500)
+    assert (problem.problem.id, problem.detail[:5]) == ("GW608", "GW105")
+
+
+def test_an_answer_may_say_where_its_reply_is_expected() -> None:
+    """Each header of WS-Addressing is understood, as in a call; there is no reply to an answer."""
+    headers = AddressingHeaders(
+        f"{AGENCY}:SubmitApplicationResponse", "urn:uuid:answer", None, "urn:uuid:call"
+    )
+    root = envelope(wrapper(AGENCY, "SubmitApplicationResponse", ACKNOWLEDGED), headers)
+    reply_to = etree.SubElement(root[0], f"{{{WSA}}}ReplyTo", {f"{{{SOAP11}}}mustUnderstand": "1"})
+    etree.SubElement(reply_to, f"{{{WSA}}}Address").text = ANONYMOUS
+    assert opened(signed(root)) == AgencyAcknowledgment("R-1")
+
+
+@pytest.mark.parametrize("limits", [{"depth": 4}, {"envelope": 500}, {"elements": 10}, {"references": 2}])
+def test_an_answer_keeps_the_limits_of_the_settings(limits: dict[str, int]) -> None:
     answer = agency_answer("urn:uuid:call")
     assert opened(answer) == AgencyAcknowledgment("R-1")
-    problem = problem_of(answer, rules=AnswerPolicy(judge_agency, limits=limits))
+    problem = problem_of(answer, rules=AnswerPolicy(judge_agency, limits=WireLimits(**limits)))
     assert (problem.problem.id, problem.detail[:5]) == ("GW603", "GW102")
+
+
+def test_a_packed_answer_keeps_the_limits_of_the_settings() -> None:
+    package = pack_as_wss4j(agency_answer("urn:uuid:call"))
+    headers = {"content-type": package.content_type}
+    rules = AnswerPolicy(judge_agency, limits=WireLimits(parts=1))
+    problem = problem_of(package.body, rules=rules, headers=headers)
+    assert (problem.problem.id, problem.detail[:5]) == ("GW603", "GW102")
+
+
+@pytest.mark.parametrize("step", ["unwrap_soap_envelope", "read_soap_message", "verify_soap_message"])
+def test_an_answer_is_not_blamed_where_memory_is_short(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_values: object, **_options: object) -> None:
+        raise GatewayError(NO_ROOM)
+
+    monkeypatch.setattr(soap_client, step, fail)
+    assert problem_of(agency_answer("urn:uuid:call")).problem is NO_ROOM
+    assert problem_of(fault("Client"), 500).problem is NO_ROOM
 
 
 def test_what_we_stored_is_signed_within_the_limits_of_the_settings() -> None:
@@ -446,8 +484,10 @@ def test_a_changed_certificate_beside_the_envelope_is_not_trusted() -> None:
     strange = pack_as_wss4j(agency_answer("urn:uuid:call", by="stranger"))
     root, certificate = package.body.rpartition(b"\r\n\r\n")[0], strange.body.rpartition(b"\r\n\r\n")[2]
     forged = Package(package.content_type, root + b"\r\n\r\n" + certificate)
-    problem = problem_of(forged.body, headers={"content-type": forged.content_type})
-    assert (problem.problem.id, problem.detail[:5]) == ("GW603", "GW202")
+    headers = {"content-type": forged.content_type}
+    for judge, reason in ((judge_agency, "GW209"), (lambda _certificate, _at: None, "GW202")):
+        problem = problem_of(forged.body, rules=AnswerPolicy(judge), headers=headers)
+        assert (problem.problem.id, problem.detail[:5]) == ("GW603", reason)
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, "GW603"), (500, "GW608")])

@@ -36,6 +36,7 @@ from gateway.wire import (
     WSU,
     AddressingHeaders,
     SoapFault,
+    WireLimits,
     parse_xml,
     read_addressing,
     read_envelope,
@@ -459,6 +460,16 @@ def test_a_refusal_is_a_signed_fault_with_id_and_place(
     assert detail.findtext("{*}Location") or problem in ("GW102", "GW104")
     http = PROBLEMS[problem].codes.http
     assert answer.status.startswith(str(http if http in (400, 413, 415, 503) else 500))
+
+
+@pytest.mark.parametrize("limits", [{"depth": 4}, {"envelope": 500}, {"elements": 10}, {"references": 2}])
+def test_a_call_keeps_the_limits_of_the_settings(limits: dict[str, int]) -> None:
+    handler = Recorder()
+    strict = security(limits=WireLimits(**limits))
+    answer = World(handler, build_agency_service(handler.apply, strict)).post(
+        agency_call("Acknowledge", ACKNOWLEDGE)
+    )
+    assert (answer.problem, handler.said) == ("GW102", [])
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,12 @@ from gateway.wire import DS, SOAP11, WSSE, WSU, canonicalize_element, parse_xml,
 from gateway.xmlsec import (
     SHA256,
     STRICT,
-    TimestampWindow,
     compute_digest,
     sign_soap_envelope,
     verify_soap_envelope,
 )
 from gateway.xmlsec.algorithms import EXCLUSIVE_C14N
-from gateway.xmlsec.wss import find_security_header
+from gateway.xmlsec.wss import TimestampWindow, find_security_header
 from gateway_conformance.hostile import naive_verifier
 from tests.xmlsec.sample_messages import element, one, request, reread, resign
 

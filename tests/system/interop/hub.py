@@ -14,7 +14,7 @@ from gateway.errors import CERTIFICATE_UNTRUSTED, DECISION_CONFLICT, GatewayErro
 from gateway.pki import Certificate, load_signer, read_certificate
 from gateway.web.agency_service import build_agency_service
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
-from gateway.wire import list_body_elements, parse_xml
+from gateway.wire import parse_xml, read_envelope
 from tests.kit.soap import MemoryOfCalls
 
 FOLDER = Path(os.environ["INTEROP_FOLDER"])
@@ -38,7 +38,7 @@ def apply(call: AgencyCallback | etree._Element, caller: Caller) -> None:
         raise GatewayError(DECISION_CONFLICT, "R01 with REJECTED", "SubmitDecision/Decision[1]")
     if number.startswith("E"):
         raise ZeroDivisionError(number)
-    (element,) = list_body_elements(parse_xml(caller.envelope))
+    (element,) = read_envelope(parse_xml(caller.envelope)).body_elements
     with (FOLDER / "calls").open("a", encoding="utf-8") as file:
         file.write(f"{etree.QName(element).localname} {caller.party} {call!r}\n")
 
