@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.kit.waiting import until
 
-__all__ = ["end_process", "is_running", "wait_until_ready"]
+__all__ = ["end_process", "is_running", "read_process_file", "wait_until_ready"]
 
 
 def wait_until_ready(
@@ -36,10 +36,16 @@ def wait_until_ready(
 
 def is_running(pid: int) -> bool:
     """Return whether a process runs; one that has ended and was not waited for does not."""
+    status = read_process_file(pid, "stat").rpartition(b")")[2].split()
+    return bool(status) and status[0] != b"Z"
+
+
+def read_process_file(pid: int, name: str) -> bytes:
+    """Return what a file below `/proc` says of a process; nothing once it has ended, also meanwhile."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
-        return False
+        return b""
 
 
 def end_process(process: subprocess.Popen[bytes], seconds: float = 30) -> None:

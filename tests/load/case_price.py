@@ -22,6 +22,7 @@ from sqlalchemy import Engine, text
 from gateway.store import read_transaction
 from gateway_conformance.verbs.demo_stage import Stage
 from tests.kit.paths import ROOT
+from tests.kit.served import read_process_file
 from tests.kit.waiting import until
 from tests.load.statement_counter import ASKED, OFF, SEPARATOR
 from tests.load.stopwatch import tree_cpu
@@ -252,7 +253,7 @@ def hub_process(stage: Stage) -> int:
 
 def list_processes(root: int) -> set[int]:
     """Return a process and its descendants."""
-    children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
+    children = read_process_file(root, f"task/{root}/children").split()
     return {root}.union(*(list_processes(int(child)) for child in children))
 
 

@@ -24,6 +24,7 @@ from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.process_logs import check_process_log
+from tests.kit.served import read_process_file
 from tests.kit.waiting import until
 
 PATH = "/msh/ebms2"
@@ -281,8 +282,8 @@ def test_a_process_that_dies_is_replaced(hub: Hub) -> None:
     if not children.exists():
         pytest.skip("this system does not say which processes are whose")
     for child in children.read_text().split():
-        name = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"resource_tracker" not in name:
+        command = read_process_file(int(child), "cmdline")
+        if command and b"resource_tracker" not in command:
             os.kill(int(child), signal.SIGKILL)
     await_ready(hub)
     assert hub.post(hub.message()) == 200

@@ -33,7 +33,7 @@ from gateway_conformance.pki import issue_certificate
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import EBMS2, START, Clock, Neighbour, authority, signer_named
 from tests.kit.live import LiveHouse
-from tests.kit.served import is_running
+from tests.kit.served import is_running, read_process_file
 from tests.kit.waiting import until
 from tests.pki.certificate_forgery import DAY, costly_pair
 
@@ -263,11 +263,7 @@ def judging(serving: int) -> list[int]:
         except OSError:
             continue
     below = [pid for pid in parents if is_running(pid) and _stands_below(pid, serving, parents)]
-    return [
-        pid
-        for pid in below
-        if b"gateway.pki.certificate_examiner" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    return [pid for pid in below if b"gateway.pki.certificate_examiner" in read_process_file(pid, "cmdline")]
 
 
 def _stands_below(pid: int, above: int, parents: dict[int, int]) -> bool:

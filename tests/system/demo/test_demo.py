@@ -23,6 +23,7 @@ from gateway_conformance.verbs import demo
 from gateway_conformance.verbs.demo_stories import list_stories, read_story
 from tests.kit.forked_stage import ForkedStage
 from tests.kit.paths import ROOT
+from tests.kit.served import read_process_file
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.night
@@ -241,7 +242,7 @@ def terminate(process: subprocess.Popen[str], _: Path) -> None:
 
 def kill_customs(_: subprocess.Popen[str], where: Path) -> None:
     for pid in living(where):
-        if Path(f"/proc/{pid}/comm").read_text() == "customs\n":
+        if read_process_file(pid, "comm") == b"customs\n":
             os.kill(pid, signal.SIGKILL)
 
 

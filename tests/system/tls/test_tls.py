@@ -21,6 +21,7 @@ from gateway.hub.wiring import build_engine
 from gateway.store import read_transaction
 from gateway_conformance.hostile import UrlTarget
 from tests.kit.client_hello import make_hello
+from tests.kit.served import read_process_file
 from tests.system.tls import calling, listening, table
 from tests.system.tls.place import Place, renew_server, served
 from tests.system.tls.row import TAKEN
@@ -232,10 +233,11 @@ def test_another_certificate_is_shown_without_a_restart(place: Place) -> None:
 
 def fronts(place: Place) -> list[int]:
     """Return the processes that end TLS, among the children of the gateway."""
-    children = Path(f"/proc/{place.process.pid}/task/{place.process.pid}/children")
-    others = Path(f"/proc/{place.process.pid}/task").glob("*/children")
-    found = {int(pid) for one in {children, *others} for pid in one.read_text().split()}
-    return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    parent = place.process.pid
+    tasks = [task.name for task in Path(f"/proc/{parent}/task").iterdir()]
+    children = b" ".join(read_process_file(parent, f"task/{task}/children") for task in tasks).split()
+    found = {int(child) for child in children}
+    return [pid for pid in found if b"spawn_main" in read_process_file(pid, "cmdline")]
 
 
 def test_the_process_that_ends_tls_is_started_again(place: Place) -> None:
