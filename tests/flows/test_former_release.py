@@ -1,18 +1,20 @@
-"""A database of the release before, with an object in every state, is upgraded, and each of them goes on."""
+"""A database of a former release, with an object in every state, is upgraded, and each of them goes on."""
 
 from __future__ import annotations
 
 import lzma
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_private_key
-from sqlalchemy import Engine, MetaData, Table, create_engine, make_url, select
+from sqlalchemy import Engine, MetaData, Table, make_url, select
 from sqlalchemy.types import Boolean, Date, DateTime
 
 from gateway.cases import AgencyCallback
@@ -37,33 +39,85 @@ from tests.flows.former_release import TRUST, find_table
 from tests.flows.test_held_case_waking import NUMBER, naming
 from tests.flows.test_held_cases import HOLD
 from tests.kit import house
+from tests.kit.levels import at_night
 from tests.kit.paths import ROOT
+from tests.kit.revisions import apply_revision
 from tests.kit.rows import NOW
 from tests.kit.story import Story
 from tests.store.test_state_rollup import assert_equal
 
-#: What the last release was, with its schema version.
-RELEASE, REVISION = "0.1.0", "0089"
-_DUMP = Path(__file__).with_name("data") / f"release_{RELEASE}.sql.xz"
-_SCHEMA = ROOT / "tests" / "store" / "data" / f"schema_{REVISION}_postgresql.sql"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SCHEMAS = ROOT / "tests" / "store" / "data"
+
+
+@dataclass(frozen=True)
+class FormerRelease:
+    """A release whose databases are upgraded: its version, and that of its schema."""
+
+    version: str
+    revision: str
+
+    def read_dump(self) -> str:
+        """Return its database as SQL of SQLite (`tests.flows.former_release`)."""
+        path = Path(__file__).with_name("data") / f"release_{self.version}.sql.xz"
+        return lzma.decompress(path.read_bytes()).decode()
+
+    def make_tables(self, engine: Engine) -> None:
+        """Make its tables in an empty database of PostgreSQL, with its schema version."""
+        if self == UNRELEASED:
+            with engine.begin() as conn:
+                schema = (_SCHEMAS / f"schema_{self.revision}_postgresql.sql").read_text(encoding="utf-8")
+                for statement in schema.split(";\n"):
+                    if statement.strip():
+                        conn.exec_driver_sql(statement)
+                conn.exec_driver_sql(
+                    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+                )
+                conn.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{self.revision}')")
+        else:
+            with write_transaction(engine) as conn:
+                apply_revision(conn, self.revision)
+
+
+#: The last release, from which operators upgrade, and the version before it that was never released.
+LAST = FormerRelease("1.0.0", "0100")
+UNRELEASED = FormerRelease("0.1.0", "0089")
+_RELEASES = [LAST, *at_night(UNRELEASED)]
 
 
 class UndoneError(Exception):
     """Ends a transaction without its changes."""
 
 
+def test_the_last_release_of_the_changelog_is_upgraded() -> None:
+    releases = re.findall(
+        r"^## (\d[\w.]*)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert releases[0] == LAST.version
+
+
+@pytest.fixture(params=_RELEASES, ids=lambda former: former.version)
+def former(request: pytest.FixtureRequest) -> FormerRelease:
+    """Give each former release in turn."""
+    release: FormerRelease = request.param
+    return release
+
+
 @pytest.fixture
-def release(empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """Give the database of the release before; all have their keys still."""
-    path = Path(str(make_url(empty_database_url).database))
-    path = path if empty_database_url.startswith("sqlite") else tmp_path / "release.sqlite3"
+def former_database(
+    former: FormerRelease, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
+    """Give a database of a former release; all have their keys still."""
+    is_sqlite = empty_database_url.startswith("sqlite")
+    path = Path(str(make_url(empty_database_url).database)) if is_sqlite else tmp_path / "release.sqlite3"
     with closing(sqlite3.connect(path)) as conn:
-        conn.executescript(lzma.decompress(_DUMP.read_bytes()).decode())
+        conn.executescript(former.read_dump())
         pairs = {name: (octets, key) for name, octets, key in conn.execute(f"SELECT * FROM {TRUST}")}
         conn.executescript(f"DROP TABLE {TRUST}")
-    if not empty_database_url.startswith("sqlite"):
-        copy_to_postgresql(path, empty_database_url)
+    engine = make_engine(empty_database_url)
+    if not is_sqlite:
+        former.make_tables(engine)
+        copy_rows(path, engine)
     crl = pairs.pop("crl")[0]
     authority = read_certificate(pairs.pop("authority")[0])
     algorithm = house.signer_named("hub").algorithm
@@ -74,24 +128,19 @@ def release(empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(house, "trust", lambda: (TrustStore((authority,)), RevocationData([crl])))
     monkeypatch.setattr(house, "crl", lambda: crl)
     monkeypatch.setattr(house, "_make_signer", lambda name, _kind: signers[name])
-    engine = make_engine(empty_database_url)
     yield engine
     engine.dispose()
 
 
-def copy_to_postgresql(path: Path, url: str) -> None:
-    """Make the tables that the release had on PostgreSQL, and copy all rows of its SQLite file."""
-    engine = create_engine(url)
+def copy_rows(path: Path, engine: Engine) -> None:
+    """Copy all rows of a release's SQLite file to its tables on PostgreSQL, in place of those there."""
     with closing(sqlite3.connect(path)) as source, engine.begin() as conn:
-        for statement in _SCHEMA.read_text(encoding="utf-8").split(";\n"):
-            if statement.strip():
-                conn.exec_driver_sql(statement)
-        conn.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
         # Rows come in any order, and are counted by state already.
         conn.exec_driver_sql("SET LOCAL session_replication_role = replica")
         tables = MetaData()
         tables.reflect(conn)
         for table in tables.tables.values():
+            conn.execute(table.delete())
             source.row_factory = sqlite3.Row
             rows = [convert_row(table, row) for row in source.execute(f'SELECT * FROM "{table.name}"')]
             if rows:
@@ -100,7 +149,6 @@ def copy_to_postgresql(path: Path, url: str) -> None:
                 conn.exec_driver_sql(
                     f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), MAX(id)) FROM {table.name}"
                 )
-    engine.dispose()
 
 
 def convert_row(table: Table, row: sqlite3.Row) -> dict[str, Any]:
@@ -119,16 +167,16 @@ def convert_row(table: Table, row: sqlite3.Row) -> dict[str, Any]:
 
 
 @pytest.fixture
-def upgraded(release: Engine) -> Engine:
+def upgraded(former: FormerRelease, former_database: Engine) -> Engine:
     """Give the database after its upgrade."""
     with pytest.raises(GatewayError, match="run `gateway migrate`"):
-        check_schema_version(release)
-    assert migrate_schema(release) == (REVISION, get_head_revision())
-    check_schema_version(release)
-    return release
+        check_schema_version(former_database)
+    assert migrate_schema(former_database) == (former.revision, get_head_revision())
+    check_schema_version(former_database)
+    return former_database
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_each_state_takes_its_events_after_an_upgrade(upgraded: Engine) -> None:
     assert_equal(upgraded)
     for machine in MACHINES.values():
@@ -168,7 +216,7 @@ def decide_case(story: Story, name: str) -> None:
             apply_call_back(story.hub, row.agency, AgencyCallback(notice, row.number))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_each_case_goes_on_after_an_upgrade(upgraded: Engine) -> None:
     story = start_story(upgraded)
     names = ("ASKED", "STRANDED", "CLOSED", "HELD", "WITHDRAWN", "DECIDED", "ACCEPTED")
