@@ -7,10 +7,12 @@ requests and replies are read here.
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -105,6 +107,10 @@ _LARGEST: Final = 64 * 1024 * 1024
 #: Octets of an answer that are held in memory where a larger one goes into a file.
 _MOST_HELD: Final = 1024 * 1024
 _IDLE: Final = 120
+#: Seconds for which the rest of a refused request is read, and dropped.
+_LINGER: Final = 5.0
+_CHUNK_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}")
+_LONGEST_CHUNK_LINE: Final = 8192
 _Answer = TypeVar("_Answer")
 
 
@@ -207,23 +213,21 @@ class _PostHandler(BaseHTTPRequestHandler):
         try:
             head = read_request_head(self.rfile)
         except GatewayError as problem:
-            self._send_reply(HttpReply(400, "text/plain; charset=utf-8", f"{problem}\n".encode()))
-            return False
+            return self._refuse_request(400, str(problem))
         if head is None:
             return False
         if head.method == "GET":
             # The partner is alive.
             return self._send_reply(HttpReply(200, "text/plain", b"alive\n")) and head.keeps_connection
         if head.method != "POST":
-            self._send_reply(HttpReply(501, "text/plain", b"only GET and POST are served\n"))
-            return False
+            return self._refuse_request(501, "only GET and POST are served")
         if head.awaits_continue:
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.wfile.flush()
-        body = self._read_body(head.headers)
-        if body is None:
-            self._send_reply(HttpReply(413, "text/plain", b"too large\n"))
-            return False
+        try:
+            body = self._read_body(head.headers)
+        except GatewayError as problem:
+            return self._refuse_request(413 if problem.problem is TOO_LARGE else 400, str(problem))
         return self._send_reply(self._make_reply(head, body)) and head.keeps_connection
 
     def _make_reply(self, head: RequestHead, body: bytes) -> HttpReply:
@@ -234,26 +238,58 @@ class _PostHandler(BaseHTTPRequestHandler):
             description = f"{type(mistake).__name__}: {mistake}"[:500].encode("utf-8", "replace")
             return HttpReply(500, "text/plain; charset=utf-8", description)
 
-    def _read_body(self, headers: Mapping[str, str]) -> bytes | None:
-        """Return the body of a request, None for one that is too large, or without a valid length."""
+    def _refuse_request(self, status: int, sentence: str) -> bool:
+        """Refuse a request and end its connection; return False, as no other one may follow.
+
+        What is still sent is read for a while: else its sender may lose the reply (RFC 9112 §9.6).
+        """
+        body = f"{sentence}\n".encode()
+        self._send_reply(HttpReply(status, "text/plain; charset=utf-8", body, {"Connection": "close"}))
+        end = time.monotonic() + _LINGER
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_LINGER)
+            while self.connection.recv(65_536) and time.monotonic() < end:
+                pass
+        return False
+
+    def _read_body(self, headers: Mapping[str, str]) -> bytes:
+        """Return the body of a request; raises GW102 for a large one, GW103 for one without valid length."""
         if "chunked" in headers.get("transfer-encoding", "").lower():
             return self._read_chunks()
         length = headers.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()) or int(length) > _LARGEST:
-            return None
-        return self.rfile.read(int(length))
+        if not (length.isascii() and length.isdigit()):
+            raise GatewayError(MIME_MALFORMED, f"Content-Length is no number: {length[:40]!r}", "HTTP")
+        if len(length) > len(str(_LARGEST)) or int(length) > _LARGEST:
+            raise GatewayError(TOO_LARGE, f"a body has at most {_LARGEST} octets", "HTTP")
+        return self._read_octets(int(length))
 
     def _read_chunks(self) -> bytes:
+        """Return the content of all chunks (RFC 9112 §7.1)."""
         content = bytearray()
-        while len(content) <= _LARGEST:
-            size = int(self.rfile.readline(80).split(b";")[0], 16)
-            if size == 0:
-                while self.rfile.readline(8192).strip():
-                    pass
+        while size := self._read_chunk_size():
+            if len(content) + size > _LARGEST:
+                raise GatewayError(TOO_LARGE, f"a body has at most {_LARGEST} octets", "HTTP")
+            content += self._read_octets(size)
+            if self._read_octets(2) != b"\r\n":
+                raise GatewayError(MIME_MALFORMED, "a chunk is longer than its size", "HTTP")
+        for _ in range(_MOST_LINES):
+            if not self.rfile.readline(_LONGEST_LINE).strip():
                 break
-            content += self.rfile.read(size)
-            self.rfile.readline(8)
         return bytes(content)
+
+    def _read_chunk_size(self) -> int:
+        digits = self.rfile.readline(_LONGEST_CHUNK_LINE).partition(b";")[0].strip()
+        if _CHUNK_SIZE.fullmatch(digits) is None:
+            raise GatewayError(MIME_MALFORMED, "a chunk begins without its size", "HTTP")
+        return int(digits, 16)
+
+    def _read_octets(self, length: int) -> bytes:
+        """Return the next octets; raises GW103 where the connection ends before."""
+        octets = self.rfile.read(length)
+        if len(octets) < length:
+            raise GatewayError(MIME_MALFORMED, "the connection ended in the body of a request", "HTTP")
+        return octets
 
     def _send_reply(self, reply: HttpReply) -> bool:
         """Send a reply; return whether its connection is kept."""

@@ -92,7 +92,13 @@ def test_requests_of_one_connection_are_answered_one_after_the_other(server: Par
         (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"400"),
         (b"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", b"413"),
-        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3fffffe\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", b"400"),
         (b"POST / HTTP/1.0\r\n\r\n", b"202"),
         (b"POST /ends HTTP/1.1\r\n\r\n", b"200"),
     ],
@@ -101,6 +107,26 @@ def test_after_a_request_that_cannot_be_read_and_the_last_one_the_connection_end
     server: PartnerServer, octets: bytes, status: bytes
 ) -> None:
     assert exchange(server, octets).split(b" ")[1] == status
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"Content-Length: 4\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n4\r\nabc"],
+    ids=["counted", "chunked"],
+)
+def test_a_body_that_ends_early_is_no_message(server: PartnerServer, octets: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\n" + octets)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_sender_reads_why_it_was_refused_after_all_that_it_sends(server: PartnerServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n")
+        for _ in range(128):
+            connection.sendall(bytes(65_536))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_body_that_waits_to_be_asked_for_is_asked_for(server: PartnerServer) -> None:
