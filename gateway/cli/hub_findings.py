@@ -76,6 +76,7 @@ def find_transport_warnings(settings: Settings, register: RegisterSnapshot, at: 
             "http.proxies, or listen at 127.0.0.1"
         )
     yield from _find_unbound_clients(settings, register)
+    yield from _find_shared_parties(settings)
     for source, path in _list_tls_certificates(settings):
         if timedelta(0) < (ends := _read_certificate_end(path)) - at < _SOON:
             yield f"the certificate of {source} ends in {(ends - at).days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
@@ -98,6 +99,19 @@ def _find_unbound_clients(settings: Settings, register: RegisterSnapshot) -> Ite
     demanding = any(mode.security.mutual_tls for mode in register.book.pmodes)
     if demanding and settings.http.client_ca is None and not settings.http.tls_proxies:
         yield "P-Modes require mutual_tls, but without http.client_ca no client certificate is requested"
+
+
+def _find_shared_parties(settings: Settings) -> Iterator[str]:
+    """Yield a warning about each party that is several agencies, so that none can call the hub."""
+    codes: dict[str, list[str]] = {}
+    for code, section in settings.agency.items():
+        codes.setdefault(section.get_party(code), []).append(code)
+    for party, sharing in codes.items():
+        if len(sharing) > 1:
+            yield (
+                f"party {party[:80]} is the party of several agencies ({', '.join(sharing)[:200]}): they are "
+                "called, but what the party sends is refused (GW209)"
+            )
 
 
 def _list_called_addresses(settings: Settings, register: RegisterSnapshot) -> Iterator[tuple[str, str]]:

@@ -115,6 +115,10 @@ class _PartnerSettings(SettingsSection):
     first_retry: Duration | None = None
     """Wait after the first attempt. If it is not set, the value in [delivery] is used."""
 
+    def get_party(self, section: str) -> str:
+        """Return the id of its party in the register; `section` is the name of this section."""
+        return self.party or section
+
 
 class AgencySettings(_PartnerSettings):
     """How one agency is called."""

@@ -268,7 +268,7 @@ def _build_partner(name: str, called: AgencySettings | CustomsSettings, wsdl: Ws
     return PartnerService(
         frozen,
         f"{_CONSOLE}{name}" if console else called.endpoint or "",
-        called.party or name,
+        called.get_party(name),
         bounds=HttpLimits.from_time_out(called.time_out),
         console=console,
         payment_notices=isinstance(called, AgencySettings) and called.payment_notices and not console,

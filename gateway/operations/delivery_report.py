@@ -117,7 +117,7 @@ def load_destinations(conn: Connection, settings: Settings) -> dict[str, Destina
     destinations = {party: Destination(name, "") for party, name in names.items()}
     for code, called in {**settings.agency, CUSTOMS: settings.customs}.items():
         destinations[code] = Destination(
-            names.get(called.party or code, code), mask_url(called.endpoint or "")
+            names.get(called.get_party(code), code), mask_url(called.endpoint or "")
         )
     return destinations
 
@@ -136,7 +136,7 @@ def name_destination(destinations: Mapping[str, Destination], delivery: Mapping[
 def list_party_destinations(settings: Settings, party: str) -> tuple[str, ...]:
     """Return the destinations at which a party is called as an agency or as customs."""
     called = {**settings.agency, CUSTOMS: settings.customs}
-    return tuple(code for code, partner in called.items() if party == (partner.party or code))
+    return tuple(code for code, partner in called.items() if party == partner.get_party(code))
 
 
 def find_destinations(destinations: Mapping[str, Destination], text: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from gateway.cases import (
     read_named_fee,
 )
 from gateway.cases import Decision as DecisionValue
+from gateway.config import AgencySettings
 from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.hub import (
     ConnectionClaim,
@@ -253,15 +254,38 @@ def build_agency_service(apply: ApplyAgencyCall, security: SoapSecurityPolicy) -
 _TOKEN = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"  # noqa: S105
 
 
-def apply_agency_call(hub: Hub, call: AgencyCallback | etree._Element, caller: Caller) -> None:
+def apply_agency_call(
+    hub: Hub,
+    sections: Mapping[str, AgencySettings],
+    call: AgencyCallback | etree._Element,
+    caller: Caller,
+) -> None:
     """Apply the call of an agency, or the document in the agency's own format that the call delivers.
 
-    `caller` is the party that signed the call, which is the agency.
+    `sections` are the settings of agencies by their codes, `caller` is the party that signed the call. Raises
+    GW209 for a party that is no agency, or more than one.
     """
+    agency = find_agency(caller.party, sections)
     if isinstance(call, AgencyCallback):
-        apply_call_back(hub, caller.party, call, caller.signed_reply, record=caller.record)
+        apply_call_back(hub, agency, call, caller.signed_reply, record=caller.record)
     else:
-        apply_agency_document(hub, caller.party, call, caller.signed_reply, caller.record)
+        apply_agency_document(hub, agency, call, caller.signed_reply, caller.record)
+
+
+def find_agency(party: str, sections: Mapping[str, AgencySettings]) -> str:
+    """Return the code of the agency that a party of the register is: its own name if no section has it.
+
+    Raises GW209 for the party of several agencies, and for one with the code of an agency that is another
+    party.
+    """
+    codes = [code for code, section in sections.items() if section.get_party(code) == party]
+    if len(codes) > 1:
+        detail = f"{party[:80]} is the party of several agencies ({', '.join(codes)[:200]})"
+    elif codes or party not in sections:
+        return codes[0] if codes else party
+    else:
+        detail = f"{party[:80]} is not the party of the agency of this name"
+    raise GatewayError(SIGNER_MISMATCH, detail, _TOKEN)
 
 
 def admit_agency_signer(hub: Hub, certificate: Certificate, at: datetime) -> str:

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from gateway.cases import open_payment_message, read_provider_event, sign_payment_message
-from gateway.config import Settings
+from gateway.config import AgencySettings, Settings
 from gateway.errors import (
     MEDIA_TYPE_REFUSED,
     OUR_MISTAKE,
@@ -309,12 +309,13 @@ def build_application(settings: Settings) -> WsgiApplication:
         settings.limits.body,
         settings.http.public_url or "",
         served.find_base_url,
-        settings.customs.party or CUSTOMS,
+        settings.customs.get_party(CUSTOMS),
         StatusReaders(
             settings.http.status_addresses,
             normalize_addresses(settings.http.proxies),
             settings.http.read_status_token(),
         ),
+        settings.agency,
     )
 
 
@@ -331,11 +332,13 @@ def build_wsgi_application(
     find_base_url: Callable[[Environ], str] | None = None,
     customs: str = CUSTOMS,
     status_readers: StatusReaders | None = None,
+    agencies: Mapping[str, AgencySettings] | None = None,
 ) -> WsgiApplication:
     """Return the application of a hub; `limit` is the largest message in octets.
 
     `public_url` is where the SOAP services are reached; without it `find_base_url` finds it from a request.
-    `customs` is the party of customs in the register, `status_readers` are those of the status endpoints.
+    `customs` is the party of customs in the register, `status_readers` are those of the status endpoints,
+    `agencies` the settings of agencies by their codes.
     """
     # /msh/ebms2 and /msh/as4
     routes: dict[str, Any] = {
@@ -347,7 +350,8 @@ def build_wsgi_application(
         find = None if find_base_url is None else lambda environ: f"{find_base_url(environ)}{path}"
         return build_soap_security(hub, addresses, find)
 
-    routes[_AGENCY] = build_agency_service(partial(apply_agency_call, hub), build_security(_AGENCY))
+    apply_agency = partial(apply_agency_call, hub, agencies or {})
+    routes[_AGENCY] = build_agency_service(apply_agency, build_security(_AGENCY))
     apply_customs = partial(apply_call_of_customs, hub, customs)
     routes[_CUSTOMS] = build_customs_service(apply_customs, build_security(_CUSTOMS))
     routes[PATH] = build_payment_endpoint(hub)

@@ -120,6 +120,18 @@ def test_parties_of_agreements_are_called_too(home: Path) -> None:
     assert told == ["party broker1 is called over plain HTTP at broker.example"]
 
 
+def test_a_party_of_several_agencies_is_named(home: Path) -> None:
+    one = '[agency.{}]\nendpoint = "https://agency.example/soap"\n{}'
+    shared = one.format("A", 'party = "system"\n') + one.format("system", "") + one.format("B", "")
+    warnings = list(find_transport_warnings(settings(home, shared), NOBODY, NOW))
+    assert warnings == [
+        "party system is the party of several agencies (A, system): they are called, but what the party "
+        "sends is refused (GW209)"
+    ]
+    own = one.format("A", 'party = "system"\n') + one.format("B", 'party = "A"\n')
+    assert list(find_transport_warnings(settings(home, own), NOBODY, NOW)) == []
+
+
 def test_who_is_bound_in_vain_is_told(home: Path) -> None:
     asked = tls("good", 'client_ca = "pki/ca.pem"\nmutual_tls = ["broker1", "brokre2", "*"]\n')
     [mode, *_] = read_pmodes(AGREEMENT, "a")

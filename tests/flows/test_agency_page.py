@@ -101,7 +101,7 @@ def set_law(law: str) -> Callable[[etree._Element], None]:
 
 @BOTH
 def test_the_hub_takes_the_call_of_the_page_and_the_item_is_decided(story: Story) -> None:
-    gate = build_agency_service(partial(apply_agency_call, story.hub), build_soap_security(story.hub))
+    gate = build_agency_service(partial(apply_agency_call, story.hub, {}), build_soap_security(story.hub))
     status, answer = call_hub(gate, signed_by_agency(story, lambda _: None))
     assert status == "200 OK", answer
     assert story.request("KPTA").state == "DECIDED"
@@ -115,7 +115,7 @@ def test_the_hub_takes_the_own_document_of_the_page_and_tells_what_the_page_says
     number.text = story.number_of("KPTA")
     root = envelope(request, AddressingHeaders(f"{SERVICE_AGENCY}:DeliverNotice", "urn:uuid:own"))
     sign_soap_envelope(root, signer_named("kpta"), now=story.clock())
-    gate = build_agency_service(partial(apply_agency_call, story.hub), build_soap_security(story.hub))
+    gate = build_agency_service(partial(apply_agency_call, story.hub, {}), build_soap_security(story.hub))
     status, answer = call_hub(gate, serialize_element(root))
     assert status == "200 OK", answer
     asked = story.request("KPTA")
@@ -144,7 +144,7 @@ def test_the_json_and_the_records_of_the_page_are_one_document() -> None:
 
 
 def test_a_law_that_the_call_did_not_name_is_refused(story: Story) -> None:
-    gate = build_agency_service(partial(apply_agency_call, story.hub), build_soap_security(story.hub))
+    gate = build_agency_service(partial(apply_agency_call, story.hub, {}), build_soap_security(story.hub))
     status, answer = call_hub(gate, signed_by_agency(story, set_law("99")))
     assert status.startswith("500")
     assert b">GW404<" in answer

@@ -80,7 +80,7 @@ class Window:
     def __init__(self, story: Story) -> None:
         self.story = story
         self.service = build_agency_service(
-            partial(apply_agency_call, story.hub), build_soap_security(story.hub)
+            partial(apply_agency_call, story.hub, {}), build_soap_security(story.hub)
         )
         self.calls = 0
 

@@ -116,7 +116,7 @@ def send_post(application: Any, path: str, data: bytes) -> tuple[int, dict[str, 
 def _agency_application() -> Any:
     hub = whole().hub
     return build_agency_service(
-        partial(apply_agency_call, hub), replace(build_soap_security(hub), memory=Forgetful())
+        partial(apply_agency_call, hub, {}), replace(build_soap_security(hub), memory=Forgetful())
     )
 
 

@@ -168,6 +168,11 @@ class AgencyKeys:
         self._lock = threading.Lock()
         self._loaded: dict[str, tuple[Any, Signer]] = {}
 
+    def get_party(self, agency: str) -> str:
+        """Return the party of an agency in the register, as the settings say."""
+        section = self._read_settings().agency.get(agency)
+        return agency if section is None else section.get_party(agency)
+
     def get_signer(self, agency: str) -> Signer:
         """Return the key of an agency; raises GW803 when the settings have none, or it cannot be read."""
         settings = self._read_settings()

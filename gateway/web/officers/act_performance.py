@@ -85,7 +85,7 @@ class ActPerformer:
     def _sign_call(self, act: Row[Any], content: etree._Element) -> SignedReply:
         """Return the call of an act, signed by its agency; raises GW209 for a key of another party."""
         signer, now = self._keys.get_signer(act.agency), self._hub.clock()
-        if admit_agency_signer(self._hub, signer.certificate, now) != act.agency:
+        if admit_agency_signer(self._hub, signer.certificate, now) != self._keys.get_party(act.agency):
             detail = f"{signer.certificate.subject[:120]} is not of {act.agency}"
             raise GatewayError(SIGNER_MISMATCH, detail)
         name = etree.QName(content)
