@@ -68,7 +68,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile the program once, before the processes that share the tests each begin to."""
     if not (hasattr(session.config, "workerinput") or sys.dont_write_bytecode):
-        for package in ("gateway", "conformance"):
+        for package in ("gateway", "conformance", "mappings/workbench"):
             compileall.compile_dir(ROOT / package, quiet=2)
 
 

@@ -152,10 +152,14 @@ def test_every_source_file_that_is_named_alone_exists(name: str) -> None:
 @EVERY
 def test_every_module_exists(name: str) -> None:
     for text in quoted(name):
-        for dotted in re.findall(r"(?<![\w./])(?:gateway|gateway_conformance|tests)(?:\.[a-z_]\w*)+", text):
+        for dotted in re.findall(
+            r"(?<![\w./])(?:gateway|gateway_conformance|gateway_workbench|tests)(?:\.[a-z_]\w*)+", text
+        ):
             if dotted.endswith((".toml", ".yaml", ".sqlite3", ".pem")):  # a file of a home
                 continue
             parts = dotted.replace("gateway_conformance", "conformance").split(".")
+            if parts[0] == "gateway_workbench":
+                parts[:1] = ("mappings", "workbench")
             place = next(
                 count
                 for count in range(len(parts), 0, -1)

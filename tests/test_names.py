@@ -19,7 +19,7 @@ VERBS = list_verbs()
 MEAN_WORDS = 2.0
 
 #: File names of one word that the field understands without a docstring; so are the nouns and verbs
-#: of the command line, below `gateway/cli/commands` and `conformance/verbs`.
+#: of the command line, below `gateway/cli/commands`, `conformance/verbs` and `mappings/workbench/verbs`.
 PLAIN_FILES = {
     # Python's own
     *("__init__", "__main__", "env"),
@@ -120,7 +120,7 @@ def test_a_file_is_named_by_a_noun_of_the_field() -> None:
     wrong = []
     for path in list_sources():
         is_command = get_place(path).startswith(
-            ("cli/commands/", "conformance/verbs/")
+            ("cli/commands/", "conformance/verbs/", "workbench/verbs/")
         ) and path.stem in commands | {"process"}
         if not is_command and (fault := find_file_fault(path.stem)):
             wrong.append(f"{get_place(path)}: {fault}")

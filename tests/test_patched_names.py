@@ -15,7 +15,7 @@ import pytest
 
 from tests.kit.paths import ROOT
 
-_NAME = re.compile(r"gateway(_conformance)?(\.\w+)+\.\w+")
+_NAME = re.compile(r"gateway(_conformance|_workbench)?(\.\w+)+\.\w+")
 
 
 def list_patched_names(source: str) -> Iterator[str]:

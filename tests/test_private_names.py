@@ -19,7 +19,7 @@ from tests.kit.markdown import read_table
 from tests.kit.paths import ROOT
 from tests.kit.source_tree import get_module_name, list_sources, read_source, walk_source
 
-_OWN_PACKAGES = {"gateway", "gateway_conformance", "builtins"}
+_OWN_PACKAGES = {"gateway", "gateway_conformance", "gateway_workbench", "builtins"}
 #: One that Python documents, and one that only type checkers read.
 _PUBLIC_MODULES = {"_thread", "_typeshed"}
 _READS_BY_TEXT = {"getattr", "hasattr", "setattr", "delattr", "attrgetter", "methodcaller"}

@@ -18,7 +18,7 @@ from gateway.agreements import AgreementDocument, is_peer_pmode, read_agreement,
 from gateway.cli.shared_options import FILE
 from gateway.errors import EVIDENCE_BROKEN, MISUSE, GatewayError, make_path_problem
 from gateway.file_owner import make_owned_folder, open_owned_file
-from gateway.harmonize import MappingBundle, load_bundle
+from gateway.harmonize import DocumentMapping, MappingBundle, load_bundle
 from gateway.share import get_data_folder
 
 if TYPE_CHECKING:
@@ -194,6 +194,14 @@ def find_mappings(path: Path | None) -> Traversable:
 def load_mappings(path: Path | None) -> MappingBundle:
     """Return the mappings of a folder; raise GW502 with file, line and field."""
     return load_bundle(find_mappings(path))
+
+
+def find_document(bundle: MappingBundle, name: str, location: str) -> DocumentMapping:
+    """Return a document by its id; raise GW808 with the known ids."""
+    if name not in bundle.documents:
+        document_names = ", ".join(bundle.documents)
+        raise GatewayError(MISUSE, f"no document {name[:70]!r}; known: {document_names}", location)
+    return bundle.documents[name]
 
 
 def read_agreement_file(data: bytes, name: str, at: datetime) -> AgreementDocument:

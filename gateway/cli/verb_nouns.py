@@ -61,7 +61,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "sign": Noun("Act", "sign a submission with your own key, as the console asks"),
     "listen": Noun("Act", "receive results and notices as a broker does, and store them in a folder"),
     "pull": Noun("Act", "fetch results and notices as a broker without a server does, and store them"),
-    "map": Noun("Mappings", "mappings: check, split, explain, read, build, sample, import, use"),
+    "map": Noun("Mappings", "mappings: check, split, explain, read, build, sample, diff, use"),
     "rules": Noun("Mappings", "rules of need, which documents goods need: ask, check, load, compare"),
     "calendar": Noun("Mappings", "working days of organisations: show, check, load, what is due and overdue"),
     "submission": Noun("Mappings", "judge whole submissions before they are sent"),

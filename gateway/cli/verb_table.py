@@ -393,12 +393,6 @@ VERBS: Final[dict[str, Verb]] = {
         "write the files generated from the mappings: schemas, WSDLs, labels",
         "--path mappings --out built",
     ),
-    "map matrix": Verb("map_document", "draw one mapping as an HTML page", "DOCUMENT --out document.html"),
-    "map import": Verb(
-        "map_import",
-        "convert an inventory of documents to a folder of mappings",
-        "inventory.yaml --out mappings",
-    ),
     "map diff": Verb(
         "map_diff",
         "tell what changes from one folder of mappings to another, field by field",

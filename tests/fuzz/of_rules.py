@@ -12,7 +12,6 @@ from gateway.agreements import read_pmodes
 from gateway.config import load_settings as load_settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.harmonize import compile_request_schemas, load_bundle, split_submission
-from gateway.mapping_workbench.importer.inventory_reader import read_inventory
 from gateway.pki import (
     CertificateUse,
     CertificateValidator,
@@ -25,6 +24,7 @@ from gateway.pki import (
     validate_path,
 )
 from gateway.share import MemoryPath
+from gateway_workbench.importer.inventory_reader import read_inventory
 from tests.fuzz.certificates import full_certificate, full_crl, rsa_certificate
 from tests.fuzz.ders import mutate_signed_der
 from tests.fuzz.identities import AUTHORITY, NOW, crl, signer, store

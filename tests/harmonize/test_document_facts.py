@@ -26,8 +26,8 @@ from gateway.harmonize.language import (
     read_condition,
 )
 from gateway.harmonize.language import ValueTest as OneTest
-from gateway.mapping_workbench.importer.condition_translation import ConditionSubject, translate_condition
 from gateway.wire import SourceMark, YamlNode
+from gateway_workbench.importer.condition_translation import ConditionSubject, translate_condition
 from tests.harmonize.test_document_mapping import VERIFIED, entry, inventory_fields, reconciled
 from tests.kit.documents import DOCUMENTS
 

@@ -15,9 +15,9 @@ from gateway.harmonize import (
     split_submission,
 )
 from gateway.harmonize.samples import sample_maker as sampling
-from gateway.mapping_workbench import import_inventory
 from gateway.share import MemoryPath, get_data_folder
 from gateway.wire import parse_xml
+from gateway_workbench import import_inventory
 from tests.harmonize import small_bundle
 
 SEEDS = 60

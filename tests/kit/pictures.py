@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.harmonize import MappingBundle, load_bundle
-from gateway.mapping_workbench import build_diagram, draw_page
 from gateway.share import get_data_folder
 from gateway.state_machines import CASE, REQUEST
+from gateway_workbench import build_diagram, draw_page
 from tests.kit.flow_diagram import draw_flow
 from tests.kit.paths import MANUAL
 from tests.kit.state_diagram import draw_machine

@@ -13,6 +13,7 @@ from tests.kit.paths import ROOT
 __all__ = [
     "CONFORMANCE",
     "PACKAGE",
+    "WORKBENCH",
     "get_module_name",
     "get_place",
     "list_sources",
@@ -27,17 +28,22 @@ __all__ = [
 PACKAGE = ROOT / "gateway"
 #: The package `gateway_conformance`.
 CONFORMANCE = ROOT / "conformance"
+#: The package `gateway_workbench`.
+WORKBENCH = ROOT / "mappings" / "workbench"
+_PACKAGES = {"gateway": PACKAGE, "gateway_conformance": CONFORMANCE, "gateway_workbench": WORKBENCH}
 
 
 @cache
 def list_sources() -> tuple[Path, ...]:
     """Return every Python file of the packages."""
-    return tuple(path for package in (PACKAGE, CONFORMANCE) for path in sorted(package.rglob("*.py")))
+    return tuple(path for package in _PACKAGES.values() for path in sorted(package.rglob("*.py")))
 
 
 def get_place(path: Path) -> str:
-    """Return the path of a file below `gateway`, or with `conformance` at its start."""
-    return path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT).as_posix()
+    """Return the path of a file below `gateway`, or with `conformance` or `workbench` at its start."""
+    if path.is_relative_to(PACKAGE):
+        return path.relative_to(PACKAGE).as_posix()
+    return path.relative_to(WORKBENCH.parent if path.is_relative_to(WORKBENCH) else ROOT).as_posix()
 
 
 @cache
@@ -83,8 +89,8 @@ def walk_source(path: Path) -> tuple[ast.AST, ...]:
 
 def get_module_name(path: Path) -> str:
     """Return the dotted name of a file."""
-    top, *inner = path.relative_to(ROOT).with_suffix("").parts
-    parts = ["gateway_conformance" if top == CONFORMANCE.name else top, *inner]
+    name, folder = next((name, top) for name, top in _PACKAGES.items() if path.is_relative_to(top))
+    parts = [name, *path.relative_to(folder).with_suffix("").parts]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -92,7 +98,7 @@ def get_module_name(path: Path) -> str:
 def read_facades() -> dict[str, dict[str, str]]:
     """Return what each package offers by its stub ``__init__.pyi``: names, and the module of each."""
     found: dict[str, dict[str, str]] = {}
-    for stub in [*sorted(PACKAGE.rglob("__init__.pyi")), *sorted(CONFORMANCE.rglob("__init__.pyi"))]:
+    for stub in [stub for top in _PACKAGES.values() for stub in sorted(top.rglob("__init__.pyi"))]:
         package = get_module_name(stub)
         offered = found[package] = {}
         for node in ast.parse(stub.read_text(encoding="utf-8")).body:

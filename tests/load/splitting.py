@@ -23,10 +23,10 @@ from gateway.harmonize import (
 )
 from gateway.harmonize.language import ITEM_PATH
 from gateway.hub import tune_garbage_collector
-from gateway.mapping_workbench import import_inventory
 from gateway.share import MemoryPath, get_data_folder
 from gateway.wire import parse_xml, serialize_element
 from gateway_conformance import DATA_FOLDER
+from gateway_workbench import import_inventory
 from tests.kit.filling import DEC, SUB, fill, shipped, wrapped
 from tests.kit.paths import VECTORS
 from tests.load.stopwatch import say

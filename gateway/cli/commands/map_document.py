@@ -1,4 +1,4 @@
-"""``gateway map read|render|sample|build|matrix``: single documents, and files made from mappings."""
+"""``gateway map read|render|sample|build``: single documents, and files made from mappings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from lxml import etree
 
 from gateway.cases import decides_at_once
 from gateway.cli.named_files import (
+    find_document,
     load_mappings,
     mapping_path_option,
     name_file,
     read_file,
     write_file,
 )
-from gateway.cli.result_output import print_done, print_json, print_octets, print_sentence
+from gateway.cli.result_output import print_done, print_json, print_octets
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
@@ -44,7 +45,6 @@ from gateway.harmonize import (
     read_notice,
     write_carried,
 )
-from gateway.mapping_workbench import build_diagram, draw_page
 from gateway.operations import count_things
 from gateway.share import get_data_folder
 from gateway.wire import parse_xml
@@ -82,9 +82,7 @@ def read_notice_file(arguments: Arguments) -> int:
     """Print the facts of a notice; return 1 when it is not understood."""
     bundle = load_mappings(arguments.path)
     content = read_file(arguments.file)
-    document = (
-        None if arguments.document is None else _find_named_document(bundle, arguments.document, "--document")
-    )
+    document = None if arguments.document is None else find_document(bundle, arguments.document, "--document")
     try:
         with name_file(arguments.file):
             content = _read_xml(content, bundle, document, arguments)
@@ -145,7 +143,7 @@ def print_sample(arguments: Arguments) -> None:
         notice = _draw_random_notice(bundle, arguments.document, str(arguments.seed))
         _print_sample_text(arguments, notice)
         return
-    document = _find_named_document(bundle, arguments.document, "DOCUMENT")
+    document = find_document(bundle, arguments.document, "DOCUMENT")
     if arguments.out is not None:
         _write_sendable_sample(bundle, document, arguments)
         return
@@ -199,40 +197,6 @@ def build_files(arguments: Arguments) -> None:
         print_json({"written": written})
     else:
         print("\n".join(written))
-
-
-@verb("map matrix")
-@click.argument("document", help="the document")
-@click.option("--out", type=FILE, required=True, help="the HTML file to write")
-@json_option("one JSON object")
-@mapping_path_option()
-def draw_matrix(arguments: Arguments) -> None:
-    """Write one mapping as a diagram that any browser shows and prints."""
-    bundle = load_mappings(arguments.path)
-    document = _find_named_document(bundle, arguments.document, "DOCUMENT")
-    diagram = build_diagram(document, bundle)
-    text = draw_page(diagram, bundle.organisations[document.organisation])
-    write_file(arguments.out, text.encode(), location="--out")
-    report = {
-        "written": str(arguments.out),
-        "document": document.id,
-        "left": len(diagram.left),
-        "right": len(diagram.right),
-        "lines": len(diagram.links) + len(diagram.arcs),
-    }
-    if arguments.json:
-        print_json(report)
-        return
-    sides = f"{report['left']} rows on the left, {report['right']} on the right, {report['lines']} lines"
-    print_sentence(f"Drew {document.id} to {arguments.out}: {sides}.")
-
-
-def _find_named_document(bundle: MappingBundle, name: str, location: str) -> DocumentMapping:
-    """Return a document by its id; raise GW808 with the known ids."""
-    if name not in bundle.documents:
-        document_names = ", ".join(bundle.documents)
-        raise GatewayError(MISUSE, f"no document {name[:70]!r}; known: {document_names}", location)
-    return bundle.documents[name]
 
 
 def _read_notice_facts(

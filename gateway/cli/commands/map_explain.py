@@ -13,7 +13,7 @@ import click
 from lxml import etree
 
 from gateway.cases import ValidationFinding, read_submission, validate_document
-from gateway.cli.named_files import load_mappings, mapping_path_option, read_file
+from gateway.cli.named_files import find_document, load_mappings, mapping_path_option, read_file
 from gateway.cli.result_output import print_json, print_report
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
@@ -71,11 +71,8 @@ def explain_place(arguments: Arguments) -> int:
     bundle = load_mappings(arguments.path)
     if sum(option is not None for option in (arguments.pointer, arguments.request, arguments.notice)) != 1:
         raise GatewayError(MISUSE, "give one of POINTER, --request and --notice", "map explain")
-    if arguments.document and arguments.document not in bundle.documents:
-        document_names = ", ".join(bundle.documents)
-        raise GatewayError(
-            MISUSE, f"no document {arguments.document[:70]!r}; known: {document_names}", "--document"
-        )
+    if arguments.document:
+        find_document(bundle, arguments.document, "--document")
     facts = _explain_asked_place(arguments, bundle)
     if arguments.json:
         print_json(facts)

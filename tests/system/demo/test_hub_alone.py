@@ -1,4 +1,4 @@
-"""A hub and a client on a machine that has `gateway` only, without the package `gateway_conformance`."""
+"""A hub and a client on a machine that has `gateway` only, without the packages beside it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tests.kit.paths import ROOT
 from tests.kit.town import Town
 from tests.kit.waiting import until
 
+#: The other packages of the distribution.
+BESIDE = ("gateway_conformance", "gateway_workbench")
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
 
 
@@ -30,7 +32,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, symlinks=True, with_pip=False)
     place = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     for library in Path(sysconfig.get_path("purelib")).iterdir():
-        if library.name not in {"gateway", "gateway_conformance"} and "singlewindow" not in library.name:
+        if library.name not in {"gateway", *BESIDE} and "singlewindow" not in library.name:
             (place / library.name).symlink_to(library)
     (place / "gateway").symlink_to(ROOT / "gateway")
     return folder / "bin" / "python"
@@ -72,11 +74,12 @@ def running_hub(python: Path, town: Town) -> Iterator[None]:
 
 
 def test_the_command_line_has_the_verbs_of_the_product_alone(python: Path) -> None:
-    probe = [python, "-c", "import gateway, gateway_conformance"]
-    absent = subprocess.run(
-        probe, capture_output=True, text=True, check=False, cwd=python.parent, env=alone()
-    )
-    assert "No module named 'gateway_conformance'" in absent.stderr
+    for package in BESIDE:
+        probe = [python, "-c", f"import gateway, {package}"]
+        absent = subprocess.run(
+            probe, capture_output=True, text=True, check=False, cwd=python.parent, env=alone()
+        )
+        assert f"No module named '{package}'" in absent.stderr
     front = run(python, "--help")
     assert front.returncode == 0
     assert "\n  submit " in front.stdout
@@ -86,6 +89,11 @@ def test_the_command_line_has_the_verbs_of_the_product_alone(python: Path) -> No
         refused = run(python, verb)
         assert refused.returncode == 2
         assert f"GW808 there is no verb '{verb}'" in refused.stderr
+    listed = run(python, "map", "--help")
+    assert "\n  check " in listed.stdout
+    assert "import" not in listed.stdout
+    refused = run(python, "map", "import", "inventory.yaml", "--out", "mappings")
+    assert refused.returncode == 2
     # The tables of the profiles belong to the product.
     probe = [
         python,
@@ -95,7 +103,7 @@ def test_the_command_line_has_the_verbs_of_the_product_alone(python: Path) -> No
     subprocess.run(probe, check=True, cwd=python.parent, env=alone())
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_hub_serves_a_submission_from_the_receipt_to_the_result(python: Path, tmp_path: Path) -> None:
     town = Town(tmp_path / "town", f"sqlite:///{tmp_path / 'gateway.sqlite3'}")
     town.start_partners(KPTA={"behaviour": "immediate"}, NPQS={"behaviour": "immediate"})

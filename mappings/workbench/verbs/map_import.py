@@ -14,13 +14,10 @@ from gateway.cli.result_output import print_json, print_sentence, show_progress
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
-from gateway.harmonize import (
-    MappingBundle,
-    load_bundle,
-)
-from gateway.mapping_workbench import ImportResult, import_inventory, merge_folder
+from gateway.harmonize import MappingBundle, load_bundle
 from gateway.operations import count_things
 from gateway.share import MemoryPath, get_data_folder
+from gateway_workbench import ImportResult, import_inventory, merge_folder
 
 _BASE = ("codelists.yaml", "common.yaml", "organisations.yaml")
 

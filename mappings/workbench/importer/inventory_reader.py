@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.mapping_workbench.importer.inventory_fields import (
+from gateway.wire import SourceMark, YamlNode, YamlTable, load_wco_elements, read_yaml
+from gateway_workbench.importer.inventory_fields import (
     CodeLabels,
     InventoryField,
     InventoryInvariant,
@@ -22,7 +23,6 @@ from gateway.mapping_workbench.importer.inventory_fields import (
     read_invariants,
     read_key_text,
 )
-from gateway.wire import SourceMark, YamlNode, YamlTable, load_wco_elements, read_yaml
 
 _LARGEST: Final = 16_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")

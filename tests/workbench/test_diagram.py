@@ -12,10 +12,10 @@ from lxml import etree
 from gateway.cli import main
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.harmonize.language import build_read_set, list_guard_tests, list_lines, walk_fields
-from gateway.mapping_workbench import build_diagram
-from gateway.mapping_workbench.diagram.diagram_rows import arrange_rows, list_unused_rows
-from gateway.mapping_workbench.diagram.html_page import PITCH
 from gateway.share import get_data_folder
+from gateway_workbench import build_diagram
+from gateway_workbench.diagram.diagram_rows import arrange_rows, list_unused_rows
+from gateway_workbench.diagram.html_page import PITCH
 from tests.harmonize import small_bundle
 from tests.kit import pictures
 from tests.kit.documents import each_document

@@ -9,7 +9,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.harmonize import Organisation
-from gateway.mapping_workbench.diagram.diagram_rows import (
+from gateway_workbench.diagram.diagram_rows import (
     Diagram,
     LeftRow,
     RightRow,

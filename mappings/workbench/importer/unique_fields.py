@@ -8,25 +8,25 @@ from decimal import Decimal
 from typing import Any, Final
 
 from gateway.harmonize import parse_fraction, to_element_name
-from gateway.mapping_workbench.importer.code_list_choice import (
+from gateway.wire import CURRENCY_DECIMALS, SourceMark, load_wco_elements, shorten_text
+from gateway_workbench.importer.code_list_choice import (
     ImportedLists,
     describe_missing_labels,
     translate_pattern,
 )
-from gateway.mapping_workbench.importer.condition_translation import (
+from gateway_workbench.importer.condition_translation import (
     ConditionSubject,
     UnclearError,
     translate_condition,
 )
-from gateway.mapping_workbench.importer.inventory_fields import (
+from gateway_workbench.importer.inventory_fields import (
     InventoryField,
     InventoryInvariant,
     list_all_fields,
 )
-from gateway.mapping_workbench.importer.inventory_reader import InventoryDocument
-from gateway.mapping_workbench.importer.meaning_match import ImportedMeanings, KnownMeaning
-from gateway.mapping_workbench.importer.written_names import make_field_key, make_label, make_slug
-from gateway.wire import CURRENCY_DECIMALS, SourceMark, load_wco_elements, shorten_text
+from gateway_workbench.importer.inventory_reader import InventoryDocument
+from gateway_workbench.importer.meaning_match import ImportedMeanings, KnownMeaning
+from gateway_workbench.importer.written_names import make_field_key, make_label, make_slug
 
 _SHOWN: Final = 160
 _LEVELS: Final = {"header": "for the whole application", "item": "for each item"}

@@ -25,8 +25,8 @@ from gateway.harmonize import (
     multiply_ranges,
     sum_range,
 )
-from gateway.mapping_workbench.importer.condition_translation import TokenReader, UnclearError, read_tokens
-from gateway.mapping_workbench.importer.unique_fields import ImportedField
+from gateway_workbench.importer.condition_translation import TokenReader, UnclearError, read_tokens
+from gateway_workbench.importer.unique_fields import ImportedField
 
 _SIGNS: Final = {
     "<=": "at_most",

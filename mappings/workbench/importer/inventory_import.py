@@ -25,20 +25,21 @@ from gateway.harmonize import (
     read_unit_table,
     walk_fields,
 )
-from gateway.mapping_workbench.importer.code_list_choice import ImportedLists
-from gateway.mapping_workbench.importer.folder_merge import COLUMNS, AddedEntries, FolderTable
-from gateway.mapping_workbench.importer.inventory_fields import InventoryField, InventoryInvariant
-from gateway.mapping_workbench.importer.inventory_reader import (
+from gateway.wire import MarkedError, SourceMark, YamlNode, YamlTable, read_yaml
+from gateway_workbench.importer.code_list_choice import ImportedLists
+from gateway_workbench.importer.folder_merge import COLUMNS, AddedEntries, FolderTable
+from gateway_workbench.importer.inventory_fields import InventoryField, InventoryInvariant
+from gateway_workbench.importer.inventory_reader import (
     Inventory,
     InventoryCommonField,
     InventoryDocument,
     InventoryOrganization,
     read_inventory,
 )
-from gateway.mapping_workbench.importer.mapping_writer import compose_mapping
-from gateway.mapping_workbench.importer.meaning_match import ImportedMeanings, KnownMeaning
-from gateway.mapping_workbench.importer.unique_fields import DocumentForm, UnfinishedItem, read_form
-from gateway.mapping_workbench.importer.written_names import (
+from gateway_workbench.importer.mapping_writer import compose_mapping
+from gateway_workbench.importer.meaning_match import ImportedMeanings, KnownMeaning
+from gateway_workbench.importer.unique_fields import DocumentForm, UnfinishedItem, read_form
+from gateway_workbench.importer.written_names import (
     make_slug,
     make_snake_case,
     write_comment,
@@ -46,7 +47,6 @@ from gateway.mapping_workbench.importer.written_names import (
     write_flow,
     write_scalar,
 )
-from gateway.wire import MarkedError, SourceMark, YamlNode, YamlTable, read_yaml
 
 
 def find_rejected_checks(text: str, lists: ImportedLists, meanings: ImportedMeanings) -> dict[str, str]:
@@ -123,7 +123,7 @@ def _measure_indent(text: str) -> int:
 
 
 _LAWS = "needs/laws.csv"
-_OWN_FOLDERS = ("agencies/", "importing/", "__pycache__/")
+_OWN_FOLDERS = ("agencies/", "importing/", "workbench/", "__pycache__/")
 _OWN_FILES = ("organisations.yaml", "reconciled.csv", "README.md", "__init__.py")
 
 

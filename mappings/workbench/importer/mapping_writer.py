@@ -7,30 +7,30 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.harmonize import ITEM_PATH
-from gateway.mapping_workbench.importer.condition_translation import UnclearError
-from gateway.mapping_workbench.importer.invariant_translation import (
+from gateway.wire import shorten_text
+from gateway_workbench.importer.condition_translation import UnclearError
+from gateway_workbench.importer.invariant_translation import (
     InvariantMember,
     describe_idle_check,
     split_clauses,
     translate_clause,
 )
-from gateway.mapping_workbench.importer.inventory_fields import InventoryInvariant
-from gateway.mapping_workbench.importer.inventory_reader import InventoryCommonField
-from gateway.mapping_workbench.importer.meaning_match import KnownMeaning
-from gateway.mapping_workbench.importer.unique_fields import (
+from gateway_workbench.importer.inventory_fields import InventoryInvariant
+from gateway_workbench.importer.inventory_reader import InventoryCommonField
+from gateway_workbench.importer.meaning_match import KnownMeaning
+from gateway_workbench.importer.unique_fields import (
     DocumentForm,
     ImportedField,
     RepeatedField,
     find_other_organization,
     locate_field,
 )
-from gateway.mapping_workbench.importer.written_names import (
+from gateway_workbench.importer.written_names import (
     make_element_name,
     write_comment,
     write_flow,
     write_scalar,
 )
-from gateway.wire import shorten_text
 
 _ROOT: Final = "Application"
 _MOST_COMMON: Final = 9999

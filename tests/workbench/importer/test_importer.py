@@ -21,11 +21,11 @@ from gateway.harmonize import (
     split_submission,
 )
 from gateway.harmonize.samples import SeededDraws, make_sample
-from gateway.mapping_workbench import ImportResult, import_inventory
-from gateway.mapping_workbench.importer import mapping_writer
-from gateway.mapping_workbench.importer.written_names import write_flow
 from gateway.share import MemoryPath, get_data_folder
 from gateway.wire import SchemaSet, YamlNode, parse_xml, read_yaml, serialize_element
+from gateway_workbench import ImportResult, import_inventory
+from gateway_workbench.importer import mapping_writer
+from gateway_workbench.importer.written_names import write_flow
 
 HARBOUR = Path(__file__).parent / "harbour.yaml"
 START = """organisations: [{code: O, name_en: Office, kind: government}]

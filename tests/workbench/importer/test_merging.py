@@ -14,9 +14,9 @@ from gateway.harmonize import (
     load_bundle,
 )
 from gateway.harmonize.proofs import check_bundle
-from gateway.mapping_workbench import merge_folder
-from gateway.mapping_workbench.importer.folder_merge import AddedEntries, FolderTable
 from gateway.share import get_data_folder
+from gateway_workbench import merge_folder
+from gateway_workbench.importer.folder_merge import AddedEntries, FolderTable
 
 HARBOUR = Path(__file__).parent / "harbour.yaml"
 TABLES = ("organisations.yaml", "codelists.yaml", "common.yaml", "reconciled.csv")

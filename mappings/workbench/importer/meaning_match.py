@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.harmonize import ITEM_PATH, CodeList, CommonMeaning, DataDictionary, read_data_dictionary
-from gateway.mapping_workbench.importer.inventory_fields import InventoryField
-from gateway.mapping_workbench.importer.inventory_reader import InventoryCommonField
-from gateway.mapping_workbench.importer.written_names import (
+from gateway.wire import SourceMark, load_wco_elements, read_yaml
+from gateway_workbench.importer.inventory_fields import InventoryField
+from gateway_workbench.importer.inventory_reader import InventoryCommonField
+from gateway_workbench.importer.written_names import (
     make_label,
     make_snake_case,
     make_unique_name,
     write_flow,
 )
-from gateway.wire import SourceMark, load_wco_elements, read_yaml
 
 _FORM: Final = re.compile(r"(an|a|n)(\.\.)?([0-9]{1,5})(?:,([0-9]{1,2}))?")
 _DEFAULT_LENGTH: Final = 35

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.harmonize.language import ValueShape
 from gateway.harmonize.samples import SeededDraws, draw_text
-from gateway.mapping_workbench.importer.code_list_choice import make_form_pattern, translate_pattern
-from gateway.mapping_workbench.importer.condition_translation import UnclearError
+from gateway_workbench.importer.code_list_choice import make_form_pattern, translate_pattern
+from gateway_workbench.importer.condition_translation import UnclearError
 
 READ = {
     "^[A-Z]{2}[0-9A-Z-]{4,28}$": "[A-Z]{2}[0-9A-Z-]{4,28}",

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.mapping_workbench.importer.inventory_reader import read_inventory
+from gateway_workbench.importer.inventory_reader import read_inventory
 
 START = "documents:\n- id: D\n  organisation: O\n  direction: import\n"
 FIELD = START + "  unique:\n  - name: f\n    type: {}\n"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.mapping_workbench.importer.condition_translation import UnclearError
-from gateway.mapping_workbench.importer.invariant_translation import (
+from gateway_workbench.importer.condition_translation import UnclearError
+from gateway_workbench.importer.invariant_translation import (
     InvariantMember,
     split_clauses,
     translate_clause,

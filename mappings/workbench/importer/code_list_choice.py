@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.harmonize import NO_UNITS, CodeList, UnitTable, is_simple_pattern
-from gateway.mapping_workbench.importer.condition_translation import UnclearError
-from gateway.mapping_workbench.importer.inventory_fields import CodeLabels, InventoryField
-from gateway.mapping_workbench.importer.written_names import (
+from gateway.wire import shorten_text
+from gateway_workbench.importer.condition_translation import UnclearError
+from gateway_workbench.importer.inventory_fields import CodeLabels, InventoryField
+from gateway_workbench.importer.written_names import (
     make_camel_case,
     make_unique_name,
     write_csv,
     write_flow,
 )
-from gateway.wire import shorten_text
 
 _CLASSES: Final = {"d": "0-9", "w": "A-Za-z0-9_"}
 _COUNT: Final = re.compile(r"\{([0-9]{1,4})(?:(,)([0-9]{0,4}))?\}")

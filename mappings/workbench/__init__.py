@@ -1,4 +1,4 @@
-"""The workbench of authors of mappings: imports an inventory, draws a mapping. No hub process loads it."""
+"""The workbench of authors of mappings: imports an inventory, draws a mapping. No hub needs it."""
 
 from __future__ import annotations
 

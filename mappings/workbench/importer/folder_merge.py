@@ -12,8 +12,8 @@ from typing import Final
 
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import read_numbered_rows
-from gateway.mapping_workbench.importer.written_names import write_csv
 from gateway.wire import YamlNode, read_yaml, shorten_text
+from gateway_workbench.importer.written_names import write_csv
 
 #: The columns of reconciled.csv in the order of an import.
 COLUMNS: Final = ("field", "document", "decision", "reason")

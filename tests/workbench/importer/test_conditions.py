@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.mapping_workbench.importer.condition_translation import (
+from gateway_workbench.importer.condition_translation import (
     ConditionSubject,
     UnclearError,
     translate_condition,

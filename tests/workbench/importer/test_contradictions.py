@@ -6,8 +6,8 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle
-from gateway.mapping_workbench import ImportResult, import_inventory
 from gateway.share import MemoryPath, get_data_folder
+from gateway_workbench import ImportResult, import_inventory
 
 START = """organisations: [{code: O, name_en: Office, kind: government}]
 documents:

@@ -9,9 +9,9 @@ import pytest
 from gateway.cli import main
 from gateway.errors import GatewayError
 from gateway.harmonize.language import read_csv_rows
-from gateway.mapping_workbench import import_inventory
 from gateway.share import get_data_folder
 from gateway.wire import read_yaml
+from gateway_workbench import import_inventory
 
 START = """organisations: [{code: O, name_en: Office, kind: government}]
 documents:

@@ -1,0 +1,1 @@
+"""The verbs `map import` and `map matrix`; `verb_table` names the module of each."""
