@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.client import Journal, get_current_time, read_identity
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, PARTNER_FAULT, GatewayError
 from gateway_conformance import DATA_FOLDER
 from gateway_conformance.partners import (
     change_items,
@@ -145,14 +145,20 @@ def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
 
 
 def say_step_result(step: StoryStep, stage: Stage) -> bool:
-    """Let the agency of a step say what it decided by itself; return False for a step of the broker."""
+    """Make the agency of a step report its decision; return False for a step of the broker.
+
+    Raises GW608 for a decision that the hub does not accept.
+    """
     if step.send != _RESULT:
         return False
-    folder = stage.partner(step.words["agency"])
-    journal = Journal(folder / "log" / "calls.jsonl")
-    identity = read_identity(folder, step.words["agency"].lower())
+    agency = step.words["agency"]
+    folder = stage.partner(agency)
+    calls = folder / "log" / "calls.jsonl"
+    identity = read_identity(folder, agency.lower())
     url = f"{stage.hub_url}/soap/agency"
-    return say_requirement_result(identity, url, journal, step.words, get_current_time())
+    if not say_requirement_result(identity, url, Journal(calls), step.words, get_current_time()):
+        raise GatewayError(PARTNER_FAULT, f"the hub does not accept the decision of {agency}", str(calls))
+    return True
 
 
 def make_first_document(plan: StoryPlan, sample: bytes) -> bytes:

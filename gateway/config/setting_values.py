@@ -89,7 +89,8 @@ Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]
 Size = Annotated[int, BeforeValidator(_parse_size), Field(strict=True, ge=1)]
 Location = Annotated[Path, AfterValidator(_resolve_within_home)]
 Url = Annotated[str, AfterValidator(_check_http_url)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+#: Databases compare with it, so it is an INTEGER of theirs.
+Count = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
 
 
 CpuAffinity = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -57,8 +58,9 @@ def compute_retry_delay(tries: int, plan: RetryPlan, key: str = "") -> timedelta
         return None
     if plan.steady:
         return plan.first
-    doubled: timedelta = plan.first * 2 ** min(tries - 1, 30)
-    wait = min(doubled, plan.ceiling)
+    wait = plan.ceiling
+    with suppress(OverflowError):  # longer than a timedelta can be
+        wait = min(plan.first * 2 ** min(tries - 1, 30), plan.ceiling)
     part = int.from_bytes(hashlib.sha256(f"{key}/{tries}".encode()).digest()[:4], "big") / 2**32
     return wait * (1 + _SPREAD * part)
 

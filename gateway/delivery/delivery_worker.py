@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,11 +31,19 @@ from gateway.delivery.attempt_outcome import (
 )
 from gateway.delivery.failure_log import FailureLog
 from gateway.delivery.lane_claims import LaneClaims, WorkerSlots
+from gateway.delivery.lease_renewal import LeaseRenewal
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.errors import ATTEMPTS_USED_UP, OUR_MISTAKE, PUT_ASIDE, GatewayError, find_resource_problem
+from gateway.errors import (
+    ATTEMPTS_USED_UP,
+    OUR_MISTAKE,
+    PUT_ASIDE,
+    GatewayError,
+    find_resource_problem,
+    raise_resource_problem,
+)
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import run_closing_commit
+from gateway.hub import run_closing_commit, run_upkeep_steps
 from gateway.store import (
     DeliveryLease,
     InsufficientStorageError,
@@ -97,6 +106,7 @@ class DeliveryWorker:
         #: When this worker has run for long enough to attempt what has one crash left.
         self._steady_from = monotonic() + pace.steady.total_seconds()
         self._claims = LaneClaims(engine, clock, name, pace.lease, self._slots, self._find_suspect_limit)
+        self._renewal = LeaseRenewal(engine, clock, pace.lease)
         self._done = threading.Event()
         self._pause = pace.poll
         #: Attempts that have ended but are not yet in the database, for lack of space.
@@ -107,7 +117,7 @@ class DeliveryWorker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; return when all claimed deliveries have ended."""
-        with ReaderThreads(self._pace.threads, "delivery") as threads:
+        with self._renew_leases(), ReaderThreads(self._pace.threads, "delivery") as threads:
             keeper = start_maintenance_thread(self.run_maintenance, self._pace.upkeep, stop)
             while not stop.is_set():
                 leases = self._claim_deliveries()
@@ -117,6 +127,18 @@ class DeliveryWorker:
                     self._done.wait(self._pause)
                     self._done.clear()
             keeper.join()
+
+    @contextmanager
+    def _renew_leases(self) -> Iterator[None]:
+        """Renew leases until the last attempt has ended, in a thread that no other upkeep delays."""
+        ended = threading.Event()
+        interval = min(self._pace.upkeep, self._pace.lease.total_seconds() / 4)
+        renewer = start_maintenance_thread(self._renewal.renew_due_leases, interval, ended)
+        try:
+            yield
+        finally:
+            ended.set()
+            renewer.join()
 
     def run_once(self) -> int:
         """Claim the deliveries that are due now, attempt them in this thread, and return their number."""
@@ -150,6 +172,7 @@ class DeliveryWorker:
 
     def _run_attempt(self, lease: DeliveryLease) -> None:
         started_at = monotonic()
+        self._renewal.begin_attempt(lease)
         try:
             self._call_agent(lease)
             kill_at_failpoint("delivery", lease.agent, "done")
@@ -163,6 +186,7 @@ class DeliveryWorker:
                 _log.exception("the delivery failed by a mistake of ours", extra={"delivery": lease.id})
             self._handle_failed_attempt(lease, lacking or GatewayError(OUR_MISTAKE, type(mistake).__name__))
         finally:
+            self._renewal.end_attempt(lease)
             self._claims.note_end(lease)
             self._slots.note_seconds(lease.lane, monotonic() - started_at)
             self._slots.free_slot(lease.lane)
@@ -242,14 +266,27 @@ class DeliveryWorker:
             agent.record_failure(conn, failure)
 
     def run_maintenance(self) -> None:
-        """Reclaim lost leases, requeue unreceipted messages, expire deliveries, queue recurring tasks."""
+        """Reclaim lost leases, requeue unreceipted messages, expire deliveries, queue recurring tasks.
+
+        A step that fails stops no other; GW806 ends all.
+        """
         # Ended attempts are stored first: their leases must not run out as if the worker had died.
+        run_upkeep_steps(
+            self._store_ended_attempts,
+            self._maintain_hub,
+            lambda: self._draw_in_waits(self._clock()),
+            self._end_waits,
+            self._queue_due_periods,
+        )
+
+    def _store_ended_attempts(self) -> None:
         for _ in range(len(self._unstored)):
             self._handle_failed_attempt(*self._unstored.popleft())
         self._told.report_left_out()
-        self._maintain_hub()
+
+    def _end_waits(self) -> None:
+        """Reclaim lost leases, requeue unreceipted messages, and end deliveries whose time is over."""
         now, crashes = self._clock(), self._pace.crashes
-        self._draw_in_waits(now)
         with read_transaction(self._engine) as conn:
             due = delivery_maintenance.find_due_upkeep(conn, now)
         if due.lost or due.late:
@@ -259,8 +296,10 @@ class DeliveryWorker:
         # What was requeued just now may be over too.
         if due.lost or due.late or due.expired:
             self._end_hopeless_deliveries(now)
+
+    def _queue_due_periods(self) -> None:
         if self._schedule is not None:
-            self._schedule.queue_due_periods(now)
+            self._schedule.queue_due_periods(self._clock())
 
     def _draw_in_waits(self, now: datetime) -> None:
         """Bound the waits that a clock has made longer than agreed: one that was ahead, or was set back."""
@@ -311,9 +350,18 @@ class DeliveryWorker:
                 delivery_maintenance.list_poison_deliveries(conn, now, self._pace.crashes),
             )
         for row in over:
-            self._expire_delivery(row, now)
+            self._try_to_end(row.id, partial(self._expire_delivery, row, now))
         for row in deadly:
-            self._put_aside_delivery(row.id, now)
+            self._try_to_end(row.id, partial(self._put_aside_delivery, row.id, now))
+
+    @staticmethod
+    def _try_to_end(delivery: int, end_delivery: Callable[[], None]) -> None:
+        """End a delivery; log an error of this delivery alone, raise GW806."""
+        try:
+            end_delivery()
+        except Exception as mistake:
+            raise_resource_problem(mistake)
+            _log.exception("the delivery cannot be ended", extra={"delivery": delivery})
 
     def _expire_delivery(self, row: Row[Any], now: datetime) -> None:
         last = f", the last: {row.problem} {row.last_sentence}" if row.last_sentence else ""

@@ -22,7 +22,7 @@ from gateway.delivery.service_contracts import (
 )
 from gateway.delivery.soap_client import AnswerPolicy, SoapDestination
 from gateway.delivery.stored_calls import compose_draft, compose_from_draft
-from gateway.errors import NO_ADDRESS, SIGNER_MISMATCH, GatewayError
+from gateway.errors import NO_ADDRESS, SIGNER_MISMATCH, GatewayError, find_resource_problem
 from gateway.hub import CUSTOMS, ComposedEnvelope, OutgoingCall
 from gateway.pki import Certificate, CertificateUse, CertificateValidator
 from gateway.wire import DEFAULT_LIMITS, WireLimits
@@ -196,6 +196,8 @@ class PartnerSettings:
         self._file = file
         self._changed = changed
         self._stamp = file.get_file_state() if file else (0, 0)
+        #: The state of the file of which the log has said that it cannot be used.
+        self._refused: tuple[int, int] | None = None
         self._lock = threading.Lock()
         self._settings = settings
         self._known = (build_partners(settings), build_retry_plans(settings))
@@ -218,23 +220,28 @@ class PartnerSettings:
         if file is not None and file.get_file_state() != self._stamp:
             with self._lock:
                 stamp = file.get_file_state()
-                if stamp != self._stamp:
-                    self._reload_file(file)
+                if stamp != self._stamp and self._reload_file(file, stamp):
                     self._stamp = stamp
         return self._known
 
-    def _reload_file(self, file: SettingsFile) -> None:
+    def _reload_file(self, file: SettingsFile, stamp: tuple[int, int]) -> bool:
+        """Use the settings of the changed file; return False where it must be read again (GW806)."""
         try:
             settings = file.read()
             self._changed(settings)
         except GatewayError as problem:
-            _log.error(
-                "%s has changed and cannot be used, the partners stay as they were: %s", file.path, problem
-            )
-            return
+            if stamp != self._refused:
+                self._refused = stamp
+                _log.error(
+                    "%s has changed and cannot be used, the partners stay as they were: %s",
+                    file.path,
+                    problem,
+                )
+            return find_resource_problem(problem) is None
         self._settings = settings
         self._known = (build_partners(settings), build_retry_plans(settings))
         _log.warning("%s has changed: the partners are read again", file.path)
+        return True
 
 
 def build_partners(settings: Settings) -> dict[str, PartnerService]:

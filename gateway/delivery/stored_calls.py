@@ -11,7 +11,6 @@ from lxml import etree
 from gateway.delivery.attempt_outcome import MESSAGES, AnswerKind
 from gateway.delivery.http_answer_reader import HttpAnswer, make_status_error
 from gateway.delivery.http_client import HttpClient
-from gateway.delivery.lane_claims import renew_while_read
 from gateway.delivery.service_contracts import CallAttachment, ServiceCall, load_contract
 from gateway.delivery.soap_client import SoapDestination
 from gateway.errors import (
@@ -170,8 +169,8 @@ def post_stored_message(hub: Hub, sender: HttpClient, lease: DeliveryLease) -> P
         octets = payloads.open_payload(conn, lease.payload_sha256 or "")
     # The version is compared when the effect of the answer is stored.
     knowledge = hub.get_snapshot()
-    endpoint, sent = str(lease.parameters["endpoint"]), renew_while_read(hub, lease, octets)
-    return PostedMessage(octets, sender.post(endpoint, headers, sent), knowledge)
+    answer = sender.post(str(lease.parameters["endpoint"]), headers, octets)
+    return PostedMessage(octets, answer, knowledge)
 
 
 def check_answer_status(answer: HttpAnswer) -> None:

@@ -91,6 +91,7 @@ from .intake.response_watch import PendingResponse as PendingResponse
 from .intake.response_watch import WaitingRequest as WaitingRequest
 from .intake.submission_intake import FiledSubmission as FiledSubmission
 from .intake.submission_intake import file_submission as file_submission
+from .node_upkeep import run_upkeep_steps as run_upkeep_steps
 from .officers.act_records import ActBegin as ActBegin
 from .officers.act_records import ProposalStep as ProposalStep
 from .officers.act_records import approve_proposal as approve_proposal

@@ -18,7 +18,7 @@ from gateway.hub.event_feed import advance_feed
 from gateway.hub.fees.payment_policy import NO_PAYMENTS, PaymentPolicy
 from gateway.hub.intake.refusal_tally import RefusalTally
 from gateway.hub.intake.response_watch import ResponseLimits, ResponseWatch
-from gateway.hub.node_upkeep import NodeKeeper, NodeUpkeep, StampingMonitor
+from gateway.hub.node_upkeep import NodeKeeper, NodeUpkeep, StampingMonitor, run_upkeep_steps
 from gateway.hub.outbox.outgoing_calls import CallComposer, RefusalQuota
 from gateway.hub.register.trusted_register import RegisterSnapshot, TrustedRegister
 from gateway.hub.statistics_keeper import StatisticsKeeper
@@ -176,14 +176,19 @@ class Hub:
             self._examiner.begin_children()
 
     def run_maintenance(self) -> None:
-        """Store refusals and counts, order new events, fold old state changes, and run the upkeep tasks."""
-        keep_database_mark(self.engine)
-        self.node.note_alive()
-        self.tally.run_maintenance()
-        advance_feed(self.engine, self.clock)
-        self.statistics.run_maintenance()
-        fold_state_changes(self.engine)
-        self._upkeep.run_due_tasks(self.engine, self.clock())
+        """Store refusals and counts, order new events, fold old state changes, and run the upkeep tasks.
+
+        A step that fails stops no other; GW806 ends all.
+        """
+        run_upkeep_steps(
+            partial(keep_database_mark, self.engine),
+            self.node.note_alive,
+            self.tally.run_maintenance,
+            partial(advance_feed, self.engine, self.clock),
+            self.statistics.run_maintenance,
+            partial(fold_state_changes, self.engine),
+            lambda: self._upkeep.run_due_tasks(self.engine, self.clock()),
+        )
 
     def close(self) -> None:
         """Store the counts of this process, and close the certificate examiner and the database."""

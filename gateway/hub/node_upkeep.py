@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from gateway import __version__
-from gateway.errors import NODE_DRAINED, TRUST_STALE, GatewayError
+from gateway.errors import NODE_DRAINED, TRUST_STALE, GatewayError, raise_resource_problem
 from gateway.store import (
     REMOVED_AT_ONCE,
     InsufficientStorageError,
@@ -124,6 +124,19 @@ def _remove_in_batches(engine: Engine, remove_batch: Callable[[Connection], int]
 _UPKEEP: Final = ((_OBJECT_INTERVAL, sweep_next_part), (_SIGN_IN_INTERVAL, remove_old_sign_ins))
 
 
+def run_upkeep_steps(*steps: Callable[[], object]) -> None:
+    """Run each step of the upkeep; one that fails is logged, and must not stop the others. Raises GW806."""
+    for step in steps:
+        try:
+            step()
+        except GatewayError as problem:
+            raise_resource_problem(problem)
+            _log.warning("upkeep failed; it is done again: %s", problem)
+        except Exception as mistake:
+            raise_resource_problem(mistake)
+            _log.exception("upkeep failed; it is done again")
+
+
 class NodeUpkeep:
     """Does each regular task of a node when its time has come."""
 
@@ -174,7 +187,7 @@ class StampingMonitor:
 
     def _query_waiting_since(self, now: datetime) -> datetime:
         with self._looking:
-            if self._since is None or self._looked is None or not now - self._looked < _LOOK:
+            if self._since is None or self._looked is None or abs(now - self._looked) >= _LOOK:
                 with read_transaction(self._engine) as conn:
                     self._since = find_unstamped_since(conn) or now
                 self._looked = now

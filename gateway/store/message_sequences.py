@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.store.deliveries import deliveries
+from gateway.store.deliveries import LOCAL, deliveries
 from gateway.store.messages import messages
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.table_types import (
@@ -192,11 +192,6 @@ def find_at_ordinal(conn: Connection, sequence: int, ordinal: int) -> int | None
     return conn.execute(select(_o.message).where(*at)).scalar_one_or_none()
 
 
-def find_held_message(conn: Connection, message: int) -> Row[Any] | None:
-    """Return the row of a received message in its sequence, with ordinal and state."""
-    return conn.execute(select(ordered_messages).where(_o.message == message)).first()
-
-
 def find_holding_sequences(conn: Connection, received: Sequence[int]) -> dict[int, int]:
     """Return the sequences that hold these messages, by message; those that are not held are left out."""
     if not received:
@@ -281,7 +276,9 @@ def list_places(conn: Connection, sequence: int, most: int) -> Sequence[Row[Any]
     return conn.execute(query.order_by(_o.ordinal).limit(most)).all()
 
 
-def free_follower(conn: Connection, failed: int, key: str) -> None:
-    """Let the delivery with this dedupe key begin, although it follows the delivery `failed`."""
-    follower = (deliveries.c.dedupe_key == key, deliveries.c.follows == failed)
-    conn.execute(update(deliveries).where(*follower).values(follows=None))
+def free_follower(conn: Connection, failed: int) -> None:
+    """Let the task of the hub begin that follows the failed task `failed`: a queued one, or one held back."""
+    for state in ("QUEUED", "HELD"):
+        waiting = (build_state_condition(deliveries, state), deliveries.c.lane == LOCAL)
+        follower = (*waiting, deliveries.c.follows == failed)
+        conn.execute(update(deliveries).where(*follower).values(follows=None))

@@ -224,7 +224,8 @@ def remove_octets(
     )
     conn.execute(update(messages).where(chosen).values(parcel=None, answer_body=None, purged_at=at))
     conn.execute(update(cases).where(_of(cases.c.id, ended)).values(purged_at=at))
-    free = [digest for digest in there if digest not in _list_needed(conn, there)]
+    needed = _list_needed(conn, there)
+    free = [digest for digest in there if digest not in needed]
     sizes = select(func.sum(payloads.c.size)).where(payloads.c.sha256.in_(free))
     count += int(conn.execute(sizes).scalar() or 0)
     conn.execute(

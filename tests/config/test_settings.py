@@ -199,6 +199,15 @@ def test_keys_of_a_newer_version_are_left_out_and_told(tmp_path, version):
     assert sorted(find_newer_keys(file, tmp_path)) == sorted(LEFT_OUT)
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["[delivery]\ncrashes = {}", '[agency.KPTA]\nendpoint = "http://a"\nlane = {}', "[http]\nthreads = {}"],
+)
+def test_a_count_is_an_integer_of_the_database(tmp_path, line):
+    assert load_settings(write(tmp_path, line.format(2**31 - 1)), environ={})
+    assert "less than or equal to" in wrong(tmp_path, line.format(2**31)).detail
+
+
 @pytest.mark.parametrize("version", ["0.1.0", "0.1", "0.0.9", ""])
 @pytest.mark.usefixtures("old_program")
 def test_keys_that_no_newer_version_explains_are_errors(tmp_path, version):

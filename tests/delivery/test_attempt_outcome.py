@@ -37,3 +37,11 @@ def test_each_delivery_has_a_wait_of_its_own_and_always_the_same() -> None:
 def test_many_tries_do_not_overflow() -> None:
     plan = RetryPlan(retries=10_000, first=timedelta(seconds=1))
     assert compute_retry_delay(9_999, plan) is not None
+
+
+def test_a_first_wait_beyond_the_ceiling_does_not_overflow() -> None:
+    plan = RetryPlan(retries=40, first=timedelta(days=1), ceiling=timedelta(hours=1))
+    for tries in (1, 31, 40):
+        wait = compute_retry_delay(tries, plan)
+        assert wait is not None
+        assert timedelta(hours=1) <= wait < timedelta(hours=1.2)

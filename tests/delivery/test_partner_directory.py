@@ -16,7 +16,7 @@ from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.partner_directory import PartnerDirectory, PartnerSettings, find_expected_wsdl
 from gateway.delivery.service_contracts import WsdlFile
 from gateway.delivery.soap_client import SoapCaller
-from gateway.errors import GatewayError
+from gateway.errors import NO_ROOM, GatewayError
 from gateway.hub.outbox.outgoing_calls import OutgoingCall
 from gateway.pki import CertificateValidator
 from gateway.wire import DEFAULT_LIMITS, WireLimits
@@ -206,6 +206,28 @@ def test_new_settings_are_told_before_anybody_is_called_by_them(tmp_path: Any) -
     path.write_text(KPTA_ALONE.replace("KPTA", "KFDA") + KPTA_ALONE)
     assert sorted(found.get_partners()) == ["KFDA", "KPTA"]
     assert told == [["KFDA", "KPTA"]]
+
+
+def test_new_settings_are_used_as_soon_as_the_database_is_back(
+    tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What follows from them is stored first; the log says once that it cannot be."""
+    path = tmp_path / "gateway.toml"
+    path.write_text(KPTA_ALONE)
+    is_away = True
+
+    def store_consequences(_settings: Any) -> None:
+        if is_away:
+            raise GatewayError(NO_ROOM, "the database is not reached")
+
+    file = SettingsFile(path, lambda: load_settings(path, home=tmp_path))
+    found = PartnerSettings(file.read(), file, store_consequences)
+    path.write_text(KPTA_ALONE.replace("KPTA", "KFDA") + KPTA_ALONE)
+    for _ in range(3):
+        assert sorted(found.get_partners()) == ["KPTA"]
+    assert caplog.text.count("cannot be used") == 1
+    is_away = False
+    assert sorted(found.get_partners()) == ["KFDA", "KPTA"]
 
 
 def test_an_agency_without_an_address_has_its_own_contract_else_the_template(tmp_path: Any) -> None:

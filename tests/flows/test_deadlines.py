@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from gateway.calendars import Timetable, read_calendar
 from gateway.delivery.agents import LocalAgent
+from gateway.errors import OUR_MISTAKE, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import list_subject_leaves
 from gateway.hub import Hub, describe_event
 from gateway.hub.deadlines import (
@@ -130,8 +131,24 @@ def test_a_new_case_owes_what_settling_its_deadlines_finds(engine: Engine) -> No
     assert look() == (begun, asked)
 
 
+@pytest.mark.parametrize(
+    ("mistake", "logged"),
+    [
+        (RuntimeError("a row of another version"), "cannot be settled; it is tried again"),
+        (
+            GatewayError(TRANSITION_REFUSED, "request 1 was changed by another meanwhile"),
+            "the deadline waits",
+        ),
+        (GatewayError(OUR_MISTAKE), "the deadline waits"),
+    ],
+    ids=["a mistake of ours", "a refused transition", "a mistake that is named"],
+)
 def test_a_case_that_cannot_be_settled_delays_no_other(
-    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    story: Story,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    mistake: Exception,
+    logged: str,
 ) -> None:
     """Each deadline that is due is tried, whatever the one before it did, and again in the next pass."""
     asked = deadline_clockwork.settle_deadlines
@@ -140,14 +157,14 @@ def test_a_case_that_cannot_be_settled_delays_no_other(
     def settle_or_break(conn: Any, hub: Hub, case_id: int, now: datetime) -> None:
         if not broken:
             broken.append(case_id)
-            raise RuntimeError("a row of another version")
+            raise mistake
         asked(conn, hub, case_id, now)
 
     monkeypatch.setattr(deadline_clockwork, "settle_deadlines", settle_or_break)
     story.clock.now = seoul("2026-12-02T09:01")
     due = run_clockwork(story.hub)
     assert due == len(AGENCIES)
-    assert "cannot be settled; it is tried again" in caplog.text
+    assert logged in caplog.text
     assert run_clockwork(story.hub) == 1
     assert run_clockwork(story.hub) == 0
 

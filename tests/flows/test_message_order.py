@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, update
 
 from gateway.delivery.agents import local_agent
 from gateway.delivery.delivery_worker import DeliveryWorker
-from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.errors import OUR_MISTAKE, TRANSITION_REFUSED, GatewayError
 from gateway.hub.intake.message_order import release_sequence, reset_sequence
 from gateway.message_model import LAST_SEQUENCE_NUMBER, ErrorSignal, SequenceNumber, UserMessage
 from gateway.store import DeliveryLease, message_sequences, messages, read_transaction, write_transaction
@@ -147,6 +147,33 @@ def test_a_message_that_could_not_be_admitted_does_not_stop_the_next(
 
 
 @pytest.mark.long
+def test_one_that_could_not_be_admitted_does_not_stop_one_behind_a_letter(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message with the next number went to the mailbox, and has no task of its own."""
+    ordered_letters = b"    deliver_to: mailbox\n    reliability: {message_order: true}\n"
+    story = Story(engine, agreement=ORDERED.replace(b"    deliver_to: mailbox\n", ordered_letters))
+    first, last = numbered(story, 0), numbered(story, 2)
+    place = SequenceNumber(1, "Continue")
+    letter = story.broker.message("Store", b"<letter/>", conversation_id=TALK, sequence=place)
+    with monkeypatch.context() as patched:
+
+        def broken(*_: Any) -> None:
+            raise GatewayError(OUR_MISTAKE, "broken")
+
+        patched.setitem(local_agent._TASKS, "admit", broken)
+        for unit in (first, letter, last):
+            send(story, unit)
+        for _ in range(12):
+            story.tick(minutes=10)
+            if state_of(story, first)[0] == "FAILED":
+                break
+    assert state_of(story, first) == ("FAILED", "GW604")
+    story.tick(minutes=10)
+    assert state_of(story, last)[0] == "PROCESSED"
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "status", "words"),
     [
@@ -229,6 +256,29 @@ def test_what_is_held_too_long_is_given_up_and_its_sender_told(story: Story, hou
         send(story, one)
     story.tick()
     assert admitted(story) == [one.message_id for one in units]
+
+
+@pytest.mark.long
+def test_a_message_that_cannot_be_given_up_delays_no_other(
+    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    units = [numbered(story, number, expires_at=story.clock() + timedelta(hours=1)) for number in (1, 2)]
+    for unit in units:
+        send(story, unit)
+    apply_event = messages.apply_event
+
+    def refuse_first(conn: Any, message: int, *arguments: Any) -> None:
+        if message == 1:
+            raise GatewayError(TRANSITION_REFUSED, "message 1 was changed by another meanwhile")
+        apply_event(conn, message, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "apply_event", refuse_first)
+        story.tick(seconds=3600)
+    assert [state_of(story, unit)[0] for unit in units] == ["ACCEPTED", "FAILED"]
+    assert "the held message 1 cannot be given up" in caplog.text
+    story.tick()
+    assert state_of(story, units[0]) == ("FAILED", "GW315")
 
 
 @pytest.mark.long

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, event, func, select, update
 
 from gateway.cli import main
 from gateway.cli.home_folder import read_home_settings
@@ -225,6 +225,37 @@ def test_octets_with_another_use_stay_until_that_ends(kept: Kept) -> None:
         (third,) = [row for row in messages.list_messages(conn, action="Store") if row.purged_at is None]
         assert messages.load_payloads(conn, third.id)[1].content == large
     kept.verify()
+
+
+@pytest.mark.long
+def test_a_removal_asks_as_often_for_many_payloads_as_for_few(kept: Kept) -> None:
+    """The fragments of a group, thousands, are removed together: one question for each would be minutes."""
+    story = kept.story
+
+    def count_statements(letters: int) -> int:
+        for n in range(letters):
+            large = Payload(
+                f"{letters}.{n}", "application/pdf", f"%PDF-{letters}/{n}".encode() + b"x" * 70_000
+            )
+            unit = story.broker.message("Store", b"<a/>")
+            parcel = story.broker.seal(story.broker.message("Store", payloads=(*unit.payloads, large)))
+            assert story.house.post(parcel).status == 200
+        statements: list[str] = []
+
+        def note(*arguments: Any) -> None:
+            statements.append(arguments[2])
+
+        with write_transaction(kept.engine, "test.remove") as conn:
+            kept_letters = [
+                row.id for row in messages.list_messages(conn, action="Store") if row.purged_at is None
+            ]
+            event.listen(conn, "before_cursor_execute", note)
+            removed = octet_removal.remove_octets(conn, (), kept_letters, story.clock())
+        assert (len(kept_letters), len(removed.digests)) == (letters, letters)
+        assert removed.octets > letters * 70_000
+        return len(statements)
+
+    assert count_statements(2) == count_statements(9)
 
 
 @pytest.mark.long

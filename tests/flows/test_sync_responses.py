@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from gateway.config import NeedSettings
 from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.errors import OBJECT_MISSING, GatewayError
 from gateway.hub import PendingResponse, WaitingRequest
 from gateway.hub.intake.response_watch import ResponseLimits, ResponseWatch
 from gateway.hub.outbox.response_bundle import get_response_wait
@@ -218,6 +219,32 @@ def test_waiting_requests_share_one_query(asking: Asking, monkeypatch: pytest.Mo
     assert len({one.read_response() for one in waiting if one.found}) <= 1
     assert all(one.read_response() is not None for one in waiting)
     assert len(asked) == 1
+
+
+def test_a_clock_that_is_set_back_ends_the_wait(asking: Asking) -> None:
+    waiting = asking.wait()
+    assert not waiting.is_over()
+    asking.story.clock.forward(minutes=-30)
+    assert waiting.is_over()
+
+
+def test_a_response_that_cannot_be_read_ends_its_own_wait_alone(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert isinstance(asking.fallback, PendingResponse)
+    waiting = asking.wait()
+    other = asking.story.hub.responses.begin_wait(replace(asking.fallback, request=10**6))
+    assert other is not None
+
+    def miss_octets(*_arguments: Any) -> None:
+        raise GatewayError(OBJECT_MISSING, "no such object")
+
+    monkeypatch.setattr(messages, "load_parcel", miss_octets)
+    asking.story.tick(seconds=1)
+    assert other.read_response() is None
+    assert waiting.read_response() is None
+    assert (waiting.is_over(), other.is_over()) == (True, False)
+    assert caplog.text.count("the response cannot be read") == 1
 
 
 def test_a_time_to_perform_shortens_the_wait(engine: Engine) -> None:

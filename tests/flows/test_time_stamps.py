@@ -342,6 +342,19 @@ def test_stale_for_too_long_no_new_message_is_taken(place: Place, caplog: Log) -
     assert caplog.records[-1].getMessage() == "time-stamping is no longer stale"
 
 
+def test_a_clock_that_is_set_back_does_not_keep_stamping_stale(on_sqlite: Place) -> None:
+    place = on_sqlite
+    place.rule(refuses=True)
+    place.send()
+    place.tsa.down()
+    place.tick(hours=5)
+    assert place.send().status == 503
+    place.story.clock.forward(minutes=-30)
+    place.tsa.up()
+    place.tick(minutes=20)
+    assert place.send().status == 200
+
+
 def test_stale_for_too_long_the_operator_is_told_if_that_is_the_rule(on_sqlite: Place, caplog: Any) -> None:
     place = on_sqlite
     place.rule(refuses=False)

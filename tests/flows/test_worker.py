@@ -6,13 +6,23 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from gateway.delivery.attempt_outcome import FailedDelivery
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.errors import NODE_DRAINED, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.delivery.recurring_schedule import RecurringSchedule
+from gateway.errors import (
+    NO_ROOM,
+    NODE_DRAINED,
+    REFUSED_FOR_GOOD,
+    TRANSITION_REFUSED,
+    UNREACHABLE,
+    GatewayError,
+)
 from gateway.store import DeliveryLease, deliveries, lanes, read_transaction, state_counts, write_transaction
 from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.desk import Desk
@@ -92,6 +102,44 @@ def test_giving_up_late_changes_nothing_either(engine: Engine) -> None:
     desk.worker.run_once()
     assert desk.row(one).state == "DELIVERED"
     assert desk.postman.given_up == []
+
+
+@BOTH_AT_LANDING
+def test_a_partner_that_is_slower_than_the_lease_is_called_once(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lease is renewed while the attempt runs, also while the worker stops; the log names it once."""
+    has_begun, may_answer, stop = threading.Event(), threading.Event(), threading.Event()
+
+    def answer_late(_lease: DeliveryLease) -> None:
+        has_begun.set()
+        assert may_answer.wait(30)
+
+    def is_renewed() -> bool:
+        return bool(desk.row(one).lease_until > desk.clock() + timedelta(seconds=30))
+
+    desk = Desk(engine, answer_late)
+    other = desk.new_worker("w2")
+    (one,) = desk.queue()
+    running = threading.Thread(target=desk.worker.run, args=(stop,))
+    running.start()
+    try:
+        assert has_begun.wait(30)
+        for turn in range(14):
+            desk.clock.forward(seconds=50)
+            until(is_renewed)
+            other.run_maintenance()
+            assert other.run_once() == 0
+            if turn == 12:
+                stop.set()
+    finally:
+        stop.set()
+        may_answer.set()
+        running.join(30)
+    assert desk.events(one) == ["lease", "delivered"]
+    assert desk.postman.made == [one]
+    logged = [record for record in caplog.records if "is under way for" in record.message]
+    assert [record.delivery for record in logged] == [one]
 
 
 @BOTH_AT_LANDING
@@ -180,6 +228,70 @@ def test_what_may_pass_waits_until_its_time_is_over(engine: Engine) -> None:
     assert desk.events(later) == ["lease", "defer", "expire"]
     desk.worker.run_maintenance()
     assert len(desk.postman.given_up) == 2
+
+
+@BOTH_AT_LANDING
+@pytest.mark.parametrize(
+    "mistake", [KeyError("a row of another version"), GatewayError(TRANSITION_REFUSED)], ids=repr
+)
+def test_a_delivery_that_cannot_be_ended_delays_no_other(
+    engine: Engine, caplog: pytest.LogCaptureFixture, mistake: Exception
+) -> None:
+    """What follows from the end of one delivery may be impossible; others end, and recurring tasks begin."""
+    desk = Desk(engine)
+    schedule: list[Any] = []
+    worker = desk.new_worker(
+        "w2", schedule=cast(RecurringSchedule, SimpleNamespace(queue_due_periods=schedule.append))
+    )
+    expiring = desk.queue(3, expires_at=desk.clock() + timedelta(seconds=5))
+    record_failure = desk.postman.record_failure
+
+    def break_once(conn: Connection, failure: FailedDelivery) -> None:
+        if failure.delivery.id == expiring[0]:
+            raise mistake
+        record_failure(conn, failure)
+
+    desk.postman.record_failure = break_once  # type: ignore[method-assign]
+    desk.clock.forward(seconds=6)
+    worker.run_maintenance()
+    assert [desk.row(one).state for one in expiring] == ["QUEUED", "FAILED", "FAILED"]
+    assert [record.delivery for record in caplog.records if "cannot be ended" in record.message] == expiring[
+        :1
+    ]
+    assert schedule == [desk.clock()]
+    desk.postman.record_failure = record_failure  # type: ignore[method-assign]
+    worker.run_maintenance()
+    assert desk.row(expiring[0]).state == "FAILED"
+
+
+@BOTH_AT_LANDING
+def test_a_step_of_the_upkeep_that_fails_stops_no_other(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lease that ran out is taken back although every turn of the hub's own upkeep fails."""
+    desk = Desk(engine)
+    (one,) = desk.queue()
+    desk.new_worker("short-lived")._claim_deliveries()
+    desk.clock.forward(seconds=61)
+    for mistake in (KeyError("inside"), GatewayError(TRANSITION_REFUSED)):
+
+        def fail(mistake: Exception = mistake) -> None:
+            raise mistake
+
+        monkeypatch.setattr(desk.worker, "_maintain_hub", fail)
+        desk.worker.run_maintenance()
+    assert caplog.text.count("upkeep failed; it is done again") == 2
+    assert desk.row(one).state == "QUEUED"
+    monkeypatch.setattr(desk.worker, "_maintain_hub", lambda: desk.clock.forward(seconds=1))
+
+    def lack_room() -> None:
+        raise GatewayError(NO_ROOM, "the database is not reached")
+
+    monkeypatch.setattr(desk.worker, "_store_ended_attempts", lack_room)
+    before = desk.clock()
+    with pytest.raises(GatewayError, match="GW806"):
+        desk.worker.run_maintenance()
+    assert desk.clock() == before
 
 
 @BOTH_AT_LANDING

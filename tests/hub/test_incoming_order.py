@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
 from gateway.errors import GatewayError
 from gateway.hub.intake.message_order import OrderedArrival, place_message
@@ -66,9 +66,9 @@ def arrive(conn: Connection, key: SequenceKey, message: int, place: SequenceNumb
             place_message(conn, key, arrival, NOW)
     except GatewayError:
         return "refused"
-    row = message_sequences.find_held_message(conn, message)
-    assert row is not None
-    return str(row.state).lower()
+    ordered = message_sequences.ordered_messages.c
+    state = conn.execute(select(ordered.state).where(ordered.message == message)).scalar_one()
+    return str(state).lower()
 
 
 def admissions(conn: Connection, known: set[int]) -> list[int]:

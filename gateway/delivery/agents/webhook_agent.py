@@ -90,7 +90,8 @@ class WebhookAgent:
             if kind is AnswerKind.PASSING_ERROR:
                 raise make_status_error(answer)
         except GatewayError as problem:
-            self._record_failure(hook, problem, now, is_gone=kind is AnswerKind.HANDLER_ERROR)
+            if not problem.problem.ours:
+                self._record_failure(hook, problem, now, is_gone=kind is AnswerKind.HANDLER_ERROR)
             raise
         with write_transaction(self._hub.engine, "webhook.called") as conn:
             event_readers.record_good_call(conn, hook.name, now)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from lxml import etree
 from sqlalchemy import Row
 
 from gateway.cases import DeadlineState, make_reminder_document
-from gateway.errors import CALENDAR_WRONG, GatewayError
+from gateway.errors import GatewayError, raise_resource_problem
 from gateway.hub.deadlines.case_deadlines import settle_deadlines, tell_overdue, tell_reminder
 from gateway.hub.hub import Hub
 from gateway.hub.intake.message_order import give_up_expired_messages
+from gateway.hub.node_upkeep import run_upkeep_steps
 from gateway.hub.outbox.applicant_messages import (
     CaseSnapshot,
     load_case_snapshot,
@@ -43,14 +45,17 @@ def run_clockwork(hub: Hub) -> int:
 
 
 def _try_to_fire(hub: Hub, deadline: int, case_id: int) -> None:
-    """Fire a deadline; log what is wrong with its case. Raises what concerns every case: the database."""
+    """Fire a deadline; log an error of its case or of its calendar.
+
+    Raises GW806, which concerns every case: the database is not reached, or a disk is full.
+    """
     try:
         _fire_deadline(hub, deadline, case_id)
     except GatewayError as refused:
-        if refused.problem is not CALENDAR_WRONG:
-            raise
+        raise_resource_problem(refused)
         _log.warning("the deadline waits: %s", refused, extra={"deadline": deadline, "case_id": case_id})
-    except Exception:
+    except Exception as mistake:
+        raise_resource_problem(mistake)
         _log.exception(
             "the deadline cannot be settled; it is tried again",
             extra={"deadline": deadline, "case_id": case_id},
@@ -119,9 +124,7 @@ def _make_document(
 def maintain_hub(hub: Hub) -> None:
     """Run the regular upkeep of the hub: store refusals, count new events, remove old rows, fire deadlines.
 
-    Messages that were held too long are given up, too.
+    Messages that were held too long are given up, too. A step that fails stops no other; GW806 ends all.
     """
-    # First, so that its events get their places now.
-    run_clockwork(hub)
-    hub.run_maintenance()
-    give_up_expired_messages(hub)
+    # The clockwork first, so that its events get their places now.
+    run_upkeep_steps(partial(run_clockwork, hub), hub.run_maintenance, partial(give_up_expired_messages, hub))

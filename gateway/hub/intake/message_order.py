@@ -11,6 +11,7 @@ functions have the parameters of the store functions: connection, sequence, time
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +26,7 @@ from gateway.errors import (
     ORDER_GIVEN_UP,
     TRANSITION_REFUSED,
     GatewayError,
+    raise_resource_problem,
 )
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
@@ -167,14 +169,13 @@ def _make_admission_key(message: int) -> str:
 
 
 def free_next_admission(conn: Connection, message: int, failed: int) -> None:
-    """Let the next message of a conversation be admitted although the task of this one has failed."""
-    state = message_sequences.lock_by_message(conn, message)
-    held_message = None if state is None else message_sequences.find_held_message(conn, message)
-    if state is None or held_message is None:
-        return
-    following = message_sequences.find_at_ordinal(conn, state.id, held_message.ordinal + 1)
-    if following is not None:
-        message_sequences.free_follower(conn, failed, _make_admission_key(following))
+    """Let the next message of a conversation be admitted although the task of this one has failed.
+
+    Its task follows the failed one. It need not be the message with the next number: that one may go to the
+    mailbox, or may be admitted later by an operator.
+    """
+    if message_sequences.lock_by_message(conn, message) is not None:
+        message_sequences.free_follower(conn, failed)
 
 
 _CONVERSATION_PLACE = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:ConversationId"
@@ -230,6 +231,7 @@ def _check_open(conn: Connection, limits: ConversationLimits, agreement: str, at
         raise GatewayError(CONVERSATION_LIMIT, detail, _CONVERSATION_PLACE)
 
 
+_log = logging.getLogger(__name__)
 _ACTOR: Final = "order"
 #: How many messages are given up in one turn of the upkeep; the next turn takes the others.
 _MOST: Final = 100
@@ -238,12 +240,23 @@ _MOST: Final = 100
 def give_up_expired_messages(hub: Hub) -> int:
     """Give up held messages whose TimeToLive, or else the agreed PersistDuration, is over.
 
-    Each has a transaction of its own. Return how many were given up.
+    Each has a transaction of its own; one that cannot be given up is logged, tried again, and delays no
+    other. Return how many were given up.
     """
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
         over = message_sequences.list_expired(conn, now, _MOST)
-    return sum(_give_up_expired(hub, row, now) for row in over)
+    return sum(_try_to_give_up(hub, row, now) for row in over)
+
+
+def _try_to_give_up(hub: Hub, row: Row[Any], now: datetime) -> bool:
+    """Give up a message, and return whether it was held; log an error of this message alone, raise GW806."""
+    try:
+        return _give_up_expired(hub, row, now)
+    except Exception as mistake:
+        raise_resource_problem(mistake)
+        _log.exception("the held message %d cannot be given up", row.message)
+    return False
 
 
 def _give_up_expired(hub: Hub, row: Row[Any], now: datetime) -> bool:

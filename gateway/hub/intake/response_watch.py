@@ -7,6 +7,7 @@ has more than a share of the places; who finds none gets the agreed fallback at 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,8 +17,11 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
+from gateway.errors import GatewayError
 from gateway.hub.completion.case_closing import run_closing_commit
 from gateway.store import HttpResponse, back_channel, confirm_copies, messages, read_transaction
+
+_log = logging.getLogger(__name__)
 
 #: A party has at most this part of the places.
 _SHARE: Final = 4
@@ -58,6 +62,7 @@ class WaitingRequest:
     watch: ResponseWatch
     pending: PendingResponse
     found: _FoundResponse | None = field(default=None)
+    is_unreadable: bool = False
 
     @property
     def fallback(self) -> HttpResponse:
@@ -73,8 +78,9 @@ class WaitingRequest:
         return self.found.answer
 
     def is_over(self) -> bool:
-        """Return whether the time is over."""
-        return self.watch.clock() >= self.pending.until
+        """Return whether the time is over, the clock was set back, or the response cannot be read."""
+        now = self.watch.clock()
+        return self.is_unreadable or not now < self.pending.until <= now + self.watch.limits.wait
 
     def mark_given(self) -> None:
         """Store that the response went into the HTTP answer; until then it is queued for a POST."""
@@ -136,7 +142,11 @@ class ResponseWatch:
                 return
             self._looked = now
             with self._guard:
-                open_requests = [request for request in self._waiting if request.found is None]
+                open_requests = [
+                    request
+                    for request in self._waiting
+                    if request.found is None and not request.is_unreadable
+                ]
             if open_requests:
                 with read_transaction(self._engine) as conn:
                     _assign_responses(conn, open_requests)
@@ -162,6 +172,13 @@ def _assign_responses(conn: Connection, requests: Iterable[WaitingRequest]) -> N
         by_request.setdefault(request.pending.request, []).append(request)
     for row in back_channel.list_responses(conn, tuple(by_request)):
         for request in by_request[row.request]:
-            if request.found is None and row.pmode_id in request.pending.pmodes:
+            if request.found is not None or row.pmode_id not in request.pending.pmodes:
+                continue
+            try:
                 answer = HttpResponse(200, *messages.load_parcel(conn, row.message))
+            except GatewayError as problem:
+                # The others go on waiting; this one gets the agreed fallback.
+                _log.warning("the response cannot be read: %s", problem, extra={"delivery": row.delivery})
+                request.is_unreadable = True
+            else:
                 request.found = _FoundResponse(row.delivery, answer)

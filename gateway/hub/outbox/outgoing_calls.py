@@ -168,7 +168,8 @@ class RefusalQuota:
         """Count one more refusal and return True; return False when the limit of the hour is reached."""
         with self._guard:
             refusals = self._made.setdefault(endpoint, deque())
-            while refusals and refusals[0] <= now - _HOUR:
+            # A clock that was set back leaves times in the future.
+            while refusals and abs(now - refusals[0]) >= _HOUR:
                 refusals.popleft()
             if len(refusals) >= self._most_an_hour:
                 return False

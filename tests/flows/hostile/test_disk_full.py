@@ -307,6 +307,9 @@ def test_refusals_by_post_are_so_many_an_hour_even_when_each_is_delivered(engine
     assert quota.acquire_slot("http://b.example", begun + timedelta(seconds=300))
     assert quota.acquire_slot("http://a.example", begun + timedelta(hours=1))
     assert not quota.acquire_slot("http://a.example", begun + timedelta(hours=1))
+    # The clock was a day ahead, and is set back.
+    assert all(quota.acquire_slot("http://c.example", begun + timedelta(days=1)) for _ in range(200))
+    assert quota.acquire_slot("http://c.example", begun)
 
     asynchronous = AGREEMENT.replace(b"mshSignalsOnly", b"none")
     house = House(engine, agreement=asynchronous)

@@ -321,6 +321,25 @@ def test_a_webhook_that_is_gone_is_switched_off_at_once(hooks: Hooks) -> None:
     assert len(hooks.calls) == 1
 
 
+@pytest.mark.night
+def test_a_missing_key_of_the_hub_switches_no_webhook_off(hooks: Hooks, tmp_path: Path) -> None:
+    made = hooks.create()
+    key = tmp_path / "webhook.key"
+    octets = key.read_bytes()
+    key.unlink()
+    key.mkdir()
+    submit_alone(hooks.story)
+    for _ in range(25):
+        hooks.story.tick(hours=3)
+    assert hooks.calls == []
+    shown = hooks.client().get(f"webhooks/{made['id']}").json
+    assert (shown["state"], "failing_since" in shown) == ("ACTIVE", False)
+    key.rmdir()
+    key.write_bytes(octets)
+    hooks.story.tick(hours=3)
+    assert hooks.calls
+
+
 def test_a_gone_that_does_not_arrive_whole_switches_nothing_off(hooks: Hooks) -> None:
     made = hooks.create()
     hooks.answers = [GatewayError(PARTNER_FAULT, "it did not arrive whole", theirs="HTTP status 410")]

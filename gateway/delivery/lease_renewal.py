@@ -1,0 +1,77 @@
+"""Renews the leases of the attempts that a worker makes: a lease then ends only when its worker has died.
+
+How long an attempt may take is for its agent: a partner may be slow, and a message large. Without renewal
+another worker would make the same call beside the first one, and the answer to the first would be lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Engine
+
+from gateway.store import DeliveryLease, delivery_leases, write_transaction
+
+_log = logging.getLogger(__name__)
+
+#: After so many lengths of a lease the log names an attempt that still runs, once.
+_LONG: Final = 10
+
+
+@dataclass(slots=True)
+class _RunningAttempt:
+    """An attempt that this worker makes: since when, and the present end of its lease."""
+
+    lease: DeliveryLease
+    begun_at: datetime
+    until: datetime
+    is_logged: bool = False
+
+
+class LeaseRenewal:
+    """The leases of the running attempts of one worker; safe for many threads. Each lease lasts `length`."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], length: timedelta) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._length = length
+        self._guard = threading.Lock()
+        self._running: dict[int, _RunningAttempt] = {}
+
+    def begin_attempt(self, lease: DeliveryLease) -> None:
+        """Renew this lease from now on."""
+        with self._guard:
+            self._running[lease.id] = _RunningAttempt(lease, self._clock(), lease.lease_until)
+
+    def end_attempt(self, lease: DeliveryLease) -> None:
+        """Renew this lease no more."""
+        with self._guard:
+            running = self._running.get(lease.id)
+            if running is not None and running.lease.attempt == lease.attempt:
+                del self._running[lease.id]
+
+    def renew_due_leases(self) -> None:
+        """Renew each lease of which half is over; one that another worker has taken is dropped."""
+        now = self._clock()
+        with self._guard:
+            due = [attempt for attempt in self._running.values() if attempt.until - now <= self._length / 2]
+        for attempt in due:
+            until = now + self._length
+            # One transaction for each: no attempt waits for the rows of another one.
+            with write_transaction(self._engine, "delivery.renewed") as conn:
+                is_held = delivery_leases.renew_lease(conn, attempt.lease, until)
+            if not is_held:
+                self.end_attempt(attempt.lease)
+                continue
+            attempt.until = until
+            if not attempt.is_logged and now - attempt.begun_at >= _LONG * self._length:
+                attempt.is_logged = True
+                seconds = (now - attempt.begun_at).total_seconds()
+                _log.warning(
+                    "the attempt is under way for %.0f s", seconds, extra={"delivery": attempt.lease.id}
+                )
