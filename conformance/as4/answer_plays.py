@@ -367,7 +367,7 @@ def _judge_refusal(play: As4Play, pull_request: Parcel) -> None:
         raise UnmetError("a message was given")
     if answer.select(_EMPTY):
         raise UnmetError(f"it was answered as one to an empty channel: {answer.describe()}")
-    if answer.status == 200 and not answer.codes and not answer.fault:
+    if answer.status in range(200, 300) and not answer.codes and not answer.fault:
         raise UnmetError(f"it was not refused: {answer.describe()}")
 
 

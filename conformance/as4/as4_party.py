@@ -13,7 +13,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.agreements import PMode, PModeIndex, read_pmodes
-from gateway.client import HttpReply, IncomingRequest, Membership, PartnerServer, read_file, read_identity
+from gateway.client import (
+    HttpReply,
+    IncomingRequest,
+    Membership,
+    PartnerServer,
+    parse_listening_address,
+    read_file,
+    read_identity,
+)
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.protocols import ProtocolContext, as4
@@ -228,5 +236,7 @@ class As4Listener:
 
 
 def _choose_address(endpoint: str | None, address: str | None) -> tuple[str, int]:
-    parts = urlsplit(f"//{address}" if address else endpoint or "//127.0.0.1:0")
+    if address is not None:
+        return parse_listening_address(address)
+    parts = urlsplit(endpoint or "//127.0.0.1:0")
     return parts.hostname or "127.0.0.1", 80 if parts.port is None else parts.port

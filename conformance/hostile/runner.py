@@ -302,6 +302,11 @@ class RefusedControl:
         """Return the three values."""
         return asdict(self)
 
+    def to_case(self) -> CaseReport:
+        """Return the failed control as a case of a report."""
+        title = f"the first honest message on {self.face}"
+        return CaseReport("control", title, "accepted", f"{self.reason} {self.advice}", FAILED)
+
 
 def find_refused_control(runner: AttackRunner, cases: Iterable[AttackCase]) -> RefusedControl | None:
     """Return the first honest message that is not taken, on the endpoints that the cases attack.

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from gateway.client import EBMS2, HttpReply, IncomingRequest, PartnerServer
-from gateway.errors import MISUSE, OUR_MISTAKE, GatewayError
+from gateway.client import EBMS2, HttpReply, IncomingRequest, PartnerServer, parse_listening_address
+from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.message_model import ErrorEntry, ErrorSignal, MemoryBody, Receipt
 from gateway.pki import Signer
 from gateway.protocols import SOAP_ACTION, OpenedMessage, Parcel, build_envelope_tree, to_model_reference
@@ -321,10 +321,7 @@ def _choose_address(party: SuiteParty, address: str | None) -> tuple[str, int]:
         if end is None:
             return "127.0.0.1", 0
         return end.hostname or "127.0.0.1", end.port or 80
-    host, _, port = address.rpartition(":")
-    if not (host and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise GatewayError(MISUSE, "an address to listen at is HOST:PORT", address[:100])
-    return host.strip("[]"), int(port)
+    return parse_listening_address(address)
 
 
 def _record_reply(reply: HttpReply) -> RecordedMessage | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,10 +118,12 @@ def _run_hostile_suite(arguments: Arguments) -> int:
 
 
 def _print_refused_control(arguments: Arguments, target: Target, refused: RefusedControl) -> int:
-    """Print why no attack was made, and what to do first; return 1."""
-    if arguments.json:
-        report = SuiteReport(arguments.suite, target.name, ())
-        print_json(report.to_json() | {"stopped": refused.to_json()})
+    """Write the reports, with the control as their one case, and print what to do first; return 1."""
+    report = SuiteReport(arguments.suite, target.name, ())
+    facts = report.to_json() | {"stopped": refused.to_json()}
+    write_reports(replace(report, results=(refused.to_case(),)).to_run_report(), arguments, facts)
+    if arguments.json == "-":
+        print_json(facts)
     else:
         print(refused.format_lines())
     return 1

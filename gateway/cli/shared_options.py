@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 import sys
 from collections.abc import Callable
@@ -23,6 +24,24 @@ FILE = click.Path(path_type=Path)
 ROW_NUMBER: Final = click.IntRange(1, 2**63 - 1)
 _LONGEST_REASON = 500
 _MONTH: Final = timedelta(days=31)
+
+
+class _Seconds(click.FloatRange):
+    """A number of seconds; "nan", which no range contains or excludes, is misuse."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; report misuse for any other text, and for a number out of the range."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("it is not a number", param, ctx)
+        return number
+
+
+#: The types of options that are seconds: waits, and limits, which are longer than nothing.
+SECONDS: Final = _Seconds(0, 10**9)
+TIME_OUT: Final = _Seconds(0.1, 10**6)
 
 
 class _Moment(click.ParamType[datetime]):

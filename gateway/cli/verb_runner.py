@@ -35,9 +35,12 @@ _MISUSE_ID = "GW808"
 _FOREIGN = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
-        (r"(?<!\S)(\S++) is not in the range (\d+)<=x<=(\d+)", r"\1 is not between \2 and \3"),
-        (r"(?<!\S)(\S++) is not in the range x>=(\d+)", r"\1 is less than \2"),
-        (r"(?<!\S)(\S++) is not in the range x<=(\d+)", r"\1 is more than \2"),
+        (
+            r"(?<!\S)(\S++) is not in the range ([\d.]*\d)<=x<=([\d.]*\d)",
+            r"\1 is not between \2 and \3",
+        ),
+        (r"(?<!\S)(\S++) is not in the range x>=([\d.]*\d)", r"\1 is less than \2"),
+        (r"(?<!\S)(\S++) is not in the range x<=([\d.]*\d)", r"\1 is more than \2"),
         (r"is not a valid integer(?: range)?", "is not a whole number"),
         (r"is not a valid float(?: range)?", "is not a number"),
         (r"^Invalid value for '[\[{][^'{}\[\]]*[\]}]': ", ""),

@@ -1,6 +1,7 @@
 from .broker_client import BrokerClient as BrokerClient
 from .broker_client import EndpointListener as EndpointListener
 from .broker_client import ResendPolicy as ResendPolicy
+from .broker_client import parse_listening_address as parse_listening_address
 from .http_transport import HttpPoster as HttpPoster
 from .http_transport import HttpReply as HttpReply
 from .http_transport import IncomingRequest as IncomingRequest

@@ -52,7 +52,7 @@ class EndpointListener:
         self._active = 0
         self._quiet = threading.Condition()
         default = 443 if parts.scheme == "https" else 80
-        host, port = _parse_address(address) if address else (parts.hostname, parts.port or default)
+        host, port = parse_listening_address(address) if address else (parts.hostname, parts.port or default)
         self._server = PartnerServer(self._serve_request, host, port)
         self.address = f"{host}:{self._server.port}"
 
@@ -79,7 +79,7 @@ class EndpointListener:
                 self._quiet.notify_all()
 
 
-def _parse_address(text: str) -> tuple[str, int]:
+def parse_listening_address(text: str) -> tuple[str, int]:
     """Return host and port of HOST:PORT; raise GW808."""
     host, _, port = text.rpartition(":")
     if not (host and port.isascii() and port.isdigit() and int(port) <= 65535):

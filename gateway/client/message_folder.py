@@ -17,6 +17,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
@@ -29,12 +30,13 @@ from gateway.protocols import OpenedMessage
 
 
 class Journal:
-    """Appends one line per call, written to the kernel at once; safe for threads."""
+    """Appends one line per call, written to the kernel at once, or to disk (`durable`); safe for threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = threading.Lock()
+        self._durable = durable
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._close = finalize(self, os.close, self._file)
         # A line cut short by a kill must not be joined with the next one.
@@ -42,10 +44,13 @@ class Journal:
             os.write(self._file, b"\n")
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append `row`."""
+        """Append `row`; raises OSError where the disk does not take it whole."""
         line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
-            os.write(self._file, line)
+            while line:
+                line = line[os.write(self._file, line) :]
+            if self._durable:
+                os.fsync(self._file)
 
     def write_refusal(self, problem: GatewayError) -> None:
         """Append the problem and the time of a refusal."""
@@ -110,7 +115,7 @@ class JournalStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._messages = Journal(folder / "messages.jsonl")
+        self._messages = Journal(folder / "messages.jsonl", durable=True)
         self._refusals = Journal(folder / "refusals.jsonl")
         self._count = sum(1 for _ in self.read_rows())
 
@@ -119,15 +124,28 @@ class JournalStore:
         return read_journal(self._messages.path)
 
     def write_message(self, row: dict[str, Any], opened: OpenedMessage) -> None:
-        """Write the document, then the row."""
+        """Write the document, then the row, to disk: the message is acknowledged next. Raises OSError."""
         unit = opened.unit
-        name = f"{self._count + 1:04d}-{row['action']}.xml"
-        if isinstance(unit, UserMessage) and unit.payloads:
-            with (self._folder / name).open("wb") as file:
-                file.writelines(iterate_octets(unit.payloads[0].octets))
-        row["file"] = name
-        self._messages.write(row)
         self._count += 1
+        if isinstance(unit, UserMessage) and unit.payloads:
+            document = self._create_document(str(row["action"]))
+            with document:
+                document.writelines(iterate_octets(unit.payloads[0].octets))
+                document.flush()
+                os.fsync(document.fileno())
+            synchronize_folder(self._folder)
+        row["file"] = self._name_document(str(row["action"]))
+        self._messages.write(row)
+
+    def _name_document(self, action: str) -> str:
+        return f"{self._count:04d}-{action}.xml"
+
+    def _create_document(self, action: str) -> BinaryIO:
+        """Open a new file; one of another process that stores in the same folder keeps its number."""
+        while True:
+            with suppress(FileExistsError):
+                return _create_private_file(self._folder / self._name_document(action))
+            self._count += 1
 
     def write_refusal(self, problem: GatewayError) -> None:
         """Append the problem to ``refusals.jsonl``."""
@@ -184,9 +202,9 @@ class MessageFolder:
         row["file"] = self._write_files((row["action"], fields.get("case_number") or ""), files)
 
     def write_refusal(self, problem: GatewayError) -> None:
-        """Append the problem to ``refusals.jsonl``, and tell it."""
-        self._refusals.write_refusal(problem)
+        """Tell the problem, and append it to ``refusals.jsonl``; raises OSError."""
         self._tell(f"refused: {problem}")
+        self._refusals.write_refusal(problem)
 
     def write_signal(self, opened: OpenedMessage) -> None:
         """Store a receipt or an ErrorList for a message that another process has sent."""
@@ -242,7 +260,7 @@ def _make_store_folder(folder: Path) -> None:
 
 def _create_private_file(path: Path) -> BinaryIO:
     """Open a new file that only its owner can read: messages contain personal data."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _format_http(headers: Mapping[str, str], body: bytes) -> bytes:

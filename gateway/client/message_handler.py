@@ -86,13 +86,18 @@ class MessageHandler:
         try:
             return self._answer_unit(open_message(self._core, parcel, context), context)
         except GatewayError as problem:
-            self._store.write_refusal(problem)
+            self._record_refusal(problem)
             refusal = self._core.reject_parcel(problem, parcel, context)
             return _make_parcel_reply(refusal.parcel, refusal.status)
         except OSError as problem:
             # Nothing is acknowledged that is not on disk: the hub sends it again.
-            self._store.write_refusal(GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder"))
+            self._record_refusal(GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder"))
             return _BUSY
+
+    def _record_refusal(self, problem: GatewayError) -> None:
+        """Store a refusal; the sender gets its answer also where the disk takes no more."""
+        with suppress(OSError):
+            self._store.write_refusal(problem)
 
     def build_context(self) -> ProtocolContext:
         """Return the protocol context of this party, which knows the messages sent from this folder."""

@@ -220,28 +220,31 @@ class PartnerSettings:
         if file is not None and file.get_file_state() != self._stamp:
             with self._lock:
                 stamp = file.get_file_state()
-                if stamp != self._stamp and self._reload_file(file, stamp):
-                    self._stamp = stamp
+                if stamp != self._stamp:
+                    problem = self._reload_file(file)
+                    if problem is not None and stamp != self._refused:
+                        self._refused = stamp
+                        _log.error(
+                            "%s has changed and cannot be used, the partners stay as they were: %s",
+                            file.path,
+                            problem,
+                        )
+                    # Without a database the same file is read again.
+                    if problem is None or find_resource_problem(problem) is None:
+                        self._stamp = stamp
         return self._known
 
-    def _reload_file(self, file: SettingsFile, stamp: tuple[int, int]) -> bool:
-        """Use the settings of the changed file; return False where it must be read again (GW806)."""
+    def _reload_file(self, file: SettingsFile) -> GatewayError | None:
+        """Use the settings of the changed file; return the problem where they cannot be used."""
         try:
             settings = file.read()
             self._changed(settings)
         except GatewayError as problem:
-            if stamp != self._refused:
-                self._refused = stamp
-                _log.error(
-                    "%s has changed and cannot be used, the partners stay as they were: %s",
-                    file.path,
-                    problem,
-                )
-            return find_resource_problem(problem) is None
+            return problem
         self._settings = settings
         self._known = (build_partners(settings), build_retry_plans(settings))
         _log.warning("%s has changed: the partners are read again", file.path)
-        return True
+        return None
 
 
 def build_partners(settings: Settings) -> dict[str, PartnerService]:

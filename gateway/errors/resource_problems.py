@@ -10,6 +10,7 @@ import errno
 import zlib
 from typing import Final
 
+from gateway.errors.internal import DATABASE_HELD
 from gateway.errors.problem import GatewayError, Problem, ProtocolCodes
 
 NO_ROOM = Problem(
@@ -42,12 +43,15 @@ _LONGEST_CHAIN: Final = 8
 
 
 def find_resource_problem(error: BaseException) -> GatewayError | None:
-    """Return GW806 if an exception, or one of its causes, says that memory, disk or handles are used up."""
+    """Return GW806 if an exception, or one of its causes, says that memory, disk or handles are used up.
+
+    Of a database that is held, it is GW810.
+    """
     current: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):
         if current is None:
             return None
-        if isinstance(current, GatewayError) and current.problem is NO_ROOM:
+        if isinstance(current, GatewayError) and current.problem in (NO_ROOM, DATABASE_HELD):
             return current
         if _is_out_of_memory(current):
             return GatewayError(NO_ROOM, "memory is used up")
@@ -58,7 +62,7 @@ def find_resource_problem(error: BaseException) -> GatewayError | None:
 
 
 def raise_resource_problem(error: BaseException) -> None:
-    """Raise GW806 where an exception is of a resource of ours; return for any other."""
+    """Raise GW806, or GW810, where an exception is of a resource of ours; return for any other."""
     problem = find_resource_problem(error)
     if problem is not None:
         raise problem from None

@@ -187,6 +187,13 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
 
+def has_begun(conn: Connection, request: int, kind: str) -> bool:
+    """Return whether a request has, or had, a deadline of a kind."""
+    case_id = select(agency_requests.c.case_id).where(agency_requests.c.id == request).scalar_subquery()
+    own_deadline = (_D.case_id == case_id, _D.request_id == request, _D.kind == kind)
+    return conn.execute(select(_D.id).where(*own_deadline).limit(1)).first() is not None
+
+
 def list_due(conn: Connection, now: datetime, limit: int) -> Sequence[Row[Any, Any]]:
     """Return id and case of the deadlines whose next time has passed, the oldest first."""
     return conn.execute(_DUE, {"now": now, "most": limit}).all()

@@ -290,6 +290,14 @@ def list_deliveries(
     return conn.execute(query.where(deliveries.c.id < before) if before else query).all()
 
 
+def is_queued(conn: Connection, lane: str, subject_type: str, subject_id: str) -> bool:
+    """Return whether a delivery of a lane about a subject is queued."""
+    d = deliveries.c
+    subject = (d.lane == lane, d.subject_type == subject_type, d.subject_id == subject_id)
+    query = select(d.id).where(build_state_condition(deliveries, "QUEUED"), *subject)
+    return conn.execute(query.limit(1)).first() is not None
+
+
 def count_queued(conn: Connection, lane: str, most: int) -> int:
     """Return how many deliveries of a lane are queued, counted up to `most`."""
     query = select(deliveries.c.id).where(

@@ -95,7 +95,8 @@ _HELD: Final = (
     .order_by(_o.ordinal)
 )
 _EXPIRED: Final = (
-    select(ordered_messages)
+    select(ordered_messages, messages.c.message_id)
+    .join(messages, messages.c.id == _o.message)
     .where(
         build_state_condition(ordered_messages, "HELD"), _o.expires_at <= bindparam("now", type_=Instant())
     )
@@ -232,7 +233,7 @@ def change_held_state(conn: Connection, messages_held: Sequence[int], state: str
 
 
 def list_expired(conn: Connection, now: datetime, most: int) -> Sequence[Row[Any]]:
-    """Return at most `most` held messages that have expired at `now`, the first to expire first."""
+    """Return at most `most` held messages that have expired at `now`, with the MessageId, the first first."""
     return conn.execute(_EXPIRED, {"now": now, "most": most}).all()
 
 

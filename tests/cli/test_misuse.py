@@ -17,6 +17,8 @@ from gateway.errors import MISUSE
 PLACE = "PLACE"
 
 #: Misuse of each kind. PLACE is a folder with a settings file, a file of text, and a database.
+SUBMIT = "submit PLACE/text --as nobody --to http://127.0.0.1:9 --partner PLACE"
+PULL = "pull --as nobody --folder PLACE/out --partner PLACE"
 MISUSED = [
     "frobnicate",
     "case lst",
@@ -94,6 +96,12 @@ MISUSED = [
     "audit show HUGE --home PLACE",
     "party mandate revoke HUGE --home PLACE",
     "submit PLACE/text --as nobody --to https://x.example --partner PLACE --retries HUGE",
+    *(f"{SUBMIT} --wait {text}" for text in ("inf", "nan", "-1", "x")),
+    *(f"{SUBMIT} --retry-interval {text}" for text in ("inf", "nan", "-1")),
+    *(f"{SUBMIT} --time-out {text}" for text in ("inf", "nan", "-1", "0", "1e10")),
+    *(f"{PULL} --to {text}" for text in ("foo", "http://[x", "http://x.example:99999/")),
+    *(f"{PULL} --every {text}" for text in ("nan", "0")),
+    "pki source refresh --wait nan --home PLACE",
     "map sample KFDA-FOOD-IMP --seed HUGE",
     "map check --samples HUGE",
     "pki key show --times HUGE --home PLACE",

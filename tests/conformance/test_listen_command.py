@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli import main
-from gateway.client import HttpPoster, HttpReply, MessageFolder, MessageHandler, read_membership
+from gateway.client import HttpPoster, HttpReply, Journal, MessageFolder, MessageHandler, read_membership
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody
 from gateway.protocols import Parcel
@@ -136,6 +137,14 @@ def test_what_cannot_be_written_is_not_acknowledged(
         patch.setattr(os, "fsync", full_disk)
         assert handler(as_request(parcel)).status == 503
     assert said == ["refused: GW806 cannot store: No space left on device at folder"]
+    with monkeypatch.context() as patch:
+        # Not even the refusal can be stored.
+        patch.setattr(os, "fsync", full_disk)
+        patch.setattr(Journal, "write", lambda _journal, _row: full_disk(None))
+        assert handler(as_request(parcel)).status == 503
+        spoilt = replace(as_request(parcel), body=b"no message")
+        assert handler(spoilt).status in (400, 500, 200)
+    assert len(said) == 3
     side.judge(handler(as_request(parcel)), parcel)
     assert [path.name for path in (tmp_path / "results").glob("*/")] == ["0001-Result-SW1"]
 

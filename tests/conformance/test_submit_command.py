@@ -252,6 +252,30 @@ def test_an_answer_that_is_missing_outlives_a_refused_connection() -> None:
 
 
 @pytest.mark.night
+@pytest.mark.parametrize("is_receipted", [False, True], ids=["no receipt", "receipted"])
+def test_octets_that_may_have_to_be_sent_again_outlive_an_interruption(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_receipted: bool
+) -> None:
+    """Ctrl-C while the answer is awaited: the hub may have the message, and a new one would be another."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def interrupt(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    if is_receipted:
+        monkeypatch.setattr(BrokerClient, "wait_for_result", interrupt)
+    else:
+        monkeypatch.setattr(BrokerClient, "send_submission", interrupt)
+    status = main(
+        ["submit", str(SAMPLE_FILE), "--as", "broker", "--to", desk.hub.url, "--partner", str(desk.folder)]
+    )
+    captured = desk.capsys.readouterr()
+    kept = list(tmp_path.glob("gateway-submit-*/sent/*.http"))
+    assert status != 0
+    assert len(kept) == (0 if is_receipted else 1)
+    assert ("what has come is in" in captured.err) is not is_receipted
+
+
 def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
     desk.hub.script = ["silent"]
     _, told, _ = desk.submit("--wait", "0", "--retries", "0", "--attach", f"korean-label@sample={LABEL_FILE}")

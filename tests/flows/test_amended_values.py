@@ -191,6 +191,32 @@ def test_an_agency_that_was_sent_a_supplement_is_told_the_change_of_one_item(eng
     assert counting(story) == {5: "N1-5"}
 
 
+@pytest.mark.long
+def test_each_agency_has_the_supplement_about_its_own_application(engine: Engine) -> None:
+    """A later supplement about the application of another agency changes nothing of what it has."""
+
+    def keep_application(number: str) -> Change:
+        def change(root: etree._Element) -> None:
+            for application in root.findall("{*}Application"):
+                if application.get("id") != number:
+                    root.remove(application)
+
+        return change
+
+    story = Story(engine, agreement=QUIET)
+    story.submit(story.submission(all_of(*THREE)))
+    story.tick()
+    for number, changes in (("A2", [name_of(2, "보완")]), ("A1", [])):
+        changed = all_of(*THREE, supplement, *changes, keep_application(number))
+        story.submit(story.submission(changed), action="Supplement", attach=number == "A2")
+        story.tick()
+    assert calls_of(story, "KFDA") == ["SubmitApplication", "SubmitSupplement"]
+    assert calls_of(story, "KPTA") == ["SubmitApplication", "SubmitSupplement"]
+    decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
+    amend(story, name_of(2, "보완"), name_of(4, "다른"))
+    assert counting(story) == {2: "N1-2", 5: "N1-5"}
+
+
 @pytest.mark.night
 def test_decisions_and_changes_in_any_order(story: Story) -> None:
     """A decision counts from when it is said until its item says something else."""

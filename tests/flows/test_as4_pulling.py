@@ -147,8 +147,12 @@ def test_a_message_that_is_given_again_is_stored_once_and_gets_the_stored_receip
     assert len(scene.read(messages.list_messages)) == 1
     # It has not seen the receipt: asking on would bring the same again and again.
     assert len(scene.partner.waiting) == 1
+    # One receipt waited to be sent, and answers both.
+    assert len(scene.partner.receipts) == 1
+    scene.tick(61)
+    assert len(scene.read(messages.list_messages)) == 1
     assert len(scene.partner.receipts) == 2
-    assert len({one.message_id for one in scene.partner.receipts}) == 1
+    assert len({receipt.message_id for receipt in scene.partner.receipts}) == 1
 
 
 SPLIT = PULLED.replace(

@@ -10,7 +10,14 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.config import NeedSettings
-from gateway.store import cases, read_transaction
+from gateway.store import (
+    RegisteredRequirement,
+    cases,
+    read_transaction,
+    requirement_quantities,
+    write_transaction,
+)
+from gateway.wire import WCO_DEC
 from tests.flows.craft import Change, all_of, because, supplement, text, without
 from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked
@@ -155,6 +162,36 @@ def test_a_supplement_whose_goods_need_another_document(
     assert expect(story)
     told = [one for one in story.soap.calls if one.operation == "SubmitSupplement"]
     assert len(told) == (policy == "warn")
+
+
+@pytest.mark.night
+@pytest.mark.parametrize("policy", ["refuse", "hold"])
+def test_the_certificate_that_a_case_uses_up_covers_its_supplement(engine: Engine, policy: str) -> None:
+    """All of it is written off, by this case."""
+
+    def use_certificate(root: etree._Element) -> None:
+        goods = root.findall(".//{*}GovernmentAgencyGoodsItem")[2]
+        for stated in goods.findall("{*}AdditionalDocument"):
+            goods.remove(stated)
+        used = etree.Element(f"{{{WCO_DEC}}}AdditionalDocument")
+        etree.SubElement(used, f"{{{WCO_DEC}}}ID").text = "P-1"
+        off = etree.SubElement(used, f"{{{WCO_DEC}}}WriteOff")
+        etree.SubElement(off, f"{{{WCO_DEC}}}QuantityQuantity", unitCode="KGM").text = "100"
+        goods.insert([child.tag.rpartition("}")[2] for child in goods].index("Commodity"), used)
+
+    story = Story(engine)
+    story.hub.need_policy = NeedSettings(imports=policy, hold_time=timedelta(hours=1))
+    with write_transaction(engine) as conn:
+        certificate = RegisteredRequirement("P-1", "NPQS", "100", "KGM", laws=("12",))
+        assert requirement_quantities.register_requirement(conn, certificate, story.clock())
+    filed = all_of(without("Application[@id='A3']"), use_certificate)
+    story.submit(story.submission(filed))
+    story.tick()
+    assert story.case().state == "IN_PROGRESS"
+    story.hear("KFDA", asked(story, "KFDA", "Q1"))
+    story.tick()
+    send(story, "Supplement", all_of(supplement, filed, without("Application[@id='A1']")))
+    assert len([one for one in story.soap.calls if one.operation == "SubmitSupplement"]) == 1
 
 
 @pytest.mark.night

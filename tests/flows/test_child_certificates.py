@@ -27,7 +27,7 @@ from tests.flows.test_outside_results import say
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import declare, register, told, used_of, using
 from tests.kit.databases import BOTH
-from tests.kit.story import Story
+from tests.kit.story import LAWS, Story
 
 
 def naming(number: str, quantity: str, unit: str = "KGM") -> Change:
@@ -246,6 +246,23 @@ def test_what_is_approved_above_a_child_is_no_need_of_it(engine: Engine) -> None
     # KFDA has not decided: nothing leaves yet, but no document is needed for item 1. It would be held.
     assert [one.problem.id for one in report.findings] == []
     assert [one.problem.id for one in report.warnings if one.problem.id in ("GW416", "GW508")] == ["GW416"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("left", ["40", "0"])
+def test_what_a_certificate_covers_above_a_child_is_no_need_of_it(engine: Engine, left: str) -> None:
+    """The child need not name it, and nothing of it need be left."""
+    story = Story(engine, customs=False)
+    register(story, "C-1", str(60 + int(left)), "KGM", laws=(LAWS["KFDA"],))
+    declare(story, "P", (2, "C-1", "60", "KGM"))
+    parent = str(story.case().number)
+    story.hub.need_policy = HOLD
+    for item, state in ((2, "CLOSED"), (1, "HELD")):
+        again = (text("Reference", f"C-{item}"), text(".//FunctionalReferenceID", f"C-{item}"))
+        part = all_of(child(f"C-{item}", parent, (item, "10", "1")), *again)
+        story.submit(story.submission(part), attach=False)
+        story.tick(seconds=1)
+        assert story.case().state == state
 
 
 def race(story: Story, parents: list[str]) -> None:

@@ -22,7 +22,7 @@ from tests.flows.craft import all_of, because, supplement, text
 from tests.flows.test_deadlines import notices, rows, seoul, states, told, until
 from tests.flows.test_fees import KRW, Provider, calls, fees_of, pay, provider, story, withdraw
 from tests.kit.databases import BOTH
-from tests.kit.story import Story, asked
+from tests.kit.story import Story, asked, unreachable
 
 __all__ = ["provider", "story"]  # fixtures
 
@@ -88,6 +88,32 @@ def test_money_in_time_is_in_time_when_the_hub_hears_of_it_late(story: Story, pr
     paid = ProviderEvent("paid", number, "P-1", KRW, LAST_SECOND - timedelta(hours=1))
     assert apply_provider_event(story.hub, paid) == "counted"
     assert pay_of(story) == ["MET"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["paid", "waived"])
+def test_the_time_to_acknowledge_begins_when_the_application_is_forwarded(
+    story: Story, provider: Provider, how: str
+) -> None:
+    """An agency that is not reached must not keep the application unnoticed until the time to decide."""
+    story.say("KPTA", *[unreachable()] * 50)
+    file(story)
+    story.tick(hours=3)
+    assert "acknowledge" not in states(story, "KPTA")
+    forwarded_at = story.clock()
+    end(story, "KPTA", how)
+    story.tick(seconds=1)
+    (acknowledge,) = rows(story, "KPTA", "acknowledge")
+    assert acknowledge.state == "OPEN"
+    assert forwarded_at <= acknowledge.started_at <= story.clock()
+    until(story, acknowledge.due_at + timedelta(seconds=1))
+    assert ("deadline.overdue", "KPTA", "acknowledge") in told(story)
+    # What the declarant adds later does not begin it again.
+    story.submit(
+        story.submission(all_of(supplement, text(".//Importer/Name", "Another name"))), action="Supplement"
+    )
+    story.tick(seconds=1)
+    assert states(story, "KPTA")["acknowledge"] == ["OVERDUE"]
 
 
 @pytest.mark.night

@@ -14,9 +14,10 @@ from gateway.cases import AgencyCallback, CustomsCall, CustomsNotice, DecisionCo
 from gateway.hub import apply_call_back, join_waiting_cases
 from gateway.hub.customs.customs_reports import apply_customs_call
 from gateway.store import make_engine, write_transaction
+from gateway.wire import find_day
 from tests.flows.test_late_results import SPOKEN
 from tests.flows.test_outside_results import customs, requirement, say
-from tests.flows.test_requirement_ledger import declare, register, used_of
+from tests.flows.test_requirement_ledger import declare, register, used_of, using
 from tests.kit.databases import KINDS, Templates
 from tests.kit.story import LAWS, Story
 
@@ -80,6 +81,31 @@ def test_its_result_is_the_same_in_both_orders(
         engine.dispose()
     assert ends[0] == ends[1]
     assert ends[0][2] == {"KGM": "40"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("joins", ["before", "after"])
+def test_a_certificate_holds_on_the_day_on_which_the_declaration_was_received(
+    engine: Engine, joins: str
+) -> None:
+    """The hub processes it a day later, when the certificate has ended; the number may come later still."""
+    story = Story(engine, customs=False)
+    last_day = find_day(story.clock(), story.hub.zone)
+
+    def register_number() -> None:
+        register(story, NUMBER, "100", "KGM", laws=(LAWS["KFDA"],), valid_until=last_day)
+        with write_transaction(story.house.engine) as conn:
+            join_waiting_cases(conn, [NUMBER], "registered", story.clock())
+
+    if joins == "before":
+        register_number()
+    story.submit(story.submission(using("D2", (2, NUMBER, "40", "KGM"))), attach=False)
+    story.clock.forward(days=1)
+    wait(story)
+    if joins == "after":
+        register_number()
+        wait(story)
+    assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
 @pytest.mark.night

@@ -184,18 +184,22 @@ def test_without_a_wish_for_a_receipt_there_is_none(engine: Engine) -> None:
 
 
 @BOTH_AT_LANDING
-def test_an_asynchronous_receipt_is_queued_and_again_for_each_repeat(engine: Engine) -> None:
+def test_an_asynchronous_receipt_is_queued_again_for_a_repeat_when_it_has_gone(engine: Engine) -> None:
+    """A sender whose endpoint is away repeats for days, and gets one receipt when it is back."""
     agreement = AGREEMENT.replace(b"mshSignalsOnly", b"none")
     house = House(engine, agreement=agreement)
     broker = Neighbour("broker1", house.clock, agreement)
     parcel = broker.seal(broker.message(sync_reply=False))
-    for number in (1, 2):
-        answer = house.post(parcel)
-        assert (answer.status, answer.body) == (204, b"")
-        house.clock.forward(seconds=1)
-        with read_transaction(house.engine) as conn:
-            queued = deliveries.list_deliveries(conn, agent="msh")
-        assert len(queued) == number
+    for receipts in (1, 2):
+        for _ in range(3):
+            answer = house.post(parcel)
+            assert (answer.status, answer.body) == (204, b"")
+            house.clock.forward(seconds=1)
+            with read_transaction(house.engine) as conn:
+                queued = deliveries.list_deliveries(conn, agent="msh")
+            assert len(queued) == receipts
+        with write_transaction(house.engine) as conn:
+            deliveries.cancel_delivery(conn, queued[0].id, house.clock(), "operator", "it has gone")
     assert len({row.payload_sha256 for row in queued}) == 1
     assert queued[0].parameters["endpoint"] == "http://127.0.0.1:8901/msh/ebms2"
 

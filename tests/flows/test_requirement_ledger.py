@@ -276,6 +276,22 @@ def test_only_its_importer_uses_the_certificate_of_a_decision(story: Story) -> N
     ]
 
 
+@pytest.mark.long
+def test_a_certificate_is_issued_to_the_importer_of_the_amended_declaration(story: Story) -> None:
+    other = text(".//Importer/ID", "5550000000")
+    story.submit()
+    story.tick()
+    story.submit(story.submission(amendment(other)), action="Amend")
+    story.tick(seconds=1)
+    decide(story, "50", DecisionCode.APPROVED, "N1")
+    declare(story, "D1", (1, "K-77", "1", "KGM"))
+    assert [one for one, _, _ in told(story)] == ["GW412"]
+    story.submit(story.submission(all_of(using("D2", (1, "K-77", "1", "KGM")), other)), attach=False)
+    story.tick(seconds=1)
+    assert told(story) == []
+    assert used_of(story, "K-77") == {"KGM": "1"}
+
+
 def with_applications(root: etree._Element) -> None:
     """Use the certificate in each of the three items that agencies decide."""
     for goods in root.findall(ITEM):

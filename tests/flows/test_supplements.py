@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from gateway.store import cases, exact_searches, read_transaction
-from tests.flows.craft import all_of, supplement, text
+from gateway.evidence import list_subject_leaves
+from gateway.hub.submissions import admit
+from gateway.store import cases, exact_searches, messages, read_transaction
+from tests.flows.craft import Change, all_of, supplement, text, withdrawal
+from tests.flows.item_changes import add_item, amendment, concern
 from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked, unreachable
 
@@ -54,6 +58,44 @@ def test_a_question_and_its_supplement(story: Story) -> None:
     with read_transaction(story.house.engine) as conn:
         for value in ("AKE26714KE", "MSKU1234565"):
             assert [row.id for row in exact_searches.find_cases(conn, value)] == [story.case().id]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("action", "change", "problem"),
+    [
+        ("Amend", amendment(add_item(4, 2), concern("A2", 4, 2)), "GW404"),
+        ("Withdraw", withdrawal, "GW407"),
+    ],
+    ids=["amended", "withdrawn"],
+)
+def test_a_supplement_is_compared_with_what_is_admitted_meanwhile(
+    story: Story, monkeypatch: pytest.MonkeyPatch, action: str, change: Change, problem: str
+) -> None:
+    """It is refused as where it had come behind: not sent with items that the application no longer has."""
+    story.tick()
+    story.submit(story.submission(supplement), action="Supplement")
+    story.submit(story.submission(change), action=action, attach=action == "Amend")
+    with read_transaction(story.house.engine) as conn:
+        later, earlier = (row.id for row in messages.list_messages(conn, limit=2, direction="in"))
+    compose = admit.compose_application_call
+    composed: list[int] = []
+
+    def compose_late(*arguments: Any, **options: Any) -> Any:
+        composed.append(1)
+        if len(composed) == 1:
+            admit.admit_submission(story.hub, later, lambda conn: None)
+        return compose(*arguments, **options)
+
+    monkeypatch.setattr(admit, "compose_application_call", compose_late)
+    admit.admit_submission(story.hub, earlier, lambda conn: None)
+    story.tick(seconds=1)
+    with read_transaction(story.house.engine) as conn:
+        row = messages.find_by_id(conn, earlier)
+        (leaf,) = [leaf for leaf in list_subject_leaves(conn, "case", row.case_id) if leaf.kind == "refused"]
+    assert problem in leaf.data
+    sent = [call.operation for call in story.soap.calls if call.destination == "NPQS"]
+    assert "SubmitSupplement" not in sent
 
 
 @pytest.mark.night

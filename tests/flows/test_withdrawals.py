@@ -311,6 +311,12 @@ def test_an_operator_who_gives_up_asking_lets_the_application_stand(story: Story
         "KPTA": "DELIVERED", "KFDA": "FAILED", "NPQS": "FAILED",
     }  # fmt: skip
     assert (story.request("KFDA").state, story.request("NPQS").state) == ("ACKNOWLEDGED", "STRANDED")
+    # To ask once more does not bring the application there.
+    (question,) = [row for row in waiting if row.destination == "NPQS"]
+    story.operate(operator_actions.requeue_delivery, question.id)
+    assert story.request("NPQS").state == "STRANDED"
+    for _ in range(6):
+        story.tick(minutes=10)
     for row in waiting[1:]:
         story.operate(operator_actions.cancel_delivery, row.id)
     assert (story.request("KFDA").state, story.request("NPQS").state) == ("ACKNOWLEDGED", "CANCELLED")

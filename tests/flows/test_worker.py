@@ -16,12 +16,14 @@ from gateway.delivery.attempt_outcome import FailedDelivery
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.recurring_schedule import RecurringSchedule
 from gateway.errors import (
+    DATABASE_HELD,
     NO_ROOM,
     NODE_DRAINED,
     REFUSED_FOR_GOOD,
     TRANSITION_REFUSED,
     UNREACHABLE,
     GatewayError,
+    Problem,
 )
 from gateway.store import DeliveryLease, deliveries, lanes, read_transaction, state_counts, write_transaction
 from tests.kit.databases import BOTH_AT_LANDING, in_turn
@@ -284,14 +286,16 @@ def test_a_step_of_the_upkeep_that_fails_stops_no_other(
     assert desk.row(one).state == "QUEUED"
     monkeypatch.setattr(desk.worker, "_maintain_hub", lambda: desk.clock.forward(seconds=1))
 
-    def lack_room() -> None:
-        raise GatewayError(NO_ROOM, "the database is not reached")
+    for problem in (NO_ROOM, DATABASE_HELD):
 
-    monkeypatch.setattr(desk.worker, "_store_ended_attempts", lack_room)
-    before = desk.clock()
-    with pytest.raises(GatewayError, match="GW806"):
-        desk.worker.run_maintenance()
-    assert desk.clock() == before
+        def end_all(problem: Problem = problem) -> None:
+            raise GatewayError(problem, "the database is not reached")
+
+        monkeypatch.setattr(desk.worker, "_store_ended_attempts", end_all)
+        before = desk.clock()
+        with pytest.raises(GatewayError, match=problem.id):
+            desk.worker.run_maintenance()
+        assert desk.clock() == before
 
 
 @BOTH_AT_LANDING

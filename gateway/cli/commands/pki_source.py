@@ -22,7 +22,7 @@ from gateway.cli.registration import (
     withdraw_crls,
 )
 from gateway.cli.result_output import print_line, print_table, show_progress
-from gateway.cli.shared_options import FILE, changing_verb, home_verb
+from gateway.cli.shared_options import FILE, SECONDS, changing_verb, home_verb
 from gateway.cli.verb_groups import Arguments
 from gateway.config import mask_url
 from gateway.errors import MISUSE, REVOCATION_UNKNOWN, GatewayError
@@ -70,7 +70,7 @@ def list_sources(arguments: Arguments) -> int:
 
 @changing_verb("pki source refresh")
 @click.argument("name", nargs=-1, help="a source of the settings; if not given, all sources")
-@click.option("--wait", type=float, default=0.0, metavar="SECONDS", help=_WAIT_WORDS)
+@click.option("--wait", type=SECONDS, default=0.0, metavar="SECONDS", help=_WAIT_WORDS)
 def refresh_sources(arguments: Arguments) -> int:
     """Queue the fetching of sources, and print the state of each; return 1 when one failed."""
     queued: dict[int, str] = {}

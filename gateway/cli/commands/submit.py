@@ -24,7 +24,16 @@ from gateway.cli.result_output import (
     print_sentence,
     write_error,
 )
-from gateway.cli.shared_options import FILE, Decorator, join_options, json_option, open_tls, tls_options
+from gateway.cli.shared_options import (
+    FILE,
+    SECONDS,
+    TIME_OUT,
+    Decorator,
+    join_options,
+    json_option,
+    open_tls,
+    tls_options,
+)
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.client import (
     BrokerClient,
@@ -162,6 +171,7 @@ _FILE_WORDS = (
     "one in fragments: it is sent again unchanged"
 )
 _SUBMIT_WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
+_TIME_OUT_WORDS = "time limit for an answer in seconds"
 
 
 @verb("submit")
@@ -172,12 +182,12 @@ _SUBMIT_WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 @click.option("--to", default="", metavar="URL", help=_SUBMIT_TO_WORDS)
 @_partner_options()
 @click.option("--attach", multiple=True, metavar="cid=FILE", help="an attachment; repeatable")
-@click.option("--wait", type=float, default=_WAIT, metavar="S", help=_SUBMIT_WAIT_WORDS)
+@click.option("--wait", type=SECONDS, default=_WAIT, metavar="S", help=_SUBMIT_WAIT_WORDS)
 @click.option(
     "--retries", type=click.IntRange(0, 10_000), help="attempts after the first one, if not as agreed"
 )
-@click.option("--retry-interval", type=float, default=1.0, metavar="S", help="seconds between attempts")
-@click.option("--time-out", type=float, default=30.0, metavar="S", help="time limit for an answer in seconds")
+@click.option("--retry-interval", type=SECONDS, default=1.0, metavar="S", help="seconds between attempts")
+@click.option("--time-out", type=TIME_OUT, default=30.0, metavar="S", help=_TIME_OUT_WORDS)
 @tls_options()
 @click.option("--folder", type=FILE, help="keep the message sent and the messages of the hub in this folder")
 @json_option()
@@ -330,13 +340,18 @@ class _Exchange:
                 self._client.start_receiving(self._arguments.to)
             if self._split is None:
                 kept_path = keep_submission(self._folder / "sent", self._message)
+                # Whoever is interrupted here may have to send these octets again.
+                self.keeps_files = True
                 self._client.send_submission(self._message)
+                self.keeps_files = False
             else:
                 kept_path = self._split.folder
                 self._send_fragments(self._split)
         except SendingError as failure:
+            self.keeps_files = self.keeps_files and self._split is not None
             return self._report_failure(failure, kept_path)
         except GatewayError as problem:
+            self.keeps_files = self.keeps_files and self._split is not None
             if self._arguments.wait > 0 and problem.problem is MISUSE:
                 self.hints.append(_BUSY_HINT)
             return f"not sent: {problem}"
@@ -489,13 +504,15 @@ _PULL_WAIT_WORDS = "end when nothing has come for so many seconds; 0: when nothi
 @click.option("--folder", type=FILE, required=True, metavar="DIR", help="where each message is stored")
 @click.option("--to", default="", metavar="URL", help=_PULL_TO_WORDS)
 @_partner_options()
-@click.option("--wait", type=click.FloatRange(0), default=0.0, metavar="S", help=_PULL_WAIT_WORDS)
-@click.option("--every", type=click.FloatRange(0.1), default=1.0, metavar="S", help="ask so often meanwhile")
-@click.option("--time-out", type=float, default=30.0, metavar="S", help="time limit for an answer in seconds")
+@click.option("--wait", type=SECONDS, default=0.0, metavar="S", help=_PULL_WAIT_WORDS)
+@click.option("--every", type=TIME_OUT, default=1.0, metavar="S", help="ask so often meanwhile")
+@click.option("--time-out", type=TIME_OUT, default=30.0, metavar="S", help=_TIME_OUT_WORDS)
 @tls_options()
 @json_option("print one JSON object for each message")
 def pull_messages(arguments: Arguments) -> int:
     """Pull, verify, store and acknowledge what waits; return 1 where not all was printed."""
+    if arguments.to:
+        _check_address(arguments.to)
     member = _read_own_membership(arguments)
     printer = ArrivalPrinter(as_json=arguments.json)
     store = MessageFolder(arguments.folder, printer.tell_problem)

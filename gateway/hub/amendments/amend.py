@@ -65,7 +65,7 @@ from gateway.hub.submissions.processed_submission import (
     PreparedApplication,
     ProcessedSubmission,
 )
-from gateway.hub.submissions.split import SubmissionRejectedError, describe_findings
+from gateway.hub.submissions.split import SubmissionRejectedError, describe_findings, describe_traders
 from gateway.hub.submissions.withdraw import cancel_request
 from gateway.store import (
     StateEvent,
@@ -235,7 +235,7 @@ def add_applications(
 
 
 #: What of the former declaration does not hold for the amended one.
-_REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables", "needed")
+_REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables", "needed", "importer", "exporter")
 
 
 def amend_case(
@@ -284,12 +284,12 @@ def amend_case(
 
 
 def _describe_turn(case: Row[Any], processed: ProcessedSubmission, amended: AmendedItems) -> dict[str, Any]:
-    """Return the facts of an amendment that the row of the case keeps: items, findings, and its message."""
+    """Return the facts of an amendment that the row of the case keeps, such as its items and traders."""
     # What an earlier withdrawal wanted is over: the declarant goes on with the amended declaration.
     unchanged = {name: value for name, value in (case.detail or {}).items() if name not in _REPLACED}
     filed = {**describe_findings(processed), **amended.describe_for_case(processed.message.id)}
     items = list(processed.submission.items)
-    return {**unchanged, **filed, "items": items, "turn": processed.message.id}
+    return {**unchanged, **describe_traders(processed), **filed, "items": items, "turn": processed.message.id}
 
 
 def _describe_evidence(

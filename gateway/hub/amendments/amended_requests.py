@@ -36,7 +36,7 @@ from gateway.hub.submissions.forward import (
 from gateway.hub.submissions.open_cases import find_named_case
 from gateway.hub.submissions.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.state_machines import REQUEST
-from gateway.store import agency_requests, deliveries, messages, payloads, read_transaction
+from gateway.store import agency_requests, deliveries, payloads, read_transaction
 from gateway.wire import canonicalize_element, parse_xml
 
 
@@ -65,7 +65,8 @@ def compose_amendment(hub: Hub, processed: ProcessedSubmission) -> ComposedAmend
     with read_transaction(hub.engine) as conn:
         case = find_named_case(conn, processed.declarant, processed.submission.reference)
         rows = agency_requests.list_by_case(conn, case.id)
-        former, *later = _load_formers(conn, case.id, processed)
+        former = None if processed.amended is None else _load_filed(conn, processed.amended.former)
+        later = _list_supplements(conn, rows, processed)
         sent = {row.number: _load_sent_content(conn, row) for row in rows}
         compared = list_compared(conn, rows)
     gained = _list_gained(rows, processed)
@@ -73,10 +74,13 @@ def compose_amendment(hub: Hub, processed: ProcessedSubmission) -> ComposedAmend
     with_same_items = {number: content for number, content in sent.items() if gained.get(number) is None}
     unheard = {number for number, _, _, refused in compared if refused} | processed.new
     changed = _compose_changed_calls(hub, processed, with_same_items, unheard)
-    lapsing: dict[str, frozenset[int]] = {}
-    for filed in (former, *later):
+    lapsing = _find_lapsing_items(hub, processed, former, sent, changed.keys() - unheard)
+    for message in later:
         candidates = changed.keys() - unheard - lapsing.keys()
-        lapsing |= _find_lapsing_items(hub, processed, filed, sent, candidates)
+        if candidates:
+            with read_transaction(hub.engine) as conn:
+                filed = _load_filed(conn, message)
+            lapsing |= _find_lapsing_items(hub, processed, filed, sent, candidates)
     decided = {row.number for row in rows if row.state == "DECIDED"} & changed.keys()
     reopened = any(lapsing.get(number, True) or gained.get(number) for number in decided)
     concluded = bool(processed.new) and all(row.state in REQUEST.final for row in rows)
@@ -87,24 +91,27 @@ def compose_amendment(hub: Hub, processed: ProcessedSubmission) -> ComposedAmend
     return ComposedAmendment(changed, customs, compared, lapsing, questions, only_removes)
 
 
-def _load_formers(
-    conn: Connection, case: int, processed: ProcessedSubmission
-) -> tuple[etree._Element | None, ...]:
-    """Return the submission that has the declaration in force, and the last supplement after it, if any.
+def _list_supplements(
+    conn: Connection, rows: Iterable[Row[Any]], processed: ProcessedSubmission
+) -> tuple[int, ...]:
+    """Return the last supplement (message) of each request that has one after the declaration in force.
 
-    An agency that was sent the supplement has the data of the supplement about its application.
+    An agency that was sent a supplement has the data of the supplement about its application.
     """
-    if processed.amended is None:
-        return (None,)
-    message_ids = [processed.amended.former]
-    last = messages.list_messages(
-        conn, limit=1, case_id=case, direction="in", action="Supplement", state="PROCESSED"
-    )
-    message_ids += [int(row.id) for row in last if row.id > processed.amended.former]
-    read = (load_former_submission(conn, message) for message in message_ids)
-    return tuple(
-        None if submission is None else submission.declaration.getroottree().getroot() for submission in read
-    )
+    former = 0 if processed.amended is None else processed.amended.former
+    supplements: set[int] = set()
+    for row in rows:
+        start = f"supplement:{row.number}:"
+        keys = [call.dedupe_key for call in deliveries.list_by_request(conn, row.case_id, row.id)]
+        own_supplements = [int(key.removeprefix(start)) for key in keys if key.startswith(start)]
+        supplements.update(message for message in own_supplements[-1:] if message > former)
+    return tuple(sorted(supplements, reverse=True))
+
+
+def _load_filed(conn: Connection, message: int) -> etree._Element | None:
+    """Return the submission of a message; None where retention has removed its octets."""
+    submission = load_former_submission(conn, message)
+    return None if submission is None else submission.declaration.getroottree().getroot()
 
 
 def _only_removes(processed: ProcessedSubmission, former: etree._Element | None) -> bool:

@@ -23,7 +23,7 @@ from gateway.hub.intake.message_order import (
     admit_late_message,
     check_conversation_limits,
 )
-from gateway.hub.outbox.outgoing_calls import CANCELLATION
+from gateway.hub.outbox.outgoing_calls import CANCELLATION, CLEARANCE_NEWS
 from gateway.hub.register.effective_pmodes import load_effective_pmodes
 from gateway.hub.trust.fetch_sources import AGENT, FetchSource
 from gateway.state_machines import DELIVERY
@@ -48,7 +48,10 @@ from gateway.store import (
 def requeue_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
 ) -> None:
-    """Requeue a failed delivery with the same octets; a STRANDED request of it is resent."""
+    """Requeue a failed delivery with the same octets; a STRANDED request is resent by its application.
+
+    A question whether its agency cancels it, or news of clearance, does not bring the application there.
+    """
     case_closing.lock_delivery_case(conn, delivery)
     deliveries.requeue_delivery(conn, delivery, at, actor, why=reason)
     row = deliveries.find_by_id(conn, delivery)
@@ -56,7 +59,8 @@ def requeue_delivery(
         ordered_deliveries.restore_place(conn, delivery, at)
     if row is not None and row.subject_type == "request":
         request = agency_requests.find_by_id(conn, int(row.subject_id))
-        if request is not None and request.state == "STRANDED":
+        is_aside = row.parameters.get("operation") in (CANCELLATION, CLEARANCE_NEWS)
+        if request is not None and request.state == "STRANDED" and not is_aside:
             agency_requests.apply_event(conn, request.id, StateEvent("resend", at, actor))
     _record_action(conn, "requeue", delivery, at, actor, reason)
 

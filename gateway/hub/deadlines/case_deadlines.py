@@ -202,7 +202,7 @@ def _settle_request(
     new = [
         new_deadline
         for key in sorted([obligation for obligation in obligations if obligation not in kept_times])
-        if _may_begin(request, key.kind, restarted=restarted)
+        if _may_begin(conn, request, key.kind, restarted=restarted)
         if (new_deadline := _make_deadline(settling, asked_request, key, obligations[key])) is not None
     ]
     times = kept_times | {
@@ -214,15 +214,20 @@ def _settle_request(
     return new
 
 
-def _may_begin(request: Row[Any], kind: DeadlineKind, *, restarted: bool) -> bool:
+def _may_begin(conn: Connection, request: Row[Any], kind: DeadlineKind, *, restarted: bool) -> bool:
     """Return whether a deadline may begin now.
 
     A fee that is levied while an agency is asked whether it cancels becomes payable only if the application
-    is not cancelled.
+    is not cancelled. The time to acknowledge begins once: for an application that waits for its fee, when it
+    is forwarded.
     """
     if kind is DeadlineKind.PAY:
         return not is_cancellation_open(request)
-    return restarted or kind is not DeadlineKind.ACKNOWLEDGE
+    return (
+        restarted
+        or kind is not DeadlineKind.ACKNOWLEDGE
+        or not deadlines.has_begun(conn, request.id, kind.value)
+    )
 
 
 def _find_fee(row: Row[Any], levied: Sequence[Row[Any]]) -> Row[Any] | None:

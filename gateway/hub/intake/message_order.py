@@ -255,7 +255,7 @@ def _try_to_give_up(hub: Hub, row: Row[Any], now: datetime) -> bool:
         return _give_up_expired(hub, row, now)
     except Exception as mistake:
         raise_resource_problem(mistake)
-        _log.exception("the held message %d cannot be given up", row.message)
+        _log.exception("a held message cannot be given up", extra={"message_id": row.message_id})
     return False
 
 

@@ -17,7 +17,13 @@ from gateway.agreements import ForwardingRule
 from gateway.errors import FORWARDING_LOOP, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub, ReceivedMessage
-from gateway.hub.outbox.signal_outbox import NOTHING_TO_SAY, OutgoingPost, enqueue_post, name_posting_lane
+from gateway.hub.outbox.signal_outbox import (
+    NOTHING_TO_SAY,
+    OutgoingPost,
+    enqueue_post,
+    name_posting_lane,
+    repeat_post,
+)
 from gateway.message_model import UserMessage
 from gateway.protocols import Parcel
 from gateway.store import (
@@ -206,7 +212,7 @@ def _post_answer(
     again: bool,
 ) -> None:
     """Queue the hub's Acknowledgment for the handler that sent the message; `again` for a repeat of it."""
-    key = f"hop-receipt:{message}:{now.isoformat()}" if again else f"hop-receipt:{message}"
-    enqueue_post(
-        conn, OutgoingPost(return_rule.endpoint, return_rule.next_party, key, str(message)), answer, now
-    )
+    key = f"hop-receipt:{message}"
+    post = OutgoingPost(return_rule.endpoint, return_rule.next_party, key, str(message))
+    enqueue = repeat_post if again else enqueue_post
+    enqueue(conn, post, answer, now)

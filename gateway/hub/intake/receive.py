@@ -44,6 +44,7 @@ from gateway.hub.outbox.signal_outbox import (
     can_post_answer,
     enqueue_post,
     post_answer,
+    repeat_post,
 )
 from gateway.hub.register.trusted_register import RegisterSnapshot, StaleSnapshotError
 from gateway.hub.trust.message_senders import check_message_connection
@@ -476,12 +477,11 @@ def _post_receipt(conn: Connection, arrival: ReceivedMessage, accepted: messages
     pmode, now = arrival.opened.pmode, arrival.context.now
     if accepted.answer is None or pmode is None or pmode.reply_endpoint is None:
         return
-    # A sender that repeats a message has not had its receipt: the same octets are sent again.
-    key = f"receipt:{accepted.id}" if accepted.new else f"receipt:{accepted.id}:{now.isoformat()}"
     sender = arrival.context.get_party_name(arrival.opened.unit.sender)
-    enqueue_post(
-        conn, OutgoingPost(pmode.reply_endpoint, sender, key, str(accepted.id)), accepted.answer, now
-    )
+    post = OutgoingPost(pmode.reply_endpoint, sender, f"receipt:{accepted.id}", str(accepted.id))
+    # A sender that repeats a message has not had its receipt: the same octets are sent again.
+    enqueue = enqueue_post if accepted.new else repeat_post
+    enqueue(conn, post, accepted.answer, now)
 
 
 def _answer_signal(arrival: ReceivedMessage, unit: Pong | StatusResponse) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,6 +59,12 @@ def enqueue_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at:
         ),
         at,
     )
+
+
+def repeat_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at: datetime) -> None:
+    """Queue the answer to a message once more, unless one still waits: however often the message comes."""
+    if not deliveries.is_queued(conn, name_posting_lane(post.destination), "signal", post.subject_id):
+        enqueue_post(conn, replace(post, dedupe_key=f"{post.dedupe_key}:{at.isoformat()}"), answer, at)
 
 
 def has_queue_room(conn: Connection, destination: str) -> bool:

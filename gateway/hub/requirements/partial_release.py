@@ -287,15 +287,7 @@ def judge_released_uses(
     return judged, tuple(shortage.report() for shortage in judged.problems)
 
 
-def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[tuple[int, str]]:
-    """Return for which items and laws an approval of its parent is in force for a child; none without one."""
-    if prepared is None:
-        return frozenset()
-    with read_transaction(hub.engine) as conn:
-        return find_released_laws(conn, prepared.parent)
-
-
-def find_released_laws(conn: Connection, parent: int) -> frozenset[tuple[int, str]]:
+def find_approved_laws(conn: Connection, parent: int) -> frozenset[tuple[int, str]]:
     """Return for which items and laws an approval of a case (row id) is in force for its children."""
     current = select_current_decisions(list_all_decisions(conn, parent))
     allowed = [ranked.decision for ranked in current if ranked.decision.decision in APPROVING]

@@ -29,12 +29,13 @@ from gateway.hub.completion.outside_decisions import list_counting_uses, load_re
 from gateway.hub.hub import Hub
 from gateway.hub.register.decision_rules import DecisionRules
 from gateway.hub.requirements.granted_certificates import list_usable_certificates
-from gateway.hub.requirements.partial_release import find_released_laws
+from gateway.hub.requirements.partial_release import find_approved_laws
 from gateway.hub.requirements.requirement_ledger import inspect_requirements, list_former_uses
 from gateway.hub.submissions.document_needs import (
     judge_document_needs,
     load_stored_submission,
 )
+from gateway.hub.submissions.processed_submission import PreparedRelease
 from gateway.needs import NeedIndex, NeedJudgement
 from gateway.store import cases, messages, read_transaction, requirement_quantities
 from gateway.wire import find_day
@@ -89,6 +90,22 @@ def list_answered_laws(conn: Connection, case_id: int, bundle: MappingBundle) ->
         if not laws[row.id] and row.registered_at is not None:
             laws[row.id] = set(row.laws or _find_only_law(row.agency, bundle))
     return {(int(use.item), law) for use in uses for law in laws.get(use.requirement_id, ())}
+
+
+def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[tuple[int, str]]:
+    """Return for which items and laws the parent of a child has what is needed; none without a parent."""
+    if prepared is None:
+        return frozenset()
+    with read_transaction(hub.engine) as conn:
+        return _find_released_laws(conn, prepared.parent, hub.rules.bundle)
+
+
+def _find_released_laws(conn: Connection, parent: int, bundle: MappingBundle) -> frozenset[tuple[int, str]]:
+    """Return for which items and laws a case (row id) has an approval in force, or uses a certificate.
+
+    Of the certificate nothing need be left: the quantity of the child is a part of what the parent uses.
+    """
+    return find_approved_laws(conn, parent) | list_answered_laws(conn, parent, bundle)
 
 
 def _list_laws(conn: Connection, rows: Sequence[Row[Any]], bundle: MappingBundle) -> dict[int, set[str]]:
@@ -173,9 +190,9 @@ def load_stored_goods(
 def _list_released(
     conn: Connection, case: Row[Any], submission: Submission, rules: DecisionRules
 ) -> frozenset[tuple[int, str]]:
-    """Return the items and laws that the parent of a child has approvals for; empty without a parent."""
+    """Return the items and laws that the parent of a child has documents for; empty without a parent."""
     claim = read_release_claim(submission.declaration, rules.parent_codes)
     parent = None if claim is None else cases.find_by_number(conn, claim.parent)
     if parent is None or parent.declarant != case.declarant:
         return frozenset()
-    return find_released_laws(conn, int(parent.id))
+    return _find_released_laws(conn, int(parent.id), rules.bundle)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from gateway.cases import (
     list_told_conditions,
 )
 from gateway.evidence import record_evidence
+from gateway.hub.amendments.former_items import find_former_message
 from gateway.hub.answers.case_progress import move_case, rests_on_decisions, take_lost_uses, tell_awaited_uses
 from gateway.hub.completion.case_closing import case_transaction
 from gateway.hub.completion.outside_decisions import (
@@ -64,6 +65,7 @@ from gateway.store import (
     decisions,
     has_single_writer,
     item_releases,
+    messages,
     payloads,
     read_transaction,
     requirement_quantities,
@@ -394,7 +396,7 @@ def _join_awaited_use(
         keep_rejected_use(conn, case.id, child.own.uses[0], against, now)
         joined.rejected.add(against)
         return True
-    judged = judge_requirement_claim(child.own, balances, find_day(case.opened_at, hub.zone), units)
+    judged = judge_requirement_claim(child.own, balances, _find_filing_day(conn, hub, case), units)
     problems = (*child.problems, *judged.problems)
     if problems:
         data = {"requirement": awaited.number, "item": awaited.item, "problem": problems[0].problem.id,
@@ -403,6 +405,12 @@ def _join_awaited_use(
     write_off_requirements(conn, case.id, judged.taken, now)
     joined.written.update(balance.key for _, balance in judged.taken)
     return bool(judged.taken)
+
+
+def _find_filing_day(conn: Connection, hub: Hub, case: Row[Any]) -> date:
+    """Return the day on which the hub received the submission in force; its certificates hold on that day."""
+    message = messages.find_by_id(conn, find_former_message(conn, case))
+    return find_day(case.opened_at if message is None else message.received_at, hub.zone)
 
 
 def _look_below(conn: Connection, case_id: int, now: datetime) -> None:

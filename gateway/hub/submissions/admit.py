@@ -27,7 +27,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.cases import JudgedChildClaim, ReportedProblem, make_case_number
-from gateway.errors import NO_OPEN_CASE, OUR_MISTAKE, PROBLEMS, GatewayError
+from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amendments.amend import amend_case
 from gateway.hub.amendments.amended_requests import compose_amendment
@@ -65,7 +65,7 @@ from gateway.hub.submissions.held_cases import (
     refuse_with_parent,
 )
 from gateway.hub.submissions.open_application import ApplicationBatch, open_first_applications
-from gateway.hub.submissions.open_cases import find_named_case
+from gateway.hub.submissions.open_cases import check_supplementable, find_named_case
 from gateway.hub.submissions.processed_submission import (
     BUNDLE,
     ProcessedSubmission,
@@ -75,12 +75,13 @@ from gateway.hub.submissions.processed_submission import (
 from gateway.hub.submissions.split import (
     SubmissionRejectedError,
     describe_findings,
+    describe_traders,
     is_transient_error,
     make_found_problem,
     process_submission,
 )
 from gateway.hub.submissions.withdraw import compose_cancellations, withdraw_case
-from gateway.state_machines import CASE, REQUEST, get_next_state
+from gateway.state_machines import CASE, get_next_state
 from gateway.store import (
     NewCase,
     StateEvent,
@@ -391,16 +392,11 @@ def _make_case(processed: ProcessedSubmission, state: str = CASE.initial) -> New
 
 
 def _describe_case(processed: ProcessedSubmission) -> dict[str, Any]:
-    """Return the detail of a case's row: its items, mappings and findings, its importer and exporter.
-
-    The certificates of the agencies will be issued to these two.
-    """
+    """Return the detail of a case's row: its items, mappings and findings, its importer and exporter."""
     facts = {"items": list(processed.submission.items), BUNDLE: processed.bundle}
-    amended, used = processed.amended, processed.requirements
+    amended = processed.amended
     filed = {} if amended is None else amended.describe_for_case(processed.message.id)
-    traders = {"importer": used.importer, "exporter": used.exporter}
-    stated_traders = {name: value for name, value in traders.items() if value}
-    return facts | describe_findings(processed) | stated_traders | filed
+    return facts | describe_findings(processed) | describe_traders(processed) | filed
 
 
 def _supplement_case(
@@ -409,14 +405,14 @@ def _supplement_case(
     """Queue the supplements of the applications, each after the earlier deliveries to its agency."""
     named_case = find_named_case(conn, processed.declarant, processed.submission.reference)
     case, message = cases.lock_case(conn, named_case.id), processed.message
+    # An amendment or a withdrawal may have come since it was read.
+    check_supplementable(processed.submission, case, agency_requests.list_by_case(conn, case.id))
     messages.set_message_case(conn, message.id, case.id)
     cases.insert_case_references(conn, case.id, processed.submission.references)
     _add_warnings(conn, case, processed)
     for application, call in zip(processed.prepared, calls, strict=True):
         request = agency_requests.find_by_number(conn, application.number)
-        if request is None or request.state in REQUEST.final:
-            detail = f"application {application.application.id[:40]!r} is decided"
-            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{application.application.position}]")
+        assert request is not None  # checked above
         demands = read_demands(request)
         event = StateEvent("supplement", now, _ACTOR)
         open_demands = demands.answer(message.received_at).describe()

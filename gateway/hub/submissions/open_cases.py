@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -95,13 +95,30 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
     """
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_reference(conn, declarant, submission.reference)
-        if case is None or case.state in CASE.final or case.state == "DECIDED":
+        if case is None:
             raise _make_absence(f"no open case under {submission.reference!r}")
-        requests_by_application = {
-            row.application: row for row in agency_requests.list_by_case(conn, case.id)
-        }
-    if _is_being_withdrawn(case, requests_by_application.values()):
+        requests = tuple(agency_requests.list_by_case(conn, case.id))
+    check_supplementable(submission, case, requests)
+    requests_by_application = {row.application: row for row in requests}
+    rows = {
+        application.id: requests_by_application[application.id] for application in submission.applications
+    }
+    return CaseNumbers(
+        case.number,
+        {key: str(row.number) for key, row in rows.items()},
+        {key: _list_laws(row) for key, row in rows.items()},
+        bundle=find_case_bundle(case, rows.values()),
+        standing=describe_standing_needs(hub, case, requests),
+    )
+
+
+def check_supplementable(submission: Submission, case: Row[Any], requests: Sequence[Row[Any]]) -> None:
+    """Raise GW407 where a case, or its `requests`, is not open for a supplement; GW404 for other items."""
+    if case.state in CASE.final or case.state == "DECIDED":
+        raise _make_absence(f"no open case under {submission.reference!r}")
+    if _is_being_withdrawn(case, requests):
         raise _make_absence(f"case {case.number} is being withdrawn")
+    requests_by_application = {row.application: row for row in requests}
     for application in submission.applications:
         row = requests_by_application.get(application.id)
         if row is None or row.document != application.document or row.state in REQUEST.final:
@@ -113,16 +130,6 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         if {item for item, _ in row.required} != set(application.items):
             detail = f"a supplement concerns the items of application {application.id[:40]!r}, no others"
             raise GatewayError(RULE_BROKEN, detail, f"APP[{application.position}]/Items")
-    rows = {
-        application.id: requests_by_application[application.id] for application in submission.applications
-    }
-    return CaseNumbers(
-        case.number,
-        {key: str(row.number) for key, row in rows.items()},
-        {key: _list_laws(row) for key, row in rows.items()},
-        bundle=find_case_bundle(case, rows.values()),
-        standing=describe_standing_needs(hub, case, tuple(requests_by_application.values())),
-    )
 
 
 def _check_withdrawal(hub: Hub, submission: Submission, declarant: str) -> CaseNumbers:

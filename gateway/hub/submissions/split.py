@@ -53,10 +53,9 @@ from gateway.hub.hub import Hub
 from gateway.hub.register.decision_rules import DecisionRules
 from gateway.hub.requirements.partial_release import (
     find_undecided_parent,
-    list_released_laws,
     prepare_release,
 )
-from gateway.hub.requirements.requirement_coverage import list_covered_laws
+from gateway.hub.requirements.requirement_coverage import list_covered_laws, list_released_laws
 from gateway.hub.submissions.document_needs import (
     NO_NEEDS,
     StandingNeeds,
@@ -282,8 +281,11 @@ def weigh_needs(hub: Hub, submission: Submission, goods: SubmittedGoods, day: da
     An admitted case is refused only for documents that the submission itself makes missing.
     """
     rules, numbers, release = goods.rules, goods.numbers, goods.release
-    case_needs, amended = numbers.standing, numbers.case if submission.function == "13" else ""
-    covered = list_covered_laws(hub, goods.used, day, amended) | list_released_laws(hub, release)
+    case_needs = numbers.standing
+    # What an admitted case uses covers the same in its amendment, and in its supplement.
+    is_admitted = submission.function == "13" or (case_needs is not None and not case_needs.held)
+    own_case = numbers.case if is_admitted else ""
+    covered = list_covered_laws(hub, goods.used, day, own_case) | list_released_laws(hub, release)
     awaits = find_undecided_parent(hub, release)
     weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, case_needs, covered, awaits)
     if case_needs is None or case_needs.held or not weighed.problems:
@@ -296,6 +298,16 @@ def describe_findings(processed: ProcessedSubmission) -> dict[str, Any]:
     """Return the warnings of an admitted submission, and its judged needs, for the row of its case."""
     warnings = [asdict(warning) for warning in processed.warnings]
     return ({"warnings": warnings} if warnings else {}) | processed.needs.describe_for_case()
+
+
+def describe_traders(processed: ProcessedSubmission) -> dict[str, str]:
+    """Return importer and exporter for the row of the case, as far as the declaration states them.
+
+    The certificates of the agencies will be issued to these two.
+    """
+    used = processed.requirements
+    traders = {"importer": used.importer, "exporter": used.exporter}
+    return {name: value for name, value in traders.items() if value}
 
 
 def is_transient_error(error: GatewayError) -> bool:

@@ -34,8 +34,8 @@ from gateway.web.api.api_operations import (
     OperationSection,
     QueryModel,
     RequestBody,
-    find_status,
 )
+from gateway.web.problem_status import find_status
 from gateway.web.request_texts import check_texts
 
 TOKENS: Final = OperationSection("token")

@@ -29,6 +29,7 @@ from gateway.errors import (
 from gateway.hub import Hub
 from gateway.message_model import Body, DigestedBody, Payload, PositionedStream
 from gateway.web.hub_readiness import HubReadiness, build_hub_readiness
+from gateway.web.problem_status import find_status
 from gateway.web.request_texts import check_texts
 
 
@@ -400,26 +401,6 @@ class _UploadedFile(DigestedBody):
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
-#: The status of a problem in the API, where it is not that of its family. Messages of ebXML and SOAP
-#: carry the same problems in other ways.
-_STATUS: Final[Mapping[str, int]] = {
-    "GW101": 415,
-    "GW102": 413,
-    "GW110": 400,
-    "GW111": 408,
-    "GW112": 404,
-    "GW206": 401,
-    "GW212": 403,
-    "GW213": 401,
-    "GW214": 401,
-    "GW302": 403,
-    "GW312": 409,
-    "GW803": 503,
-    "GW804": 503,
-    "GW806": 503,
-    "GW807": 429,
-}
-_FAMILIES: Final[Mapping[str, int]] = {"GW1": 400, "GW2": 401, "GW3": 422, "GW4": 422, "GW5": 422, "GW7": 409}
 _LONGEST: Final = 2000
 #: What helps a client of the API, where the catalogue says what helps partners by ebXML, or operators.
 _REMEDIES: Final[Mapping[str, str]] = {
@@ -458,13 +439,6 @@ class ProblemDetails(AnswerModel):
     id: str = Field(description="The id of the kind of problem.", pattern="^GW[0-9]{3}$", examples=["GW112"])
     location: str | None = Field(None, description="Where in the request: a parameter, a header, an XPath.")
     remedy: str | None = Field(None, description="What helps.")
-
-
-def find_status(problem: GatewayError) -> int:
-    """Return the HTTP status of a problem."""
-    problem_id = problem.problem.id
-    fallback = 503 if problem.problem.retry and problem.problem.ours else 500
-    return _STATUS.get(problem_id) or _FAMILIES.get(problem_id[:3], fallback)
 
 
 def find_remedy(kind: Problem) -> str:

@@ -20,10 +20,10 @@ from gateway.web.api.api_operations import (
     OperationSection,
     QueryModel,
     find_remedy,
-    find_status,
     make_not_found_error,
     read_model,
 )
+from gateway.web.problem_status import find_status
 from gateway.wire import find_day
 
 REFERENCE: Final = OperationSection("reference")

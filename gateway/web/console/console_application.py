@@ -54,6 +54,7 @@ from gateway.web.console.statistics_pages import pages as statistics_pages
 from gateway.web.console.work.act_pages import pages as work_act_pages
 from gateway.web.console.work.proposal_pages import pages as proposal_pages
 from gateway.web.console.work.work_pages import pages as work_pages
+from gateway.web.problem_status import find_status
 from gateway.web.request_texts import (
     RunningRequests,
     add_converters,
@@ -258,9 +259,8 @@ def _describe_refusal(error: HTTPException) -> str:
 
 
 def _answer_problem(problem: GatewayError) -> tuple[str, int, dict[str, str]]:
-    status = int(problem.problem.codes.http or 500)  # bounded: a status of the catalogue
+    status = find_status(problem)
     if problem.problem is TOO_MANY_REQUESTS:
-        status = int(HTTPStatus.TOO_MANY_REQUESTS)  # bounded: a status of the catalogue
         refusal = translate("Other pages of your account are being made. Load this page again in a second.")
         page = render_template("error.html", status=problem.problem.id, refusal=refusal)
         return page, status, {"Retry-After": "1"}
@@ -271,9 +271,8 @@ def _answer_mistake(mistake: Exception) -> tuple[str, int]:
     """Answer an unexpected exception with the error page; only the log has the details."""
     _LOG.error("console: %s at %s", type(mistake).__name__, request.path)
     _LOG.debug("console", exc_info=mistake)
-    problem = OUR_MISTAKE
     refusal = translate(
         "Something went wrong in the gateway. Try again. If it stays so, tell the operator when."
     )
-    # bounded: a status of the catalogue
-    return render_template("error.html", status=problem.id, refusal=refusal), int(problem.codes.http or 500)
+    page = render_template("error.html", status=OUR_MISTAKE.id, refusal=refusal)
+    return page, find_status(GatewayError(OUR_MISTAKE))

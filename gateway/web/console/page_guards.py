@@ -387,7 +387,10 @@ def find_required_right(page: Callable[..., object]) -> Right | None:
 
 def check_return_path(path: str) -> str:
     """Return `path` if it is one of the console, to go to after the sign-in; else that of the first page."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path)
+    except ValueError:  # a host in brackets that is no IPv6 address, or with a sign that NFKC takes apart
+        return "/console/"
     is_local = not parts.scheme and not parts.netloc and parts.path.startswith("/console/")
     return path if is_local and "\\" not in path and path.isprintable() else "/console/"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from gateway.cli import main
 from gateway_conformance.hostile import PARTY_TYPE
@@ -36,6 +37,21 @@ def test_a_refused_connection_is_called_that(capsys: Capture) -> None:
     assert told["reason"] == f"nothing listens at 127.0.0.1:{port}: the connection is refused"
     assert "`gateway run --home D`" in told["advice"]
     assert "has no address" in run(capsys, "http://nobody.invalid")["reason"]
+
+
+def test_the_files_of_an_earlier_run_do_not_stay(capsys: Capture, tmp_path: Path) -> None:
+    """Who reads the files alone sees one case, which has failed."""
+    report, junit = tmp_path / "report.json", tmp_path / "report.xml"
+    report.write_text('{"failed": 0}')
+    url = f"http://127.0.0.1:{find_free_port()}"
+    command = ["conformance", "run", "hostile", "--url", url, "--only", "SIG-01.*"]
+    assert main([*command, "--json", str(report), "--junit", str(junit)]) == 1
+    assert capsys.readouterr().out.startswith("stopped: the first honest message")
+    assert "nothing listens" in json.loads(report.read_text())["stopped"]["reason"]
+    suite = etree.parse(junit).getroot()
+    (case,) = suite.iter("testcase")
+    assert "nothing listens" in etree.tostring(case, encoding="unicode")
+    assert case.find("failure") is not None
 
 
 @pytest.mark.night

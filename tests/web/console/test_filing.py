@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from lxml import etree
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from gateway.harmonize import parse_form_values, read_form_values
@@ -25,6 +26,7 @@ from gateway.store import (
 from gateway.web.console.filing import draft_pages
 from gateway.wire import RECEIPT, parse_xml, serialize_element
 from gateway.xmlsec import sign_document, verify_document
+from tests.kit import tables
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.house import bundle, signer_named
@@ -319,6 +321,56 @@ def test_limits_are_told_in_words(console: Console, trader: Browser, monkeypatch
     assert (answer.status_code, "too many drafts" in answer.text) == (422, True)
     for chosen in ([], ["NONE"], [FOOD, "KFDA-NARC-EXP"]):
         assert trader.post("/console/submissions/new", document=chosen).status_code == 422
+    copied = trader.post(f"{path}/copy")
+    assert (copied.status_code, "too many drafts" in copied.text) == (422, True)
+
+
+@pytest.mark.night
+def test_a_submission_that_the_form_cannot_hold_is_not_copied(
+    console: Console, trader: Browser, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stored and refused; a draft of it could be neither opened nor deleted."""
+
+    def change_number(root: Any) -> None:
+        root.find(".//{*}GovernmentAgencyGoodsItem/{*}SequenceNumeric").text = "A1"
+
+    story.submit(story.submission(change_number))
+    story.tick()
+    (message,) = re.findall(r"earlier/(\d+)", trader.get("/console/submissions/earlier").text)
+    answer = trader.post(f"/console/submissions/earlier/{message}")
+    assert (answer.status_code, "The form cannot hold this submission: items" in answer.text) == (422, True)
+    assert "There is no draft yet." in trader.get("/console/submissions").text
+
+    story.submit()
+    story.tick()
+    _, good = sorted(map(int, re.findall(r"earlier/(\d+)", trader.get("/console/submissions/earlier").text)))
+    for limit in ("MOST_DRAFTS", "MOST_FILES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"gateway.web.console.filing.draft_service.{limit}", 0)
+            assert trader.post(f"/console/submissions/earlier/{good}").status_code == 422
+    assert "There is no draft yet." in trader.get("/console/submissions").text
+
+
+@pytest.mark.night
+def test_a_draft_that_cannot_be_read_is_deleted(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    with write_transaction(console.services.engine, "test") as conn:
+        conn.execute(update(tables.submission_drafts).values(content='{"items": ["A1"]}'))
+    assert trader.get(path).status_code == 422
+    assert trader.post(f"{path}/delete").location == "/console/submissions"
+    assert trader.post(f"{path}/delete").status_code == 404
+
+
+@pytest.mark.night
+def test_the_list_has_every_draft_as_csv(
+    console: Console, trader: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.web.console.filing.filing_pages._ROWS", 2)
+    paths = [begin(trader, FOOD) for _ in range(5)]
+    rows = trader.get("/console/submissions?format=csv").text.splitlines()[1:]
+    assert [int(row.partition(",")[0]) for row in rows] == [
+        int(path.rpartition("/")[2]) for path in reversed(paths)
+    ]
 
 
 @pytest.mark.night
@@ -402,7 +454,7 @@ def test_a_draft_becomes_one_message_also_where_the_answer_was_lost(
     place = "gateway.web.console.filing.draft_pages.submission_drafts.mark_handed_in"
     with monkeypatch.context() as patched:
         patched.setattr(place, lambda *_: 1 / 0)
-        assert hand_in(trader, path, content).status_code == 500
+        assert hand_in(trader, path, content).status_code == 503
     assert trader.get(f"{path}/sign").location == path
     assert "Handed in" in trader.get(path).text
     assert hand_in(trader, path, content).location == path

@@ -137,10 +137,15 @@ def load_named_files(draft: Draft) -> dict[str, bytes]:
 
 
 def make_draft_content(form: FilingForm, values: FormValues) -> DraftContent:
-    """Return the stored form of the values; raise DraftRefusedError if it is too large."""
+    """Return the stored form of the values; raise DraftRefusedError if it is too large, or cannot be read."""
     content = write_form_values(values)
     if len(content.encode()) > _LARGEST_CONTENT:
         raise DraftRefusedError(translate("The draft is too large."))
+    try:
+        parse_form_values(content)
+    except GatewayError as problem:
+        sentence = translate("The form cannot hold this submission: {detail}")
+        raise DraftRefusedError(sentence.format(detail=f"{problem.location}: {problem.detail}")) from None
     reference = find_reference(form, values.values)[1]
     return DraftContent(reference[:_LISTED], " ".join(values.documents)[:_LISTED], content)
 
@@ -150,29 +155,33 @@ def begin_draft(values: FormValues) -> int:
     form = compose_form(services.hub.rules.bundle, values.documents)
     content = make_draft_content(form, values)
     with write_transaction(services.engine, "console.submission") as conn:
-        _check_number(conn)
-        return submission_drafts.insert_draft(
-            conn, visitor.organisation.code, content, visitor.name, services.clock()
-        )
+        return _insert_draft(conn, content)
 
 
-def _check_number(conn: Connection) -> None:
-    if submission_drafts.count_drafts(conn, visitor.organisation.code) >= MOST_DRAFTS:
+def _insert_draft(conn: Connection, content: DraftContent) -> int:
+    """Store a new draft, and return its number; raises DraftRefusedError for one too many."""
+    party = visitor.organisation.code
+    if submission_drafts.count_drafts(conn, party) >= MOST_DRAFTS:
         raise DraftRefusedError(
             translate("Your organisation has too many drafts. Delete some of them first.")
         )
+    return submission_drafts.insert_draft(conn, party, content, visitor.name, services.clock())
+
+
+def _check_files(conn: Connection, draft: int) -> None:
+    """Raise DraftRefusedError where a draft has too many files, or too large ones."""
+    number, octets = submission_drafts.measure_files(conn, draft)
+    if number > MOST_FILES or octets > LARGEST_FILES:
+        raise DraftRefusedError(translate("The files of the draft are too many or too large."))
 
 
 def copy_draft(draft: Draft) -> int:
-    """Store a copy of a draft with its files, without its reference."""
+    """Store a copy of a draft with its files, without its reference; raises DraftRefusedError."""
     key = find_reference(draft.form, draft.values.values)[0]
     copied_values = {name: text for name, text in draft.values.values.items() if name != key}
     content = make_draft_content(draft.form, replace(draft.values, values=copied_values))
     with write_transaction(services.engine, "console.submission") as conn:
-        _check_number(conn)
-        number = submission_drafts.insert_draft(
-            conn, visitor.organisation.code, content, visitor.name, services.clock()
-        )
+        number = _insert_draft(conn, content)
         submission_drafts.copy_files(conn, draft.id, number)
     return number
 
@@ -197,9 +206,7 @@ def save_draft(draft: Draft, values: FormValues, version: int, added: Iterable[N
                 submission_drafts.delete_file(conn, draft.id, draft_file.cid)
         for file in files:
             submission_drafts.add_file(conn, draft.id, file, visitor.name, now)
-        number, octets = submission_drafts.measure_files(conn, draft.id)
-        if number > MOST_FILES or octets > LARGEST_FILES:
-            raise DraftRefusedError(translate("The files of the draft are too many or too large."))
+        _check_files(conn, draft.id)
 
 
 def _declare_files(draft: Draft, values: FormValues, added: tuple[NewDraftFile, ...]) -> FormValues:
@@ -321,7 +328,8 @@ def set_applications(values: FormValues, concerned: set[str]) -> FormValues:
 def copy_message(message: int) -> tuple[int, int]:
     """Store a draft with the content of an earlier submission of the organisation, with its files.
 
-    Return its number, and how many values the form cannot hold.
+    Return its number, and how many values the form cannot hold. Raises DraftRefusedError where the draft, or
+    its files, would be too much.
     """
     with read_transaction(services.engine) as conn:
         row = messages.find_by_id(conn, message)
@@ -333,8 +341,10 @@ def copy_message(message: int) -> tuple[int, int]:
     reading = read_form_values(services.hub.rules.bundle, root)
     key = find_reference(reading.form, reading.values.values)[0]
     copied_values = {name: text for name, text in reading.values.values.items() if name != key}
-    number = begin_draft(replace(reading.values, values=copied_values, function="9"))
+    values = replace(reading.values, values=copied_values, function="9")
+    content = make_draft_content(reading.form, values)
     with write_transaction(services.engine, "console.submission") as conn:
+        number = _insert_draft(conn, content)
         for payload in payloads[1:]:
             digest = hashlib.sha256(payload.content).hexdigest()
             name = payload.content_id.partition("@")[0][:100]
@@ -342,6 +352,7 @@ def copy_message(message: int) -> tuple[int, int]:
                 payload.content_id, name, payload.media_type, digest, len(payload.content), payload.content
             )
             submission_drafts.add_file(conn, number, file, visitor.name, services.clock())
+        _check_files(conn, number)
     return number, len(reading.lost)
 
 

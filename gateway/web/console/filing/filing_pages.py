@@ -54,6 +54,7 @@ from gateway.web.console.filing.form_input import (
 )
 from gateway.web.console.filing.form_view import FormPainter, make_element_id
 from gateway.web.console.page_formats import (
+    LARGEST_CSV,
     answer_csv,
     answer_row_csv,
     is_csv_wanted,
@@ -177,7 +178,10 @@ def list_earlier() -> str:
 @guard_page
 def copy_earlier(message: int) -> AnyResponse:
     """Copy an earlier submission into a draft."""
-    number, lost = copy_message(message)
+    try:
+        number, lost = copy_message(message)
+    except DraftRefusedError as refusal:
+        abort(refusal.status, str(refusal))
     sentence = translate("The submission was copied into a draft.")
     if lost:
         sentence += " " + translate("Values that the form cannot hold: {number}.").format(number=lost)
@@ -188,9 +192,10 @@ def copy_earlier(message: int) -> AnyResponse:
 @guard_page
 def delete_draft(number: int) -> AnyResponse:
     """Delete a draft."""
-    draft = load_draft(number)
     with write_transaction(services.engine, "console.submission") as conn:
-        submission_drafts.delete_draft(conn, visitor.organisation.code, draft.id)
+        is_deleted = submission_drafts.delete_draft(conn, visitor.organisation.code, number)
+    if not is_deleted:
+        abort(HTTPStatus.NOT_FOUND)
     return go_on("/console/submissions", translate("The draft was deleted."))
 
 
@@ -198,7 +203,10 @@ def delete_draft(number: int) -> AnyResponse:
 @guard_page
 def copy_own_draft(number: int) -> AnyResponse:
     """Copy a draft."""
-    copied = copy_draft(load_draft(number))
+    try:
+        copied = copy_draft(load_draft(number))
+    except DraftRefusedError as refusal:
+        abort(refusal.status, str(refusal))
     return go_on(f"/console/submissions/{copied}", translate("The draft was copied."))
 
 
@@ -235,11 +243,11 @@ def _read_number(name: str) -> int | None:
 def list_drafts() -> AnyResponse | str:
     """List the drafts of the organisation."""
     with read_transaction(services.engine) as conn:
-        owner = visitor.organisation.code
-        rows = submission_drafts.list_drafts(conn, owner, _ROWS + 1, _read_number("after"))
+        owner, most = visitor.organisation.code, LARGEST_CSV if is_csv_wanted() else _ROWS + 1
+        rows = submission_drafts.list_drafts(conn, owner, most, _read_number("after"))
     if is_csv_wanted():
         columns = ("id", "reference", "documents", "created_at", "changed_at", "changed_by", "handed_in_at")
-        return answer_row_csv("submissions", columns, [row._mapping for row in rows[:_ROWS]])
+        return answer_row_csv("submissions", columns, [row._mapping for row in rows])
     return render_template("filing/list.html", rows=rows[:_ROWS], more=len(rows) > _ROWS)
 
 

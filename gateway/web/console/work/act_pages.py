@@ -41,6 +41,7 @@ from gateway.web.console.page_guards import (
 from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
 from gateway.web.console.work.act_forms import ActForm, FormContext, read_act_form
 from gateway.web.officers import SESSION_ONLY, ApplicationView, Confirmation, ConfirmationMethod, Officer
+from gateway.web.problem_status import find_status
 
 pages: Final = Blueprint("acts", __name__, url_prefix="/console/applications")
 
@@ -380,9 +381,7 @@ def finish_act(number: str, perform: Callable[[], str], render_refused: Callable
     try:
         sentence = perform()
     except GatewayError as problem:
-        return render_refused(describe_refusal(problem)), int(  # bounded: a status of the catalogue
-            problem.problem.codes.http or HTTPStatus.CONFLICT
-        )
+        return render_refused(describe_refusal(problem)), find_status(problem)
     except PasskeyError:
         page = render_refused(translate("The passkey was not accepted."))
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
