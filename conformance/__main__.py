@@ -23,7 +23,7 @@ from gateway_conformance.standard import DOUBLES, read_simulated_gateway
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one partner until it is told to stop."""
+    """Run one partner until a signal stops it; return the exit status."""
     arguments = _build_parser().parse_args(argv)
     try:
         arguments.run(arguments)
@@ -252,7 +252,7 @@ def _build_own_addresses(arguments: argparse.Namespace, port: int) -> frozenset[
 
 
 def _serve_until_stopped(server: PartnerServer | ReplyServer, leash: bool) -> None:
-    """Serve until a signal comes, or until whoever started us has gone."""
+    """Serve until a signal stops the process; with `leash` also until its standard input is closed."""
     with catch_stop_signals() as stop:
         if leash:
             threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()

@@ -1,7 +1,8 @@
 """A second verifier of signed documents: plain signxml, which shares no code with the gateway.
 
-The gateway verifies by its own code. That what it signs can be read by others is seen only by a program
-of others: the demo and the tests let it judge each document that the hub signs.
+The gateway verifies by its own code. Only a program of other authors shows that others can verify the
+documents that the gateway signs: the demo and the tests let signxml verify each document that the hub
+signs.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ _REFERENCES = 3
 def find_signature_fault(document: bytes, certificate: Certificate, at: datetime) -> str | None:
     """Return why signxml does not verify a document that the gateway signed; None where it does.
 
-    `certificate` is that of the signer, and must be valid `at` that time; its path is not validated.
-    The signature is compared with the schemas of XML Signature and XAdES too. What each reference names
-    is not judged: signxml verifies whatever is signed.
+    `certificate` is that of the signer, and must be valid `at` that time; its path is not validated. The
+    signature is validated against the schemas of XML Signature and XAdES too. The targets of the references
+    are not judged: signxml verifies references to any target.
     """
     config = XAdESSignatureConfiguration(expect_references=_REFERENCES, verification_time=at)
     signer = load_der_x509_certificate(certificate.der)

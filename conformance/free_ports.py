@@ -15,7 +15,7 @@ _TRIALS = 1_000
 
 
 def reserve_free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody uses and that no other call, in any process, has returned.
+    """Return an unused TCP port of 127.0.0.1 that no other call, in any process, has returned.
 
     The UDP port of the same number stays bound until this process ends: that marks the port as reserved, and
     the operating system removes the mark. Raises OSError when no port is free.

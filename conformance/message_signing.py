@@ -98,7 +98,7 @@ def verify_message_signature(
     encrypted: Mapping[str, PartDecryption] | None = None,
     limits: WireLimits = DEFAULT_LIMITS,
 ) -> VerifiedSignature:
-    """Return what the signature over the envelope and every attachment (by Content-ID) covers.
+    """Return the verified signature over the envelope and every attachment (by Content-ID).
 
     `check_certificate` checks the certificate before anything is computed with it; `encrypted` decrypts
     attachments whose plaintext is signed. Raises GatewayError for a signature that is missing, invalid, or

@@ -1,4 +1,4 @@
-"""What the partner folders of all suites are made with: files, filled agreements, and keys of strangers."""
+"""Makes partner folders for all suites: writes files, fills agreements, issues keys of strangers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What every simulated partner has imported, for a process that others are forked from.
+"""Imports the modules of every kind of simulated partner, for a process that forks the partners.
 
-``python -m gateway_conformance KIND`` imports what its kind needs; here is all of it together, and what they
-read of the shipped files.
+``python -m gateway_conformance KIND`` imports only the modules of its kind. This module imports those of all
+kinds, with the shipped files that they read.
 """
 
 from __future__ import annotations

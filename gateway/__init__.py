@@ -1,4 +1,4 @@
-"""The single-window gateway: a trader files once, every border agency gets what it needs."""
+"""The single-window gateway: a trader files once, and every border agency gets the data that it needs."""
 
 from __future__ import annotations
 

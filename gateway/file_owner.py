@@ -1,7 +1,7 @@
 """Makes files and folders for the account that owns their place.
 
-Root may run one verb on the home of a service. What it makes there would else be closed to the account of
-the service: a lock of the database, a key.
+Root may run one verb on the home of a service. Otherwise the files that root makes there, such as a lock of
+the database or a key, would be closed to the account of the service.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Standard error that never blocks: a log that nobody reads must not stop the gateway.
+"""Standard error that never blocks: a log without a reader must not stop the gateway.
 
 A pipe or a terminal holds 64 KiB. Where its reader is stopped, each further write would block its thread, and
-with it, by the lock of the log, every other one. So a line that finds no room, and for which no time to wait
-is left, is left out; the next line that has room says how many were. It is the same where the reader is gone.
+with it, by the lock of the log, every other one. So a line is left out if there is no room for it and no time
+is left to wait. The next line that has room says how many lines were left out. It is the same where the
+reader is gone.
 
-Other programs, such as the shell, have the same descriptor, so its flags are not changed: a pipe or terminal
-is opened once more, with flags of our own, and a socket (that of the journal) is told for each call. A queue
-with a thread would lose the last lines of a process that is killed, and the thread itself at each fork.
+Other programs, such as the shell, have the same descriptor, so its flags are not changed. A pipe or terminal
+is opened once more, with flags of our own. A socket (that of the journal) gets the flag with each call. A
+queue with a thread would lose the last lines of a process that is killed, and the thread itself at each fork.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any, Final
 _LONGEST_WAIT: Final = 1.0
 #: The part of the time that they may wait for a reader that is slow: others would wait for the log.
 _SHARE: Final = 0.1
-#: What a wait costs at least, so that a descriptor that is ready and takes nothing is given up.
+#: The least seconds that a wait costs: so the attempts end if a descriptor is ready but takes nothing.
 _SHORTEST_WAIT: Final = 0.001
 #: The most octets that a pipe takes as a whole or not at all (POSIX: PIPE_BUF).
 _PIECE: Final = select.PIPE_BUF
@@ -55,7 +56,7 @@ class UnblockedStream(io.TextIOBase):
         os.register_at_fork(after_in_child=self._begin_anew)
 
     def _begin_anew(self) -> None:
-        """Forget what the parent of this process has not written: it does so itself."""
+        """Forget the text that the parent of this process has not written: the parent writes it itself."""
         # A handler of a signal may write while its own thread does.
         self._lock = threading.RLock()
         self._begun_line = ""
@@ -84,7 +85,7 @@ class UnblockedStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write a line that is only begun, and the end of what is written in part, where there is room."""
+        """Write a line that is only begun, and the rest of lines written in part, where there is room."""
         with self._lock:
             begun_line, self._begun_line = self._begun_line, ""
             if begun_line or self._rest:
@@ -102,16 +103,16 @@ class UnblockedStream(io.TextIOBase):
         self._left_out += text.count("\n") or len(text[:1])
 
     def _write_while_room(self, octets: bytes) -> bytes:
-        """Return what could not be written."""
+        """Return the octets that could not be written."""
         while octets:
             try:
-                # Without asking for room: a pipe tells of it only where a whole page is free.
+                # Without `poll`: it reports room in a pipe only if a whole page is free.
                 octets = octets[self._write_piece(octets[:_PIECE]) :]
             except BlockingIOError:
                 if not self._wait_for_room():
                     break
             except OSError:
-                break  # nobody will read it
+                break  # there is no reader any more
         return octets
 
     def _wait_for_room(self) -> bool:
@@ -130,7 +131,7 @@ class UnblockedStream(io.TextIOBase):
 
 
 def _open_writer(descriptor: int) -> Callable[[bytes], int]:
-    """Return what writes to a descriptor without blocking, and returns the number of octets written."""
+    """Return a function that writes to a descriptor without blocking, and returns the number of octets."""
     if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         peer = socket.socket(fileno=os.dup(descriptor))
         return lambda piece: peer.send(piece, socket.MSG_DONTWAIT)
@@ -161,7 +162,8 @@ def _write_to_shared(descriptor: int, piece: bytes) -> int:
 def guard_standard_error(describe_gap: Callable[[int], str]) -> None:
     """Let no writer to standard error wait for its reader: log, traceback or warning, in all threads.
 
-    A file stays as it is: it has no reader. What escapes control characters before a terminal goes on so.
+    A file stays as it is: it has no reader. A stream that escapes control characters for a terminal still
+    escapes them.
     """
     escaping: Any = sys.stderr if hasattr(sys.stderr, "unguarded") else None
     stream: Any = sys.stderr if escaping is None else escaping.unguarded

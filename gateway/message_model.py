@@ -370,10 +370,10 @@ class UserMessage(_MessageUnit):
 class Receipt(_MessageUnit):
     """Proof that `ref_to_message_id` was stored; `references` repeat the digests received.
 
-    `signature_asked` says that the sender asked for a signed one, whether its message was signed or not;
-    it is not in the receipt itself.
-    `message` is what the receipt repeats where nothing of it was signed.
-    `actor` says whose proof it is: that of the To party's handler (`TO_PARTY_MSH`), or that of the
+    `signature_asked` says that the sender asked for a signed receipt, whether its message was signed or not;
+    this is not in the receipt itself.
+    `message` is the message that the receipt repeats if nothing of that message was signed.
+    `actor` says whose proof the receipt is: that of the To party's handler (`TO_PARTY_MSH`), or that of the
     next handler on the way (`NEXT_MSH`).
     """
 

@@ -32,12 +32,14 @@ FIELDS: Final = (
     "case_id",
     "message_id",
     "delivery",
+    "act",
     "deadline",
     "task",
     "source",
     "certificate",
     "sha256",
     "problem",
+    "path",
 )
 _LEVEL: Final = "GATEWAY_LOG"
 _DEFAULT_LEVEL: Final = "WARNING"
@@ -89,7 +91,7 @@ class RepeatedLineFilter(logging.Filter):
 
 
 class _LineFormatter(logging.Formatter):
-    """Writes ``TIME LEVEL PLACE TEXT FIELD=VALUE…``; what is not printable inside is escaped."""
+    """Writes ``TIME LEVEL PLACE TEXT FIELD=VALUE…``; its unprintable characters are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and its traceback below it."""
@@ -130,7 +132,7 @@ def _escape_unprintable(text: str) -> str:
 
 
 def is_utf8_stream(stream: TextIO) -> bool:
-    """Return whether what is written to a stream is UTF-8; one without an encoding keeps characters."""
+    """Return whether a stream writes UTF-8; a stream without an encoding keeps characters."""
     return stream.encoding is None or codecs.lookup(stream.encoding).name == "utf-8"
 
 
@@ -186,7 +188,7 @@ def pass_log_form(*, as_json: bool) -> Iterator[None]:
 
 
 def set_up_logging(*, as_json: bool = False) -> None:
-    """Log to standard error at the level of ``GATEWAY_LOG``; what is written there blocks nobody."""
+    """Log to standard error at the level of ``GATEWAY_LOG``; a reader that stops does not block a thread."""
     is_json = as_json or os.environ.get(_FORM) == "json"
     formatter = _JsonFormatter(is_utf8=is_utf8_stream(sys.stderr)) if is_json else _LineFormatter()
     guard_standard_error(lambda count: formatter.format(_make_gap_record(count)) + "\n")

@@ -1,9 +1,9 @@
 """Binds a process to one processor, which its threads then share.
 
-Most of what the threads of a Python process do runs one at a time, because they share one interpreter. Where
-the system spreads them over several processors, each change of thread wakes another processor, whose caches
-are cold. On two processors that costs an eighth of the processor time of a message, and a quarter of that of
-a case (`gateway/manual/speed.md`).
+The threads of a Python process mostly run one at a time, because they share one interpreter. Where the system
+spreads them over several processors, each change of thread wakes another processor, whose caches are cold. On
+two processors that costs an eighth of the processor time of a message, and a quarter of that of a case
+(`gateway/manual/speed.md`).
 
 The processor is the one to which the fewest processes are bound, so the processes of all gateways on a
 machine spread by themselves. Other programs are not bound, and the system moves them out of the way. In a

@@ -170,7 +170,7 @@ DELIVERY: Final = StateMachine(
             # A response that was given in the HTTP answer to its request.
             "given": "DELIVERED",
             "given_for_receipt": "AWAITING_RECEIPT",
-            # What a former attempt brought, before the next one.
+            # A receipt or an error for an earlier attempt, before the next attempt.
             "receipt": "DELIVERED",
             "error": "FAILED",
         },
@@ -213,7 +213,7 @@ CLEARANCE: Final = StateMachine(
 
 
 def _make_fee_row(state: str, **other: str) -> dict[str, str]:
-    # What comes late, or twice, is recorded and changes nothing.
+    # A late or repeated event is recorded and does not change the state.
     return dict.fromkeys(("order", "pay", "confirm", "cancel"), state) | other
 
 

@@ -1,7 +1,8 @@
-"""Plays in which the answer of the gateway comes otherwise than by a POST of its own.
+"""Plays of the ways in which the gateway answers: by callback, in the HTTP answer, and to a PullRequest.
 
-It posts a receipt by another connection, gives its response in the HTTP answer, or gives its messages to the
-suite when the suite pulls: what waits, what is given again, what ends it, and who may not pull.
+The gateway posts a receipt on another connection, gives its response in the HTTP answer, or gives its
+messages to the suite when the suite pulls. The plays of pulling check which message the gateway gives,
+which message it gives again, which signals end a message, and which PullRequests the gateway must refuse.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _SUCCESS: Final = range(200, 300)
 
 
 def _play_callback(play: As4Play) -> None:
-    """Post a message whose answer is posted: the HTTP answer is empty, and what comes is judged."""
+    """Post a message whose receipt comes by callback; judge the callback. The HTTP answer must be empty."""
     draft = play.make_draft()
     box = play.opponent.listener.open_inbox(draft.unit.message_id, play.log)
     case = play.post(draft)
@@ -41,14 +42,14 @@ def _play_callback(play: As4Play) -> None:
     arrivals = box.wait_for(1, play.opponent.facts.patience)
     if not arrivals:
         raise UnmetError(f"nothing was posted about it within {play.opponent.facts.patience:g} s")
-    # What is posted has no status of its own.
+    # A callback has no HTTP status of its own.
     posted = replace(case, answer=SeenMessage(arrivals[0].headers, arrivals[0].body, 200))
     if wrong := find_answer_fault(play.row, posted):
         raise UnmetError(wrong)
 
 
 def _exchange(play: As4Play) -> tuple[AnswerCase, OpenedMessage]:
-    """Post a request, and return its answer, after all checks; raises when there is no response in it."""
+    """Post a request; return its checked answer, and raise UnmetError for an answer without a response."""
     case = play.post(play.make_draft(request=True))
     if not case.answer.select("//eb3:UserMessage"):
         raise UnmetError(f"no response is in the HTTP answer: {case.answer.describe()}")
@@ -202,7 +203,7 @@ def _make_login(play: As4Play, variant: str) -> PullToken | None:
 
 
 def _write_login_request(play: As4Play, pull_request: PullRequest, token: PullToken | None) -> Parcel:
-    """Return a PullRequest that nobody signs, with a token."""
+    """Return an unsigned PullRequest with a token; with `token` None it has none."""
     return add_token(
         sign_again(as4.seal((pull_request,), None, play.opponent.party.build_context()), None), token
     )
@@ -241,7 +242,7 @@ def _empty_channel(play: As4Play) -> None:
 
 
 def _fetch(play: As4Play) -> PulledMessage:
-    """Make the gateway send, and pull what it has for this conversation."""
+    """Make the gateway send a message, and return the message of this conversation that the suite pulls."""
     _empty_channel(play)
     play.start()
     message = _look(play, play.opponent.facts.patience)

@@ -1,7 +1,7 @@
-"""What a profile of AS4 demands of a gateway (its assertions), and what a tested gateway declares.
+"""The assertions that a profile of AS4 makes about a gateway, and the declarations of a tested gateway.
 
-The assertions of a profile are YAML, ``conformance/suites/as4/assertions/PROFILE.yaml``. Each has its clause,
-what is sent, and what must hold.
+The assertions of a profile are YAML, ``conformance/suites/as4/assertions/PROFILE.yaml``. Each assertion has
+its clause, the message that is sent, and the conditions that must hold.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ _SUFFIX: Final = ".yaml"
 class Assertion:
     """One row of a table.
 
-    `side` says whether the gateway receives or sends. `send` describes the message of the suite, `expect`
-    its answer, with one of the error `codes`; `also` are further checks of the answer. `checks` are those
-    of a message of the gateway. `delivered` says what its consumer must have, `consumer` that it is told.
+    `side` says whether the gateway receives or sends. `send` describes the message of the suite. `expect`
+    is the expected answer of the gateway, with one of the error `codes`; `also` are further checks of the
+    answer. `checks` are the checks of a message that the gateway sends. `delivered` says which payloads the
+    gateway's consumer must have received, `consumer` that the gateway must notify its consumer.
     """
 
     id: str
@@ -58,7 +59,7 @@ class Assertion:
 
     @property
     def expectation(self) -> str:
-        """Return in words what must hold."""
+        """Return the expectation in words: the answer, the codes, the checks and the play."""
         expectation = _EXPECTATIONS[self.expect]
         parts = [expectation, *self.codes, *self.also, *self.checks, self.play]
         return "; ".join(part for part in parts if part)
@@ -108,7 +109,7 @@ def select_assertions(profile: str, only: str | None) -> tuple[Assertion, ...]:
     )
 
 
-#: What a gateway may declare, and what that means.
+#: The features that a gateway may declare, each with its meaning.
 FEATURES: Final[Mapping[str, str]] = {
     "two-way": "answers a message by one of its own (Two-Way push-and-push)",
     "several-payloads": "can be made to send a message with a leading XML document and two more payloads",
@@ -130,12 +131,13 @@ _COMMANDS: Final = ("delivered", "producer", "consumer", "properties")
 
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
-    """What the tested side declares.
+    """The declarations of a tested gateway.
 
-    `outbound` says how it is made to send: `reply_to` an action that it answers by a message of its own, or
-    `command` (and `ping`, `utf16`, `several`), in which ``{conversation}`` is replaced. `show` has commands
-    that print what is seen inside: `delivered` the SHA-256 of each delivered payload, `producer` and
-    `consumer` what they were told, `properties` those of a message; ``{message_id}`` is replaced.
+    `outbound` says how the suite makes the gateway send: `reply_to` is an action that the gateway answers
+    by a message of its own; `command` (and `ping`, `utf16`, `several`) is a command, in which
+    ``{conversation}`` is replaced. `show` has commands that print data from inside the gateway, in which
+    ``{message_id}`` is replaced: `delivered` prints the SHA-256 of each delivered payload, `producer` and
+    `consumer` the notifications that each of them received, `properties` the properties of a message.
     `patience` is in seconds. `login` is the name by which the suite pulls with its password.
     """
 

@@ -29,7 +29,7 @@ from gateway_conformance.partner_files import make_stranger
 
 #: After this time a message without receipt is given again.
 _AGAIN: Final = 0.6
-#: What a double does wrong with its channel.
+#: The faults of a double with its channel.
 CHANNEL_WAYS: Final = (
     "never-gives",
     "never-again",
@@ -51,7 +51,7 @@ class _Waiting:
 
 @dataclass
 class DoubleChannel:
-    """Messages in the order in which they came; `wrong` is what the double does wrong."""
+    """The messages that wait to be pulled, the oldest first; `wrong` names the fault of the double."""
 
     wrong: str = ""
     _waiting: list[_Waiting] = field(default_factory=list)
@@ -70,7 +70,7 @@ class DoubleChannel:
                 self._waiting = [message for message in self._waiting if message.message_id != message_id]
 
     def give_message(self) -> Parcel | None:
-        """Return the oldest message that was not given, or so long ago that it is given again."""
+        """Return the oldest message that was never given, or was given so long ago that it is given again."""
         with self._lock:
             for message in self._waiting:
                 if message.given_at is None or self._comes_again(message.given_at):
@@ -94,7 +94,7 @@ _ENDLESS: Final = 40
 _PULLED: Final = ("pull", "login")
 _LOGIN: Final = GatewayFacts().login
 _AES_256: Final = ("http://www.w3.org/2009/xmlenc11#aes256-gcm", "http://www.w3.org/2009/xmlenc11#rsa-oaep")
-#: What a double does wrong when it receives.
+#: The faults of a double when it receives.
 _RECEIVING: Final = (
     "always-200",
     "always-refuses",
@@ -133,7 +133,7 @@ _SENT_CHANGES: Final = (
     "other-role",
     "other-service",
 )
-#: What else a double does wrong when it sends.
+#: The other faults of a double when it sends.
 _SENDING: Final = (
     "uncompressed",
     "unencrypted",
@@ -153,8 +153,8 @@ WRONG_WAYS: Final = (*_RECEIVING, *_SENT_CHANGES, *_SENDING)
 class As4Double:
     """Answers POSTs as a gateway with one fault, `wrong`; without one as a gateway that does right.
 
-    What it delivers, and tells its producer and consumer, is in files of `folder`. A POST to
-    ``/control/KIND/CONVERSATION`` makes it send a message.
+    Files in `folder` record the payloads that the double delivers and the notifications that it gives to its
+    producer and its consumer. A POST to ``/control/KIND/CONVERSATION`` makes the double send a message.
     """
 
     party: As4Party
@@ -201,7 +201,7 @@ class As4Double:
         return HttpReply(204)
 
     def _answer_signal(self, parcel: Parcel, seen: SeenMessage, context: ProtocolContext) -> HttpReply:
-        """Take a signal about a message of ours, or give one to who pulls."""
+        """Take a signal about a message of the double; answer a PullRequest with the next waiting message."""
         for reference in seen.select("//eb3:SignalMessage[not(eb3:PullRequest)]//eb3:RefToMessageId/text()"):
             for channel in self._channels.values():
                 channel.end_message(str(reference))
@@ -292,7 +292,7 @@ class As4Double:
         return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 
     def _refuse_wrongly(self, unit: UserMessage, opened: OpenedMessage) -> None:
-        """Refuse what is right, in the ways of some doubles."""
+        """Raise GatewayError for a correct message, where the fault of the double is to refuse it."""
         octets = opened.parcel.read_octets()
         reasons = {
             "no-bom": b"\xef\xbb\xbf<" in octets,
@@ -366,7 +366,7 @@ class As4Double:
         folder.mkdir(exist_ok=True)
         (folder / hashlib.sha256(message_id.encode()).hexdigest()).write_text(text, encoding="utf-8")
 
-    # What it sends.
+    # Sending.
 
     def _send_later(self, kind: str, conversation: str, reference: str | None) -> None:
         threading.Thread(target=self._send, args=(kind, conversation, reference), daemon=True).start()

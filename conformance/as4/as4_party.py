@@ -37,7 +37,7 @@ from gateway_conformance.pki import (
 from gateway_conformance.reports import ExchangeLog, record_message
 from gateway_conformance.standard import InvitedGateway, fill_agreement, list_identity_files
 
-#: The kinds of agreements, and what each of them says.
+#: The kinds of agreements, and the terms of each.
 KINDS: Final[Mapping[str, str]] = {
     "main": "as the profile demands: signed, encrypted, compressed",
     "clear": "as main, without encryption",
@@ -73,7 +73,7 @@ class As4Party:
         raise LookupError(f"the partner folder has no agreement {kind} with action {action[:80]}")
 
     def get_pulled_pmode(self, kind: str) -> PMode:
-        """Return the P-Mode of what the suite pulls; raise LookupError where there is none."""
+        """Return the P-Mode of the messages that the suite pulls; raise LookupError where there is none."""
         for pmode in self.agreements.get(kind, ()):
             if pmode.pull is not None and pmode.to_party[0] in self.membership.ours:
                 return pmode
@@ -86,9 +86,9 @@ class As4Party:
 
 
 def read_as4_party(folder: Path) -> As4Party:
-    """Read a partner folder; raises GW808 for one without what is needed.
+    """Read a partner folder; raise GW808 if the gateway's certificate or the main agreement is missing.
 
-    Of the two parties of its agreements the suite is the one whose endpoint it listens at: the first.
+    The suite is the From party of the first P-Mode of the main agreement: it listens at that endpoint.
     """
     identity = read_identity(folder, _NAME)
     if not identity.hub:
@@ -168,7 +168,7 @@ class As4Inbox:
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def wait_for(self, count: int, seconds: float) -> list[SeenMessage]:
-        """Return what has come when so many messages have, or the time is over."""
+        """Return the messages as soon as `count` have arrived, or after `seconds` seconds."""
         with self.changed:
             self.changed.wait_for(lambda: len(self.arrivals) >= count, seconds)
             return list(self.arrivals)

@@ -1,4 +1,4 @@
-"""Plays one assertion: posts what it describes, or makes the gateway send, and judges what comes."""
+"""Plays one assertion: posts its message, or makes the gateway send; judges the answer or the message."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AnswerCase:
 
 
 def find_answer_fault(row: Assertion, case: AnswerCase) -> str:
-    """Return what is wrong with an answer, an empty text when it is as the row wants it."""
+    """Return the first fault of an answer; an empty text when the answer is as the row demands it."""
     if wrong := _EXPECTATIONS[row.expect](row, case):
         return wrong
     for name in row.also:
@@ -184,7 +184,7 @@ class As4Play:
         else:
             self.judge_sent(self._get_kept())
 
-    # What the gateway receives.
+    # Messages that the gateway receives.
 
     def make_draft(self, **changed: Any) -> DraftMessage:
         """Return the message that the row describes, not yet sealed."""
@@ -245,7 +245,7 @@ class As4Play:
         return SeenMessage(answer.headers, answer.body, answer.status)
 
     def post_and_judge(self) -> None:
-        """Post the message of the row, and judge answer, delivery and what the consumer is told."""
+        """Post the message of the row; judge the answer, the delivery and the consumer's notification."""
         draft = self.make_draft()
         case = self.post(draft)
         if wrong := find_answer_fault(self.row, case):
@@ -269,7 +269,7 @@ class As4Play:
             raise UnmetError(f"{len(missing)} of {len(digests)} payloads were not delivered as they were")
 
     def show(self, subject: str, message_id: str) -> str:
-        """Return what a command of the operator prints, as soon as it prints anything."""
+        """Return the output of a command of the operator, as soon as the command prints any text."""
         command = self.opponent.facts.show[subject].replace("{message_id}", message_id)
         end = time.monotonic() + self.opponent.facts.patience
         while True:
@@ -291,7 +291,7 @@ class As4Play:
         if not any(text in printed for text in texts):
             raise UnmetError(f"the {subject} was not told: {printed.strip()[:200] or 'nothing was printed'}")
 
-    # What the gateway sends.
+    # Messages that the gateway sends.
 
     def _get_kept(self) -> SentCase:
         if any(check in ("several-parts",) for check in self.row.checks):
@@ -311,7 +311,7 @@ class As4Play:
         return self.make_case(arrivals[0], request)
 
     def start(self, command: str = "command", silent: int = 0) -> tuple[As4Inbox, str]:
-        """Make the gateway send; return the inbox, and the MessageId of what the suite sent for it."""
+        """Make the gateway send; return the inbox and the MessageId of the trigger, empty for a command."""
         box = self.opponent.listener.open_inbox(self.conversation, self.log, silent)
         outbound = self.opponent.facts.outbound
         if command in outbound:
@@ -334,7 +334,7 @@ class As4Play:
         return box, draft.unit.message_id
 
     def make_case(self, seen: SeenMessage, request: str) -> SentCase:
-        """Return a message of the gateway with what it must be like."""
+        """Return a message of the gateway with the P-Modes, conversation and request that it must fit."""
         party = self.opponent.party
         theirs = tuple(
             pmode

@@ -136,8 +136,9 @@ _MARK: Final = "suite"
 class DraftMessage:
     """One message to be: the unit, its P-Mode, and the names of its changes.
 
-    `signer` None leaves it unsigned. `leave_out` are the beginnings of ids, or ``parts``, of what the
-    signature does not cover. `change_secret` changes what the header says of the encryption.
+    `signer` None leaves the message unsigned. `leave_out` names elements that the signature does not cover,
+    by the beginnings of their ids; ``parts`` leaves out every part. `change_secret` changes the elements of
+    the header that describe the encryption.
     """
 
     unit: UserMessage
@@ -244,6 +245,6 @@ def _sign_envelope(
 
 
 def sign_again(parcel: Parcel, signer: Signer | None, leave_out: frozenset[str] = frozenset()) -> Parcel:
-    """Return a signal signed anew over all but what is left out; without a signer unsigned."""
+    """Return a signal signed again, without the elements of `leave_out`; unsigned if `signer` is None."""
     root = _remove_security(parse_xml(parcel.read_octets()))
     return Parcel(dict(parcel.headers), MemoryBody(_sign_envelope(root, [], signer, "", leave_out)))

@@ -1,4 +1,4 @@
-"""A message or a signal of the tested gateway as the suite sees it: envelope, parts, and what opens."""
+"""A message or a signal of the tested gateway as the suite sees it: envelope, parts and opened content."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SeenMessage:
         return as4.open(self.parcel, context, sent)
 
     def select(self, path: str) -> list[Any]:
-        """Return what an XPath expression selects, nothing where there is no envelope."""
+        """Return the nodes or values that an XPath expression selects; an empty list without an envelope."""
         selected: Any = [] if self.root is None else self.root.xpath(path, namespaces=NAMES)
         return selected if isinstance(selected, list) else [selected]
 
@@ -108,7 +108,7 @@ class SeenMessage:
         )
 
     def describe(self) -> str:
-        """Return in words what came."""
+        """Return the message or answer in words: HTTP status, receipt, error codes or fault."""
         if self.root is None:
             status = "no answer" if self.status is None else f"HTTP {self.status}"
             return f"{status}, {self.trouble or 'without a message'}"

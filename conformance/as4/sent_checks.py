@@ -49,7 +49,7 @@ class SentCase:
 
 
 def find_sent_fault(name: str, case: SentCase) -> str:
-    """Return what is wrong with a message by one check; raise GW901 for a check that there is not."""
+    """Return the fault that one check finds in a message; raise GW901 for a check that does not exist."""
     if name not in _CHECKS:
         raise GatewayError(OUR_MISTAKE, f"there is no check {name!r}", "assertions")
     try:
@@ -177,7 +177,7 @@ def _check_property(name: str, is_valid: Callable[[str], bool]) -> Callable[[Sen
 
 
 def _check_charset(name: str) -> Callable[[SentCase], str]:
-    """Return the check of the leading document alone: what is no text has no CharacterSet."""
+    """Return the check of the leading document alone: a part that is not text has no CharacterSet."""
 
     def check(case: SentCase) -> str:
         values = case.list_properties("CharacterSet")

@@ -1,6 +1,6 @@
 """Evaluates an answer: its content, whether it was expected, and whether it proves acceptance.
 
-A status 200 proves nothing: a proxy, or a gateway that verifies nothing, sends it too. A
+A status 200 does not prove acceptance: a proxy, or a gateway that verifies nothing, sends it too. A
 message is accepted if the gateway's signed Acknowledgment names it and repeats its digests.
 A call is accepted if the gateway's signed answer relates to it.
 """

@@ -1,7 +1,8 @@
 """The attacks of the other faces over AS4, made by the same generators (`As4Kit`).
 
-Each case of a family is tried over AS4, unless a table here leaves it out: it changes what AS4 does not
-have, or is no attack there. A further case of a family is so a case of AS4 as well.
+Each case of a family is tried over AS4, unless a table here leaves the case out: such a case changes an
+element that AS4 does not have, or is no attack over AS4. A new case of a family therefore is a case of AS4
+as well.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from gateway_conformance.hostile.exchange import LAWFUL, Answer, Exchange, Expec
 
 
 class _Family(NamedTuple):
-    """A family with its face, and what differs over AS4, by globs of ids.
+    """A family with its face, and its differences over AS4, by globs of ids.
 
-    `without` is no case of AS4. `refused` are the problems where AS4 has a reason of its own; "" is taken.
+    `without` names the cases that AS4 does not have. `refused` has the problems of the cases that AS4 refuses
+    for a reason of its own; with "" for a problem, AS4 must accept the case.
     """
 
     name: str
@@ -29,7 +31,7 @@ class _Family(NamedTuple):
     refused: Mapping[str, str] = {}
 
 
-#: What XPath, AckRequested, SyncReply, TimeToLive and CPAId have no counterpart for in AS4.
+#: XPath, AckRequested, SyncReply, TimeToLive and CPAId have no counterpart in AS4.
 _XPATH: Final = ("SIG-22.*",)
 #: The part changed is compressed here, or is text there.
 _OF_XML_PARTS: Final = (
@@ -43,7 +45,7 @@ _OF_XML_PARTS: Final = (
     # as4_header_attacks has those that name more, or less, than there is.
     "SIG-14.signed-not-named",
 )
-#: What refers to the envelope as "" has no counterpart: as4_header_attacks has those of AS4.
+#: A reference "" to the envelope has no counterpart in AS4: as4_header_attacks has the references of AS4.
 _OF_ENVELOPE_REFERENCE: Final = (
     "SIG-10.*",
     "SIG-17.forged-*",
@@ -145,7 +147,7 @@ _FAMILIES: Final = (
             "SIG-23.signature-property": "GW202",
             "SIG-23.*in-body": "GW311",
             "SIG-23.body-*": "GW311",
-            # A block of nobody's: the standard lets it be, and nothing is read of it.
+            # A block that no standard defines: AS4 allows the block, and the gateway reads nothing from it.
             "SIG-23.addressing": "",
             "SIG-23.unknown*": "",
             "SIG-23.two-unknown": "",
@@ -270,7 +272,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _find_expectation(name: str, family: _Family) -> Callable[[Expectation], Expectation]:
-    """Return what is expected of the last exchanges of a case, from what the other face must do."""
+    """Return the function that makes the expectation over AS4 from the expectation over the other face."""
     problems = next((codes for glob, codes in family.refused.items() if fnmatchcase(name, glob)), None)
     if problems is None:
         return lambda expected: expected

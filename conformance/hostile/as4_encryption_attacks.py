@@ -1,7 +1,8 @@
 """Attacks on encrypted parts of AS4 messages (SIG-36, SIG-37): oracles, downgrades, forms that cost or fetch.
 
-The elements that say how a part is encrypted are not signed: anyone on the way can change them. What is
-decrypted counts only with the digest that the sender signed, and every failure is answered in one way.
+The elements that say how a part is encrypted are not signed: an attacker on the way can change them.
+Decrypted octets count only with the digest that the sender signed, and every failure is answered in one
+way.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def _nest_data(root: etree._Element) -> None:
 
 
 def _encrypt_other_content(kit: AttackerKit) -> HttpRequest:
-    """Return a message with the parts of another one: rightly encrypted for the hub, not what was signed."""
+    """Return a message with other parts than the signed ones, correctly encrypted for the hub."""
     get_receiver(kit)
     as4_kit = make_as4_kit(kit)
     unit = as4_kit.make_unit(action="Seal")
@@ -173,7 +174,7 @@ def _graft_encryption(kit: As4Kit, unit: Any, forged: HttpRequest) -> HttpReques
 
 
 def _sign_and_garble(kit: AttackerKit) -> HttpRequest:
-    """Return a message whose header and whose ciphertext are both changed: the signature is what is wrong."""
+    """Return a message with changed header and changed ciphertext: the fault to report is the signature."""
 
     def change_parts(parts: list[MimePart]) -> list[MimePart]:
         return [replace(part, octets=_flip(20)(part.content)) for part in parts]
@@ -238,7 +239,7 @@ def _use_oaep_with(digest: str, mask: str | None) -> TreeMutation:
 _AGREEMENT: Final = '<xenc:AgreementMethod Algorithm="http://www.w3.org/2009/xmlenc11#ECDH-ES"/>'
 _RETRIEVAL: Final = '<ds:RetrievalMethod URI="http://attacker.invalid/key"/>'
 # fmt: off
-#: Octets that do not decrypt, or not to what was signed.
+#: Octets that cannot be decrypted, or whose plaintext is not the signed one.
 _BROKEN: Final[SourcedTable[RequestMaker]] = (
     ("SIG-36.as4-vector", "the first octet of a ciphertext is another", _change_first_part(_flip(0)), _FAILED,
      _JAGER),
@@ -267,7 +268,7 @@ _BROKEN: Final[SourcedTable[RequestMaker]] = (
      _BACKWARDS),
 )
 
-#: Algorithms that are not agreed: the element, and what it says.
+#: Algorithms that are not agreed: the element, and the algorithm that it names.
 _DOWNGRADES: Final[AttackTable[TreeMutation]] = (
     ("cbc", "the cipher renamed to the CBC of the same key",
      set_attribute(_DATA_METHOD, "Algorithm", f"{XENC}aes256-cbc")),

@@ -1,6 +1,7 @@
-"""Forged signals of AS4: receipts and errors that nobody asked for, and requests to pull (REP-07, 08, 10).
+"""Forged signals of AS4: unrequested receipts and errors, and requests to pull (REP-07, 08, 10).
 
-No receipt and no error loops, and neither proves anything unless it is signed and about what was sent.
+A receipt or an error must not cause a loop. Each of them is a proof only if it is signed and is about a
+message that was sent.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _DIGESTS: Final = tuple(DigestReference(uri, SHA256, bytes(32)) for uri in ("#me
 _ERRORS: Final = (ErrorEntry("EBMS:0101", "Error", "", "GW202", category="Processing", title="forged"),)
 _OTHER_ID: Final = "other@suite.example"
 _CODES: Final = tuple(f"EBMS:{number:04}" for number in (1, 2, 3, 4, 6, 7, 8, 9, 10, 101, 103, 302))
-#: Taken in silence, or refused by an error that HTTP brings back: only what is in the answer counts.
+#: A signal may be accepted without an answer, or refused by an error in the HTTP response: the verdict
+#: depends only on the elements of the answer.
 _EITHER: Final = Expectation(accepted=True, lawful=True, ebms=_CODES, http=(400, 403, 500))
 
 #: Makes a signal.
@@ -136,7 +138,7 @@ _ERROR_SIGNALS: Final = (
      _forge_error(errors=_ERRORS * 200)),
     ("REP-10.as4-error-about-nothing", "an error about no message", _forge_error(ref_to_message_id=None)),
 )
-#: Whatever they are answered with, it is no business message.
+#: Pull requests. No answer to them may contain a business message.
 _PULLS: Final = (
     ("REP-11.as4-pull-unsigned", "a PullRequest that nobody signed", _forge_pull(signed=False)),
     ("REP-11.as4-pull-stranger", "a PullRequest that a stranger signed", _forge_pull(signer="stranger")),

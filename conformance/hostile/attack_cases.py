@@ -1,11 +1,11 @@
-"""Cases of attacks: what one is, how the usual ones are built, and tables of those that differ in one thing.
+"""Cases of attacks: their class, builders of the usual cases, and tables of cases that differ in one thing.
 
 A scenario is a generator. It yields an exchange and receives the answer, so that a step can use the previous
 answer. It builds everything from its kit and keeps no state, so the same scenario runs against a process,
 against a URL, and in a measurement.
 
 The usual case is one request. An attacker on the way has no key. The sender and the agency have keys and sign
-what must not be signed, so that the request is wrong in exactly one respect.
+content that must not be signed, so that the request is wrong in exactly one respect.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class AttackCase:
     """One attack.
 
     `id` is the attack's id in the table, a full stop and the variant (``SIG-07.body-in-header``);
-    `source` says the origin of the attack, `feature` what a gateway must have for the
+    `source` says the origin of the attack, `feature` the feature that a gateway must have for the
     case to apply (empty: every gateway). `naive`: the last step has a signature that the naive
     verifier of this suite accepts; a test of the suite checks this.
     """
@@ -108,7 +108,7 @@ def expect_refusal(*problems: str, http: tuple[int, ...] = (), silent: bool = Fa
     that detects the wrong structure first may answer that.
     """
     if "GW701" in problems:
-        # A number that was never given may also be told as mistyped, by its check sign.
+        # A number that was never given may also be refused as mistyped, by its check sign.
         problems = tuple(dict.fromkeys((*problems, "GW513")))
     rows = [PROBLEMS[problem] for problem in problems]
     ebms_codes = (code for row in rows for code in (row.codes.ebms2, row.codes.ebms3) if code)

@@ -77,7 +77,7 @@ class KnownAttack:
         return tuple(node_id for node_id in self.held_by if "::" in node_id)
 
     def format_coverage(self) -> str:
-        """Return what prevents the attack, in one line."""
+        """Return the cases and tests that prevent the attack, and the part not yet prevented, in one line."""
         return "; ".join((*self.held_by, *((f"not yet: {self.not_yet}",) if self.not_yet else ())))
 
     def to_json(self) -> dict[str, Any]:

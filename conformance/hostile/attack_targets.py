@@ -205,7 +205,7 @@ class UrlTarget:
         return self._send_request(step, url)
 
     def can_be_reached(self, face: str = "ebms2") -> bool:
-        """Return whether somebody accepts a connection."""
+        """Return whether a server accepts a connection at the address of a face."""
         url = self._urls[face]
         try:
             socket.create_connection((url.hostname or "", _get_port(url)), _SOON).close()
@@ -247,7 +247,7 @@ def make_endpoint_target(url: str, tls: ssl.SSLContext | None = None) -> UrlTarg
 
 
 def _open_connection(connection: http.client.HTTPConnection, url: SplitResult) -> str:
-    """Connect; return why nobody can be reached, an empty text when somebody is."""
+    """Connect; return why the server cannot be reached, an empty text when it is connected."""
     address = f"{url.hostname}:{_get_port(url)}"
     try:
         connection.connect()

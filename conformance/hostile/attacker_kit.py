@@ -53,14 +53,13 @@ class AttackerKit:
     """The attacker's means; makes honest and hostile messages and calls.
 
     `signers` by name: members ``a`` and ``b``, ``agency``, ``customs``, ``stranger`` (another authority,
-    A's subject), ``selfsigned`` (A's subject), and if the partner folder has them
-    ``expired``, ``revoked`` and ``encryption`` (registered for A).  `outsider` is the
-    stranger's authority, to issue more.  `application` is a number about which the agency
-    may make a call (Acknowledge) again and again, `receipt` what it then says.  `case` is the number
-    of a case about which customs may make a call (ReportAnswer) again and again.  `features`
-    are those that the gateway has according to the caller. `receiver` is the certificate for
-    which payloads of the gateway are encrypted. `as4` are the members by their agreements of AS4, empty
-    where the partner folder has none.
+    A's subject), ``selfsigned`` (A's subject), and if the partner folder has them ``expired``, ``revoked``
+    and ``encryption`` (registered for A).  `outsider` is the stranger's authority, to issue more.
+    `application` is a number about which the agency may make a call (Acknowledge) again and again,
+    `receipt` the receipt number in that call.  `case` is the number of a case about which customs may make
+    a call (ReportAnswer) again and again.  `features` are those that the gateway has according to the
+    caller. `receiver` is the certificate for which payloads of the gateway are encrypted. `as4` are the
+    members by their agreements of AS4, empty where the partner folder has none.
     """
 
     members: Mapping[str, Membership]
@@ -206,7 +205,7 @@ class AttackerKit:
     ) -> HttpRequest:
         """Return a signed call of the gateway's service for customs, with the parameters of `build_call`.
 
-        Without `content` customs accepts (R24) what it was told of the suite's case.
+        Without `content` the call says that customs accepts (R24) the message about the suite's case.
         """
         if not self.case:
             raise NotOfferedError("the partner folder names no case for calls of customs")

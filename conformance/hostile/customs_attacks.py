@@ -1,4 +1,4 @@
-"""Attacks on the service for customs: who calls, about what, and what is changed on the way."""
+"""Attacks on the service for customs: wrong callers, wrong subjects, and calls changed on the way."""
 
 from __future__ import annotations
 

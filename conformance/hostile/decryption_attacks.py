@@ -1,6 +1,6 @@
 """Attacks on encrypted payloads: oracles, downgrades, forms that cost or fetch (SIG-36, SIG-37).
 
-The message is signed by its sender over the plaintext; whoever changes it on the way has no key of
+The sender signs the message over the plaintext; an attacker who changes the message on the way has no key of
 either side. Every failure must be answered in one way.
 """
 

@@ -117,7 +117,7 @@ _TIME_FIRST: Final = ("GW107", "GW211", "GW107")
 _SIGNATURE_FIRST: Final = ("GW202", "GW211", "GW202")
 _KEY_INFO: Final = f"{SECURITY}/ds:Signature/ds:KeyInfo"
 # fmt: off
-#: The ways of moving what is signed, for calls and for AS4.
+#: The ways of moving the signed element, for calls and for AS4.
 VARIANTS: Final = (
     WrappingVariant("SIG-02", "before", "signed element before the forged one", _move_before, "last",
      problems=_TIME_FIRST),
@@ -195,7 +195,7 @@ _MESSAGING: Final = f"{HEADER}/eb:Messaging"
 
 
 def _move_with_signature(root: etree._Element, original: etree._Element, forged: etree._Element) -> None:
-    """Move the Security header into the forged element, and what is signed into the header."""
+    """Move the Security header into the forged element, and the signed element into the Security header."""
     security = get_element(root, SECURITY)
     forged.append(security)
     security.append(original)
@@ -245,7 +245,7 @@ _ENVELOPES: Final = (
      surround_envelope(_MESSAGING, "x:Wrapper")),
 )
 # fmt: on
-#: Variants whose structure is wrong whichever element they move; else a Body with content is what is refused.
+#: Variants whose structure is wrong whichever element they move; others are refused for content of the Body.
 _MALFORMED: Final = ("before", "after", "behind-body", "bare-in-header", "same-id-before")
 
 

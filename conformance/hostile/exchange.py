@@ -96,7 +96,7 @@ class Expectation:
     lawful: bool = False
 
 
-#: The control: an honest message. If it is not accepted, the case proves nothing.
+#: The control: an honest message. If it is not accepted, the result of the case is no evidence.
 ACCEPTED: Final = Expectation(accepted=True)
 
 #: Unusual input that must be accepted; a refusal is a failure of the gateway.

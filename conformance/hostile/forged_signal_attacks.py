@@ -1,8 +1,9 @@
 """Unrequested signals, requests for answers to another address, and questions about messages of others.
 
-Whoever has seen a MessageId, in a log or on the way, can ask what became of the message (APP-05): the answer
-is for its sender alone. ebMS 2.0 has a word for that, UnAuthorized (§7.1.2); a SecurityFailure says it too,
-and so does a NotRecognized, which is told of every unknown id.
+A third party that has seen a MessageId, in a log or on the way, can ask for the status of the message
+(APP-05): the answer is for the sender of the message alone. The status of ebMS 2.0 for such a question is
+UnAuthorized (§7.1.2); a SecurityFailure refuses it too, and so does NotRecognized, the status of every
+unknown id.
 """
 
 from __future__ import annotations

@@ -339,7 +339,7 @@ def _make_crowd_scenario(number: int, octets: int) -> Scenario:
 def _make_cases(
     kind: str, rows: Iterable[tuple[str, T]], make: Callable[[T], Scenario], source: str, prefix: str = ""
 ) -> Iterator[AttackCase]:
-    """Yield the case of each row, a variant and what a scenario is made of."""
+    """Yield the case of each row: its variant, and the subject of which `make` makes the scenario."""
     for variant, subject in rows:
         yield _make_case(prefix + variant, f"{kind}: {variant}", source, make(subject))
 

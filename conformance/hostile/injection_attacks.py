@@ -1,4 +1,4 @@
-"""Values that attack what is behind a gateway: files, databases, logs, people.
+"""Values that attack the files, the databases, the logs and the people behind a gateway.
 
 Most of them must be accepted, because they are valid values. The honest message that follows
 shows that they had no effect.

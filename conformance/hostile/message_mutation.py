@@ -111,10 +111,10 @@ class MutatedMessage(_MessageHooks):
 
 @dataclass(frozen=True)
 class MutatedAs4Message(_MessageHooks):
-    """One AS4 message with its changes: what is changed before the signature is signed again by the sender.
+    """One AS4 message with its changes; after a change of signed content the sender signs it again.
 
-    `signer` None leaves it unsigned. `pmode` is None for a signal. `signing` says which payloads are signed,
-    by Content-ID, and with which content.
+    `signer` None leaves the message unsigned. `pmode` is None for a signal. `signing` says which payloads
+    are signed, by Content-ID, and with which content.
     """
 
     unit: Unit

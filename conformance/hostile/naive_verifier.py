@@ -1,8 +1,8 @@
 """A verifier and a reader as they are often written: right for honest messages, wrong for many forged ones.
 
-The verifier checks digests and the signature value. It does not check where the signed elements are, what is
-signed, whether identifiers are unique, or whether the key is trusted. A forgery counts as an attack if this
-verifier accepts it.
+The verifier checks digests and the signature value. It does not check where the signed elements are, which
+elements are signed, whether identifiers are unique, or whether the key is trusted. A forgery counts as an
+attack if this verifier accepts it.
 
 The reader is a naive gateway's reading of a verified request: parts, elements, values. Products read in each
 of these ways: elements by name at any place, parts by position, Content-IDs without regard to case. If reader
@@ -40,8 +40,8 @@ _OUTPUT_LENGTH: Final = f"{{{DS}}}HMACOutputLength"
 _CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {"urn:oid:1.2.840.10045.3.1.7": ec.SECP256R1}
 
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
-    "sha1": hashes.SHA1(),  # noqa: S303  # it takes what it is given
-    "md5": hashes.MD5(),  # noqa: S303  # it takes what it is given
+    "sha1": hashes.SHA1(),  # noqa: S303  # it accepts weak algorithms
+    "md5": hashes.MD5(),  # noqa: S303  # it accepts weak algorithms
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
@@ -134,7 +134,7 @@ def dereference_octets(signature: etree._Element, reference: etree._Element, par
 def _apply_transforms(
     target: etree._Element, signature: etree._Element, transforms: list[etree._Element]
 ) -> bytes:
-    """Run the transforms that it knows and pass over the others."""
+    """Run the transforms that this verifier knows, and ignore the others."""
     methods = [transform.get("Algorithm", "") for transform in transforms]
     path = _find_child_path(target, signature)
     alone = _copy_as_document(target, exclusive=any(method.startswith(C14N_EXCLUSIVE) for method in methods))
@@ -175,7 +175,7 @@ def _apply_xpath_filter(root: etree._Element, xpath: etree._Element) -> None:
 
 
 def _copy_as_document(target: etree._Element, *, exclusive: bool) -> etree._Element:
-    """Return a copy of an element as a document, with what it inherits where that is part of its form."""
+    """Return a copy of an element as a document; if not `exclusive`, with inherited ``xml:`` attributes."""
     if target.getparent() is None:
         return deepcopy(target)
     copied = etree.fromstring(etree.tostring(target, with_tail=False))

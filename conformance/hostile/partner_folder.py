@@ -38,7 +38,7 @@ RECEIPT: Final = "SUITE-RECEIPT-1"
 #: The law for the one item of its case.
 LAW: Final = "SUITE-LAW"
 _VALID: Final = timedelta(days=365)
-#: The agreements of a member by what their file is named after him, and the texts that they are made of.
+#: The agreements of a member: the suffix after the member's name in the file name, and the template.
 _AGREEMENTS: Final = {"": "agreement.yaml", ".as4": "as4-agreement.yaml"}
 _ORDERS: Final = {
     "a": CertificateOrder(key_kind="rsa-2048"),
@@ -53,7 +53,7 @@ _ORDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PartnerFolder:
-    """The files of a partner folder, and what the gateway must register.
+    """The files of a partner folder, and the certificates and agreements that the gateway must register.
 
     `issued` are keys with certificates by their name in the folder; ``expired``, ``revoked``
     and ``encryption`` belong to member A.  `crl` (DER) lists the revoked one.

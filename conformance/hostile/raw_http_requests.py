@@ -41,7 +41,7 @@ class RawRequest:
     line: bytes = b"POST {path} HTTP/1.1"
 
     def build_octets(self) -> bytes:
-        """Return what is sent."""
+        """Return the octets of the request: request line, header fields, framing and body."""
         return b"\r\n".join((self.line, *self.fields, *self.framing, b"", b"")) + self.body
 
     def with_framing(self, *framing: bytes, body: bytes | None = None) -> RawRequest:

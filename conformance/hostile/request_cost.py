@@ -1,4 +1,4 @@
-"""Measures what a hostile message costs before its sender is known (CPU time, peak memory), and the worst.
+"""Measures the CPU time and peak memory of hostile messages before their sender is known, and the worst case.
 
 Each message is made in one process and served in another one, so that only the serving is measured. CPU time
 is that of the process, the minimum of a few runs. Memory is the growth of the resident size as the kernel

@@ -1,6 +1,6 @@
 """Runs cases against a target, evaluates the answers, and reports them as JSON and as lines.
 
-The control comes first: if a gateway does not accept an honest message, a refusal proves nothing. The suite
+The control comes first: if a gateway does not accept an honest message, a refusal is no evidence. The suite
 stops there, and says which step is missing. The control also comes last: after an attack an honest message
 must still be accepted.
 """
@@ -119,7 +119,7 @@ class _ScenarioProgress:
     log: ExchangeLog = field(default_factory=ExchangeLog)
 
     def get_last_expectation(self) -> str:
-        """Return what was expected of the last exchange."""
+        """Return the expectation of the last exchange; an empty text before the first one."""
         return self.expected[-1] if self.expected else ""
 
 
@@ -183,7 +183,7 @@ class AttackRunner:
         except NotOfferedError as missing:
             return NOT_YET, str(missing)
         except (LookupError, GatewayError) as unmade:
-            # The agreements and answers of other gateways may lack what an attack needs.
+            # The agreements and answers of other gateways may lack a value that an attack needs.
             return NOT_YET, f"the attack cannot be made of what was agreed: {unmade}"
         except WrongAnswerError as wrong:
             return FAILED, str(wrong)
@@ -208,7 +208,7 @@ class AttackRunner:
         return PASSED, ""
 
     def _find_answer_problem(self, exchange: Exchange, answer: Answer) -> str:
-        """Return what is wrong with an answer; an acceptance needs a proof."""
+        """Return the fault of an answer, or an empty text; an acceptance without a proof is a fault."""
         wrong = explain_mismatch(answer, exchange.expected)
         if wrong or not exchange.expected.accepted or not summarize_answer(answer).is_acceptance:
             return wrong
@@ -288,7 +288,7 @@ _ADVICE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RefusedControl:
-    """An honest message that was not taken: on which endpoint, why, and what to do."""
+    """An honest message that was not accepted: the endpoint, the reason, and the advice to the operator."""
 
     face: str
     reason: str

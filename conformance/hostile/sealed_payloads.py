@@ -33,7 +33,7 @@ from gateway_conformance.hostile.exchange import HttpRequest, NotOfferedError
 DocumentMaker = Callable[[AttackerKit], bytes]
 
 AES_CBC: Final = f"{XENC}aes256-cbc"
-#: What is signed of every message here.
+#: The content that is signed in every message here.
 CONTENT: Final = b"<Declaration>" + b"0123456789abcdef" * 4 + b"</Declaration>"
 _BLOCK: Final = 16
 _XML: Final = "application/xml"
@@ -74,7 +74,7 @@ def encrypt_block_key(receiver: Certificate, key: bytes) -> bytes:
 
 
 def pad_key(receiver: Certificate, block: Callable[[int], bytes]) -> bytes:
-    """Return what RSA makes of a padded block of our own, which `block` returns for its length."""
+    """Return the RSA encryption of a padded block of our own, which `block` returns for its length."""
     numbers = _get_rsa_key(receiver).public_numbers()
     size = (numbers.n.bit_length() + 7) // 8
     value = int.from_bytes(block(size)) % numbers.n
@@ -114,7 +114,7 @@ def change_value(document: bytes, which: int, change: Callable[[bytes], bytes]) 
 def send_sealed(
     make: DocumentMaker, action: str = "Seal", media_type: str = _XML, content: bytes = CONTENT
 ) -> Callable[[AttackerKit], HttpRequest]:
-    """Return the step that sends `content` signed by member A, and in its place what `make` makes."""
+    """Return the step that sends the document of `make` in the place of `content`, which member A signed."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         document = make(kit)

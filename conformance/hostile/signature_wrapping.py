@@ -51,8 +51,9 @@ from gateway_conformance.hostile.naive_verifier import detach_element
 class WrappingAttack:
     """One variant on one target: a request that the naive verifier accepts and the naive gateway misreads.
 
-    `accepts_request` is the naive verifier as this attack meets it, `read_target` the naive gateway: what it
-    takes for the target.  In the attack that contains `forged`, in the honest message not.
+    `accepts_request` is the naive verifier for this attack. `read_target` is the reader of the naive
+    gateway: it returns the value that this gateway reads as the target. The value contains `forged` in the
+    attack, and does not contain it in the honest message.
     """
 
     attack: str
@@ -165,7 +166,7 @@ _TARGETS: Final = (
 )
 # fmt: on
 
-#: Puts the forged element into a signed envelope; returns the root of what is sent.
+#: Puts the forged element into a signed envelope; returns the root of the envelope that is sent.
 ForgedPlacement = Callable[[etree._Element, etree._Element, ForgeryTarget], etree._Element]
 
 
@@ -184,8 +185,9 @@ def _append_child(home: etree._Element, name: str) -> etree._Element:
 def _insert_in_signature(wrappers: str, path: str = HEADER) -> ForgedPlacement:
     """Return the insertion inside the Signature, which the enveloped-signature transform omits.
 
-    `wrappers` are the elements around it there; the Signature comes before what is forged,
-    as the first child of `path`: a signature that is left out may stand anywhere.
+    `wrappers` are the elements around the forged element in the Signature. The Signature becomes the first
+    child of `path`, before the original element: a Signature that the transform leaves out may stand
+    anywhere.
     """
 
     def place_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
@@ -294,7 +296,8 @@ _VARIANTS: Final = (
      surround_envelope(HEADER, "ds:Signature ds:Object"), "GW202", "path"),
 )
 # fmt: on
-#: What is wrong earlier: a forged AckRequested contradicts the agreement, and SyncReply knows no other names.
+#: Faults that are found earlier: a forged AckRequested contradicts the agreement, and SyncReply allows no
+#: other names.
 _INSTEAD: Final = {
     ("envelope-in-header", "AckRequested"): "GW304",
     ("envelope-in-object", "AckRequested"): "GW304",
@@ -302,10 +305,10 @@ _INSTEAD: Final = {
     ("sync-reply", "Body"): "GW311",
     ("next-handler", "Acknowledgment"): "GW311",
 }
-#: Anyone on the way may ask the next handler for an acknowledgment (ebMS 2.0 §6.3.1); what was asked of the
+#: Everyone on the way may ask the next handler for an acknowledgment (ebMS 2.0 §6.3.1); the request to the
 #: To party stays as it was.
 _HARMLESS: Final = {("next-handler", "AckRequested")}
-#: A prefix for wrappers, so that what is inside them keeps its canonical form.
+#: A prefix for wrappers, so that the elements inside them keep their canonical form.
 _DECLARED: Final = swap_octets("<soap:Envelope ", '<soap:Envelope xmlns:x="urn:example:unknown" ')
 
 

@@ -1,4 +1,4 @@
-"""Attacks on the service for agencies: who calls, about what, and which documents are brought."""
+"""Attacks on the service for agencies: wrong callers, wrong subjects, and wrong documents."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A simulated agency: accepts applications, decides them by its plan, and can misbehave on request.
 
-Its form may be one of its own. A certificate and a rejection of that form are about a whole application,
-under every law of its document. What a plan decides otherwise has no such notice: the agency says it by
-SubmitDecision.
+Its form may be one of its own. A certificate or a rejection of that form is about a whole application, under
+every law of its document. For any other decision of a plan the form has no notice: the agency reports that
+decision by SubmitDecision.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _make_rejection(
 
 
 def _format_moment(moment: datetime) -> str:
-    """Return the first whole second that is not before a moment: what was told before stays older."""
+    """Return a moment rounded up to a whole second, so that every earlier notice stays older."""
     whole = moment.astimezone(_ZONE) + timedelta(microseconds=999_999)
     return whole.strftime("%Y%m%d%H%M%S")
 
@@ -270,10 +270,10 @@ class AgencySimulator(SimulatedService):
     def _plan_cancellation(
         self, call: VerifiedCall, number: str, plan: AgencyPlan
     ) -> tuple[etree._Element, tuple[Callback, ...]]:
-        """Return the answer to a cancellation; what was to be told of a cancelled application is dropped."""
+        """Return the answer to a cancellation and its callbacks; G03 drops the application's queued ones."""
         at = get_current_time()
         if self._catalogue.carried is not None:
-            # Notices of its form name whole seconds, rounded up: what cancels is later than each of them.
+            # Notices of its form name whole seconds, rounded up: the cancelling notice must be later.
             at += timedelta(seconds=1)
         verdict, _, later = plan.cancellation.partition("-")
         stem = f"{self.agency}-{number}-{self._applications[number][1] + 1}-C"
@@ -286,7 +286,7 @@ class AgencySimulator(SimulatedService):
         if status is None:
             return answer, ()
         due = at + timedelta(seconds=plan.delay)
-        # Issued last: what the agency told before it cancelled is older.
+        # Issued last: every notice that the agency sent before the cancellation is older.
         content = build_status_call(number, stem, due, status)
         return answer, (_make_callback(content, due, 1),)
 
@@ -316,7 +316,7 @@ class AgencySimulator(SimulatedService):
         if behaviour == "wait":
             return answer, ()
         if behaviour == "immediate":
-            # The answer to a call is XML in every form: what is decided follows at once, in the agency's own.
+            # The answer to a call is always XML: the decision follows at once, in the agency's own form.
             return answer, (self._make_decision(application, plan, decision, at, twice),)
         due = at + timedelta(seconds=plan.delay)
         if behaviour == "information":
@@ -335,7 +335,7 @@ class AgencySimulator(SimulatedService):
     ) -> Iterator[Callback]:
         """Yield the callbacks of an application, from its receipt `at` until it is decided when `due`.
 
-        `stem` begins their numbers; each is made so many `times`.
+        The numbers of the notices begin with `stem`. Each callback is made `times` times.
         """
         for position, status in enumerate(plan.steps, start=1):
             moment = at + timedelta(milliseconds=position)

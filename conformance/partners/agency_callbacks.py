@@ -1,4 +1,4 @@
-"""Calls that a simulated partner makes of the hub: callbacks, and what it decided without an application.
+"""Calls that a simulated partner makes to the hub: callbacks, and decisions without an application.
 
 A callback is sent with the same MessageID and Body, signed again, until the hub accepts it.
 """
@@ -194,7 +194,7 @@ class CallbackQueue:
         return answer.status, self._find_answer_problem(answer, errand)
 
     def _find_answer_problem(self, answer: HttpReply, errand: Callback) -> str | None:
-        """Return what is wrong with the hub's answer: a fault, or an answer that is not from the hub."""
+        """Return the fault in the hub's answer, or why it is not the hub's answer; None for a good one."""
         try:
             fault = read_hub_answer(answer.body, errand.message_id, self._identity, get_current_time())
         except GatewayError as problem:

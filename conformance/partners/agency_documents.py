@@ -1,7 +1,8 @@
 """Documents of an agency: reads applications by their schemas, and writes decisions and notices.
 
-The simulated agency decides each item by its number. Of most shipped documents it knows the place; of any
-other the mapping says it: the repetition over the items, and in it the line that carries the number.
+The simulated agency decides each item by its number. For most shipped documents the agency knows the place
+of the number; for any other document the mapping states the place: the repetition over the items, and the
+line in it that carries the number.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SEQUENCE: Final = "item.sequence"
 
 @dataclass(frozen=True, slots=True)
 class ItemPlace:
-    """The path of the element of an item, the path in it of its number, and what stands before the number."""
+    """The path of the element of an item, the path of the number in it, and the prefix of the number."""
 
     item: str
     number: str
@@ -96,7 +97,7 @@ class GoodsItem:
 
     number: int
     hs: str
-    #: By what the document itself names the item.
+    #: The identifier of the item in the document itself.
     key: str = ""
 
 

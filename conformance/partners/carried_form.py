@@ -1,11 +1,12 @@
 """The form in which a simulated agency speaks, where its data say JSON or fixed records instead of XML.
 
-``carriers.yaml`` of the mappings names the form; for fixed records the agency has the printed layout of each
-document, which is what ``gateway map render --layout`` prints. What it reads becomes the document that its
-schema describes, in the order of that schema.
+``carriers.yaml`` of the mappings names the form; for fixed records the agency has the layout of each
+document, as ``gateway map render --layout`` prints it. The data that the agency reads become the document
+that its schema describes, in the order of that schema.
 
-Nothing here knows the hub's own reader of records, so that each is a check of the other. A value of a record
-is a table by name; ``#`` is the text of an element, ``@name`` an attribute, a list an element that repeats.
+This module uses no part of the hub's own reader of records, so that each reader is a check of the other.
+The value of a record is a table by name; ``#`` is the text of an element, ``@name`` an attribute, a list an
+element that repeats.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def read_record_content(octets: bytes, layout: Mapping[str, Any]) -> CarriedCont
 
 
 def _cut_records(octets: bytes, layout: Mapping[str, Any]) -> Iterator[bytes]:
-    """Yield the records without what closes each; their lengths follow from their types."""
+    """Yield the records without their end marks; the length of a record follows from its type."""
     sizes = {record["type"].encode(): record["octets"] for record in layout["records"]}
     continuation = layout["continuation"]
     sizes[continuation["type"].encode()] = (
@@ -169,7 +170,7 @@ class _RecordContent:
 
 
 def _strip_fill(octets: bytes, field: Mapping[str, Any]) -> bytes | None:
-    """Return what a field holds without its fill; None for an empty one."""
+    """Return the octets of a field without its fill; None for an empty field."""
     if not octets.strip(b" "):
         return None
     if field["filled"] != "zeros":
@@ -252,7 +253,7 @@ def _write_continuations(number: int, text: str, layout: Mapping[str, Any]) -> I
 
 
 def _cut_octets(octets: bytes, most: int, charset: str) -> bytes:
-    """Return the first of these octets, at most so many, cut between characters."""
+    """Return the first octets, at most `most`, cut between two characters."""
     return octets[:most].decode(charset, "ignore").encode(charset)
 
 
@@ -265,7 +266,7 @@ _XSD: Final = "{http://www.w3.org/2001/XMLSchema}"
 
 
 class CarriedForm:
-    """One form, json or fixed, with what is needed to read and write it.
+    """One form, json or fixed, with the schemas and layouts to read and write it.
 
     `schemas` is the folder of the agency's schemas, `layouts` the printed layouts of fixed records by the
     name of the document or notice.
@@ -356,7 +357,7 @@ class _DocumentBuilder:
         return element
 
     def _sort_names(self, path: tuple[str, ...], content: CarriedContent) -> list[str]:
-        """Return the names in the order of the schema; what it does not know stands last."""
+        """Return the names in the order of the schema; names that the schema does not have stand last."""
         places = {name: number for number, name in enumerate(self._order.get(path, ()))}
         return sorted(content, key=lambda name: places.get(name, len(places)))
 
@@ -368,7 +369,7 @@ def _check_text(value: Any) -> str:
 
 
 def _read_json(octets: bytes) -> Any:
-    """Return what JSON says, each number with the digits that stand there."""
+    """Return the values of JSON octets, each number as its text; raise GW718 for octets that are not JSON."""
     try:
         return json.loads(
             octets, object_pairs_hook=_make_table, parse_int=str, parse_float=str, parse_constant=str

@@ -151,7 +151,7 @@ class CustomsSimulator(SimulatedService):
             self._index_effect(row)
 
     def start(self) -> None:
-        """Start the threads that report clearance, and report what an earlier process did not."""
+        """Start the threads that report clearance; queue the reports that an earlier process left."""
         if self._calls is None:
             return
         self._calls.start()

@@ -44,7 +44,7 @@ _LONGEST_DELAY: Final = 3600.0
 
 @dataclass(slots=True)
 class _Ledger:
-    """What the provider knows: orders, payments and refunds, each by its key."""
+    """The data of the provider: orders, payments and refunds, each by its key, and the cancelled orders."""
 
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     payments: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -55,8 +55,9 @@ class _Ledger:
 class PaymentProvider:
     """One provider with one folder: moves.jsonl, told.jsonl and refusals.jsonl outlive the process.
 
-    A payer posts to the address of an order: ``{}`` pays what is due, ``{"amount": …, "currency": …}``
-    another amount, ``{"times": 2}`` tells the hub each payment so often, ``{"delay": 1.5}`` later.
+    A payer posts to the address of an order: ``{}`` pays the amount that is due, ``{"amount": …,
+    "currency": …}`` pays another amount. With ``{"times": 2}`` the provider reports each payment to the hub
+    twice, with ``{"delay": 1.5}`` 1.5 seconds later.
     """
 
     def __init__(self, secret: bytes, folder: Path, hub_url: str, address: str = "") -> None:
@@ -70,7 +71,7 @@ class PaymentProvider:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._known = _Ledger()
-        # What the hub has refused is not told again: it is reconciled.
+        # A payment that the hub has refused is not reported again: it is reconciled.
         reported = {row["event"] for row in read_journal(folder / "told.jsonl") if row["status"] < _NOT_NOW}
         self._open: list[tuple[float, dict[str, Any]]] = []
         for row in read_journal(folder / "moves.jsonl"):
@@ -80,11 +81,11 @@ class PaymentProvider:
         self._thread = threading.Thread(target=self._tell_events, daemon=True)
 
     def start(self) -> None:
-        """Start to tell the hub of payments, beginning with those that an earlier process left."""
+        """Start to report payments to the hub, beginning with those that an earlier process left."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop to tell the hub."""
+        """Stop the reports to the hub."""
         self._closed.set()
         self._wake.set()
         self._thread.join(_TIME_OUT)
@@ -157,7 +158,7 @@ class PaymentProvider:
         return 200, {"refund": request_fields["refund"], "reference": refund["reference"], "at": refund["at"]}
 
     def _is_left(self, payment: Mapping[str, Any], request_fields: Mapping[str, Any]) -> bool:
-        """Return whether an amount may be given back of a payment beside what was given back before."""
+        """Return whether a payment has enough left for a refund of this amount, after its earlier refunds."""
         of_payment = [
             refund for refund in self._known.refunds.values() if refund["payment"] == payment["reference"]
         ]
@@ -203,7 +204,7 @@ class PaymentProvider:
                         self._open.append((time.monotonic() + _RETRY_SECONDS, event))
 
     def _tell_event(self, event: dict[str, Any]) -> bool:
-        """Tell the hub one event; return False when it must be told again."""
+        """Report one event to the hub; return False when the report must be repeated."""
         body = json.dumps(event).encode()
         headers = sign_payment_message(self._secret, event["reference"], get_current_time(), body)
         connection = make_http_connection(urlsplit(self._hub_url), _TIME_OUT)
@@ -220,7 +221,7 @@ class PaymentProvider:
 
 
 def _read_wish(body: bytes) -> dict[str, Any] | None:
-    """Return what a payer says; None for what is no JSON object of known values."""
+    """Return the request of a payer; None for a body that is not a JSON object of known values."""
     try:
         wish = json.loads(body or b"{}")
     except (ValueError, RecursionError):

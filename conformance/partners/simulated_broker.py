@@ -1,4 +1,4 @@
-"""A simulated broker: a message handler of the reference client that misbehaves when it is told to."""
+"""A simulated broker: a message handler of the reference client that can misbehave on request."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A partner's SOAP service: accepts only valid calls that are signed by the hub and addressed to it.
 
-With what simulated services have in common: journals, duplicate detection, and late or missing answers.
+It has the parts that simulated services share: journals, duplicate detection, and late or missing answers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Makes what a broker sends later about a submission of its own: amendment, withdrawal, retransmission.
+"""Makes the later documents of a broker about its submission: amendment, withdrawal, retransmission.
 
-For an amendment goods items are taken out, and others added that are like those that stay.
+For an amendment, goods items are removed, and others are added that are like the items that stay.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _find_goods(root: etree._Element, item: str) -> etree._Element:
 
 
 def _find_parts(root: etree._Element, item: str) -> list[etree._Element]:
-    """Return what belongs to an item beside the declaration: values of the supplement, and answers."""
+    """Return the elements of an item outside the declaration: values of the supplement, and answers."""
     values = root.findall(f"{_SUB}Supplement/{_SUB}Value[@item='{item}']")
     return [*values, *root.findall(f"{_SUB}Application/{_SUB}Fields/*[@sequence='{item}']")]
 
@@ -88,7 +88,7 @@ _BEFORE_STATEMENT: Final = (
     *("LoadingListQuantity", "TotalGrossMassMeasure", "TotalPackageQuantity"),
     *("SpecificCircumstancesCodeCode", "Authentication", "Submitter", "AdditionalDocument"),
 )
-#: What a withdrawal says of its declaration, in the order of the schema.
+#: The elements of its declaration that a withdrawal keeps, in the order of the schema.
 _KEPT: Final = ("FunctionCode", "FunctionalReferenceID", "Agent", "Declarant")
 
 

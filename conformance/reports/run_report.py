@@ -96,7 +96,7 @@ class ExchangeLog:
             return tuple(self._exchanges)
 
 
-#: The verdicts, and what each of them means.
+#: The verdicts and their meanings.
 VERDICTS: Final[Mapping[str, str]] = {
     "passed": "the gateway did what is required",
     "failed": "the gateway did not do what is required",
@@ -142,7 +142,7 @@ class CaseReport:
 
 
 class _TableRow(Protocol):
-    """A row of a table of requirements, with what its report says of it."""
+    """A row of a table of requirements, with the values that a report states about it."""
 
     @property
     def id(self) -> str: ...
@@ -174,8 +174,8 @@ class UnmetError(Exception):
 class RunReport:
     """The result of a run of `suite` against `target`.
 
-    `about` has what is to be told of the run: when, by whom, under which agreement. `findings` are
-    sentences about the gateway that concern many cases.
+    `about` has facts about the run: its time, the gateway, the agreement or profile, the declared features.
+    `findings` are sentences about the gateway that concern many cases.
     """
 
     suite: str

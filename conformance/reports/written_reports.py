@@ -3,8 +3,9 @@
 The page has a summary, a table of clauses and every exchange; it needs no other file. Everything that a
 gateway sent is untrusted: it is escaped, and the page forbids itself every script and every request.
 
-The signature is an XML document beside the report with name and digest, signed as XAdES-B. The report itself
-stays as it is. Whoever gets it verifies the document with any verifier of XAdES, and compares the SHA-256.
+The signature is an XML document beside the report, with the report's name and digest, signed as XAdES-B. The
+report itself is not changed. A receiver of the report verifies that document with any verifier of XAdES, and
+compares the SHA-256.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def _write_clauses(cases: Iterable[CaseReport]) -> str:
 
 
 def _order_clause(clause: str) -> tuple[tuple[int, int, str], ...]:
-    """Return what clauses are sorted by: numbers as numbers, appendices after them."""
+    """Return the sort key of a clause: numbers are sorted as numbers, appendices after them."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in clause.split("."))
 
 
@@ -189,7 +190,7 @@ _ELEMENTS: Final = {"failed": "failure", "not_applicable": "skipped", "not_yet":
 
 
 def write_junit_report(report: RunReport) -> bytes:
-    """Return the report as JUnit XML; what could not be judged is skipped, and says why."""
+    """Return the report as JUnit XML; a case that could not be judged is skipped, with its reason."""
     counted = report.count_verdicts()
     root = etree.Element("testsuites")
     suite = etree.SubElement(
@@ -233,7 +234,7 @@ _ROOT: Final = f"{{{_NAMESPACE}}}SignedReport"
 
 @dataclass(frozen=True, slots=True)
 class SignedReport:
-    """What a signature proves: the file's digest, who signed, and the time that the signer states."""
+    """The contents of a verified signature: the file's name and digest, the signer, and the stated time."""
 
     file: str
     sha256: str
@@ -256,7 +257,7 @@ def sign_report(name: str, content: bytes, signer: Signer, at: datetime) -> byte
 
 
 def verify_report(content: bytes, signature: bytes) -> SignedReport:
-    """Return who signed a report; raise GW903 or a problem of the signature."""
+    """Return the verified signature of a report; raise GW903 or a problem of the signature."""
     root = parse_xml(signature)
     if root.tag != _ROOT:
         raise GatewayError(REPORT_NOT_PROVEN, "the document is no signature of a report", "/*")

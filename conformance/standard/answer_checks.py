@@ -1,6 +1,6 @@
 """Checks of an answer, by the names that the tables use.
 
-A check gets what was sent, what came, and its argument; it returns what is wrong, or an empty text.
+A check takes the sent message with its answers, and an argument; it returns the fault, or an empty text.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ Check = Callable[[Judged, Any], str]
 
 
 def run_check(judged: Judged, name: str, argument: Any) -> str:
-    """Return what is wrong according to one check; raise GW901 for a check that there is not."""
+    """Return the fault that a check finds, or an empty text; raise GW901 for a check that does not exist."""
     if name not in CHECKS:
         raise GatewayError(OUR_MISTAKE, f"there is no check {name!r}", "requirements")
     return CHECKS[name](judged, argument)
 
 
 def _check_acknowledged(judged: Judged, argument: Any) -> str:
-    """Check that the answer acknowledges what was sent; with ``unsigned`` it need not be signed."""
+    """Check that the answer acknowledges the sent message and, without ``unsigned``, that it is signed."""
     answer = judged.answer
     if answer is None or answer.action != "Acknowledgment" or answer.error_codes:
         return f"no Acknowledgment: {judged.describe_answer()}"
@@ -64,7 +64,7 @@ def _check_acknowledged(judged: Judged, argument: Any) -> str:
 
 
 def _check_refused(judged: Judged, argument: Any) -> str:
-    """Check that the answer is an ErrorList with one of the codes, about what was sent."""
+    """Check that the answer is an ErrorList with one of the codes, about the sent message."""
     codes = _expand_codes(argument)
     answer = judged.answer
     if answer is None or not answer.error_codes:
@@ -123,7 +123,7 @@ def _check_not_refused(judged: Judged, argument: Any) -> str:  # noqa: ARG001
 
 
 def _check_answered(judged: Judged, argument: Any) -> str:
-    """Check that the answer is a message with that Action about what was sent."""
+    """Check that the answer is a message with the Action `argument`, about the sent message."""
     answer = judged.answer
     if answer is None or answer.action != argument:
         return f"no {argument}: {judged.describe_answer()}"
@@ -141,7 +141,7 @@ def _check_status(judged: Judged, argument: Any) -> str:
 
 
 def _check_xpath(judged: Judged, argument: Any) -> str:
-    """Check that an XPath over the answer is true; its variables are the values of what was sent."""
+    """Check that an XPath over the answer is true; its variables are the values of the sent message."""
     if judged.root is None:
         return f"no message: {judged.describe_answer()}"
     if select_nodes(judged.root, f"boolean({argument})", judged.sent.get_values()):
@@ -198,7 +198,7 @@ def _check_signature(judged: Judged, argument: Any) -> str:  # noqa: ARG001
 
 
 def find_signature_problem(judged: Judged, answer: ReceivedMessage) -> str:
-    """Return what is wrong with the signature of a message of the gateway."""
+    """Return the fault of the signature of a message of the gateway; an empty text if there is none."""
     if answer.root is None:
         return "no envelope"
     identity = judged.sent.agreement.membership.identity
@@ -213,7 +213,7 @@ def find_signature_problem(judged: Judged, answer: ReceivedMessage) -> str:
 
 
 def _check_references(judged: Judged, argument: Any) -> str:  # noqa: ARG001
-    """Check that the Acknowledgment repeats every ds:Reference of what was sent, and no other."""
+    """Check that the Acknowledgment repeats every ds:Reference of the sent message, and no other."""
     sent = _list_references(judged.sent.root, "//ds:SignedInfo/ds:Reference")
     acknowledged = _list_references(judged.root, "//eb:Acknowledgment/ds:Reference")
     if not acknowledged:

@@ -1,7 +1,7 @@
 """Listens where the tested gateway sends to the suite, and answers as agreed, or wrongly.
 
-Each message is given to the play whose conversation it is. What no play waits for is acknowledged as agreed,
-so that the gateway ends its retries.
+Each message is given to the play whose conversation it is. A message that no play waits for is acknowledged
+as agreed, so that the gateway ends its retries.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ _NOTHING: Final = HttpReply(204)
 
 @dataclass(frozen=True)
 class Arrival:
-    """A message of the gateway at the suite, when it came, and what the suite answered."""
+    """A message of the gateway at the suite, the time of its arrival, and the answer of the suite."""
 
     message: ReceivedMessage
     at: float
@@ -224,7 +224,7 @@ ReplyMaker = Callable[[ReceivedMessage, int], HttpReply]
 
 @dataclass
 class Inbox:
-    """What has come for one conversation; `answer` replies to it, by default as agreed."""
+    """The messages that have arrived for one conversation; `answer` replies to each, by default as agreed."""
 
     conversation: str
     log: ExchangeLog
@@ -253,7 +253,7 @@ class CallbackListener:
     ) -> None:
         """Listen from now on at HOST:PORT, by default that of the endpoint in the agreements; raise GW808.
 
-        `post` sends what is agreed to be sent by a POST.
+        `post` sends the signals that, by the agreement, the suite sends by a POST of its own.
         """
         self._party = party
         self._post = post

@@ -1,4 +1,4 @@
-"""Checks of what came back, of encrypted messages (§4.1.4.5) and of those passed on (§10.1) in ebMS 2.0."""
+"""Checks of answers, encrypted messages (§4.1.4.5) and messages passed on (§10.1) in ebMS 2.0."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from gateway_conformance.standard.suite_party import SuiteParty
 
 @dataclass(frozen=True)
 class Judged:
-    """What a check judges: what was sent, the HTTP answer, and the message that answers, if there is one.
+    """The input of a check: the sent message, the HTTP answer, and the answering message, if there is one.
 
-    `answer` is on the back channel or a callback, whichever came. `others` are what came besides;
-    `earlier` has the answers of earlier steps.
+    `answer` came on the back channel or as a callback. `others` are the other messages that came about the
+    sent message; `earlier` has the input of the earlier steps, by the name of the step.
     """
 
     party: SuiteParty
@@ -42,7 +42,7 @@ class Judged:
         return None if self.answer is None else self.answer.root
 
     def describe_answer(self) -> str:
-        """Return what came, in words."""
+        """Return the answer in words, or the HTTP answer where no message answers."""
         if self.answer is None:
             return f"{self.http}, and nothing by POST" if self.http.status is not None else str(self.http)
         return f"{self.answer.way}: {self.answer}"
@@ -52,7 +52,7 @@ _CMS: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 
 
 def _open_answer(judged: Judged, answer: ReceivedMessage) -> OpenedMessage:
-    """Open a message of the gateway with the keys of the suite; raise what is wrong with it."""
+    """Open a message of the gateway with the keys of the suite; raise GatewayError for a faulty message."""
     headers = {name: answer.headers.get(name.lower(), "") for name in ("Content-Type", "SOAPAction")}
     context = judged.party.build_context(judged.sent.agreement.kind)
     return EBMS2.open(Parcel(headers, MemoryBody(answer.body)), context)
@@ -136,7 +136,7 @@ def check_signer(judged: Judged, argument: Any) -> str:
 
 
 def check_same_header(judged: Judged, argument: Any) -> str:  # noqa: ARG001
-    """Check that eb:MessageHeader is the one that was sent."""
+    """Check that eb:MessageHeader is the same as in the sent message."""
     now, then = (_write_header(root) for root in (judged.root, judged.sent.root))
     return "" if now and now == then else "the MessageHeader is not the one that was sent"
 

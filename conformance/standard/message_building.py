@@ -1,4 +1,4 @@
-"""Builds what a step sends: a unit, changed before and after it is signed, in the packaging of the row.
+"""Builds the message of a step: a unit, changed before and after it is signed, in the packaging of the row.
 
 A row describes changes by the name of the operation: ``{text: [//eb:Action, Nothing]}`` gives an element
 another text. Values may have placeholders: ``${now}``, ``${later}``, ``${past}``, ``${id}``, ``${id:STEP}``,
@@ -154,7 +154,7 @@ _BOUNDARY: Final = "=-suite-boundary"
 
 @dataclass(frozen=True, slots=True)
 class PackageForm:
-    """How a message is packed; the default is what a careful sender does.
+    """The packaging of a message; the default is the packaging of a careful sender.
 
     `multipart` False sends the bare envelope, None only where there is no payload. `start` and `kind`
     say whether these parameters are present. `root_last` puts the envelope behind the payloads. `encode`
@@ -260,7 +260,7 @@ _FORM_KEYS: Final = frozenset(
 
 @dataclass(frozen=True)
 class SentMessage:
-    """What a step sent: the unit before its changes, the request, and the envelope as it was sent."""
+    """The message of a step: the unit before its changes, the request, and the envelope as it was sent."""
 
     name: str
     unit: Unit
@@ -403,7 +403,7 @@ class MessageBuilder:
 
 
 def _change_type(kind: str, send: Mapping[str, Any]) -> str:
-    """Return the Content-Type: `type` is a text, or a list of what is replaced and by what."""
+    """Return the Content-Type: `type` is a text, or a list in which each old text precedes its new text."""
     content_type = send.get("type", [])
     if isinstance(content_type, str):
         return content_type

@@ -1,4 +1,4 @@
-"""Plays in which the tested gateway sends of its own accord, or passes on what the suite sends.
+"""Plays in which the tested gateway sends of its own accord, or passes on messages of the suite.
 
 The suite makes the gateway send, by a message to which it answers or by a command, and answers each attempt
 by a script. Then the arrivals are judged: how many, with which octets, how far apart.
@@ -43,7 +43,10 @@ def _is_business(message: ReceivedMessage) -> bool:
 
 
 def _trigger_message(play: Play, name: str = "trigger") -> SentMessage:
-    """Make the gateway send a message in the conversation of the play; return what the suite sent for it."""
+    """Make the gateway send a message in the conversation of the play; return the message of the suite.
+
+    The suite posts this message, unless the profile has a command that makes the gateway send.
+    """
     outbound = play.opponent.profile.outbound
     if "command" in outbound:
         message = play.builder.build_message(name, {})
@@ -61,7 +64,7 @@ def _trigger_message(play: Play, name: str = "trigger") -> SentMessage:
 
 
 def play_outbound(play: Play) -> None:
-    """Make the gateway send, answer each attempt by the script of the row, and judge what came."""
+    """Make the gateway send, answer each attempt by the script of the row, and judge the attempts."""
     script = [str(reply) for reply in play.requirement.arguments.get("replies", ["ack"])]
 
     def answer_attempt(message: ReceivedMessage, _: int) -> Any:
@@ -122,7 +125,7 @@ def _get_reply_pmode(arrivals: list[Arrival], sent: SentMessage) -> PMode:
 
 
 def _find_other_octets(arrivals: list[Arrival], _: PMode) -> str:
-    """Return what differs when an attempt has other octets than the first."""
+    """Return the difference of an attempt from the first in octets or Content-Type; else an empty text."""
     first = arrivals[0].message
     for number, arrival in enumerate(arrivals[1:], 2):
         if arrival.message.body != first.body:
@@ -255,7 +258,7 @@ PLAYS: Final[Mapping[str, Callable[[Play], None]]] = {
 }
 
 
-#: The path of the party behind the gateway; what comes elsewhere is for the party that sent.
+#: The path of the party behind the gateway; messages at other paths are for the party that sent.
 _BEHIND: Final = "/suite/behind"
 #: How long nothing more must come.
 _QUIET: Final = 1.5
@@ -271,10 +274,11 @@ def _comes_back(message: ReceivedMessage) -> bool:
 
 
 def play_forward(play: Play) -> None:
-    """Send a message for the party behind the gateway, and judge what comes there and what comes back.
+    """Send a message for the party behind the gateway; judge the messages there, and those that come back.
 
     The row has `send`, the script `replies` of the party behind, and checks: `hop` of the answer of the
-    gateway, `onward` of what it passed on, `back` of what it sends to the party that sent.
+    gateway, `onward` of the message that the gateway passes on, `back` of the message that it sends to the
+    first sender.
     """
     arguments = play.requirement.arguments
     play.inbox.answer = _make_script(play, [str(reply) for reply in arguments.get("replies", ["204"])])
@@ -306,7 +310,7 @@ def _make_script(play: Play, script: list[str]) -> Callable[[ReceivedMessage, in
 
 
 def _collect_onward(play: Play, sent: SentMessage, count: int) -> list[Arrival]:
-    """Return what came at the party behind: so many attempts, and no other message."""
+    """Return `count` attempts or more at the party behind; raise UnmetError for fewer or another message."""
     seconds = play.opponent.profile.patience
     arrivals: list[Arrival] = []
     for number in range(1, count + 1):

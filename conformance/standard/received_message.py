@@ -18,7 +18,7 @@ _PREFIXES: Final = {"soap": SOAP11, "eb": EB, "ds": DS, "xlink": XLINK}
 
 
 def select_nodes(root: etree._Element | None, path: str, values: Mapping[str, str] | None = None) -> Any:
-    """Return what an XPath gives, with the prefixes soap, eb, ds and xlink; an empty list without a tree."""
+    """Return the result of an XPath (prefixes soap, eb, ds and xlink); an empty list without a tree."""
     if root is None:
         return []
     variables: dict[str, Any] = dict(values or {})
@@ -37,7 +37,7 @@ def find_text(root: etree._Element | None, path: str) -> str:
 class ReceivedMessage:
     """One HTTP message with a body, by the way on which it came (`status` None for a POST of the gateway).
 
-    `path` is the path that the gateway called, for a callback. `order` counts what has come.
+    `path` is the path that the gateway called, for a callback. `seconds` is the `seconds` of the HTTP answer.
     """
 
     way: str

@@ -26,7 +26,7 @@ from gateway_conformance.standard.received_message import BACK_CHANNEL, Received
 from gateway_conformance.standard.suite_party import SuiteParty
 from gateway_conformance.standard.suite_requirement import Requirement, SuiteProfile
 
-#: So many waits in a row were in vain before the suite waits shortly.
+#: After this number of waits in vain, one after the other, the suite shortens its waits.
 _IN_VAIN: Final = 5
 _SHORT: Final = 0.5
 _WORDS: Final = {"positive": "what it should answer", "negative": "what it should refuse"}
@@ -173,7 +173,7 @@ class Play:
         return Judged(self.opponent.party, sent, http, answer, others, self.earlier)
 
     def _await_callbacks(self, sent: SentMessage, before: int, *, quiet: bool) -> list[ReceivedMessage]:
-        """Return what the gateway sends by POST about a message; `quiet`: nothing is expected."""
+        """Return the messages that the gateway posts about a sent message; `quiet`: none is expected."""
         message_id = sent.unit.message_id
         box = self.inbox
 

@@ -41,7 +41,7 @@ _NOTHING: Final = HttpReply(204)
 
 
 def _swap_parties(root: etree._Element) -> None:
-    """Make From what To was: the header is not reversed."""
+    """Exchange From and To, so that the header of the answer is not reversed."""
     sender, receiver = get_element(root, f"{_HEADER}/eb:From"), get_element(root, f"{_HEADER}/eb:To")
     sender.tag, receiver.tag = receiver.tag, sender.tag
     receiver.addnext(sender)
@@ -169,7 +169,7 @@ class SimulatedGateway:
         return self._write_signal(unit, signed=True)
 
     def _take_anything(self, parcel: Parcel, context: ProtocolContext) -> HttpReply:
-        """Acknowledge what should be refused, as far as it can be read."""
+        """Acknowledge a message that should be refused, if the message can be read."""
         try:
             sent: SentUnit = EBMS2.read_sent_unit(parcel, DEFAULT_LIMITS)
         except GatewayError:

@@ -41,7 +41,7 @@ PASSING: Final = "passing"
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """The files of a partner folder, what the gateway must register, and the agreements by kind.
+    """The files of a partner folder, the certificates to register at the gateway, and the agreements by kind.
 
     `decryption` is the key that opens payloads which are encrypted for the suite, `second` that of the
     party behind an intermediary. The suite listens at `callback`.

@@ -1,4 +1,4 @@
-"""The suite as a partner of the tested gateway: its key, its agreements, and whom it believes.
+"""The suite as a partner of the tested gateway: its key, its agreements, and its trust anchors.
 
 A partner folder has ``suite.key.pem``, ``suite.cert.pem``, ``ca.pem``, ``hub.cert.pem`` and a folder
 ``agreements`` with one agreement of each kind, ``KIND.yaml`` or a CPA ``KIND.xml``.
@@ -22,7 +22,7 @@ from gateway.protocols import ProtocolContext
 
 #: The kind of agreement that ``--agreement`` names, under which most requirements are played.
 MAIN: Final = "main"
-#: The kinds of agreements, and what each of them must say.
+#: The kinds of agreements, and the required terms of each.
 KINDS: Final[Mapping[str, str]] = {
     "sync": "answers on the connection (mshSignalsOnly), everything signed, acknowledged, no duplicates",
     "async": "the same, with answers by a POST of their own (none)",
@@ -67,7 +67,7 @@ class SuiteAgreement:
         return tuple(pmode for pmode in self.pmodes if pmode.from_party[0] in self.membership.theirs)
 
     def is_synchronous(self, action: str) -> bool:
-        """Return whether signals about what the suite sends come back on its connection."""
+        """Return whether signals about messages of the suite come back on the connection of the suite."""
         return self.get_sending_pmode(action).sync_reply_mode in (
             "mshSignalsOnly",
             "signalsOnly",
@@ -101,14 +101,14 @@ class SuiteParty:
         return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
     def build_context(self, kind: str) -> ProtocolContext:
-        """Return the context of the protocol core, to verify and to answer what the gateway sends."""
+        """Return the context of the protocol core, to verify and to answer messages of the gateway."""
         return replace(self.agreements[kind].membership.build_context(), make_message_id=self.make_message_id)
 
 
 def read_suite_party(folder: Path, agreement: str, action: str) -> SuiteParty:
     """Read a partner folder; `agreement` (a file, a kind, or a CPAId in the folder) is the main one.
 
-    The suite is the party that may send `action`. Raises GW808 for a folder without what is needed.
+    The suite is the party that may send `action`. Raises GW808 for an incomplete folder.
     """
     identity = read_identity(folder, _NAME)
     if not identity.hub:

@@ -1,8 +1,8 @@
-"""What ebMS 2.0 requires of a gateway, and what a tested gateway declares in its profile.
+"""The requirements of ebMS 2.0 for a gateway, and the declarations of a tested gateway in its profile.
 
-The requirements are YAML under ``conformance/suites/ebms2``. A row has its clause and the steps of its play:
-what is sent, and what is expected of the answer. Where a play needs more than sending and expecting, the row
-names one that is written in code and gives its arguments.
+The requirements are YAML under ``conformance/suites/ebms2``. A row has its clause and the steps of its
+play: the message to send, and the expectations of the answer. Where a play needs more than sending and
+expecting, the row names a play that is written in code and gives the arguments of that play.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.client import read_file
 from gateway.errors import OUR_MISTAKE, SUITE_PROFILE_WRONG, GatewayError
 from gateway_conformance import DATA_FOLDER
 
-#: What follows when a requirement is not met: the gateway has failed, or is advised.
+#: The levels of a requirement. If it is not met, the gateway has failed (required) or is advised.
 LEVELS: Final = ("required", "recommended")
 _KINDS: Final = ("positive", "negative")
 #: The play that sends and expects step by step; its steps are in the row.
@@ -46,9 +46,9 @@ class Step:
 class Requirement:
     """One row of a table.
 
-    `iic` are the numbers of the test requirements of the OASIS ebXML IIC that are known to ask for
-    the same. `feature` is what a gateway must declare for the requirement to apply; ``core`` applies
-    to all. `agreement` is the kind of agreement under which the play runs.
+    `iic` are the numbers of the test requirements of the OASIS ebXML IIC that are known to ask for the
+    same. `feature` is the feature that a gateway must declare for the requirement to apply; ``core``
+    applies to all. `agreement` is the kind of agreement under which the play runs.
     """
 
     id: str
@@ -148,7 +148,7 @@ def _read_check(check: Any) -> tuple[str, Any]:
 
 
 def _describe_steps(steps: tuple[Step, ...]) -> str:
-    """Return what the last step expects, in words."""
+    """Return the expectations of the last step in words."""
     if not steps:
         return ""
     expectations = [
@@ -166,7 +166,7 @@ def _format_argument(argument: Any) -> str:
     return str(argument)
 
 
-#: What a gateway may declare, and what that means.
+#: The features that a gateway may declare, each with its meaning.
 FEATURES: Final[Mapping[str, str]] = {
     "ping": "answers Ping with Pong",
     "status": "answers StatusRequest with StatusResponse",
@@ -192,12 +192,12 @@ _MAPPINGS: Final = ("message", "outbound", "show")
 
 @dataclass(frozen=True, slots=True)
 class SuiteProfile:
-    """What the tested side declares.
+    """The declarations of a tested gateway.
 
-    `message` has the `action` of the business message that the suite sends, and may have `payload`, a
-    file. `outbound` says how the gateway is made to send: `reply_to` an action to which it answers with
-    a message of its own, or `command`, in which ``{conversation}`` is replaced. `patience` is the longest
-    time in seconds until an answer comes.
+    `message` has the `action` of the business message that the suite sends, and may have `payload`, a file.
+    `outbound` says how the suite makes the gateway send: `reply_to` is an action that the gateway answers
+    by a message of its own; `command` is a command, in which ``{conversation}`` and ``{cpa}`` are replaced.
+    `patience` is the longest time in seconds until an answer comes.
     """
 
     name: str = ""
@@ -225,9 +225,10 @@ def read_suite_profile(path: Path) -> SuiteProfile:
 
 
 def read_profile_table(path: Path, keys: Collection[str], features: Collection[str]) -> dict[str, Any]:
-    """Return the checked table of a file that says what a tested gateway declares.
+    """Return the checked table of a file with the declarations of a tested gateway.
 
-    It has some of the keys, and of the features. Raises GW902 where it is wrong, GW808 where it is absent.
+    The table has only names of `keys`, and its list of features only names of `features`. Raises GW902 for a
+    wrong table, GW808 for an absent file.
     """
     try:
         table = yaml.safe_load(read_file(path))

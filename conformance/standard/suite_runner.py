@@ -46,7 +46,7 @@ class StandardRunner:
         requirements = list(rows)
         reports: dict[str, CaseReport] = {}
         quick, waiting, restarts = _sort_by_need(requirements)
-        # A gateway may post few answers and give others on the connection: first what asks for the way.
+        # A gateway may post few answers and give others on the connection: rows about the way come first.
         quick.sort(key=lambda row: not any("way" in dict(step.expect) for step in row.steps))
         for requirement in quick:
             self._finish(reports, self._run_one(requirement))

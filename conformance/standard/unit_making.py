@@ -68,8 +68,9 @@ class Sealing:
 def seal_payloads(
     payloads: Sequence[Payload], form: Any, terms: Encryption | None, identity: PartnerIdentity
 ) -> tuple[Payload, ...]:
-    """Return payloads as they are sent; `form` is None for what is agreed, a word, or one for each payload.
+    """Return payloads as they are sent.
 
+    `form` is None for the agreed form, a word, or a list with one form for each payload.
     Raises LookupError where the folder has no certificate for which to encrypt.
     """
     forms = form if isinstance(form, list) else [form] * len(payloads)
@@ -180,7 +181,7 @@ _FORMS: Final[Mapping[str, Callable[[Sealing, Payload], Payload]]] = {
 
 
 SAMPLE_PAYLOAD: Final = "<신고 xmlns='urn:example:suite'><품목 번호='1'>튤립 구근</품목></신고>".encode()
-#: What a row may say about a unit.
+#: The keys by which a row describes a unit.
 UNIT_KEYS: Final = frozenset(
     [
         "unit",
@@ -217,7 +218,7 @@ class UnitMaker:
     is_synchronous: bool
 
     def make_user_message(self) -> UserMessage:
-        """Return a business message as agreed, with what the row says otherwise."""
+        """Return a business message as agreed, changed by the values that the row states."""
         terms, send = self.pmode.reliability, self.send
         usual = "unsigned" if terms.ack_signed == "never" else "signed"
         ack = send.get("ack", "none" if terms.ack_requested == "never" else usual)
@@ -301,7 +302,7 @@ def make_unit(maker: UnitMaker) -> Unit:
 
 
 def _read_hop_request(send: Mapping[str, Any]) -> AckRequest | None:
-    """Return what is asked of the next handler on the way: ``signed``, ``unsigned``, or nothing."""
+    """Return the request for a receipt of the next handler, ``signed`` or ``unsigned``; None without one."""
     hop_ack = send.get("hop_ack")
     return None if hop_ack is None else AckRequest(hop_ack == "signed")
 

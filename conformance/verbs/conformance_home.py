@@ -94,8 +94,8 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
 
     The home's sandbox authority issues the certificates; a second call issues new ones. The suite is
     customs as well, where the home has none. One case with one application to the suite's agency is opened,
-    about which the agency and customs may call. `act` is who invites, for the audit; None in a hub of our
-    own.
+    about which the agency and customs may call. `act` names the inviting person for the audit log; None in
+    a hub of our own.
     """
     at = get_current_time()
     authority = load_authority(settings.home_folder / "pki")
@@ -220,9 +220,9 @@ def _register_suite_members(
 
 
 def _find_free_customs(settings: Settings, conn: Connection) -> str:
-    """Return the party of customs in a home where it is nobody, or the suite; else an empty text.
+    """Return the customs party of a home if it is not registered, or is the suite's; else an empty text.
 
-    The suite never signs for the customs of somebody.
+    The suite never signs in the name of a customs party that is not its own.
     """
     party = settings.customs.party or CUSTOMS
     row = parties.find_party(conn, party)

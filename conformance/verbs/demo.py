@@ -272,7 +272,7 @@ class _Story:
         self._judge_final_outcome()
 
     def _pull_messages(self) -> None:
-        """Pull what waits, where the broker runs no server."""
+        """Pull the messages that wait, where the broker runs no server."""
         if self._puller is None or time.monotonic() < self._pull_at:
             return
         count = self._puller.pull_messages()
@@ -281,12 +281,12 @@ class _Story:
             self._say(f"broker -> hub: PullRequest: {count} messages")
 
     def _play_due_step(self) -> None:
-        """Send what the story has next, as soon as the applications are where it wants them."""
+        """Send the next step of the story, if the applications are in the states that the step demands."""
         if self._steps and self._steps[0].when.items() <= self._read_request_states().items():
             step = self._steps.pop(0)
             if say_step_result(step, self._stage):
                 return
-            # What led to these states may have come since the journals were read.
+            # The messages that led to these states may have come after the journals were read.
             self._read_journals()
             number = self._received[0]["said"].get("case_number") if self._received else None
             content = make_step_document(step, self._cast.sample, number or "")
@@ -308,7 +308,7 @@ class _Story:
         return message
 
     def _read_journals(self) -> None:
-        """Read what the partners have written since the last call, and answer requests for information."""
+        """Read the partners' journal rows since the last call, and answer requests for information."""
         for agency in self._cast.agencies:
             self._report_agency_news(agency)
         for row in self._read_journal_news(self._stage.partner("customs") / "log" / "effects.jsonl"):
@@ -322,7 +322,7 @@ class _Story:
         for row in self._read_journal_news(log_folder / "effects.jsonl"):
             items = ", ".join(str(item) for item in row["items"])
             subject = f"{row['document']} {row['application']}, item {items}" if items else row["application"]
-            # What an agency intends concerns the application; to another call it only answers.
+            # The plan of an agency is about an application; to every other call the agency only answers.
             plan = f"{code} {agency['says']}" if row["effect"] == _APPLIES else code
             self._say(f"hub -> {code}: {row['effect']} {subject}; {plan}: {_describe_answer(row['answer'])}")
         for row in self._read_journal_news(log_folder / "calls.jsonl"):
@@ -393,7 +393,7 @@ class _Story:
             requests = agency_requests.list_by_case(conn, case_rows[0].id) if case_rows else ()
             states = {row.agency: str(row.state) for row in requests}
             case = str(case_rows[0].state) if case_rows else ""
-            # The broker files what is missing when it has been told.
+            # The broker files the missing applications after the hub has notified it of the hold.
             return states | ({"case": case} if case and (case != "HELD" or self._is_told_of_hold()) else {})
 
     def _is_told_of_hold(self) -> bool:
@@ -454,7 +454,7 @@ class _Story:
         return outcome == self._cast.outcome or bool(self._stage.desk and outcome in (*_RELEASED, "REJECTED"))
 
     def _find_partner_complaints(self) -> Iterator[str]:
-        """Yield what the partners refused, and the hub's answers that they could not verify."""
+        """Yield the refusals of the partners, and the hub's answers that the partners could not verify."""
         for name in ("broker", "customs", *(agency["code"] for agency in self._cast.agencies)):
             log_folder = self._stage.partner(name) / "log"
             for row in read_journal(log_folder / "refusals.jsonl"):
@@ -475,7 +475,7 @@ class _Story:
 
 
 def _describe_customs_effect(row: Mapping[str, Any]) -> str:
-    """Return what customs was told: the pending code, and with 19 how many requirements are met."""
+    """Return the pending code that customs received in words, with 19 the number of met requirements too."""
     if not row["code"]:
         return ""
     count = len(row["requirements"])
@@ -483,7 +483,7 @@ def _describe_customs_effect(row: Mapping[str, Any]) -> str:
 
 
 def _describe_answer(answer: str) -> str:
-    """Return what an agency answered to a call: a decision, a notice with its status code, or its receipt."""
+    """Return an agency's answer to a call in words: decision, notice with status code, or acknowledgment."""
     if "<Decision>" in answer:
         return "decision"
     status = _STATUS.search(answer)

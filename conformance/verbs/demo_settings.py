@@ -1,4 +1,4 @@
-"""What the console and the payment provider need in the demo: settings, people, and the broker who pays."""
+"""Settings of the console and the payment provider in the demo, accounts, and the payment of a fee."""
 
 from __future__ import annotations
 

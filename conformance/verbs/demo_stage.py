@@ -45,7 +45,7 @@ from gateway_conformance.verbs.forked_process import ForkedProcess, ForkServer
 _READY_WITHIN: Final = 180.0
 _END_WITHIN: Final = 15.0
 _PARTNER: Final = "gateway_conformance.__main__"
-#: What the process has imported that the partners are forked from.
+#: The modules that are imported in the process from which the partners are forked.
 _PRELOADED: Final = (_PARTNER, "gateway_conformance.partner_program", "gateway.pki.path_library")
 _SHARED_FILES: Final = ("ca.pem", "crl.pem", "hub.cert.pem")
 

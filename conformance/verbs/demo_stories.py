@@ -1,7 +1,7 @@
 """The stories of ``gateway demo --story NAME``, each one file of ``conformance/demo/stories``.
 
-A story says what the agencies do otherwise than in the usual demo, what the broker sends when the
-applications are in certain states, and what must come out. To add one, add its file.
+A story says how the agencies differ from the usual demo, which documents the broker sends when the
+applications are in certain states, and which outcome the case must have. To add a story, add its file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
 
 @dataclass(frozen=True, slots=True)
 class StoryStep:
-    """What the broker sends as soon as each agency's application (or `case`) is in its state of `when`."""
+    """A step of a story, due as soon as each agency's application (or `case`) is in its state of `when`."""
 
     when: Mapping[str, str]
     send: str
@@ -162,7 +162,7 @@ def say_step_result(step: StoryStep, stage: Stage) -> bool:
 
 
 def make_first_document(plan: StoryPlan, sample: bytes) -> bytes:
-    """Return what the broker files first."""
+    """Return the first submission of the broker."""
     return leave_applications_out(sample, plan.without) if plan.without else sample
 
 

@@ -1,10 +1,10 @@
 """``python -m gateway_conformance.verbs.fork_server MODULE …``: forks processes that share its imports.
 
-Its standard input is a socket. Each octet there asks for one process and brings four descriptors: a
-line to the process that asks, and the standard input, output and error stream of the new one. The new
-process reads from the line what it is to run (a JSON object: `module`, `words`, `environment`, `title`);
-this one writes the process number there, and at the end how the process ended. It runs no thread, and
-ends when the socket and every process that it forked have ended.
+Its standard input is a socket. Each octet there asks for one process and brings four descriptors: a line to
+the process that asks, and the standard input, output and error stream of the new process. The new process
+reads its task from the line (a JSON object: `module`, `words`, `environment`, `title`). The fork server
+writes the process number to the line, and at the end the exit code of the process. The fork server runs no
+thread, and ends when the socket is closed and every process that it forked has ended.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _Running = dict[int, tuple[BaseProcess, socket.socket]]
 
 
 def main(modules: Sequence[str]) -> int:
-    """Import the modules, and fork processes until nobody can ask for one."""
-    # What is imported stays: to look for garbage meanwhile takes a quarter of the time.
+    """Import the modules, and fork processes until the socket is closed; return the exit status."""
+    # Imported modules stay in memory: a search for garbage meanwhile would take a quarter of the time.
     gc.disable()
     for name in modules:
         import_module(name)
@@ -81,13 +81,13 @@ def _tell_end(process: BaseProcess, line: socket.socket) -> None:
 
 
 def _write_number(line: socket.socket, number: int | None) -> None:
-    # Who asked for the process may have gone.
+    # The process that asked may have ended.
     with contextlib.suppress(OSError):
         line.sendall(f"{number}\n".encode())
 
 
 def _run_program(line: socket.socket, streams: list[int], foreign: Iterable[socket.socket]) -> None:
-    """Do in the new process what was asked for; it holds no line and no stream of another one."""
+    """Run the requested module in the new process, which keeps no line and no stream of another process."""
     os.setsid()
     for foreign_socket in foreign:
         foreign_socket.close()

@@ -1,7 +1,8 @@
 """Processes that are forked from one that has imported the program once.
 
-Importing the program is most of what the start of a simulated partner costs. `ForkServer` is the process
-that has done it (`gateway_conformance.verbs.fork_server`), `ForkedProcess` one that was forked from it.
+The import of the program takes most of the time in which a simulated partner starts. `ForkServer` is the
+process that has imported it (`gateway_conformance.verbs.fork_server`), `ForkedProcess` a process forked
+from that server.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Final
 
 _END_WITHIN: Final = 5.0
-#: The status of a process of which nobody saw how it ended.
+#: The status of a process whose end was not seen.
 _UNKNOWN: Final = 255
 
 
@@ -32,7 +33,7 @@ class ForkServer:
     def __init__(
         self, modules: Sequence[str], environment: Mapping[str, str], errors: IO[bytes] | None = None
     ) -> None:
-        """Start it; it imports the modules in this order, in this environment, and reports problems there."""
+        """Start the server, which imports the modules in their order; `errors` is its standard error."""
         self._channel, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603
@@ -54,7 +55,7 @@ class ForkServer:
         socket.send_fds(self._channel, [b"f"], descriptors)
 
     def close(self) -> None:
-        """End it; what it has forked must have ended, or is not seen any more."""
+        """End the server; the end of a process that it forked and that still runs is not seen any more."""
         self._channel.close()
         try:
             self._process.wait(_END_WITHIN)
@@ -64,10 +65,10 @@ class ForkServer:
 
 
 class ForkedProcess:
-    """A forked process, with what `subprocess.Popen` offers about one.
+    """A forked process, with attributes and methods like those of `subprocess.Popen`.
 
-    It has a session of its own. This process has the other ends of its standard input and output, and nobody
-    else has.
+    The forked process has a session of its own. Only the process that asked for it has the other ends of its
+    standard input and output.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class ForkedProcess:
         self.stdout = os.fdopen(own_output, "rb")
         self._pid: int | None = None
         self._told = b""
-        #: How the process ended, None while it runs or nobody has looked.
+        #: The exit status of the process; None while the process runs, or before its end was read.
         self.returncode: int | None = None
         request = {
             "module": module,
@@ -134,7 +135,7 @@ class ForkedProcess:
         return self.returncode
 
     def _read_line(self, timeout: float | None) -> bool:
-        """Take what the server says about the process; tell whether there was something to take."""
+        """Read the report of the server about the process; return whether there was one to read."""
         self._line.settimeout(timeout)
         try:
             octets = self._line.recv(64)

@@ -57,8 +57,9 @@ class ForeignGateway:
 class InvitedSuite(Generic[_Made]):
     """A suite: its protocol, how it is invited, and how it is registered.
 
-    `register` stores the suite in a home and returns what the audit says of it. With `believes_receiver` the
-    certificate for which payloads are encrypted is trusted beside the others of a gateway of another make.
+    `register` stores the suite in a home and returns the values for the audit log. With `believes_receiver`
+    the certificate for which payloads are encrypted is trusted beside the others of a gateway of another
+    make.
     """
 
     protocol: str
@@ -94,9 +95,9 @@ class InvitedSuite(Generic[_Made]):
     ) -> Iterable[str]:
         """Write a partner folder for a gateway of another make.
 
-        `receiver` is a file with the certificate for which its payloads are encrypted, if it decrypts.
-        The folder gets an authority of its own; what the other gateway must load is in the folder and
-        in ``ca.pem``. Returns the names of the files.
+        `receiver` is a file with the certificate for which its payloads are encrypted, if it decrypts. The
+        folder gets an authority of its own. The other gateway must load files of the folder; one of them is
+        ``ca.pem``. Returns the names of the files.
         """
         gateway_certificates = _read_certificate_file(gateway.certificate, "--certificate")
         secret = None
@@ -120,8 +121,8 @@ class InvitedSuite(Generic[_Made]):
     def _write_profile(self, out: Path, name: str) -> None:
         """Write the profile of a tested gateway into a partner folder that has none.
 
-        ``own-profile.yaml`` is what this product declares about itself, ``plain-profile.yaml`` what can be
-        said of a gateway about which nothing is known.
+        ``own-profile.yaml`` has the declarations of this product, ``plain-profile.yaml`` those that fit a
+        gateway of which no feature is known.
         """
         path = out / "profile.yaml"
         if not path.exists():
@@ -149,7 +150,7 @@ def _register_keys(
 
 
 def _register_standard_suite(conn: Connection, invitation: Invitation, at: datetime) -> Mapping[str, Any]:
-    """Store the two parties of the suite, and return what the audit says."""
+    """Store the two parties of the suite; return the values for the audit log."""
     parties.register_party(conn, SUITE_PARTY, "ebMS 2.0 suite", "applicant", at, [SUITE_PARTY_ID])
     _register_keys(conn, SUITE_PARTY, invitation, at)
     _register_second_party(conn, invitation, at)
@@ -178,7 +179,7 @@ _STANDARD_SUITE: Final = InvitedSuite(
     subject="party of the ebMS 2.0 suite",
     make=make_invitation,
     register=_register_standard_suite,
-    # What is in the agreements is believed: the certificate that signs.
+    # The certificate in the agreements is believed: it is the signing one.
     believes_receiver=False,
 )
 
@@ -191,7 +192,7 @@ def _invite_by_first_id(
 
 
 def _register_as4_suite(conn: Connection, invitation: As4Invitation, at: datetime) -> Mapping[str, Any]:
-    """Store the party of the suite, and return what the audit says."""
+    """Store the party of the suite; return the values for the audit log."""
     parties.register_party(conn, AS4_PARTY, "AS4 suite", "applicant", at, [AS4_PARTY_ID])
     _register_keys(conn, AS4_PARTY, invitation, at)
     return {"parties": [AS4_PARTY], "certificates": list(invitation.digests)}
@@ -205,7 +206,7 @@ _AS4_SUITE: Final = InvitedSuite(
     believes_receiver=True,
 )
 
-#: The suites by what the verb calls them.
+#: The suites by their names in the verb.
 INVITED_SUITES: Final[Mapping[str, InvitedSuite[Any]]] = {
     suite.protocol: suite for suite in (_STANDARD_SUITE, _AS4_SUITE)
 }

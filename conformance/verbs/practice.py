@@ -1,7 +1,7 @@
 """``gateway practice``: a hub for practice, with simulated agencies and a home of its own.
 
-Traders file there by the same forms. The hub is a hub like any other, with a database and keys of its
-own, so nothing of it is in the tables of the real one. Its console says on every page what it is.
+Traders file there by the same forms. The hub is a hub like any other, with a database and keys of its own,
+so nothing of it is in the tables of the real hub. Every page of its console says that it is for practice.
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ def _show_run(
 def _describe_run(
     report: RunReport, gateway: str, rules: dict[str, str], features: frozenset[str]
 ) -> RunReport:
-    """Return the report with the time, the gateway, by which rules it was tested, and what it declares."""
+    """Return the report with the time, the gateway, the rules of the test, and the declared features."""
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     declared = ", ".join(sorted(features)) or "none"
     return replace(report, about={"at": at, "gateway": gateway, **rules, "features": declared})

@@ -2,7 +2,7 @@
 
 A passkey signs a challenge that the gateway has given. At the sign-in the challenge is random. When a
 person confirms an act, the challenge is the SHA-256 of the document of the act: the signature is then
-made over that document, and is kept as evidence that anybody can verify later. A use always asks for
+made over that document, and is kept as evidence that every verifier can check later. A use always asks for
 verification of the person (PIN, fingerprint) by the authenticator.
 
 All texts of octets are base64url without padding.
@@ -55,7 +55,7 @@ class PasskeyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RelyingParty:
-    """For whom passkeys are made: the host of the console, and its origin."""
+    """The site for which passkeys are made: the host of the console, and its origin."""
 
     id: str
     origin: str
@@ -82,7 +82,7 @@ class PasskeyUse:
 
 @dataclass(frozen=True, slots=True)
 class PasskeyUser:
-    """Whom a passkey is made for: the id of the account, its sign-in name, and the name that is shown."""
+    """The user of a new passkey: the id of the account, the sign-in name, and the display name."""
 
     account: int
     name: str
@@ -90,7 +90,7 @@ class PasskeyUser:
 
 
 def find_relying_party(public_url: str) -> RelyingParty | None:
-    """Return for whom passkeys of a console are made; None when browsers allow none at its URL.
+    """Return the site for which passkeys of a console are made; None when browsers allow none at its URL.
 
     Browsers ask for HTTPS and for a host that is not an IP address; `localhost` needs no HTTPS
     (Web Authentication 5.1.2, W3C Secure Contexts 3.1).

@@ -115,7 +115,7 @@ def make_token(random: bytes) -> str:
 
 
 def digest_token(token: str) -> str:
-    """Return the digest by which a token is stored: who reads the database cannot use the session."""
+    """Return the digest by which a token is stored: a reader of the database cannot use the session."""
     return sha256(token.encode()).hexdigest()
 
 
@@ -244,7 +244,7 @@ def _read_signing_key(key: Any) -> dict[str, Any] | None:
         del members["alg"]
     try:
         KeySet.import_key_set({"keys": [members]})
-    # The reader raises whatever it meets: KeyError for a curve, binascii.Error, UnsupportedAlgorithm.
+    # The import raises errors of many types: KeyError for a curve, binascii.Error, UnsupportedAlgorithm.
     except Exception:
         return None
     return members

@@ -1,4 +1,4 @@
-"""Finds what would not work in an agreement at a hub, before anybody sends a message by it."""
+"""Finds the faults of an agreement at a hub, before a message is sent under the agreement."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _judge_login(pmode: PMode, logins: frozenset[str], location: str) -> Agreeme
 
 @dataclass(frozen=True, slots=True)
 class _PartyPair:
-    """The agreement seen from the hub: who the partner is, and what goes which way."""
+    """The agreement seen from the hub: the partner, and the P-Modes of incoming and of outgoing messages."""
 
     agreement: AgreementDocument
     hub_view: HubView
@@ -220,7 +220,7 @@ def _find_reliability_problems(agreement: AgreementDocument, _hub_view: HubView)
 
 
 def _find_mailbox_filings(agreement: AgreementDocument, surroundings: HubView) -> _Found:
-    """Yield each action by which submissions come here that opens no case; what the hub sends is none."""
+    """Yield a finding for each action that brings the hub submissions and opens no case."""
     for pmode in list_mailbox_filings(agreement.pmodes):
         if not _is_hub_side(pmode.from_party, surroundings):
             pmode_place = agreement.find_place(("pmode", pmode.id))

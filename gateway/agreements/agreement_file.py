@@ -52,7 +52,7 @@ def read_fields(
 
 
 def read_entries(node: YamlNode) -> dict[str, YamlNode]:
-    """Return the entries of a mapping, whatever their keys."""
+    """Return the entries of a mapping in which every key is allowed."""
     return {key: entry for key, entry, _ in node.read_table().take_unread_items()}
 
 
@@ -144,7 +144,7 @@ def _read_party(node: YamlNode) -> _AgreementParty:
 _RELIABILITY: Final = tuple(Reliability.__dataclass_fields__)
 _WORDS: Final = ("ack_requested", "ack_signed", "duplicate_elimination", "ack_actor")
 _MODES: Final = ("security", "reliability", "encryption", "compression", "sync_reply_mode", "splitting")
-#: Groups of terms that ``none`` drops, whatever a default says.
+#: Groups of terms that ``none`` drops, even if a default or the profile states them.
 _DROPPED: Final = ("encryption", "splitting")
 _SPLITTING: Final = tuple(SplittingTerms.__dataclass_fields__)
 _ENCRYPTION: Final = ("protocol", "algorithms", "certificate", "policy")
@@ -165,7 +165,7 @@ def _merge_defaults(
 ) -> dict[str, YamlNode]:
     """Return the keys of group `name`; the P-Mode's own keys override the defaults of the file.
 
-    What neither says has the value that the profile of the file fills in.
+    A key that neither of them states has the value that the profile of the file fills in.
     """
     merged: dict[str, YamlNode] = {}
     for layer in (terms.filled, terms.defaults, pmode_fields):

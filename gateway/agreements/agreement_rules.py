@@ -22,7 +22,7 @@ SEVERITIES: Final = ("error", "warning", "note")
 
 
 class AgreementRule(NamedTuple):
-    """A rule: its severity (error, warning or note), what breaks it, and the clause behind it."""
+    """A rule: its severity (error, warning or note), the fault that breaks it, and the clause behind it."""
 
     severity: str
     meaning: str
@@ -35,8 +35,8 @@ def read_rules(file: str) -> dict[str, AgreementRule]:
     return {name: AgreementRule(**row) for name, row in tomllib.loads(text).items()}
 
 
-#: Told of agreements by AS4 and of no others. What the profile of an agreement demands is told by
-#: ``profile-deviation`` and ``profile-advice``, with the clause of the profile.
+#: Rules on agreements by AS4, and on agreements that name a profile of AS4. A deviation from the profile is
+#: reported by ``profile-deviation`` or ``profile-advice``, with the clause of the profile.
 AS4_RULES: Final[Mapping[str, AgreementRule]] = read_rules("as4/as4_rules.toml")
 #: Every rule on the agreement of a file.
 AGREEMENT_RULES: Final[Mapping[str, AgreementRule]] = {**read_rules("agreement_rules.toml"), **AS4_RULES}
@@ -116,8 +116,8 @@ class HubView:
     `hub` is the name of the hub's own party, `own_certificates` the certificates (SHA-256) with
     which it signs, `own_algorithms` the algorithms (URIs) of their keys, `logins` the hosts (or host:port)
     at which it has a login. `others` are the P-Modes of the other active agreements. `result_action` is
-    the action with which the hub answers a submission. `list_unsupported` returns what the hub does not do
-    of a P-Mode's terms.
+    the action with which the hub answers a submission. `list_unsupported` returns, in words, the terms of
+    a P-Mode that the hub does not support.
     """
 
     hub: str
@@ -132,5 +132,5 @@ class HubView:
     list_unsupported: Callable[[PMode], Sequence[str]] = lambda _: ()
 
     def find_party(self, party_id: PartyId) -> KnownParty | None:
-        """Return the registered party with this identifier, whatever its status."""
+        """Return the registered party with this identifier, in any status."""
         return next((party for party in self.parties if party_id in party.ids), None)

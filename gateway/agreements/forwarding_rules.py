@@ -32,7 +32,7 @@ class ForwardingRule:
 
     `service` and `action` limit the rule; None means any. Only the registered parties `senders` may send
     messages this way: the gateway is no open relay. `acknowledgment` is the receipt that the next handler is
-    asked for, `sync_reply` the treatment of SyncReply; `retries` is how often a message is sent again, every
+    asked for, `sync_reply` the treatment of SyncReply; `retries` is the number of repeats of a message, every
     `retry_interval` seconds.
     """
 

@@ -1,4 +1,4 @@
-"""Says what differs between two agreements in words of the business: ``retries of Order: 3 becomes 5``."""
+"""States the differences of two agreements in words of the business: ``retries of Order: 3 becomes 5``."""
 
 from __future__ import annotations
 

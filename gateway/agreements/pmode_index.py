@@ -56,7 +56,7 @@ class MessageRoute:
 
 
 class PullRoute(NamedTuple):
-    """Under which agreement messages are pulled from a channel, and by whom."""
+    """The channel from which messages are pulled, the party that pulls them, and the agreement."""
 
     channel: str | None
     puller: PartyId
@@ -153,7 +153,7 @@ class PModeIndex:
 
     It has the given P-Modes, or those of a source, of which it reads each agreement when that is first used,
     sometimes twice when two threads need it at once. `is_party` says whether an id is that of a party of any
-    agreement; without it the P-Modes say so. Raises GW808 for P-Modes that cannot be told apart.
+    agreement; without it the P-Modes say so. Raises GW808 for P-Modes that no message could distinguish.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ class Security:
 
     `signature_algorithms` and `hash_function` are URIs as agreed, the preferred one first;
     `token_reference`, one of `TOKEN_REFERENCES`, is how the signature names its certificate (AS4;
-    None: as the handler does it). `trust_anchors` pins whom the receiver believes. `authenticated`,
+    None: as the handler does it). `trust_anchors` pins the trust anchors of the receiver. `authenticated`,
     `confidential` and `tamper_proof` say how far the business wants each (one of `PERSISTENCE`).
     """
 
@@ -197,7 +197,7 @@ class Encryption:
     """The digital envelope around payloads: protocol (``XMLENC`` or ``S/MIME``), algorithms, certificate.
 
     `algorithms` are URIs or names as agreed, the preferred one first. `certificate` pins the
-    receiver's certificate, `trust_anchors` whom the sender believes for it. `policy` says which of
+    receiver's certificate, `trust_anchors` the trust anchors of the sender for it. `policy` says which of
     the algorithms this hub uses; a CPA does not have it.
     """
 
@@ -310,9 +310,9 @@ class BusinessTerms:
 class PullTerms:
     """The terms by which the To party fetches waiting messages of ebMS 3.0 (core §3.2, AS4 §3.5).
 
-    `authorization` is the proof of who pulls: the certificate of the signed PullRequest, a name with a
-    password (WSS UsernameToken), or both. `sub_channel` is the text that the PullRequest appends to the
-    channel of the messages; None: nothing.
+    `authorization` is the proof of the identity of the pulling party: the certificate of the signed
+    PullRequest, a name with a password (WSS UsernameToken), or both. `sub_channel` is the text that the
+    PullRequest appends to the channel of the messages; None: nothing.
     """
 
     authorization: str = "certificate"
@@ -394,7 +394,8 @@ class TypedEndpoint:
 class SignalChannel:
     """How signals about a message go back to its From party: `action` is one signal, or `ANY_SIGNAL`.
 
-    `certificates` pins who signs them, `sync_reply_mode` says whether they travel in the answer.
+    `certificates` pins the signers of these signals, `sync_reply_mode` says whether they travel in the
+    answer.
     """
 
     action: str

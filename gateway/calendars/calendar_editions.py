@@ -35,7 +35,7 @@ class Timetable:
     def find_term(self, document: str, day: date) -> DocumentTerm | None:
         """Return the terms of a document that begin on a day; None if no edition states them.
 
-        A row that names the document counts before a row for every document, whatever their editions.
+        A row that names the document takes precedence over a row for every document, even one loaded later.
         """
         covering = [
             candidate

@@ -25,7 +25,7 @@ _ZONE: Final = "Asia/Seoul"
 _ORGANISATION: Final = re.compile(r"[A-Z][A-Z0-9-]{0,19}")
 _HOURS: Final = re.compile(r"([0-9]{2}:[0-9]{2})-([0-9]{2}:[0-9]{2})")
 _MOST_YEARS: Final = 100
-#: Nobody works outside these years, and every time zone has each of their moments.
+#: The years in which a calendar may begin: their instants can be converted to every time zone.
 _YEARS: Final = range(1900, 3000)
 
 

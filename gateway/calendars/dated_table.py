@@ -1,4 +1,4 @@
-"""Reads the tables of calendars and terms from CSV, and tells every mistake with its line.
+"""Reads the tables of calendars and terms from CSV, and reports every mistake with its line.
 
 A file begins with lines ``# key: value`` that describe the edition. Then come the names of the
 columns and the rows.

@@ -21,7 +21,7 @@ EVERY = "*"
 
 @dataclass(frozen=True, slots=True)
 class SpecialDay:
-    """A day that the week does not tell: `holiday`, `substitute` (a holiday too), or `working`."""
+    """A day that differs from its weekday: `holiday`, `substitute` (a holiday too), or `working`."""
 
     kind: str
     name: str
@@ -57,9 +57,9 @@ class CalendarEdition:
 
 @dataclass(frozen=True, slots=True)
 class DocumentTerm:
-    """How many working days a document gives: to acknowledge, to decide, to answer; None is no limit.
+    """The working days that a document gives: to acknowledge, to decide, to answer; None is no limit.
 
-    `remind` is how many working days before the end a reminder goes out; None is no reminder.
+    `remind` is the number of working days from the reminder to the end of the term; None is no reminder.
     """
 
     document: str
@@ -71,7 +71,7 @@ class DocumentTerm:
 
 @dataclass(frozen=True, slots=True)
 class TermEdition:
-    """The terms of documents for what begins from `valid_from` to `valid_until` (None: without end)."""
+    """The terms of documents that begin from `valid_from` to `valid_until` (None: without end)."""
 
     name: str
     edition: str

@@ -19,7 +19,7 @@ from gateway.cases.fees import NamedFee
 from gateway.errors import ISSUE_TIME_WRONG, GatewayError
 from gateway.wire import check_clear_id
 
-#: Requirement status "supplement requested, with deadline": what the call RequestInformation means.
+#: Requirement status "supplement requested, with deadline": the call RequestInformation sets it.
 INFORMATION_REQUESTED: Final = "D01"
 
 
@@ -150,7 +150,7 @@ def is_far_ahead(moment: datetime, now: datetime) -> bool:
 
 
 def check_notice_numbers(notice: Notice) -> None:
-    """Raise GW404 for a number of a notice, or of what it decides, with a character that nobody sees."""
+    """Raise GW404 for a number of a notice, or of one of its decisions, with an invisible character."""
     check_clear_id(notice.number, "NoticeNumber")
     for position, decision in enumerate(notice.decisions, start=1):
         check_clear_id(decision.number or "", f"Decision[{position}]/number")
@@ -159,7 +159,7 @@ def check_notice_numbers(notice: Notice) -> None:
 def check_issue_time(issued_at: datetime, now: datetime) -> None:
     """Raise GW719 for a notice whose time of issue is more than a day ahead.
 
-    Of two notices the one that was issued later counts: it would hide every correction until that day.
+    Of two notices the later one counts: such a notice would hide every correction until that day.
     """
     if is_far_ahead(issued_at, now):
         detail = f"it was issued at {issued_at.isoformat(timespec='seconds')}, which is more than a day ahead"

@@ -41,7 +41,7 @@ _SHIPMENT: Final = f"{_DEC}GoodsShipment"
 _ITEM: Final = f"{_DEC}GovernmentAgencyGoodsItem"
 _NUMBER: Final = f"{_DEC}SequenceNumeric"
 _ITEMS_PLACE: Final = "42A/67A[1]"
-#: Totals that the declaration states of all its items: they follow from what is added and removed.
+#: Totals that the declaration states of all its items: they change with the added and removed items.
 _TOTALS: Final = ("GoodsItemQuantity", "InvoiceAmount", "TotalGrossMassMeasure", "TotalPackageQuantity")
 
 

@@ -26,7 +26,7 @@ _APPLICATION_WIDTH: Final = 6
 _MOST_APPLICATIONS: Final = 999
 _OLDER: Final = re.compile(r"SW[0-9]{2}[0-9A-Z]{7}|S[0-9]{2}[0-9A-Z]{7}[0-9]{3}")
 _FORM: Final = re.compile(rf"SW[0-9]{{2}}[{_SIGNS}]{{8}}|A[0-9]{{2}}[{_SIGNS}]{{6}}[0-9]{{3}}[{_SIGNS}]")
-#: What somebody may have written who meant a number of the hub: with a wrong sign, one more, or one less.
+#: A text that may be a mistyped number of the hub: with a wrong sign, an additional or a missing one.
 _NEAR: Final = re.compile(r"(?:SW|A)[0-9]{2}[0-9A-Z]{7,12}|S[0-9]{2}[0-9A-Z]{8,12}")
 _LOOK_ALIKE: Final = str.maketrans("ILO", "110", " -")
 

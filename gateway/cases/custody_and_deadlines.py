@@ -16,7 +16,7 @@ from gateway.state_machines import CASE, REQUEST
 
 
 class CustodyHolder(StrEnum):
-    """Who must act next."""
+    """The party that must act next."""
 
     APPLICANT = "applicant"
     AGENCY = "agency"
@@ -41,7 +41,7 @@ class CustodyTask(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CaseCustody:
-    """Who must do what, for which agency's application, until when."""
+    """The party that must act next, its task, the agency of the application, and the deadline."""
 
     holder: CustodyHolder
     task: CustodyTask
@@ -141,7 +141,7 @@ DEADLINE_HOLDERS: Final[Mapping[DeadlineKind, CustodyHolder]] = {
     DeadlineKind.PAY: CustodyHolder.APPLICANT,
     DeadlineKind.INSPECT: CustodyHolder.AGENCY,
 }
-#: What the agency asks for in a state of its request.
+#: The act that is due before the decision, by the state of the request.
 _ASKED: Final = {
     "INFORMATION_REQUIRED": DeadlineKind.ANSWER,
     "FEE_DUE": DeadlineKind.PAY,
@@ -156,7 +156,7 @@ def list_due_kinds(state: str, *, acknowledged: bool) -> frozenset[DeadlineKind]
     """Return the kinds of deadlines that an agency has for a request in a state; none if it has ended.
 
     A request has ended when it is decided or cancelled. Open demands have deadlines of their own beside
-    these, and so has an open fee, whatever the state.
+    these, and so has an open fee, in every state.
     """
     if state in REQUEST.final:
         return frozenset()
@@ -193,7 +193,7 @@ _IS_LAST_DAY: Final = re.compile(re.escape(_LAST_DAY).replace(r"\{\}", r"[0-9]{4
 def list_told_conditions(
     code: DecisionCode, conditions: Sequence[str], last_day: date | None
 ) -> tuple[str, ...]:
-    """Return the conditions of a decision as its applicant reads them: an approval tells its last day."""
+    """Return the conditions of a decision as its applicant reads them: an approval states its last day."""
     if last_day is None or code not in APPROVING:
         return tuple(conditions)
     condition = _LAST_DAY.format(last_day.isoformat())
@@ -201,5 +201,5 @@ def list_told_conditions(
 
 
 def remove_last_day(conditions: Iterable[str]) -> list[str]:
-    """Return conditions without the one that tells the last day of a certificate."""
+    """Return conditions without the condition that states the last day of a certificate."""
     return [condition for condition in conditions if not _IS_LAST_DAY.fullmatch(condition)]

@@ -15,7 +15,7 @@ from gateway.cases.agency_notices import AgencyAnswer
 from gateway.cases.status_codes import open_code_table
 from gateway.errors import CODE_UNKNOWN, MAPPING_WRONG, RULE_BROKEN, GatewayError
 
-#: Kinds of an answer to what customs was told, and kinds of the result of clearance.
+#: Kinds of an answer to a message of the hub, and kinds of the result of clearance.
 ANSWERS: Final = frozenset({"accepted", "error"})
 CLEARANCE_RESULTS: Final = frozenset({"cleared", "refused", "cancelled"})
 #: The code of a message to customs: an agency decided after clearance.
@@ -66,7 +66,7 @@ class CustomsCall:
     notice: CustomsNotice
     case_number: str | None = None
     reference: str | None = None
-    #: Whether it says how clearance ended; otherwise it answers what customs was told.
+    #: Whether it is a result of clearance; otherwise it is an answer to a message of the hub.
     clears: bool = True
 
 

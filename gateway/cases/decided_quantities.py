@@ -22,7 +22,7 @@ from gateway.harmonize import UnitTable
 class QuantityVerdict(StrEnum):
     """The result of comparing the quantity of a decision with the declared quantity."""
 
-    FITS = "fits"  #: No quantity is stated, none was declared, or it is not above what was declared.
+    FITS = "fits"  #: No quantity is stated, none was declared, or it is not above the declared quantity.
     ABOVE = "above"  #: More than was declared.
     OTHER_KIND = "other kind"  #: In a unit to which nothing that was declared can be converted.
     UNIT_UNKNOWN = "unit unknown"  #: Neither the table of units nor the declaration has the unit.

@@ -59,7 +59,7 @@ def read_money(amount: str, currency: str, location: str = "Amount") -> Money:
 #: KCS: the payment notice number of a fee is an..19.
 _NOTICE_NUMBER: Final = re.compile(r"[!-~]{1,19}", re.ASCII)
 
-#: What is given back, as agencies' own documents call it (`mappings/notices.yaml`).
+#: The label of a refunded amount, as in agencies' own documents (`mappings/notices.yaml`).
 _REFUND: Final = "Refund (환불(예정)금액)"
 
 
@@ -89,9 +89,9 @@ class NamedFee:
 
 
 def compose_refund_text(text: str, fee: NamedFee | None) -> str:
-    """Return the text of a notice of a refund with the amount that is given back, unless it tells that.
+    """Return the text of a notice of a refund, with the amount that is given back.
 
-    An agency's own document tells it already.
+    The amount is not added to a text that states it already, as the text of an agency's own document does.
     """
     if fee is None or fee.money is None:
         return text
@@ -207,10 +207,11 @@ class FeeMovement:
 
 @dataclass(frozen=True, slots=True)
 class StatementDifference:
-    """What differs: ``missing here``, ``missing there``, ``different amount``, ``different order``.
+    """One difference: ``missing here``, ``missing there``, ``different amount``, ``different order``.
 
-    ``listed twice`` is a reference that the statement has more than once, ``recorded twice`` one that the
-    hub has for two. A payment that the hub gives back has the reason, as ``paid twice``.
+    ``listed twice`` is a reference that the statement has more than once, ``recorded twice`` a reference
+    that the hub has recorded for two movements. For a payment that the hub gives back the difference is the
+    reason, such as ``paid twice``.
     """
 
     what: str
@@ -223,7 +224,7 @@ class StatementDifference:
 
 
 def read_statement(text: str) -> tuple[FeeMovement, ...]:
-    """Return the lines of a statement; raises GW713 with the line for what cannot be compared."""
+    """Return the lines of a statement; raises GW713 with the line that cannot be compared."""
     rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
     movements: list[FeeMovement] = []
     try:
@@ -274,10 +275,10 @@ def _read_line(row: dict[str, str], line: int) -> FeeMovement:
 def reconcile_statement(
     statement: Iterable[FeeMovement], recorded: Sequence[FeeMovement]
 ) -> tuple[StatementDifference, ...]:
-    """Return what differs between a statement and what the hub has recorded for the same days.
+    """Return the differences between a statement and the movements that the hub recorded for the same days.
 
-    First what the lines of the statement lack, in their order, then what the statement lacks, then what
-    was paid twice.
+    First come the differences of the lines of the statement, in their order, then the movements that the
+    statement lacks, then those that are recorded twice, then the payments that the hub gives back.
     """
     recorded_by_reference: dict[tuple[str, str], FeeMovement] = {}
     repeated = []

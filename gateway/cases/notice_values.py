@@ -157,7 +157,7 @@ _PLACED: Final = frozenset(
         *("applicant_id", "applicant_name", "applied_on", "agency_name"),
     }
 )
-#: The kinds of documents that decide whatever their status code.
+#: The kinds of documents that decide, with every status code.
 _DECIDING: Final = ("certificate", "rejection")
 #: The kind of documents that say something of a fee, and the facts that name its amount.
 _FEE: Final = "fee"
@@ -166,7 +166,7 @@ _AMOUNTS: Final = ("fee_amount", "refund_amount")
 _FINAL: Final = "y"
 _LONGEST_TEXT: Final = 4000
 _LONGEST_UNIT: Final = 17
-#: The facts that name the last day for what the agency waits for.
+#: The facts that name the last day for the applicant's supplement or payment.
 _DUE: Final = ("supplement_due", "fee_due")
 #: A day without a time: its notice is ordered by the first instant, and waits until the last one.
 _FIRST, _LAST = "T00:00:00", "T23:59:59"
@@ -226,9 +226,9 @@ class _NoticeMaker:
     def _choose_number(self, issued: NoticeFact, status: str) -> str:
         """Return the number of the notice, made here for a document without any.
 
-        A certificate has no number of the notice. What tells it from another one is its own number, its
-        status, its time of issue as far as it is stated, and its application: it may be corrected twice on
-        one day, and one number may be about two applications.
+        A certificate has no number of the notice. It differs from another certificate by its own number,
+        its status, its time of issue as far as that is stated, and its application: a certificate may be
+        corrected twice on one day, and one number may be about two applications.
         """
         if self._find("notice_number") is not None:
             return _read_number(self._get("notice_number"))
@@ -316,7 +316,7 @@ class _NoticeMaker:
 
     def _write_text(self) -> str:
         lines: list[str] = []
-        room = _LONGEST_TEXT - 40  # for the line that counts what is left out
+        room = _LONGEST_TEXT - 40  # for the line that counts the omitted lines
         written = list(self._list_lines())
         for number, line in enumerate(written):
             if room < len(line) + 1:
@@ -328,7 +328,7 @@ class _NoticeMaker:
 
     def _write_fact(self, fact: NoticeFact) -> str:
         kind = self._catalog.kinds[fact.name]
-        # A number is told as such: 07 and +7 are 7.
+        # An integer is written in its shortest form: 07 and +7 become 7.
         value = str(int(fact.value)) if kind.type == "integer" else fact.value
         return f"{kind.en} ({kind.ko}): {value}" + (f" {fact.unit}" if fact.unit else "")
 

@@ -122,7 +122,7 @@ ACT_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "inspect": ("inspect", "inspected"),
     "fee": ("fee",),
 }
-#: What an inspection tells in words, as agencies' own documents call it (`mappings/notices.yaml`).
+#: The labels for the facts of an inspection, as in agencies' own documents (`mappings/notices.yaml`).
 _INSPECTION_KIND: Final = "Kind of inspection (검사종류)"
 _INSPECTION_DAY: Final = "Day of inspection (검사(검역) 지정일자)"
 _INSPECTION_PLACE: Final = "Place of inspection (검사장소)"
@@ -141,9 +141,9 @@ def may_refund_fee(code: StatusCode, *, was_paid: bool) -> bool:
 
 
 def may_answer_cancellation(cancellation: str | None, code: str) -> bool:
-    """Return whether a code of `CANCELLATION_ANSWERS` can be said, by what became of the last question.
+    """Return whether a code of `CANCELLATION_ANSWERS` is allowed after the last question about cancellation.
 
-    An agency that does not cancel may do so later.
+    `cancellation` is the state of that question. An agency that refused to cancel may cancel later.
     """
     return cancellation == "ASKED" or (cancellation == "REFUSED" and code == CANCELLATION_ANSWERS[0])
 
@@ -155,7 +155,8 @@ def get_act_kind(act: OfficerAct) -> str:
 
 def describe_act(act: OfficerAct) -> dict[str, Any]:
     """Return an act as plain values for JSON."""
-    # What newer versions add stands only where it is stated: the digest of every other act stays what it was.
+    # A member that a newer version added is written only if it is stated: the digests of older acts stay
+    # valid.
     match act:
         case ReceiveAct():
             content: dict[str, Any] = {"status": act.status_code}
@@ -386,7 +387,7 @@ def _add_fee(root: etree._Element, act: FeeAct) -> None:
 
 
 def _add_text(parent: etree._Element, name: str, text: str) -> None:
-    """Add an element with a text; no element without one. Raises GW404 for what XML cannot say."""
+    """Add an element with a text; no element without one. Raises GW404 for a character that XML lacks."""
     if not text:
         return
     try:

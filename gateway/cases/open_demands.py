@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-#: The state of a request that waits for what an event of its agency asks for.
+#: By event with which an agency makes a demand: the state of the request that waits for the demanded act.
 DEMANDED_STATES: Final[Mapping[str, str]] = {
     "ask": "INFORMATION_REQUIRED",
     "inspect": "INSPECTION",
@@ -120,7 +120,7 @@ class OpenDemands:
 
 
 def find_demanded_state(demands: OpenDemands, fees: Iterable[tuple[datetime, str]] = ()) -> str | None:
-    """Return the state of a request by its open demands: the one that was issued last decides.
+    """Return the state of a request by its open demands and fees: the last one issued decides.
 
     `fees` are the open fees, each as the issue time and the number of the notice that levied it. None if
     there is neither a demand nor a fee.

@@ -41,7 +41,7 @@ _COLUMNS: Final = ("code", "name", "role")
 #: The role of a document whose approved items a child declaration takes; other roles are not read here.
 _PARENT: Final = "parent"
 _MEASURES: Final = ("NetNetWeightMeasure", "TariffQuantity")
-#: What makes the goods of an item what an agency has approved, with the tariff code.
+#: The elements that, with the classifications, must equal those of the approved item.
 _IDENTITY: Final = ("Commodity/Description", "Origin/CountryCode")
 
 

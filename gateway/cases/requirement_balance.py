@@ -40,8 +40,9 @@ _DECIMALS: Final = 6
 class RequirementUse:
     """The use of a requirement by one line of a declaration; `pointer` is the place of the quantity.
 
-    `agency` is the one that issued it, where the line names it. With `in_time` the last day is not checked:
-    the declaration used the same quantity of it before.
+    `agency` is the agency that issued the requirement, where the line names the agency. With `in_time` the
+    last day of the requirement is not checked: the declaration used the same quantity of the requirement
+    before.
     """
 
     item: int
@@ -103,8 +104,8 @@ class RequirementBalance:
 class JudgedClaim:
     """The result of judging a claim: the uses that can be written off, each with its requirement.
 
-    The ledger does not know the numbers of the `unknown` ones yet. The `idle` ones are not written off, and
-    refuse nothing.
+    The ledger does not know the numbers of the `unknown` uses yet. The `idle` uses are not written off, and
+    do not refuse the claim.
     """
 
     taken: tuple[tuple[RequirementUse, RequirementBalance], ...]
@@ -353,7 +354,7 @@ def format_left_quantity(remainder: Fraction) -> str:
 def add_used_quantity(used: Mapping[str, str], unit: str, quantity: Decimal) -> dict[str, str]:
     """Return the used quantities by unit after one was added; a negative quantity takes a use back.
 
-    The sum is exact. A unit of which nothing is used is left out.
+    The sum is exact. A unit whose used quantity is zero is left out.
     """
     total = Fraction(used.get(unit, "0")) + Fraction(quantity)
     rest = {name: value for name, value in used.items() if name != unit}

@@ -45,7 +45,7 @@ class StatusCode:
     final: bool = field(default=False, kw_only=True)
 
 
-#: What a final status code of an outcome decides.
+#: The decision of a final status code, by its outcome.
 _DECIDES: Mapping[str, DecisionCode] = {
     "approved": DecisionCode.APPROVED,
     "conditional": DecisionCode.APPROVED_WITH_CONDITIONS,

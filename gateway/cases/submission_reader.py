@@ -1,6 +1,6 @@
 """Reads a submission as values, which the hub needs to open a case.
 
-The tree has been validated against its schema before.  This module checks what a schema cannot
+The tree has been validated against its schema before.  This module checks the rules that a schema cannot
 express: that two places agree, that names are unique, and that each payload has the declared
 size and digest.
 """
@@ -153,7 +153,7 @@ def read_submission(root: etree._Element) -> Submission:
     reference, function = _read_text(root, f"{_SUB}Reference"), _read_text(root, f"{_SUB}Function")
     _check_reference(reference, declaration)
     if function == _ORIGINAL:
-        # Every other function names a case that is there: what its reference may have was judged then.
+        # Every other function names an existing case, whose reference was checked when it was opened.
         check_clear_id(reference, "/Submission/Reference")
         if "  " in reference:
             detail = "two spaces in a row look like one: a reference has single ones"

@@ -127,9 +127,10 @@ class CertificateStanding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApprovedApplication:
-    """An application that is not cancelled; `asked`: its agency is asked whether it cancels it.
+    """An application that is not cancelled; `asked`: the agency is asked whether it cancels the application.
 
-    `withdrawn`: so is its case. `kept`: its agency has refused to cancel what the certificate approves.
+    `withdrawn`: the case of the application is withdrawn. `kept`: the agency has refused to cancel the
+    approval of the certificate.
     """
 
     asked: bool = False
@@ -139,9 +140,9 @@ class ApprovedApplication:
 
 @dataclass(frozen=True, slots=True)
 class ItemRemoval:
-    """The removal of an item from its application; `alone`: other items stayed there.
+    """The removal of an item from its application; `alone`: other items stayed in the application.
 
-    Of an item alone no agency is asked.
+    For the removal of an item alone, no agency is asked.
     """
 
     alone: bool
@@ -151,8 +152,8 @@ class ItemRemoval:
 class PastDecision:
     """One decision on an item and law that was amended or removed; `key` is its row in the store.
 
-    One that is `lapsed` was overtaken by an amendment of an item that was still there. `afterwards` is one
-    that came when the item had been removed.
+    A `lapsed` decision was overtaken by an amendment of an item that was still in the application. A decision
+    `afterwards` came when the item had been removed.
     """
 
     key: int

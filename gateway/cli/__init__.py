@@ -10,8 +10,8 @@ import gc
 from collections.abc import Sequence
 from typing import Final
 
-#: New objects after which garbage is looked for. What a verb imports lives as long as the process: with
-#: the 700 of Python 3.11 a quarter of the time of an import goes into looking at it again and again.
+#: The number of new objects that starts a garbage collection. Imported modules live as long as the process:
+#: with the default of Python 3.11, 700, a quarter of the time of an import goes into examining them again.
 _NEW_OBJECTS: Final = 50_000
 
 

@@ -24,7 +24,7 @@ from gateway.errors import MISUSE
 from gateway.log_stream import guard_standard_error
 from gateway.operations import count_things
 
-#: Seconds for which the last lines wait for their reader when the process is told to end.
+#: Seconds for which the last lines wait for their reader when the process is stopped.
 _LAST_LINES_WITHIN: Final = 5.0
 _LOOK_EVERY: Final = 0.1
 
@@ -33,9 +33,9 @@ class ArrivalPrinter:
     """Prints one line for each message, in words or as JSON, in a thread of its own.
 
     A pipe holds 64 KiB. Where its reader is stopped, or the terminal is, lines wait in memory and none is
-    lost: what waits are rows that the message handler has anyway. Where standard output is broken, messages
-    have no line any more. Problems are printed at once; without room they are left out and counted, since a
-    stranger can cause any number of them.
+    lost: the waiting lines are rows that the message handler has anyway. Where standard output is broken,
+    messages have no line any more. Problems are printed at once; without room they are left out and counted,
+    because a stranger can cause any number of them.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -55,11 +55,11 @@ class ArrivalPrinter:
         self._thread.start()
 
     def print_line(self, sentence: str) -> None:
-        """Print a sentence about the process, not with JSON, after what waits already."""
+        """Print a sentence about the process, not with JSON, after the lines that already wait."""
         self._entries.put(sentence)
 
     def announce_message(self, row: dict[str, Any]) -> None:
-        """Print the line of a message that is stored, after what waits already."""
+        """Print the line of a message that is stored, after the lines that already wait."""
         self.count += 1
         self._entries.put(row)
 
@@ -69,9 +69,9 @@ class ArrivalPrinter:
             self._context.copy().run(print_problem, sentence)
 
     def close(self, stop: threading.Event) -> int:
-        """Wait until everything is printed, but only some seconds where `stop` is set; return the status.
+        """Wait until everything is printed, but only some seconds if `stop` is set; return the status.
 
-        It is 1 where not everything could be printed, which standard error tells.
+        The status is 1 if not everything could be printed. Then a line on standard error says so.
         """
         self._entries.put(None)
         while not (self._has_ended.wait(_LOOK_EVERY) or stop.is_set()):

@@ -44,14 +44,14 @@ class FileChange:
             self.change.record_trust_change(subject, before=before, after=after)
 
     def describe_act(self, sentence: str, **more: Any) -> dict[str, Any]:
-        """Return for JSON what was done, with the number of its row of audit."""
+        """Return the act for JSON, with the sentence about it and the number of its row in the audit log."""
         description: dict[str, Any] = {"verb": self.act.verb, "done": sentence, "by": self.act.by}
         description["audit"] = self.change.number if self.change is not None else None
         return description | {name: make_plain(value) for name, value in more.items()}
 
 
 def read_act(arguments: Arguments) -> Act:
-    """Return who runs which verb; raise RuntimeError for a verb without ``--by``, which only reads."""
+    """Return the verb and its person; raise RuntimeError for a verb without ``--by``, which only reads."""
     if not hasattr(arguments, "by"):
         raise RuntimeError(f"gateway {arguments.verb_words} is declared as reading only")
     return make_act(arguments.verb_words, arguments.by)
@@ -67,7 +67,7 @@ def make_act(verb_words: str, by: str | None = None) -> Act:
 
 def find_account() -> str:
     """Return the name of the account that runs this process, or its number if it has no name."""
-    # The environment (LOGNAME, USER) says whatever its owner wants.
+    # The environment (LOGNAME, USER) is not read: its owner can set any name there.
     number = os.getuid()
     try:
         return pwd.getpwuid(number).pw_name

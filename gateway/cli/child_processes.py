@@ -1,4 +1,4 @@
-"""Forks the processes of a gateway from what was imported once, keeps them alive and ends them together."""
+"""Forks the processes of a gateway after one import, keeps them alive and ends them together."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _MOST_DEATHS: Final = 11
 _WINDOW: Final = 60.0
 
-#: What a child does until it is stopped; the number that it returns is the exit status of its process.
+#: The function that a child runs until it is stopped; it returns the exit status of the process.
 Target = Callable[[Arguments], int]
 
 
 def prepare_fork(module: str) -> None:
-    """Import what children need: each that starts from now on has it, also one that is started again."""
+    """Import a module for children: each child that starts from now on has it, also after a restart."""
     if module in sys.modules:
         return
     import_module(module)

@@ -1,7 +1,7 @@
 """Judges a CPA at a hub: by its own rules, its signatures, and the register; and registers its partner.
 
-Judging changes nothing. What the agreement brings, a party with identifiers and certificates, is
-planned first; it is registered only when the agreement is loaded.
+Judging changes nothing. The additions of the agreement, a party with identifiers and certificates, are
+planned first; they are registered only when the agreement is loaded.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def find_signature_findings(
 
 
 def _find_signature_fault(report: VerificationReport, document: CpaDocument) -> str | None:
-    """Return why a signature is not one of a party over the whole document; None when it is."""
+    """Return why a signature is not that of a party over the whole document; None if it is."""
     if report.verdict != "valid":
         return f"the signature is {report.verdict}: {report.reason}"
     if "/" not in report.covered or report.excluded:
@@ -126,7 +126,7 @@ _SHOWN: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class PartnerPlan:
-    """What an agreement brings for one of its parties: new identifiers and certificates."""
+    """The additions of an agreement for one of its parties: new identifiers and certificates."""
 
     party: str
     name: str
@@ -214,7 +214,7 @@ def _has_identifier(party: CpaParty, own_id: PartyId) -> bool:
 def _state_register_findings(
     document: CpaDocument, pmodes: Sequence[PMode], view: HubView
 ) -> Iterator[AgreementFinding]:
-    """Yield what the register finds wrong with the P-Modes, at the places of the document."""
+    """Yield the findings of the register on the P-Modes, at the places of the document."""
     places = {("agreement", ""): str(document.place)}
     for party in document.parties:
         for identifier in party.ids:
@@ -234,7 +234,7 @@ def _forgive_finding(finding: AgreementFinding) -> AgreementFinding:
 
 
 def _add_plans(known_parties: Sequence[KnownParty], plans: Sequence[PartnerPlan]) -> tuple[KnownParty, ...]:
-    """Return the parties as they would be with what an agreement brings."""
+    """Return the parties as they would be with the additions of an agreement."""
     by_name = {party.name: party for party in known_parties}
     for plan in plans:
         old = by_name.get(plan.party, KnownParty(plan.party, "ACTIVE", ()))
@@ -248,7 +248,7 @@ def _add_plans(known_parties: Sequence[KnownParty], plans: Sequence[PartnerPlan]
 
 @dataclass(frozen=True, slots=True)
 class _Planner:
-    """Plans what an agreement brings; `found` collects what cannot be registered, and why."""
+    """Plans the additions of an agreement; `found` collects findings on those that cannot be registered."""
 
     conn: Connection
     settings: Settings
@@ -351,7 +351,7 @@ def _catch_refusal(check: Callable[[], None]) -> str | None:
 def load_cpa(
     change: DatabaseChange, reception: CpaReception, source: bytes, file: str, *, accepted: bool
 ) -> GatewayError | None:
-    """Put a judged CPA into force, with the planned changes of its parties; return why that is refused."""
+    """Put a judged CPA into force, with the planned changes of its parties; return the problem, if any."""
     problem = find_load_problem(reception.findings, file, accepted=accepted)
     if problem is not None:
         change.leave_unchanged()
@@ -374,7 +374,7 @@ def _describe_all(conn: Connection, name: str, plans: Sequence[PartnerPlan]) -> 
 
 
 def register_partner(conn: Connection, plan: PartnerPlan, at: datetime) -> None:
-    """Register what an agreement brings for a party; its certificates have been validated."""
+    """Register the additions of an agreement for a party; its certificates have been validated."""
     if plan.is_new or plan.ids:
         check_clear_name(plan.party, plan.ids)
         parties.register_party(conn, plan.party, plan.name, plan.role, at, plan.ids)

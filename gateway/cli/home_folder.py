@@ -1,4 +1,4 @@
-"""The home folder: what makes a folder a home, how a new one is made, and that others cannot read it."""
+"""Recognizes the home folder, makes a new one, and keeps other accounts from reading it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gateway.store import (
 )
 from gateway.wire import find_day
 
-#: What a home contains: at least one of these. A folder without them is no home of a gateway.
+#: A home contains at least one of these files and folders. A folder without them is no home of a gateway.
 _MARKS: Final = ("gateway.toml", "gateway.sqlite3", "pki")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _FOLDER_MODE: Final = 0o700
@@ -61,7 +61,7 @@ def make_home_folder(settings: Settings) -> None:
     """Make the home folder, and close it and its settings to others."""
     home = settings.home_folder
     make_owned_folder(home, _FOLDER_MODE)
-    # A folder or file of somebody else cannot be closed by us: `gateway check` tells it.
+    # Only its owner can change the mode of a folder or file: `gateway check` reports one that is open.
     with suppress(PermissionError):
         home.chmod(_FOLDER_MODE)
         if (home / "gateway.toml").is_file():

@@ -196,7 +196,8 @@ def _check_next_key(settings: Settings, hub: Hub) -> None:
 def find_algorithm_warnings(settings: Settings, hub: Hub, register: RegisterSnapshot) -> Iterator[str]:
     """Yield a warning for each P-Mode of ebMS 2.0 whose newest message or receipt is not signed as agreed.
 
-    What is weaker than agreed is refused (GW204); only what was stored before the terms is such a message.
+    The hub refuses a signature that is weaker than agreed (GW204). So a message or receipt with such a
+    signature was stored before these terms.
     """
     limits = build_wire_limits(settings.limits)
     for pmode in register.book.pmodes:
@@ -278,7 +279,7 @@ def _find_weak_tokens(keys: Iterable[DecryptionKey]) -> Iterator[str]:
 
 
 def _find_missing_receivers(agreed: list[PMode], register: RegisterSnapshot, at: datetime) -> Iterator[str]:
-    """Yield a warning for each partner to whom encrypted payloads are agreed and cannot be sent."""
+    """Yield a warning for each partner with agreed encryption that has no certificate to encrypt for."""
     warned: set[str] = set()
     for pmode in agreed:
         party, pin = (

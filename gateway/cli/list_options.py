@@ -159,7 +159,7 @@ def read_clock() -> datetime:
 def print_page(page: ListPage, *, as_json: bool, columns: Sequence[str]) -> None:
     """Print a page of a list, and on standard error how many rows follow it and how to go on.
 
-    The first column is what ``--after`` names.
+    The value for ``--after`` is in the first column.
     """
     from gateway.store import LIST_COUNT_LIMIT
 

@@ -45,7 +45,7 @@ def _read_stored_cpa(row: Any) -> CpaDocument | None:
         return None
     try:
         return read_cpa(row.source, STORED_FILE)
-    except GatewayError:  # a rule of this version refuses what an older one took
+    except GatewayError:  # this version refuses a file that an older version accepted
         return None
 
 
@@ -78,7 +78,7 @@ def _read_quietly(der: bytes) -> Certificate | None:
 
 
 def list_pins(pmodes: Sequence[PMode]) -> Iterator[tuple[str, str]]:
-    """Yield the certificates (SHA-256) that P-Modes name, each with what for."""
+    """Yield the certificates (SHA-256) that P-Modes name, each with its use."""
     for pmode in pmodes:
         yield from (
             (pin, "signing") for pin in (*pmode.security.certificates, *pmode.security.reply_certificates)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Four times the longest message by default: input of that size is refused much earlier.
 _LONGEST_FILE: Final = 256 * 1024 * 1024
-#: The mode of a new file, without what the umask of the process takes away.
+#: The mode of a new file, before the umask of the process is applied.
 _FILE_MODE: Final = 0o666
 
 

@@ -83,9 +83,9 @@ def open_need_rules(arguments: Arguments) -> AskedRules:
 def read_table_files(
     paths: Sequence[Path], rules: DecisionRules, *, as_json: bool, effect: str = "nothing was asked"
 ) -> list[NeedTable]:
-    """Return the tables in files; print every mistake of all and end the verb where there are some.
+    """Return the tables in files; print every mistake in all files and end the verb if there is one.
 
-    `effect` is the sentence that says what was not done because of them.
+    `effect` is the sentence on the work not done because of the mistakes, such as "nothing was compared".
     """
     names = make_table_names(rules.needs, rules.bundle)
     checked = [(str(path), check_need_table(read_file(path), names)) for path in paths]
@@ -96,7 +96,7 @@ def read_table_files(
 def end_at_mistakes(checked: Sequence[tuple[str, CheckedTable]], effect: str, *, as_json: bool) -> None:
     """Print the mistakes of files with their places, at most a hundred of each, and end the verb.
 
-    Does nothing if no file has a mistake. `effect` is the sentence that says what was not done.
+    Does nothing if no file has a mistake. `effect` is the sentence on the work not done because of them.
     """
     wrong = [(file, table) for file, table in checked if table.mistakes]
     if not wrong:
@@ -220,7 +220,7 @@ def compare_status_codes(before: Traversable, after: Traversable) -> Iterator[st
 
 
 def tell_values(before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...]) -> str:
-    """Return which values become which others."""
+    """Return the values of `keys` that differ, each before and after, as words."""
     differ = (key for key in keys if before[key] != after[key])
     return "; ".join(f"{key} {before[key] or 'none'} becomes {after[key] or 'none'}" for key in differ)
 

@@ -64,9 +64,9 @@ _ADDRESS_STEPS: Final = (".", "..")
 
 
 def check_clear_name(name: str, ids: Iterable[PartyId] = ()) -> None:
-    """Raise GW808 for a party or person that is to be registered under what looks like another's name.
+    """Raise GW808 for a name or id of a new party or person that looks like that of another one.
 
-    So it does for a name that a page's address cannot have.
+    Also raises GW808 for a name that cannot stand in the address of a page.
     """
     for text in (name, *(part for identifier in ids for part in (identifier.value, identifier.type or ""))):
         character = find_unclear_character(text)
@@ -158,8 +158,8 @@ def read_lists_not_loaded(settings: Settings, conn: Connection) -> dict[Revocati
 class LoadedList:
     """A revocation list that an operator loaded: `is_new` here, `is_in_force` now, the lists it `replaces`.
 
-    Those are named by their SHA-256. `is_used_again`: it was stored already, and out of force. `repeated_by`:
-    the place of a list that was not loaded and decides in its stead.
+    The replaced lists are named by their SHA-256. `is_used_again`: the list was stored already, and out of
+    force. `repeated_by`: the place of a list that was not loaded and that decides instead of this list.
     """
 
     issuer: str
@@ -211,8 +211,9 @@ def load_crls(
 ) -> list[LoadedList]:
     """Store lists (DER or PEM) in the register, each in place of those that it repeats.
 
-    `origins` has the lists in force that were not loaded. Raises GW208 for a list that proves nothing, or
-    whose number contradicts a list in force.
+    `origins` has the lists in force that were not loaded. Raises GW208 for a list that is not understood, is
+    not in force at this time or is signed by no known authority, and for a list whose number contradicts a
+    list in force.
     """
     in_force: dict[str, list[RevocationList]] = {}
     loaded = []
@@ -236,7 +237,7 @@ def load_crls(
 def _find_repetition(
     crl: RevocationList, succession: ListSuccession, origins: Mapping[RevocationList, ListOrigin]
 ) -> ListOrigin | None:
-    """Return the place of a fresh list that decides in the stead of this one."""
+    """Return the place of a fresh list that decides instead of `crl`; None if there is none."""
     if crl in origins:
         return None
     return next(
@@ -350,7 +351,8 @@ def collect_registered_parties(
 ) -> PartyRegister:
     """Return the registered parties of P-Modes with the certificates that they may use at the time `at`.
 
-    What this hub signs, decrypts and connects with is said by its settings, else by the register.
+    The certificates by which this hub signs, decrypts and connects come from its settings, else from the
+    register.
     """
     register = PartyRegister()
     for ids in dict.fromkeys(ids for pmode in pmodes for ids in (pmode.from_party, pmode.to_party)):
@@ -410,7 +412,7 @@ class MissingCertificate(NamedTuple):
 
 
 def list_missing_certificates(octets: bytes, *, profile: bool = False) -> list[MissingCertificate]:
-    """Return what other products miss in a CPA (a CPP with `profile`)."""
+    """Return the certificates that a CPA (a CPP with `profile`) only names; other products need them."""
     return [
         MissingCertificate(party.name, use)
         for party in read_cpa(octets, "export", profile=profile).parties

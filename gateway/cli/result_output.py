@@ -73,7 +73,7 @@ def _format_cell(value: Any) -> str:
         # A number is shown also when it is 0.
         is_number = isinstance(value, int) and not isinstance(value, bool)
         text = str(value) if is_number else str(format_value(value) or "-")
-    # The width of a column counts what the terminal shows.
+    # Escapes are made here, because the width of a column is that of the shown text.
     return _escape_unencodable(escape_line(text).replace("\t", "\\t"))
 
 
@@ -139,13 +139,13 @@ def print_line(line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ReportedFailure:
-    """Why a verb failed: a sentence, the id of the problem, its place, and the command that helps."""
+    """The failure of a verb: a sentence, the id of the problem, its place, and the command that helps."""
 
     detail: str
     problem: str = ""
     location: str = ""
     help: str = ""
-    #: What the verb found before it failed; only in JSON.
+    #: The facts that the verb found before it failed; only in JSON.
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def format_line(self) -> str:
@@ -184,7 +184,7 @@ def choose_problem_form(*, as_json: bool) -> Iterator[None]:
 
 
 def format_failure(failure: ReportedFailure) -> str:
-    """Return why a verb failed: one line, or one JSON object with ``--json``."""
+    """Return the failure of a verb: one line, or one JSON object with ``--json``."""
     if _failures_as_json.get():
         # Octets of an argument that are not text are escaped, as JSON knows them.
         is_plain = failure.detail.isprintable() and is_utf8_stream(sys.stderr)
@@ -220,7 +220,7 @@ def print_report(
     as_json: bool,
     as_text: Callable[[dict[str, Any]], object] = lambda report: print(format_facts(report)),
 ) -> None:
-    """Print a report: one JSON object, or what `as_text` prints of it; by default one value on each line."""
+    """Print a report: one JSON object, or the output of `as_text`; by default one value on each line."""
     if as_json:
         print_json(report)
     else:
@@ -228,7 +228,7 @@ def print_report(
 
 
 def print_done(arguments: Arguments, sentence: str, *lines: str, **facts: Any) -> None:
-    """Print what a verb has done: the sentence and more lines, or one JSON object with the facts."""
+    """Print the result of a verb: the sentence and more lines, or one JSON object with the facts."""
     if arguments.json:
         print_json({"verb": arguments.verb_words, "done": sentence, **facts})
         return
@@ -283,7 +283,7 @@ class _Output:
             return self.unguarded.write(text)
 
     def flush(self) -> None:
-        """Write what is kept; raise as `write` does."""
+        """Write the buffered text; raise as `write` does."""
         with _tell_broken_output():
             self.unguarded.flush()
 
@@ -331,13 +331,13 @@ def open_missing_streams() -> None:
 
 
 def escape_unencodable_output() -> None:
-    """Let standard output escape what its encoding does not have, as standard error always does.
+    """Let standard output escape characters that its encoding does not have, as standard error always does.
 
-    An error in the middle of a list would leave out the rest of it. The octets of an argument that are no
-    text are escaped, too.
+    Otherwise an error in the middle of a list would leave out the rest of the list. The octets of an argument
+    that are no text are escaped, too.
     """
     if isinstance(sys.stdout, TextIOWrapper):
-        # Where a pipe has taken the place of a file, the last step is to ask for a position that it has not.
+        # If a pipe has taken the place of a file, the last step asks for a position, which no pipe has.
         with suppress(OSError):
             sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -299,7 +299,7 @@ def signing_options() -> Decorator:
 
 
 def tls_options() -> Decorator:
-    """Return what verbs that call have: ``--ca``, and ``--client-certificate`` with ``--client-key``."""
+    """Return the options of verbs that make calls: ``--ca``, ``--client-certificate``, ``--client-key``."""
     believed = "for https: trust anchors, if not those of the operating system"
     client_help = "for https: the client certificate"
     return join_options(
@@ -334,7 +334,7 @@ def read_reason(arguments: Arguments) -> str | None:
 
 
 def read_secret(read_text: Callable[[], str]) -> str:
-    """Return what `read_text` reads from the terminal or standard input; raise misuse if it is no text."""
+    """Return the text that `read_text` reads (terminal or standard input); raise misuse if it is no text."""
     try:
         secret = read_text()
         secret.encode()

@@ -140,7 +140,7 @@ def _print_misuse(misuse: click.ClickException, argv_words: Sequence[str]) -> No
 
 
 def _describe_unencodable(failure: UnicodeEncodeError) -> str | None:
-    """Return what an argument or the name of a file has that cannot be written; None if it is neither's."""
+    """Return the fault of an argument or file name that cannot be encoded; None for any other text."""
     character = failure.object[failure.start]
     locale_encoding = sys.getfilesystemencoding()
     if "\ud800" <= character <= "\udfff":

@@ -321,7 +321,7 @@ class BrokerClient:
                 return []
 
     def _pull_arrivals(self) -> GatewayError | None:
-        """Pull what waits; return the problem that ended it, if any."""
+        """Pull the waiting messages; return the problem that ended the pulling, if any."""
         try:
             if self._puller is not None:
                 self._puller.pull_messages()

@@ -37,7 +37,7 @@ _JOINED: Final = "joined.json"
 _TOLD: Final = "told.json"
 _WHOLE: Final = "whole.body"
 _PLACE: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment"
-#: So many groups are remembered between two fragments; of others the files are read again.
+#: The largest number of groups in the cache; the files of other groups are read again.
 _MOST_REMEMBERED: Final = 8
 
 
@@ -138,7 +138,7 @@ class FragmentFolder:
             return row["receipt"], group.as_complete() if group.is_complete else None
 
     def list_complete(self) -> Iterator[CompleteGroup]:
-        """Yield the complete groups that are not joined, or whose sender does not know that they are."""
+        """Yield the complete groups that are not joined, or whose joined message has no delivered receipt."""
         for path in sorted(self._folder.glob(f"*/{_GROUP}")):
             if _has_ended(path.parent):
                 _remove_pieces(path.parent)
@@ -218,7 +218,7 @@ class FragmentFolder:
                 group.tally, opened, pmode.splitting.message_size, is_repeated=header.number in numbers
             )
         except GatewayError as problem:
-            # What another key has signed is refused by itself, and so is what comes after the end.
+            # Only this fragment is refused if another key signed it, or if the group is already complete.
             if group.is_complete or problem.problem is SIGNER_MISMATCH or problem.problem.ours:
                 raise
             self._refuse_now(group, problem)

@@ -241,7 +241,7 @@ class _PostHandler(BaseHTTPRequestHandler):
     def _refuse_request(self, status: int, sentence: str) -> bool:
         """Refuse a request and end its connection; return False, as no other one may follow.
 
-        What is still sent is read for a while: else its sender may lose the reply (RFC 9112 §9.6).
+        The rest of the request is read for a while: otherwise its sender may lose the reply (RFC 9112 §9.6).
         """
         body = f"{sentence}\n".encode()
         self._send_reply(HttpReply(status, "text/plain; charset=utf-8", body, {"Connection": "close"}))
@@ -387,7 +387,8 @@ class HttpPoster:
     def post(self, headers: Mapping[str, str], body: bytes) -> HttpReply:
         """POST once; raise GW601 when there is no answer, as `NotConnectedError` if nothing was sent.
 
-        An error before the end of the request is its answer. One whose text does not arrive whole has none.
+        An error before the end of the request is its answer. If the text of an error does not arrive whole,
+        the reply has no text.
         Raises GW603 for an answer of more than 64 MiB.
         """
         try:
@@ -455,7 +456,7 @@ class HttpPoster:
     def _read_response(
         self, response: HTTPResponse, read: Callable[[HTTPResponse, bool], _Answer], *, is_whole: bool
     ) -> _Answer:
-        """Return the result of `read`; raises GW601 for a success that proves nothing."""
+        """Return the result of `read`; raises GW601 for a success before the request was sent whole."""
         is_success = response.status < _FIRST_REDIRECT
         if is_success and not is_whole:
             detail = f"HTTP status {response.status} before it had the whole request"

@@ -82,7 +82,7 @@ def read_kept_submission(content: bytes, url: str, membership: Membership) -> Se
     parcel = Parcel(headers, MemoryBody(message.body))
     sent = find_agreed_core(membership).read_sent_unit(parcel, DEFAULT_LIMITS)
     unit = sent.unit
-    # What was encrypted for the hub cannot be read here again.
+    # A payload that was encrypted for the hub cannot be decrypted here.
     is_hidden = parcel.get_header("Content-Type").startswith("multipart/")
     if not isinstance(unit, UserMessage) or not (unit.payloads or is_hidden):
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
@@ -139,7 +139,7 @@ class SplitSubmission:
         return [number for number in numbers if not self._name_file(number, "receipt").exists()]
 
     def open_fragment(self, number: int) -> SealedSubmission:
-        """Return a fragment as it is sent: the one that was sealed before, or a new one, stored now."""
+        """Return a fragment as it is sent: the fragment sealed before, or a new one, which is stored now."""
         path = self._name_file(number, "http")
         core = find_agreed_core(self._membership)
         pmode = self._membership.get_outgoing_pmode(self.unit.action, get_current_time())

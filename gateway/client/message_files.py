@@ -39,9 +39,10 @@ class FileBody(DigestedBody):
 
 
 class UnnamedFile(DigestedBody):
-    """What arrives, in a file of a folder that has no name: a process that is killed leaves nothing.
+    """The arriving octets, in a file without a name in a folder: a process that is killed leaves no file.
 
-    Each method raises GW806 where the disk takes it not. Streams can be read until it is closed.
+    Each method raises GW806 if the disk does not take the octets. Streams can be read until the file is
+    closed.
     """
 
     __slots__ = ("_file",)

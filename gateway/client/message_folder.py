@@ -202,7 +202,7 @@ class MessageFolder:
         row["file"] = self._write_files((row["action"], fields.get("case_number") or ""), files)
 
     def write_refusal(self, problem: GatewayError) -> None:
-        """Tell the problem, and append it to ``refusals.jsonl``; raises OSError."""
+        """Report the problem, and append it to ``refusals.jsonl``; raises OSError."""
         self._tell(f"refused: {problem}")
         self._refusals.write_refusal(problem)
 

@@ -64,7 +64,7 @@ class MessageHandler:
         self._store = store or JournalStore(folder)
         self._fragments = FragmentFolder(folder / "fragments", self._core)
         self._tls = tls
-        #: Where answers to what is pulled go, if that is not the agreed endpoint.
+        #: The URL for answers to pulled messages, if it is not the agreed endpoint.
         self.pulled_from = ""
         self._known = {row["message_id"]: row for row in self._store.read_rows()}
         self._expected: dict[str, tuple[SentUnit, Parcel]] = {}

@@ -1,4 +1,4 @@
-"""A broker's client without a server: pulls what waits for it, stores it, and posts its receipt."""
+"""A broker's client without a server: pulls its waiting messages, stores them, and posts their receipts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, UserMessage
 from gateway.protocols import Parcel, ProtocolContext, SentUnit, make_pull_request
 
-#: So many messages of one channel are pulled in one turn.
+#: The largest number of messages of one channel that are pulled in one turn.
 _MOST: Final = 1000
 #: Octets of the largest message that is pulled whole. It is in a file, not in memory.
 _LARGEST: Final = 2 * 1024**3

@@ -250,9 +250,9 @@ def read_membership(
     """Read a partner folder: keys, trust anchors and the agreement, or the named file.
 
     The agreement is YAML, a CPA or a P-Mode file of another product: ``agreement.yaml``, or
-    ``agreement.xml``. This party is the one that `sends` that action, or the one with the role Applicant.
-    Where no file has the certificate of the hub, the certificates by which the hub signs according to the
-    agreement are its own.
+    ``agreement.xml``. This party is the party that `sends` that action, or the party with the role Applicant.
+    If no file has the certificate of the hub, the hub's certificates are those by which it signs according
+    to the agreement.
     """
     identity = read_identity(folder, name, hub)
     yaml, xml = folder / "agreement.yaml", folder / "agreement.xml"

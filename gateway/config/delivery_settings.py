@@ -159,7 +159,7 @@ class CustomsSettings(_PartnerSettings):
 
 
 class PullerSettings(SettingsSection):
-    """With what a party shows who it is when it pulls (WSS UsernameToken)."""
+    """The name and password by which a party identifies itself when it pulls (WSS UsernameToken)."""
 
     name: str | None = Field(None, min_length=1, max_length=255)
     """Name in its UsernameToken. If it is not set, the name of this section is used."""

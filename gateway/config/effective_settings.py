@@ -1,4 +1,4 @@
-"""Tells the value in effect of every setting, and where it comes from; secrets are named, never read."""
+"""Lists the value in effect of every setting, and its source; secrets are named, never read."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gateway.config.setting_values import Secret
 from gateway.config.settings_file import find_settings_source, format_toml, load_settings, read_toml_file
 
 _MASK: Final = "***"
-#: A URL of which each part can be told from the next. A password may contain "/" and "?", as SQLAlchemy reads
-#: it. A parameter of a path (";") is masked with what follows.
+#: A URL whose parts can be separated with certainty. A password may contain "/" and "?", as SQLAlchemy reads
+#: it. A path parameter is masked from its ";" to its end.
 _HOST: Final = r"(?:\[[\w:.%]*\]|[\w.%-]*)(?::\d{0,5})?"
 _FORM: Final = re.compile(
     rf"(?P<scheme>[A-Za-z][\w+.-]{{0,40}})://(?:(?P<login>[^@]*)@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
@@ -25,7 +25,7 @@ _FORM: Final = re.compile(
 )
 _USER: Final = re.compile(r"[\w.+-]+")
 _SCHEME: Final = re.compile(r"[A-Za-z][\w+.-]{0,40}")
-#: Names of parameters; what has capitals or digits may be a token.
+#: Names of parameters that are shown; a name with capitals or digits may be a token.
 _NAME: Final = re.compile(r"[a-z_]{1,20}")
 #: Schemes whose login has a user before the colon; elsewhere a token may stand alone.
 _DATABASE_SCHEMES: Final = ("postgres", "sqlite")
@@ -44,7 +44,7 @@ _QUESTIONS: Final = frozenset({"wsdl", "WSDL", "singleWsdl"})
 
 
 def mask_url(url: str) -> str:
-    """Return a URL with `***` for a password, for parameters that may be secret, and for what is unclear."""
+    """Return a URL with `***` for a password, for parameters that may be secret, and for unclear parts."""
     parts = _FORM.fullmatch(url)
     if parts is None:
         if not url:
@@ -83,7 +83,7 @@ def _mask_parameter(parameter: str) -> str:
 
 _HEADER: Final = re.compile(r"\s*\[\[?\s*([^\[\]#]+?)\s*\]\]?\s*(#.*)?")
 _KEY: Final = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
-#: A URL, whatever stands there.
+#: The setting that is masked as a URL even if it does not contain "://".
 _DATABASE: Final = ("database", "url")
 _PART: Final = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 
@@ -154,7 +154,7 @@ def _list_value(value: Any, key_path: tuple[str, ...], origin: _Origin) -> Itera
             yield from _list_value(inner, (*key_path, name), origin)
     elif value != {} or len(key_path) > 1:
         file_value = origin.find_file_value(key_path)
-        # A value that the file names as a secret is not shown, whatever reads it.
+        # A value that the file gives as a secret is never shown, even if the setting needs no secret.
         text = (
             _format_reference(file_value)
             if _is_secret_reference(file_value)
@@ -177,7 +177,7 @@ def _format_reference(reference: Mapping[str, Any]) -> str:
 
 
 def _mask_urls(value: Any, key_path: tuple[str, ...]) -> Any:
-    """Return a value of which each URL is shown without what may be secret."""
+    """Return a value with each URL in it masked by `mask_url`."""
     if isinstance(value, tuple):
         return tuple(_mask_urls(inner, key_path) for inner in value)
     if isinstance(value, dict):

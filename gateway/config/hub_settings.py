@@ -64,9 +64,8 @@ class DatabaseSettings(SettingsSection):
     url: str = Field("", repr=False)
     """SQLAlchemy URL of a SQLite file or a PostgreSQL server. If it is empty, a file in the home folder. It
     may be a secret."""
-    # The log of SQLite (16 MiB), what the accepted messages still produce (calls, replies, results,
-    # evidence), and one message of the largest size for each of several threads that measured at the same
-    # time.
+    # The log of SQLite (16 MiB), the later data of the accepted messages (calls, replies, results, evidence),
+    # and one message of the largest size for each of several threads that measured at the same time.
     reserve: Size = 256 * 1024**2
     """Octets of the disk that are reserved for messages already accepted. If less is free, no new message is
     accepted."""

@@ -1,4 +1,4 @@
-"""The settings of what listens: HTTP, TLS, the API, and the limits of requests."""
+"""The settings of the listeners: HTTP, TLS, the API, and the limits of requests."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ class ApiSettings(SettingsSection):
 class LimitSettings(SettingsSection):
     """The largest size or number of each part of a message."""
 
-    # A sender that sends so many messages after a missing one has lost it.
+    # If this number of later messages has arrived, the sender has lost the missing message.
     held_messages: Count = 1000
     """Messages of one conversation that wait for an earlier one, where an order is agreed."""
     # Each leaves rows in the database, and anyone can send a message that is refused.

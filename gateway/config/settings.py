@@ -74,7 +74,7 @@ class NeedSettings(SettingsSection):
 
 
 class RetentionSettings(SettingsSection):
-    """What `gateway retention purge` may remove; without a time it removes nothing."""
+    """The data that `gateway retention purge` may remove; without a time it removes nothing."""
 
     octets: Duration | None = None
     """Time after the end of a case, or the arrival of a message in a mailbox, for which octets are kept, and

@@ -90,10 +90,10 @@ def load_settings(
     home: Path | str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Read the file `path`, else the one that GATEWAY_CONFIG names, else use the defaults.
+    """Read the file `path`, else the file that GATEWAY_CONFIG names, else use the defaults.
 
     `home` overrides the home folder. Raises GW801 naming each wrong key, and GW808 for a file that
-    cannot be read. A key that we do not know is no error in a file for a newer version (`hub.version`).
+    cannot be read. An unknown key is no error in a file for a newer version (`hub.version`).
     """
     source = find_settings_source(path, environ)
     values = read_toml_file(source) if source else {}
@@ -140,7 +140,7 @@ def _list_newer_keys(values: Mapping[str, Any], home: Path) -> list[tuple[int | 
 
 
 def _read_version(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version; none for what is no version."""
+    """Return the numbers of a version; no numbers for a text that is not a version."""
     return tuple(map(int, text.split("."))) if re.fullmatch(VERSION, text) else ()
 
 
@@ -153,7 +153,7 @@ def _get_section(values: Mapping[str, Any], key_path: tuple[int | str, ...]) -> 
 
 
 def find_settings_source(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the file `path`, else the one that GATEWAY_CONFIG names; None where the defaults are used."""
+    """Return the file `path`, else the file that GATEWAY_CONFIG names; None if the defaults are used."""
     chosen = path or environ.get("GATEWAY_CONFIG") or None
     return Path(chosen).absolute() if chosen else None
 

@@ -151,8 +151,8 @@ class AnswerKind(Enum):
 class HandlerAnswers:
     """How one kind of handler says that it does not take a request.
 
-    `media_types` are those in which it speaks; the empty one is that of an answer without content.
-    `statuses` are those with which it decides; every other status passes.
+    `media_types` are those of its answers; the empty one is that of an answer without content.
+    `statuses` are those of its decisions; an error with any other status is a passing one.
     """
 
     media_types: Collection[str]
@@ -171,7 +171,7 @@ class HandlerAnswers:
 MESSAGES: Final = HandlerAnswers({"text/xml", "application/soap+xml", "multipart/related"}, _ERRORS)
 #: SOAP 1.1 services, also with MTOM: whether a fault is final, say its code and its signature.
 CALLS: Final = HandlerAnswers({"text/xml", "multipart/related"}, _ERRORS)
-#: The payment provider (manual: fees): what it has signed it answers in the same way again.
+#: The payment provider (manual: fees): a signed error is final, as a repeated call gets the same answer.
 PAYMENTS: Final = HandlerAnswers({"application/json"}, {400, 404, 409, 422})
 #: Standard Webhooks: 410 says that the webhook is gone.
 WEBHOOKS: Final = HandlerAnswers({"", "application/json", "text/plain"}, {410})

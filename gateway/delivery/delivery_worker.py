@@ -103,16 +103,16 @@ class DeliveryWorker:
         self._name = name
         self._pace = pace
         self._slots = WorkerSlots(pace.threads)
-        #: When this worker has run for long enough to attempt what has one crash left.
+        #: The time from which this worker also attempts deliveries that fail for good after one more crash.
         self._steady_from = monotonic() + pace.steady.total_seconds()
         self._claims = LaneClaims(engine, clock, name, pace.lease, self._slots, self._find_suspect_limit)
         self._renewal = LeaseRenewal(engine, clock, pace.lease)
         self._done = threading.Event()
         self._pause = pace.poll
-        #: Attempts that have ended but are not yet in the database, for lack of space.
         self._told = FailureLog(engine, clock)
-        #: When the waits were last held against what is agreed.
+        #: The time of the last check for waits that are longer than agreed.
         self._bounded_at: datetime | None = None
+        #: Attempts that have ended but are not yet in the database, for lack of space.
         self._unstored: deque[tuple[DeliveryLease, GatewayError]] = deque()
 
     def run(self, stop: threading.Event) -> None:
@@ -190,7 +190,7 @@ class DeliveryWorker:
             self._claims.note_end(lease)
             self._slots.note_seconds(lease.lane, monotonic() - started_at)
             self._slots.free_slot(lease.lane)
-            # What the attempt has queued is claimed at once.
+            # Deliveries that the attempt has queued are claimed at once.
             self._done.set()
 
     def _call_agent(self, lease: DeliveryLease) -> None:
@@ -293,7 +293,7 @@ class DeliveryWorker:
             with write_transaction(self._engine, "delivery.upkeep") as conn:
                 delivery_maintenance.reclaim_lost_leases(conn, now, self._name, crashes)
                 delivery_maintenance.requeue_unreceipted(conn, now, self._name)
-        # What was requeued just now may be over too.
+        # A delivery that was requeued just now may have expired too.
         if due.lost or due.late or due.expired:
             self._end_hopeless_deliveries(now)
 
@@ -377,7 +377,7 @@ class DeliveryWorker:
             self._told.report_failure(row, problem)
 
     def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
-        """Fail what workers died over, one after another, so that no further one does."""
+        """Fail a delivery during which several workers died, so that no further worker dies."""
         problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers crashed during this delivery")
 
         def put_aside(conn: Connection) -> Row[Any] | None:

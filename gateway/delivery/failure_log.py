@@ -26,7 +26,7 @@ _STAMPING: Final = "tsa"
 #: Their agents report each failed attempt themselves, with source or authority.
 _SELF_REPORTING: Final = frozenset({AGENT, _STAMPING})
 _PERIOD: Final = timedelta(minutes=5)
-#: Final failures of one destination and problem that are told one by one within a period.
+#: The largest number of final failures of one destination and problem that are logged singly in a period.
 _MOST_FAILURES: Final = 20
 
 
@@ -39,7 +39,7 @@ class FailureLog:
         self._attempts = LineLimit(_PERIOD)
         self._failures = LineLimit(_PERIOD, _MOST_FAILURES)
         self._broken: set[str] = set()
-        # What was counted about each partner since it last worked.
+        # The keys of the log lines left out for each partner since it last worked.
         self._counted: dict[str, set[LineKey]] = {}
         self._guard = threading.Lock()
 

@@ -1,8 +1,8 @@
 """Reads one HTTP/1.1 answer, strictly and within limits, from any source of octets.
 
-The server may be hostile. What two readers could read differently (two lengths, a length beside
-chunks, folded lines) is rejected, nothing is decompressed, and no more than the limits allow is
-held. This module uses no sockets and no clocks.
+The server may be hostile. An answer that two readers could read differently (two lengths, a length beside
+chunks, folded lines) is rejected, nothing is decompressed, and no more than the limits allow is held. This
+module uses no sockets and no clocks.
 """
 
 from __future__ import annotations
@@ -167,8 +167,9 @@ def read_http_answer(
 
     `receive` returns about the requested number of octets, and none at the end. Raises GW603 when
     the answer is malformed or its body has more than `most` octets, and OSError when the connection
-    ends, or falls silent, within it. Behind the head of an error or a redirect this is GW608 or GW603
-    with its status instead; so is a success for a request that was not taken whole: it proves nothing.
+    ends, or falls silent, within it. After the head of an error or a redirect, these problems are GW608 or
+    GW603 with the status of that head. A success is GW603 if the server did not take the whole request: it
+    does not prove that the server has the request.
     """
     stream = _AnswerStream(receive)
     room = MOST_HEAD
@@ -197,7 +198,7 @@ def read_http_answer(
 def make_status_error(answer: HttpAnswer, detail: str = "") -> GatewayError:
     """Return the problem of an answer without words of the handler: another attempt may succeed.
 
-    `detail` says what is wrong with it, where that is not that it has no message.
+    `detail` names the fault of the answer; by default the fault is that it has no message.
     """
     kind, without_message = ANSWER_NOT_UNDERSTOOD, "it answered without a message"
     if answer.status >= _FIRST_ERROR:

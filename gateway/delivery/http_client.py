@@ -35,10 +35,9 @@ def connect_by_deadline(
 ) -> socket.socket:
     """Return a connection to the first address of `host` that answers before `end` (`time.monotonic`).
 
-    Each address has an equal share of the time that is left, so that one which drops packets does not
-    use up that of the others. Raises the OSError of the last address, or TimeoutError. An address that
-    `is_allowed` does not accept is not connected to: what is checked is the address itself, after the
-    look-up.
+    Each address has an equal share of the time that is left, so that an address which drops packets does
+    not use up the time of the others. Raises the OSError of the last address, or TimeoutError. No connection
+    is made to an address that `is_allowed` does not accept: the address itself is checked, after the look-up.
     """
     problem: OSError = TimeoutError("timed out")
     resolved = _resolve_addresses(host, port, end)
@@ -167,8 +166,8 @@ class _ClientConnection:
     def send_request(self, request: bytes | Body) -> bool:
         """Send a request; return whether the other end took it whole.
 
-        It did not where it refused the request before its end, or ended the connection; what it answered
-        may have arrived all the same.
+        It did not take the request whole if it refused the request before its end, or ended the connection.
+        Its answer may have arrived nevertheless.
         """
         self._arriving = ArrivingAnswer()
         try:
@@ -216,7 +215,7 @@ class _ClientConnection:
         return is_watched and events[0][1] != select.POLLOUT
 
     def _look_at_answer(self) -> bool:
-        """Receive what has arrived of the answer; return whether the request goes on."""
+        """Receive the octets of the answer that have arrived; return whether to go on with the request."""
         try:
             octets = self._socket.recv(_STEP)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -266,7 +265,7 @@ class _ClientConnection:
 
 @dataclass(frozen=True, slots=True)
 class _HostKey:
-    """By what idle connections are kept: the scheme, and the host with its port where one is given."""
+    """The key of kept idle connections: the scheme, and the host with its port if one is given."""
 
     scheme: str
     host: str
@@ -301,10 +300,10 @@ class HttpClient:
     ) -> HttpAnswer:
         """POST `body`; raises GW601 when no answer arrives in time, GW603 for a malformed or too large one.
 
-        An answer before the end of the request is its answer, but a success proves nothing then (GW603); an
-        error that does not arrive whole is GW608 with its status.
-        `bounds` are those of this destination, where it has its own. A large body is read in pieces while it
-        is sent, and has more time.
+        An answer before the end of the request is the answer to it, but a success is then GW603: it does not
+        prove that the server has the request. An error that does not arrive whole is GW608 with its status.
+        `bounds` are the limits of this destination, if it has its own. A large body is read in pieces while
+        it is sent, and has more time.
         """
         parts = _parse_address(url)
         fields = {**headers, **self._make_login(parts), "Content-Length": str(count_octets(body))}

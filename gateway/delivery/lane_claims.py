@@ -31,10 +31,10 @@ _ANY_NUMBER: Final = 1_000_000
 class WorkerSlots:
     """The slots of one worker, one for each thread; safe for many threads.
 
-    All lanes of a party count as one destination, which may take half of the slots. One whose last attempt
-    was slow may take a quarter, and all slow ones together three quarters. All webhooks together may take a
-    quarter, and so may all answers to senders that have proved nothing. So others always get through. The
-    hub's own tasks may take every slot.
+    All lanes of a party count as one destination, which may take half of the slots. A destination whose last
+    attempt was slow may take a quarter, and all slow destinations together three quarters. All webhooks
+    together may take a quarter, and so may all answers to senders that have not proved their identity. So
+    other deliveries always get through. The hub's own tasks may take every slot.
     """
 
     def __init__(self, number: int) -> None:

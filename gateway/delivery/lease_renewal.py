@@ -19,7 +19,7 @@ from gateway.store import DeliveryLease, delivery_leases, write_transaction
 
 _log = logging.getLogger(__name__)
 
-#: After so many lengths of a lease the log names an attempt that still runs, once.
+#: The number of lease lengths after which an attempt that still runs is logged, once.
 _LONG: Final = 10
 
 

@@ -89,7 +89,7 @@ def read_wsdl_file(file: WsdlFile) -> bytes:
 
 
 def has_wsdl_file(file: WsdlFile) -> bool:
-    """Return whether the file exists, whatever its content."""
+    """Return whether the file exists; its content is not checked."""
     return any(path.is_file() for path, _ in _list_wsdl_paths(file))
 
 
@@ -337,7 +337,7 @@ def load_contract(file: WsdlFile | str) -> ServiceContract:
         return _load_contract_file(WsdlFile(file) if isinstance(file, str) else file)
 
 
-#: What a wildcard names that binds no document.
+#: The namespace values of a wildcard that allow documents of any namespace.
 _ANY: Final = frozenset({"##any", "##other"})
 
 

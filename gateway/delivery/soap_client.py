@@ -87,7 +87,7 @@ SignerCheck = Callable[[Certificate, datetime], None]
 
 _CONTENT_TYPE: Final = "text/xml; charset=utf-8"
 
-#: Octets of an envelope whose tree is small, whatever is in it.
+#: The largest size, in octets, of an envelope whose tree is small for every content.
 _SMALL: Final = 64 * 1024
 
 
@@ -154,8 +154,8 @@ def open_signed_answer(
 ) -> tuple[PartnerAnswer, SignedReply]:
     """Return the partner's answer to `call`, and its signed octets with the digest of its certificate.
 
-    The octets are those of the envelope, whatever it was packed in: with them alone its signature is verified
-    again.
+    The octets are those of the envelope alone, without any packaging around it. They suffice to verify its
+    signature again.
 
     Raises GW608 when another attempt may succeed; GW602 when the partner refuses for good; GW603 when the
     answer is malformed, not the partner's, or relates to another call.
@@ -206,7 +206,7 @@ def _check_media_type(answer: HttpAnswer) -> None:
 def _verify_answer(
     envelope: SoapEnvelope, call: SignedCall, rules: AnswerPolicy, now: datetime
 ) -> SignedSoapMessage:
-    """Return what the partner signed of its answer to `call`; raise GW603 if it is no answer to this call."""
+    """Return the signed content of the partner's answer; raise GW603 if it is no answer to `call`."""
     try:
         message = verify_soap_message(
             envelope,

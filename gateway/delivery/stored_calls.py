@@ -163,7 +163,7 @@ class PostedMessage:
 
 
 def post_stored_message(hub: Hub, sender: HttpClient, lease: DeliveryLease) -> PostedMessage:
-    """Post the octets of a delivery to its endpoint and return them with the answer, whatever its status."""
+    """Post the octets of a delivery to its endpoint; return them with the answer, for every status."""
     headers = dict(lease.parameters["headers"])
     with read_transaction(hub.engine) as conn:
         octets = payloads.open_payload(conn, lease.payload_sha256 or "")
@@ -213,8 +213,8 @@ def open_answer(
     they send: then a Fault, which is never signed, is not trusted, because an intermediary may have written
     it.
 
-    Raises GW602 for a final refusal, and GW603 for any other answer that does not match: it proves nothing,
-    and the message is sent again.
+    Raises GW602 for a final refusal, and GW603 for any other answer that does not match: such an answer does
+    not prove that the partner has the message, so the message is sent again.
     """
     sent = hub.sent_units.take_unit(lease.payload_sha256)
     if sent is None:

@@ -1,4 +1,4 @@
-"""What the settings say of each host that is called: trust and certificate for TLS, and the login."""
+"""The settings of each host that is called: trust and certificate for TLS, and the login."""
 
 from __future__ import annotations
 

@@ -181,5 +181,5 @@ def _set_lane_capacities(engine: Engine, settings: Settings) -> None:
 
 
 def build_tls_connector(settings: Settings, hub: Hub) -> PerHostConnector:
-    """Return the TLS connector of these settings; raises GW801 and GW803 for what cannot be used."""
+    """Return the TLS connector of these settings; raises GW801 and GW803 for unusable settings."""
     return PerHostConnector(settings.tls, lambda: (hub.judge.revocations, hub.clock()))

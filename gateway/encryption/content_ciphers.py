@@ -98,8 +98,8 @@ class ContentCipher:
             return DecryptedOctets(b"", sound=False)
         work = Cipher(self.make(key), CBC(text.vector)).decryptor()
         padded = work.update(text.octets) + work.finalize()
-        # XML Encryption pads with any octets, of which the last is the number. A number that cannot be is
-        # not told apart here: as many octets are cut off, and what follows takes the same time.
+        # XML Encryption pads with any octets, of which the last is their number. For an impossible number one
+        # block is cut off, and the later steps take the same time as for a possible one.
         last = padded[-1]
         sound = 1 <= last <= size
         return DecryptedOctets(padded[: -(last if sound else size)], sound)

@@ -1,4 +1,4 @@
-"""An encrypted payload after reading, and its decryption: whatever goes wrong has one answer."""
+"""An encrypted payload after reading, and its decryption: each failure has the same answer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SECRET_OCTETS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class RecipientHints:
-    """The hints of an encrypted key at the certificate it is for; without any hint every key fits.
+    """The certificate to which an encrypted key points; without any hint every key fits.
 
     ``certificates`` are SHA-256 digests, ``serials`` serial numbers, ``key_ids`` subject key identifiers.
-    They choose a key and prove nothing.
+    They only choose the key: nothing is proven by them.
     """
 
     certificates: frozenset[str] = frozenset()
@@ -46,7 +46,7 @@ class RecipientHints:
 class TransportedKey:
     """A key encrypted with RSA, or wrapped by a key that is agreed (`agreement`; `octets` are then empty).
 
-    With `wrapped` it is encrypted with RSA and the one that wraps the content's key.
+    With `wrapped` the key that is encrypted with RSA wraps the key of the content.
     """
 
     transport: str

@@ -25,9 +25,9 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
 
 @dataclass(frozen=True, slots=True)
 class KeyDerivation:
-    """How the key that wraps is derived: the algorithm's URI, its digest, and what goes in beside the secret.
+    """The derivation of the wrapping key: the algorithm's URI, its digest, and its inputs beside the secret.
 
-    For HKDF these are salt and info, for ConcatKDF the other information alone.
+    The inputs are salt and info for HKDF, and only `info` (OtherInfo) for ConcatKDF.
     """
 
     uri: str

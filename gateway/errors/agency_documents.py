@@ -1,4 +1,4 @@
-"""Problems of what agencies say: its time, and documents and messages in their own forms."""
+"""Problems of the statements of agencies: their time, and documents and messages in their own forms."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A refusal that blames a sender is judged twice, because a lack of memory can look like one.
+"""A refusal that blames a sender is judged twice, because a lack of memory can look like such a refusal.
 
 libxml2 and OpenSSL do not report every allocation that fails: an attribute is read as missing, a canonical
 form has other octets, a schema is violated, a signature does not verify. Nothing in their answer or their
-logs says so. The second judgement of the same octets finds the truth, unless memory lacks again. What was
-accepted is judged once.
+logs says so. The second judgement of the same octets finds the truth, unless memory lacks again. Octets that
+were accepted are judged once.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def confirm_refusal(
     *,
     refused: bool = False,
 ) -> _Judged:
-    """Return what `judge` returns; a refusal is raised only where a second judgement has the same name.
+    """Return the result of `judge`; raise a refusal only if a second judgement has the same name.
 
-    `judge` must have no effect until it has accepted. Raises GW806 where the second judgement is another
-    one. `refused` says that another reader of the same octets has refused them, which is the first
+    `judge` must have no effect until it has accepted. Raises GW806 if the second judgement differs from the
+    first. `refused` says that another reader of the same octets has refused them: this is the first
     judgement. Inside a judgement that is confirmed as a whole, nothing is judged twice.
     """
     if _HERE.running:
@@ -73,7 +73,11 @@ def _judge_twice(judge: Callable[[], _Judged], name: Callable[[Exception], str |
 
 
 def confirm_finding(find: Callable[[], _Finding | None]) -> _Finding | None:
-    """Return what `find` finds wrong, None for nothing: as `confirm_refusal`, for what is not raised."""
+    """Return the fault that `find` returns, None for no fault; a second call confirms the fault.
+
+    This is `confirm_refusal` for faults that are returned and not raised. Raises GW806 if the second call
+    finds no fault.
+    """
     fault = find()
     if fault is None or _HERE.running:
         return fault

@@ -1,7 +1,7 @@
 """Problems of the fragments of a large message.
 
-By ebMS 3.0 part 2 §4.6 each way in which fragments contradict each other has an error code of its own. What
-was found is in the detail, and its code in the error.
+By ebMS 3.0 part 2 §4.6 each way in which fragments contradict each other has an error code of its own. The
+detail of the problem describes the contradiction, and the error has its code.
 """
 
 from __future__ import annotations

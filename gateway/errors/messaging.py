@@ -126,7 +126,7 @@ NOT_SUPPORTED = Problem(
     cause="The message has an extension element, or asks for something that no agreement can say.",
     remedy="Do not use the feature. The page standards.md of the manual lists the supported features.",
     codes=ProtocolCodes(ebms2="NotSupported", ebms3="EBMS:0008", soap="Client", http=500),
-    # Not EBMS:0002, which is a warning: what is refused is told as a failure.
+    # Not EBMS:0002, which is a warning: a refusal is reported as a failure.
 )
 
 MESSAGE_ID_REUSED = Problem(

@@ -45,10 +45,10 @@ class GatewayError(Exception):
     """A problem that occurred: its kind (`problem`), its text (`detail`), its place (`location`).
 
     ``location`` is an XPath, a content id, a WCO pointer or a file position; it is empty only
-    where no place exists. `theirs` is what the other side said, in its own words, and is not part
-    of our text. `heard` is what was read of a message before it was refused, as a type of the
-    protocol that read it, so that the answer needs no second reading. `code` is the code of ebMS 3.0,
-    where the standard has several for one problem; it is that of the problem unless given.
+    where no place exists. `theirs` is the text of the other side, in its own words, and is not part
+    of our text. `heard` has the parts of a message that were read before it was refused, as a type of the
+    protocol that read them, so that the answer needs no second reading. `code` is the code of ebMS 3.0,
+    where the standard has several for one problem; by default it is the code of `problem`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class GatewayError(Exception):
 
 
 def describe_exception(error: BaseException, limit: int = 200) -> str:
-    """Return what an exception of a library says, in at most `limit` characters; never an empty text.
+    """Return the text of a library's exception, in at most `limit` characters; never an empty text.
 
     Many exceptions have no text. Then the words of the type are given: ``InvalidSignature`` becomes
     "invalid signature".

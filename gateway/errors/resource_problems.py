@@ -1,7 +1,7 @@
 """GW806, and the exceptions which say that a resource of ours is used up: memory, disk, descriptors.
 
-Nobody outside is to blame for them, and they pass. Libraries report them in the same way as malformed
-input: whoever makes a problem of a sender from an exception asks here first.
+No sender is to blame for them, and they pass. Libraries report them in the same way as malformed input. So
+code that makes a problem of a sender from an exception must call this module first.
 """
 
 from __future__ import annotations

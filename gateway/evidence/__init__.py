@@ -1,4 +1,4 @@
-"""The evidence of who sent what and when, as leaves of a Merkle tree."""
+"""The evidence of messages, their senders and their times, as leaves of a Merkle tree."""
 
 from __future__ import annotations
 

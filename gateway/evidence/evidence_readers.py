@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
-#: 128 bits that nobody can guess.
+#: The size of a salt: 128 random bits, which cannot be guessed.
 _SALT_OCTETS: Final = 16
 #: The subjects whose evidence a party reads: its cases, with their messages and applications.
 PARTY_SUBJECTS: Final = frozenset({"case", "message", "request"})
@@ -98,7 +98,7 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class EvidenceReader:
-    """Who reads evidence: a party of the case, its applicant or declarant; without one an operator."""
+    """The reader of evidence: a party of the case (applicant or declarant), or an operator if None."""
 
     party: str | None = None
 

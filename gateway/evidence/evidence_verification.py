@@ -178,7 +178,7 @@ def _count_unsealed_leaves(conn: Connection, walk: _LeafVerifier) -> int:
 def _verify_head_signatures(heads: Sequence[Row[Any]], signers: frozenset[str]) -> tuple[int, int]:
     """Return how many heads the trusted keys signed, and how many leaves they cover.
 
-    Who signed an older head does not matter: a trusted head covers all leaves below it.
+    The signer of an older head does not matter: a trusted head covers all leaves below it.
     """
     signed, vouched = 0, 0
     untrusted_signer: Certificate | None = None

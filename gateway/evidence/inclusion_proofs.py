@@ -1,10 +1,9 @@
 """Makes and verifies proofs that something was recorded by a certain time, without access to the hub.
 
-A leaf is proved by its path to a tree head; a head by the signature over its text and by time
-stamps over it; the authority of a stamp by the stored evidence of the verdict on it. The document
-contains all of it and refers to nothing outside, so that its verifier needs no row of the database.
-The verifier chooses whom to trust, because an attacker can make keys, authorities and a policy that
-fit each other.
+A leaf is proved by its path to a tree head; a head by the signature over its text and by time stamps over
+it; the authority of a stamp by the stored evidence of the verdict on it. The document contains all of it
+and refers to nothing outside, so that its verifier needs no row of the database. The verifier chooses the
+authorities to trust, because an attacker can make keys, authorities and a policy that fit each other.
 """
 
 from __future__ import annotations

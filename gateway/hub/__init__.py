@@ -7,13 +7,13 @@
 5. a worker sends it: `gateway.delivery`, from the queue that `outbox` fills
 6. the answer of the agency is verified and stored: `answers`
 7. its effects follow, such as a decision, a certificate, a fee, a demand: `answers`, `requirements`, `fees`
-8. it is worked out where the case stands: `answers`, `completion`, `deadlines`
-9. the applicant and customs are told: `completion`, `customs`, `outbox`
+8. the state of the case is computed: `answers`, `completion`, `deadlines`
+9. the applicant and customs are notified: `completion`, `customs`, `outbox`
 10. receipts come in, and the case closes: `completion`
 
 Beside the line stand `amendments` (steps 2 to 4 for a declaration that has changed), `officers` (acts of
 people at the console), `register` and `trust` (which partners, rules and certificates count). Every step
-that changes a case is one transaction, and leaves what must happen later as a row of the queue.
+that changes a case is one transaction, and leaves each later task as a row of the queue.
 """
 
 from __future__ import annotations

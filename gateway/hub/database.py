@@ -34,7 +34,7 @@ from gateway.store import (
     read_transaction,
 )
 
-#: The mark of what the database has acknowledged: not beside the database, with which it would be restored.
+#: The mark of the newest acknowledged evidence: a file of its own, which a restore of the database keeps.
 _MARK: Final = "acknowledged.json"
 
 
@@ -170,7 +170,7 @@ class HubClock:
         self._read_own_clock = read_own_clock
         self._count_seconds = count_seconds
         self._asking = threading.Lock()
-        #: What the hub goes by; None before the first answer.
+        #: The reading from which the time is computed; None before the first answer.
         self._known: _Reading | None = None
         self._asked = float("-inf")
         self._told = False
@@ -216,7 +216,7 @@ class HubClock:
                 source_time = read_database_time(conn)
                 ended = self._count_seconds()
         except GatewayError:
-            # Whoever works with the database says that it is away.
+            # The code that uses the database reports that it is away.
             return
         if source_time is None or (ended - began > _LONGEST and self._known is not None):
             return

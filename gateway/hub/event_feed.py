@@ -62,7 +62,7 @@ def make_webhook_lane(party: str) -> str:
 def queue_webhook_calls(
     conn: Connection, name: str, party: str, sequences: Sequence[int], now: datetime, again: str = ""
 ) -> None:
-    """Queue the calls of a webhook for events of its party; `again` tells a replay from the first call."""
+    """Queue the calls of a webhook for events of its party; `again` marks a replay of the first call."""
     for sequence in sequences:
         key = f"webhook:{name}:{sequence}" + (f":{again}" if again else "")
         deliveries.enqueue_delivery(
@@ -158,7 +158,7 @@ def derive_webhook_secret(key: bytes, name: str) -> bytes:
     return hmac.new(key, f"webhook\n{name}".encode(), hashlib.sha256).digest()
 
 
-#: Special-purpose blocks of IPv4, and what is not unicast.
+#: The special-purpose blocks of IPv4, and the blocks that are not unicast.
 _NOT_PUBLIC_4: Final = tuple(
     map(
         IPv4Network,

@@ -53,9 +53,9 @@ def find_sent_parcel(engine: Engine, party: str, protocol: str, message_id: str)
     return Parcel(headers, as_body(octets))
 
 
-#: What a missing document leads to where nothing is set.
+#: The effect of a missing document if no settings are given.
 _DEFAULT_NEEDS: Final = NeedSettings()
-#: What is kept of a message has no payload, so this takes a few megabytes at most.
+#: The largest number of kept units. They have no payloads, so they take a few megabytes at most.
 _MOST: Final = 512
 
 
@@ -103,15 +103,15 @@ class Hub:
     `party` is the hub's own name in the register. `signer` is the key it signs with, and `successor` the key
     that replaces it later. `register` holds the known parties and the trust. `examiner` runs the certificate
     validations of a hub at work; the hub closes it when it is closed itself. `mutual_tls` names the parties
-    that must show a TLS client certificate of their own, whatever their P-Modes say. `stamping` reports
-    whether evidence waits too long for its time stamp; it is None where no authority stamps evidence. `zone`
-    is the time zone of the days in the statistics. `responses` limits the requests that wait for a response
-    in their HTTP answer. `decryption_keys` open the payloads that are encrypted for the hub. `need_policy` is
-    the effect of a document that the goods need and the submission lacks. Without `test_calendars`, calendars
-    and terms that are marked as test editions do not count. `payments` says which fees are paid through the
-    hub. `pull_logins` are the names and passwords of parties that pull. `node` is the name of this machine;
-    without a name other nodes do not see it. With `refuses_late_repeats` the repeat of a message whose octets
-    retention has removed is refused; otherwise it gets a new receipt.
+    that must show a TLS client certificate of their own, even if their P-Modes do not require one. `stamping`
+    reports whether evidence waits too long for its time stamp; it is None where no authority stamps evidence.
+    `zone` is the time zone of the days in the statistics. `responses` limits the requests that wait for a
+    response in their HTTP answer. `decryption_keys` open the payloads that are encrypted for the hub.
+    `need_policy` is the effect of a document that the goods need and the submission lacks. Without
+    `test_calendars`, calendars and terms that are marked as test editions do not count. `payments` says which
+    fees are paid through the hub. `pull_logins` are the names and passwords of parties that pull. `node` is
+    the name of this machine; without a name other nodes do not see it. With `refuses_late_repeats` the repeat
+    of a message whose octets retention has removed is refused; otherwise it gets a new receipt.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""What each node does from time to time: says that it works, sweeps objects, ends old sign-ins.
+"""The regular work of each node: it notes that it works, sweeps objects, and ends old sign-ins.
 
-It also looks whether time-stamping is stale: whether evidence is older than the settings allow and no time
-stamp covers it. The settings choose the consequence: new messages are refused (GW804), or only the operator
-is warned.
+Each node also looks whether time-stamping is stale: whether evidence is older than the settings allow and
+no time stamp covers it. The settings choose the consequence: new messages are refused (GW804), or only the
+operator is warned.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ def sweep_next_part(engine: Engine, now: datetime) -> None:
         store.remove_abandoned_files()
         sweep_objects(engine, int(now.timestamp() // _OBJECT_INTERVAL.total_seconds()) % _PARTS, now - _YOUNG)
     except (OSError, InsufficientStorageError) as error:
-        # What else is due does not wait for a store that cannot be read.
+        # The other tasks do not wait for a store that cannot be read.
         _log.warning("large payloads cannot be swept now: %s", error)
 
 
 _SIGN_IN_INTERVAL: Final = timedelta(hours=1)
-#: Failures count for minutes; after a day nobody asks for them. The audit keeps every sign-in.
+#: The time for which failed sign-ins are stored; they count for minutes. The audit keeps every sign-in.
 _FAILURES: Final = timedelta(days=1)
-#: For so long a network is familiar for a name, and sessions are shown to those who manage accounts.
+#: The time for which a network is familiar for a name, and sessions are shown to managers of accounts.
 _KEPT: Final = timedelta(days=90)
 #: Removals of one upkeep; the next one goes on.
 _MOST: Final = 20
@@ -120,7 +120,7 @@ def _remove_in_batches(engine: Engine, remove_batch: Callable[[Connection], int]
             return
 
 
-#: What is done so often beside the events, the counts and the messages.
+#: The upkeep tasks beside the events, the counts and the messages, each with its interval.
 _UPKEEP: Final = ((_OBJECT_INTERVAL, sweep_next_part), (_SIGN_IN_INTERVAL, remove_old_sign_ins))
 
 
@@ -175,7 +175,7 @@ class StampingMonitor:
         self._looking = threading.Lock()
 
     def find_staleness_problem(self, now: datetime) -> GatewayError | None:
-        """Return GW804 while stamping is stale, whatever the policy; None while it is not stale."""
+        """Return GW804 while stamping is stale, under any policy; None while it is not stale."""
         since = self._since
         if since is None or now - since > self.stale_after:
             since = self._query_waiting_since(now)

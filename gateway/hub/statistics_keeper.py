@@ -43,7 +43,7 @@ class StepContext:
     """The stored facts about the objects of some steps, by their ids.
 
     `histories` has every step of each object, by machine. `decided` are the decisions in force on each
-    request, `asked` the cases of which an agency asked anything, and `counted` the outcomes as they are
+    request, `asked` the cases with a question of an agency, and `counted` the outcomes as they are
     counted, by machine.
     """
 
@@ -60,7 +60,7 @@ class StatisticsCounts:
     """Sums (number and seconds) to be added, and outcomes as they are counted from now on."""
 
     outcomes: dict[tuple[str, int], CountedOutcome] = field(default_factory=dict)
-    #: By what is counted and the parties that it is counted for: many steps count the same for the same.
+    #: The sums by daily count and parties: many steps add to the same count for the same parties.
     _told: dict[tuple[DailyCount, frozenset[str]], tuple[int, int]] = field(default_factory=dict)
 
     def add_count(
@@ -182,9 +182,9 @@ def _count_seconds(since: datetime, until: datetime) -> int:
 
 _STEPS: Final = 500
 _QUESTION_EVENTS: Final = frozenset({"ask", "supplement"})
-#: So many batches one upkeep counts when many steps wait: about a second.
+#: The largest number of batches that one upkeep counts; they take about a second.
 _BATCHES: Final = 20
-#: Steps that happen within so long are counted together: what a batch costs is paid once for them.
+#: The time between two counts: all steps within it share the cost of a batch.
 _EVERY: Final = timedelta(seconds=5)
 
 

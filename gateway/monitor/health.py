@@ -56,9 +56,10 @@ def find_readiness_problem(engine: Engine) -> GatewayError | None:
 
 
 def find_write_problem(engine: Engine) -> GatewayError | None:
-    """Return why nothing can be stored now, None after a commit; wanted copies are asked for by readiness.
+    """Return why nothing can be stored now; None after a commit.
 
-    It waits as long as others hold the database.
+    With wanted copies the result is None, because the readiness check asks for them. The function waits as
+    long as others hold the database.
     """
     if get_database_state(engine).copies is not None:
         return None
@@ -83,7 +84,7 @@ def can_read_database(engine: Engine) -> bool:
 
 
 def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
-    """Return a problem of readiness in general words: its detail may name addresses, and anybody may ask."""
+    """Return a problem of readiness in general words: its detail may name addresses, and anyone may ask."""
     reason = problem.problem.title
     if isinstance(problem, CopiesMissingError):
         reason = problem.words
@@ -177,7 +178,7 @@ def log_expiry_warnings(engine: Engine, at: datetime, ours: Sequence[UsagePeriod
 class SourceFreshness:
     """One source: its data in force, until when they are valid, and the results of the last fetches.
 
-    ``state``: "fresh"; "ending" when what ends first does so soon; "stale" when it has ended;
+    ``state``: "fresh"; "ending" when the first end among its data is near; "stale" when this end has passed;
     "never" when nothing was ever fetched; "left" when the settings no longer contain the source.
     """
 
@@ -214,9 +215,9 @@ class SourceFreshness:
 
 @dataclass(frozen=True, slots=True)
 class SourceTerm:
-    """The settings of a source: its kind, and how long before its end the operator is warned.
+    """The settings of a source: its kind, and how long before the end of its list the operator is warned.
 
-    ``warn_before`` None: a quarter of the validity period of what was fetched.
+    If ``warn_before`` is None, this time is a quarter of the validity period of the fetched list.
     """
 
     kind: str

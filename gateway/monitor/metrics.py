@@ -116,7 +116,7 @@ def render_metrics(
 
 
 def render_process_metrics(engine: Engine, *, key_away: bool, database_up: bool) -> str:
-    """Return as text what this process measures by itself: without any query, so always."""
+    """Return as text the measurements of this process: they need no query, so they are always available."""
     measurements = _measure_database(engine)
     measurements |= _measure_process(key_away=key_away, database_up=database_up)
     return generate_latest(_CountCollector(measurements)).decode()

@@ -1,4 +1,4 @@
-"""The laws that ask for documents, which documents answer each, and the tables of what asks for them.
+"""The laws that ask for documents, the documents that answer each law, and the tables of needs.
 
 ``laws.csv`` names every law and the disclaimers it accepts. ``choices.csv`` restricts the documents
 of a law by goods; without a line there, every document of the mappings under the law answers it.
@@ -46,14 +46,14 @@ class NeedRow:
 
     @property
     def key(self) -> tuple[str, str, str, str, str]:
-        """Return what identifies the row in its table, beside its period."""
+        """Return the values that, beside its period, identify the row in its table."""
         origins = " ".join(sorted(self.origins))
         origin_text = f"!{origins}" if self.excludes_origins else origins
         return self.hs, self.direction, self.law, origin_text, " ".join(sorted(self.uses))
 
     @property
     def content(self) -> tuple[object, ...]:
-        """Return what two rows of one key may differ in."""
+        """Return the values in which two rows with one key may differ."""
         return (
             self.documents,
             self.organisation,

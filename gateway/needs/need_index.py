@@ -294,7 +294,7 @@ def _read_text(file: Traversable) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableDifference:
-    """The rows that only the second table has, only the first, or both with another content."""
+    """The rows that only the second table has, only the first has, or both have with different content."""
 
     added: tuple[NeedRow, ...]
     removed: tuple[NeedRow, ...]
@@ -315,7 +315,7 @@ class NeedDifference:
 
 
 def compare_tables(before: NeedTable, after: NeedTable) -> TableDifference:
-    """Return what the second table changes in the first, in the order of code, direction and law."""
+    """Return the changes from the first table to the second, in the order of code, direction and law."""
     old, new = _group_rows(before.rows), _group_rows(after.rows)
     added: list[NeedRow] = []
     removed: list[NeedRow] = []

@@ -1,12 +1,12 @@
-"""Judges a submission by the rules of need: what is missing, superfluous, disclaimed.
+"""Judges a submission by the rules of need: missing, superfluous and disclaimed applications.
 
-Direction, country and goods items are read from a tree that need not be valid: what is missing or has a wrong
-form is left unknown.
+Direction, country and goods items are read from a tree that need not be valid: a value that is missing or
+has a wrong form is left unknown.
 
 A need is answered by an application of one of its documents for the item, or by a disclaimer of its
-law that the law and the table accept. What is missing for certain is GW508, what may be missing is
-GW510, an application that no need asks for is GW511, a disclaimer that is not accepted is GW509. What
-is both disclaimed and applied for is GW516.
+law that the law and the table accept. An application that is certainly missing is GW508, one that may be
+missing is GW510, an application that no need asks for is GW511, a disclaimer that is not accepted is GW509. A
+law for which an item has both a disclaimer and an application is GW516.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class StatedDisclaimer:
 
 @dataclass(frozen=True, slots=True)
 class WeighedDisclaimer:
-    """A disclaimer with what became of it: ``accepted``, ``not accepted``, or ``not needed``."""
+    """A disclaimer with its verdict: ``accepted``, ``not accepted``, or ``not needed``."""
 
     stated: StatedDisclaimer
     verdict: str
@@ -163,7 +163,8 @@ FindingKind = Literal["error", "missing", "warning"]
 class NeedFinding:
     """One finding: the problem, its words, its pointer, and whether it may refuse the submission.
 
-    `item` and `need` say what is missing; they are empty where one finding reports several.
+    `item` is the goods item that lacks an application, and `need` is its need; both are empty where one
+    finding reports several.
     """
 
     problem: Problem

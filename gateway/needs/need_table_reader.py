@@ -64,7 +64,7 @@ class _Period:
 
 @dataclass(frozen=True, slots=True)
 class _ColumnMistake:
-    """A mistake in a row: the name of the column, and a sentence that says what is wrong."""
+    """A mistake in a row: the name of the column, and a sentence that describes the mistake."""
 
     column: str
     message: str
@@ -238,7 +238,7 @@ def read_need_table(octets: bytes, location: str, names: TableNames = NO_NAMES) 
 
 
 def check_need_table(octets: bytes, names: TableNames = NO_NAMES) -> CheckedTable:
-    """Return the table of a file, or its mistakes; `names` are what its rows may name."""
+    """Return the table of a file, or its mistakes; `names` are the names that its rows may use."""
     reading = _TableReading(names)
     if len(octets) > MOST_OCTETS:
         reading.add_mistake(1, f"the file has more than {MOST_OCTETS} octets")

@@ -1,4 +1,4 @@
-"""What operators see and do: findings, reports, and acts with their audit, for verbs and for the console."""
+"""Findings and reports for operators, and their acts with audit: for verbs and for the console."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ MOST_DELIVERIES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class ActKind:
-    """A kind of act: its name, its kind of subject, and whether it changes whom or what the hub trusts."""
+    """A kind of act: its name, its kind of subject, and whether it changes the trust of the hub."""
 
     words: str
     subject: str
@@ -107,7 +107,7 @@ class ActOrder:
 
 
 def describe_order(order: ActOrder) -> str:
-    """Return what the act is about, as the audit names it."""
+    """Return the subject of the act, as the audit names it."""
     parameters = order.parameters
     if order.deliveries:
         return f"delivery {', '.join(map(str, order.deliveries))}"
@@ -169,7 +169,7 @@ def _check_subject(order: ActOrder, kind: ActKind) -> None:
 
 
 def perform_order(change: DatabaseChange, order: ActOrder, folder: CheckedFolder | None = None) -> str:
-    """Do an act in the transaction of its audit; return what was done, as a sentence."""
+    """Do an act in the transaction of its audit; return its result as a sentence."""
     noun, verb = order.act.split()
     if noun == "queue":
         return _change_queue(change, order, verb)

@@ -31,9 +31,9 @@ _ROLE: Final = "operator"
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A verb that an operator runs, or the same act on a page: its words, who acts, and why.
+    """A verb that an operator runs, or the same act on a page: its words, its actor and its reason.
 
-    `account` is that of the operating system that runs a verb; None for a person of the console, whose
+    `account` is the account of the operating system that runs a verb; None for a person of the console, whose
     network is `remote`.
     """
 
@@ -60,7 +60,7 @@ class Act:
 
 @dataclass(slots=True)
 class DatabaseChange:
-    """A transaction of a verb, which must record what it changes, or state that nothing changes."""
+    """A transaction of a verb, which must record its change, or state that it changes nothing."""
 
     conn: Connection
     settings: Settings
@@ -73,18 +73,18 @@ class DatabaseChange:
 
     @property
     def by(self) -> str:
-        """Return who acts."""
+        """Return the actor."""
         return self.act.by
 
     def record_change(self, subject: str, *, before: Any = None, after: Any = None) -> None:
-        """Record the one change of this verb: the `subject` that it acts on, and how that was and is."""
+        """Record the one change of this verb: the `subject` that it acts on, before and after."""
         if self.entry is not None:
             raise RuntimeError(f"gateway {self.act.verb} records two changes")
         self.entry = self.act.make_entry(subject, before, after)
         self.number = audit_log.record_action(self.conn, self.entry, self.at)
 
     def record_trust_change(self, subject: str, *, before: Any = None, after: Any = None) -> None:
-        """Record a change of whom the hub trusts: in the audit, and as evidence."""
+        """Record a change of the trust of the hub: in the audit, and as evidence."""
         self.record_change(subject, before=before, after=after)
         assert self.entry is not None
         data = {
@@ -103,7 +103,7 @@ class DatabaseChange:
         self._is_unchanged = True
 
     def describe_done(self, sentence: str, **more: Any) -> dict[str, Any]:
-        """Return for JSON what was done to what, with the number of its row of audit."""
+        """Return for JSON the act that was done, its object, and the number of its row of audit."""
         description = {"verb": self.act.verb, "done": sentence, "audit": self.number, "by": self.act.by}
         if self.entry is not None:
             description |= {

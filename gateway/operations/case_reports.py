@@ -1,4 +1,4 @@
-"""What operators are shown of a case: decisions, times, releases, requirements and fees."""
+"""Reports of a case for operators: decisions, times, releases, requirements and fees."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def describe_decisions(
 def explain_no_effect(case: Row[Any], request: Row[Any], decision: Row[Any]) -> NoEffect | None:
     """Return why a stored decision does not count for its case; None where it counts.
 
-    It was overtaken, its application was cancelled (GW410), or it approves what was withdrawn.
+    The decision was superseded, its application was cancelled (GW410), or it approves items of a withdrawn
+    case.
     """
     if decision.superseded_by is not None:
         return NoEffect.SUPERSEDED
@@ -98,10 +99,11 @@ def read_case_deadlines(conn: Connection, case_id: int) -> list[dict[str, Any]]:
 def read_custody_times(
     conn: Connection, case: Row[Any], timetable: Timetable, now: datetime
 ) -> list[dict[str, Any]]:
-    """Return for each application who holds it, for what, since when, and the working seconds of each holder.
+    """Return the holder of each application, its task and since when, and the working seconds of each holder.
 
-    Working time is that of the organisation. It is None where its calendar does not know a day. A held
-    case has one line without application: its declarant has to file what is missing, or its parent decides.
+    Working time is that of the organisation. It is None where the calendar of the organisation does not know
+    a day. A held case has one line without application: its declarant has to file a missing document or the
+    whole case again, or its parent has to be decided.
     """
     if case.state == "HELD":
         return [_describe_hold(conn, case)]
@@ -127,7 +129,7 @@ def read_custody_times(
 
 
 def read_request_custody(request: Row[Any]) -> CaseCustody | None:
-    """Return who holds a request that was read with the number of its `open_fees`.
+    """Return the holder of a request and its task; the request was read with the number of its `open_fees`.
 
     While its agency is asked whether it cancels, open fees do not count: the agency has to answer first.
     """
@@ -138,7 +140,7 @@ def read_request_custody(request: Row[Any]) -> CaseCustody | None:
 def _list_owed_times(
     conn: Connection, request: Row[Any], now: datetime
 ) -> Sequence[tuple[datetime, datetime]]:
-    """Return from when to when each fee of a request was open."""
+    """Return the beginning and the end of the time in which each fee of a request was open."""
     if request.cancellation == "ASKED":
         return ()
     owed_times = []
@@ -164,7 +166,7 @@ def _describe_hold(conn: Connection, case: Row[Any]) -> dict[str, Any]:
 
 
 def _find_beginning(periods: Sequence[tuple[str, datetime, datetime]]) -> datetime | None:
-    """Return since when the holder of the last period has held it without a break; None without periods."""
+    """Return when the holder of the last period began, without a break since; None without periods."""
     since = None
     for holder, start, end in reversed(periods):
         if holder != periods[-1][0] or (since is not None and end != since):
@@ -206,12 +208,13 @@ def _measure(
 
 
 def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
-    """Return `released` (what children have taken, given back too), `stays`, `taken`, and more.
+    """Return `released` (the releases to children, also those given back), `stays`, `taken`, and more.
 
-    `stays` has each measure of an item of which something has left. `taken` is what a child has of its
-    parent, `inherited` the decisions of the parent that count for it, `inherited_cancellations` the cancelled
-    applications of the parent, or of one above it (`parent`), with the items that nobody approves any more,
-    `removed` the items that amendments took out of the declaration, each with the reason.
+    `stays` has the rest of each measure of an item of which a part was released. `taken` has the releases
+    that a child holds of its parent, and `inherited` the decisions of the parent that count for the child.
+    `inherited_cancellations` has the cancelled applications of the parent, or of a case above it
+    (`parent`), with the items that are not approved any more. `removed` has the items that amendments took
+    out of the declaration, each with the reason.
     """
     released = item_releases.list_releases_from(conn, case.id)
     taken_items = item_releases.list_releases_into(conn, case.id)
@@ -288,9 +291,9 @@ def _compute_rest(released: Sequence[Row[Any]], units: UnitTable) -> dict[tuple[
 def describe_requirements(
     conn: Connection, rows: Sequence[Row[Any]], units: UnitTable
 ) -> list[dict[str, Any]]:
-    """Return requirements with what was granted, what is used, and what is left in each granted unit.
+    """Return requirements with the quantities that are granted, used, and left in each granted unit.
 
-    `left` names one unit of each dimension: what is left in kilograms is left in tonnes as well.
+    `left` names one unit of each dimension: a quantity left in kilograms is left in tonnes as well.
     """
     balances = load_requirement_balances(conn, rows, units)
     return [_describe_one(row, balance, units) for row, balance in zip(rows, balances, strict=True)]
@@ -353,9 +356,9 @@ def describe_requirement_uses(conn: Connection, requirement: int) -> list[dict[s
 
 
 def describe_requirement_results(conn: Connection, requirement: int) -> list[dict[str, Any]]:
-    """Return what the agency said of a requirement (row id) without an application, as received.
+    """Return the agency's results for a requirement (row id) without an application, as received.
 
-    Of the rows about one item and law the one that is `current` counts.
+    Of the results about one item and law, the `current` result counts.
     """
     results = load_requirement_results(conn, [requirement])
     current = select_current_results(results)
@@ -379,7 +382,7 @@ def describe_requirement_results(conn: Connection, requirement: int) -> list[dic
 
 
 def describe_case_results(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
-    """Return what results without an application decide for the items of a case.
+    """Return the decisions of results without an application on the items of a case.
 
     `quantity` is the amount that is written off for the case, as the Result and the messages to customs state
     it; None where nothing is written off, or where it is written off for the parent of a child declaration.
@@ -402,7 +405,7 @@ def describe_case_results(conn: Connection, case: Row[Any]) -> list[dict[str, An
             "law": outside.decision.law,
             "decision": outside.decision.decision.value,
             "agency": outside_requests[outside.request].organisation,
-            # The Result gives no number for an approval of which nothing is written off; here it is given.
+            # The Result has no number for an approval without a quantity written off; this report has it.
             "number": numbers[outside.request, outside.decision.item, outside.decision.law],
             "quantity": None if outside.decision.quantity is None else f"{outside.decision.quantity:f}",
             "unit": outside.decision.unit,
@@ -458,7 +461,7 @@ def describe_movements(conn: Connection, fee: int) -> list[dict[str, Any]]:
 
 
 def describe_case_fees(conn: Connection, case: int) -> list[dict[str, Any]]:
-    """Return the fees of a case (row id) with what was paid and given back of each, oldest first."""
+    """Return the fees of a case (row id) with the payments and refunds of each, oldest first."""
     return [
         fee | {"movements": describe_movements(conn, fee["id"])}
         for fee in describe_fees(conn, fee_searches.list_by_case(conn, case))

@@ -101,7 +101,7 @@ def change_composed_calls(change: DatabaseChange, calls: Sequence[RenewedCall]) 
 
 
 def _describe_call(conn: Connection, number: int) -> dict[str, Any]:
-    """Return the state of a delivery, and the digest of what it sends."""
+    """Return the state of a delivery, and the digest of the payload that it sends."""
     row = deliveries.find_by_id(conn, number)
     sent = {} if row is None else {"payload_sha256": row.payload_sha256}
     return (describe_delivery(conn, number) or {}) | sent
@@ -167,9 +167,9 @@ def _rewrite_document(
 def read_scoped_call(
     conn: Connection, row: Row[Any], stored: bytes, to: str | None, settings: Settings
 ) -> ServiceCall:
-    """Return the call that is stored of a delivery, with what is to be decided, as its application has it.
+    """Return the stored call of a delivery, with the items and laws to be decided from its application.
 
-    The WSDL by which it was composed may have had no place for that.
+    The WSDL by which the call was composed may have had no place for these items and laws.
     """
     operation = str(row.parameters.get("operation"))
     call = read_stored_call(stored, operation, to, build_wire_limits(settings.limits))
@@ -184,7 +184,7 @@ def read_scoped_call(
 
 
 def _write_call(call: ServiceCall, partner: PartnerService) -> bytes:
-    """Return the envelope of a call by the WSDL of its partner; raises GW720 where that does not take it."""
+    """Return the envelope of a call by the WSDL of its partner; raises GW720 for a call that is unfit."""
     try:
         octets = load_contract(partner.wsdl).compose_envelope(call)
         if isinstance(call.document, etree._Element):
@@ -202,9 +202,9 @@ _MOST_PLACES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class _ContractChange:
-    """A WSDL or schema that is another one than at the last call that its partner took; `places` say how.
+    """A WSDL or schema that has changed since the last call that its partner took; `places` say how.
 
-    `before` is None where that call is of a version of the program that did not note it.
+    `before` is its digest at that call; None where the version of the program then did not note the digest.
     """
 
     partner: str
@@ -257,7 +257,10 @@ def find_contract_changes(conn: Connection, settings: Settings, at: datetime) ->
 def _find_wsdl_change(
     conn: Connection, settings: Settings, name: str, partner: PartnerService, taken_calls: Sequence[Row[Any]]
 ) -> _ContractChange | None:
-    """Return how the WSDL differs from that of the last call; without its digest, what is sent counts."""
+    """Return the change of the WSDL since the last call; None without a change.
+
+    Without the digest of the former WSDL, only a change in the calls counts.
+    """
     contract = load_contract(partner.wsdl)
     last = taken_calls[0]
     before = last.parameters.get(WSDL_DIGEST)
@@ -336,7 +339,7 @@ def _write_former_schema(conn: Connection, bundle: MappingBundle, request: Row[A
 
 
 def _list_places(former: bytes, now: bytes) -> list[str] | None:
-    """Return as phrases what the former schema refuses in requests by the present one; None if not known."""
+    """Return phrases for the places where the former schema refuses present requests; None if not known."""
     try:
         return [f"the former {phrase}" for phrase in list_unfit_places(former, now)]
     except GatewayError as problem:

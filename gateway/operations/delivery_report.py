@@ -1,4 +1,4 @@
-"""What operators are shown of deliveries, and where a delivery goes."""
+"""Reports of deliveries for operators, and the destination of a delivery."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_delivery_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
 
 
 def read_message_deliveries(conn: Connection, message: Row[Any]) -> list[dict[str, Any]]:
-    """Return the deliveries of a message: our tasks about it, or the one that sends it."""
+    """Return the deliveries of a message: our tasks about it, or the delivery that sends it."""
     rows = {row.id: row for row in _find_message_deliveries(conn, message)}
     return [read_delivery_report(conn, rows[number]) for number in sorted(rows)]
 
@@ -74,7 +74,7 @@ def _format_attempt(attempt: Mapping[str, Any]) -> str:
 
 
 def list_delivery_lines(delivery: Mapping[str, Any], *, with_attempts: bool) -> Iterator[str]:
-    """Yield the lines about a delivery: what goes where, its state, what it waits for, its attempts."""
+    """Yield the lines about a delivery: content, destination and state, the awaited event, attempts."""
     yield _describe_delivery(delivery)
     if delivery.get("waits_for"):
         yield f"  waits for {delivery['waits_for']}"
@@ -92,7 +92,7 @@ def _describe_delivery(delivery: Mapping[str, Any]) -> str:
 
 
 def list_transition_lines(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line for each transition: when, from which state to which, by what event, by whom."""
+    """Yield a line for each transition: its time, the two states, the event, and the actor."""
     for step in steps:
         change = f"{format_value(step['at'])}  {step['from_state']} to {step['to_state']}"
         yield f"{change}  {step['event']} by {step['actor']}" + (

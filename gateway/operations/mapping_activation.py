@@ -150,7 +150,7 @@ def _read_mapping_archive(octets: bytes) -> CheckedFolder:
 def compare_with_active(
     conn: Connection, folder: CheckedFolder, at: datetime
 ) -> tuple[MappingChanges, MappingBundle]:
-    """Return what a folder changes in the mappings in force at a time, and the mappings in force.
+    """Return the changes that a folder makes to the mappings in force at a time, and these mappings.
 
     Where this version of the program does not load the mappings in force (GW904), the documents that do load
     are compared and returned, so that such mappings can be replaced.
@@ -205,9 +205,9 @@ def store_checked_folder(change: DatabaseChange, folder: CheckedFolder) -> str:
 
 
 def activate_folder(change: DatabaseChange, folder: CheckedFolder, changes: Mapping[str, Any]) -> bool:
-    """Store and activate a folder, with evidence; return whether it was not the one in force already.
+    """Store and activate a folder, with evidence; return False if this folder is in force already.
 
-    `changes` is its difference from what is in force, as plain values.
+    `changes` is its difference from the mappings in force, as plain values.
     """
     conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
     before = mapping_bundles.find_active_digest(conn, change.at)
@@ -226,14 +226,14 @@ def activate_folder(change: DatabaseChange, folder: CheckedFolder, changes: Mapp
 
 
 def find_mapping_plan(conn: Connection, at: datetime) -> MappingPeriod | None:
-    """Return the bundle that is in force after a time, and from when on; None where none is planned."""
+    """Return the period of the bundle planned to come into force after a time; None without a plan."""
     last = mapping_bundles.list_periods(conn)[-1]
     return None if last.has_begun(at) else last
 
 
 @dataclass(frozen=True, slots=True)
 class PlanEffect:
-    """What a plan does: the documents that go out of force with it, or why its mappings do not load."""
+    """The effect of a plan: the documents that go out of force, or why its mappings do not load."""
 
     ending: tuple[str, ...] = ()
     problem: str = ""
@@ -242,7 +242,7 @@ class PlanEffect:
 def read_plan_effect(
     plan: MappingPeriod | None, held: Iterable[str], find_rules: Callable[[datetime], DecisionRules]
 ) -> PlanEffect:
-    """Return what becomes of some documents with a plan; `find_rules` returns the rules at a time.
+    """Return the effect of a plan on some documents; `find_rules` returns the rules at a time.
 
     A plan that another version of the program has stored may not load in this one (GW904).
     """
@@ -258,7 +258,7 @@ def read_plan_effect(
 
 
 def read_stored_plan(conn: Connection, plan: MappingPeriod | None, held: Iterable[str]) -> PlanEffect:
-    """Return what becomes of some documents with a plan, whose mappings are loaded from the database."""
+    """Return the effect of a plan on some documents; its mappings are loaded from the database."""
     return read_plan_effect(plan, held, lambda at: load_active_rules(conn, load_shipped_rules(), at))
 
 
@@ -286,10 +286,10 @@ def describe_plan(plan: MappingPeriod | None) -> dict[str, Any] | None:
 def plan_folder(
     change: DatabaseChange, folder: CheckedFolder, changes: Mapping[str, Any], starts: datetime
 ) -> bool:
-    """Store a folder and plan it from a time on, in place of the plan of before, with evidence.
+    """Store a folder and plan it from a time on, in place of the earlier plan, with evidence.
 
-    Returns whether that is not the plan already. `changes` is its difference from what is in force, as
-    plain values. Raises GW808 for a time that has come.
+    Returns False if the same plan is stored already. `changes` is the difference of the folder from the
+    mappings in force, as plain values. Raises GW808 for a time that has come.
     """
     if starts <= change.at:
         raise GatewayError(MISUSE, f"{format_moment(starts)} is not in the future", "--from")
@@ -329,8 +329,8 @@ def withdraw_mapping_plan(change: DatabaseChange) -> MappingPeriod:
 def check_counted_units(conn: Connection, before: MappingBundle, after: MappingBundle) -> None:
     """Raise GW502 where `after` lacks a unit of `before`, or has it in another dimension, that is counted in.
 
-    Without it a quantity that is written off could not be compared with what is left of its certificate, so
-    the certificate could be used twice.
+    Without the unit, a quantity that is written off could not be compared with the rest of its certificate,
+    so the certificate could be used twice.
     """
     lost = [
         unit.code

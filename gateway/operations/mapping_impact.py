@@ -1,4 +1,4 @@
-"""Tells what new mappings would have changed for the stored cases, case by case; nothing is written.
+"""Reports the changes that new mappings would have made to the stored cases, one by one; writes nothing.
 
 Each submission is read twice: by the mappings that its case pins, and by the new ones. The cases are
 read in small pages, each in a transaction of its own, so that any number of them takes the same memory
@@ -40,7 +40,7 @@ _FIRST: Final = 0
 class AskedCase:
     """One case that was asked, and the digest of its mappings.
 
-    `change` is what the new mappings change. It is None where the case could not be read (`problem`),
+    `change` has the changes by the new mappings. It is None where the case could not be read (`problem`),
     and where its submission was refused before any mappings were applied.
     """
 
@@ -112,7 +112,7 @@ class ImpactTotals:
 def find_mapping_impact(
     engine: Engine, new: MappingBundle, since: datetime, until: datetime, limit: int | None
 ) -> Iterator[AskedCase]:
-    """Yield every case opened in a period, the newest first and at most `limit`, with what changes."""
+    """Yield every case opened in a period, the newest first and at most `limit`, with its changes."""
     bundles = _KnownBundles()
     before, remaining = TimedPosition(until, _FIRST), limit
     while remaining is None or remaining > 0:
@@ -143,7 +143,7 @@ class _KnownBundles:
                 raise GatewayError(MAPPINGS_NOT_STORED, f"the mappings {digest[:16]} are not stored", digest)
             bundle = _load_stored_bundle(conn, digest)
         if digest not in self._shipped:
-            # The one that was used last stays longest.
+            # The least recently used mappings are dropped first.
             recent = list(self._read.items())[1 - _MOST_BUNDLES :]
             self._read = dict([*recent, (digest, bundle)])
         return bundle

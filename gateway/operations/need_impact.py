@@ -1,4 +1,4 @@
-"""An edition of a calendar or of rules: its loading, and what rules would change."""
+"""An edition of a calendar or of rules: its loading, and the changes that rules would make."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _Edition = CalendarEdition | TermEdition | NeedTable
 
 @dataclass(frozen=True, slots=True)
 class ImpactRules:
-    """By what cases are judged: the rules and the policy of the hub, its time zone, and the new table."""
+    """The rules that judge cases: those of the hub, its policy and its time zone, and the new table."""
 
     rules: DecisionRules
     policy: NeedSettings
@@ -85,7 +85,7 @@ class FoundNeed:
 class CaseImpact:
     """One examined case: how its needs change, and which findings its admission gains and loses.
 
-    `told` are the findings that are new, `untold` those that are gone. `admission` is what becomes of the
+    `told` are the findings that are new, `untold` those that are gone. `admission` is the effect on the
     submission before and after: ``admitted``, ``held`` or ``refused``.
     """
 
@@ -131,7 +131,7 @@ class ImpactReport:
 def find_need_impact(
     engine: Engine, impact_rules: ImpactRules, since: datetime, until: datetime, report: ImpactReport
 ) -> Iterator[CaseImpact]:
-    """Yield what a new table changes for the cases opened in a period, refused ones as well.
+    """Yield the changes by a new table for the cases opened in a period, refused ones as well.
 
     Every case is counted in `report`.
     """
@@ -160,7 +160,7 @@ class _Judging:
         self.after = NeedIndex([*others, _begin_earlier(impact_rules.new, first)], self.before.book)
 
     def compare(self, goods: StoredGoods, case_impact: CaseImpact) -> CaseImpact:
-        """Return what changes for the goods of a case."""
+        """Return the changes for the goods of a case."""
         rules, policy = self.asked.rules, self.asked.policy
         was, now = goods.judge(self.before, rules), goods.judge(self.after, rules)
         weighed = (
@@ -187,7 +187,7 @@ def _begin_row_earlier(row: NeedRow, begins: date) -> NeedRow:
 
 
 def _ask_case(conn: Connection, row: Row[Any], judging: _Judging) -> CaseImpact | GatewayError:
-    """Return what changes for a case, or why it could not be asked."""
+    """Return the changes for a case, or the problem for which it could not be asked."""
     impact_rules = judging.asked
     try:
         goods = load_stored_goods(conn, row, impact_rules.rules, impact_rules.zone)

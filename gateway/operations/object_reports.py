@@ -1,4 +1,4 @@
-"""Everything that the hub knows of one case or one message, for an operator."""
+"""Reports for an operator with all data that the hub has of one case or one message."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Tells what retention may remove, and removes it: in short transactions, each with audit and evidence.
+"""Reports the octets that retention may remove, and removes them in short, audited transactions.
 
-Octets of a case may go when the case has ended, all its deliveries are over, the time of the settings
-has passed since, and the PersistDuration of each of its messages has passed.
+Each transaction has a row of audit and evidence. Octets of a case may go when the case has ended, all its
+deliveries are over, the time of the settings has passed since, and the PersistDuration of each of its
+messages has passed.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ _UNKNOWN: Final = Reliability()
 
 @dataclass(slots=True)
 class RetentionReport:
-    """What may be removed, or was removed: numbers, octets, and the end of the oldest case.
+    """The content that may be removed, or was removed: numbers, octets, and the end of the oldest case.
 
-    `before` and `drafts_before` are the times before which something must have ended; None where
-    the settings keep everything.
+    `before` is the time before which a case or a letter must have ended, and `drafts_before` the time before
+    which a draft must have changed last; each is None where the settings keep everything.
     """
 
     before: datetime | None = None
@@ -58,7 +59,7 @@ class RetentionReport:
         return asdict(self)
 
     def note_moment(self, moment: datetime) -> None:
-        """Keep the earliest time of what would be removed."""
+        """Keep the earliest time of the content that would be removed."""
         self.oldest = moment if self.oldest is None else min(self.oldest, moment)
 
 
@@ -74,7 +75,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What must have passed: an end `before` this time, and the PersistDuration of the agreements `now`."""
+    """The terms of removal: an end `before` this time; the agreement's PersistDuration is over `now`."""
 
     before: datetime
     now: datetime
@@ -96,7 +97,7 @@ def _make_report(settings: Settings, now: datetime) -> RetentionReport:
 def read_retention_report(
     conn: Connection, settings: Settings, now: datetime | None = None
 ) -> RetentionReport:
-    """Return what may be removed now; the octets are an upper bound, since some may have another use."""
+    """Return the content that may be removed now; `octets` is an upper bound: some may have another use."""
     now = now or get_current_time()
     report = _make_report(settings, now)
     if report.before is not None:
@@ -160,10 +161,10 @@ def _choose_letters(conn: Connection, terms: _Terms, after: TimedPosition, limit
 def purge_octets(
     engine: Engine, settings: Settings, act: Act, *, limit: int | None = None, now: datetime | None = None
 ) -> RetentionReport:
-    """Remove what may be removed, at most `limit` cases and letters; return what was removed.
+    """Remove the octets that may go, of at most `limit` cases and letters; return the removed content.
 
     Each batch is one transaction with its row of audit and a leaf of evidence for each case or
-    letter: after a kill, what was committed is removed and recorded, and the rest is still there.
+    letter: after a kill, the committed batches are removed and recorded, and the rest is still there.
     """
     now = now or get_current_time()
     report = _make_report(settings, now)
@@ -183,7 +184,7 @@ def purge_octets(
 
 @dataclass(frozen=True, slots=True)
 class _PurgeRun:
-    """The batches of one kind: what chooses them, the terms of their removal, and where they are counted."""
+    """The batches of one kind: the function that chooses them, their terms, the report that counts them."""
 
     choose: _Choose
     terms: _Terms

@@ -1,4 +1,4 @@
-"""What operators do to cases, messages, deliveries, fees, parties, accounts and consoles of agencies."""
+"""The acts of operators on cases, messages, deliveries, fees, parties, accounts and consoles of agencies."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def stop_asking_agency(change: DatabaseChange, number: str) -> Row[Any] | None:
     return after
 
 
-#: What an operator does with a delivery, by the word of its verb.
+#: The function of each act of an operator on a delivery, by the word of its verb.
 DELIVERY_ACTS: Final[Mapping[str, Callable[..., None]]] = {
     "try": try_delivery,
     "hold": hold_delivery,
@@ -81,7 +81,7 @@ DELIVERY_ACTS: Final[Mapping[str, Callable[..., None]]] = {
 _EVENTS: Final = {**{act: act for act in DELIVERY_ACTS}, "give_up": "cancel"}
 #: The verb of each act.
 _VERBS: Final = {act: f"gateway queue {act}" for act in DELIVERY_ACTS}
-#: What a delivery that no act changes is waiting for.
+#: The advice for a delivery in a state that allows no act.
 _NO_ACT: Final = {
     "ACTIVE": "wait until its attempt ends",
     "AWAITING_RECEIPT": "wait for its receipt",
@@ -124,7 +124,7 @@ def _name_possible_verbs(
 
 
 def _name_verbs(number: int, state: str) -> str:
-    """Return as a phrase which verbs change a delivery in a state, or what it waits for."""
+    """Return as a phrase the verbs that change a delivery in a state, or the event that it waits for."""
     verbs = [f"`{_VERBS[act]} {number}`" for act in list_possible_acts(state)]
     return f"run {' or '.join(verbs)}" if verbs else _NO_ACT.get(state, "nothing is left to do")
 
@@ -142,7 +142,7 @@ def _describe_deliveries(conn: Connection, numbers: tuple[int, ...]) -> dict[int
 
 
 def hold_lanes(change: DatabaseChange, names: Sequence[str]) -> dict[str, LaneBacklog]:
-    """Hold lanes for the reason of the act; return what each contains."""
+    """Hold lanes for the reason of the act; return the backlog of each."""
     before = _describe_lanes(change.conn, names)
     backlogs = {
         name: hold_lane(change.conn, name, change.at, change.by, change.act.reason or "") for name in names
@@ -152,7 +152,7 @@ def hold_lanes(change: DatabaseChange, names: Sequence[str]) -> dict[str, LaneBa
 
 
 def release_lanes(change: DatabaseChange, names: Sequence[str]) -> dict[str, tuple[Any, LaneBacklog]]:
-    """Release those of the lanes that are held; return how each was held, and what waited in it.
+    """Release those of the lanes that are held; return the former hold and the backlog of each.
 
     Raises GW705 where none of them is held.
     """
@@ -169,7 +169,7 @@ def release_lanes(change: DatabaseChange, names: Sequence[str]) -> dict[str, tup
 
 
 def try_lanes(change: DatabaseChange, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Make due what waits in lanes; return the deliveries that had to wait, by lane."""
+    """Make the waiting deliveries of lanes due; return the deliveries that had to wait, by lane."""
     before = _describe_lanes(change.conn, names)
     tried = {name: try_lane(change.conn, name, change.at, change.by, change.act.reason) for name in names}
     after = {name: {"due": tried[name]} for name in names}
@@ -324,7 +324,7 @@ def _describe_switch(conn: Connection, agency: str) -> dict[str, Any]:
 
 
 def list_console_switches(conn: Connection) -> list[str]:
-    """Return each agency that is switched to the console in words: by whom, since when and why."""
+    """Return in words each agency's switch to the console: the actor, the beginning and the reason."""
     return [
         f"agency {row.agency} is switched to the console by {row.switched_by} since "
         f"{format_moment(row.since)}: {row.reason}"

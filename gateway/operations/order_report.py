@@ -1,4 +1,4 @@
-"""What operators see of ordered conversations, and their acts on them with the row of audit."""
+"""Reports of ordered conversations for operators, and the acts of operators on them, with audit."""
 
 from __future__ import annotations
 

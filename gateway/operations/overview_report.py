@@ -80,7 +80,7 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class EndingReport:
-    """What ends or has ended: certificates, lists, keys, disk space, and time stamps."""
+    """Resources that end or have ended: certificates, lists, keys, disk space, and time stamps."""
 
     at: datetime
     problems: tuple[GatewayError, ...]
@@ -163,7 +163,7 @@ def _judge_lane(row: Row[Any]) -> str:
 
 
 def read_endings(hub: Hub, settings: Settings) -> EndingReport:
-    """Return what ends or has ended, by the functions of `gateway check`; it may take a second."""
+    """Return the report of endings, by the functions of `gateway check`; this may take a second."""
     now = hub.clock()
     hub.refresh_snapshot()
     certificates = list_expiry_warnings(hub.engine, now, list_own_periods(hub))

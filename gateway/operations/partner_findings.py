@@ -1,4 +1,4 @@
-"""Findings about partners: addresses, deliveries, trust, contracts, what files nothing, declarations."""
+"""Findings about partners: addresses, deliveries, trust, contracts, filings without case, declarations."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]
 
 
 def read_source_freshness(settings: Settings, hub: Hub) -> tuple[SourceFreshness, ...]:
-    """Return how fresh what was fetched from each source is."""
+    """Return the freshness of the data fetched from each source."""
     terms = {
         name: SourceTerm(source.settings.kind, source.settings.warn)
         for name, source in read_fetch_sources(settings).items()
@@ -256,9 +256,9 @@ _NEWEST: Final = 200
 def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Iterator[str]:
     """Yield a warning for each party whose newest admitted declarations no mappings would allow.
 
-    An earlier version admitted an item with two classifications of one type, an id with a character that
-    nobody sees, and a date that the calendar does not have. The octets of a case that
-    retention removed are not looked at.
+    An earlier version admitted an item with two classifications of one type, an id with an
+    invisible character, and a date that the calendar does not have. Cases whose octets retention has removed
+    are not examined.
     """
     unruled = replace(bundle, rules=())
     refused: dict[str, list[str]] = {}
@@ -266,7 +266,7 @@ def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Ite
         if case["state"] == "REFUSED" or case["outcome"] == "REFUSED":
             continue
         with suppress(GatewayError):
-            # What an amendment has corrected is no concern any more.
+            # The declaration in force is judged: errors that an amendment has corrected do not matter.
             row = cases.find_by_number(conn, case["number"])
             message = case["message"] if row is None else find_former_message(conn, row)
             broken = find_broken_rules(load_stored_tree(conn, message), unruled)
@@ -286,7 +286,7 @@ _MOST_PLACES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class UnfitContract:
-    """A document that the WSDL of its agency does not take as the mappings write it, and what is missing.
+    """A document that the WSDL of its agency does not take as the mappings write it, and the WSDL's lack.
 
     `is_certain` is false where the two schemas could not be compared. `form` is the form in which the
     agency gets its documents.
@@ -312,7 +312,7 @@ class UnfitContract:
 
     @property
     def remedy(self) -> str:
-        """Return what an operator does about it, as a sentence without its full stop."""
+        """Return the remedy for an operator, as a sentence without its full stop."""
         if self.form != "xml":
             return f'Set agency.{self.agency}.wsdl to one that has, as "agency-template.wsdl"'
         return (
@@ -366,9 +366,9 @@ def find_contract_warnings(conn: Connection, settings: Settings, at: datetime) -
 
 
 def _find_lack(bound: BoundSchemas, document: DocumentMapping, bundle: MappingBundle) -> str:
-    """Return as a phrase what a WSDL lacks of a document; empty where it accepts the document.
+    """Return as a phrase the places of a document that a WSDL lacks; empty where it accepts the document.
 
-    Raises GW519 where that cannot be found out.
+    Raises GW519 where the WSDL and the document cannot be compared.
     """
     form = get_carrier_form(bundle, document.organisation).form
     if form != "xml":

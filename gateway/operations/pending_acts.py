@@ -1,4 +1,4 @@
-"""Acts that need a second person: one sees what an act would do and proposes it, another decides.
+"""Acts that need a second person: one sees the effect of an act and proposes it, another decides.
 
 The second person has another account. The row of the act is claimed by one statement in the transaction
 that does the act: two approvals at one time do the act once, and an approval that fails leaves it waiting.
@@ -56,7 +56,7 @@ class DifferenceLine:
 
 @dataclass(frozen=True, slots=True)
 class ActLook:
-    """The findings on an uploaded file, its difference from what is in force, and why it cannot be used."""
+    """The findings on an uploaded file, its difference from the content in force, and its problem, if any."""
 
     findings: tuple[AgreementFinding, ...] = ()
     changes: Mapping[str, Any] | None = None
@@ -71,7 +71,7 @@ def draft_agreement(
 ) -> tuple[ActOrder, tuple[AgreementFinding, ...]]:
     """Return the act that loads an agreement, and the findings on it; raises GW305 for a file that is none.
 
-    Warnings do not refuse it: who confirms has seen them.
+    Warnings do not refuse the file: the person who confirms the act has seen them.
     """
     document = read_agreement(content, name)
     parameters = {"agreements": _list_ids(document), "accepted": True}
@@ -101,7 +101,7 @@ def _list_ids(document: AgreementDocument) -> list[str]:
 
 
 def read_draft_look(conn: Connection, settings: Settings, row: Any, at: datetime) -> ActLook | None:
-    """Return what a stored act would change; None for one without a file, or that has ended."""
+    """Return the effect of a stored act; None for an act without a file, or an act that has ended."""
     if row.content is None:
         return None
     if row.act == "agreement load":
@@ -212,7 +212,10 @@ class OperatorDesk:
             return operator_acts.insert_act(conn, self._make_row(order, by, "DRAFT", None), self.clock())
 
     def confirm_draft(self, number: int, by: Operator, reason: str) -> tuple[bool, str]:
-        """Do a draft of this person, or leave it to a second person; return whether it was done, and what."""
+        """Do a draft of this person, or leave it to a second person.
+
+        Return whether the act was done, and its result as a sentence, or the subject of the act that waits.
+        """
         order = make_order(self._find(number))
         now = self.clock()
         folder = prepare_order(order, self.settings, now)
@@ -233,9 +236,9 @@ class OperatorDesk:
         return True, sentence
 
     def approve_act(self, number: int, by: Operator, reason: str) -> str:
-        """Do an act that another person proposed; return what was done.
+        """Do an act that another person proposed; return its result as a sentence.
 
-        Raises GW705 when it waits no longer, or when this person proposed it.
+        Raises GW705 when the act waits no longer, or when this person proposed it.
         """
         row = self._find(number)
         order = make_order(row)

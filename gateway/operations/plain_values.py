@@ -70,13 +70,13 @@ def format_value(value: Any) -> Any:
 
 
 def make_plain(value: Any) -> Any:
-    """Return a value as JSON has it; what JSON lacks becomes text."""
+    """Return a value as JSON has it; a type that JSON lacks becomes text."""
     if isinstance(value, Mapping):
         return {str(name): make_plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [make_plain(inner) for inner in value]
     if isinstance(value, datetime):
-        # What is kept as evidence does not depend on the zone of the reader.
+        # A time in evidence does not depend on the time zone of the reader.
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     formatted = format_value(value)
     return formatted if formatted is None or isinstance(formatted, str | int) else str(formatted)

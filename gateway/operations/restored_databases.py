@@ -1,4 +1,4 @@
-"""Judges whether a database is older than what the hub has acknowledged, and begins its next generation."""
+"""Judges whether a database lacks data that the hub has acknowledged, and begins its next generation."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RestoreOutcome:
 
     `first_case` is the lowest number that a new case may have. `held` are the tasks of the hub that wait for
     an operator, `waiting` is the number of deliveries that are sent, with their old ids. `partners` have to
-    be asked what they sent and got since the backup.
+    be asked for the messages that they sent and got since the backup.
     """
 
     generation: int

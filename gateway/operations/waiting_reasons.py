@@ -1,4 +1,4 @@
-"""States what a case, a message or a delivery waits for, in a few words for its row of a list."""
+"""States the event that a case, a message or a delivery waits for, in a few words for its row of a list."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gateway.store import cases, deliveries, lanes, list_searches, message_seque
 
 _DONE: Final = ("DELIVERED", "CANCELLED")
 _LONGEST: Final = 80
-#: What an agency asked of the applicant, by the state of its request.
+#: The demand of an agency on the applicant, by the state of its request.
 _ASKED: Final = {
     "INFORMATION_REQUIRED": "an answer to its question",
     "INSPECTION": "an inspection",
     "FEE_DUE": "a fee",
 }
 
-#: What a held case waits for.
+#: The event that a held case waits for, by its task.
 _HELD_FOR: Final = {
     CustodyTask.FILE: "applications that are missing",
     CustodyTask.FILE_AGAIN: "its declarant to file it again",
@@ -35,7 +35,7 @@ _HELD_FOR: Final = {
 
 
 def describe_delivery_waiting(row: Mapping[str, Any], now: datetime) -> str:
-    """Return what a delivery waits for; empty when it is finished."""
+    """Return the event that a delivery waits for; empty when the delivery is finished."""
     state = row["state"]
     if state == "QUEUED":
         return _describe_queued_delivery(row, now)
@@ -60,13 +60,13 @@ def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
 
 
 def describe_held_lane(lane: Any, waiting: int) -> str:
-    """Return by whom, since when and why a lane is held, and how many deliveries wait in it."""
+    """Return the hold of a lane in words: actor, beginning, reason, and the number of its deliveries."""
     hold = _describe_hold(lane.held_by, lane.held_at, lane.hold_reason).removeprefix(";")
     return f"lane {lane.name} is{hold} ({waiting} waiting)"
 
 
 def _describe_hold(actor: str | None, at: datetime | None, reason: str | None) -> str:
-    """Return by whom, since when and why something is held."""
+    """Return a hold in words: its actor, its beginning and its reason."""
     clause = f"; held by {actor}" if actor else ""
     clause += f" since {format_moment(at)}" if at else ""
     return f"{clause}: {reason}" if reason else clause
@@ -75,9 +75,9 @@ def _describe_hold(actor: str | None, at: datetime | None, reason: str | None) -
 def describe_request_waiting(
     request: Any, notice: Any, sending: Mapping[str, Any] | None, now: datetime
 ) -> str:
-    """Return what a request waits for: its delivery, the answer to its question, the decision.
+    """Return the event that a request waits for: its delivery, the answer to its question, the decision.
 
-    An agency that was asked whether it cancels has to say so before anything is decided.
+    An agency that was asked whether it cancels has to answer this question before the request is decided.
     """
     agency, state = request.agency, request.state
     if request.cancellation == "ASKED" and (sending is None or state not in ("PREPARED", "STRANDED")):
@@ -133,10 +133,10 @@ def describe_case_waiting(
     now: datetime,
     held: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return what a case waits for: its open `requests` in words, or the `open_deliveries`.
+    """Return the events that a case waits for: those of its open `requests`, or of the `open_deliveries`.
 
-    `held` is what is stored of a held case. Of a withdrawn case an agency is asked
-    whether it cancels what it approved afterwards.
+    `held` is the stored hold of a held case. After the withdrawal of a case, an agency is asked whether it
+    cancels an approval that it gave later.
     """
     if case["state"] in ("IN_PROGRESS", "WITHDRAWN") and requests:
         return "; ".join(requests)
@@ -172,9 +172,9 @@ def _name_work(row: Mapping[str, Any]) -> str:
 def describe_message_waiting(
     message: Mapping[str, Any], sending: Mapping[str, Any] | None, now: datetime
 ) -> str:
-    """Return what a message waits for: its processing, its acknowledgement, or the result of its case.
+    """Return the event that a message waits for: its processing, its acknowledgement, its case's result.
 
-    `sending` is the delivery that sends it, or the task that processes it.
+    `sending` is the delivery that sends the message, or the task that processes it.
     """
     if sending is not None and sending["state"] not in _DONE:
         task = "processing: " if message["direction"] == "in" else ""
@@ -207,7 +207,7 @@ _WAITING: Final = ("OPENED", "HELD", "IN_PROGRESS", "DECIDED", "WITHDRAWN")
 
 
 def list_lane_holds(conn: Connection) -> list[str]:
-    """Return each held lane in words: by whom, since when and why, and how much waits in it."""
+    """Return the hold of each held lane in words, with the number of deliveries that wait in it."""
     return [
         describe_held_lane(row, lanes.read_lane_backlog(conn, row.name).waiting)
         for row in lanes.list_held_lanes(conn)
@@ -228,7 +228,7 @@ def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: date
     states = {row["id"]: row["state"] for row in rows if row["state"] in _WAITING}
     ids = list(states)
     open_requests = list_searches.list_open_requests(conn, ids) if ids else ()
-    # A withdrawn case waits for nothing but whether an agency cancels what it approved afterwards.
+    # A withdrawn case waits only for the agencies that were asked whether they cancel their approvals.
     open_requests = [
         request
         for request in open_requests
@@ -291,7 +291,7 @@ _MOMENT: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class AwayPartner:
-    """An agency that is away: its name for people, and since when its calls wait."""
+    """An agency that is away: its name for people, and the time since which its calls wait."""
 
     name: str
     since: datetime
@@ -330,7 +330,7 @@ def get_partner_party(settings: Settings, destination: str) -> str:
 
 
 def list_recent_refusals(conn: Connection, now: datetime) -> dict[str, Row[Any]]:
-    """Return the last refusal of each registered party of which something was refused lately."""
+    """Return the last refusal of each registered party of which a message was refused lately."""
     rows = refusal_counts.list_refusals(conn, since=now - _RECENT)
     return {row.sender: row for row in reversed(rows) if row.sender}
 

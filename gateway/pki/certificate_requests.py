@@ -131,7 +131,7 @@ def parse_subject_name(subject: str) -> x509.Name:
 
 
 def choose_signature_digest(key: PrivateKey) -> hashes.SHA256 | None:
-    """Return the digest for what a key signs: SHA-256, or none for Ed25519."""
+    """Return the digest algorithm of a key's signatures: SHA-256, or None for Ed25519."""
     return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 

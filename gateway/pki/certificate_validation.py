@@ -93,7 +93,7 @@ def _find_best_path(
             or _check_status(chain, inquiry, trust, rule)
         )
         if _is_authority_expired(outcome, certificate, moment) and policy.revocation != "none":
-            # What an authority of an ended path had revoked counts for the other paths.
+            # A revocation on a path whose authority has expired counts for the other paths.
             outcome = revocation_status.find_lasting_revocation(chain, inquiry, trust.index, rule) or outcome
         if isinstance(outcome, datetime):
             # A release that another path needs may end before this one.

@@ -286,7 +286,7 @@ def _add_dsa_parameters(encoded: bytes) -> bytes | None:
 
 
 def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
-    """Check what the parser accepts: the serial number, of which it only warns, and the algorithms."""
+    """Check the serial number and the algorithms, which the parser does not check, or only warns of."""
     serial = read_certificate_serial(encoded)
     if serial is None:
         _raise_untrusted("malformed certificate: it is not a DER sequence that begins with a serial number")

@@ -120,7 +120,7 @@ class RsaDecryptionKey:
 
 @dataclass(frozen=True, slots=True)
 class AgreementDecryptionKey:
-    """A key in memory that opens what was encrypted by a key agreement; `load_decryption_key` makes it."""
+    """A key in memory that decrypts payloads by key agreement; `load_decryption_key` makes it."""
 
     certificate: Certificate
     key: AgreementPrivateKey = field(repr=False, compare=False)

@@ -61,11 +61,11 @@ def check_issuer_path(expected: AcceptanceTerms) -> None:
     _raise_rejection(f"the issuer {expected.issuer.subject[:120]}: {reason}")
 
 
-#: What an operator can do where the settings of a source no longer agree with what it has in force.
+#: The remedies for an operator where the settings of a source no longer fit the list that it has in force.
 _WAYS: Final = "name a source of its own for the other one, or forget this source first"
 
 
-#: The place of lists with which a fetched one is compared, apart from the one that its source has in force.
+#: The origin of the lists with which a fetched list is compared, except the list in force of its source.
 _IN_HAND: Final = ListOrigin("here", "put that one out of force")
 
 
@@ -138,10 +138,10 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
 
 
 def _check_successor(crl: RevocationList, held: RevocationList | None, issuer: Certificate) -> None:
-    """Raise for a list that is older than the one in force, or does not repeat it: of another key or scope.
+    """Raise for a list that is older than the list in force, or of another key or scope.
 
     An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3). A list of another
-    issuer, or of changes in place of a complete one, would put what is in force aside.
+    issuer, or a list of changes in place of a complete list, would displace the list in force.
     """
     if held is None:
         return

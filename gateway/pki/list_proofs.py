@@ -1,4 +1,4 @@
-"""A revocation list as proof: who signed it, which other lists it repeats, and what it may take back."""
+"""A revocation list as proof: who signed it, which lists it repeats, which revocations it may withdraw."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def is_repeated(proven: ProvenList, others: Sequence[ProvenList]) -> bool:
 def may_take_back(
     proven: ProvenList, issuer: Certificate, issuer_key: str, earlier: EarlierList | None
 ) -> bool:
-    """Return whether the signer of a list may take back what an earlier list, or a response, stated.
+    """Return whether a list may withdraw a revocation that an earlier list, or a response, stated.
 
-    `issuer` is that of the certificate in question, `issuer_key` the normal form of its name. The list of
-    another key of that name may be about the certificates of that key alone.
+    `issuer` is the issuer of the certificate in question, `issuer_key` the normal form of its name. The
+    list of another key of that name may be about the certificates of that key alone.
     """
     if proven.signer == issuer:
         return True
@@ -83,9 +83,9 @@ def have_same_key(first: Certificate, second: Certificate) -> bool:
 
 
 def is_later_statement(crl: RevocationList, since: datetime, earlier: RevocationList | None) -> bool:
-    """Return whether a list repeats what an earlier list, or a response of the time `since`, stated.
+    """Return whether a list repeats the statements of an earlier list, or of a response of the time `since`.
 
-    That is a later complete list, or a later list of the same changes.
+    A later complete list does, and a later list of the same changes.
     """
     if earlier is None:
         return crl.base is None and crl.this_update >= since

@@ -1,8 +1,8 @@
 """Decides which revocation lists a newly loaded one replaces: those that it repeats, and no others.
 
 An authority may issue several lists under one name: by each of its keys, for parts of its certificates
-(RFC 5280 §5.2.5), and lists of changes (§5.2.4). Each of them stays in force until a later one by the same
-key states the same. That is the key which verifies the signature; what a list says of its key is no proof.
+(RFC 5280 §5.2.5), and lists of changes (§5.2.4). Each of them stays in force until a later list by the same
+key repeats it. That key must verify the signature of the list; the key identifier in a list is no proof.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ListSuccession:
         object.__setattr__(self, "_by_name", by_name)
 
     def check_list(self, crl: RevocationList) -> None:
-        """Raise GW208 for a list that proves nothing: not understood, not in force, or by no known key."""
+        """Raise GW208 for a list that is no proof: not understood, not in force, or of no known key."""
         fault = crl.unfit or crl.find_number_fault()
         if fault:
             _raise_refusal(crl, fault)
@@ -66,10 +66,10 @@ class ListSuccession:
     def check_order(
         self, crl: RevocationList, others: Iterable[RevocationList], origin: ListOrigin = _REGISTER
     ) -> None:
-        """Raise GW208 for a list whose number and date contradict those of another one of its kind.
+        """Raise GW208 for a list whose number and date contradict another list of its kind.
 
-        An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3). Other lists that
-        prove nothing now are not compared. The refusal names the `origin` of the others.
+        An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3). Of `others`, lists
+        that are no proof now are not compared. The refusal names the `origin` of the others.
         """
         for each in others:
             if each.unfit or each.find_number_fault() or not each.has_begun(self.at):
@@ -92,7 +92,7 @@ class ListSuccession:
                 _raise_refusal(crl, f"{edition} {in_force} with other entries: {remedy}")
 
     def repeats(self, crl: RevocationList, earlier: RevocationList) -> bool:
-        """Return whether a list states again whatever `earlier` stated, or has withdrawn it."""
+        """Return whether a list repeats each statement of `earlier`, or has withdrawn it."""
         if crl.unfit or crl.find_number_fault() or not crl.has_begun(self.at):
             return False
         if crl.this_update < earlier.this_update:

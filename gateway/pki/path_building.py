@@ -1,7 +1,7 @@
 """Builds candidate paths from a certificate to the anchors of a store (RFC 4158).
 
-Paths are built here and not by the validation library, because its search is unbounded. What is asked of a
-path, its time and policies, and why it is not valid, are values of this file.
+Paths are built here and not by the validation library, because its search is unbounded. This file also
+has the values of a search: the inquiry (time and policies), and the failure of a path that is not valid.
 """
 
 from __future__ import annotations

@@ -303,17 +303,16 @@ class TokenDecryptionKey(TokenKey):
         return None
 
     def is_own_key(self, key: Any) -> bool:
-        """Return whether the key decrypts what is encrypted for the certificate.
+        """Return whether the key decrypts a value that is encrypted for the certificate.
 
-        A token that does OAEP with SHA-1 only passes, too: it is of no use for SHA-256, but
-        for the policies that read SHA-1.
+        A token that can do OAEP with SHA-1 only passes, too: it serves the policies that read SHA-1.
         """
         return any(self._decrypts_probe(key, scheme) for scheme in (_STRONG, KeyPadding("sha1", "sha1")))
 
     def _decrypt(self, key: Any, data: bytes, scheme: KeyPadding) -> bytes | _NotDone | None:
-        """Return the decrypted key; an error that the token repeats for good octets is of the token.
+        """Return the decrypted key; an error that the token repeats for valid octets is a fault of the token.
 
-        Where it decrypts by another scheme it is there, and does not do this one.
+        A token that decrypts by another scheme works, but does not support this scheme.
         """
         try:
             return _decrypt_oaep(key, data, scheme)

@@ -125,7 +125,7 @@ class RevocationList:
         return self.entries.get(issuer_key, {}).get(serial)
 
     def find_number_fault(self) -> str | None:
-        """Return what is wrong with the number of the list, or of its base (RFC 5280 §5.2.3).
+        """Return the fault of the number of the list, or of its base; None: there is none (RFC 5280 §5.2.3).
 
         With such a fault the list can still revoke.
         """
@@ -214,7 +214,7 @@ class UnreadableData:
 
 @dataclass(frozen=True, slots=True, init=False)
 class RevocationData:
-    """All loaded revocation lists and OCSP responses of all issuers; ``unread`` ones prove nothing."""
+    """All loaded revocation lists and OCSP responses of all issuers; ``unread`` ones are no proof."""
 
     lists: tuple[RevocationList, ...]
     answers: tuple[OcspResponse, ...]
@@ -495,7 +495,7 @@ def find_covered_reasons(
     matching = [*_match_points(each, points)]
     reasons = frozenset(reason for point in matching for reason in point.reasons & each.reasons)
     if matching and not each.reasons:
-        # It clears for no reason, and what it revokes is revoked.
+        # The list clears a certificate for no reason, but its revocations count.
         return reasons
     return reasons or "it covers other distribution points"
 

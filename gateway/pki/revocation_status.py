@@ -6,9 +6,9 @@ list whose signature was not verified.
 
 A certificate is clear when lists for all reasons do not contain it: for each reason the
 newest complete list of the issuer of lists that the certificate names, or of its own issuer.
-Where several keys sign lists of its issuer, each has its newest one, and any of them revokes:
-what a list states is taken back only by a later list of its signer, or by the key that signed
-the certificate.
+Where several keys sign lists of its issuer, each key has its newest list, and any of them revokes:
+a revocation is withdrawn only by a later list of the same signer, or by the key that signed the
+certificate.
 Lists for some reasons and delta CRLs revoke at any time; a delta CRL releases only a
 certificate that its complete list has on hold. A revocation also counts when its list or
 response has expired, until a newer one clears the certificate.
@@ -61,7 +61,7 @@ _LONGEST_GAP: Final = timedelta(days=20 * 366)
 class _SignerQuestion:
     """A signer of lists, the certificates that wait for its status, its required anchor, and the rule.
 
-    `lasting`: for what it has revoked, which counts also after the signer's certificate has ended.
+    `lasting`: for its revocations, which count also after the signer's certificate has ended.
     """
 
     signer: Certificate
@@ -167,7 +167,7 @@ def check_ocsp_responses(
     index: CertificateIndex,
     rule: RevocationRule,
 ) -> PathFailure | datetime | None:
-    """Return what the loaded responses state on the first certificate of a `chain`; None: nothing.
+    """Return the status of the first certificate of a `chain` by the loaded responses; None: no statement.
 
     GW207 means that it was revoked; GW208 gives the reason why the responses are not
     accepted.
@@ -364,7 +364,7 @@ class _StatusSearch:
         if isinstance(list_status, PathFailure) and isinstance(responder_status, datetime):
             return list_status if list_status.problem is CERTIFICATE_REVOKED else responder_status
         if isinstance(list_status, datetime) and isinstance(responder_status, datetime):
-            # The response may have taken back what a list stated that is fresh no more.
+            # The response may supersede a revocation in a list that is no longer fresh: its end counts too.
             return min(list_status, responder_status)
         return list_status
 
@@ -384,7 +384,7 @@ class _StatusSearch:
     # --- OCSP -----------------------------------------------------------------------------------
 
     def check_responders(self, question: _StatusQuestion) -> PathFailure | datetime | None:
-        """Return what the loaded responses state on the certificate; None when none is about it."""
+        """Return the status of the certificate by the loaded responses; None when none is about it."""
         answer: PathFailure | datetime | None = None
         for response, statement in self._find_statements(question):
             verdict = self._evaluate_statement(response, statement, question)
@@ -477,8 +477,8 @@ class _StatusSearch:
     def has_path_failed(self, chain: CertificateChain, *, lasting: bool) -> bool:
         """Return whether the path of a signer is not valid now.
 
-        `lasting`: not at the last second before one of its certificates ended. What an authority had
-        certified before its own certificate was renewed counts as well.
+        `lasting`: it is judged for the last second before one of its certificates ended. Certificates that
+        an authority issued before its own certificate was renewed are valid as well.
         """
         inquiry = self.inquiry.without_policies
         if any(each.not_before > inquiry.moment for each in chain.certificates):

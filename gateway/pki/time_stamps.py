@@ -5,7 +5,7 @@ and posts the request (``application/timestamp-query``) itself. A token that pas
 `verify_time_stamp_response` proves that the digest existed at `TimeStamp.at`: it answers
 exactly this request, is signed by the certificate that it names, and that certificate was
 valid for time-stamping at that time by our own trust store. Certificates inside the token
-prove nothing.
+are not trusted.
 
 The package rfc3161-client is used only by the tests, for comparison: its requests name no
 policy and cannot use a computed digest, it generates the nonce itself, has its own list of
@@ -59,7 +59,7 @@ class _TimeStampResponse(core.Sequence):  # type: ignore[misc]  # asn1crypto is 
 
 @dataclass(frozen=True, slots=True)
 class TimeStampQuery:
-    """A request for a time stamp: what the authority stamps, and under which terms.
+    """A request for a time stamp: the digest that the authority stamps, and the terms of the stamp.
 
     `digest` is the SHA-256 of the content; `nonce` an unpredictable number of at most 20
     octets; `policy` the OID under which the stamp must be made, any when None; `asked_at` our
@@ -162,7 +162,7 @@ def _verify_signed_data(
     certificate = _find_signer_certificate(signed, signer)
     _verify_signature(signer, octets, certificate)
     at = info["gen_time"].native
-    # RFC 3161 §2.4.2: with a Z. What the parser returns for the year 0 is no datetime.
+    # RFC 3161 §2.4.2: the time ends with Z. For the year 0, the parser does not return a datetime.
     if not isinstance(at, datetime) or at.utcoffset() != timedelta(0):
         raise _make_rejection_error("the time is not stated in UTC")
     verdict = judge(certificate.der, CertificateUse.TIME_STAMPING, at)

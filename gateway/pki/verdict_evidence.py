@@ -109,7 +109,7 @@ def _load_documents(digest: str, fetch: Fetch) -> tuple[dict[str, Any], dict[str
 
 
 def load_material(digest: str, fetch: Fetch) -> VerdictMaterial:
-    """Load what the document `digest` names; raise GW805 when something is missing or malformed.
+    """Load the material that the document `digest` names; raise GW805 when a part is missing or malformed.
 
     The last certificate of the path is used as an anchor: a trusted list may have made it one, although
     it is not among the configured anchors.

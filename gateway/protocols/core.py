@@ -53,8 +53,8 @@ class Parcel:
     """The content of an HTTP message in either direction: the headers that describe content, and the body.
 
     `client` is the SHA-256 of the TLS client certificate, None where the client presented
-    none. `sent` is what an answer must match, of a parcel that was just sealed: all that
-    `read_sent_header` reads of it again.
+    none. `sent` are the facts that an answer must match, where the parcel was just sealed: the same that
+    `read_sent_header` would read from it.
     """
 
     headers: Mapping[str, str]
@@ -228,7 +228,7 @@ class OpenedMessage:
     """The verified content of a parcel.
 
     `identity` is equal for two parcels with one message id exactly when their content is the
-    same, whatever their MIME framing. `unwrapped` are the payloads that came encrypted or
+    same; their MIME framing may differ. `unwrapped` are the payloads that arrived encrypted or
     compressed; the payloads of the unit are in clear. `onward` is the rule by which the
     message goes on to another handler, None for a message to us. A message that goes on has no P-Mode
     here, and neither has a signal between the handlers of its way. `fragment` says of which larger message
@@ -257,8 +257,8 @@ class RejectionResponse:
     """The answer to a refused parcel: HTTP status, parcel if any, and the signal in it.
 
     `pmode` is one between the parties. Unless the answer `is_synchronous`, on the same
-    connection, it is sent to the `reply_endpoint` of that P-Mode. `sender` is whom the parcel names
-    as its sender, verified or not.
+    connection, it is sent to the `reply_endpoint` of that P-Mode. `sender` is the party that the parcel
+    names as its sender; it may be unverified.
     """
 
     status: int
@@ -270,7 +270,7 @@ class RejectionResponse:
 
 
 class RefusedMessage(typing.NamedTuple):
-    """What can be read of a refused message: its id, its kind, whether an error about it may be sent."""
+    """The outline of a refused message: its id, its kind, whether an error about it may be sent."""
 
     message_id: str
     kind: str
@@ -369,7 +369,7 @@ class ProtocolCore(typing.Protocol):
         """Return the SOAP Fault in a parcel, None when it contains something else."""
 
     def find_refused_message(self, parcel: Parcel, limits: WireLimits) -> RefusedMessage | None:
-        """Return what can be read of a parcel without verifying it, None where its header cannot be read."""
+        """Return the outline of a parcel, not verified; None where its header cannot be read."""
 
     def read_sent_unit(self, parcel: Parcel, limits: WireLimits) -> SentUnit:
         """Return the content of a parcel that we sent, for comparison with answers."""

@@ -2,8 +2,8 @@
 
 Elements that these functions accept are valid by the schema of the header. Extension
 elements, which the schema would allow, are refused because the gateway does not understand
-them. The functions raise GW107 for what the schema forbids; their callers interpret the
-values.
+them. The functions raise GW107 for content that the schema forbids; their callers interpret
+the values.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def read_message_id(element: etree._Element) -> str:
 def read_free_text(elements: Iterable[etree._Element], *, limit: int = _MAX_FREE_TEXT) -> str:
     """Return text for people in some elements, on one line and cut after `limit` characters.
 
-    Nothing about such a text is a reason to refuse its message: it may be empty, long or without language.
-    Elements inside it are left out, and so is what has an attribute of SOAP: soap:actor takes an element
-    out of the signature (ebMS 2.0 §4.1.3), and what it encloses.
+    Such a text never causes the refusal of its message: it may be empty, long or without language.
+    Elements inside it are left out. An element with a SOAP attribute is left out, too: soap:actor takes it
+    and its content out of the signature (ebMS 2.0 §4.1.3).
     """
     pieces = []
     for element in elements:

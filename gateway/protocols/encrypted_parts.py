@@ -32,10 +32,10 @@ def check_secret_room(parts: Iterable[MimePart], limits: WireLimits) -> None:
 
 
 class EncryptedParts:
-    """The encrypted parts of one message, by content id, and what has been decrypted of them.
+    """The encrypted parts of one message, by content id, and those that have been decrypted.
 
-    `readers` read the encrypted form of each, which is done when it is decrypted. `choose_media_type` returns
-    the media type of what was decrypted.
+    `readers` read the encrypted form of each part, at its decryption. `choose_media_type` returns the media
+    type of a decrypted part.
     """
 
     def __init__(

@@ -181,7 +181,7 @@ def _inflate(work: Any, data: bytes | Body, location: str) -> Iterator[bytes]:
             expanded = work.decompress(waiting, _STEP)
             while expanded:
                 yield expanded
-                # After the end there is no more, whatever follows it.
+                # Octets after the end of the compressed data are not decompressed.
                 expanded = b"" if work.eof else work.decompress(work.unconsumed_tail, _STEP)
             if work.unused_data or (work.eof and work.unconsumed_tail):
                 detail = "there are octets after the compressed payload"

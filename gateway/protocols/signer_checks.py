@@ -1,9 +1,9 @@
 """Checks that a signature is by a certificate of the sender, and by the algorithms that a P-Mode names.
 
 AS4 accepts only the agreed algorithms. For ebMS 2.0 only an algorithm that is weaker than the agreed one is
-refused; another one of the same strength is reported by `gateway check`, so that partners can correct it
-before the next version refuses it. Where a P-Mode names only the signature algorithm or only the digest
-algorithm, the other one must be at least as strong as the one that the hub writes. A P-Mode that names
+refused; another algorithm of the same strength is reported by `gateway check`, so that partners can correct
+it before the next version refuses it. Where a P-Mode names only the signature algorithm or only the digest
+algorithm, the other must be at least as strong as the algorithm that the hub writes. A P-Mode that names
 neither leaves both to its policy.
 """
 
@@ -40,7 +40,7 @@ def check_pinned_signer(certificate: Certificate, pmode: PMode, sender: Party, l
 
 
 _SIGNED_INFO: Final = "ds:Signature/ds:SignedInfo"
-#: The hash of what the hub writes.
+#: The hash algorithm in the signatures and digests that the hub writes.
 _WRITTEN: Final = SHA256
 
 
@@ -112,9 +112,9 @@ def _list_algorithms(root: etree._Element, name: str) -> Iterator[str]:
 
 
 def _is_weaker(algorithm: str, agreed: Sequence[str], agreed_others: Sequence[str]) -> bool:
-    """Return whether an algorithm is weaker than each of its kind that is named.
+    """Return whether an algorithm is weaker than each agreed algorithm of its kind.
 
-    Where only the other kind is named (`agreed_others`), what the hub writes counts as named.
+    Where only algorithms of the other kind are agreed (`agreed_others`), those that the hub writes count.
     """
     compared = agreed or (_WRITTEN,) if agreed_others else agreed
     strengths = [strength for name in compared if (strength := get_hash_strength(name)) is not None]

@@ -62,7 +62,7 @@ account_invitations = Table(
 )
 
 
-# People who sign in. `name` is what they type; it is stored in lower case.
+# People who sign in. `name` is the name for the sign-in, stored in lower case.
 accounts = Table(
     "accounts",
     metadata,
@@ -266,7 +266,7 @@ def record_sign_in(conn: Connection, name: str, network: str, good: bool, at: da
 
 
 def confirm_sign_in(conn: Connection, attempt: int, name: str) -> None:
-    """Store that an attempt was good, and by whom."""
+    """Store that a sign-in attempt was good, with the digest of the account's name."""
     good = {"name_sha256": _digest_name(name), "good": True}
     conn.execute(update(sign_ins).where(sign_ins.c.id == attempt).values(good))
 

@@ -69,10 +69,10 @@ agency_requests = Table(
     Column("decided_at", Instant),
     Column("reply_sha256", Text, ForeignKey("payloads.sha256")),
     Column("due_at", Instant),
-    Column("outdated_decision", BigInteger),  # decisions up to this row are on what was amended since
+    Column("outdated_decision", BigInteger),  # the last decision (row id) that an amendment has outdated
     Column("cancellation", Text),  # what became of the last question whether the agency cancels it
     Column("removed", Json),  # the [item, law] pairs that an amendment has removed from those required
-    Column("demands", Json),  # what its agency has asked for and nothing has settled
+    Column("demands", Json),  # the open demands of its agency
     Column("demands_state", Text),  # the state that `demands` follow
     UniqueConstraint("number"),
     UniqueConstraint("case_id", "agency", "sequence"),
@@ -183,7 +183,7 @@ def set_sent_document(conn: Connection, request: int, document_sha256: str) -> N
 
 
 def set_mappings(conn: Connection, request: int, digest: str) -> None:
-    """Set the digest of the mappings that wrote what its agency is sent."""
+    """Set on a request (row id) the digest of the mappings that wrote the document for its agency."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(mapping_sha256=digest, mapping_version=digest[:16]))
 

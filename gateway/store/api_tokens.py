@@ -92,6 +92,6 @@ def use_assertion(conn: Connection, jti_sha256: str, expires_at: datetime) -> bo
 
 
 def delete_expired_rows(conn: Connection, at: datetime) -> None:
-    """Delete the tokens and assertions that have expired: they prove nothing any more."""
+    """Delete the tokens and assertions that have expired: no client can use them any more."""
     conn.execute(delete(api_tokens).where(api_tokens.c.expires_at <= at))
     conn.execute(delete(api_assertions).where(api_assertions.c.expires_at <= at))

@@ -104,7 +104,7 @@ def hand_out_message(conn: Connection, row: Row[Any], at: datetime, actor: str) 
 
 _GIVEN: Final = "given in the HTTP answer to its request"
 _asked, _said = messages.alias("asked"), messages.alias("said")
-# What an operator holds back or has cancelled is not given.
+# A response that an operator holds back or has cancelled is not given.
 _RESPONSES: Final[Select[Any]] = (
     select(
         _asked.c.id.label("request"),

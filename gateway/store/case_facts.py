@@ -1,4 +1,4 @@
-"""Reads what a message to the applicant is made of: the case, its submission, a notice with its request."""
+"""Reads the facts for a message to the applicant: the case, its submission, a notice with its request."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def list_held(conn: Connection, declarant: str) -> Sequence[Row[Any]]:
 
 
 def list_holds(conn: Connection, case_ids: Collection[int]) -> dict[int, Mapping[str, Any]]:
-    """Return the hold of each held case, by row id: until when it is held, and what is missing."""
+    """Return the hold of each held case, by row id: its end, and the findings that cause it."""
     if not case_ids:
         return {}
     rows = conn.execute(select(cases.c.id, cases.c.detail).where(cases.c.id.in_(sorted(case_ids)))).all()
@@ -311,11 +311,11 @@ _LEFT = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"
 
 _UNDONE = _LEFT.where(~build_choice_condition(deliveries.c.state, {*DELIVERY.final, "FAILED"})).exists()
 
-# Asked where nothing is undone: what has not ended has failed. SQLite would prepare a statement anew for
-# each value that it compares with the state, which an index names.
+# Used where no delivery is undone: each delivery that has not ended has failed. SQLite would prepare a
+# statement anew for each value that it compares with the state, which an index names.
 _FAILED = _LEFT.where(~build_choice_condition(deliveries.c.state, DELIVERY.final)).exists()
 
-# What comes later is asked only where it counts: most cases are not decided yet, or have something left.
+# A condition is evaluated only if those before it fail: most cases are not decided, or have open deliveries.
 _REMAINDER = select(
     case((cases.c.state != "DECIDED", null()), (_UNDONE, null()), else_=_FAILED).label("failed")
 ).where(cases.c.id == bindparam("wanted"))

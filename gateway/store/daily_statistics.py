@@ -1,4 +1,4 @@
-"""Stores and sums what happened on each day. Pages read these sums alone, never the rows behind them."""
+"""Stores and sums the statistics of each day. Pages read these sums alone, never the rows behind them."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ _COUNTED: Final = re.compile(r"\s*(?:(?:ANY|FIRST)\s+)?(\d+)\s*\(", re.IGNORECAS
 class CopiesMissingError(InsufficientStorageError):
     """GW806 of a database that is no primary, or keeps fewer copies than required.
 
-    `words` name no server, so they may be shown to anybody.
+    `words` states the problem without the name of a server, so it may be shown to every user.
     """
 
     def __init__(self, problem: str, detail: str) -> None:
@@ -71,7 +71,7 @@ class CopyWatch:
     """
 
     wanted: int
-    #: Held by the one that asks for readiness by a commit.
+    #: Held by the readiness check that tries a commit: only one does so at a time.
     asking: threading.Lock = field(default_factory=threading.Lock)
     _problem: CopiesMissingError | None = None
     _next_try: float = 0.0

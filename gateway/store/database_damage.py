@@ -4,9 +4,9 @@ SQLite finds a bad page only when it reads that page, so most queries succeed on
 one process finds is remembered until it ends, and in a file beside the database, for other processes and the
 next start.
 
-It also notices that the file was removed, or replaced by another one. What a process writes to a removed file
-is lost when the process ends. A file in its place may be older than what was acknowledged, and a process that
-opens it would apply the write-ahead log of the former file to it.
+The module also notices that the file was removed, or replaced by another file. Data that a process writes
+to a removed file is lost when the process ends. A file in its place may be older than the acknowledged
+data, and a process that opens this file would apply the write-ahead log of the former file to it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DatabaseFile:
         self._opened = None
 
     def is_exchanged(self) -> bool:
-        """Return whether the path names another file than the one that was opened, or none."""
+        """Return whether the path now names another file than the opened one, or no file."""
         if self._opened is None:
             return False
         status = self._find_status()
@@ -57,7 +57,7 @@ class DatabaseFile:
             return None
 
 
-#: The files of a database, by what follows its name.
+#: The suffixes in the names of the files of a database.
 _FILES = ("", "-wal", "-shm", "-writer")
 
 
@@ -109,9 +109,9 @@ _CORRUPTED: Final = frozenset({"XX001", "XX002"})
 
 
 class DamageRecord:
-    """What one process knows about damage of its database; safe for many threads.
+    """The damage that one process knows of in its database; safe for many threads.
 
-    `path` is that of a SQLite file, behind any link; None for a server.
+    `path` is the path of a SQLite file, behind any link; None for a server.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -173,8 +173,8 @@ def check_database_file(damage: DamageRecord) -> None:
 def check_file_at_start(damage: DamageRecord) -> None:
     """Check a SQLite file that was not closed properly or was found damaged; raise GW805 if it is damaged.
 
-    A file that was not closed properly has its write-ahead log beside it. The check ends after at most one
-    minute, and logs its progress.
+    A file that was not closed properly has its write-ahead log beside it. The check logs its progress, and
+    ends after at most one minute unless the file was found damaged.
     """
     path = damage.path
     if path is None or not os.path.exists(path):
@@ -193,7 +193,7 @@ def check_file_at_start(damage: DamageRecord) -> None:
         if now - told_at >= _PROGRESS_SECONDS:
             told_at = now
             _log.warning("the database is being checked, %d seconds so far", now - began)
-        # What was seen to be damaged is read to its end.
+        # A file that was found damaged is read to its end.
         return not marked and now - began >= _START_SECONDS
 
     if not _check_pages(path, is_over):

@@ -1,8 +1,8 @@
-"""The mark of what a database has acknowledged, in the home folder; a restored backup is older than its mark.
+"""The mark of the newest acknowledged evidence of a database; a restored backup is older than its mark.
 
-The mark is a file beside the settings, not beside the database, so that it is not replaced when the
-database is restored. It names the newest evidence at some moment: evidence is written with everything
-that is acknowledged, and is never removed.
+The mark is a file of its own in the home folder, which the backup of a database does not contain: a restore
+of the database does not replace it. It names the newest evidence at some moment: evidence is written
+with everything that is acknowledged, and is never removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_OCTETS: Final = 4096
 
 
 class DatabaseHeldError(InsufficientStorageError):
-    """GW810 of a database that is older than what the hub has acknowledged; an operator ends it."""
+    """GW810: the database lacks data that the hub has acknowledged; an operator ends its hold."""
 
     def __init__(self, detail: str) -> None:
         super(InsufficientStorageError, self).__init__(DATABASE_HELD, detail, "database.url")
@@ -52,11 +52,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseMark:
-    """What a database had acknowledged at a time.
+    """The newest evidence and the newest message of a database at a time.
 
-    `database` is the hash of its first leaf of evidence, which tells it from the database of another hub.
-    `leaf` is the row of its newest evidence, `message` that of its newest message, and `serial` what the
-    number of a case of that message is made of: none above it was given.
+    `database` is the hash of its first leaf of evidence, which distinguishes it from the database of another
+    hub. `leaf` is the row of its newest evidence, and `message` that of its newest message. `serial` is the
+    serial number in the number of a case of that message: no higher serial number was given.
     """
 
     database: str
@@ -93,9 +93,9 @@ def has_newer_generation(conn: Connection, mark: DatabaseMark) -> bool:
 
 
 def identify_database(conn: Connection) -> str | None:
-    """Return what tells a database from that of another hub: its first leaf; None without evidence.
+    """Return the hash of the first leaf, which no database of another hub has; None without evidence.
 
-    One that was empty when an operator confirmed that it was restored stands for the one of its mark.
+    A database that was empty when an operator confirmed its restore has the hash of its mark.
     """
     columns = (evidence.c.leaf_hash, evidence.c.subject_type, evidence.c.data)
     first = conn.execute(select(*columns).order_by(evidence.c.id).limit(1)).first()
@@ -164,7 +164,7 @@ def write_mark_file(path: Path, mark: DatabaseMark) -> None:
 
 _log = logging.getLogger(__name__)
 
-#: So many of the last leaves that this process has committed are looked for after a lost connection: more
+#: The largest number of leaves committed by this process that are looked for after a lost connection: more
 #: than it has transactions at once.
 _MOST_LEAVES: Final = 256
 #: PostgreSQL commits rows in another order than it numbers them; the distance is below this number.
@@ -195,7 +195,7 @@ class DatabaseGuard:
         self._is_mark_writable = True
 
     def require_current(self, conn: Connection) -> None:
-        """Raise GW810 while the database is older than what was acknowledged; `conn` may be of any kind."""
+        """Raise GW810 while the database lacks acknowledged data; `conn` may be of any kind."""
         if self.is_current():
             return
         losses = self._count_losses()

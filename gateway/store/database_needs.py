@@ -1,7 +1,8 @@
-"""What the hub needs of a PostgreSQL server: its settings, and what to do where one is different.
+"""The settings that the hub needs of a PostgreSQL server, and the remedy where a setting is different.
 
-What a session can state, the hub states, whatever the role, the database or the URL say. What cannot be
-stated is refused with each new connection. What only disturbs is a warning of `gateway check` and of a start.
+The hub states each setting that a session can state, even if the role, the database or the URL give another
+value. For a required setting with a wrong value, each new connection is refused. A setting that only disturbs
+the hub is a warning of `gateway check` and of a start.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from gateway.store.schema_revisions import list_tables
 
 #: The encoding in which each connection sends and reads text, from its first message on.
 CLIENT_ENCODING: Final = "UTF8"
-#: What each session states. The driver reads times in one notation alone; the transactions of the hub are
-#: made for READ COMMITTED, and those that only read ask for their own level.
+#: The settings that each session states. The driver reads times in one notation alone; the transactions of
+#: the hub are made for READ COMMITTED, and those that only read ask for their own level.
 _STATED: Final = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",

@@ -1,4 +1,4 @@
-"""What a process holds for one database, beside its connections: one object for each engine."""
+"""The state that a process has of one database, beside its connections: one object for each engine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _STATE: Final = "gateway_database"
 
 @dataclass(frozen=True, slots=True)
 class SqliteDatabase:
-    """What only a SQLite database has.
+    """The properties that only a SQLite database has.
 
-    `path` is its file, behind any link: there are its log, its lock and its disk. `file` notices that it is
-    exchanged. `readers` is the engine of read transactions. A transaction waits `writer_seconds` at most for
-    other writers (None: no limit).
+    `path` is its file, behind any link: there are its log, its lock and its disk. `file` notices that the
+    file is exchanged. `readers` is the engine of read transactions. A transaction waits `writer_seconds` at
+    most for other writers (None: no limit).
     """
 
     path: str
@@ -35,10 +35,10 @@ class SqliteDatabase:
 
 @dataclass(slots=True)
 class DatabaseState:
-    """What a process knows of one database, and where it keeps large octets; safe for many threads.
+    """The state of one database in a process, and its store of large octets; safe for many threads.
 
-    `sqlite` is None for a server, `copies` where one copy is enough, `guard` for a verb, which may look at
-    any database, and `objects` where everything is in the database.
+    `sqlite` is None for a server, `copies` is None where one copy is enough, `guard` for a verb, which may
+    look at any database, and `objects` where everything is in the database.
     """
 
     reserve: DiskReserve

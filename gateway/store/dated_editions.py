@@ -1,6 +1,6 @@
-"""Stores what operators load in dated editions, each once: calendars, terms, and tables of needs.
+"""Stores the dated editions that operators load, each once: calendars, terms, and tables of needs.
 
-An edition is never changed. The shipped ones are not here.
+An edition is never changed. The shipped editions are not stored here.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ _NOT_ENDED = "ended_at IS NULL"
 
 _HAS_NEXT = "next_at IS NOT NULL"
 
-# What somebody owes about a request, and until when. A deadline ends once; a request has one of each kind
-# that has not ended, and one for each fee that is open.
+# The deadlines of the agency and of the applicant of a request. A deadline ends once; a request has one of
+# each kind that has not ended, and one for each fee that is open.
 deadlines = Table(
     "deadlines",
     metadata,
@@ -156,13 +156,13 @@ def change_deadline(conn: Connection, deadline: int, values: Mapping[str, Any]) 
 
 
 def change_deadlines(conn: Connection, deadline_ids: Sequence[int], values: Mapping[str, Any]) -> None:
-    """Set columns of deadlines of a locked case, the same of each."""
+    """Set the same columns of several deadlines of a locked case."""
     if deadline_ids:
         conn.execute(_CHANGE, {"changed": list(deadline_ids), **values})
 
 
 def wake_fee(conn: Connection, request: int, number: str, at: datetime) -> None:
-    """Let the clockwork process at once the deadline of a fee that is no longer due, and what it held."""
+    """Let the clockwork process at once the deadline of a fee no longer due, and the deadlines it held."""
     is_open = (_D.request_id == request, _D.ended_at.is_(None))
     is_affected = or_(and_(_D.kind == "pay", _D.cause == number), _D.held_at.is_not(None))
     conn.execute(update(deadlines).where(*is_open, is_affected).values(next_at=at))

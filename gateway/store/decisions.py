@@ -74,7 +74,7 @@ _INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id"
 _SUPERSEDE = (
     update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
 )
-#: Of decisions joined with their requests: those on what has been amended or removed since do not count.
+#: Of decisions joined with their requests: those on items that were amended or removed since do not count.
 COUNTING: Final = and_(
     or_(agency_requests.c.outdated_decision.is_(None), decisions.c.id > agency_requests.c.outdated_decision),
     decisions.c.outdated_at.is_(None),

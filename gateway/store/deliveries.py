@@ -129,7 +129,7 @@ delivery_attempts = Table(
 )
 
 
-#: The states in which an operator may replace what a delivery sends: no worker has it.
+#: The states in which an operator may replace the content of a delivery: no worker has it.
 REPLACEABLE: Final = ("QUEUED", "HELD", "FAILED")
 _INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id", "dedupe_key")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))

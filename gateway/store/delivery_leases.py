@@ -171,7 +171,7 @@ def _build_claim(lane: ColumnElement[str], *, suspects: bool) -> Update:
 
 
 def _build_claims(*, suspects: bool) -> Mapping[bool, Update]:
-    """Return the claim from a lane that was locked before (True), and the one that locks the lane itself."""
+    """Return the claim from a lane that is locked already (True), and the claim that locks it (False)."""
     return {
         True: _build_claim(bindparam("of_lane", type_=Text()), suspects=suspects),
         False: _build_claim(select(_SHARED_LANE.c.name).scalar_subquery(), suspects=suspects),
@@ -208,7 +208,7 @@ def claim_lane(
         if row is None:
             return []
         if row.capacity is not None:
-            # A statement after the lock: it sees what was committed before.
+            # A statement of its own after the lock: it sees all earlier commits.
             limit = min(limit, row.capacity - conn.execute(_COUNT_ACTIVE, terms).scalar_one())
     if limit <= 0:
         return []
@@ -372,7 +372,7 @@ _ATTEMPTS: Final = (
 
 
 def list_attempts(conn: Connection, delivery: int) -> Sequence[Row[Any]]:
-    """Return the attempts of a delivery, the first one first, with the one that is under way."""
+    """Return the attempts of a delivery, the earliest first, with an attempt that is under way."""
     return conn.execute(_ATTEMPTS, {"of_delivery": delivery}).all()
 
 

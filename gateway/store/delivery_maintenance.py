@@ -208,7 +208,7 @@ def expire_delivery(conn: Connection, delivery: int, now: datetime, actor: str) 
 
 
 def _build_expired_condition(now: Any) -> tuple[ColumnElement[bool], ...]:
-    # What an operator holds back does not expire meanwhile.
+    # A delivery in a lane that an operator holds does not expire meanwhile.
     held = select(lanes.c.name).where(lanes.c.held_at.is_not(None))
     over = (deliveries.c.expires_at <= now, deliveries.c.lane.not_in(held))
     return build_state_condition(deliveries, "QUEUED"), *over

@@ -125,10 +125,10 @@ class DiskReserve:
 def retry_until_stored(
     act: Callable[[], _Result], pause: float = 1.0, wait: Callable[[float], object] = time.sleep
 ) -> _Result:
-    """Return what `act` returns; retry it as long as the database has no space (GW806) or is held (GW810).
+    """Return the result of `act`; retry it while the database has no space (GW806) or is held (GW810).
 
-    For processes that start while the disk is full or the server unavailable: they continue when
-    there is space. The log says every ten seconds what they wait for. When `wait` returns a true value,
+    For processes that start while the disk is full or the server unavailable: they continue when there is
+    space. Every ten seconds the log names the problem that they wait for. When `wait` returns a true value,
     `act` is not retried, and the problem is raised.
     """
     logged_at = float("-inf")

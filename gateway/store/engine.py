@@ -380,7 +380,7 @@ def _end_reading(connection: Any, _record: Any) -> None:
 def confirm_copies(engine: Engine) -> None:
     """Return when everything committed so far is on all copies that the settings require, or raise GW806.
 
-    For an answer that acknowledges what an earlier transaction has stored, and stores nothing itself.
+    For an answer that acknowledges data of an earlier transaction, and stores nothing itself.
     """
     if get_database_state(engine).copies is not None:
         with write_transaction(engine, "copies.confirmed"):
@@ -407,8 +407,9 @@ def _run_sqlite_transaction(
 def read_transaction(engine: Engine, *, promises: bool = False) -> Iterator[Connection]:
     """Run the block in one read transaction, which sees one state of the database and cannot write.
 
-    With `promises`, the answer acknowledges what is read: after the block it is on all required copies.
-    Raises GW810 then if the database is older than what the hub has acknowledged.
+    With `promises`, the answer acknowledges the data that the block reads: after the block, this data is on
+    all required copies. With `promises`, raises GW810 if the database lacks data that the hub has
+    acknowledged.
     """
     state = get_database_state(engine)
     if state.sqlite is not None:

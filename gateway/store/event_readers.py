@@ -196,7 +196,8 @@ def list_events(
     return conn.execute(query.order_by(sequence).limit(limit)).all()
 
 
-# Where a party wants to be told. The secret is derived from a key in a file, so it is not here.
+# The addresses at which parties want to receive events. The secret is derived from a key in a file, so it is
+# not here.
 webhooks = Table(
     "webhooks",
     metadata,

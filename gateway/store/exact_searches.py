@@ -19,7 +19,7 @@ from gateway.store.messages import LISTED_COLUMNS, messages
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.refusal_counts import refusals
 
-#: So many of the newest deliveries of a state are searched for a text.
+#: The largest number of FAILED deliveries that are searched for a text, the newest first.
 RECENT: Final = 2_000
 _MOST: Final = 20
 

@@ -72,7 +72,7 @@ def _is_overdue(at: OverdueTime) -> ColumnElement[bool]:
     The deadline is OVERDUE, or the clockwork has not looked at it yet. A fee that never had a deadline with
     a known time goes by its last day.
     """
-    # One that has ended is in another state, and nobody has to look at it.
+    # A deadline that has ended is in another state, and has no `next_at`.
     overdue = _by_deadline(_D.state == "OVERDUE")
     passed = _by_deadline(_D.next_at < at.now, _D.due_at < at.now)
     dated_deadlines = select(_D.id).where(_D.case_id == fees.c.case_id, _IS_ABOUT, _D.due_at.is_not(None))

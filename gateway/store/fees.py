@@ -65,7 +65,7 @@ fees = Table(
     make_required_column("refundable", Boolean),
     make_required_column("levied_at", Instant),
     Column("ended_at", Instant),  # issue time of the notice that cancelled or confirmed it
-    Column("ended_by", Text),  # number of that notice; NULL for what an operator or the hub has ended
+    Column("ended_by", Text),  # number of that notice; NULL for an end by an operator or the hub
     Column("address", Text),
     Column("ordered_at", Instant),
     Column("paid_at", Instant),
@@ -176,7 +176,7 @@ def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
 
 
 def count_by_request(conn: Connection, request: int) -> int:
-    """Return how many fees a request has, in whatever state."""
+    """Return the number of fees of a request, in any state."""
     query = select(func.count()).select_from(fees).where(fees.c.request_id == request)
     return int(conn.execute(query).scalar_one())
 

@@ -34,7 +34,7 @@ from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
 from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
 
-# The sources of fetched data, with the results of their fetches; the settings say what is fetched, when.
+# The sources of fetched data, with the results of their fetches; the settings define sources and times.
 fetch_sources = Table(
     "fetch_sources",
     metadata,
@@ -271,8 +271,8 @@ def find_issuer_in_force(conn: Connection, sha256: str) -> str | None:
     return conn.execute(query).scalar()
 
 
-# Append-only: the last list of a territory is in force; earlier ones show what an earlier decision rested
-# on. `named_by` is empty for our own list, whose signer the settings name.
+# Append-only: the last list of each form and territory is in force, and the last root of a signer; earlier
+# lists are evidence of earlier decisions. `named_by` is empty for a root, whose signer the settings name.
 trust_lists = Table(
     "trust_lists",
     metadata,

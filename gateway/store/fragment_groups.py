@@ -50,8 +50,8 @@ from gateway.store.table_types import (
 #: OPEN until every fragment has come, COMPLETE until they are joined.
 FRAGMENT_GROUP_STATES = ("OPEN", "COMPLETE", "JOINED", "REFUSED")
 
-# The fragments of one source message. `tally` is what is known of them beside their octets, `problem` why
-# they were refused, `code` and `detail` what the sender gets to know of it, `message` the joined message.
+# The fragments of one source message. `tally` has the facts about them beside their octets; `problem` is
+# the reason of their refusal, `code` and `detail` its report to the sender, `message` the joined message.
 fragment_groups = Table(
     "fragment_groups",
     metadata,
@@ -252,7 +252,7 @@ sent_fragments = Table(
 
 _s, _sf, _d = sent_groups.c, sent_fragments.c, deliveries.c
 _BY_DELIVERY: Final = select(sent_groups).where(_s.delivery == bindparam("wanted"))
-#: What a fragment asks before it is sent.
+#: Finds the group of a fragment that is still to be sent: it is SENDING, in the round of the fragment.
 _CURRENT: Final = select(_s.delivery).where(
     _s.delivery == bindparam("wanted"), _s.round == bindparam("of_round"), _s.state == "SENDING"
 )
@@ -312,7 +312,7 @@ def is_current_round(conn: Connection, group: int, round_: int) -> bool:
 
 
 def list_sent_fragments(conn: Connection, group: int) -> Sequence[Row[Any]]:
-    """Return the fragments of a group in their order: what each sends, and the state of its delivery."""
+    """Return the fragments of a group in their order, each with its message and its delivery's state."""
     sent = (messages.c.message_id, messages.c.parcel_headers, messages.c.parcel_sha256)
     columns: list[Any] = [_sf.message, _sf.number, *sent, _d.state.label("delivery_state")]
     joined = (

@@ -62,7 +62,7 @@ class _CommitJob(Generic[_Result]):
         self.wake()
 
     def take_result(self) -> _Result:
-        """Return what the work returned, or raise what it raised."""
+        """Return the result of the work, or raise the exception that it raised."""
         problem, self._problem = self._problem, None
         if problem is not None:
             try:
@@ -191,7 +191,7 @@ def run_in_group_commit(engine: Engine, name: str, work: _Work[_Result]) -> _Res
 
     `work` must change nothing but the database, since it may run twice: if the work of another thread in the
     transaction fails, all changes are rolled back, and each work runs again in a savepoint of its own. Raises
-    what `work` raises, or the error of the commit.
+    the exception of `work`, or the error of the commit.
     """
     if engine.dialect.name != "sqlite":
         with write_transaction(engine, name) as conn:

@@ -1,4 +1,4 @@
-"""Stores what child declarations take of the items of a decided case; the parent case is locked first."""
+"""Stores the item quantities that child declarations take of a decided case; the parent is locked first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gateway.store.requirement_quantities import requirement_uses
 from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
 
 # One row for each measure of an item that a child has taken, or one without measure. The parent case is
-# locked before a row is added. What a child gave back keeps its row.
+# locked before a row is added. A measure that a child gave back keeps its row.
 item_releases = Table(
     "item_releases",
     metadata,
@@ -43,7 +43,7 @@ item_releases = Table(
     make_required_column("measure"),  # empty: the item has none
     make_required_column("quantity"),  # the digits as declared
     make_required_column("unit"),
-    make_required_column("whole"),  # what the parent declared, in `whole_unit`
+    make_required_column("whole"),  # the quantity that the parent declared, in `whole_unit`
     make_required_column("whole_unit"),
     make_required_column("released_at", Instant),
     Column("returned_at", Instant),
@@ -92,7 +92,7 @@ def insert_releases(conn: Connection, new: Sequence[NewItemRelease], at: datetim
 
 
 def list_releases_from(conn: Connection, parent: int) -> Sequence[Row[Any]]:
-    """Return what children have taken of a case, given back too, each with the number of its child."""
+    """Return the item releases from a case, also those given back, each with the number of its child."""
     return conn.execute(
         select(item_releases, cases.c.number.label("child"))
         .join(cases, cases.c.id == item_releases.c.child_id)
@@ -102,7 +102,7 @@ def list_releases_from(conn: Connection, parent: int) -> Sequence[Row[Any]]:
 
 
 def list_releases_into(conn: Connection, child: int) -> Sequence[Row[Any]]:
-    """Return what a child holds of its parent, with the number of the parent."""
+    """Return the item releases that a child holds, each with the number of its parent."""
     return conn.execute(
         select(item_releases, cases.c.number.label("parent"))
         .join(cases, cases.c.id == item_releases.c.parent_id)

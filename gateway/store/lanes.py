@@ -163,7 +163,7 @@ def _build_first_attempt(name: str, state: str, tries: int) -> Select[Any]:
 
 @dataclass(frozen=True, slots=True)
 class LaneBacklog:
-    """What a lane contains: deliveries that wait, when the oldest was queued, and those under way."""
+    """The number of waiting deliveries of a lane, the time of the oldest, and the number under way."""
 
     waiting: int
     oldest: datetime | None
@@ -231,7 +231,7 @@ def list_held_lanes(conn: Connection) -> Sequence[Row[Any]]:
 
 
 def read_lane_backlog(conn: Connection, name: str) -> LaneBacklog:
-    """Return what a lane contains now."""
+    """Return the present backlog of a lane."""
     d = deliveries.c
     queued = select(func.count(), func.min(d.created_at)).where(
         d.lane == name, build_state_condition(deliveries, "QUEUED")

@@ -1,4 +1,4 @@
-"""What a list shows: the conditions that lists of several tables share, and how a long list goes on."""
+"""The conditions that the lists of several tables share, and the pages of a long list."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _build_earlier_condition(moment: Column[Any], key: Column[Any], last: Any) -
     return and_(moment <= at, or_(moment < at, key < last))
 
 
-#: So many digits always fit into a BIGINT, the id of a row, and into an INTEGER, a position or a version.
+#: The most digits that always fit into a BIGINT (the id of a row) and into an INTEGER (a position, version).
 LONGEST_ROW_NUMBER: Final = 18
 LONGEST_POSITION: Final = 9
 _NUMBER: Final = re.compile(rf"[0-9]{{1,{LONGEST_ROW_NUMBER}}}")

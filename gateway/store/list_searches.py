@@ -1,4 +1,4 @@
-"""Searches what operators list: cases, messages, deliveries, parties, agreements, accounts; page by page.
+"""Searches the lists of operators: cases, messages, deliveries, parties, agreements, accounts; page by page.
 
 Every condition is part of the statement. Long tables have an index for each filter that finds few
 rows among many.
@@ -128,11 +128,12 @@ def list_latest_notices(conn: Connection, request_ids: Sequence[int]) -> dict[in
 def search_messages(conn: Connection, criteria: ListFilter, *, resting: bool = False) -> ListPage:
     """Return messages with the number and reference of their case, newest first.
 
-    The party is the sender of a message received, or the receiver of a message sent. The reference is
-    one of the case, the MessageId, or the ConversationId. With `resting` only what rests in the mailbox.
+    The party is the sender of a message received, or the receiver of a message sent. The reference is one
+    of the case, the MessageId, or the ConversationId. With `resting`, only messages that rest in the
+    mailbox.
     """
     m = messages.c
-    # Whatever else is asked has an index of its own, in the order of the key.
+    # Each other condition has an index of its own, in the order of the key.
     timed = bool(criteria.since or criteria.until) and not (
         criteria.states or criteria.party or criteria.agency or criteria.reference
     )
@@ -187,7 +188,7 @@ def list_case_deliveries(conn: Connection, case_ids: Sequence[int]) -> Sequence[
 
 
 def list_waiting_deliveries(conn: Connection, ids: Iterable[int]) -> Sequence[dict[str, Any]]:
-    """Return these deliveries with what `search_deliveries` returns about each."""
+    """Return these deliveries with the columns that `search_deliveries` returns of each."""
     return _fetch_deliveries(conn, deliveries.c.id.in_(tuple(ids)))
 
 

@@ -27,7 +27,7 @@ from gateway.store.message_sequences import ordered_messages
 from gateway.store.messages import messages
 from gateway.store.prepared_statements import build_state_condition
 
-#: So many messages that are of no case are looked at, the latest first: a mailbox may be long.
+#: The largest number of messages without a case that are read, the latest first: a mailbox may be long.
 _MOST: Final = 100_000
 _m = messages.c
 

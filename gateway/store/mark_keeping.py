@@ -1,4 +1,4 @@
-"""Keeps the mark of what a database has acknowledged, and asks whether the database is held."""
+"""Keeps the mark of the acknowledged evidence of a database, and finds whether the database is held."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def make_database_mark(conn: Connection) -> DatabaseMark | None:
 
 
 def keep_database_mark(engine: Engine) -> None:
-    """Store the mark of what the database has acknowledged, if it is new; raise GW810 while it is held.
+    """Store the mark of the database, if the mark is new; raise GW810 while the database is held.
 
-    Called every second or two by a thread of its own: no message waits for it.
+    A thread of its own calls this function every second or two: no message waits for it.
     """
     guard = get_database_state(engine).guard
     if guard is None:
@@ -52,15 +52,16 @@ def keep_database_mark(engine: Engine) -> None:
         guard.require_current(conn)
         mark = make_database_mark(conn)
     if mark is not None and guard.is_new(mark):
-        # What others have committed may not be on all copies yet: then it is not acknowledged either.
+        # Commits of other processes may not be on all copies yet: then they are not acknowledged either.
         confirm_copies(engine)
         guard.keep_mark(mark, covered)
 
 
 def find_database_hold(engine: Engine) -> DatabaseHeldError | None:
-    """Return GW810 while the database is older than what the hub has acknowledged; else None.
+    """Return GW810 while the database lacks data that the hub has acknowledged; else None.
 
-    Also None if the database cannot be read now: the next transaction that stores something checks it again.
+    Return None also if the database cannot be read now: the next transaction that stores something checks
+    it again.
     """
     guard = get_database_state(engine).guard
     if guard is None or guard.is_current():

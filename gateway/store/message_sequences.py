@@ -107,7 +107,7 @@ _EXPIRED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SequenceKey:
-    """What a sequence belongs to: the partner, the agreement and the conversation, in one direction."""
+    """The key of a sequence: the partner, the agreement and the conversation, in one direction."""
 
     direction: str
     party: str

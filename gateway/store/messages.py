@@ -187,10 +187,10 @@ class LargeResponse(HttpResponse):
 class NewMessage:
     """A message to be stored.
 
-    `identity_sha256` distinguishes the same message from another one with the same id, whatever the
-    framing: it is made from the signature's digests, or from header and payload octets.
-    `payload_digests` gives the SHA-256 of payloads, by content id, where it was computed before, and
-    `parcel_sha256` that of the parcel; empty where it was not.
+    `identity_sha256` distinguishes a repeat of the message from another message with the same id. It does
+    not depend on the framing: it is made from the signature's digests, or from header and payload octets.
+    `payload_digests` gives the SHA-256 of payloads, by content id, and `parcel_sha256` that of the parcel;
+    each is empty where it was not computed before.
     `id_place` is the XPath of the id in its header, for a message that is refused because of its id.
     """
 

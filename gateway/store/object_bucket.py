@@ -1,7 +1,8 @@
 """Keeps objects in a bucket of a server that speaks S3: one request stores an object whole, or not at all.
 
-An object is named as its file in a folder would be: `prefix/ab/abcd…`. The server gets its SHA-256
-with it, and its answer must have the same one. What arrives is in files of this machine before.
+An object is named as its file in a folder would be: `prefix/ab/abcd…`. The server gets the
+SHA-256 with the object, and its answer must have the same SHA-256. An arriving object is in a file of this
+machine first.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gateway.store.object_folder import ObjectFolder
 from gateway.store.object_store import INLINE_OCTETS, make_changed_error
 
 _KEY: Final = "the server refuses the key, or what it asks for"
-#: What an operator mends; other codes are told as they are.
+#: The errors that an operator can mend, by their codes; for other errors the message has the code.
 _WORDS: Final = {
     "NoSuchBucket": "there is no bucket {bucket}",
     "InvalidAccessKeyId": "the server does not know the access key",
@@ -75,7 +76,7 @@ class SentBody:
     """
 
     def __init__(self, content: Body, make_error: Callable[[], Exception], digest: str) -> None:
-        #: What was wrong with the body itself; a client tells only that it was not sent.
+        #: The error of the body itself; a client reports only that the body was not sent.
         self.problem: Exception | None = None
         self._content = content
         self._make_error = make_error
@@ -108,7 +109,7 @@ class SentBody:
         return 0
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next octets; raises what is wrong with the body."""
+        """Return the next octets; raise an exception of the body, and keep it in `problem`."""
         try:
             return self._read_piece(size)
         except Exception as error:
@@ -207,10 +208,10 @@ class BucketStream(io.RawIOBase):
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 #: Requests of one act, the first one counted.
 _ATTEMPTS: Final = 3
-#: An object younger than this is fresh enough: no sweep removes what was written within a day.
+#: An object younger than this is fresh enough: no sweep removes an object less than a day old.
 _FRESH: Final = timedelta(hours=1)
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NotFound"})
-#: Somebody else has put the same object, or does so now.
+#: The codes for another put of the same object, which has ended or is in progress.
 _OTHERS: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
 #: The server does not know the condition.
 _UNCONDITIONAL: Final = frozenset({"NotImplemented", "501"})
@@ -259,7 +260,7 @@ class ObjectBucket:
         self._made: Any = None
 
     def put_object(self, digest: str, content: Body) -> None:
-        """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
+        """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
         stored = self._find(digest)
         if stored is not None and stored.matches(digest, content):
             # Fresh again: so the sweep keeps it, as a transaction is about to name it.
@@ -391,7 +392,7 @@ class ObjectBucket:
             terms = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def remove_abandoned_files(self) -> int:
-        """Remove what a killed process was receiving on this machine; return how many.
+        """Remove the files that a killed process was receiving on this machine; return their number.
 
         The server keeps nothing of an object that was not sent whole.
         """
@@ -458,7 +459,7 @@ class ObjectBucket:
 
 
 class _RefusedError(Exception):
-    """What a server refuses: its code, and the problem where nobody knows better."""
+    """A refusal by the server: its error code, and the problem to raise if the caller has no better one."""
 
     def __init__(self, code: str, problem: InsufficientStorageError) -> None:
         super().__init__(str(problem))
@@ -479,7 +480,7 @@ def _compute_age(now: str | None, written: datetime) -> timedelta:
 
 
 def _make_client(access: BucketAccess) -> Any:
-    """Return a client that takes nothing from the environment but what the settings say."""
+    """Return a client that follows the settings alone, and reads nothing else from the environment."""
     from botocore.config import Config
     from botocore.session import Session
 

@@ -1,8 +1,8 @@
 """Keeps objects as files of a folder: written beside, on disk, and only then under their name.
 
 The folder has one folder for each first octet of a digest, and `new` for files that are being
-written. A file in `new` is locked by its writer: one that nobody locks was left by a process that
-was killed, and is removed at the next start.
+written. A file in `new` is locked by its writer: an unlocked file was left by a process that was
+killed, and is removed at the next start.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ArrivingFile:
 
     @property
     def sha256_hex(self) -> str:
-        """Return the SHA-256 of what was written in lower-case hexadecimal."""
+        """Return the SHA-256 of the written octets in lower-case hexadecimal."""
         return self._digest.hexdigest()
 
     def write(self, octets: bytes) -> None:
@@ -84,7 +84,7 @@ class ArrivingFile:
 class ObjectFolder:
     """An `ObjectStore` in a folder of its own; `inline` octets stay in the database.
 
-    `reserve` octets of its disk are kept for what was accepted before.
+    `reserve` octets of its disk are kept free for messages that were accepted before.
     """
 
     def __init__(self, folder: Path, inline: int = INLINE_OCTETS, reserve: int = 0) -> None:
@@ -93,7 +93,7 @@ class ObjectFolder:
         self._reserve = DiskReserve(str(folder), reserve)
 
     def put_object(self, digest: str, content: Body) -> None:
-        """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
+        """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
         if self.has_object(digest, content.octet_count):
             # Fresh again: so the sweep keeps it, as a transaction is about to name it.
             with suppress(OSError):
@@ -166,7 +166,7 @@ class ObjectFolder:
         self._get_path(digest).unlink(missing_ok=True)
 
     def check_store(self) -> None:
-        """Do nothing: a missing folder is made, and each access to a file raises what is wrong."""
+        """Do nothing: a missing folder is made, and each access to a file raises its own problem."""
 
     def get_write_time(self, digest: str) -> datetime | None:
         """Return when an object was last written; None where there is none."""

@@ -1,4 +1,4 @@
-"""The object store, which keeps large content beside the database, and a record of what was put there lately.
+"""The object store, which keeps large content beside the database, and a record of objects put there lately.
 
 An object is written and synced before the row that names it is committed. So a row never names
 octets that a power cut can take away; an object without a row is removed by the sweep.
@@ -48,7 +48,7 @@ class ObjectStore(Protocol):
     inline: int
 
     def put_object(self, digest: str, content: Body) -> None:
-        """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
+        """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
 
     def has_object(self, digest: str, size: int) -> bool:
         """Return whether there is an object of this size."""
@@ -69,7 +69,7 @@ class ObjectStore(Protocol):
         """Return when an object was last written; None where there is none."""
 
     def remove_abandoned_files(self) -> int:
-        """Remove what a killed process was writing; return how many."""
+        """Remove the files that a killed process was writing; return their number."""
 
     def list_objects(self, part: int) -> Iterator[tuple[str, datetime]]:
         """Yield digest and time of the last writing of the objects whose digest begins with this octet."""
@@ -170,7 +170,7 @@ class _CheckedStream(io.RawIOBase):
 
 _MARK_NAME: Final = "objects"
 _INSERT_MARK: Final = InsertIfAbsent(epochs, ("name",))
-#: Seconds within which a transaction names what was put before; no sweep removes what is younger than a day.
+#: Seconds within which a transaction relies on an earlier put; no sweep removes an object younger than a day.
 _NAMED_WITHIN: Final = 900.0
 
 

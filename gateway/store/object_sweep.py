@@ -76,7 +76,7 @@ def _remove_batch(engine: Engine, store: ObjectStore, digests: Sequence[str], be
 
 
 def _is_fresh(store: ObjectStore, digest: str, before: datetime) -> bool:
-    """Return whether somebody has written the object again since it was listed."""
+    """Return whether the object was written again since it was listed: at the time `before` or later."""
     written = store.get_write_time(digest)
     return written is not None and written >= before
 

@@ -1,7 +1,7 @@
 """Finds and removes octets that are no longer needed: of messages, their parts, calls, documents, old drafts.
 
 The rows stay: who sent what and when, digests, states, evidence. So a repeat of a message is still
-known, and the evidence is verified as before. What still has another use is not removed.
+known, and the evidence is verified as before. Octets that still have another use are not removed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from gateway.store.verdicts import verdicts
 START: Final = TimedPosition(datetime(1970, 1, 2, tzinfo=UTC), 0)
 _ENDED: Final = sorted(CASE.final)
 _OVER: Final = sorted(DELIVERY.final)
-#: Evidence whose octets are themselves what a partner has signed, or what a verdict rests on: they stay.
+#: The kinds of evidence whose octets stay: signed messages, acts of officers, and the data behind verdicts.
 _EVIDENCE_KINDS: Final = ("customs", "reply", "verdict", "act", "fetched")
 
 
@@ -170,7 +170,7 @@ def list_used_digests(conn: Connection, ended: Sequence[int], letters: Sequence[
     parts = select(message_payloads.c.sha256).join(messages).where(chosen, apart)
     calls = select(deliveries.c.payload_sha256).where(_of(deliveries.c.case_id, ended))
     documents = select(agency_requests.c.document_sha256).where(_of(agency_requests.c.case_id, ended))
-    # What a call was before it was composed anew.
+    # The earlier octets of calls that were composed anew.
     ended_deliveries = select(cast(deliveries.c.id, Text)).where(_of(deliveries.c.case_id, ended))
     replaced = select(evidence.c.digest).where(
         evidence.c.subject_type == "delivery", evidence.c.subject_id.in_(ended_deliveries)

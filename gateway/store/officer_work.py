@@ -40,9 +40,10 @@ from gateway.store.agency_requests import agency_requests
 from gateway.store.prepared_statements import InsertIfAbsent, build_choice_condition
 from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
 
-# Acts of officers. `content` is the digest of what is decided, whose octets are a payload; the person who
-# began it stands in account_id, name, role; `approver_` is who approved or returned it. `under_way` is the
-# request while the act is proposed or intended: an application has at most one such act.
+# Acts of officers. `content` is the digest of the content of the act, whose octets are a payload; the person
+# who began the act is in account_id, name, role, and the person who approved or returned it in the columns
+# `approver_…`. `under_way` is the request while the act is proposed or intended: an application has at most
+# one such act.
 officer_acts = Table(
     "officer_acts",
     metadata,
@@ -90,7 +91,7 @@ _DECIDING = ("decide", "correct", "revoke")
 
 @dataclass(frozen=True, slots=True)
 class NewOfficerAct:
-    """A new act: its subject, the digests of its content and of what was shown, author and confirmation.
+    """A new act: its request, author and confirmation, the digests of its content and of the facts shown.
 
     `issued_at` is given for an act that is intended at once; None for a proposal.
     """
@@ -148,7 +149,7 @@ def list_acts(conn: Connection, request: int) -> Sequence[Row[Any]]:
 
 
 def count_acts(conn: Connection, request: int) -> int:
-    """Return how many acts about a request there are, in whatever state."""
+    """Return the number of acts about a request, in any state."""
     query = select(func.count()).select_from(officer_acts).where(officer_acts.c.request_id == request)
     return int(conn.execute(query).scalar_one())
 
@@ -221,7 +222,7 @@ _INSERT_SWITCH = InsertIfAbsent(console_switches, ("agency",), "agency")
 
 
 def find_switch(conn: Connection, agency: str) -> Row[Any] | None:
-    """Return since when, by whom and why an agency is switched to the console; None when it is not."""
+    """Return the switch of an agency to the console: time, actor, reason; None when it is not switched."""
     return conn.execute(select(console_switches).where(console_switches.c.agency == agency)).first()
 
 

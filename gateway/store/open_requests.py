@@ -22,7 +22,7 @@ from gateway.store.notices import notices
 from gateway.store.officer_work import build_decided_condition
 from gateway.store.transitions import StateEvent
 
-#: What is asked of a request beside its columns.
+#: The facts about a request that are read beside its columns.
 _OPEN_FACTS: Final[Mapping[str, ColumnElement[Any]]] = {
     "decided_at_console": build_decided_condition(agency_requests.c.id),
     "clearance": select(clearances.c.state)

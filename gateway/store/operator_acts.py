@@ -1,4 +1,4 @@
-"""Stores acts of operators that wait for a second person, and what the public status page announces."""
+"""Stores acts of operators that wait for a second person, and the announcements of the public status page."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ operator_acts = Table(
     Column("decided_by", BigInteger, ForeignKey("accounts.id")),
     Column("decided_at", Instant),
     Column("decision_reason", Text),
-    Column("outcome", Text),  # what was done, in a sentence
+    Column("outcome", Text),  # the effect of the act, in a sentence
     CheckConstraint("state IN ('DRAFT', 'PENDING', 'DONE', 'REJECTED', 'WITHDRAWN')", name="state"),
     CheckConstraint("state <> 'DONE' OR decided_by IS NOT NULL", name="decided"),
     Index("ix_operator_acts_state", "state", "id"),
@@ -56,7 +56,7 @@ operator_acts = Table(
 
 @dataclass(frozen=True, slots=True)
 class NewOperatorAct:
-    """An act that somebody proposes; a DRAFT is not proposed yet."""
+    """An act that an operator proposes; a DRAFT is not proposed yet."""
 
     act: str
     object: str
@@ -138,8 +138,8 @@ def confirm_draft(conn: Connection, number: int, account: int, reason: str, at: 
 def end_act(conn: Connection, number: int, state: str, by: ActDecision, *, alone: bool = False) -> bool:
     """End a waiting act by one statement; return False if it does not wait, or this person may not end it.
 
-    DONE and REJECTED need another person than the one who proposed it, unless it may be done `alone`;
-    only the person who proposed it may end it as WITHDRAWN.
+    For DONE and REJECTED, the person must not be the proposer of the act, unless the act may be done `alone`;
+    only the proposer may end the act as WITHDRAWN.
     """
     o = operator_acts.c
     waiting = [o.id == number, o.state.in_(("PENDING", "DRAFT") if state == "WITHDRAWN" else ("PENDING",))]
@@ -157,7 +157,7 @@ def set_outcome(conn: Connection, number: int, sentence: str) -> None:
     conn.execute(changed.values(outcome=sentence, content=None))
 
 
-# What the public status page announces, in both languages. A notice that `ends_at` has not reached is shown.
+# The notices of the public status page, in both languages. A notice is shown until `ends_at`.
 status_notices = Table(
     "status_notices",
     metadata,

@@ -1,4 +1,4 @@
-"""Stores the register: parties, their identifiers and certificates, and mandates: who may act for whom.
+"""Stores the register: parties, their identifiers and certificates, and mandates to act for another party.
 
 Every change of trust raises the epoch in the same transaction.
 """
@@ -200,7 +200,7 @@ def find_party(conn: Connection, party: str) -> Row[Any] | None:
 
 
 def find_by_identifier(conn: Connection, identifier: PartyId) -> Row[Any] | None:
-    """Return the party that has the identifier, whatever its status."""
+    """Return the party that has the identifier, in any status."""
     return conn.execute(_BY_ID, {"id_type": identifier.type or "", "id_value": identifier.value}).first()
 
 

@@ -123,7 +123,7 @@ def _put_noted_object(engine: Engine, objects: ObjectStore, body: Body) -> None:
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
     """Insert the rows that are not stored yet; store again octets that retention has removed."""
-    # Nobody else sees a new row before the commit, so nobody can remove its octets.
+    # No other transaction sees a new row before the commit, so none can remove its octets.
     if len(rows) == 1:
         existing = rows if _INSERT.insert_one(conn, rows[0]) is None else []
     else:
@@ -142,7 +142,7 @@ def _lock_purged_digests(conn: Connection, digests: list[str]) -> frozenset[str]
         return frozenset(
             digest for digest in digests if conn.execute(_PURGED, {"digest": digest}).first() is not None
         )
-    # Whoever removes octets waits until what names them is committed, or we until they are removed.
+    # A removal waits until the rows that name the octets are committed, or this transaction waits for it.
     held = select(payloads.c.sha256, payloads.c.purged_at).where(payloads.c.sha256.in_(digests))
     locked = held.order_by(payloads.c.sha256).with_for_update(read=True, key_share=True)
     return frozenset(row.sha256 for row in conn.execute(locked) if row.purged_at is not None)

@@ -24,7 +24,7 @@ from gateway.store.disk_reserve import InsufficientStorageError
 
 #: Where a connection keeps the warnings of the server (`Connection.info`).
 NOTICES: Final = "gateway_notices"
-#: So many statements of a connection stay prepared: more than are executed again and again.
+#: The largest number of prepared statements of a connection: more than it executes repeatedly.
 MOST_PREPARED: Final = 400
 #: `scheme://[login@]host[:port],host[:port]…[/database][?parameters]`, as libpq writes several hosts.
 _SEVERAL: Final = re.compile(r"(postgres[^:/]*)://((?:[^@/]*@)?)([^@/?]*,[^@/?]*)(/[^?]*)?(?:\?(.*))?")
@@ -83,7 +83,7 @@ class _NoAnswerError(Exception):
 
 
 def _limit_wait(waits: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
-    """Yield what an operation of the driver waits for; raise _NoAnswerError after `seconds`.
+    """Yield each wait of an operation of the driver; raise _NoAnswerError after `seconds` seconds.
 
     The driver resumes a waiting operation regularly, even if nothing has arrived.
     """
@@ -122,7 +122,7 @@ def get_connection_class(seconds: float | None) -> Any:
             try:
                 return super().wait(_limit_wait(gen, seconds), *args, **options)
             except _NoAnswerError:
-                # What the server still does is unknown: nothing more is asked on this connection.
+                # The server may still execute the statement: the connection is not used any more.
                 self.pgconn.finish()
                 raise psycopg.OperationalError(
                     f"the server did not answer within {seconds:g} seconds"
@@ -147,7 +147,7 @@ def is_server_away(error: Any) -> bool:
     """Return whether a driver's error says that the server is unreachable, shuts down, or is a standby.
 
     These are the SQLSTATE classes 08 (connection, except protocol violations) and 57P (shutdown or start),
-    and what `is_refused_for_now` has; a lost connection has no SQLSTATE. An error of another driver, as of
+    and those of `is_refused_for_now`; a lost connection has no SQLSTATE. An error of another driver, as of
     SQLite, has no such attribute.
     """
     if not hasattr(error, "sqlstate"):
@@ -168,9 +168,9 @@ _REFUSED: Final = frozenset({"25006", "25P03", "25P04", "42501"})
 
 
 def is_refused_for_now(error: Any) -> bool:
-    """Return whether the server refuses what it may do later, by its settings or the rights of the role.
+    """Return whether the server refuses a statement only for now: by a setting, or the rights of the role.
 
-    The driver has no class for these errors that differs from that of mistakes in statements.
+    The driver gives these errors the same class as mistakes in statements.
     """
     return getattr(error, "sqlstate", None) in _REFUSED
 
@@ -259,7 +259,7 @@ _AT_ONCE: Final = 1.0
 
 
 class DatabaseHosts:
-    """What one process knows of the hosts of its database."""
+    """The hosts of the database of one process: it leaves out a host that gave no answer for a while."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -270,8 +270,8 @@ class DatabaseHosts:
     def connect(self, connect: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
         """Return a connection to the first host that takes it; `connect` gets the parameters of one host.
 
-        Raises what `connect` raised for the last host. A host without an answer is left out for a few
-        seconds, and tried after the others then, by one thread at a time. When all are left out, all
+        Raises the exception of `connect` for the last host. A host without an answer is left out for a few
+        seconds; then one thread at a time tries it, after the other hosts. When all hosts are left out, all
         are tried.
         """
         failure: Exception | None = None

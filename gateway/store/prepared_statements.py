@@ -99,7 +99,7 @@ class InsertIfAbsent:
     def insert_keyed(
         self, conn: Connection, rows: Sequence[Mapping[str, Any]], key: str
     ) -> dict[Any, Row[Any]]:
-        """Insert those rows that are new; return what `insert_one` returns of each, by one of its columns."""
+        """Insert those rows that are new; return the `returning` columns of each, by its column `key`."""
         inserted = conn.execute(self._build_returning(conn), list(rows)).all()
         return {getattr(row, key): row for row in inserted}
 

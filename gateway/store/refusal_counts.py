@@ -32,7 +32,7 @@ _INSERT: Final = InsertIfAbsent(refusals, ("sender", "problem"))
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """How many messages of a sender were refused for a problem, from when to when, and the last reason.
+    """The number of messages of a sender refused for a problem, the first and last time, the last reason.
 
     `sender` is the name of a registered party, or empty.
     """

@@ -57,7 +57,7 @@ def build_version_condition() -> ColumnElement[bool]:
 
 
 def probe_commit(conn: Connection) -> None:
-    """Write something that means nothing and locks no row, to test whether the database accepts a commit.
+    """Write a value without meaning, which locks no row, to test whether the database accepts a commit.
 
     SQLite writes no page that has not changed; `user_version` is a number in its first page.
     """

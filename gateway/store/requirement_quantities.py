@@ -1,4 +1,4 @@
-"""Stores requirements and what declarations use of them; a requirement is locked before it changes."""
+"""Stores requirements and their uses by declarations; a requirement is locked before it changes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from gateway.store.table_types import (
     metadata,
 )
 
-# One row for each number of an agency. What the agency granted is in `decisions`; `quantity` and `unit`
+# One row for each number of an agency. The quantity that it granted is in `decisions`; `quantity` and `unit`
 # are those of a requirement that was issued outside and registered. `used` is the quantity written off,
 # as exact decimals by unit. The row is locked before it changes.
 requirements = Table(
@@ -55,7 +55,7 @@ requirements = Table(
     make_identity_column(),
     make_required_column("number"),
     make_required_column("agency"),
-    make_required_column("holder"),  # id of the importer or exporter; empty: anybody
+    make_required_column("holder"),  # id of the importer or exporter; empty: any party
     make_required_column("used", Json),
     Column("quantity", Text),
     Column("unit", Text),
@@ -89,12 +89,13 @@ requirement_uses = Table(
 
 
 _INSERT: Final = InsertIfAbsent(requirements, ("number", "agency"), "id")
-#: The reason where a child declaration names what is written off above it, and where it did before.
+#: The reasons of a use that a child declaration states, of a quantity that its parent wrote off, and of a use
+#: that it stated before.
 _STATED: Final = "stated"
 _STATED_BEFORE: Final = "stated before"
 #: The reason of a use that was given back, and of which too little was left when it was wanted again.
 NOT_LEFT: Final = "not left"
-#: Leaves out what a child declaration only states.
+#: Leaves out the uses that a child declaration only states.
 IS_USE: Final = or_(
     requirement_uses.c.return_reason.is_(None),
     requirement_uses.c.return_reason.not_in((_STATED, _STATED_BEFORE)),
@@ -116,7 +117,8 @@ _LOCK: Final = (
     .order_by(requirements.c.id)
     .with_for_update(key_share=True)
 )
-#: What says, in the detail of a case, which items were removed, and what an agency keeps.
+#: The condition on which the detail of a case is read: it says which items were removed, and which approvals
+#: an agency keeps.
 _IS_TOLD: Final = or_(cases.c.state == "WITHDRAWN", not_(COUNTING))
 _GRANTING: Final = (
     select(
@@ -175,7 +177,7 @@ class RegisteredRequirement:
 
 @dataclass(frozen=True, slots=True)
 class NewRequirementUse:
-    """What one line of a case's declaration uses of a requirement (row id), or has given back."""
+    """The quantity of a requirement (row id) that one line of a declaration uses, or has given back."""
 
     requirement_id: int
     case_id: int
@@ -220,7 +222,7 @@ def note_application(
 
 
 def set_last_day(conn: Connection, agency: str, number: str, until: date | None) -> None:
-    """Store until when the last certificate under a number is valid; None: it states no last day.
+    """Store the last day of the last certificate under a number; None if this certificate states none.
 
     The last day that an operator has registered stays where the certificate states none.
     """
@@ -288,8 +290,8 @@ def lock_requirements(conn: Connection, requirement_ids: Collection[int]) -> Seq
 def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
     """Return the decisions that approve a quantity under one of these numbers, each with its application.
 
-    Those of a cancelled application are left out. Those on what has been amended or removed since do not
-    count (`counts`) in their case.
+    Decisions on a cancelled application are left out. Decisions on content that was amended or removed since
+    do not count in their case (`counts` is false).
     """
     return fetch_by_keys(conn, _GRANTING, numbers)
 
@@ -303,10 +305,11 @@ def list_granted_laws(conn: Connection, numbers: Collection[str]) -> set[tuple[s
 
 
 def select_certificates(conn: Connection, rows: Iterable[Row[Any]]) -> list[Row[Any]]:
-    """Return those of these requirements that can be certificates: the others only lead to an application.
+    """Return the requirements of `rows` that can be certificates; the others only lead to an application.
 
-    What was said of such a number came before the decision on its application, and counts for that. No
-    decision has stated a quantity, and so the ledger would not have the number in another order.
+    The agency's result for such another number came before the decision on its application, and counts for
+    the application. No decision has stated a quantity under the number: if the decision had come first, the
+    ledger would not have the number.
     """
     all_rows = list(rows)
     applied_numbers = {
@@ -327,7 +330,7 @@ def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, s
 
 
 def insert_uses(conn: Connection, new: Sequence[NewRequirementUse], at: datetime) -> None:
-    """Store what a declaration uses."""
+    """Store the uses of requirements by a declaration."""
     if new:
         conn.execute(insert(requirement_uses), [collect_values(use) | {"used_at": at} for use in new])
 
@@ -436,7 +439,7 @@ class UsagePeriod:
 
 @dataclass(frozen=True, slots=True)
 class CertificateCoverage:
-    """Until when `owner` has a certificate for `use` without a gap; `subject` is that of the last one."""
+    """The end of the time in which `owner` always has a certificate for `use`; the last has `subject`."""
 
     owner: str
     use: str
@@ -460,7 +463,7 @@ def _read_usage_period(row: Row[Any]) -> UsagePeriod:
 
 
 def compute_coverage(periods: Iterable[UsagePeriod], at: datetime) -> tuple[CertificateCoverage, ...]:
-    """Return, soonest first, until when each owner and use is covered from a given time on.
+    """Return the end of coverage of each owner and use from a given time on, soonest first.
 
     A certificate that starts before the current one ends extends the coverage, so a renewed
     certificate causes no warning. Owners that have only future certificates are left out.

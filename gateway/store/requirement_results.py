@@ -48,7 +48,7 @@ from gateway.store.table_types import (
     metadata,
 )
 
-# What an agency said of a number of its own that no application asked for. One notice is a row for each
+# The results of an agency for a number of its own that no application asked for. A notice is a row for each
 # item and law; of the rows about one (number, item, law) the latest notice counts.
 requirement_results = Table(
     "requirement_results",
@@ -73,7 +73,7 @@ requirement_results = Table(
     Index("ix_requirement_results_requirement_id", "requirement_id", "id"),
 )
 
-# What an item of an admitted declaration would use of a number that nobody knew. It ends when the number
+# The quantity that an item of an admitted declaration would use of an unknown number. It ends when the number
 # is known and the quantity written off, or when the declaration does not name it any more.
 awaited_requirements = Table(
     "awaited_requirements",
@@ -195,7 +195,7 @@ def _make_rows(new: Sequence[NewRequirementResult], at: datetime) -> list[dict[s
 
 
 def _list_digests(conn: Connection, result: NewRequirementResult) -> set[str]:
-    """Return the digests of what is stored of the agency under the number of the notice."""
+    """Return the digests of the agency's notices that are stored under the number of this notice."""
     same = requirement_results.c
     query = select(same.notice_sha256).where(same.agency == result.agency, same.notice_no == result.notice_no)
     return set(conn.execute(query).scalars())
@@ -227,7 +227,7 @@ def list_notice(conn: Connection, result: int) -> Sequence[Row[Any]]:
 
 
 def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: datetime) -> tuple[int, ...]:
-    """Store what a declaration would use of numbers that are not known; return the row ids."""
+    """Store the uses that a declaration would make of numbers not yet known; return the row ids."""
     if not new:
         return ()
     rows = [collect_values(use) | {"awaited_at": at} for use in new]
@@ -235,12 +235,15 @@ def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: date
 
 
 def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return what a case still waits for, in the order of its declaration, and whether the ledger has it."""
+    """Return the uses that a case still waits for, in the order of its declaration.
+
+    `in_ledger` says of each use whether the ledger has its number.
+    """
     return conn.execute(_AWAITED_OF_CASE, {"wanted": case_id}).all()
 
 
 def has_known_requirements(conn: Connection, case_id: int) -> bool:
-    """Return whether the ledger knows what a case waits for, or it uses anything, or a case is above it."""
+    """Return whether the ledger has a number that a case waits for, or it uses any, or has a parent."""
     return bool(conn.execute(_KNOWN, {"wanted": case_id}).scalar())
 
 
@@ -268,7 +271,7 @@ def list_concerned_cases(conn: Connection, requirement: int, number: str) -> Seq
 def list_waiting_cases(conn: Connection, numbers: Iterable[str]) -> Sequence[int]:
     """Return the cases that wait for one of these numbers, in the order of their rows.
 
-    They were admitted before it was known, or have given back what a rejected item used.
+    The cases were admitted before the number was known, or have given back the use of a rejected item.
     """
     return sorted({int(row.case_id) for row in fetch_by_keys(conn, _WAITING_CASES, numbers)})
 

@@ -65,7 +65,7 @@ _LIMIT_WAITS: Final = text(
     "SELECT pg_backend_pid() AS pid, set_config('lock_timeout', CEIL(CAST(:part AS numeric) * 1000 * "
     "EXTRACT(epoch FROM CAST(current_setting('deadlock_timeout') AS interval)))::text, true)"
 )
-#: A revision ends when its work is done, whatever limits the role of the hub has.
+#: A revision ends when its work is done, even if the role of the hub has time limits.
 _LIFT_LIMITS: Final = text(
     "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('statement_timeout', "
     "'transaction_timeout', 'idle_in_transaction_session_timeout')"
@@ -86,7 +86,7 @@ _LOCKS: Final = {
     "ExclusiveLock": "EXCLUSIVE",
     "AccessExclusiveLock": "ACCESS EXCLUSIVE",
 }
-#: What a transaction has locked or waits for; tables that it has made itself are not seen by others.
+#: The tables that a transaction has locked or waits for; those that it has created are not seen by others.
 _FIND_LOCKS: Final = text(
     "SELECT CAST(CAST(l.relation AS regclass) AS text) AS name, l.mode FROM pg_locks AS l "
     "JOIN pg_class AS c ON c.oid = l.relation WHERE l.pid = :pid AND c.relkind = 'r' AND l.mode = ANY(:modes)"
@@ -105,7 +105,7 @@ END $$"""
 
 
 def run_beside_others(engine: Engine, act: Callable[[Connection], _Result], seconds: float) -> _Result:
-    """Return what `act` returns, run in one write transaction; it may be run several times.
+    """Return the result of `act`, run in one write transaction; `act` may be run several times.
 
     Raises GW806, which names the holder of the lock, if no try has succeeded within `seconds`.
     """
@@ -236,7 +236,7 @@ _FIRST_FLOOR: Final = "0078"
 
 @dataclass(frozen=True, slots=True)
 class _Obstacle:
-    """Why a PostgreSQL server does not apply a revision, and what to do."""
+    """The problem of a PostgreSQL server that does not apply a revision, and its remedy."""
 
     problem: Problem
     remedy: str
@@ -350,7 +350,7 @@ def _upgrade(conn: Connection, revision: str) -> None:
 
 @contextmanager
 def _naming_obstacles(revision: str) -> Iterator[None]:
-    """Raise GW802 or GW805, with what to do, where a PostgreSQL server does not apply a revision."""
+    """Raise GW802 or GW805, with the remedy, where a PostgreSQL server does not apply a revision."""
     try:
         yield
     except DBAPIError as error:

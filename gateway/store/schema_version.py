@@ -46,7 +46,7 @@ def read_schema_version(engine: Engine) -> str | None:
 
 
 def await_server(engine: Engine) -> None:
-    """Return when the server of a database can be used (SQLite: at once); the log says what it waits for.
+    """Return when the server of a database can be used (SQLite: at once); the log names the problem.
 
     Raises GW806 if the server answers, but refuses the connection for a minute, as for a wrong password.
     """

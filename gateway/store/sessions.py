@@ -1,7 +1,7 @@
-"""Stores the sessions of people, by the digests of their tokens, and what begins one: passkeys and OpenID.
+"""Stores the sessions of people, by the digests of their tokens, and their beginnings: passkeys and OpenID.
 
-What sign-ins leave behind is removed a few hundred rows at a time, found by indexes of their age, so that no
-lock lasts.
+The rows that sign-ins leave behind are removed a few hundred at a time, found by indexes of their age, so
+that no lock lasts.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def list_sessions(conn: Connection, account: int) -> Sequence[Row[Any]]:
     return conn.execute(query.order_by(sessions.c.created_at.desc(), sessions.c.id.desc())).all()
 
 
-# Passkeys (WebAuthn): the public keys by which people sign in and confirm what they do.
+# Passkeys (WebAuthn): the public keys by which people sign in and confirm their acts.
 passkeys = Table(
     "passkeys",
     metadata,
@@ -179,7 +179,7 @@ class NewPasskey:
 
 @dataclass(frozen=True, slots=True)
 class NewChallenge:
-    """A challenge (base64url): what for, in which session (None before the sign-in), and until when."""
+    """A challenge (base64url): its purpose, its session (None before the sign-in), and its end."""
 
     purpose: str
     challenge: str
@@ -277,7 +277,7 @@ oidc_sign_ins = Table(
     make_required_column("return_path"),
     make_required_column("network"),
     make_required_column("expires_at", Instant),
-    Column("kept_form", Text),  # what was typed before the session ended, sealed with a secret of the browser
+    Column("kept_form", Text),  # the form from before the session ended, sealed with a secret of the browser
     Index("ix_oidc_sign_ins_network", "network", "expires_at"),
     Index("ix_oidc_sign_ins_expires_at", "expires_at"),
 )
@@ -285,9 +285,9 @@ oidc_sign_ins = Table(
 
 @dataclass(frozen=True, slots=True)
 class NewOidcSignIn:
-    """What was asked of the provider: digests of state and browser, nonce, code verifier, the way back.
+    """A request to the provider: digests of state and browser, nonce, code verifier, the path to return to.
 
-    `kept_form` is what was typed before the session ended, sealed with a secret of the browser.
+    `kept_form` is the form that was filled in before the session ended, sealed with a secret of the browser.
     """
 
     state_sha256: str
@@ -301,7 +301,7 @@ class NewOidcSignIn:
 
 
 def insert_oidc_sign_in(conn: Connection, sign_in: NewOidcSignIn) -> None:
-    """Store what was asked."""
+    """Store a request to the provider."""
     conn.execute(insert(oidc_sign_ins).values(asdict(sign_in)))
 
 
@@ -316,7 +316,7 @@ def count_waiting_oidc_sign_ins(conn: Connection, network: str, now: datetime) -
 def take_oidc_sign_in(
     conn: Connection, state_sha256: str, browser_sha256: str, now: datetime
 ) -> Row[Any] | None:
-    """Return what was asked with a state, from the same browser, and remove it; None for any other."""
+    """Remove and return the request with a state; None for another browser, or after its expiry."""
     row = conn.execute(select(oidc_sign_ins).where(oidc_sign_ins.c.state_sha256 == state_sha256)).first()
     removed = conn.execute(delete(oidc_sign_ins).where(oidc_sign_ins.c.state_sha256 == state_sha256))
     if row is None or removed.rowcount != 1:
@@ -343,7 +343,7 @@ def remove_old_attempts(conn: Connection, before: datetime, *, good: bool) -> in
 def remove_old_sessions(conn: Connection, before: datetime) -> int:
     """Remove sessions that began before a time and are over; count them.
 
-    The newest one of each account stays: it tells when the person last signed in.
+    The newest session of each account stays: it shows when the person last signed in.
     """
     later = sessions.alias("later")
     newer = exists().where(

@@ -1,7 +1,7 @@
-"""Counts for monitoring systems: rows by state, and what came in and was delivered in a span of time.
+"""Counts for monitoring systems: rows by state, and the messages, cases and deliveries of a span of time.
 
-Rows by state are sums of a roll-up, which triggers keep in the transaction of each change. So a question
-costs the same however long the history is, and its answer is that of a count of all rows.
+Rows by state are sums of a roll-up, which triggers keep in the transaction of each change. So a query costs
+the same however long the history is, and its result is that of a count of all rows.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ state_totals = Table(
     make_required_column("number", BigInteger),
 )
 
-# On PostgreSQL each transaction adds rows here instead, so that no two wait for each other; what is here is
+# On PostgreSQL each transaction adds rows here instead, so that no two wait for each other; these rows are
 # counted with the totals, and moved into them now and then. SQLite has one writer, and leaves this empty.
 state_changes = Table(
     "state_changes",
@@ -96,7 +96,7 @@ def sum_states(conn: Connection) -> Sequence[Any]:
 
 
 def fold_state_changes(engine: Engine) -> int:
-    """Move what transactions have added into the totals; return how many rows were moved.
+    """Move the rows that transactions have added into the totals; return how many rows were moved.
 
     On SQLite each transaction adds to the totals itself.
     """
@@ -176,12 +176,12 @@ def _count_between(moment: Any) -> Any:
 
 
 def _build_delivered(measured: Any) -> Any:
-    """Return a question about what a lane has delivered, for the row of the lane."""
+    """Return a query that measures the delivered deliveries of a lane, for the row of the lane."""
     of_lane = deliveries.c.lane == lanes.c.name
     return select(measured).where(of_lane, build_state_condition(deliveries, "DELIVERED")).correlate(lanes)
 
 
-# Lane by lane, so that the index of what is done is entered once for each.
+# Lane by lane, so that the index of finished deliveries is entered once for each lane.
 _IN_SPAN: Final = (deliveries.c.finished_at >= _SINCE, deliveries.c.finished_at < _UNTIL)
 _DELIVERED: Final = select(
     func.coalesce(func.sum(_build_delivered(func.count()).where(*_IN_SPAN).scalar_subquery()), 0)
@@ -194,7 +194,7 @@ _CASES: Final = _count_between(cases.c.opened_at)
 
 
 def count_traffic(conn: Connection, since: datetime, until: datetime) -> TrafficCount:
-    """Return what there was from `since` on and before `until`."""
+    """Return the counts from `since` on and before `until`."""
     span = {"since": since, "until": until}
     stored, opened, delivered = (
         conn.execute(query, span).scalar_one() for query in (_MESSAGES, _CASES, _DELIVERED)

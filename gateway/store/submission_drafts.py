@@ -209,12 +209,12 @@ def list_submissions(
 
     Each has the number and the reference of its case, if there is one.
     """
-    # As words, so that the index of received messages is chosen whatever the parameters are.
     columns: list[Any] = [messages.c[name] for name in ("id", "received_at", "protocol", "case_id")]
     columns += [cases.c.number, cases.c.functional_reference]
     query = (
         select(*columns)
         .select_from(messages.outerjoin(cases, cases.c.id == messages.c.case_id))
+        # The direction is a literal, so that the index of received messages is used for all parameters.
         .where(text("direction = 'in'"), messages.c.from_party == party, messages.c.action == "Submit")
         .order_by(messages.c.id.desc())
         .limit(limit)

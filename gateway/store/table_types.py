@@ -182,7 +182,7 @@ def _read_json(text: str | None) -> Any:
         value, end = _decode(text)
     except ValueError:
         end = -1
-    # What was stored by `_write_json` has no blanks around it.
+    # Text that `_write_json` has stored has no blanks around it.
     return value if end == len(text) else json.loads(text)
 
 

@@ -1,7 +1,7 @@
-"""Stores the logs with the changes that they tell: transitions of state machines, events, and evidence.
+"""Stores the logs with the changes that they record: transitions of state machines, events, and evidence.
 
-Every step writes them in the transaction of its change. What follows from a transaction once it is committed
-is noted beside them.
+Every step writes its log rows in the transaction of its change. The hashes of the evidence, which are valid
+once the transaction is committed, are noted beside them (`CommitNotes`).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
 
 
 def settle_notes(conn: Connection) -> None:
-    """Keep what was noted so far, even if the work that follows is rolled back to a savepoint."""
+    """Keep the notes made so far, even if the work that follows is rolled back to a savepoint."""
     notes = _find_notes(conn)
     if notes is not None:
         notes.settled = len(notes.leaves)

@@ -121,7 +121,7 @@ COUNT_LIMIT: Final = 1000
 
 
 class WorkTab(StrEnum):
-    """What an officer looks at."""
+    """The list of applications that an officer looks at."""
 
     NEW = "new"
     HELD = "held"
@@ -134,7 +134,8 @@ class WorkTab(StrEnum):
     ALL = "all"
 
 
-#: What has arrived at the agency, or is held before it for its fee, and is neither asked back nor decided.
+#: The states of applications that the agency has, or that wait for their fee before they are forwarded to it.
+#: The agency has neither asked the applicant about them nor decided them.
 _OPEN: Final = ("SENT", "ACKNOWLEDGED", "INSPECTION", "FEE_DUE")
 _ASKED: Final = ("INFORMATION_REQUIRED",)
 _EVERY: Final = (*_OPEN, *_ASKED, "DECIDED", "CANCELLED")
@@ -265,7 +266,7 @@ def list_work(conn: Connection, criteria: WorkFilter) -> Sequence[Row[Any]]:
 
 
 def _list_overdue(conn: Connection, query: Select[Any], criteria: WorkFilter) -> list[Row[Any]]:
-    """Return what somebody owes too long: by its own time, or by that of a fee, also of what is decided."""
+    """Return the overdue applications: by their own time, or by the time of a fee, also decided ones."""
     rows = [
         *conn.execute(_order_by_deadline(query.where(_build_overdue(criteria.now)), criteria, _r.due_at)),
         *conn.execute(_build_late_fees(criteria)),

@@ -12,7 +12,7 @@ from gateway.store.deliveries import deliveries
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.table_types import Instant, make_required_column, metadata
 
-# The machines that work on this database, as they tell it themselves, and which of them are drained.
+# The machines that work on this database, as each reports itself, and which of them are drained.
 nodes = Table(
     "nodes",
     metadata,

@@ -53,14 +53,14 @@ class WriteLock:
                 yield
             finally:
                 self._owner = None
-                # What a forked child does not own it does not give back.
+                # A forked child does not own the lock of its parent, so it does not release it.
                 if self._pid == os.getpid():
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             self._mutex.release()
 
     def close_file(self) -> None:
-        """Close the file of the lock where nobody holds or awaits it; the next transaction opens it again."""
+        """Close the lock file if no thread holds or awaits the lock; the next transaction opens it again."""
         if self._mutex.acquire(blocking=False):
             with self._guard:
                 if self._awaited is None:

@@ -1,4 +1,4 @@
-"""The SOAP services of the hub for agencies and for customs, and what their calls do."""
+"""The SOAP services of the hub for agencies and for customs, and the effects of their calls."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from gateway.wire import SERVICE_AGENCY, SERVICE_CUSTOMS
 WSDL: Final = "hub-agency.wsdl"
 
 
-#: Applies a call: what it says, or the document of the agency's own form. It returns after its commit,
+#: Applies a call: its content, or the document in the agency's own form. It returns after its commit,
 #: accepts a repeated notice without effect, and raises GatewayError to reject a call.
 ApplyAgencyCall = Callable[[AgencyCallback | etree._Element, Caller], object]
 
@@ -110,7 +110,7 @@ class DocumentElement(ComplexModel):  # type: ignore[misc]
 
 
 class FeeElement(ComplexModel):  # type: ignore[misc]
-    """What is to be paid, or given back."""
+    """The amount of a fee to pay or to give back, with its due date and payment notice."""
 
     __namespace__ = SERVICE_AGENCY
     __type_name__ = "FeeContent"

@@ -38,12 +38,13 @@ class _BundleBody(DigestedBody):
 
 
 def make_case_bundle(conn: Connection, case: Row[Any], reader: EvidenceReader) -> Body:
-    """Return a ZIP file: the proofs of the case, as `gateway evidence prove` writes them, and its octets.
+    """Return a ZIP file with the proofs of a case and the octets of its messages and agency replies.
 
-    What the reader does not see is in the proofs by its hash.
+    The proofs are those that `gateway evidence prove` writes. Evidence that the reader may not see is in the
+    proofs as a hash.
 
-    The files have the time at which the case was opened: the same evidence makes the same file. It is
-    written to a temporary file, piece by piece.
+    All files in the ZIP file have the time at which the case was opened, so the same evidence makes the same
+    ZIP file. The ZIP file is written to a temporary file, piece by piece.
     """
     stamp = case.opened_at.timetuple()[:6]
     with tempfile.TemporaryFile() as written:
@@ -93,7 +94,7 @@ def _list_proofs(
         try:
             proof = make_proof(conn, subject, str(number), reader)
         except GatewayError as problem:
-            # Evidence of the last minutes has no head yet. What is broken is not told as that.
+            # Evidence of the last minutes has no head yet. Broken evidence is not reported as such evidence.
             if problem.problem is not EVIDENCE_NOT_SEALED:
                 raise
             waiting.append(name)

@@ -23,7 +23,7 @@ _Verdict = TypeVar("_Verdict")
 _log = logging.getLogger(__name__)
 #: Seconds that a question waits for a verdict, where nothing else is said.
 _ASKING_SECONDS: Final = 2.0
-#: Seconds for which a verdict is kept: it is found by queries or a signature, and anybody may ask.
+#: Seconds for which a verdict is kept: it costs queries or a signature, and any client may ask for it.
 _KEPT_SECONDS: Final = 1.0
 
 
@@ -135,7 +135,7 @@ class HubReadiness:
         try:
             problem = health.find_readiness_problem(engine) or self._find_hub_problem()
             problem = problem or health.find_write_problem(engine)
-        except Exception as mistake:  # whatever it is, messages had better go elsewhere
+        except Exception as mistake:  # after any exception, messages should go to another node
             problem = GatewayError(OUR_MISTAKE, type(mistake).__name__)
         text = "ready" if problem is None else health.describe_unreadiness(engine, problem)
         return ReadinessVerdict(problem, text)

@@ -26,7 +26,7 @@ class _StoredCall:
     def __init__(self, row: NewSeenCall, now: datetime, window: timedelta) -> None:
         self.row = row
         self.is_committed = False
-        #: Whether the call was refused for what was stored before.
+        #: Whether the call was refused because of an earlier call in the store.
         self.is_refused = False
         self._now = now
         self._since = now - window
@@ -54,11 +54,11 @@ class ReplayCache:
 
     @contextmanager
     def admit_call(self, call: NewSeenCall, now: datetime) -> Iterator[CallRecord]:
-        """Return the block in which a verified call has its effect, once; it gets what to store with that.
+        """Return the block in which a verified call has its effect, once; the block gets the record to store.
 
-        Where the block did not store it, it is stored afterwards. Raises GW211 for octets seen before, GW312
-        for an id with other content, from within the transaction of the effect: nothing of it is stored. When
-        the block raises, the MessageID stands for nothing, and the octets stay known.
+        If the block did not store the record, it is stored after the block. Raises GW211 for octets seen
+        before, GW312 for an id with other content, from within the transaction of the effect, so no part of
+        the effect is stored. If the block raises, the MessageID is free again, and the octets stay known.
         """
         self._remove_old_calls(now)
         record = _StoredCall(call, now, self._window)

@@ -1,6 +1,6 @@
-"""Reads the texts and numbers of requests of console and API, and counts what runs for each caller.
+"""Reads the texts and numbers of requests of console and API, and counts the running requests of a caller.
 
-All is bounded before anything is made of it. PostgreSQL stores no NUL, and no database stores half of a
+Each value is bounded before it is used. PostgreSQL stores no NUL, and no database stores half of a
 surrogate pair. A number that names a row fits into the column, or there is no such row.
 """
 
@@ -25,7 +25,7 @@ _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _LONGEST_NAME: Final = 60
 #: Fields of forms with a password: it is composed where it is hashed.
 _PASSWORDS: Final = frozenset({"password", "old", "new", "again"})
-#: Conditions of RFC 9110 §13.1 that may have a date, and what they may be: a tag, or a date of HTTP.
+#: Conditions of RFC 9110 §13.1 that may have a date, and their valid values: an entity tag or an HTTP date.
 _DATED: Final = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_IF_RANGE")
 _TAG_OR_DATE: Final = re.compile(
     r'(?:W/)?"[!#-~]*"|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT'
@@ -97,7 +97,7 @@ def check_request(request: Request) -> None:
 
 
 def compose_form(request: Request) -> None:
-    """Compose the texts of the form (NFC), but for passwords: what is stored is compared and searched for."""
+    """Compose the texts of the form (NFC), except passwords: stored texts are compared and searched for."""
     typed = request.form.items(multi=True)
     request.form = ImmutableMultiDict(
         (name, text if name in _PASSWORDS else normalize_text(text)) for name, text in typed
@@ -124,8 +124,8 @@ def check_texts(content: Any, text_place: str = "") -> None:
 class RunningRequests:
     """The requests that have a thread, by caller; safe for many threads.
 
-    The server lets further requests of a caller wait whom it knows by earlier ones. What comes by credentials
-    that are new to it is counted here.
+    If the server knows a caller by earlier requests, it lets further requests of that caller wait. Requests
+    with credentials that are new to the server are counted here.
     """
 
     def __init__(self, most: int) -> None:

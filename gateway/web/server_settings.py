@@ -162,7 +162,7 @@ def serve_factory(
     """Serve at `address` the application that `factory` makes, in `processes` processes.
 
     `factory` must be a function at module level: each process imports it. Without `requires_certificate` a
-    TLS client may connect without a certificate, whatever the settings say.
+    TLS client may connect without a certificate, even if the settings require one.
     """
     os.environ[_HOME] = str(settings.home_folder)
     os.environ[_CONFIG] = config or ""

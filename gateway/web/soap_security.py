@@ -108,7 +108,7 @@ class Caller:
     certificate: Certificate
     message_id: str
     envelope: bytes
-    #: What is stored with the effect of the call.
+    #: The record that is stored with the effect of the call.
     record: CallRecord | None = None
 
     @property
@@ -122,7 +122,7 @@ class VerifiedCall:
     """A call that passed every check: the verified element in its Body, its operation, its caller."""
 
     content: etree._Element
-    #: The canonical form of the element, without comments: what the signature covers of it.
+    #: The canonical form of the element, without comments: the form that the signature covers.
     canonical: bytes
     operation: WsdlOperation
     caller: Caller
@@ -182,7 +182,7 @@ class SoapSecurityGate:
                 _get_http_status(problem), self._write_signed_fault(problem, reply), start_response
             )
         except Exception as mistake:  # the caller gets a fault in any case, and the log gets no content
-            _LOG.error("soap: %s", _describe_exception(mistake))
+            _LOG.error("soap: %s", _describe_exception(mistake), extra=_name_call(reply))
             ours = find_resource_problem(mistake) or GatewayError(OUR_MISTAKE)
             return _send_response(
                 _get_http_status(ours), self._write_signed_fault(ours, reply), start_response
@@ -229,7 +229,7 @@ class SoapSecurityGate:
         return self._sign_answer(response, call.operation.reply_action, reply)
 
     def _open_call(self, octets: bytes, soap_action: str, now: datetime, reply: _ReplyContext) -> _OpenedCall:
-        """Return a call whose signature is verified; what its refusal relates to is noted in `reply`."""
+        """Return a call with a verified signature; write its message id to `reply`, for a refusal."""
         security, parties = self._security, list[str]()
         envelope = read_soap_message(octets, security.limits)
         addressing = _read_unverified_addressing(envelope)
@@ -282,7 +282,7 @@ class SoapSecurityGate:
             write_addressing(header, self._address_reply(f"{self._description.namespace}:Refusal", reply))
             return self._sign_envelope(root)
         except Exception as mistake:  # without the key the fault is sent unsigned
-            _LOG.error("soap: fault not signed: %s", _describe_exception(mistake))
+            _LOG.error("soap: fault not signed: %s", _describe_exception(mistake), extra=_name_call(reply))
             return octets
 
     def _sign_answer(self, response: etree._Element, action: str, reply: _ReplyContext) -> bytes:
@@ -305,7 +305,7 @@ def _check_http_headers(environ: Environ) -> None:
 
 
 def _read_unverified_addressing(envelope: SoapEnvelope) -> AddressingHeaders:
-    """Return what the headers of a call say; raise GW107 for a block of a kind that no call has."""
+    """Return the addressing headers of a call, unverified; raise GW107 for a header block not known here."""
     if envelope.header is None:
         raise GatewayError(HEADER_INVALID, "WS-Addressing and WS-Security are missing", "/soap:Envelope")
     for block in envelope.header_blocks:
@@ -352,6 +352,11 @@ def _send_response(status: int, body: bytes, start_response: StartResponse) -> I
     headers = [("Content-Type", _CONTENT_TYPE), ("Content-Length", str(len(body)))]
     start_response(f"{status} {HTTPStatus(status).phrase}", headers)
     return [body]
+
+
+def _name_call(reply: _ReplyContext) -> dict[str, str | None]:
+    """Return the fields of a log line: the caller, once verified, and the MessageID that the call states."""
+    return {"partner": reply.party, "message_id": reply.relates_to}
 
 
 def _describe_exception(mistake: Exception) -> str:

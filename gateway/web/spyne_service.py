@@ -1,4 +1,4 @@
-"""What the SOAP services of the hub share: Spyne behind the security gate, and the types of their elements.
+"""The common base of the hub's SOAP services: Spyne behind the security gate, and types of elements.
 
 Spyne gets the canonical octets of the verified element of a call, and no HTTP. It finds the operation, makes
 values of the elements by its types, calls the method and writes the response. A test compares types and
@@ -135,7 +135,7 @@ def make_repeatable(kind: Any) -> Any:
 
 
 def declare_operation(name: str, **parameters: Any) -> Callable[[Any], Any]:
-    """Return what makes a method the operation of this name, with these parameters in this order."""
+    """Return a decorator that makes a method the operation of this name, with these parameters in order."""
     decorate: Callable[[Any], Any] = rpc(
         *parameters.values(),
         _args=tuple(parameters),
@@ -146,7 +146,7 @@ def declare_operation(name: str, **parameters: Any) -> Callable[[Any], Any]:
 
 
 class CallRefusal(Fault):  # type: ignore[misc]
-    """Why a call is not answered, on its way through Spyne, which logs and replaces other exceptions."""
+    """Carries the reason of a refusal through Spyne, which logs and replaces other exceptions."""
 
     def __init__(self, problem: Exception) -> None:
         super().__init__("Client")
@@ -155,7 +155,7 @@ class CallRefusal(Fault):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class _CallState:
-    """What Spyne carries through a call: the verified call, and what applies its value."""
+    """The state of a call inside Spyne: the verified call, and the function that applies its value."""
 
     call: VerifiedCall
     apply: Callable[[Any, Caller], object]
@@ -172,7 +172,7 @@ class HubService(ServiceBase):  # type: ignore[misc]
 
     @classmethod
     def call_wrapper(cls, ctx: Any, args: Any = None) -> None:
-        """Call an operation, and apply what it returns."""
+        """Call an operation, and apply the value that it returns."""
         try:
             ctx.udc.apply(super().call_wrapper(ctx, args), ctx.udc.call.caller)
         except Exception as problem:
@@ -180,7 +180,7 @@ class HubService(ServiceBase):  # type: ignore[misc]
 
 
 def _read_instant(_protocol: object, _kind: object, text: str) -> datetime:
-    """Return the time of an element; what the schema accepts and no clock shows is refused."""
+    """Return the time of an element; refuse a text that the schema accepts but that is no valid time."""
     try:
         return parse_instant(text)
     except ValueError as problem:
@@ -241,7 +241,7 @@ class _CallServer(ServerBase):  # type: ignore[misc]
         self._apply = apply
 
     def answer_call(self, call: VerifiedCall) -> etree._Element:
-        """Return the response to a call; raise what its operation raised, GW402 for what Spyne refuses."""
+        """Return the response to a call; raise the problem of its operation, GW402 for a refusal by Spyne."""
         arrived = MethodContext(self, MethodContext.SERVER)
         arrived.in_string, arrived.udc = [call.canonical], _CallState(call, self._apply)
         (context,) = self.generate_contexts(arrived)

@@ -359,7 +359,7 @@ def build_wsgi_application(
 
     def route_request(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         endpoint = routes.get(environ.get("PATH_INFO", "").rstrip("/"), rest)
-        # The register is as old as the database: nobody is refused for good by it.
+        # The register of a held database may be too old for a final refusal of a caller.
         if endpoint is not rest and (held := find_database_hold(hub.engine)) is not None:
             return send_response(_answer_held(held), start_response)
         answer: Iterable[bytes] = endpoint(environ, start_response)

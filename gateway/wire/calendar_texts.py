@@ -1,4 +1,4 @@
-"""What is a date or a time: one answer for each form in which texts of others state one.
+"""Decides whether a text is a date or a time: in one way for each form in which texts of others state one.
 
 A pattern knows no calendar: 31 February has the form of a date. Rules, shapes and conversions ask here, so
 that no document has a date that does not exist. The hour 24 and the second 60 are times of no form here; a

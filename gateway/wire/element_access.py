@@ -20,8 +20,8 @@ from gateway.wire.text_characters import normalize_text
 def read_leaf_text(element: etree._Element) -> str:
     """Return the whole text of a leaf as a value: in Normalization Form C, as all values are compared.
 
-    A comment splits a text in two. A reader of only the part before it would read another
-    value than the one that the schema validated and the signature covers.
+    A comment splits a text in two. A reader of only the first part would read another value than
+    the schema validated and the signature covers.
     """
     text = element.text or ""
     return normalize_text(text + "".join([child.tail or "" for child in element]))
@@ -101,7 +101,7 @@ def _format_node_name(element: etree._Element) -> str:
 
 
 def _get_prefix(element: etree._Element) -> str | None:
-    """Return the prefix of an element in a path: one for each namespace, whatever its sender wrote."""
+    """Return the prefix of an element in a path: fixed for a known namespace, else the sender's prefix."""
     namespace = etree.QName(element.tag).namespace or ""
     document = _AGENCY_DOCUMENT.fullmatch(namespace)
     return document[1] if document is not None else _PREFIX_OF.get(namespace) or element.prefix

@@ -111,9 +111,9 @@ _BAD_QUOTED_PRINTABLE: Final = re.compile(
     rb"=(?![0-9A-Fa-f]{2}|\r?\n)|[ \t](?:\r?\n|\Z)|[^\t\r\n -~]|\r(?!\n)"
 )
 _BASE64_SPACE: Final = b" \t\r\n"
-# These fields are written from the part itself, or would be false for what is written.
+# These fields are written from the part itself, or would be wrong for the octets that are written.
 _WRITTEN: Final = {"content-type", "content-id", "content-transfer-encoding", "content-length"}
-#: Transfer encodings of octets that are what they are.
+#: Transfer encodings that leave the octets unchanged.
 _PLAIN: Final = frozenset({"binary", "8bit"})
 #: Octets of a part of a large body that are held in memory, and of all that must be decoded.
 _MOST_HELD: Final = 1024**2

@@ -23,15 +23,15 @@ _trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def release_memory() -> None:
-    """Return to the system what the allocator of the C library holds free, as trees leave it."""
+    """Return free memory to the operating system: memory of freed trees, which the C library keeps."""
     if _trim is not None:
         _trim(0)
 
 
 def release_objects() -> None:
-    """Return to the system what very many small objects leave free, too.
+    """Return free memory to the operating system, with the memory of very many freed small objects.
 
-    Python keeps thousands of freed ones for the next of their kind until all generations are collected,
+    Python keeps thousands of freed objects for new objects of their kind until all generations are collected,
     and a block of a megabyte stays while one of them lies in it.
     """
     gc.collect()

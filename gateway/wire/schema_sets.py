@@ -1,7 +1,7 @@
 """Schemas, compiled one at a time, and sets of them: lxml validates, xmlschema explains violations.
 
 A set is compiled once from one entry file and the files it imports. Every import is resolved
-inside the folder of the entry file; nothing is fetched, whatever URL a schema or a message contains.
+inside the folder of the entry file; no URL in a schema or a message is fetched.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A product with MTOM switched on packs every message (XOP 1.0, SOAP 1.1 Binding for MTOM 1.0), also one that
 has nothing to pack. Such a package is read. CXF puts the signer's certificate, too, into a part of its own;
 this part is put back where it belongs. Every other part is refused: no call and no answer has octets of that
-kind, and what is kept as evidence is the envelope alone.
+kind, and only the envelope is kept as evidence.
 """
 
 from __future__ import annotations

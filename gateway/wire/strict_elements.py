@@ -19,10 +19,10 @@ _NEVER_FOREIGN: Final = tuple(f"{{{namespace}}}" for namespace in (EB, EB3, SOAP
 
 @dataclass(frozen=True, slots=True)
 class ElementReader:
-    """Reads the elements of one form, and refuses what does not belong there by its problem.
+    """Reads the elements of one form, and refuses other content with the problem `problem`.
 
-    A comment or instruction in a value would split it, so that two readers see two values: it is always
-    refused.
+    A comment or instruction in a value would split the value, so that two readers would see two values:
+    such a comment or instruction is always refused.
     """
 
     problem: Problem

@@ -14,7 +14,7 @@ from lxml import etree
 
 from gateway.wire.text_characters import quote_value
 
-#: More codes than these are cut: a list of countries helps nobody in a sentence.
+#: The largest number of codes in a sentence: a longer list, such as that of all countries, is cut.
 _MOST_CHOICES: Final = 12
 _LONGEST_PATTERN: Final = 120
 #: Patterns that have a name of their own.
@@ -66,7 +66,7 @@ def describe_choices(choices: Iterable[str]) -> str:
 
 
 def describe_pattern(pattern: str) -> str:
-    """Return in words what a pattern of XML Schema accepts, or the pattern itself if it is too complex."""
+    """Return in words the texts that a pattern of XML Schema accepts; the pattern if it is too complex."""
     description = _KNOWN.get(pattern)
     if description is not None:
         return description
@@ -205,7 +205,7 @@ _TYPES: Final = {
     "NCName": "a name of XML without a colon",
     "ID": "an identifier that occurs once",
 }
-#: What the facets of xmlschema that have one bound say of it.
+#: The descriptions of the facets of xmlschema that have one bound.
 _BOUNDS: Final = {
     "XsdLengthFacet": "a length of {}",
     "XsdMinLengthFacet": "a length of at least {}",
@@ -217,7 +217,7 @@ _BOUNDS: Final = {
     "XsdTotalDigitsFacet": "at most {} digits",
     "XsdFractionDigitsFacet": "at most {} digits behind the point",
 }
-#: What libxml2 writes around a value that it refuses: before it, and between it and what it expects.
+#: The texts of libxml2 around a refused value and the expected ones: before, between and after them.
 _FACET: Final = "[facet '{}'] The value '"
 _REFUSALS: Final[tuple[tuple[str, str, str, Callable[[str], str]], ...]] = (
     (
@@ -283,7 +283,7 @@ def describe_schema_violation(error: Any) -> str:
 
 
 def _describe_expectation(validator: Any) -> str | None:
-    """Return in words what a facet or a simple type of xmlschema accepts, None for an unknown one."""
+    """Return in words the values that a facet or simple type of xmlschema accepts; None for an unknown."""
     kind = type(validator).__name__
     if kind in _BOUNDS:
         return _BOUNDS[kind].format(validator.value)
@@ -298,7 +298,7 @@ def _describe_expectation(validator: Any) -> str | None:
 
 
 def _describe_member(member: Any) -> str | None:
-    """Return in words what a member of a union accepts: its codes or pattern, else its type."""
+    """Return in words the values that a member of a union accepts: its codes or pattern, else its type."""
     for facet in (getattr(member, "enumeration", None), getattr(member, "patterns", None)):
         if isinstance(facet, list):
             return describe_choices([str(choice) for choice in facet])
@@ -371,7 +371,7 @@ def describe_libxml_violation(message: str) -> str:
         tag = f"{{{space}}}{unexpected['name']}" if space else unexpected["name"]
         return describe_unexpected_element(tag, expected_names)
     for before, between, after, describe in _REFUSALS:
-        # What is expected is of the schema, and holds none of these words; the value may.
+        # The expectation is from the schema and contains none of these texts; the value may contain them.
         refused, separator, expected = message.strip().rpartition(between)
         head, mark, value = refused.partition(before)
         if separator and mark and expected.removesuffix(".").endswith(after):

@@ -325,7 +325,7 @@ class ElementLocations:
         return self._elements[ancestor_pointer] if ancestor_pointer else self._root
 
     def find_xpath(self, pointer: str) -> str:
-        """Return the XPath of what `pointer` names, or of the innermost element around it."""
+        """Return the XPath of the target of `pointer`, or of the innermost element around the target."""
         element = self.find_nearest_element(pointer)
         owner, mark, name = pointer.partition("/@")
         path = build_xpath(element)
@@ -336,6 +336,6 @@ class ElementLocations:
         return f"{path}/@{name}" if has_attribute else path
 
     def find_line_number(self, pointer: str) -> int:
-        """Return the line of what `pointer` names, or of the innermost element around it; 0 when unknown."""
+        """Return the line of the target of `pointer`, else of the innermost element around it; 0: unknown."""
         element: Any = self.find_nearest_element(pointer)
         return int(element.sourceline or 0)  # bounded: a line number of libxml2

@@ -26,7 +26,7 @@ _ESCAPED_VALUE: Final = str.maketrans(_VALUE)
 def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments: bool) -> bytes:
     """Return the exclusive canonical form of the well-formed UTF-8 `document`; its root is the apex.
 
-    Raises GW104 for what expat does not read.
+    Raises GW104 for a document that expat does not read.
     """
     writer = _ExclusiveWriter({"" if prefix == "#default" else prefix for prefix in prefixes})
     parser = expat.ParserCreate("UTF-8")
@@ -47,7 +47,7 @@ def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments:
 
 
 class _ExclusiveWriter:
-    """Writes the canonical form of what expat reads; names are qualified names with their prefixes."""
+    """Writes the canonical form of the document that expat reads; names are qualified, with prefixes."""
 
     def __init__(self, inclusive: set[str]) -> None:
         self.inclusive = inclusive
@@ -170,9 +170,9 @@ def _parse_hardened(data: bytes) -> etree._Element:
 
 
 def read_own_element(text: bytes) -> etree._Element:
-    """Return the root of a text that the gateway itself has just written, and that nobody could change since.
+    """Return the root of a text that the gateway itself has just written, and that cannot have changed since.
 
-    It must only be well-formed; octets from outside are for `parse_xml`.
+    The text must only be well-formed; octets from outside are for `parse_xml`.
     """
     return confirm_refusal(lambda: _parse_hardened(text))
 
@@ -268,7 +268,7 @@ def _canonicalize_long_document(
         top.write(written, method="c14n", exclusive=exclusive, with_comments=False)
     except etree.C14NError:
         raise _make_form_error(root.getroottree()) from None
-    # Not a copy, but what was written, until something else is.
+    # `getvalue` makes no copy: it shares the buffer until the next write.
     spans = _find_canonical_spans(top.getroot(), omit, written.getvalue())
     end = position = 0
     with written.getbuffer() as view:
@@ -312,7 +312,7 @@ def _detach_element(element: etree._Element, xml_attributes: bool) -> etree._Ele
     default namespace and omits inherited xml:lang, xml:space and xml:base. Only the inclusive
     form includes these.
     """
-    # Written and read within what is confirmed: a declaration may be left out for want of memory.
+    # Writing is confirmed too: without enough memory, it may leave out a namespace declaration.
     copy = confirm_refusal(
         lambda: _parse_hardened(etree.tostring(element, encoding="utf-8", with_tail=False))
     )

@@ -253,7 +253,7 @@ def _compile_tag_patterns(name: int, attributes: int) -> tuple[re.Pattern[bytes]
     )
 
 
-# What is left of a document to see its nesting: 1 begins an element, 2 ends one.
+# The octets to which a document is reduced to see its nesting: 1 begins an element, 2 ends one.
 _BEGIN: Final = b"\x01"
 _END: Final = b"\x02"
 _NESTING: Final = bytes.maketrans(b"<", _BEGIN)

@@ -52,7 +52,7 @@ class Occurs:
         return f"{self.low} to {self.high}"
 
 
-#: Of what may be left out, and stands once where it is given.
+#: The bounds of an optional element that must not be repeated.
 AT_MOST_ONCE: Final = Occurs(0, 1)
 
 

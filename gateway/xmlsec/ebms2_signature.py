@@ -107,7 +107,7 @@ class _MessageReading(StructureReading):
         return SignedContent(names, self._canonicalize)
 
     def _canonicalize(self) -> SignedOctets:
-        """Return the envelope without its signature and what the next node may change."""
+        """Return the signed envelope: without the signature and the headers for the next node."""
         root, signature, references = self.root, self.parsed.element, self.references
         whole = dereference_octets(_WHOLE, lambda _: canonicalize_document(root, once=True), signature)
         check_unique_ids(root, canonical=whole)
@@ -161,7 +161,7 @@ def write_message_signature(
 ) -> WrittenSignature:
     """Return the ds:Signature of an envelope and every attachment, for the end of the SOAP Header.
 
-    `envelope` is the canonical form of what is signed, `namespaces` the declarations of its
+    `envelope` is the canonical form of the signed envelope, `namespaces` the declarations of its
     root, including ``ds`` and ``soap``; no other element above the signature declares any.
     """
     references = tuple(_make_references(envelope, attachments))

@@ -66,7 +66,7 @@ _NOBODY_VOUCHES: Final = "the key stands in the signature itself, and no certifi
 class VerificationReport:
     """The result of verifying one signature.
 
-    ``invalid``: it does not match what it names, or does not have the form of a signature.
+    ``invalid``: it does not match the content that it references, or is not well-formed as a signature.
     ``refused by policy``: it uses something that the policy does not permit (``policy_rule`` says
     which kind), so that nothing was computed and its value is unknown. ``covered`` is empty
     unless the verdict is valid; ``excluded`` names the elements inside it that were not

@@ -280,7 +280,7 @@ def _read_key_identifier(element: etree._Element, candidates: Iterable[Certifica
 
 
 def _compute_thumbprint(certificate: Certificate) -> bytes:
-    # The profile names SHA-1. It chooses among certificates that are known, and proves nothing.
+    # The profile specifies SHA-1. The digest only selects a known certificate; it is no proof.
     return hashlib.sha1(certificate.der, usedforsecurity=False).digest()
 
 
@@ -334,7 +334,7 @@ def _decode_hex_value(match: re.Match[str]) -> str:
 
 
 def _fold_name(text: str) -> str:
-    """Return a name without what may be written in several ways: quotes, separators, space and case."""
+    """Return a name without its differences of notation: quotes, separators, space and case."""
     folded = unicodedata.normalize("NFKC", re.sub(r'["\\]', "", re.sub("[;+]", ",", text))).casefold()
     return re.sub(r" ?([,=]) ?", r"\1", " ".join(folded.split()))
 
@@ -428,7 +428,7 @@ def _write_subject_key(certificate: Certificate, _token_id: str, _: _Issuers) ->
 
 
 def _write_thumbprint(certificate: Certificate, _token_id: str, _: _Issuers) -> _Written:
-    # The profile names SHA-1: it chooses a certificate that the receiver has, and proves nothing.
+    # The profile specifies SHA-1: the digest only selects a certificate that the receiver has.
     return _write_identifier(_compute_thumbprint(certificate), _THUMBPRINT)
 
 

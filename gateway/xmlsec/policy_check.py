@@ -1,4 +1,4 @@
-"""Checks what a policy permits in a signature of any profile, before anything is computed, and finds its key.
+"""Checks a signature of any profile against a policy, before anything is computed, and finds its key.
 
 A refusal by policy does not evaluate the value of the signature. The key is a certificate or a bare key that
 the document itself contains. Elements that only name one (KeyName, subject, serial number, identifier) are
@@ -236,7 +236,10 @@ def _read_x509_data(data: etree._Element) -> KeySource:
 
 
 def _find_leaf_certificate(certificates: list[Certificate]) -> Certificate | None:
-    """Return the one that is not of an authority; if that is unclear, the one that issued no other."""
+    """Return the certificate of the signer; None if no single one fits.
+
+    It is the only end-entity certificate, else the only certificate that issued none, else the only one.
+    """
     for candidates in (
         [certificate for certificate in certificates if not certificate.is_ca],
         [

@@ -50,7 +50,7 @@ PartDecryption = Callable[[DigestCheck], None]
 class VerifiedSignature:
     """The result of a valid signature: who signed which octets.
 
-    ``parts`` is what was signed: elements, ``/`` for the whole document, or ``cid:`` references.
+    ``parts`` are the signed parts: elements, ``/`` for the whole document, or ``cid:`` references.
     ``excluded`` names the elements inside it that were not and whose content is therefore not
     attested. The certificate is not validated.
     """
@@ -64,7 +64,7 @@ class VerifiedSignature:
 
     @property
     def covered(self) -> tuple[str, ...]:
-        """Return the names of what was signed; those of elements are absolute XPaths."""
+        """Return the names of the signed parts; the name of an element is its absolute XPath."""
         return tuple(part if isinstance(part, str) else build_xpath(part) for part in self.parts)
 
 
@@ -84,7 +84,7 @@ class SignedOctets:
 class SignedContent:
     """The signed content of each reference of a signature: the name of an attachment, or None for XML.
 
-    `canonicalize` returns the octets of what is XML.
+    `canonicalize` returns the canonical octets of the XML content.
     """
 
     names: Sequence[str | None]
@@ -250,12 +250,14 @@ def verify_reading(
     check_certificate: CertificateCheck | None = None,
     decryptions: Mapping[str, PartDecryption] | None = None,
 ) -> VerifiedSignature:
-    """Return what a signature covers, after all its checks, in the order of cost; raise GW202 to GW204.
+    """Return a verified signature, with the parts that it covers; raise GW202 to GW204.
+
+    The checks, in the order of their cost:
 
     1. `check_certificate`: whether its holder may be the signer, before anything is computed with its key.
-    2. The references: only what the profile permits, each once, and all that must be signed.
-    3. The kind and the strength of the key, then the signature value over SignedInfo, which is small: who has
-       not the key causes no work that grows with the message.
+    2. The references: the profile permits each, none is repeated, and no required one is missing.
+    3. The kind and the strength of the key, then the signature value over SignedInfo, which is small: without
+       the key, a sender causes no work that grows with the message.
     4. The digest of each reference in turn, but for the parts with `decryptions`.
     5. Those are decrypted, and their plaintext digested.
 

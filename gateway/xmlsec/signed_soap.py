@@ -1,8 +1,8 @@
 """Opening a signed SOAP 1.1 message with WS-Addressing: a call that comes in, or the answer to one of ours.
 
 `read_soap_message` reads the envelope; nothing in it is proven. Until its signature is verified it serves to
-refuse the message early, and to name the call that a fault answers. `verify_soap_message` returns what is
-signed.
+refuse the message early, and to name the call that a fault answers. `verify_soap_message` returns only its
+signed content.
 """
 
 from __future__ import annotations
@@ -76,13 +76,14 @@ def verify_soap_message(
     check_certificate: CertificateCheck,
     limits: WireLimits = DEFAULT_LIMITS,
 ) -> SignedSoapMessage:
-    """Return what is signed of a message: every header of WS-Addressing, and the Body.
+    """Return the signed content of a message: every header of WS-Addressing, and the Body.
 
     Its algorithms must be those of the policy STRICT, and its Timestamp is at most five minutes old.
 
     `check_certificate` raises unless the certificate is valid and of the party that must have signed.
 
-    Raises what it raises, GW201 to GW211 as `verify_soap_envelope` does, and as `read_addressing` does.
+    Raises the errors of `check_certificate`, of `verify_soap_envelope` (GW201 to GW211) and of
+    `read_addressing`.
     """
     signature = verify_soap_envelope(
         envelope.root, STRICT, now=now, check_certificate=check_certificate, limits=limits

@@ -167,7 +167,7 @@ _SECURITY_START: Final = (
     + write_attribute("soap12:mustUnderstand", "true")
 )
 
-#: What a reference names: an element, or an attachment by its Content-ID.
+#: The target of a reference: an element, or an attachment by its Content-ID.
 SignedTarget = etree._Element | str
 
 
@@ -246,10 +246,10 @@ class SwaAttachments:
     ) -> bool:
         """Return whether the plaintext of an attachment has the signed digest, in its canonical form.
 
-        Raises GW202 where the plaintext has it as it is: the key is right, and the digest is wrong. Raises
-        GW203 for a comment in XML whose form without it has the digest. Both tell of octets that the sender
-        signed. Any other result of a changed ciphertext gets one answer: different answers would disclose
-        its plaintext, octet by octet.
+        Raises GW202 where the plaintext itself has the digest, not its canonical form: the key is right, and
+        the digest is wrong. Raises GW203 for XML with a comment whose form without the comment has the
+        digest. Both are about octets that the sender signed. Any other result of a changed ciphertext gets
+        the same answer: different answers would disclose its plaintext, octet by octet.
         """
         part = SwaAttachment(self.attachments[name].media_type, octets)
         cid = reference.uri[4:]
@@ -277,7 +277,7 @@ class SwaAttachments:
 def find_swa_security(root: etree._Element) -> etree._Element | None:
     """Return the one wsse:Security of a SOAP 1.2 envelope, or None; raise for any other place or number.
 
-    The one that is for the role ``ebms`` is another header: it authorises, and signs nothing.
+    A wsse:Security for the role ``ebms`` is another header: it authorises, and signs nothing.
     """
     headers = [element for element in root.iter(_SECURITY) if element.get(_ROLE) != EBMS_ROLE]
     if not headers:
@@ -304,8 +304,8 @@ def read_swa_signature(
 
     It must cover the elements `must_cover` and the attachments of these names. `candidates` are the
     certificates that a message may name without containing them, `allowed_children` the elements of the
-    header that describe the encryption. Raises GW201 for a header without signature, other problems of
-    security for all else; what is not covered (GW203) is found when the references are matched.
+    header that describe the encryption. Raises GW201 for a header without signature, and other problems of
+    security for any other fault; content without coverage (GW203) is found when the references are matched.
     """
     root = security.getroottree().getroot()
     parts = _read_security(security, allowed_children)
@@ -348,7 +348,7 @@ def _resolve_targets(
     parts: _SecurityHeader,
     attachments: Collection[str],
 ) -> dict[str, SignedTarget]:
-    """Return what each reference names, by its URI: an element in its place, or an attachment; each once."""
+    """Return the target of each reference by its URI, an element or an attachment; raise for two of one."""
     by_id = _index_signable(root, parts)
     targets: dict[str, SignedTarget] = {}
     for reference in parsed.references:

@@ -159,7 +159,7 @@ _SECURITY_TAG: Final = (
     f'<wsse:Security xmlns:soap="{SOAP11}" xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}" soap:mustUnderstand="1">'
 )
 _TOKEN_KIND: Final = f' EncodingType="{BASE64_ENCODING}" ValueType="{X509_TOKEN}"'
-#: Namespaces of what is written and signed here.
+#: The namespaces of the elements that are written and signed here.
 _DECLARED: Final = frozenset({WSSE, WSU, DS})
 _ONCE: Final = (_TOKEN, _TIMESTAMP, _SIGNATURE)
 _EXCLUSIVE: Final = Transform(EXCLUSIVE_C14N)
@@ -203,7 +203,7 @@ def sign_soap_envelope(
         # The prefixes of the envelope replace those of the header, which must happen before it is signed.
         header.append(security)
     _, timestamp, signature = security
-    # What is signed of the header does not depend on its context, which is exclusive C14N.
+    # By exclusive C14N, the signed parts of the header do not depend on their context.
     _, _, *written = signature[0]
     for reference, part in zip(written, (body, timestamp, *addressing), strict=True):
         fill_digest_value(reference, apply_canonicalization(part, _EXCLUSIVE))
@@ -225,7 +225,7 @@ def verify_soap_envelope(
 
     The Signature must cover Body, Timestamp and every wsa: header. `check_certificate` checks the
     certificate before anything is computed with it. Comments, which no signature covers, are
-    removed from the Body afterwards, so that what is read from it is what was signed.
+    removed from the Body afterwards, so that only signed content is read from it.
     """
     parts = _split_envelope(root)
     parsed = read_signature(parts.signature, policy, limits=limits)

@@ -107,7 +107,7 @@ def verify_document(root: etree._Element) -> VerifiedSignature:
     """Verify the one signature of a document over all of it, and its signed properties.
 
     Comments, which the signature does not cover, are removed from the tree afterwards, so
-    that what is read from it is what was signed.
+    that only signed content is read from it.
     """
     element = _find_signature(root)
     parsed = read_signature(element, STRICT, objects=1)
@@ -387,7 +387,7 @@ def _write_signature(signer: Signer, now: datetime) -> str:
     )
 
 
-#: What the identifiers name; the words are those of signatures that were made before.
+#: The words for the elements in their identifiers; earlier signatures have the same words.
 _IDENTIFIED: Final = ("Signature", "Certificate", "Reference")
 
 

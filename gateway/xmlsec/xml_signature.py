@@ -163,7 +163,7 @@ def describe_reference(uri: str) -> str:
 
 
 def write_signed_form(write_form: Callable[[], _Octets], signed: str, element: etree._Element) -> _Octets:
-    """Return what `write_form` returns; raise GW202 at `element` if what is `signed` has no canonical form.
+    """Return the result of `write_form`; raise GW202 at `element` if the `signed` part has no canonical form.
 
     It is no context manager: that of Python 3.12 would hold the error, and with it the tree, in a cycle.
     """

@@ -25,6 +25,7 @@ from gateway.errors import (
     REPLY_UNMATCHED,
     GatewayError,
 )
+from gateway.process_log import format_text
 from gateway.share import get_data_folder
 from gateway.web.agency_service import build_agency_service
 from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy
@@ -612,7 +613,9 @@ def test_a_crash_is_our_mistake_and_quotes_nothing(world: World, caplog: pytest.
     assert (answer.status, answer.problem) == ("500 Internal Server Error", "GW901")
     assert b"secret" not in answer.body
     assert "secret" not in caplog.text
-    assert "ValueError at " in caplog.text
+    (line,) = [format_text(record) for record in caplog.records if record.levelno == logging.ERROR]
+    assert line.startswith("soap: ValueError at ")
+    assert line.endswith(" partner=agency message_id=urn:uuid:call-1")
     assert not [record for record in caplog.records if record.name.startswith("spyne")]
 
 

@@ -124,7 +124,7 @@ def _replay_earlier_receipt(there: ReplyConnection) -> None:
 
 
 def _make_error_reply(there: ReplyConnection, reference: str = "") -> HttpReply:
-    """Return a signed MessageError about what was sent, or about another message."""
+    """Return a signed MessageError about the message of the request, or about the message `reference`."""
     forger = _get_broker_forger(there)
     opened = forger.open_message(there.request)
     problem = GatewayError(SIGNATURE_INVALID, "the digest differs", "eb:Body")
@@ -219,8 +219,8 @@ def build_hostile_server(
 ) -> ReplyServer:
     """Return a server that answers each request with the next reply that matches `pattern`.
 
-    After the last one the sequence starts again.  Each is a row of ``plays.jsonl`` in `folder`, with
-    what the client must come to.
+    After the last reply the sequence starts again. Each reply is recorded as a row of ``plays.jsonl`` in
+    `folder`, with the outcome that the client must reach.
     """
     chosen = select_replies(partner.face, pattern)
     if not chosen:

@@ -85,7 +85,7 @@ def write_reply_head(reply: HttpReply, *instead: str) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-#: What a hostile partner does with a request.
+#: The behaviour of a hostile partner at a request.
 ReplyBehavior = Callable[[ReplyConnection], None]
 #: Variant (the id without its prefix), title, and the subject of this answer.
 ReplyRow = tuple[str, str, T]
@@ -169,7 +169,7 @@ class ReplyServer:
         threading.Thread(target=self._accept_connections, name="hostile", daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening, and end what is going on."""
+        """Stop listening, and end the replies in progress."""
         self.stop.set()
         # A close alone does not wake the thread that waits in accept().
         with suppress(OSError):

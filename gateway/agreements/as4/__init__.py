@@ -1,1 +1,1 @@
-"""What profiles of AS4 demand of P-Modes, and what lint knows of agreements by AS4."""
+"""The demands of AS4 profiles on P-Modes, and the lint checks of agreements by AS4."""

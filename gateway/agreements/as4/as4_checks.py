@@ -1,4 +1,4 @@
-"""Finds what contradicts itself in an agreement by AS4, and where it deviates from its profile."""
+"""Finds the contradictions in an agreement by AS4, and its deviations from its profile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.agreements.pmode import BINDINGS, PMode, is_uri
 from gateway.wire import EB3
 
 _SHOWN: Final = 120
-#: Agreements of keys by the last part of their URI: one of them is what a list of algorithms agrees.
+#: Key agreement algorithms by the last part of their URI: the first one that an agreement lists counts.
 _KEY_AGREEMENTS: Final = ("x25519", "x448", "ecdh-es")
 
 
@@ -111,7 +111,7 @@ def _shorten_algorithm(algorithm: str) -> str:
 
 
 def _includes(value: Any, row: ProfileRow) -> bool:
-    # Where nothing is encrypted another row tells it.
+    # Without encryption, the row of the term ``encryption`` reports the deviation.
     if value is None:
         return True
     agreed, demanded = (
@@ -177,7 +177,7 @@ _CIPHERS: Final = ("gcm", "cbc")
 _DERIVATIONS: Final = ("hkdf", "concatkdf")
 _KEY_TRANSPORTS: Final = ("rsa-oaep", "rsa-oaep-mgf1p", "rsa-1_5")
 _SHORT_SECONDS: Final = 60
-#: A hub takes bodies of 64 MiB by default; what is around a fragment needs some of that.
+#: A hub accepts bodies of 64 MiB by default; the envelope and the MIME headers need a part of that.
 _LARGEST_BODY: Final = 63 * 1024**2
 _UNSAID: Final = "no binding that is agreed"
 _TWO_LEGS: Final = tuple(name for name, mep in BINDINGS.items() if mep == "two-way")
@@ -198,7 +198,7 @@ _Found = Iterator[AgreementFinding]
 
 
 def find_as4_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
-    """Yield what each P-Mode of AS4 contradicts, with the place of the P-Mode."""
+    """Yield a finding for each contradiction in or between P-Modes of AS4, with the place of the P-Mode."""
     for pmode in agreement.pmodes:
         for check in _CHECKS if pmode.protocol == _AS4 else ():
             for broken in check(pmode):
@@ -467,7 +467,8 @@ def _make_finding(agreement: AgreementDocument, pmode: PMode, rule: str, text: s
 
 
 def _find_key_problems(agreement: AgreementDocument, hub_view: HubView) -> Iterator[AgreementFinding]:
-    # Messages one way and receipts the other way are signed by the same algorithm: one P-Mode tells it.
+    # The hub signs messages in one direction and receipts in the other with the same algorithm: checking
+    # one P-Mode is enough.
     own_algorithms = hub_view.own_algorithms
     for pmode in agreement.pmodes[:1]:
         agreed = pmode.security.signature_algorithms

@@ -158,7 +158,7 @@ def read_peer_pmode(data: bytes, name: str, at: datetime) -> AgreementDocument:
 
 
 def _take_leaf(file: _PeerFile, leaf: PeerLeaf) -> None:
-    """Keep a leaf that is a term; tell every other one."""
+    """Keep a leaf that is a term; report every other leaf."""
     term = PATHS[file.product].get(leaf.path)
     name = "" if term is None else term.rpartition(".")[2]
     if any(leaf.path.endswith(end) and leaf.value == value for end, value in DEFAULTS.items()):
@@ -169,7 +169,7 @@ def _take_leaf(file: _PeerFile, leaf: PeerLeaf) -> None:
             file.tell("peer-unsaid", leaf.place, text)
     elif term is not None:
         file.terms[term] = leaf
-    # An alias says that there is a key: that alone is what the term needs.
+    # The term only records that there is a key; the alias of this key is reported.
     if term is None or name in _ALIASES:
         _tell_leaf(file, leaf)
 
@@ -218,13 +218,13 @@ def _normalize(value: str) -> str:
 def _make_pmode(file: _PeerFile, leg: int, at: datetime) -> PMode:
     binding, pulled_legs = _find_binding(file)
     pulled = leg in pulled_legs
-    # The initiator of a pull asks for what the responder sends; the second leg goes the other way.
+    # If the first leg is pulled, the responder sends it; the second leg has the opposite direction.
     sender, receiver = _SIDES if (leg == 1) != (1 in pulled_legs) else _SIDES[::-1]
     endpoint, back = file.get(f"leg{leg}.endpoint"), file.get(f"leg{3 - leg}.endpoint")
     if endpoint is not None and (fault := find_endpoint_fault(endpoint)):
         raise GatewayError(MISUSE, f"the endpoint {fault}", file.terms[f"leg{leg}.endpoint"].place)
     if binding is not None or pulled:
-        # What is posted and what is pulled goes to the one party that has an address, the responder.
+        # Messages are posted to, and pulled from, the only party that has an address: the responder.
         endpoint = back = endpoint or back
     else:
         back = back or file.get(f"leg{leg}.receipts_to")
@@ -258,7 +258,7 @@ def _make_pmode(file: _PeerFile, leg: int, at: datetime) -> PMode:
 
 
 def _tell_signals(file: _PeerFile, leg: int, pmode: PMode) -> None:
-    """Tell where receipts and errors of a leg shall go, and do not by the P-Mode."""
+    """Report each receipt or error address of a leg, or error pattern, that the P-Mode does not follow."""
     for term in ("receipts_to", "errors_to"):
         address = file.get(f"leg{leg}.{term}")
         if address is not None and address != pmode.reply_endpoint:
@@ -363,7 +363,7 @@ def _make_packaging(file: _PeerFile, leg: int) -> Packaging | None:
 
 
 def _get_channel(file: _PeerFile, leg: int) -> str | None:
-    """Return the channel of the messages of a leg; who pulls them may name what he asks for alone."""
+    """Return the channel of the messages of a leg; a file may name only the channel of the PullRequest."""
     return file.get(f"leg{leg}.mpc") or file.get(f"leg{leg}.pull_mpc")
 
 

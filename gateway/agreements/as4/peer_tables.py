@@ -42,10 +42,11 @@ PATHS: Final[Mapping[str, Mapping[str, str]]] = {
 UNNEEDED: Final[Mapping[str, str]] = _TABLES["unneeded"]
 #: What Holodeck B2B takes where a file says nothing, by the end of a path.
 DEFAULTS: Final[Mapping[str, str]] = _TABLES["defaults"]
-#: The terms that have other names for their values, and these by what they become.
+#: The terms whose values have other names in the other products.
 NAMED_TERMS: Final = frozenset(
     ("signature_algorithm", "hash_function", "token_reference", "cipher", "compression")
 )
+#: Our values by these names.
 VALUES: Final[Mapping[str, str]] = _TABLES["values"]
 #: For terms that the gateway holds in any case: the one value that it holds.
 HELD_VALUES: Final[Mapping[str, str]] = _TABLES["held"]
@@ -164,7 +165,7 @@ def _walk_elements(element: etree._Element, kind: str, path: str, name: str) -> 
 
 
 def _number_leg(leg: etree._Element, siblings: list[etree._Element], location: str) -> int:
-    """Return 1 for the leg of the request, 2 for that of the reply; raise GW808 where there is no telling."""
+    """Return 1 for the leg of the request, 2 for that of the reply; raise GW808 for unclear labels."""
     legs = [sibling for sibling in siblings if sibling.tag == leg.tag]
     labels = [sibling.attrib["label"] for sibling in legs if "label" in sibling.attrib]
     if len(legs) > 2 or not set(labels) <= set(_LEG_LABELS) or len(set(labels)) < len(labels):

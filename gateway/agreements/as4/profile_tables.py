@@ -21,7 +21,7 @@ from gateway.wire import YamlNode
 
 #: The level of a row that is advice; every other row must hold.
 ADVICE: Final = "should"
-#: What a row can demand of its term.
+#: The demands that a row can make of its term.
 DEMANDS: Final = ("is", "one_of", "includes", "present", "absent", "begins", "matches", "count", "at_least")
 _TOLD: Final = frozenset(
     ("parameter", "clause", "says", "term", "level", "fill", "allows", "always", "source", *DEMANDS)

@@ -40,7 +40,7 @@ class RegisteredParty:
 
 @dataclass(frozen=True, slots=True)
 class PartyFacts:
-    """What holds for a party in the whole agreement; certificates are named by SHA-256.
+    """The facts about a party that hold in the whole agreement; certificates are named by SHA-256.
 
     `signers` and `algorithms` are those of its signatures; others encrypt for the certificate `decryption`.
     """
@@ -244,7 +244,7 @@ def mirror_receiving(half: SendingTerms, party: PartyFacts, partner: PartyFacts)
     if signature is not None:
         signature = SignatureTerms(partner.algorithms, signature.hash_function, anchors=partner.signers)
     if envelope is not None:
-        # Nobody encrypts for a party that has nothing to decrypt with.
+        # No message is encrypted for a party without a decryption certificate.
         envelope = _make_envelope(envelope, party.decryption) if party.decryption is not None else None
     if is_secure(party.endpoint):
         tls = replace(
@@ -287,7 +287,7 @@ def _make_tls(transport: TransportTerms, certificate: str | None, anchors: tuple
 def _make_envelope(
     terms: Encryption | None, certificate: str | None, *, sends: bool = False
 ) -> Encryption | None:
-    """Return an envelope by the URIs of its algorithms: ciphers before what transports keys.
+    """Return an envelope with its algorithms as URIs: ciphers stand before the transport of keys.
 
     The sender has trust anchors, the receiver the certificate; the policy is a matter of the hub.
     """

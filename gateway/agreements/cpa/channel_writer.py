@@ -193,7 +193,7 @@ _HEADER: Final = PackagedPart("message-header", "text/xml", namespaces=(EB,))
 _TYPE: Final = 'type="text/xml"'
 _SIGNAL: Final = Packaging("signal-package", "multipart/related", (_HEADER,), _TYPE)
 _PAYLOAD: Final = PackagedPart("payload", "application/xml")
-#: What a message is made of where the agreement does not say it.
+#: The packaging of a message if the agreement does not state it.
 _MESSAGE: Final = Packaging("message-package", "multipart/related", (_HEADER, _PAYLOAD), _TYPE)
 #: The version of the schema of message headers (ebMS 2.0 §2.2.2).
 _HEADER_VERSION: Final = "2.0"

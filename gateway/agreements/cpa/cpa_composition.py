@@ -1,6 +1,6 @@
 """Composes two profiles (CPP) into a proposed agreement, and makes a proposed agreement an agreed one.
 
-What one party can send and the other receive is bound to each other (CPPA 2.0, CanSend, CanReceive).
+An action that one party can send and the other can receive is bound together (CPPA 2.0, CanSend, CanReceive).
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def add_missing_anchors(party: Any, partner: Any, names: IdNames) -> None:
 
 
 def choose_algorithms(party: Any, partner: Any) -> None:
-    """Let a party verify, of the signature algorithms that it offers, those by which the other party signs.
+    """Keep, of the signature algorithms that a party verifies, those by which the other party signs.
 
-    Where it offers none of them, nothing changes: a finding tells it.
+    Where the party offers none of them, nothing changes: a finding reports this.
     """
     used = {_name_algorithm(element) for element in _list_algorithms(partner, "SenderNonRepudiation")}
     for verified in party.iter(f"{{{TP}}}ReceiverNonRepudiation"):
@@ -311,7 +311,7 @@ def _bind_pair(ours: Any, theirs: Any) -> None:
 
 
 def _remove_unbound(party: Any) -> None:
-    """Remove what only this party has: actions without counterpart, and roles without actions."""
+    """Remove the actions of a party that have no counterpart, and the roles that then have no actions."""
     for binding in list(party.iter(f"{{{TP}}}CanSend", f"{{{TP}}}CanReceive")):
         if binding.attrib.pop("bound", None) is None and binding.getparent() is not None:
             binding.getparent().remove(binding)

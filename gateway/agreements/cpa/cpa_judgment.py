@@ -38,7 +38,7 @@ def _find_shape_problems(view: CpaView) -> Found:
             yield cite_rule("package-circular", package.place, text)
             continue
         packaging = make_packaging(view.document, package.id)
-        if packaging is None:  # it names no part, which is told of its references
+        if packaging is None:  # it has no part: `_find_wrong_references` reports why
             continue
         if packaging.parts[0].mime_type.partition(";")[0].strip().lower() not in ("text/xml", "*/*"):
             text = (
@@ -162,9 +162,10 @@ def _find_foreign_terms(view: CpaView) -> Found:
 
 
 def _find_wrong_terms(view: CpaView) -> Found:
-    """Convert every action; the rules above say more exactly why it cannot be done, where they can.
+    """Yield a finding for each action that cannot be converted into a P-Mode.
 
-    What can be converted is looked at for submissions that would open no case.
+    The rules above state the reason more exactly, where they can. Among the actions that can be converted,
+    each one that brings submissions and opens no case is a finding too.
     """
     if view.document.start is None or view.document.end is None or view.document.start >= view.document.end:
         return

@@ -54,7 +54,7 @@ class CertificateHolder:
 
 @dataclass(frozen=True, slots=True)
 class SecurityDetails:
-    """Whom a party believes: the ids of its trust anchors."""
+    """``SecurityDetails``: the trust anchors of a party, by their ids."""
 
     place: Place
     id: str
@@ -169,7 +169,7 @@ class Algorithm:
 
 @dataclass(frozen=True, slots=True)
 class TransportSecurity:
-    """``TransportClientSecurity`` or ``TransportServerSecurity``: own certificate, whom one believes."""
+    """``TransportClientSecurity`` or ``TransportServerSecurity``: own certificate, anchors for the peer."""
 
     place: Place
     protocol: str
@@ -363,7 +363,7 @@ class CpaDocument:
     concurrent_conversations: int | None = None
     constraints_place: Place | None = None
     signatures: tuple[Place, ...] = ()
-    #: What each id of the document names: the local name of its element, and its place.
+    #: By each id of the document: the local name of its element, and its place.
     names: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
     #: Every reference: the place, the id, and the local names of the elements it may name.
     references: tuple[tuple[Place, str, tuple[str, ...]], ...] = ()

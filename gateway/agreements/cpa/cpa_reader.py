@@ -54,7 +54,7 @@ from gateway.wire import (
 #: How a certificate is named whose octets the writer did not have (``ds:KeyName``).
 DIGEST_NAME: Final = "sha-256:"
 
-#: Stands for whatever certificate the party has registered (``ds:KeyName``).
+#: The ``ds:KeyName`` that stands for any certificate that the party has registered.
 REGISTERED: Final = "registered certificate"
 
 _DIGEST: Final = re.compile(r"sha-256:([0-9a-f]{64})")

@@ -80,9 +80,9 @@ class CpaElements:
     def __init__(self, file: str) -> None:
         self._file = file
         self._paths = XPathIndex()
-        #: The place, the id, and what it may name.
+        #: Every reference: the place, the id, and the local names of the elements it may name.
         self.references: list[tuple[Place, str, tuple[str, ...]]] = []
-        #: What each id names: a local name and a place.
+        #: By each id: the local name of its element, and its place.
         self.names: dict[str, tuple[str, Place]] = {}
 
     def find_place(self, element: etree._Element) -> Place:
@@ -156,7 +156,7 @@ class CpaElements:
         return identifier
 
     def read_text_reference(self, element: etree._Element, *targets: str) -> str:
-        """Return the id that the text of an element refers to, and note what it must name."""
+        """Return the id in the text of an element; note that it must name an element of one of `targets`."""
         identifier = collapse_whitespace(self.read_text(element))
         self.references.append((self.find_place(element), identifier, targets))
         return identifier

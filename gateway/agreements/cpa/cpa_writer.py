@@ -3,8 +3,8 @@
 Terms that CPPA can express are written in its own elements. A term that CPPA has no element for, such as the
 application that receives a message, is written in the binding of the action, in the namespace of the gateway:
 the CPA is read again, the result is compared with the P-Modes, and each difference is written there. The
-profile (CPP) of one party contains the part of the CPA that describes this party alone: what it can send and
-receive, independent of the other party.
+profile (CPP) of one party contains the part of the CPA that describes this party alone: the messages that it
+can send and receive, independent of the other party.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def show_account(arguments: Arguments) -> None:
 
 
 def _set_account_status(arguments: Arguments, status: str, consequence: str) -> None:
-    """Set the status of the account of the arguments; `consequence` says of it what this means."""
+    """Set the status of the account of the arguments; `consequence` ends the printed sentence about it."""
 
     def apply(change: DatabaseChange, row: Row[Any]) -> str:
         accounts.set_status(change.conn, row.id, status, change.at)
@@ -183,10 +183,11 @@ def _change_account(
     apply: Callable[[DatabaseChange, Row[Any]], str],
     describe: Callable[[Connection, int], dict[str, Any]] = _describe_account,
 ) -> None:
-    """Apply a change to the account of the arguments, with its row of audit; print what was done.
+    """Apply a change to the account of the arguments, with its row in the audit log; print the change.
 
-    `apply` returns what to print. `describe` returns what the audit says of the account before and after;
-    by default its roles and its status. Raises WrongRowError without the account.
+    `apply` returns the sentence to print. `describe` returns the facts of the account for the audit log,
+    before and after the change; by default its roles and its status. Raises WrongRowError if there is no such
+    account.
     """
     with change_database(arguments) as change:
         row = require_row(

@@ -1,4 +1,4 @@
-"""``gateway agency …``: officers who decide at the console, and what they did with an application."""
+"""``gateway agency …``: officers who decide at the console, and their acts on an application."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def list_agency_acts(arguments: Arguments) -> int:
 
 
 def _describe_act(conn: Connection, act: Row[Any]) -> dict[str, Any]:
-    """Return an act as a row; the octets of what is decided match their digest, or GW805 is raised."""
+    """Return an act as a row; raise GW805 if the octets of the act do not match their digest."""
     content = payloads.get_payload_octets(conn, act.content)
     approval = act.approver_confirmation
     return {

@@ -241,12 +241,12 @@ def show_agreement(arguments: Arguments) -> None:
 def _judge_loaded_agreement(
     conn: Connection, settings: Settings, loaded: LoadedAgreement, at: datetime
 ) -> Sequence[AgreementFinding]:
-    """Return what is wrong with a loaded agreement now, at the places of its file."""
+    """Return the present findings on a loaded agreement, at the places of its file."""
     if loaded.cpa is not None:
         return judge_cpa_at_hub(conn, settings, loaded.row.source, STORED_FILE, at).findings
     try:
         document = read_agreement_file(loaded.row.source, STORED_FILE, at)
-    except GatewayError:  # a rule of this version refuses what an older one took
+    except GatewayError:  # this version refuses a file that an older version accepted
         document = AgreementDocument(loaded.pmodes, loaded.row.id)
     return judge_agreement(conn, settings, document, at)
 

@@ -196,7 +196,7 @@ def compose_profiles(arguments: Arguments) -> None:
     write_file(arguments.out, data, location="--out")
     name = arguments.out.name
     judged = judge_cpa(data, name, get_current_time())
-    # That it is only proposed is what was asked for.
+    # The verb makes a proposed CPA: its status is no finding.
     findings = [finding for finding in judged.findings if finding.rule != "status-proposed"]
     left_out = [action for profile in (first, second) for action in list_left_out(profile, data)]
     sentence = f"Agreement {arguments.id} is proposed in {arguments.out}: {count_findings(findings)} found."

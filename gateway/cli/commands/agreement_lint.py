@@ -1,4 +1,4 @@
-"""``gateway agreement lint``: what is wrong with an agreement, told of the file alone or at a hub."""
+"""``gateway agreement lint``: the findings on an agreement, from its file alone or at a hub."""
 
 from __future__ import annotations
 

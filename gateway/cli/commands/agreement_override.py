@@ -1,4 +1,4 @@
-"""``gateway agreement override``: what this hub does differently from the document of an agreement."""
+"""``gateway agreement override``: the values of this hub that differ from the document of an agreement."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _describe_change(name: str, terms: dict[str, Any], removed: Sequence[str]) -
 
 
 def _find_party(change: DatabaseChange, arguments: Arguments, pmodes: Sequence[PMode]) -> tuple[PartyId, ...]:
-    """Return the identifiers of the party that is meant: the named one, else the one that is not the hub."""
+    """Return the identifiers of the party to change: the named party, else the party that is not the hub."""
     sides = list(dict.fromkeys(ids for pmode in pmodes for ids in (pmode.from_party, pmode.to_party)))
     if arguments.party is not None:
         identifier = read_party_id(arguments.party)

@@ -95,7 +95,7 @@ def _describe_day(calendar: WorkingCalendar, day: date) -> dict[str, Any]:
 @mapping_path_option()
 @json_option()
 def check_calendar(arguments: Arguments) -> None:
-    """Print what a file says, or every mistake; exit with 1 where it has some.
+    """Print a summary of the edition in a file, or all mistakes; exit with 1 if it has any.
 
     It may name the organisations and documents of the mappings at ``--path``.
     """
@@ -134,7 +134,7 @@ def _report_mistakes(arguments: Arguments, mistakes: tuple[CalendarMistake, ...]
 
 
 def describe_edition(edition: CalendarEdition | TermEdition) -> dict[str, Any]:
-    """Return an edition for JSON: what it is, its period, and what it is taken from."""
+    """Return an edition for JSON: its name and kind, its period, its source, and the number of its rows."""
     description: dict[str, Any] = {
         "edition": edition.label,
         "kind": "terms" if isinstance(edition, TermEdition) else "calendar",
@@ -213,7 +213,7 @@ def _describe_deadline(
 
 
 def _open_calendar(arguments: Arguments, timetable: Timetable) -> WorkingCalendar:
-    """Return the calendar of the named organisation; raise GW808 for one that nobody knows."""
+    """Return the calendar of the named organisation; raise GW808 for an unknown organisation."""
     organisations = {
         organisation for edition in timetable.calendars for organisation in edition.organisations
     } - {"*"}

@@ -54,7 +54,7 @@ _CASE_COLUMNS = ("number", "functional_reference", "declarant", "state", "outcom
 @home_verb("case list")
 @list_options(CASE.states, "party", "agency", "reference")
 def list_cases(arguments: Arguments) -> None:
-    """Print the cases that the options name, the newest first, each with what it waits for."""
+    """Print the cases that the options name, the newest first, each with the reason why it waits."""
     now = read_clock()
     with read_database(arguments) as conn:
         list_filter = read_list_filter(arguments, now, after=_find_case_number(conn, arguments.after))
@@ -81,7 +81,7 @@ def _find_case_number(conn: Connection, number: str | None) -> int | None:
 @click.argument("number", help="the case number")
 def show_case(arguments: Arguments) -> None:
     """Print one case with all related data; exit with 1 when there is no such case."""
-    # A list shares this module, and needs none of what a report loads.
+    # `case list` is in this module too, and does not need these imports.
     from gateway.hub import ActiveTimetable
     from gateway.operations import (
         add_delivery_waiting,
@@ -175,7 +175,7 @@ def _describe_decision(decision: dict[str, Any]) -> str:
 
 
 def _list_state_lines(report: dict[str, Any]) -> Iterator[str]:
-    """Yield by which mappings a case was decided, and what it waits for."""
+    """Yield lines on the mappings that decide a case, on its wait, and on its message properties."""
     mappings = report["mappings"]
     if mappings["bundle"]:
         yield f"mappings {mappings['bundle'][:16]}{'' if mappings['stored'] else ' (not stored)'}"
@@ -186,7 +186,11 @@ def _list_state_lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _print_used_requirements(report: dict[str, Any]) -> None:
-    """Print what the items use of certificates, what was said of those by itself, and what they wait for."""
+    """Print lines on the goods items of a case.
+
+    They show the certificates that an item uses or waits for, its results without an application, the
+    quantities taken from the parent case or by child cases, the removed items, and the quantities that stay.
+    """
     for use in report["requirements"]:
         back = f"  (given back: {use['return_reason']})" if use["returned_at"] else ""
         used = f"{use['quantity']} {use['unit']} of requirement {use['number']} of {use['agency']}"
@@ -229,7 +233,7 @@ def _list_notice_lines(notice: dict[str, Any]) -> Iterator[str]:
 
 
 def _name_fee_time(fee: dict[str, Any]) -> str:
-    """Return until when a fee is due, exactly where its deadline says so, and what became of that."""
+    """Return the time until which a fee is due, exact if it is known, and the state of that deadline."""
     if not (fee["due_at"] or fee["due_on"]):
         return ""
     state = f" ({fee['deadline']})" if fee["deadline"] else ""
@@ -237,7 +241,7 @@ def _name_fee_time(fee: dict[str, Any]) -> str:
 
 
 def _list_fee_lines(fees: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield each fee with what is due, until when and where; with what was paid and given back of it."""
+    """Yield each fee with its amount, its deadline and its address; then each payment and refund of it."""
     for fee in fees:
         until = _name_fee_time(fee)
         money = f"{fee['amount']} {fee['currency']}" if fee["amount"] else "paid elsewhere"
@@ -251,7 +255,7 @@ def _list_fee_lines(fees: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _list_custody_lines(report: dict[str, Any]) -> Iterator[str]:
-    """Yield who holds each application with the working hours of each holder, and what is due or overdue."""
+    """Yield the holder of each application with each holder's working hours, then open and late deadlines."""
     for record in report["custody"]:
         times = record["working_seconds"]
         spent = [f"{holder} {seconds / 3600:.1f} h" for holder, seconds in (times or {}).items()]
@@ -269,7 +273,7 @@ _MESSAGE_COLUMNS = (
     *("case_number", "waits_for", "message_id"),
 )
 
-#: What the text of one message shows of its row.
+#: The fields of its row that the text of one message shows.
 _FIELDS = (
     *("message_id", "ref_to_message_id", "conversation_id", "from_party", "to_party", "action"),
     *("received_at", "case_id", "problem", "last_sentence"),
@@ -281,7 +285,7 @@ _FIELDS = (
 @click.option("--mailbox", is_flag=True, help="only those that rest in the mailbox: nobody processes them")
 @click.option("--direction", type=click.Choice(("in", "out")), help="only messages received, or sent")
 def list_messages(arguments: Arguments) -> None:
-    """Print the messages that the options name, the newest first, each with what it waits for."""
+    """Print the messages that the options name, the newest first, each with the reason why it waits."""
     now = read_clock()
     with read_database(arguments) as conn:
         equal = [("direction", arguments.direction)] if arguments.direction else []
@@ -327,7 +331,7 @@ def _print_message_report(report: dict[str, Any]) -> None:
 
 
 def _describe_fragments(group: dict[str, Any]) -> str:
-    """Return what is known of the group of a fragment, or of the whole message, in a line."""
+    """Return a line on the fragment group of a fragment, or of a whole message."""
     of = "an unknown number" if group["count"] is None else group["count"]
     sent = group["direction"] == "out"
     whole, progress = ("sent in", "have receipts") if sent else ("joined from", "came")

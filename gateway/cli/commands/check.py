@@ -132,7 +132,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         with closing_engine(settings) as engine:
             check_database_file(get_database_state(engine).damage)
     except GatewayError as problem:
-        # Nothing else opens it: whoever closes it last copies its log into it.
+        # No later check opens this database: closing its last connection copies the WAL into it.
         yield problem
         return
     reported: set[str] = set()
@@ -152,7 +152,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             reported.add(str(problem))
     yield from _find_provider_problems(settings, warnings)
     warnings += _find_changed_contracts(settings)
-    # Held lanes, test editions and WSDLs are told whatever else is wrong: they need no key.
+    # Held lanes, test editions and WSDLs are reported even if there are other problems: they need no key.
     with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
         warnings += list_database_warnings(conn)
         warnings += list_lane_holds(conn)
@@ -227,7 +227,7 @@ def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterato
 
 
 def _find_provider_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield what is wrong with the OpenID provider; only settings that name one need the console for it."""
+    """Yield the problems of the OpenID provider; import the console only if the settings name one."""
     if settings.console.oidc.issuer is None:
         return
     from gateway.web import find_provider_problems

@@ -54,11 +54,11 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class DeclarationJudgement:
-    """What is told of one file.
+    """The judgement of one file.
 
     `schema` is the verdict of the schema, with its problems and the codes that are in no list. `broken` are
-    rules that are errors, `remarks` those that are warnings. `rules_kept` is None where the schema refuses:
-    no rule is asked then.
+    the findings by rules that are errors, `remarks` those by rules that are warnings. `rules_kept` is None if
+    the schema refuses the file: then no rule is checked.
     """
 
     schema: ValidationReport
@@ -73,12 +73,12 @@ class DeclarationJudgement:
 
     @property
     def problems(self) -> tuple[ValidationFinding, ...]:
-        """Return what is wrong by the schema or by the rules."""
+        """Return the problems by the schema and the broken rules."""
         return (*self.schema.problems, *self.broken)
 
     @property
     def warnings(self) -> tuple[ValidationFinding, ...]:
-        """Return what is told only."""
+        """Return the findings that are only warnings."""
         return (*self.schema.warnings, *self.remarks)
 
 
@@ -195,7 +195,7 @@ _COLUMNS = ("key", "type", "needed", "label")
 @json_option("print one JSON object with labels, bounds, codes and rules of need")
 @mapping_path_option()
 def show_form(arguments: Arguments) -> None:
-    """Print the form of some documents: what they share once, then what each one asks."""
+    """Print the form of some documents: the shared fields once, then the fields of each document."""
     bundle = load_mappings(arguments.path)
     form = describe_filing_form(compose_form(bundle, arguments.documents), bundle)
     if arguments.json:

@@ -71,7 +71,7 @@ def _change_node(engine: Engine, settings: Settings, act: Act, name: str, *, end
 
 
 def _await_end(engine: Engine, name: str, seconds: int, pause: Callable[[float], None] = time.sleep) -> int:
-    """Return how many deliveries the node holds: none, or those after so many seconds."""
+    """Wait until the node holds no delivery, at most `seconds` seconds; return how many it holds then."""
     began = time.monotonic()
     pause(min(_HEARD, seconds))
     while True:

@@ -1,4 +1,4 @@
-"""``gateway evidence …``: verifies that stored evidence is unchanged, since when it exists, and by whom."""
+"""``gateway evidence …``: verifies that stored evidence is unchanged, how old it is, and who signed it."""
 
 from __future__ import annotations
 
@@ -349,7 +349,10 @@ _ENDINGS: Final = {"intermediate": "pem", "rules": "toml"}
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A verdict to be repeated: its row, what depends on it, and for which time; or why there is none."""
+    """A verdict to repeat: its row, the kind of object that depends on it, and the time to judge for.
+
+    Without a row, `problem` is the reason.
+    """
 
     row: Row[Any] | None
     kind: str = "verdict"

@@ -264,7 +264,7 @@ def _check_proofs(proved: ProofReport) -> None:
 @moment_option("time of use")
 @home_options(json_words="print one JSON object")
 def verify_bundle_file(arguments: Arguments) -> int:
-    """Print what a bundle file is worth; return 1 where `map use` would refuse it."""
+    """Print the results of all checks of a bundle file; return 1 where `map use` would refuse it."""
     at = arguments.at or get_current_time()
     rules = _read_rules(arguments)
     report = _describe_nothing(arguments.file)
@@ -276,7 +276,7 @@ def verify_bundle_file(arguments: Arguments) -> int:
         report["documents"] = sorted(folder.bundle.documents)
         proved = _prove(folder, arguments.samples)
         report["proofs"] = _compare_proofs(file, proved)
-        # Without the settings of a home nobody knows where the hub is.
+        # Without the settings of a home, the time zone of the hub is not known.
         zone = get_display_zone()
         check_bundle_period(file, max(at, file.terms.find_start(zone) or at), zone)
         _check_proofs(proved)
@@ -320,7 +320,7 @@ def _describe_file(file: BundleFile) -> dict[str, Any]:
 
 
 def _compare_proofs(file: BundleFile, proved: ProofReport) -> dict[str, Any]:
-    """Return of each proof what the file says and what was found now; the second one counts."""
+    """Return for each proof the claim of the file and the result found now; only this result counts."""
     return {
         name: {
             "claimed": {"ok": claim.holds, "checked": claim.checked},

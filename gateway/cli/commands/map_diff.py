@@ -1,4 +1,4 @@
-"""``gateway map diff|impact``: what changes between mappings, and what that changes for stored cases."""
+"""``gateway map diff|impact``: the changes between mappings, and their effects on stored cases."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class _MappingSide:
 
 
 def _compare_needs(before: _MappingSide, after: _MappingSide) -> tuple[list[str], list[str]]:
-    """Return what changes in the laws, and what in the rules of need and in the status codes."""
+    """Return the changes of the laws, and those of the rules of need and of the status codes."""
     old, new = (ActiveNeeds(side.folder, side.bundle).get_rules() for side in (before, after))
     rules = [*compare_need_rules(old, new), *compare_status_codes(before.folder, after.folder)]
     return list(compare_laws(old.book.laws, new.book.laws)), rules
@@ -191,7 +191,7 @@ def _read_asked_period(arguments: Arguments) -> tuple[datetime, datetime]:
 
 
 def _open_mappings(path: Path) -> MappingBundle:
-    """Return the mappings of a folder or of a bundle file, whoever published them."""
+    """Return the shipped mappings, or those of a folder or of a bundle file by any publisher."""
     if str(path) == "shipped":
         return load_bundle(find_mappings(None))
     if path.is_dir():
@@ -203,7 +203,7 @@ def _open_mappings(path: Path) -> MappingBundle:
 
 
 def _list_case_lines(case: AskedCase, *, as_json: bool) -> Iterator[str]:
-    """Yield what is printed of a case that changes or that could not be read; nothing for any other."""
+    """Yield the printed lines on a case that changes or that could not be read; none for any other case."""
     if not case.change and case.problem is None:
         return
     if as_json:
@@ -252,7 +252,7 @@ def _list_request_lines(request: RequestChange) -> Iterator[str]:
 
 
 def describe_case(case: AskedCase) -> dict[str, Any]:
-    """Return for JSON what changes for a case, or why it could not be asked."""
+    """Return for JSON the changes for a case, or the problem why it could not be asked."""
     description: dict[str, Any] = {
         "case": case.number,
         "reference": case.reference,
@@ -359,10 +359,10 @@ _Edition = CalendarEdition | TermEdition
 
 
 def compare_calendars(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[str]:
-    """Yield a sentence on each edition that is new or gone, and on each day and term that is another.
+    """Yield a sentence on each edition that is new or gone, and on each day and term that differs.
 
-    The files of the two folders are given by name. An edition is known by its name and edition. One that
-    cannot be read is told with its mistake.
+    `before` and `after` are the files of the two folders by name. An edition is known by its name and
+    edition. An edition that cannot be read is reported with its error.
     """
     wrong: dict[str, None] = {}
     old, new = (_read_editions(files, wrong) for files in (before, after))

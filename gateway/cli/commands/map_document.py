@@ -202,7 +202,7 @@ def build_files(arguments: Arguments) -> None:
 def _read_notice_facts(
     content: bytes, bundle: MappingBundle, document: DocumentMapping | None
 ) -> NoticeFacts:
-    """Read a notice for a document; by default for the one that the notice names, if any."""
+    """Read a notice for a document; by default for the document that the notice names, if any."""
     root = parse_xml(content)
     facts = read_notice(root, bundle.notices, document)
     if document is None:

@@ -65,7 +65,7 @@ from gateway.operations import (
 from gateway.share import MemoryPath, get_data_folder
 from gateway.store import MappingPeriod, mapping_bundles
 
-#: What is said of mappings by whether they are new, and of planned ones.
+#: The beginnings of the sentence, by whether the mappings are new: for activated and for planned ones.
 _NEW: Final = {True: "In force from the next message on", False: "Already in force; nothing was changed"}
 _PLANNED: Final = {True: "In force for what is received", False: "Already planned for what is received"}
 
@@ -172,7 +172,7 @@ def _withdraw_plan(arguments: Arguments) -> None:
 
 
 def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | None, dict[str, Any]]:
-    """Return which bundle is in force, and what the folder changes in it; print that, unless with JSON."""
+    """Return the bundle in force and the changes of it by the folder; print the changes, unless with JSON."""
     with read_database(arguments) as conn:
         now = get_current_time()
         over = mapping_bundles.find_active_digest(conn, now)
@@ -242,7 +242,7 @@ def _check_folder(folder: Path | None, arguments: Arguments, now: datetime) -> C
 
 
 def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
-    """Raise GW507 for what goes out of force and is not named; with JSON it has the changes with it."""
+    """Raise GW507 for a document that goes out of force unnamed; with JSON, print the changes with it."""
     try:
         check_removed_documents(changes, arguments.remove)
     except GatewayError as refused:
@@ -289,7 +289,7 @@ def _check_contracts(worse: Sequence[UnfitContract], arguments: Arguments, repor
 
 
 def _print_changes(report: Mapping[str, Any]) -> None:
-    """Print what a folder changes in what is in force: one line for each kind of change."""
+    """Print the changes that a folder makes to the mappings in force: one line for each kind of change."""
     for sentence in report.get("fields", ()):
         print_sentence(sentence)
     for title, key in (("added", "added"), ("changed", "changed"), ("removed", "removed"), ("", "files")):
@@ -299,7 +299,7 @@ def _print_changes(report: Mapping[str, Any]) -> None:
 
 @home_verb("map list")
 def list_mappings(arguments: Arguments) -> None:
-    """Print the documents in force, what is planned and stored; with JSON also every earlier activation."""
+    """Print the documents in force, the plan, the stored bundles; with JSON also all earlier activations."""
     with read_database(arguments) as conn:
         now = get_current_time()
         rules = load_active_rules(conn, load_shipped_rules(), now)

@@ -89,7 +89,7 @@ _VERDICTS: Final = {
     "later": "the database is older: it has fewer leaves",
     "other": "the evidence under it is another one: the database went on without what the head covers",
 }
-#: So many partners are named in a sentence; JSON names all.
+#: The largest number of partners, or of held tasks, that a sentence names; JSON names all.
 _MOST_NAMED: Final = 12
 
 

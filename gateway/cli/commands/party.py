@@ -93,7 +93,7 @@ def _check_same_party(arguments: Arguments, before: Mapping[str, Any] | None) ->
 
 
 def _describe_added(party: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
-    """Return what is registered now that was not: the party, its ids, its certificates."""
+    """Return a sentence on the new registrations: the party, its ids, its certificates."""
     registered, now = before or {"ids": [], "certificates": []}, after or {}
     ids = [identifier for identifier in now["ids"] if identifier not in registered["ids"]]
     added = [

@@ -51,7 +51,7 @@ _OVER: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
 
 @home_verb("pki source list")
 def list_sources(arguments: Arguments) -> int:
-    """Print what is fetched, from where, and its freshness; return 1 when something is stale."""
+    """Print each source of fetched lists, its URL and its freshness; return 1 when one is stale."""
     sources = read_fetch_sources(read_verb_settings(arguments))
     terms = {name: SourceTerm(source.settings.kind, source.settings.warn) for name, source in sources.items()}
     with read_database(arguments) as conn:
@@ -117,7 +117,7 @@ def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> lis
 @changing_verb("pki source forget")
 @click.argument("name", help="the source")
 def forget_source(arguments: Arguments) -> None:
-    """Withdraw what was fetched from a source; raise GW808 for an unknown source."""
+    """Withdraw the lists that were fetched from a source; raise GW808 for an unknown source."""
     name = arguments.name
     with change_database(arguments) as change:
         before = describe_source(change.conn, name)

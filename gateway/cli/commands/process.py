@@ -72,7 +72,7 @@ from gateway.web import (
 _log = logging.getLogger(__name__)
 _LOG_WORDS = "write the log as JSON Lines, on standard error"
 _DAY = 86_400.0
-#: What a delivery process runs; it is imported once, before the first is forked.
+#: The module of a delivery process; it is imported once, before the first process is forked.
 _WORKER_MODULE = "gateway.delivery.wiring"
 
 
@@ -164,13 +164,14 @@ def _run_workers(settings: Settings, arguments: Arguments) -> int:
 
 @contextmanager
 def _open_database(arguments: Arguments) -> Iterator[Settings]:
-    """Provide the settings of a verb that runs processes; raise GW805 for a file that is damaged.
+    """Provide the settings of a verb that runs processes; raise GW805 for a damaged database file.
 
-    It is checked before anything else opens it, since whoever closes it last copies its log into it. A
-    server that is away is awaited; a signal ends the process meanwhile, as nothing catches it yet. Raises
-    GW808 for the database of another hub than that of the mark. At the end, which a kill does not reach, the
-    last mark is written, and the file is closed in order; nothing is done to another one in its place, beside
-    which the log of the first may lie.
+    The file is checked before any other code opens it, because the last process that closes the file copies
+    its log into it. If the database server is away, this function waits for it. A signal ends the process
+    meanwhile, because no handler is set yet. Raises GW808 for the database of another hub than that of the
+    mark. At the end, which a killed process does not reach, the last mark is written and the file is closed
+    in order. If another file has taken its place, that file is not touched: the log of the first file may lie
+    beside it.
     """
     set_up_logging(as_json=arguments.json)
     settings = read_verb_settings(arguments)
@@ -244,7 +245,7 @@ def _serve_requests(
     return 0
 
 
-#: What the serving processes run; a console or an API that is not served is not imported.
+#: The modules of the serving processes; that of a console or an API that is not served is not imported.
 _SERVING_MODULES: Final[Mapping[Target, str]] = {
     serve_http_requests: "gateway.web.serving_process",
     serve_console_requests: "gateway.web.console_process",
@@ -253,12 +254,12 @@ _SERVING_MODULES: Final[Mapping[Target, str]] = {
 
 
 def _list_delivering(workers: int) -> list[Target]:
-    """Return what so many delivery processes run; one of them tells daily what expires."""
+    """Return the functions of `workers` delivery processes; one of them warns daily of expiring data."""
     return [deliver_and_warn, *[deliver_messages] * (workers - 1)]
 
 
 def deliver_and_warn(arguments: Arguments) -> int:
-    """Deliver until stopped, and log once a day what expires."""
+    """Deliver until stopped, and log once a day the certificates and other data that expire."""
     return _deliver(arguments, warns=True)
 
 
@@ -314,7 +315,7 @@ _start_log = logging.getLogger(START_LOG)
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """What is started: whether HTTP, console and API are served, and how many processes deliver."""
+    """The processes to start: whether HTTP, console and API are served, and how many processes deliver."""
 
     serves: bool = False
     console: bool = False
@@ -344,7 +345,7 @@ class Processes:
 
 @contextmanager
 def announce_start(settings: Settings, starting: Processes, *, as_json: bool = False) -> Iterator[None]:
-    """Log what starts, and inside the block that it is ready; a child process logs neither.
+    """Log the parts that start, and inside the block that they are ready; a child process logs neither.
 
     Files that are made inside the block are private, and processes log in the form of this one.
     """

@@ -258,7 +258,7 @@ _LANE_COLUMNS = (
 @lane_options()
 @click.option("--reason", help="why, for everybody who looks; a lane is not held without")
 def hold_deliveries(arguments: Arguments) -> None:
-    """Hold queued deliveries, or whole lanes with what comes later; print what waits."""
+    """Hold queued deliveries, or whole lanes with their later deliveries; print the backlog of a lane."""
     from gateway.operations import hold_lanes
 
     reason = read_reason(arguments)
@@ -278,7 +278,7 @@ def hold_deliveries(arguments: Arguments) -> None:
 @changing_verb("queue release")
 @lane_options()
 def release_deliveries(arguments: Arguments) -> None:
-    """Release held deliveries, or held lanes; print what waited."""
+    """Release held deliveries, or held lanes; print the backlog of a lane."""
     from gateway.operations import release_lanes
 
     if not require_deliveries_or_lanes(arguments):

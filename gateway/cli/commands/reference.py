@@ -1,8 +1,8 @@
 """``gateway reference`` and ``gateway config show``: verbs, data model, problems, findings, settings, states.
 
 The tables are made from the catalogues of the program. Words that no catalogue has are in
-``reference_words.toml``: what a column, a state, an event, a transaction and a kind of evidence mean, and
-which keys a verb prints as JSON.
+``reference_words.toml``: the meanings of columns, states, events, transactions and kinds of evidence, and
+the keys that a verb prints as JSON.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _describe_problem(problem: Problem) -> dict[str, str]:
 
 
 def _list_finding_sections() -> Iterator[ReferenceSection]:
-    """Yield every finding on an agreement: on what the hub has of it, and on the document of a CPA."""
+    """Yield every kind of finding on an agreement: first on any agreement, then on the document of a CPA."""
     for title, rules in (("Agreements", AGREEMENT_RULES), ("CPA documents", CPA_RULES)):
         rows = [
             {"finding": name, "severity": rule.severity, "what is wrong": rule.meaning, "clause": rule.clause}
@@ -208,7 +208,7 @@ def _list_transaction_sections() -> Iterator[ReferenceSection]:
 
 
 def _list_evidence_sections() -> Iterator[ReferenceSection]:
-    """Yield every kind of evidence with what it is about, and what a party of the case sees of each."""
+    """Yield every kind of evidence with its subject, and the fields of each that a party of the case sees."""
     rows = [
         {"kind": kind, "about a": subject, "what it proves, and what its data holds": meaning}
         for kind, subjects in _read_meanings()["evidence"].items()

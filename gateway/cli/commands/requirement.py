@@ -1,4 +1,4 @@
-"""``gateway requirement|fees …``: certificates and what is left of them; fees and what was paid.
+"""``gateway requirement|fees …``: certificates and their quantities left; fees and their payments.
 
 An operator waives a fee that is due, or records that it was paid elsewhere.
 """
@@ -209,7 +209,7 @@ def list_requirements(arguments: Arguments) -> None:
 @home_verb("requirement show")
 @click.argument("number", type=_Identifier(), help="the number on the certificate")
 def show_requirement(arguments: Arguments) -> None:
-    """Print a certificate, what its agency said by itself, its last 50 uses; exit with 1 without it."""
+    """Print a certificate, its results without an application, its last 50 uses; exit with 1 without it."""
     with read_database(arguments) as conn:
         rows = requirement_quantities.find_requirements(conn, [arguments.number])
         requirements = [
@@ -305,8 +305,8 @@ def show_fee(arguments: Arguments) -> None:
 def waive_fee(arguments: Arguments) -> None:
     """Demand a fee no more; exit with 1 for an unknown number, and for a fee that is not due.
 
-    Its order at the payment provider is cancelled, and what comes late is given back. An application
-    that was held for it is forwarded.
+    Its order at the payment provider is cancelled, and a late payment is refunded. An application that
+    was held for it is forwarded.
     """
     _end_fee(arguments, "waive", "is demanded no more")
 
@@ -335,7 +335,7 @@ def _end_fee(arguments: Arguments, act: str, outcome: str) -> None:
 @click.option("--from", "first", type=DAY, help="the first day of the statement; else that of its lines")
 @click.option("--until", "last", type=DAY, help="the last day of the statement; else that of its lines")
 def reconcile_fees(arguments: Arguments) -> int:
-    """Compare a statement of the payment provider with what the hub has; return 1 when they differ."""
+    """Compare a statement of the payment provider with the hub's movements; return 1 when they differ."""
     try:
         text = read_file(arguments.file).decode("utf-8")
     except UnicodeDecodeError as error:

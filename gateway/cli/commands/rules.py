@@ -1,4 +1,4 @@
-"""``gateway rules …``: which documents goods need, what a submission lacks, and the tables that say so."""
+"""``gateway rules …``: the documents that goods need, those that a submission lacks, and the need tables."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def check_needs(arguments: Arguments) -> int:
 
 
 def _list_change_warnings(root: etree._Element) -> list[str]:
-    """Return that the change of a case is weighed otherwise: this verb asks what is in force now."""
+    """Return a warning if the submission changes a case: this verb applies only the rules in force now."""
     if root.tag != f"{{{SUB}}}Submission" or root.findtext(f"{{{SUB}}}Function") in (None, "9"):
         return []
     return [
@@ -227,7 +227,7 @@ def _describe_warning(sentence: str) -> dict[str, Any]:
 
 
 def judge_file_needs(root: etree._Element, need_rules: AskedRules, day: date) -> NeedJudgement:
-    """Return what the rules say of a submission or a declaration; raise GW402 where the tree is neither."""
+    """Return the judgement of a submission or a declaration by the rules; raise GW402 for any other tree."""
     index, bundle = need_rules.index, need_rules.bundle
     if root.tag == f"{{{SUB}}}Submission":
         submission: Submission = read_submission(root)
@@ -243,7 +243,7 @@ def judge_file_needs(root: etree._Element, need_rules: AskedRules, day: date) ->
 def describe_judgement(
     file: Path, judgement: NeedJudgement, need_rules: AskedRules, root: etree._Element
 ) -> dict[str, Any]:
-    """Return for JSON what the rules say of a file: each finding with its pointer, XPath and line."""
+    """Return for JSON the judgement of a file by the rules: each finding with its pointer, XPath and line."""
     places = ElementLocations(root)
     descriptions = [
         {
@@ -343,7 +343,7 @@ def compare_need_tables(arguments: Arguments) -> None:
 
 
 def _list_diff_remarks(before: NeedTable, after: NeedTable, difference: TableDifference) -> list[str]:
-    """Return what a list of rows does not say: that the tables have nothing to do with each other."""
+    """Return remarks that a list of rows does not show, such as that the tables are unrelated."""
     remarks = []
     if before.name != after.name:
         remarks.append(
@@ -503,7 +503,7 @@ def _write_impact(
 
 
 def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime) -> list[str]:
-    """Return what a reader could take for no impact: no case was there to be asked."""
+    """Return the reason why no case was asked, which a reader could take for no impact."""
     if report.asked:
         return []
     if since >= until:
@@ -516,7 +516,7 @@ def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime)
 
 
 def describe_impact(impact: CaseImpact, book: LawBook) -> dict[str, Any]:
-    """Return what a table changes for a case, for JSON."""
+    """Return the changes that a table makes for a case, for JSON."""
     return {
         "case": impact.number,
         "reference": impact.reference,
@@ -543,7 +543,7 @@ def describe_impact(impact: CaseImpact, book: LawBook) -> dict[str, Any]:
 
 
 def _describe_finding(found_need: FoundNeed) -> dict[str, Any]:
-    """Return what the admission tells, for JSON."""
+    """Return a finding of the admission with its effect, for JSON."""
     finding = found_need.finding
     return {
         "id": finding.problem.id,

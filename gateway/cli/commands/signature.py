@@ -184,7 +184,7 @@ _MODULE_HELP = "sign with a token: its PKCS#11 module"
 @moment_option("time of signing")
 @json_option("print one JSON object")
 def sign_submission_file(arguments: Arguments) -> None:
-    """Sign a submission, and print what was signed with its fingerprint."""
+    """Sign a submission, and print its reference, its fingerprint and the signer."""
     root = _read_unsigned_document(arguments.file)
     signer = _open_signer(arguments)
     fingerprint = compute_unsigned_digest(root)
@@ -281,7 +281,7 @@ def encrypt_file(arguments: Arguments) -> None:
 @decryption_options(required=True)
 @json_option("print one JSON object")
 def decrypt_file(arguments: Arguments) -> None:
-    """Decrypt a payload with a key; raise GW210 when that fails, whatever the reason."""
+    """Decrypt a payload; raise GW215 for its form, GW216 for an algorithm, GW210 if the decryption fails."""
     agreed = select_agreed_algorithms((), get_encryption_policy(arguments.encryption_policy))
     data = read_file(arguments.file)
     with name_file(arguments.file):

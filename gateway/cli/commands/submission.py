@@ -85,7 +85,7 @@ def _read_signed_content(arguments: Arguments) -> bytes:
 
 @contextmanager
 def _open_rules(arguments: Arguments, unchecked: list[str]) -> Iterator[InspectionRules]:
-    """Provide the rules of a home or of the shipped mappings; append what they leave out to `unchecked`."""
+    """Provide the rules of a home or of the shipped mappings; append the checks left out to `unchecked`."""
     at = datetime.now(UTC)
     if not (arguments.home or arguments.config):
         yield _make_offline_rules(arguments, at, unchecked)

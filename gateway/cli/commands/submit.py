@@ -73,12 +73,12 @@ def make_repeat_command(arguments: Arguments, kept_file: Path) -> str:
 
 
 def make_listen_command(arguments: Arguments, folder: str = "results") -> str:
-    """Return the command that goes on waiting, and stores what comes in a folder."""
+    """Return the command that goes on waiting, and stores the messages that come in a folder."""
     return shlex.join(["gateway", "listen", *_list_partner_words(arguments), "--folder", folder])
 
 
 def make_pull_command(arguments: Arguments, folder: str = "results") -> str:
-    """Return the command that pulls what waits, and stores it in a folder."""
+    """Return the command that pulls the waiting messages, and stores them in a folder."""
     pull_words = [*_list_partner_words(arguments), "--to", arguments.to, "--folder", folder]
     return shlex.join(["gateway", "pull", *pull_words])
 
@@ -162,7 +162,7 @@ def _read_own_membership(arguments: Arguments) -> Membership:
 
 
 _WAIT = 60.0
-#: Attachments of at most so many octets are held in memory.
+#: The largest size, in octets, of an attachment that is held in memory.
 _MOST_HELD = 1024**2
 _SUBMIT_TO_WORDS = "the hub's endpoint, for example http://…/msh/ebms2 (default: that of the agreement)"
 _BUSY_HINT = "where `gateway listen` receives at that address: --wait 0 sends, and the result comes to it"
@@ -204,7 +204,7 @@ def submit_file(arguments: Arguments) -> int:
         problem = exchange.run_exchange()
         exchange.print_report(problem)
     finally:
-        # What may be needed again, the octets or an acknowledged message, is not thrown away.
+        # A folder is kept if its files, the octets to send or an acknowledged message, may be needed again.
         if arguments.folder is None:
             if exchange is None or exchange.may_discard_folder:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -321,11 +321,11 @@ class _Exchange:
             self._client.close()
 
     def print_report(self, problem: str | None) -> None:
-        """Print the report, or the problem with its hints; what has come is then not needed any more."""
+        """Print the report, or the problem with its hints; then the received messages are needed no more."""
         if self._arguments.json:
             advice = {"problem": problem, "advice": self.hints} if problem is not None else {}
             print_json(self.told | advice)
-        # Where nobody reads a result that is acknowledged, its file alone has it.
+        # If an acknowledged result cannot be printed, only its file in the folder has it.
         sys.stdout.flush()
         self.has_ended = True
         if problem is not None and not self._arguments.json:
@@ -340,7 +340,7 @@ class _Exchange:
                 self._client.start_receiving(self._arguments.to)
             if self._split is None:
                 kept_path = keep_submission(self._folder / "sent", self._message)
-                # Whoever is interrupted here may have to send these octets again.
+                # After an interruption here, these octets may have to be sent again.
                 self.keeps_files = True
                 self._client.send_submission(self._message)
                 self.keeps_files = False
@@ -367,7 +367,7 @@ class _Exchange:
         receipted = split.fragment_count - open_count
         again = f", {receipted} of them have their receipts" if receipted else ""
         self._say(f"fragments: {split.fragment_count}{again}; kept in {split.folder}")
-        # Whoever is interrupted here goes on from the folder.
+        # After an interruption here, the sending can be continued from the folder.
         self.keeps_files = True
         try:
             self._client.send_fragments(split)
@@ -384,7 +384,7 @@ class _Exchange:
         sys.stdout.flush()
 
     def _tell_progress(self, sentence: str) -> None:
-        """Print what happens while the verb waits; with JSON the report alone has it."""
+        """Print a sentence on an event while the verb waits; with JSON, only add it to the report."""
         if self._arguments.json:
             self.told["progress"].append(sentence)
         else:

@@ -1,8 +1,8 @@
-"""Lets calls to an agency without a system come to rest in the mailbox of the console.
+"""Puts calls to an agency without a system into the mailbox of the console.
 
-The hub signs the call as if it were sent, and keeps it. The answer is the one that an agency's own system
-gives when it has received an application, or has to cancel one. It is applied as a value; the same answer,
-signed with the key that the hub keeps for the agency, is the evidence of it.
+The hub signs the call as if it were sent, and keeps it. The answer is the same as that of an agency's own
+system when it has received an application, or has to cancel one. The hub applies the answer as a value. The
+evidence is the same answer, signed with the key that the hub keeps for the agency.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ from gateway.message_model import NEXT_MSH, ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS
 from gateway.store import DeliveryLease, StateEvent, delivery_leases, messages, write_transaction
 
-#: What the operating system says when nothing at all was sent.
+#: Error texts of the operating system for a connection on which nothing was sent.
 _NOT_SENT: Final = (
     "connection refused",
     "name or service not known",
@@ -69,7 +69,7 @@ class HopAgent:
         return RetryPlan(retries=int(lease.parameters["retries"]), first=interval, steady=True)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Post the message once and store what became of it."""
+        """Post the message once and store the result of that."""
         self._check_time(lease)
         posted = post_stored_message(self._hub, self._sender, lease)
         kill_at_failpoint("hop.after_post")
@@ -128,7 +128,7 @@ class HopAgent:
         knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
         protocol = PROTOCOLS[str(lease.parameters["protocol"])]
-        # What is passed on is signed by its sender. Nobody signs a Fault: it may be of an intermediary.
+        # The sender signs each message that is passed on. A Fault is unsigned: an intermediary may send it.
         opened = open_answer(self._hub, lease, posted, protocol, context, signed=True)
         return ReceivedMessage(self._hub, protocol, opened, context, knowledge)
 

@@ -136,7 +136,7 @@ class PartnerAgent:
         return replace(lease, payload_sha256=digest, parameters=parameters), composed.octets
 
     def _apply_answer(self, lease: DeliveryLease, posted: PostedCall, knowledge: RegisterSnapshot) -> None:
-        """Read the answer and store its effect, if the register is still the one that the signer is in."""
+        """Read the answer and store its effect; the register must still be the one of `knowledge`."""
         answer, spoken = self._soap.read_answer(posted)
         kill_at_failpoint("soap.after_call")
         finish = make_lease_finisher(lease, self._hub.clock, judged_by=HubSnapshot(self._hub, knowledge))
@@ -179,7 +179,7 @@ class PartnerAgent:
         except AnswerOutdatedError:
             self.attempt_delivery(lease)
             return
-        # For the lists of officers; what is not stored here is read when a list first shows it.
+        # For the lists of officers. A summary that is not stored here is made when a list first shows it.
         with read_transaction(self._hub.engine) as conn:
             refresh_summaries(self._hub, conn, [application.request])
 
@@ -205,7 +205,7 @@ class PartnerAgent:
         record_evidence(conn, "undeliverable", "delivery", delivery.id, content, data, failure.at)
 
 
-#: So many messages are pulled in one turn; the next turn brings the others.
+#: The largest number of messages that are pulled in one turn; the next turn pulls the others.
 _MOST_MESSAGES: Final = 100
 _WITHOUT_END: Final = 1_000_000
 
@@ -261,7 +261,7 @@ class PullAgent:
             make_lease_finisher(lease, self._hub.clock)(conn)
 
     def _pull_message(self, lease: DeliveryLease) -> str | None:
-        """Pull once and store what came; return its MessageId, None when nothing was there."""
+        """Pull once and store the message that came; return its MessageId, None if there was no message."""
         knowledge = self._hub.refresh_snapshot()
         pmode = self._find_pmode(lease, knowledge)
         context = self._hub.make_protocol_context(knowledge)

@@ -155,7 +155,7 @@ class PaymentAgent:
         return self._plan
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Make one call, and store what the provider answered."""
+        """Make one call, and store the provider's answer."""
         operation, key = str(lease.parameters["operation"]), str(lease.parameters["key"])
         fee = int(lease.subject_id)
         if operation == "refund":

@@ -246,7 +246,7 @@ def _canonicalize(root: etree._Element) -> bytes:
 
 
 def read_carried(octets: bytes, document: CarriedDocument, form: CarrierForm) -> etree._Element:
-    """Return the document that was carried; raise GW718 with the place of what does not fit."""
+    """Return the document that was carried; raise GW718 with the place of a value that does not fit."""
     if form.form == "xml":
         return parse_xml(octets)
     if form.form == "json":

@@ -1,10 +1,10 @@
 """Writes plain values as fixed records and reads them back; nothing is cut, and nothing is guessed.
 
-A value that does not survive its field is an error when it is written: a character that the encoding does
-not have, a line end where lines are records, more octets than a field holds that may not go on. What else a
-field cannot hold goes on in continuation records behind its own, cut between characters: the rest of a
-longer text, and spaces at the end, since each continuation says how many of its octets count. The tail
-counts the records.
+A value that does not survive its field is an error when it is written: a value with a character that the
+encoding does not have, with a line end where lines are records, or with too many octets for a field that may
+not be continued. Any other value that its field cannot hold goes on in continuation records behind its own
+record, cut between characters: the rest of a longer text, and spaces at its end, since each continuation says
+how many of its octets count. The tail counts the records.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def _is_unprintable(character: str) -> bool:
 
 
 def make_plain_value(node: DocumentNode, element: etree._Element, pointer: str) -> PlainValue:
-    """Return the content of one element; raise GW718 for what the mapping does not have there."""
+    """Return the content of one element; raise GW718 for content that the mapping does not have there."""
     for name in map(str, element.attrib):
         if name not in node.attributes:
             raise make_carried_error(f"the mapping has no attribute {name[:60]}", pointer)
@@ -147,7 +147,7 @@ def _add_plain_child(
 
 
 def build_element(node: DocumentNode, value: PlainValue, namespace: str, pointer: str) -> etree._Element:
-    """Return the element of a plain value; raise GW718 with the JSON pointer of what does not fit."""
+    """Return the element of a plain value; raise GW718 with the JSON pointer of a value that does not fit."""
     nsmap: Any = {None: namespace}
     element = etree.Element(f"{{{namespace}}}{node.name}", nsmap=nsmap)
     _fill_element(node, element, value, pointer)

@@ -1,1 +1,1 @@
-"""Two mapping bundles compared: what documents ask, need, send and check before, and after."""
+"""Compares two mapping bundles: the asks, needs, targets and checks of documents, before and after."""

@@ -1,4 +1,4 @@
-"""Compares two folders of mappings by the trees of their files: what each key says before, and after."""
+"""Compares two folders of mappings by the trees of their files: the text of each key, before and after."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ _WHOLE: Final = ("carrier", "unit", "decision")
 _LINES: Final = ("puts", "reads")
 #: The kinds of lines whose order has a meaning, with the kind of part as which a new order is reported.
 _ORDERED: Final = {"target": "order", "line": "line"}
-#: What a document has of parts that are compared for themselves.
+#: The keys of a document whose parts are compared separately.
 _CONTENTS: Final = ("asks", "needs", "checks", "puts")
 
 
 @dataclass(frozen=True, slots=True)
 class BundleChange:
-    """One change: what is `added`, `removed` or `changed`, and where.
+    """One change: a part of the mappings that is `added`, `removed` or `changed`, and its place.
 
     `document` and `organisation` are empty where the change concerns the whole bundle. `part` is
     document, ask, need, target, order, check, list, code, meaning, organisation, carrier, fact, notice,
     line (of a notice), unit, decision or rule, `name` its name (of a code ``list/code``). `before` and
     `after` are the keys that differ, each with its text; below a table a key is a path (``each.bound``).
-    `place` is the file and line in the new bundle, or in the old one for what is gone.
+    `place` is the file and line in the new bundle, or in the old bundle for a removed part.
     """
 
     change: str
@@ -91,7 +91,7 @@ class BundleChange:
 
 
 class _PartName(NamedTuple):
-    """What kind of part of the mappings one is, of which document (or of all), and its name."""
+    """The kind of a part of the mappings, its name, and its document (empty: of the whole bundle)."""
 
     part: str
     name: str
@@ -120,18 +120,18 @@ _NamedPart = tuple[_PartName, _Part]
 def compare_mapping_files(
     before: Mapping[str, bytes], after: Mapping[str, bytes]
 ) -> tuple[BundleChange, ...]:
-    """Return every difference of two folders of mappings, of which the files are given by their names.
+    """Return every difference of two folders of mappings; the files of each folder are given by their names.
 
-    They come in the order of the new folder, what is gone after it, lines in another order last. Layout,
-    comments and quotes make none; a default that is written out does. A file that is no readable YAML
-    counts as empty.
+    The differences come in the order of the new folder, then removed parts, and last lines in another order.
+    Layout, comments and quotes make no difference; a default that is written out does. A file that is no
+    readable YAML counts as empty.
     """
     old, new = dict(_list_parts(before)), dict(_list_parts(after))
     return (*_compare_parts(old, new), *_compare_orders(old, new))
 
 
 def list_shared_names(files: Mapping[str, bytes], document: str) -> frozenset[str]:
-    """Return what a document of a folder names, among it the common meanings and code lists that it uses."""
+    """Return every name in a document of a folder, also those in the common meanings that it uses."""
     common = _read_tree(files, "common.yaml")
     trees = (_read_tree(files, file) for file in files if file.startswith("agencies/"))
     names = {name for tree in trees if _get_text(tree, "document") == document for name in _list_names(tree)}
@@ -201,7 +201,7 @@ def _make_change(
 
 
 def _list_parts(files: Mapping[str, bytes]) -> Iterator[_NamedPart]:
-    """Yield every part of a folder of mappings: those of its documents first, then what these share."""
+    """Yield every part of a folder of mappings: those of its documents first, then the shared parts."""
     common, notices = _read_tree(files, "common.yaml"), _read_tree(files, "notices.yaml")
     organisations = _read_tree(files, "organisations.yaml")
     for file in sorted(files):
@@ -232,7 +232,7 @@ def _list_parts(files: Mapping[str, bytes]) -> Iterator[_NamedPart]:
 
 
 def _list_document_parts(document: YamlNode, common: YamlNode) -> Iterator[_NamedPart]:
-    """Yield a document and what it asks, needs, checks and sends; `common` has labels of what it needs."""
+    """Yield a document with its asks, needs, checks and targets; `common` has the labels of its needs."""
     name, organisation = _get_text(document, "document"), _get_text(document, "organisation")
     whole = _PartName("document", name, name)
     yield whole, replace(_make_part(document, without=_CONTENTS), organisation=organisation)
@@ -290,7 +290,7 @@ def _walk_lines(node: YamlNode, outer: _PartName) -> Iterator[tuple[_PartName, Y
 
 
 def _list_identified(outer: _PartName, node: YamlNode, key: str) -> Iterator[_NamedPart]:
-    """Yield the tables of a list by what they have as ``id``."""
+    """Yield the tables of a list, each named by its ``id``."""
     for entry in _get_list(node, key):
         yield outer._replace(name=_get_text(entry, "id")), _make_part(entry, without=("id",))
 
@@ -301,7 +301,7 @@ def _list_entries(part: str, node: YamlNode, key: str) -> Iterator[_NamedPart]:
 
 
 def _list_texts(part: str, node: YamlNode, file: str) -> Iterator[_NamedPart]:
-    """Yield what a file says as a whole: the texts at its top."""
+    """Yield the texts at the top of a file, which concern the whole file."""
     for key, entry in _list_table(node):
         if isinstance(entry.value, str):
             yield _PartName(part, f"{key} of {file}"), _Part({key: entry.value}, str(entry.mark))

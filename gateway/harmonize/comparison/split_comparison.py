@@ -1,4 +1,4 @@
-"""Compares what two mapping bundles make of one submission: its problems, its agencies, its requests."""
+"""Compares the results of two mapping bundles for one submission: its problems, agencies and requests."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ProblemChange:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionChange:
-    """What changes for one submission; `refused` is whether it is refused before, and after."""
+    """The changes for one submission; `refused` says whether it is refused before, and after."""
 
     refused: tuple[bool, bool]
     problems: tuple[ProblemChange, ...] = ()
@@ -105,7 +105,7 @@ class _Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one bundle makes of a submission."""
+    """The result of one bundle for a submission."""
 
     bundle: MappingBundle
     problems: tuple[_Problem, ...]
@@ -120,9 +120,9 @@ class _Outcome:
 def compare_submission(
     root: etree._Element, before: MappingBundle, after: MappingBundle, received: datetime | None
 ) -> SubmissionChange:
-    """Return what changes for the submission `root`, received at a time, from one bundle to another.
+    """Return the changes for the submission `root`, received at a time, from one bundle to another.
 
-    Both read it afresh, with the same numbers of the hub.
+    Both bundles read the submission afresh, with the same numbers of the hub.
     """
     facts = index_submission(root)
     old, new = (_apply_bundle(facts, bundle, received) for bundle in (before, after))
@@ -188,7 +188,7 @@ def _compare_requests(old: _Outcome, new: _Outcome) -> Iterator[RequestChange]:
 def _compare_request(
     name: str, old: MappingBundle, was: AgencyRequest, new: MappingBundle, now: AgencyRequest
 ) -> Iterator[RequestChange]:
-    """Yield what changes in the request of an application: `was` is that of `old`, `now` that of `new`."""
+    """Yield the change of an application's request: `old` has written `was`, and `new` has written `now`."""
     laws = was.laws, now.laws
     same = was.written == now.written
     if same and laws[0] == laws[1] and was.organisation == now.organisation:
@@ -200,7 +200,7 @@ def _compare_request(
 def _compare_values(
     old: MappingBundle, was: AgencyRequest, new: MappingBundle, now: AgencyRequest
 ) -> Iterator[ValueChange]:
-    """Yield the values that differ, in the order of the new request; what is gone comes last."""
+    """Yield the values that differ, in the order of the new request; removed values come last."""
     documents = old.documents[was.document], new.documents[now.document]
     before, after = _read_values(documents[0], was), _read_values(documents[1], now)
     for path, (source, text) in after.items():

@@ -35,7 +35,7 @@ _MOST_FIELDS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class AnswerField:
-    """One field of the form: its key, what the mappings say of it, its value and its unit now.
+    """One field of the form: its key, its field in the filing form, its value and its unit now.
 
     `pointed` is false for a field that the agency did not point at.
     """
@@ -61,8 +61,8 @@ class AnswerField:
 class AnswerForm:
     """The form of an answer, with the values that it begins from.
 
-    `unplaced` are pointers at which there is no single field. `lost` are pointers of what the form
-    cannot hold: an answer by form would leave it out.
+    `unplaced` are pointers at which there is no single field. `lost` are the pointers of content that the
+    form cannot hold: an answer by form would leave this content out.
     """
 
     form: FilingForm

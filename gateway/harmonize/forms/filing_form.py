@@ -1,4 +1,4 @@
-"""Composes one form for a set of documents: what they need in common once, then what each one asks.
+"""Composes one form for a set of documents: their common values once, then the fields that each asks.
 
 A common value is in the form once, whichever documents need it. A field that documents ask as shared is
 there once too. The form knows for which documents a field is needed, always or on a condition.
@@ -58,7 +58,7 @@ class FieldUse:
 class FormField:
     """One field, or a group of fields that may be repeated.
 
-    `source` is what the mappings say of a field, or of an asked group. `group` is the repeated element
+    `source` is the entry of the mappings for a field, or for an asked group. `group` is the repeated element
     of a group of common fields; `pinned` is the meaning that selects its one occurrence.
     """
 
@@ -116,7 +116,7 @@ class FormField:
 
 @dataclass(frozen=True, slots=True)
 class DocumentSection:
-    """What one document alone asks: for the application, and for each of its goods items."""
+    """The fields that one document alone asks: for the application, and for each of its goods items."""
 
     document: DocumentMapping
     application: tuple[FormField, ...]

@@ -2,8 +2,8 @@
 
 A key names a place and a field: ``h/importer.name``, ``i#2/item.hs``, ``i#2/package#1/package.count``,
 ``a#1/drug_class``, ``a#1/i#2/ingredient#3/ingredient.name``, ``s/payment.method``. ``h`` is the
-declaration, ``i#2`` goods item 2, ``a#1`` the first application, ``s`` what several documents share.
-``#`` with a number counts occurrences, and ``@`` at the end is the unit or the currency.
+declaration, ``i#2`` goods item 2, ``a#1`` the first application, ``s`` the fields that several documents
+share. ``#`` with a number counts occurrences, and ``@`` at the end is the unit or the currency.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class ItemColumn:
 
 @dataclass(frozen=True, slots=True)
 class TableFault:
-    """One fault of a table: its line from 1, its column's name, what is wrong, and with which value.
+    """One fault of a table: its line from 1, its column's name, its kind, and the wrong value or a detail.
 
     A column without a name has its number from 1 in place of it. `kind` is ``encoding``, ``empty``,
     ``column``, ``repeated``, ``rows``, ``cells``, ``unnamed``, ``document`` or ``value``.

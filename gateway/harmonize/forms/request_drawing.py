@@ -39,7 +39,7 @@ class _Found:
 
 @dataclass(slots=True)
 class _Contents:
-    """The values of one request by their keys, and what no field explains."""
+    """The values of one request by their keys, and the texts that belong to no field (`others`)."""
 
     values: dict[_Key, _Found] = field(default_factory=dict)
     others: list[tuple[str, str]] = field(default_factory=list)

@@ -8,7 +8,7 @@ from typing import Final
 
 _DESCRIPTION: Final = "common:item.description"
 _HS_CODE: Final = "common:item.hs"
-#: What is declared of how much there is of an item; a document forwards some of these.
+#: The declared measures of an item; a document forwards some of these.
 _MEASURES: Final = ("common:item.quantity", "common:item.net_mass")
 
 #: A label by language, ``ko`` and ``en``.
@@ -19,8 +19,8 @@ Words = Mapping[str, str]
 class FormValue:
     """One value: its text, its unit or currency, and the words for a code.
 
-    `changed` marks what a supplement changed; `previous` is the text before, None where there was
-    none. A value that was removed has an empty text.
+    `changed` marks a value that a supplement changed; `previous` is the text before, None where there was no
+    text. A value that was removed has an empty text.
     """
 
     text: str

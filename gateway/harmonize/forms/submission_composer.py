@@ -1,7 +1,7 @@
 """Composes the submission of a filled form, and remembers which element each value went to.
 
 The declaration has its values in the order of its schema. A value that is shared by several documents
-is written into the first application that asks it. What has been left empty is not written.
+is written into the first application that asks it. A field that was left empty is not written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads a submission back into the values of a form: the inverse of the composition.
 
-What the declaration has and the form has no field for is kept as further values, with the place where it
-stood; the composition writes it back. What can have no place in the form is listed by its pointer.
+Content of the declaration for which the form has no field is kept as further values, with the place where it
+stood; the composition writes it back. Content that can have no place in the form is listed by its pointer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SHELL: Final = {"WCODataModelVersionCode": "3.6", "WCOTypeName": "DEC"}
 
 @dataclass(frozen=True, slots=True)
 class FormReading:
-    """The form of a submission's documents, its values, and the pointers of what the form cannot hold."""
+    """The form of a submission's documents, its values, and the pointers of content without a field."""
 
     form: FilingForm
     values: FormValues

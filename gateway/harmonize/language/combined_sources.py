@@ -44,7 +44,7 @@ class DefaultValue(SourceExpression):
         return self.source.infer_shape()
 
     def list_forwarded_sources(self) -> Iterator[Field]:
-        """Yield what the source forwards."""
+        """Yield the fields and meanings that the source forwards."""
         yield from self.source.list_forwarded_sources()
 
     def list_key_sources(self) -> Iterator[Field]:
@@ -68,7 +68,7 @@ class Concatenation(SourceExpression):
 
     @property
     def loss(self) -> str:
-        """Return what is lost: the worst of the parts."""
+        """Return the loss: the worst loss of the parts."""
         order = ("exact", "residue", "lossy")
         return max((part.loss for part in self.parts), key=order.index)
 
@@ -139,7 +139,7 @@ class Concatenation(SourceExpression):
         return any(part.is_always_present() and not isinstance(part.source, Constant) for part in self.parts)
 
     def list_forwarded_sources(self) -> Iterator[Field]:
-        """Yield what the parts forward."""
+        """Yield the fields and meanings that the parts forward."""
         for part in self.parts:
             yield from part.list_forwarded_sources()
 
@@ -212,7 +212,7 @@ class OccurrenceLookup(SourceExpression):
 
     @property
     def loss(self) -> str:
-        """Return what the lookup loses: nothing with constant keys, since these are known."""
+        """Return the loss of the lookup: none with constant keys, since these are known."""
         return "exact" if all(match.other is None for match in self.matches) else "residue"
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:

@@ -39,8 +39,8 @@ _LOSSY: Final = ("date", "CCYYMMDD", "CCYYMM", "CCYYMMDDHHMMSS")
 class FormatStep:
     """Writes a date (or checks a code) in a named form; `unknown` is written where no time was given.
 
-    A time that equals `unknown` is rejected: it would read back as "no time given". What is left of an
-    instant is its day and time in `zone`, whichever zone its text names.
+    A time that equals `unknown` is rejected: it would read back as "no time given". Of an
+    instant, the text keeps the day and the time in `zone`, whichever zone the original text names.
     """
 
     name: str
@@ -49,7 +49,7 @@ class FormatStep:
 
     @property
     def loss(self) -> str:
-        """Return what the form loses: it may drop the time, the day, or the zone and fractions (lossy)."""
+        """Return the loss of the form: it may drop the time, the day, or the zone and fractions (lossy)."""
         return "lossy" if self.name in _LOSSY else "exact"
 
     @property
@@ -123,7 +123,7 @@ class FormatStep:
         return FORMS[self.name]
 
     def list_read_sources(self) -> Iterator[Field]:
-        """Yield what the form reads beside the value: nothing."""
+        """Yield the fields and meanings that the form reads beside the value: none."""
         yield from ()
 
 
@@ -140,7 +140,7 @@ class TranslationStep:
 
     @property
     def loss(self) -> str:
-        """Return what the translation loses."""
+        """Return the loss of the translation."""
         if self.codes.direction != "both":
             return "lossy"
         return "exact" if self.beside is None else "residue"
@@ -170,7 +170,7 @@ class TranslationStep:
         return ValueShape("text", codes=self.codes.result_codes, list_name=self.codes.name)
 
     def list_read_sources(self) -> Iterator[Field]:
-        """Yield what the translation reads beside the value."""
+        """Yield the field or meaning that the translation reads beside the value, if it has one."""
         if self.beside is not None:
             yield self.beside
 
@@ -191,7 +191,7 @@ class UnitConversion:
 
     @property
     def loss(self) -> str:
-        """Return what the conversion loses: nothing where it may not round and the unit is known."""
+        """Return the loss of the conversion: none where it may not round and the unit is known."""
         return "exact" if self.rounding == "exact" and self.origin is not None else "lossy"
 
     def convert_value(self, value: EvaluatedValue, _beside: str = "") -> EvaluatedValue | None:
@@ -241,7 +241,7 @@ class UnitConversion:
         return ValueShape("decimal", fraction=self.decimals)
 
     def list_read_sources(self) -> Iterator[Field]:
-        """Yield what the conversion reads beside the value and its unit: nothing."""
+        """Yield the fields and meanings that the conversion reads beside the value and its unit: none."""
         yield from ()
 
 
@@ -257,7 +257,7 @@ class ConvertedSource:
 
     @property
     def loss(self) -> str:
-        """Return what is lost: the worst of the source and the steps."""
+        """Return the loss: the worst loss of the source and the steps."""
         order = ("exact", "residue", "lossy")
         return max((self.source.loss, *(step.loss for step in self.steps)), key=order.index)
 

@@ -148,7 +148,7 @@ class DataDictionary:
     def __post_init__(self) -> None:
         chains: dict[str, tuple[str, ...]] = {}
         for name, group in self.groups.items():
-            # A group is declared after the one that it is in.
+            # A group is declared after the group that contains it.
             chains[name] = (*chains.get(group.per, ()), name)
         object.__setattr__(self, "_chains", chains)
 

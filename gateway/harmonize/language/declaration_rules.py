@@ -1,7 +1,7 @@
 """The rules on a declaration itself, read from ``rules.yaml``: forms, code tables, dates and numbers.
 
 The checks of a document concern the values that its agency gets. These rules hold for every
-submission: what breaks an error reaches no agency.
+submission: no agency gets a submission that breaks a rule of severity ``error``.
 """
 
 from __future__ import annotations

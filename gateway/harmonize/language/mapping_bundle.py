@@ -135,7 +135,7 @@ class MappingBundle:
     _compiling: AbstractContextManager[object] = field(default_factory=RLock, compare=False, repr=False)
 
     def get_compiled(self, key: str, make: Callable[[], _Made]) -> _Made:
-        """Return what `make` derives from the mappings at its first use; `key` is its kind and document."""
+        """Return the result of `make`, called at its first use; `key` is the result's kind and document."""
         if key not in self.compiled:
             # To compile a schema takes long: threads that need the same wait for the first.
             with self._compiling:

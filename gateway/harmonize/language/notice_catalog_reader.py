@@ -54,13 +54,13 @@ _SEGMENT: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*)(?:\[@([A-Za-z]+)=([A-Za-z0
 _SPLIT: Final = re.compile(r"\{([A-Za-z0-9]+(?:,[A-Za-z0-9]+)+)\}")
 # A slash that no braces enclose.
 _STEP: Final = re.compile(r"/(?![^{]*\})")
-#: What a list of ``reads`` has, in the words of an error.
+#: The nouns for the entries of each list of ``reads``, for error texts.
 _NOUNS: Final = {"notices": "notice", "type_codes": "type code"}
 _ZONE: Final = re.compile(r"[+-][0-9]{2}:[0-9]{2}|Z")
 
 
 def read_accepted_notices(node: YamlNode) -> AcceptedNotices:
-    """Return what the ``reads`` of a document name: `notices`, `certificate` and `type_codes`."""
+    """Return the names in the ``reads`` of a document: `notices`, `certificate` and `type_codes`."""
     table = node.read_table("reads")
     certificate = table.get("certificate")
     notices, codes = _read_named_once(table, "notices"), _read_named_once(table, "type_codes")

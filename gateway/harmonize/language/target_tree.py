@@ -17,7 +17,10 @@ from gateway.wire import AT_MOST_ONCE, Occurs, SourceMark, YamlTable
 
 @dataclass(frozen=True, slots=True)
 class PathPredicates:
-    """What distinguishes elements of one name in a path: fixed attributes and siblings, by name and value."""
+    """The predicates in a path: fixed attributes and siblings, by name and value.
+
+    They distinguish elements of one name.
+    """
 
     fixed: tuple[tuple[str, str], ...]
     siblings: tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""Reads the ``puts`` of a mapping: one target for each line; the place of a line decides what it may name."""
+"""Reads the ``puts`` of a mapping: one target for each line, whose place decides the fields it may name."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ def _read_common_repetition(
 
 
 def check_repeat_bounds(bound: Occurs, ask: UniqueField, mark: SourceMark) -> None:
-    """Raise GW502 for a bound that is below what may be answered, or that requires more than is asked."""
+    """Raise GW502 if `bound` has a lower maximum than the field `ask`, or a higher minimum."""
     most = max(ask.repeat.high, 1)
     if bound.high < most:
         expected = f"room for {most} ({ask.name} may be given so often)"

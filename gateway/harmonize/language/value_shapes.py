@@ -236,7 +236,7 @@ def count_octets(text: str, charset: str) -> int | None:
 
 
 def write_simple_type(shape: ValueShape, indent: str) -> list[str]:
-    """Return the lines of an ``xs:simpleType`` that accepts what `shape` accepts.
+    """Return the lines of an ``xs:simpleType`` that accepts the values that `shape` accepts.
 
     Lengths in octets become lengths in characters, since XML Schema has no others; the gateway
     checks the exact count itself.

@@ -1,8 +1,8 @@
 """The sources of a value: a constant, a hub value, a field, a count, a serial number, a product, a sum.
 
-Each source defines the form of its values, whether it always has one, which fields and
-meanings it forwards and reads, whose attribute its value carries, and what is lost:
-``exact`` (can be read back), ``residue`` (can be read back together with other forwarded
+Each source defines the form of its values, whether it always has a value, which fields and
+meanings it forwards and reads, whose attribute its value carries, and its loss: ``exact`` (the
+value can be read back), ``residue`` (the value can be read back together with other forwarded
 values) or ``lossy``.
 """
 
@@ -68,7 +68,7 @@ class SourceExpression:
 
     @property
     def loss(self) -> str:
-        """Return what is lost: ``exact``, ``residue`` or ``lossy``."""
+        """Return the loss: ``exact``, ``residue`` or ``lossy``."""
         return "exact"
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:

@@ -1,4 +1,4 @@
-"""Never asked twice: no field asks what the declaration holds, and one document asks a meaning."""
+"""Never asked twice: no field asks a meaning of the declaration, and only one document asks a meaning."""
 
 from __future__ import annotations
 

@@ -118,8 +118,8 @@ class ProofReport:
     ) -> ProofReport:
         """Return the report of the findings of each proof, with findings from elsewhere (`extra`).
 
-        `documents` are those that were proved, `organisations` all of the bundle, `notes` what an author
-        should know beside the findings; `submissions` were drawn.
+        `documents` are those that were proved, `organisations` are all of the bundle, `notes` are remarks
+        for an author beside the findings; `submissions` is the number of submissions that were drawn.
         """
         by_proof = {proof_findings.proof: proof_findings for proof_findings in findings}
         every = [*extra, *(f for name in PROOFS for f in by_proof[name].breaches.values())]

@@ -125,7 +125,7 @@ def _prove_document(bench: TrialBench, samples: int, seed: str) -> list[ProofFin
         try:
             trial = DrawnTrial.draw_trial(bench, f"{seed}{number}", 1 + number % _MOST_ITEMS)
         except GatewayError as error:
-            # The sample maker observes every bound of the lines; what it cannot draw, no applicant can give.
+            # The sample maker observes every bound: no applicant can give a value that it cannot draw.
             message = f"no submission can be drawn: {error.detail}"
             findings[0].add_finding(document.mark, error.location, message, f"seed {seed}{number}")
             break

@@ -1,4 +1,4 @@
-"""The uses of fields and meanings by the mappings: by which documents, as what, when, and to what end."""
+"""The uses of fields and meanings by the mappings: the document, the role, the condition, the purpose."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ _POSITION: Final = re.compile(r"\[[0-9]+\]")
 
 
 def get_line_loss(line: MappingLine) -> str:
-    """Return what a line loses: exact, residue or lossy."""
+    """Return the loss of a line: exact, residue or lossy."""
     if line.content is not None:
         return compute_line_loss(line.content)
     via = line.attribute.via if line.attribute is not None else None

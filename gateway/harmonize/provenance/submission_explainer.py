@@ -122,7 +122,7 @@ class LeafStory:
 
 
 class SubmissionExplainer:
-    """Explains one submission: `data` are its octets as received, `split_result` is what its split gave."""
+    """Explains one submission: `data` are its octets as received, `split_result` the result of its split."""
 
     def __init__(self, bundle: MappingBundle, data: bytes, split_result: SplitResult) -> None:
         self.bundle = bundle

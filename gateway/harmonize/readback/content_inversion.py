@@ -58,7 +58,7 @@ def get_home_place(field: Field, occurrence: Place) -> Place:
 
 
 def compute_line_loss(content: ConvertedSource) -> str:
-    """Return what a line loses: the worst of its source and its steps.
+    """Return the loss of a line: the worst loss of its source and its steps.
 
     A date written from a date loses nothing; only a value with a time would lose it.
     """

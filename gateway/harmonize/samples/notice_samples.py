@@ -58,7 +58,7 @@ def draw_notice(
 ) -> tuple[etree._Element, tuple[NoticeFact, ...]]:
     """Return a valid notice drawn from `seed`, and the facts that it states, without their XPaths.
 
-    `document` is the one that the notice is about; it defines the item identifiers.
+    `document` is the document that the notice is about; it defines the item identifiers.
     """
     ids = find_item_identifiers(document)
     maker = _NoticeSample(notice, document, notices.zone, SeededDraws(f"{notice.id}/{seed}"), ids)

@@ -85,11 +85,11 @@ def draw_sample(
     decided: Mapping[str, str],
     received: datetime | None = None,
 ) -> etree._Element:
-    """Return a valid submission of `items` goods items; `seed` decides what is drawn.
+    """Return a valid submission of `items` goods items; `seed` determines the drawn values.
 
     `decided` gives texts of the declaration by path, which are not drawn. With `received`, the
-    rules about the day of receipt hold too.  Raise GW502 for a check that no values satisfy, if it breaks
-    every submission that is tried, and GW901 where no valid submission is found for another reason.
+    rules about the day of receipt hold too. Raises GW502 for a check that no values satisfy, if this check
+    breaks every submission that is tried, and GW901 where no valid submission is found for another reason.
     """
     first_problem, written = "", 0
     never = _list_checks_without_values(document)
@@ -338,7 +338,7 @@ _ENDINGS: Final = {"application/pdf": "pdf", "image/tiff": "tiff", "image/jpeg":
 
 @dataclass(frozen=True, slots=True)
 class SampleFiling:
-    """Who files a sample, under which reference, and when; the reference has at most 35 characters.
+    """The parties, the reference and the time of a sample; the reference has at most 35 characters.
 
     The agent signs; without an agent the declarant signs.
     """
@@ -369,9 +369,9 @@ class SendableSample:
 def make_sendable_sample(
     bundle: MappingBundle, document: DocumentMapping, seed: str, items: int, filing: SampleFiling
 ) -> SendableSample:
-    """Return a sample of one application of `document` for `items` goods items; `seed` decides what is drawn.
+    """Return a sample of one application of `document` for `items` goods items, drawn from `seed`.
 
-    Raise GW901 where no valid submission is found.
+    Raises GW901 where no valid submission is found.
     """
     moment = filing.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     agent = filing.agent or filing.declarant

@@ -48,7 +48,7 @@ def tune_draft(draft: SampleDraft) -> None:
 
 
 def _rank_check(check: DocumentCheck) -> int:
-    """Return the rank of a check: what a constant bounds is set before what follows from it.
+    """Return the rank of a check: values that a constant bounds are set before values that follow from them.
 
     A sum is shared among the values that no comparison with a constant has set; a field that
     bounds a sum is set to a sum that no constant changes any more.

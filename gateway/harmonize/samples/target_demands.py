@@ -239,7 +239,7 @@ def _add_line_demands(demands: TargetDemands, content: ConvertedSource, shape: V
         share = _make_share_shape(shape, source)
         for part in source.parts:
             _add_line_demands(demands, part, share)
-            # What a step writes is another text, so the value itself may contain the separator.
+            # A step writes another text, so the value before the step may contain the separator.
             plain = all(isinstance(step, FormatStep) and step.is_check for step in part.steps)
             for asked_field in part.list_forwarded_sources() if plain else ():
                 demands.without.setdefault(asked_field.key, set()).add(source.separator)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.harmonize.language import NUMBER_TESTS, AllOf, AnyOf, Condition, Negation, ValueTest
 
-#: The clause of a test by its kind: of its field, and of what the field is compared with.
+#: The clause of a test by its kind, with places for the field and for the compared value.
 _CLAUSES: Final = {
     "en": {
         "given": "{} is given",
@@ -71,7 +71,7 @@ def _join_clauses(condition: Condition, language: str, write_clause: Callable[[V
 
 
 def _read_test(test: ValueTest, language: str) -> tuple[str, str]:
-    """Return the kind of a test, and the text of what its field is compared with."""
+    """Return the kind of a test, and the text with which its field is compared."""
     if test.operator == "present":
         return ("given" if test.values[0] == "yes" else "absent"), ""
     if test.operator in NUMBER_TESTS:

@@ -1,4 +1,4 @@
-"""Writes the XML schemas of requests, fields and notices from the mappings, and what else is made of them."""
+"""Writes the files made from the mappings: XML schemas of requests, fields, notices; WSDLs; label tables."""
 
 from __future__ import annotations
 

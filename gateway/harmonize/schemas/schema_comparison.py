@@ -1,4 +1,4 @@
-"""Compares the schema to which a WSDL binds a document with the one that its mapping gives.
+"""Compares the schema to which a WSDL binds a document with the schema that its mapping gives.
 
 Both describe closed sequences of elements. A bound schema fits when it accepts each request that the
 schema of the mapping accepts. The comparison is cautious: of two forms of a value that are written
@@ -60,9 +60,9 @@ class _SchemaElement:
 
 
 def list_unfit_places(bound: bytes, generated: bytes) -> list[str]:
-    """Return what of the requests by the schema `generated` `bound` does not take; none where it fits.
+    """Return the places where `bound` does not take a request by the schema `generated`; none where it fits.
 
-    Each is a phrase about `bound`, with the path from the root element. Raises GW519 for a bound schema
+    Each place is a phrase about `bound`, with the path from the root element. Raises GW519 for a bound schema
     that is of another kind than those of the gateway, and cannot be compared.
     """
     if bound == generated:
@@ -211,7 +211,7 @@ def _raise_unknown(node: etree._Element) -> NoReturn:
 
 
 def _compare_elements(bound: _SchemaElement, generated: _SchemaElement, path: str) -> Iterator[str]:
-    """Yield what of an element of requests the bound one does not take."""
+    """Yield phrases for the places of an element of requests that the bound element does not take."""
     if generated.low < bound.low:
         yield f"demands {path}" if not generated.low else f"demands {path} {bound.low} times"
     if generated.high > bound.high:

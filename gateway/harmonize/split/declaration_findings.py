@@ -33,7 +33,7 @@ from gateway.wire import (
 
 _MOST_FINDINGS = 50
 _SPACE: Final = " \t\r\n"
-#: Texts all the same: what is painted on packages, and the number of a district.
+#: Elements that are texts although their names end in ``ID``: marks on packages, and postcodes.
 _TEXTS: Final = frozenset({"MarksNumbersID", "PostcodeID"})
 _SUB = f"{{{SUB}}}"
 
@@ -59,8 +59,8 @@ def find_broken_rules(
     """Return the rules that the declaration of a submission breaks, at most fifty; errors come first.
 
     `root` is a submission, or its index, or a declaration alone. Without `received`, the rules about
-    the day of receipt are left out. A value that is missing breaks no rule. The classifications of an item
-    that are not one tariff code are an error whatever the rules are, and so are ids that are not clear and
+    the day of receipt are left out. A value that is missing breaks no rule. Classifications of an item
+    that are not one tariff code are an error even without a rule, and so are ids that are not clear, and
     dates and times that do not exist.
     """
     try:
@@ -83,7 +83,7 @@ def find_broken_rules(
             )
         broken = _apply_rule(rule, facts, judged, day) if judged else None
         if broken:
-            # A value of a wrong form is in no list, and what is a year too early is a month too early.
+            # A value of a wrong form is in no list, and a date that is a year too early is a month too early.
             known_pointers = {finding.pointer for finding in findings if _is_alike(finding.rule, rule)}
             findings += [finding for finding in broken if finding.pointer not in known_pointers]
     return tuple(sorted(findings, key=lambda finding: not finding.is_error)[:_MOST_FINDINGS])

@@ -105,13 +105,13 @@ class FateColumn:
 class EvaluationTrace:
     """The fates of all leaves for one document, and the problems found during evaluation.
 
-    `forwarded` are the values that reached a request, or would have if they could be written, in their
-    order; `fates` has what else became of leaves. `borrowed` are the leaves of other applications whose
+    `forwarded` are the values that reached a request, or would have reached it if they could be written, in
+    their order; `fates` has the fates of other leaves. `borrowed` are the leaves of other applications whose
     shared answers are used. `compared` are the shared fields, each with its goods item, whose answers were
     all compared with the first.
     """
 
-    #: Whether fates are recorded: without, what only records them need not be evaluated.
+    #: Whether fates are recorded: if not, sources that are only read to record fates need not be evaluated.
     keeps_fates: ClassVar[bool] = True
 
     document: str

@@ -107,7 +107,7 @@ def _render_element(writer: RequestWriter, target: TargetElement, scope: Scope, 
         return
     written = 0
     for inner in scopes:
-        # An occurrence of which nothing is written does not count as a position.
+        # An occurrence without output does not count as a position.
         written += _render_container(writer, target, inner, f"{path}[{written + 1}]")
     if written < low <= len(scopes):
         _report_occurrence_count(target, target.each, scopes[:written], scope)
@@ -230,7 +230,7 @@ def _render_container(writer: RequestWriter, target: TargetElement, scope: Scope
 
 
 def _render_children(writer: RequestWriter, target: TargetElement, scope: Scope, path: str) -> None:
-    """Write what an element holds."""
+    """Write the children of an element."""
     for child in target.children:
         _render_element(writer, child, scope, path)
 
@@ -471,7 +471,7 @@ def _withhold_target(target: TargetElement, scope: Scope, rule: SourceMark) -> N
 
 
 def _withhold_outer_sources(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
-    """Record as withheld what the lines of a repetition without occurrences would read from outside it."""
+    """Record as withheld the outer values that lines of a repetition without occurrences would read."""
     if not scope.trace.keeps_fates:
         return
     for source, in_item in _list_sources_below(target, scope):

@@ -75,7 +75,7 @@ class RequestWriter:
         return len(self.parts) - 1
 
     def open_container(self, target: TargetElement) -> OpenContainer:
-        """Begin an element that holds others; return what `close_container` must know."""
+        """Begin an element that holds others; return the state that `close_container` needs."""
         opened = OpenContainer(len(self.parts), len(self.origins), self.written)
         if target.attributes:
             self.parts += (target.start, ">")
@@ -125,7 +125,7 @@ class RequestWriter:
         return start + 1
 
     def finish(self, name: str, namespace: str) -> bytes:
-        """Return the request with what was written in it, in UTF-8; nothing is written afterwards."""
+        """Return the request with all its written parts, in UTF-8; nothing is written afterwards."""
         parts = (f'<{name} xmlns="{namespace}">', *self.parts, f"</{name}>")
         self.parts.clear()
         return _join_parts(parts) if self._has_gathered else "".join(cast("tuple[str, ...]", parts)).encode()
@@ -262,8 +262,8 @@ def _list_claimed_leaves(
 ) -> list[Fate | OriginRow | None]:
     """Return None for each leaf that a document claims, and for every other the fate `unlisted`.
 
-    It claims what its lines read of the declaration, and all answers of its own applications, whose
-    positions are `own_applications`.
+    A document claims the leaves of the declaration that its lines read, and all answers of its own
+    applications, whose positions are `own_applications`.
     """
     # The path of a leaf in the declaration says whether it is of a goods item; in the supplement it does not.
     claimed = {path: None for path, in_item in document.claims if in_item == is_item_path(path)}

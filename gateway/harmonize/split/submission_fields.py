@@ -59,7 +59,7 @@ class StowedFields:
     def put_back(self, positions: Iterable[int]) -> AbstractContextManager[None]:
         """Have the fields of applications in the tree during the block, without blanks between elements.
 
-        Their memory is given back to the system afterwards: what follows needs blocks of other sizes.
+        Their memory is given back to the system afterwards: the next steps need blocks of other sizes.
         """
         absent = [
             position for position in positions if position in self._stowed and position not in self._present
@@ -81,7 +81,7 @@ class StowedFields:
             release_memory()
 
     def put_all_back(self) -> None:
-        """Have the tree as it was."""
+        """Put all fields back, so that the tree is as it was before."""
         for position, stowed in self._stowed.items():
             self._insert(position, etree.fromstring(zlib.decompress(stowed.packed), _PARSER))
         self._stowed.clear()

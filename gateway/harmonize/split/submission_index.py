@@ -81,7 +81,7 @@ class Leaf(NamedTuple):
 
     @property
     def normalized(self) -> str | None:
-        """Return the text as it is measured, compared and forwarded; None where that is the text as it is."""
+        """Return the text as it is measured, compared and forwarded; None where it equals `value`."""
         text = None if self.attribute is not None else read_leaf_text(self.element)
         return None if text == self.value else text
 
@@ -113,14 +113,14 @@ _NO_LEAVES: Final[tuple[Leaves, Leaves]] = ((), ())
 class SubmissionIndex:
     """The index of a submission, made once for all its documents.
 
-    `rows` are what its leaves are made of, `texts` and `attributes` their numbers. `keys` are the
-    attributes that identify the values of the supplement; `repeated` are the sequence numbers that
+    `rows` has the values of which its leaves are made, `texts` and `attributes` have their numbers. `keys`
+    are the attributes that identify the values of the supplement; `repeated` are the sequence numbers that
     several goods items have; `declared` counts the leaves of the declaration, which are the first; `starts`
     are the numbers of the first leaf of each application's answers, and of the end; `sharing` are the
     applications that may share answers, and `offers` the shared answers, both found at their first use.
-    `places` are the declaration's elements by goods item and by path, in document order.
-    Without `keeps_fields`, for who needs no ledger, there are no leaves, and each is known by its place: long
-    fields are in the tree (`stowed`) only while their application is read.
+    `places` are the declaration's elements by goods item and by path, in document order. Without
+    `keeps_fields`, for a caller that needs no ledger, there are no leaves, and each value is known by its
+    place: long fields are in the tree (`stowed`) only while their application is read.
     """
 
     root: etree._Element
@@ -492,7 +492,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
             if holds:
                 spares = spares or size >= _LONG
                 opened.append((_open_children(known_path, child, spares=spares), known_path, own_item, there))
-                break  # what it holds comes before what follows it
+                break  # the children of an element come before its next siblings
         else:
             opened.pop()
 

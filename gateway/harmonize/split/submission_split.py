@@ -168,7 +168,7 @@ def write_requests(
     *,
     spends_fields: bool = False,
 ) -> WrittenRequests:
-    """Return the requests and problems of `split_submission`, for who needs no ledger: in less time.
+    """Return the requests and problems of `split_submission` without the ledger, in less time.
 
     `facts` is the index of the submission. Where it does not keep the unique fields, long ones are in the
     tree only while their application is written; with `spends_fields` they do not come back at the end.
@@ -215,7 +215,7 @@ def _write_requests(
         # They are read and validated when the fields, whose trees are as large, are out of theirs.
         drafts = [(position, write_application(position)) for position in sharing]
         if sharing:
-            # What is shared would keep its trees.
+            # The shared answers would keep their trees in memory.
             facts.offers.clear()
     while drafts:
         build_request(*drafts.pop())
@@ -273,7 +273,7 @@ def _build_request(
     held: etree._Element | PackedElement = xml
     if not is_short and len(draft.items) >= _LONG:
         held = pack_element(xml)
-        # What is written next needs blocks of other sizes than this tree.
+        # The next request needs memory blocks of other sizes than this tree.
         del xml
         release_memory()
     identity = document.organisation, document.id, draft.application
@@ -331,9 +331,9 @@ def _check_carrier(
     *,
     whole: bool = True,
 ) -> bool:
-    """Return whether a request can be carried in the form of its agency; report what cannot.
+    """Return whether a request can be carried in the form of its agency; report the values that cannot.
 
-    Of a request that is not `whole`, since values of it are missing or wrong, each value alone is looked at.
+    A request is not `whole` if values of it are missing or wrong: then each value is looked at alone.
     """
     problems = list_uncarried_values(bundle, document, xml, whole=whole)
     if not problems:

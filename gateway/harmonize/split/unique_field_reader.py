@@ -344,7 +344,7 @@ def _read_sibling_fields(
             continue
         if child.keys():
             _reject_other_attributes(reader, child, (ask.attribute,) if ask.attribute else (), ask.mark)
-        # Most are texts that fit; what is to be said of others, and of attributes, is said there.
+        # Most answers are texts that fit; `_check_field_value` reports the problems of all others.
         value: FoundValue | None
         text = normalize_text(text) if text else ""
         is_clear = ask.type != "id" or find_unclear_character(text) is None

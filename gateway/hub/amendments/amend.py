@@ -1,11 +1,12 @@
 """Step 9, amend: each agency whose request changes gets it again; the others get no call.
 
-The input is a split amendment of the declarant, inside `gateway.hub.submissions.admit`: the whole submission
-again. Before the transaction the mappings make the request of every application, and the request is compared,
-octet by octet, with the one that the agency was sent last. When the transaction has committed, the changed
-requests are queued behind the earlier calls to their agencies, under the same application numbers; a request
-that its agency has refused for good is submitted anew. Decisions about changed applications do not count any
-more. The new declaration is reported to customs. Decisions about unchanged applications stay in force.
+The input is a split amendment of the declarant, inside `gateway.hub.submissions.admit`: the whole
+submission again. Before the transaction the mappings make the request of every application, and the request
+is compared, octet by octet, with the last request that was sent to the agency. When the transaction has
+committed, the changed requests are queued behind the earlier calls to their agencies, under the same
+application numbers; a request that its agency has refused for good is submitted anew. Decisions about
+changed applications do not count any more. The new declaration is reported to customs. Decisions about
+unchanged applications stay in force.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ def add_applications(
     open_applications(conn, hub, batch, turn.now)
 
 
-#: What of the former declaration does not hold for the amended one.
+#: The facts of the former declaration that do not hold for the amended one.
 _REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables", "needed", "importer", "exporter")
 
 
@@ -285,7 +286,7 @@ def amend_case(
 
 def _describe_turn(case: Row[Any], processed: ProcessedSubmission, amended: AmendedItems) -> dict[str, Any]:
     """Return the facts of an amendment that the row of the case keeps, such as its items and traders."""
-    # What an earlier withdrawal wanted is over: the declarant goes on with the amended declaration.
+    # An earlier request for withdrawal ends: the declarant goes on with the amended declaration.
     unchanged = {name: value for name, value in (case.detail or {}).items() if name not in _REPLACED}
     filed = {**describe_findings(processed), **amended.describe_for_case(processed.message.id)}
     items = list(processed.submission.items)
@@ -321,9 +322,9 @@ def _claim_again(
     Items that stay rejected use nothing; their uses are stored for a corrected decision. `before` are the
     items that were rejected before the amendment.
     """
-    # The locks of every transaction: the case with the one whose items leave by it, then the requirements.
-    # Those that the case was granted are locked with those that it uses: of two cases that amend what the
-    # other one uses, the second sees what the first has made of its certificate.
+    # The locks of every transaction: the case with the parent whose items it takes, then the requirements.
+    # The certificates granted to the case are locked with those that it uses: if each of two cases uses a
+    # certificate of the other, the second amendment sees the changes of the first.
     granted = decisions.list_numbers_of_case(conn, case.id)
     lock_case_requirements(conn, case.id, granted | {use.number for use in processed.requirements.uses})
     former = list_former_uses(conn, case.id, before)

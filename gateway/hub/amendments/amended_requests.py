@@ -1,8 +1,9 @@
 """Composes the requests that an amendment changes, and lists the decisions that stay in force.
 
 It runs before the transaction of `gateway.hub.amendments.amend`. The mappings make the request of every
-application, and the request is compared, octet by octet, with the one that the agency was sent last. If only
-some of its items differ, the request is sent again, and the decisions about the other items stay in force.
+application, and the request is compared, octet by octet, with the last request that was sent to the agency.
+If only some of its items differ, the request is sent again, and the decisions about the other items stay in
+force.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def compose_amendment(hub: Hub, processed: ProcessedSubmission) -> ComposedAmend
         sent = {row.number: _load_sent_content(conn, row) for row in rows}
         compared = list_compared(conn, rows)
     gained = _list_gained(rows, processed)
-    # An application with other items is sent in any case: its agency decides on what it has.
+    # An application with other items is always sent: its agency decides on the items that it has received.
     with_same_items = {number: content for number, content in sent.items() if gained.get(number) is None}
     unheard = {number for number, _, _, refused in compared if refused} | processed.new
     changed = _compose_changed_calls(hub, processed, with_same_items, unheard)
@@ -139,7 +140,7 @@ def _compose_changed_calls(
     Those in `unheard`, which their agencies do not have, are submitted anew.
     """
     calls = _compose_differing(hub, processed, sent, processed.prepared)
-    # The request of an agency that was told nothing since the first one differs in its function alone.
+    # If an agency got no call after the first one, its request may differ in the function alone.
     projected = (
         [
             application
@@ -168,7 +169,7 @@ def _compose_differing(
     sent: Mapping[str, bytes | None],
     applications: Iterable[PreparedApplication],
 ) -> dict[str, ComposedCall]:
-    """Return the calls of applications, by number, whose content is not what their agency was sent last."""
+    """Return the calls, by application number, whose content differs from the agency's last call."""
     calls = {
         application.number: compose_application_call(hub, processed, application, supplement=True)
         for application in applications
@@ -198,10 +199,10 @@ def _find_lapsing_items(
     sent: Mapping[str, bytes | None],
     candidates: AbstractSet[str],
 ) -> dict[str, frozenset[int]]:
-    """Return of which applications `candidates` the amendment changes items alone, and which of those it had.
+    """Return the applications of `candidates` of which only items change, each with its changed items.
 
-    Such a one would be, with the former items, as it was sent; `former` is the former submission,
-    `sent` the content that each application was sent with. Of another one no decision stands.
+    With the former items, such an application would be as it was sent. `former` is the former submission,
+    `sent` has the content with which each application was sent. Of any other application, no decision stands.
     """
     lapsing: dict[str, frozenset[int]] = {}
     if former is None or not candidates:

@@ -1,8 +1,8 @@
 """Compares an amended declaration with the one before it: its items, and the places its pointers name.
 
-The former declaration is that of the last amendment, else that which opened the case; of a held case it is
-what was filed last. Findings about pointers are warnings of the case: nothing is refused for them. Wrong
-numbers of items refuse the amendment.
+The former declaration is that of the last amendment, else that which opened the case; for a held case it is
+the declaration that was filed last. Findings about pointers are warnings of the case: nothing is refused
+for them. Wrong numbers of items refuse the amendment.
 
 An application whose items are all removed is dropped: it requires nothing any more, and its agency is
 asked to cancel it. An amendment that only takes refused items out, because they are withdrawn, returned or
@@ -141,7 +141,7 @@ def join_items(first: frozenset[int] | None, second: frozenset[int] | None) -> f
 def check_amended_applications(
     submission: Submission, requests: Sequence[Row[Any]], change: ItemChange
 ) -> None:
-    """Raise GW407 for an application that cannot be amended, GW404 for one that leaves out what stays.
+    """Raise GW407 for an application that cannot be amended, GW404 for a missing one with items that stay.
 
     An application may lose the items that the declaration removes, and gain others. It is left out when
     it loses all of them. One that the case did not have is new.
@@ -176,7 +176,7 @@ def _check_application(application: Application, row: Row[Any], change: ItemChan
         raise GatewayError(RULE_BROKEN, detail, f"APP[{application.position}]/Items")
 
 
-#: Where the row of a case has what was removed.
+#: The key of the removed items in the row of a case.
 _REMOVED: Final = "removed_items"
 
 

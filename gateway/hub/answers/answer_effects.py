@@ -182,7 +182,7 @@ def apply_earlier_results(
     request, and one that was decided at the console, is left alone.
     """
     request = open_locked_request(conn, request_id)
-    # What the system of the agency says of what its officers have decided is refused in every order.
+    # Results from the system of the agency do not change a decision of its officers, even if they came first.
     if request.state == "CANCELLED" or request.decided_at_console:
         return
     for notice in take_earlier_notices(
@@ -240,7 +240,7 @@ def _apply_notice(
     request = opened.copy_state()
     code = check_notice_status(notice, codes)
     new = _make_notice_row(request, notice)
-    # What is stored and compared with a repeat is what the agency said: the application may change meanwhile.
+    # `new` has the notice as it was sent, to compare it with repeats: the application may change meanwhile.
     notice = complete_decisions(notice, code, request.required, hub.zone)
     due_at = restate_deadline(conn, hub, request.agency, notice.deadline)
     notice = notice if due_at is notice.deadline else replace(notice, deadline=due_at)
@@ -289,7 +289,7 @@ def _store_decisions(conn: Connection, request: Row[Any], notice: Notice, now: d
 def _settle_consequences(conn: Connection, applied: _AppliedNotice, stored: StoredNotice, event: str) -> None:
     """Settle the effects of a notice that has moved its request: fees, customs, ledger, case, applicant.
 
-    `stored` is its row, `event` the one that has moved the request.
+    `stored` is the row of the notice, `event` is the event that has moved the request.
     """
     case, request, notice, now = applied.case, applied.request, applied.notice, applied.now
     if event == "cancel":
@@ -345,7 +345,7 @@ def _add_requirements(conn: Connection, applied: _AppliedNotice) -> list[int]:
     other_numbers = {str(decision.number) for decision in numbered} - {*numbers}
     known_numbers = {row.number for row in _find_requirements(conn, other_numbers)}
     if numbers or known_numbers:
-        # What the decisions give back or take again is locked too, before any of it is changed.
+        # The uses that the decisions give back or take again are locked too, before any of them is changed.
         lock_case_requirements(conn, applied.case.id, {*numbers, *known_numbers})
     if numbers:
         known_numbers |= _store_certificates(conn, applied, numbers)

@@ -3,8 +3,8 @@
 The input is a stored notice in the transaction of `gateway.hub.answers.reply`, or a withdrawal in that of
 `gateway.hub.submissions.admit`; the case is locked. With the last decision, or the last answer to a
 cancellation, the case is decided or withdrawn, and its conclusion is queued
-(`gateway.hub.completion.conclude`). The outcome depends on what is stored, and not on the order in which it
-came.
+(`gateway.hub.completion.conclude`). The outcome depends on the stored decisions and answers, and not on
+the order in which they came.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _ASKING: Final = frozenset({"ask", "inspect", "inspected", "fee"})
 _UNKNOWN_THERE: Final = frozenset({"PREPARED", "STRANDED"})
 #: States of a delivery that its agency has not heard, and is not hearing now.
 _NOT_HEARD: Final = frozenset({"QUEUED", "HELD", "FAILED"})
-#: Events by which an agency answers whether it cancels an application, and what is stored for each.
+#: Events by which an agency answers whether it cancels an application, each with the value stored for it.
 CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
 
 
@@ -100,7 +100,7 @@ def outdate_early_decisions(
     unheard = list_unheard_items(request.number, (row for row in calls if row.state in _NOT_HEARD))
     request_decisions = decisions.list_by_request(conn, request.id)
     early = [row for row in request_decisions if unheard is None or row.item in unheard]
-    # What counts already was decided during a call: the agency has what was amended, and may correct it.
+    # A decision that counts already was made during a call: the agency has the amendment, and may correct it.
     if not early or any(row.notice_no != notice for row in early):
         return
     if unheard is None:
@@ -251,7 +251,7 @@ def move_case(
     key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case), *([again] if again else [])])
     concluded = _enqueue_conclusion(conn, case.id, key, rests_on, now)
     if concluded is None and is_settled:
-        # The decisions are those of before, but not what is written off.
+        # The decisions are the same as before, but the quantities written off have changed.
         concluded = _enqueue_conclusion(conn, case.id, f"{key}:taken {now.isoformat()}", rests_on, now)
     if concluded is None:
         return
@@ -395,7 +395,7 @@ def _settle_ledger(
 def _settle_approved_uses(
     conn: Connection, units: UnitTable, case_standing: _CaseStanding, outcome: CaseOutcome, now: datetime
 ) -> bool:
-    """Write off again what results approve of items that were rejected; return whether there is any."""
+    """Write off again the uses of rejected items that results approve; return whether there are any."""
     case_id, uses = case_standing.case.id, [ranked.written for ranked in case_standing.decisions]
     certified = any(use is not None and not use.above for use in uses)
     if outcome is CaseOutcome.WITHDRAWN or not certified:
@@ -492,7 +492,7 @@ def _evaluate_outcome(case_standing: _CaseStanding) -> CaseOutcome | None:
     items, concerns = _get_case_items(case_standing.case), list_concerns(case_standing.requests)
     outcome = evaluate_case_outcome(items, concerns, case_standing.decisions, case_standing.cancelled)
     withdraws = "withdrawal" in (case_standing.case.detail or {})
-    # What an agency approved under a number of its own does not hold the declaration: it was not asked here.
+    # An approval under a number of the agency does not hold the declaration: the agency was not asked here.
     numbers = {row.number for row in case_standing.requests}
     own_decisions = [ranked for ranked in case_standing.decisions if ranked.request in numbers]
     return CaseOutcome.WITHDRAWN if outcome and withdraws and not has_approval(own_decisions) else outcome

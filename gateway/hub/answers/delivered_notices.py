@@ -72,7 +72,7 @@ def apply_agency_document(
     """Apply the document `root` that `agency` delivered; return the case number.
 
     Of a result without an application the number of its requirement is returned. Raises GW716 or
-    GW717 for a document that cannot be read, and what `apply_call_back` raises, each with its place in
+    GW717 for a document that cannot be read, and the errors of `apply_call_back`, each with its place in
     the document.
     """
     read = read_agency_document(hub, agency, root)
@@ -201,8 +201,8 @@ def _list_said_subjects(
 def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, path: str) -> DocumentMapping:
     """Return the document of the agency whose type code, or else whose id, `root` states.
 
-    Raises GW716 for what none of them has, and for a code that no mapping knows where several documents of
-    different laws may have it.
+    Raises GW716 for a code or id that no document of the agency has, and for a code that no mapping knows
+    where several documents of different laws may have it.
     """
     code, at = find_stated_text(root, bundle.notices, "document_type") or ("", path)
     candidates = [candidate for candidate in bundle.documents.values() if candidate.organisation == agency]

@@ -85,8 +85,8 @@ def apply_call_back(
     Of a result without an application the number of its requirement is returned.
 
     `signed_reply` is the signed call as received; it is stored with the request as proof of its origin.
-    `record_act` is given for the act of an officer at the console, and may refuse it. `record` is what is
-    stored with the effect, so that the call has it once.
+    `record_act` is given for the act of an officer at the console, and may refuse it. `record` is
+    stored in the transaction of the effect, so that a repeat of the call has no second effect.
     Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
     GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
     was cancelled, or was decided at the console and the call is of the agency's own system; GW719 when
@@ -129,9 +129,9 @@ def _store_result(
 
 
 def _comes_after_console(conn: Connection, hub: Hub, request: OpenRequest, answer: AgencyAnswer) -> bool:
-    """Return whether the agency's own system decides, or cancels, what its officers decided at the console.
+    """Return whether the agency's own system decides or cancels an application decided at the console.
 
-    Whether that is cancelled, its officers say: the question comes to them.
+    The officers at the console answer whether such an application is cancelled: the question comes to them.
     """
     if not isinstance(answer, Notice) or not request.decided_at_console:
         return False

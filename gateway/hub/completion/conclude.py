@@ -90,7 +90,7 @@ from gateway.store import (
     run_in_group_commit,
 )
 
-#: What the rules of need say of goods; those of a withdrawn declaration need nothing any more.
+#: The warnings of the rules of need; the goods of a withdrawn declaration need no documents any more.
 _OF_NEEDS: Final = frozenset(
     one.id
     for one in (

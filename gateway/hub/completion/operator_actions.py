@@ -208,7 +208,7 @@ def hold_lane(conn: Connection, lane: str, at: datetime, actor: str, reason: str
 def release_lane(
     conn: Connection, lane: str, at: datetime, actor: str, reason: str | None = None
 ) -> tuple[Row[Any], LaneBacklog]:
-    """Release a held lane; return how it was held, and what waited in it."""
+    """Release a held lane; return its former hold, and its backlog."""
     held = lanes.release_lane(conn, lane, at)
     record_evidence(conn, "operator", "lane", lane, None, _describe_act("release", actor, reason), at)
     return held, lanes.read_lane_backlog(conn, lane)
@@ -256,8 +256,8 @@ def switch_agency_to_console(
 ) -> ConsoleSwitch:
     """Let the officers of an agency decide at the console; raises GW705 when they do already.
 
-    What waits in the lane is due now, and comes to rest in the mailbox. A call that is being made goes
-    to the agency's own system.
+    The deliveries that wait in the lane are due now, and their calls come to rest in the mailbox. A call
+    that is being made goes to the agency's own system.
     """
     deliveries.ensure_lanes(conn, agency)
     officer_work.insert_switch(conn, agency, at, actor, reason)

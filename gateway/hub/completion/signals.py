@@ -86,7 +86,7 @@ def answer_status_request(
 
     Where a StatusRequest must be signed, an unsigned one is answered `UnAuthorized` for every
     MessageId. A sender who has seen or guessed a MessageId learns nothing from that. Outside of any
-    agreement a party learns only of what was passed on for it.
+    agreement a party learns only the status of its messages that the hub has passed on.
     """
     if opened.signed is None and (opened.pmode is None or opened.pmode.security.needs_signed_status):
         return protocol.make_status_response(unit, "UnAuthorized", None, context)
@@ -158,7 +158,7 @@ def settle_delivery(
             "detail": problem.detail if problem else "",
         }
         if opened.signed is not None and opened.pmode is not None:
-            # What is not as agreed is taken in this version, and `gateway check` tells it.
+            # Algorithms that are not agreed are accepted in this version, and `gateway check` reports them.
             others = list_other_algorithms(opened.signed, opened.pmode)
             data |= {"algorithms": " ".join(others)} if others else {}
         record_evidence(conn, kind, "delivery", delivery, opened.identity, data, now)

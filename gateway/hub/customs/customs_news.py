@@ -68,7 +68,7 @@ _UNTOLD: Final = frozenset({"FAILED", "CANCELLED"})
 
 
 def tell_customs_news(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
-    """Tell a notice of customs to the applicant, and a result of clearance to the agencies that want it."""
+    """Queue a notice of customs for the applicant, and a clearance result for the agencies that want it."""
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
         found_notice = customs_notices.find_by_id(conn, notice_id)
@@ -129,10 +129,10 @@ def _compose_calls(
     notice: CustomsNotice,
     inherited_requests: Sequence[tuple[Row[Any], frozenset[int]]],
 ) -> Sequence[tuple[Row[Any], ComposedCall]]:
-    """Return each application whose agency wants the news, with the call that tells them.
+    """Return each application whose agency wants the news, with the call that reports them.
 
-    An agency that gets no items of customs takes the news for all of its application. Of a child that
-    is wrong: the items that it has are always named.
+    An agency that gets no items of customs takes the news for the whole of its application. This would be
+    wrong for a child: the items that the child has are always named.
     """
     if row.kind not in CLEARANCE_RESULTS:
         return ()

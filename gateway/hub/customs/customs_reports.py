@@ -1,4 +1,4 @@
-"""Applies what customs reports: in the answer to a call of the hub, or in a call of its own.
+"""Applies the reports of customs: in the answer to a call of the hub, or in a call by customs.
 
 The case row is locked first. When the transaction has committed, the signed octets, the notice and the state
 of clearance are in the database, and the tasks that follow are queued: the Notice to the applicant, and the
@@ -62,7 +62,7 @@ def apply_customs_answer(
 ) -> None:
     """Store the answer of customs to a call of the hub, and end the delivery of that call.
 
-    Raises GW403 for a code that is no answer, GW702 for a notice number that was used for something else.
+    Raises GW403 for a code that is no answer, GW702 for a notice number that another notice has used.
     """
     now = hub.clock()
 
@@ -88,7 +88,7 @@ def apply_customs_call(
 
     Raises GW701 for a case that was never reported to customs, GW403 and GW404 for values that the notice may
     not have (also the result of an import about an export declaration, and the other way round), GW702 for a
-    notice number that was used for something else.
+    notice number that another notice has used.
     """
     kind = check_customs_code(call.notice, hub.rules.customs_codes, clears=call.clears)
     with write_call_transaction(hub.engine, "customs.call", record) as conn:
@@ -107,7 +107,7 @@ def apply_customs_call(
 
 def _find_case(conn: Connection, call: CustomsCall) -> Row[Any]:
     """Return the case that customs names; raises GW701 if none, or several, were reported to customs."""
-    # Of a refused or a held submission customs was told nothing, nor of one that was withdrawn while held.
+    # Customs got no report of a submission that was refused, is held, or was withdrawn while held.
     if call.case_number is not None:
         named_case = cases.find_by_number(conn, call.case_number)
         candidates = [] if named_case is None or not _was_told(conn, named_case) else [named_case]
@@ -208,7 +208,7 @@ def _name_report(case: int, request: Row[Any], notice: int) -> str:
 
 
 def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any]) -> list[dict[str, Any]]:
-    """Return the report about a notice on the items of a case: its decisions in force, or what it cancels.
+    """Return the report about a notice on items of a case: its decisions in force, or its cancelled items.
 
     A decision that a later notice has replaced is left out, and so is one before the cancellation of the
     application: for customs the last report counts. An approval of a withdrawn declaration that its agency is

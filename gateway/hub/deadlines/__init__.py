@@ -1,4 +1,4 @@
 """Step 8 for time: takes the state of a case, leaves its deadlines, and acts when one of them passes.
 
-The timetable in force says until when each obligation is due. A worker fires the deadlines that have passed.
+The timetable in force gives the due time of each obligation. A worker fires the deadlines that have passed.
 """

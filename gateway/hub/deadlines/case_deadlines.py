@@ -2,7 +2,7 @@
 
 The obligations follow from the open demands of the agencies, each on its own: questions, inspections
 (`gateway.cases.OpenDemands`) and open fees; the state of a request follows from them, too. So every
-transaction that changes a request ends with `settle_deadlines`, in whatever order events came, and a deadline
+transaction that changes a request ends with `settle_deadlines`, in any order of the events, and a deadline
 without an obligation never fires. Applications that open a case begin their deadlines when they are stored
 (`gateway.hub.deadlines.due_times`).
 """
@@ -81,9 +81,9 @@ def _tell_applicant(conn: Connection, row: Row[Any], occasion: str, now: datetim
         enqueue_task(conn, "remind", "deadline", row.id, key, now, case_id=row.case_id, what=occasion)
 
 
-#: What is owed by the event with which an agency asks for it.
+#: The kind of deadline by the event with which an agency makes a demand.
 _DEMANDED: Final = {"ask": DeadlineKind.ANSWER, "fee": DeadlineKind.PAY, "inspect": DeadlineKind.INSPECT}
-#: What the applicant has to do.
+#: The events with which an agency makes a demand on the applicant.
 _APPLICANT_ACTS: Final = frozenset({"ask", "fee"})
 _ACTOR: Final = "deadlines"
 _FEE_OPEN: Final = ("LEVIED", "ORDERED")
@@ -193,7 +193,7 @@ def _settle_request(
     for row in live:
         kind, fee = _KINDS[row.kind], _find_fee(row, levied) if levied else None
         key = _Obligation(kind, row.cause if fee is None else fee.number)
-        # A fee is due until the same day, whatever is amended.
+        # The deadline of a fee stays the same after an amendment.
         if key in obligations and key not in kept_times and (fee is not None or not restarted):
             kept_times[key] = _keep_deadline(conn, settling, asked_request, row, obligations[key])
         else:
@@ -240,8 +240,8 @@ def _find_fee(row: Row[Any], levied: Sequence[Row[Any]]) -> Row[Any] | None:
 def _list_owed(settling: _Settling, asked_request: _AskedRequest) -> dict[_Obligation, datetime | None]:
     """Return the obligations about a request, each with the time that its notice or its fee states.
 
-    Every open fee is an obligation, whatever the state of the request. While its agency is asked to cancel
-    it, and when its case is decided, there are no others.
+    Every open fee is an obligation, in any state of the request. While the agency is asked to cancel the
+    request, and when the case is decided, there are no other obligations.
     """
     request = asked_request.row
     obligations: dict[_Obligation, datetime | None] = {
@@ -301,7 +301,7 @@ def _end_deadline(
 def _end_hold(
     conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: Row[Any]
 ) -> datetime | None:
-    """Return until when a deadline ran that ends while the applicant still has to act; None if not known."""
+    """Return the due time of a held deadline that ends before the applicant has acted; None if unknown."""
     acts = _list_applicant_acts(asked_request)
     acted = _restore_held_times(row).follow(
         (),
@@ -323,7 +323,7 @@ def _is_paid(fee: Row[Any]) -> bool:
 def _find_payment_time(settling: _Settling, fee: Row[Any]) -> datetime:
     """Return when a fee was paid; for one paid elsewhere or not owed any more, when this was reported."""
     ended_at = fee.paid_at or fee.ended_at
-    # The clock of the agency may be ahead of that of the provider: what it levied may be paid before it.
+    # This may be before the levy: the clock of the agency may be ahead of that of the provider.
     return settling.done_at if ended_at is None else min(ended_at, settling.now)
 
 
@@ -435,7 +435,7 @@ def _make_deadline(
 def _choose_due_time(
     settling: _Settling, request: Row[Any], times: dict[_Obligation, datetime | None]
 ) -> None:
-    """Store until when the party that holds the request has to act; demands of its agency come first."""
+    """Store the due time of the party that holds the request; demands of its agency come first."""
     owes = bool(request.open_fees) and not is_cancellation_open(request)
     asked_kind = find_asked_kind(request.state, owes_fee=owes)
     asked_times = (

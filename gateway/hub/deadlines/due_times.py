@@ -169,10 +169,11 @@ def _find_end_of_term(
 
 
 def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -> DueTimes | None:
-    """Return the times of a deadline that was held: as many working days later as it was held.
+    """Return the times of a deadline that was held: later by the number of working days that it was held.
 
-    If its time without the periods of holding is not known, it is computed from its beginning. While the
-    deadline is held, it keeps that time. None if neither the timetable nor a notice gives it a time.
+    If its due time without the periods of holding is not known, this time is computed from the beginning of
+    the deadline. While the deadline is held, it keeps this time. None if neither the timetable nor a notice
+    gives it a time.
     """
     calendar = timetable.get_calendar(term.organisation)
     days = None
@@ -260,7 +261,7 @@ def _make_unknown(error: GatewayError, days: int | None) -> DueTimes:
     return DueTimes(days, None, None, None, f"{error.problem.id} {error.detail}")
 
 
-#: What an agency owes about an application that it has not heard of yet, in the order of their names.
+#: The kinds of deadlines of an agency for an application that it has not received yet, sorted by name.
 _OWED: Final = tuple(sorted(list_due_kinds(REQUEST.initial, acknowledged=False)))
 
 
@@ -272,7 +273,7 @@ class FirstDeadlines:
 
     @property
     def due_at(self) -> datetime | None:
-        """Return until when the agency has to act first; None if no deadline has a time."""
+        """Return the earliest due time of the agency; None if no deadline has a time."""
         return min((times.due_at for _, times in self.owed if times.due_at is not None), default=None)
 
 

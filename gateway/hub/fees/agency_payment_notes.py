@@ -56,7 +56,7 @@ _PAYMENT_NOTE: Final = "NotifyPayment"
 
 
 def tell_agency_of_payment(hub: Hub, fee: int, end_lease: FinishLease) -> None:
-    """Queue the call that tells the agency of a payment, behind its application; or end the task alone."""
+    """Queue the call about a payment to the agency, behind its application; or only end the task."""
     with read_transaction(hub.engine) as conn:
         row, request = _get_fee_of_request(conn, fee)
         counted = [movement for movement in fees.list_movements(conn, fee) if movement.state == "COUNTED"]

@@ -52,7 +52,7 @@ def settle_request(conn: Connection, request: int, now: datetime) -> None:
     if row is None:
         return
     levied = fees.list_by_request(conn, request)
-    # What an operator holds after it was forwarded is the operator's.
+    # A forwarded application that an operator holds is released by the operator alone.
     if row.state == "FEE_DUE" and any(fee.gate == "forwarding" for fee in levied):
         if has_open_fee(levied, "forwarding"):
             return
@@ -95,7 +95,7 @@ def end_fees_of_cancelled(conn: Connection, request: int, now: datetime, *, deci
 
 
 def end_fee_of_cancelled(conn: Connection, fee: Row[Any], now: datetime) -> None:
-    """Cancel a fee that is due for a request that is cancelled, and tell the applicant."""
+    """Cancel the fee that is due for a cancelled request, and notify the applicant."""
     cancel_fee(conn, fee, StateEvent("cancel", now, _ACTOR, "the application is cancelled"))
     tell_applicant(conn, fee, FeeStep.CANCEL, now)
 
@@ -134,7 +134,7 @@ def _is_left(conn: Connection, fee: Row[Any]) -> bool:
 
 
 def _find_payment(conn: Connection, fee: Row[Any]) -> tuple[Row[Any], Money] | None:
-    """Return the payment that was counted for a fee, and what of it was not given back."""
+    """Return the payment that was counted for a fee, and the part of it that was not given back."""
     movements = fees.list_movements(conn, fee.id)
     paid = next(
         (movement for movement in movements if movement.kind == "payment" and movement.state == "COUNTED"),
@@ -231,7 +231,7 @@ def refund_payment(
         fee.id, "refund", number, "ORDERED", money.digits, money.currency, reason, now, payment=payment
     )
     fees.insert_movement(conn, new)
-    # What was paid too much is given back, and the fee stays as it is.
+    # The refund of an excess payment does not change the state of the fee.
     order_refund(conn, fee, number, StateEvent("refund", now, _ACTOR, reason), moves=reason != EXCESS)
 
 
@@ -255,7 +255,7 @@ def find_refund_event(conn: Connection, fee: Row[Any]) -> str | None:
 
 #: The state of a request that is held for its fee; it may wait in it for another fee, too.
 _HELD: Final = "FEE_DUE"
-#: What an agency may say of a fee though it has not got the application yet.
+#: The steps of a fee that an agency may report before it has received the application.
 _SETTLING: Final = (FeeStep.CANCEL, FeeStep.CONFIRM)
 
 

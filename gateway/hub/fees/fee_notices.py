@@ -106,7 +106,7 @@ def _levy(conn: Connection, fee_notice: FeeNotice, match: FeeMatch | None) -> No
         return
     is_cancelled = request.state == "CANCELLED"
     ordered = fee_notice.hub.payments.provided and not is_cancelled
-    # Nobody pays for an application that its agency may be about to cancel.
+    # The order of the fee is held while the agency has not said whether it cancels the application.
     fee = levy_fee(conn, new, now, ordered=ordered, held=is_cancellation_open(request))
     if is_cancelled:
         end_fee_of_cancelled(conn, fee, now)
@@ -212,7 +212,7 @@ def _make_fee(fee_notice: FeeNotice, position: int) -> NewFee:
 
 
 def _find_day(deadline: datetime, zone: tzinfo) -> date:
-    """Return the day of a deadline in a zone; that of midnight, which is no time, as it was written."""
+    """Return the day of a deadline in a zone; a deadline at midnight states no time: its day as written."""
     return deadline.date() if deadline.time() == time.min else find_day(deadline, zone)
 
 
@@ -249,7 +249,7 @@ def _refund(conn: Connection, fee_notice: FeeNotice) -> None:
         return
     refund_fee(conn, fee, named_fee.money, notice.number, fee_notice.now)
     if named_fee.money is None:
-        # What a cancellation gave back before may turn out to be another fee: this notice says it again.
+        # An earlier cancellation may turn out to be of another fee: its refund gets this notice as reason.
         name_kept_refunds(conn, fee, _list_cancellations(fee_notice.history), notice.number)
 
 
@@ -282,11 +282,11 @@ def _find_concerned(levied: Sequence[Row[Any]], word: FeeWord, kind: str) -> Row
     matching = [
         fee
         for fee in levied
-        # An end that is kept for its levy is no fee: one that came later may be what the levy meets.
+        # An end that is kept for its levy is no fee yet: the levy may be matched to an end that came later.
         if not is_early_end(fee)
         and kind in ("", fee.kind)
         and word.names in ("", fee.payment_notice)
-        # What the hub levies has the time of another clock.
+        # The levy of a fee by the hub has the time of another clock.
         and (fee.gate == "forwarding" or fee.levied_at <= word.issued_at)
     ]
     for states in _CONCERNED[FeeStep(word.step)]:
@@ -299,7 +299,7 @@ def _find_concerned(levied: Sequence[Row[Any]], word: FeeWord, kind: str) -> Row
 def _keep_early_end(conn: Connection, fee_notice: FeeNotice) -> Row[Any]:
     """Store a fee that is cancelled or confirmed before its levy has come."""
     position = fees.count_by_request(conn, fee_notice.request.id) + 1
-    # What is due is said by the levy alone.
+    # The levy alone states the amount and the day on which it is due.
     new = replace(_make_fee(fee_notice, position), amount=None, currency=None, due_on=None)
     new = replace(new, due_at=None, notice=None)
     return get_fee(conn, fees.insert_fee(conn, new))

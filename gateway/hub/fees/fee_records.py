@@ -54,7 +54,7 @@ def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool, hel
 def find_fee_paid_elsewhere(conn: Connection, request: int, notice: str) -> Row[Any] | None:
     """Return the open fee that a notice (its number) about a request has levied, if it has no order.
 
-    The provider knows nothing of it, so that no Notice that it can be paid follows.
+    The payment provider does not know such a fee, so no Notice follows that it can be paid.
     """
     for fee in fees.list_by_request(conn, request):
         if fee.notice == notice and fee.state in OPEN and find_order(conn, fee) is None:
@@ -110,7 +110,7 @@ def close_order(conn: Connection, fee: Row[Any], event: StateEvent) -> None:
     if order.state == "FAILED":
         # It is never requeued. Its answer may have been lost, so the provider gets the cancellation anyway.
         deliveries.give_up_delivery(conn, order.id, event.at, event.actor, "the fee is cancelled")
-    # Behind the order: the provider would else open what it was told to cancel before.
+    # After the order: else the provider would open an order whose cancellation it has received before.
     _enqueue_provider_call(conn, fee, "cancel", fee.number, event.at, int(order.id))
 
 

@@ -1,4 +1,4 @@
-"""Ends the fees of a request by all notices of its agency, in whatever order they came.
+"""Ends the fees of a request by all notices of its agency, in any order of their arrival.
 
 Where several fees of one kind were levied and a notice ends one without naming it, the issue times decide
 which one. A notice that comes late may change that: the fee that was ended is due again, and another one is
@@ -94,12 +94,12 @@ def read_fee_match(
 
 
 def _is_settled_otherwise(conn: Connection, fee: Row[Any]) -> bool:
-    """Return whether something else than notices has a say in what becomes of a fee."""
+    """Return whether not only notices decide the state of a fee, but also payments, gates or operators."""
     if fee.gate == "forwarding":
         return fee.state in OPEN
     if fee.paid_at is not None or (fee.state not in OPEN and fee.ended_by is None):
         return True
-    # What was given back of it and never paid here has moved no money.
+    # A refund of a fee that was never paid here has moved no money.
     return any(
         movement.kind == "payment" or movement.payment for movement in fees.list_movements(conn, fee.id)
     )

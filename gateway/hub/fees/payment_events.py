@@ -1,4 +1,4 @@
-"""Applies the events of the payment provider, each once, in whatever order and however often they come.
+"""Applies the events of the payment provider: each once, however often it comes, and in any order.
 
 A payment is counted for a fee that is due. One that comes late, or is paid a second time, is kept and given
 back. An event that does not fit its order as it was made is refused (GW712), and nothing is counted.
@@ -128,7 +128,7 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
     """Apply an authentic event; return its effect: counted, late, excess, refunded or repeated.
 
     Raises GW712 for an unknown order or refund, another amount or currency, a reference that was used for
-    something else, and a time that is more than a day ahead.
+    another movement, and a time that is more than a day ahead.
     """
     with write_transaction(hub.engine, "fees.payment") as conn:
         fee = fees.find_by_number(conn, event.order)
@@ -175,7 +175,7 @@ def _apply_payment(conn: Connection, hub: Hub, fee: Row[Any], event: ProviderEve
     fees.change_fee(conn, fee.id, paid_at=event.at)
     order_kept_refunds(conn, fee, event.reference, now)
     settle_request(conn, fee.request_id, now)
-    # What was paid in time is in time; nothing was paid before it was levied.
+    # The time of the payment counts, not that of its report; no payment is earlier than its levy.
     paid_at = min(max(event.at, fee.levied_at), now)
     settle_deadlines(conn, hub, fee.case_id, now, done_at=paid_at)
     tell_applicant(conn, fee, FeeStep.PAY, now)

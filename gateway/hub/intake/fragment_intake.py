@@ -45,7 +45,7 @@ _COUNT: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment/mf:FragmentCo
 
 
 def refuse_group(conn: Connection, row: Any, problem: GatewayError, now: datetime) -> None:
-    """Refuse a locked group, and queue the task that tells its sender and removes its fragments."""
+    """Refuse a locked group, and queue the task that notifies its sender and removes its fragments."""
     fragment_groups.set_refused(conn, row.id, problem, now)
     data: Mapping[str, Any] = {"group": row.group_id, "problem": problem.problem.id, "code": problem.code}
     record_evidence(conn, "fragments_refused", "fragments", row.id, None, data, now)
@@ -167,7 +167,7 @@ def find_fragment_place(
     try:
         return FragmentPlace(row.id, header, _tally(conn, arrival, row, fragment))
     except GatewayError as problem:
-        # What another key of the sender has signed is refused by itself, and so is what comes after the end.
+        # Only this fragment is refused if another key of the sender signed it, or if the group has ended.
         if row.state == "OPEN" and problem.problem is not SIGNER_MISMATCH and not problem.problem.ours:
             refuse_group(conn, row, problem, now)
         return problem

@@ -5,8 +5,8 @@ with earlier numbers of its conversation have been given to the application. Eac
 before it, so that a worker cannot begin it before that one has ended. An agreement may limit how many
 conversations are open (CPPA 2.0, ConversationConstraints).
 
-Operators act on the order of a conversation, with evidence; what is held too long is given up. Their
-functions have the parameters of the store functions: connection, sequence, time, actor.
+Operators act on the order of a conversation, with evidence; messages that are held too long are given up.
+Their functions have the parameters of the store functions: connection, sequence, time, actor.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def answer_pull_request(arrival: ReceivedMessage, unit: PullRequest) -> HttpResp
     """
     hub, context = arrival.hub, arrival.context
     if len(arrival.opened.units) > 1:
-        # What is acknowledged beside the request makes room for what follows it.
+        # A message that a signal beside the request acknowledges makes room for the messages after it.
         settle_signals(hub, arrival.protocol, arrival.opened, context)
     with write_transaction(hub.engine, "pull.hand_out") as conn:
         hub.register.check_snapshot_current(conn, arrival.knowledge)

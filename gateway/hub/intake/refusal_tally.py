@@ -1,4 +1,4 @@
-"""Counts the messages that are refused, by sender and problem, and tells them in the log.
+"""Counts the messages that are refused, by sender and problem, and logs them.
 
 Anyone can send a message that is refused, so neither the log nor the database may grow with it. A
 sender that is not a registered party is counted without a name. The counts are kept in memory and
@@ -42,11 +42,11 @@ class RefusalTally:
         self._guard = threading.Lock()
 
     def count_refusal(self, sender: str | None, problem: GatewayError) -> None:
-        """Count a refused message; `sender` is a registered party, None for anybody else."""
+        """Count a refused message; `sender` is a registered party, None for any other sender."""
         now = self._clock()
         outcome = make_attempt_outcome(problem)
         sentence = outcome.sentence or problem.problem.title
-        if not problem.problem.ours:  # what is ours is told where it arises
+        if not problem.problem.ours:  # a problem of ours is logged where it arises
             self._log_refusal(sender, problem, now)
         count = RefusalCount(sender or "", problem.problem.id, 1, now, now, sentence)
         with self._guard:

@@ -2,7 +2,7 @@
 
 A waiting connection holds no thread, no transaction and no body. All waiting connections of a
 process share one query per interval, however many they are. Their number is limited, and no party
-has more than a share of the places; who finds none gets the agreed fallback at once.
+has more than a share of the places; a request that finds no place gets the agreed fallback at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ResponseLimits:
 
 @dataclass(frozen=True, slots=True)
 class PendingResponse(HttpResponse):
-    """The agreed fallback of a request whose response may still come; who cannot wait sends it as it is.
+    """The agreed fallback of a request whose response may still come; a caller that cannot wait sends it.
 
     `request` is the stored message, `pmodes` are those of its responses.
     """

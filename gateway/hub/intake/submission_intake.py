@@ -3,7 +3,7 @@
 The submission is the document that a message carries, signed by its declarant. The connection or
 the session proves who sends it. The receipt is made and signed before the transaction. When the
 transaction has committed, the submission is in the database as a message of its sender, with its
-attachments, its receipt, the evidence of who sent it and a task that admits it
+attachments, its receipt, the evidence of its sender and a task that admits it
 (`gateway.hub.submissions.admit`). From there on nothing distinguishes it from a message of ebXML. The same
 submission under the same id gets the same receipt again.
 """
@@ -220,9 +220,9 @@ def _make_receipt(hub: Hub, filed: FiledSubmission, message: NewMessage) -> Http
 def _record_new_submission(
     conn: Connection, filed: FiledSubmission, message: NewMessage, stored: int, epoch: int, now: datetime
 ) -> None:
-    """Record the evidence of who sent it, and queue the task that admits it.
+    """Record the evidence of the sender of a submission, and queue the task that admits it.
 
-    `stored` is the row id of the message, `epoch` that of the register that it was read by.
+    `stored` is the row id of the message, `epoch` is the epoch of the register by which it was read.
     """
     data = {
         "message_id": message.message_id,
@@ -252,7 +252,7 @@ def prepare_as_repeat(
 
 
 def _find_repeated_identity(arrival: ReceivedMessage, prepared: messages.PreparedMessage) -> str | None:
-    """Return the identity of the stored message that says the same, None where none does.
+    """Return the identity of the stored message with the same content; None where there is none.
 
     Compared are the header (see `_select_content`), and the payloads in their order: media type, properties,
     and octets after decryption and decompression.

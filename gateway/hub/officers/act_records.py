@@ -53,7 +53,7 @@ from gateway.store import (
     write_transaction,
 )
 
-#: Acts on what has been decided, and acts for which something must be undecided.
+#: Acts on an application that is decided already.
 _AFTERWARDS = frozenset({"correct", "revoke"})
 _NOT_CHANGED = {"correct": "corrected", "revoke": "revoked"}
 
@@ -78,7 +78,7 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
     """Record an act as proposed or intended; return its id.
 
     Raises GW701 for an application of another agency, GW705 when its state does not allow the act, GW706
-    when it is not the one that was shown, GW707 when it is not at the console, and GW708 when another
+    when it has changed since it was shown, GW707 when it is not at the console, and GW708 when another
     person works on it or another act is under way.
     """
     with write_transaction(hub.engine, "officer.begin") as conn:
@@ -111,7 +111,7 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
 
 
 def _choose_issue_time(facts: ApplicationFacts, now: datetime) -> datetime:
-    """Return when a notice is issued: now, but after each notice before it, whatever clock issued that.
+    """Return the issue time of a notice: now, but after each earlier notice, also one of another clock.
 
     The latest notice counts, in milliseconds.
     """
@@ -195,7 +195,7 @@ def approve_proposal(
     """Record that another officer approves a proposal, which is intended from now on.
 
     `confirm` gets the octets of the proposal by their digest. Raises GW706 when the proposal or the
-    application is not the one that was shown, and GW707 for the person who proposed it.
+    application has changed since it was shown, and GW707 for the person who proposed it.
     """
     with write_transaction(hub.engine, "officer.approve") as conn:
         row = _find_proposal(conn, officer, step)

@@ -43,9 +43,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=
 class ApplicationFacts:
     """An application as rows: request, case, notices, standing decisions, calls, claim, act under way.
 
-    `last_day` is that of the certificates which the decisions name, where they have the same one. With
-    `owes_fee` a fee of it is open; with `is_held` it is not forwarded before that is paid. With
-    `was_paid` something is left of a fee that the agency may give back.
+    `last_day` is the last day of the certificates which the decisions name, where all have the same. With
+    `owes_fee` a fee of the application is open; with `is_held` it is not forwarded before this fee is paid.
+    With `was_paid` a part of a fee is left that the agency may give back.
     """
 
     request: Row[Any]
@@ -61,9 +61,9 @@ class ApplicationFacts:
     was_paid: bool = False
 
     def encode_shown(self) -> bytes:
-        """Return what an officer is shown of the application, as octets.
+        """Return the facts that an officer is shown of the application, as octets.
 
-        They name the document by its digest, and so contain all of it. Any change of the document, the
+        The octets name the document by its digest, and so cover all of it. Any change of the document, the
         state, the notices, the decisions or the calls gives other octets.
         """
         request = self.request
@@ -81,7 +81,7 @@ class ApplicationFacts:
         ).encode()
 
     def compute_shown_digest(self) -> str:
-        """Return the SHA-256 of what an officer is shown, in lower-case hexadecimal."""
+        """Return the SHA-256 of the facts that an officer is shown, in lower-case hexadecimal."""
         return hashlib.sha256(self.encode_shown()).hexdigest()
 
 

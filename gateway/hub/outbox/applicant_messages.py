@@ -129,7 +129,7 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
         awaited = list_awaited_numbers(conn, case_id) if case_facts.awaits else ()
     ranked_decisions = (*make_standing_decisions(rows, list_standing_numbers(case_requests)), *outside)
     if facts.case.outcome == CaseOutcome.WITHDRAWN:
-        # What is approved of a withdrawn declaration has no effect, also where its Result is made later.
+        # Approvals of a withdrawn declaration have no effect, even if its Result is made later.
         ranked_decisions = tuple(
             ranked for ranked in ranked_decisions if ranked.decision.decision not in APPROVING
         )
@@ -144,7 +144,7 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
 
 
 def make_undecided_snapshot(hub: Hub, facts: CaseFacts) -> CaseSnapshot:
-    """Return the same of a case that was just read."""
+    """Return the snapshot of a case that was just read, without requests and decisions."""
     return CaseSnapshot(facts.case, facts.message, hub.register.confirm_version(facts.register))
 
 
@@ -378,14 +378,14 @@ def _make_message_lane(applicant: str, pmode: PMode) -> str:
 
 
 def _make_whole_lane(applicant: str, outgoing: SealedMessage) -> str:
-    """Return the lane of a message; that of one in fragments is a worker's, who queues these."""
+    """Return the lane of a message; for one in fragments, the lane of a worker that queues the fragments."""
     if outgoing.split is not None:
         return name_posting_lane(applicant)
     return _make_message_lane(applicant, outgoing.pmode)
 
 
 def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime, datetime]:
-    """Return when a message is first posted, and until when.
+    """Return the time at which a message is first posted, and the end of its posting.
 
     A response without an endpoint cannot be posted: it waits for a repeat of its request.
     """

@@ -1,4 +1,4 @@
-"""Tells the From party that an acknowledged message did not reach its destination (ebMS 2.0 §6.5.7).
+"""Notifies the From party that an acknowledged message did not reach its destination (ebMS 2.0 §6.5.7).
 
 The transaction that gives a message up queues a task. The task composes and signs the DeliveryFailure outside
 of any transaction, and stores it with its POST. A message has at most one such task, so its sender gets one

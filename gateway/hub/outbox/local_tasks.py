@@ -72,7 +72,7 @@ _SETTLED: Final = timedelta(minutes=1)
 def enqueue_look(
     conn: Connection, task: str, subject: int, key: str, now: datetime, kind: str = "case"
 ) -> None:
-    """Queue the task that checks whether a case (row id) has what it waits for: at once, and again later.
+    """Queue the task that looks for the object that a case (row id) awaits: at once, and again later.
 
     `kind` is the type of the waiting object, if it is no case. The second check is needed because the awaited
     object may be stored by a transaction that is open now: that transaction does not know yet that the case

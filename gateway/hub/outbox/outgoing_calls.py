@@ -99,7 +99,7 @@ class RejectingComposer:
 
 @dataclass(frozen=True, slots=True, order=True)
 class LineKey:
-    """Whom a line of the log is about, and the id of the problem."""
+    """The subject of a line of the log, and the id of its problem."""
 
     subject: str
     problem: str

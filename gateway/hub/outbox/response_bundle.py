@@ -1,8 +1,8 @@
-"""Says which message is the response to a request in its HTTP answer, and what travels in its envelope.
+"""Finds the response to a request in its HTTP answer, and the units that travel in the same envelope.
 
 Where `signalsAndResponse` is agreed, the Acknowledgment of the request and the warnings about it are
-bundled with the response (ebMS 2.0 §4.3, chapter 5). They stay in it on whatever way it travels: a
-message has the same octets on every attempt.
+bundled with the response (ebMS 2.0 §4.3, chapter 5). These units stay in the response on every way that it
+travels: a message has the same octets on every attempt.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def find_response_pmodes(book: PModeIndex, asked_pmode: PMode, at: datetime) -> 
         if error.problem is not PMODE_UNKNOWN:
             raise
         return ()
-    # What waits to be pulled is in no answer to another message.
+    # A message that waits to be pulled is in no answer to another message.
     return (response,) if response.pull is None else ()
 
 

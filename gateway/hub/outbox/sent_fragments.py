@@ -81,7 +81,7 @@ class SealedSplit:
 
 
 def seal_split(hub: Hub, unit: UserMessage, pmode: PMode, context: ProtocolContext) -> SealedSplit | None:
-    """Return a message sealed in fragments; None where that is not agreed, or where it fits into one.
+    """Return a message sealed in fragments; None where splitting is not agreed, or one fragment is enough.
 
     A message whose receipt cannot be posted to the hub is sent whole: the hub could not learn whether it was
     joined (part 2 §4.4.2, eDelivery AS4 1.15 §1.5.6.6). Raises GW102 for a message that is larger than
@@ -186,8 +186,9 @@ _UNWANTED: Final = "its message is not sent any more, or is sent anew"
 def queue_fragments(hub: Hub, lease: DeliveryLease) -> None:
     """Queue the fragments of a message that have no receipt, and let the message wait for its own.
 
-    They go with the octets that were sealed. A repeat by an operator sends all where all have receipts: then
-    only that of the whole is missing. Raises GW604 where that did not come in time.
+    The fragments go with the octets that were sealed. A repeat by an operator sends all fragments where all
+    have receipts: then only the receipt of the whole message is missing. Raises GW604 where this receipt did
+    not come in time.
     """
     now = hub.clock()
     with write_transaction(hub.engine, "fragments.queued") as conn:
@@ -272,7 +273,7 @@ def drop_unwanted_fragment(hub: Hub, lease: DeliveryLease) -> bool:
 def fail_split(hub: Hub, whole: int, failure: Mapping[str, Any], end_lease: FinishLease) -> None:
     """Fail the delivery of a message one of whose fragments has failed, and cancel the others.
 
-    Those that are being sent meanwhile end by themselves. What failed in an earlier round changes nothing.
+    Fragments that are being sent meanwhile end by themselves. A failure in an earlier round changes nothing.
     """
     now = hub.clock()
 

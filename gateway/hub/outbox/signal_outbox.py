@@ -149,11 +149,11 @@ def ensure_message_lane(conn: Connection, lane: str, pmode: PMode) -> None:
 
 
 def get_pull_time(pmode: PMode, now: datetime) -> datetime:
-    """Return until when a message waits to be pulled: for as long as the agreement keeps messages."""
+    """Return the end of the time in which a message waits to be pulled, as the agreement states it."""
     return now + timedelta(seconds=get_pull_seconds(pmode))
 
 
 def get_pull_seconds(pmode: PMode) -> int:
-    """Return for how many seconds a message waits to be pulled."""
+    """Return the number of seconds that a message waits to be pulled."""
     terms = pmode.reliability
     return max(terms.time_to_live, terms.persist_duration)

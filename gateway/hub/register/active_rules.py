@@ -23,9 +23,9 @@ from gateway.store import MappingPeriod, mapping_bundles
 
 _log = logging.getLogger(__name__)
 
-#: So many periods are loaded with the register: that before the last date, and that from it on.
+#: The number of periods that are loaded with the register: those before and from the last date.
 _LOADED_PERIODS: Final = 2
-#: So many bundles of older periods and cases are held; a case waits some days for its supplement.
+#: The largest number of older bundles in memory, for cases that wait some days for a supplement.
 _MOST_EARLIER: Final = 3
 
 
@@ -99,8 +99,8 @@ class ActiveRules:
     def load_bundle(self, conn: Connection, digest: str) -> DecisionRules | None:
         """Return the rules whose bundle has a digest, loaded where they are not; None when it is unknown.
 
-        Unknown is a bundle that came with another version of the program and was not stored, or that was
-        stored by one and does not load in this one (GW904, which the log tells).
+        Unknown is a bundle that came with another version of the program and was not stored, or that another
+        version has stored and this version does not load (GW904, which is logged).
         """
         with self._reading:
             rules = self.find_bundle(digest)
@@ -136,7 +136,7 @@ class ActiveRules:
             return self._packed
 
     def _load_period(self, conn: Connection, digest: str | None, *, is_last: bool) -> DecisionRules | None:
-        """Return the rules of a period; None where those of the last date do not load (the log tells it)."""
+        """Return the rules of a period; None where those of the last date do not load (this is logged)."""
         if digest is None or not is_last:
             return self._load_rules(conn, digest)
         if digest in self._unread:
@@ -147,7 +147,11 @@ class ActiveRules:
             if error.problem is not STORED_MAPPINGS_UNREAD:
                 raise
             self._unread.add(digest)
-            _log.error("the mappings of the last date do not load, and nothing is done by them: %s", error)
+            _log.error(
+                "the mappings of the last date do not load and are not used: %s",
+                error,
+                extra={"sha256": digest},
+            )
             return None
 
     def _hold_stored_rules(self, conn: Connection, digest: str) -> DecisionRules | None:
@@ -159,7 +163,11 @@ class ActiveRules:
             if error.problem is not STORED_MAPPINGS_UNREAD:
                 raise
             self._unread.add(digest)
-            _log.error("cases of these mappings go on by those in force: %s", error)
+            _log.error(
+                "cases of stored mappings that do not load use those in force: %s",
+                error,
+                extra={"sha256": digest},
+            )
             return None
 
     def _hold_rules(self, conn: Connection, digest: str | None) -> DecisionRules:

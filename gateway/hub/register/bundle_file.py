@@ -64,11 +64,11 @@ class BundleTerms:
     ends: date | None = None
 
     def find_start(self, zone: tzinfo) -> datetime | None:
-        """Return when a hub of this zone may use the content first; None for at once."""
+        """Return the first time at which a hub of this zone may use the content; None for at once."""
         return find_beginning(self.starts, zone)
 
     def find_end(self, zone: tzinfo) -> datetime | None:
-        """Return from when on a hub of this zone may not put the content into force; None for never."""
+        """Return the time from which a hub of this zone may not activate the content; None for never."""
         return find_beginning(self.ends, zone)
 
 
@@ -79,7 +79,7 @@ def find_beginning(day: date | None, zone: tzinfo) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class BundleFile:
-    """The content of a bundle file whose signature, if it has one, is right; who signed is not judged."""
+    """The content of a bundle file whose signature, if any, is right; its signer is not judged."""
 
     terms: BundleTerms
     proofs: Mapping[str, ProofClaim]

@@ -1,4 +1,4 @@
-"""Loads the mappings and rules of need in force: the shipped ones, or what an operator has activated.
+"""Loads the mappings and rules of need in force: the shipped ones, or those that an operator activated.
 
 A folder is packed into one archive and stored in the database under the digest of its bundle. Every
 process reads the archive, so the folder is not needed afterwards, and all processes split by the
@@ -278,9 +278,9 @@ def pack_mapping_folder(folder: Traversable) -> bytes:
 
 
 def pack_shipped_rules(rules: DecisionRules) -> bytes | None:
-    """Return the folder of rules as one archive; None where the folder is not the one they were read from.
+    """Return the folder of rules as one archive; None where the folder has other files than it had when read.
 
-    That is so where its files were replaced while the program runs.
+    Its files may have been replaced while the program runs.
     """
     if rules.place is None:
         return None

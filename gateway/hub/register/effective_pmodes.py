@@ -29,7 +29,7 @@ from gateway.store import agreements
 
 #: How a P-Mode whose messages are pulled is recognised without reading it.
 _PULLED = re.compile(r'"pull":\s*\{')
-#: How a P-Mode that delivers to the mailbox is recognised; what the hub sends is such a one, too.
+#: How a P-Mode that delivers to the mailbox is recognised; the P-Modes by which the hub sends match, too.
 _TO_MAILBOX = re.compile(r'"deliver_to":\s*"mailbox"')
 _FILED = re.compile(
     rf'"action":\s*"(?:{"|".join(FILING_FUNCTIONS)})"|"service":\s*"{re.escape(FILING_SERVICE)}"'

@@ -81,11 +81,11 @@ class RegisterSnapshot:
     `crls` were loaded by operators. `fetched` holds the kinds and digests of fetched revocation data.
     `vouchers` are the parties that may sign and file for the parties whose mandates they hold. `closed_out`
     are the parties that are not active, each with its status, by their ids: only reports to the operator
-    about refused messages need them. `parties` are all active parties. The certificates of parties are given
-    by SHA-256: `by_certificate` for signing, `tls_clients` for their connections to the hub, `receivers` for
-    encryption, sorted so that the one that expires last is the last. `identifiers` are the ids of each party.
-    `forwarding` says where messages to other handlers go; rules whose next party is not active are left out.
-    `generations` are those of the database.
+    about refused messages need them. `parties` are all active parties. The certificates of parties are
+    given by SHA-256: `by_certificate` for signing, `tls_clients` for their connections to the hub,
+    `receivers` for encryption, sorted so that the certificate that expires last is the last. `identifiers`
+    are the ids of each party. `forwarding` says where messages to other handlers go; rules whose next party
+    is not active are left out. `generations` are those of the database.
     """
 
     epoch: int

@@ -116,7 +116,7 @@ def take_earlier_notices(
     by_notice: dict[tuple[int, str], list[Row[Any]]] = defaultdict(list)
     for row in requirement_results.list_results(conn, requirement_ids):
         if row.said is None:
-            continue  # Early versions of 0.1.0 did not keep what was said.
+            continue  # Early versions of 0.1.0 did not keep these values of a notice.
         by_notice[row.requirement_id, row.notice_no].append(row)
     known_numbers = notices.list_known_numbers(conn, request.agency, {number for _, number in by_notice})
     new_notices = {

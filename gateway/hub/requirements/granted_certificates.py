@@ -85,7 +85,7 @@ def _counts(row: Row[Any], outdated: int | None) -> bool:
 
 
 def _make_past(row: Row[Any], outdated: int | None, removed_at: datetime | None) -> PastDecision:
-    """Return a decision on a removed item; what counted until then has lapsed at that very time."""
+    """Return a decision on a removed item; one that counted until then is outdated at that very time."""
     afterwards = removed_at is not None and row.received_at >= removed_at
     counted = row.outdated_at == removed_at and row.id > (outdated or 0)
     return PastDecision(

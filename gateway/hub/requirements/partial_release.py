@@ -55,7 +55,7 @@ from gateway.store import (
 )
 
 _DECIDED: Final = ("DECIDED", "CLOSED")
-#: Nothing leaves of such a case any more, whatever anybody says.
+#: The final states in which no items leave a case any more, even after a later message.
 _ENDED: Final = ("REFUSED", "WITHDRAWN")
 _RELEASING: Final = ("APPROVED", "PARTIAL")
 
@@ -63,7 +63,7 @@ _RELEASING: Final = ("APPROVED", "PARTIAL")
 def prepare_release(
     hub: Hub, submission: Submission, declarant: str, codes: Collection[str]
 ) -> PreparedRelease | None:
-    """Read what a child declaration takes, and of what; None for one without parent, and for a withdrawal.
+    """Read the items that a child declaration takes of its parent; None without parent or for a withdrawal.
 
     `codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
     declarant does not have, that is withdrawn or refused, or whose declaration was removed.
@@ -140,7 +140,7 @@ def judge_prepared_release(
 def inspect_release(
     conn: Connection, prepared: PreparedRelease, units: UnitTable
 ) -> tuple[ReportedProblem, ...]:
-    """Return why items may not leave now, with what raises in `judge_prepared_release`; nothing is locked."""
+    """Return why items may not leave now, also errors that `judge_prepared_release` raises; lock nothing."""
     parent = cases.find_by_id(conn, prepared.parent)
     try:
         return () if parent is None else _judge_release(conn, parent, prepared, units, ())
@@ -170,12 +170,12 @@ def _judge_release(
     held: Sequence[Row[Any]],
     child: int | None = None,
 ) -> tuple[ReportedProblem, ...]:
-    """Return why items may not leave of a parent; what `child` holds of it counts as given back."""
+    """Return why items may not leave a parent; the items that `child` holds of it count as given back."""
     claim = prepared.claim
     if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
         raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it")
     if find_former_message(conn, parent) != prepared.message:
-        # It was amended since it was read: nothing was decided about what is declared here.
+        # It was amended since it was read: the decisions are not about the declaration that was read.
         raise _make_parent_error(claim, "was amended at this moment: file the declaration again")
     approved = set(parent.detail["items"]) - list_rejected_case_items(conn, parent)
     taken_goods: dict[int, list[GoodsQuantity]] = defaultdict(list)

@@ -93,7 +93,7 @@ def list_answered_laws(conn: Connection, case_id: int, bundle: MappingBundle) ->
 
 
 def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[tuple[int, str]]:
-    """Return for which items and laws the parent of a child has what is needed; none without a parent."""
+    """Return the items and laws that the parent of a child covers; none without a parent."""
     if prepared is None:
         return frozenset()
     with read_transaction(hub.engine) as conn:
@@ -103,7 +103,7 @@ def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[
 def _find_released_laws(conn: Connection, parent: int, bundle: MappingBundle) -> frozenset[tuple[int, str]]:
     """Return for which items and laws a case (row id) has an approval in force, or uses a certificate.
 
-    Of the certificate nothing need be left: the quantity of the child is a part of what the parent uses.
+    The certificate may be used up: the quantity of the child is a part of the quantity that the parent uses.
     """
     return find_approved_laws(conn, parent) | list_answered_laws(conn, parent, bundle)
 

@@ -99,7 +99,7 @@ def _make_balance(
         granted = select_granted_quantities(_list_said_quantities(allowed), units)
     if not granted and not results and row.registered_at is not None and row.revoked_at is None:
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
-    # What can be used does not wait for the rest.
+    # A usable grant does not wait for the suspended or reopened ones.
     waits = set() if granted or allowed else {state for _, state in granting}
     suspended = CertificateStanding.SUSPENDED in waits
     reopened = CertificateStanding.REOPENED in waits and not suspended
@@ -122,7 +122,7 @@ def _make_balance(
 def _list_said_quantities(
     allowed: Iterable[RequirementResult],
 ) -> Iterator[tuple[tuple[int, int], GrantedQuantity]]:
-    """Yield what results without an application grant, each with its requirement and item."""
+    """Yield the quantities granted by results without an application, with requirement and item."""
     for result in allowed:
         if result.decision.quantity is not None:
             granted = GrantedQuantity(result.decision.quantity, result.decision.unit or "")
@@ -259,10 +259,10 @@ def keep_rejected_uses(
     at: datetime,
     former: Sequence[FormerUse] = (),
 ) -> None:
-    """Store the uses that are not written off, as given back: `apply_decided_items` takes what becomes good.
+    """Store the uses that are not written off, as given back; `apply_decided_items` may take them later.
 
-    Whether enough is left is judged then. A use that its requirement never allows is not stored, unless
-    it was there before the amendment (`former`).
+    Whether enough is left is judged at that later time. A use that its requirement never allows is not
+    stored, unless it was there before the amendment (`former`).
     """
     if not idle:
         return
@@ -318,13 +318,13 @@ def give_back_requirements(
     """Give back the uses that a locked case has written off, of all items or of `items`; return their number.
 
     Cases that wait for the same numbers check again. A use that was given back before is not given back
-    again. When the whole case gives back, the use of a rejected item is not written off again, whatever the
-    agency decides later, and the case, if it is a child, states no use any more of certificates of its
+    again. When the whole case gives back, the use of a rejected item is not written off again, even if the
+    agency approves it later, and the case, if it is a child, states no use any more of certificates of its
     parent.
     """
     numbers: set[str] = set()
     if items is None:
-        # Another child that waits may name what this one named.
+        # Another child that waits may name the numbers that this one named.
         numbers |= {row.number for row in requirement_quantities.list_stated_uses(conn, [case_id])}
         requirement_quantities.close_returned_uses(conn, case_id, _REJECTED, reason)
     returning = [

@@ -185,7 +185,7 @@ def _store_result(
         key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
         enqueue_task(conn, "join", "case", case, key, now, changed=requirement, said=stored)
     if decisions.find_by_requirement(conn, agency, number) is not None:
-        # The decision on the application came at the same time, or what is said counts for it already.
+        # The decision on the application came at the same time, or this result counts for it already.
         key = f"result:{requirement}:{new[0].notice_sha256[:16]}"
         enqueue_task(conn, "apply_results", "requirement", requirement, key, now)
 
@@ -287,7 +287,7 @@ def join_requirements(
 
 
 def _may_change(conn: Connection, case: Row[Any], changed: int | None, result_id: int | None) -> bool:
-    """Return whether anything but its own applications may decide about a locked case.
+    """Return whether results or decisions outside its own applications may decide about a locked case.
 
     For most cases both checks find nothing: the number that they wait for is unknown.
     """

@@ -74,7 +74,7 @@ def judge_awaited_use(
             return None
         written_off = [row for row in _list_above(conn, parent, {use.item}) if row.number == use.number]
         if written_off:
-            # What it has stated itself by another line counts, and what its children state is a part of it.
+            # The uses that the case states by other lines count; the uses of its children are a part of them.
             stated_below = _list_stated(
                 conn, parent, {(row.item, row.requirement_id) for row in written_off}, None
             )

@@ -5,14 +5,14 @@ processed (`gateway.hub.submissions.split`) and its calls are composed (`gateway
 before the transaction. When the transaction has committed, the case is in the database with its requests and
 calls, the message is PROCESSED, and the delivery has ended. A refused submission also has a case: its state
 is REFUSED, and it lists every problem found. A case that lacks a document may be HELD instead
-(`gateway.hub.submissions.held_cases`): nothing is queued for anybody but the declarant. A case with requests
+(`gateway.hub.submissions.held_cases`): only the message to the declarant is queued. A case with requests
 waits for the agencies (`gateway.hub.answers.reply`). A case without requests, and a refused one, is concluded
 at once (`gateway.hub.completion.conclude`).
 
-A held case goes on without another message of its declarant when what it lacks comes from others: an agency
-approves a number that the declaration names, with an application of another case or without one, an operator
-registers the certificate, or the parent case is decided. The submission that was filed last is then weighed
-again, as if it had arrived now.
+A held case goes on without another message of its declarant when others supply the missing document: an
+agency approves a number that the declaration names, with an application of another case or without one, an
+operator registers the certificate, or the parent case is decided. The submission that was filed last is
+then weighed again, as if it had arrived now.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ from gateway.store import (
 )
 
 _ACTOR = "admit"
-#: So often a submission is compared with its case anew, where another one has changed that meanwhile.
+#: The largest number of attempts to admit a submission while other submissions change its case.
 _ATTEMPTS: Final = 20
 #: A FAILED message is processed again when an operator requeues its task.
 _WAITING = ("ACCEPTED", "FAILED")
@@ -250,7 +250,7 @@ def _store_hold(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease
 
 
 def _lock_held_case(conn: Connection, processed: ProcessedSubmission) -> Row[Any] | None:
-    """Lock and return the held case that a submission is about; None when it is not as it was read."""
+    """Lock and return the held case that a submission is about; None when it has changed since then."""
     named_case = cases.find_by_reference(conn, processed.declarant, processed.submission.reference)
     case = None if named_case is None else lock_with_parent(conn, named_case.id, processed.release)
     if case is None or case.state != "HELD" or processed.amended is None:
@@ -314,7 +314,7 @@ def _start_case(
     calls: _FirstCalls,
     now: datetime,
 ) -> int:
-    """Open a case, or take the one that is `held`, and ask agencies and customs by the calls.
+    """Open a case, or take the `held` case, and ask agencies and customs by the calls.
 
     Returns the case (row id); the message of a new case does not name it yet.
     """
@@ -368,7 +368,7 @@ def _start_case(
 
 
 def _describe_admission(processed: ProcessedSubmission) -> dict[str, Any]:
-    """Return the evidence of a filing: the parties that filed, and what they filed."""
+    """Return the evidence of a filing: case number, parties, reference, and the way of admission."""
     return {"number": processed.case_number, "signer": processed.signing.party,
             "declarant": processed.declarant, "reference": processed.submission.reference,
             "admitted": processed.signing.way}  # fmt: skip

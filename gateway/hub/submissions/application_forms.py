@@ -1,7 +1,7 @@
-"""Reads an application as its agency has it: the form of the call that the agency was sent.
+"""Reads an application as its agency has it: the form of the call that was sent to the agency.
 
-The input is the stored call of this agency, and nothing else. The submission holds what other agencies
-ask for; it is not read here, so nothing of it can reach an officer.
+The input is the stored call of this agency, and nothing else. The submission holds the fields of other
+agencies; it is not read here, so no field of another agency can reach an officer.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def open_carried_document(bundle: MappingBundle, agency: str, element: etree._El
     return read_carried(octets, find_carried_document(bundle, name), form)
 
 
-#: Where a call says who applies and what the goods are, the first that is there.
+#: The fields of a call that name the applicant; the first one that is present counts.
 _APPLICANT = ("common:importer.name", "common:exporter.name", "common:declarant.name")
 _APPLICANT_ID = ("common:importer.id", "common:exporter.id", "common:declarant.id")
 _LONGEST = 200
@@ -229,7 +229,7 @@ def _find_earlier_call(conn: Connection, request: Row[Any]) -> str | None:
 def _find_document(
     document: DocumentMapping, bundle: MappingBundle, envelope: etree._Element
 ) -> etree._Element:
-    """Return the document of a call, read out of the form in which the agency was sent it."""
+    """Return the document of a call, read from the form in which it was sent to the agency."""
     carried = next(envelope.iter(f"{{{CARRIED}}}Carried"), None)
     if carried is not None:
         return open_carried_document(bundle, document.organisation, carried)
@@ -240,7 +240,7 @@ def _find_document(
 
 
 def _list_attachments(envelope: etree._Element, document: set[etree._Element]) -> Iterator[SentAttachment]:
-    """Yield the files beside the document; their media type is the one that the applicant states."""
+    """Yield the files beside the document, each with the media type that the applicant states."""
     for element in envelope.iter(tag=etree.Element):
         content_id, media_type = element.get("cid"), element.get("mediaType")
         if element in document or content_id is None or media_type is None:
@@ -287,5 +287,5 @@ def list_application_history(hub: Hub, conn: Connection, request: Row[Any]) -> l
                 decisions=notice_decisions,
             )
         )
-    # Of one moment, what came later stands above as well.
+    # Of events with the same time, the later one comes first as well.
     return sorted(history, key=lambda event: event.at)[::-1]

@@ -238,7 +238,7 @@ def _describe_disclaimers(judgement: NeedJudgement, index: NeedIndex) -> list[di
 def make_disclaimer_attachment(
     weighed: WeighedNeeds, organisation: str, case_number: str
 ) -> tuple[Payload, ...]:
-    """Return the attachment that tells an organisation the disclaimers of its laws; none without one."""
+    """Return the attachment with the disclaimers of the organisation's laws; none without disclaimers."""
     disclaimers = [
         disclaimer for disclaimer in weighed.disclaimers if organisation in disclaimer["organisations"]
     ]

@@ -50,7 +50,7 @@ from gateway.store import NewDelivery, StateEvent, agency_requests, deliveries, 
 
 #: Why the contract of an agency may not take a call that is right by itself.
 _UNFIT: Final = (REQUEST_INVALID, SETTINGS_WRONG, NO_ADDRESS)
-#: The parameter of a call to customs that has the digest of what it tells of an outcome.
+#: The parameter of a call to customs that has the digest of the outcome in it.
 _TOLD: Final = "told_sha256"
 #: The states of a call that customs has not heard, and does not hear unless an operator does something.
 _UNHEARD: Final = ("FAILED", "CANCELLED")
@@ -231,9 +231,9 @@ def compose_clearance_call(
     notice: CustomsNotice,
     status: str,
 ) -> ComposedCall:
-    """Compose the call that tells an agency how clearance ended; `status` is the status code, or empty.
+    """Compose the call that reports the clearance result to an agency; `status` is its status code, or empty.
 
-    `case_number` is that of the case which customs means, `items` has the codes of those items that are
+    `case_number` is the number of the case that customs means, `items` has the codes of the items that are
     named.
     """
     arguments = {
@@ -294,7 +294,7 @@ def _compose_call(hub: Hub, call: OutgoingCall, contract: Mapping[str, str] | No
 def _make_composed(
     call: OutgoingCall, envelope: bytes, contract: Mapping[str, str], *, drafted: bool = False
 ) -> ComposedCall:
-    # What the envelope holds is not kept a second time: the tree of a long request takes much more.
+    # The content of the envelope is not kept a second time: the tree of a long request takes much more.
     outline = OutgoingCall(
         call.destination, call.operation, call.message_id, call.arguments, scope=call.scope
     )

@@ -1,11 +1,12 @@
 """Step 10, hold: a case whose goods need a document that was not applied for waits for it.
 
 The input is a submission that lacks a document for certain, where the policy says `hold`. The case is HELD:
-neither agencies nor customs get a call, and no certificate is written off. The declarant gets a notice of the
-missing documents and of the end of the hold. The whole submission again, as a supplement or an amendment,
-brings the missing documents: the case then goes on as if it had arrived so (`gateway.hub.submissions.admit`).
-A withdrawal ends it. When the time is over, `end_hold` refuses it: a task of the hub itself that was queued
-with the case, so that one worker does it once, also after a crash.
+neither agencies nor customs get a call, and no certificate is written off. The declarant gets a notice of
+the missing documents and of the end of the hold. The whole submission again, as a supplement or an
+amendment, brings the missing documents: the case then goes on as if it had arrived with them
+(`gateway.hub.submissions.admit`). A withdrawal ends the hold. At the end of the hold, `end_hold` refuses
+the case: a task of the hub itself that was queued with the case, so that one worker does it once, also
+after a crash.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ from gateway.store import (
 
 _ACTOR: Final = "hold"
 _WAITING: Final = ("QUEUED", "HELD", "FAILED")
-#: Why the case could not go on when it was looked at last, though others had brought what it lacked.
+#: The key of the problems for which, at the last check, the submission of the case would be refused.
 _HINDERED: Final = "problems"
-#: How long the end of a hold waits for the admission of what was received in time.
+#: The wait before the next check whether all messages received in time are admitted.
 _ADMITTED_SOON: Final = timedelta(seconds=5)
 #: It waits no longer: a message may wait for an earlier one that never comes.
 _LONGEST_WAIT: Final = timedelta(minutes=10)
@@ -155,7 +156,8 @@ def hold_case(
         enqueue_task(conn, "end_hold", "case", case, _make_hold_key(case), now, due_at=due_at)
     enqueue_task(conn, "tell_hold", "case", case, f"held:{case}:{message}", now, message=message)
     if _await_numbers(conn, case, lacking, now) or lacking.parent is not None:
-        # What it lacks may have come in this instant: it is looked at again after this transaction.
+        # A missing number, or the decision on the parent, may have come in this instant: the case is checked
+        # again after this transaction.
         enqueue_look(conn, "wake", case, f"wake:{case}:{message}", now)
     return until
 
@@ -190,7 +192,7 @@ def record_missing(
 ) -> None:
     """Store with a locked held case the documents missing now, and notify its declarant of a change.
 
-    `message` is the one that was judged, by the tables of `needs`. If a later message was judged, nothing
+    `message` is the message that was judged, by the tables of `needs`. If a later message was judged, nothing
     changes.
     """
     held = (case.detail or {}).get("held")
@@ -304,7 +306,7 @@ def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any],
             "pointer": finding["pointer"],
         }
         for finding in held["missing"]
-        # What it was refused for when it was looked at says more of a parent that is decided since.
+        # The problems of the last check say more about a parent that was decided in the meantime.
         if not (hindered and finding["id"] == PARENT_NOT_USABLE.id)
     ] + hindered
     _refuse(conn, case, held, problems, now)

@@ -57,12 +57,12 @@ class CaseNumbers:
     case: str
     applications: Mapping[str, str]
     laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    #: What agencies are told as the function; empty: that of the submission.
+    #: The function in the requests to agencies; if empty, the function of the submission.
     function: str = ""
     bundle: str | None = None
-    #: What the case has, where its needs are weighed again.
+    #: The facts about the needs of the case, if these are weighed again.
     standing: StandingNeeds | None = None
-    #: What the whole submission again changes in the declaration of the case.
+    #: The changes of a complete new submission in the declaration of the case.
     amended: AmendedItems | None = None
     #: The ids of the applications that an amendment adds: their agencies have heard of nothing.
     new: frozenset[str] = frozenset()
@@ -263,8 +263,8 @@ def check_withdrawable(conn: Connection, case: Row[Any], requests: Iterable[Row[
 def _is_being_withdrawn(case: Row[Any], requests: Iterable[Row[Any]]) -> bool:
     """Return whether the withdrawal of a case waits for an agency to say whether it cancels.
 
-    Without a withdrawal an agency is asked about what an amendment has left out. A withdrawal that comes
-    then waits for its answer, too.
+    Without a withdrawal, an agency is asked about the application that an amendment has left out. A
+    withdrawal that comes then waits for the answer to this question, too.
     """
     return "withdrawal" in (case.detail or {}) and any(map(is_cancellation_open, requests))
 

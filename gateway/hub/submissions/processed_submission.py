@@ -95,11 +95,11 @@ class ProcessedSubmission:
     needs: WeighedNeeds = NO_NEEDS
     requirements: ClaimedRequirements = field(default_factory=ClaimedRequirements)
     units: UnitTable = field(default_factory=UnitTable)
-    #: What a child declaration takes of its parent case.
+    #: The items that a child declaration takes from its parent case.
     release: PreparedRelease | None = None
     #: Whether the case of this supplement or amendment is held, so that no agency has an application of it.
     held: bool = False
-    #: What an amendment, or what is filed for a held case, changes in the declaration of the case.
+    #: The changes of an amendment, or of a submission for a held case, in the declaration of the case.
     amended: AmendedItems | None = None
     #: The numbers of the applications that an amendment adds.
     new: frozenset[str] = frozenset()

@@ -169,7 +169,7 @@ def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -
         signing = admit_signer(
             hub, opened, stored_submission.knowledge, SubmissionTimes(stored_submission.row.received_at, at)
         )
-        # Nothing reads them until the requests are written: what is made until then is not beside their tree.
+        # The fields are not read before the requests are written: until then their tree takes no memory.
         stowed = stow_fields(root)
         submission = read_submission(root)
         day = find_day(stored_submission.row.received_at, hub.zone)
@@ -186,7 +186,7 @@ def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -
         split_input = _SplitInput(numbers, attachments, SubmittedGoods(rules, used, numbers, release), stowed)
         made_requests = _make_requests(hub, stored_submission, submission, split_input, root)
         if stowed.are_long:
-            # The index of a long submission: what follows needs large blocks instead.
+            # The memory of the index of a long submission: the next steps need large blocks instead.
             release_objects()
     except GatewayError as error:
         if is_transient_error(error):
@@ -282,7 +282,7 @@ def weigh_needs(hub: Hub, submission: Submission, goods: SubmittedGoods, day: da
     """
     rules, numbers, release = goods.rules, goods.numbers, goods.release
     case_needs = numbers.standing
-    # What an admitted case uses covers the same in its amendment, and in its supplement.
+    # The certificates that an admitted case uses also cover its amendment and its supplement.
     is_admitted = submission.function == "13" or (case_needs is not None and not case_needs.held)
     own_case = numbers.case if is_admitted else ""
     covered = list_covered_laws(hub, goods.used, day, own_case) | list_released_laws(hub, release)
@@ -434,14 +434,14 @@ def _prepare_applications(
         facts,
         bundle,
         {key: numbers.list_hub_values(key) for key in numbers.applications},
-        # What an amendment changes is found by comparing both trees.
+        # The changes of an amendment are found by comparing both trees.
         spends_fields=submission.function != "13",
     )
     attachment_problems = check_attachments(
         submission, {cid: payload.octets for cid, payload in attachments.items()}
     )
     errors = [finding for finding in broken if finding.is_error]
-    # What a rule says of a value no target of it says again.
+    # A value that a rule reports is not reported again by its targets.
     judged = {finding.pointer for finding in errors}
     problems = (
         *map(_report_finding, errors),

@@ -219,7 +219,7 @@ def _find_case(hub: Hub, submission: Submission, declarant: str, at: datetime) -
             detail = f"{submission.reference!r} is the reference of case {named_case.number}"
             raise GatewayError(REFERENCE_REUSED, detail, "/Submission/Reference")
         return None
-    # No number is given away: what is only checked has no message.
+    # No number is assigned: a submission that is only checked has no message.
     origin = NumberOrigin(0, at.year)
     goes_on = named_case is not None and named_case.state == "HELD" and submission.function != "1"
     if named_case is not None and goes_on:
@@ -291,7 +291,7 @@ def _find_amended_case(conn: Connection, submission: Submission, declarant: str)
 
 
 def _list_waiting(conn: Connection, child: JudgedChildClaim) -> tuple[ReportedProblem, ...]:
-    """Return each number that a child would wait for with the cases above it, as its Result would tell it."""
+    """Return each number that a child and the cases above would wait for, as its Result would state it."""
     places: dict[tuple[str, str, int], str] = {}
     for use in child.waiting:
         places.setdefault((use.number, use.agency, use.item), use.pointer)
@@ -431,7 +431,7 @@ class _Inspection:
         return declarant
 
     def _enter_case(self) -> None:
-        """Go on by the rules of the case that is changed, and tell the warnings about its items."""
+        """Go on by the rules of the case that is changed, and report the warnings about its items."""
         case = self._case
         if case is None:
             return
@@ -451,7 +451,7 @@ class _Inspection:
         self._check_rules(root)
         if split is None:
             return
-        # What the content check found at a place is not told again for each application there.
+        # A problem that the content check found at a place is not reported again for each application there.
         known_pointers = {problem.pointer for problem in self._report.findings if problem.pointer}
         self._report.findings += [
             replace(

@@ -59,10 +59,10 @@ def cancel_request(
     reason: ChangeReason,
     now: datetime,
 ) -> bool:
-    """Cancel a request that its agency knows nothing of, or ask the agency; return whether it is asked.
+    """Cancel a request that its agency does not have, or ask the agency; return whether it is asked.
 
-    `calls` has the question by the row id of the request, `message` is that which wants it (row id), with its
-    reason.
+    `calls` has the question by the row id of the request, `message` is the message that causes the question
+    (row id), and `reason` is the reason in this message.
     """
     earlier = deliveries.list_by_request(conn, case, request.id)
     if _end_untold_deliveries(conn, earlier, now):
@@ -94,7 +94,7 @@ def queue_question(
 
 
 def _end_untold_deliveries(conn: Connection, earlier: list[Row[Any]], now: datetime) -> bool:
-    """End the deliveries of an application that its agency does not have; return whether that is so.
+    """End the deliveries of an application that its agency does not have; return False if it may have it.
 
     The agency does not have an application that was never tried, or that it has refused for good.
     """

@@ -1,6 +1,6 @@
 """Loads the secrets that the settings name: keys to sign and decrypt with, passwords for pulling.
 
-For each signing key there is the current one and the one that takes over.
+For each signing key there is the current key, and the key that replaces it later.
 """
 
 from __future__ import annotations

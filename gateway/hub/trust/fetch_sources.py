@@ -101,9 +101,9 @@ class LoadedRevocationData:
         """Return the revocation data of `files`, of loaded `crls`, and of `fetched` (kind and digest).
 
         Raises GW208 for a file that cannot be read. A loaded or fetched list that can no longer be read
-        proves nothing, and this is logged: without another list of its issuer, revocation is unknown.
-        However many are in force, all are read: none of them may be left out, and a hub that runs does not
-        stop for what was loaded or fetched.
+        gives no revocation status, and this is logged: without another list of its issuer, revocation is
+        unknown. All lists in force are read, in any number: none of them may be left out, and a running hub
+        does not stop because of a list that was loaded or fetched.
         """
         loaded: dict[str, RevocationData] = {}
         for octets in files:

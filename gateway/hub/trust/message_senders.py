@@ -2,7 +2,7 @@
 
 A signer is admitted directly, or by a voucher. For mutual TLS the handshake proved that the client has the
 key of a certificate. Here that certificate is compared with the register: the party must be allowed to use it
-for TLS now, it must be valid by the hub's own trust at this time, and the party must be the one that signed
+for TLS now, it must be valid by the hub's own trust at this time, and the party must be the signer of
 the message. Every certificate that is shown is checked. The settings and the P-Modes say which party must
 show one.
 """
@@ -106,7 +106,7 @@ def _admit_vouched_signer(
     That gateway checks whether a path leads to the party's certificate, unless this hub can validate the
     certificate itself.
     """
-    # Removes from this tree what the party's signature does not cover, as the gateway did.
+    # Removes the comments, which the party's signature does not cover, from this tree, as the gateway did.
     verify_document(opened.root)
     party = _require_registered_party(
         register.find_certificate_party(vouched.signer.sha256, when.received_at), _INNER
@@ -242,7 +242,7 @@ def _validate_client_certificate(
 
 
 def _record_refusal(hub: Hub, claim: ConnectionClaim, problem: GatewayError, at: datetime) -> None:
-    """Record a refused connection; at most so often an hour for one party, because it can be repeated."""
+    """Record a refused connection; the records of a party in an hour are limited, since it can repeat."""
     shortage = get_database_state(hub.engine).reserve.find_shortage()
     if shortage is not None or not hub.refusals.acquire_slot(f"tls {claim.party}", at):
         return

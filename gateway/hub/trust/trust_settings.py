@@ -67,8 +67,8 @@ def _read_certificate_file(path: Path, key: str) -> tuple[Certificate, ...]:
 def read_configured_lists(settings: Settings) -> dict[Path, bytes]:
     """Return the files of revocation lists that the settings name, each with its octets.
 
-    Only the file of the default value may be absent. Raises GW803 for another one that cannot be read: it
-    may be the only one that tells of a revocation.
+    Only the file of the default value may be absent. Raises GW803 for any other file that cannot be read: it
+    may be the only list with a certain revocation.
     """
     lists = settings.pki.crls
     if "crls" not in settings.pki.model_fields_set:
@@ -82,7 +82,7 @@ def _is_absent(path: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError:
-        # Whatever else is wrong is told by the reading of the file.
+        # Any other error is reported when the file is read.
         return False
     return False
 

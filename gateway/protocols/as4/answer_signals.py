@@ -1,4 +1,4 @@
-"""Makes the signals that answer a message of AS4, and compares answers with what we sent."""
+"""Makes the signals that answer a message of AS4, and compares answers with the messages that we sent."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def add_answer_parties(unit: Unit, sent: SentUnit) -> Unit:
 
 
 def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
-    """Raise for an answer that does not belong to what we sent; a receipt must repeat every digest."""
+    """Raise for an answer that does not belong to our message; a receipt must repeat every digest."""
     message_id = sent.unit.message_id
     answers = (answer for answer in opened.units if getattr(answer, "ref_to_message_id", None) == message_id)
     unit = next((answer for answer in answers if isinstance(answer, Receipt | ErrorSignal)), opened.unit)
@@ -191,10 +191,10 @@ def make_error_signal(
 def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
     """Return the answer to a refused parcel, on its connection.
 
-    What is no AS4 at all, or asks for a header that is not understood, gets a Fault of SOAP 1.2; an Error
-    gets an empty response; all else gets an Error, which we sign when the message names one of our
-    parties, whatever else of its header is wrong. Where the P-Mode of a business message has signals
-    posted back, the Error is posted too.
+    A parcel that is not AS4, or that requires a header we do not understand, gets a Fault of SOAP 1.2. An
+    Error gets an empty response. Any other parcel gets an Error, which we sign when the message names one
+    of our parties, even if the rest of its header is wrong. Where the P-Mode of a business message has
+    signals posted back, the Error is posted too.
     """
     if isinstance(problem.heard, RefusedBundle):
         return _reject_bundle(problem, problem.heard, context)

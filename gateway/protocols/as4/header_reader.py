@@ -135,7 +135,7 @@ def _read_error(element: etree._Element) -> ErrorEntry:
     for child in children:
         if child.tag not in (_DESCRIPTION, _DETAIL):
             raise_header_error(child, "this element does not belong into an error")
-    # Handlers write "Failure" and "error" too; what is no warning counts as a failure.
+    # Handlers write "Failure" and "error" too; each value except "warning" counts as a failure.
     warned = read_attribute(element, "severity", "").strip().lower() == "warning"
     return ErrorEntry(
         code=collapse_whitespace(read_attribute(element, "errorCode", ""))[:_LONGEST_CODE],
@@ -157,7 +157,7 @@ _ROLE: Final = f"{{{SOAP12}}}role"
 _ID: Final = f"{{{WSU}}}Id"
 _SIGNAL: Final = make_eb3_name("SignalMessage")
 _USER_MESSAGE: Final = make_eb3_name("UserMessage")
-#: A receipt and an error beside what they are bundled with.
+#: The largest number of signals in a message: a PullRequest, a receipt and an error, or three errors.
 _MOST_SIGNALS: Final = 3
 _LONGEST_PROPERTY: Final = 8192
 _OUTLINED_MESSAGE: Final = f"{make_eb3_name('Messaging')}/{make_eb3_name('UserMessage')}"
@@ -173,7 +173,7 @@ _ENCODING_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
 def read_messaging(element: etree._Element) -> MessagingHeader:
-    """Return the content of eb:Messaging; raise GW107 for what the schema forbids, GW304, GW311."""
+    """Return the content of eb:Messaging; raise GW107 where the schema forbids it, GW304, GW311."""
     check_attributes(element, optional=(_ID, "id", _MUST_UNDERSTAND, _ROLE), foreign=True)
     _check_attribute_values(element)
     sequence = ElementSequence(element)
@@ -415,9 +415,9 @@ def _make_part_info(
 def read_outline(envelope: SoapEnvelope) -> UserMessage | None:
     """Return the first business message of a header, None where its parties cannot be read.
 
-    It is for the answer to a header that is refused: an error about a message between known parties is
-    signed and goes where their P-Mode says, whatever else is wrong. Nothing of it is verified. It has no
-    payloads and no properties; what else cannot be read of it is empty.
+    It is for the answer to a refused header: an error about a message between registered parties is
+    signed, and goes where their P-Mode says. The returned message is not verified. It has no payloads and
+    no properties; any other value that cannot be read is empty.
     """
     element = None if envelope.header is None else envelope.header.find(_OUTLINED_MESSAGE)
     parties = None if element is None else element.find(make_eb3_name("PartyInfo"))

@@ -1,7 +1,7 @@
 """Checks a business message of AS4 that was read: its agreement, its signer, its signature, its exchange.
 
-The checks read nothing: what they take may be of a message like one that was read before, whose envelope is
-then an `EnvelopeReading`.
+The checks take values and read no XML. The envelope of a message that resembles an earlier one is not
+parsed: its values come from an `EnvelopeReading`.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def find_answered_request(unit: UserMessage, pmode: PMode) -> str | None:
 def check_request(reply: UserMessage, request: Unit, pmode: PMode, context: ProtocolContext) -> None:
     """Raise unless a message that we sent is the request of a reply.
 
-    Raises GW307 (EBMS:0001) for what is no request of the exchange, GW304 (EBMS:0003) for one of another
-    conversation.
+    Raises GW307 (EBMS:0001) for a message that is no request of the exchange, GW304 (EBMS:0003) for a
+    request of another conversation.
     """
     if not isinstance(request, UserMessage) or not _is_request(request, pmode, context):
         detail = f"it is no request by {pmode.mep_binding} in this agreement and service"
@@ -81,7 +81,7 @@ def _is_request(request: UserMessage, pmode: PMode, context: ProtocolContext) ->
     try:
         request_pmode, _ = match_agreed_pmode(request, "as4", context)
     except GatewayError:
-        # What was agreed when it was sent is agreed no more.
+        # No P-Mode agrees to the request any more.
         return False
     return (
         (request_pmode.leg, request_pmode.mep_binding) == ("request", pmode.mep_binding)
@@ -96,8 +96,8 @@ def find_agreement(
 ) -> tuple[PMode, UserMessage]:
     """Return the P-Mode of a message to us, and the message with the terms that the P-Mode gives it.
 
-    Raises GW301 to GW304 and GW311 for what is not agreed, GW302 at its `element` for a message to another
-    handler. No signature is read for that.
+    Raises GW301 to GW304 and GW311 for a message that is not agreed, GW302 at its `element` for a message
+    to another handler. No signature is read here.
     """
     pmode, agreed = match_agreed_pmode(unit, "as4", context)
     if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
@@ -128,7 +128,7 @@ def check_business_message(
     signed = check_signer_signature(reading, signature, pmode, unit.sender, context)
     require_signature(unit, signed)
     if reading.fragment is None:
-        # Of what came in fragments the joined message is looked at.
+        # For a fragment, the joined message is checked instead.
         check_exchange_leg(unit, pmode, context)
     return make_opened_message(reading, signed, pmode, parcel, context.limits)
 
@@ -181,7 +181,8 @@ class EnvelopeReading:
 def read_envelope(document: bytes, policy: str, limits: WireLimits) -> EnvelopeReading | None:
     """Return the values of an envelope, read by a signature policy; None for one that is always opened whole.
 
-    That is a signal, several units, a fragment, and what is not signed by a certificate in the envelope.
+    Always opened whole: a signal, several units, a fragment, and a message whose envelope does not contain
+    the certificate of its signature.
     """
     envelope = read_soap_envelope(parse_xml(document, limits, envelope=True))
     header, security = read_messaging(find_messaging(envelope)), find_swa_security(envelope.root)

@@ -74,7 +74,7 @@ def verify_parcel(
     def check_certificate(certificate: Certificate) -> None:
         context.check_signing_certificate(certificate, SIGNATURE)
 
-    # What is decrypted needs a valid certificate; of what is not, the signature is judged first.
+    # Decryption needs a valid certificate; in a message without encryption, the signature is checked first.
     signed = check_signature(signature, reading, context.limits, check_certificate if secret else None)
     require_signature(reading.unit, signed)
     if signed is not None:
@@ -198,7 +198,7 @@ def _name_bundled_answer(
 def _name_checked_answer(
     unit: Receipt | ErrorSignal, sent: SentUnit, opened: OpenedMessage, context: ProtocolContext
 ) -> Unit:
-    """Return an answer to what was sent, with its parties; raise for one of another party or message."""
+    """Return an answer with its parties; raise if it is of another party, or answers another message."""
     answer = add_answer_parties(unit, sent)
     if context.get_party_name(answer.sender) != context.get_party_name(opened.unit.sender):
         raise GatewayError(SIGNER_MISMATCH, "the answer is about a message to another party", SIGNATURE)
@@ -240,10 +240,10 @@ def _open_business_message(
 
 
 def open_joined(tally: GroupTally, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
-    """Return a joined message after all checks; raise GW352 where it is not what its fragments said.
+    """Return a joined message after all checks; raise GW352 where it differs from the facts of its fragments.
 
-    Its fragments are signed, each by itself, and it need not be (eDelivery AS4 1.15 §1.5.6.5). A signature
-    that it has is verified as that of any message.
+    Each fragment is signed; the joined message need not be (eDelivery AS4 1.15 §1.5.6.5). If it has a
+    signature, that is verified like the signature of any message.
     """
     message = read_joined_message(tally, parcel, context.limits)
     _check_authorization_use(message)
@@ -319,7 +319,7 @@ def _open_response(
     """
     assert isinstance(sent.unit, UserMessage)
     if message.fragment is not None:
-        # Part 2 §4.4.2: what is split is not answered on its connection.
+        # Part 2 §4.4.2: a split message is never a synchronous response.
         raise GatewayError(NOT_SUPPORTED, "a fragment in an HTTP answer", FRAGMENT)
     agreed, _ = match_agreed_pmode(sent.unit, "as4", context)
     if not agreed.has_response_in_answer:
@@ -338,7 +338,7 @@ def find_fault(parcel: Parcel, limits: WireLimits) -> SoapFault | None:
 
 
 def find_refused_message(parcel: Parcel, limits: WireLimits) -> RefusedMessage | None:
-    """Return what can be read of a refused parcel, None where its header cannot be read."""
+    """Return the outline of a refused parcel, None where its header cannot be read."""
     try:
         unit = read_message(parcel, limits).header.unit
     except GatewayError:

@@ -254,8 +254,8 @@ def _compute_identity(forms: Sequence[bytes], parts: Mapping[str, MimePart]) -> 
 def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
     """Return the content of a parcel that we sent, to compare an answer with its stored octets.
 
-    Nothing is verified: the certificate may have expired since. What was encrypted for another party has no
-    payloads.
+    Nothing is verified: the certificate may have expired since. A message that was encrypted for another
+    party has no payloads here.
     """
     message = read_message(parcel, limits)
     unit, security = message.header.unit, message.security

@@ -194,7 +194,7 @@ def _write_signal(unit: Unit) -> str:
     if isinstance(unit, ErrorSignal):
         return "".join(_write_error(entry, unit.ref_to_message_id) for entry in unit.errors)
     if isinstance(unit, Receipt) and not unit.references and unit.message is not None:
-        # AS4 §5.1.8 (a): what was not signed is repeated.
+        # AS4 §5.1.8 (a): the receipt for an unsigned message repeats its UserMessage.
         return write_element("eb3:Receipt", _write_user_message(unit.message, compressed=False))
     if not isinstance(unit, Receipt) or not unit.references:
         raise GatewayError(OUR_MISTAKE, f"{type(unit).__name__} has no form in AS4, or lacks digests")
@@ -349,7 +349,7 @@ def make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart
 def build_parcel(root: bytes, parts: list[MimePart], message_id: str, sent: SentUnit | None = None) -> Parcel:
     """Return the parcel of an envelope and its parts; the Content-ID of the envelope is the message id.
 
-    `sent` is what an answer to it must match.
+    `sent` are the facts that an answer to it must match.
     """
     if not parts:
         return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(root), sent=sent)

@@ -36,7 +36,7 @@ from gateway.wire import (
     read_root_part,
 )
 
-#: The media type of octets of which nothing is known.
+#: The media type of octets without a known type.
 OCTETS_TYPE: Final = "application/octet-stream"
 SOAP_TYPE: Final = "application/soap+xml"
 #: The header blocks of every message of AS4.
@@ -68,7 +68,7 @@ def open_as4_package(
 def make_as4_package(
     related: RelatedParts, limits: WireLimits, understood: frozenset[str] = UNDERSTOOD
 ) -> As4Package:
-    """Return the envelope and the parts of what was read as MIME; see `open_as4_package`."""
+    """Return the envelope and the parts of a body that was read as MIME; see `open_as4_package`."""
     envelope = _read_root(related.root, limits, understood)
     # Core §6.2.6: a Fault beside eb:Error says no more than the error.
     fault = None if _is_error_alone(envelope) else read_fault(envelope)

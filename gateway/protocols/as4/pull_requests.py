@@ -120,7 +120,7 @@ def _compute_digest(nonce: etree._Element | None, created: etree._Element, passw
         if nonce.get("EncodingType", BASE64_ENCODING) != BASE64_ENCODING:
             raise_header_error(nonce, "a Nonce is base64")
         octets = _decode_base64(nonce)
-    # The profile names SHA-1. The time and the single use limit what a collision is good for.
+    # The profile names SHA-1. The time and the single use limit the effect of a collision.
     return hashlib.sha1(octets + read_text(created).encode() + password, usedforsecurity=False).digest()
 
 

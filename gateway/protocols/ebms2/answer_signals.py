@@ -1,4 +1,4 @@
-"""Makes the signals that answer a message, answers refused parcels, and compares answers with what was sent.
+"""Makes the signals that answer a message, answers refused parcels, and compares answers with our messages.
 
 A refused parcel is answered by an ErrorList, a SOAP Fault, or an empty response.
 """
@@ -239,7 +239,7 @@ def find_message_header(parcel: Parcel, limits: WireLimits) -> MessageHeader | N
 
 
 def find_refused_message(parcel: Parcel, limits: WireLimits) -> RefusedMessage | None:
-    """Return what can be read of a refused parcel, None where its header cannot be read."""
+    """Return the outline of a refused parcel, None where its header cannot be read."""
     header = find_message_header(parcel, limits)
     if header is None:
         return None

@@ -47,7 +47,8 @@ _DIGITS: Final = re.compile(r"\+?[0-9]{1,32}|-0{1,32}", re.ASCII)
 def read_sequence_number(element: etree._Element) -> SequenceNumber:
     """Return the number and status of eb:MessageOrder (§9.1.1); its block attributes have been checked.
 
-    Raises GW304 for what is no number from 0 to 99999999, and for a Reset with another number than 0.
+    Raises GW304 for a value that is not a number from 0 to 99999999, and for a Reset with another number
+    than 0.
     """
     sequence = ElementSequence(element)
     written = sequence.take_required(make_eb_name("SequenceNumber"))

@@ -188,7 +188,7 @@ def verify_parcel(
     def check_certificate(certificate: Certificate) -> None:
         context.check_signing_certificate(certificate, SIGNATURE)
 
-    # What is decrypted needs a valid certificate; of what is not, the signature is judged first.
+    # Decryption needs a valid certificate; in a message without encryption, the signature is checked first.
     early = check_certificate if secret else None
     signed = check_signature(signature, reading, early, secret.list_decryptions())
     kind = get_unit_kind(message.blocks.header)
@@ -202,8 +202,8 @@ def verify_parcel(
 def find_agreement(blocks: HeaderBlocks, context: ProtocolContext) -> PMode:
     """Return the P-Mode of a message to us.
 
-    Raises GW301 to GW304 for what is not agreed, GW302 for a message to another handler. No signature is
-    read for that.
+    Raises GW301 to GW304 for a message that is not agreed, GW302 for a message to another handler. No
+    signature is read here.
     """
     header = blocks.header
     pmode = _match_pmode(blocks, get_unit_kind(header), context)

@@ -1,6 +1,6 @@
-"""Reads a parcel, and what its signature says, without agreement and register; what we sign, and how (§4.1).
+"""Reads a parcel and the claims of its signature, without agreement and register; makes our signature (§4.1).
 
-Nothing is verified here, and no key of others is used.
+Nothing is verified here, and no key of another party is used.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def _write_agreement(sender: Party, receiver: Party, agreement: str) -> str:
     return parties + write_leaf("eb:CPAId", agreement)
 
 
-# Of a business message it is what we have agreed on; in a signal it may be what a stranger has written.
+# Cached for business messages, which name our agreements; a signal may repeat values of an unknown sender.
 _write_own_agreement: Final = lru_cache(maxsize=512)(_write_agreement)
 
 

@@ -154,7 +154,8 @@ def _read_bundled_warnings(content: MessageContent) -> tuple[ErrorSignal, ...]:
 def _check_hop_acknowledgment_alone(blocks: HeaderBlocks) -> None:
     """Raise for an Acknowledgment of the next handler that is bundled with anything.
 
-    No signature covers it. In a message of its own the signed MessageHeader names what it is about.
+    No signature covers it. In a message of its own the signed MessageHeader names the message that it
+    acknowledges.
     """
     if blocks.hop_acknowledgment is not None:
         raise_header_error(

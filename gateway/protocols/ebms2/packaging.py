@@ -107,7 +107,7 @@ def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
 
 
 def make_package(related: RelatedParts, limits: WireLimits) -> MessagePackage:
-    """Return the envelope and the parts of what was read as MIME."""
+    """Return the envelope and the parts of a body that was read as MIME."""
     envelope = _read_root(related.root, limits)
     return MessagePackage(
         envelope, related.root.content, index_parts(related.attachments), read_fault(envelope)

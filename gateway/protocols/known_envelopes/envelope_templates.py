@@ -22,7 +22,7 @@ from gateway.wire import DS, EB, EB3, decode_base64_octets, list_attributes, par
 _NAME: Final = rb"[A-Za-z0-9+/=.@:_\-]{1,512}+"
 #: Base64 may be in several lines.
 _BASE64: Final = rb"[A-Za-z0-9+/=\n\t ]{1,2048}+"
-#: What is before a value in a document: a text, an identifier, a reference to it, a Content-ID in a URI.
+#: The octets before a value that is a text, an identifier, a reference to it, or a Content-ID in a URI.
 _BEFORE: Final = rb'(?:(?<=>)|(?<=[ :][Ii][Dd]=")|(?<=URI="#)|(?<=(?:href|.URI)="cid:))'
 _AFTER: Final = rb'(?=[<"])'
 
@@ -179,7 +179,7 @@ _KINDS: Final[dict[object, Kind]] = {
 #: Each value is searched for in the envelope.
 _MOST_VALUES: Final = 64
 _IDENTIFIER: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\-]*")
-#: Readers shorten what is longer, in the places of their errors.
+#: Readers shorten a longer Content-ID in the locations of their errors.
 _LONGEST_CONTENT_ID: Final = 250
 _CID: Final = "cid:"
 

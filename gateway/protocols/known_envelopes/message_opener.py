@@ -80,7 +80,7 @@ class EnvelopeMemory(Generic[_Envelope]):
             sender_state.envelopes = (envelope, *sender_state.envelopes[: _MOST_ENVELOPES - 1])
 
     def _get_sender(self, sender: bytes) -> _Sender[_Envelope]:
-        """Return a sender; drop the one that has sent nothing new for the longest time."""
+        """Return the state of a sender; if there are too many, drop the sender that was used longest ago."""
         sender_state = self._senders.setdefault(sender, _Sender())
         self._senders.move_to_end(sender)
         if len(self._senders) > _MOST_SENDERS:

@@ -43,7 +43,7 @@ TOKENS: Final = OperationSection("token")
 LARGEST_ASSERTION: Final = 8192
 _PLACE: Final = "client_assertion"
 _ASSERTION_FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-#: What a header may have: nothing of it is a key, or leads to one outside the register.
+#: The allowed header parameters: none contains a key, or refers to a key outside the register.
 _HEADERS: Final = frozenset({"alg", "typ", "kid", "x5t#S256"})
 _TYPES: Final = frozenset({"JWT", "client-authentication+jwt"})
 _LONGEST: Final = timedelta(minutes=5)
@@ -57,7 +57,7 @@ _ALGORITHMS: Final = frozenset({*_RSA, *_EDWARDS, "ES256", "ES384"})
 
 @dataclass(frozen=True, slots=True)
 class AssertionRules:
-    """What an assertion is verified by: the names of its audience, the time, the keys of a party."""
+    """The facts for verifying an assertion: the names of its audience, the time, a party's certificates."""
 
     audience: frozenset[str]
     now: datetime
@@ -66,7 +66,7 @@ class AssertionRules:
 
 @dataclass(frozen=True, slots=True)
 class ClientProof:
-    """What a verified assertion proves: its party, by which certificate, its id, and when it ends."""
+    """The proof in a verified assertion: its party, the party's certificate, its id, and its end."""
 
     party: str
     certificate: str
@@ -75,7 +75,7 @@ class ClientProof:
 
 
 def verify_assertion(text: str, rules: AssertionRules, client: str = "") -> ClientProof:
-    """Return what an assertion proves; raises GW214. `client` is the client_id beside it, if any."""
+    """Return the proof in an assertion; raises GW214. `client` is the client_id sent with it, if any."""
     if len(text) > LARGEST_ASSERTION or _ASSERTION_FORM.fullmatch(text) is None:
         _refuse("it is no JWT in compact form, or too long")
     header, claims = (_read_part(part) for part in text.split(".")[:2])

@@ -291,6 +291,6 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 def _answer_mistake(mistake: Exception) -> Response:
     """Answer an unexpected exception with the problem OUR_MISTAKE; only the log has the details."""
-    _LOG.error("api: %s at %s", type(mistake).__name__, request.path)
+    _LOG.error("api: %s", type(mistake).__name__, extra={"path": request.path})
     _LOG.debug("api", exc_info=mistake)
     return _answer_problem(None, GatewayError(OUR_MISTAKE))

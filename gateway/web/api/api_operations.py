@@ -1,4 +1,4 @@
-"""What an operation of the API is: how a request is read, its caller, and how problems are answered."""
+"""Defines the operations of the API: how a request is read, its caller, and how problems are answered."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _Model = TypeVar("_Model", bound=AnswerModel)
 def read_model(model: type[_Model], row: object, **values: Any) -> _Model:
     """Return the model of a row or a dictionary: its members have the same names, but for `values`.
 
-    What a dictionary does not have is left out.
+    A member that the dictionary does not have is left out.
     """
     names = [name for name in model.model_fields if name not in values]
     if isinstance(row, Mapping):
@@ -153,9 +153,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """What a handler answers: a status, and a model or octets with their media type; a body is streamed.
+    """The answer of a handler: a status, and a model or octets with their media type; a `Body` is streamed.
 
-    A `stream` follows the head of the answer: it returns what is to be sent, in order.
+    A `stream` follows the head of the answer: it returns the octets to send, in order.
     """
 
     body: BaseModel | bytes | Body | None
@@ -195,7 +195,7 @@ Handler = Callable[[ApiCall], ApiAnswer]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation: where it is, what it takes and gives, and the function that does it.
+    """One operation: its method and path, its input and its answers, and the function that performs it.
 
     `problems` are the statuses of problems beside those that every operation may answer with. A
     `public` operation needs no credentials. With `make_error`, problems are answered in the form of
@@ -442,7 +442,7 @@ class ProblemDetails(AnswerModel):
 
 
 def find_remedy(kind: Problem) -> str:
-    """Return what helps a client of the API when this kind of problem occurs."""
+    """Return the remedy for a client of the API when this kind of problem occurs."""
     return _REMEDIES.get(kind.id, kind.remedy)
 
 

@@ -106,7 +106,7 @@ class MissingDocument(AnswerModel):
 
 
 class HeldCase(AnswerModel):
-    """Until when a case is held, and what is missing."""
+    """The time until which a case is held, and the missing documents."""
 
     until: datetime = Field(description="Then the case is refused.")
     missing: list[MissingDocument]
@@ -152,7 +152,7 @@ class ResultReference(AnswerModel):
 
 
 class OutsideResult(AnswerModel):
-    """What an agency decided by itself about a number that an item names: no application asked for it."""
+    """A decision that an agency made without an application, about a number that an item names."""
 
     item: int
     law: str
@@ -171,7 +171,7 @@ class OutsideResult(AnswerModel):
 
 
 class FeeMove(AnswerModel):
-    """A payment, or what is given back of one."""
+    """A payment or a refund."""
 
     kind: str = Field(json_schema_extra={"enum": ["payment", "refund"]})
     reference: str = Field(description="The provider's number of a payment; ours of a refund.")
@@ -209,7 +209,7 @@ class Fee(AnswerModel):
 
 
 class ItemRelease(AnswerModel):
-    """What a child declaration took of an item."""
+    """An item, or a part of one, that a child declaration took."""
 
     item: int
     child: str = Field(description="The case number of the child.")
@@ -230,7 +230,7 @@ class ItemRest(AnswerModel):
 
 
 class TakenItem(AnswerModel):
-    """What a child declaration holds of an item of its parent."""
+    """An item of the parent, or a part of one, that a child declaration holds."""
 
     item: int
     parent: str = Field(description="The case number of the parent.")
@@ -252,7 +252,7 @@ class InheritedDecision(AnswerModel):
 
 
 class InheritedCancellation(AnswerModel):
-    """A cancelled application above a child declaration: nobody approves its items any more."""
+    """A cancelled application above a child declaration: its items are not approved any more."""
 
     application: str = Field(description="The number of the application.")
     agency: str
@@ -273,7 +273,7 @@ class RemovedItem(AnswerModel):
 
 
 class Case(CaseSummary):
-    """One case, with what was found in its submission and the results that were made."""
+    """One case, with the findings in its submission and the results that were made."""
 
     message_id: str = Field(description="The id of the message that opened the case.")
     clearance: ClearanceState | None = Field(
@@ -324,7 +324,7 @@ class Decision(AnswerModel):
 
 
 class Application(AnswerModel):
-    """One application of the case: what an agency was asked, and what it decided."""
+    """One application of the case to an agency, with the decisions of the agency."""
 
     number: str
     application: str = Field(description="The id of the application in the submission.")
@@ -345,7 +345,7 @@ class ApplicationList(AnswerModel):
 
 
 class Notice(AnswerModel):
-    """What an agency said about an application."""
+    """A notice of an agency about an application."""
 
     number: str
     application: str = Field(description="The number of the application.")
@@ -365,7 +365,7 @@ class NoticeList(AnswerModel):
 
 
 class MessageProperty(AnswerModel):
-    """What the sender named in the header, such as originalSender; `type` where it gave one."""
+    """A property from the header of the message, such as originalSender; `type` if the sender gave one."""
 
     name: str
     value: str

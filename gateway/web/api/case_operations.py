@@ -150,7 +150,10 @@ def _get_case(call: ApiCall) -> ApiAnswer:
 
 
 def _read_moves(moved: dict[str, Any]) -> dict[str, Any]:
-    """Return what left the case, what stays, what it took, and what was removed."""
+    """Return the items that left the case, stay in it, were taken from its parent, or were removed.
+
+    Also returns the decisions and cancellations that the case inherits from its parent.
+    """
 
     def read(model: type[AnswerModel], name: str) -> list[Any]:
         # An item without a measure has neither quantity nor unit.

@@ -62,9 +62,9 @@ _OPEN: Final[WeakKeyDictionary[Engine, Counter[str]]] = WeakKeyDictionary()
 
 
 class EventStream:
-    """A stream: `read_batch` returns what is new, an empty text when nothing is, None at the end.
+    """A stream: `read_batch` returns the new events, no octets when there are none, None at the end.
 
-    It is counted while it is open; `close` must be called.
+    The stream is counted while it is open, so `close` must be called.
     """
 
     def __init__(self, call: ApiCall, after: int, write: Callable[[Sequence[Row[Any]]], bytes]) -> None:
@@ -77,7 +77,7 @@ class EventStream:
         self._begun = False
 
     def read_batch(self) -> bytes | None:
-        """Return what is new; None when the caller may read no longer, or the stream has lasted long."""
+        """Return the new events; None when the caller may no longer read, or the stream has lasted long."""
         now = self._call.services.clock()
         if now >= self._end or not self._call.is_still_allowed():
             return None
@@ -231,12 +231,12 @@ def _write_events(rows: Sequence[Row[Any]]) -> bytes:
 #: The role of a party that acts by its software, in the audit.
 _ROLE: Final = "party"
 _OCTETS: Final = 12
-#: So many events are sent again at once; the rest is read from the feed.
+#: The largest number of events that one replay sends again; the rest is read from the feed.
 _MOST_REPLAYED: Final = 1000
 
 
 class WebhookRequest(QueryModel):
-    """Where events are to be told."""
+    """The address to which events are sent."""
 
     url: str = Field(
         max_length=500,
@@ -265,7 +265,7 @@ class Webhook(AnswerModel):
 
 
 class NewWebhook(Webhook):
-    """A webhook that was just made, with its secret, which is told only now."""
+    """A webhook that was just made, with its secret, which no later answer contains."""
 
     secret: str = Field(
         description="Verify each call with it, as Standard Webhooks describes.", pattern="^whsec_"
@@ -312,7 +312,7 @@ def _create_webhook(call: ApiCall) -> ApiAnswer:
 
 
 def _check_url(call: ApiCall, url: str) -> None:
-    """Raise for a host that is not registered for the party, and for what is no plain address."""
+    """Raise for a host that is not registered for the party, and for a URL that is not a plain address."""
     try:
         parts = urlsplit(url)
         plain = parts.username is None and parts.password is None and not parts.fragment and parts.port != 0
@@ -335,7 +335,7 @@ def _find_webhook(conn: Connection, call: ApiCall) -> Row[Any]:
 def _record_change(
     conn: Connection, call: ApiCall, action: str, name: str, *, before: Any = None, after: Any = None
 ) -> None:
-    """Store who changed where events are told, in the transaction of the change."""
+    """Store in the audit log which party changed a webhook, in the transaction of the change."""
     entry = AuditEntry(call.party, _ROLE, action, f"webhook {name}", before=before, after=after)
     audit_log.record_action(conn, entry, call.services.clock())
 

@@ -35,7 +35,7 @@ SUBMISSIONS: Final = OperationSection("submissions")
 MESSAGES: Final = OperationSection("messages")
 
 _KEY: Final = "Idempotency-Key"
-#: What follows the id of a message in the addresses of its parts.
+#: The words that follow the id of a message in the addresses of its parts.
 _LAST_WORDS: Final = ("receipt", "document")
 _ENDS: Final = " or ".join(f"/{word}" for word in _LAST_WORDS)
 _FORM: Final = "multipart/form-data"
@@ -63,7 +63,7 @@ _FORM_SCHEMA: Final[Mapping[str, Any]] = {
 
 
 class Filing(AnswerModel):
-    """What was stored: the submission's id, and the signed receipt."""
+    """A stored submission: its id, and the signed receipt."""
 
     message_id: str = Field(description="The id of the submission; the Idempotency-Key where one was given.")
     new: bool = Field(description="False where the same submission was stored before under this id.")

@@ -16,7 +16,7 @@ from gateway.web.api.api_operations import BASE_PATH, JSON, PROBLEM_TYPE, Answer
 #: Octets, in the form that generators of clients read as a file.
 _BINARY: Final[Mapping[str, str]] = {"type": "string", "format": "binary"}
 _PLACE: Final = "#/components/schemas/{model}"
-#: What each name in a path stands for: the pattern of its values, and its description.
+#: The parameters of paths by their names: the pattern of the values, and the description.
 PATH_PARAMETERS: Final[Mapping[str, tuple[str, str]]] = {
     "number": ("^[A-Za-z0-9-]{1,40}$", "The number of a case."),
     "id": ("^[!-;=?-~]{1,255}$", "The id of a message."),
@@ -24,7 +24,7 @@ PATH_PARAMETERS: Final[Mapping[str, tuple[str, str]]] = {
     "problem": ("^GW[0-9]{3}$", "The id of a kind of problem."),
     "webhook": ("^[A-Za-z0-9_-]{1,40}$", "The id of a webhook."),
 }
-#: What every operation may answer.
+#: The statuses of the problems that every operation may answer.
 _ALWAYS: Final = (400, 429, 500, 503)
 _WITH_CREDENTIALS: Final = (401, 403)
 _WITH_BODY: Final = (408, 413, 415)

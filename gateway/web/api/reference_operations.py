@@ -1,4 +1,4 @@
-"""The operations on what holds for everybody: documents and their forms, rules, problems, the state."""
+"""The operations on reference data: documents and their forms, rules, problems, status, certificates."""
 
 from __future__ import annotations
 
@@ -350,7 +350,7 @@ _PERIOD: Final = timedelta(days=30)
 
 
 class StatisticsQuery(QueryModel):
-    """Which sums are wanted, and by what they are told apart."""
+    """The measure, the dimensions and the days of the wanted sums."""
 
     measure: str = Field(pattern=f"^({'|'.join(_MEASURES)})$", description="What is counted.")
     by: str = Field(

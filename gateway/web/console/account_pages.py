@@ -206,14 +206,14 @@ _LONGEST_NAME: Final = 80
 
 @pages.post("/sign-in/passkey/options")
 def send_sign_in_options() -> Response:
-    """Give the browser what a passkey needs for a sign-in."""
+    """Send the browser the options for a sign-in with a passkey."""
     return _answer_options(offer_sign_in(get_network()))
 
 
 @pages.post("/account/passkeys/options")
 @require_sign_in
 def send_registration_options() -> Response:
-    """Give the browser what a new passkey needs."""
+    """Send the browser the options for a new passkey."""
     return _answer_options(offer_registration(visitor))
 
 
@@ -292,7 +292,7 @@ def add_passkey() -> Response | tuple[str, int]:
 
 
 def _store_passkey(name: str, answer: str) -> str:
-    """Store the passkey of an answer; return why it is not accepted, or nothing."""
+    """Store the passkey of an answer; return the sentence that refuses it, empty if it is accepted."""
     try:
         with write_transaction(services.engine, "console.passkey") as conn:
             if len(sessions.list_passkeys(conn, visitor.account)) >= _MOST_PASSKEYS:

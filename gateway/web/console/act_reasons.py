@@ -18,7 +18,7 @@ def get_operator() -> Operator:
 
 
 def get_operator_desk() -> OperatorDesk:
-    """Return what does the acts of operators, or keeps them for a second person."""
+    """Return the desk that does the acts of operators, or keeps them for a second person."""
     second_person = frozenset(services.settings.console.second_person)
     return OperatorDesk(services.engine, services.settings, services.clock, second_person)
 

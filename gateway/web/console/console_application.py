@@ -1,4 +1,4 @@
-"""Builds the Flask application of the console: what holds for every page, and the sections."""
+"""Builds the Flask application of the console: the rules for every page, and the sections."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def build_console(services: ConsoleServices) -> Flask:
     """Return the application that answers every path below ``/console``."""
     application = Flask(__name__, static_folder="static", static_url_path="/console/static")
     application.extensions["console"] = services
-    # A redirect by the router itself would name the Host of the request, whatever that is.
+    # A redirect by the router itself would contain the Host of the request, even a wrong one.
     application.url_map.merge_slashes = False
     application.url_map.strict_slashes = False
     application.config |= {"MAX_CONTENT_LENGTH": _LARGEST_FORM, "MAX_FORM_MEMORY_SIZE": _LARGEST_FORM}
@@ -269,7 +269,7 @@ def _answer_problem(problem: GatewayError) -> tuple[str, int, dict[str, str]]:
 
 def _answer_mistake(mistake: Exception) -> tuple[str, int]:
     """Answer an unexpected exception with the error page; only the log has the details."""
-    _LOG.error("console: %s at %s", type(mistake).__name__, request.path)
+    _LOG.error("console: %s", type(mistake).__name__, extra={"path": request.path})
     _LOG.debug("console", exc_info=mistake)
     refusal = translate(
         "Something went wrong in the gateway. Try again. If it stays so, tell the operator when."

@@ -1,9 +1,9 @@
 """Isolates texts of others on a page, so that their writing direction turns nothing beside them around.
 
-A right-to-left letter, or a character that changes the direction, rearranges what is in the same line: a
-number, a state, another name. HTML isolates a text by the element `bdi`. A template does not know what a
-value contains, nor whether it stands in a text or in an attribute: so a value with such a character is marked
-when it is written, and the marks become elements when the page is complete.
+A right-to-left letter, or a character that changes the direction, rearranges the other texts in the same
+line: a number, a state, another name. HTML isolates a text by the element `bdi`. A template does not know
+which characters a value contains, nor whether the value stands in a text or in an attribute. So a value with
+such a character is marked when it is written, and the marks become elements when the page is complete.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _TURNING: Final = re.compile(
     "[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe\ufdd0\ufdd1"
     "\U00010800-\U00010fff\U0001e800-\U0001efff]"
 )
-#: Where an element would be text, or end what it stands in: inside of these elements, and in a tag.
+#: The places where no element may be written: inside these elements, and inside a tag. It would be text
+#: there, or would end the element or tag.
 _PLAIN: Final = r"<(title|textarea|option|script|style|svg)\b.*?</\1\s*>|<[^>]*>"
 _PIECE: Final = re.compile(f"{_PLAIN}|[{_BEGIN}{_END}]", re.DOTALL)
 _MARKS: Final = re.compile(f"[{_BEGIN}{_END}]")
@@ -32,7 +33,7 @@ _ELEMENTS: Final = {_BEGIN: "<bdi>", _END: "</bdi>"}
 
 
 def isolate_texts(environment: Environment) -> None:
-    """Let the templates of an environment mark each value that may turn what is beside it."""
+    """Let the templates of an environment mark each value that may turn the texts beside it."""
     environment.finalize = _mark_value
     for name in ("gettext", "ngettext"):
         translate: Any = environment.globals[name]
@@ -76,7 +77,7 @@ def _mark_value(value: Any) -> Any:
 
 
 def _mark_variables(translate: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that translates a sentence, and marks what is written into it."""
+    """Return a function that translates a sentence, and marks the values that are written into it."""
 
     @pass_context
     def translate_marked(context: Context, *sentences: Any, **variables: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Keeps what was typed into a form whose session has ended, until the same person has signed in again.
+"""Keeps the input of a form whose session has ended, until the same person has signed in again.
 
 Nothing is stored: the sign-in page carries the form, encrypted by a key that is derived from the token of the
 ended session. Only the cookie of the browser has that token, and no page can read it; and the form is

@@ -1,4 +1,4 @@
-"""The client of an OpenID Connect provider, by which people sign in, and what `gateway check` says of it."""
+"""The client of an OpenID Connect provider, by which people sign in, and its findings for `gateway check`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _METHODS: Final = "token_endpoint_auth_methods_supported"
 
 
 class ProviderError(Exception):
-    """The provider cannot be reached, or answers what it should not; the text is for the log."""
+    """The provider cannot be reached, or its answer is not valid; the text is for the log."""
 
 
 class ProviderMismatchError(ProviderError):
@@ -243,7 +243,7 @@ class _NetworkTurns:
 
     @contextmanager
     def take_turn(self, network: str | None = None) -> Iterator[None]:
-        """Wait shortly for a turn; raises ProviderError. None is no network: what is fetched for all."""
+        """Wait shortly for a turn; raises ProviderError. With None, the fetch serves all networks."""
         with self._condition:
             if not self._condition.wait_for(lambda: self._has_room(network), _TURN):
                 raise ProviderError("the provider is slow")
@@ -280,7 +280,7 @@ def _check_metadata(metadata: dict[str, Any], issuer: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _ClientProof:
-    """What a request for a token has of its client: fields of the form, and headers."""
+    """The parts of a token request that identify its client: fields of the form, and headers."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -289,7 +289,7 @@ class _ClientProof:
 def _make_client_proof(metadata: Mapping[str, Any], client_id: str, secret: str | None) -> _ClientProof:
     """Return the proof of a client, by the way that the provider takes; raises ProviderMismatchError.
 
-    Without a secret the client is public, and tells its id alone.
+    Without a secret the client is public, and sends only its id.
     """
     if secret is None:
         return _ClientProof({"client_id": client_id})
@@ -332,10 +332,11 @@ _PLACE = "console.oidc"
 def find_provider_problems(
     settings: Settings, clock: Callable[[], datetime], warnings: list[str]
 ) -> Iterator[GatewayError]:
-    """Yield what is wrong with the provider; add a warning when it cannot be reached now.
+    """Yield the problems of the provider; add a warning when it cannot be reached now.
 
-    Nothing is said where the settings name no provider. One call of the provider is made, within
-    `console.oidc.time_out`; without a network that is a warning, for a provider may be away for a while.
+    Yields nothing if the settings name no provider. The provider is called once, within
+    `console.oidc.time_out`. A provider that cannot be reached is only a warning, because it may be away for a
+    while.
     """
     oidc = settings.console.oidc
     if oidc.issuer is None:

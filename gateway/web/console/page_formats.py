@@ -285,7 +285,7 @@ def _write_cell(value: Any) -> str:
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
-#: One type, whatever the sender says that it is.
+#: The media type of every download: the type that the sender states is not used.
 _TYPE: Final = "application/octet-stream"
 _POLICY: Final = "sandbox; default-src 'none'"
 

@@ -135,7 +135,7 @@ def build_console_services(hub: Hub, settings: Settings, desk: OfficerDesk) -> C
     return ConsoleServices(hub, settings, hub.clock, desk, build_hub_readiness(hub))
 
 
-#: A session's last use is written at most so often.
+#: The shortest time between two records of a session's last use.
 _PRECISION: Final = timedelta(seconds=60)
 _TOKEN: Final = 32
 #: Sessions of one account that stand at the same time.
@@ -283,7 +283,7 @@ _HOMES: Final = {
 
 
 def get_home_path(visitor: Visitor | None) -> str:
-    """Return the path of a person's first page, or of the sign-in page if nobody is signed in."""
+    """Return the path of a person's first page, or of the sign-in page if no person is signed in."""
     return _SIGN_IN if visitor is None else _HOMES[visitor.organisation.kind]
 
 
@@ -427,8 +427,8 @@ def add_security_headers(response: PageResponse) -> PageResponse:
 def find_forgery(request: Request, visitor: Visitor | None, origin: str | None) -> str | None:
     """Return why a request may be forged by another site, as a sentence; None when it is not.
 
-    `origin` is that of the console in the settings. Without one, the Host of the request is used: that alone
-    is no proof, since a browser sends there whatever name has led it to this server.
+    `origin` is that of the console in the settings. Without one, the Host of the request is used. The Host
+    alone is no proof, because a browser sends in it any name by which it has reached this server.
     """
     if request.method in _SAFE:
         return None

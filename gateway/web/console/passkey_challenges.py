@@ -1,4 +1,4 @@
-"""Challenges for passkeys, and what their answers do: registration, sign-in, confirmation of an act.
+"""Challenges for passkeys, and the effects of their answers: registration, sign-in, confirmation of an act.
 
 A challenge is kept in the database with the session that it was given to, and the first right answer
 removes it. A page offers a confirmation with `offer_confirmation` and takes the answer with

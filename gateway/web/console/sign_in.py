@@ -106,7 +106,7 @@ def sign_in_with_passkey(answer: str, network: str) -> SignInResult:
 
 
 def sign_in_with_certificate(sha256: str, network: str) -> SignInResult:
-    """Sign in the person to whom a client certificate belongs, and record the attempt.
+    """Sign in the owner of a client certificate, and record the attempt.
 
     `sha256` is that of the certificate in the TLS handshake. It must be valid now by the trust of the hub: a
     revoked one is refused, even if the handshake accepted it.
@@ -125,7 +125,7 @@ def sign_in_with_certificate(sha256: str, network: str) -> SignInResult:
 
 
 def sign_in_with_subject(issuer: str, subject: str, network: str) -> SignInResult:
-    """Sign in the person whom the OpenID provider `issuer` calls `subject`, and record the attempt."""
+    """Sign in the person with the id `subject` at the OpenID provider `issuer`, and record the attempt."""
 
     def find_owner(conn: Connection) -> AccountOwner | None:
         row = accounts.find_by_subject(conn, issuer, subject)

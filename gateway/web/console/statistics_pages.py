@@ -39,7 +39,7 @@ from gateway.wire import begin_day, end_day, find_day
 
 pages: Final = Blueprint("statistics", __name__, url_prefix="/console")
 
-#: So many days are shown one by one; more of them by week or by month.
+#: The largest number of days that are shown one by one; more days are shown by week or by month.
 _DAILY: Final = 62
 _DAY: Final = 86400
 _OUTCOMES: Final = ("APPROVED", "PARTIAL", "REJECTED", "REFUSED", "WITHDRAWN")

@@ -65,7 +65,7 @@ class ActPerformer:
         return row, build_act_call(act, request.number, row.notice_number, issued_at)
 
     def _apply_act(self, act: Row[Any], content: etree._Element) -> GatewayError | None:
-        """Apply an act at the hub, and return why it was refused; None when it was accepted."""
+        """Apply an act at the hub, and return the reason of its refusal; None if it was accepted."""
         try:
             self._check_call(content)
             callback = read_callback(content)
@@ -78,7 +78,8 @@ class ActPerformer:
         except GatewayError as problem:
             return problem
         except Exception as mistake:  # the act stays intended, and the log gets no content
-            _LOG.error("officer: act=%s agency=%s failed: %s", act.id, act.agency, type(mistake).__name__)
+            act_fields = {"act": act.id, "partner": act.agency}
+            _LOG.error("the act of an officer failed: %s", type(mistake).__name__, extra=act_fields)
             return find_resource_problem(mistake) or GatewayError(OUR_MISTAKE)
         return None
 

@@ -16,7 +16,7 @@ from gateway.store import accounts, officer_work, payloads
 
 @dataclass(frozen=True, slots=True)
 class ClaimView:
-    """The claim on an application: its officer (None: nobody), the time, and `version`, which rises."""
+    """The claim on an application: its officer (None: no officer), its time, and its rising `version`."""
 
     account: int | None
     name: str | None
@@ -39,12 +39,12 @@ class ActView:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationView:
-    """An application: its request, what must be decided, and the digest of what is shown.
+    """An application: its request, the required decisions, and the digest of the shown content.
 
     `proposal` is the act under way: PROPOSED waits for another officer, INTENDED for its call. `last_day` is
-    that of the certificates which the decisions name, where they have the same one. With `owes_fee` a fee of
-    it is open; with `is_held` it is not forwarded before that is paid. With `was_paid` something is left of
-    a fee that the agency may give back.
+    the last day of the certificates that the decisions name, if all of them have the same one. With
+    `owes_fee` a fee of the application is open; with `is_held` the application is not forwarded before that
+    fee is paid. With `was_paid` a rest of a paid fee is left that the agency may give back.
     """
 
     request: Row[Any]

@@ -1,4 +1,4 @@
-"""The desk of officers: what they may do with the applications of their agency, checked and performed."""
+"""The desk of officers: checks and performs their acts on the applications of their agency."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ class OfficerDesk:
         self._schema = read_wsdl(get_data_folder("wsdl").joinpath(WSDL).read_bytes()).schema
         self._performer = ActPerformer(hub, keys, self._schema.validate_element)
 
-    # What is shown.
+    # Content of pages.
 
     def get_policy(self, agency: str) -> AgencyPolicy:
-        """Return what an agency demands of its officers."""
+        """Return the policy of an agency: whether two officers decide, and how they must confirm."""
         section = self._settings.agency.get(agency)
         if section is None:
             return AgencyPolicy(False, frozenset())
@@ -158,7 +158,7 @@ class OfficerDesk:
         """Perform the act of one officer alone, with its call; the outcome says whether it was accepted.
 
         Raises GW701, GW705, GW706, GW707 or GW708 when the act was not begun, GW401 when its values do
-        not fit the contract, GW404 when a quantity does not fit what was declared.
+        not fit the contract, GW404 when a quantity does not fit the declared one.
         """
         policy = self.get_policy(officer.agency)
         if isinstance(act, DecisionAct):
@@ -240,8 +240,8 @@ class OfficerDesk:
     def _check_quantities(self, agency: str, number: str, act: DecisionAct) -> None:
         """Raise GW404 for a quantity that does not fit the declared one in the agency's application.
 
-        If the application changes between this check and the act, the digest of what was shown differs, and
-        the act is refused.
+        If the application changes between this check and the act, the digest of the shown content differs,
+        and the act is refused.
         """
         with read_transaction(self._hub.engine) as conn:
             application = load_application_form(self._hub, conn, agency, number, compare=False)
@@ -266,7 +266,7 @@ class OfficerDesk:
     def approve_proposal(
         self, officer: Officer, proposal: int, digest: str, shown_sha256: str, confirmation: Confirmation
     ) -> ActOutcome:
-        """Approve what another officer proposed, and make the call.
+        """Approve the proposal of another officer, and make the call.
 
         `digest` and `shown_sha256` are those of the proposal and of the application that the officer saw.
         """

@@ -303,7 +303,7 @@ BODY_KEY: Final = "gateway.body"
 PARTY_CALLBACK_KEY: Final = "gateway.proved"
 #: Here the server leaves the SHA-256 of the TLS client certificate, or None.
 CERTIFICATE_KEY: Final = "gateway.certificate"
-#: Where the application puts what it goes on to send: an object with `read_batch` and `close`.
+#: Where the application puts the stream of its answer: an object with `read_batch` and `close`.
 STREAM_KEY: Final = "gateway.stream"
 #: Where the application puts a request whose better answer may still come: it has `read_response`,
 #: `is_over`, `mark_given` and `close`. The answer of the application is the one without it.
@@ -392,7 +392,7 @@ _LOG: Final = logging.getLogger(__name__)
 #: What wraps a stream that is to be sent (PEP 3333, Optional Platform-Specific File Handling).
 FILE_KEY: Final = "wsgi.file_wrapper"
 _FILE_STEP: Final = 1 << 18
-#: How often it is seen whether the HTTP server has opened what it is to send, in seconds.
+#: Seconds between two checks whether the HTTP server has opened the pipe.
 _PAUSE: Final = 0.005
 
 

@@ -80,7 +80,7 @@ class RetryAfterPolicy:
 
 
 _MOST: Final = 10_000
-#: The session of the console; other cookies are anybody's.
+#: The session cookie of the console; other cookies are no credentials.
 _SESSION: Final = re.compile(r"(?:^|; ?)__Host-session=([^;]*)")
 
 
@@ -154,15 +154,16 @@ _WAITING_PAUSE: Final = 0.2
 #: Finds the stated sender of a message: the first PartyId.
 _NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _LOOKED_AT: Final = 16 * 1024
-#: The rest of a refused body is read and dropped, on one of so many connections at once: so many octets (on
-#: another path they would be taken), for so many seconds, and with so many between two pieces.
+#: The limits for reading and dropping the rest of a refused body: octets (as many as other paths accept),
+#: seconds in total, and seconds between two pieces. One in `_CONNECTIONS_PER_DROPPING` connections
+#: may do so at once.
 _DROPPED_OCTETS: Final = 64 * 1024**2
 _DROPPING_SECONDS: Final = 10.0
 _LONGEST_PAUSE: Final = 2.0
 _CONNECTIONS_PER_DROPPING: Final = 8
 #: In every answer: the server below would name itself, and takes no other way to prevent it.
 _NAMELESS: Final = ("Server", "")
-#: What the application gets in another way, or not at all.
+#: Fields that the application gets in another way, or not at all.
 _NOT_PASSED_ON: Final = frozenset({"content-length", "transfer-encoding", FIELD})
 
 
@@ -195,7 +196,7 @@ class RequestGateLimits:
 
 @dataclass(slots=True)
 class _HttpReply:
-    """The application's answer, the party that was proved, and what follows the head, if it is a stream.
+    """The application's answer, the party that was proved, and the stream that follows the head, if any.
 
     `waiting` may still give a better answer than this one. `file` is read while it is sent.
     """
@@ -223,7 +224,7 @@ class _ArrivingBody:
 
     @property
     def is_requested(self) -> bool:
-        """Whether a piece was asked for: a client that waits for that (Expect) has been told to send."""
+        """Whether a piece was requested: this asks a client that waits (Expect) to send the body."""
         return self._pieces is not None
 
     def __aiter__(self) -> _ArrivingBody:
@@ -237,7 +238,7 @@ class _ArrivingBody:
     async def drop_rest(self) -> None:
         """Read the rest and forget it, until it ends or a limit is reached; only for the end of a connection.
 
-        A piece that is waited for no longer may still come, and nobody gets it.
+        A piece that arrives after the end of this wait is lost.
         """
         clock, octets = asyncio.get_running_loop().time, 0
         end = clock() + _DROPPING_SECONDS
@@ -324,11 +325,11 @@ class RequestGate:
             self._connections.end_request(peer, reply.party)
 
     async def _drop_rest(self, scope: RsgiScope, body: _ArrivingBody) -> None:
-        """Take what a refused client still sends, within limits.
+        """Read the octets that a refused client still sends, within limits.
 
-        To close before would reset its connection, and it would lose the answer (RFC 9112 §9.6). Meanwhile
-        the connection counts as idle, and so is closed before others. A client that waits until it is asked
-        for the body (Expect) is not asked.
+        To close the connection earlier would reset it, and the client would lose the answer (RFC 9112 §9.6).
+        Meanwhile the connection counts as idle, so it is closed before others. A client that waits until it
+        is asked for the body (Expect) is not asked.
         """
         most = max(1, self._bounds.connections.max_connections // _CONNECTIONS_PER_DROPPING)
         is_asked_first = "expect" in scope.headers.keys()  # noqa: SIM118 - the server's headers are no mapping
@@ -343,8 +344,8 @@ class RequestGate:
     async def _send_when_ready(self, protocol: Any, reply: _HttpReply) -> None:
         """Send the better answer when it is there in time, else the answer of the application.
 
-        Meanwhile the request holds no thread, and what it was has been released. Where the client has
-        gone, nothing is sent, and nothing counts as given.
+        Meanwhile the request holds no thread, and its content has been released. If the client has gone,
+        nothing is sent, and no answer counts as given.
         """
         loop, gone = asyncio.get_running_loop(), asyncio.ensure_future(protocol.client_disconnect())
         waiting = reply.waiting
@@ -367,7 +368,7 @@ class RequestGate:
         protocol.response_bytes(reply.status, [*reply.headers, _NAMELESS], reply.body)
 
     async def _send_stream(self, protocol: Any, reply: _HttpReply) -> None:
-        """Send what the application reads again and again, until it ends, the client goes or we stop."""
+        """Send each batch of the application's stream, until it ends, the client goes or the server stops."""
         loop, gone = asyncio.get_running_loop(), asyncio.ensure_future(protocol.client_disconnect())
         try:
             headers = [header for header in reply.headers if header[0].lower() != "content-length"]
@@ -419,7 +420,7 @@ class RequestGate:
             taker.close()
 
     def _make_taker(self, head: RequestHead, share: BodyReservation, address: str) -> PieceTaker:
-        """Return what takes the body of a request: into a file when it is large, where the path has files."""
+        """Return the taker of a request's body: into a file if the body is large and the path has files."""
         if self._spool is None or not self._spool.accepts_path(head.path.rstrip("/")):
             return PieceTaker(share)
         return self._spool.make_taker(address, head.length, share)

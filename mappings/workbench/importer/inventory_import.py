@@ -1,8 +1,8 @@
 """Turns an inventory of documents into a folder of mappings that an engineer then completes.
 
 The code names no document and no agency: documents come from the inventory, common meanings
-from the shipped mappings.  The result can be loaded, built and used for a split at once; what
-the inventory leaves open is written as a comment and listed.
+from the shipped mappings.  The result can be loaded, built and used for a split at once; every
+point that the inventory leaves open is written as a comment and listed.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def describe_range(field: InventoryField) -> str:
 def describe_wco_id(
     field: InventoryField, location: str, meanings: ImportedMeanings, meaning: KnownMeaning | None
 ) -> str:
-    """Return what is unclear about the WCO id of a field, empty where nothing is.
+    """Return in words why the WCO id of a field is unclear; an empty text where it is clear.
 
     `meaning` is the common meaning that the field has or may have; `location` is the field in errors.
     Raise GW502 for an id that is not that of the field's path.

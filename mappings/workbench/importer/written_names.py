@@ -1,6 +1,6 @@
 """Names and texts as mappings have them: derived from the words of an inventory, and written as YAML or CSV.
 
-The strict reader reads back unchanged what is written: one line for a field, with comments above.
+The strict reader reads the written texts back unchanged: one line for a field, with comments above it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def import_documents(arguments: Arguments) -> None:
 
 
 def describe_imported_files(imported: ImportResult, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return the printed result: files, counts by document, and what must be finished by hand."""
+    """Return the printed result: files, counts by document, and the findings to finish by hand."""
     findings = [
         {
             "document": finding.document,
@@ -71,7 +71,7 @@ def describe_imported_files(imported: ImportResult, files: Mapping[str, bytes]) 
 
 
 def _load_imported(imported: ImportResult, files: Mapping[str, bytes]) -> MappingBundle:
-    """Return the bundle of `files`; a fault of an imported document is told at its line of the inventory."""
+    """Return the bundle of `files`; report a fault of an imported document at its line of the inventory."""
     try:
         return load_bundle(MemoryPath(files))
     except GatewayError as error:
@@ -144,7 +144,7 @@ def _print_import_report(report: Mapping[str, Any], arguments: Arguments) -> Non
 
 
 def _tell_folder_content(report: Mapping[str, Any], arguments: Arguments) -> str:
-    """Return what the folder contains beside the inventory, and how this comes into force."""
+    """Return a text: the documents of the folder beside the imported ones, and how they come into force."""
     brought = [counts["document"] for counts in report["documents"]]
     others = [name for name in report["folder_documents"] if name not in brought]
     if others:

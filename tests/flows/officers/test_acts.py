@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -30,6 +31,7 @@ from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
 from gateway.hub import apply_call_back
 from gateway.operations import list_waiting_acts
+from gateway.process_log import format_text
 from gateway.state_machines import DELIVERY, REQUEST
 from gateway.store import officer_work, parties, payloads, read_transaction, write_transaction
 from gateway.web.officers import SESSION_ONLY, OfficerDesk
@@ -312,6 +314,19 @@ def test_an_act_waits_for_a_key_that_is_away(engine: Engine) -> None:
     assert "of kim (decide, agency KPTA) was intended at" in told
     assert story.desk.resume_acts() == 1
     assert story.look().state == "DECIDED"
+
+
+def test_an_act_that_fails_stays_intended_and_the_log_names_it(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    story = ConsoleStory(engine)
+    seen, keys = story.arrive(), KeptKeys(lambda: story.settings)
+    keys.get_signer = lambda agency: {}[f"secret of {agency}"]  # type: ignore[method-assign]
+    desk = OfficerDesk(story.hub, story.settings, keys)
+    done = desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    assert (done.state, done.problem and done.problem.problem.id) == ("INTENDED", "GW901")
+    (line,) = [format_text(record) for record in caplog.records if record.levelno == logging.ERROR]
+    assert line == f"the act of an officer failed: KeyError partner=KPTA act={done.act}"
 
 
 def test_an_act_crosses_no_connection_and_needs_no_client_certificate(engine: Engine) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from gateway.errors import PROBLEMS
+from gateway.process_log import format_text
 from gateway.web import hub_readiness
 from tests.kit.api import Api, Client, document
 from tests.kit.house import Away
@@ -58,6 +60,18 @@ def test_the_state_is_told(stranger: Client, story: Story, monkeypatch: pytest.M
     story.hub.signer = Away()
     told = stranger.get("status").json
     assert (told["ready"], told["problem_id"]) == (False, "GW803")
+
+
+def test_a_mistake_of_ours_shows_no_detail(
+    stranger: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.web.api.reference_operations.PROBLEMS", None)
+    answer = stranger.get("problems/GW901")
+    assert (answer.status_code, answer.json["id"]) == (503, "GW901")
+    assert "NoneType" not in answer.text
+    assert [format_text(record) for record in caplog.records if record.levelno == logging.ERROR] == [
+        "api: AttributeError path=/api/v1/problems/GW901"
+    ]
 
 
 @pytest.mark.night

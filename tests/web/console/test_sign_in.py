@@ -12,6 +12,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from gateway import __version__
+from gateway.process_log import format_text
 from gateway.store import accounts, parties, read_transaction, sessions, write_transaction
 from gateway.store.accounts import sessions as session_rows
 from tests.kit.audited import list_actions
@@ -335,7 +336,7 @@ def test_the_language_is_chosen_and_kept(console: Console, officer: Browser) -> 
 
 
 def test_a_mistake_of_ours_shows_no_detail(
-    console: Console, officer: Browser, monkeypatch: pytest.MonkeyPatch
+    console: Console, officer: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("gateway.web.console.account_pages.accounts.list_usable_roles", lambda *_: 1 / 0)
     monkeypatch.setattr("gateway.web.console.page_guards._read_roles", lambda *_: frozenset({"officer"}))
@@ -343,6 +344,9 @@ def test_a_mistake_of_ours_shows_no_detail(
     assert answer.status_code == 503
     assert "GW901" in answer.text
     assert "ZeroDivisionError" not in answer.text
+    assert [format_text(record) for record in caplog.records] == [
+        "console: ZeroDivisionError path=/console/account"
+    ]
 
 
 KEPT = re.compile(r'name="kept" value="([^"]+)"')

@@ -1,7 +1,7 @@
 """Lets PostgreSQL compare and order text by its octets, as SQLite does.
 
 Before, it followed the collation of the database. That of the operating system changes with an upgrade of it
-or on a standby of another release; an index then no longer finds what it has, and a unique one takes a value
+or on a standby of another release; an index then no longer finds its rows, and a unique one takes a value
 a second time. The order of octets ("C") never changes. The indexes are built anew, so those that such a
 change has spoilt are in order again; where a value stands twice in a unique one, the revision fails.
 """
@@ -22,7 +22,7 @@ branch_labels = None
 depends_on = None
 
 #: The tables of the first revision that have columns to change, and the changes. Other tables, also of the
-#: same schema, belong to somebody else.
+#: same schema, do not belong to the hub.
 _COLUMNS = """
 SELECT c.oid AS number, CAST(CAST(c.oid AS regclass) AS text) AS name,
     string_agg(format('ALTER COLUMN %I TYPE %s COLLATE "C"', a.attname, format_type(a.atttypid, a.atttypmod)),
@@ -88,7 +88,7 @@ def _read_first_revision() -> str:
 
 
 def _change_columns(conn: Connection, table: Any) -> None:
-    """Change the columns of a table, and let the server count its rows again: it forgets what it knew."""
+    """Change the columns of a table, and collect its statistics again: the server forgets them."""
     _run(conn, f"LOCK TABLE {table.name} IN ACCESS EXCLUSIVE MODE")
     triggers = _run(conn, _TRIGGERS.format(number=table.number)).all()
     names = re.findall(r"^CREATE (?:UNIQUE )?INDEX (\w+)", _read_first_revision(), re.MULTILINE)

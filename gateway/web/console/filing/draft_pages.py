@@ -71,7 +71,7 @@ def make_judge() -> Judge:
     """Return the object that checks submissions of the visitor's organisation, with rules as of now."""
     party, now = visitor.organisation.code, services.clock()
     rules = make_inspection_rules(services.hub, party, now)
-    # What is not signed yet is judged as if the organisation had signed it.
+    # An unsigned submission is judged as if the organisation had signed it.
     assumed = replace(rules, admit=lambda _: SignerAdmission(party, None, {}), thorough=True)
 
     def judge(content: bytes, files: Mapping[str, bytes], signed: bool) -> InspectionReport:
@@ -147,8 +147,8 @@ def hand_in_draft(draft: Draft, signed: bytes) -> list[DraftFinding]:
 class PreparedDocument:
     """A document that a person signs outside of the gateway, with its attached files.
 
-    `kind` is what its `row` is, a draft or an answer, and `fingerprint` the digest of it without a signature.
-    `mismatch` is the sentence about another document.
+    `kind` says whether its `row` is a draft or an answer. `fingerprint` is the digest of the document without
+    a signature. `mismatch` is the sentence for a signed document that is not the prepared one.
     """
 
     kind: str

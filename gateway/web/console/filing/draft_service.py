@@ -77,7 +77,7 @@ _PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class DraftRefusedError(Exception):
-    """Why a draft or a file is not stored, as a sentence for the page; `status` is that of the answer."""
+    """A refusal to store a draft or a file: a sentence for the page, and the `status` of the HTTP answer."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -362,7 +362,7 @@ Judge = Callable[[bytes, Mapping[str, bytes], bool], "InspectionReport"]
 
 @dataclass(frozen=True, slots=True)
 class DraftFinding:
-    """One finding: a sentence on what is wrong, the hub's own detail, and the key of the field."""
+    """One finding: a sentence on the problem, the hub's own detail, and the key of the field."""
 
     sentence: str
     detail: str = ""
@@ -385,7 +385,7 @@ class DraftReport:
         return not any(finding.refuses for finding in self.findings)
 
     def list_errors(self) -> dict[str, list[str]]:
-        """Return what the hub refuses, as sentences at each field, by its key."""
+        """Return the sentences about values that the hub refuses, by the key of their field."""
         errors: dict[str, list[str]] = {}
         for finding in self.findings:
             if finding.key is not None and finding.refuses:
@@ -393,7 +393,7 @@ class DraftReport:
         return errors
 
     def list_warnings(self, keys: Collection[str]) -> list[DraftFinding]:
-        """Return what the hub accepts with a warning about fields of these keys."""
+        """Return the warnings about fields of these keys, whose values the hub accepts."""
         return [finding for finding in self.findings if not finding.refuses and finding.key in keys]
 
 
@@ -413,7 +413,7 @@ def check_draft(judge: Judge, draft: Draft, files: Mapping[str, bytes]) -> Draft
         for finding in judged:
             key = places.find_field(finding.pointer, finding.message)
             if key is not None and finding.problem is DOCUMENT_INVALID and not draft.values.values.get(key):
-                # The schema says of an empty value what the mapping says of a missing one.
+                # The schema refuses an empty value; it is reported as the mapping reports a missing one.
                 findings.append(DraftFinding(translate("This is required."), "", FIELD_MISSING.id, key))
             else:
                 findings.append(link_finding(finding, key, refuses=refuses))
@@ -425,7 +425,7 @@ def check_draft(judge: Judge, draft: Draft, files: Mapping[str, bytes]) -> Draft
 
 
 def check_signed(judge: Judge, files: Mapping[str, bytes], content: bytes) -> list[DraftFinding]:
-    """Return what the hub refuses in a signed document: nothing when it is good."""
+    """Return the findings for which the hub refuses a signed document: an empty list when it is good."""
     report = judge(content, files, True)
     findings = [link_finding(finding) for finding in report.findings]
     if not findings and report.undone:
@@ -434,7 +434,7 @@ def check_signed(judge: Judge, files: Mapping[str, bytes], content: bytes) -> li
 
 
 def _check_items(values: FormValues) -> list[DraftFinding]:
-    """Return what a submission by form needs before all: an item, and an item of each application."""
+    """Return a finding if the form has no goods item, and one for each application without an item."""
     findings = []
     if not values.items:
         findings.append(DraftFinding(translate("There is no goods item."), "", "", "a#1/items"))
@@ -451,8 +451,8 @@ def describe_problem(problem: GatewayError) -> DraftFinding:
 
 
 def link_finding(finding: InspectionFinding, key: str | None = None, *, refuses: bool = True) -> DraftFinding:
-    """Return what the hub has found, with the key of the field that it is about."""
-    # That a field is missing needs no more words where its label is.
+    """Return a finding of the hub with the key of the field that it is about."""
+    # Beside the label of its field, the problem of a missing field needs no detail.
     detail = "" if key is not None and finding.problem.id == FIELD_MISSING.id else finding.message
     return DraftFinding(describe_finding(finding), detail, finding.problem.id, key, refuses)
 

@@ -1,7 +1,7 @@
 """Pages of a trader's submissions: choose documents, fill the form, check, sign, hand in.
 
-Each page of a draft is a plain form. Every button saves what was typed, even if it is wrong; errors are shown
-at their fields, as `gateway submission check` finds them.
+Each page of a draft is a plain form. Every button saves the typed values, even if they are wrong; errors are
+shown at their fields, as `gateway submission check` finds them.
 """
 
 from __future__ import annotations
@@ -341,7 +341,7 @@ def _render_section(draft: Draft, path: str, **context: Any) -> str:
 
 
 def _answer_save(draft: Draft, path: str) -> AnyResponse | tuple[str, int]:
-    """Save what was typed, then do the action of the button: stay and check, go on, add or remove."""
+    """Save the typed values, then do the action of the button: stay and check, go on, add or remove."""
     painter = _make_painter(draft, None)
     views = draw_page(painter, draft, path)
     if not views:

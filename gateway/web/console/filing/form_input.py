@@ -1,4 +1,4 @@
-"""Takes what was typed on a page of a draft: texts, files, and the buttons that add or remove."""
+"""Takes the input on a page of a draft: texts, files, and the buttons that add or remove."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_typed_page(
     files: Mapping[str, FileStorage],
     zone: ZoneInfo,
 ) -> TypedPage:
-    """Return the values of a draft with what was typed into the inputs of one page.
+    """Return the values of a draft with the texts and files from the inputs of one page.
 
     Only inputs of that page are read. Raises DraftRefusedError for a file or a text that is too large.
     """
@@ -204,7 +204,7 @@ def make_painter(
     errors: Mapping[str, Sequence[str]],
     files: Mapping[str, Row[object]] = MappingProxyType({}),
 ) -> FormPainter:
-    """Return what draws a form with these values, errors and files, in the language of the request."""
+    """Return the painter of a form with these values, errors and files, in the language of the request."""
     input_words = {
         "unit": translate("Unit"),
         "currency": translate("Currency"),

@@ -1,7 +1,7 @@
-"""What the templates draw: each field with its label, its value, its hints and its errors.
+"""The fields that the templates draw: each with its label, its value, its hints and its errors.
 
-The keys of the form name the input elements; their ids are the same without signs that have a meaning in
-URLs and style sheets.
+The keys of the form are the names of the input elements. The ids of these elements are the keys without the
+characters that have a meaning in URLs and style sheets.
 """
 
 from __future__ import annotations

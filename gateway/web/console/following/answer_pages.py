@@ -44,7 +44,7 @@ _Answer = str | Response | tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class AnswerInput:
-    """One field of the form, with what was filed before, and the input that the page draws for it."""
+    """One field of the form, with its value filed before, and the input that the page draws for it."""
 
     field: AnswerField
     node: FieldNode
@@ -124,7 +124,7 @@ def _make_painter(
 
 
 def _draw_input(painter: FormPainter, field: AnswerField) -> FieldNode:
-    """Return the input of a field, with what was filed before as its hint."""
+    """Return the input of a field, with the value filed before as its hint."""
     hint = translate("Nothing was filed here before.")
     if field.value:
         hint = f"{translate('Filed before')}: {field.value} {field.unit}".rstrip()
@@ -136,7 +136,7 @@ def _draw_input(painter: FormPainter, field: AnswerField) -> FieldNode:
 @accept_files(MOST_OCTETS)
 @require_right(Right.FILE_SUBMISSIONS)
 def prepare_supplement(number: str, application: str) -> _Answer:
-    """Make the supplement of the form; show the form again with what is wrong."""
+    """Make the supplement of the form, or show the form again with its errors."""
     case = _read_case(number)
     base = _read_base(case, application)
     values = dict(_list_changes(base))
@@ -153,7 +153,7 @@ def prepare_supplement(number: str, application: str) -> _Answer:
 
 
 def _list_changes(base: AnswerBase) -> Iterator[tuple[str, str]]:
-    """Yield the key and the new value of each input whose text is not the one that was drawn."""
+    """Yield the key and the new value of each input whose text differs from the text on the page."""
     painter = _make_painter(base, {}, ())
     for node in list_leaf_keys(painter.draw_input(field.key, field.field) for field in base.form.fields):
         drawn, text = (
@@ -183,7 +183,7 @@ def show_answer(number: str, application: str, answer: int) -> str:
 
 
 def _render_answer(case: Row[Any], number: str, answer: int, findings: Sequence[DraftFinding] = ()) -> str:
-    """Return the page of a supplement: to be signed, or what became of it."""
+    """Return the page of a supplement: to be signed, or with the message that it has become."""
     with read_transaction(services.engine, promises=True) as conn:
         request_row, row = _find_answer(conn, case, number, answer)
         message = None if row.message is None else messages.find_by_id(conn, row.message)

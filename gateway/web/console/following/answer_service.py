@@ -48,7 +48,7 @@ class UploadedFile:
 
 @dataclass(frozen=True, slots=True)
 class AnswerBase:
-    """What an answer begins from: the request, the form with its values, and the files sent before."""
+    """The start of an answer: the request, its form with the filed values, and the files sent before."""
 
     request: Row[Any]
     form: AnswerForm
@@ -73,7 +73,7 @@ def read_answer_base(
     codes = services.hub.load_rules_of(conn, request).status_codes
     questions = {code.code for code in codes.values() if code.event == "ask"}
     asking = [row for row in agency_notices if row.pointers or row.text or row.deadline]
-    # What else an agency writes is answered where it has asked for nothing.
+    # The latest question of the agency; without a question, its latest other notice.
     question = max(
         asking, key=lambda row: (row.status_code in questions, row.issued_at, row.number), default=None
     )
@@ -97,7 +97,7 @@ def read_answer_base(
 def prepare_answer(
     base: AnswerBase, changes: Mapping[str, str], uploads: Sequence[UploadedFile]
 ) -> tuple[int | None, list[DraftFinding]]:
-    """Store the supplement that the form makes; return its id, or what the hub would refuse in it."""
+    """Store the supplement that the form makes; return its id, or the findings that refuse it."""
     findings = _check_uploads(uploads)
     if findings:
         return None, findings

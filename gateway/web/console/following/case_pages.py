@@ -58,7 +58,7 @@ pages: Final = Blueprint("following", __name__, url_prefix="/console/cases")
 
 _PAGE: Final = 50
 _CSV_PORTION: Final = 1000
-#: What a person chooses among; each stands for states of cases.
+#: The choices of the filter by state; each stands for states of cases.
 _STATES: Final = {
     "open": tuple(state for state in CASE.states if state not in CASE.final),
     "ended": tuple(state for state in CASE.states if state in CASE.final),
@@ -120,7 +120,7 @@ def _list_agencies(bundle: MappingBundle) -> list[str]:
 
 
 def _read_filter(parameters: Mapping[str, str], zone: ZoneInfo) -> PartyCaseFilter:
-    """Return the conditions of the URL; what cannot be read is no condition."""
+    """Return the conditions of the URL; a value that cannot be read is no condition."""
     after = request.args.get("after", "")
     reference = parameters["reference"]
     return PartyCaseFilter(
@@ -242,8 +242,8 @@ def find_case(conn: Connection, number: str) -> Row[Any]:
 def fetch_part(number: str, message: int, part: str) -> Response:
     """Return octets of a message of the case.
 
-    The part is ``document`` (what it carries), ``receipt`` (the answer that was given), ``message``
-    (the whole), or the position of an attachment.
+    The part is ``document`` (the first payload), ``receipt`` (the stored response to a received message),
+    ``message`` (the whole message), or the position of an attachment.
     """
     with read_transaction(services.engine, promises=True) as conn:
         case = find_case(conn, number)

@@ -143,7 +143,7 @@ class StateWords:
 
 
 def describe_case_state(state: str, outcome: str | None, held: Mapping[str, Any] | None = None) -> StateWords:
-    """Return the state of a case, by its outcome when it has one; `held` is what a held case lacks."""
+    """Return the words for the outcome of a case, else for its state; `held` lists a held case's needs."""
     if outcome:
         words_by_outcome = {
             "APPROVED": StateWords(translate("Approved"), "✓", "good"),

@@ -47,7 +47,7 @@ from gateway.wire import parse_xml
 
 _MOST_MESSAGES: Final = 200
 _LONGEST_TEXT: Final = 2000
-#: The event of the notices that ask for what an applicant must do.
+#: The event of the notices that ask the applicant for the task.
 _ASKED_BY: Final = {CustodyTask.ANSWER: "ask", CustodyTask.PAY: "fee"}
 #: The state of a fee that says in words what became of a refund of it.
 _REFUND_STATES: Final = {"ORDERED": "REFUNDING", "DONE": "REFUNDED"}
@@ -186,7 +186,7 @@ class CaseView:
     timeline: tuple[TimelineEntry, ...]
     documents: tuple[DocumentView, ...]
     problems: tuple[ProblemView, ...] = field(default=())
-    #: What has left the case, stays, was taken and was removed, as `case show` tells it.
+    #: The items that were released, stay, were taken and were removed, as `case show` prints them.
     moves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -204,7 +204,7 @@ class CaseView:
 
 
 def read_case_view(conn: Connection, case: Row[Any]) -> CaseView:
-    """Return what the page of a case shows."""
+    """Return the content of the page of a case."""
     reader = _CaseReader(conn, case)
     applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
     held = (case.detail or {}).get("held")
@@ -214,7 +214,7 @@ def read_case_view(conn: Connection, case: Row[Any]) -> CaseView:
     steps = transitions.list_transitions(conn, CASE, case.id)
     moved = [row.at for row in steps if row.from_state != row.to_state]
     stored = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id)
-    # Before the timeline, which says what each notice is about.
+    # The documents are read before the timeline, which needs the subjects of the notices.
     documents = tuple(reader.read_document(row) for row in reversed(stored))
     since = [
         application.since
@@ -322,7 +322,7 @@ class _CaseReader:
         return PointedField(", ".join(labels), pointer)
 
     def list_problems(self) -> Iterator[ProblemView]:
-        """Yield the problems of a refused submission, or what a held case lacks, then the warnings."""
+        """Yield the needs and problems of a held case, or the problems of a refused one, then warnings."""
         detail = self._case.detail or {}
         warnings = read_standing_warnings(self._conn, self._case, lambda: self._bundle)
         general = (detail.get("problems", ()), False), (warnings, True)
@@ -343,13 +343,13 @@ class _CaseReader:
         applications: Sequence[ApplicationView],
         stored: Sequence[Row[Any]],
     ) -> list[TimelineEntry]:
-        """Return what happened, the newest first."""
+        """Return the events of the case, the newest first."""
         entries = [*self._list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
         for application in applications:
             entries += self._list_application_entries(application)
         entries += self._list_customs_entries()
         entries += [*self._list_case_entries(steps, first=False), *self._list_message_entries(stored, "out")]
-        # What has the same time happened in the order of this list.
+        # Events with the same time happened in the order of this list.
         return sorted(entries, key=lambda entry: entry.at)[::-1]
 
     def _list_message_entries(self, stored: Sequence[Row[Any]], direction: str) -> Iterator[TimelineEntry]:
@@ -458,7 +458,7 @@ class _CaseReader:
         return DocumentView(row, title, signatures, max(len(parts) - 1, 0))
 
     def _describe_notice(self, content: bytes) -> str:
-        """Return the agency that a notice of the gateway is about, and the state that it tells."""
+        """Return the agency that a notice of the gateway is about, and the state in the notice."""
         try:
             root = parse_xml(content)
         except GatewayError:

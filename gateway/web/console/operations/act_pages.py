@@ -69,7 +69,7 @@ _ENDED: Final = ("DONE", "REJECTED", "WITHDRAWN")
 @pages.get("/act")
 @require_right(Right.OBSERVE)
 def show_order() -> str:
-    """Show what an act would change, and ask for a reason."""
+    """Show the changes that an act would make, and ask for a reason."""
     order = _read_order(request.args)
     require_act_right(order.act)
     return _render_order(order)
@@ -170,7 +170,7 @@ def _describe_concerned(conn: Connection, order: ActOrder) -> list[dict[str, Any
 
 
 def _find_return_path(order: ActOrder) -> str:
-    """Return the page of what the act is about."""
+    """Return the path of the page with the objects of the act."""
     base = "/console/operations"
     if len(order.deliveries) == 1:
         return f"{base}/deliveries/{order.deliveries[0]}"

@@ -226,7 +226,7 @@ def show_case(number: str) -> str:
 
 
 def _read_custody(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
-    """Return who has the next move, with the working time of each holder as a span."""
+    """Return the records of who has the next move, with the working time of each holder as a timedelta."""
     timetable = services.hub.timetable.read_timetable(conn)
     read = read_custody_times(conn, case, timetable, services.clock())
     custody = [period for period in read if period["holder"] is not None]
@@ -323,7 +323,7 @@ def show_delivery(number: int) -> str:
 @pages.get("/lanes/<id:name>")
 @require_right(Right.OBSERVE)
 def show_lane(name: str) -> str:
-    """Show a lane, and what waits in it."""
+    """Show a lane, and the deliveries in it."""
     with read_transaction(services.engine) as conn:
         lane_reports = list_lane_reports(conn, services.settings, services.clock())
         lane = next((report for report in lane_reports if report.name == name), None)

@@ -86,7 +86,7 @@ def describe_state(state: Any) -> tuple[str, str]:
 
 
 def translate_act(act: str) -> str:
-    """Return what a verb of the operator, such as ``queue try``, is called in the language of the reader."""
+    """Return the name of an operator's verb, such as ``queue try``, in the language of the reader."""
     return {
         "queue try": translate("Try now"),
         "queue hold": translate("Hold"),
@@ -126,7 +126,7 @@ _MOST_PARTIES: Final = 10
 @pages.get("/search")
 @require_right(Right.OBSERVE)
 def show_search() -> str:
-    """Show what a text or a number is found in."""
+    """Show the objects in which a text or a number is found."""
     text = read_search_text("q")
     matches: dict[str, Any] = {}
     if text:
@@ -203,10 +203,10 @@ _ENDINGS: Final = timedelta(seconds=60)
 
 
 class DashboardFigures:
-    """What is not counted anew for each look at the dashboard of one application; safe for many threads.
+    """The figures that one application keeps between views of the dashboard; safe for many threads.
 
-    Threads that count at the same time do not wait for each other: a database that does not answer would
-    hold each of them as long as all before it together.
+    Threads that count at the same time do not wait for each other. Otherwise, if the database did not answer,
+    each thread would wait for the sum of the waiting times of all threads before it.
     """
 
     def __init__(self) -> None:

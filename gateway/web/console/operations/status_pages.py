@@ -1,7 +1,7 @@
 """The public status page: whether messages are accepted, notices, and agencies that do not answer properly.
 
 It needs no sign-in. Of an agency it shows only the name and the time since when. Threads of their own collect
-the content once a second, whatever the number of readers. The console process limits the requests to it.
+the content once a second, for any number of readers. The console process limits the requests to it.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def list_notices(problems: Mapping[str, str] | None = None) -> str:
 
 
 def _read_notice() -> tuple[NewStatusNotice | None, dict[str, str]]:
-    """Return the notice of the form, or what is wrong with each field."""
+    """Return the notice of the form, or the error of each wrong field."""
     form, problems = request.form, {}
     texts = {name: form.get(name, "").strip() for name in _TEXTS}
     for name, longest in _TEXTS.items():

@@ -1,7 +1,7 @@
 """Accounts as their managers see and change them; each change is one transaction, with its audit.
 
-A manager sees an account by its roles in the organisations that the manager manages, and nothing else of
-it. What a manager may not see does not exist for the manager.
+A manager sees of an account only its roles in the organisations that the manager manages. An account or role
+that a manager may not see does not exist for that manager.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _MOST_ADDED: Final = 100
 
 
 class AccountRefusedError(Exception):
-    """Why an account is not changed, as a sentence of which the page shows the translation."""
+    """The reason for not changing an account: a sentence, which the page shows translated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ _Page = Response | str | tuple[str, int]
 @pages.get("/people")
 @_guard
 def show_people() -> _Page:
-    """List the persons whom the visitor manages."""
+    """List the persons that the visitor manages."""
     status = request.args.get("status", "")
     criteria = _make_filter(status if status in _STATUSES else "")
     as_csv = is_csv_wanted()
@@ -190,7 +190,7 @@ def _make_cells(row: Mapping[str, Any], roles: Mapping[int, Sequence[str]]) -> S
 @pages.get("/people/add")
 @_guard
 def show_form(problem: str = "") -> str:
-    """Show the form for a new person, with what was typed; `problem` is the reason of its refusal."""
+    """Show the form for a new person, with the typed values; `problem` is the reason of its refusal."""
     kinds = list(OrganisationKind) if _is_operator() else [visitor.organisation.kind]
     return render_template(
         "people/add.html",
@@ -314,9 +314,9 @@ def _show_new_link(number: int) -> str:
 
 
 def _read_organisation() -> Organisation:
-    """Return the organisation of a form: the own one of a manager, the one that the operator names.
+    """Return the organisation for a form: a manager's own organisation, or that which the operator names.
 
-    Raises AccountRefusedError for one that is not known.
+    Raises AccountRefusedError for an organisation that is not known.
     """
     if not _is_operator():
         return visitor.organisation

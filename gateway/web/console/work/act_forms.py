@@ -301,7 +301,7 @@ def _read_amount(form: ActForm) -> tuple[str, str]:
 
 
 def _read_decisions(form: ActForm, context: FormContext, purpose: DecisionPurpose) -> None:
-    # What is revoked has no last day, and a correction may say that it was an earlier one.
+    # A revocation has no last day, and the last day in a correction may be in the past.
     first = context.today if purpose is DecisionPurpose.DECIDE else date.min
     until = None if purpose is DecisionPurpose.REVOKE else form.read_last_day(first)
     text = form.read_sentence("text")

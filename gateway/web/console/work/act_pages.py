@@ -55,7 +55,7 @@ ACT_RIGHTS: Final = {
     "correct": Right.CORRECT_DECISIONS,
     "revoke": Right.CORRECT_DECISIONS,
 }
-#: Fields of the page itself, which are no part of what an officer fills in.
+#: Fields of the page itself, which are not part of the officer's form.
 OWN_FIELDS: Final = frozenset({"form_token", "step", "shown", "digest", "confirm", "passkey_answer"})
 #: Acts on an application that waits, and on one that is decided.
 _WAITING: Final = ("receive", "ask", "inspect", "fee", "decide")
@@ -72,12 +72,12 @@ class DecidedAct:
 
     @property
     def digest(self) -> str:
-        """Return the digest of what is decided."""
+        """Return the digest of the act."""
         return compute_act_digest(self.number, self.shown, self.act)
 
     @property
     def octets(self) -> bytes:
-        """Return what is decided, as octets."""
+        """Return the act as octets."""
         return encode_act(self.number, self.shown, self.act)
 
     @property
@@ -88,7 +88,7 @@ class DecidedAct:
 
 @dataclass(frozen=True, slots=True)
 class OpenApplication:
-    """An application at the console: the form as it was filed, and what became of it."""
+    """An application at the console: the form as it was filed, and the present view of the application."""
 
     form: ApplicationForm
     view: ApplicationView
@@ -114,7 +114,7 @@ def open_application(number: str) -> OpenApplication:
 
 
 def make_context(kind: str, form: ApplicationForm, view: ApplicationView) -> FormContext:
-    """Return what the form of an act is about."""
+    """Return the context of the form of an act."""
     chooses = kind in ACT_EVENTS
     codes = services.desk.list_status_codes(kind, view.number) if chooses else ()
     zone = ZoneInfo(services.settings.hub.time_zone)
@@ -137,7 +137,7 @@ def wants_two_officers(kind: str) -> bool:
 
 
 def offer_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> ConfirmationOffer:
-    """Return how these acts can be confirmed; what decides nothing needs the session alone."""
+    """Return how these acts can be confirmed; acts that decide nothing need only the session."""
     if not decides:
         return ConfirmationOffer(("session",), ("session",))
     policy = services.desk.get_policy(visitor.organisation.code)
@@ -181,7 +181,7 @@ def take_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> Confi
 
 
 def judge_quantities(act: OfficerAct, form: ApplicationForm) -> Mapping[tuple[int, str], QuantityVerdict]:
-    """Return how the quantity of each decision of an act compares with what was declared, by item and law."""
+    """Return how the quantity of each decision compares with the declared quantity, by item and law."""
     if not isinstance(act, DecisionAct):
         return {}
     declared = form.list_declared_quantities()

@@ -225,7 +225,7 @@ def _confirm_batch(acts: Sequence[DecidedAct]) -> Confirmation:
 
 
 def _perform(decided: DecidedAct, confirmation: Confirmation) -> str | None:
-    """Perform or propose one act of a batch; return why it was refused, None when it was not."""
+    """Perform or propose one act of a batch; return the reason of its refusal, None if it was accepted."""
     try:
         if wants_two_officers("decide"):
             propose_act(decided)

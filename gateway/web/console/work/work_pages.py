@@ -142,7 +142,7 @@ _CSV: Final = (
 @pages.get("/work")
 @require_right(Right.READ_APPLICATIONS)
 def show_work() -> AnyResponse | str:
-    """Show the list of work, or what a number is found in."""
+    """Show the list of work, or the results of a search for a number."""
     search_text = read_search_text("q")
     return _answer_search(search_text) if search_text else _answer_list()
 
@@ -326,7 +326,7 @@ def _load_background(conn: Connection, application: ApplicationForm) -> _Backgro
 
 
 def _list_colleagues(view: ApplicationView | None) -> Sequence[Row[Any]]:
-    """Return to whom the visitor may hand an application over."""
+    """Return the accounts of the colleagues to which the visitor may hand an application over."""
     if view is None or view.claim is None:
         return ()
     if view.claim.account != visitor.account and not visitor.may(Right.ASSIGN_WORK):
@@ -337,6 +337,6 @@ def _list_colleagues(view: ApplicationView | None) -> Sequence[Row[Any]]:
 
 
 def _answer_file(file: SentAttachment, position: int) -> Response:
-    """Return a file of the applicant as a download, which a browser never displays, whatever its type."""
+    """Return a file of the applicant, of any type, as a download, which a browser never displays."""
     name = clean_file_name(file.content_id, f"file-{position}")
     return make_download(f"{name}.bin", file.content)
