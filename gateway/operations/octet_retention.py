@@ -111,10 +111,11 @@ def read_retention_report(
                 seen |= digests
                 _count_batch(report, batch, octet_removal.measure_octets(conn, cases, letters, digests))
     if report.drafts_before is not None:
-        report.drafts, octets, oldest = octet_removal.count_old_drafts(conn, report.drafts_before)
-        report.octets += octets
-        if oldest is not None:
-            report.note_moment(oldest)
+        old_drafts = octet_removal.count_old_drafts(conn, report.drafts_before)
+        report.drafts = old_drafts.number
+        report.octets += old_drafts.octets
+        if old_drafts.oldest is not None:
+            report.note_moment(old_drafts.oldest)
     return report
 
 
@@ -244,15 +245,16 @@ def _purge_drafts(engine: Engine, settings: Settings, act: Act, report: Retentio
     """Remove some old drafts; return whether there may be more."""
     assert report.drafts_before is not None
     with open_change(engine, settings, act, "retention.drafts") as change:
-        number, octets, _ = octet_removal.count_old_drafts(change.conn, report.drafts_before)
-        if not number:
+        old_drafts = octet_removal.count_old_drafts(change.conn, report.drafts_before)
+        if not old_drafts.number:
             change.leave_unchanged()
             return False
         removed = octet_removal.remove_old_drafts(change.conn, report.drafts_before, _BATCH)
         remaining = octet_removal.count_old_drafts(change.conn, report.drafts_before)
-        change.record_change("drafts", before={"drafts": removed, "octets": octets - remaining[1]}, after={})
+        octets = old_drafts.octets - remaining.octets
+        change.record_change("drafts", before={"drafts": removed, "octets": octets}, after={})
     report.drafts += removed
-    report.octets += octets - remaining[1]
+    report.octets += octets
     if change.number is not None:
         report.audit.append(change.number)
-    return remaining[0] > 0
+    return remaining.number > 0

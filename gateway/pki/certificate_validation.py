@@ -57,15 +57,16 @@ def validate_path(
     # X.509 counts whole seconds: a certificate is valid until the end of its last second.
     moment = at.astimezone(UTC).replace(microsecond=0)
     try:
-        certificates, outcome, evidence = _find_best_path(certificate, moment, trust, revocations)
+        search = _find_best_path(certificate, moment, trust, revocations)
     except GatewayError as refused:
         raise_resource_problem(refused)
         return Verdict("invalid", refused.problem, refused.detail[:500], (), at, at)
+    outcome = search.outcome
     if isinstance(outcome, PathFailure):
         tolerated = outcome.status == "indeterminate" and policy.uses[use].accept_indeterminate
         reason = outcome.reason[:500]
-        return Verdict(outcome.status, outcome.problem, reason, (), at, at, tolerated, evidence)
-    return Verdict("valid", None, "", certificates, outcome, at, evidence=evidence)
+        return Verdict(outcome.status, outcome.problem, reason, (), at, at, tolerated, search.evidence)
+    return Verdict("valid", None, "", search.path, outcome, at, evidence=search.evidence)
 
 
 def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: CertificateUse) -> str | None:
@@ -74,10 +75,22 @@ def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: CertificateUs
     return lint_leaf(certificate, policy.certificates, policy.uses[use], authority=policy.leaf_may_be_ca)
 
 
+@dataclass(frozen=True, slots=True)
+class _PathSearch:
+    """The result of a search: the first valid path, or none, and the revocation data that were used.
+
+    `outcome` is the end of validity of the path, or the weightiest failure; `evidence` are SHA-256 digests.
+    """
+
+    path: tuple[Certificate, ...]
+    outcome: PathFailure | datetime
+    evidence: tuple[str, ...]
+
+
 def _find_best_path(
     certificate: Certificate, moment: datetime, trust: TrustStore, revocations: RevocationData
-) -> tuple[tuple[Certificate, ...], PathFailure | datetime, tuple[str, ...]]:
-    """Return the first valid path, its end of validity or the weightiest failure, and the evidence."""
+) -> _PathSearch:
+    """Search the paths of a certificate to the anchors, up to the limits of the policy."""
     policy = trust.policy
     inquiry = PathInquiry(moment, policy.certificates.weak_digests, policy.policies)
     worst = PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
@@ -104,10 +117,13 @@ def _find_best_path(
             continue
         if outcome.final:
             # The certificate itself is revoked: a path to another anchor takes nothing back.
-            return (), outcome, tuple(used)
+            return _PathSearch((), outcome, tuple(used))
         if not tried or outcome.weight > worst.weight:
             tried, worst = True, outcome
-    return (*valid, tuple(used)) if valid else ((), worst, tuple(used))
+    if valid is None:
+        return _PathSearch((), worst, tuple(used))
+    path, valid_until = valid
+    return _PathSearch(path, valid_until, tuple(used))
 
 
 def _is_authority_expired(

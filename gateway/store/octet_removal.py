@@ -275,8 +275,17 @@ def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
     )
 
 
-def count_old_drafts(conn: Connection, before: datetime) -> tuple[int, int, datetime | None]:
-    """Return how many drafts and answers were last changed before `before`, their octets, and the oldest."""
+@dataclass(frozen=True, slots=True)
+class OldDrafts:
+    """Drafts and answers that nobody has changed for long: their number, their octets, the oldest change."""
+
+    number: int
+    octets: int
+    oldest: datetime | None
+
+
+def count_old_drafts(conn: Connection, before: datetime) -> OldDrafts:
+    """Return the drafts and answers that were last changed before `before`."""
     numbers, octets, oldest = [], 0, []
     for table, changed, files, owner in _DRAFTS:
         old = changed < before
@@ -287,7 +296,7 @@ def count_old_drafts(conn: Connection, before: datetime) -> tuple[int, int, date
         joined = select(func.sum(size)).join(table, owner == table.c.id).where(old)
         octets += int(conn.execute(joined).scalar() or 0)
         octets += int(conn.execute(select(func.sum(func.length(table.c.content))).where(old)).scalar() or 0)
-    return sum(numbers), octets, min(oldest, default=None)
+    return OldDrafts(sum(numbers), octets, min(oldest, default=None))
 
 
 _DRAFTS: Final[tuple[Any, ...]] = (

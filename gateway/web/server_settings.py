@@ -20,6 +20,7 @@ from gateway.store import InsufficientStorageError, keep_database_mark, retry_un
 from gateway.web.server import (
     ConnectionLimits,
     ExitingRequestGate,
+    GateRejection,
     HttpServerSettings,
     ListenerAddress,
     MinimumBodyRate,
@@ -192,7 +193,7 @@ def begin_process() -> Settings:
 def build_gate(
     build: Callable[[], WsgiApplication],
     bounds: RequestGateLimits,
-    make_rejection: Callable[[GatewayError], tuple[int, str, bytes]] | None = None,
+    make_rejection: Callable[[GatewayError], GateRejection] | None = None,
 ) -> RequestGate:
     """Return the request gate around the application that `build` makes; report the process as ready.
 

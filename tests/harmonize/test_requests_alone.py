@@ -81,7 +81,7 @@ def test_shared_answers_are_read_while_only_one_application_is_indexed(text: str
     assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
     # No leaf has a number, and what was written keeps no element of an application.
     assert (facts.rows, facts.texts, facts.attributes) == ([], {}, {})
-    assert not any(one.origin_rows for one in alone.requests)
+    assert not any(one.origins for one in alone.requests)
     assert not any(trace.forwarded for trace in alone.traces.values())
 
 

@@ -22,7 +22,7 @@ from gateway.harmonize.provenance.submission_explainer import find_field_by_elem
 from gateway.harmonize.readback import compare_request, read_request
 from gateway.harmonize.samples import make_sample
 from gateway.harmonize.schemas.document_schemas import write_fields_schema
-from gateway.harmonize.split import OriginRow, Scope, submission_split
+from gateway.harmonize.split import Scope, ValueOrigin, submission_split
 from gateway.harmonize.split.request_renderer import render_request
 from gateway.share import get_data_folder
 from gateway.wire import SUB, parse_xml
@@ -363,7 +363,7 @@ def run_xml(bundle: MappingBundle, root: etree._Element) -> bytes:
 def test_a_shared_answer_that_gets_lost_is_unaccounted(
     bundle: MappingBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgets(document: DocumentMapping, scope: Scope) -> tuple[bytes, tuple[OriginRow, ...]]:
+    def forgets(document: DocumentMapping, scope: Scope) -> tuple[bytes, tuple[ValueOrigin, ...]]:
         return (b"<x/>", ()) if document.id == "SEED" else render_request(document, scope)
 
     monkeypatch.setattr(submission_split, "render_request", forgets)

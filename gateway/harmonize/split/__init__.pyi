@@ -4,7 +4,6 @@ from .declaration_tree import sort_declaration as sort_declaration
 from .evaluation_scope import EvaluationTrace as EvaluationTrace
 from .evaluation_scope import Fate as Fate
 from .evaluation_scope import FateColumn as FateColumn
-from .evaluation_scope import OriginRow as OriginRow
 from .evaluation_scope import Scope as Scope
 from .evaluation_scope import SiblingFields as SiblingFields
 from .evaluation_scope import ValueOrigin as ValueOrigin

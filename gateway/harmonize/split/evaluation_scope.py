@@ -77,19 +77,15 @@ class ValueOrigin(NamedTuple):
     transforms: tuple[str, ...]
 
 
-#: The parts of an origin, as they are noted for each of very many values.
-OriginRow = tuple[str, str, Leaves, SourceMark, tuple[str, ...]]
-
-
 @dataclass(slots=True)
 class FateColumn:
     """The fates of all leaves for one document, by their numbers.
 
-    The cell of a leaf that was forwarded is the row of the first origin that has it, and `further` are the
+    The cell of a leaf that was forwarded is the first origin that has it, and `further` are the
     other targets that it reached: its `Fate` is made when it is read.
     """
 
-    cells: list[Fate | OriginRow | None]
+    cells: list[Fate | ValueOrigin | None]
     further: dict[int, list[str]] = field(default_factory=dict)
 
     def list_fates(self) -> Iterator[Fate | None]:
@@ -98,7 +94,7 @@ class FateColumn:
             if cell is None or isinstance(cell, Fate):
                 yield cell
             else:
-                yield Fate("forwarded", cell[3], (cell[0], *self.further.get(number, ())))
+                yield Fate("forwarded", cell.rule, (cell.target, *self.further.get(number, ())))
 
 
 @dataclass(slots=True)
@@ -120,7 +116,7 @@ class EvaluationTrace:
     troubles: list[Diagnostic] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     borrowed: set[LeafKey] = field(default_factory=set)
-    forwarded: list[OriginRow] = field(default_factory=list)
+    forwarded: list[ValueOrigin] = field(default_factory=list)
     compared: set[tuple[str, str | None]] = field(default_factory=set)
     _noted: dict[tuple[int, str, SourceMark], Iterable[LeafKey]] = field(default_factory=dict)
 
@@ -146,20 +142,20 @@ class EvaluationTrace:
 
     def record_forwarding(self, leaves: Leaves, target: str, rule: SourceMark) -> None:
         """Record that leaves would have reached `target`, where the value is refused."""
-        self.forwarded.append((target, "", leaves, rule, ()))
+        self.forwarded.append(ValueOrigin(target, "", leaves, rule, ()))
 
     def write_fates(self, column: FateColumn) -> None:
         """Write the recorded fates into `column`; the first value that a leaf reached names the rule."""
-        cells, later_rows = column.cells, column.further
+        cells, later_targets = column.cells, column.further
         for leaf, fate in self.fates.items():
             cells[leaf] = fate
-        for row in self.forwarded:
-            for leaf in row[2]:
+        for origin in self.forwarded:
+            for leaf in origin.leaves:
                 old = cells[leaf]
                 if old is None or isinstance(old, Fate):
-                    cells[leaf] = row
+                    cells[leaf] = origin
                 else:
-                    later_rows.setdefault(leaf, []).append(row[0])
+                    later_targets.setdefault(leaf, []).append(origin.target)
 
     def report_problem(
         self, problem: Problem, detail: str, pointer: str, application: str, rule: SourceMark | None

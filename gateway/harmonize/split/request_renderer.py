@@ -20,12 +20,12 @@ from gateway.harmonize.language import (
     Violation,
     count_octets,
 )
-from gateway.harmonize.split.evaluation_scope import OriginRow, Scope
+from gateway.harmonize.split.evaluation_scope import Scope, ValueOrigin
 from gateway.harmonize.split.request_writer import RequestWriter
 from gateway.wire import SourceMark, describe_character, describe_choices, encode_text, quote_value
 
 
-def render_request(document: DocumentMapping, scope: Scope) -> tuple[bytes, tuple[OriginRow, ...]]:
+def render_request(document: DocumentMapping, scope: Scope) -> tuple[bytes, tuple[ValueOrigin, ...]]:
     """Return the octets of the request of `document` for the application of `scope`, and their origins.
 
     Where the scope's trace keeps no fates, only the origins of attachments are kept. A value that cannot
@@ -312,7 +312,7 @@ def _render_value(
         _report_violation(scope, target, value, violation)
     end = writer.add_leaf(target, "" if target.empty else text)
     if writer.keeps_origins:
-        writer.add_origin((path, value.origin, value.leaves, target.mark, value.transforms))
+        writer.add_origin(ValueOrigin(path, value.origin, value.leaves, target.mark, value.transforms))
     for attribute in target.attributes:
         _render_attribute(writer, attribute, scope, value, end, path)
 
@@ -374,7 +374,9 @@ def _render_attribute(
         )
     writer.add_attribute(end, attribute.name, evaluated.text)
     if writer.keeps_origins or (attribute.of_value == "cid" and evaluated.leaves):
-        writer.add_origin((path, evaluated.origin, evaluated.leaves, attribute.mark, evaluated.transforms))
+        writer.add_origin(
+            ValueOrigin(path, evaluated.origin, evaluated.leaves, attribute.mark, evaluated.transforms)
+        )
     return True
 
 

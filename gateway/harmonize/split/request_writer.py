@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, cast
 from lxml import etree
 
 from gateway.harmonize.language import DocumentMapping, TargetElement
-from gateway.harmonize.split.evaluation_scope import EvaluationTrace, Fate, FateColumn, OriginRow
+from gateway.harmonize.split.evaluation_scope import EvaluationTrace, Fate, FateColumn, ValueOrigin
 from gateway.harmonize.split.submission_fields import read_element_text
 from gateway.harmonize.split.submission_index import Leaf, SubmissionIndex, is_item_path
 from gateway.wire import SourceMark, iterate_pointers
@@ -50,7 +50,7 @@ class RequestWriter:
     """
 
     parts: list[str | bytes] = field(default_factory=list)
-    origins: list[OriginRow] = field(default_factory=list)
+    origins: list[ValueOrigin] = field(default_factory=list)
     written: int = 0
     keeps_origins: bool = True
     first: int = field(init=False)
@@ -59,11 +59,11 @@ class RequestWriter:
     def __post_init__(self) -> None:
         self.first = len(self.origins)
 
-    def add_origin(self, row: OriginRow) -> None:
+    def add_origin(self, origin: ValueOrigin) -> None:
         """Keep the origin of a value."""
-        self.origins.append(row)
+        self.origins.append(origin)
 
-    def list_own_origins(self) -> tuple[OriginRow, ...]:
+    def list_own_origins(self) -> tuple[ValueOrigin, ...]:
         """Return the origins of this request."""
         return tuple(self.origins[self.first :])
 
@@ -105,7 +105,8 @@ class RequestWriter:
         del self.parts[parts_before:]
         # Those without leaves, which may be taken back, are not kept where only those of content ids are.
         if self.keeps_origins:
-            self.origins[origins_before:] = [origin for origin in self.origins[origins_before:] if origin[2]]
+            later = self.origins[origins_before:]
+            self.origins[origins_before:] = [origin for origin in later if origin.leaves]
 
     def add_attribute(self, position: int, name: str, text: str) -> None:
         """Write an attribute in the start tag that ends before the piece `position`."""
@@ -259,7 +260,7 @@ def _build_fate_column(
 
 def _list_claimed_leaves(
     facts: SubmissionIndex, document: DocumentMapping, own_applications: Collection[int], unlisted: Fate
-) -> list[Fate | OriginRow | None]:
+) -> list[Fate | ValueOrigin | None]:
     """Return None for each leaf that a document claims, and for every other the fate `unlisted`.
 
     A document claims the leaves of the declaration that its lines read, and all answers of its own
@@ -268,7 +269,7 @@ def _list_claimed_leaves(
     # The path of a leaf in the declaration says whether it is of a goods item; in the supplement it does not.
     claimed = {path: None for path, in_item in document.claims if in_item == is_item_path(path)}
     paths = facts.list_declared_paths()
-    column: list[Fate | OriginRow | None] = list(map(claimed.get, paths, repeat(unlisted)))
+    column: list[Fate | ValueOrigin | None] = list(map(claimed.get, paths, repeat(unlisted)))
     column += [
         None if (path, item is not None) in document.claims else unlisted
         for _, _, path, item, _ in islice(facts.rows, len(paths), facts.starts[0])
@@ -279,7 +280,7 @@ def _list_claimed_leaves(
 
 
 def _needs_forwarding(
-    facts: SubmissionIndex, recorded: Sequence[Fate | OriginRow | None], number: int
+    facts: SubmissionIndex, recorded: Sequence[Fate | ValueOrigin | None], number: int
 ) -> bool:
     """Return whether a leaf must have reached the request; a blank value and its unit need not."""
     element, attribute, *_ = facts.rows[number]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +19,6 @@ from gateway.harmonize.split.evaluation_scope import (
     MAX_DIAGNOSTICS,
     Diagnostic,
     EvaluationTrace,
-    OriginRow,
     RequestTrace,
     Scope,
     ValueOrigin,
@@ -75,8 +73,6 @@ def _find_element(xml: etree._Element, path: str) -> etree._Element | None:
 
 
 _SUB: Final = f"{{{SUB}}}"
-#: Makes the origin of a value of its parts, without a call of Python.
-_make_origin: Final = partial(tuple.__new__, ValueOrigin)
 #: The number of goods items from which a request is a long one.
 _LONG: Final = 100
 
@@ -95,12 +91,7 @@ class AgencyRequest:
     laws: tuple[str, ...]
     attachments: tuple[str, ...]
     content: etree._Element | PackedElement = field(repr=False)
-    origin_rows: tuple[OriginRow, ...] = field(repr=False)
-
-    @property
-    def origins(self) -> tuple[ValueOrigin, ...]:
-        """Return the origins of the values, made at each use: most requests are only sent."""
-        return tuple(map(_make_origin, self.origin_rows))
+    origins: tuple[ValueOrigin, ...] = field(repr=False)
 
     @property
     def xml(self) -> etree._Element:
@@ -259,7 +250,7 @@ class _RequestDraft(NamedTuple):
     items: tuple[str, ...]
     attachments: tuple[str, ...]
     octets: bytes
-    origins: tuple[OriginRow, ...]
+    origins: tuple[ValueOrigin, ...]
     tree: etree._Element | None = None
 
 
@@ -327,7 +318,7 @@ def _check_carrier(
     document: DocumentMapping,
     scope: Scope,
     xml: etree._Element,
-    origins: Sequence[OriginRow],
+    origins: Sequence[ValueOrigin],
     *,
     whole: bool = True,
 ) -> bool:
@@ -353,7 +344,7 @@ def _check_carrier(
     application = next(
         candidate for candidate in scope.facts.applications if candidate.get("id") == scope.application
     )
-    value_origins = find_value_origins(xml, map(_make_origin, origins), problems)
+    value_origins = find_value_origins(xml, origins, problems)
     for problem, origin in zip(problems, value_origins, strict=True):
         leaves = origin.leaves if origin is not None else ()
         pointer = scope.facts.get_leaf_pointer(leaves[0]) if leaves else scope.facts.get_pointer(application)
@@ -364,18 +355,13 @@ def _check_carrier(
 
 
 def _list_named_attachments(
-    facts: SubmissionIndex, application: etree._Element, origins: Iterable[OriginRow]
+    facts: SubmissionIndex, application: etree._Element, origins: Iterable[ValueOrigin]
 ) -> tuple[str, ...]:
     """Return the content ids of the attachments that the request names, in the order of the application."""
     cids = [str(a.get("cid", "")) for a in application.iterchildren(f"{_SUB}Attachment")]
     if not cids:
         return ()
-    leaves = [
-        leaf
-        for _, source, source_leaves, _, _ in origins
-        if source.endswith("/@cid")
-        for leaf in source_leaves
-    ]
+    leaves = [leaf for origin in origins if origin.source.endswith("/@cid") for leaf in origin.leaves]
     named_cids = {facts.get_attribute(leaf, "cid") for leaf in leaves}
     return tuple(cid for cid in cids if cid in named_cids)
 

@@ -67,6 +67,18 @@ from gateway.wire import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class AmendedUses:
+    """The uses of certificates by an amended case: of its parent's (`child`), and its own (`judged`).
+
+    `problems` are those of items that leave the parent.
+    """
+
+    problems: tuple[ReportedProblem, ...]
+    child: JudgedChildClaim
+    judged: JudgedClaim
+
+
 def inspect_amended_uses(
     conn: Connection,
     case: Row[Any],
@@ -74,8 +86,8 @@ def inspect_amended_uses(
     release: PreparedRelease | None,
     units: UnitTable,
     on: date,
-) -> tuple[tuple[ReportedProblem, ...], JudgedChildClaim, JudgedClaim]:
-    """Return the problems of items leaving the parent of an amended case, its claim, and the judged claim.
+) -> AmendedUses:
+    """Return the judged uses of a case as it would be after its amendment.
 
     The present uses of the case count as given back. An item that is rejected uses nothing: the amendment may
     reopen it, which is not known before it is filed. Raises GW416 where nothing leaves the parent.
@@ -88,7 +100,7 @@ def inspect_amended_uses(
         problems = inspect_amended_release(conn, release, case.id, units)
         child = judge_stated_uses(conn, release.parent, release.claim, claim, units, case.id)
     judged = inspect_requirements(conn, child.own, units, on, former, rejected)
-    return problems, child, judged
+    return AmendedUses(problems, child, judged)
 
 
 _Found = TypeVar("_Found")
@@ -269,7 +281,8 @@ class _GoodsInspection:
         with read_transaction(self._hub.engine) as conn:
             amended = _find_amended_case(conn, submission, declarant)
             if amended is not None:
-                problems, child, judged = inspect_amended_uses(conn, amended, claim, release, units, day)
+                uses = inspect_amended_uses(conn, amended, claim, release, units, day)
+                problems, child, judged = uses.problems, uses.child, uses.judged
             else:
                 if release is not None:
                     problems = inspect_release(conn, release, units)

@@ -31,6 +31,7 @@ from gateway.message_model import Body, DigestedBody, Payload, PositionedStream
 from gateway.web.hub_readiness import HubReadiness, build_hub_readiness
 from gateway.web.problem_status import find_status
 from gateway.web.request_texts import check_texts
+from gateway.web.server import GateRejection
 
 
 class QueryModel(BaseModel):
@@ -460,7 +461,7 @@ def make_problem_details(problem: GatewayError) -> ProblemDetails:
     )
 
 
-def make_gate_rejection(problem: GatewayError) -> tuple[int, str, bytes]:
-    """Return status, media type and octets for a request that the gate refuses."""
+def make_gate_rejection(problem: GatewayError) -> GateRejection:
+    """Return the answer to a request that the gate refuses."""
     details = make_problem_details(problem)
-    return details.status, PROBLEM_TYPE, details.model_dump_json(exclude_none=True).encode()
+    return GateRejection(details.status, PROBLEM_TYPE, details.model_dump_json(exclude_none=True).encode())

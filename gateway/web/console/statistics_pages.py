@@ -20,6 +20,7 @@ from werkzeug.wrappers import Response
 
 from gateway.accounts import OrganisationKind, Right
 from gateway.errors import PROBLEMS
+from gateway.harmonize import DocumentMapping
 from gateway.store import StatisticsFilter, WorkTab, daily_statistics, decisions, read_transaction, work_lists
 from gateway.web.console.charts import Chart, Series, draw_bars, draw_columns
 from gateway.web.console.following.case_signatures import (
@@ -277,8 +278,21 @@ def _render_agency_page(conn: Connection, period: _Period) -> str:
     )
 
 
-def _list_durations(conn: Connection, period: _Period) -> list[tuple[Any, int, float, float]]:
-    """Return for each document, and for all: how many were decided, median and 95th percentile in days."""
+@dataclass(frozen=True, slots=True)
+class DecisionDuration:
+    """How long decisions on a document took, in days: the median and the 95th percentile of `number`.
+
+    `document` is the mapping, the id of a document without mapping, or an empty text for all documents.
+    """
+
+    document: DocumentMapping | str
+    number: int
+    median: float
+    percentile: float
+
+
+def _list_durations(conn: Connection, period: _Period) -> list[DecisionDuration]:
+    """Return the durations for each document, and for all documents."""
     bands: dict[str, Counter[int]] = defaultdict(Counter)
     for row in period.list_sums(conn, "request_outcome", ("document", "band")):
         if row.band >= 0:
@@ -286,7 +300,7 @@ def _list_durations(conn: Connection, period: _Period) -> list[tuple[Any, int, f
             bands[""][row.band] += int(row.number)  # bounded: rows of our own
     documents = services.hub.rules.bundle.documents
     return [
-        (
+        DecisionDuration(
             documents.get(name) or name,
             counts.total(),
             _estimate_days(counts, 0.5) or 0.0,

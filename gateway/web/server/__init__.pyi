@@ -18,6 +18,7 @@ from .request_bodies import SpoolSettings as SpoolSettings
 from .request_bodies import WsgiApplication as WsgiApplication
 from .request_bodies import read_request_body as read_request_body
 from .request_bodies import report_proven_party as report_proven_party
+from .request_gate import GateRejection as GateRejection
 from .request_gate import RequestGate as RequestGate
 from .request_gate import RequestGateLimits as RequestGateLimits
 from .request_head import find_client_address as find_client_address

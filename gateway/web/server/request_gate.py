@@ -251,6 +251,15 @@ class _ArrivingBody:
                     limit.reschedule(min(end, clock() + _LONGEST_PAUSE))
 
 
+@dataclass(frozen=True, slots=True)
+class GateRejection:
+    """The answer to a request that the gate refuses: HTTP status, media type and body."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
 class RequestGate:
     """An RSGI application around a WSGI application."""
 
@@ -258,7 +267,7 @@ class RequestGate:
         self,
         application: WsgiApplication,
         bounds: RequestGateLimits,
-        make_rejection: Callable[[GatewayError], tuple[int, str, bytes]] | None = None,
+        make_rejection: Callable[[GatewayError], GateRejection] | None = None,
     ) -> None:
         self._application = application
         self._make_rejection = make_rejection or _make_plain_rejection
@@ -462,11 +471,11 @@ class RequestGate:
 
         It closes the connection: the rest of the body would otherwise be read as a request.
         """
-        status, media_type, body = self._make_rejection(problem)
-        headers = [("Content-Type", media_type), ("Connection", "close")]
-        if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        rejection = self._make_rejection(problem)
+        headers = [("Content-Type", rejection.media_type), ("Connection", "close")]
+        if rejection.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             headers.append(("Retry-After", _RETRY_AFTER))
-        return _HttpReply(status, headers, body)
+        return _HttpReply(rejection.status, headers, rejection.body)
 
     def _sweep_connections(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
@@ -525,10 +534,10 @@ def _make_request_environ(
     return environ
 
 
-def _make_plain_rejection(problem: GatewayError) -> tuple[int, str, bytes]:
-    """Return status, media type and octets of a plain answer: nothing is signed for an unknown sender."""
+def _make_plain_rejection(problem: GatewayError) -> GateRejection:
+    """Return a plain answer: nothing is signed for an unknown sender."""
     text = f"{problem.problem.id} {problem.problem.title}: {problem.detail}"
     text += f" at {problem.location}\n" if problem.location else "\n"
     # bounded: a status of the catalogue
     status = int(getattr(problem, "status", None) or problem.problem.codes.http or 500)
-    return status, "text/plain; charset=utf-8", text.encode()
+    return GateRejection(status, "text/plain; charset=utf-8", text.encode())

@@ -92,7 +92,7 @@ def test_a_leaf_that_was_noted_as_forwarded_and_was_not_is_found(bundle: Mapping
     fates = [entry.fates[0] for entry in done.accounts.entries]
     withheld = next(n for n, fate in enumerate(fates) if fate is not None and fate.fate == "withheld")
     more = request.origins[0]._replace(leaves=(withheld,))
-    (found,) = differences(bundle, done, replace(request, origin_rows=(*request.origins, more)), request.xml)
+    (found,) = differences(bundle, done, replace(request, origins=(*request.origins, more)), request.xml)
     assert "was forwarded and is not read back" in found.detail
     assert found.pointer == done.facts.leaves[withheld].pointer
 

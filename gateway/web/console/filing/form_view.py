@@ -104,6 +104,15 @@ def _says_something(node: FieldNode | GroupNode) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _InputElement:
+    """The HTML element of a field: its kind, its choices, and the id of its list of suggestions."""
+
+    kind: str
+    choices: tuple[tuple[str, str], ...] = ()
+    suggestions: str = ""
+
+
 @dataclass(slots=True)
 class FormPainter:
     """Makes the nodes of a page: for a language, with the values, the files and the errors by key."""
@@ -206,7 +215,8 @@ class FormPainter:
     def draw_input(self, key: str, form_field: FormField, documents: Sequence[str] = ()) -> FieldNode:
         """Return the input of a field that is no group."""
         value = self.values.values.get(key, "")
-        kind, choices, suggestions = self._choose_element(form_field, value)
+        element = self._choose_element(form_field, value)
+        kind = element.kind
         if kind == "datetime-local":
             value = to_local_moment(value, self.zone)
         return FieldNode(
@@ -218,8 +228,8 @@ class FormPainter:
             form_field.is_needed(documents),
             tuple(self._list_hints(form_field, documents)),
             tuple(dict.fromkeys(self.errors.get(key, ()))),
-            choices,
-            suggestions,
+            element.choices,
+            element.suggestions,
             form_field.shape.get_max_length() if kind in ("text", "textarea") else None,
             self._draw_unit(key, form_field),
             self.files.get(value) if kind == "file" else None,
@@ -265,31 +275,37 @@ class FormPainter:
             )
         return f"list-{_UNSAFE.sub('-', name)}"
 
-    def _choose_element(
-        self, form_field: FormField, value: str
-    ) -> tuple[str, tuple[tuple[str, str], ...], str]:
-        """Return the kind of the input, its choices, and the list of its suggestions."""
+    def _choose_element(self, form_field: FormField, value: str) -> _InputElement:
+        """Return the HTML element for a field; a value that the element could not show gets a text field."""
         if form_field.kind == "attachment":
-            return "file", (), ""
+            return _InputElement("file")
         if form_field.kind == "boolean":
-            answers = (("true", self.words["yes"]), ("false", self.words["no"]))
-            return "select", answers if value in ("", *dict(answers)) else ((value, value), *answers), ""
+            answers: tuple[tuple[str, str], ...] = (
+                ("true", self.words["yes"]),
+                ("false", self.words["no"]),
+            )
+            if value not in ("", *dict(answers)):
+                answers = ((value, value), *answers)
+            return _InputElement("select", answers)
         codes = list_field_codes(form_field, self.bundle)
         if codes and form_field.shape.codes is not None and len(codes) <= _MOST_CHOICES:
             choices = [(code, self._join_code(code, *labels)) for code, labels in codes.items()]
-            return "select", tuple(choices if not value or value in codes else [(value, value), *choices]), ""
+            if value and value not in codes:
+                choices.insert(0, (value, value))
+            return _InputElement("select", tuple(choices))
         if codes:
-            return "text", (), self._suggest(form_field.shape.list_name)
+            return _InputElement("text", suggestions=self._suggest(form_field.shape.list_name))
         if form_field.kind == "datetime":
-            return ("datetime-local" if not value or to_local_moment(value, self.zone) else "text"), (), ""
+            is_shown = not value or to_local_moment(value, self.zone)
+            return _InputElement("datetime-local" if is_shown else "text")
         if form_field.kind == "date" and (not value or parse_day(value) is not None):
-            return "date", (), ""
+            return _InputElement("date")
         if form_field.kind in ("integer", "amount", "measure", "quantity", "decimal"):
-            return "number", (), ""
+            return _InputElement("number")
         longest = form_field.shape.get_max_length()
         # A browser removes line ends from a field of one line.
         is_long = (longest is not None and longest >= _LONG_TEXT) or "\n" in value
-        return ("textarea" if is_long else "text"), (), ""
+        return _InputElement("textarea" if is_long else "text")
 
     def _list_hints(self, form_field: FormField, documents: Sequence[str]) -> Iterator[str]:
         concerned = set(documents)

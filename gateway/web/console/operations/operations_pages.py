@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -107,14 +108,23 @@ def translate_act(act: str) -> str:
     }.get(act, act)
 
 
-def name_lane_state(state: str) -> tuple[str, str, str]:
-    """Return the kind, the sign and the word of the state of a lane."""
+@dataclass(frozen=True, slots=True)
+class LaneLabel:
+    """How a page shows the state of a lane: its CSS class, a sign, and a text."""
+
+    css_class: str
+    sign: str
+    text: str
+
+
+def label_lane_state(state: str) -> LaneLabel:
+    """Return the label of the state of a lane."""
     return {
-        "held": ("warn", "!", translate("Held by an operator")),
-        "failing": ("bad", "✗", translate("Has failed deliveries")),
-        "refused": ("bad", "✗", translate("Its messages are refused")),
-        "waiting": ("idle", "–", translate("Waiting")),
-        "good": ("good", "✓", translate("In order")),
+        "held": LaneLabel("warn", "!", translate("Held by an operator")),
+        "failing": LaneLabel("bad", "✗", translate("Has failed deliveries")),
+        "refused": LaneLabel("bad", "✗", translate("Its messages are refused")),
+        "waiting": LaneLabel("idle", "–", translate("Waiting")),
+        "good": LaneLabel("good", "✓", translate("In order")),
     }[state]
 
 
@@ -289,6 +299,6 @@ def _list_page_words() -> dict[str, Any]:
     return {
         "describe_state": describe_state,
         "translate_act": translate_act,
-        "name_lane_state": name_lane_state,
+        "label_lane_state": label_lane_state,
         "second_person": get_operator_desk().second_person,
     }
