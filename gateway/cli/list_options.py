@@ -171,7 +171,7 @@ def print_page(page: ListPage, *, as_json: bool, columns: Sequence[str]) -> None
 
 
 def check_partner_names(
-    conn: Connection, settings: Settings, arguments: Arguments, rows: Sequence[Any]
+    conn: Connection, settings: Settings, arguments: Arguments, rows: Sequence[object]
 ) -> None:
     """Report misuse for a list without `rows` whose ``--party`` or ``--agency`` the hub does not know.
 

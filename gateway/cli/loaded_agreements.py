@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -16,7 +16,7 @@ from gateway.cli.verb_groups import Arguments
 from gateway.errors import AGREEMENT_UNKNOWN, MISUSE, GatewayError
 from gateway.hub import get_current_time, load_effective_pmodes
 from gateway.pki import PATH_RULES, Certificate, read_certificate
-from gateway.store import agreements, parties
+from gateway.store import AgreementRow, agreements, parties
 
 #: The name of the stored file in the places of findings.
 STORED_FILE: Final = "loaded file"
@@ -26,7 +26,7 @@ STORED_FILE: Final = "loaded file"
 class LoadedAgreement:
     """A row of the register with its P-Modes by id, and the CPA where the file is one."""
 
-    row: Any
+    row: AgreementRow
     pmodes: tuple[PMode, ...]
     cpa: CpaDocument | None = None
 
@@ -40,7 +40,7 @@ def find_loaded_agreement(conn: Connection, name: str) -> LoadedAgreement:
     return LoadedAgreement(row, pmodes, _read_stored_cpa(row))
 
 
-def _read_stored_cpa(row: Any) -> CpaDocument | None:
+def _read_stored_cpa(row: AgreementRow) -> CpaDocument | None:
     if row.kind != "cpa":
         return None
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
@@ -42,7 +42,7 @@ from gateway.pki import (
     read_revocation_lists,
     split_revocation_lists,
 )
-from gateway.store import NewCertificate, NewRevocationList, fetched_lists, parties, payloads
+from gateway.store import CertificateRow, NewCertificate, NewRevocationList, fetched_lists, parties, payloads
 from gateway.wire import describe_unclear_id, find_unclear_character
 
 #: The permitted uses of a party's certificate, by the value of ``--use``.
@@ -339,7 +339,7 @@ class PartyRegister:
         self.certificates |= {leaf.sha256: leaf.der for leaf in leaves}
         return tuple(dict.fromkeys(leaf.sha256 for leaf in leaves))
 
-    def add_rows(self, rows: Iterable[Any]) -> tuple[str, ...]:
+    def add_rows(self, rows: Iterable[CertificateRow]) -> tuple[str, ...]:
         """Return the SHA-256 of certificates of the register."""
         octets = {row.sha256: row.der for row in rows}
         self.certificates |= octets
@@ -373,7 +373,7 @@ def collect_registered_parties(
     return register
 
 
-def _is_usable(row: Any, at: datetime) -> bool:
+def _is_usable(row: CertificateRow, at: datetime) -> bool:
     begins, ends = row.valid_from or row.not_before, row.valid_until or row.not_after
     return bool(max(begins, row.not_before) <= at < min(ends, row.not_after))
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import (
@@ -24,6 +24,7 @@ from gateway.hub import Hub, RegisterSnapshot, StaleSnapshotError
 from gateway.store import (
     AttemptOutcome,
     DeliveryLease,
+    DeliveryRow,
     InsufficientStorageError,
     delivery_leases,
     delivery_maintenance,
@@ -65,7 +66,7 @@ def compute_retry_delay(tries: int, plan: RetryPlan, key: str = "") -> timedelta
     return wait * (1 + _SPREAD * part)
 
 
-def find_agreed_wait(waiting: Any, plan: RetryPlan) -> timedelta | None:
+def find_agreed_wait(waiting: DeliveryRow, plan: RetryPlan) -> timedelta | None:
     """Return the longest wait that is agreed for the row of a waiting delivery, from now on.
 
     Returns None for one that is planned for a later time: the end of a hold or of a join, or the receipt of
@@ -206,7 +207,7 @@ class DeliveryAgent(Protocol):
 class FailedDelivery:
     """A delivery that was given up, why and when; `delivery` is its lease or its row."""
 
-    delivery: DeliveryLease | Row[Any]
+    delivery: DeliveryLease | DeliveryRow
     problem: GatewayError
     at: datetime
 

@@ -18,7 +18,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.delivery.attempt_outcome import (
     DeliveryAgent,
@@ -46,6 +46,7 @@ from gateway.failpoints import kill_at_failpoint
 from gateway.hub import run_closing_commit, run_upkeep_steps
 from gateway.store import (
     DeliveryLease,
+    DeliveryRow,
     InsufficientStorageError,
     delivery_leases,
     delivery_maintenance,
@@ -329,9 +330,9 @@ class DeliveryWorker:
                 )
         self._bounded_at = now
 
-    def _find_long_waits(self, conn: Connection, now: datetime) -> list[tuple[Row[Any], datetime]]:
+    def _find_long_waits(self, conn: Connection, now: datetime) -> list[tuple[DeliveryRow, datetime]]:
         """Return the deliveries that wait longer than agreed, each with the time when it is due."""
-        long_waits: list[tuple[Row[Any], datetime]] = []
+        long_waits: list[tuple[DeliveryRow, datetime]] = []
         last = 0
         while rows := delivery_maintenance.list_far_waits(conn, now, last):
             last = rows[-1].id
@@ -363,7 +364,7 @@ class DeliveryWorker:
             raise_resource_problem(mistake)
             _log.exception("the delivery cannot be ended", extra={"delivery": delivery})
 
-    def _expire_delivery(self, row: Row[Any], now: datetime) -> None:
+    def _expire_delivery(self, row: DeliveryRow, now: datetime) -> None:
         last = f", the last: {row.problem} {row.last_sentence}" if row.last_sentence else ""
         problem = GatewayError(ATTEMPTS_USED_UP, f"its time is over{last}")
 
@@ -380,7 +381,7 @@ class DeliveryWorker:
         """Fail a delivery during which several workers died, so that no further worker dies."""
         problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers crashed during this delivery")
 
-        def put_aside(conn: Connection) -> Row[Any] | None:
+        def put_aside(conn: Connection) -> DeliveryRow | None:
             row = delivery_maintenance.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
             if row is not None:
                 data = {"agent": row.agent, "problem": PUT_ASIDE.id, "workers": self._pace.crashes}

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from gateway.errors import NO_ADDRESS, GatewayError
 from gateway.hub import AGENT, LineKey, LineLimit
-from gateway.store import DeliveryLease, cases, make_attempt_outcome, read_transaction
+from gateway.store import DeliveryLease, DeliveryRow, cases, make_attempt_outcome, read_transaction
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class FailureLog:
             with self._guard:
                 self._counted.setdefault(partner, set()).add(key)
 
-    def report_failure(self, delivery: DeliveryLease | Row[Any], problem: GatewayError) -> None:
+    def report_failure(self, delivery: DeliveryLease | DeliveryRow, problem: GatewayError) -> None:
         """Log a delivery that has failed for good."""
         if delivery.agent == _STAMPING:
             return
@@ -95,7 +95,7 @@ class FailureLog:
         for kind, limit in (("attempts", self._attempts), ("deliveries", self._failures)):
             _log_left_out(kind, limit.collect_left_out(now))
 
-    def _make_fields(self, delivery: DeliveryLease | Row[Any], problem: GatewayError) -> dict[str, Any]:
+    def _make_fields(self, delivery: DeliveryLease | DeliveryRow, problem: GatewayError) -> dict[str, Any]:
         """Return the fields of a delivery's line: itself, its partner, its case or message, the problem."""
         fields = {"delivery": delivery.id, "problem": problem.problem.id}
         task = delivery.parameters.get("task") if delivery.agent == _LOCAL else None
@@ -120,7 +120,7 @@ def _log_left_out(kind: str, left_out: Mapping[LineKey, int]) -> None:
         )
 
 
-def _make_key(delivery: DeliveryLease | Row[Any], problem: GatewayError) -> LineKey:
+def _make_key(delivery: DeliveryLease | DeliveryRow, problem: GatewayError) -> LineKey:
     """Return the destination and the problem; without an address the place names the destination."""
     target = problem.location if problem.problem is NO_ADDRESS else delivery.destination
     return LineKey(target[:200], problem.problem.id)

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.delivery.attempt_outcome import LeaseLostError, make_lease_finisher
 from gateway.delivery.http_answer_reader import HttpAnswer, require_identity_coding
@@ -50,6 +50,7 @@ from gateway.pki import (
 from gateway.store import (
     AuditEntry,
     DeliveryLease,
+    FetchedListRow,
     NewFetchedList,
     deliveries,
     delivery_leases,
@@ -335,7 +336,7 @@ def _list_covered_certificates(work: FetchAttempt) -> Iterator[Certificate]:
 
 
 def _list_due_certificates(
-    work: FetchAttempt, covered: Mapping[str, Certificate], rows: Mapping[str, Row[Any]]
+    work: FetchAttempt, covered: Mapping[str, Certificate], rows: Mapping[str, FetchedListRow]
 ) -> list[Certificate]:
     """Return the certificates still to be queried, the one queried longest ago first."""
     seen = {key: row.fetched_at for key, row in rows.items()}
@@ -345,7 +346,7 @@ def _list_due_certificates(
 
 
 def _request_statuses(
-    work: FetchAttempt, waiting: list[Certificate], rows: Mapping[str, Row[Any]]
+    work: FetchAttempt, waiting: list[Certificate], rows: Mapping[str, FetchedListRow]
 ) -> Iterator[tuple[Certificate, NewFetchedList | GatewayError]]:
     """Yield the accepted response of each certificate, or its problem; an unreachable responder ends it."""
     ends = work.lease.expires_at
@@ -364,7 +365,9 @@ def _request_statuses(
         yield certificate, word
 
 
-def _request_status(work: FetchAttempt, certificate: Certificate, row: Row[Any] | None) -> NewFetchedList:
+def _request_status(
+    work: FetchAttempt, certificate: Certificate, row: FetchedListRow | None
+) -> NewFetchedList:
     """Return the accepted response of a certificate; `row` is the one in force."""
     nonce_mode = work.source.settings.nonce
     nonce = None if nonce_mode == "none" else secrets.token_bytes(_NONCE)
@@ -401,7 +404,7 @@ def _is_revocation_in_force(work: FetchAttempt, sha256: str, certificate: Certif
 
 
 def _list_obsolete_subjects(
-    work: FetchAttempt, covered: Collection[str], rows: Mapping[str, Row[Any]]
+    work: FetchAttempt, covered: Collection[str], rows: Mapping[str, FetchedListRow]
 ) -> Iterator[str]:
     """Yield the subjects whose responses can be deleted, because their certificates are no longer queried.
 

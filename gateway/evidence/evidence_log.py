@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from gateway.evidence.evidence_readers import salt_hidden_data
-from gateway.store import insert_log_rows
+from gateway.store import EvidenceRow, insert_log_rows
 from gateway.store.transitions import evidence
 
 #: Types of values that have one spelling, and of lists of values.
@@ -95,7 +95,7 @@ def _reject_fractions(value: Any) -> None:
             _reject_fractions(inner)
 
 
-def list_subject_leaves(conn: Connection, subject_type: str, subject_id: str | int) -> Sequence[Row[Any]]:
+def list_subject_leaves(conn: Connection, subject_type: str, subject_id: str | int) -> Sequence[EvidenceRow]:
     """Return the leaves about one subject, oldest first."""
     query = select(evidence).where(
         evidence.c.subject_type == subject_type, evidence.c.subject_id == str(subject_id)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row
+from gateway.store import EvidenceRow
 
 #: The size of a salt: 128 random bits, which cannot be guessed.
 _SALT_OCTETS: Final = 16
@@ -117,7 +117,7 @@ def salt_hidden_data(kind: str, subject_type: str, data: Mapping[str, Any]) -> M
     return {**data, "salt": secrets.token_hex(_SALT_OCTETS)}
 
 
-def select_seen_fields(leaf: Row[Any], reader: EvidenceReader) -> dict[str, Any] | None:
+def select_seen_fields(leaf: EvidenceRow, reader: EvidenceReader) -> dict[str, Any] | None:
     """Return the fields of a leaf's data that a reader may see; None if the reader sees only its hash."""
     data: dict[str, Any] = json.loads(leaf.data)
     if reader.party is None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, or_, select
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, GatewayError
 from gateway.evidence.inclusion_proofs import (
@@ -25,7 +25,7 @@ from gateway.evidence.merkle_tree import EMPTY, MerkleTree
 from gateway.evidence.tree_heads import MOST_LEAVES, list_heads, visit_sealed_leaves
 from gateway.evidence.verdict_revalidation import check_verdict_row, list_named_verdicts, read_leaf_data
 from gateway.pki import Certificate, list_named_digests
-from gateway.store import payloads
+from gateway.store import EvidenceRow, SealRow, VerdictRow, payloads
 from gateway.store import time_stamps as stamps
 from gateway.store.payloads import payloads as octets
 from gateway.store.transitions import evidence
@@ -95,7 +95,7 @@ def verify_all_evidence(conn: Connection, trusted: TrustedEvidence) -> Verificat
     )
 
 
-def _check_head_order(heads: Sequence[Row[Any]]) -> None:
+def _check_head_order(heads: Sequence[SealRow]) -> None:
     last = 0
     for head in heads:
         if head.first_seq != last + 1 or head.last_seq < head.first_seq:
@@ -106,7 +106,7 @@ def _check_head_order(heads: Sequence[Row[Any]]) -> None:
 class _LeafVerifier:
     """Verifies the leaves in their order, and compares each head with the tree up to it."""
 
-    def __init__(self, heads: Sequence[Row[Any]], trusted: TrustedEvidence) -> None:
+    def __init__(self, heads: Sequence[SealRow], trusted: TrustedEvidence) -> None:
         self.tree = EMPTY
         self._heads = {head.last_seq: head for head in heads}
         self._known = [parse_head_text(text) for text in trusted.heads]
@@ -115,7 +115,7 @@ class _LeafVerifier:
         #: Octets that it states as removed by retention.
         self.removed = set[str]()
 
-    def verify_leaf(self, row: Row[Any]) -> None:
+    def verify_leaf(self, row: EvidenceRow) -> None:
         self.read_leaf(row)
         self.tree = self.tree.append_leaves([bytes.fromhex(row.leaf_hash)])
         head = self._heads.get(self.tree.size)
@@ -127,7 +127,7 @@ class _LeafVerifier:
                     f"the first {size} leaves are not those of the head that was stored elsewhere", "head"
                 )
 
-    def read_leaf(self, row: Row[Any]) -> None:
+    def read_leaf(self, row: EvidenceRow) -> None:
         try:
             leaf_data = read_leaf_data(row)
         except GatewayError as changed:
@@ -149,7 +149,7 @@ class _LeafVerifier:
             )
 
 
-def _check_head_row(head: Row[Any], tree: MerkleTree) -> None:
+def _check_head_row(head: SealRow, tree: MerkleTree) -> None:
     size, root = parse_head_text(head.head)
     if (size, root) != (tree.size, tree.root_hash) or head.root_hash != tree.root_hash.hex():
         raise _make_evidence_error(
@@ -175,7 +175,7 @@ def _count_unsealed_leaves(conn: Connection, walk: _LeafVerifier) -> int:
         last, count = rows[-1].id, count + len(rows)
 
 
-def _verify_head_signatures(heads: Sequence[Row[Any]], signers: frozenset[str]) -> tuple[int, int]:
+def _verify_head_signatures(heads: Sequence[SealRow], signers: frozenset[str]) -> tuple[int, int]:
     """Return how many heads the trusted keys signed, and how many leaves they cover.
 
     The signer of an older head does not matter: a trusted head covers all leaves below it.
@@ -198,7 +198,7 @@ def _verify_head_signatures(heads: Sequence[Row[Any]], signers: frozenset[str]) 
 
 
 def _verify_time_stamps(
-    conn: Connection, heads: Sequence[Row[Any]], authorities: TimeStampAuthorities
+    conn: Connection, heads: Sequence[SealRow], authorities: TimeStampAuthorities
 ) -> tuple[int, int]:
     """Return how many stamps are valid, and how many leaves they cover; untrusted ones as for signatures."""
     by_number = {head.id: head for head in heads}
@@ -261,7 +261,7 @@ def _verify_verdicts(conn: Connection, walk: _LeafVerifier, present: frozenset[s
     return len(rows)
 
 
-def _list_named_digests(conn: Connection, row: Row[Any]) -> Iterator[str]:
+def _list_named_digests(conn: Connection, row: VerdictRow) -> Iterator[str]:
     return list_named_digests(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from gateway.errors import EVIDENCE_BROKEN, EVIDENCE_NOT_SEALED, MISUSE, GatewayError
 from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
@@ -38,7 +38,7 @@ from gateway.pki import (
     repeat_validation,
     verify_time_stamp_token,
 )
-from gateway.store import payloads
+from gateway.store import SealRow, payloads, read_columns
 from gateway.store import time_stamps as stamps
 from gateway.store.transitions import evidence
 from gateway.xmlsec import verify_signature_value
@@ -140,8 +140,8 @@ def make_proof(
     recorded = list_subject_leaves(conn, subject_type, subject_id)
     if not recorded:
         raise GatewayError(MISUSE, "there is no evidence about it", subject)
-    rows = [row for row in recorded if row.seq is not None]
-    head = _find_covering_head(conn, max((row.seq for row in rows), default=0))
+    sealed = [(row.seq, row) for row in recorded if row.seq is not None]
+    head = _find_covering_head(conn, max((sequence for sequence, _ in sealed), default=0))
     if head is None:
         raise GatewayError(EVIDENCE_NOT_SEALED, "no evidence about it is sealed yet", subject)
     hashes = [
@@ -163,13 +163,13 @@ def make_proof(
             load_material(stamp.verdict, collect_octets)
     seen: list[dict[str, Any]] = []
     withheld: list[dict[str, Any]] = []
-    for row in rows:
+    for sequence, row in sealed:
         inclusion = {
-            "place": row.seq,
-            "path": [step.hex() for step in compute_audit_path(row.seq - 1, hashes)],
+            "place": sequence,
+            "path": [step.hex() for step in compute_audit_path(sequence - 1, hashes)],
         }
         if select_seen_fields(row, reader) == json.loads(row.data):
-            seen.append(inclusion | {"leaf": encode_leaf(_row_to_mapping(row)).decode()})
+            seen.append(inclusion | {"leaf": encode_leaf(read_columns(row)).decode()})
         else:
             withheld.append(inclusion | {"hash": row.leaf_hash})
     return {
@@ -188,7 +188,7 @@ def make_proof(
     }
 
 
-def _find_covering_head(conn: Connection, last: int) -> Row[Any] | None:
+def _find_covering_head(conn: Connection, last: int) -> SealRow | None:
     """Return the first stamped head over at least this number of leaves, else the last head."""
     over = [row for row in list_heads(conn) if last and row.last_seq >= last]
     stamped = (row for row in over if stamps.list_by_head(conn, row.id))
@@ -254,10 +254,6 @@ def parse_head_text(text: str) -> tuple[int, bytes]:
         return int(lines[1]), base64.b64decode(lines[2], validate=True)
     except ValueError:
         raise _make_evidence_error("the root of a head is not written as roots are", "head") from None
-
-
-def _row_to_mapping(row: Row[Any]) -> Mapping[str, Any]:
-    return dict(row._mapping)
 
 
 def _encode_base64(octets: bytes | None) -> str | None:

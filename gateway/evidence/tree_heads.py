@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
+from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from gateway.errors import EVIDENCE_BROKEN, KEY_UNAVAILABLE, GatewayError
 from gateway.evidence.merkle_tree import EMPTY, MerkleTree
 from gateway.pki import Signer
-from gateway.store import InsertIfAbsent, ListFilter, ListPage, build_bounds, fetch_page
+from gateway.store import EvidenceRow, InsertIfAbsent, ListFilter, ListPage, SealRow, build_bounds, fetch_page
 from gateway.store.time_stamps import seals
 from gateway.store.transitions import evidence
 
@@ -77,7 +77,7 @@ def make_next_head(conn: Connection, party: str, at: datetime) -> TreeHead | Non
     )
 
 
-def _build_unsealed_query(conn: Connection, last: Row[Any] | None) -> Select[Any]:
+def _build_unsealed_query(conn: Connection, last: SealRow | None) -> Select[Any]:
     query = select(evidence.c.id, evidence.c.leaf_hash).where(evidence.c.seq.is_(None))
     if last is not None and conn.dialect.name == "sqlite":
         # SQLite's one writer commits rows in the order of their ids: all older ones have their number.
@@ -124,13 +124,13 @@ def store_head(conn: Connection, head: TreeHead) -> bool:
     return True
 
 
-def find_latest_head(conn: Connection) -> Row[Any] | None:
+def find_latest_head(conn: Connection) -> SealRow | None:
     """Return the last head; None when there is none."""
     # By the index of the first leaves: each head begins behind the one before it.
     return conn.execute(select(seals).order_by(seals.c.first_seq.desc()).limit(1)).first()
 
 
-def list_heads(conn: Connection) -> Sequence[Row[Any]]:
+def list_heads(conn: Connection) -> Sequence[SealRow]:
     """Return every head, the first one first."""
     return conn.execute(select(seals).order_by(seals.c.last_seq)).all()
 
@@ -141,7 +141,7 @@ def search_heads(conn: Connection, list_filter: ListFilter) -> ListPage:
     return fetch_page(conn, tuple(seals.c), seals, bounds, list_filter, seals.c.last_seq)
 
 
-def visit_sealed_leaves(conn: Connection, last: int, each: Callable[[Row[Any]], None]) -> None:
+def visit_sealed_leaves(conn: Connection, last: int, each: Callable[[EvidenceRow], None]) -> None:
     """Call `each` with every leaf up to `last`, in order; raises GW805 where one is missing."""
     sequence_number = 0
     while sequence_number < last:

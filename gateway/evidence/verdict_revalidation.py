@@ -13,12 +13,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import EVIDENCE_BROKEN, GatewayError
 from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
 from gateway.pki import Verdict, VerdictMaterial, list_differences, load_material, repeat_validation
-from gateway.store import payloads, read_row_number, verdicts
+from gateway.store import (
+    EvidenceRow,
+    MessageRow,
+    VerdictRow,
+    payloads,
+    read_columns,
+    read_row_number,
+    verdicts,
+)
 
 #: Values that a row, its document and its leaf of evidence have in common.
 _STATED_FIELDS: Final = ("status", "problem", "tolerated", "use")
@@ -44,7 +52,7 @@ class RevalidatedVerdict:
     ``leaf_number`` is the number of its leaf of evidence in the tree, None while it has none.
     """
 
-    row: Row[Any]
+    row: VerdictRow
     leaf_number: int | None
     at: datetime
     material: VerdictMaterial
@@ -52,7 +60,7 @@ class RevalidatedVerdict:
     differences: tuple[str, ...]
 
 
-def revalidate_verdict(conn: Connection, row: Row[Any], at: datetime | None = None) -> RevalidatedVerdict:
+def revalidate_verdict(conn: Connection, row: VerdictRow, at: datetime | None = None) -> RevalidatedVerdict:
     """Validate the certificate of a stored verdict as of its time or `at`; raises GW805 if changed."""
     leaf_number = check_verdict_row(conn, row)
     material = load_material(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
@@ -68,7 +76,7 @@ def revalidate_verdict(conn: Connection, row: Row[Any], at: datetime | None = No
     )
 
 
-def check_verdict_row(conn: Connection, row: Row[Any]) -> int | None:
+def check_verdict_row(conn: Connection, row: VerdictRow) -> int | None:
     """Compare a row with the leaf of evidence that was written with it; return the number of that leaf."""
     leaves = list_subject_leaves(conn, "verdict", row.id)
     if len(leaves) != 1:
@@ -85,11 +93,11 @@ def check_verdict_row(conn: Connection, row: Row[Any]) -> int | None:
     return None if leaf.seq is None else int(leaf.seq)
 
 
-def _make_evidence_error(row: Row[Any], detail: str) -> GatewayError:
+def _make_evidence_error(row: VerdictRow, detail: str) -> GatewayError:
     return GatewayError(EVIDENCE_BROKEN, f"verdict {row.id}: {detail}", f"verdict {row.id}")
 
 
-def list_verdict_references(conn: Connection, message: Row[Any]) -> Iterator[VerdictReference]:
+def list_verdict_references(conn: Connection, message: MessageRow) -> Iterator[VerdictReference]:
     """Yield the verdicts of a message: on its own signer, and on those of the documents in it."""
     subjects = [("message", message.id)]
     if message.case_id is not None:
@@ -100,7 +108,7 @@ def list_verdict_references(conn: Connection, message: Row[Any]) -> Iterator[Ver
                 yield from _read_leaf_references(leaf)
 
 
-def _read_leaf_references(leaf: Row[Any]) -> Iterator[VerdictReference]:
+def _read_leaf_references(leaf: EvidenceRow) -> Iterator[VerdictReference]:
     try:
         leaf_data = read_leaf_data(leaf)
     except GatewayError as broken:
@@ -110,9 +118,9 @@ def _read_leaf_references(leaf: Row[Any]) -> Iterator[VerdictReference]:
         yield VerdictReference(leaf.kind, digest, leaf.at)
 
 
-def read_leaf_data(leaf: Row[Any]) -> dict[str, Any]:
+def read_leaf_data(leaf: EvidenceRow) -> dict[str, Any]:
     """Return the data of a leaf of evidence; raises GW805 where it does not match its hash."""
-    if hash_leaf(encode_leaf(leaf._asdict())) != leaf.leaf_hash:
+    if hash_leaf(encode_leaf(read_columns(leaf))) != leaf.leaf_hash:
         raise GatewayError(EVIDENCE_BROKEN, "a leaf of evidence was changed", f"evidence {leaf.id}")
     leaf_data: dict[str, Any] = json.loads(leaf.data)
     return leaf_data
@@ -127,7 +135,7 @@ def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:
             yield from list_named_verdicts(value)
 
 
-def find_named_verdict(conn: Connection, name: str) -> Row[Any] | None:
+def find_named_verdict(conn: Connection, name: str) -> VerdictRow | None:
     """Return the verdict of a row id or of a digest."""
     number = read_row_number(name)
     if number is not None:

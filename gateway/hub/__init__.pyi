@@ -66,7 +66,7 @@ from .fees.agency_payment_notes import notify_of_fee as notify_of_fee
 from .fees.agency_payment_notes import settle_fee_elsewhere as settle_fee_elsewhere
 from .fees.agency_payment_notes import tell_agency_of_payment as tell_agency_of_payment
 from .fees.agency_payment_notes import waive_fee as waive_fee
-from .fees.fee_records import read_fee_money as read_fee_money
+from .fees.fee_records import read_movement_money as read_movement_money
 from .fees.payment_events import apply_order_answer as apply_order_answer
 from .fees.payment_events import apply_provider_event as apply_provider_event
 from .fees.payment_events import apply_refund_answer as apply_refund_answer

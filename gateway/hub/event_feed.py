@@ -17,12 +17,19 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.file_owner import make_owned_folder, open_owned_file
 from gateway.state_machines import CASE
-from gateway.store import NewDelivery, deliveries, event_readers, read_transaction, write_transaction
+from gateway.store import (
+    NewDelivery,
+    PartyEventRow,
+    deliveries,
+    event_readers,
+    read_transaction,
+    write_transaction,
+)
 from gateway.wire import format_instant
 
 _BATCH: Final = 500
@@ -81,7 +88,7 @@ def queue_webhook_calls(
         )
 
 
-def describe_event(row: Row[Any]) -> dict[str, Any]:
+def describe_event(row: PartyEventRow) -> dict[str, Any]:
     """Return the JSON values of an event: ids and states, nothing else."""
     state, _, kind = row.state.partition(" ")
     if row.subject_type == "request" and kind:
@@ -102,12 +109,12 @@ def describe_event(row: Row[Any]) -> dict[str, Any]:
     return content | {name: value for name, value in optional.items() if value is not None}
 
 
-def _is_state(row: Row[Any]) -> bool:
+def _is_state(row: PartyEventRow) -> bool:
     """Return whether an event names the state of its case or request; an event of customs does not."""
     return row.subject_type == "request" or (row.subject_type == "case" and row.state in CASE.states)
 
 
-def _describe_deadline_event(row: Row[Any], state: str, kind: str) -> dict[str, Any]:
+def _describe_deadline_event(row: PartyEventRow, state: str, kind: str) -> dict[str, Any]:
     """Return the event of a deadline as JSON values; `kind` is the kind of the deadline."""
     return {
         "type": f"deadline.{state.lower()}",

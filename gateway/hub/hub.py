@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.config import NeedSettings
 from gateway.hub.deadlines.active_timetable import ActiveTimetable
@@ -33,7 +33,13 @@ from gateway.protocols import (
     ProtocolCore,
     SentUnit,
 )
-from gateway.store import OpenRequest, fold_state_changes, keep_database_mark, messages, read_transaction
+from gateway.store import (
+    AgencyRequestRow,
+    fold_state_changes,
+    keep_database_mark,
+    messages,
+    read_transaction,
+)
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 if TYPE_CHECKING:
@@ -226,7 +232,7 @@ class Hub:
         """The mappings and status codes in force now."""
         return self.register.find_rules(self.clock())
 
-    def load_rules_of(self, conn: Connection, request: Row[Any] | OpenRequest) -> DecisionRules:
+    def load_rules_of(self, conn: Connection, request: AgencyRequestRow) -> DecisionRules:
         """Return the rules that the case of a request pins: its mappings, and the codes of its agencies.
 
         Where they are not known any more, because an older version of the program opened the case, those

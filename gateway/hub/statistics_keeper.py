@@ -12,14 +12,18 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.cases import DecisionCode
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
     CountedOutcome,
     DailyCount,
+    StatisticsCaseRow,
     StatisticsProgress,
+    StatisticsRequestRow,
+    StatisticsStepRow,
+    StatisticsSubjectRow,
     choose_band,
     daily_statistics,
     read_transaction,
@@ -47,9 +51,9 @@ class StepContext:
     counted, by machine.
     """
 
-    cases: Mapping[int, Row[Any]]
-    requests: Mapping[int, Row[Any]]
-    histories: Mapping[str, Mapping[int, Sequence[Row[Any]]]]
+    cases: Mapping[int, StatisticsCaseRow]
+    requests: Mapping[int, StatisticsRequestRow]
+    histories: Mapping[str, Mapping[int, Sequence[StatisticsStepRow]]]
     decided: Mapping[int, frozenset[str]]
     asked: frozenset[int]
     counted: Mapping[str, Mapping[int, CountedOutcome]]
@@ -81,12 +85,14 @@ class StatisticsCounts:
         return sums
 
 
-def count_steps(steps: Iterable[Row[Any]], context: StepContext, zone: tzinfo) -> StatisticsCounts:
+def count_steps(steps: Iterable[StatisticsStepRow], context: StepContext, zone: tzinfo) -> StatisticsCounts:
     """Return the counts that these steps, in their order, add to the statistics; days are of the zone."""
     counts = StatisticsCounts()
     for step in steps:
-        objects = context.cases if step.machine == CASE.name else context.requests
-        subject = objects.get(step.object_id)
+        subjects: Mapping[int, StatisticsSubjectRow] = (
+            context.cases if step.machine == CASE.name else context.requests
+        )
+        subject = subjects.get(step.object_id)
         if subject is None or step.machine not in _DECIDING:
             continue
         _count_step(counts, step, subject, context, zone)
@@ -94,7 +100,11 @@ def count_steps(steps: Iterable[Row[Any]], context: StepContext, zone: tzinfo) -
 
 
 def _count_step(
-    counts: StatisticsCounts, step: Row[Any], subject: Row[Any], context: StepContext, zone: tzinfo
+    counts: StatisticsCounts,
+    step: StatisticsStepRow,
+    subject: StatisticsSubjectRow,
+    context: StepContext,
+    zone: tzinfo,
 ) -> None:
     kind, day, parties = step.machine, find_day(step.at, zone), _list_parties(subject)
     earlier = [
@@ -103,32 +113,37 @@ def _count_step(
         if earlier_step.id < step.id
     ]
     if not earlier:
-        counts.add_count(
-            parties, _make_count(f"{kind}_opened", kind, subject, find_day(subject.opened_at, zone))
-        )
+        counts.add_count(parties, _make_count(f"{kind}_opened", subject, find_day(subject.opened_at, zone)))
     if step.from_state != step.to_state:
         changes = [
             earlier_step.at for earlier_step in earlier if earlier_step.from_state != earlier_step.to_state
         ]
         seconds = _count_seconds(changes[-1] if changes else subject.opened_at, step.at)
         band = choose_band(seconds)
-        state_count = _make_count(f"{kind}_state", kind, subject, day, state=step.from_state, band=band)
+        state_count = _make_count(f"{kind}_state", subject, day, state=step.from_state, band=band)
         counts.add_count(parties, state_count, seconds=seconds)
     if step.event in _ASKING and step.to_state in _ASKED:
-        counts.add_count(parties, _make_count("request_asked", kind, subject, day, state=step.to_state))
+        counts.add_count(parties, _make_count("request_asked", subject, day, state=step.to_state))
     if step.event == "refuse":
-        for problem in sorted(_list_problems(subject)):
-            counts.add_count(parties, _make_count("case_problem", kind, subject, day, problem=problem))
+        for problem in sorted(_list_problems(context.cases[subject.id])):
+            counts.add_count(parties, _make_count("case_problem", subject, day, problem=problem))
     if step.event in _DECIDING[kind]:
         _count_outcome(counts, step, subject, context, zone)
 
 
 def _count_outcome(
-    counts: StatisticsCounts, step: Row[Any], subject: Row[Any], context: StepContext, zone: tzinfo
+    counts: StatisticsCounts,
+    step: StatisticsStepRow,
+    subject: StatisticsSubjectRow,
+    context: StepContext,
+    zone: tzinfo,
 ) -> None:
     """Count the outcome as it is now; one that is counted already is taken back first."""
     kind, key = step.machine, (step.machine, subject.id)
-    outcome = subject.outcome if kind == CASE.name else summarize_decisions(subject, context.decided)
+    if kind == CASE.name:
+        outcome = context.cases[subject.id].outcome
+    else:
+        outcome = summarize_decisions(subject, context.decided)
     if not outcome:
         return
     before = counts.outcomes.get(key) or context.counted[kind].get(subject.id)
@@ -142,15 +157,20 @@ def _count_outcome(
     counts.outcomes[key] = now
 
 
-def _add_outcome(counts: StatisticsCounts, outcome: CountedOutcome, subject: Row[Any], number: int) -> None:
+def _add_outcome(
+    counts: StatisticsCounts,
+    outcome: CountedOutcome,
+    subject: StatisticsSubjectRow,
+    number: int,
+) -> None:
     kind, parties, band = outcome.machine, _list_parties(subject), choose_band(outcome.seconds)
-    count = _make_count(f"{kind}_outcome", kind, subject, outcome.day, outcome=outcome.outcome, band=band)
+    count = _make_count(f"{kind}_outcome", subject, outcome.day, outcome=outcome.outcome, band=band)
     counts.add_count(parties, count, number, number * outcome.seconds)
     if outcome.first_right:
-        counts.add_count(parties, _make_count("case_first_right", kind, subject, outcome.day), number)
+        counts.add_count(parties, _make_count("case_first_right", subject, outcome.day), number)
 
 
-def summarize_decisions(request: Row[Any], decided: Mapping[int, frozenset[str]]) -> str:
+def summarize_decisions(request: StatisticsSubjectRow, decided: Mapping[int, frozenset[str]]) -> str:
     """Return the outcome of a request in one word; empty while nothing is decided."""
     if request.state == "CANCELLED":
         return "CANCELLED"
@@ -162,17 +182,16 @@ def summarize_decisions(request: Row[Any], decided: Mapping[int, frozenset[str]]
     return "REJECTED" if decision_codes == {DecisionCode.REJECTED.value} else "PARTIAL"
 
 
-def _make_count(measure: str, kind: str, subject: Row[Any], day: date, **further: Any) -> DailyCount:
-    """Return the daily count of a measure for a case or a request (`kind`), for all parties."""
-    agency = subject.agency if kind == REQUEST.name else ""
-    return DailyCount(measure, day, agency=agency, document=subject.document, **further)
+def _make_count(measure: str, subject: StatisticsSubjectRow, day: date, **further: Any) -> DailyCount:
+    """Return the daily count of a measure for a case or a request, for all parties."""
+    return DailyCount(measure, day, agency=subject.agency, document=subject.document, **further)
 
 
-def _list_parties(subject: Row[Any]) -> frozenset[str]:
+def _list_parties(subject: StatisticsSubjectRow) -> frozenset[str]:
     return frozenset((subject.declarant, subject.applicant))
 
 
-def _list_problems(case: Row[Any]) -> set[str]:
+def _list_problems(case: StatisticsCaseRow) -> set[str]:
     return {problem["id"] for problem in (case.detail or {}).get("problems", ())}
 
 
@@ -232,7 +251,7 @@ class StatisticsKeeper:
 
 
 def _find_progress(
-    ceiling: StatisticsProgress, steps: Sequence[Row[Any]], now: datetime
+    ceiling: StatisticsProgress, steps: Sequence[StatisticsStepRow], now: datetime
 ) -> tuple[StatisticsProgress, datetime | None]:
     """Return the progress after these steps, and the time up to which everything is then counted."""
     if len(steps) < _STEPS:
@@ -240,7 +259,7 @@ def _find_progress(
     return StatisticsProgress(steps[-1].id, ceiling.ceiling, ceiling.horizon), steps[-1].at
 
 
-def _load_context(conn: Connection, steps: Sequence[Row[Any]]) -> StepContext:
+def _load_context(conn: Connection, steps: Sequence[StatisticsStepRow]) -> StepContext:
     """Return the stored facts about the objects of these steps; a few statements load all of them."""
     case_ids = sorted({step.object_id for step in steps if step.machine == CASE.name})
     request_ids = sorted({step.object_id for step in steps if step.machine == REQUEST.name})

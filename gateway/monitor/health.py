@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.errors import EVIDENCE_BROKEN, NO_ROOM, OUR_MISTAKE, GatewayError
 from gateway.store import (
     WARNING,
     CertificateCoverage,
     CopiesMissingError,
+    FetchedListSummaryRow,
+    FetchSourceRow,
     InsufficientStorageError,
     UsagePeriod,
     check_schema_version,
@@ -241,8 +243,8 @@ def list_source_freshness(
 
 def _make_source_freshness(
     name: str,
-    row: Row[Any] | None,
-    held: Row[Any] | None,
+    row: FetchSourceRow | None,
+    held: FetchedListSummaryRow | None,
     term: SourceTerm | None,
     at: datetime,
 ) -> SourceFreshness:
@@ -262,7 +264,7 @@ def _make_source_freshness(
 
 
 def _classify_freshness(
-    row: Row[Any] | None, held: Row[Any] | None, term: SourceTerm | None, at: datetime
+    row: FetchSourceRow | None, held: FetchedListSummaryRow | None, term: SourceTerm | None, at: datetime
 ) -> str:
     if term is None:
         return "left"

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -33,7 +32,14 @@ from gateway.operations.audited_changes import DatabaseChange, describe_agreemen
 from gateway.operations.plain_values import count_things
 from gateway.pki import Certificate, get_signature_algorithm, read_certificates
 from gateway.protocols import PROTOCOLS, list_unsupported_terms
-from gateway.store import NewAgreement, NewPMode, agreements, parties
+from gateway.store import (
+    AgreementRow,
+    CertificateTermRow,
+    NewAgreement,
+    NewPMode,
+    agreements,
+    parties,
+)
 
 
 def judge_agreement(
@@ -109,7 +115,7 @@ def list_known_parties(conn: Connection) -> tuple[KnownParty, ...]:
     )
 
 
-def _make_known_certificate(row: Any) -> KnownCertificate:
+def _make_known_certificate(row: CertificateTermRow) -> KnownCertificate:
     begins = max(row.not_before, row.valid_from or row.not_before)
     return KnownCertificate(row.sha256, row.use, begins, min(row.not_after, row.valid_until or row.not_after))
 
@@ -243,7 +249,7 @@ def activate_pmodes(
     agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], at, by)
 
 
-def _is_succeeded(row: Any, starts: datetime, at: datetime) -> bool:
+def _is_succeeded(row: AgreementRow, starts: datetime, at: datetime) -> bool:
     """Return whether a version that `starts` later follows the agreement of a row without a gap."""
     if row.status != "ACTIVE" or row.valid_from is None or row.valid_until is None:
         return False

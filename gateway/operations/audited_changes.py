@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.config import Settings, mask_url
 from gateway.evidence import record_evidence
@@ -217,9 +217,9 @@ def describe_source(conn: Connection, name: str) -> dict[str, Any] | None:
     }
 
 
-def _pick_found_columns(row: Row[Any] | None, names: tuple[str, ...]) -> dict[str, Any] | None:
+def _pick_found_columns(row: object, names: tuple[str, ...]) -> dict[str, Any] | None:
     return None if row is None else _pick_columns(row, names)
 
 
-def _pick_columns(row: Row[Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _pick_columns(row: object, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}

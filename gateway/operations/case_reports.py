@@ -10,7 +10,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.calendars import Timetable, WorkingCalendar
 from gateway.cases import (
@@ -37,10 +37,20 @@ from gateway.hub import (
     load_requirement_balances,
     load_requirement_results,
     open_active_mappings,
-    read_fee_money,
+    read_movement_money,
 )
 from gateway.state_machines import CASE, FEE, REQUEST
 from gateway.store import (
+    CaseRow,
+    DeadlineRow,
+    DecisionWithTextRow,
+    FeeOfCaseRow,
+    FeeRow,
+    MovementOfFeeRow,
+    ReleaseFromParentRow,
+    ReleaseToChildRow,
+    RequestWithFeesRow,
+    RequirementRow,
     agency_requests,
     cases,
     deadlines,
@@ -48,6 +58,7 @@ from gateway.store import (
     fee_searches,
     fees,
     item_releases,
+    read_columns,
     requirement_quantities,
     transitions,
 )
@@ -63,7 +74,7 @@ class NoEffect(StrEnum):
 
 
 def describe_decisions(
-    conn: Connection, case: Row[Any], applications: Sequence[Row[Any]]
+    conn: Connection, case: CaseRow, applications: Sequence[RequestWithFeesRow]
 ) -> list[dict[str, Any]]:
     """Return the decisions on the applications of a case: `counts`, and why not (`no_effect`)."""
     requests = {row.id: row for row in applications}
@@ -72,11 +83,13 @@ def describe_decisions(
         why = explain_no_effect(case, requests[row.request_id], row)
         reason = f"{APPLICATION_CANCELLED.id} {why}" if why is NoEffect.CANCELLED else why
         effect = {"request": requests[row.request_id].number, "counts": why is None, "no_effect": reason}
-        described.append(dict(row._mapping) | effect)
+        described.append(read_columns(row) | effect)
     return described
 
 
-def explain_no_effect(case: Row[Any], request: Row[Any], decision: Row[Any]) -> NoEffect | None:
+def explain_no_effect(
+    case: CaseRow, request: RequestWithFeesRow, decision: DecisionWithTextRow
+) -> NoEffect | None:
     """Return why a stored decision does not count for its case; None where it counts.
 
     The decision was superseded, its application was cancelled (GW410), or it approves items of a withdrawn
@@ -93,11 +106,11 @@ def explain_no_effect(case: Row[Any], request: Row[Any], decision: Row[Any]) -> 
 
 def read_case_deadlines(conn: Connection, case_id: int) -> list[dict[str, Any]]:
     """Return the deadlines of a case in the order in which they began, with application and agency."""
-    return [dict(row._mapping) for row in deadlines.list_by_case(conn, case_id)]
+    return [read_columns(row) for row in deadlines.list_by_case(conn, case_id)]
 
 
 def read_custody_times(
-    conn: Connection, case: Row[Any], timetable: Timetable, now: datetime
+    conn: Connection, case: CaseRow, timetable: Timetable, now: datetime
 ) -> list[dict[str, Any]]:
     """Return the holder of each application, its task and since when, and the working seconds of each holder.
 
@@ -128,7 +141,7 @@ def read_custody_times(
     return custody_times
 
 
-def read_request_custody(request: Row[Any]) -> CaseCustody | None:
+def read_request_custody(request: RequestWithFeesRow) -> CaseCustody | None:
     """Return the holder of a request and its task; the request was read with the number of its `open_fees`.
 
     While its agency is asked whether it cancels, open fees do not count: the agency has to answer first.
@@ -138,7 +151,7 @@ def read_request_custody(request: Row[Any]) -> CaseCustody | None:
 
 
 def _list_owed_times(
-    conn: Connection, request: Row[Any], now: datetime
+    conn: Connection, request: RequestWithFeesRow, now: datetime
 ) -> Sequence[tuple[datetime, datetime]]:
     """Return the beginning and the end of the time in which each fee of a request was open."""
     if request.cancellation == "ASKED":
@@ -151,7 +164,7 @@ def _list_owed_times(
     return owed_times
 
 
-def _describe_hold(conn: Connection, case: Row[Any]) -> dict[str, Any]:
+def _describe_hold(conn: Connection, case: CaseRow) -> dict[str, Any]:
     (custody,) = find_case_custody(case.state, (), case.detail["held"])
     held = [row.at for row in transitions.list_transitions(conn, CASE, case.id) if row.to_state == "HELD"]
     return {
@@ -207,7 +220,7 @@ def _measure(
     return {holder: int(spent.total_seconds()) for holder, spent in times.items()}
 
 
-def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
+def describe_releases(conn: Connection, case: CaseRow) -> dict[str, Any]:
     """Return `released` (the releases to children, also those given back), `stays`, `taken`, and more.
 
     `stays` has the rest of each measure of an item of which a part was released. `taken` has the releases
@@ -220,10 +233,10 @@ def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     taken_items = item_releases.list_releases_into(conn, case.id)
     units = load_unit_table(open_active_mappings(conn, case.opened_at)) if released else UnitTable()
     return {
-        "released": [dict(row._mapping) for row in released],
+        "released": [read_columns(row) for row in released],
         "stays": list(_compute_rest(released, units).values()),
         "removed": list((case.detail or {}).get("removed_items", ())),
-        "taken": [dict(row._mapping) for row in taken_items],
+        "taken": [read_columns(row) for row in taken_items],
         "inherited": _list_inherited(conn, case, taken_items),
         "inherited_cancellations": [
             {
@@ -244,7 +257,7 @@ def _find_number(conn: Connection, case: int) -> str | None:
 
 
 def _list_inherited(
-    conn: Connection, case: Row[Any], taken_items: Sequence[Row[Any]]
+    conn: Connection, case: CaseRow, taken_items: Sequence[ReleaseFromParentRow]
 ) -> list[dict[str, Any]]:
     """Return the decisions on applications of other cases that count for a child, each with its parent."""
     if not taken_items:
@@ -268,7 +281,9 @@ def _list_inherited(
     ]
 
 
-def _compute_rest(released: Sequence[Row[Any]], units: UnitTable) -> dict[tuple[int, str], dict[str, Any]]:
+def _compute_rest(
+    released: Sequence[ReleaseToChildRow], units: UnitTable
+) -> dict[tuple[int, str], dict[str, Any]]:
     gone: dict[tuple[int, str], Fraction] = {}
     rest = {}
     for row in released:
@@ -289,7 +304,7 @@ def _compute_rest(released: Sequence[Row[Any]], units: UnitTable) -> dict[tuple[
 
 
 def describe_requirements(
-    conn: Connection, rows: Sequence[Row[Any]], units: UnitTable
+    conn: Connection, rows: Sequence[RequirementRow], units: UnitTable
 ) -> list[dict[str, Any]]:
     """Return requirements with the quantities that are granted, used, and left in each granted unit.
 
@@ -299,7 +314,7 @@ def describe_requirements(
     return [_describe_one(row, balance, units) for row, balance in zip(rows, balances, strict=True)]
 
 
-def _describe_one(row: Row[Any], balance: RequirementBalance, units: UnitTable) -> dict[str, Any]:
+def _describe_one(row: RequirementRow, balance: RequirementBalance, units: UnitTable) -> dict[str, Any]:
     granted: dict[str, Decimal] = {}
     for grant in balance.granted:
         granted[grant.unit] = granted.get(grant.unit, Decimal(0)) + grant.quantity
@@ -381,7 +396,7 @@ def describe_requirement_results(conn: Connection, requirement: int) -> list[dic
     ]
 
 
-def describe_case_results(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
+def describe_case_results(conn: Connection, case: CaseRow) -> list[dict[str, Any]]:
     """Return the decisions of results without an application on the items of a case.
 
     `quantity` is the amount that is written off for the case, as the Result and the messages to customs state
@@ -427,7 +442,7 @@ _MOVED = (
 )
 
 
-def describe_fees(conn: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def describe_fees(conn: Connection, rows: Sequence[FeeOfCaseRow]) -> list[dict[str, Any]]:
     """Return fees as plain values, each with the time (`due_at`) and the state (`deadline`) of its deadline.
 
     Both are None for a fee that has no deadline or an unknown one.
@@ -439,7 +454,7 @@ def describe_fees(conn: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, 
     ]
 
 
-def find_fee_deadlines(conn: Connection, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+def find_fee_deadlines(conn: Connection, rows: Sequence[FeeRow]) -> dict[str, DeadlineRow]:
     """Return the last deadline of each fee that has one, by the number of the fee."""
     if not rows:
         return {}
@@ -451,7 +466,7 @@ def find_fee_deadlines(conn: Connection, rows: Sequence[Row[Any]]) -> dict[str, 
     return {number: deadline for number, deadline in numbered if number is not None}
 
 
-def _describe_deadline(row: Row[Any] | None) -> dict[str, Any]:
+def _describe_deadline(row: DeadlineRow | None) -> dict[str, Any]:
     return {"due_at": None if row is None else row.due_at, "deadline": None if row is None else row.state}
 
 
@@ -476,14 +491,13 @@ def list_recorded_movements(
     return tuple(_make_movement(row, zone) for row in fees.list_movements_between(conn, since, until))
 
 
-def _make_movement(row: Row[Any], zone: tzinfo) -> FeeMovement:
-    money = read_fee_money(row)
-    assert money is not None
+def _make_movement(row: MovementOfFeeRow, zone: tzinfo) -> FeeMovement:
+    assert row.moved_at is not None, "a movement in a period has a time"
     return FeeMovement(
         row.kind,
         row.provider_reference or row.reference,
         row.fee_number,
-        money,
+        read_movement_money(row),
         find_day(row.moved_at, zone),
         reason=row.reason if row.state == "NOT_COUNTED" else "",
     )

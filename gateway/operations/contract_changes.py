@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.config import Settings
 from gateway.delivery import (
@@ -48,7 +48,17 @@ from gateway.hub import (
 )
 from gateway.operations.audited_changes import DatabaseChange, describe_delivery
 from gateway.operations.operator_acts import make_act_problem
-from gateway.store import ListFilter, ListPage, agency_requests, deliveries, list_searches, payloads
+from gateway.store import (
+    DeliveredCallRow,
+    DeliveryRow,
+    ListFilter,
+    ListPage,
+    RequestDocumentRow,
+    agency_requests,
+    deliveries,
+    list_searches,
+    payloads,
+)
 
 #: The agent of calls of services.
 _SOAP: Final = "soap"
@@ -155,7 +165,7 @@ def _compose_call(
 
 
 def _rewrite_document(
-    conn: Connection, row: Row[Any], call: ServiceCall, mappings: CurrentMappings
+    conn: Connection, row: DeliveryRow, call: ServiceCall, mappings: CurrentMappings
 ) -> RewrittenDocument | None:
     """Return the document of an application as the mappings in force write it; None for another call."""
     if row.subject_type != "request" or not isinstance(call.document, etree._Element):
@@ -165,7 +175,7 @@ def _rewrite_document(
 
 
 def read_scoped_call(
-    conn: Connection, row: Row[Any], stored: bytes, to: str | None, settings: Settings
+    conn: Connection, row: DeliveryRow | DeliveredCallRow, stored: bytes, to: str | None, settings: Settings
 ) -> ServiceCall:
     """Return the stored call of a delivery, with the items and laws to be decided from its application.
 
@@ -255,7 +265,11 @@ def find_contract_changes(conn: Connection, settings: Settings, at: datetime) ->
 
 
 def _find_wsdl_change(
-    conn: Connection, settings: Settings, name: str, partner: PartnerService, taken_calls: Sequence[Row[Any]]
+    conn: Connection,
+    settings: Settings,
+    name: str,
+    partner: PartnerService,
+    taken_calls: Sequence[DeliveredCallRow],
 ) -> _ContractChange | None:
     """Return the change of the WSDL since the last call; None without a change.
 
@@ -278,7 +292,7 @@ def _find_wsdl_change(
 
 
 def _list_call_changes(
-    conn: Connection, settings: Settings, partner: PartnerService, row: Row[Any]
+    conn: Connection, settings: Settings, partner: PartnerService, row: DeliveredCallRow
 ) -> list[str]:
     """Return a phrase for each name that an accepted call would now have in addition, or would now lack."""
     try:
@@ -298,12 +312,12 @@ def _list_call_changes(
 
 
 def _find_schema_changes(
-    conn: Connection, partner: str, bundle: MappingBundle, taken_calls: Sequence[Row[Any]]
+    conn: Connection, partner: str, bundle: MappingBundle, taken_calls: Sequence[DeliveredCallRow]
 ) -> Iterator[_ContractChange]:
     """Yield the documents whose requests may be invalid by the schema of the last one that was taken."""
     numbers = [int(row.subject_id) for row in taken_calls if row.subject_type == "request"]
     requests = agency_requests.list_documents(conn, numbers)
-    last: dict[str, tuple[Row[Any], Row[Any]]] = {}
+    last: dict[str, tuple[DeliveredCallRow, RequestDocumentRow]] = {}
     for row in taken_calls:
         request = requests.get(int(row.subject_id)) if row.subject_type == "request" else None
         with_document = row.parameters.get("operation") in ("SubmitApplication", "SubmitSupplement")
@@ -325,7 +339,9 @@ def _find_schema_changes(
             yield _ContractChange(partner, subject, row.id, before, _digest(now), places or ())
 
 
-def _write_former_schema(conn: Connection, bundle: MappingBundle, request: Row[Any]) -> bytes | None:
+def _write_former_schema(
+    conn: Connection, bundle: MappingBundle, request: RequestDocumentRow
+) -> bytes | None:
     """Return the schema of a request by the mappings that wrote it; None where they are not stored."""
     try:
         former = bundle

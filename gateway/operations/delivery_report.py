@@ -5,26 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.config import Settings, mask_url
 from gateway.operations.plain_values import format_value
-from gateway.store import cases, deliveries, delivery_leases, parties
+from gateway.store import (
+    DeliveryAttemptRow,
+    DeliveryRow,
+    MessageRow,
+    cases,
+    deliveries,
+    delivery_leases,
+    parties,
+    read_columns,
+)
 
 
-def read_delivery_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
+def read_delivery_report(conn: Connection, row: DeliveryRow) -> dict[str, Any]:
     """Return a delivery with all its columns and its attempts, the first attempt first."""
     attempts = [_describe_attempt(attempt) for attempt in delivery_leases.list_attempts(conn, row.id)]
-    return dict(row._mapping) | {"attempts": attempts}
+    return read_columns(row) | {"attempts": attempts}
 
 
-def read_message_deliveries(conn: Connection, message: Row[Any]) -> list[dict[str, Any]]:
+def read_message_deliveries(conn: Connection, message: MessageRow) -> list[dict[str, Any]]:
     """Return the deliveries of a message: our tasks about it, or the delivery that sends it."""
     rows = {row.id: row for row in _find_message_deliveries(conn, message)}
     return [read_delivery_report(conn, rows[number]) for number in sorted(rows)]
 
 
-def find_last_sentence(conn: Connection, message: Row[Any], sent: Iterable[Mapping[str, Any]]) -> str | None:
+def find_last_sentence(
+    conn: Connection, message: MessageRow, sent: Iterable[Mapping[str, Any]]
+) -> str | None:
     """Return the sentence that belongs to the problem of a message: of its refusal, else of a delivery."""
     case = cases.find_by_id(conn, message.case_id) if message.problem and message.case_id else None
     problems = (case.detail or {}).get("problems", ()) if case is not None else ()
@@ -37,7 +48,7 @@ def find_last_sentence(conn: Connection, message: Row[Any], sent: Iterable[Mappi
     return next(iter((*refusals, *reversed(sentences))), None)
 
 
-def _find_message_deliveries(conn: Connection, message: Row[Any]) -> Iterator[Row[Any]]:
+def _find_message_deliveries(conn: Connection, message: MessageRow) -> Iterator[DeliveryRow]:
     # By the keys of the tasks about a message: deliveries have no index of their subject.
     for key in (f"admit:{message.id}", f"late-receipt:{message.id}"):
         task = deliveries.find_by_dedupe_key(conn, key)
@@ -48,7 +59,7 @@ def _find_message_deliveries(conn: Connection, message: Row[Any]) -> Iterator[Ro
         yield sent
 
 
-def _describe_attempt(row: Row[Any]) -> dict[str, Any]:
+def _describe_attempt(row: DeliveryAttemptRow) -> dict[str, Any]:
     return {
         "attempt": row.attempt,
         "started_at": row.started_at,

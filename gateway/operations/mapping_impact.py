@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.errors import MAPPINGS_NOT_STORED, GatewayError
 from gateway.harmonize import MappingBundle, SubmissionChange, compare_submission, load_bundle
@@ -26,7 +26,15 @@ from gateway.hub import (
     open_stored_mappings,
 )
 from gateway.share import get_data_folder
-from gateway.store import TimedPosition, agency_requests, cases, mapping_bundles, messages, read_transaction
+from gateway.store import (
+    CaseRow,
+    TimedPosition,
+    agency_requests,
+    cases,
+    mapping_bundles,
+    messages,
+    read_transaction,
+)
 
 _PAGE: Final = 50
 #: The most bundles of older cases that are held at a time.
@@ -157,7 +165,7 @@ def _load_stored_bundle(conn: Connection, digest: str) -> MappingBundle:
         raise make_unread_problem(error, digest) from error
 
 
-def _ask_case(conn: Connection, row: Row[Any], bundles: _KnownBundles, new: MappingBundle) -> AskedCase:
+def _ask_case(conn: Connection, row: CaseRow, bundles: _KnownBundles, new: MappingBundle) -> AskedCase:
     bundle = find_case_bundle(row, agency_requests.list_by_case(conn, row.id))
     case_columns = row.number, row.functional_reference, row.declarant, row.opened_at, bundle
     if bundle is None:

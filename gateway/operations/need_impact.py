@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.calendars import CalendarEdition, TermEdition
 from gateway.config import NeedSettings
@@ -34,6 +34,9 @@ from gateway.needs import (
 )
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.store import (
+    CalendarEditionRow,
+    CaseRow,
+    NeedTableRow,
     NewEdition,
     TimedPosition,
     cases,
@@ -186,7 +189,7 @@ def _begin_row_earlier(row: NeedRow, begins: date) -> NeedRow:
     return replace(row, valid_from=None) if since <= begins <= until else row
 
 
-def _ask_case(conn: Connection, row: Row[Any], judging: _Judging) -> CaseImpact | GatewayError:
+def _ask_case(conn: Connection, row: CaseRow, judging: _Judging) -> CaseImpact | GatewayError:
     """Return the changes for a case, or the problem for which it could not be asked."""
     impact_rules = judging.asked
     try:
@@ -305,7 +308,10 @@ def load_need_table(change: DatabaseChange, table: NeedTable, content: bytes) ->
 
 
 def _is_stored(
-    change: DatabaseChange, stored: Row[Any] | None, edition: _Edition, wrong_content: Problem
+    change: DatabaseChange,
+    stored: CalendarEditionRow | NeedTableRow | None,
+    edition: _Edition,
+    wrong_content: Problem,
 ) -> bool:
     """Return whether an edition is stored already; raise the problem where it has another content there."""
     if stored is None:

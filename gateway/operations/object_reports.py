@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import check_hub_number, normalize_hub_number
 from gateway.evidence import list_subject_leaves
@@ -20,6 +20,9 @@ from gateway.operations.delivery_report import (
 )
 from gateway.state_machines import CASE, CLEARANCE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import (
+    CaseRow,
+    MessageRow,
+    RequestWithFeesRow,
     agency_requests,
     cases,
     customs_notices,
@@ -28,6 +31,7 @@ from gateway.store import (
     mapping_bundles,
     messages,
     notices,
+    read_columns,
     read_row_number,
     requirement_quantities,
     requirement_results,
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.harmonize import MappingBundle
 
 
-def find_case(conn: Connection, text: str) -> Row[Any] | None:
+def find_case(conn: Connection, text: str) -> CaseRow | None:
     """Return the case of a number, however it was written; raise GW513 for a mistyped one."""
     number = normalize_hub_number(text)
     case = cases.find_by_number(conn, text) or cases.find_by_number(conn, number)
@@ -47,7 +51,7 @@ def find_case(conn: Connection, text: str) -> Row[Any] | None:
     return case
 
 
-def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
+def read_case_report(conn: Connection, case: CaseRow) -> dict[str, Any]:
     """Return a case with its requests, notices, decisions, requirements, fees, deliveries, evidence."""
     # A mere look-up of a case does not load these modules.
     from gateway.operations.case_reports import (
@@ -58,30 +62,30 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     )
 
     applications = agency_requests.list_by_case(conn, case.id)
-    columns = dict(case._mapping)
+    columns = read_columns(case)
     if (case.detail or {}).get("warnings"):
         # As the Result tells them: a later certificate may have answered one.
         columns["detail"] = case.detail | {"warnings": _read_warnings(conn, case)}
     return columns | {
         "properties": read_message_properties(conn, case.message),
         "mappings": _describe_mappings(conn, case, applications),
-        "requests": [dict(row._mapping) for row in applications],
+        "requests": [read_columns(row) for row in applications],
         "notices": [
-            dict(row._mapping)
+            read_columns(row)
             for application in applications
             for row in notices.list_by_request(conn, application.id)
         ],
         "decisions": describe_decisions(conn, case, applications),
         "requirements": [
-            dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case.id)
+            read_columns(row) for row in requirement_quantities.list_uses_of_case(conn, case.id)
         ],
         "results": describe_case_results(conn, case),
         **describe_releases(conn, case),
-        "awaited": [dict(row._mapping) for row in requirement_results.list_awaited_uses(conn, case.id)],
+        "awaited": [read_columns(row) for row in requirement_results.list_awaited_uses(conn, case.id)],
         "customs": _read_customs_report(conn, case.id),
         "fees": describe_case_fees(conn, case.id),
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
-        "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
+        "evidence": [read_columns(row) for row in list_subject_leaves(conn, "case", case.id)],
     }
 
 
@@ -94,7 +98,7 @@ def read_message_properties(conn: Connection, message: int) -> list[dict[str, An
     ]
 
 
-def _read_warnings(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
+def _read_warnings(conn: Connection, case: CaseRow) -> list[dict[str, Any]]:
     """Return the warnings of a case that still apply, in the words of its Result."""
     from gateway.hub import (
         get_current_time,
@@ -109,7 +113,9 @@ def _read_warnings(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
     return read_standing_warnings(conn, case, get_bundle)
 
 
-def _describe_mappings(conn: Connection, case: Row[Any], applications: Sequence[Row[Any]]) -> dict[str, Any]:
+def _describe_mappings(
+    conn: Connection, case: CaseRow, applications: Sequence[RequestWithFeesRow]
+) -> dict[str, Any]:
     """Return the digest of the mappings that a case pins, and whether they are stored."""
     from gateway.hub import find_case_bundle
 
@@ -149,7 +155,7 @@ def list_admitted_signers(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{signer}, admitted by {admission['mode']}{levels}: {admission['source']}"
 
 
-def find_message(conn: Connection, name: str) -> Row[Any] | None:
+def find_message(conn: Connection, name: str) -> MessageRow | None:
     """Return the message of a row id or a MessageId, the newest one; None when there is none."""
     number = read_row_number(name)
     if number is not None:
@@ -158,16 +164,16 @@ def find_message(conn: Connection, name: str) -> Row[Any] | None:
     return newest[0] if newest else None
 
 
-def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
+def read_message_report(conn: Connection, row: MessageRow) -> dict[str, Any]:
     """Return a message with payloads, transitions, deliveries and evidence, without its octets."""
     parts = messages.list_parts(conn, row.id)
-    steps = [dict(step._mapping) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
+    steps = [read_columns(step) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
     # The evidence of the case names the signer of the content, and how it was admitted.
     case_leaves = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
     judged = [leaf for leaf in case_leaves if leaf.digest == row.identity_sha256]
     proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
     sent = read_message_deliveries(conn, row)
-    return dict(row._mapping) | {
+    return read_columns(row) | {
         "last_sentence": find_last_sentence(conn, row, sent),
         "deliveries": sent,
         "payloads": [
@@ -188,20 +194,20 @@ def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
 
 def _read_fragment_group(conn: Connection, message: int) -> dict[str, Any] | None:
     """Return the group of a message that is a fragment, or the whole of some; None for any other."""
-    group_row = fragment_groups.find_by_message(conn, message)
-    if group_row is None:
+    grouped = fragment_groups.find_by_message(conn, message)
+    if grouped is None:
         return _read_sent_group(conn, message)
-    row, number = group_row
+    row = grouped.group
     tally = row.tally or {}
     columns = ("state", "opened_at", "expires_at", "ended_at", "problem", "code", "detail", "message")
     return {
         "group": row.group_id,
-        "number": number,
+        "number": grouped.number,
         "came": tally.get("came", 0),
         "count": tally.get("stated", {}).get("count"),
         "octets": tally.get("octets", 0),
         "direction": "in",
-        **{name: row._mapping[name] for name in columns},
+        **{name: getattr(row, name) for name in columns},
     }
 
 
@@ -245,7 +251,7 @@ class TrailStep:
     link: tuple[str, str] | None
 
 
-def list_case_trail(conn: Connection, case: Row[Any], report: Mapping[str, Any]) -> list[TrailStep]:
+def list_case_trail(conn: Connection, case: CaseRow, report: Mapping[str, Any]) -> list[TrailStep]:
     """Return every step of a case, its messages, requests and deliveries, the first one first."""
     objects: list[tuple[StateMachine, int, str, tuple[str, str] | None]] = [
         (CASE, case.id, "case", None),

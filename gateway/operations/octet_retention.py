@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.agreements import PModeIndex, Reliability
 from gateway.config import Settings
@@ -21,7 +21,9 @@ from gateway.evidence import record_evidence
 from gateway.hub import get_current_time, load_register_snapshot
 from gateway.operations.audited_changes import Act, open_change
 from gateway.store import (
+    EndedCaseRow,
     InsufficientStorageError,
+    KeptMessageRow,
     RemovedOctets,
     TimedPosition,
     octet_removal,
@@ -67,8 +69,8 @@ class RetentionReport:
 class _Batch:
     """Some cases or letters whose octets may go, and the last row that was looked at."""
 
-    cases: tuple[Row[Any], ...]
-    letters: tuple[Row[Any], ...]
+    cases: tuple[EndedCaseRow, ...]
+    letters: tuple[KeptMessageRow, ...]
     messages: int
     last: TimedPosition
 
@@ -81,7 +83,7 @@ class _Terms:
     now: datetime
     book: PModeIndex
 
-    def keep(self, row: Row[Any]) -> bool:
+    def keep(self, row: KeptMessageRow) -> bool:
         """Return whether the agreement still keeps a message; the default where its P-Mode is gone."""
         pmode = self.book.find_by_id(row.agreement_id, row.pmode_id or "", row.received_at)
         terms = _UNKNOWN if pmode is None else pmode.reliability

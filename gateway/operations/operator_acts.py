@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import FILING_FUNCTIONS
 from gateway.cases import check_hub_number, normalize_hub_number
@@ -35,7 +35,11 @@ from gateway.operations.audited_changes import DatabaseChange, describe_delivery
 from gateway.operations.plain_values import format_moment
 from gateway.state_machines import DELIVERY
 from gateway.store import (
+    AgencyRequestRow,
+    DeliveryRow,
+    FeeRow,
     LaneBacklog,
+    MessageRow,
     accounts,
     agency_requests,
     api_tokens,
@@ -48,7 +52,7 @@ from gateway.store import (
 )
 
 
-def stop_asking_agency(change: DatabaseChange, number: str) -> Row[Any] | None:
+def stop_asking_agency(change: DatabaseChange, number: str) -> AgencyRequestRow | None:
     """Ask the agency of an application no longer whether it cancels; return the application after it.
 
     None without such an application. Raises GW513 for a mistyped number, GW705 where nothing is asked.
@@ -129,7 +133,7 @@ def _name_verbs(number: int, state: str) -> str:
     return f"run {' or '.join(verbs)}" if verbs else _NO_ACT.get(state, "nothing is left to do")
 
 
-def make_act_problem(row: Row[Any], sentence: str) -> GatewayError:
+def make_act_problem(row: DeliveryRow, sentence: str) -> GatewayError:
     """Return GW705 for an act that this delivery is not for, with the verbs that its state allows."""
     detail = f"{sentence}; {_name_verbs(row.id, row.state)}"
     return GatewayError(TRANSITION_REFUSED, detail, f"delivery/{row.state}")
@@ -191,7 +195,7 @@ def _describe_lanes(conn: Connection, names: Sequence[str]) -> dict[str, Any]:
 _SHOWN: Final = ("state", "amount", "currency")
 
 
-def end_fee(change: DatabaseChange, act: str, number: str) -> Row[Any] | None:
+def end_fee(change: DatabaseChange, act: str, number: str) -> FeeRow | None:
     """Waive a fee, or settle it as paid elsewhere; return the fee after it.
 
     None without such a fee. Raises GW705 for one that is not due.
@@ -238,7 +242,7 @@ def set_party_status(change: DatabaseChange, party: str, status: str) -> str:
     return f"{clause}."
 
 
-def is_resting_submission(conn: Connection, message: Row[Any]) -> bool:
+def is_resting_submission(conn: Connection, message: MessageRow) -> bool:
     """Return whether a message is a submission that rests in the mailbox, where no task processes it."""
     return message.action in FILING_FUNCTIONS and mailbox_messages.is_resting(conn, message.id)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.hub import SequenceChange, release_sequence, reset_sequence
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.protocols import make_sequence_number
-from gateway.store import message_sequences, ordered_deliveries
+from gateway.store import SentPlaceRow, SequenceSummaryRow, message_sequences, ordered_deliveries
 
 _ACTS: Final = {"release": release_sequence, "reset": reset_sequence}
 
@@ -18,7 +18,7 @@ _ACTS: Final = {"release": release_sequence, "reset": reset_sequence}
 _SHOWN: Final = 100
 
 
-def describe_sequence(row: Row[Any]) -> dict[str, Any]:
+def describe_sequence(row: SequenceSummaryRow) -> dict[str, Any]:
     """Return an order as operators read it; numbers are those of the messages, not their ordinals."""
     return {
         "id": row.id,
@@ -35,7 +35,7 @@ def describe_sequence(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def describe_sequence_places(conn: Connection, row: Row[Any]) -> list[dict[str, Any]]:
+def describe_sequence_places(conn: Connection, row: SequenceSummaryRow) -> list[dict[str, Any]]:
     """Return the messages of an order with their numbers, at most `_SHOWN`.
 
     They are the messages that it holds back, or, of an order that the hub sends, the last ones sent.
@@ -58,7 +58,7 @@ def describe_sequence_places(conn: Connection, row: Row[Any]) -> list[dict[str, 
     ]
 
 
-def _describe_sent(row: Row[Any]) -> dict[str, Any]:
+def _describe_sent(row: SentPlaceRow) -> dict[str, Any]:
     return {
         "number": make_sequence_number(row.position).number,
         "message": None,
@@ -71,7 +71,7 @@ def _describe_sent(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _find_number(row: Row[Any], ordinal: int) -> int:
+def _find_number(row: SequenceSummaryRow, ordinal: int) -> int:
     return make_sequence_number(ordinal - row.base).number
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.config import Settings
 from gateway.errors import GatewayError
@@ -28,7 +28,9 @@ from gateway.operations.partner_findings import (
 )
 from gateway.operations.waiting_reasons import get_partner_party, list_lane_holds, list_recent_refusals
 from gateway.store import (
+    LaneSummaryRow,
     ListFilter,
+    RefusalRow,
     deliveries,
     get_database_state,
     lanes,
@@ -61,7 +63,7 @@ class LaneReport:
     #: ``held``, ``failing``, ``refused`` (its messages), ``waiting``, or ``good``.
     state: str
     problem: str | None
-    hold: Any = field(default=None, repr=False)
+    hold: LaneSummaryRow | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Overview:
     problems: tuple[GatewayError, ...]
     warnings: tuple[str, ...]
     lanes: tuple[LaneReport, ...]
-    refusals: Sequence[Row[Any]]
+    refusals: Sequence[RefusalRow]
     suspended: Sequence[dict[str, Any]]
     pending_acts: int
 
@@ -131,7 +133,7 @@ def list_lane_reports(conn: Connection, settings: Settings, now: datetime) -> tu
     for row in rows:
         code = row.name.partition(":")[2] or row.name
         partner = partners.get(code)
-        waiting = oldest.get(row.oldest)
+        waiting = oldest.get(row.oldest) if row.oldest else None
         refusal = refused.get(get_partner_party(settings, code))
         state = _judge_lane(row)
         if refusal is not None and state in ("waiting", "good"):
@@ -144,7 +146,7 @@ def list_lane_reports(conn: Connection, settings: Settings, now: datetime) -> tu
                 oldest=waiting.created_at if waiting is not None else None,
                 last_good=last.get(row.name),
                 state=state,
-                problem=failed.get(row.name) or (refusal and refusal.problem),
+                problem=failed.get(row.name) or (None if refusal is None else refusal.problem),
                 hold=row if row.held_at is not None else None,
             )
         )
@@ -154,7 +156,7 @@ def list_lane_reports(conn: Connection, settings: Settings, now: datetime) -> tu
 _ORDER: Final = ("held", "failing", "refused", "waiting", "good")
 
 
-def _judge_lane(row: Row[Any]) -> str:
+def _judge_lane(row: LaneSummaryRow) -> str:
     if row.held_at is not None:
         return "held"
     if row.failed:

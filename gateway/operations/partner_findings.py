@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import FILING_FUNCTIONS, PMode, list_filing_services, may_file
 from gateway.config import Settings
@@ -50,7 +50,10 @@ from gateway.operations.mapping_activation import find_mapping_plan
 from gateway.operations.plain_values import count_things, format_moment, shorten_sentence
 from gateway.pki import AcceptanceTerms, check_issuer_path
 from gateway.store import (
+    FailedDeliveriesRow,
     ListFilter,
+    RestingMessagesRow,
+    WaitingDeliveriesRow,
     cases,
     deliveries,
     delivery_leases,
@@ -134,7 +137,9 @@ def find_clock_warnings(conn: Connection, now: datetime) -> Iterator[str]:
     )
 
 
-def _describe_newest(conn: Connection, row: Row[Any], *, with_id: bool) -> str:
+def _describe_newest(
+    conn: Connection, row: FailedDeliveriesRow | WaitingDeliveriesRow, *, with_id: bool
+) -> str:
     """Return the number of the newest delivery of a summary, our sentence about it, the partner's words.
 
     With `with_id` the id of its problem is added, for a problem that the catalogue does not have.
@@ -244,7 +249,7 @@ def find_resting_filings(conn: Connection, now: datetime) -> Iterator[str]:
             )
 
 
-def _list_services(texts: PModeTexts, row: Row[Any]) -> frozenset[str]:
+def _list_services(texts: PModeTexts, row: RestingMessagesRow) -> frozenset[str]:
     pmodes = texts.parse_agreement(row.agreement_id) if row.agreement_id in texts.texts else ()
     return list_filing_services(pmodes)
 

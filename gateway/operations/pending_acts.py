@@ -35,6 +35,7 @@ from gateway.store import (
     ActDecision,
     AuditEntry,
     NewOperatorAct,
+    OperatorActRow,
     agreements,
     audit_log,
     operator_acts,
@@ -100,26 +101,30 @@ def _list_ids(document: AgreementDocument) -> list[str]:
     return list(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
 
 
-def read_draft_look(conn: Connection, settings: Settings, row: Any, at: datetime) -> ActLook | None:
+def read_draft_look(
+    conn: Connection, settings: Settings, row: OperatorActRow, at: datetime
+) -> ActLook | None:
     """Return the effect of a stored act; None for an act without a file, or an act that has ended."""
     if row.content is None:
         return None
     if row.act == "agreement load":
-        return _look_at_agreement(conn, settings, row, at)
+        return _look_at_agreement(conn, settings, row, row.content, at)
     lines = _compare_mappings(conn, row.content, at)
     return ActLook(
         changes=row.parameters["changes"], difference=lines[:_MOST_LINES], is_cut=len(lines) > _MOST_LINES
     )
 
 
-def _look_at_agreement(conn: Connection, settings: Settings, row: Any, at: datetime) -> ActLook:
-    document = read_agreement(row.content, row.content_name or "")
+def _look_at_agreement(
+    conn: Connection, settings: Settings, row: OperatorActRow, content: bytes, at: datetime
+) -> ActLook:
+    document = read_agreement(content, row.content_name or "")
     findings = judge_agreement(conn, settings, document, at)
     before = [agreements.find_agreement(conn, name) for name in row.parameters["agreements"]]
     old = b"".join(
         {agreement.sha256: agreement.source for agreement in before if agreement is not None}.values()
     )
-    lines = _compare_texts(old, row.content)
+    lines = _compare_texts(old, content)
     return ActLook(
         findings,
         difference=lines[:_MOST_LINES],
@@ -167,7 +172,7 @@ class Operator:
     network: str
 
 
-def make_order(row: Any) -> ActOrder:
+def make_order(row: OperatorActRow) -> ActOrder:
     """Return the order of a stored act."""
     return ActOrder(row.act, row.parameters, row.content, row.content_name or "")
 
@@ -278,14 +283,14 @@ class OperatorDesk:
             self._record_proposal(conn, order, by, reason)
         return number
 
-    def _find(self, number: int) -> Any:
+    def _find(self, number: int) -> OperatorActRow:
         with read_transaction(self.engine) as conn:
             row = operator_acts.find_act(conn, number)
         if row is None:
             raise GatewayError(TRANSITION_REFUSED, f"there is no act {number}", "act")
         return row
 
-    def _check_second_person(self, row: Any, by: Operator) -> None:
+    def _check_second_person(self, row: OperatorActRow, by: Operator) -> None:
         if row.proposed_by == by.account:
             raise GatewayError(TRANSITION_REFUSED, "who proposes an act cannot decide on it", f"act {row.id}")
 
@@ -304,10 +309,10 @@ class OperatorDesk:
     def _make_act(self, order: ActOrder, by: Operator, reason: str) -> Act:
         return Act(order.verb, by.name, None, reason, by.network)
 
-    def _record_proposal(self, conn: Any, order: ActOrder, by: Operator, reason: str) -> None:
+    def _record_proposal(self, conn: Connection, order: ActOrder, by: Operator, reason: str) -> None:
         self._record(conn, order, by, reason, "proposed")
 
-    def _record(self, conn: Any, order: ActOrder, by: Operator, reason: str, outcome: str) -> None:
+    def _record(self, conn: Connection, order: ActOrder, by: Operator, reason: str, outcome: str) -> None:
         entry = AuditEntry(
             by.name, _ROLE, order.verb, describe_order(order), outcome, by.network, reason=reason
         )

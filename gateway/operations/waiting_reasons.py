@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import FILING_FUNCTIONS
 from gateway.cases import DEMANDED_STATES, CustodyTask, OpenDemands, find_hold_task
@@ -15,7 +15,18 @@ from gateway.config import Settings
 from gateway.errors import CALL_UNFIT, REFUSED_FOR_GOOD
 from gateway.operations.delivery_report import CUSTOMS, load_destinations
 from gateway.operations.plain_values import format_moment
-from gateway.store import cases, deliveries, lanes, list_searches, message_sequences, refusal_counts
+from gateway.store import (
+    LaneRow,
+    NoticeRow,
+    RefusalRow,
+    RequestWithFeesRow,
+    cases,
+    deliveries,
+    lanes,
+    list_searches,
+    message_sequences,
+    refusal_counts,
+)
 
 _DONE: Final = ("DELIVERED", "CANCELLED")
 _LONGEST: Final = 80
@@ -59,7 +70,7 @@ def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
     return "its partner to pull it" if row.get("lane_pulled") else "a free worker"
 
 
-def describe_held_lane(lane: Any, waiting: int) -> str:
+def describe_held_lane(lane: LaneRow, waiting: int) -> str:
     """Return the hold of a lane in words: actor, beginning, reason, and the number of its deliveries."""
     hold = _describe_hold(lane.held_by, lane.held_at, lane.hold_reason).removeprefix(";")
     return f"lane {lane.name} is{hold} ({waiting} waiting)"
@@ -73,7 +84,7 @@ def _describe_hold(actor: str | None, at: datetime | None, reason: str | None) -
 
 
 def describe_request_waiting(
-    request: Any, notice: Any, sending: Mapping[str, Any] | None, now: datetime
+    request: RequestWithFeesRow, notice: NoticeRow | None, sending: Mapping[str, Any] | None, now: datetime
 ) -> str:
     """Return the event that a request waits for: its delivery, the answer to its question, the decision.
 
@@ -106,7 +117,7 @@ def describe_request_waiting(
     return f"{agency}: {_ASKED[state]}{deadline}{demand}"
 
 
-def _is_behind_others(request: Any, notice: Any) -> bool:
+def _is_behind_others(request: RequestWithFeesRow, notice: NoticeRow | None) -> bool:
     """Return whether the fee or demand that a request waits for was stated before the last notice."""
     if notice is None or request.state == "FEE_DUE":
         return notice is not None and bool(request.open_fees)
@@ -329,7 +340,7 @@ def get_partner_party(settings: Settings, destination: str) -> str:
     return (called.party if called is not None else None) or destination
 
 
-def list_recent_refusals(conn: Connection, now: datetime) -> dict[str, Row[Any]]:
+def list_recent_refusals(conn: Connection, now: datetime) -> dict[str, RefusalRow]:
     """Return the last refusal of each registered party of which a message was refused lately."""
     rows = refusal_counts.list_refusals(conn, since=now - _RECENT)
     return {row.sender: row for row in reversed(rows) if row.sender}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -47,6 +46,18 @@ account_certificates = Table(
     make_required_column("added_at", Instant),
     UniqueConstraint("account_id"),
 )
+
+
+class AccountCertificateRow(Protocol):
+    """A row of the table `account_certificates`."""
+
+    sha256: str
+    account_id: int
+    subject: str
+    not_after: datetime
+    der: bytes
+    added_at: datetime
+
 
 # Links by which a person sets a password, by the digest of their token.
 account_invitations = Table(
@@ -84,6 +95,24 @@ accounts = Table(
     CheckConstraint("status IN ('ACTIVE', 'SUSPENDED')", name="status"),
 )
 
+
+class AccountRow(Protocol):
+    """A row of the table `accounts`."""
+
+    id: int
+    name: str
+    display_name: str
+    status: str
+    password: str | None
+    password_changed_at: datetime
+    certificate_sha256: str | None
+    oidc_issuer: str | None
+    oidc_subject: str | None
+    language: str
+    created_at: datetime
+    created_by: str
+
+
 # The roles of an account, each in one organisation.
 account_roles = Table(
     "account_roles",
@@ -95,6 +124,16 @@ account_roles = Table(
     CheckConstraint("kind IN ('agency', 'party', 'operator')", name="kind"),
     Index("ix_account_roles_organisation", "kind", "organisation"),
 )
+
+
+class AccountRoleRow(Protocol):
+    """A row of the table `account_roles`."""
+
+    account_id: int
+    kind: str
+    organisation: str
+    role: str
+
 
 # Sessions by the digest of their token. `notice` is a sentence for the next page.
 sessions = Table(
@@ -115,6 +154,23 @@ sessions = Table(
     Index("ix_sessions_account", "account_id", "created_at"),
     Index("ix_sessions_created_at", "created_at"),
 )
+
+
+class SessionRow(Protocol):
+    """A row of the table `sessions`."""
+
+    id: int
+    token_sha256: str
+    account_id: int
+    kind: str
+    organisation: str
+    method: str
+    network: str
+    created_at: datetime
+    seen_at: datetime
+    ended_at: datetime | None
+    notice: str | None
+
 
 # Attempts to sign in, by the digest of the name: a password typed into the wrong field is not kept.
 sign_ins = Table(
@@ -155,22 +211,22 @@ def insert_account(conn: Connection, account: NewAccount, at: datetime) -> int:
     return insert_row(conn, accounts, values)
 
 
-def find_by_name(conn: Connection, name: str) -> Row[Any] | None:
+def find_by_name(conn: Connection, name: str) -> AccountRow | None:
     """Return the account with this sign-in name, in upper or lower case."""
     return conn.execute(select(accounts).where(accounts.c.name == name.casefold())).first()
 
 
-def find_by_id(conn: Connection, account: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, account: int) -> AccountRow | None:
     """Return the account with this id."""
     return conn.execute(select(accounts).where(accounts.c.id == account)).first()
 
 
-def lock_account(conn: Connection, account: int) -> Row[Any] | None:
+def lock_account(conn: Connection, account: int) -> AccountRow | None:
     """Return the account with this id, locked until the transaction ends."""
     return conn.execute(select(accounts).where(accounts.c.id == account).with_for_update()).first()
 
 
-def find_by_subject(conn: Connection, issuer: str, subject: str) -> Row[Any] | None:
+def find_by_subject(conn: Connection, issuer: str, subject: str) -> AccountRow | None:
     """Return the account that signs in as this subject of an OpenID provider."""
     return conn.execute(
         select(accounts).where(accounts.c.oidc_issuer == issuer, accounts.c.oidc_subject == subject)
@@ -179,7 +235,7 @@ def find_by_subject(conn: Connection, issuer: str, subject: str) -> Row[Any] | N
 
 def list_accounts(
     conn: Connection, kind: str | None = None, organisation: str | None = None
-) -> Sequence[Row[Any]]:
+) -> Sequence[AccountRow]:
     """Return the accounts by name; of one kind of organisation, or of one organisation."""
     query = select(accounts).order_by(accounts.c.name)
     if kind is not None:
@@ -243,13 +299,13 @@ def is_known_organisation(conn: Connection, kind: str, code: str) -> bool:
     )
 
 
-def list_roles_of(conn: Connection, account: int) -> Sequence[Row[Any]]:
+def list_roles_of(conn: Connection, account: int) -> Sequence[AccountRoleRow]:
     """Return the roles of an account, with the kind and the code of each organisation."""
     query = select(account_roles).where(account_roles.c.account_id == account)
     return conn.execute(query.order_by(*_ROLE_ORDER)).all()
 
 
-def list_usable_roles(conn: Connection, account: int) -> Sequence[Row[Any]]:
+def list_usable_roles(conn: Connection, account: int) -> Sequence[AccountRoleRow]:
     """Return the roles of an account as `list_roles_of`, but for those in suspended and retired parties."""
     # An agency is registered under its code.
     same = and_(account_roles.c.kind.in_(("agency", "party")), parties.c.id == account_roles.c.organisation)
@@ -336,7 +392,14 @@ def set_certificate(
     conn.execute(update(sessions).where(*theirs, sessions.c.ended_at.is_(None)).values(ended_at=at))
 
 
-def find_certificate(conn: Connection, sha256: str) -> Row[Any] | None:
+class CertificateWithAccountRow(AccountCertificateRow, Protocol):
+    """A certificate of an account, with name and status of the account."""
+
+    name: str
+    status: str
+
+
+def find_certificate(conn: Connection, sha256: str) -> CertificateWithAccountRow | None:
     """Return a certificate with the id, the name and the status of its account."""
     query = (
         select(account_certificates, accounts.c.name, accounts.c.status)
@@ -362,7 +425,13 @@ def insert_invitation(conn: Connection, invitation: NewInvitation, at: datetime)
     conn.execute(insert(account_invitations).values(asdict(invitation) | {"created_at": at}))
 
 
-def find_invitation(conn: Connection, token_sha256: str, now: datetime) -> Row[Any] | None:
+class InvitedAccountRow(AccountRow, Protocol):
+    """An account, with the account that invited it."""
+
+    invited_by: str
+
+
+def find_invitation(conn: Connection, token_sha256: str, now: datetime) -> InvitedAccountRow | None:
     """Return the account of a link that is good now; None for any other link."""
     query = (
         select(accounts, account_invitations.c.created_by.label("invited_by"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -84,6 +84,36 @@ agency_requests = Table(
     PartialIndex("ix_agency_requests_due", "agency", "due_at", "id", where=_UNDECIDED),
     PartialIndex("ix_agency_requests_decided", "agency", "decided_at", where="decided_at IS NOT NULL"),
 )
+
+
+class AgencyRequestRow(Protocol):
+    """A row of the table `agency_requests`."""
+
+    id: int
+    case_id: int
+    number: str
+    application: str
+    agency: str
+    document: str
+    sequence: int
+    mapping: str
+    mapping_version: str
+    mapping_sha256: str
+    document_sha256: str
+    required: Any
+    state: str
+    status_code: str | None
+    receipt_number: str | None
+    decision: str | None
+    decided_by: str | None
+    decided_at: datetime | None
+    reply_sha256: str | None
+    due_at: datetime | None
+    outdated_decision: int | None
+    cancellation: str | None
+    removed: Any
+    demands: Any
+    demands_state: str | None
 
 
 _INSERT = insert(agency_requests).returning(agency_requests.c.id, agency_requests.c.number)
@@ -165,7 +195,16 @@ def set_due_times(conn: Connection, times: Mapping[int, datetime | None]) -> Non
         conn.execute(_SET_DUE, [{"wanted": request, "due": due} for request, due in times.items()])
 
 
-def list_documents(conn: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
+class RequestDocumentRow(Protocol):
+    """The document of a request, and the digest of its mappings."""
+
+    id: int
+    document: str
+    mapping_sha256: str
+    required: Any
+
+
+def list_documents(conn: Connection, ids: Sequence[int]) -> dict[int, RequestDocumentRow]:
     """Return of requests, by row id, the document, the digest of its mappings, and the required items.
 
     These columns are in every schema version.
@@ -216,22 +255,35 @@ def forget_refused_cancellations(conn: Connection, case_id: int) -> None:
     conn.execute(changed.values(cancellation=None))
 
 
-def find_by_id(conn: Connection, request: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, request: int) -> AgencyRequestRow | None:
     """Return the request of this row id."""
     return conn.execute(_GET, {"wanted": request}).first()
 
 
-def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
+def find_by_number(conn: Connection, number: str) -> AgencyRequestRow | None:
     """Return the request of this ApplicationNumber."""
     return conn.execute(_BY_NUMBER, {"wanted": number}).first()
 
 
-def find_agency_by_number(conn: Connection, number: str) -> Row[Any, Any] | None:
+class RequestAgencyRow(Protocol):
+    """The row id of a request, and its agency."""
+
+    id: int
+    agency: str
+
+
+def find_agency_by_number(conn: Connection, number: str) -> RequestAgencyRow | None:
     """Return the row id and the agency of the request of this ApplicationNumber, which never change."""
     return conn.execute(_AGENCY_BY_NUMBER, {"wanted": number}).first()
 
 
-def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+class RequestWithFeesRow(AgencyRequestRow, Protocol):
+    """A request, with the number of its open fees."""
+
+    open_fees: int
+
+
+def list_by_case(conn: Connection, case_id: int) -> Sequence[RequestWithFeesRow]:
     """Return the requests of a case in their order, each with the number of its `open_fees`."""
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
@@ -271,7 +323,9 @@ def insert_correlations(
     stored = _INSERT_CORRELATION.insert_keyed(conn, _make_correlation_rows(scheme, names, case_id), "value")
     for value, request in names:
         holder = None if value in stored else find_correlation(conn, scheme, value)
-        if value not in stored and (holder is None or tuple(holder) != (case_id, request)):
+        if value not in stored and (
+            holder is None or (holder.case_id, holder.request_id) != (case_id, request)
+        ):
             raise GatewayError(DECISION_CONFLICT, f"{scheme} {value[:80]} names another case already")
 
 
@@ -291,6 +345,13 @@ def _make_correlation_rows(
     ]
 
 
-def find_correlation(conn: Connection, scheme: str, value: str) -> Row[Any, Any] | None:
-    """Return (case_id, request_id) of the name."""
+class CorrelationRow(Protocol):
+    """The request that a name in messages stands for, and its case."""
+
+    case_id: int
+    request_id: int | None
+
+
+def find_correlation(conn: Connection, scheme: str, value: str) -> CorrelationRow | None:
+    """Return the request that a name stands for in a scheme; None where nothing has the name."""
     return conn.execute(_FIND_CORRELATION, {"wanted_scheme": scheme, "wanted": value}).first()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     CheckConstraint,
@@ -16,7 +16,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -52,6 +51,23 @@ agreements = Table(
     CheckConstraint("kind IN ('cpa', 'pmode')", name="kind"),
 )
 
+
+class AgreementRow(Protocol):
+    """A row of the table `agreements`."""
+
+    id: str
+    kind: str
+    source: bytes
+    sha256: str
+    valid_from: datetime | None
+    valid_until: datetime | None
+    status: str
+    loaded_at: datetime
+    loaded_by: str
+    overrides: Any
+    successors: Any
+
+
 # Two of an agreement for the same messages are refused when it is read; some differ by their parameters.
 pmodes = Table(
     "pmodes",
@@ -68,6 +84,21 @@ pmodes = Table(
     make_required_column("parameters", Json),
     Index("ix_pmodes_parties", "from_party", "to_party"),
 )
+
+
+class PModeRow(Protocol):
+    """A row of the table `pmodes`."""
+
+    agreement_id: str
+    id: str
+    protocol: str
+    from_party: str
+    from_role: str | None
+    to_party: str
+    to_role: str | None
+    service: str
+    action: str
+    parameters: Any
 
 
 _INSERT_AGREEMENT = InsertIfAbsent(agreements, ("id",), "id")
@@ -140,12 +171,19 @@ def set_overrides(conn: Connection, agreement: str, overrides: Sequence[Mapping[
     increment_register_version(conn)
 
 
-def find_agreement(conn: Connection, agreement: str) -> Row[Any] | None:
+def find_agreement(conn: Connection, agreement: str) -> AgreementRow | None:
     """Return the agreement, with its source."""
     return conn.execute(select(agreements).where(agreements.c.id == agreement)).first()
 
 
-def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[Row[Any]]:
+class ActivePModeRow(PModeRow, Protocol):
+    """A P-Mode, with overrides and successors of its agreement."""
+
+    overrides: Any
+    successors: Any
+
+
+def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[ActivePModeRow]:
     """Return the P-Modes of active agreements between parties with their overrides.
 
     `parties` are the identifiers of all of them, of which a P-Mode has its first ones as columns. Each
@@ -160,7 +198,15 @@ def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[R
     return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
-def list_active_pmode_texts(conn: Connection) -> Sequence[Row[Any]]:
+class PModeTextRow(Protocol):
+    """The parameters of a P-Mode as text."""
+
+    agreement_id: str
+    id: str
+    parameters: str
+
+
+def list_active_pmode_texts(conn: Connection) -> Sequence[PModeTextRow]:
     """Return agreement, id and `parameters` of the P-Modes of active agreements, as text: none is parsed."""
     text = type_coerce(pmodes.c.parameters, Text).label("parameters")
     columns: list[ColumnElement[Any]] = [pmodes.c.agreement_id, pmodes.c.id, text]
@@ -168,14 +214,22 @@ def list_active_pmode_texts(conn: Connection) -> Sequence[Row[Any]]:
     return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
-def list_changed_agreements(conn: Connection) -> Sequence[Row[Any]]:
+class ChangedAgreementRow(Protocol):
+    """An agreement that has overrides or successors."""
+
+    id: str
+    overrides: Any
+    successors: Any
+
+
+def list_changed_agreements(conn: Connection) -> Sequence[ChangedAgreementRow]:
     """Return id, overrides and successors of the active agreements that have either."""
     columns: list[ColumnElement[Any]] = [agreements.c.id, agreements.c.overrides, agreements.c.successors]
     changed = or_(agreements.c.overrides.is_not(None), agreements.c.successors.is_not(None))
     return conn.execute(select(*columns).where(agreements.c.status == "ACTIVE", changed)).all()
 
 
-def list_agreement_pmodes(conn: Connection, agreement: str) -> Sequence[Row[Any]]:
+def list_agreement_pmodes(conn: Connection, agreement: str) -> Sequence[PModeRow]:
     """Return the P-Modes of an agreement."""
     query = select(pmodes).where(pmodes.c.agreement_id == agreement)
     return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
@@ -202,6 +256,24 @@ forwarding_rules = Table(
 )
 
 
+class ForwardingRuleRow(Protocol):
+    """A row of the table `forwarding_rules`."""
+
+    id: int
+    to_value: str
+    to_type: str
+    service: str
+    action: str
+    next_party: str
+    endpoint: str
+    senders: Any
+    acknowledgment: str
+    sync_reply: str
+    retries: int
+    retry_interval: int
+    created_at: datetime
+
+
 _RULE_KEY: Final = ("to_value", "to_type", "service", "action")
 
 
@@ -225,11 +297,11 @@ def remove_forwarding_rule(conn: Connection, number: int) -> bool:
     return deleted.rowcount == 1
 
 
-def find_forwarding_rule(conn: Connection, number: int) -> Row[Any] | None:
+def find_forwarding_rule(conn: Connection, number: int) -> ForwardingRuleRow | None:
     """Return the rule of this number."""
     return conn.execute(select(forwarding_rules).where(forwarding_rules.c.id == number)).first()
 
 
-def list_forwarding_rules(conn: Connection) -> Sequence[Row[Any]]:
+def list_forwarding_rules(conn: Connection) -> Sequence[ForwardingRuleRow]:
     """Return every rule, oldest first."""
     return conn.execute(select(forwarding_rules).order_by(forwarding_rules.c.id)).all()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Protocol
 
 from sqlalchemy import (
     Column,
     Connection,
     ForeignKey,
     Index,
-    Row,
     Table,
     Text,
     bindparam,
@@ -37,6 +36,17 @@ api_tokens = Table(
     Index("ix_api_tokens_party_id", "party_id", "expires_at"),
     Index("ix_api_tokens_expires_at", "expires_at"),
 )
+
+
+class ApiTokenRow(Protocol):
+    """A row of the table `api_tokens`."""
+
+    token_sha256: str
+    party_id: str
+    certificate_sha256: str
+    created_at: datetime
+    expires_at: datetime
+
 
 # Assertions that were used: each gets one token. `jti_sha256` is the digest of party and id.
 api_assertions = Table(
@@ -68,7 +78,7 @@ def insert_token(conn: Connection, token: NewToken) -> None:
     conn.execute(insert(api_tokens).values(asdict(token)))
 
 
-def find_token(conn: Connection, token_sha256: str) -> Row[Any] | None:
+def find_token(conn: Connection, token_sha256: str) -> ApiTokenRow | None:
     """Return the token with this digest, also one that has expired."""
     return conn.execute(_FIND, {"wanted": token_sha256}).first()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Column, ColumnElement, Connection, Index, Row, Table, Text, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Index, Table, Text, func, or_, select
 
 from gateway.store.list_filters import ListFilter, ListPage, build_bounds, build_text_condition, fetch_page
 from gateway.store.postgresql_connections import acquire_named_locks
@@ -30,6 +30,23 @@ audit = Table(
     Column("reason", Text),
     Index("ix_audit_at", "at"),
 )
+
+
+class AuditRow(Protocol):
+    """A row of the table `audit`."""
+
+    id: int
+    at: datetime
+    actor: str
+    role: str
+    action: str
+    object: str
+    outcome: str
+    remote: str | None
+    before: Any
+    after: Any
+    account: str | None
+    reason: str | None
 
 
 _TEXTS: Final = ("actor", "account", "action", "object", "outcome")
@@ -99,6 +116,6 @@ def _list_conditions(criteria: AuditFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def find_action(conn: Connection, number: int) -> Row[Any] | None:
+def find_action(conn: Connection, number: int) -> AuditRow | None:
     """Return the action of this number."""
     return conn.execute(select(audit).where(audit.c.id == number)).first()

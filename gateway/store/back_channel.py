@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     Column,
     Connection,
     Index,
-    Row,
     Select,
     Table,
     Text,
@@ -29,7 +28,7 @@ from sqlalchemy import (
 
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
-from gateway.store.deliveries import deliveries, delivery_attempts, lanes
+from gateway.store.deliveries import DeliveryRow, deliveries, delivery_attempts, lanes
 from gateway.store.lanes import MAY_FOLLOW
 from gateway.store.messages import messages
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
@@ -72,7 +71,7 @@ def note_pull_request(conn: Connection, digest: str, at: datetime, forget: datet
     return _INSERT.insert_one(conn, {"digest": digest, "seen_at": at}) is not None
 
 
-def find_waiting_message(conn: Connection, lane: str, at: datetime) -> Row[Any] | None:
+def find_waiting_message(conn: Connection, lane: str, at: datetime) -> DeliveryRow | None:
     """Lock and return the oldest message of a lane that waits; None without one.
 
     A lane that an operator holds hands out nothing.
@@ -82,7 +81,7 @@ def find_waiting_message(conn: Connection, lane: str, at: datetime) -> Row[Any] 
     return conn.execute(_OLDEST, {"in_lane": lane, "now": at}).first()
 
 
-def hand_out_message(conn: Connection, row: Row[Any], at: datetime, actor: str) -> None:
+def hand_out_message(conn: Connection, row: DeliveryRow, at: datetime, actor: str) -> None:
     """Store that a locked message is handed out, and let it wait for its receipt."""
     receipt_due = at + timedelta(seconds=int(row.parameters["retry_interval"]))
     last = row.tries >= int(row.parameters["retries"])
@@ -130,7 +129,16 @@ _RESPONSES: Final[Select[Any]] = (
 )
 
 
-def list_responses(conn: Connection, requests: Sequence[int]) -> Sequence[Row[Any]]:
+class ResponseRow(Protocol):
+    """A message that responds to a received message (`request`), with its delivery."""
+
+    request: int
+    message: int
+    pmode_id: str | None
+    delivery: int
+
+
+def list_responses(conn: Connection, requests: Sequence[int]) -> Sequence[ResponseRow]:
     """Return the messages that respond to received messages, the oldest first, each with its delivery."""
     return conn.execute(_RESPONSES, {"wanted": list(requests)}).all()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -49,6 +49,21 @@ case_answers = Table(
     Index("ix_case_answers_request_id", "request_id", "id"),
 )
 
+
+class CaseAnswerRow(Protocol):
+    """A row of the table `case_answers`."""
+
+    id: int
+    party: str
+    request_id: int
+    content: bytes
+    fingerprint: str
+    created_at: datetime
+    created_by: str
+    message: int | None
+    handed_in_at: datetime | None
+
+
 # The files that go with it, those of the earlier submission too.
 case_answer_files = Table(
     "case_answer_files",
@@ -91,7 +106,7 @@ def insert_answer(conn: Connection, new: NewAnswer, at: datetime) -> int:
     return answer
 
 
-def find_answer(conn: Connection, party: str, request: int, answer: int) -> Row[Any] | None:
+def find_answer(conn: Connection, party: str, request: int, answer: int) -> CaseAnswerRow | None:
     """Return an answer of a party about a request."""
     c = case_answers.c
     query = select(case_answers).where(c.id == answer, c.party == party, c.request_id == request)
@@ -105,7 +120,18 @@ def count_answers(conn: Connection, party: str, request: int, since: datetime) -
     return int(conn.execute(count_query).scalar_one())
 
 
-def list_answers(conn: Connection, party: str, request: int) -> Sequence[Row[Any]]:
+class CaseAnswerSummaryRow(Protocol):
+    """An answer without its content."""
+
+    id: int
+    fingerprint: str
+    created_at: datetime
+    created_by: str
+    message: int | None
+    handed_in_at: datetime | None
+
+
+def list_answers(conn: Connection, party: str, request: int) -> Sequence[CaseAnswerSummaryRow]:
     """Return the answers of a party about a request, the newest first, without their content."""
     c = case_answers.c
     columns: tuple[Any, ...] = (c.id, c.fingerprint, c.created_at, c.created_by, c.message, c.handed_in_at)

@@ -29,11 +29,13 @@ from sqlalchemy import (
 )
 
 from gateway.state_machines import CASE
-from gateway.store.agency_requests import OPEN_FEES, agency_requests
-from gateway.store.cases import build_reference_condition, cases, select_referenced_cases
+from gateway.store.agency_requests import OPEN_FEES, RequestWithFeesRow, agency_requests
+from gateway.store.cases import CaseRow, build_reference_condition, cases, select_referenced_cases
 from gateway.store.list_filters import SearchedText
+from gateway.store.message_rows import MessageRow
 from gateway.store.messages import COLUMNS_WITHOUT_BODIES, messages
-from gateway.store.transitions import evidence
+from gateway.store.table_types import read_columns
+from gateway.store.transitions import EvidenceRow, evidence
 
 _PORTION: Final = 500
 _MOST_PORTIONS: Final = 10
@@ -101,7 +103,7 @@ class PartyCasePage:
     searched_until: datetime | None = None
 
 
-def find_party_case(conn: Connection, party: str, number: str) -> Row[Any] | None:
+def find_party_case(conn: Connection, party: str, number: str) -> CaseRow | None:
     """Return the case of this number if the party is declarant or applicant of it, else None."""
     query = select(cases).where(cases.c.number == number, _build_party_condition(party))
     return conn.execute(query).first()
@@ -111,7 +113,7 @@ def _build_party_condition(party: str) -> ColumnElement[bool]:
     return or_(*(column == party for column in _PARTIES))
 
 
-def list_party_cases(conn: Connection, criteria: PartyCaseFilter) -> Sequence[Row[Any]]:
+def list_party_cases(conn: Connection, criteria: PartyCaseFilter) -> Sequence[CaseRow]:
     """Return the party's cases that meet the criteria, newest first, at most `criteria.limit`."""
     bounds = _find_bounds(conn, criteria)
     if bounds is None:
@@ -132,7 +134,7 @@ def search_party_cases(conn: Connection, criteria: PartyCaseFilter) -> PartyCase
     portion = _PORTION if values else criteria.limit + 1
     for _ in range(_MOST_PORTIONS):
         ids = _list_ids(conn, criteria, portion, bounds)
-        rows += [dict(row._mapping) for row in _load_rows(conn, ids, values)]
+        rows += [read_columns(row) for row in _load_rows(conn, ids, values)]
         if len(rows) > criteria.limit:
             page_rows = rows[: criteria.limit]
             return PartyCasePage(page_rows, int(page_rows[-1]["id"]))
@@ -163,7 +165,7 @@ def _search_reference(conn: Connection, criteria: PartyCaseFilter) -> PartyCaseP
     if criteria.states:
         query = query.where(c.state.in_(criteria.states))
     rows = conn.execute(query.order_by(c.id.desc()).limit(criteria.limit + 1), values).all()
-    page_rows = [dict(row._mapping) for row in rows[: criteria.limit]]
+    page_rows = [read_columns(row) for row in rows[: criteria.limit]]
     return PartyCasePage(page_rows, int(page_rows[-1]["id"]) if len(rows) > criteria.limit else None)
 
 
@@ -232,19 +234,19 @@ def _build_id_query(states: Sequence[str], names: Sequence[str]) -> Select[Any]:
     return select(ids.c.id).order_by(ids.c.id.desc()).limit(bindparam("limit"))
 
 
-def _load_rows(conn: Connection, ids: Sequence[int], values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+def _load_rows(conn: Connection, ids: Sequence[int], values: Mapping[str, Any]) -> Sequence[CaseRow]:
     query = select(cases).where(cases.c.id.in_(ids), *_list_conditions(values)).order_by(cases.c.id.desc())
     return conn.execute(query, values).all() if ids else ()
 
 
-def list_case_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Row[Any]]:
+def list_case_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[RequestWithFeesRow]:
     """Return the requests of these cases, in their order, each with the number of its `open_fees`."""
     r = agency_requests.c
     query = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids))
     return conn.execute(query.order_by(r.case_id, r.sequence, r.id)).all()
 
 
-def find_own_message(conn: Connection, party: str, message_id: str) -> Row[Any] | None:
+def find_own_message(conn: Connection, party: str, message_id: str) -> MessageRow | None:
     """Return the message with this MessageId that a party sent or received, without the octets of its answer.
 
     If both exist, the sent one is returned.
@@ -262,7 +264,7 @@ def find_own_message(conn: Connection, party: str, message_id: str) -> Row[Any] 
     return None
 
 
-def list_case_documents(conn: Connection, case_id: int, action: str) -> Sequence[Row[Any]]:
+def list_case_documents(conn: Connection, case_id: int, action: str) -> Sequence[MessageRow]:
     """Return the messages of an action about a case that were made for its applicant, oldest first."""
     query = select(*COLUMNS_WITHOUT_BODIES).where(
         messages.c.case_id == case_id,
@@ -272,7 +274,7 @@ def list_case_documents(conn: Connection, case_id: int, action: str) -> Sequence
     return conn.execute(query.order_by(messages.c.id)).all()
 
 
-def list_case_evidence(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_case_evidence(conn: Connection, case_id: int) -> Sequence[EvidenceRow]:
     """Return the evidence about a case, its messages and its applications, oldest first."""
     sent = conn.execute(select(messages.c.id).where(messages.c.case_id == case_id)).scalars()
     request_ids = conn.execute(

@@ -16,7 +16,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Row,
     Select,
     Table,
     Text,
@@ -84,6 +83,29 @@ cases = Table(
     Index("ix_cases_applicant", "applicant", "state", "id"),
     make_partial_index("ix_cases_ucr", "ucr"),
 )
+
+
+class CaseRow(Protocol):
+    """A row of the table `cases`."""
+
+    id: int
+    number: str
+    document: str
+    function: str
+    declarant: str
+    agent: str | None
+    applicant: str
+    functional_reference: str
+    version: int
+    ucr: str | None
+    message: int
+    state: str
+    outcome: str | None
+    detail: Any
+    opened_at: datetime
+    due_at: datetime | None
+    closed_at: datetime | None
+    purged_at: datetime | None
 
 
 # Two cases opened at the same time: the second one finds the first at its next try.
@@ -182,7 +204,7 @@ def _make_reference_error(case: NewCase, number: str) -> GatewayError:
     return GatewayError(REFERENCE_REUSED, detail, "42A/D026")
 
 
-def lock_case(conn: Connection, case_id: int) -> Row[Any]:
+def lock_case(conn: Connection, case_id: int) -> CaseRow:
     """Lock the case until the transaction ends and return its present row.
 
     Every transaction on a case does this first: if the last two decisions arrive together, the second one
@@ -218,24 +240,24 @@ def set_detail(conn: Connection, case_id: int, detail: Mapping[str, Any]) -> Non
     conn.execute(_SET_DETAIL, {"wanted": case_id, "told": dict(detail)})
 
 
-def find_by_id(conn: Connection, case_id: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, case_id: int) -> CaseRow | None:
     """Return the case of this row id."""
     return conn.execute(_GET, {"wanted": case_id}).first()
 
 
-def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
+def find_by_number(conn: Connection, number: str) -> CaseRow | None:
     """Return the case of this case number."""
     return conn.execute(select(cases).where(cases.c.number == number)).first()
 
 
-def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[Any] | None:
+def find_by_reference(conn: Connection, declarant: str, reference: str) -> CaseRow | None:
     """Return the declarant's case under the reference: the one not refused, else the last refused one."""
     query = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
     standing_first = query.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
     return conn.execute(standing_first.limit(1)).first()
 
 
-def list_held(conn: Connection, declarant: str) -> Sequence[Row[Any]]:
+def list_held(conn: Connection, declarant: str) -> Sequence[CaseRow]:
     """Return the held cases of a declarant, in the order of their rows."""
     return conn.execute(_HELD, {"wanted": declarant}).all()
 
@@ -250,7 +272,7 @@ def list_holds(conn: Connection, case_ids: Collection[int]) -> dict[int, Mapping
 
 def list_standing_by_reference(
     conn: Connection, reference: str, destination: str, most: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[CaseRow]:
     """Return the cases of all declarants under a reference that are neither refused nor held.
 
     Withdrawn cases are included only if a destination was informed of them.
@@ -266,7 +288,7 @@ def list_standing_by_reference(
 
 def list_cases(
     conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
-) -> Sequence[Row[Any]]:
+) -> Sequence[CaseRow]:
     """Return cases, newest first, whose columns have these values, with an id below `before`."""
     query = select(cases).order_by(cases.c.id.desc()).limit(limit)
     for name, value in equal.items():
@@ -284,7 +306,7 @@ class TimedPosition:
 
 def list_opened_between(
     conn: Connection, since: datetime, until: datetime, after: TimedPosition, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[CaseRow]:
     """Return cases opened in a period, oldest first, beyond the position `after`."""
     later = (cases.c.opened_at > after.at) | ((cases.c.opened_at == after.at) & (cases.c.id > after.id))
     query = select(cases).where(cases.c.opened_at >= since, cases.c.opened_at < until, later)
@@ -293,7 +315,7 @@ def list_opened_between(
 
 def list_newest_between(
     conn: Connection, since: datetime, before: TimedPosition, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[CaseRow]:
     """Return cases opened since a time, newest first, before the position `before`."""
     opened = cases.c.opened_at
     earlier = (opened < before.at) | ((opened == before.at) & (cases.c.id < before.id))

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     ForeignKey,
     Index,
-    Row,
     Table,
     UniqueConstraint,
     bindparam,
@@ -62,6 +61,21 @@ customs_notices = Table(
     UniqueConstraint("number"),
     Index("ix_customs_notices_case_id", "case_id", "id"),
 )
+
+
+class CustomsNoticeRow(Protocol):
+    """A row of the table `customs_notices`."""
+
+    id: int
+    case_id: int
+    number: str
+    code: str
+    kind: str
+    issued_at: datetime
+    content: Any
+    sha256: str
+    delivery_id: int | None
+    received_at: datetime
 
 
 _INSERT = InsertIfAbsent(customs_notices, ("number",), "id")
@@ -127,11 +141,11 @@ def find_state(conn: Connection, case_id: int) -> str | None:
     return conn.execute(_STATE, {"wanted": case_id}).scalar_one_or_none()
 
 
-def find_by_id(conn: Connection, notice: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, notice: int) -> CustomsNoticeRow | None:
     """Return the notice of this row id."""
     return conn.execute(_GET, {"wanted": notice}).first()
 
 
-def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_by_case(conn: Connection, case_id: int) -> Sequence[CustomsNoticeRow]:
     """Return the notices of customs about a case, in the order in which they came."""
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import BigInteger, Column, Connection, Date, Index, Integer, Row, Table, Text, func, select
+from sqlalchemy import BigInteger, Column, Connection, Date, Index, Integer, Table, Text, cast, func, select
 
 from gateway.store.prepared_statements import insert_into
 from gateway.store.table_types import Instant, make_required_column, metadata
@@ -109,7 +109,24 @@ def _build_upsert(dialect: str) -> Any:
     return new.on_conflict_do_update(index_elements=_KEY, set_=summed)
 
 
-def sum_statistics(conn: Connection, criteria: StatisticsFilter, by: Sequence[str]) -> Sequence[Row[Any]]:
+class StatisticsSumRow(Protocol):
+    """The sums of a measure; of the dimensions it has those that were asked for."""
+
+    day: date
+    agency: str
+    document: str
+    state: str
+    outcome: str
+    party: str
+    band: int
+    problem: str
+    number: int
+    seconds: int
+
+
+def sum_statistics(
+    conn: Connection, criteria: StatisticsFilter, by: Sequence[str]
+) -> Sequence[StatisticsSumRow]:
     """Return the sums of a measure for each value of the dimensions `by`, in their order.
 
     Each row has the columns of `by`, `number`, and `seconds`.
@@ -126,7 +143,8 @@ def sum_statistics(conn: Connection, criteria: StatisticsFilter, by: Sequence[st
         if value is not None:
             conditions.append(c[name] == value)
     columns: list[Any] = [c[name] for name in by]
-    sums: list[Any] = [func.sum(c.number).label("number"), func.sum(c.seconds).label("seconds")]
+    # The sum of whole numbers is a decimal one in PostgreSQL.
+    sums = [cast(func.sum(c[name]), BigInteger).label(name) for name in ("number", "seconds")]
     query = select(*columns, *sums).where(*conditions)
     # Without columns the sum of no row is a row without a value.
     query = query.group_by(*columns).order_by(*columns) if columns else query.having(func.count() > 0)

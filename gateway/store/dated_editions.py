@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -54,6 +54,22 @@ calendar_editions = Table(
     UniqueConstraint("kind", "name", "edition"),
 )
 
+
+class CalendarEditionSummaryRow(Protocol):
+    """A row of the table `calendar_editions` without its content."""
+
+    id: int
+    kind: str
+    name: str
+    edition: str
+    valid_from: str
+    valid_until: str | None
+    row_count: int
+    sha256: str
+    loaded_at: datetime
+    loaded_by: str
+
+
 need_tables = Table(
     "need_tables",
     metadata,
@@ -61,6 +77,32 @@ need_tables = Table(
     *_make_edition_columns(),
     UniqueConstraint("name", "edition"),
 )
+
+
+class CalendarEditionRow(CalendarEditionSummaryRow, Protocol):
+    """A row of the table `calendar_editions`."""
+
+    content: bytes
+
+
+class NeedTableSummaryRow(Protocol):
+    """A row of the table `need_tables` without its content."""
+
+    id: int
+    name: str
+    edition: str
+    valid_from: str
+    valid_until: str | None
+    row_count: int
+    sha256: str
+    loaded_at: datetime
+    loaded_by: str
+
+
+class NeedTableRow(NeedTableSummaryRow, Protocol):
+    """A row of the table `need_tables`."""
+
+    content: bytes
 
 
 _C, _N = calendar_editions.c, need_tables.c
@@ -85,7 +127,7 @@ def insert_calendar_edition(conn: Connection, kind: str, new: NewEdition, at: da
     conn.execute(insert(calendar_editions).values(kind=kind, **asdict(new), loaded_at=at, loaded_by=by))
 
 
-def find_calendar_edition(conn: Connection, kind: str, name: str, edition: str) -> Row[Any] | None:
+def find_calendar_edition(conn: Connection, kind: str, name: str, edition: str) -> CalendarEditionRow | None:
     """Return the stored edition of a calendar or of terms; None when there is none."""
     query = select(calendar_editions).where(_C.kind == kind, _C.name == name, _C.edition == edition)
     return conn.execute(query).one_or_none()
@@ -106,7 +148,7 @@ def list_calendar_contents(conn: Connection) -> Sequence[tuple[str, bytes]]:
     return _list_contents(conn, calendar_editions)
 
 
-def list_calendar_editions(conn: Connection) -> Sequence[Row[Any]]:
+def list_calendar_editions(conn: Connection) -> Sequence[CalendarEditionSummaryRow]:
     """Return the stored calendars and terms without contents, in the order in which they were loaded."""
     return _list_without_contents(conn, calendar_editions)
 
@@ -117,7 +159,7 @@ def insert_need_table(conn: Connection, new: NewEdition, at: datetime, by: str) 
     increment_register_version(conn)
 
 
-def find_need_table(conn: Connection, name: str, edition: str) -> Row[Any] | None:
+def find_need_table(conn: Connection, name: str, edition: str) -> NeedTableRow | None:
     """Return the stored edition of a table of needs; None when there is none."""
     return conn.execute(select(need_tables).where(_N.name == name, _N.edition == edition)).one_or_none()
 
@@ -132,7 +174,7 @@ def list_need_table_contents(conn: Connection) -> Sequence[tuple[str, bytes]]:
     return _list_contents(conn, need_tables)
 
 
-def list_need_tables(conn: Connection) -> Sequence[Row[Any]]:
+def list_need_tables(conn: Connection) -> Sequence[NeedTableSummaryRow]:
     """Return the stored tables of needs without contents, in the order in which they were loaded."""
     return _list_without_contents(conn, need_tables)
 

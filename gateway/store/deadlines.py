@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -15,7 +15,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Row,
     Table,
     Text,
     and_,
@@ -80,6 +79,29 @@ deadlines = Table(
     Index("ix_deadlines_case_id", "case_id", "id"),
     Index("ix_deadlines_state", "state", "id"),
 )
+
+
+class DeadlineRow(Protocol):
+    """A row of the table `deadlines`."""
+
+    id: int
+    case_id: int
+    request_id: int
+    kind: str
+    cause: str
+    state: str
+    started_at: datetime
+    days: int | None
+    due_at: datetime | None
+    remind_at: datetime | None
+    next_at: datetime | None
+    held_at: datetime | None
+    held: Any
+    reminded_at: datetime | None
+    overdue_at: datetime | None
+    ended_at: datetime | None
+    edition: str | None
+    problem: str | None
 
 
 _D: Final = deadlines.c
@@ -168,12 +190,29 @@ def wake_fee(conn: Connection, request: int, number: str, at: datetime) -> None:
     conn.execute(update(deadlines).where(*is_open, is_affected).values(next_at=at))
 
 
-def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, deadline: int) -> DeadlineRow | None:
     """Return the deadline of this row id."""
     return conn.execute(_GET, {"wanted": deadline}).first()
 
 
-def list_live(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+class LiveDeadlineRow(Protocol):
+    """A deadline that has not ended, with the mark of calendars and terms."""
+
+    id: int
+    case_id: int
+    request_id: int
+    kind: str
+    cause: str
+    state: str
+    started_at: datetime
+    days: int | None
+    due_at: datetime | None
+    held_at: datetime | None
+    held: Any
+    mark: int
+
+
+def list_live(conn: Connection, case_id: int) -> Sequence[LiveDeadlineRow]:
     """Lock and return the deadlines of a locked case that have not ended, ordered by id.
 
     They lack the columns that only the clockwork needs, and have the `mark` of calendars and terms that
@@ -182,7 +221,14 @@ def list_live(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     return conn.execute(_LIVE, {"wanted": case_id}).all()
 
 
-def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+class DeadlineOfRequestRow(DeadlineRow, Protocol):
+    """A deadline, with number and agency of its application."""
+
+    application: str
+    agency: str
+
+
+def list_by_case(conn: Connection, case_id: int) -> Sequence[DeadlineOfRequestRow]:
     """Return all deadlines of a case in the order in which they began, each with application and agency."""
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
@@ -194,12 +240,25 @@ def has_begun(conn: Connection, request: int, kind: str) -> bool:
     return conn.execute(select(_D.id).where(*own_deadline).limit(1)).first() is not None
 
 
-def list_due(conn: Connection, now: datetime, limit: int) -> Sequence[Row[Any, Any]]:
+class DueDeadlineRow(Protocol):
+    """A deadline whose next time has passed: its row id, and its case."""
+
+    id: int
+    case_id: int
+
+
+def list_due(conn: Connection, now: datetime, limit: int) -> Sequence[DueDeadlineRow]:
     """Return id and case of the deadlines whose next time has passed, the oldest first."""
     return conn.execute(_DUE, {"now": now, "most": limit}).all()
 
 
-def list_by_state(conn: Connection, state: str, after: int, limit: int) -> Sequence[Row[Any]]:
+class DeadlineOfCaseRow(DeadlineOfRequestRow, Protocol):
+    """A deadline, with the numbers of case and application."""
+
+    case_number: str
+
+
+def list_by_state(conn: Connection, state: str, after: int, limit: int) -> Sequence[DeadlineOfCaseRow]:
     """Return the deadlines in a state after a row id, each with case, application and agency."""
     source = deadlines.join(agency_requests, agency_requests.c.id == _D.request_id).join(
         cases, cases.c.id == _D.case_id
@@ -218,7 +277,7 @@ def count_by_state(conn: Connection, states: Sequence[str], limit: int) -> dict[
     return counts
 
 
-def list_of_fees(conn: Connection, case_ids: Collection[int]) -> Sequence[Row[Any]]:
+def list_of_fees(conn: Connection, case_ids: Collection[int]) -> Sequence[DeadlineRow]:
     """Return the deadlines of the fees of these cases, oldest first; the cause of each names its fee."""
     query = select(deadlines).where(_D.case_id.in_(case_ids), _D.kind == "pay")
     return conn.execute(query.order_by(_D.id)).all()

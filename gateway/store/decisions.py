@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -29,7 +28,7 @@ from sqlalchemy import (
 )
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
-from gateway.store.agency_requests import agency_requests
+from gateway.store.agency_requests import AgencyRequestRow, agency_requests
 from gateway.store.notices import notices
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
@@ -68,6 +67,27 @@ decisions = Table(
     Index("ix_decisions_request_id", "request_id", "item", "law"),
     make_partial_index("ix_decisions_number", "number"),
 )
+
+
+class DecisionRow(Protocol):
+    """A row of the table `decisions`."""
+
+    id: int
+    request_id: int
+    agency: str
+    notice_no: str
+    item: int
+    law: str
+    issued_at: datetime
+    decision: str
+    number: str | None
+    date: date | None
+    quantity: str | None
+    unit: str | None
+    conditions: Any
+    superseded_by: int | None
+    received_at: datetime
+    outdated_at: datetime | None
 
 
 _INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id")
@@ -170,22 +190,28 @@ def _mark_superseded(conn: Connection, request: int) -> None:
         conn.execute(_SUPERSEDE, changes)
 
 
-def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+class DecisionWithTextRow(DecisionRow, Protocol):
+    """A decision, with the text of its notice."""
+
+    notice_text: str | None
+
+
+def list_by_request(conn: Connection, request: int) -> Sequence[DecisionWithTextRow]:
     """Return every decision on a request as it was amended last, in the order received."""
     return conn.execute(_OF_REQUEST, {"wanted": request}).all()
 
 
-def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_by_case(conn: Connection, case_id: int) -> Sequence[DecisionWithTextRow]:
     """Return every decision of a case as it was amended last, superseded ones too, in the order received."""
     return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
 
-def list_by_notice(conn: Connection, request: int, notice: str) -> Sequence[Row[Any]]:
+def list_by_notice(conn: Connection, request: int, notice: str) -> Sequence[DecisionRow]:
     """Return every decision of a notice (its number) on a request, those that do not count too."""
     return conn.execute(_OF_NOTICE, {"wanted": request, "notice": notice}).all()
 
 
-def list_all_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+def list_all_by_request(conn: Connection, request: int) -> Sequence[DecisionWithTextRow]:
     """Return every decision on a request in the order received, those that do not count too."""
     query = _TOLD.where(decisions.c.request_id == request)
     return conn.execute(query.order_by(decisions.c.id)).all()
@@ -197,7 +223,7 @@ def list_numbers_of_case(conn: Connection, case_id: int) -> set[str]:
     return set(conn.execute(select(decisions.c.number).join(agency_requests).where(*conditions)).scalars())
 
 
-def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_current_decisions(conn: Connection, case_id: int) -> Sequence[DecisionWithTextRow]:
     """Return the current decisions of a case."""
     return conn.execute(_CURRENT, {"wanted": case_id}).all()
 
@@ -209,7 +235,7 @@ def outdate_items(conn: Connection, request: int, items: Collection[int], at: da
     conn.execute(update(decisions).where(*conditions, counting).values(outdated_at=at))
 
 
-def find_by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] | None:
+def find_by_requirement(conn: Connection, agency: str, number: str) -> AgencyRequestRow | None:
     """Return the request that the agency decided under this requirement number."""
     joined = select(agency_requests).join(decisions, decisions.c.request_id == agency_requests.c.id)
     query = joined.where(decisions.c.agency == agency, decisions.c.number == number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Connection,
     ForeignKey,
     Integer,
-    Row,
     Select,
     Table,
     Text,
@@ -56,6 +55,20 @@ lanes = Table(
     Column("pulled", Boolean, nullable=False, server_default=false()),  # no worker claims from it
     CheckConstraint("capacity > 0", name="capacity"),
 )
+
+
+class LaneRow(Protocol):
+    """A row of the table `lanes`."""
+
+    name: str
+    capacity: int | None
+    open_until: datetime | None
+    last_problem: str | None
+    held_at: datetime | None
+    held_by: str | None
+    hold_reason: str | None
+    pulled: bool
+
 
 _queued = "state = 'QUEUED'"
 
@@ -111,6 +124,36 @@ deliveries = Table(
     make_partial_index("ix_deliveries_case_id", "case_id"),
 )
 
+
+class DeliveryRow(Protocol):
+    """A row of the table `deliveries`."""
+
+    id: int
+    agent: str
+    destination: str
+    lane: str
+    subject_type: str
+    subject_id: str
+    case_id: int | None
+    wire_id: str | None
+    payload_sha256: str | None
+    parameters: Any
+    state: str
+    attempt: int
+    tries: int
+    lost: int
+    due_at: datetime
+    expires_at: datetime | None
+    leased_by: str | None
+    lease_until: datetime | None
+    problem: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    follows: int | None
+    dedupe_key: str
+    last_sentence: str | None
+
+
 delivery_attempts = Table(
     "delivery_attempts",
     metadata,
@@ -127,6 +170,21 @@ delivery_attempts = Table(
     make_partial_index("ix_delivery_attempts_answer_sha256", "answer_sha256"),
     PartialIndex("ix_delivery_attempts_problem", "problem", "delivery", where="problem IS NOT NULL"),
 )
+
+
+class DeliveryAttemptRow(Protocol):
+    """A row of the table `delivery_attempts`."""
+
+    delivery: int
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    http_status: int | None
+    problem: str | None
+    answer_sha256: str | None
+    sentence: str | None
+    theirs: str | None
 
 
 #: The states in which an operator may replace the content of a delivery: no worker has it.
@@ -228,32 +286,53 @@ def replace_waiting_content(
     return result.rowcount == 1
 
 
-def find_by_id(conn: Connection, delivery: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, delivery: int) -> DeliveryRow | None:
     """Return the delivery."""
     return conn.execute(_GET, {"wanted": delivery}).first()
 
 
-def find_by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
+def find_by_wire_id(conn: Connection, wire_id: str) -> DeliveryRow | None:
     """Return the latest delivery that was sent with this id."""
     return conn.execute(_BY_WIRE_ID, {"wanted": wire_id}).first()
 
 
-def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_by_case(conn: Connection, case_id: int) -> Sequence[DeliveryRow]:
     """Return the deliveries of a case, oldest first."""
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
 
-def list_outlines(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+class DeliveryOutlineRow(Protocol):
+    """The outline of a delivery."""
+
+    id: int
+    agent: str
+    destination: str
+    state: str
+    parameters: Any
+
+
+def list_outlines(conn: Connection, case_id: int) -> Sequence[DeliveryOutlineRow]:
     """Return of each delivery of a case, oldest first: id, agent, destination, state and parameters."""
     return conn.execute(_OUTLINES, {"wanted": case_id}).all()
 
 
-def list_unfinished(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_unfinished(conn: Connection, case_id: int) -> Sequence[DeliveryRow]:
     """Return the deliveries of a case that are neither delivered nor cancelled, oldest first."""
     return conn.execute(_UNFINISHED, {"wanted": case_id}).all()
 
 
-def list_last_delivered(conn: Connection, destination: str, limit: int) -> Sequence[Row[Any]]:
+class DeliveredCallRow(Protocol):
+    """A call that a service accepted."""
+
+    id: int
+    subject_type: str
+    subject_id: str
+    payload_sha256: str
+    parameters: Any
+    finished_at: datetime
+
+
+def list_last_delivered(conn: Connection, destination: str, limit: int) -> Sequence[DeliveredCallRow]:
     """Return the last `limit` calls that a service accepted, latest first.
 
     Reads only columns that every schema version has.
@@ -265,7 +344,7 @@ def list_last_delivered(conn: Connection, destination: str, limit: int) -> Seque
     return conn.execute(last).all()
 
 
-def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[Any]]:
+def list_by_request(conn: Connection, case_id: int, request: int) -> list[DeliveryRow]:
     """Return the calls about one request of a case, oldest first; the first of them is the application."""
     application_subject = ("soap", "request", str(request))
     return [
@@ -275,14 +354,14 @@ def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[An
     ]
 
 
-def find_by_dedupe_key(conn: Connection, dedupe_key: str) -> Row[Any] | None:
+def find_by_dedupe_key(conn: Connection, dedupe_key: str) -> DeliveryRow | None:
     """Return the delivery of this key."""
     return conn.execute(select(deliveries).where(deliveries.c.dedupe_key == dedupe_key)).first()
 
 
 def list_deliveries(
     conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
-) -> Sequence[Row[Any]]:
+) -> Sequence[DeliveryRow]:
     """Return deliveries, newest first, whose columns have these values, with an id below `before`."""
     query = select(deliveries).order_by(deliveries.c.id.desc()).limit(limit)
     for name, value in equal.items():
@@ -306,7 +385,16 @@ def count_queued(conn: Connection, lane: str, most: int) -> int:
     return conn.execute(select(func.count()).select_from(query.limit(most).subquery())).scalar_one()
 
 
-def summarize_failed(conn: Connection) -> Sequence[Row[Any]]:
+class FailedDeliveriesRow(Protocol):
+    """The FAILED deliveries of a lane and problem: their number, and the newest."""
+
+    lane: str
+    problem: str | None
+    number: int
+    newest: int
+
+
+def summarize_failed(conn: Connection) -> Sequence[FailedDeliveriesRow]:
     """Return, for each lane and problem, how many deliveries are FAILED (`number`) and the `newest`."""
     d = deliveries.c
     query = select(d.lane, d.problem, func.count().label("number"), func.max(d.id).label("newest"))
@@ -314,7 +402,17 @@ def summarize_failed(conn: Connection) -> Sequence[Row[Any]]:
     return conn.execute(failed.order_by(d.lane, d.problem)).all()
 
 
-def summarize_waiting(conn: Connection, before: datetime) -> Sequence[Row[Any]]:
+class WaitingDeliveriesRow(Protocol):
+    """The waiting deliveries of a lane and state: their number, the newest, and the time of the oldest."""
+
+    lane: str
+    state: str
+    number: int
+    newest: int
+    oldest: datetime
+
+
+def summarize_waiting(conn: Connection, before: datetime) -> Sequence[WaitingDeliveriesRow]:
     """Return, for each lane and state, how many deliveries have waited since a time before `before`.
 
     A row has the `number`, the `newest` delivery and the time of the `oldest`.

@@ -15,7 +15,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Row,
     Text,
     Update,
     bindparam,
@@ -30,7 +29,7 @@ from sqlalchemy import (
 from gateway.errors import GatewayError
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
-from gateway.store.deliveries import deliveries, delivery_attempts, lanes
+from gateway.store.deliveries import DeliveryAttemptRow, deliveries, delivery_attempts, lanes
 from gateway.store.lanes import MAY_CLAIM, MAY_FOLLOW, DueLane
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.register_version import build_version_condition
@@ -371,7 +370,7 @@ _ATTEMPTS: Final = (
 )
 
 
-def list_attempts(conn: Connection, delivery: int) -> Sequence[Row[Any]]:
+def list_attempts(conn: Connection, delivery: int) -> Sequence[DeliveryAttemptRow]:
     """Return the attempts of a delivery, the earliest first, with an attempt that is under way."""
     return conn.execute(_ATTEMPTS, {"of_delivery": delivery}).all()
 

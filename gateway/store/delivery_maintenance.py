@@ -15,7 +15,6 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     bindparam,
     exists,
     func,
@@ -26,7 +25,7 @@ from sqlalchemy import (
 
 from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
 from gateway.state_machines import DELIVERY, get_next_state
-from gateway.store.deliveries import LOCAL, deliveries, lanes
+from gateway.store.deliveries import LOCAL, DeliveryRow, deliveries, lanes
 from gateway.store.delivery_leases import AttemptOutcome, finish_attempt
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.table_types import Instant
@@ -152,14 +151,14 @@ def hold_due_tasks(conn: Connection, now: datetime, actor: str, why: str) -> tup
     return tuple(sorted(held))
 
 
-def list_poison_deliveries(conn: Connection, now: datetime, crashes: int = _CRASHES) -> Sequence[Row[Any]]:
+def list_poison_deliveries(conn: Connection, now: datetime, crashes: int = _CRASHES) -> Sequence[DeliveryRow]:
     """Return the deliveries that `crashes` workers, one after another, have leased and never finished."""
     return conn.execute(select(deliveries).where(*_build_poison_condition(now, crashes)).limit(_BATCH)).all()
 
 
 def put_aside_delivery(
     conn: Connection, delivery: int, now: datetime, actor: str, crashes: int = _CRASHES
-) -> Row[Any] | None:
+) -> DeliveryRow | None:
     """Fail a poison delivery and return its changed row; return None when it no longer is poison."""
     conditions = (deliveries.c.id == delivery, *_build_poison_condition(now, crashes))
     sentence = f"{crashes} workers crashed during this delivery"
@@ -194,7 +193,7 @@ def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[in
     return tuple(row.id for row in rows)
 
 
-def list_expired_deliveries(conn: Connection, now: datetime) -> Sequence[Row[Any]]:
+def list_expired_deliveries(conn: Connection, now: datetime) -> Sequence[DeliveryRow]:
     """Return the deliveries that are still queued after their expiry."""
     return conn.execute(select(deliveries).where(*_build_expired_condition(now)).limit(_BATCH)).all()
 
@@ -224,7 +223,7 @@ _DUE: Final = select(
 
 def _apply_event_where(
     conn: Connection, which: tuple[ColumnElement[bool], ...], event: StateEvent, **values: Any
-) -> Sequence[Row[Any]]:
+) -> Sequence[DeliveryRow]:
     query = select(deliveries.c.id, deliveries.c.state).where(*which).limit(_BATCH)
     rows = conn.execute(query.with_for_update(skip_locked=True, key_share=True)).all()
     if not rows:
@@ -249,14 +248,14 @@ _IS_WAITING: Final = or_(
 )
 
 
-def list_far_waits(conn: Connection, now: datetime, after: int = 0) -> Sequence[Row[Any]]:
+def list_far_waits(conn: Connection, now: datetime, after: int = 0) -> Sequence[DeliveryRow]:
     """Return deliveries with ids above `after` that wait for a time far after `now`, ordered by id."""
     d = deliveries.c
     wait_query = select(deliveries).where(_IS_WAITING, d.due_at > now + FAR, d.id > after)
     return conn.execute(wait_query.order_by(d.id).limit(_FAR_BATCH)).all()
 
 
-def draw_in_wait(conn: Connection, delivery: Row[Any], due_at: datetime) -> bool:
+def draw_in_wait(conn: Connection, delivery: DeliveryRow, due_at: datetime) -> bool:
     """Set the waiting time of a delivery to `due_at`; return False if the delivery has changed meanwhile."""
     d = deliveries.c
     unchanged = (d.id == delivery.id, d.state == delivery.state, d.due_at == delivery.due_at)

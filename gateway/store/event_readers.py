@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -155,9 +155,24 @@ def read_last_sequence(conn: Connection) -> int:
     return int(last or 0)
 
 
+class PartyEventRow(Protocol):
+    """An event of a party, with the numbers of its subjects."""
+
+    sequence: int
+    at: datetime
+    subject_type: str
+    state: str
+    case_number: str
+    application: str | None
+    agency: str | None
+    requirement: str | None
+    notice: str | None
+    message_id: str | None
+
+
 def list_events(
     conn: Connection, party: str, after: int, limit: int, *, only: int | None = None
-) -> Sequence[Row[Any]]:
+) -> Sequence[PartyEventRow]:
     """Return events of a party with a number above `after`, in order, with the numbers of their subjects.
 
     With `only`, return the one event with that number.
@@ -216,6 +231,20 @@ webhooks = Table(
 )
 
 
+class WebhookRow(Protocol):
+    """A row of the table `webhooks`."""
+
+    id: int
+    name: str
+    party_id: str
+    url: str
+    state: str
+    created_at: datetime
+    failing_since: datetime | None
+    last_good_at: datetime | None
+    reason: str | None
+
+
 _ACTIVE_WEBHOOKS: Final = (
     select(webhooks)
     .join(parties, parties.c.id == webhooks.c.party_id)
@@ -235,7 +264,7 @@ def insert_webhook(conn: Connection, name: str, party: str, url: str, at: dateti
     conn.execute(insert(webhooks).values(row))
 
 
-def find_webhook(conn: Connection, name: str, party: str | None = None) -> Row[Any] | None:
+def find_webhook(conn: Connection, name: str, party: str | None = None) -> WebhookRow | None:
     """Return the webhook of this name, if it is not deleted and is the party's."""
     query = select(webhooks).where(webhooks.c.name == name, webhooks.c.state != "DELETED")
     return conn.execute(query if party is None else query.where(webhooks.c.party_id == party)).first()
@@ -247,7 +276,7 @@ def count_webhooks(conn: Connection, party: str) -> int:
     return len(list_webhooks(conn, party))
 
 
-def list_webhooks(conn: Connection, party: str) -> Sequence[Row[Any]]:
+def list_webhooks(conn: Connection, party: str) -> Sequence[WebhookRow]:
     """Return the webhooks of a party, oldest first."""
     query = select(webhooks).where(webhooks.c.party_id == party, webhooks.c.state != "DELETED")
     return conn.execute(query.order_by(webhooks.c.id)).all()

@@ -6,25 +6,26 @@ Every search reads an index, or a stated number of the newest rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
 from gateway.store.agency_requests import CORRELATION_SCHEMES, agency_requests, correlations
-from gateway.store.cases import case_references, cases, select_referenced_cases
+from gateway.store.cases import CaseRow, case_references, cases, select_referenced_cases
 from gateway.store.decisions import decisions
-from gateway.store.deliveries import deliveries, delivery_attempts
+from gateway.store.deliveries import DeliveryRow, deliveries, delivery_attempts
 from gateway.store.list_filters import build_text_condition, read_row_number
+from gateway.store.message_rows import ListedMessageRow
 from gateway.store.messages import LISTED_COLUMNS, messages
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.refusal_counts import refusals
+from gateway.store.refusal_counts import RefusalRow, refusals
 
 #: The largest number of FAILED deliveries that are searched for a text, the newest first.
 RECENT: Final = 2_000
 _MOST: Final = 20
 
 
-def find_cases(conn: Connection, text: str) -> Sequence[Row[Any]]:
+def find_cases(conn: Connection, text: str) -> Sequence[CaseRow]:
     """Return the cases that this text names, newest first.
 
     It may be the number of the case, the reference of the applicant, a reference of the goods (UCR, bill of
@@ -50,7 +51,7 @@ def find_cases(conn: Connection, text: str) -> Sequence[Row[Any]]:
     return conn.execute(chosen.limit(_MOST)).all()
 
 
-def find_messages(conn: Connection, text: str) -> Sequence[Row[Any]]:
+def find_messages(conn: Connection, text: str) -> Sequence[ListedMessageRow]:
     """Return the messages of this MessageId, or of this row number, newest first."""
     query = select(*LISTED_COLUMNS).where(messages.c.message_id == text)
     rows = list(conn.execute(query.order_by(messages.c.id.desc()).limit(_MOST)))
@@ -60,7 +61,7 @@ def find_messages(conn: Connection, text: str) -> Sequence[Row[Any]]:
     return rows
 
 
-def find_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:
+def find_deliveries(conn: Connection, text: str) -> Sequence[DeliveryRow]:
     """Return the deliveries of this id at their destination, or of this row number, newest first."""
     query = select(deliveries).where(deliveries.c.wire_id == text)
     rows = list(conn.execute(query.order_by(deliveries.c.id.desc()).limit(_MOST)))
@@ -70,7 +71,7 @@ def find_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:
     return rows
 
 
-def search_failed_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:
+def search_failed_deliveries(conn: Connection, text: str) -> Sequence[DeliveryRow]:
     """Return the FAILED deliveries, among the newest `RECENT`, with `text` in error text, problem or lane."""
     d = deliveries.c
     newest = select(d.id).where(build_state_condition(deliveries, "FAILED"))
@@ -80,14 +81,22 @@ def search_failed_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:
     return conn.execute(query.where(contains_text).order_by(d.id.desc()).limit(_MOST)).all()
 
 
-def search_refusals(conn: Connection, text: str) -> Sequence[Row[Any]]:
+def search_refusals(conn: Connection, text: str) -> Sequence[RefusalRow]:
     """Return the counts of refusals whose last sentence, problem or sender contains a text, latest first."""
     r = refusals.c
     contains_text = build_text_condition(text, r.last_sentence, r.problem, r.sender)
     return conn.execute(select(refusals).where(contains_text).order_by(r.last_at.desc()).limit(_MOST)).all()
 
 
-def list_problem_messages(conn: Connection, problem: str, limit: int = _MOST) -> Sequence[Row[Any]]:
+class ProblemMessageRow(ListedMessageRow, Protocol):
+    """A message with a problem, with its case."""
+
+    number: str | None
+    case_state: str | None
+    outcome: str | None
+
+
+def list_problem_messages(conn: Connection, problem: str, limit: int = _MOST) -> Sequence[ProblemMessageRow]:
     """Return the newest messages with a problem, each with the number, state and outcome of its case."""
     m = messages.c
     case_columns: tuple[Any, ...] = (cases.c.number, cases.c.state.label("case_state"), cases.c.outcome)
@@ -95,7 +104,17 @@ def list_problem_messages(conn: Connection, problem: str, limit: int = _MOST) ->
     return conn.execute(query.where(m.problem == problem).order_by(m.id.desc()).limit(limit)).all()
 
 
-def list_problem_deliveries(conn: Connection, problem: str, limit: int = _MOST) -> Sequence[Row[Any]]:
+class ProblemDeliveryRow(DeliveryRow, Protocol):
+    """A delivery with a problem: the number of attempts with it, the last of them, and the case."""
+
+    failures: int
+    last: int
+    number: str | None
+
+
+def list_problem_deliveries(
+    conn: Connection, problem: str, limit: int = _MOST
+) -> Sequence[ProblemDeliveryRow]:
     """Return the newest deliveries of which an attempt had a problem, however they ended.
 
     A row has the number of attempts that had it (`failures`), the last of them, and the number of the case.

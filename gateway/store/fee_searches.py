@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, text, union
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, text, union
 
 from gateway.store.agency_requests import agency_requests
 from gateway.store.cases import cases
 from gateway.store.deadlines import deadlines
-from gateway.store.fees import fees
+from gateway.store.fees import FeeRow, fees
 from gateway.store.list_filters import LIST_COUNT_LIMIT
 
 _NUMBERED: Final = (
@@ -37,6 +37,13 @@ class OverdueTime:
     today: date
 
 
+class FeeOfCaseRow(FeeRow, Protocol):
+    """A fee, with the numbers of application and case."""
+
+    application: str
+    case_number: str
+
+
 def list_fees(
     conn: Connection,
     *,
@@ -45,7 +52,7 @@ def list_fees(
     number: str | None = None,
     state: str | None = None,
     overdue: OverdueTime | None = None,
-) -> Sequence[Row[Any]]:
+) -> Sequence[FeeOfCaseRow]:
     """Return fees with the numbers of application and case, newest first, with a row id below `before`.
 
     With `overdue` only those that are not paid, and whose deadline has passed.
@@ -60,7 +67,7 @@ def list_fees(
     return conn.execute(query.where(fees.c.id < before) if before else query).all()
 
 
-def list_by_case(conn: Connection, case: int) -> Sequence[Row[Any]]:
+def list_by_case(conn: Connection, case: int) -> Sequence[FeeOfCaseRow]:
     """Return the fees of a case with the numbers of application and case, oldest first."""
     query = _NUMBERED.where(agency_requests.c.case_id == case)
     return conn.execute(query.order_by(fees.c.id)).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -16,7 +16,6 @@ from sqlalchemy import (
     Date,
     ForeignKey,
     Index,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -77,6 +76,34 @@ fees = Table(
     PartialIndex("ix_fees_due", "due_on", "id", where=_DUE),
 )
 
+
+class FeeRow(Protocol):
+    """A row of the table `fees`."""
+
+    id: int
+    number: str
+    request_id: int
+    case_id: int
+    agency: str
+    kind: str
+    gate: str
+    state: str
+    amount: str | None
+    currency: str | None
+    due_on: date | None
+    due_at: datetime | None
+    notice: str | None
+    payment_notice: str
+    refundable: bool
+    levied_at: datetime
+    ended_at: datetime | None
+    ended_by: str | None
+    address: str | None
+    ordered_at: datetime | None
+    paid_at: datetime | None
+    told_at: datetime | None
+
+
 # Money that moved at the payment provider. `reference` is the provider's number of it, or ours of a refund
 # that is not done yet.
 fee_movements = Table(
@@ -100,6 +127,23 @@ fee_movements = Table(
     Index("ix_fee_movements_fee_id", "fee_id", "id"),
     Index("ix_fee_movements_moved", "moved_at", "id"),
 )
+
+
+class FeeMovementRow(Protocol):
+    """A row of the table `fee_movements`."""
+
+    id: int
+    fee_id: int
+    kind: str
+    reference: str
+    state: str
+    amount: str
+    currency: str
+    reason: str
+    at: datetime
+    payment: str | None
+    provider_reference: str | None
+    moved_at: datetime | None
 
 
 _OF_REQUEST: Final = select(fees).where(fees.c.request_id == bindparam("wanted")).order_by(fees.c.id)
@@ -160,17 +204,17 @@ def change_fee(conn: Connection, fee: int, **values: Any) -> None:
     conn.execute(update(fees).where(fees.c.id == fee).values(**values))
 
 
-def find_by_id(conn: Connection, fee: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, fee: int) -> FeeRow | None:
     """Return the fee of this row id."""
     return conn.execute(select(fees).where(fees.c.id == fee)).first()
 
 
-def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
+def find_by_number(conn: Connection, number: str) -> FeeRow | None:
     """Return the fee of this number."""
     return conn.execute(select(fees).where(fees.c.number == number)).first()
 
 
-def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+def list_by_request(conn: Connection, request: int) -> Sequence[FeeRow]:
     """Return the fees of a request, oldest first."""
     return conn.execute(_OF_REQUEST, {"wanted": request}).all()
 
@@ -187,7 +231,7 @@ def insert_movement(conn: Connection, new: NewMovement) -> bool:
     return _NEW_MOVEMENT.insert_one(conn, row) is not None
 
 
-def find_movement(conn: Connection, kind: str, reference: str) -> Row[Any] | None:
+def find_movement(conn: Connection, kind: str, reference: str) -> FeeMovementRow | None:
     """Return the payment or refund with this reference."""
     conditions = (fee_movements.c.kind == kind, fee_movements.c.reference == reference)
     return conn.execute(select(fee_movements).where(*conditions)).first()
@@ -222,13 +266,19 @@ def end_refund(conn: Connection, reference: str, provider_reference: str, at: da
     return updated.rowcount == 1
 
 
-def list_movements(conn: Connection, fee: int) -> Sequence[Row[Any]]:
+def list_movements(conn: Connection, fee: int) -> Sequence[FeeMovementRow]:
     """Return the payments and refunds of a fee, oldest first."""
     query = select(fee_movements).where(fee_movements.c.fee_id == fee)
     return conn.execute(query.order_by(fee_movements.c.id)).all()
 
 
-def list_movements_between(conn: Connection, since: datetime, until: datetime) -> Sequence[Row[Any]]:
+class MovementOfFeeRow(FeeMovementRow, Protocol):
+    """A payment or a refund, with the number of its fee."""
+
+    fee_number: str
+
+
+def list_movements_between(conn: Connection, since: datetime, until: datetime) -> Sequence[MovementOfFeeRow]:
     """Return payments, and refunds that are done, between two times, with the number of the fee."""
     moved = fee_movements.c.moved_at
     query = (

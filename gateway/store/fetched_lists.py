@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -19,7 +19,6 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     LargeBinary,
-    Row,
     Table,
     Text,
     delete,
@@ -50,6 +49,22 @@ fetch_sources = Table(
     Column("detail", Text),
 )
 
+
+class FetchSourceRow(Protocol):
+    """A row of the table `fetch_sources`."""
+
+    name: str
+    kind: str
+    url: str
+    fetched_at: datetime | None
+    etag: str | None
+    failed_at: datetime | None
+    failures: int
+    given_up: int | None
+    problem: str | None
+    detail: str | None
+
+
 # The fetched data in force; for a responder one row for each certificate that was queried.
 fetched_lists = Table(
     "fetched_lists",
@@ -65,6 +80,21 @@ fetched_lists = Table(
     make_required_column("taken_at", Instant),  # when these octets came into force
     make_required_column("fetched_at", Instant),
 )
+
+
+class FetchedListRow(Protocol):
+    """A row of the table `fetched_lists`."""
+
+    source: str
+    subject: str
+    kind: str
+    sha256: str
+    issuer: str
+    number: str | None
+    this_update: datetime
+    next_update: datetime
+    taken_at: datetime
+    fetched_at: datetime
 
 
 _NEW_SOURCE = InsertIfAbsent(fetch_sources, ("name",))
@@ -87,7 +117,7 @@ class NewFetchedList:
     next_update: datetime
 
 
-def ensure_source(conn: Connection, name: str, kind: str, url: str) -> Row[Any]:
+def ensure_source(conn: Connection, name: str, kind: str, url: str) -> FetchSourceRow:
     """Return the locked row of a source, inserted or updated where the settings differ from it."""
     _NEW_SOURCE.insert_many(conn, [{"name": name, "kind": kind, "url": url, "failures": 0}])
     row = conn.execute(select(fetch_sources).where(fetch_sources.c.name == name).with_for_update()).one()
@@ -164,28 +194,39 @@ def delete_lists(conn: Connection, name: str, subjects: Iterable[str]) -> None:
         )
 
 
-def find_source(conn: Connection, name: str) -> Row[Any] | None:
+def find_source(conn: Connection, name: str) -> FetchSourceRow | None:
     """Return the row of a source."""
     return conn.execute(select(fetch_sources).where(fetch_sources.c.name == name)).first()
 
 
-def list_sources(conn: Connection) -> Sequence[Row[Any]]:
+def list_sources(conn: Connection) -> Sequence[FetchSourceRow]:
     """Return every source that was ever fetched from, by name."""
     return conn.execute(select(fetch_sources).order_by(fetch_sources.c.name)).all()
 
 
-def list_in_force(conn: Connection) -> Sequence[Row[Any]]:
+def list_in_force(conn: Connection) -> Sequence[FetchedListRow]:
     """Return everything in force, by source and subject; the octets are among the payloads."""
     return conn.execute(select(fetched_lists).order_by(fetched_lists.c.source, fetched_lists.c.subject)).all()
 
 
-def list_by_source(conn: Connection, name: str) -> dict[str, Row[Any]]:
+def list_by_source(conn: Connection, name: str) -> dict[str, FetchedListRow]:
     """Return the data in force of one source, by subject."""
     query = select(fetched_lists).where(fetched_lists.c.source == name)
     return {row.subject: row for row in conn.execute(query)}
 
 
-def summarize_sources(conn: Connection) -> Sequence[Row[Any]]:
+class FetchedListSummaryRow(Protocol):
+    """The lists of a source in force: their number, and the period in which all of them are valid."""
+
+    source: str
+    words: int
+    this_update: datetime
+    next_update: datetime
+    taken_at: datetime
+    number: str | None
+
+
+def summarize_sources(conn: Connection) -> Sequence[FetchedListSummaryRow]:
     """Return for each source how many lists are in force, and the period in which all of them are valid."""
     query = select(
         fetched_lists.c.source,
@@ -215,6 +256,18 @@ revocations = Table(
     make_required_column("fetched_at", Instant),
     Column("replaced_at", Instant),
 )
+
+
+class RevocationRow(Protocol):
+    """A row of the table `revocations`."""
+
+    issuer_key_sha256: str
+    crl_number: str
+    this_update: datetime
+    next_update: datetime | None
+    der: bytes
+    fetched_at: datetime
+    replaced_at: datetime | None
 
 
 _INSERT_CRL = InsertIfAbsent(revocations, ("issuer_key_sha256", "crl_number"), "crl_number")
@@ -254,7 +307,7 @@ def replace_crls(
         increment_register_version(conn)
 
 
-def list_crls_in_force(conn: Connection, issuer_key_sha256: str | None = None) -> Sequence[Row[Any]]:
+def list_crls_in_force(conn: Connection, issuer_key_sha256: str | None = None) -> Sequence[RevocationRow]:
     """Return the lists in force, of one issuer or all, the oldest first."""
     query = select(revocations).where(revocations.c.replaced_at.is_(None))
     if issuer_key_sha256 is not None:
@@ -292,6 +345,22 @@ trust_lists = Table(
 )
 
 
+class TrustListRow(Protocol):
+    """A row of the table `trust_lists` without its octets."""
+
+    id: int
+    form: str
+    territory: str
+    sequence: int
+    sha256: str
+    signer: bytes
+    issued: datetime
+    next_update: datetime | None
+    named_by: str | None
+    taken_at: datetime
+    taken_by: str
+
+
 _TRUSTED_LISTS = select(*(column for column in trust_lists.c if column is not trust_lists.c.content))
 
 
@@ -318,7 +387,7 @@ def insert_trusted_list(conn: Connection, new: NewTrustedList, at: datetime) -> 
     return number
 
 
-def list_latest_trusted_lists(conn: Connection) -> Sequence[Row[Any]]:
+def list_latest_trusted_lists(conn: Connection) -> Sequence[TrustListRow]:
     """Return the last list of each form and territory without its octets, and each signer's last root.
 
     A root is a list whose signer the settings name; the settings also decide which of several roots
@@ -339,6 +408,6 @@ def get_trusted_list_content(conn: Connection, number: int) -> bytes:
     return held
 
 
-def list_all_trusted_lists(conn: Connection) -> Sequence[Row[Any]]:
+def list_all_trusted_lists(conn: Connection) -> Sequence[TrustListRow]:
     """Return every list that was ever accepted, the newest first, without the octets."""
     return conn.execute(_TRUSTED_LISTS.order_by(trust_lists.c.id.desc())).all()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from gateway.errors import GatewayError
 from gateway.message_model import Body, as_body
-from gateway.store.deliveries import deliveries
+from gateway.store.deliveries import DeliveryRow, deliveries
 from gateway.store.engine import read_transaction
 from gateway.store.messages import load_part, message_payloads, messages
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -75,6 +75,27 @@ fragment_groups = Table(
     PartialIndex("ix_fragment_groups_state", "state", "from_party", where="ended_at IS NULL"),
     PartialIndex("ix_fragment_groups_message", "message", where="message IS NOT NULL"),
 )
+
+
+class FragmentGroupRow(Protocol):
+    """A row of the table `fragment_groups`."""
+
+    id: int
+    group_id: str
+    from_party: str
+    protocol: str
+    agreement_id: str
+    pmode_id: str
+    state: str
+    tally: Any
+    opened_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    problem: str | None
+    code: str | None
+    detail: str | None
+    message: int | None
+
 
 # The messages that are fragments, each with its number.
 fragments = Table(
@@ -124,13 +145,13 @@ class _FragmentBody:
         return as_body(part.octets).open_stream()
 
 
-def lock_by_name(conn: Connection, from_party: str, group_id: str) -> Row[Any] | None:
+def lock_by_name(conn: Connection, from_party: str, group_id: str) -> FragmentGroupRow | None:
     """Lock and return the group that a party calls `group_id`; None if there is none."""
     values = {"sender": from_party, "name": group_id}
     return conn.execute(_BY_NAME.with_for_update(), values).first()
 
 
-def open_group(conn: Connection, group: NewGroup, at: datetime) -> Row[Any]:
+def open_group(conn: Connection, group: NewGroup, at: datetime) -> FragmentGroupRow:
     """Insert and return a group; if another fragment has inserted it meanwhile, lock and return that."""
     _INSERT.insert_one(conn, collect_values(group) | {"state": "OPEN", "opened_at": at})
     group_row = lock_by_name(conn, group.from_party, group.group_id)
@@ -138,28 +159,33 @@ def open_group(conn: Connection, group: NewGroup, at: datetime) -> Row[Any]:
     return group_row
 
 
-def lock_by_id(conn: Connection, group: int) -> Row[Any] | None:
+def lock_by_id(conn: Connection, group: int) -> FragmentGroupRow | None:
     """Lock and return a group."""
     return conn.execute(_BY_ID.with_for_update(), {"wanted": group}).first()
 
 
-def find_by_id(conn: Connection, group: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, group: int) -> FragmentGroupRow | None:
     """Return a group."""
     return conn.execute(_BY_ID, {"wanted": group}).first()
 
 
-def find_by_message(conn: Connection, message: int) -> tuple[Row[Any], int | None] | None:
-    """Return the group of a message and its fragment number, which is None for the joined message.
+@dataclass(frozen=True, slots=True)
+class GroupedMessage:
+    """The group of a message, and the number of the fragment; None for the joined message."""
 
-    Return None if the message belongs to no group.
-    """
+    group: FragmentGroupRow
+    number: int | None
+
+
+def find_by_message(conn: Connection, message: int) -> GroupedMessage | None:
+    """Return the group of a message; None if the message belongs to no group."""
     number = conn.execute(select(_f.group, _f.number).where(_f.message == message)).first()
     if number is not None:
         group = find_by_id(conn, number.group)
         assert group is not None  # it is referred to
-        return group, int(number.number)
+        return GroupedMessage(group, int(number.number))
     joined = conn.execute(select(fragment_groups).where(_g.message == message)).first()
-    return None if joined is None else (joined, None)
+    return None if joined is None else GroupedMessage(joined, None)
 
 
 def count_open_groups(conn: Connection, from_party: str) -> int:
@@ -238,6 +264,19 @@ sent_groups = Table(
     make_state_constraint(SENT_GROUP_STATES),
 )
 
+
+class SentGroupRow(Protocol):
+    """A row of the table `sent_groups`."""
+
+    delivery: int
+    message: int
+    count: int
+    round: int
+    state: str
+    sealed_at: datetime
+    ended_at: datetime | None
+
+
 # Their fragments, sealed once; `delivery` is the last one that sends it.
 sent_fragments = Table(
     "sent_fragments",
@@ -267,7 +306,7 @@ class SentPlace:
     `number` is that of the fragment, None for the whole message; `receipted` counts fragments with a receipt.
     """
 
-    group: Row[Any]
+    group: SentGroupRow
     number: int | None
     receipted: int
 
@@ -283,16 +322,21 @@ def insert_sent_group(
     conn.execute(insert(sent_fragments), rows)
 
 
-def find_sent_group(conn: Connection, delivery: int) -> Row[Any] | None:
+def find_sent_group(conn: Connection, delivery: int) -> SentGroupRow | None:
     """Return the group of the delivery of a whole message."""
-    return conn.execute(_BY_DELIVERY, {"wanted": delivery}).first()
+    return _read_sent_group(conn.execute(_BY_DELIVERY, {"wanted": delivery}).first())
+
+
+def _read_sent_group(row: Row[Any] | None) -> SentGroupRow | None:
+    # The type of a row has a method `count`; a row with a column of this name has that column in its place.
+    return cast("SentGroupRow | None", row)
 
 
 def find_sent_place(conn: Connection, message: int) -> SentPlace | None:
     """Return the place of a message that is sent as a fragment, or in fragments; None for any other."""
     piece = conn.execute(select(_sf.group, _sf.number).where(_sf.message == message)).first()
     is_group = _s.message == message if piece is None else _s.delivery == piece.group
-    group = conn.execute(select(sent_groups).where(is_group)).first()
+    group = _read_sent_group(conn.execute(select(sent_groups).where(is_group)).first())
     if group is None:
         return None
     number = None if piece is None else int(piece.number)
@@ -311,7 +355,18 @@ def is_current_round(conn: Connection, group: int, round_: int) -> bool:
     return conn.execute(_CURRENT, {"wanted": group, "of_round": round_}).first() is not None
 
 
-def list_sent_fragments(conn: Connection, group: int) -> Sequence[Row[Any]]:
+class SentFragmentRow(Protocol):
+    """A fragment of a group, with its message and the state of its delivery."""
+
+    message: int
+    number: int
+    message_id: str
+    parcel_headers: Any
+    parcel_sha256: str
+    delivery_state: str | None
+
+
+def list_sent_fragments(conn: Connection, group: int) -> Sequence[SentFragmentRow]:
     """Return the fragments of a group in their order, each with its message and its delivery's state."""
     sent = (messages.c.message_id, messages.c.parcel_headers, messages.c.parcel_sha256)
     columns: list[Any] = [_sf.message, _sf.number, *sent, _d.state.label("delivery_state")]
@@ -323,7 +378,7 @@ def list_sent_fragments(conn: Connection, group: int) -> Sequence[Row[Any]]:
     return conn.execute(joined.where(_sf.group == group).order_by(_sf.number)).all()
 
 
-def list_idle_deliveries(conn: Connection, group: int) -> Sequence[Row[Any]]:
+def list_idle_deliveries(conn: Connection, group: int) -> Sequence[DeliveryRow]:
     """Lock and return the deliveries of fragments that no worker has leased or has locked."""
     query = select(deliveries).join(sent_fragments, _sf.delivery == _d.id)
     query = query.where(_sf.group == group, _d.state.in_(_IDLE)).order_by(_d.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -15,7 +15,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Row,
     Table,
     Text,
     bindparam,
@@ -51,6 +50,23 @@ item_releases = Table(
     Index("ix_item_releases_parent_id", "parent_id", "id"),
     Index("ix_item_releases_child_id", "child_id", "id"),
 )
+
+
+class ItemReleaseRow(Protocol):
+    """A row of the table `item_releases`."""
+
+    id: int
+    parent_id: int
+    child_id: int
+    item: int
+    measure: str
+    quantity: str
+    unit: str
+    whole: str
+    whole_unit: str
+    released_at: datetime
+    returned_at: datetime | None
+    return_reason: str | None
 
 
 def build_outside_condition() -> ColumnElement[bool]:
@@ -91,7 +107,13 @@ def insert_releases(conn: Connection, new: Sequence[NewItemRelease], at: datetim
         conn.execute(insert(item_releases), [asdict(release) | {"released_at": at} for release in new])
 
 
-def list_releases_from(conn: Connection, parent: int) -> Sequence[Row[Any]]:
+class ReleaseToChildRow(ItemReleaseRow, Protocol):
+    """A release of items, with the number of the child case."""
+
+    child: str
+
+
+def list_releases_from(conn: Connection, parent: int) -> Sequence[ReleaseToChildRow]:
     """Return the item releases from a case, also those given back, each with the number of its child."""
     return conn.execute(
         select(item_releases, cases.c.number.label("child"))
@@ -101,7 +123,13 @@ def list_releases_from(conn: Connection, parent: int) -> Sequence[Row[Any]]:
     ).all()
 
 
-def list_releases_into(conn: Connection, child: int) -> Sequence[Row[Any]]:
+class ReleaseFromParentRow(ItemReleaseRow, Protocol):
+    """A release of items, with the number of the parent case."""
+
+    parent: str
+
+
+def list_releases_into(conn: Connection, child: int) -> Sequence[ReleaseFromParentRow]:
     """Return the item releases that a child holds, each with the number of its parent."""
     return conn.execute(
         select(item_releases, cases.c.number.label("parent"))
@@ -121,7 +149,14 @@ def list_children(conn: Connection, parent: int) -> Sequence[int]:
     return sorted({int(row.child_id) for row in conn.execute(_CHILDREN, {"wanted": parent})})
 
 
-def list_children_of(conn: Connection, parents: Collection[int]) -> Sequence[Row[Any]]:
+class ParentAndChildRow(Protocol):
+    """A parent case, and a child that holds items of it."""
+
+    parent_id: int
+    child_id: int
+
+
+def list_children_of(conn: Connection, parents: Collection[int]) -> Sequence[ParentAndChildRow]:
     """Return the children (`child_id`) that hold items of some cases, each with its parent (`parent_id`)."""
     pairs = select(item_releases.c.parent_id, item_releases.c.child_id).distinct()
     conditions = (item_releases.c.parent_id.in_(sorted(parents)), item_releases.c.returned_at.is_(None))

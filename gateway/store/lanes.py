@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     Boolean,
@@ -18,7 +18,6 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Integer,
-    Row,
     Select,
     Subquery,
     and_,
@@ -36,7 +35,7 @@ from sqlalchemy import (
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import DELIVERY
 from gateway.store import transitions
-from gateway.store.deliveries import deliveries, delivery_attempts, ensure_lanes, lanes
+from gateway.store.deliveries import LaneRow, deliveries, delivery_attempts, ensure_lanes, lanes
 from gateway.store.prepared_statements import build_choice_condition, build_state_condition
 from gateway.store.table_types import Instant
 from gateway.store.transitions import StateEvent
@@ -109,7 +108,18 @@ def list_due_lanes(conn: Connection, now: datetime, below: int | None = None) ->
     return tuple(DueLane(*row) for row in conn.execute(_DUE_BELOW, {"now": now, "below": below}))
 
 
-def summarize_lanes(conn: Connection) -> Sequence[Row[Any]]:
+class LaneSummaryRow(LaneRow, Protocol):
+    """A lane, with the numbers of its deliveries, and the delivery queued for the longest time."""
+
+    queued: int
+    active: int
+    awaiting_receipt: int
+    held: int
+    failed: int
+    oldest: int | None
+
+
+def summarize_lanes(conn: Connection) -> Sequence[LaneSummaryRow]:
     """Return every lane with its number of queued, active, awaiting, held and failed deliveries.
 
     `oldest` is the number of the delivery that has been queued for the longest time.
@@ -134,7 +144,7 @@ def _count_by_lane(state: str) -> Subquery:
     return query.where(build_state_condition(deliveries, state)).group_by(d.lane).subquery(state.lower())
 
 
-def find_lanes(conn: Connection, names: Sequence[str]) -> dict[str, Row[Any]]:
+def find_lanes(conn: Connection, names: Sequence[str]) -> dict[str, LaneRow]:
     """Return the lanes of these names that exist."""
     rows = conn.execute(select(lanes).where(lanes.c.name.in_(names)))
     return {row.name: row for row in rows}
@@ -181,7 +191,7 @@ def hold_lane(conn: Connection, name: str, at: datetime, actor: str, reason: str
     conn.execute(update(lanes).where(lanes.c.name == name).values(values))
 
 
-def release_lane(conn: Connection, name: str, at: datetime) -> Row[Any]:
+def release_lane(conn: Connection, name: str, at: datetime) -> LaneRow:
     """Release a held lane and return how it was held; raises GW705 when it is not held.
 
     A delivery does not expire while its lane is held: its time limit moves by the time it was held back.
@@ -195,7 +205,7 @@ def release_lane(conn: Connection, name: str, at: datetime) -> Row[Any]:
     return row
 
 
-def _lock_lane(conn: Connection, name: str) -> Row[Any] | None:
+def _lock_lane(conn: Connection, name: str) -> LaneRow | None:
     # FOR NO KEY UPDATE conflicts with the lock of a claim, and not with that of a new delivery.
     query = select(lanes).where(lanes.c.name == name)
     return conn.execute(query.with_for_update(key_share=True)).first()
@@ -225,7 +235,7 @@ def _lock_deliveries(conn: Connection, *which: ColumnElement[bool]) -> None:
     conn.execute(query.with_for_update(key_share=True)).all()
 
 
-def list_held_lanes(conn: Connection) -> Sequence[Row[Any]]:
+def list_held_lanes(conn: Connection) -> Sequence[LaneRow]:
     """Return the lanes that are held, by name."""
     return conn.execute(select(lanes).where(lanes.c.held_at.is_not(None)).order_by(lanes.c.name)).all()
 

@@ -6,7 +6,7 @@ The row of the agreement is locked first, so that two messages do not both take 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     ForeignKey,
     Index,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -58,6 +57,17 @@ conversations = Table(
     PartialIndex("ix_conversations_open", "agreement_id", "id", where="ended_at IS NULL"),
 )
 
+
+class ConversationRow(Protocol):
+    """A row of the table `conversations`."""
+
+    id: int
+    agreement_id: str
+    conversation_id: str
+    begun_at: datetime
+    ended_at: datetime | None
+
+
 # The messages that keep a conversation open until their cases are closed.
 conversation_messages = Table(
     "conversation_messages",
@@ -83,7 +93,7 @@ def lock_count(conn: Connection, agreement: str) -> int:
     return int(count)
 
 
-def find_conversation(conn: Connection, agreement: str, conversation: str) -> Row[Any] | None:
+def find_conversation(conn: Connection, agreement: str, conversation: str) -> ConversationRow | None:
     """Return a conversation under an agreement, None before its first message."""
     conditions = (_c.agreement_id == agreement, _c.conversation_id == conversation)
     return conn.execute(select(conversations).where(*conditions)).first()

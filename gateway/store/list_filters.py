@@ -24,6 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
+from gateway.store.table_types import read_columns
+
 #: Rows that follow a page are counted up to this number.
 LIST_COUNT_LIMIT: Final = 10_000
 
@@ -139,7 +141,7 @@ def fetch_page(
     order = position.asc() if rising else position.desc()
     orders = (order,) if moment is None else (moment.desc(), order)
     query = select(*columns).select_from(source).where(*conditions).order_by(*orders).limit(criteria.limit)
-    rows = [dict(row._mapping) for row in conn.execute(follow(query, criteria.after))]
+    rows = [read_columns(row) for row in conn.execute(follow(query, criteria.after))]
     if len(rows) < criteria.limit:
         return ListPage(rows, 0)
     rest = select(key).select_from(source).where(*conditions).limit(LIST_COUNT_LIMIT)

@@ -15,7 +15,6 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
-    Row,
     Text,
     and_,
     cast,
@@ -28,18 +27,19 @@ from sqlalchemy import (
 
 from gateway.errors import NO_ADDRESS
 from gateway.state_machines import DELIVERY, REQUEST
-from gateway.store.accounts import account_roles, accounts, sessions
-from gateway.store.agency_requests import OPEN_FEES, agency_requests
+from gateway.store.accounts import AccountRoleRow, account_roles, accounts, sessions
+from gateway.store.agency_requests import OPEN_FEES, RequestWithFeesRow, agency_requests
 from gateway.store.agreements import agreements, pmodes
 from gateway.store.cases import build_reference_condition, cases
 from gateway.store.deliveries import deliveries, lanes
 from gateway.store.list_filters import ListFilter, ListPage, build_bounds, build_text_condition, fetch_page
 from gateway.store.mailbox_messages import build_rest_condition
 from gateway.store.messages import LISTED_COLUMNS, messages
-from gateway.store.notices import notices
+from gateway.store.notices import NoticeRow, notices
 from gateway.store.parties import parties, party_ids
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.sessions import passkeys
+from gateway.store.table_types import read_columns
 from gateway.store.transitions import transitions
 
 _OPEN_DELIVERIES: Final = tuple(state for state in DELIVERY.states if state not in DELIVERY.final)
@@ -105,7 +105,7 @@ def _build_case_text(text: str) -> ColumnElement[bool]:
     )
 
 
-def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Row[Any]]:
+def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[RequestWithFeesRow]:
     """Return the requests of these cases that wait for their agency, in their order.
 
     It has not decided, or has not said whether it cancels. Each has the number of its `open_fees`.
@@ -117,7 +117,7 @@ def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Ro
     return conn.execute(query.order_by(r.case_id, r.sequence, r.id)).all()
 
 
-def list_latest_notices(conn: Connection, request_ids: Sequence[int]) -> dict[int, Row[Any]]:
+def list_latest_notices(conn: Connection, request_ids: Sequence[int]) -> dict[int, NoticeRow]:
     """Return the latest notice about each of these requests, by its time of issue and number."""
     n = notices.c
     query = select(notices).where(n.request_id.in_(request_ids))
@@ -194,7 +194,7 @@ def list_waiting_deliveries(conn: Connection, ids: Iterable[int]) -> Sequence[di
 
 def _fetch_deliveries(conn: Connection, *conditions: ColumnElement[bool]) -> Sequence[dict[str, Any]]:
     query = select(*_DELIVERY_COLUMNS).select_from(_DELIVERY_SOURCE).where(*conditions)
-    return [dict(row._mapping) for row in conn.execute(query.order_by(deliveries.c.id))]
+    return [read_columns(row) for row in conn.execute(query.order_by(deliveries.c.id))]
 
 
 _earlier = deliveries.alias("earlier")
@@ -369,7 +369,7 @@ def search_accounts(conn: Connection, criteria: AccountFilter, page: ListFilter)
     return fetch_page(conn, columns, accounts, conditions, page, accounts.c.name, rising=True)
 
 
-def list_roles_of_accounts(conn: Connection, numbers: Iterable[int]) -> Sequence[Row[Any]]:
+def list_roles_of_accounts(conn: Connection, numbers: Iterable[int]) -> Sequence[AccountRoleRow]:
     """Return the roles of these accounts, with the kind and the code of each organisation."""
     query = select(account_roles).where(account_roles.c.account_id.in_([*numbers]))
     order = (account_roles.c.account_id, account_roles.c.kind, account_roles.c.organisation)

@@ -7,12 +7,12 @@ forwards it. It leaves the mailbox when retention removes its octets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Text,
     and_,
     cast,
@@ -49,7 +49,18 @@ def build_rest_condition() -> ColumnElement[bool]:
     )
 
 
-def summarize_resting(conn: Connection) -> Sequence[Row[Any]]:
+class RestingMessagesRow(Protocol):
+    """The messages of one exchange that rest: their number, the oldest, and its time."""
+
+    agreement_id: str | None
+    service: str
+    action: str
+    number: int
+    oldest: int
+    since: datetime
+
+
+def summarize_resting(conn: Connection) -> Sequence[RestingMessagesRow]:
     """Return how many messages rest, by agreement, service and action, with the `oldest` and its time."""
     latest = select(_m.id).where(_m.purged_at.is_(None), _m.case_id.is_(None))
     latest = latest.order_by(_m.received_at.desc(), _m.id.desc()).limit(_MOST)
@@ -74,7 +85,17 @@ def is_resting(conn: Connection, message: int) -> bool:
     return conn.execute(select(_m.id).where(_m.id == message, build_rest_condition())).first() is not None
 
 
-def lock_resting_message(conn: Connection, message: int) -> Row[Any] | None:
+class RestingMessageRow(Protocol):
+    """The exchange and the conversation of a message in the mailbox."""
+
+    agreement_id: str | None
+    pmode_id: str | None
+    service: str
+    action: str
+    conversation_id: str
+
+
+def lock_resting_message(conn: Connection, message: int) -> RestingMessageRow | None:
     """Lock a message until the transaction ends; return it if it is in the mailbox, else None."""
     conn.execute(select(_m.id).where(_m.id == message).with_for_update())
     exchange_columns: list[ColumnElement[Any]] = [_m.agreement_id, _m.pmode_id, _m.service, _m.action]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -52,6 +52,17 @@ mapping_uses = Table(
     Column("starts", Instant),
     Column("cancels", BigInteger),
 )
+
+
+class MappingUseRow(Protocol):
+    """A row of the table `mapping_uses`."""
+
+    id: int
+    digest: str | None
+    at: datetime
+    actor: str
+    starts: datetime | None
+    cancels: int | None
 
 
 _INSERT = InsertIfAbsent(mapping_bundles, ("digest",))
@@ -153,13 +164,21 @@ def has_bundle(conn: Connection, digest: str) -> bool:
     return conn.execute(query).first() is not None
 
 
-def list_bundles(conn: Connection) -> Sequence[Row[Any]]:
+class MappingBundleRow(Protocol):
+    """A stored bundle, with the number of its octets."""
+
+    digest: str
+    loaded_at: datetime
+    octets: int
+
+
+def list_bundles(conn: Connection) -> Sequence[MappingBundleRow]:
     """Return the digest of every stored bundle, when it was stored, and its octets, the newest first."""
     table = mapping_bundles.c
     query: Select[Any] = select(table.digest, table.loaded_at, func.length(table.content).label("octets"))
     return conn.execute(query.order_by(table.loaded_at.desc(), table.digest)).all()
 
 
-def list_activations(conn: Connection) -> Sequence[Row[Any]]:
+def list_activations(conn: Connection) -> Sequence[MappingUseRow]:
     """Return every change of the bundle in force, the newest first."""
     return conn.execute(select(mapping_uses).order_by(mapping_uses.c.id.desc())).all()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -61,6 +61,21 @@ message_sequences = Table(
     CheckConstraint("base <= next_ordinal", name="base"),
 )
 
+
+class MessageSequenceRow(Protocol):
+    """A row of the table `message_sequences`."""
+
+    id: int
+    direction: str
+    party: str
+    agreement_id: str
+    conversation_id: str
+    next_ordinal: int
+    base: int
+    last_delivery: int | None
+    changed_at: datetime
+
+
 _STANDING = "state <> 'GIVEN_UP'"
 
 _IS_HELD = "state = 'HELD'"
@@ -81,6 +96,18 @@ ordered_messages = Table(
     PartialIndex("ix_ordered_messages_held", "sequence", "ordinal", where=_IS_HELD),
     PartialIndex("ix_ordered_messages_expires_at", "expires_at", "message", where=_IS_HELD),
 )
+
+
+class OrderedMessageRow(Protocol):
+    """A row of the table `ordered_messages`."""
+
+    message: int
+    sequence: int
+    ordinal: int
+    state: str
+    for_case: bool
+    received_at: datetime
+    expires_at: datetime
 
 
 _INSERT = InsertIfAbsent(message_sequences, ("party", "conversation_id", "agreement_id", "direction"), "id")
@@ -232,19 +259,33 @@ def change_held_state(conn: Connection, messages_held: Sequence[int], state: str
     return conn.execute(update(ordered_messages).where(*held).values(state=state)).rowcount
 
 
-def list_expired(conn: Connection, now: datetime, most: int) -> Sequence[Row[Any]]:
+class ExpiredMessageRow(OrderedMessageRow, Protocol):
+    """A held message that has expired, with its MessageId."""
+
+    message_id: str
+
+
+def list_expired(conn: Connection, now: datetime, most: int) -> Sequence[ExpiredMessageRow]:
     """Return at most `most` held messages that have expired at `now`, with the MessageId, the first first."""
     return conn.execute(_EXPIRED, {"now": now, "most": most}).all()
 
 
-def find_by_id(conn: Connection, sequence: int) -> Row[Any] | None:
+class SequenceSummaryRow(MessageSequenceRow, Protocol):
+    """A sequence, with the number of its held messages, the first of them, and their next expiry."""
+
+    held: int
+    first_held: int | None
+    next_expiry: datetime | None
+
+
+def find_by_id(conn: Connection, sequence: int) -> SequenceSummaryRow | None:
     """Return a sequence with the number of its held messages (`held`), `first_held` and `next_expiry`."""
     return conn.execute(_describe_sequences().where(_s.id == sequence)).first()
 
 
 def list_sequences(
     conn: Connection, *, limit: int, after: int = 0, party: str | None = None, everything: bool = False
-) -> Sequence[Row[Any]]:
+) -> Sequence[SequenceSummaryRow]:
     """Return sequences that hold messages (`everything`: all) with row ids above `after`, ordered by id."""
     query = _describe_sequences().where(_s.id > after).order_by(_s.id).limit(limit)
     if not everything:
@@ -267,7 +308,13 @@ def _describe_sequences() -> Select[Any]:
     return select(message_sequences, *columns)
 
 
-def list_places(conn: Connection, sequence: int, most: int) -> Sequence[Row[Any]]:
+class HeldMessageRow(ExpiredMessageRow, Protocol):
+    """A held message, with its MessageId and its action."""
+
+    action: str
+
+
+def list_places(conn: Connection, sequence: int, most: int) -> Sequence[HeldMessageRow]:
     """Return the held messages of a sequence with their MessageIds, by ordinal."""
     query = (
         select(ordered_messages, messages.c.message_id, messages.c.action)

@@ -36,6 +36,7 @@ from gateway.state_machines import MESSAGE, get_next_state
 from gateway.store import payloads as octets
 from gateway.store import transitions
 from gateway.store.deliveries import deliveries
+from gateway.store.message_rows import MessagePayloadRow, MessageRow, MessageWithRegisterRow
 from gateway.store.object_store import StoredBody, StoredPart
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.register_version import build_version_column
@@ -107,6 +108,7 @@ messages = Table(
     PartialIndex("ix_messages_unpurged", "received_at", "id", where="purged_at IS NULL AND case_id IS NULL"),
     PartialIndex("ix_messages_parcel_sha256", "parcel_sha256", where="parcel IS NULL"),
 )
+
 
 # The parts of a message: by its offset where a part is unchanged in the parcel, else among the payloads.
 message_payloads = ClusteredTable(
@@ -442,12 +444,12 @@ def apply_event(
     return transitions.apply_event(conn, messages, MESSAGE, message, event, before=before, **values)
 
 
-def find_by_id(conn: Connection, message: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, message: int) -> MessageRow | None:
     """Return the message of this row id, without the octets of its answer."""
     return conn.execute(_GET, {"wanted": message}).first()
 
 
-def find_with_register(conn: Connection, message: int) -> Row[Any] | None:
+def find_with_register(conn: Connection, message: int) -> MessageWithRegisterRow | None:
     """Return the same with the version of the `register` of certificates."""
     return conn.execute(_WITH_REGISTER, {"wanted": message}).first()
 
@@ -465,7 +467,9 @@ def is_change_waiting(conn: Connection, since: datetime, until: datetime) -> boo
     return conn.execute(query.limit(1)).first() is not None
 
 
-def find_by_message_id(conn: Connection, direction: str, from_party: str, message_id: str) -> Row[Any] | None:
+def find_by_message_id(
+    conn: Connection, direction: str, from_party: str, message_id: str
+) -> MessageRow | None:
     """Return the message that a party sent with this id."""
     return conn.execute(
         _SUMMARY.where(
@@ -551,7 +555,7 @@ def _open_parcel_of_parts(conn: Connection, message: int, rows: Sequence[Row[Any
     return octets.verify_digest(first.parcel, first.parcel_sha256)
 
 
-def list_parts(conn: Connection, message: int) -> Sequence[Row[Any]]:
+def list_parts(conn: Connection, message: int) -> Sequence[MessagePayloadRow]:
     """Return the parts of a message in their order, without their octets."""
     return conn.execute(_PARTS, {"wanted": message}).all()
 
@@ -582,7 +586,7 @@ def list_messages(
     limit: int = 50,
     before: int | None = None,
     **equal: Any,
-) -> Sequence[Row[Any]]:
+) -> Sequence[MessageRow]:
     """Return messages, newest first, whose columns have these values, with an id below `before`."""
     query = _SUMMARY.order_by(messages.c.id.desc()).limit(limit)
     for name, value in equal.items():

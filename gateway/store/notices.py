@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     ForeignKey,
     Index,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -53,6 +52,23 @@ notices = Table(
     UniqueConstraint("agency", "number"),
     Index("ix_notices_request_id", "request_id"),
 )
+
+
+class NoticeRow(Protocol):
+    """A row of the table `notices`."""
+
+    id: int
+    request_id: int
+    agency: str
+    number: str
+    issued_at: datetime
+    status_code: str
+    text: str
+    pointers: Any
+    deadline: datetime | None
+    sha256: str
+    received_at: datetime
+    fee_notice: str | None
 
 
 _INSERT = InsertIfAbsent(notices, ("agency", "number"), "id")
@@ -175,11 +191,11 @@ def list_known_numbers(conn: Connection, agency: str, numbers: Collection[str]) 
     return set(conn.execute(query).scalars())
 
 
-def find_by_id(conn: Connection, notice: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, notice: int) -> NoticeRow | None:
     """Return the notice of this row id."""
     return conn.execute(_GET, {"wanted": notice}).first()
 
 
-def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+def list_by_request(conn: Connection, request: int) -> Sequence[NoticeRow]:
     """Return the notices about a request, in the order received."""
     return conn.execute(_OF_REQUEST, {"wanted": request}).all()

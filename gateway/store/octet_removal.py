@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Row,
     Text,
     and_,
     cast,
@@ -61,9 +60,18 @@ class RemovedOctets:
     octets: int
 
 
+class EndedCaseRow(Protocol):
+    """A case that has ended."""
+
+    id: int
+    number: str
+    ended_at: datetime
+    opened_at: datetime
+
+
 def list_ended_cases(
     conn: Connection, before: datetime, after: TimedPosition, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[EndedCaseRow]:
     """Return cases that ended before `before` and still have octets, after a position.
 
     A case with an unfinished delivery has not ended.
@@ -88,7 +96,17 @@ def _has_ended(before: datetime) -> ColumnElement[bool]:
     return and_((cases.c.state + "").in_(_ENDED), before > _CASE_END, ~busy)
 
 
-def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[Any]]:
+class KeptMessageRow(Protocol):
+    """The columns of a message that decide how long its octets are kept."""
+
+    id: int
+    case_id: int | None
+    agreement_id: str | None
+    pmode_id: str | None
+    received_at: datetime
+
+
+def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[KeptMessageRow]:
     """Return the messages of cases, with the columns that decide how long they are kept."""
     return conn.execute(
         _select_messages().where(messages.c.case_id.in_(list(ended))).order_by(messages.c.id)
@@ -97,7 +115,7 @@ def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[A
 
 def list_old_letters(
     conn: Connection, before: datetime, after: TimedPosition, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[KeptMessageRow]:
     """Return messages without a case, received before `before`, that still have octets, after a position.
 
     Leaves out messages that a task still has to admit, and fragments that are still needed. A fragment that

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -22,7 +22,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -85,6 +84,36 @@ officer_acts = Table(
 )
 
 
+class OfficerActRow(Protocol):
+    """A row of the table `officer_acts`."""
+
+    id: int
+    request_id: int
+    agency: str
+    kind: str
+    state: str
+    content: str
+    shown_sha256: str
+    account_id: int
+    name: str
+    role: str
+    at: datetime
+    confirmation: Any
+    approver_id: int | None
+    approver_name: str | None
+    approver_role: str | None
+    approver_confirmation: Any
+    reason: str | None
+    message_id: str
+    notice_number: str
+    issued_at: datetime | None
+    call_sha256: str | None
+    problem: str | None
+    detail: str | None
+    ended_at: datetime | None
+    under_way: int | None
+
+
 _INSERT_ACT = InsertIfAbsent(officer_acts, ("under_way",), "id")
 _DECIDING = ("decide", "correct", "revoke")
 
@@ -127,22 +156,22 @@ def change_act(conn: Connection, act: int, before: str, after: str, **values: An
     return updated.rowcount == 1
 
 
-def find_act(conn: Connection, act: int) -> Row[Any] | None:
+def find_act(conn: Connection, act: int) -> OfficerActRow | None:
     """Return the act."""
     return conn.execute(select(officer_acts).where(officer_acts.c.id == act)).first()
 
 
-def find_by_message_id(conn: Connection, message_id: str) -> Row[Any] | None:
+def find_by_message_id(conn: Connection, message_id: str) -> OfficerActRow | None:
     """Return the act whose call has this MessageID."""
     return conn.execute(select(officer_acts).where(officer_acts.c.message_id == message_id)).first()
 
 
-def find_open_act(conn: Connection, request: int) -> Row[Any] | None:
+def find_open_act(conn: Connection, request: int) -> OfficerActRow | None:
     """Return the act about a request that is proposed or intended."""
     return conn.execute(select(officer_acts).where(officer_acts.c.under_way == request)).first()
 
 
-def list_acts(conn: Connection, request: int) -> Sequence[Row[Any]]:
+def list_acts(conn: Connection, request: int) -> Sequence[OfficerActRow]:
     """Return the acts about a request, oldest first."""
     query = select(officer_acts).where(officer_acts.c.request_id == request)
     return conn.execute(query.order_by(officer_acts.c.id)).all()
@@ -163,7 +192,7 @@ def build_decided_condition(request: ColumnElement[int] | int) -> Exists:
     )
 
 
-def list_intended_acts(conn: Connection, limit: int = 100) -> Sequence[Row[Any]]:
+def list_intended_acts(conn: Connection, limit: int = 100) -> Sequence[OfficerActRow]:
     """Return acts that are intended and not performed yet."""
     # `under_way` has a value for few acts only, and its order is that of its index.
     waiting = (officer_acts.c.under_way > 0, officer_acts.c.state == "INTENDED")
@@ -184,10 +213,20 @@ work_claims = Table(
 )
 
 
+class WorkClaimRow(Protocol):
+    """A row of the table `work_claims`."""
+
+    request_id: int
+    agency: str
+    account_id: int | None
+    version: int
+    since: datetime
+
+
 _INSERT_CLAIM = InsertIfAbsent(work_claims, ("request_id",), "request_id")
 
 
-def find_claim(conn: Connection, request: int) -> Row[Any] | None:
+def find_claim(conn: Connection, request: int) -> WorkClaimRow | None:
     """Return the claim on an application, also a released one (without account); None before the first."""
     return conn.execute(select(work_claims).where(work_claims.c.request_id == request)).first()
 
@@ -218,10 +257,19 @@ console_switches = Table(
 )
 
 
+class ConsoleSwitchRow(Protocol):
+    """A row of the table `console_switches`."""
+
+    agency: str
+    since: datetime
+    switched_by: str
+    reason: str
+
+
 _INSERT_SWITCH = InsertIfAbsent(console_switches, ("agency",), "agency")
 
 
-def find_switch(conn: Connection, agency: str) -> Row[Any] | None:
+def find_switch(conn: Connection, agency: str) -> ConsoleSwitchRow | None:
     """Return the switch of an agency to the console: time, actor, reason; None when it is not switched."""
     return conn.execute(select(console_switches).where(console_switches.c.agency == agency)).first()
 
@@ -232,7 +280,7 @@ def share_switch(conn: Connection, agency: str) -> bool:
     return conn.execute(query.with_for_update(read=True)).first() is not None
 
 
-def list_switches(conn: Connection) -> Sequence[Row[Any]]:
+def list_switches(conn: Connection) -> Sequence[ConsoleSwitchRow]:
     """Return the agencies that are switched to the console, by their codes."""
     return conn.execute(select(console_switches).order_by(console_switches.c.agency)).all()
 
@@ -244,7 +292,7 @@ def insert_switch(conn: Connection, agency: str, at: datetime, actor: str, reaso
         raise GatewayError(TRANSITION_REFUSED, f"agency {agency[:40]} is at the console already", "agency")
 
 
-def end_switch(conn: Connection, agency: str) -> Row[Any]:
+def end_switch(conn: Connection, agency: str) -> ConsoleSwitchRow:
     """Switch an agency back to its own system; return how it was switched, or raise GW705."""
     held = select(console_switches).where(console_switches.c.agency == agency).with_for_update()
     row = conn.execute(held).first()
@@ -272,6 +320,19 @@ console_mailbox = Table(
     Index("ix_console_mailbox_agency", "agency", "id"),
     Index("ix_console_mailbox_request_id", "request_id"),
 )
+
+
+class MailboxCallRow(Protocol):
+    """A row of the table `console_mailbox`."""
+
+    id: int
+    agency: str
+    request_id: int
+    case_id: int
+    delivery_id: int
+    operation: str
+    call_sha256: str
+    received_at: datetime
 
 
 _INSERT_CALL = InsertIfAbsent(console_mailbox, ("delivery_id",), "id")
@@ -312,7 +373,7 @@ def find_mailbox_place(conn: Connection, request: int, agency: str) -> tuple[boo
     return bool(row.rests), bool(row.switched)
 
 
-def list_mailbox_calls(conn: Connection, request: int) -> Sequence[Row[Any]]:
+def list_mailbox_calls(conn: Connection, request: int) -> Sequence[MailboxCallRow]:
     """Return the calls about a request, oldest first."""
     query = select(console_mailbox).where(console_mailbox.c.request_id == request)
     return conn.execute(query.order_by(console_mailbox.c.id)).all()

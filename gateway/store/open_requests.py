@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, select
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, select
 
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import transitions
-from gateway.store.agency_requests import agency_requests
-from gateway.store.cases import cases
+from gateway.store.agency_requests import AgencyRequestRow, agency_requests
+from gateway.store.cases import CaseRow, cases
 from gateway.store.customs_notices import clearances
 from gateway.store.item_releases import item_releases
 from gateway.store.notices import notices
@@ -38,13 +38,24 @@ _OPEN: Final = select(agency_requests, *(one.label(name) for name, one in _OPEN_
 )
 
 
+class OpenRequestRow(AgencyRequestRow, Protocol):
+    """A request of a locked case, with four facts about it.
+
+    `decided_at_console` says whether officers have decided it, `clearance` is the state of clearance of its
+    case (None: no notice of customs yet), `noticed` says whether its agency has sent a notice, and `released`
+    whether children hold items of its case.
+    """
+
+    decided_at_console: bool
+    clearance: str | None
+    noticed: bool
+    released: bool
+
+
 class OpenRequest:
     """A request of a locked case: its row with all changes made since; `write` stores them.
 
-    It has the columns of its row as attributes, and four more: `decided_at_console` says whether officers
-    have decided it, `clearance` is the state of clearance of its case (None: no notice of customs yet),
-    `noticed` says whether its agency has sent a notice, and `released` whether children hold items of its
-    case.
+    It has the attributes of an `OpenRequestRow`.
     """
 
     def __init__(self, row: Mapping[str, Any]) -> None:
@@ -58,7 +69,7 @@ class OpenRequest:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def copy_state(self) -> Any:
+    def copy_state(self) -> OpenRequestRow:
         """Return a copy of the present request, which later changes do not affect."""
         return SimpleNamespace(**self._known)
 
@@ -99,6 +110,6 @@ _LOCK_BY_REQUEST = (
 )
 
 
-def lock_case_of_request(conn: Connection, request: int) -> Row[Any] | None:
+def lock_case_of_request(conn: Connection, request: int) -> CaseRow | None:
     """Lock the case of a request (row id) until the transaction ends; None where there is no such request."""
     return conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -15,7 +15,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
-    Row,
     Table,
     Text,
     func,
@@ -52,6 +51,32 @@ operator_acts = Table(
     CheckConstraint("state <> 'DONE' OR decided_by IS NOT NULL", name="decided"),
     Index("ix_operator_acts_state", "state", "id"),
 )
+
+
+class OperatorActSummaryRow(Protocol):
+    """An act without its content, with the names of the persons who proposed and who ended it."""
+
+    id: int
+    act: str
+    object: str
+    parameters: Any
+    content_name: str | None
+    state: str
+    reason: str | None
+    proposed_by: int
+    proposed_at: datetime
+    decided_by: int | None
+    decided_at: datetime | None
+    decision_reason: str | None
+    outcome: str | None
+    proposer: str
+    decider: str | None
+
+
+class OperatorActRow(OperatorActSummaryRow, Protocol):
+    """An act with its content."""
+
+    content: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +119,14 @@ def insert_act(conn: Connection, new: NewOperatorAct, at: datetime) -> int:
     return insert_row(conn, operator_acts, asdict(new) | {"proposed_at": at})
 
 
-def list_uploads(conn: Connection, account: int) -> Sequence[Row[Any]]:
+class UploadRow(Protocol):
+    """An act with an uploaded file."""
+
+    id: int
+    state: str
+
+
+def list_uploads(conn: Connection, account: int) -> Sequence[UploadRow]:
     """Return id and state of the acts with a file that a person has uploaded and that wait, oldest first.
 
     They are DRAFT or PENDING. Other transactions that list them wait until this one ends.
@@ -106,14 +138,14 @@ def list_uploads(conn: Connection, account: int) -> Sequence[Row[Any]]:
     return conn.execute(select(*columns).where(*waiting).order_by(o.id)).all()
 
 
-def find_act(conn: Connection, number: int) -> Row[Any] | None:
+def find_act(conn: Connection, number: int) -> OperatorActRow | None:
     """Return the act with its content, and the names of the persons who proposed and who ended it."""
     columns: tuple[Any, ...] = (*_COLUMNS, operator_acts.c.content)
     query = select(*columns).select_from(_SOURCE)
     return conn.execute(query.where(operator_acts.c.id == number)).first()
 
 
-def list_acts(conn: Connection, state: str, *, limit: int = 50) -> Sequence[Row[Any]]:
+def list_acts(conn: Connection, state: str, *, limit: int = 50) -> Sequence[OperatorActSummaryRow]:
     """Return the acts in a state without their content, newest first."""
     query = select(*_COLUMNS).select_from(_SOURCE).where(operator_acts.c.state == state)
     return conn.execute(query.order_by(operator_acts.c.id.desc()).limit(limit)).all()
@@ -177,6 +209,22 @@ status_notices = Table(
 )
 
 
+class StatusNoticeRow(Protocol):
+    """A row of the table `status_notices`."""
+
+    id: int
+    kind: str
+    title_en: str
+    title_ko: str
+    text_en: str
+    text_ko: str
+    starts_at: datetime
+    ends_at: datetime | None
+    published_at: datetime
+    published_by: str
+    changed_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class NewStatusNotice:
     """An incident or a planned interruption, in both languages; the end may be unknown."""
@@ -203,12 +251,12 @@ def end_status_notice(conn: Connection, number: int, at: datetime) -> bool:
     return conn.execute(changed.values(ends_at=at, changed_at=at)).rowcount == 1
 
 
-def find_status_notice(conn: Connection, number: int) -> Row[Any] | None:
+def find_status_notice(conn: Connection, number: int) -> StatusNoticeRow | None:
     """Return the notice."""
     return conn.execute(select(status_notices).where(status_notices.c.id == number)).first()
 
 
-def list_current_notices(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
+def list_current_notices(conn: Connection, at: datetime) -> Sequence[StatusNoticeRow]:
     """Return the notices that have not ended, also those that begin later, the first to begin first."""
     s = status_notices.c
     open_ended = select(status_notices).where(s.ends_at.is_(None))
@@ -217,7 +265,7 @@ def list_current_notices(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
     return sorted(rows, key=lambda row: (row.starts_at, row.id))
 
 
-def list_past_notices(conn: Connection, since: datetime, until: datetime) -> Sequence[Row[Any]]:
+def list_past_notices(conn: Connection, since: datetime, until: datetime) -> Sequence[StatusNoticeRow]:
     """Return the notices that ended in a span of time, the last one first."""
     s = status_notices.c
     ended = select(status_notices).where(s.ends_at > since, s.ends_at <= until)

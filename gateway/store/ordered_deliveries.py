@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
     ForeignKey,
-    Row,
     Table,
     UniqueConstraint,
     bindparam,
@@ -43,6 +42,15 @@ ordered_deliveries = Table(
     make_required_column("position", BigInteger),
     UniqueConstraint("sequence", "ordinal"),
 )
+
+
+class OrderedDeliveryRow(Protocol):
+    """A row of the table `ordered_deliveries`."""
+
+    delivery: int
+    sequence: int
+    ordinal: int
+    position: int
 
 
 _o, _d = ordered_deliveries.c, deliveries.c
@@ -108,7 +116,13 @@ def store_place(
     sequences.update_sequence(conn, replace(state, next_ordinal=state.next_ordinal + 1), at)
 
 
-def find_place(conn: Connection, delivery: int) -> Row[Any] | None:
+class DeliveryPlaceRow(OrderedDeliveryRow, Protocol):
+    """The place of a delivery, with the base of its sequence."""
+
+    base: int
+
+
+def find_place(conn: Connection, delivery: int) -> DeliveryPlaceRow | None:
     """Return the place of a delivery with the `base` of its sequence; None without an order."""
     return conn.execute(_PLACE, {"wanted": delivery}).first()
 
@@ -149,12 +163,12 @@ def restore_place(conn: Connection, delivery: int, at: datetime) -> None:
         raise GatewayError(TRANSITION_REFUSED, detail, f"delivery {delivery}")
 
 
-def _lock_place(conn: Connection, delivery: int) -> tuple[Row[Any] | None, SequenceState | None]:
+def _lock_place(conn: Connection, delivery: int) -> tuple[DeliveryPlaceRow | None, SequenceState | None]:
     place_row = find_place(conn, delivery)
     return place_row, None if place_row is None else sequences.lock_by_id(conn, place_row.sequence)
 
 
-def _relink_follower(conn: Connection, place_row: Row[Any], follows: int | None) -> bool:
+def _relink_follower(conn: Connection, place_row: DeliveryPlaceRow, follows: int | None) -> bool:
     """Let the next delivery follow another one; return False when it is under way already."""
     following = conn.execute(_AT, {"of": place_row.sequence, "at": place_row.ordinal + 1}).first()
     if following is None:
@@ -163,7 +177,15 @@ def _relink_follower(conn: Connection, place_row: Row[Any], follows: int | None)
     return conn.execute(update(deliveries).where(*waiting).values(follows=follows)).rowcount == 1
 
 
-def list_sent_places(conn: Connection, sequence: int, most: int) -> Sequence[Row[Any]]:
+class SentPlaceRow(OrderedDeliveryRow, Protocol):
+    """The place of a delivery, with the state of the delivery."""
+
+    state: str
+    wire_id: str | None
+    parameters: Any
+
+
+def list_sent_places(conn: Connection, sequence: int, most: int) -> Sequence[SentPlaceRow]:
     """Return the last places of a sequence with their deliveries, the newest first."""
     query = (
         select(ordered_deliveries, _d.state, _d.wire_id, _d.parameters)

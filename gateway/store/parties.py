@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Protocol
 
 from sqlalchemy import (
     CheckConstraint,
@@ -17,7 +17,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
-    Row,
     Table,
     Text,
     bindparam,
@@ -42,6 +41,17 @@ parties = Table(
     make_required_column("created_at", Instant),
     CheckConstraint("status IN ('ACTIVE', 'SUSPENDED', 'RETIRED')", name="status"),
 )
+
+
+class PartyRow(Protocol):
+    """A row of the table `parties`."""
+
+    id: str
+    name: str
+    role: str
+    status: str
+    created_at: datetime
+
 
 party_ids = Table(
     "party_ids",
@@ -72,6 +82,24 @@ certificates = Table(
     CheckConstraint("status IN ('ACTIVE', 'RETIRED')", name="status"),
     Index("ix_certificates_party_id", "party_id"),
 )
+
+
+class CertificateRow(Protocol):
+    """A row of the table `certificates`."""
+
+    sha256: str
+    use: str
+    party_id: str
+    subject: str
+    issuer: str
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    status: str
+    der: bytes
+    added_at: datetime
+    valid_from: datetime | None
+    valid_until: datetime | None
 
 
 _INSERT = InsertIfAbsent(parties, ("id",), "id")
@@ -194,17 +222,17 @@ def _make_unknown_party_error(party: str) -> GatewayError:
     return GatewayError(PARTY_UNKNOWN, f"no party is registered as {party[:80]}")
 
 
-def find_party(conn: Connection, party: str) -> Row[Any] | None:
+def find_party(conn: Connection, party: str) -> PartyRow | None:
     """Return the party."""
     return conn.execute(_GET, {"wanted": party}).first()
 
 
-def find_by_identifier(conn: Connection, identifier: PartyId) -> Row[Any] | None:
+def find_by_identifier(conn: Connection, identifier: PartyId) -> PartyRow | None:
     """Return the party that has the identifier, in any status."""
     return conn.execute(_BY_ID, {"id_type": identifier.type or "", "id_value": identifier.value}).first()
 
 
-def list_parties(conn: Connection, role: str | None = None) -> Sequence[Row[Any]]:
+def list_parties(conn: Connection, role: str | None = None) -> Sequence[PartyRow]:
     """Return the parties (of a role), by id."""
     query = select(parties).order_by(parties.c.id)
     return conn.execute(query.where(parties.c.role == role) if role else query).all()
@@ -226,27 +254,39 @@ def list_identifiers(conn: Connection, party: str) -> tuple[PartyId, ...]:
     return tuple(PartyId(row.value, row.type or None) for row in rows)
 
 
-def list_certificates(conn: Connection, party: str, use: str | None = None) -> Sequence[Row[Any]]:
+def list_certificates(conn: Connection, party: str, use: str | None = None) -> Sequence[CertificateRow]:
     """Return the certificates that a party may use, the one with the latest end first."""
     query = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
     ordered = query.order_by(certificates.c.not_after.desc())
     return conn.execute(ordered.where(certificates.c.use == use) if use else ordered).all()
 
 
-def list_certificate_terms(conn: Connection) -> Sequence[Row[Any]]:
+class CertificateTermRow(Protocol):
+    """The periods of an active certificate."""
+
+    party_id: str
+    sha256: str
+    use: str
+    not_before: datetime
+    not_after: datetime
+    valid_from: datetime | None
+    valid_until: datetime | None
+
+
+def list_certificate_terms(conn: Connection) -> Sequence[CertificateTermRow]:
     """Return party, digest and periods of active certificates; of each party, the latest end first."""
     names = ("party_id", "sha256", "use", "not_before", "not_after", "valid_from", "valid_until")
     query = select(*(certificates.c[name] for name in names)).where(certificates.c.status == "ACTIVE")
     return conn.execute(query.order_by(certificates.c.party_id, certificates.c.not_after.desc())).all()
 
 
-def list_certificate_rows(conn: Connection, sha256: str) -> Sequence[Row[Any]]:
+def list_certificate_rows(conn: Connection, sha256: str) -> Sequence[CertificateRow]:
     """Return the rows of one certificate, retired ones also, by use."""
     query = select(certificates).where(certificates.c.sha256 == sha256)
     return conn.execute(query.order_by(certificates.c.use)).all()
 
 
-def list_certificates_in_use(conn: Connection) -> Sequence[Row[Any]]:
+def list_certificates_in_use(conn: Connection) -> Sequence[CertificateRow]:
     """Return the certificates that active parties may use, now or later, by party and end."""
     joined = select(certificates).join(parties)
     query = joined.where(certificates.c.status == "ACTIVE", parties.c.status == "ACTIVE")
@@ -265,6 +305,18 @@ mandates = Table(
     Column("revoked_at", Instant),
     Index("ix_mandates_party_id", "party_id", "on_behalf_of"),
 )
+
+
+class MandateRow(Protocol):
+    """A row of the table `mandates`."""
+
+    id: int
+    party_id: str
+    on_behalf_of: str
+    scope: str
+    valid_from: datetime
+    valid_until: datetime | None
+    revoked_at: datetime | None
 
 
 # The scope of a mandate for everything.
@@ -293,17 +345,17 @@ def revoke_mandate(conn: Connection, mandate: int, at: datetime) -> bool:
     return changed.rowcount == 1
 
 
-def find_mandate(conn: Connection, number: int) -> Row[Any] | None:
+def find_mandate(conn: Connection, number: int) -> MandateRow | None:
     """Return the mandate of this number, whether it has ended or not."""
     return conn.execute(select(mandates).where(mandates.c.id == number)).first()
 
 
-def list_mandates(conn: Connection) -> Sequence[Row[Any]]:
+def list_mandates(conn: Connection) -> Sequence[MandateRow]:
     """Return every mandate, including ended and future ones."""
     return conn.execute(select(mandates).order_by(mandates.c.id)).all()
 
 
-def list_mandates_of(conn: Connection, party: str) -> Sequence[Row[Any]]:
+def list_mandates_of(conn: Connection, party: str) -> Sequence[MandateRow]:
     """Return the mandates that a party holds or has given, including ended ones."""
     involved = or_(mandates.c.party_id == party, mandates.c.on_behalf_of == party)
     return conn.execute(select(mandates).where(involved).order_by(mandates.c.id)).all()

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Final
+from typing import Final, Protocol
 
-from sqlalchemy import BigInteger, Column, Connection, Row, Table, Text, func, select, update
+from sqlalchemy import BigInteger, Column, Connection, Table, Text, func, select, update
 
 from gateway.store.daily_statistics import DailyCount, add_counts
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -25,6 +25,17 @@ refusals = Table(
     make_required_column("last_at", Instant),
     make_required_column("last_sentence"),
 )
+
+
+class RefusalRow(Protocol):
+    """A row of the table `refusals`."""
+
+    sender: str
+    problem: str
+    number: int
+    first_at: datetime
+    last_at: datetime
+    last_sentence: str
 
 
 _INSERT: Final = InsertIfAbsent(refusals, ("sender", "problem"))
@@ -72,7 +83,7 @@ def list_refusals(
     sender: str | None = None,
     problem: str | None = None,
     since: datetime | None = None,
-) -> Sequence[Row[Any]]:
+) -> Sequence[RefusalRow]:
     """Return the counts, the latest first: of a sender, of a problem, with a refusal since a time."""
     query = select(refusals).order_by(refusals.c.last_at.desc(), refusals.c.sender, refusals.c.problem)
     if sender is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -16,7 +16,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -33,9 +32,9 @@ from sqlalchemy import (
 
 from gateway.store.agency_requests import agency_requests
 from gateway.store.cases import cases
-from gateway.store.decisions import COUNTING, decisions
+from gateway.store.decisions import COUNTING, DecisionRow, decisions
 from gateway.store.list_filters import LIST_COUNT_LIMIT
-from gateway.store.parties import list_certificates_in_use
+from gateway.store.parties import CertificateRow, list_certificates_in_use
 from gateway.store.prepared_statements import InsertIfAbsent, fetch_by_keys
 from gateway.store.table_types import (
     Instant,
@@ -69,6 +68,25 @@ requirements = Table(
     UniqueConstraint("number", "agency"),
 )
 
+
+class RequirementRow(Protocol):
+    """A row of the table `requirements`."""
+
+    id: int
+    number: str
+    agency: str
+    holder: str
+    used: Any
+    quantity: str | None
+    unit: str | None
+    valid_until: date | None
+    laws: Any
+    registered_at: datetime | None
+    revoked_at: datetime | None
+    added_at: datetime
+    applied_since: datetime | None
+
+
 # What one line of a declaration uses. A use that was given back keeps its row.
 requirement_uses = Table(
     "requirement_uses",
@@ -86,6 +104,21 @@ requirement_uses = Table(
     Index("ix_requirement_uses_requirement_id", "requirement_id", "id"),
     Index("ix_requirement_uses_case_id", "case_id", "id"),
 )
+
+
+class RequirementUseRow(Protocol):
+    """A row of the table `requirement_uses`."""
+
+    id: int
+    requirement_id: int
+    case_id: int
+    item: int
+    pointer: str
+    quantity: str
+    unit: str
+    used_at: datetime
+    returned_at: datetime | None
+    return_reason: str | None
 
 
 _INSERT: Final = InsertIfAbsent(requirements, ("number", "agency"), "id")
@@ -268,17 +301,17 @@ def revoke_requirement(conn: Connection, requirement: int, at: datetime) -> bool
     return updated.rowcount == 1
 
 
-def find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+def find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[RequirementRow]:
     """Return the requirements of these numbers, of every agency, in the order of their row ids."""
     return sorted(fetch_by_keys(conn, _BY_NUMBER, numbers), key=lambda row: int(row.id))
 
 
-def lock_requirements_by_number(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+def lock_requirements_by_number(conn: Connection, numbers: Collection[str]) -> Sequence[RequirementRow]:
     """Lock the requirements of these numbers and return them as they are then."""
     return lock_requirements(conn, [row.id for row in find_requirements(conn, numbers)])
 
 
-def lock_requirements(conn: Connection, requirement_ids: Collection[int]) -> Sequence[Row[Any]]:
+def lock_requirements(conn: Connection, requirement_ids: Collection[int]) -> Sequence[RequirementRow]:
     """Lock requirements (row ids) until the transaction ends and return them as they are then.
 
     They are locked in the order of their ids, so that two declarations that use the same ones do
@@ -287,7 +320,22 @@ def lock_requirements(conn: Connection, requirement_ids: Collection[int]) -> Seq
     return fetch_by_keys(conn, _LOCK, requirement_ids)
 
 
-def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+class GrantingDecisionRow(DecisionRow, Protocol):
+    """A decision that approves a quantity, with its application."""
+
+    number: str
+    quantity: str
+    application: str
+    cancellation: str | None
+    required: Any
+    removed: Any
+    outdated_decision: int | None
+    withdrawn: bool
+    counts: bool
+    told: Any
+
+
+def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[GrantingDecisionRow]:
     """Return the decisions that approve a quantity under one of these numbers, each with its application.
 
     Decisions on a cancelled application are left out. Decisions on content that was amended or removed since
@@ -304,7 +352,7 @@ def list_granted_laws(conn: Connection, numbers: Collection[str]) -> set[tuple[s
     }
 
 
-def select_certificates(conn: Connection, rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+def select_certificates(conn: Connection, rows: Iterable[RequirementRow]) -> list[RequirementRow]:
     """Return the requirements of `rows` that can be certificates; the others only lead to an application.
 
     The agency's result for such another number came before the decision on its application, and counts for
@@ -335,7 +383,15 @@ def insert_uses(conn: Connection, new: Sequence[NewRequirementUse], at: datetime
         conn.execute(insert(requirement_uses), [collect_values(use) | {"used_at": at} for use in new])
 
 
-def list_uses_of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+class UseOfRequirementRow(RequirementUseRow, Protocol):
+    """A use, with number and agency of its requirement."""
+
+    number: str
+    agency: str
+    applied_since: datetime | None
+
+
+def list_uses_of_case(conn: Connection, case_id: int) -> Sequence[UseOfRequirementRow]:
     """Return the uses of a case with number and agency of the requirement, those given back too."""
     return conn.execute(_USES_OF_CASE, {"wanted": case_id}).all()
 
@@ -348,7 +404,7 @@ def insert_stated_uses(conn: Connection, new: Sequence[NewRequirementUse], at: d
     insert_uses(conn, [replace(use, returned_at=at, return_reason=_STATED) for use in new], at)
 
 
-def list_stated_uses(conn: Connection, requirement_ids: Collection[int]) -> Sequence[Row[Any]]:
+def list_stated_uses(conn: Connection, requirement_ids: Collection[int]) -> Sequence[UseOfRequirementRow]:
     """Return the uses that child declarations state, of quantities that their parents wrote off already."""
     return fetch_by_keys(conn, _STATED_BY, requirement_ids)
 
@@ -392,7 +448,9 @@ def _change_use(conn: Connection, use: int, *, is_used: bool, **values: Any) -> 
     return updated.rowcount == 1
 
 
-def list_requirements(conn: Connection, *, limit: int = 50, before: int | None = None) -> Sequence[Row[Any]]:
+def list_requirements(
+    conn: Connection, *, limit: int = 50, before: int | None = None
+) -> Sequence[RequirementRow]:
     """Return requirements, the newest first, with a row id below `before`."""
     query = select(requirements).order_by(requirements.c.id.desc()).limit(limit)
     return conn.execute(query.where(requirements.c.id < before) if before else query).all()
@@ -404,7 +462,13 @@ def count_requirements(conn: Connection, *, before: int) -> int:
     return conn.execute(select(func.count()).select_from(rest.subquery())).scalar_one()
 
 
-def list_uses(conn: Connection, requirement: int, *, limit: int = 50) -> Sequence[Row[Any]]:
+class UseByCaseRow(RequirementUseRow, Protocol):
+    """A use, with the number of its case."""
+
+    case_number: str
+
+
+def list_uses(conn: Connection, requirement: int, *, limit: int = 50) -> Sequence[UseByCaseRow]:
     """Return the last uses of a requirement (row id) with the case number, the newest first."""
     return conn.execute(
         select(requirement_uses, cases.c.number.label("case_number"))
@@ -456,7 +520,7 @@ def list_usage_periods(conn: Connection) -> tuple[UsagePeriod, ...]:
     return tuple(_read_usage_period(row) for row in list_certificates_in_use(conn))
 
 
-def _read_usage_period(row: Row[Any]) -> UsagePeriod:
+def _read_usage_period(row: CertificateRow) -> UsagePeriod:
     starts = max(row.not_before, row.valid_from or row.not_before)
     ends = min(row.not_after, row.valid_until or row.not_after)
     return UsagePeriod(row.party_id, row.use, row.subject, row.sha256, starts, ends)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -20,7 +20,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -73,6 +72,28 @@ requirement_results = Table(
     Index("ix_requirement_results_requirement_id", "requirement_id", "id"),
 )
 
+
+class RequirementResultRow(Protocol):
+    """A row of the table `requirement_results`."""
+
+    id: int
+    requirement_id: int
+    agency: str
+    notice_no: str
+    item: int
+    law: str
+    issued_at: datetime
+    status_code: str
+    decision: str
+    date: date | None
+    quantity: str | None
+    unit: str | None
+    conditions: Any
+    notice_sha256: str
+    received_at: datetime
+    said: Any
+
+
 # The quantity that an item of an admitted declaration would use of an unknown number. It ends when the number
 # is known and the quantity written off, or when the declaration does not name it any more.
 awaited_requirements = Table(
@@ -92,6 +113,22 @@ awaited_requirements = Table(
     Index("ix_awaited_requirements_number", "number", "case_id"),
     Index("ix_awaited_requirements_case_id", "case_id", "id"),
 )
+
+
+class AwaitedRequirementRow(Protocol):
+    """A row of the table `awaited_requirements`."""
+
+    id: int
+    case_id: int
+    number: str
+    item: int
+    pointer: str
+    quantity: str
+    unit: str
+    agency: str | None
+    awaited_at: datetime
+    ended_at: datetime | None
+    end_reason: str | None
 
 
 _AWAITED_OF_CASE: Final = (
@@ -206,12 +243,18 @@ def _is_notice_of_application(conn: Connection, new: NewRequirementResult) -> bo
     return conn.execute(query).first() is not None
 
 
-def list_results(conn: Connection, requirement_ids: Collection[int]) -> Sequence[Row[Any]]:
+class ResultOfRequirementRow(RequirementResultRow, Protocol):
+    """A result of an agency, with the number of its requirement."""
+
+    number: str
+
+
+def list_results(conn: Connection, requirement_ids: Collection[int]) -> Sequence[ResultOfRequirementRow]:
     """Return all results about requirements (row ids), superseded ones too, with number and agency."""
     return fetch_by_keys(conn, _RESULTS, requirement_ids)
 
 
-def list_notice(conn: Connection, result: int) -> Sequence[Row[Any]]:
+def list_notice(conn: Connection, result: int) -> Sequence[ResultOfRequirementRow]:
     """Return the decisions of the notice that a result (row id) is part of, with number and agency.
 
     Raises GW901 where there is none.
@@ -234,7 +277,13 @@ def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: date
     return tuple(conn.execute(_INSERT_AWAITED, rows).scalars())
 
 
-def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+class AwaitedUseRow(AwaitedRequirementRow, Protocol):
+    """A use that a case waits for; `in_ledger` says whether the ledger has its number."""
+
+    in_ledger: bool
+
+
+def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[AwaitedUseRow]:
     """Return the uses that a case still waits for, in the order of its declaration.
 
     `in_ledger` says of each use whether the ledger has its number.

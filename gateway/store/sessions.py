@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -20,7 +20,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -33,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.store.accounts import accounts, remove_expired_invitations, sessions, sign_ins
+from gateway.store.accounts import SessionRow, accounts, remove_expired_invitations, sessions, sign_ins
 from gateway.store.postgresql_connections import acquire_named_locks
 from gateway.store.prepared_statements import insert_row
 from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
@@ -59,7 +58,16 @@ def insert_session(
     return insert_row(conn, sessions, values)
 
 
-def find_session(conn: Connection, token_sha256: str) -> Row[Any] | None:
+class SessionOfAccountRow(SessionRow, Protocol):
+    """A session, with its account."""
+
+    name: str
+    display_name: str
+    status: str
+    language: str
+
+
+def find_session(conn: Connection, token_sha256: str) -> SessionOfAccountRow | None:
     """Return a session with the name, the status and the language of its account."""
     query = (
         select(sessions, accounts.c.name, accounts.c.display_name, accounts.c.status, accounts.c.language)
@@ -125,7 +133,7 @@ def take_session_notice(conn: Connection, session: int) -> str | None:
     return None if notice is None else str(notice)
 
 
-def list_sessions(conn: Connection, account: int) -> Sequence[Row[Any]]:
+def list_sessions(conn: Connection, account: int) -> Sequence[SessionRow]:
     """Return the sessions of an account, newest first."""
     query = select(sessions).where(sessions.c.account_id == account)
     return conn.execute(query.order_by(sessions.c.created_at.desc(), sessions.c.id.desc())).all()
@@ -147,6 +155,21 @@ passkeys = Table(
     UniqueConstraint("credential_id"),
     Index("ix_passkeys_account_id", "account_id"),
 )
+
+
+class PasskeyRow(Protocol):
+    """A row of the table `passkeys`."""
+
+    id: int
+    account_id: int
+    credential_id: str
+    public_key: bytes
+    sign_count: int
+    name: str
+    backed_up: bool
+    created_at: datetime
+    used_at: datetime | None
+
 
 # Challenges that wait for the answer of a passkey; each is removed by its first right answer.
 passkey_challenges = Table(
@@ -193,7 +216,14 @@ def insert_passkey(conn: Connection, passkey: NewPasskey, at: datetime) -> int:
     return insert_row(conn, passkeys, asdict(passkey) | {"created_at": at})
 
 
-def find_passkey(conn: Connection, credential_id: str) -> Row[Any] | None:
+class PasskeyOfAccountRow(PasskeyRow, Protocol):
+    """A passkey, with name and status of its account."""
+
+    account: str
+    status: str
+
+
+def find_passkey(conn: Connection, credential_id: str) -> PasskeyOfAccountRow | None:
     """Return a passkey with the name and the status of its account, which is locked until the commit."""
     query = (
         select(passkeys, accounts.c.name.label("account"), accounts.c.status)
@@ -203,7 +233,7 @@ def find_passkey(conn: Connection, credential_id: str) -> Row[Any] | None:
     return conn.execute(query.with_for_update()).first()
 
 
-def list_passkeys(conn: Connection, account: int) -> Sequence[Row[Any]]:
+def list_passkeys(conn: Connection, account: int) -> Sequence[PasskeyRow]:
     """Return the passkeys of an account, oldest first."""
     query = select(passkeys).where(passkeys.c.account_id == account)
     return conn.execute(query.order_by(passkeys.c.id)).all()
@@ -283,6 +313,19 @@ oidc_sign_ins = Table(
 )
 
 
+class OidcSignInRow(Protocol):
+    """A row of the table `oidc_sign_ins`."""
+
+    state_sha256: str
+    browser_sha256: str
+    nonce: str
+    verifier: str
+    return_path: str
+    network: str
+    expires_at: datetime
+    kept_form: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class NewOidcSignIn:
     """A request to the provider: digests of state and browser, nonce, code verifier, the path to return to.
@@ -315,7 +358,7 @@ def count_waiting_oidc_sign_ins(conn: Connection, network: str, now: datetime) -
 
 def take_oidc_sign_in(
     conn: Connection, state_sha256: str, browser_sha256: str, now: datetime
-) -> Row[Any] | None:
+) -> OidcSignInRow | None:
     """Remove and return the request with a state; None for another browser, or after its expiry."""
     row = conn.execute(select(oidc_sign_ins).where(oidc_sign_ins.c.state_sha256 == state_sha256)).first()
     removed = conn.execute(delete(oidc_sign_ins).where(oidc_sign_ins.c.state_sha256 == state_sha256))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     func,
+    literal,
     select,
     update,
 )
@@ -90,7 +91,7 @@ _NEW_STEPS: Final = (
 _OBJECT_STEPS: Final = (
     select(*_STEP_COLUMNS).where(_T.machine == bindparam("of"), _T.object_id.in_(_WANTED)).order_by(_T.id)
 )
-_CASES: Final = select(*_CASE_COLUMNS).where(cases.c.id.in_(_WANTED))
+_CASES: Final = select(*_CASE_COLUMNS, literal("").label("agency")).where(cases.c.id.in_(_WANTED))
 _REQUESTS: Final = _build_request_query(agency_requests.c.id)
 _REQUESTS_OF_CASES: Final = _build_request_query(agency_requests.c.case_id)
 _DECISIONS: Final = select(decisions.c.request_id, decisions.c.decision).where(
@@ -152,7 +153,19 @@ def _find_last_transition(conn: Connection) -> int:
     return int(conn.execute(_LAST).scalar() or 0)
 
 
-def list_new_steps(conn: Connection, progress: StatisticsProgress, limit: int) -> Sequence[Row[Any]]:
+class StatisticsStepRow(Protocol):
+    """A transition of a case or a request."""
+
+    id: int
+    machine: str
+    object_id: int
+    from_state: str
+    event: str
+    to_state: str
+    at: datetime
+
+
+def list_new_steps(conn: Connection, progress: StatisticsProgress, limit: int) -> Sequence[StatisticsStepRow]:
     """Return the transitions of cases and requests after the last one that is counted, in their order."""
     parameters = {"after": progress.transition, "until": progress.ceiling, "most": limit}
     return conn.execute(_NEW_STEPS, parameters).all()
@@ -160,7 +173,7 @@ def list_new_steps(conn: Connection, progress: StatisticsProgress, limit: int) -
 
 def load_object_steps(
     conn: Connection, machine: str, objects: Sequence[int]
-) -> Mapping[int, Sequence[Row[Any]]]:
+) -> Mapping[int, Sequence[StatisticsStepRow]]:
     """Return every transition of these objects, in their order."""
     steps_by_object: dict[int, list[Row[Any]]] = defaultdict(list)
     if objects:
@@ -169,15 +182,40 @@ def load_object_steps(
     return steps_by_object
 
 
-def load_case_rows(conn: Connection, ids: Sequence[int]) -> Mapping[int, Row[Any]]:
+class StatisticsSubjectRow(Protocol):
+    """The columns of a case or a request that the statistics need; the `agency` of a case is empty."""
+
+    id: int
+    agency: str
+    document: str
+    state: str
+    declarant: str
+    applicant: str
+    opened_at: datetime
+
+
+class StatisticsCaseRow(StatisticsSubjectRow, Protocol):
+    """The columns of a case that the statistics need."""
+
+    outcome: str | None
+    detail: Any
+
+
+def load_case_rows(conn: Connection, ids: Sequence[int]) -> Mapping[int, StatisticsCaseRow]:
     """Return the rows for the statistics of these cases (row ids)."""
     rows = conn.execute(_CASES, {"wanted": ids}) if ids else ()
     return {row.id: row for row in rows}
 
 
+class StatisticsRequestRow(StatisticsSubjectRow, Protocol):
+    """The columns of a request and of its case that the statistics need."""
+
+    case_id: int
+
+
 def load_request_rows(
     conn: Connection, ids: Sequence[int], of_cases: Sequence[int] = ()
-) -> Mapping[int, Row[Any]]:
+) -> Mapping[int, StatisticsRequestRow]:
     """Return these requests, and those of these cases, each with the parties and the opening of its case."""
     rows: list[Row[Any]] = []
     if ids:

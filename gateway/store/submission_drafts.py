@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -18,7 +18,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -56,6 +55,29 @@ submission_drafts = Table(
     Index("ix_submission_drafts_party", "party", "id"),
 )
 
+
+class DraftSummaryRow(Protocol):
+    """A row of the table `submission_drafts` without its content."""
+
+    id: int
+    party: str
+    reference: str
+    documents: str
+    version: int
+    created_at: datetime
+    created_by: str
+    changed_at: datetime
+    changed_by: str
+    message: int | None
+    handed_in_at: datetime | None
+
+
+class SubmissionDraftRow(DraftSummaryRow, Protocol):
+    """A row of the table `submission_drafts`."""
+
+    content: str
+
+
 # A file of a draft; the submission names it by its content id.
 draft_files = Table(
     "draft_files",
@@ -72,6 +94,26 @@ draft_files = Table(
     Column("added_by", Text),
     UniqueConstraint("draft_id", "cid"),
 )
+
+
+class DraftFileSummaryRow(Protocol):
+    """A row of the table `draft_files` without its content."""
+
+    id: int
+    draft_id: int
+    cid: str
+    name: str
+    media_type: str
+    sha256: str
+    size: int
+    added_at: datetime
+    added_by: str | None
+
+
+class DraftFileRow(DraftFileSummaryRow, Protocol):
+    """A row of the table `draft_files`."""
+
+    content: bytes
 
 
 _DRAFT = submission_drafts.c
@@ -119,13 +161,15 @@ def save_draft(
     return changed.rowcount == 1
 
 
-def find_draft(conn: Connection, party: str, draft: int) -> Row[Any] | None:
+def find_draft(conn: Connection, party: str, draft: int) -> SubmissionDraftRow | None:
     """Return a draft of a party."""
     query = select(submission_drafts).where(_DRAFT.id == draft, _DRAFT.party == party)
     return conn.execute(query).first()
 
 
-def list_drafts(conn: Connection, party: str, limit: int, before: int | None = None) -> Sequence[Row[Any]]:
+def list_drafts(
+    conn: Connection, party: str, limit: int, before: int | None = None
+) -> Sequence[DraftSummaryRow]:
     """Return drafts of a party without their content, the newest first, with an id below `before`."""
     query = _SUMMARY.where(_DRAFT.party == party).order_by(_DRAFT.id.desc()).limit(limit)
     return conn.execute(query.where(_DRAFT.id < before) if before else query).all()
@@ -161,12 +205,12 @@ def add_file(conn: Connection, draft: int, file: NewDraftFile, by: str, at: date
     conn.execute(insert(draft_files).values(row))
 
 
-def list_files(conn: Connection, draft: int) -> Sequence[Row[Any]]:
+def list_files(conn: Connection, draft: int) -> Sequence[DraftFileSummaryRow]:
     """Return the files of a draft without their content, the oldest first."""
     return conn.execute(_FILE_SUMMARY.where(_FILE.draft_id == draft).order_by(_FILE.id)).all()
 
 
-def find_file_content(conn: Connection, draft: int, file: int) -> Row[Any] | None:
+def find_file_content(conn: Connection, draft: int, file: int) -> DraftFileRow | None:
     """Return a file of a draft with its content, by its row id."""
     return conn.execute(select(draft_files).where(_FILE.draft_id == draft, _FILE.id == file)).first()
 
@@ -202,9 +246,20 @@ def _draft_number(draft: int) -> Any:
     return select(_DRAFT.id).where(_DRAFT.id == draft).scalar_subquery().label("draft_id")
 
 
+class SubmissionRow(Protocol):
+    """A message with a submission, with number and reference of its case."""
+
+    id: int
+    received_at: datetime
+    protocol: str
+    case_id: int | None
+    number: str | None
+    functional_reference: str | None
+
+
 def list_submissions(
     conn: Connection, party: str, limit: int, before: int | None = None
-) -> Sequence[Row[Any]]:
+) -> Sequence[SubmissionRow]:
     """Return the messages with submissions that a party has sent, the newest first, below `before`.
 
     Each has the number and the reference of its case, if there is one.

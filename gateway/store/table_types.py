@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Row,
     Table,
     Text,
     text,
@@ -184,6 +185,11 @@ def _read_json(text: str | None) -> Any:
         end = -1
     # Text that `_write_json` has stored has no blanks around it.
     return value if end == len(text) else json.loads(text)
+
+
+def read_columns(row: object) -> dict[str, Any]:
+    """Return the values of a row that a function of the store has returned, by the names of its columns."""
+    return dict(cast("Row[Any]", row)._mapping)
 
 
 def collect_values(new: DataclassInstance) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     ForeignKey,
     LargeBinary,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -44,6 +43,21 @@ seals = Table(
     CheckConstraint("last_seq >= first_seq", name="span"),
 )
 
+
+class SealRow(Protocol):
+    """A row of the table `seals`."""
+
+    id: int
+    first_seq: int
+    last_seq: int
+    root_hash: str
+    peaks: Any
+    head: str
+    signature: bytes | None
+    certificate: bytes | None
+    sealed_at: datetime
+
+
 time_stamps = Table(
     "time_stamps",
     metadata,
@@ -58,6 +72,20 @@ time_stamps = Table(
     make_required_column("stored_at", Instant),
     UniqueConstraint("seal", "authority"),
 )
+
+
+class TimeStampRow(Protocol):
+    """A row of the table `time_stamps`."""
+
+    id: int
+    seal: int
+    authority: str
+    at: datetime
+    policy: str
+    serial: str
+    token: bytes
+    verdict: str | None
+    stored_at: datetime
 
 
 _INSERT = InsertIfAbsent(time_stamps, ("seal", "authority"))
@@ -99,14 +127,14 @@ def insert_time_stamp(conn: Connection, stamp: NewTimeStamp, at: datetime) -> No
     _INSERT.insert_many(conn, [asdict(stamp) | {"stored_at": at}])
 
 
-def list_by_head(conn: Connection, seal: int) -> Sequence[Row[Any]]:
+def list_by_head(conn: Connection, seal: int) -> Sequence[TimeStampRow]:
     """Return the time stamps over a head."""
     return conn.execute(
         select(time_stamps).where(time_stamps.c.seal == seal).order_by(time_stamps.c.id)
     ).all()
 
 
-def list_time_stamps(conn: Connection, heads: Sequence[int] | None = None) -> Sequence[Row[Any]]:
+def list_time_stamps(conn: Connection, heads: Sequence[int] | None = None) -> Sequence[TimeStampRow]:
     """Return every time stamp, or those over the heads of these row ids, the first one first."""
     query = select(time_stamps).order_by(time_stamps.c.id)
     return conn.execute(query if heads is None else query.where(time_stamps.c.seal.in_(heads))).all()

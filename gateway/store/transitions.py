@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -19,7 +19,6 @@ from sqlalchemy import (
     Connection,
     Index,
     Insert,
-    Row,
     Select,
     Table,
     Text,
@@ -62,6 +61,20 @@ evidence = Table(
     PartialIndex("ix_evidence_unsealed", "id", where="seq < 0", on_postgresql="seq IS NULL"),
     Index("ix_evidence_subject", "subject_type", "subject_id"),
 )
+
+
+class EvidenceRow(Protocol):
+    """A row of the table `evidence`."""
+
+    id: int
+    at: datetime
+    kind: str
+    subject_type: str
+    subject_id: str
+    digest: str | None
+    leaf_hash: str
+    data: str
+    seq: int | None
 
 
 _Row = Mapping[str, Any]
@@ -169,6 +182,20 @@ transitions = Table(
 )
 
 
+class TransitionRow(Protocol):
+    """A row of the table `transitions`."""
+
+    id: int
+    machine: str
+    object_id: int
+    from_state: str
+    event: str
+    to_state: str
+    at: datetime
+    actor: str
+    detail: str | None
+
+
 #: The machines whose steps are events for the software of parties.
 _TOLD = frozenset({CASE.name, REQUEST.name})
 
@@ -270,7 +297,7 @@ def _build_state_update(table: Table, names: tuple[str, ...]) -> Update:
     return unchanged.values(changed)
 
 
-def list_transitions(conn: Connection, machine: StateMachine, object_id: int) -> Sequence[Row[Any]]:
+def list_transitions(conn: Connection, machine: StateMachine, object_id: int) -> Sequence[TransitionRow]:
     """Return the stored transitions of an object, oldest first."""
     return conn.execute(
         select(transitions)

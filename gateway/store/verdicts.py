@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Connection,
     ForeignKey,
     Index,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -52,6 +51,21 @@ verdicts = Table(
 )
 
 
+class VerdictRow(Protocol):
+    """A row of the table `verdicts`."""
+
+    id: int
+    digest: str
+    leaf_sha256: str
+    use: str
+    status: str
+    problem: str | None
+    tolerated: bool
+    judged_at: datetime
+    valid_until: datetime
+    epoch: int
+
+
 _INSERT = InsertIfAbsent(verdicts, ("digest",), "id")
 _BY_DIGEST = select(verdicts).where(verdicts.c.digest == bindparam("wanted"))
 
@@ -77,17 +91,17 @@ def insert_verdict(conn: Connection, verdict: NewVerdict) -> int | None:
     return None if row is None else int(row.id)
 
 
-def find_by_digest(conn: Connection, digest: str) -> Row[Any] | None:
+def find_by_digest(conn: Connection, digest: str) -> VerdictRow | None:
     """Return the verdict that has this document."""
     return conn.execute(_BY_DIGEST, {"wanted": digest}).first()
 
 
-def find_by_id(conn: Connection, number: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, number: int) -> VerdictRow | None:
     """Return the verdict of this row."""
     return conn.execute(select(verdicts).where(verdicts.c.id == number)).first()
 
 
-def find_verdict_in_force(conn: Connection, leaf_sha256: str, use: str, at: datetime) -> Row[Any] | None:
+def find_verdict_in_force(conn: Connection, leaf_sha256: str, use: str, at: datetime) -> VerdictRow | None:
     """Return the verdict by which a certificate was used at a given time: the last one made by then."""
     conditions = (verdicts.c.leaf_sha256 == leaf_sha256, verdicts.c.use == use, verdicts.c.judged_at <= at)
     return conn.execute(
@@ -95,7 +109,7 @@ def find_verdict_in_force(conn: Connection, leaf_sha256: str, use: str, at: date
     ).first()
 
 
-def list_verdicts(conn: Connection, *, limit: int = 50, **equal: Any) -> Sequence[Row[Any]]:
+def list_verdicts(conn: Connection, *, limit: int = 50, **equal: Any) -> Sequence[VerdictRow]:
     """Return verdicts, newest first, whose columns have these values."""
     query = select(verdicts).order_by(verdicts.c.id.desc()).limit(limit)
     for name, value in equal.items():

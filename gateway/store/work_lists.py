@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -20,7 +20,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Row,
     Select,
     Table,
     and_,
@@ -36,7 +35,7 @@ from sqlalchemy import (
 
 from gateway.store import fee_searches
 from gateway.store.accounts import accounts
-from gateway.store.agency_requests import agency_requests, correlations
+from gateway.store.agency_requests import AgencyRequestRow, agency_requests, correlations
 from gateway.store.cases import cases
 from gateway.store.decisions import decisions
 from gateway.store.fees import fees
@@ -63,6 +62,21 @@ application_summaries = Table(
     Index("ix_application_summaries_applicant", "agency", "applicant_id", "request_id"),
     Index("ix_application_summaries_heading", "agency", "heading", "request_id"),
 )
+
+
+class ApplicationSummaryRow(Protocol):
+    """A row of the table `application_summaries`."""
+
+    request_id: int
+    agency: str
+    document_sha256: str
+    applicant: str
+    applicant_id: str
+    goods: str
+    hs: str
+    heading: str
+    laws: str
+    item_count: int
 
 
 _INSERT_SUMMARY = InsertIfAbsent(application_summaries, ("request_id",))
@@ -99,13 +113,13 @@ def store_summaries(conn: Connection, summaries: Sequence[NewSummary]) -> None:
     )
 
 
-def find_summary(conn: Connection, request: int) -> Row[Any] | None:
+def find_summary(conn: Connection, request: int) -> ApplicationSummaryRow | None:
     """Return the summary of an application; None when its call has not been read."""
     query = select(application_summaries).where(application_summaries.c.request_id == request)
     return conn.execute(query).first()
 
 
-def list_unread_requests(conn: Connection, requests: Sequence[int]) -> Sequence[Row[Any]]:
+def list_unread_requests(conn: Connection, requests: Sequence[int]) -> Sequence[AgencyRequestRow]:
     """Return those of these requests without a summary, or with that of an earlier call."""
     r, s = agency_requests.c, application_summaries.c
     query = (
@@ -238,7 +252,32 @@ _COLUMNS: Final = (
 )
 
 
-def list_work(conn: Connection, criteria: WorkFilter) -> Sequence[Row[Any]]:
+class WorkRow(Protocol):
+    """An application in a list of officers, with its claim."""
+
+    id: int
+    number: str
+    document: str
+    state: str
+    status_code: str | None
+    receipt_number: str | None
+    due_at: datetime | None
+    decided_at: datetime | None
+    case_number: str
+    opened_at: datetime
+    applicant: str | None
+    applicant_id: str | None
+    goods: str | None
+    hs: str | None
+    laws: Any
+    item_count: int | None
+    holder: int | None
+    claim_version: int
+    holder_name: str | None
+    is_held: bool
+
+
+def list_work(conn: Connection, criteria: WorkFilter) -> Sequence[WorkRow]:
     """Return one page of a list, and one row more where the list goes on."""
     query = _build_list(conn, criteria)
     if criteria.numbers:
@@ -265,7 +304,7 @@ def list_work(conn: Connection, criteria: WorkFilter) -> Sequence[Row[Any]]:
     return rows[: criteria.limit + 1]
 
 
-def _list_overdue(conn: Connection, query: Select[Any], criteria: WorkFilter) -> list[Row[Any]]:
+def _list_overdue(conn: Connection, query: Select[Any], criteria: WorkFilter) -> list[WorkRow]:
     """Return the overdue applications: by their own time, or by the time of a fee, also decided ones."""
     rows = [
         *conn.execute(_order_by_deadline(query.where(_build_overdue(criteria.now)), criteria, _r.due_at)),
@@ -479,7 +518,7 @@ def find_application_numbers(conn: Connection, agency: str, number_text: str) ->
 
 def list_previous_applications(
     conn: Connection, agency: str, request: int, *, applicant_id: str, heading: str, limit: int = 10
-) -> Sequence[Row[Any]]:
+) -> Sequence[WorkRow]:
     """Return earlier applications of an applicant for goods of the same heading, newest first."""
     query: Select[Any] = (
         select(*_COLUMNS)

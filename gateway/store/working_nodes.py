@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Protocol
 
-from sqlalchemy import Column, Connection, Row, Table, Text, bindparam, func, select, update
+from sqlalchemy import Column, Connection, Table, Text, bindparam, func, select, update
 
 from gateway.store.deliveries import deliveries
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
@@ -26,6 +26,18 @@ nodes = Table(
 )
 
 
+class NodeRow(Protocol):
+    """A row of the table `nodes`."""
+
+    name: str
+    version: str
+    schema_revision: str
+    seen_at: datetime
+    drained_at: datetime | None
+    drained_by: str | None
+    drain_reason: str | None
+
+
 _INSERT: Final = InsertIfAbsent(nodes, ("name",), "name")
 _GET: Final = select(nodes).where(nodes.c.name == bindparam("wanted"))
 
@@ -37,12 +49,12 @@ def note_node(conn: Connection, name: str, version: str, revision: str, at: date
         conn.execute(update(nodes).where(nodes.c.name == name).values(values))
 
 
-def find_node(conn: Connection, name: str) -> Row[Any] | None:
+def find_node(conn: Connection, name: str) -> NodeRow | None:
     """Return a node; None when it was never seen."""
     return conn.execute(_GET, {"wanted": name}).first()
 
 
-def list_nodes(conn: Connection) -> Sequence[Row[Any]]:
+def list_nodes(conn: Connection) -> Sequence[NodeRow]:
     """Return all nodes by name."""
     return conn.execute(select(nodes).order_by(nodes.c.name)).all()
 

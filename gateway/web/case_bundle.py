@@ -9,15 +9,15 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 from flask import Response, request
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import EVIDENCE_NOT_SEALED, GatewayError
 from gateway.evidence import EvidenceReader, list_subject_leaves, make_proof
 from gateway.message_model import Body, DigestedBody, PositionedStream, count_octets, iterate_octets
-from gateway.store import agency_requests, messages, payloads
+from gateway.store import CaseRow, agency_requests, messages, payloads
 from gateway.web.server import FILE_KEY, SentFile
 
 _MOST_MESSAGES: Final = 200
@@ -37,7 +37,7 @@ class _BundleBody(DigestedBody):
         return cast("BinaryIO", PositionedStream(self._descriptor, self))
 
 
-def make_case_bundle(conn: Connection, case: Row[Any], reader: EvidenceReader) -> Body:
+def make_case_bundle(conn: Connection, case: CaseRow, reader: EvidenceReader) -> Body:
     """Return a ZIP file with the proofs of a case and the octets of its messages and agency replies.
 
     The proofs are those that `gateway evidence prove` writes. Evidence that the reader may not see is in the
@@ -61,7 +61,7 @@ def make_case_bundle(conn: Connection, case: Row[Any], reader: EvidenceReader) -
 
 
 def _list_bundle_files(
-    conn: Connection, case: Row[Any], reader: EvidenceReader
+    conn: Connection, case: CaseRow, reader: EvidenceReader
 ) -> Iterator[tuple[str, bytes | Body]]:
     waiting: list[str] = []
     yield from _list_proofs(conn, case, reader, waiting)
@@ -85,7 +85,7 @@ def _list_bundle_files(
 
 
 def _list_proofs(
-    conn: Connection, case: Row[Any], reader: EvidenceReader, waiting: list[str]
+    conn: Connection, case: CaseRow, reader: EvidenceReader, waiting: list[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the proofs of the case's evidence; append to `waiting` the evidence that is not sealed yet."""
     for subject, number, name in _list_subjects(conn, case):
@@ -102,7 +102,7 @@ def _list_proofs(
         yield f"proofs/{name}.json", (json.dumps(proof, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _list_subjects(conn: Connection, case: Row[Any]) -> Iterator[tuple[str, int, str]]:
+def _list_subjects(conn: Connection, case: CaseRow) -> Iterator[tuple[str, int, str]]:
     yield "case", case.id, "case"
     for application in agency_requests.list_by_case(conn, case.id):
         yield "request", application.id, f"application-{clean_file_name(application.agency)}-{application.id}"
@@ -115,7 +115,7 @@ def _write_headers(headers: Mapping[str, str]) -> bytes:
     return "".join(f"{name}: {text}\r\n" for name, text in headers.items()).encode() + b"\r\n"
 
 
-def _write_readme(case: Row[Any], waiting: list[str]) -> str:
+def _write_readme(case: CaseRow, waiting: list[str]) -> str:
     lines = [
         f"Evidence of case {case.number}.",
         "",

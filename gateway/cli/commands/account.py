@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.accounts import (
     ROLES,
@@ -31,7 +31,7 @@ from gateway.cli.result_output import WrongRowError, print_json, print_table, re
 from gateway.cli.shared_options import ACTOR, FILE, SEARCH_TEXT, changing_verb, home_verb, read_secret
 from gateway.cli.verb_groups import Arguments
 from gateway.operations import DatabaseChange
-from gateway.store import AccountCertificate, NewAccount, accounts, sessions
+from gateway.store import AccountCertificate, AccountRow, NewAccount, accounts, sessions
 
 _COLUMNS: Final = ("name", "display_name", "status", "roles")
 _SALT: Final = 16
@@ -86,7 +86,7 @@ def set_account_roles(arguments: Arguments) -> None:
     """Set the roles of a person in one organisation; the sessions of the person there end."""
     _check_roles(arguments.organisation, arguments.roles)
 
-    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+    def apply(change: DatabaseChange, row: AccountRow) -> str:
         _store_roles(change.conn, row.id, arguments.organisation, arguments.roles, change.at)
         organisation = f"{arguments.organisation.kind}/{arguments.organisation.code}"
         return f"Account {row.name} has now in {organisation}: {', '.join(arguments.roles) or 'no role'}."
@@ -100,7 +100,7 @@ def set_account_password(arguments: Arguments) -> None:
     """Set the password of a person, read from the terminal; the sessions of the person end."""
     hashed = hash_password(_read_password((arguments.name,)), os.urandom(_SALT))
 
-    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+    def apply(change: DatabaseChange, row: AccountRow) -> str:
         accounts.set_password(change.conn, row.id, hashed, change.at)
         return f"Account {row.name} has a new password."
 
@@ -158,7 +158,7 @@ def show_account(arguments: Arguments) -> None:
 def _set_account_status(arguments: Arguments, status: str, consequence: str) -> None:
     """Set the status of the account of the arguments; `consequence` ends the printed sentence about it."""
 
-    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+    def apply(change: DatabaseChange, row: AccountRow) -> str:
         accounts.set_status(change.conn, row.id, status, change.at)
         return f"Account {row.name} {consequence}."
 
@@ -180,7 +180,7 @@ def _describe_account(conn: Connection, account: int) -> dict[str, Any]:
 
 def _change_account(
     arguments: Arguments,
-    apply: Callable[[DatabaseChange, Row[Any]], str],
+    apply: Callable[[DatabaseChange, AccountRow], str],
     describe: Callable[[Connection, int], dict[str, Any]] = _describe_account,
 ) -> None:
     """Apply a change to the account of the arguments, with its row in the audit log; print the change.
@@ -243,7 +243,7 @@ def set_account_certificate(arguments: Arguments) -> None:
     if (arguments.file is None) != arguments.remove:
         raise click.UsageError("give a certificate, or --remove")
 
-    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+    def apply(change: DatabaseChange, row: AccountRow) -> str:
         if arguments.remove:
             accounts.set_certificate(change.conn, row.id, None, change.at)
             return f"Account {row.name} has no certificate now."
@@ -270,7 +270,7 @@ def set_account_subject(arguments: Arguments) -> None:
     if (arguments.subject is None) != arguments.remove:
         raise click.UsageError("give --subject, or --remove")
 
-    def apply(change: DatabaseChange, row: Row[Any]) -> str:
+    def apply(change: DatabaseChange, row: AccountRow) -> str:
         sessions.end_sessions_of(change.conn, row.id, change.at, method="openid")
         if arguments.remove:
             accounts.update_account(change.conn, row.id, oidc_issuer=None, oidc_subject=None)
@@ -298,4 +298,4 @@ def _describe_ways(conn: Connection, account: int) -> dict[str, Any]:
     row = accounts.find_by_id(conn, account)
     assert row is not None
     names = ("name", "certificate_sha256", "oidc_issuer", "oidc_subject")
-    return {name: row._mapping[name] for name in names}
+    return {name: getattr(row, name) for name in names}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import click
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.accounts import PasskeyError, verify_confirmation
 from gateway.cases import encode_batch
@@ -18,7 +18,7 @@ from gateway.cli.shared_options import changing_verb, home_verb, read_reason
 from gateway.cli.verb_groups import Arguments
 from gateway.errors import MISUSE, GatewayError
 from gateway.operations import count_things
-from gateway.store import agency_requests, officer_work, payloads
+from gateway.store import OfficerActRow, agency_requests, officer_work, payloads
 
 
 @changing_verb("agency console")
@@ -71,7 +71,7 @@ def list_agency_acts(arguments: Arguments) -> int:
     return 1 if any("WRONG" in f"{row['confirmed']} {row['approval']}" for row in rows) else 0
 
 
-def _describe_act(conn: Connection, act: Row[Any]) -> dict[str, Any]:
+def _describe_act(conn: Connection, act: OfficerActRow) -> dict[str, Any]:
     """Return an act as a row; raise GW805 if the octets of the act do not match their digest."""
     content = payloads.get_payload_octets(conn, act.content)
     approval = act.approver_confirmation

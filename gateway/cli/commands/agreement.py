@@ -55,7 +55,7 @@ from gateway.operations import (
     judge_agreement,
     list_known_parties,
 )
-from gateway.store import agreements, list_searches, parties
+from gateway.store import AgreementRow, agreements, list_searches, parties
 
 _FILE_WORDS = "the agreement: YAML, a CPA of CPPA 2.0, or a P-Mode of Holodeck B2B or phase4"
 _AS_WORDS = "the identifier, in a CPA, of the party that this hub is; it is registered for the hub"
@@ -213,7 +213,7 @@ def show_agreement(arguments: Arguments) -> None:
         owners = {identifier: party for party in list_known_parties(conn) for identifier in party.ids}
         certificates = _list_certificate_rows(conn, loaded)
     parties_by_id = {identifier: (party.name, party.status) for identifier, party in owners.items()}
-    facts = {name: loaded.row._mapping[name] for name in _FACTS if name != "state"}
+    facts = {name: getattr(loaded.row, name) for name in _FACTS if name != "state"}
     facts |= {"kind": loaded.row.kind, "status": loaded.row.status}
     facts["state"] = _describe_state(loaded.row, now)
     sides = _list_party_rows(loaded.pmodes, parties_by_id)
@@ -280,7 +280,7 @@ def _list_certificate_rows(conn: Connection, loaded: LoadedAgreement) -> list[di
     return certificate_rows
 
 
-def _describe_state(row: Any, at: datetime) -> str:
+def _describe_state(row: AgreementRow, at: datetime) -> str:
     """Return SUSPENDED or RETIRED, or for an active agreement: future, in force or over."""
     if row.status != "ACTIVE":
         return str(row.status)

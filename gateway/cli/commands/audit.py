@@ -19,7 +19,7 @@ from gateway.cli.result_output import format_facts, print_json, require_row
 from gateway.cli.shared_options import ROW_NUMBER, SEARCH_TEXT, home_verb
 from gateway.cli.verb_groups import Arguments
 from gateway.operations import format_value
-from gateway.store import AuditFilter, ListPage, audit_log
+from gateway.store import AuditFilter, ListPage, audit_log, read_columns
 
 _COLUMNS = ("id", "at", "by", "account", "verb", "object", "outcome")
 _WHO_WORDS = "only what this person (as --by said) or this system user did"
@@ -51,7 +51,7 @@ def show_audit(arguments: Arguments) -> None:
             audit_log.find_action(conn, arguments.change),
             f"there is no change {arguments.change} in the audit",
         )
-    report = _describe_row(dict(row._mapping))
+    report = _describe_row(read_columns(row))
     if arguments.json:
         print_json(report)
         return

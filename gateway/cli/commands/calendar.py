@@ -40,7 +40,7 @@ from gateway.hub import (
     read_editions,
 )
 from gateway.operations import count_things, format_value
-from gateway.store import dated_editions, deadlines
+from gateway.store import dated_editions, deadlines, read_columns
 
 _MOST_DAYS: Final = 3660
 _DAY_COLUMNS: Final = ("day", "weekday", "working", "name", "edition")
@@ -308,7 +308,7 @@ def list_deadlines(arguments: Arguments) -> None:
             "case": row.case_number,
             "application": row.application,
             "agency": row.agency,
-            **{name: format_value(value) for name, value in row._mapping.items() if name in _TOLD},
+            **{name: format_value(value) for name, value in read_columns(row).items() if name in _TOLD},
         }
         for row in deadline_rows
     ]

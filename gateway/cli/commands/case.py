@@ -46,7 +46,7 @@ from gateway.operations import (
     read_message_report,
 )
 from gateway.state_machines import CASE, MESSAGE
-from gateway.store import HttpResponse, list_searches, messages, refusal_counts
+from gateway.store import HttpResponse, list_searches, messages, read_columns, refusal_counts
 
 _CASE_COLUMNS = ("number", "functional_reference", "declarant", "state", "outcome", "opened_at", "waits_for")
 
@@ -372,7 +372,7 @@ def list_refused(arguments: Arguments) -> None:
     problem = arguments.problem.upper() if arguments.problem else None
     with read_database(arguments) as conn:
         refusals = refusal_counts.list_refusals(conn, sender=arguments.sender, problem=problem)
-        rows = [dict(row._mapping) for row in refusals]
+        rows = [read_columns(row) for row in refusals]
     columns = ("sender", "problem", "number", "first_at", "last_at", "last_sentence")
     print_table(rows, as_json=arguments.json, columns=columns)
 

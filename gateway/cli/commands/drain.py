@@ -19,7 +19,7 @@ from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import get_node_name
 from gateway.operations import Act, DatabaseChange, count_things, open_change
-from gateway.store import read_transaction, working_nodes
+from gateway.store import read_columns, read_transaction, working_nodes
 
 _COLUMNS: Final = (
     *("name", "version", "schema_revision", "seen_at", "leases"),
@@ -88,6 +88,6 @@ def list_nodes(arguments: Arguments) -> None:
     with read_database(arguments) as conn:
         held = working_nodes.count_leases(conn)
         rows: list[dict[str, Any]] = [
-            dict(row._mapping) | {"leases": held.get(row.name, 0)} for row in working_nodes.list_nodes(conn)
+            read_columns(row) | {"leases": held.get(row.name, 0)} for row in working_nodes.list_nodes(conn)
         ]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)

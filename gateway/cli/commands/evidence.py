@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import read_act
 from gateway.cli.home_folder import closing_engine, read_database, read_verb_settings
@@ -65,7 +65,9 @@ from gateway.hub import Hub, RejectingComposer, build_hub, find_key_problem
 from gateway.operations import Act, count_things, find_message, format_value, open_change
 from gateway.pki import Certificate, CertificateUse, Verdict, read_certificate
 from gateway.store import (
+    EvidenceRow,
     ListPage,
+    VerdictRow,
     agency_requests,
     check_database_file,
     get_database_state,
@@ -354,7 +356,7 @@ class _Asked:
     Without a row, `problem` is the reason.
     """
 
-    row: Row[Any] | None
+    row: VerdictRow | None
     kind: str = "verdict"
     at: datetime | None = None
     problem: GatewayError | None = None
@@ -522,13 +524,13 @@ def _find_reply_verdicts(conn: Connection, case: int) -> Iterator[VerdictReferen
                 continue
             kind = f"reply of {request.agency}"
             try:
-                signer = _find_envelope_signer(payloads.get_payload_octets(conn, leaf.digest), leaf.at)
+                signer = _find_envelope_signer(payloads.get_payload_octets(conn, leaf.digest or ""), leaf.at)
                 yield VerdictReference(kind, _find_reply_verdict(conn, signer, leaf), leaf.at)
             except GatewayError as broken:
                 yield VerdictReference(kind, "", leaf.at, broken)
 
 
-def _find_reply_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -> str:
+def _find_reply_verdict(conn: Connection, signer: Certificate, leaf: EvidenceRow) -> str:
     """Return the digest of the verdict that a reply depends on; raise if it is not about its signer."""
     verdict_digest = read_leaf_data(leaf).get("verdict")
     if verdict_digest is not None:

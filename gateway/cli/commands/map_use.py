@@ -10,7 +10,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import click
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.commands.map_diff import date_sentence
@@ -63,7 +63,7 @@ from gateway.operations import (
     withdraw_mapping_plan,
 )
 from gateway.share import MemoryPath, get_data_folder
-from gateway.store import MappingPeriod, mapping_bundles
+from gateway.store import MappingBundleRow, MappingPeriod, MappingUseRow, mapping_bundles
 
 #: The beginnings of the sentence, by whether the mappings are new: for activated and for planned ones.
 _NEW: Final = {True: "In force from the next message on", False: "Already in force; nothing was changed"}
@@ -337,11 +337,11 @@ def list_mappings(arguments: Arguments) -> None:
     print_table(rows, as_json=False, columns=("document", "organisation", "direction", "status", "title"))
 
 
-def _describe_stored(row: Row[Any]) -> dict[str, Any]:
+def _describe_stored(row: MappingBundleRow) -> dict[str, Any]:
     return {"bundle": row.digest, "stored_at": format_value(row.loaded_at), "octets": row.octets}
 
 
-def _describe_use(row: Row[Any]) -> dict[str, Any]:
+def _describe_use(row: MappingUseRow) -> dict[str, Any]:
     """Return one act as plain values: a bundle from a time on (`from`), or the plan that it took back."""
     return {
         "id": row.id,

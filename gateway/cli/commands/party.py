@@ -45,7 +45,7 @@ from gateway.operations import (
     format_value,
 )
 from gateway.pki import Certificate
-from gateway.store import agreements, list_searches, list_usage_periods, parties
+from gateway.store import agreements, list_searches, list_usage_periods, parties, read_columns
 
 _STATES = ("ACTIVE", "SUSPENDED", "RETIRED")
 _ROLES = ("applicant", "carrier", "customs", "agency", "hub", "voucher")
@@ -157,7 +157,7 @@ def show_party(arguments: Arguments) -> None:
     """Print one party with its ids, certificates and mandates; exit with 1 when there is no such party."""
     with read_database(arguments) as conn:
         row = require_row(parties.find_party(conn, arguments.party), f"there is no party {arguments.party}")
-        report = dict(row._mapping) | {
+        report = read_columns(row) | {
             "ids": [
                 f"{identifier.type}|{identifier.value}" if identifier.type else identifier.value
                 for identifier in parties.list_identifiers(conn, row.id)

@@ -32,9 +32,10 @@ from gateway.recognition import (
     open_trusted_list,
     sign_trusted_list,
 )
+from gateway.store import TrustListRow, read_columns
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from gateway.hub import ImportedList, RecognitionPolicy
 
@@ -276,7 +277,7 @@ def _find_list_states(conn: Connection, terms: RecognitionPolicy, at: datetime) 
     return {each.sha256: "ours" if each is lists.root else "in force" for each, _ in context}
 
 
-def _make_list_row(row: Row[Any], state: str) -> dict[str, Any]:
-    report = dict(row._mapping)
+def _make_list_row(row: TrustListRow, state: str) -> dict[str, Any]:
+    report = read_columns(row)
     del report["signer"]
     return report | {"state": state}

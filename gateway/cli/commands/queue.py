@@ -68,6 +68,7 @@ from gateway.store import (
     list_searches,
     octet_removal,
     parties,
+    read_columns,
     transitions,
 )
 
@@ -143,7 +144,7 @@ def show_delivery(arguments: Arguments) -> None:
         row = require_row(
             deliveries.find_by_id(conn, arguments.delivery), f"there is no delivery {arguments.delivery}"
         )
-        steps = [dict(step._mapping) for step in transitions.list_transitions(conn, DELIVERY, row.id)]
+        steps = [read_columns(step) for step in transitions.list_transitions(conn, DELIVERY, row.id)]
         report = read_delivery_report(conn, row) | {"transitions": steps}
         add_delivery_waiting(conn, [report], read_clock())
     if arguments.json:
@@ -348,7 +349,7 @@ def _format_json_time(moment: datetime | None) -> str | None:
 def list_lanes(arguments: Arguments) -> None:
     """Print the lanes with the number of deliveries in each state, and how they are held."""
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in lanes.summarize_lanes(conn)]
+        rows = [read_columns(row) for row in lanes.summarize_lanes(conn)]
     print_table(rows, as_json=arguments.json, columns=_LANE_COLUMNS)
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 import click
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import FeeMovement, StatementDifference, read_statement, reconcile_statement
 from gateway.cli.audited_changes import change_database, print_change
@@ -44,7 +44,13 @@ from gateway.operations import (
     list_recorded_movements,
 )
 from gateway.state_machines import FEE
-from gateway.store import ListPage, RegisteredRequirement, fee_searches, requirement_quantities
+from gateway.store import (
+    ListPage,
+    RegisteredRequirement,
+    RequirementRow,
+    fee_searches,
+    requirement_quantities,
+)
 from gateway.wire import find_day, normalize_text
 
 _COLUMNS: Final = (
@@ -236,7 +242,7 @@ def show_requirement(arguments: Arguments) -> None:
         print_table(requirement["uses"], as_json=False, columns=_USES)
 
 
-def _describe(conn: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def _describe(conn: Connection, rows: Sequence[RequirementRow]) -> list[dict[str, Any]]:
     units = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle.units
     return describe_requirements(conn, rows, units)
 

@@ -11,10 +11,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import CANCELLATION_ANSWERS, AgencyAcknowledgment, AgencyAnswer, Notice, SignedReply
 from gateway.delivery.partner_directory import PartnerDirectory
@@ -23,6 +22,7 @@ from gateway.delivery.soap_client import SignedCall, sign_call, wrap_answer_prob
 from gateway.errors import NO_ADDRESS, OUR_MISTAKE, GatewayError, confirm_refusal, raise_resource_problem
 from gateway.hub import CANCELLATION, AgencyKeys, Hub, is_cancellation_open
 from gateway.store import (
+    AgencyRequestRow,
     DeliveryLease,
     NewMailboxCall,
     OpenRequest,
@@ -156,7 +156,7 @@ def _find_request(conn: Connection, lease: DeliveryLease) -> int | None:
     return None if fee is None else fee.request_id
 
 
-def _is_cancellable(request: Row[Any] | OpenRequest) -> bool:
+def _is_cancellable(request: AgencyRequestRow) -> bool:
     """Return whether an application is to be cancelled, and its officers have not decided or answered."""
     return is_cancellation_open(request) and request.state != "DECIDED"
 

@@ -7,9 +7,9 @@ import logging
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.config import TimeStampSettings, mask_url
 from gateway.delivery.attempt_outcome import FailedDelivery, RetryPlan, make_lease_finisher
@@ -39,6 +39,7 @@ from gateway.store import (
     DeliveryLease,
     InsufficientStorageError,
     NewTimeStamp,
+    SealRow,
     deliveries,
     fetched_lists,
     make_attempt_outcome,
@@ -173,7 +174,7 @@ class TimeStampAgent:
                 time_stamps.insert_time_stamp(conn, stamp, self._hub.clock())
         self._report_staleness()
 
-    def _find_unstamped_head(self) -> Row[Any] | None:
+    def _find_unstamped_head(self) -> SealRow | None:
         """Return the last head, None where it is stamped or there is none."""
         with read_transaction(self._hub.engine) as conn:
             head = tree_heads.find_latest_head(conn)
@@ -194,7 +195,7 @@ class TimeStampAgent:
             if len(head.leaves) < tree_heads.MOST_LEAVES:
                 return
 
-    def _obtain_time_stamp(self, head: Row[Any]) -> NewTimeStamp:
+    def _obtain_time_stamp(self, head: SealRow) -> NewTimeStamp:
         """Return the time stamp of the first authority that gives a valid one; raises the last problem."""
         problem = GatewayError(SETTINGS_WRONG, "no authority is named", "time_stamps.authorities")
         self._hub.refresh_snapshot()

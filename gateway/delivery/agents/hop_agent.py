@@ -7,8 +7,9 @@ sent the message: it is stored and queued in the transaction that ends the deliv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -42,7 +43,14 @@ from gateway.hub import (
 )
 from gateway.message_model import NEXT_MSH, ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS
-from gateway.store import DeliveryLease, StateEvent, delivery_leases, messages, write_transaction
+from gateway.store import (
+    DeliveryAttemptRow,
+    DeliveryLease,
+    StateEvent,
+    delivery_leases,
+    messages,
+    write_transaction,
+)
 
 #: Error texts of the operating system for a connection on which nothing was sent.
 _NOT_SENT: Final = (
@@ -156,7 +164,7 @@ class HopAgent:
         queue_delivery_failure(conn, message, sender_problem, failure.at, certain=certain)
 
 
-def is_certainly_undelivered(problem: GatewayError, attempts: Any) -> bool:
+def is_certainly_undelivered(problem: GatewayError, attempts: Sequence[DeliveryAttemptRow]) -> bool:
     """Return whether the next handler certainly does not have a message: it refused it, or never got it.
 
     After an attempt that may have sent octets, the message may have been delivered.
@@ -166,7 +174,7 @@ def is_certainly_undelivered(problem: GatewayError, attempts: Any) -> bool:
     return all(_was_not_sent(attempt) for attempt in attempts)
 
 
-def _was_not_sent(attempt: Any) -> bool:
+def _was_not_sent(attempt: DeliveryAttemptRow) -> bool:
     if attempt.problem not in (UNREACHABLE.id, ATTEMPTS_USED_UP.id):
         return False
     sentence = (attempt.sentence or "").lower()

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import open_payment_message, sign_payment_message
 from gateway.config import ApiSettings, PaymentSettings
@@ -39,7 +39,7 @@ from gateway.hub import (
     describe_refund,
     read_webhook_key,
 )
-from gateway.store import DeliveryLease, event_readers, read_transaction, write_transaction
+from gateway.store import DeliveryLease, WebhookRow, event_readers, read_transaction, write_transaction
 from gateway.wire import parse_iso_instant
 
 #: From five seconds to an hour, for three days: then the delivery expires.
@@ -77,7 +77,7 @@ class WebhookAgent:
             raise GatewayError(REFUSED_FOR_GOOD, "there is no such event", "webhook")
         self._call_webhook(lease, hook, describe_event(events[0]) | {"id": sequence})
 
-    def _call_webhook(self, lease: DeliveryLease, hook: Row[Any], event: dict[str, Any]) -> None:
+    def _call_webhook(self, lease: DeliveryLease, hook: WebhookRow, event: dict[str, Any]) -> None:
         now, kind = self._hub.clock(), None
         try:
             self._check_url(hook)
@@ -97,7 +97,7 @@ class WebhookAgent:
             event_readers.record_good_call(conn, hook.name, now)
             make_lease_finisher(lease, self._hub.clock)(conn)
 
-    def _check_url(self, hook: Row[Any]) -> None:
+    def _check_url(self, hook: WebhookRow) -> None:
         """Raise for a host that the settings no longer name: they may have changed since."""
         parts = urlsplit(hook.url)
         hosts = self._settings.webhook_hosts.get(hook.party_id, ())
@@ -105,7 +105,7 @@ class WebhookAgent:
             detail = f"{(parts.hostname or '')[:80]} is not registered for webhooks of {hook.party_id[:80]}"
             raise GatewayError(REFUSED_FOR_GOOD, detail, "webhook")
 
-    def _sign_call(self, hook: Row[Any], event: int, body: bytes, now: datetime) -> dict[str, str]:
+    def _sign_call(self, hook: WebhookRow, event: int, body: bytes, now: datetime) -> dict[str, str]:
         """Return the headers of Standard Webhooks: the id is that of the event, also in a repeated call."""
         number, moment = f"evt_{hook.name}_{event}", str(int(now.timestamp()))
         secret = derive_webhook_secret(read_webhook_key(self._settings.webhook_key), hook.name)
@@ -117,7 +117,9 @@ class WebhookAgent:
             "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
         }
 
-    def _record_failure(self, hook: Row[Any], problem: GatewayError, now: datetime, *, is_gone: bool) -> None:
+    def _record_failure(
+        self, hook: WebhookRow, problem: GatewayError, now: datetime, *, is_gone: bool
+    ) -> None:
         """Store since when calls fail; switch the webhook off when it is gone, or fails for too long."""
         settings, since = self._settings, hook.failing_since or now
         reason = None

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import ChangeReason, JudgedChildClaim, is_decided, read_change_reason
 from gateway.evidence import record_evidence
@@ -69,6 +69,8 @@ from gateway.hub.submissions.processed_submission import (
 from gateway.hub.submissions.split import SubmissionRejectedError, describe_findings, describe_traders
 from gateway.hub.submissions.withdraw import cancel_request
 from gateway.store import (
+    CaseRow,
+    RequestWithFeesRow,
     StateEvent,
     agency_requests,
     cases,
@@ -99,7 +101,10 @@ class AmendedTurn:
 
 
 def drop_applications(
-    conn: Connection, turn: AmendedTurn, requests: Sequence[Row[Any]], questions: Mapping[int, ComposedCall]
+    conn: Connection,
+    turn: AmendedTurn,
+    requests: Sequence[RequestWithFeesRow],
+    questions: Mapping[int, ComposedCall],
 ) -> list[str]:
     """Cancel each application that has lost all its items, or ask its agency to; return their numbers.
 
@@ -117,7 +122,7 @@ def drop_applications(
     return [row.number for row in dropped]
 
 
-def _remove_items(conn: Connection, request: Row[Any], remaining: set[int], now: datetime) -> None:
+def _remove_items(conn: Connection, request: RequestWithFeesRow, remaining: set[int], now: datetime) -> None:
     """Let a request require only those of its items that are in `remaining`.
 
     Decisions on its other items lapse.
@@ -132,7 +137,7 @@ def _remove_items(conn: Connection, request: Row[Any], remaining: set[int], now:
 def amend_applications(
     conn: Connection,
     turn: AmendedTurn,
-    requests: Sequence[Row[Any]],
+    requests: Sequence[RequestWithFeesRow],
     processed: ProcessedSubmission,
     composed: ComposedAmendment,
 ) -> None:
@@ -147,7 +152,7 @@ def amend_applications(
 
 
 def _change_items(
-    conn: Connection, request: Row[Any], application: PreparedApplication, now: datetime
+    conn: Connection, request: RequestWithFeesRow, application: PreparedApplication, now: datetime
 ) -> None:
     former_items, new_items = list_required_items(request), set(application.application.items)
     _remove_items(conn, request, new_items, now)
@@ -161,7 +166,7 @@ def _change_items(
 def _send_amended(
     conn: Connection,
     turn: AmendedTurn,
-    request: Row[Any],
+    request: RequestWithFeesRow,
     call: ComposedCall,
     lapsing: frozenset[int] | None,
 ) -> None:
@@ -206,7 +211,7 @@ def _renew_status_code(conn: Connection, request: int) -> None:
     )
 
 
-def _keep_decided(conn: Connection, turn: AmendedTurn, request: Row[Any]) -> None:
+def _keep_decided(conn: Connection, turn: AmendedTurn, request: RequestWithFeesRow) -> None:
     """Mark a request as decided if all of its items have a decision in force."""
     current = agency_requests.find_by_id(conn, request.id)
     rows = decisions.list_by_request(conn, request.id)
@@ -223,7 +228,7 @@ def add_applications(
     conn: Connection,
     hub: Hub,
     turn: AmendedTurn,
-    requests: Sequence[Row[Any]],
+    requests: Sequence[RequestWithFeesRow],
     processed: ProcessedSubmission,
     composed: ComposedAmendment,
 ) -> None:
@@ -284,7 +289,7 @@ def amend_case(
     return True
 
 
-def _describe_turn(case: Row[Any], processed: ProcessedSubmission, amended: AmendedItems) -> dict[str, Any]:
+def _describe_turn(case: CaseRow, processed: ProcessedSubmission, amended: AmendedItems) -> dict[str, Any]:
     """Return the facts of an amendment that the row of the case keeps, such as its items and traders."""
     # An earlier request for withdrawal ends: the declarant goes on with the amended declaration.
     unchanged = {name: value for name, value in (case.detail or {}).items() if name not in _REPLACED}
@@ -294,7 +299,7 @@ def _describe_turn(case: Row[Any], processed: ProcessedSubmission, amended: Amen
 
 
 def _describe_evidence(
-    case: Row[Any], processed: ProcessedSubmission, composed: ComposedAmendment
+    case: CaseRow, processed: ProcessedSubmission, composed: ComposedAmendment
 ) -> dict[str, Any]:
     """Return the evidence of an amendment: who amended the case, and its changed parts."""
     change = processed.amended.change if processed.amended is not None else None
@@ -315,7 +320,7 @@ def _describe_evidence(
 
 
 def _claim_again(
-    conn: Connection, case: Row[Any], processed: ProcessedSubmission, before: Collection[int], now: datetime
+    conn: Connection, case: CaseRow, processed: ProcessedSubmission, before: Collection[int], now: datetime
 ) -> None:
     """Give back the former declaration's uses of certificates, and write off those of the amended one.
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     list_changed_items,
@@ -37,7 +36,7 @@ from gateway.hub.submissions.forward import (
 from gateway.hub.submissions.open_cases import find_named_case
 from gateway.hub.submissions.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.state_machines import REQUEST
-from gateway.store import agency_requests, deliveries, payloads, read_transaction
+from gateway.store import RequestWithFeesRow, agency_requests, deliveries, payloads, read_transaction
 from gateway.wire import canonicalize_element, parse_xml
 
 
@@ -93,7 +92,7 @@ def compose_amendment(hub: Hub, processed: ProcessedSubmission) -> ComposedAmend
 
 
 def _list_supplements(
-    conn: Connection, rows: Iterable[Row[Any]], processed: ProcessedSubmission
+    conn: Connection, rows: Iterable[RequestWithFeesRow], processed: ProcessedSubmission
 ) -> tuple[int, ...]:
     """Return the last supplement (message) of each request that has one after the declaration in force.
 
@@ -125,7 +124,7 @@ def _only_removes(processed: ProcessedSubmission, former: etree._Element | None)
     return not list_changed_places(before, now)
 
 
-def _list_gained(rows: Iterable[Row[Any]], processed: ProcessedSubmission) -> dict[str, set[int]]:
+def _list_gained(rows: Iterable[RequestWithFeesRow], processed: ProcessedSubmission) -> dict[str, set[int]]:
     """Return the items that an application gains, by its number, where it gains or loses one."""
     now = {application.number: set(application.application.items) for application in processed.prepared}
     before = {row.number: list_required_items(row) for row in rows if row.number in now}
@@ -179,7 +178,9 @@ def _compose_differing(
     }
 
 
-def list_compared(conn: Connection, requests: Iterable[Row[Any]]) -> frozenset[tuple[str, str, bool, bool]]:
+def list_compared(
+    conn: Connection, requests: Iterable[RequestWithFeesRow]
+) -> frozenset[tuple[str, str, bool, bool]]:
     """Return the facts that the calls of an amendment rest on, for each request."""
     return frozenset(
         (
@@ -244,7 +245,7 @@ def _read_items(root: etree._Element) -> tuple[frozenset[int], dict[str, frozens
     }
 
 
-def _load_sent_content(conn: Connection, request: Row[Any]) -> bytes | None:
+def _load_sent_content(conn: Connection, request: RequestWithFeesRow) -> bytes | None:
     """Return the content that an agency was last sent about a request; None if retention has removed it."""
     sent = request.document_sha256
     return read_unless_removed(lambda: _read_content(payloads.get_payload_octets(conn, sent)))
@@ -286,7 +287,7 @@ def _project(
 
 
 def _compose_questions(
-    hub: Hub, processed: ProcessedSubmission, rows: Sequence[Row[Any]]
+    hub: Hub, processed: ProcessedSubmission, rows: Sequence[RequestWithFeesRow]
 ) -> dict[int, ComposedCall]:
     """Return the question whether an agency cancels, for each application whose items are all removed."""
     reason = read_change_reason(processed.submission.declaration)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     Application,
@@ -32,7 +32,7 @@ from gateway.cases import (
 )
 from gateway.errors import CHANGE_NOT_NAMED, NAMED_NOT_CHANGED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
 from gateway.hub.submissions.document_needs import load_stored_submission, read_unless_removed
-from gateway.store import item_releases, transitions
+from gateway.store import CaseRow, DeliveryRow, RequestWithFeesRow, item_releases, transitions
 
 #: Where the row of a case has the message of its last amendment.
 _AMENDED_BY: Final = "amended_by"
@@ -55,7 +55,7 @@ class AmendedItems:
         return {_AMENDED_BY: message, **used_numbers}
 
 
-def find_former_message(conn: Connection, case: Row[Any]) -> int:
+def find_former_message(conn: Connection, case: CaseRow) -> int:
     """Return the message that has the declaration in force."""
     message = (case.detail or {}).get(_AMENDED_BY) or item_releases.find_declaration_message(conn, case.id)
     return int(message or case.message)
@@ -63,7 +63,7 @@ def find_former_message(conn: Connection, case: Row[Any]) -> int:
 
 def read_amended_items(
     conn: Connection,
-    case: Row[Any],
+    case: CaseRow,
     submission: Submission,
     codes: Collection[str],
     message: int | None = None,
@@ -113,17 +113,17 @@ def _list_pointer_warnings(before: Submission | None, submission: Submission) ->
     return tuple(difference.report() for difference in differences)
 
 
-def is_dropped(request: Row[Any]) -> bool:
+def is_dropped(request: RequestWithFeesRow) -> bool:
     """Return whether amendments have removed all that a request was about."""
     return not request.required
 
 
-def list_required_items(request: Row[Any]) -> set[int]:
+def list_required_items(request: RequestWithFeesRow) -> set[int]:
     """Return the items that a request must decide."""
     return {int(item) for item, _ in request.required}
 
 
-def list_unheard_items(number: str, calls: Iterable[Row[Any]]) -> frozenset[int] | None:
+def list_unheard_items(number: str, calls: Iterable[DeliveryRow]) -> frozenset[int] | None:
     """Return the items that amendments of an application change by some of its calls; None means all."""
     unheard: frozenset[int] | None = frozenset()
     for row in calls:
@@ -139,7 +139,7 @@ def join_items(first: frozenset[int] | None, second: frozenset[int] | None) -> f
 
 
 def check_amended_applications(
-    submission: Submission, requests: Sequence[Row[Any]], change: ItemChange
+    submission: Submission, requests: Sequence[RequestWithFeesRow], change: ItemChange
 ) -> None:
     """Raise GW407 for an application that cannot be amended, GW404 for a missing one with items that stay.
 
@@ -161,7 +161,7 @@ def check_amended_applications(
             raise GatewayError(RULE_BROKEN, detail, "/Submission/Application")
 
 
-def _check_application(application: Application, row: Row[Any], change: ItemChange) -> None:
+def _check_application(application: Application, row: RequestWithFeesRow, change: ItemChange) -> None:
     if row.document != application.document or row.state == "CANCELLED" or is_dropped(row):
         detail = (
             f"the case has no application {application.id[:40]!r} of {application.document[:40]!r} to amend"
@@ -182,7 +182,7 @@ _REMOVED: Final = "removed_items"
 
 def check_released_items(
     conn: Connection,
-    case: Row[Any],
+    case: CaseRow,
     removed: Collection[int],
     rejected: Collection[int],
     *,
@@ -202,7 +202,7 @@ def check_released_items(
 
 
 def describe_removed_items(
-    case: Row[Any],
+    case: CaseRow,
     removed: Collection[int],
     rejected: Collection[int],
     reason: ChangeReason,

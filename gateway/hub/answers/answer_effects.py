@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
@@ -58,9 +58,14 @@ from gateway.hub.requirements.requirement_ledger import (
 )
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
+    AgencyRequestRow,
+    CaseRow,
+    DecisionWithTextRow,
     NewDecision,
     NewNotice,
     OpenRequest,
+    OpenRequestRow,
+    RequirementRow,
     StateEvent,
     StoredNotice,
     agency_requests,
@@ -75,7 +80,7 @@ _ACTOR: Final = "reply"
 
 
 def settle_late_notice(
-    conn: Connection, case: Row[Any], request: int, notice_id: int, number: str, now: datetime
+    conn: Connection, case: CaseRow, request: int, notice_id: int, number: str, now: datetime
 ) -> None:
     """Apply a new notice (row id and number) about a request (row id) of a case that is withdrawn.
 
@@ -100,20 +105,20 @@ def settle_late_notice(
     record_evidence(conn, "late_approval", "case", case.id, None, data, now)
 
 
-def _list_approved(request: Row[Any], rows: Iterable[Row[Any]]) -> set[tuple[int, str]]:
+def _list_approved(request: AgencyRequestRow, rows: Iterable[DecisionWithTextRow]) -> set[tuple[int, str]]:
     """Return each item and law of a request that the decisions in force approve."""
     current = select_current_decisions(make_standing_decisions(rows, {request.id: request.number}))
     approved = (ranked.decision for ranked in current if ranked.decision.decision in APPROVING)
     return {(decision.item, decision.law) for decision in approved}
 
 
-def _list_kept(case: Row[Any], application: str) -> set[tuple[int, str]]:
+def _list_kept(case: CaseRow, application: str) -> set[tuple[int, str]]:
     """Return each item and law that an agency has refused to cancel before it was asked again."""
     stored = (case.detail or {}).get(requirement_quantities.WITHDRAWN_KEPT, {})
     return {(item, law) for item, law in stored.get(application, ())}
 
 
-def _store_kept(conn: Connection, case: Row[Any], application: str, approved: set[tuple[int, str]]) -> None:
+def _store_kept(conn: Connection, case: CaseRow, application: str, approved: set[tuple[int, str]]) -> None:
     """Store the approvals that an application keeps while its agency is asked to cancel the others.
 
     `approved` are pairs of item and law that the agency has refused to cancel.
@@ -145,14 +150,14 @@ class _AppliedNotice:
     """A notice that is applied to a request of a locked case; `request` is as it was before."""
 
     hub: Hub
-    case: Row[Any]
-    request: Row[Any]
+    case: CaseRow
+    request: OpenRequestRow
     notice: Notice
     now: datetime
 
 
 def apply_to_request(
-    conn: Connection, hub: Hub, case: Row[Any], request: OpenRequest, answer: AgencyAnswer, now: datetime
+    conn: Connection, hub: Hub, case: CaseRow, request: OpenRequest, answer: AgencyAnswer, now: datetime
 ) -> None:
     """Apply an answer to a request of a locked case, and write the changes of the request."""
     codes = hub.load_rules_of(conn, request).status_codes
@@ -171,7 +176,7 @@ def apply_to_request(
 def apply_earlier_results(
     conn: Connection,
     hub: Hub,
-    case: Row[Any],
+    case: CaseRow,
     request_id: int,
     requirement_ids: Collection[int],
     now: datetime,
@@ -226,7 +231,7 @@ def _correlate_receipt(conn: Connection, request: OpenRequest, number: str) -> N
 def _apply_notice(
     conn: Connection,
     hub: Hub,
-    case: Row[Any],
+    case: CaseRow,
     opened: OpenRequest,
     notice: Notice,
     codes: Mapping[str, StatusCode],
@@ -278,7 +283,7 @@ def _apply_notice(
     return requirement_ids
 
 
-def _store_decisions(conn: Connection, request: Row[Any], notice: Notice, now: datetime) -> None:
+def _store_decisions(conn: Connection, request: OpenRequestRow, notice: Notice, now: datetime) -> None:
     """Store the decisions of a notice. Those about a removed item are stored and do not count."""
     rows = [_make_decision_row(request, notice, decision) for decision in notice.decisions]
     decisions.insert_decisions(conn, rows, now, first=not request.noticed)
@@ -323,7 +328,7 @@ def _check_version(notice: Notice, stored: StoredNotice) -> None:
             raise GatewayError(DECISION_CONFLICT, detail, "Version")
 
 
-def _check_decided_items(request: Row[Any], stated_decisions: Iterable[Decision]) -> None:
+def _check_decided_items(request: AgencyRequestRow, stated_decisions: Iterable[Decision]) -> None:
     """Raise GW404 for decisions on items or laws that the request does not contain.
 
     Removed items are allowed: an agency may decide on an item before it learns of the removal.
@@ -354,7 +359,7 @@ def _add_requirements(conn: Connection, applied: _AppliedNotice) -> list[int]:
     return [int(row.id) for row in requirements if row.agency == applied.request.agency]
 
 
-def _find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+def _find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[RequirementRow]:
     return requirement_quantities.find_requirements(conn, numbers) if numbers else ()
 
 
@@ -379,14 +384,14 @@ def _store_certificates(conn: Connection, applied: _AppliedNotice, numbers: Sequ
     return known_numbers
 
 
-def _find_holder(hub: Hub, case: Row[Any], request: Row[Any] | OpenRequest) -> str:
+def _find_holder(hub: Hub, case: CaseRow, request: AgencyRequestRow) -> str:
     """Return the id of the importer, or of the exporter for an export document; empty where not given."""
     document = hub.rules.bundle.documents.get(request.document)
     trader = "exporter" if document is not None and document.direction == "export" else "importer"
     return str((case.detail or {}).get(trader, ""))
 
 
-def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:
+def _make_notice_row(request: AgencyRequestRow, notice: Notice) -> NewNotice:
     return NewNotice(
         request_id=request.id,
         agency=request.agency,
@@ -404,7 +409,7 @@ def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:
     )
 
 
-def _make_decision_row(request: Row[Any], notice: Notice, decision: Decision) -> NewDecision:
+def _make_decision_row(request: AgencyRequestRow, notice: Notice, decision: Decision) -> NewDecision:
     return NewDecision(
         request_id=request.id,
         agency=request.agency,

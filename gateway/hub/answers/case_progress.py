@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     CaseOutcome,
@@ -63,7 +63,12 @@ from gateway.hub.requirements.requirement_ledger import (
     offer_kept_certificates,
 )
 from gateway.store import (
+    AgencyRequestRow,
+    CaseRow,
+    DeliveryOutlineRow,
     OpenRequest,
+    OpenRequestRow,
+    RequestWithFeesRow,
     StateEvent,
     StoredNotice,
     agency_requests,
@@ -87,7 +92,7 @@ CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
 
 
 def outdate_early_decisions(
-    conn: Connection, case: Row[Any], request: Row[Any], notice: str, now: datetime
+    conn: Connection, case: CaseRow, request: OpenRequestRow, notice: str, now: datetime
 ) -> None:
     """Outdate the decisions of a notice on amended items that its agency had not been sent yet.
 
@@ -110,7 +115,7 @@ def outdate_early_decisions(
 
 
 def answer_cancellation_by_decision(
-    conn: Connection, case: Row[Any], request: int, notice: str, now: datetime
+    conn: Connection, case: CaseRow, request: int, notice: str, now: datetime
 ) -> None:
     """Use the last decision on a request as the answer to the open question whether it is cancelled.
 
@@ -136,7 +141,7 @@ def answer_cancellation_by_decision(
     offer_kept_certificates(conn, request, f"kept:{row.number}:{notice}", now)
 
 
-def _is_question_heard(conn: Connection, request: Row[Any]) -> bool:
+def _is_question_heard(conn: Connection, request: AgencyRequestRow) -> bool:
     questions = [
         row
         for row in deliveries.list_by_request(conn, request.case_id, request.id)
@@ -212,7 +217,7 @@ def _choose_decision_event(conn: Connection, request: OpenRequest) -> str:
 def move_case(
     conn: Connection,
     units: UnitTable,
-    case: Row[Any],
+    case: CaseRow,
     cause: str,
     now: datetime,
     *,
@@ -287,7 +292,7 @@ def _enqueue_conclusion(conn: Connection, case: int, key: str, rests_on: str, no
     return renewed_key
 
 
-def _list_conclusions(conn: Connection, case: int) -> list[Row[Any]]:
+def _list_conclusions(conn: Connection, case: int) -> list[DeliveryOutlineRow]:
     return [row for row in deliveries.list_outlines(conn, case) if row.parameters.get("task") == "conclude"]
 
 
@@ -297,7 +302,7 @@ def rests_on_decisions(conn: Connection, case: int) -> bool:
     return bool(conclusions) and conclusions[-1].parameters.get("rests_on") is not None
 
 
-def take_lost_uses(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
+def take_lost_uses(conn: Connection, units: UnitTable, case: CaseRow, now: datetime) -> None:
     """Write off again the quantities that the approved items of a decided, locked case had lost.
 
     If this changes anything, the declarant and customs get a new conclusion with the quantities that are
@@ -314,7 +319,7 @@ def take_lost_uses(conn: Connection, units: UnitTable, case: Row[Any], now: date
 
 
 def tell_awaited_uses(
-    conn: Connection, units: UnitTable, case: Row[Any], now: datetime, *, joined: bool = False
+    conn: Connection, units: UnitTable, case: CaseRow, now: datetime, *, joined: bool = False
 ) -> None:
     """Conclude a decided, locked case again if the numbers that it waits for are no longer those it reported.
 
@@ -331,7 +336,7 @@ def tell_awaited_uses(
 def _conclude_again(
     conn: Connection,
     units: UnitTable,
-    case: Row[Any],
+    case: CaseRow,
     ranked_decisions: Sequence[RankedDecision],
     again: str,
     now: datetime,
@@ -340,6 +345,7 @@ def _conclude_again(
 
     Without decisions nothing about the case has changed but its warnings: it stays CLOSED where it is.
     """
+    assert case.outcome is not None, "a decided case has an outcome"
     requests = agency_requests.list_by_case(conn, case.id)
     current = {
         compute_conclusion_id(CaseOutcome(case.outcome), ranked_decisions, list_cancellations(requests))
@@ -365,7 +371,7 @@ def wake_held_children(
             enqueue_task(conn, "wake", "case", held.id, f"{key}:{held.id}", now)
 
 
-def _give_back_items(conn: Connection, case: Row[Any], now: datetime) -> None:
+def _give_back_items(conn: Connection, case: CaseRow, now: datetime) -> None:
     """Give back to its parent the items that a withdrawn child has taken; evidence is stored for both."""
     parents = {row.parent_id for row in item_releases.list_releases_into(conn, case.id)}
     if item_releases.return_releases(conn, case.id, "withdrawn", now):
@@ -413,8 +419,8 @@ class _CaseStanding:
     `cancelled` are the items of its cancelled requests, and those it has taken that were cancelled above.
     """
 
-    case: Row[Any]
-    requests: Sequence[Row[Any]]
+    case: CaseRow
+    requests: Sequence[RequestWithFeesRow]
     decisions: Sequence[RankedDecision]
     cancelled: frozenset[int]
 
@@ -424,7 +430,7 @@ class _CaseStanding:
         return self.cancelled.union(list_rejected_items(_get_case_items(self.case), self.decisions))
 
 
-def _read_standing(conn: Connection, case: Row[Any]) -> _CaseStanding:
+def _read_standing(conn: Connection, case: CaseRow) -> _CaseStanding:
     requests = agency_requests.list_by_case(conn, case.id)
     ranked_decisions = list_all_decisions(conn, case.id, requests)
     own_items = {item for row in requests if row.state == "CANCELLED" for item in make_concern(row).items}
@@ -432,7 +438,7 @@ def _read_standing(conn: Connection, case: Row[Any]) -> _CaseStanding:
     return _CaseStanding(case, requests, ranked_decisions, frozenset(own_items.union(*inherited_items)))
 
 
-def list_rejected_case_items(conn: Connection, case: Row[Any]) -> frozenset[int]:
+def list_rejected_case_items(conn: Connection, case: CaseRow) -> frozenset[int]:
     """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
     return _read_standing(conn, case).rejected
 
@@ -458,7 +464,7 @@ def conclude_unasked_case(
     _settle_ledger(conn, units, _read_standing(conn, cases.lock_case(conn, case_id)), outcome, now)
 
 
-def end_cancellation(conn: Connection, case: Row[Any], request: int, cause: StateEvent) -> None:
+def end_cancellation(conn: Connection, case: CaseRow, request: int, cause: StateEvent) -> None:
     """End the question whether an agency cancels; an application that it never acknowledged is cancelled.
 
     An acknowledged application stays in force, as if the agency had refused: it may still decide.
@@ -498,19 +504,19 @@ def _evaluate_outcome(case_standing: _CaseStanding) -> CaseOutcome | None:
     return CaseOutcome.WITHDRAWN if outcome and withdraws and not has_approval(own_decisions) else outcome
 
 
-def _list_turn(case: Row[Any]) -> list[str]:
+def _list_turn(case: CaseRow) -> list[str]:
     """Return which turn of the case is concluded: each amendment and each withdrawal is a new one."""
     turn = (case.detail or {}).get("turn")
     return [] if turn is None else [str(turn)]
 
 
-def _choose_case_event(case: Row[Any], outcome: CaseOutcome) -> str:
+def _choose_case_event(case: CaseRow, outcome: CaseOutcome) -> str:
     if outcome is CaseOutcome.WITHDRAWN:
         return "withdrawn"
     return "last_decision" if case.state == "IN_PROGRESS" else "correct"
 
 
-def _get_case_items(case: Row[Any]) -> list[int]:
+def _get_case_items(case: CaseRow) -> list[int]:
     """Return the items of the declaration that opened the case; raises when it has none."""
     items = (case.detail or {}).get("items")
     if not items:

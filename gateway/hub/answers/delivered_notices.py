@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     AgencyAnswer,
@@ -49,7 +49,13 @@ from gateway.hub.requirements.requirement_results import (
 )
 from gateway.hub.submissions.application_forms import load_application_form, open_carried_document
 from gateway.hub.submissions.document_needs import read_unless_removed
-from gateway.store import CallRecord, agency_requests, read_transaction, rerun_after_conflict
+from gateway.store import (
+    AgencyRequestRow,
+    CallRecord,
+    agency_requests,
+    read_transaction,
+    rerun_after_conflict,
+)
 
 _NO_RESULT: Final = ", and this is no decision under a number of its own"
 
@@ -126,7 +132,7 @@ def read_agency_document(hub: Hub, agency: str, root: etree._Element) -> AgencyD
 
 
 def _read_notice(
-    conn: Connection, hub: Hub, request: Row[Any], root: etree._Element, path: str
+    conn: Connection, hub: Hub, request: AgencyRequestRow, root: etree._Element, path: str
 ) -> AgencyDocument:
     """Return the values of a document about a request; `path` is where it states its number."""
     pinned = hub.register.find_pinned_rules(request.mapping_sha256) or hub.rules
@@ -249,7 +255,7 @@ def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
     }
 
 
-def _find_request(conn: Connection, agency: str, number: str, path: str) -> Row[Any] | None:
+def _find_request(conn: Connection, agency: str, number: str, path: str) -> AgencyRequestRow | None:
     """Return the request of this number, stated at `path`; None for a number that is none of the hub."""
     request = agency_requests.find_by_number(conn, number)
     if request is None and not resembles_hub_number(number):
@@ -261,7 +267,9 @@ def _find_request(conn: Connection, agency: str, number: str, path: str) -> Row[
     return request
 
 
-def _list_pointers(hub: Hub, conn: Connection, request: Row[Any], facts: NoticeFacts) -> tuple[str, ...]:
+def _list_pointers(
+    hub: Hub, conn: Connection, request: AgencyRequestRow, facts: NoticeFacts
+) -> tuple[str, ...]:
     """Return the places of the errors in the applicant's message, by the call that the agency was sent."""
     places = [error_place for _, error_place in list_error_places(facts)]
     if not places:

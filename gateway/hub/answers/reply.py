@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     AgencyAnswer,
@@ -43,8 +42,11 @@ from gateway.hub.requirements.requirement_results import (
     store_requirement_results,
 )
 from gateway.store import (
+    AgencyRequestRow,
     CallRecord,
+    CaseRow,
     OpenRequest,
+    RequestAgencyRow,
     StateEvent,
     agency_requests,
     cases,
@@ -203,7 +205,7 @@ def apply_answer(
 def _apply_heard(
     conn: Connection,
     hub: Hub,
-    case: Row[Any],
+    case: CaseRow,
     request: OpenRequest,
     signed_answer: SignedAnswer,
     now: datetime,
@@ -226,7 +228,7 @@ def _apply_heard(
     record_evidence(conn, "overtaken", "request", request.id, digest, data, now)
 
 
-def _lock_case(conn: Connection, request_id: int) -> Row[Any]:
+def _lock_case(conn: Connection, request_id: int) -> CaseRow:
     """Lock and return the case of a request; raises GW701 where there is none."""
     case = open_requests.lock_case_of_request(conn, request_id)
     if case is None:
@@ -282,7 +284,7 @@ def _apply_side_answer(
 
 def _find_request(conn: Connection, agency: str, call_back: AgencyCallback) -> int:
     """Return the row id of the request an agency refers to; raises GW701 for one not sent to this agency."""
-    request: Row[Any] | Row[Any, Any] | None = None
+    request: AgencyRequestRow | RequestAgencyRow | None = None
     if call_back.application_number is not None:
         request = agency_requests.find_agency_by_number(conn, call_back.application_number)
         if request is None:

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.evidence import record_evidence
 from gateway.hub.completion.standing_demands import list_open_levies, read_demands
 from gateway.state_machines import REQUEST
 from gateway.store import (
+    AgencyRequestRow,
+    CaseRow,
+    DeliveryRow,
+    KnownNotice,
+    NoticeRow,
     StateEvent,
     agency_requests,
     cases,
@@ -31,7 +36,7 @@ from gateway.store import (
 _Result = TypeVar("_Result")
 
 
-def lock_delivery_case(conn: Connection, delivery: int) -> Row[Any] | None:
+def lock_delivery_case(conn: Connection, delivery: int) -> CaseRow | None:
     """Lock and return the case that a delivery belongs to; None when it belongs to no case."""
     row = deliveries.find_by_id(conn, delivery)
     if row is None or row.case_id is None:
@@ -49,7 +54,7 @@ class TaskHub(Protocol):
 @contextmanager
 def case_transaction(
     hub: TaskHub, name: str, case_id: int, end_lease: Callable[[Connection], None]
-) -> Iterator[tuple[Connection, Row[Any]]]:
+) -> Iterator[tuple[Connection, CaseRow]]:
     """Begin the commit `name` of a task about a case (row id); give its connection and the locked case.
 
     Behind the block the lease of the task ends, and the case is closed when none of its deliveries is left.
@@ -106,7 +111,7 @@ def _close_after_delivery(conn: Connection, case_id: int, now: datetime) -> None
 
 
 def close_case_when_done(
-    conn: Connection, case: Row[Any] | None, now: datetime, unfinished: Sequence[Row[Any]] | None = None
+    conn: Connection, case: CaseRow | None, now: datetime, unfinished: Sequence[DeliveryRow] | None = None
 ) -> None:
     """Close a decided, locked case when none of its deliveries is left; `unfinished` are those, if known."""
     if case is None or case.state != "DECIDED":
@@ -121,7 +126,7 @@ def close_case_when_done(
     )
 
 
-def _is_remainder_moot(conn: Connection, case: int, unfinished: Sequence[Row[Any]]) -> bool:
+def _is_remainder_moot(conn: Connection, case: int, unfinished: Sequence[DeliveryRow]) -> bool:
     """Return whether all deliveries that are left have failed and no longer matter.
 
     These are the calls for a request that is decided anyway, and the notices to the applicant: the
@@ -133,17 +138,17 @@ def _is_remainder_moot(conn: Connection, case: int, unfinished: Sequence[Row[Any
     return all(_is_notice_delivery(row) or _is_request_delivery(row, ended) for row in unfinished)
 
 
-def _is_notice_delivery(row: Row[Any]) -> bool:
+def _is_notice_delivery(row: DeliveryRow) -> bool:
     return bool(row.agent == "msh" and row.parameters.get("action") == "Notice")
 
 
-def _is_request_delivery(row: Row[Any], request_ids: set[str]) -> bool:
+def _is_request_delivery(row: DeliveryRow, request_ids: set[str]) -> bool:
     return bool(row.subject_type == "request" and row.subject_id in request_ids)
 
 
 def find_status_notice(
-    conn: Connection, request: int, stored: Iterable[Any], amended_after: int
-) -> Any | None:
+    conn: Connection, request: int, stored: Iterable[NoticeRow | KnownNotice], amended_after: int
+) -> NoticeRow | KnownNotice | None:
     """Return the last issued of the `stored` notices about a request (row id) that count; None without one.
 
     One with decisions counts as long as one of them does. Another one counts until the request is amended
@@ -162,7 +167,7 @@ def find_status_notice(
     return max(counting, key=lambda notice: (notice.issued_at, notice.number), default=None)
 
 
-def renew_status_code(conn: Connection, request: Row[Any]) -> None:
+def renew_status_code(conn: Connection, request: AgencyRequestRow) -> None:
     """Show the status code of the last notice that counts about a request that was amended; others stay."""
     demands = read_demands(request)
     if not demands.amended_after:
@@ -212,6 +217,6 @@ def describe_awaited_numbers(awaited: tuple[AwaitedNumber, ...]) -> list[list[An
     )
 
 
-def get_told_numbers(case: Row[Any]) -> list[list[Any]]:
+def get_told_numbers(case: CaseRow) -> list[list[Any]]:
     """Return the awaited numbers in the last Result of a case."""
     return list((case.detail or {}).get(AWAITED, ()))

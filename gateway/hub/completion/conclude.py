@@ -16,7 +16,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     CaseOutcome,
@@ -81,6 +81,11 @@ from gateway.hub.submissions.forward import (
     must_tell_outcome,
 )
 from gateway.store import (
+    CaseRow,
+    DeliveryOutlineRow,
+    FeeRow,
+    NoticeRow,
+    RequestWithFeesRow,
     agency_requests,
     cases,
     decisions,
@@ -105,7 +110,7 @@ _OF_NEEDS: Final = frozenset(
 
 def select_standing_warnings(
     conn: Connection,
-    case: Row[Any],
+    case: CaseRow,
     decisions: Iterable[RankedDecision],
     get_bundle: Callable[[], MappingBundle],
 ) -> list[dict[str, Any]]:
@@ -132,7 +137,7 @@ def select_standing_warnings(
 
 
 def read_standing_warnings(
-    conn: Connection, case: Row[Any], get_bundle: Callable[[], MappingBundle]
+    conn: Connection, case: CaseRow, get_bundle: Callable[[], MappingBundle]
 ) -> list[dict[str, Any]]:
     """Return the warnings of a case that the decisions now in force leave."""
     if not (case.detail or {}).get("warnings"):
@@ -194,7 +199,7 @@ def conclude_case(hub: Hub, case_id: int, conclusion: Conclusion, end_lease: Fin
     run_in_group_commit(hub.engine, "conclude.result", store_result)
 
 
-def _keep_told_numbers(conn: Connection, case: Row[Any], facts: CaseSnapshot) -> None:
+def _keep_told_numbers(conn: Connection, case: CaseRow, facts: CaseSnapshot) -> None:
     """Store with a locked case the numbers that its Result waits for, so that a change can be reported."""
     numbers = describe_awaited_numbers(facts.awaited)
     if numbers != get_told_numbers(case):
@@ -203,9 +208,9 @@ def _keep_told_numbers(conn: Connection, case: Row[Any], facts: CaseSnapshot) ->
 
 def _is_current_conclusion(
     conclusion: Conclusion,
-    case: Row[Any],
+    case: CaseRow,
     ranked_decisions: Iterable[RankedDecision],
-    requests: Iterable[Row[Any]],
+    requests: Iterable[RequestWithFeesRow],
 ) -> bool:
     """Return whether the case still has the outcome and the decisions of a conclusion that is to be sent."""
     if case.outcome is None:
@@ -217,19 +222,19 @@ def _is_current_conclusion(
     return conclusion.rests_on == compute_conclusion_id(*basis)
 
 
-def _find_earlier_result(earlier: Iterable[Row[Any]]) -> int | None:
+def _find_earlier_result(earlier: Iterable[DeliveryOutlineRow]) -> int | None:
     """Return the delivery of the result that this one corrects, unless it failed: results arrive in order."""
     return max((row.id for row in _list_results(earlier) if row.state != "FAILED"), default=None)
 
 
-def _give_up_failed_results(conn: Connection, earlier: Iterable[Row[Any]], now: datetime) -> None:
+def _give_up_failed_results(conn: Connection, earlier: Iterable[DeliveryOutlineRow], now: datetime) -> None:
     """Cancel the earlier results that failed: they must not be sent after the result that replaces them."""
     for row in _list_results(earlier):
         if row.state == "FAILED":
             deliveries.give_up_delivery(conn, row.id, now, "conclude", "a later result replaces it")
 
 
-def _list_results(outlines: Iterable[Row[Any]]) -> list[Row[Any]]:
+def _list_results(outlines: Iterable[DeliveryOutlineRow]) -> list[DeliveryOutlineRow]:
     return [row for row in outlines if row.agent == "msh" and row.parameters.get("action") == "Result"]
 
 
@@ -246,6 +251,7 @@ def _make_result_document(hub: Hub, facts: CaseSnapshot, now: datetime) -> etree
         *_list_kept_applications(facts),
         *_list_awaited_numbers(facts),
     )
+    assert facts.case.outcome is not None, "a decided case has an outcome"
     ranked_decisions = list_told_decisions(facts.decisions, hub.rules.bundle.units)
     decided_pairs = tuple((by_number[ranked.request], ranked) for ranked in ranked_decisions)
     return make_result_document(
@@ -339,7 +345,7 @@ def notify_applicant(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
     run_in_group_commit(hub.engine, "conclude.notice", store_notice)
 
 
-def _make_notice(stored: Row[Any], fee: Row[Any] | None, zone: tzinfo) -> Notice:
+def _make_notice(stored: NoticeRow, fee: FeeRow | None, zone: tzinfo) -> Notice:
     """Return a stored notice as it is sent, with the fee that it levied and that is paid elsewhere."""
     notice = Notice(
         stored.number,

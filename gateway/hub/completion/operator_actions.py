@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
@@ -28,7 +28,10 @@ from gateway.hub.register.effective_pmodes import load_effective_pmodes
 from gateway.hub.trust.fetch_sources import AGENT, FetchSource
 from gateway.state_machines import DELIVERY
 from gateway.store import (
+    CaseRow,
+    DeliveryRow,
     LaneBacklog,
+    LaneRow,
     NewDelivery,
     StateEvent,
     agency_requests,
@@ -137,7 +140,7 @@ def cancel_delivery(
     case_closing.close_case_when_done(conn, case, at)
 
 
-def _check_hold_not_needed(case: Row[Any] | None, delivery: Row[Any]) -> None:
+def _check_hold_not_needed(case: CaseRow | None, delivery: DeliveryRow) -> None:
     """Raise GW705 for the task without which a held, locked case would be held for ever."""
     if case is None or case.state != "HELD" or delivery.parameters.get("task") != "end_hold":
         return
@@ -171,7 +174,7 @@ def end_question(conn: Connection, request: int, at: datetime, actor: str, reaso
     case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), at)
 
 
-def _is_open_question(row: Row[Any]) -> bool:
+def _is_open_question(row: DeliveryRow) -> bool:
     ended = row.state in DELIVERY.final
     return bool(row.parameters.get("operation") == CANCELLATION and not ended)
 
@@ -207,7 +210,7 @@ def hold_lane(conn: Connection, lane: str, at: datetime, actor: str, reason: str
 
 def release_lane(
     conn: Connection, lane: str, at: datetime, actor: str, reason: str | None = None
-) -> tuple[Row[Any], LaneBacklog]:
+) -> tuple[LaneRow, LaneBacklog]:
     """Release a held lane; return its former hold, and its backlog."""
     held = lanes.release_lane(conn, lane, at)
     record_evidence(conn, "operator", "lane", lane, None, _describe_act("release", actor, reason), at)

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
@@ -37,6 +37,10 @@ from gateway.hub.completion.standing_demands import (
 )
 from gateway.state_machines import REQUEST
 from gateway.store import (
+    ReleaseFromParentRow,
+    RequestWithFeesRow,
+    ResultOfRequirementRow,
+    UseOfRequirementRow,
     agency_requests,
     decisions,
     item_releases,
@@ -59,7 +63,7 @@ def load_requirement_results(
     return tuple(_make_result(row) for row in requirement_results.list_results(conn, requirements))
 
 
-def _make_result(row: Row[Any]) -> RequirementResult:
+def _make_result(row: ResultOfRequirementRow) -> RequirementResult:
     decision = read_stored_decision(row)
     return RequirementResult(
         row.requirement_id,
@@ -80,7 +84,7 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
     """
     if not item_releases.may_have_outside_decisions(conn, case_id):
         return ()
-    uses: dict[int, dict[int, list[Row[Any]]]] = defaultdict(lambda: defaultdict(list))
+    uses: dict[int, dict[int, list[UseOfRequirementRow]]] = defaultdict(lambda: defaultdict(list))
     for use in list_counting_uses(conn, case_id):
         uses[use.requirement_id][use.item].append(use)
     law_results = select_law_results(load_requirement_results(conn, uses)) if uses else ()
@@ -124,7 +128,7 @@ def _is_bare_approval(ranked: RankedDecision) -> bool:
     return ranked.written is not None and not ranked.written.amounts and ranked.decision.decision in APPROVING
 
 
-def list_counting_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_counting_uses(conn: Connection, case_id: int) -> Sequence[UseOfRequirementRow]:
     """Return the uses of a case by which results count for it, also those that a rejected item gave back.
 
     A use that began after results counted for an application is left out: it has the certificate of that
@@ -139,7 +143,7 @@ def list_counting_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
 
 
 def list_all_decisions(
-    conn: Connection, case_id: int, requests: Sequence[Row[Any]] | None = None
+    conn: Connection, case_id: int, requests: Sequence[RequestWithFeesRow] | None = None
 ) -> tuple[RankedDecision, ...]:
     """Return all decisions that count for a case: on its applications, and beside them.
 
@@ -189,7 +193,9 @@ def select_inherited_subjects(
     return inherited
 
 
-def list_cancelled_above(conn: Connection, case_id: int) -> tuple[tuple[Row[Any], frozenset[int]], ...]:
+def list_cancelled_above(
+    conn: Connection, case_id: int
+) -> tuple[tuple[RequestWithFeesRow, frozenset[int]], ...]:
     """Return the cancelled applications of the parent of a case, and of those above it, that it depends on.
 
     Each has the items that the case has taken and does not apply for itself: no agency approves them any
@@ -200,7 +206,7 @@ def list_cancelled_above(conn: Connection, case_id: int) -> tuple[tuple[Row[Any]
 
 def list_inherited_requests(
     conn: Connection, case_id: int, states: Collection[str] = REQUEST.states
-) -> Iterator[tuple[Row[Any], frozenset[int]]]:
+) -> Iterator[tuple[RequestWithFeesRow, frozenset[int]]]:
     """Yield the applications above a case, in one of these states, that are about items which it has taken.
 
     Each with those items that the case does not apply for itself.
@@ -215,7 +221,7 @@ def list_inherited_requests(
                 yield request, frozenset(item for item, _ in inherited)
 
 
-def list_requests_above(conn: Connection, case_id: int) -> Iterator[Row[Any]]:
+def list_requests_above(conn: Connection, case_id: int) -> Iterator[RequestWithFeesRow]:
     """Yield the applications of the parent of a case, and of those above it."""
     for parent in list_cases_above(conn, case_id):
         yield from agency_requests.list_by_case(conn, parent)
@@ -237,14 +243,16 @@ def _list_own_subjects(conn: Connection, case_id: int) -> set[tuple[int, str]]:
     }
 
 
-def _group_items(releases: Iterable[Row[Any]]) -> dict[int, set[int]]:
+def _group_items(releases: Iterable[ReleaseFromParentRow]) -> dict[int, set[int]]:
     items: dict[int, set[int]] = defaultdict(set)
     for row in releases:
         items[row.parent_id].add(row.item)
     return items
 
 
-def _make_item_decisions(result: RequirementResult, uses: Sequence[Row[Any]]) -> Iterator[RankedDecision]:
+def _make_item_decisions(
+    result: RequirementResult, uses: Sequence[UseOfRequirementRow]
+) -> Iterator[RankedDecision]:
     """Yield the decisions of a result on an item with these uses of its requirement, one for each unit."""
     used: dict[str, str] = {}
     for use in uses:

@@ -11,9 +11,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
@@ -32,6 +31,7 @@ from gateway.protocols import (
 from gateway.store import (
     AttemptOutcome,
     DeliveryLease,
+    DeliveryRow,
     StateEvent,
     cases,
     deliveries,
@@ -144,7 +144,7 @@ def settle_delivery(
     unit, opened, now = signal.unit, signal.opened, signal.context.now
     problem = make_refusal_error(unit)
 
-    def settle(conn: Connection) -> Row[Any] | None:
+    def settle(conn: Connection) -> DeliveryRow | None:
         if not _settle_lease(conn, lease, problem, now, knowledge):
             if knowledge is not None:
                 hub.register.check_snapshot_current(conn, knowledge)
@@ -178,7 +178,7 @@ def settle_delivery(
         _log_refusal(hub, refused, problem)
 
 
-def _log_refusal(hub: Hub, row: Row[Any], problem: GatewayError) -> None:
+def _log_refusal(hub: Hub, row: DeliveryRow, problem: GatewayError) -> None:
     case = None
     if row.case_id is not None:
         with read_transaction(hub.engine) as conn:
@@ -276,21 +276,21 @@ def _settle_passage(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) ->
         delivery = deliveries.find_by_dedupe_key(conn, f"onward:{message.id}")
         if delivery is None or delivery.destination != signal.sender:
             return
-        content = payloads.open_payload(conn, delivery.payload_sha256)
+        content = payloads.open_payload(conn, delivery.payload_sha256 or "")
     signal.check_sent(hub, protocol, delivery.parameters["headers"], content)
     with write_transaction(hub.engine, "passing.settled") as conn:
         if delivery_maintenance.settle_receipt(conn, delivery.id, context.now, "receive"):
             finish_passage(conn, delivery, context.now, unit.message_id)
 
 
-def is_from_next_handler(delivery: Row[Any], signal: ReceivedSignal) -> bool:
+def is_from_next_handler(delivery: DeliveryRow, signal: ReceivedSignal) -> bool:
     """Return whether a signal was sent by the next handler, to which the delivery was posted."""
     hop = delivery.parameters.get("hop")
     return hop is not None and hop["party"] == signal.sender
 
 
 def note_hop_receipt(
-    hub: Hub, signal: ReceivedSignal, delivery: Row[Any], *, knowledge: RegisterSnapshot | None = None
+    hub: Hub, signal: ReceivedSignal, delivery: DeliveryRow, *, knowledge: RegisterSnapshot | None = None
 ) -> None:
     """Store that the next handler has received the hub's message: it is not sent to that handler again.
 
@@ -307,7 +307,9 @@ def note_hop_receipt(
             record_evidence(conn, "hop_receipt", "delivery", delivery.id, identity, data, now)
 
 
-def finish_passage(conn: Connection, delivery: Any, at: datetime, told_by: str = "") -> None:
+def finish_passage(
+    conn: Connection, delivery: DeliveryRow | DeliveryLease, at: datetime, told_by: str = ""
+) -> None:
     """Store that the next handler has a message that the hub passed on; `told_by` is its answer's id."""
     message = int(delivery.subject_id)
     row = messages.find_by_id(conn, message)

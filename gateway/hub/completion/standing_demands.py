@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     DEMANDED_STATES,
@@ -28,7 +28,19 @@ from gateway.cases import (
     read_subjects,
     select_current_decisions,
 )
-from gateway.store import OpenRequest, StoredNotice, notices
+from gateway.store import (
+    AgencyRequestRow,
+    DecisionRow,
+    DecisionWithTextRow,
+    FeeRow,
+    KnownNotice,
+    NoticeRow,
+    OpenRequest,
+    RequestWithFeesRow,
+    ResultOfRequirementRow,
+    StoredNotice,
+    notices,
+)
 
 _OPEN_FEE: Final = ("LEVIED", "ORDERED")
 #: The states between which a request moves by its open demands.
@@ -38,7 +50,7 @@ _EVENTS: Final = {state: event for event, state in DEMANDED_STATES.items()}
 _ENDING: Final = {"INSPECTION": "inspected", "FEE_DUE": "fee_settled"}
 
 
-def read_demands(request: Row[Any] | OpenRequest) -> OpenDemands:
+def read_demands(request: AgencyRequestRow) -> OpenDemands:
     """Return the demands of the agency about a request that are not ended: information, inspection, fee."""
     return OpenDemands() if request.demands is None else OpenDemands.restore(request.demands)
 
@@ -55,7 +67,9 @@ def take_demand_notice(request: OpenRequest, stored: StoredNotice, codes: Mappin
         request.set_columns(demands=demands.describe())
 
 
-def _list_demands(request_notices: Iterable[Any], codes: Mapping[str, StatusCode]) -> list[DemandNotice]:
+def _list_demands(
+    request_notices: Iterable[NoticeRow | KnownNotice], codes: Mapping[str, StatusCode]
+) -> list[DemandNotice]:
     """Return the notices that make or end a demand; those about fees are left out, as fees have their own."""
     demand_notices = []
     for notice in request_notices:
@@ -80,7 +94,7 @@ def end_amended_demands(conn: Connection, request: int) -> dict[str, Any]:
     return OpenDemands({}, last).describe()
 
 
-def list_open_levies(levied: Iterable[Row[Any]]) -> list[tuple[datetime, str]]:
+def list_open_levies(levied: Iterable[FeeRow]) -> list[tuple[datetime, str]]:
     """Return when each open fee of a request was levied, and by which notice."""
     return [(row.levied_at, row.notice or "") for row in levied if row.state in _OPEN_FEE]
 
@@ -122,12 +136,12 @@ def compute_conclusion_id(
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_cancellation_open(request: Row[Any] | OpenRequest) -> bool:
+def is_cancellation_open(request: AgencyRequestRow) -> bool:
     """Return whether the agency has been asked to cancel a request, and has not said whether it does."""
     return bool(request.cancellation == "ASKED" and request.state != "CANCELLED")
 
 
-def list_cancellations(requests: Iterable[Row[Any]]) -> tuple[tuple[str, str], ...]:
+def list_cancellations(requests: Iterable[RequestWithFeesRow]) -> tuple[tuple[str, str], ...]:
     """Return the number of each request that is CANCELLED, or whose cancellation was REFUSED, and which.
 
     One whose items an amendment has removed is named only where its agency keeps it: if it is cancelled,
@@ -140,24 +154,24 @@ def list_cancellations(requests: Iterable[Row[Any]]) -> tuple[tuple[str, str], .
     )
 
 
-def list_standing_numbers(requests: Iterable[Row[Any]]) -> dict[int, str]:
+def list_standing_numbers(requests: Iterable[RequestWithFeesRow]) -> dict[int, str]:
     """Return the numbers of the requests whose decisions count, by row id: cancelled ones are absent."""
     return {row.id: row.number for row in requests if row.state != "CANCELLED"}
 
 
-def make_concern(request: Row[Any]) -> RequestScope:
+def make_concern(request: AgencyRequestRow) -> RequestScope:
     """Return the scope of a request: its items, and the laws that may decide them."""
     pairs = read_subjects(request.required)
     items, laws = frozenset([item for item, _ in pairs]), frozenset([law for _, law in pairs])
     return RequestScope(request.number, items, laws)
 
 
-def list_concerns(requests: Iterable[Row[Any]]) -> tuple[RequestScope, ...]:
+def list_concerns(requests: Iterable[RequestWithFeesRow]) -> tuple[RequestScope, ...]:
     """Return the scopes of the requests of a case; a cancelled request has none."""
     return tuple([make_concern(row) for row in requests if row.state != "CANCELLED"])
 
 
-def read_stored_decision(row: Row[Any]) -> Decision:
+def read_stored_decision(row: DecisionRow | ResultOfRequirementRow) -> Decision:
     """Return a stored decision, on an application or without one, as a value."""
     return Decision(
         item=row.item,
@@ -171,7 +185,9 @@ def read_stored_decision(row: Row[Any]) -> Decision:
     )
 
 
-def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[RankedDecision, ...]:
+def make_standing_decisions(
+    rows: Iterable[DecisionWithTextRow], numbers: dict[int, str]
+) -> tuple[RankedDecision, ...]:
     """Return stored decisions of the requests in `numbers` as values, each with its number."""
     ranked_decisions = [
         RankedDecision(

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import CLEARANCE_RESULTS, ClearedItem, CustomsNotice, CustomsReason, make_customs_document
 from gateway.errors import CUSTOMS_ERROR, GatewayError
@@ -35,7 +35,15 @@ from gateway.hub.outbox.local_tasks import FinishLease, require_row
 from gateway.hub.outbox.outgoing_calls import find_submission
 from gateway.hub.submissions.forward import ComposedCall, compose_clearance_call, enqueue_clearance_call
 from gateway.state_machines import CLEARANCE
-from gateway.store import customs_notices, deliveries, payloads, read_transaction
+from gateway.store import (
+    CustomsNoticeRow,
+    DeliveryRow,
+    RequestWithFeesRow,
+    customs_notices,
+    deliveries,
+    payloads,
+    read_transaction,
+)
 from gateway.wire import parse_xml
 
 _REQUIREMENT: Final = re.compile(r"Requirement\[([1-9][0-9]{0,5})\](?:/.*)?")
@@ -88,7 +96,7 @@ def tell_customs_news(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
             _enqueue_calls(conn, notice_id, calls, now)
 
 
-def read_stored_notice(conn: Connection, row: Row[Any]) -> CustomsNotice:
+def read_stored_notice(conn: Connection, row: CustomsNoticeRow) -> CustomsNotice:
     """Return a stored notice of customs, its pointers turned back into the applicant's own message."""
     call_items: tuple[int, ...] = ()
     call = None if row.delivery_id is None else deliveries.find_by_id(conn, row.delivery_id)
@@ -105,7 +113,7 @@ def read_stored_notice(conn: Connection, row: Row[Any]) -> CustomsNotice:
     )
 
 
-def _load_call(conn: Connection, call: Row[Any]) -> bytes:
+def _load_call(conn: Connection, call: DeliveryRow) -> bytes:
     """Return the call that customs answered; nothing where retention has removed it."""
     try:
         return payloads.get_payload_octets(conn, call.payload_sha256 or "")
@@ -114,7 +122,7 @@ def _load_call(conn: Connection, call: Row[Any]) -> bytes:
 
 
 def _seal_notice(
-    hub: Hub, facts: CaseSnapshot, row: Row[Any], notice: CustomsNotice, state: str, now: datetime
+    hub: Hub, facts: CaseSnapshot, row: CustomsNoticeRow, notice: CustomsNotice, state: str, now: datetime
 ) -> Any:
     code = hub.rules.customs_codes.get(row.code)
     status = "" if code is None else code.status
@@ -125,10 +133,10 @@ def _seal_notice(
 def _compose_calls(
     hub: Hub,
     facts: CaseSnapshot,
-    row: Row[Any],
+    row: CustomsNoticeRow,
     notice: CustomsNotice,
-    inherited_requests: Sequence[tuple[Row[Any], frozenset[int]]],
-) -> Sequence[tuple[Row[Any], ComposedCall]]:
+    inherited_requests: Sequence[tuple[RequestWithFeesRow, frozenset[int]]],
+) -> Sequence[tuple[RequestWithFeesRow, ComposedCall]]:
     """Return each application whose agency wants the news, with the call that reports them.
 
     An agency that gets no items of customs takes the news for the whole of its application. This would be
@@ -162,7 +170,7 @@ def _wants_clearance(hub: Hub, agency: str) -> bool:
 
 
 def _enqueue_calls(
-    conn: Connection, notice_id: int, calls: Sequence[tuple[Row[Any], ComposedCall]], now: datetime
+    conn: Connection, notice_id: int, calls: Sequence[tuple[RequestWithFeesRow, ComposedCall]], now: datetime
 ) -> None:
     """Queue the news behind the earlier calls to each agency; skip an agency that has no application.
 

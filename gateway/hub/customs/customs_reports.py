@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
@@ -45,8 +45,12 @@ from gateway.hub.outbox.outgoing_calls import CUSTOMS
 from gateway.hub.submissions.forward import ComposedCall, compose_late_report, enqueue_late_report
 from gateway.needs import find_declared_direction
 from gateway.store import (
+    AgencyRequestRow,
     CallRecord,
+    CaseRow,
+    DecisionWithTextRow,
     DeliveryLease,
+    NoticeRow,
     cases,
     decisions,
     deliveries,
@@ -105,7 +109,7 @@ def apply_customs_call(
     return str(case.number)
 
 
-def _find_case(conn: Connection, call: CustomsCall) -> Row[Any]:
+def _find_case(conn: Connection, call: CustomsCall) -> CaseRow:
     """Return the case that customs names; raises GW701 if none, or several, were reported to customs."""
     # Customs got no report of a submission that was refused, is held, or was withdrawn while held.
     if call.case_number is not None:
@@ -123,14 +127,14 @@ def _find_case(conn: Connection, call: CustomsCall) -> Row[Any]:
     raise GatewayError(REPLY_UNMATCHED, detail, parameter)
 
 
-def _was_told(conn: Connection, case: Row[Any]) -> bool:
+def _was_told(conn: Connection, case: CaseRow) -> bool:
     if case.state in ("REFUSED", "HELD"):
         return False
     sent_to_customs = (row.destination == CUSTOMS for row in deliveries.list_outlines(conn, case.id))
     return case.state != "WITHDRAWN" or any(sent_to_customs)
 
 
-def _check_items(case: Row[Any], notice: CustomsNotice) -> None:
+def _check_items(case: CaseRow, notice: CustomsNotice) -> None:
     """Raise GW404 for an item that the declaration has not, or that is named twice."""
     declared = set((case.detail or {}).get("items", ()))
     seen: set[int] = set()
@@ -188,12 +192,12 @@ def tell_late_result(hub: Hub, result_id: int, case_id: int, end_lease: FinishLe
     _queue_report(hub, case, f"customs:late:result:{result_id}:{case_id}", content, end_lease)
 
 
-def _find_reported_case(conn: Connection, case_id: int) -> Row[Any]:
+def _find_reported_case(conn: Connection, case_id: int) -> CaseRow:
     return require_row(cases.find_by_id(conn, case_id), f"case {case_id} of a late decision")
 
 
 def _queue_report(
-    hub: Hub, case: Row[Any], key: str, content: list[dict[str, Any]], end_lease: FinishLease
+    hub: Hub, case: CaseRow, key: str, content: list[dict[str, Any]], end_lease: FinishLease
 ) -> None:
     """Queue a report under a key, unless its content says nothing."""
     now = hub.clock()
@@ -203,11 +207,13 @@ def _queue_report(
             enqueue_late_report(conn, call, case.id, key, now)
 
 
-def _name_report(case: int, request: Row[Any], notice: int) -> str:
+def _name_report(case: int, request: AgencyRequestRow, notice: int) -> str:
     return f"customs:late:{notice}" if case == request.case_id else f"customs:late:{notice}:{case}"
 
 
-def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any]) -> list[dict[str, Any]]:
+def _list_told(
+    conn: Connection, case: int, request: AgencyRequestRow, notice: NoticeRow
+) -> list[dict[str, Any]]:
     """Return the report about a notice on items of a case: its decisions in force, or its cancelled items.
 
     A decision that a later notice has replaced is left out, and so is one before the cancellation of the
@@ -231,12 +237,12 @@ def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any])
     ]
 
 
-def _describe_decision(decision: Row[Any] | Decision) -> dict[str, Any]:
+def _describe_decision(decision: DecisionWithTextRow | Decision) -> dict[str, Any]:
     names = ("item", "law", "number", "date", "quantity", "unit", "decision")
     return {name: value for name in names if (value := getattr(decision, name)) is not None}
 
 
-def _compose_report(hub: Hub, case: Row[Any], content: list[dict[str, Any]]) -> ComposedCall | None:
+def _compose_report(hub: Hub, case: CaseRow, content: list[dict[str, Any]]) -> ComposedCall | None:
     if not content or not hub.composer.has_destination(CUSTOMS):
         return None
     return compose_late_report(hub, case.number, find_late_code(hub.rules.customs_codes), content)

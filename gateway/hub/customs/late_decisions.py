@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     CustomsNotice,
@@ -41,7 +41,13 @@ from gateway.hub.completion.outside_decisions import (
 from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.state_machines import REQUEST
 from gateway.store import (
+    AgencyRequestRow,
+    CaseRow,
+    CustomsNoticeRow,
     NewCustomsNotice,
+    NoticeRow,
+    OpenRequestRow,
+    ResultOfRequirementRow,
     StateEvent,
     agency_requests,
     customs_notices,
@@ -57,7 +63,7 @@ _INHERITED: Final = "late_inherited"
 
 
 def record_late_decision(
-    conn: Connection, case: Row[Any], request: Any, notice: int, number: str, now: datetime
+    conn: Connection, case: CaseRow, request: OpenRequestRow, notice: int, number: str, now: datetime
 ) -> None:
     """Record that a notice (row id) decides a request of a locked case that is cleared; else do nothing.
 
@@ -84,7 +90,11 @@ def is_cleared(conn: Connection, case: int) -> bool:
 
 
 def record_inherited_decision(
-    conn: Connection, case: int, request: Row[Any], notice: Row[Any], now: datetime
+    conn: Connection,
+    case: int,
+    request: AgencyRequestRow,
+    notice: NoticeRow,
+    now: datetime,
 ) -> None:
     """Record for a locked child that a notice on a request above it decides items that the child has.
 
@@ -95,7 +105,7 @@ def record_inherited_decision(
 
 
 def list_late_subjects(
-    conn: Connection, case: int, request: Row[Any], notice: Row[Any]
+    conn: Connection, case: int, request: AgencyRequestRow, notice: NoticeRow
 ) -> set[tuple[int, str]]:
     """Return the items and laws of a case (row id) that a notice on a request of it, or above it, is about.
 
@@ -108,7 +118,7 @@ def list_late_subjects(
     return select_inherited_subjects(conn, case, request.case_id, subjects)
 
 
-def record_decisions_since(conn: Connection, case: Row[Any], cleared_at: datetime, now: datetime) -> None:
+def record_decisions_since(conn: Connection, case: CaseRow, cleared_at: datetime, now: datetime) -> None:
     """Record the decisions that agencies issued between a clearance and its arrival at the hub.
 
     `cleared_at` is the time of clearance, `now` that of its arrival.
@@ -129,7 +139,7 @@ def _list_ending_notices(conn: Connection, request: int) -> set[str]:
 
 
 def _record_notice(
-    conn: Connection, case: int, request: Row[Any], notice_id: int, number: str, now: datetime
+    conn: Connection, case: int, request: AgencyRequestRow, notice_id: int, number: str, now: datetime
 ) -> None:
     key = f"late_decision:{notice_id}" if case == request.case_id else f"late_decision:{notice_id}:{case}"
     data = {"agency": request.agency, "application": request.number, "number": number}
@@ -179,7 +189,7 @@ def record_results_since(conn: Connection, case: int, cleared_at: datetime, now:
         return
     used = {use.requirement_id for owner in (case, *list_cases_above(conn, case))
             for use in list_counting_uses(conn, owner)}  # fmt: skip
-    since: dict[tuple[int, str], list[Row[Any]]] = {}
+    since: dict[tuple[int, str], list[ResultOfRequirementRow]] = {}
     for row in requirement_results.list_results(conn, used):
         if row.issued_at > cleared_at:
             since.setdefault((row.requirement_id, row.notice_no), []).append(row)
@@ -187,7 +197,9 @@ def record_results_since(conn: Connection, case: int, cleared_at: datetime, now:
         _record_result_notice(conn, case, rows, now)
 
 
-def _record_result_notice(conn: Connection, case: int, rows: Sequence[Row[Any]], now: datetime) -> None:
+def _record_result_notice(
+    conn: Connection, case: int, rows: Sequence[ResultOfRequirementRow], now: datetime
+) -> None:
     """Record the decisions of one notice for a locked case, where they are about an item of it."""
     first = rows[0]
     if not _list_subjects(conn, case, first.requirement_id, {row.law for row in rows}):
@@ -254,7 +266,7 @@ _EVENTS: Final = {
 
 def record_customs_notice(
     conn: Connection,
-    case: Row[Any],
+    case: CaseRow,
     notice: CustomsNotice,
     kind: str,
     digest: str,
@@ -300,7 +312,7 @@ def record_customs_notice(
     return True
 
 
-def find_leading_notice(candidates: Sequence[Row[Any]], kinds: frozenset[str]) -> int | None:
+def find_leading_notice(candidates: Sequence[CustomsNoticeRow], kinds: frozenset[str]) -> int | None:
     """Return the notice of these kinds that counts: the one issued last, then of the highest number."""
     matching = [row for row in candidates if row.kind in kinds]
     return None if not matching else int(max(matching, key=lambda row: (row.issued_at, row.number)).id)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import MAXYEAR, date, datetime, time, tzinfo
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.calendars import Timetable
 from gateway.cases import (
@@ -45,14 +45,35 @@ from gateway.hub.deadlines.due_times import (
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.state_machines import REQUEST
-from gateway.store import NewDeadline, StateEvent, agency_requests, cases, deadlines, fees, transitions
+from gateway.store import (
+    AgencyRequestRow,
+    CaseRow,
+    DeadlineRow,
+    FeeRow,
+    LiveDeadlineRow,
+    NewDeadline,
+    RequestWithFeesRow,
+    StateEvent,
+    agency_requests,
+    cases,
+    deadlines,
+    fees,
+    transitions,
+)
 
 _CLOCKWORK: Final = "clockwork"
 
 
-def tell_overdue(conn: Connection, case: Row[Any], request: Row[Any], row: Row[Any], now: datetime) -> None:
+def tell_overdue(
+    conn: Connection,
+    case: CaseRow,
+    request: AgencyRequestRow,
+    row: DeadlineRow | LiveDeadlineRow,
+    now: datetime,
+) -> None:
     """Mark a deadline (`row`) of a request of a locked case as overdue, once; no decision follows from it."""
     deadlines.change_deadline(conn, row.id, {"state": "OVERDUE", "overdue_at": now, "next_at": None})
+    assert row.due_at is not None, "an overdue deadline has a due time"
     text = f"{row.kind} {request.number} was due {row.due_at.isoformat()}"
     if case.state == "IN_PROGRESS":
         cases.apply_event(conn, case.id, StateEvent("deadline", now, _CLOCKWORK, text[:100]))
@@ -62,8 +83,9 @@ def tell_overdue(conn: Connection, case: Row[Any], request: Row[Any], row: Row[A
     _tell_applicant(conn, row, "overdue", now)
 
 
-def tell_reminder(conn: Connection, row: Row[Any], now: datetime) -> None:
+def tell_reminder(conn: Connection, row: DeadlineRow, now: datetime) -> None:
     """Send a reminder of a deadline once: to the applicant by a Notice, to an agency by an event alone."""
+    assert row.due_at is not None, "a reminder is sent before a due time"
     values: dict[str, Any] = {"reminded_at": now, "next_at": row.due_at}
     deadlines.change_deadline(conn, row.id, values)
     request = agency_requests.find_by_id(conn, row.request_id)
@@ -74,7 +96,9 @@ def tell_reminder(conn: Connection, row: Row[Any], now: datetime) -> None:
     _tell_applicant(conn, row, "reminder", now)
 
 
-def _tell_applicant(conn: Connection, row: Row[Any], occasion: str, now: datetime) -> None:
+def _tell_applicant(
+    conn: Connection, row: DeadlineRow | LiveDeadlineRow, occasion: str, now: datetime
+) -> None:
     """Queue the Notice to the applicant where the applicant has to act."""
     if DEADLINE_HOLDERS[DeadlineKind(row.kind)] is CustodyHolder.APPLICANT:
         key = f"remind:{row.id}:{occasion}"
@@ -106,7 +130,7 @@ class _Settling:
     """One case that is settled: its row, the timetable, and the times that count."""
 
     hub: Hub
-    case: Row[Any]
+    case: CaseRow
     timetable: Timetable
     now: datetime
     done_at: datetime
@@ -121,9 +145,9 @@ class _Settling:
 class _AskedRequest:
     """One request that is settled: its row, its agency's open demands, and its fees where one is open."""
 
-    row: Row[Any]
+    row: RequestWithFeesRow
     demands: OpenDemands
-    levied: Sequence[Row[Any]]
+    levied: Sequence[FeeRow]
 
 
 def settle_deadlines(
@@ -161,15 +185,19 @@ def settle_deadlines(
     deadlines.insert_deadlines(conn, new)
 
 
-def _is_at_rest(request: Row[Any], live: Sequence[Row[Any]]) -> bool:
+def _is_at_rest(request: RequestWithFeesRow, live: Sequence[LiveDeadlineRow]) -> bool:
     """Return whether a decided or cancelled request has neither obligations nor deadlines that run."""
     pending = live or request.open_fees or request.due_at or request.demands
     return request.state in REQUEST.final and not pending
 
 
 def _settle_state(
-    conn: Connection, request: Row[Any], demands: OpenDemands, levied: Sequence[Row[Any]], now: datetime
-) -> Row[Any]:
+    conn: Connection,
+    request: RequestWithFeesRow,
+    demands: OpenDemands,
+    levied: Sequence[FeeRow],
+    now: datetime,
+) -> RequestWithFeesRow:
     """Move a request to the state that its open demands and fees call for; return its current row."""
     if levied and any(fee.gate == "forwarding" and fee.state in _FEE_OPEN for fee in levied):
         return request
@@ -183,7 +211,7 @@ def _settle_state(
 
 
 def _settle_request(
-    conn: Connection, settling: _Settling, asked_request: _AskedRequest, live: Sequence[Row[Any]]
+    conn: Connection, settling: _Settling, asked_request: _AskedRequest, live: Sequence[LiveDeadlineRow]
 ) -> list[NewDeadline]:
     """Settle one request; return the deadlines that begin."""
     request, levied = asked_request.row, asked_request.levied
@@ -214,7 +242,7 @@ def _settle_request(
     return new
 
 
-def _may_begin(conn: Connection, request: Row[Any], kind: DeadlineKind, *, restarted: bool) -> bool:
+def _may_begin(conn: Connection, request: RequestWithFeesRow, kind: DeadlineKind, *, restarted: bool) -> bool:
     """Return whether a deadline may begin now.
 
     A fee that is levied while an agency is asked whether it cancels becomes payable only if the application
@@ -230,7 +258,7 @@ def _may_begin(conn: Connection, request: Row[Any], kind: DeadlineKind, *, resta
     )
 
 
-def _find_fee(row: Row[Any], levied: Sequence[Row[Any]]) -> Row[Any] | None:
+def _find_fee(row: LiveDeadlineRow, levied: Sequence[FeeRow]) -> FeeRow | None:
     """Return the fee that a deadline is about; None for one that is about no fee."""
     if row.kind != DeadlineKind.PAY:
         return None
@@ -275,10 +303,10 @@ def _end_deadline(
     conn: Connection,
     settling: _Settling,
     asked_request: _AskedRequest,
-    row: Row[Any],
+    row: LiveDeadlineRow,
     *,
     replaced: bool,
-    fee: Row[Any] | None,
+    fee: FeeRow | None,
 ) -> None:
     request = asked_request.row
     done_at = settling.done_at if fee is None else _find_payment_time(settling, fee)
@@ -299,7 +327,7 @@ def _end_deadline(
 
 
 def _end_hold(
-    conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: Row[Any]
+    conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: LiveDeadlineRow
 ) -> datetime | None:
     """Return the due time of a held deadline that ends before the applicant has acted; None if unknown."""
     acts = _list_applicant_acts(asked_request)
@@ -315,12 +343,12 @@ def _end_hold(
     return times.due_at
 
 
-def _is_paid(fee: Row[Any]) -> bool:
+def _is_paid(fee: FeeRow) -> bool:
     """Return whether a fee that is due no more was paid, here or elsewhere; another one was cancelled."""
     return fee.paid_at is not None or fee.state == "CONFIRMED"
 
 
-def _find_payment_time(settling: _Settling, fee: Row[Any]) -> datetime:
+def _find_payment_time(settling: _Settling, fee: FeeRow) -> datetime:
     """Return when a fee was paid; for one paid elsewhere or not owed any more, when this was reported."""
     ended_at = fee.paid_at or fee.ended_at
     # This may be before the levy: the clock of the agency may be ahead of that of the provider.
@@ -331,7 +359,7 @@ def _keep_deadline(
     conn: Connection,
     settling: _Settling,
     asked_request: _AskedRequest,
-    row: Row[Any],
+    row: LiveDeadlineRow,
     stated_due: datetime | None,
 ) -> datetime | None:
     """Hold, resume or recompute a deadline that is still owed; return when it is due, None while held."""
@@ -348,7 +376,7 @@ def _keep_deadline(
 
 
 def _keep_time_to_decide(
-    conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: Row[Any]
+    conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: LiveDeadlineRow
 ) -> datetime | None:
     """Hold the time to decide while the applicant has to act, and let it go on; return when it is due."""
     due_at: datetime | None = row.due_at
@@ -378,7 +406,7 @@ def _list_applicant_acts(asked_request: _AskedRequest) -> set[str]:
     return fees_owed | (_APPLICANT_ACTS & asked_request.demands.standing.keys())
 
 
-def _restore_held_times(row: Row[Any]) -> HeldTimes:
+def _restore_held_times(row: LiveDeadlineRow) -> HeldTimes:
     """Return in which periods a deadline was held that its time does not have yet."""
     if row.held is not None:
         return HeldTimes.restore(row.held)
@@ -393,7 +421,7 @@ def _find_done_time(settling: _Settling, asked_request: _AskedRequest, cause: st
 
 
 def _make_term(
-    asked_request: _AskedRequest, row: Row[Any], stated_due: datetime | None = None
+    asked_request: _AskedRequest, row: LiveDeadlineRow, stated_due: datetime | None = None
 ) -> StartedTerm:
     request = asked_request.row
     return StartedTerm(request.agency, request.document, _KINDS[row.kind], row.started_at, stated_due)
@@ -433,7 +461,7 @@ def _make_deadline(
 
 
 def _choose_due_time(
-    settling: _Settling, request: Row[Any], times: dict[_Obligation, datetime | None]
+    settling: _Settling, request: RequestWithFeesRow, times: dict[_Obligation, datetime | None]
 ) -> None:
     """Store the due time of the party that holds the request; demands of its agency come first."""
     owes = bool(request.open_fees) and not is_cancellation_open(request)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from lxml import etree
-from sqlalchemy import Row
 
 from gateway.cases import DeadlineState, make_reminder_document
 from gateway.errors import GatewayError, raise_resource_problem
@@ -29,7 +28,15 @@ from gateway.hub.outbox.applicant_messages import (
     send_notice,
 )
 from gateway.hub.outbox.local_tasks import FinishLease, require_row
-from gateway.store import agency_requests, cases, deadlines, read_transaction, write_transaction
+from gateway.store import (
+    AgencyRequestRow,
+    DeadlineRow,
+    agency_requests,
+    cases,
+    deadlines,
+    read_transaction,
+    write_transaction,
+)
 
 _BATCH: Final = 100
 _log = logging.getLogger(__name__)
@@ -113,9 +120,10 @@ def send_deadline_notice(hub: Hub, deadline: int, occasion: str, end_lease: Fini
 
 
 def _make_document(
-    facts: CaseSnapshot, request: Row[Any], row: Row[Any], occasion: str, now: datetime
+    facts: CaseSnapshot, request: AgencyRequestRow, row: DeadlineRow, occasion: str, now: datetime
 ) -> etree._Element:
     state = make_request_state(request)
+    assert row.due_at is not None, "a message about a deadline names its due time"
     due = row.due_at.isoformat(timespec="minutes")
     text = _WORDS[row.kind, occasion].format(agency=request.agency, due=due)
     return make_reminder_document(make_case_header(facts, now), state, text, row.due_at)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     FeeStep,
@@ -26,6 +26,7 @@ from gateway.hub.fees.fee_records import (
     close_order,
     get_fee,
     read_fee_money,
+    read_movement_money,
     record_fee_step,
     tell_applicant,
 )
@@ -39,6 +40,9 @@ from gateway.hub.outbox.applicant_messages import (
 from gateway.hub.outbox.local_tasks import FinishLease, require_row
 from gateway.hub.outbox.outgoing_calls import WSDL_DIGEST, ComposedEnvelope, OutgoingCall, find_submission
 from gateway.store import (
+    AgencyRequestRow,
+    FeeMovementRow,
+    FeeRow,
     NewDelivery,
     StateEvent,
     agency_requests,
@@ -70,14 +74,15 @@ def tell_agency_of_payment(hub: Hub, fee: int, end_lease: FinishLease) -> None:
             _enqueue_call(conn, row, call, envelope, hub.clock())
 
 
-def _get_fee_of_request(conn: Connection, fee: int) -> tuple[Row[Any], Row[Any]]:
+def _get_fee_of_request(conn: Connection, fee: int) -> tuple[FeeRow, AgencyRequestRow]:
     """Return a fee (row id) and the request that it is of."""
     row = get_fee(conn, fee)
     found_request = agency_requests.find_by_id(conn, row.request_id)
     return row, require_row(found_request, f"the application of fee {row.number}")
 
 
-def _make_call(hub: Hub, fee: Row[Any], request: Row[Any], payment: Row[Any]) -> OutgoingCall:
+def _make_call(hub: Hub, fee: FeeRow, request: AgencyRequestRow, payment: FeeMovementRow) -> OutgoingCall:
+    assert payment.moved_at is not None, "a payment is stored with its time"
     paid_at = format_instant(payment.moved_at)
     arguments = {"ApplicationNumber": request.number, "FeeNumber": fee.number}
     if fee.payment_notice:
@@ -88,7 +93,7 @@ def _make_call(hub: Hub, fee: Row[Any], request: Row[Any], payment: Row[Any]) ->
 
 
 def _enqueue_call(
-    conn: Connection, fee: Row[Any], call: OutgoingCall, envelope: ComposedEnvelope, now: datetime
+    conn: Connection, fee: FeeRow, call: OutgoingCall, envelope: ComposedEnvelope, now: datetime
 ) -> None:
     sent = find_submission(deliveries.list_by_request(conn, fee.case_id, fee.request_id))
     follows = None if sent is None or sent.state == "FAILED" else int(sent.id)
@@ -107,7 +112,7 @@ def _enqueue_call(
     deliveries.enqueue_delivery(conn, new, now)
 
 
-def record_told_payment(conn: Connection, fee: Row[Any], signed_answer: SignedAnswer, now: datetime) -> None:
+def record_told_payment(conn: Connection, fee: FeeRow, signed_answer: SignedAnswer, now: datetime) -> None:
     """Store for a fee of a locked case that its agency knows of the payment, and how it said so."""
     fees.change_fee(conn, fee.id, told_at=now)
     digest = payloads.store_payload(conn, signed_answer.reply.envelope, now)
@@ -140,7 +145,7 @@ def settle_fee_elsewhere(conn: Connection, fee: int, at: datetime, actor: str, r
     _finish_act(conn, row, "fees settle", actor, reason, FeeStep.PAY, at)
 
 
-def _lock_open_fee(conn: Connection, fee: int) -> Row[Any]:
+def _lock_open_fee(conn: Connection, fee: int) -> FeeRow:
     cases.lock_case(conn, get_fee(conn, fee).case_id)
     row = get_fee(conn, fee)
     if row.state not in OPEN:
@@ -150,7 +155,7 @@ def _lock_open_fee(conn: Connection, fee: int) -> Row[Any]:
 
 
 def _finish_act(
-    conn: Connection, fee: Row[Any], act_name: str, actor: str, reason: str, step: FeeStep, at: datetime
+    conn: Connection, fee: FeeRow, act_name: str, actor: str, reason: str, step: FeeStep, at: datetime
 ) -> None:
     settle_request(conn, fee.request_id, at)
     deadlines.wake_fee(conn, fee.request_id, fee.number, at)
@@ -180,7 +185,8 @@ def notify_of_fee(hub: Hub, fee: int, step_name: str, mark: str, end_lease: Fini
         movement = fees.find_movement(conn, "refund", mark) if mark else None
         codes = hub.load_rules_of(conn, request).status_codes
     facts = load_case_snapshot(hub, row.case_id)
-    named_fee = NamedFee(read_fee_money(movement or row), row.due_on, row.payment_notice, row.refundable)
+    money = read_fee_money(row) if movement is None else read_movement_money(movement)
+    named_fee = NamedFee(money, row.due_on, row.payment_notice, row.refundable)
     number = f"{row.number}-{step.value.upper()}" if movement is None else str(movement.reference)
     notice = Notice(number, now, _find_code(codes, step, row.kind), text=_TEXTS[step], fee=named_fee)
     address = (row.address or "") if step in (FeeStep.AWAIT, FeeStep.LEVY) else ""

@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import AgencyAnswer, FeeStep, Money, Notice, StatusCode
 from gateway.errors import FEE_WRONG, REPLY_UNMATCHED, TRANSITION_REFUSED, GatewayError
@@ -30,7 +30,19 @@ from gateway.hub.fees.fee_records import (
     tell_applicant,
 )
 from gateway.hub.hub import Hub
-from gateway.store import NewFee, NewMovement, OpenRequest, StateEvent, agency_requests, deliveries, fees
+from gateway.store import (
+    AgencyRequestRow,
+    DeliveryRow,
+    FeeMovementRow,
+    FeeRow,
+    NewFee,
+    NewMovement,
+    OpenRequest,
+    StateEvent,
+    agency_requests,
+    deliveries,
+    fees,
+)
 from gateway.wire import find_day
 
 _ACTOR: Final = "fees"
@@ -66,7 +78,7 @@ def settle_request(conn: Connection, request: int, now: datetime) -> None:
         renew_status_code(conn, row)
 
 
-def _release_application(conn: Connection, request: Row[Any], now: datetime) -> None:
+def _release_application(conn: Connection, request: AgencyRequestRow, now: datetime) -> None:
     """Forward an application whose fee is paid, or that its agency demands no more."""
     first = deliveries.list_by_request(conn, request.case_id, request.id)[:1]
     if first and first[0].state == "HELD":
@@ -94,13 +106,13 @@ def end_fees_of_cancelled(conn: Connection, request: int, now: datetime, *, deci
             refund_fee(conn, fee, None, "the application is cancelled", now)
 
 
-def end_fee_of_cancelled(conn: Connection, fee: Row[Any], now: datetime) -> None:
+def end_fee_of_cancelled(conn: Connection, fee: FeeRow, now: datetime) -> None:
     """Cancel the fee that is due for a cancelled request, and notify the applicant."""
     cancel_fee(conn, fee, StateEvent("cancel", now, _ACTOR, "the application is cancelled"))
     tell_applicant(conn, fee, FeeStep.CANCEL, now)
 
 
-def refund_fee(conn: Connection, fee: Row[Any], amount: Money | None, reason: str, now: datetime) -> None:
+def refund_fee(conn: Connection, fee: FeeRow, amount: Money | None, reason: str, now: datetime) -> None:
     """Give back the amount that was counted as paid for a fee, or a part of it; nothing if paid elsewhere.
 
     If the agency has confirmed the fee before the provider reports the payment, the refund is kept until
@@ -120,12 +132,12 @@ def refund_fee(conn: Connection, fee: Row[Any], amount: Money | None, reason: st
         refund_payment(conn, fee, str(paid.reference), refund, reason, now)
 
 
-def has_fee_to_refund(conn: Connection, levied: Iterable[Row[Any]]) -> bool:
+def has_fee_to_refund(conn: Connection, levied: Iterable[FeeRow]) -> bool:
     """Return whether an amount of one of these fees is left to give back, also of one paid elsewhere."""
     return any(fee.state in _PAID and _is_left(conn, fee) for fee in levied)
 
 
-def _is_left(conn: Connection, fee: Row[Any]) -> bool:
+def _is_left(conn: Connection, fee: FeeRow) -> bool:
     payment = _find_payment(conn, fee)
     if payment is not None:
         return bool(payment[1].amount)
@@ -133,7 +145,7 @@ def _is_left(conn: Connection, fee: Row[Any]) -> bool:
     return bool(rest.amount) if rest is not None else fee.state == "CONFIRMED"
 
 
-def _find_payment(conn: Connection, fee: Row[Any]) -> tuple[Row[Any], Money] | None:
+def _find_payment(conn: Connection, fee: FeeRow) -> tuple[FeeMovementRow, Money] | None:
     """Return the payment that was counted for a fee, and the part of it that was not given back."""
     movements = fees.list_movements(conn, fee.id)
     paid = next(
@@ -153,7 +165,7 @@ def _find_payment(conn: Connection, fee: Row[Any]) -> tuple[Row[Any], Money] | N
     return paid, Money(Decimal(paid.amount) - refunded, paid.currency)
 
 
-def _find_unpaid_rest(conn: Connection, fee: Row[Any]) -> Money | None:
+def _find_unpaid_rest(conn: Connection, fee: FeeRow) -> Money | None:
     """Return the part of a fee without a kept refund while its payment may still come; None for others.
 
     An excess payment has been given back, and is no part of the agency's refunds.
@@ -165,7 +177,7 @@ def _find_unpaid_rest(conn: Connection, fee: Row[Any]) -> Money | None:
     return Money(due.amount - sum(refund_amounts, Decimal(0)), due.currency)
 
 
-def _keep_refund(conn: Connection, fee: Row[Any], amount: Money | None, reason: str, now: datetime) -> None:
+def _keep_refund(conn: Connection, fee: FeeRow, amount: Money | None, reason: str, now: datetime) -> None:
     """Keep a refund of a fee until the provider reports the payment, which the agency has learnt of first."""
     rest = _find_unpaid_rest(conn, fee)
     if rest is None:
@@ -181,7 +193,7 @@ def _keep_refund(conn: Connection, fee: Row[Any], amount: Money | None, reason: 
     record_fee_step(conn, fee, "refund_kept", now, refund=number, by=reason)
 
 
-def _list_kept_refunds(conn: Connection, fee: Row[Any]) -> list[Row[Any]]:
+def _list_kept_refunds(conn: Connection, fee: FeeRow) -> list[FeeMovementRow]:
     movements = fees.list_movements(conn, fee.id)
     return [
         movement
@@ -190,7 +202,7 @@ def _list_kept_refunds(conn: Connection, fee: Row[Any]) -> list[Row[Any]]:
     ]
 
 
-def drop_kept_refunds(conn: Connection, fee: Row[Any], reasons: Collection[str], now: datetime) -> None:
+def drop_kept_refunds(conn: Connection, fee: FeeRow, reasons: Collection[str], now: datetime) -> None:
     """Drop the kept refunds of a fee that have these reasons: their notices are about another fee."""
     for refund in _list_kept_refunds(conn, fee):
         if refund.reason in reasons:
@@ -198,14 +210,14 @@ def drop_kept_refunds(conn: Connection, fee: Row[Any], reasons: Collection[str],
             record_fee_step(conn, fee, "refund_dropped", now, refund=refund.reference, by=refund.reason)
 
 
-def name_kept_refunds(conn: Connection, fee: Row[Any], reasons: Collection[str], reason: str) -> None:
+def name_kept_refunds(conn: Connection, fee: FeeRow, reasons: Collection[str], reason: str) -> None:
     """Change the reason of the kept refunds of a fee that have one of `reasons` to `reason`."""
     for refund in _list_kept_refunds(conn, fee):
         if refund.reason in reasons:
             fees.rename_kept_refund(conn, refund.id, reason)
 
 
-def order_kept_refunds(conn: Connection, fee: Row[Any], payment: str, now: datetime) -> None:
+def order_kept_refunds(conn: Connection, fee: FeeRow, payment: str, now: datetime) -> None:
     """Order the refunds that an agency made of a payment (its reference) before the provider reported it."""
     for refund in _list_kept_refunds(conn, fee):
         fees.take_kept_refund(conn, refund.id, payment)
@@ -213,7 +225,7 @@ def order_kept_refunds(conn: Connection, fee: Row[Any], payment: str, now: datet
         order_refund(conn, fee, str(refund.reference), event, moves=True)
 
 
-def _make_refund_number(conn: Connection, fee: Row[Any]) -> str:
+def _make_refund_number(conn: Connection, fee: FeeRow) -> str:
     """Return a number that no refund of a fee has; one that was dropped may have had it."""
     earlier = {
         movement.reference for movement in fees.list_movements(conn, fee.id) if movement.kind == "refund"
@@ -223,7 +235,7 @@ def _make_refund_number(conn: Connection, fee: Row[Any]) -> str:
 
 
 def refund_payment(
-    conn: Connection, fee: Row[Any], payment: str, money: Money, reason: str, now: datetime
+    conn: Connection, fee: FeeRow, payment: str, money: Money, reason: str, now: datetime
 ) -> None:
     """Order that an amount of one payment (its reference) is given back."""
     number = _make_refund_number(conn, fee)
@@ -235,7 +247,7 @@ def refund_payment(
     order_refund(conn, fee, number, StateEvent("refund", now, _ACTOR, reason), moves=reason != EXCESS)
 
 
-def find_refund_event(conn: Connection, fee: Row[Any]) -> str | None:
+def find_refund_event(conn: Connection, fee: FeeRow) -> str | None:
     """Return the event of a fee by the refunds of its payments; None while a refund is under way.
 
     The event is ``refunded`` or ``partly_refunded``. Excess payments do not count.
@@ -294,7 +306,7 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
     return True
 
 
-def is_held_for_fee(request: Row[Any], levied: Iterable[Row[Any]]) -> bool:
+def is_held_for_fee(request: AgencyRequestRow, levied: Iterable[FeeRow]) -> bool:
     """Return whether a request waits for one of its fees and is not forwarded yet."""
     return request.state == _HELD and has_open_fee(levied, "forwarding")
 
@@ -314,7 +326,7 @@ def check_forwarded(
         raise GatewayError(REPLY_UNMATCHED, detail, "ApplicationNumber")
 
 
-def check_no_fee_gate(conn: Connection, delivery: Row[Any]) -> None:
+def check_no_fee_gate(conn: Connection, delivery: DeliveryRow) -> None:
     """Raise GW705 for a delivery that is held until a fee is paid: no operator releases or cancels it.
 
     So is the order of a fee that can be paid when its agency has said that it does not cancel.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, tzinfo
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import FeeStep, FeeWord, NamedFee, Notice, StatusCode
 from gateway.errors import FEE_WRONG, GatewayError
@@ -37,7 +37,7 @@ from gateway.hub.fees.matched_ends import (
     read_fee_match,
 )
 from gateway.hub.hub import Hub
-from gateway.store import NewFee, fees
+from gateway.store import AgencyRequestRow, FeeRow, NewFee, fees
 from gateway.wire import find_day
 
 #: The states of a fee that a step is about, those that come first before the others.
@@ -56,7 +56,7 @@ class FeeNotice:
     """
 
     hub: Hub
-    request: Row[Any]
+    request: AgencyRequestRow
     notice: Notice
     code: StatusCode
     history: FeeHistory
@@ -112,7 +112,7 @@ def _levy(conn: Connection, fee_notice: FeeNotice, match: FeeMatch | None) -> No
         end_fee_of_cancelled(conn, fee, now)
 
 
-def _complete_early_end(conn: Connection, fee: Row[Any], new: NewFee, now: datetime, **ended: Any) -> None:
+def _complete_early_end(conn: Connection, fee: FeeRow, new: NewFee, now: datetime, **ended: Any) -> None:
     """Store the terms of a levy with its fee, which had ended before the levy came."""
     terms = {"amount": new.amount, "currency": new.currency, "due_on": new.due_on, "due_at": new.due_at}
     said_of = {"levied_at": new.levied_at, "refundable": new.refundable, "notice": new.notice}
@@ -142,7 +142,7 @@ def _match_fees(conn: Connection, fee_notice: FeeNotice, match: FeeMatch) -> Non
     _match_kept_refunds(conn, match, fees.list_by_request(conn, request.id), now)
 
 
-def _match_kept_refunds(conn: Connection, match: FeeMatch, levied: Sequence[Row[Any]], now: datetime) -> None:
+def _match_kept_refunds(conn: Connection, match: FeeMatch, levied: Sequence[FeeRow], now: datetime) -> None:
     """Keep, for each fee, only the refunds of cancellations that concern this fee and have ended no other.
 
     When such a cancellation arrived, the levy that it concerns may not have come yet.
@@ -165,26 +165,26 @@ def _match_kept_refunds(conn: Connection, match: FeeMatch, levied: Sequence[Row[
             refund_fee(conn, concerned_fee, None, number, now)
 
 
-def _check_unused(request: Row[Any], levied: Sequence[Row[Any]], number: str) -> None:
+def _check_unused(request: AgencyRequestRow, levied: Sequence[FeeRow], number: str) -> None:
     """Raise GW711 for a payment notice number under which a fee was levied before."""
     if number and any(fee.payment_notice == number and not is_early_end(fee) for fee in levied):
         detail = f"payment notice {number} has levied a fee of {request.number} before"
         raise GatewayError(FEE_WRONG, detail, "Fee/PaymentNotice")
 
 
-def _find_early_end(levied: Any, fee_notice: FeeNotice) -> Row[Any] | None:
+def _find_early_end(levied: Sequence[FeeRow], fee_notice: FeeNotice) -> FeeRow | None:
     """Return the fee whose cancellation or confirmation came before this levy, which was issued earlier."""
     for fee in levied:
         # An end that names a fee is about none without that number.
         has_same_number = fee.payment_notice in ("", fee_notice.fee.payment_notice)
-        early = is_early_end(fee) and fee_notice.notice.issued_at <= fee.ended_at
+        early = is_early_end(fee) and fee.ended_at is not None and fee_notice.notice.issued_at <= fee.ended_at
         if early and any(
             other_fee.ended_by == fee.ended_by and other_fee.id != fee.id for other_fee in levied
         ):
             # It was matched with another fee since.
             continue
         if early and fee.kind == fee_notice.code.fee_kind and has_same_number:
-            return fee  # type: ignore[no-any-return]
+            return fee
     return None
 
 
@@ -258,7 +258,7 @@ def _list_cancellations(history: FeeHistory) -> set[str]:
     return {number for number, code in coded if code is not None and code.fee_step == FeeStep.CANCEL}
 
 
-def _may_be_paid_later(levied: Sequence[Row[Any]], named_fee: NamedFee) -> bool:
+def _may_be_paid_later(levied: Sequence[FeeRow], named_fee: NamedFee) -> bool:
     """Return whether a refund is about a fee that is due, or about one whose levy has not come."""
     number = named_fee.payment_notice
     concerned = [fee for fee in levied if not number or fee.payment_notice == number]
@@ -267,7 +267,7 @@ def _may_be_paid_later(levied: Sequence[Row[Any]], named_fee: NamedFee) -> bool:
     return bool(number or named_fee.money) and all(is_early_end(fee) for fee in concerned)
 
 
-def _has_ended(levied: Sequence[Row[Any]], notice: Notice) -> bool:
+def _has_ended(levied: Sequence[FeeRow], notice: Notice) -> bool:
     """Return whether the fee that a notice names was levied before it, and has ended: nothing follows."""
     number = notice.fee.payment_notice if notice.fee else ""
     return any(
@@ -277,7 +277,7 @@ def _has_ended(levied: Sequence[Row[Any]], notice: Notice) -> bool:
     )
 
 
-def _find_concerned(levied: Sequence[Row[Any]], word: FeeWord, kind: str) -> Row[Any] | None:
+def _find_concerned(levied: Sequence[FeeRow], word: FeeWord, kind: str) -> FeeRow | None:
     """Return the last fee that a notice is about; a fee that was levied later than it is none."""
     matching = [
         fee
@@ -296,7 +296,7 @@ def _find_concerned(levied: Sequence[Row[Any]], word: FeeWord, kind: str) -> Row
     return None
 
 
-def _keep_early_end(conn: Connection, fee_notice: FeeNotice) -> Row[Any]:
+def _keep_early_end(conn: Connection, fee_notice: FeeNotice) -> FeeRow:
     """Store a fee that is cancelled or confirmed before its levy has come."""
     position = fees.count_by_request(conn, fee_notice.request.id) + 1
     # The levy alone states the amount and the day on which it is due.

@@ -7,12 +7,21 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import FeeStep, Money
 from gateway.evidence import record_evidence
 from gateway.hub.outbox.local_tasks import enqueue_task, require_row
-from gateway.store import NewDelivery, NewFee, StateEvent, deliveries, fees
+from gateway.store import (
+    DeliveryRow,
+    FeeMovementRow,
+    FeeRow,
+    NewDelivery,
+    NewFee,
+    StateEvent,
+    deliveries,
+    fees,
+)
 
 #: The destination of calls to the payment provider.
 PROVIDER: Final = "payment"
@@ -23,22 +32,29 @@ _HELD_FOR: Final = "held_for"
 OPEN: Final = ("LEVIED", "ORDERED")
 
 
-def read_fee_money(row: Row[Any]) -> Money | None:
-    """Return the amount of a fee, payment or refund; None for a fee that is paid elsewhere."""
-    return None if row.amount is None else Money(Decimal(row.amount), row.currency)
+def read_fee_money(fee: FeeRow) -> Money | None:
+    """Return the amount of a fee; None for one that is paid elsewhere."""
+    if fee.amount is None or fee.currency is None:
+        return None
+    return Money(Decimal(fee.amount), fee.currency)
 
 
-def get_fee(conn: Connection, fee: int) -> Row[Any]:
+def read_movement_money(movement: FeeMovementRow) -> Money:
+    """Return the amount of a payment or a refund."""
+    return Money(Decimal(movement.amount), movement.currency)
+
+
+def get_fee(conn: Connection, fee: int) -> FeeRow:
     """Return the fee of this row id; raises GW901 when it is gone."""
     return require_row(fees.find_by_id(conn, fee), f"fee {fee}")
 
 
-def has_open_fee(rows: Iterable[Row[Any]], gate: str | None = None) -> bool:
+def has_open_fee(rows: Iterable[FeeRow], gate: str | None = None) -> bool:
     """Return whether one of the fees is due, at this gate if it is given."""
     return any(row.state in OPEN and gate in (None, row.gate) for row in rows)
 
 
-def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool, held: bool = False) -> Row[Any]:
+def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool, held: bool = False) -> FeeRow:
     """Store a fee and, where it can be paid at the provider, queue its order; the case is locked.
 
     The order is `held` while its agency is asked whether it cancels the application. The time of the levy is
@@ -51,7 +67,7 @@ def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool, hel
     return fee
 
 
-def find_fee_paid_elsewhere(conn: Connection, request: int, notice: str) -> Row[Any] | None:
+def find_fee_paid_elsewhere(conn: Connection, request: int, notice: str) -> FeeRow | None:
     """Return the open fee that a notice (its number) about a request has levied, if it has no order.
 
     The payment provider does not know such a fee, so no Notice follows that it can be paid.
@@ -62,7 +78,7 @@ def find_fee_paid_elsewhere(conn: Connection, request: int, notice: str) -> Row[
     return None
 
 
-def is_held_for_answer(delivery: Row[Any]) -> bool:
+def is_held_for_answer(delivery: DeliveryRow) -> bool:
     """Return whether a delivery is an order that waits until its agency has said whether it cancels."""
     return bool(delivery.state == "HELD" and delivery.parameters.get(_HELD_FOR))
 
@@ -78,7 +94,7 @@ def release_held_orders(conn: Connection, request: int, now: datetime) -> None:
             deliveries.release_delivery(conn, order.id, now, _ACTOR, "the application stands")
 
 
-def find_order(conn: Connection, fee: Row[Any]) -> Row[Any] | None:
+def find_order(conn: Connection, fee: FeeRow) -> DeliveryRow | None:
     """Return the order of a fee; None if none was made at the provider."""
     order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
     if order is not None and order.state == "CANCELLED" and order.parameters.get(_HELD_FOR):
@@ -86,7 +102,7 @@ def find_order(conn: Connection, fee: Row[Any]) -> Row[Any] | None:
     return order
 
 
-def drop_held_order(conn: Connection, fee: Row[Any], event: StateEvent) -> bool:
+def drop_held_order(conn: Connection, fee: FeeRow, event: StateEvent) -> bool:
     """Cancel the order of a fee that waits for the answer of its agency; return whether it did."""
     order = find_order(conn, fee)
     if order is None or not is_held_for_answer(order):
@@ -95,14 +111,14 @@ def drop_held_order(conn: Connection, fee: Row[Any], event: StateEvent) -> bool:
     return True
 
 
-def cancel_fee(conn: Connection, fee: Row[Any], event: StateEvent, **values: Any) -> None:
+def cancel_fee(conn: Connection, fee: FeeRow, event: StateEvent, **values: Any) -> None:
     """Cancel a fee that is due, at the provider too."""
     fees.apply_event(conn, fee.id, event, **values)
     record_fee_step(conn, fee, "cancelled", event.at, by=event.detail)
     close_order(conn, fee, event)
 
 
-def close_order(conn: Connection, fee: Row[Any], event: StateEvent) -> None:
+def close_order(conn: Connection, fee: FeeRow, event: StateEvent) -> None:
     """End the order of a fee at the provider, where it has one."""
     order = find_order(conn, fee)
     if order is None or drop_held_order(conn, fee, event):
@@ -114,7 +130,7 @@ def close_order(conn: Connection, fee: Row[Any], event: StateEvent) -> None:
     _enqueue_provider_call(conn, fee, "cancel", fee.number, event.at, int(order.id))
 
 
-def order_refund(conn: Connection, fee: Row[Any], refund: str, event: StateEvent, *, moves: bool) -> None:
+def order_refund(conn: Connection, fee: FeeRow, refund: str, event: StateEvent, *, moves: bool) -> None:
     """Queue a stored refund; `refund` is the hub's number of it. With `moves` it is of the fee itself."""
     if moves:
         fees.apply_event(conn, fee.id, event)
@@ -124,7 +140,7 @@ def order_refund(conn: Connection, fee: Row[Any], refund: str, event: StateEvent
 
 def _enqueue_provider_call(
     conn: Connection,
-    fee: Row[Any],
+    fee: FeeRow,
     operation: str,
     key: str,
     at: datetime,
@@ -149,15 +165,15 @@ def _enqueue_provider_call(
         record_fee_step(conn, fee, "order_held", at)
 
 
-def record_fee_step(conn: Connection, fee: Row[Any], step: str, at: datetime, **more: Any) -> None:
+def record_fee_step(conn: Connection, fee: FeeRow, step: str, at: datetime, **more: Any) -> None:
     """Record a step of a fee as evidence."""
     money = read_fee_money(fee)
-    data = {"fee": fee.number, "step": step, "agency": fee.agency, "kind": fee.kind}
-    data |= {"amount": None if money is None else str(money)}
+    data = {"fee": fee.number, "step": step, "agency": fee.agency, "kind": fee.kind,
+            "amount": None if money is None else str(money)}  # fmt: skip
     record_evidence(conn, "fee", "request", fee.request_id, None, data | more, at)
 
 
-def tell_applicant(conn: Connection, fee: Row[Any], step: FeeStep, at: datetime, mark: str = "") -> None:
+def tell_applicant(conn: Connection, fee: FeeRow, step: FeeStep, at: datetime, mark: str = "") -> None:
     """Queue a Notice about a fee to the applicant; `mark` distinguishes several of one step."""
     key = f"fee:{step}:{fee.number}:{mark}"
     enqueue_task(conn, "fee", "fee", fee.id, key, at, case_id=fee.case_id, step=step.value, mark=mark)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import FeeStep, FeeWord, Notice, StatusCode, match_fee_ends
 from gateway.hub.fees.fee_records import (
@@ -25,7 +25,7 @@ from gateway.hub.fees.fee_records import (
     levy_fee,
     record_fee_step,
 )
-from gateway.store import KnownNotice, NewFee, StateEvent, fees
+from gateway.store import FeeRow, KnownNotice, NewFee, StateEvent, fees
 
 _MATCHED: Final = (FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM)
 _ENDED: Final = {FeeStep.CANCEL: "CANCELLED", FeeStep.CONFIRM: "CONFIRMED"}
@@ -58,7 +58,7 @@ class FeeMatch:
         return {word.number for word in self.ended.values()}
 
 
-def is_early_end(fee: Row[Any]) -> bool:
+def is_early_end(fee: FeeRow) -> bool:
     """Return whether a fee was cancelled or confirmed and its levy has not come."""
     # A fee that was levied without an amount may end in the second of its levy.
     unknown = fee.notice is None and fee.amount is None
@@ -66,7 +66,7 @@ def is_early_end(fee: Row[Any]) -> bool:
 
 
 def read_fee_match(
-    conn: Connection, levied: Sequence[Row[Any]], code: StatusCode, history: FeeHistory
+    conn: Connection, levied: Sequence[FeeRow], code: StatusCode, history: FeeHistory
 ) -> FeeMatch | None:
     """Return the statements of all notices about the fees of one kind, matched; None if no match is needed.
 
@@ -93,7 +93,7 @@ def read_fee_match(
     return FeeMatch(code.fee_kind, {word.number: word for word in fee_words}, match_fee_ends(fee_words))
 
 
-def _is_settled_otherwise(conn: Connection, fee: Row[Any]) -> bool:
+def _is_settled_otherwise(conn: Connection, fee: FeeRow) -> bool:
     """Return whether not only notices decide the state of a fee, but also payments, gates or operators."""
     if fee.gate == "forwarding":
         return fee.state in OPEN
@@ -105,7 +105,7 @@ def _is_settled_otherwise(conn: Connection, fee: Row[Any]) -> bool:
     )
 
 
-def _is_replaced(fee: Row[Any], levied: Iterable[Row[Any]]) -> bool:
+def _is_replaced(fee: FeeRow, levied: Iterable[FeeRow]) -> bool:
     """Return whether a fee is due again under another number."""
     return fee.notice is not None and any(
         other_fee.notice == fee.notice and other_fee.id > fee.id and other_fee.gate == fee.gate
@@ -113,7 +113,7 @@ def _is_replaced(fee: Row[Any], levied: Iterable[Row[Any]]) -> bool:
     )
 
 
-def find_kept_end(match: FeeMatch, levied: Iterable[Row[Any]], end: FeeWord) -> Row[Any] | None:
+def find_kept_end(match: FeeMatch, levied: Iterable[FeeRow], end: FeeWord) -> FeeRow | None:
     """Return the fee stored for a notice that ended a fee before its levy came; None if there is none.
 
     A fee that was stored for another such notice is returned, too, if that notice ends another fee.
@@ -125,14 +125,14 @@ def find_kept_end(match: FeeMatch, levied: Iterable[Row[Any]], end: FeeWord) -> 
 
 
 def apply_matches(
-    conn: Connection, match: FeeMatch, levied: Sequence[Row[Any]], now: datetime, *, ordered: bool, held: bool
+    conn: Connection, match: FeeMatch, levied: Sequence[FeeRow], now: datetime, *, ordered: bool, held: bool
 ) -> None:
     """Let each fee be due, cancelled or confirmed as it follows from all notices.
 
     A fee that is due again is `ordered` at the provider, or not; its order may be `held`.
     """
     for fee in levied:
-        if fee.notice not in match.said or _is_replaced(fee, levied):
+        if fee.notice is None or fee.notice not in match.said or _is_replaced(fee, levied):
             continue
         end = match.ended.get(fee.notice)
         if fee.state in OPEN:
@@ -145,7 +145,7 @@ def apply_matches(
             _replace_fee(conn, fee, end, now, ordered=ordered, held=held)
 
 
-def apply_fee_end(conn: Connection, fee: Row[Any], end: FeeWord, now: datetime) -> None:
+def apply_fee_end(conn: Connection, fee: FeeRow, end: FeeWord, now: datetime) -> None:
     """Cancel or confirm a fee that is due, or one that is paid, by a notice."""
     event = StateEvent(end.step, now, fee.agency, end.number[:100])
     ended = {"ended_at": end.issued_at, "ended_by": end.number}
@@ -158,7 +158,7 @@ def apply_fee_end(conn: Connection, fee: Row[Any], end: FeeWord, now: datetime) 
 
 
 def _replace_fee(
-    conn: Connection, fee: Row[Any], end: FeeWord | None, now: datetime, *, ordered: bool, held: bool
+    conn: Connection, fee: FeeRow, end: FeeWord | None, now: datetime, *, ordered: bool, held: bool
 ) -> None:
     """End a fee whose end was matched to another notice before; levy it again under a new number.
 
@@ -180,7 +180,7 @@ def _replace_fee(
         apply_fee_end(conn, get_fee(conn, new_fee.id), end, now)
 
 
-def _copy_fee(fee: Row[Any], number: str) -> NewFee:
+def _copy_fee(fee: FeeRow, number: str) -> NewFee:
     terms = {field.name: getattr(fee, field.name) for field in fields(NewFee)}
     return NewFee(**{**terms, "number": number})
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from gateway.cases import FeeStep, Money, ProviderEvent, choose_payment_effect, is_far_ahead
+from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect, is_far_ahead
 from gateway.errors import PAYMENT_REFUSED, GatewayError
 from gateway.hub.deadlines.case_deadlines import settle_deadlines
 from gateway.hub.fees.fee_ends import (
@@ -21,10 +21,19 @@ from gateway.hub.fees.fee_ends import (
     refund_payment,
     settle_request,
 )
-from gateway.hub.fees.fee_records import OPEN, get_fee, read_fee_money, record_fee_step, tell_applicant
+from gateway.hub.fees.fee_records import (
+    OPEN,
+    get_fee,
+    read_fee_money,
+    read_movement_money,
+    record_fee_step,
+    tell_applicant,
+)
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task, require_row
 from gateway.store import (
+    FeeMovementRow,
+    FeeRow,
     NewMovement,
     StateEvent,
     agency_requests,
@@ -63,7 +72,7 @@ def describe_refund(hub: Hub, refund: str) -> dict[str, Any]:
     return {"refund": refund, "payment": row.payment, "amount": row.amount, "currency": row.currency}
 
 
-def _get_refund(conn: Connection, refund: str) -> Row[Any]:
+def _get_refund(conn: Connection, refund: str) -> FeeMovementRow:
     return require_row(fees.find_movement(conn, "refund", refund), f"refund {refund[:60]}")
 
 
@@ -87,11 +96,11 @@ def apply_order_answer(hub: Hub, fee: int, address: str, end_lease: FinishLease)
         end_lease(conn)
 
 
-def _choose_due_step(fee: Row[Any]) -> FeeStep:
+def _choose_due_step(fee: FeeRow) -> FeeStep:
     return FeeStep.AWAIT if fee.gate == "forwarding" else FeeStep.LEVY
 
 
-def _lock_fee(conn: Connection, fee: int) -> Row[Any]:
+def _lock_fee(conn: Connection, fee: int) -> FeeRow:
     cases.lock_case(conn, get_fee(conn, fee).case_id)
     return get_fee(conn, fee)
 
@@ -103,13 +112,13 @@ def apply_refund_answer(
     with write_transaction(hub.engine, "fees.refunded") as conn:
         row = _lock_fee(conn, fee)
         movement = _get_refund(conn, refund)
-        money = read_fee_money(movement) or Money(movement.amount, movement.currency)
+        money = read_movement_money(movement)
         event = ProviderEvent("refunded", row.number, reference, money, refunded_at, refund)
         complete_refund(conn, row, event, hub.clock())
         end_lease(conn)
 
 
-def complete_refund(conn: Connection, fee: Row[Any], event: ProviderEvent, now: datetime) -> None:
+def complete_refund(conn: Connection, fee: FeeRow, event: ProviderEvent, now: datetime) -> None:
     """Store that a refund of a locked fee is done; a second time changes nothing."""
     if not fees.end_refund(conn, event.refund, event.reference, event.at):
         return
@@ -146,7 +155,7 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
         return _apply_payment(conn, hub, fee, event, now)
 
 
-def _apply_payment(conn: Connection, hub: Hub, fee: Row[Any], event: ProviderEvent, now: datetime) -> str:
+def _apply_payment(conn: Connection, hub: Hub, fee: FeeRow, event: ProviderEvent, now: datetime) -> str:
     movement = fees.find_movement(conn, "payment", event.reference)
     if movement is not None:
         _check_repeat(fee, movement, event)
@@ -183,7 +192,7 @@ def _apply_payment(conn: Connection, hub: Hub, fee: Row[Any], event: ProviderEve
     return effect
 
 
-def _choose_effect(conn: Connection, fee: Row[Any], event: ProviderEvent) -> str:
+def _choose_effect(conn: Connection, fee: FeeRow, event: ProviderEvent) -> str:
     """Return the effect of a new payment.
 
     If the agency has confirmed a fee, the first payment that was made before the confirmation is counted.
@@ -195,20 +204,20 @@ def _choose_effect(conn: Connection, fee: Row[Any], event: ProviderEvent) -> str
     return effect if counted else "counted"
 
 
-def _check_repeat(fee: Row[Any], movement: Row[Any], event: ProviderEvent) -> None:
+def _check_repeat(fee: FeeRow, movement: FeeMovementRow, event: ProviderEvent) -> None:
     """Raise GW712 for another payment under a reference that was used."""
-    if movement.fee_id != fee.id or read_fee_money(movement) != event.money:
+    if movement.fee_id != fee.id or read_movement_money(movement) != event.money:
         detail = f"{event.reference[:60]!r} was used for another payment"
         raise GatewayError(PAYMENT_REFUSED, detail, "reference")
 
 
-def _apply_refund(conn: Connection, fee: Row[Any], event: ProviderEvent, now: datetime) -> str:
+def _apply_refund(conn: Connection, fee: FeeRow, event: ProviderEvent, now: datetime) -> str:
     movement = fees.find_movement(conn, "refund", event.refund)
     if movement is None or movement.fee_id != fee.id:
         detail = f"there is no refund {event.refund[:60]!r} of order {fee.number}"
         raise GatewayError(PAYMENT_REFUSED, detail, "refund")
-    if read_fee_money(movement) != event.money:
-        detail = f"{event.money} was given back and {read_fee_money(movement)} was ordered"
+    if read_movement_money(movement) != event.money:
+        detail = f"{event.money} was given back and {read_movement_money(movement)} was ordered"
         raise GatewayError(PAYMENT_REFUSED, detail, "amount")
     if movement.state == "DONE":
         if movement.provider_reference != event.reference:

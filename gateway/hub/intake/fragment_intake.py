@@ -30,6 +30,7 @@ from gateway.hub.outbox.signal_outbox import OutgoingPost, SealedSignal, enqueue
 from gateway.message_model import UserMessage
 from gateway.protocols import PROTOCOLS, FragmentHeader, GroupTally, Parcel
 from gateway.store import (
+    FragmentGroupRow,
     NewGroup,
     StateEvent,
     fragment_groups,
@@ -44,7 +45,7 @@ from gateway.store import (
 _COUNT: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment/mf:FragmentCount"
 
 
-def refuse_group(conn: Connection, row: Any, problem: GatewayError, now: datetime) -> None:
+def refuse_group(conn: Connection, row: FragmentGroupRow, problem: GatewayError, now: datetime) -> None:
     """Refuse a locked group, and queue the task that notifies its sender and removes its fragments."""
     fragment_groups.set_refused(conn, row.id, problem, now)
     data: Mapping[str, Any] = {"group": row.group_id, "problem": problem.problem.id, "code": problem.code}
@@ -62,7 +63,7 @@ def expire_fragments(hub: Hub, group: int, end_lease: FinishLease) -> None:
         end_lease(conn)
 
 
-def _make_late_problem(row: Any) -> GatewayError:
+def _make_late_problem(row: FragmentGroupRow) -> GatewayError:
     tally = None if row.tally is None else GroupTally.from_json(row.tally)
     arrived_count = 0 if tally is None else tally.came
     count = "an unknown number" if tally is None or tally.stated.count is None else str(tally.stated.count)
@@ -92,7 +93,7 @@ def drop_fragments(hub: Hub, group: int, end_lease: FinishLease) -> None:
     remove_unnamed_objects(hub.engine, removed.digests)
 
 
-def _seal_error(hub: Hub, row: Any, parcel: Parcel) -> SealedSignal | None:
+def _seal_error(hub: Hub, row: FragmentGroupRow, parcel: Parcel) -> SealedSignal | None:
     """Return the error about a source message, None where its sender has no address for it.
 
     Part 2 §4.4.2: the group has the name of the source message.
@@ -104,7 +105,8 @@ def _seal_error(hub: Hub, row: Any, parcel: Parcel) -> SealedSignal | None:
     if pmode is None or pmode.reply_endpoint is None or not isinstance(unit, UserMessage):
         return None
     source_unit = replace(unit, message_id=row.group_id, payloads=())
-    problem = GatewayError(PROBLEMS[row.problem], row.detail, _COUNT, code=row.code)
+    assert row.problem is not None, "a refused group has a problem"
+    problem = GatewayError(PROBLEMS[row.problem], row.detail or "", _COUNT, code=row.code or "")
     signal = protocol.make_error_signal(problem, source_unit, context)
     if signal is None:
         return None
@@ -195,7 +197,9 @@ def _find_shortage(hub: Hub, header: FragmentHeader) -> GatewayError | None:
     return None if shortage is None else GatewayError(FRAGMENT_SPACE, shortage.detail, _GROUP)
 
 
-def _open_group(conn: Connection, protocol: str, fragment: _AgreedFragment, now: datetime) -> Any:
+def _open_group(
+    conn: Connection, protocol: str, fragment: _AgreedFragment, now: datetime
+) -> FragmentGroupRow:
     """Open a group, and queue the task that ends it where fragments are missing for too long."""
     expires_at = now + timedelta(seconds=fragment.terms.join_interval)
     group = NewGroup(
@@ -212,7 +216,9 @@ def _open_group(conn: Connection, protocol: str, fragment: _AgreedFragment, now:
     return row
 
 
-def _tally(conn: Connection, arrival: ReceivedMessage, row: Any, fragment: _AgreedFragment) -> GroupTally:
+def _tally(
+    conn: Connection, arrival: ReceivedMessage, row: FragmentGroupRow, fragment: _AgreedFragment
+) -> GroupTally:
     """Return the tally of a group with one more fragment; raise GatewayError if it contradicts the others."""
     if fragment.pmode.id != row.pmode_id:
         detail = f"the first fragment was of P-Mode {row.pmode_id}"

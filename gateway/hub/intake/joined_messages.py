@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, GatewayError, confirm_refusal
 from gateway.hub.hub import Hub, ReceivedMessage
@@ -18,7 +18,7 @@ from gateway.hub.outbox.local_tasks import FinishLease
 from gateway.hub.register.trusted_register import RegisterSnapshot, StaleSnapshotError
 from gateway.message_model import Body
 from gateway.protocols import PROTOCOLS, GroupTally, OpenedMessage, Parcel, ProtocolContext
-from gateway.store import fragment_groups, keep_body, read_transaction, write_transaction
+from gateway.store import FragmentGroupRow, fragment_groups, keep_body, read_transaction, write_transaction
 
 _ATTEMPTS: Final = 3
 
@@ -50,7 +50,7 @@ def _end_task(hub: Hub, end_lease: FinishLease) -> None:
         end_lease(conn)
 
 
-def _join_pieces(hub: Hub, row: Any, pieces: tuple[Body, ...], end_lease: FinishLease) -> None:
+def _join_pieces(hub: Hub, row: FragmentGroupRow, pieces: tuple[Body, ...], end_lease: FinishLease) -> None:
     protocol, tally = PROTOCOLS[row.protocol], GroupTally.from_json(row.tally)
     register = hub.refresh_snapshot()
     pmode = register.book.find_by_id(row.agreement_id, row.pmode_id, hub.clock())
@@ -73,13 +73,17 @@ def _join_pieces(hub: Hub, row: Any, pieces: tuple[Body, ...], end_lease: Finish
 
 
 def _make_arrival(
-    hub: Hub, row: Any, opened: OpenedMessage, context: ProtocolContext, register: RegisterSnapshot
+    hub: Hub,
+    row: FragmentGroupRow,
+    opened: OpenedMessage,
+    context: ProtocolContext,
+    register: RegisterSnapshot,
 ) -> ReceivedMessage:
     return ReceivedMessage(hub, PROTOCOLS[row.protocol], opened, context, register, connected=False)
 
 
 def _store_joined(
-    hub: Hub, row: Any, arrival: ReceivedMessage, tally: GroupTally, end_lease: FinishLease
+    hub: Hub, row: FragmentGroupRow, arrival: ReceivedMessage, tally: GroupTally, end_lease: FinishLease
 ) -> None:
     group_facts = {"group": tally.group, "fragments": tally.came, "signer": tally.signer}
     joined: JoinedMessage = prepare_joined_message(arrival, group_facts)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import ConversationLimits
 from gateway.errors import (
@@ -34,6 +34,7 @@ from gateway.hub.outbox.delivery_failures import queue_delivery_failure
 from gateway.message_model import SequenceNumber
 from gateway.protocols import find_sequence_position, make_sequence_number
 from gateway.store import (
+    ExpiredMessageRow,
     HeldMessage,
     NewDelivery,
     SequenceKey,
@@ -249,7 +250,7 @@ def give_up_expired_messages(hub: Hub) -> int:
     return sum(_try_to_give_up(hub, row, now) for row in over)
 
 
-def _try_to_give_up(hub: Hub, row: Row[Any], now: datetime) -> bool:
+def _try_to_give_up(hub: Hub, row: ExpiredMessageRow, now: datetime) -> bool:
     """Give up a message, and return whether it was held; log an error of this message alone, raise GW806."""
     try:
         return _give_up_expired(hub, row, now)
@@ -259,7 +260,7 @@ def _try_to_give_up(hub: Hub, row: Row[Any], now: datetime) -> bool:
     return False
 
 
-def _give_up_expired(hub: Hub, row: Row[Any], now: datetime) -> bool:
+def _give_up_expired(hub: Hub, row: ExpiredMessageRow, now: datetime) -> bool:
     with write_transaction(hub.engine, "order.expired") as conn:
         state = message_sequences.lock_by_id(conn, row.sequence)
         if state is None:

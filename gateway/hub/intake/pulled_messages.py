@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.errors import NOTHING_TO_PULL, OUR_MISTAKE, PULL_REPEATED, GatewayError
@@ -22,6 +22,7 @@ from gateway.hub.outbox.signal_outbox import OutgoingPost, can_post_answer, make
 from gateway.message_model import PullRequest
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
+    DeliveryRow,
     HttpResponse,
     LargeResponse,
     back_channel,
@@ -55,13 +56,13 @@ def answer_pull_request(arrival: ReceivedMessage, unit: PullRequest) -> HttpResp
         return HttpResponse(200, dict(sealed.headers), sealed.read_octets())
     headers = dict(row.parameters["headers"])
     with read_transaction(hub.engine) as conn:
-        content = payloads.open_payload(conn, row.payload_sha256)
+        content = payloads.open_payload(conn, row.payload_sha256 or "")
     if isinstance(content, bytes):
         return HttpResponse(200, headers, content)
     return LargeResponse(200, headers, b"", content)
 
 
-def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequest) -> Row[Any] | None:
+def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequest) -> DeliveryRow | None:
     context, pmode = arrival.context, arrival.opened.pmode
     if pmode is None:
         raise GatewayError(OUR_MISTAKE, "a PullRequest without P-Mode")

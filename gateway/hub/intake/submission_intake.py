@@ -45,6 +45,7 @@ from gateway.store import (
     confirm_copies,
     get_database_state,
     messages,
+    read_columns,
     read_transaction,
     run_in_group_commit,
 )
@@ -262,7 +263,7 @@ def _find_repeated_identity(arrival: ReceivedMessage, prepared: messages.Prepare
         row = messages.find_by_message_id(conn, message.direction, message.from_party, message.message_id)
         if row is None or row.purged_at is not None or row.protocol != message.protocol:
             return None
-        stored_parts = [part._mapping for part in messages.list_parts(conn, row.id)]
+        stored_parts = [read_columns(part) for part in messages.list_parts(conn, row.id)]
         stored = hub.make_parcel(*messages.open_parcel(conn, row.id))
     first, again = (
         _select_content(arrival.protocol.read_sent_header(parcel, hub.limits).unit)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     CANCELLATION_ANSWERS,
@@ -44,6 +44,7 @@ from gateway.hub.outbox.local_tasks import require_row
 from gateway.store import (
     AuditEntry,
     NewOfficerAct,
+    OfficerActRow,
     OpenRequest,
     agency_requests,
     audit_log,
@@ -245,7 +246,7 @@ def end_proposal(hub: Hub, officer: ActingOfficer, step: ProposalStep, reason: s
         _record_step(conn, row, officer, after.lower(), now, reason)
 
 
-def _find_proposal(conn: Connection, officer: ActingOfficer, step: ProposalStep) -> Row[Any]:
+def _find_proposal(conn: Connection, officer: ActingOfficer, step: ProposalStep) -> OfficerActRow:
     row = officer_work.find_act(conn, step.act)
     if row is None or row.agency != officer.agency:
         raise GatewayError(REPLY_UNMATCHED, f"{officer.agency} has no proposal {step.act}")
@@ -254,18 +255,18 @@ def _find_proposal(conn: Connection, officer: ActingOfficer, step: ProposalStep)
     return row
 
 
-def _make_lost_proposal(row: Row[Any]) -> GatewayError:
+def _make_lost_proposal(row: OfficerActRow) -> GatewayError:
     detail = f"proposal {row.id} is not the one that was shown"
     if row.state != "PROPOSED":
         detail = f"proposal {row.id} was {row.state.lower()} in the meantime"
     return GatewayError(SHOWN_CHANGED, detail, "proposal")
 
 
-def _get_act(conn: Connection, act: int) -> Row[Any]:
+def _get_act(conn: Connection, act: int) -> OfficerActRow:
     return require_row(officer_work.find_act(conn, act), f"act {act}")
 
 
-def _get_number(conn: Connection, act: Row[Any]) -> str:
+def _get_number(conn: Connection, act: OfficerActRow) -> str:
     request = agency_requests.find_by_id(conn, act.request_id)
     return str(require_row(request, f"the application of act {act.id}").number)
 
@@ -305,7 +306,7 @@ def record_refused_act(hub: Hub, act: int, problem: GatewayError) -> bool:
 
 def _record_step(
     conn: Connection,
-    act: Row[Any],
+    act: OfficerActRow,
     officer: ActingOfficer | None,
     step: str,
     now: datetime,

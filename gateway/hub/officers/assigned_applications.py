@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import Decision, select_current_decisions
 from gateway.errors import REPLY_UNMATCHED, WORKED_ON_BY_ANOTHER, GatewayError
@@ -23,7 +23,13 @@ from gateway.hub.fees.fee_ends import has_fee_to_refund, is_held_for_fee
 from gateway.hub.fees.fee_records import has_open_fee
 from gateway.hub.hub import Hub
 from gateway.store import (
+    AgencyRequestRow,
     AuditEntry,
+    CaseRow,
+    MailboxCallRow,
+    NoticeRow,
+    OfficerActRow,
+    WorkClaimRow,
     accounts,
     agency_requests,
     audit_log,
@@ -48,13 +54,13 @@ class ApplicationFacts:
     With `was_paid` a part of a fee is left that the agency may give back.
     """
 
-    request: Row[Any]
-    case: Row[Any]
-    notices: Sequence[Row[Any]]
+    request: AgencyRequestRow
+    case: CaseRow
+    notices: Sequence[NoticeRow]
     decisions: tuple[Decision, ...]
-    calls: Sequence[Row[Any]]
-    claim: Row[Any] | None
-    open_act: Row[Any] | None
+    calls: Sequence[MailboxCallRow]
+    claim: WorkClaimRow | None
+    open_act: OfficerActRow | None
     last_day: date | None = None
     owes_fee: bool = False
     is_held: bool = False
@@ -133,7 +139,7 @@ class ClaimChange:
     any_claim: bool = False
 
 
-def change_work_claim(hub: Hub, officer: ActingOfficer, change: ClaimChange) -> Row[Any]:
+def change_work_claim(hub: Hub, officer: ActingOfficer, change: ClaimChange) -> WorkClaimRow:
     """Change a claim and return it; raises GW708 when another person has it, or changed it first.
 
     Raises GW701 for an application of another agency.
@@ -169,13 +175,13 @@ def check_claim(conn: Connection, request: int, officer: ActingOfficer) -> None:
     _check_owner(conn, officer_work.find_claim(conn, request), officer)
 
 
-def _check_owner(conn: Connection, claim: Row[Any] | None, officer: ActingOfficer) -> None:
+def _check_owner(conn: Connection, claim: WorkClaimRow | None, officer: ActingOfficer) -> None:
     if claim is not None and claim.account_id not in (None, officer.account):
         owner = _name_account(conn, claim.account_id)
         raise GatewayError(WORKED_ON_BY_ANOTHER, f"{owner} works on it since {claim.since:%Y-%m-%d %H:%M}Z")
 
 
-def _name_owner(conn: Connection, claim: Row[Any] | None) -> str | None:
+def _name_owner(conn: Connection, claim: WorkClaimRow | None) -> str | None:
     return None if claim is None else _name_account(conn, claim.account_id)
 
 

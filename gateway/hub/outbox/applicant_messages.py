@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.cases import (
@@ -44,10 +44,14 @@ from gateway.hub.register.trusted_register import RegisterSnapshot
 from gateway.message_model import Body, Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
+    AgencyRequestRow,
     CaseFacts,
+    CaseRow,
     HttpResponse,
+    MessageRow,
     NewDelivery,
     NewMessage,
+    RequestWithFeesRow,
     decisions,
     deliveries,
     find_case_facts,
@@ -69,13 +73,13 @@ _GRACE: Final = timedelta(seconds=2)
 class CaseSnapshot:
     """A case with its message, requests and decisions, and the register, read in one transaction."""
 
-    case: Row[Any]
-    message: Row[Any]
+    case: CaseRow
+    message: MessageRow
     knowledge: RegisterSnapshot
-    requests: tuple[Row[Any], ...] = ()
+    requests: tuple[RequestWithFeesRow, ...] = ()
     decisions: tuple[RankedDecision, ...] = ()
     #: Cancelled applications of its parent, each with the items of them that the case has.
-    cancelled_above: tuple[tuple[Row[Any], frozenset[int]], ...] = ()
+    cancelled_above: tuple[tuple[RequestWithFeesRow, frozenset[int]], ...] = ()
     #: The numbers that it still waits for.
     awaited: tuple[AwaitedNumber, ...] = ()
     #: Others than its own applications may decide about it, or may have.
@@ -155,7 +159,7 @@ def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
     return CaseHeader(facts.case.number, reference, now)
 
 
-def make_request_state(request: Row[Any]) -> RequestState:
+def make_request_state(request: AgencyRequestRow) -> RequestState:
     """Return the state of the application of a request in the form of a Notice."""
     return RequestState(
         request.application, request.document, request.agency, request.state, request.receipt_number or ""

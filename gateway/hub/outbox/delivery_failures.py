@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.errors import PROBLEMS, GatewayError
@@ -24,6 +24,8 @@ from gateway.hub.outbox.signal_outbox import OutgoingPost, SealedSignal, enqueue
 from gateway.message_model import Payload, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
 from gateway.store import (
+    CaseRow,
+    MessageRow,
     NewMessage,
     messages,
     payloads,
@@ -41,7 +43,7 @@ class KeptDocument:
     signer: str
 
 
-def is_filed_without_ebxml(message: Row[Any]) -> bool:
+def is_filed_without_ebxml(message: MessageRow) -> bool:
     """Return whether a submission came through the API or the console."""
     return message.protocol not in PROTOCOLS
 
@@ -49,8 +51,8 @@ def is_filed_without_ebxml(message: Row[Any]) -> bool:
 def keep_document(
     conn: Connection,
     hub: Hub,
-    case: Row[Any],
-    message: Row[Any],
+    case: CaseRow,
+    message: MessageRow,
     document: KeptDocument,
     key: str,
     now: datetime,
@@ -137,7 +139,9 @@ def issue_delivery_failure(
         end_lease(conn)
 
 
-def _seal_failure(hub: Hub, row: Row[Any], parcel: Parcel, failure: Mapping[str, Any]) -> SealedSignal | None:
+def _seal_failure(
+    hub: Hub, row: MessageRow, parcel: Parcel, failure: Mapping[str, Any]
+) -> SealedSignal | None:
     """Return the sealed DeliveryFailure, None when there is none to send."""
     register, protocol = hub.refresh_snapshot(), PROTOCOLS[row.protocol]
     unit = protocol.read_sent_header(parcel, hub.limits).unit

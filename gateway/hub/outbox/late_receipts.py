@@ -23,7 +23,7 @@ from gateway.hub.outbox.signal_outbox import OutgoingPost
 from gateway.hub.readiness_checks import find_key_problem
 from gateway.message_model import DigestReference, Party, PartyId, Receipt
 from gateway.protocols import PROTOCOLS
-from gateway.store import HttpResponse, deliveries, messages, read_transaction, write_transaction
+from gateway.store import HttpResponse, MessageRow, deliveries, messages, read_transaction, write_transaction
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: One task tries the key for all messages that were stored within the same hour.
@@ -82,7 +82,7 @@ def issue_late_receipt(
         end_lease(conn)
 
 
-def _seal_receipt(hub: Hub, row: Any, receipt_values: dict[str, Any]) -> HttpResponse:
+def _seal_receipt(hub: Hub, row: MessageRow, receipt_values: dict[str, Any]) -> HttpResponse:
     register = hub.refresh_snapshot()
     pmode = register.book.find_by_id(row.agreement_id, row.pmode_id or "", hub.clock())
     if pmode is None:
@@ -94,7 +94,9 @@ def _seal_receipt(hub: Hub, row: Any, receipt_values: dict[str, Any]) -> HttpRes
     return HttpResponse(200, dict(parcel.headers), parcel.read_octets())
 
 
-def _enqueue_receipt_post(conn: Connection, hub: Hub, row: Any, receipt: HttpResponse, now: datetime) -> None:
+def _enqueue_receipt_post(
+    conn: Connection, hub: Hub, row: MessageRow, receipt: HttpResponse, now: datetime
+) -> None:
     pmode = hub.get_snapshot().book.find_by_id(row.agreement_id, row.pmode_id or "", now)
     if pmode is not None and pmode.reply_endpoint is not None:
         post = OutgoingPost(pmode.reply_endpoint, row.from_party, f"receipt:{row.id}", str(row.id))

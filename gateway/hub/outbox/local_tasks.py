@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.store import NewDelivery, agency_requests, deliveries, notices
+from gateway.store import AgencyRequestRow, NewDelivery, NoticeRow, agency_requests, deliveries, notices
 
 #: Ends the lease of the delivery in the caller's transaction; raises when the lease is lost.
 FinishLease = Callable[[Connection], None]
@@ -23,7 +23,7 @@ def require_row(row: _Row | None, subject: str) -> _Row:
     return row
 
 
-def find_notice(conn: Connection, notice_id: int) -> tuple[Row[Any], Row[Any]]:
+def find_notice(conn: Connection, notice_id: int) -> tuple[NoticeRow, AgencyRequestRow]:
     """Return a notice of an agency (row id) and the request that it is about; raises GW901 without them."""
     notice = require_row(notices.find_by_id(conn, notice_id), f"notice {notice_id}")
     found_request = agency_requests.find_by_id(conn, notice.request_id)

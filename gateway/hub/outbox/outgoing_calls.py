@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import CALL_UNFIT, REFUSED_FOR_GOOD, SETTINGS_WRONG, GatewayError
 from gateway.message_model import Payload
-from gateway.store import deliveries
+from gateway.store import DeliveryRow, deliveries
 from gateway.wire import WrittenElement
 
 #: The destination of calls to customs; every other destination is an organisation's code.
@@ -181,13 +181,13 @@ class RefusalQuota:
 SUBMISSION: Final = "SubmitApplication"
 
 
-def find_submission(earlier: Sequence[Row[Any]]) -> Row[Any] | None:
+def find_submission(earlier: Sequence[DeliveryRow]) -> DeliveryRow | None:
     """Return the last delivery that submits the application; None without deliveries."""
     submits = [row for row in earlier if row.parameters.get("operation") == SUBMISSION]
     return submits[-1] if submits else next(iter(earlier), None)
 
 
-def is_refused_for_good(earlier: Sequence[Row[Any]]) -> bool:
+def is_refused_for_good(earlier: Sequence[DeliveryRow]) -> bool:
     """Return whether the agency has none: it has refused the application itself, or could not be sent it.
 
     The problem is GW602, or GW720 where its contract does not take the call.
@@ -197,7 +197,7 @@ def is_refused_for_good(earlier: Sequence[Row[Any]]) -> bool:
     return sent is not None and sent.state == "FAILED" and sent.problem in unheard
 
 
-def find_preceding_delivery(earlier: Sequence[Row[Any]]) -> Row[Any] | None:
+def find_preceding_delivery(earlier: Sequence[DeliveryRow]) -> DeliveryRow | None:
     """Return the delivery that a supplement or an amendment waits for.
 
     This is the latest delivery that did not fail, or the application itself when that failed. A
@@ -211,7 +211,7 @@ def find_preceding_delivery(earlier: Sequence[Row[Any]]) -> Row[Any] | None:
 
 
 def end_overtaken_calls(
-    conn: Connection, earlier: Sequence[Row[Any]], at: datetime, actor: str, *, anew: bool
+    conn: Connection, earlier: Sequence[DeliveryRow], at: datetime, actor: str, *, anew: bool
 ) -> None:
     """Give up the failed calls that an amendment replaces: sending one again would undo the amendment.
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.errors import PMODE_UNKNOWN, GatewayError
@@ -21,6 +20,7 @@ from gateway.message_model import UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, make_sequence_number
 from gateway.store import (
     DeliveryLease,
+    MessageRow,
     SequenceKey,
     deliveries,
     delivery_leases,
@@ -76,7 +76,7 @@ def renew_sequence_number(hub: Hub, lease: DeliveryLease) -> DeliveryLease | Non
         return _store_sealed(conn, lease, message, sealed, now)
 
 
-def _seal_again(hub: Hub, message: Row[Any], position: int) -> _SealedAgain:
+def _seal_again(hub: Hub, message: MessageRow, position: int) -> _SealedAgain:
     """Seal a stored, sent message anew with the number of another position; slow, outside a transaction."""
     register, protocol = hub.refresh_snapshot(), PROTOCOLS[message.protocol]
     context = hub.make_protocol_context(register)
@@ -93,7 +93,7 @@ def _seal_again(hub: Hub, message: Row[Any], position: int) -> _SealedAgain:
 
 
 def _store_sealed(
-    conn: Connection, lease: DeliveryLease, message: Row[Any], sealed: _SealedAgain, now: datetime
+    conn: Connection, lease: DeliveryLease, message: MessageRow, sealed: _SealedAgain, now: datetime
 ) -> DeliveryLease:
     headers, digest = dict(sealed.parcel.headers), payloads.store_payload(conn, sealed.content, now)
     parameters = {**lease.parameters, "headers": headers}
@@ -102,5 +102,6 @@ def _store_sealed(
     messages.replace_parcel(conn, message.id, headers, digest, identity, sealed.signer)
     ordered_deliveries.set_sealed_position(conn, lease.id, sealed.position)
     data = {"message_id": message.message_id}
+    assert message.case_id is not None, "the hub orders the messages about cases"
     record_evidence(conn, "NRS", "case", message.case_id, identity, data, now)
     return replace(lease, payload_sha256=digest, parameters=parameters)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import PMode, SplittingTerms
 from gateway.errors import ATTEMPTS_USED_UP, FRAGMENT_UNWANTED, OUR_MISTAKE, PROBLEMS, GatewayError
@@ -27,8 +27,10 @@ from gateway.message_model import UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext, SplitPlan, choose_split_terms
 from gateway.store import (
     DeliveryLease,
+    DeliveryRow,
     NewDelivery,
     NewMessage,
+    SentFragmentRow,
     StateEvent,
     deliveries,
     delivery_leases,
@@ -158,7 +160,7 @@ def _store_one(
 
 
 def end_failed_fragment(
-    conn: Connection, delivery: DeliveryLease | Row[Any], problem: GatewayError, now: datetime
+    conn: Connection, delivery: DeliveryLease | DeliveryRow, problem: GatewayError, now: datetime
 ) -> None:
     """Cancel a fragment that has failed, and queue the task that fails its whole message.
 
@@ -206,7 +208,9 @@ def queue_fragments(hub: Hub, lease: DeliveryLease) -> None:
         delivery_leases.mark_sent(conn, lease, now, until)
 
 
-def _queue_round(conn: Connection, lease: DeliveryLease, pieces: Sequence[Row[Any]], now: datetime) -> None:
+def _queue_round(
+    conn: Connection, lease: DeliveryLease, pieces: Sequence[SentFragmentRow], now: datetime
+) -> None:
     round_ = fragment_groups.begin_round(conn, lease.id)
     for row in fragment_groups.list_idle_deliveries(conn, lease.id):
         # One of a former round, which would find out by itself that it is not wanted.
@@ -218,7 +222,7 @@ def _queue_round(conn: Connection, lease: DeliveryLease, pieces: Sequence[Row[An
         fragment_groups.set_fragment_delivery(conn, piece.message, queued)
 
 
-def _make_delivery(lease: DeliveryLease, piece: Row[Any], round_: int, now: datetime) -> NewDelivery:
+def _make_delivery(lease: DeliveryLease, piece: SentFragmentRow, round_: int, now: datetime) -> NewDelivery:
     parameters = {name: value for name, value in lease.parameters.items() if name != "split"}
     split = lease.parameters["split"]
     action_text = f"fragment {piece.number} of {split['count']} of {parameters['action']}"
@@ -243,12 +247,12 @@ def _make_delivery(lease: DeliveryLease, piece: Row[Any], round_: int, now: date
     )
 
 
-def _cancel_delivery(conn: Connection, row: Row[Any], now: datetime) -> None:
+def _cancel_delivery(conn: Connection, row: DeliveryRow, now: datetime) -> None:
     end = deliveries.give_up_delivery if row.state == "FAILED" else deliveries.cancel_delivery
     end(conn, row.id, now, _SPLIT_ACTOR, _UNWANTED)
 
 
-def cancel_unwanted_fragment(conn: Connection, row: Row[Any], now: datetime) -> bool:
+def cancel_unwanted_fragment(conn: Connection, row: DeliveryRow, now: datetime) -> bool:
     """Cancel a locked, queued fragment that is to be pulled, as `drop_unwanted_fragment` does."""
     fragment = row.parameters.get("fragment")
     if fragment is None or fragment_groups.is_current_round(conn, fragment["whole"], fragment["round"]):
@@ -277,7 +281,7 @@ def fail_split(hub: Hub, whole: int, failure: Mapping[str, Any], end_lease: Fini
     """
     now = hub.clock()
 
-    def fail_whole(conn: Connection) -> Row[Any] | None:
+    def fail_whole(conn: Connection) -> DeliveryRow | None:
         current = fragment_groups.is_current_round(conn, whole, failure["round"])
         failed = _fail_whole(conn, whole, failure, now) if current else None
         end_lease(conn)
@@ -292,7 +296,9 @@ def fail_split(hub: Hub, whole: int, failure: Mapping[str, Any], end_lease: Fini
         )
 
 
-def _fail_whole(conn: Connection, whole: int, failure: Mapping[str, Any], now: datetime) -> Row[Any] | None:
+def _fail_whole(
+    conn: Connection, whole: int, failure: Mapping[str, Any], now: datetime
+) -> DeliveryRow | None:
     """Fail the delivery of a message and return it; None where it waits for nothing any more."""
     detail = f"fragment {failure['number']}: {failure['detail']}"
     problem = GatewayError(PROBLEMS[failure["problem"]], detail, theirs=failure["theirs"])
@@ -309,7 +315,7 @@ def _fail_whole(conn: Connection, whole: int, failure: Mapping[str, Any], now: d
 
 
 def record_delivery_failure(
-    conn: Connection, delivery: DeliveryLease | Row[Any], problem: str, at: datetime, **more: Any
+    conn: Connection, delivery: DeliveryLease | DeliveryRow, problem: str, at: datetime, **more: Any
 ) -> None:
     """Record for case and operator that a message of the hub was given up, and the id of its problem."""
     data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem, **more}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import (
     FILING_FUNCTIONS,
@@ -25,7 +25,7 @@ from gateway.agreements import (
     read_overrides,
 )
 from gateway.message_model import PartyId
-from gateway.store import agreements
+from gateway.store import AgreementRow, ForwardingRuleRow, PModeRow, agreements
 
 #: How a P-Mode whose messages are pulled is recognised without reading it.
 _PULLED = re.compile(r'"pull":\s*\{')
@@ -113,7 +113,7 @@ def list_effective_pmodes(conn: Connection, parties: Collection[str]) -> Iterato
     yield from later
 
 
-def load_effective_pmodes(conn: Connection, agreement: Any, at: datetime) -> tuple[PMode, ...]:
+def load_effective_pmodes(conn: Connection, agreement: AgreementRow, at: datetime) -> tuple[PMode, ...]:
     """Return the P-Modes of one agreement, a row of the register, as they are in force at a given time."""
     overrides, successors = read_overrides(agreement.overrides), agreement.successors
     begun_versions = [
@@ -149,12 +149,12 @@ def _cut_period(pmode: PMode, successors: list[dict[str, Any]] | None) -> PMode:
     return replace(pmode, valid_until=begins) if pmode.valid_from < begins < pmode.valid_until else pmode
 
 
-def _read_row(row: Any, overrides: tuple[PModeOverride, ...]) -> PMode:
+def _read_row(row: PModeRow, overrides: tuple[PModeOverride, ...]) -> PMode:
     pmode = pmode_from_json(row.parameters)
     return apply_overrides(pmode, overrides) if overrides else pmode
 
 
-def make_forwarding_rule(row: Row[Any]) -> ForwardingRule:
+def make_forwarding_rule(row: ForwardingRuleRow) -> ForwardingRule:
     """Return a stored rule as a value."""
     return ForwardingRule(
         to=PartyId(row.to_value, row.to_type or None),

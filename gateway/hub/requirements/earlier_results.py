@@ -14,13 +14,21 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import Decision, DecisionCode, Notice, check_issued_since, read_subjects
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion.standing_demands import read_stored_decision
-from gateway.store import NewRequirementResult, notices, requirement_quantities, requirement_results
+from gateway.store import (
+    AgencyRequestRow,
+    CaseRow,
+    NewRequirementResult,
+    ResultOfRequirementRow,
+    notices,
+    requirement_quantities,
+    requirement_results,
+)
 
 _MARK: Final = "whole"
 
@@ -30,7 +38,7 @@ def describe_whole(notice: Notice) -> dict[str, Any]:
     return {_MARK: True} if notice.whole else {}
 
 
-def is_taken_back_whole(row: Row[Any]) -> bool:
+def is_taken_back_whole(row: ResultOfRequirementRow) -> bool:
     """Return whether a stored result is of a notice that takes back all results under its number."""
     return row.decision == DecisionCode.REJECTED and bool((row.said or {}).get(_MARK))
 
@@ -47,14 +55,14 @@ def list_said_decisions(notice: Notice) -> list[Decision]:
 
 
 def list_late_revocations(
-    stored_results: Iterable[Row[Any]], new_results: Sequence[NewRequirementResult]
+    stored_results: Iterable[ResultOfRequirementRow], new_results: Sequence[NewRequirementResult]
 ) -> list[NewRequirementResult]:
     """Return the revocations of `new_results` by notices that name no item and are later than the results.
 
     `stored_results` are the results about the requirement that were stored before; the notices are among
     them.
     """
-    whole_by_notice: dict[str, list[Row[Any]]] = {}
+    whole_by_notice: dict[str, list[ResultOfRequirementRow]] = {}
     for row in stored_results:
         if is_taken_back_whole(row):
             whole_by_notice.setdefault(row.notice_no, []).append(row)
@@ -67,7 +75,7 @@ def list_late_revocations(
     ]
 
 
-def _make_revocation(row: Row[Any], result: NewRequirementResult) -> NewRequirementResult:
+def _make_revocation(row: ResultOfRequirementRow, result: NewRequirementResult) -> NewRequirementResult:
     """Return a stored result as one about another item and law."""
     return replace(
         result,
@@ -100,8 +108,8 @@ def describe_notice(notice: Notice, decision: Decision) -> dict[str, Any]:
 
 def take_earlier_notices(
     conn: Connection,
-    case: Row[Any],
-    request: Row[Any],
+    case: CaseRow,
+    request: AgencyRequestRow,
     requirement_ids: Collection[int],
     holder: str,
     now: datetime,
@@ -113,7 +121,7 @@ def take_earlier_notices(
     the application does not contain, if it was issued before the case, or if it counts for an application
     already.
     """
-    by_notice: dict[tuple[int, str], list[Row[Any]]] = defaultdict(list)
+    by_notice: dict[tuple[int, str], list[ResultOfRequirementRow]] = defaultdict(list)
     for row in requirement_results.list_results(conn, requirement_ids):
         if row.said is None:
             continue  # Early versions of 0.1.0 did not keep these values of a notice.
@@ -130,7 +138,7 @@ def take_earlier_notices(
     return sorted(concerning.values(), key=lambda notice: (notice.issued_at, notice.number))
 
 
-def _make_notice(rows: Sequence[Row[Any]], request: Row[Any]) -> Notice:
+def _make_notice(rows: Sequence[ResultOfRequirementRow], request: AgencyRequestRow) -> Notice:
     """Return the notice of which these are the decisions; all of the request, where it takes back all."""
     first, rest = rows[0], rows[0].said
     decided = [_read_said_decision(row) for row in rows]
@@ -149,13 +157,13 @@ def _make_notice(rows: Sequence[Row[Any]], request: Row[Any]) -> Notice:
     )
 
 
-def _read_said_decision(row: Row[Any]) -> Decision:
+def _read_said_decision(row: ResultOfRequirementRow) -> Decision:
     """Return a decision as the agency stated it; the stored one has its last day as a condition, too."""
     conditions = tuple(row.said.get("conditions", row.conditions))
     return replace(read_stored_decision(row), number=row.said.get("number"), conditions=conditions)
 
 
-def _concerns(notice: Notice, case: Row[Any], request: Row[Any]) -> bool:
+def _concerns(notice: Notice, case: CaseRow, request: AgencyRequestRow) -> bool:
     """Return whether a notice can be about a request of a case."""
     subjects = {*read_subjects(request.required), *read_subjects(request.removed or ())}
     try:

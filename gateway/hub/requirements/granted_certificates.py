@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
@@ -23,10 +22,10 @@ from gateway.cases import (
     judge_past_certificate,
 )
 from gateway.hub.amendments.former_items import list_removal_times
-from gateway.store import decisions, requirement_quantities
+from gateway.store import DecisionWithTextRow, GrantingDecisionRow, decisions, requirement_quantities
 
 
-def list_usable_certificates(conn: Connection, numbers: Collection[str]) -> list[Row[Any]]:
+def list_usable_certificates(conn: Connection, numbers: Collection[str]) -> list[GrantingDecisionRow]:
     """Return the decisions that give, under one of these numbers, a certificate that can be used now."""
     return [row for row, state in list_granted_certificates(conn, numbers)
             if state is CertificateStanding.USABLE]  # fmt: skip
@@ -34,9 +33,9 @@ def list_usable_certificates(conn: Connection, numbers: Collection[str]) -> list
 
 def list_granted_certificates(
     conn: Connection, numbers: Collection[str]
-) -> list[tuple[Row[Any], CertificateStanding]]:
+) -> list[tuple[GrantingDecisionRow, CertificateStanding]]:
     """Return the decisions that approve a quantity under one of these numbers, each with its standing."""
-    decisions_by_request: dict[int, dict[tuple[int, str], list[Row[Any]]]] = {}
+    decisions_by_request: dict[int, dict[tuple[int, str], list[DecisionWithTextRow]]] = {}
     return [
         (row, _judge(conn, row, decisions_by_request))
         for row in requirement_quantities.list_granting_decisions(conn, numbers)
@@ -44,7 +43,9 @@ def list_granted_certificates(
 
 
 def _judge(
-    conn: Connection, row: Row[Any], by_request: dict[int, dict[tuple[int, str], list[Row[Any]]]]
+    conn: Connection,
+    row: GrantingDecisionRow,
+    by_request: dict[int, dict[tuple[int, str], list[DecisionWithTextRow]]],
 ) -> CertificateStanding:
     """Judge one approval; `by_request` keeps the decisions on the applications that were asked about."""
     application = _describe_application(row)
@@ -63,7 +64,7 @@ def _judge(
     return judge_past_certificate(row.id, past, application, _describe_removal(row, removed_at))
 
 
-def _describe_application(row: Row[Any]) -> ApprovedApplication:
+def _describe_application(row: GrantingDecisionRow) -> ApprovedApplication:
     kept_by_application = (
         (row.told or {}).get(requirement_quantities.WITHDRAWN_KEPT, {}) if row.withdrawn else {}
     )
@@ -73,18 +74,18 @@ def _describe_application(row: Row[Any]) -> ApprovedApplication:
     return ApprovedApplication(row.cancellation == "ASKED", bool(row.withdrawn), is_kept)
 
 
-def _group_decisions(conn: Connection, request: int) -> dict[tuple[int, str], list[Row[Any]]]:
-    by_subject: dict[tuple[int, str], list[Row[Any]]] = defaultdict(list)
+def _group_decisions(conn: Connection, request: int) -> dict[tuple[int, str], list[DecisionWithTextRow]]:
+    by_subject: dict[tuple[int, str], list[DecisionWithTextRow]] = defaultdict(list)
     for decision in decisions.list_all_by_request(conn, request):
         by_subject[decision.item, decision.law].append(decision)
     return by_subject
 
 
-def _counts(row: Row[Any], outdated: int | None) -> bool:
+def _counts(row: DecisionWithTextRow, outdated: int | None) -> bool:
     return row.outdated_at is None and row.id > (outdated or 0)
 
 
-def _make_past(row: Row[Any], outdated: int | None, removed_at: datetime | None) -> PastDecision:
+def _make_past(row: DecisionWithTextRow, outdated: int | None, removed_at: datetime | None) -> PastDecision:
     """Return a decision on a removed item; one that counted until then is outdated at that very time."""
     afterwards = removed_at is not None and row.received_at >= removed_at
     counted = row.outdated_at == removed_at and row.id > (outdated or 0)
@@ -98,11 +99,11 @@ def _make_past(row: Row[Any], outdated: int | None, removed_at: datetime | None)
     )
 
 
-def _describe_removal(row: Row[Any], removed_at: Mapping[int, datetime]) -> ItemRemoval:
+def _describe_removal(row: GrantingDecisionRow, removed_at: Mapping[int, datetime]) -> ItemRemoval:
     """Return how an item left its application: with the last ones, whose agency is asked, or alone."""
     last = max(_list_times(row, removed_at), default=None)
     return ItemRemoval(alone=bool(row.required) or last is None or removed_at.get(row.item) != last)
 
 
-def _list_times(row: Row[Any], removed_at: Mapping[int, datetime]) -> Iterator[datetime]:
+def _list_times(row: GrantingDecisionRow, removed_at: Mapping[int, datetime]) -> Iterator[datetime]:
     return (removed_at[item] for item, _ in row.removed or () if item in removed_at)

@@ -14,7 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
@@ -44,7 +44,9 @@ from gateway.hub.submissions.processed_submission import PreparedRelease
 from gateway.needs import NeedFinding
 from gateway.state_machines import CASE
 from gateway.store import (
+    CaseRow,
     NewItemRelease,
+    ReleaseFromParentRow,
     cases,
     customs_notices,
     item_releases,
@@ -103,7 +105,7 @@ def _make_parent_error(claim: ReleaseClaim, reason: str) -> GatewayError:
     return GatewayError(PARENT_NOT_USABLE, f"{claim.parent[:40]!r} {reason}", f"{pointer}/99A[1]/D018")
 
 
-def lock_with_parent(conn: Connection, case_id: int, prepared: PreparedRelease | None) -> Row[Any]:
+def lock_with_parent(conn: Connection, case_id: int, prepared: PreparedRelease | None) -> CaseRow:
     """Lock a case and the parent that it names, in the order of their rows; return the case.
 
     So of two cases that name each other at the same instant the second sees the items that the first has
@@ -126,7 +128,7 @@ def _check_no_circle(conn: Connection, prepared: PreparedRelease, child: int) ->
 
 
 def judge_prepared_release(
-    conn: Connection, prepared: PreparedRelease, units: UnitTable, held: Sequence[Row[Any]] = ()
+    conn: Connection, prepared: PreparedRelease, units: UnitTable, held: Sequence[ReleaseFromParentRow] = ()
 ) -> tuple[ReportedProblem, ...]:
     """Lock the parent, and return the problems for which items may not leave it.
 
@@ -164,10 +166,10 @@ def inspect_amended_release(
 
 def _judge_release(
     conn: Connection,
-    parent: Row[Any],
+    parent: CaseRow,
     prepared: PreparedRelease,
     units: UnitTable,
-    held: Sequence[Row[Any]],
+    held: Sequence[ReleaseFromParentRow],
     child: int | None = None,
 ) -> tuple[ReportedProblem, ...]:
     """Return why items may not leave a parent; the items that `child` holds of it count as given back."""
@@ -192,7 +194,7 @@ def _judge_release(
     return tuple(shortage.report() for shortage in shortages)
 
 
-def _list_cleared_items(conn: Connection, parent: Row[Any]) -> set[int]:
+def _list_cleared_items(conn: Connection, parent: CaseRow) -> set[int]:
     """Return the items that customs has cleared in a locked parent: those that its result names, or all."""
     if customs_notices.find_state(conn, parent.id) != "CLEARED":
         return set()
@@ -204,7 +206,7 @@ def _list_cleared_items(conn: Connection, parent: Row[Any]) -> set[int]:
 
 
 def _keep_held_goods(
-    goods: tuple[ReleasableItem, ...], item: int, held: Sequence[Row[Any]]
+    goods: tuple[ReleasableItem, ...], item: int, held: Sequence[ReleaseFromParentRow]
 ) -> tuple[ReleasableItem, ...]:
     """Return the goods of a parent with no more of an item than a child of it held."""
     quantities = tuple(
@@ -295,7 +297,7 @@ def find_approved_laws(conn: Connection, parent: int) -> frozenset[tuple[int, st
 
 
 def take_items_again(
-    conn: Connection, prepared: PreparedRelease | None, case: Row[Any], units: UnitTable, now: datetime
+    conn: Connection, prepared: PreparedRelease | None, case: CaseRow, units: UnitTable, now: datetime
 ) -> tuple[ReportedProblem, ...]:
     """Give back the items that a locked child has taken, and take those of its amendment.
 
@@ -315,7 +317,7 @@ def take_items_again(
     return problems
 
 
-def check_nothing_released(conn: Connection, case: Row[Any]) -> None:
+def check_nothing_released(conn: Connection, case: CaseRow) -> None:
     """Raise GW407 for a locked case of which items have left: their children are withdrawn first."""
     releases = [row for row in item_releases.list_releases_from(conn, case.id) if row.returned_at is None]
     if releases:

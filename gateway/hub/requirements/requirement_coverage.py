@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, tzinfo
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
@@ -37,7 +36,7 @@ from gateway.hub.submissions.document_needs import (
 )
 from gateway.hub.submissions.processed_submission import PreparedRelease
 from gateway.needs import NeedIndex, NeedJudgement
-from gateway.store import cases, messages, read_transaction, requirement_quantities
+from gateway.store import CaseRow, RequirementRow, cases, messages, read_transaction, requirement_quantities
 from gateway.wire import find_day
 
 
@@ -56,7 +55,7 @@ def list_covered_laws(
 
 
 def find_covered_laws(
-    conn: Connection, claim: ClaimedRequirements, bundle: MappingBundle, day: date, amended: Row[Any] | None
+    conn: Connection, claim: ClaimedRequirements, bundle: MappingBundle, day: date, amended: CaseRow | None
 ) -> frozenset[tuple[int, str]]:
     """Return the same as `list_covered_laws`; `amended` is the row of the case."""
     if not claim.uses:
@@ -108,7 +107,9 @@ def _find_released_laws(conn: Connection, parent: int, bundle: MappingBundle) ->
     return find_approved_laws(conn, parent) | list_answered_laws(conn, parent, bundle)
 
 
-def _list_laws(conn: Connection, rows: Sequence[Row[Any]], bundle: MappingBundle) -> dict[int, set[str]]:
+def _list_laws(
+    conn: Connection, rows: Sequence[RequirementRow], bundle: MappingBundle
+) -> dict[int, set[str]]:
     """Return the laws of requirements by their row ids."""
     laws: dict[int, set[str]] = {int(row.id): set() for row in rows}
     results = load_requirement_results(conn, [row.id for row in rows if row.applied_since is None])
@@ -116,9 +117,9 @@ def _list_laws(conn: Connection, rows: Sequence[Row[Any]], bundle: MappingBundle
         if result.decision.decision in APPROVING:
             laws[result.subject].add(result.decision.law)
     keys = {(row.number, row.agency): int(row.id) for row in rows}
-    for row in list_usable_certificates(conn, {row.number for row in rows}):
-        if (row.number, row.agency) in keys:
-            laws[keys[row.number, row.agency]].add(row.law)
+    for decision in list_usable_certificates(conn, {row.number for row in rows}):
+        if (decision.number, decision.agency) in keys:
+            laws[keys[decision.number, decision.agency]].add(decision.law)
     with_results = {result.subject for result in results}
     for row in rows:
         if not laws[row.id] and row.id not in with_results and row.registered_at is not None:
@@ -167,7 +168,7 @@ class StoredGoods:
 
 
 def load_stored_goods(
-    conn: Connection, case: Row[Any], rules: DecisionRules, zone: tzinfo
+    conn: Connection, case: CaseRow, rules: DecisionRules, zone: tzinfo
 ) -> StoredGoods | None:
     """Return the goods of a case as they are in force, with the ledger as it is now.
 
@@ -188,7 +189,7 @@ def load_stored_goods(
 
 
 def _list_released(
-    conn: Connection, case: Row[Any], submission: Submission, rules: DecisionRules
+    conn: Connection, case: CaseRow, submission: Submission, rules: DecisionRules
 ) -> frozenset[tuple[int, str]]:
     """Return the items and laws that the parent of a child has documents for; empty without a parent."""
     claim = read_release_claim(submission.declaration, rules.parent_codes)

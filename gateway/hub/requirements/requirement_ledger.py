@@ -15,7 +15,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
@@ -43,8 +43,11 @@ from gateway.hub.completion.outside_decisions import list_counting_uses, load_re
 from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.hub.requirements.granted_certificates import list_granted_certificates
 from gateway.store import (
+    GrantingDecisionRow,
     NewAwaitedUse,
     NewRequirementUse,
+    RequirementRow,
+    UseOfRequirementRow,
     decisions,
     item_releases,
     requirement_quantities,
@@ -57,7 +60,7 @@ _ARRIVED_IN_TIME: Final = date.min
 
 
 def load_requirement_balances(
-    conn: Connection, rows: Sequence[Row[Any]], units: UnitTable
+    conn: Connection, rows: Sequence[RequirementRow], units: UnitTable
 ) -> tuple[RequirementBalance, ...]:
     """Return requirements as values: the grants by decisions in force, or else the registered results.
 
@@ -67,7 +70,7 @@ def load_requirement_balances(
     results: dict[int, list[RequirementResult]] = defaultdict(list)
     for result in load_requirement_results(conn, [row.id for row in rows]):
         results[result.subject].append(result)
-    granting: dict[tuple[str, str], list[tuple[Row[Any], CertificateStanding]]] = defaultdict(list)
+    granting: dict[tuple[str, str], list[tuple[GrantingDecisionRow, CertificateStanding]]] = defaultdict(list)
     for grant in list_granted_certificates(conn, {row.number for row in rows}):
         granting[grant[0].number, grant[0].agency].append(grant)
     for row in rows:
@@ -77,8 +80,8 @@ def load_requirement_balances(
 
 
 def _make_balance(
-    row: Row[Any],
-    granting: Sequence[tuple[Row[Any], CertificateStanding]],
+    row: RequirementRow,
+    granting: Sequence[tuple[GrantingDecisionRow, CertificateStanding]],
     results: Sequence[RequirementResult],
     units: UnitTable,
 ) -> RequirementBalance:
@@ -98,6 +101,8 @@ def _make_balance(
     if not granted:
         granted = select_granted_quantities(_list_said_quantities(allowed), units)
     if not granted and not results and row.registered_at is not None and row.revoked_at is None:
+        assert row.quantity is not None, "a registered requirement has a quantity"
+        assert row.unit is not None, "the quantity of a registered requirement has a unit"
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
     # A usable grant does not wait for the suspended or reopened ones.
     waits = set() if granted or allowed else {state for _, state in granting}
@@ -129,7 +134,9 @@ def _list_said_quantities(
             yield (result.subject, result.decision.item), granted
 
 
-def lock_case_requirements(conn: Connection, case_id: int, numbers: Collection[str]) -> Sequence[Row[Any]]:
+def lock_case_requirements(
+    conn: Connection, case_id: int, numbers: Collection[str]
+) -> Sequence[RequirementRow]:
     """Lock the requirements that a locked case uses, and those of these numbers, in the order of their rows.
 
     Return the locked rows. Call it before a transaction changes some of them and then others: locked step by
@@ -204,7 +211,7 @@ def inspect_requirements(
     on: date,
     former: Sequence[FormerUse] = (),
     without: Collection[int] = (),
-    rows: Sequence[Row[Any]] | None = None,
+    rows: Sequence[RequirementRow] | None = None,
 ) -> JudgedClaim:
     """Judge the uses of certificates by a declaration on a day; nothing is changed.
 
@@ -219,8 +226,8 @@ def inspect_requirements(
 
 
 def _select_certificates(
-    conn: Connection, rows: Sequence[Row[Any]], former: Iterable[FormerUse]
-) -> list[Row[Any]]:
+    conn: Connection, rows: Sequence[RequirementRow], former: Iterable[FormerUse]
+) -> list[RequirementRow]:
     """Return the requirements that a declaration may use, and those that it used before its amendment."""
     before = {use.key for use in former}
     usable_ids = {row.id for row in requirement_quantities.select_certificates(conn, rows)}
@@ -405,7 +412,7 @@ def _list_answered(conn: Connection, case_id: int) -> set[int]:
     return {int(row.id) for row in uses if row.requirement_id in answered}
 
 
-def await_again(use: Row[Any]) -> NewAwaitedUse:
+def await_again(use: UseOfRequirementRow) -> NewAwaitedUse:
     """Return the awaited use for a use that a case had before: the number of the same agency."""
     return NewAwaitedUse(use.case_id, use.number, use.item, use.pointer, use.quantity, use.unit, use.agency)
 
@@ -418,12 +425,14 @@ def has_lost_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> 
     )
 
 
-def _lock_used(conn: Connection, uses: Iterable[Row[Any]]) -> dict[int, Row[Any]]:
+def _lock_used(conn: Connection, uses: Iterable[UseOfRequirementRow]) -> dict[int, RequirementRow]:
     rows = requirement_quantities.lock_requirements(conn, {row.requirement_id for row in uses})
     return {row.id: row for row in rows}
 
 
-def _change_used(conn: Connection, locked: dict[int, Row[Any]], use: Row[Any], quantity: Decimal) -> None:
+def _change_used(
+    conn: Connection, locked: dict[int, RequirementRow], use: UseOfRequirementRow, quantity: Decimal
+) -> None:
     """Add a quantity, which may be negative, to the used quantity of a locked requirement.
 
     Replaces the row of the requirement in `locked` by the new one.
@@ -435,7 +444,7 @@ def _change_used(conn: Connection, locked: dict[int, Row[Any]], use: Row[Any], q
     locked |= {row.id: row for row in requirement_quantities.lock_requirements(conn, [key])}
 
 
-def _describe_row(row: Row[Any]) -> dict[str, Any]:
+def _describe_row(row: UseOfRequirementRow) -> dict[str, Any]:
     use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit)
     return _describe_use(use, row.agency)
 

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     AgencyCallback,
@@ -59,8 +59,11 @@ from gateway.hub.requirements.requirement_ledger import (
 )
 from gateway.hub.requirements.stated_uses import judge_awaited_use, list_lost_uses, store_stated_uses
 from gateway.store import (
+    AwaitedUseRow,
     CallRecord,
+    CaseRow,
     NewRequirementResult,
+    ResultOfRequirementRow,
     cases,
     decisions,
     has_single_writer,
@@ -114,7 +117,7 @@ def list_said_subjects(hub: Hub, agency: str, number: str) -> list[tuple[int, st
         return sorted({(int(row.item), str(row.law)) for row in _list_results(conn, agency, number)})
 
 
-def _list_results(conn: Connection, agency: str, number: str) -> Sequence[Row[Any]]:
+def _list_results(conn: Connection, agency: str, number: str) -> Sequence[ResultOfRequirementRow]:
     rows = requirement_quantities.find_requirements(conn, [number])
     return requirement_results.list_results(conn, [row.id for row in rows if row.agency == agency])
 
@@ -286,7 +289,7 @@ def join_requirements(
                 record_late_result(conn, case_id, result_id, now)
 
 
-def _may_change(conn: Connection, case: Row[Any], changed: int | None, result_id: int | None) -> bool:
+def _may_change(conn: Connection, case: CaseRow, changed: int | None, result_id: int | None) -> bool:
     """Return whether results or decisions outside its own applications may decide about a locked case.
 
     For most cases both checks find nothing: the number that they wait for is unknown.
@@ -328,7 +331,7 @@ class _JoinedUses:
         return bool(self.written or self.rejected or self.named)
 
 
-def _await_stated_uses(conn: Connection, case: Row[Any], now: datetime) -> None:
+def _await_stated_uses(conn: Connection, case: CaseRow, now: datetime) -> None:
     """Let a child wait again for its stated uses of numbers that a case above it waits for again.
 
     The children of the child state parts of the same quantities and wait, too.
@@ -341,7 +344,7 @@ def _await_stated_uses(conn: Connection, case: Row[Any], now: datetime) -> None:
         _look_below(conn, case.id, now)
 
 
-def _join_awaited_uses(conn: Connection, hub: Hub, case: Row[Any], now: datetime) -> _JoinedUses:
+def _join_awaited_uses(conn: Connection, hub: Hub, case: CaseRow, now: datetime) -> _JoinedUses:
     """Settle each awaited use that its requirement, or the quantity written off above the case, allows.
 
     The children of the case then check their own awaited uses: the case takes the numbers before its
@@ -368,8 +371,8 @@ def _join_awaited_uses(conn: Connection, hub: Hub, case: Row[Any], now: datetime
 def _join_awaited_use(
     conn: Connection,
     hub: Hub,
-    case: Row[Any],
-    awaited: Row[Any],
+    case: CaseRow,
+    awaited: AwaitedUseRow,
     locked: Sequence[int],
     child: JudgedChildClaim,
     joined: _JoinedUses,
@@ -407,7 +410,7 @@ def _join_awaited_use(
     return bool(judged.taken)
 
 
-def _find_filing_day(conn: Connection, hub: Hub, case: Row[Any]) -> date:
+def _find_filing_day(conn: Connection, hub: Hub, case: CaseRow) -> date:
     """Return the day on which the hub received the submission in force; its certificates hold on that day."""
     message = messages.find_by_id(conn, find_former_message(conn, case))
     return find_day(case.opened_at if message is None else message.received_at, hub.zone)
@@ -425,7 +428,7 @@ def _look_below(conn: Connection, case_id: int, now: datetime) -> None:
         enqueue_task(conn, "join", "case", child, f"above:{child}:{now.isoformat()}", now)
 
 
-def _find_rejecting(awaited: Row[Any], balances: Iterable[RequirementBalance]) -> int | None:
+def _find_rejecting(awaited: AwaitedUseRow, balances: Iterable[RequirementBalance]) -> int | None:
     """Return the requirement (row id) of an awaited number by which its agency rejects, under any law."""
     matching = [
         balance
@@ -435,7 +438,7 @@ def _find_rejecting(awaited: Row[Any], balances: Iterable[RequirementBalance]) -
     return matching[0].key if len(matching) == 1 and matching[0].rejects else None
 
 
-def _make_claim(case: Row[Any], awaited: Row[Any]) -> ClaimedRequirements:
+def _make_claim(case: CaseRow, awaited: AwaitedUseRow) -> ClaimedRequirements:
     use = RequirementUse(
         item=awaited.item,
         number=awaited.number,

@@ -14,9 +14,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     ClaimedRequirements,
@@ -30,7 +29,15 @@ from gateway.cases import (
 )
 from gateway.harmonize import UnitTable
 from gateway.hub.completion.outside_decisions import list_counting_uses
-from gateway.store import NewRequirementUse, item_releases, requirement_quantities, requirement_results
+from gateway.store import (
+    AwaitedUseRow,
+    NewRequirementUse,
+    ReleaseFromParentRow,
+    UseOfRequirementRow,
+    item_releases,
+    requirement_quantities,
+    requirement_results,
+)
 
 
 def judge_stated_uses(
@@ -82,7 +89,7 @@ def judge_awaited_use(
     return JudgedChildClaim(claim)
 
 
-def list_lost_uses(conn: Connection, case_id: int) -> list[Row[Any]]:
+def list_lost_uses(conn: Connection, case_id: int) -> list[UseOfRequirementRow]:
     """Return the uses that a child states of numbers that a case above it waits for again."""
     lost = []
     for row in requirement_quantities.list_stated_uses(conn, [case_id]):
@@ -109,14 +116,14 @@ def _is_awaited_first(conn: Connection, case_id: int, use: RequirementUse) -> bo
     return any(_is_awaited_first(conn, row.parent_id, use) for row in _list_taken(conn, case_id, use.item))
 
 
-def _is_same_number(use: RequirementUse, row: Row[Any]) -> bool:
+def _is_same_number(use: RequirementUse, row: AwaitedUseRow | UseOfRequirementRow) -> bool:
     """Return whether a stored line is of the same item and number, and of no other agency."""
     return (row.item, row.number) == (use.item, use.number) and (
         not use.agency or row.agency in (None, "", use.agency)
     )
 
 
-def _list_taken(conn: Connection, case_id: int, item: int) -> list[Row[Any]]:
+def _list_taken(conn: Connection, case_id: int, item: int) -> list[ReleaseFromParentRow]:
     """Return the release by which a case has taken an item, with its parent; at most one row."""
     return [row for row in item_releases.list_releases_into(conn, case_id) if row.item == item]
 
@@ -135,7 +142,7 @@ def store_stated_uses(
     requirement_quantities.insert_stated_uses(conn, new, at)
 
 
-def _list_above(conn: Connection, case_id: int, items: Collection[int]) -> list[Row[Any]]:
+def _list_above(conn: Connection, case_id: int, items: Collection[int]) -> list[UseOfRequirementRow]:
     """Return the uses written off for these items of a case, and those it states of the cases above it.
 
     If a case does not state a use of the case above it, the use of the case above is returned.
@@ -163,7 +170,7 @@ def _list_above(conn: Connection, case_id: int, items: Collection[int]) -> list[
 
 def _list_stated(
     conn: Connection, case_id: int, use_keys: set[tuple[int, int]], without: int | None
-) -> list[Row[Any]]:
+) -> list[UseOfRequirementRow]:
     """Return the uses that the children of a case state of the quantities written off for it or above it.
 
     `use_keys` are items, each with its requirement (row id). Where a case states nothing itself, the uses
@@ -184,15 +191,15 @@ def _list_stated(
 
 def _list_below(
     conn: Connection, case_id: int, use_keys: set[tuple[int, int]], without: int | None
-) -> list[Row[Any]]:
-    stated_rows: list[Row[Any]] = []
+) -> list[UseOfRequirementRow]:
+    stated_rows: list[UseOfRequirementRow] = []
     open_at: dict[int, set[tuple[int, int]]] = {case_id: use_keys}
     while open_at:
         pairs = [row for row in item_releases.list_children_of(conn, open_at) if row.child_id != without]
         children_uses = requirement_quantities.list_stated_uses(conn, [row.child_id for row in pairs])
         below: dict[int, set[tuple[int, int]]] = {}
-        for row in pairs:
-            below[row.child_id] = below.get(row.child_id, set()) | open_at[row.parent_id]
+        for pair in pairs:
+            below[pair.child_id] = below.get(pair.child_id, set()) | open_at[pair.parent_id]
         newly_stated = [row for row in children_uses if (row.item, row.requirement_id) in below[row.case_id]]
         stated_rows += newly_stated
         for row in newly_stated:
@@ -202,7 +209,7 @@ def _list_below(
 
 
 def _make_balances(
-    written_off: Sequence[Row[Any]], stated_below: Sequence[Row[Any]]
+    written_off: Sequence[UseOfRequirementRow], stated_below: Sequence[UseOfRequirementRow]
 ) -> list[tuple[int, RequirementBalance]]:
     granted: dict[tuple[int, int, str, str], list[GrantedQuantity]] = defaultdict(list)
     for row in written_off:

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import JudgedChildClaim, ReportedProblem, make_case_number
 from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
@@ -83,6 +83,8 @@ from gateway.hub.submissions.split import (
 from gateway.hub.submissions.withdraw import compose_cancellations, withdraw_case
 from gateway.state_machines import CASE, get_next_state
 from gateway.store import (
+    CaseRow,
+    MessageRow,
     NewCase,
     StateEvent,
     agency_requests,
@@ -249,7 +251,7 @@ def _store_hold(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease
     return True
 
 
-def _lock_held_case(conn: Connection, processed: ProcessedSubmission) -> Row[Any] | None:
+def _lock_held_case(conn: Connection, processed: ProcessedSubmission) -> CaseRow | None:
     """Lock and return the held case that a submission is about; None when it has changed since then."""
     named_case = cases.find_by_reference(conn, processed.declarant, processed.submission.reference)
     case = None if named_case is None else lock_with_parent(conn, named_case.id, processed.release)
@@ -295,7 +297,11 @@ def _settle_named_case(
 
 
 def _mark_processed(
-    conn: Connection, row: Row[Any], now: datetime, problem: str | None = None, case: int | None = None
+    conn: Connection,
+    row: MessageRow,
+    now: datetime,
+    problem: str | None = None,
+    case: int | None = None,
 ) -> None:
     """Note that a message is processed; with `case` it belongs to that one, which it has opened."""
     if row.state == "PROCESSED":
@@ -310,7 +316,7 @@ def _start_case(
     conn: Connection,
     hub: Hub,
     processed: ProcessedSubmission,
-    held: Row[Any] | None,
+    held: CaseRow | None,
     calls: _FirstCalls,
     now: datetime,
 ) -> int:
@@ -429,7 +435,7 @@ def _supplement_case(
     record_evidence(conn, "supplemented", "case", case.id, message.identity_sha256, data, now)
 
 
-def _add_warnings(conn: Connection, case: Row[Any], processed: ProcessedSubmission) -> None:
+def _add_warnings(conn: Connection, case: CaseRow, processed: ProcessedSubmission) -> None:
     """Keep with the case the warnings of a supplement that it does not have yet."""
     detail = case.detail or {}
     warnings = list(detail.get("warnings", ()))

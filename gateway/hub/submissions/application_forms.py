@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import DeclaredQuantity
 from gateway.errors import CARRIED_WRONG, DOCUMENT_INVALID, NOTICE_FORM_UNKNOWN, GatewayError
@@ -33,7 +33,10 @@ from gateway.harmonize import (
 )
 from gateway.state_machines import REQUEST
 from gateway.store import (
+    AgencyRequestRow,
+    DecisionWithTextRow,
     NewSummary,
+    NoticeRow,
     agency_requests,
     decisions,
     deliveries,
@@ -110,7 +113,7 @@ class ApplicationForm:
     in force. `supplemented` says that an earlier call was compared.
     """
 
-    request: Row[Any]
+    request: AgencyRequestRow
     form: RequestForm
     attachments: tuple[SentAttachment, ...]
     supplemented: bool
@@ -179,7 +182,7 @@ def refresh_summaries(hub: Hub, conn: Connection, requests: Sequence[int]) -> in
     return len(summaries)
 
 
-def _make_summary(hub: Hub, conn: Connection, request: Row[Any]) -> NewSummary:
+def _make_summary(hub: Hub, conn: Connection, request: AgencyRequestRow) -> NewSummary:
     laws = " ".join(dict.fromkeys(str(law) for _, law in request.required))
     items = len({item for item, _ in request.required})
     empty = NewSummary(request.id, request.agency, request.document_sha256, laws=laws, item_count=items)
@@ -203,7 +206,7 @@ def _make_summary(hub: Hub, conn: Connection, request: Row[Any]) -> NewSummary:
     )
 
 
-def _find_bundle(hub: Hub, request: Row[Any]) -> tuple[MappingBundle, bool]:
+def _find_bundle(hub: Hub, request: AgencyRequestRow) -> tuple[MappingBundle, bool]:
     """Return the mappings that wrote a request, else those in force, and whether they are the former."""
     pinned = hub.register.find_pinned_rules(request.mapping_sha256)
     return (hub.rules.bundle, False) if pinned is None else (pinned.bundle, True)
@@ -213,7 +216,7 @@ def _load_call(conn: Connection, digest: str, limits: WireLimits) -> etree._Elem
     return parse_xml(payloads.get_payload_octets(conn, digest), limits, envelope=True)
 
 
-def _find_earlier_call(conn: Connection, request: Row[Any]) -> str | None:
+def _find_earlier_call(conn: Connection, request: AgencyRequestRow) -> str | None:
     """Return the digest of the call before the last one with a document; None without a supplement."""
     sent = [
         str(row.payload_sha256)
@@ -260,12 +263,12 @@ class ApplicationEvent:
     event: str = ""
     state: str = ""
     actor: str = ""
-    notice: Row[Any] | None = None
+    notice: NoticeRow | None = None
     status: str = ""
-    decisions: Sequence[Row[Any]] = ()
+    decisions: Sequence[DecisionWithTextRow] = ()
 
 
-def list_application_history(hub: Hub, conn: Connection, request: Row[Any]) -> list[ApplicationEvent]:
+def list_application_history(hub: Hub, conn: Connection, request: AgencyRequestRow) -> list[ApplicationEvent]:
     """Return the events of an application, newest first. Events of other agencies are not among them."""
     # The agency's own acts are reported by its notices.
     history = [

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
@@ -46,7 +46,18 @@ from gateway.hub.submissions.application_forms import carry_request
 from gateway.hub.submissions.document_needs import make_disclaimer_attachment
 from gateway.hub.submissions.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.message_model import as_body
-from gateway.store import NewDelivery, StateEvent, agency_requests, deliveries, payloads
+from gateway.store import (
+    AgencyRequestRow,
+    CaseRow,
+    DeliveryOutlineRow,
+    DeliveryRow,
+    NewDelivery,
+    RequestWithFeesRow,
+    StateEvent,
+    agency_requests,
+    deliveries,
+    payloads,
+)
 
 #: Why the contract of an agency may not take a call that is right by itself.
 _UNFIT: Final = (REQUEST_INVALID, SETTINGS_WRONG, NO_ADDRESS)
@@ -142,7 +153,7 @@ def _compose_report(hub: Hub, case_number: str, code: str, **arguments: Any) -> 
     return _compose_customs_call(hub, "ReportRequirements", stated_arguments)
 
 
-def compose_cancellation_call(hub: Hub, request: Row[Any], reason: ChangeReason) -> ComposedCall:
+def compose_cancellation_call(hub: Hub, request: AgencyRequestRow, reason: ChangeReason) -> ComposedCall:
     """Compose the call that asks an agency to cancel an application, with the declarant's reason."""
     arguments = {"ApplicationNumber": request.number, "Reason": reason.sentence}
     return _compose_call(hub, OutgoingCall(request.agency, CANCELLATION, _make_call_id(hub), arguments))
@@ -225,7 +236,7 @@ def _has_decisions(facts: CaseSnapshot) -> bool:
 
 def compose_clearance_call(
     hub: Hub,
-    request: Row[Any],
+    request: RequestWithFeesRow,
     case_number: str,
     items: Mapping[int, str],
     notice: CustomsNotice,
@@ -349,7 +360,7 @@ def enqueue_amendment_calls(
         previous = _enqueue_call(conn, call, _make_delivery(call, case, key, follows=previous), now)
 
 
-def _find_last_to_customs(rows: Iterable[Row[Any]]) -> int | None:
+def _find_last_to_customs(rows: Iterable[DeliveryOutlineRow]) -> int | None:
     """Return the row id of the last of these deliveries that goes to customs; None where none does."""
     return max((int(row.id) for row in rows if row.destination == CUSTOMS), default=None)
 
@@ -383,7 +394,7 @@ def enqueue_cancellation_call(
     case: int,
     request: int,
     key: str,
-    earlier: Sequence[Row[Any]],
+    earlier: Sequence[DeliveryRow],
     now: datetime,
 ) -> None:
     """Queue the question whether an agency cancels a request of a case (row ids).
@@ -402,7 +413,7 @@ def enqueue_clearance_call(
     case: int,
     request: int,
     key: str,
-    earlier: Sequence[Row[Any]],
+    earlier: Sequence[DeliveryRow],
     now: datetime,
 ) -> None:
     """Queue the news of clearance behind the earlier calls to the agency.
@@ -426,9 +437,9 @@ def enqueue_late_pending_call(
     conn: Connection,
     call: ComposedCall | None,
     case: int,
-    earlier: Sequence[Row[Any]],
+    earlier: Sequence[DeliveryOutlineRow],
     now: datetime,
-) -> Sequence[Row[Any]]:
+) -> Sequence[DeliveryOutlineRow]:
     """Queue code 18 once, behind all earlier reports to customs; return the deliveries of the case then.
 
     `earlier` are the deliveries of the case so far; those to the applicant do not count.
@@ -440,7 +451,7 @@ def enqueue_late_pending_call(
     return deliveries.list_outlines(conn, case)
 
 
-def must_tell_outcome(facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row[Any]]) -> bool:
+def must_tell_outcome(facts: CaseSnapshot, case: CaseRow, earlier: Iterable[DeliveryOutlineRow]) -> bool:
     """Return whether the outcome of a locked case must be reported to customs.
 
     `earlier` are the deliveries of the case so far. That a case is REJECTED, or has no decisions any more, is
@@ -460,7 +471,7 @@ def must_tell_outcome(facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row
     return codes.get(last) == "19" or (case.outcome != CaseOutcome.REJECTED and last in rejected)
 
 
-def has_heard_outcome(call: ComposedCall, earlier: Iterable[Row[Any]]) -> bool:
+def has_heard_outcome(call: ComposedCall, earlier: Iterable[DeliveryOutlineRow]) -> bool:
     """Return whether the last of these deliveries to customs has the same content as `call`.
 
     False if the last delivery has failed or was cancelled. Only the last one counts: an outcome that was
@@ -492,7 +503,7 @@ def enqueue_outcome_call(
     call: ComposedCall,
     case: int,
     conclusion: str,
-    earlier: Iterable[Row[Any]],
+    earlier: Iterable[DeliveryOutlineRow],
     now: datetime,
 ) -> None:
     """Queue the call that reports an outcome to customs; `conclusion` is the key of the case's conclusion.

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     ClaimedRequirements,
@@ -49,6 +49,8 @@ from gateway.hub.submissions.open_cases import CaseNumbers, describe_standing_ne
 from gateway.hub.submissions.processed_submission import find_case_bundle
 from gateway.needs import NeedFinding
 from gateway.store import (
+    CaseRow,
+    MessageRow,
     StateEvent,
     cases,
     deliveries,
@@ -76,7 +78,7 @@ class LackingSubmission:
     parent: int | None = None
 
 
-def find_held_case(hub: Hub, submission: Submission, declarant: str, message: Row[Any]) -> Row[Any] | None:
+def find_held_case(hub: Hub, submission: Submission, declarant: str, message: MessageRow) -> CaseRow | None:
     """Return the held case that a supplement or an amendment is about; None where it is not held.
 
     The `message` that opened the case is about it too, when it is looked at again. One that has opened no
@@ -94,7 +96,7 @@ def find_held_case(hub: Hub, submission: Submission, declarant: str, message: Ro
 
 
 def make_held_numbers(
-    hub: Hub, submission: Submission, case: Row[Any], origin: NumberOrigin, message: int | None = None
+    hub: Hub, submission: Submission, case: CaseRow, origin: NumberOrigin, message: int | None = None
 ) -> CaseNumbers:
     """Return the numbers for the whole submission of a held case; its applications are new to everybody.
 
@@ -118,7 +120,7 @@ def make_held_numbers(
     return CaseNumbers(case.number, new, function="9", bundle=bundle, standing=case_needs, amended=amended)
 
 
-def _check_same_declaration(conn: Connection, submission: Submission, case: Row[Any]) -> None:
+def _check_same_declaration(conn: Connection, submission: Submission, case: CaseRow) -> None:
     """Raise GW404 where a supplement changes the declaration: that is an amendment, with its reason."""
     former = load_stored_submission(conn, find_former_message(conn, case))
     changed = list_changed_places(former.declaration, submission.declaration)
@@ -174,7 +176,7 @@ def _await_numbers(conn: Connection, case: int, lacking: LackingSubmission, now:
     return bool(new)
 
 
-def record_hindrance(conn: Connection, case: Row[Any], problems: Sequence[ReportedProblem]) -> None:
+def record_hindrance(conn: Connection, case: CaseRow, problems: Sequence[ReportedProblem]) -> None:
     """Store with a locked held case why its submission would be refused now; the last check counts.
 
     When the time of the case is over, its refusal names these problems, too.
@@ -187,9 +189,7 @@ def record_hindrance(conn: Connection, case: Row[Any], problems: Sequence[Report
         cases.set_detail(conn, case.id, {**case.detail, "held": {**held, _HINDERED: described}})
 
 
-def record_missing(
-    conn: Connection, case: Row[Any], needs: WeighedNeeds, message: int, now: datetime
-) -> None:
+def record_missing(conn: Connection, case: CaseRow, needs: WeighedNeeds, message: int, now: datetime) -> None:
     """Store with a locked held case the documents missing now, and notify its declarant of a change.
 
     `message` is the message that was judged, by the tables of `needs`. If a later message was judged, nothing
@@ -264,7 +264,7 @@ def end_hold(hub: Hub, case_id: int, end_lease: FinishLease) -> None:
                 _refuse_held_case(conn, case, held, now)
 
 
-def _find_next_look(conn: Connection, case: Row[Any], until: datetime, now: datetime) -> datetime | None:
+def _find_next_look(conn: Connection, case: CaseRow, until: datetime, now: datetime) -> datetime | None:
     """Return when the task looks again at a held case; None where it ends now."""
     if until > now:
         return until
@@ -274,7 +274,7 @@ def _find_next_look(conn: Connection, case: Row[Any], until: datetime, now: date
 
 
 def refuse_with_parent(
-    conn: Connection, case: Row[Any], problems: Sequence[ReportedProblem], now: datetime
+    conn: Connection, case: CaseRow, problems: Sequence[ReportedProblem], now: datetime
 ) -> bool:
     """Refuse a locked held case whose parent was withdrawn or refused; return False for every other case.
 
@@ -297,7 +297,7 @@ def refuse_with_parent(
     return True
 
 
-def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any], now: datetime) -> None:
+def _refuse_held_case(conn: Connection, case: CaseRow, held: Mapping[str, Any], now: datetime) -> None:
     hindered = list(held.get(_HINDERED, ()))
     problems = [
         {
@@ -313,7 +313,7 @@ def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any],
 
 
 def _refuse(
-    conn: Connection, case: Row[Any], held: Mapping[str, Any], problems: list[dict[str, Any]], now: datetime
+    conn: Connection, case: CaseRow, held: Mapping[str, Any], problems: list[dict[str, Any]], now: datetime
 ) -> None:
     """Refuse a held case with these problems; the children that wait for it are refused as well."""
     unchanged = {name: value for name, value in (case.detail or {}).items() if name != "held"}

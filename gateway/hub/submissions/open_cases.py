@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     Application,
@@ -30,6 +30,8 @@ from gateway.hub.submissions.document_needs import StandingNeeds
 from gateway.hub.submissions.processed_submission import find_case_bundle
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
+    CaseRow,
+    RequestWithFeesRow,
     agency_requests,
     cases,
     customs_notices,
@@ -112,7 +114,9 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
     )
 
 
-def check_supplementable(submission: Submission, case: Row[Any], requests: Sequence[Row[Any]]) -> None:
+def check_supplementable(
+    submission: Submission, case: CaseRow, requests: Sequence[RequestWithFeesRow]
+) -> None:
     """Raise GW407 where a case, or its `requests`, is not open for a supplement; GW404 for other items."""
     if case.state in CASE.final or case.state == "DECIDED":
         raise _make_absence(f"no open case under {submission.reference!r}")
@@ -176,7 +180,7 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str, origin: N
 
 
 def describe_standing_needs(
-    hub: Hub, case: Row[Any], rows: Iterable[Row[Any]] | None = None
+    hub: Hub, case: CaseRow, rows: Iterable[RequestWithFeesRow] | None = None
 ) -> StandingNeeds:
     """Return the facts of a case by which its needs are judged: documents, warnings and disclaimers.
 
@@ -208,15 +212,15 @@ def describe_standing_needs(
     )
 
 
-def _list_items(request: Row[Any]) -> tuple[int, ...]:
+def _list_items(request: RequestWithFeesRow) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(item) for item, _ in request.required))
 
 
-def _list_laws(request: Row[Any]) -> tuple[str, ...]:
+def _list_laws(request: RequestWithFeesRow) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(law) for _, law in request.required))
 
 
-def check_amendable(case: Row[Any], requests: Iterable[Row[Any]]) -> None:
+def check_amendable(case: CaseRow, requests: Iterable[RequestWithFeesRow]) -> None:
     """Raise GW407 for a case that has ended without a declaration, or that is being withdrawn."""
     if case.state in ("REFUSED", "WITHDRAWN"):
         raise _make_absence(f"case {case.number} is {case.state}: there is nothing to amend")
@@ -237,14 +241,14 @@ def _check_repeated_applications(submission: Submission, documents_by_applicatio
         raise GatewayError(RULE_BROKEN, detail, f"APP[{submission.applications[0].position}]")
 
 
-def check_not_cleared(conn: Connection, case: Row[Any]) -> None:
+def check_not_cleared(conn: Connection, case: CaseRow) -> None:
     """Raise GW714 for a case that customs has cleared: only customs itself may correct it (5FE)."""
     if customs_notices.find_state(conn, case.id) == "CLEARED":
         detail = f"customs has cleared case {case.number}: apply to customs for its correction (5FE)"
         raise GatewayError(CLEARED_ALREADY, detail, "/Submission/Function")
 
 
-def check_withdrawable(conn: Connection, case: Row[Any], requests: Iterable[Row[Any]]) -> None:
+def check_withdrawable(conn: Connection, case: CaseRow, requests: Iterable[RequestWithFeesRow]) -> None:
     """Raise GW407 for a case with nothing left to withdraw, or whose withdrawal is under way.
 
     A child declaration that is rejected has items of its parent to give back.
@@ -260,7 +264,7 @@ def check_withdrawable(conn: Connection, case: Row[Any], requests: Iterable[Row[
         raise _make_absence(f"case {case.number} is being withdrawn already")
 
 
-def _is_being_withdrawn(case: Row[Any], requests: Iterable[Row[Any]]) -> bool:
+def _is_being_withdrawn(case: CaseRow, requests: Iterable[RequestWithFeesRow]) -> bool:
     """Return whether the withdrawal of a case waits for an agency to say whether it cancels.
 
     Without a withdrawal, an agency is asked about the application that an amendment has left out. A
@@ -269,7 +273,9 @@ def _is_being_withdrawn(case: Row[Any], requests: Iterable[Row[Any]]) -> bool:
     return "withdrawal" in (case.detail or {}) and any(map(is_cancellation_open, requests))
 
 
-def list_cancellable_requests(conn: Connection, case: int, requests: Iterable[Row[Any]]) -> list[Row[Any]]:
+def list_cancellable_requests(
+    conn: Connection, case: int, requests: Iterable[RequestWithFeesRow]
+) -> list[RequestWithFeesRow]:
     """Return the requests of a case that an agency has to cancel: undecided ones and approved ones."""
     requests = tuple(requests)
     ranked_decisions = make_standing_decisions(
@@ -286,7 +292,7 @@ def list_cancellable_requests(conn: Connection, case: int, requests: Iterable[Ro
     ]
 
 
-def find_named_case(conn: Connection, declarant: str, reference: str) -> Row[Any]:
+def find_named_case(conn: Connection, declarant: str, reference: str) -> CaseRow:
     """Return the case that is changed, by its reference; raise GW407 where it does not exist."""
     case = cases.find_by_reference(conn, declarant, reference)
     if case is None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import (
     Application,
@@ -31,14 +31,20 @@ from gateway.hub.register.trusted_register import RegisterSnapshot
 from gateway.hub.submissions.document_needs import NO_NEEDS, WeighedNeeds
 from gateway.hub.trust.message_senders import SignerAdmission
 from gateway.message_model import Payload
-from gateway.store import find_number_shift, mapping_bundles
+from gateway.store import (
+    CaseRow,
+    MessageRow,
+    RequestWithFeesRow,
+    find_number_shift,
+    mapping_bundles,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSubmission:
     """A stored business message with its payloads, and the register snapshot to process it by."""
 
-    row: Row[Any]
+    row: MessageRow
     payloads: tuple[Payload, ...]
     knowledge: RegisterSnapshot
 
@@ -82,7 +88,7 @@ class ProcessedSubmission:
     """
 
     #: The stored message that has brought it.
-    message: Row[Any]
+    message: MessageRow
     submission: Submission
     declarant: str
     signing: SignerAdmission
@@ -134,7 +140,7 @@ def prepare_bundle(hub: Hub, digest: str | None) -> PreparedBundle:
     return PreparedBundle(digest, None if digest is None else hub.register.find_unstored_bundle(digest))
 
 
-def find_case_bundle(case: Row[Any], requests: Iterable[Row[Any]]) -> str | None:
+def find_case_bundle(case: CaseRow, requests: Iterable[RequestWithFeesRow]) -> str | None:
     """Return the digest of the mappings that decided about the submission of a case.
 
     `requests` are its requests, which alone name them where the case is an old one. None for a case that

@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import CALL_UNFIT, GatewayError
 from gateway.harmonize import (
@@ -33,7 +33,7 @@ from gateway.hub.register.decision_rules import (
 )
 from gateway.hub.submissions.application_forms import carry_request
 from gateway.hub.submissions.document_needs import load_stored_tree, read_unless_removed
-from gateway.store import mapping_bundles, messages
+from gateway.store import AgencyRequestRow, mapping_bundles, messages
 from gateway.wire import SUB, canonicalize_element, make_written_element, read_own_element
 
 #: The function of an application in the call to an agency: the submission's own, original, or sent again.
@@ -62,7 +62,7 @@ class CurrentMappings:
         self._rules = load_active_rules(conn, load_shipped_rules(), at)
         self._former: dict[str, MappingBundle] = {}
 
-    def rewrite_document(self, request: Row[Any], sent: etree._Element) -> RewrittenDocument | None:
+    def rewrite_document(self, request: AgencyRequestRow, sent: etree._Element) -> RewrittenDocument | None:
         """Return the document that was `sent` for a request as the mappings in force write it.
 
         None where these wrote it. Raises GW720 where it cannot be written from the same submission, and the
@@ -93,7 +93,7 @@ class CurrentMappings:
             None if stored else pack_shipped_rules(self._rules),
         )
 
-    def _load_former(self, request: Row[Any]) -> MappingBundle:
+    def _load_former(self, request: AgencyRequestRow) -> MappingBundle:
         """Return the mappings that wrote a request; raises GW720 where they are not stored."""
         digest = str(request.mapping_sha256)
         if digest not in self._former:
@@ -116,7 +116,7 @@ def _list_origins(conn: Connection, case: int) -> Iterator[tuple[int, str]]:
 
 
 def _write_request(
-    conn: Connection, message: int, bundle: MappingBundle, request: Row[Any], function: str
+    conn: Connection, message: int, bundle: MappingBundle, request: AgencyRequestRow, function: str
 ) -> AgencyRequest | GatewayError:
     """Return the request of an application that mappings write from a message, or the error instead."""
     # Read for each: to write a request may take the fields out of the tree.
@@ -141,6 +141,6 @@ def _canonicalize(bundle: MappingBundle, request: AgencyRequest) -> bytes:
     return canonicalize_element(read_own_element(octets), exclusive=True)
 
 
-def _make_problem(request: Row[Any], reason: str) -> GatewayError:
+def _make_problem(request: AgencyRequestRow, reason: str) -> GatewayError:
     detail = f"the document of {request.number} cannot be written by other mappings: {reason}"
     return GatewayError(CALL_UNFIT, detail, request.document)

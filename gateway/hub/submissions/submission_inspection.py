@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.agreements import FILING_ACTIONS
 from gateway.cases import (
@@ -56,7 +56,7 @@ from gateway.hub.trust.message_senders import (
     admit_signer,
     open_document,
 )
-from gateway.store import cases, read_transaction, requirement_quantities
+from gateway.store import CaseRow, cases, read_transaction, requirement_quantities
 from gateway.wire import (
     DEFAULT_LIMITS,
     SUBMISSION,
@@ -81,7 +81,7 @@ class AmendedUses:
 
 def inspect_amended_uses(
     conn: Connection,
-    case: Row[Any],
+    case: CaseRow,
     claim: ClaimedRequirements,
     release: PreparedRelease | None,
     units: UnitTable,
@@ -295,7 +295,7 @@ class _GoodsInspection:
         )
 
 
-def _find_amended_case(conn: Connection, submission: Submission, declarant: str) -> Row[Any] | None:
+def _find_amended_case(conn: Connection, submission: Submission, declarant: str) -> CaseRow | None:
     """Return the case that an amendment is about; None for a held one, which is judged as a new one."""
     if submission.function != "13":
         return None

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import ChangeReason, read_change_reason
 from gateway.errors import TRANSITION_REFUSED, GatewayError
@@ -38,6 +38,9 @@ from gateway.hub.submissions.open_cases import (
 )
 from gateway.hub.submissions.processed_submission import ProcessedSubmission
 from gateway.store import (
+    AgencyRequestRow,
+    DeliveryRow,
+    RequestWithFeesRow,
     StateEvent,
     agency_requests,
     cases,
@@ -53,7 +56,7 @@ _WAITING: Final = ("QUEUED", "HELD")
 def cancel_request(
     conn: Connection,
     case: int,
-    request: Row[Any],
+    request: RequestWithFeesRow,
     calls: Mapping[int, ComposedCall],
     message: int,
     reason: ChangeReason,
@@ -78,10 +81,10 @@ def cancel_request(
 
 def queue_question(
     conn: Connection,
-    request: Row[Any],
+    request: AgencyRequestRow,
     call: ComposedCall,
     cause: str,
-    earlier: Sequence[Row[Any]],
+    earlier: Sequence[DeliveryRow],
     now: datetime,
 ) -> None:
     """Queue the question whether an agency cancels a request.
@@ -93,7 +96,7 @@ def queue_question(
     enqueue_cancellation_call(conn, call, request.case_id, request.id, key, earlier, now)
 
 
-def _end_untold_deliveries(conn: Connection, earlier: list[Row[Any]], now: datetime) -> bool:
+def _end_untold_deliveries(conn: Connection, earlier: list[DeliveryRow], now: datetime) -> bool:
     """End the deliveries of an application that its agency does not have; return False if it may have it.
 
     The agency does not have an application that was never tried, or that it has refused for good.

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 from gateway.evidence import record_evidence
@@ -44,6 +44,7 @@ from gateway.recognition import (
 from gateway.store import (
     AuditEntry,
     NewTrustedList,
+    TrustListRow,
     audit_log,
     fetched_lists,
     read_transaction,
@@ -126,7 +127,7 @@ class TrustedListCache:
         others = [opened[row.id] for row in rows if row.named_by is not None and row.id in opened]
         return LoadedTrustedLists(own_lists[-1] if own_lists else None, tuple(others))
 
-    def _open_stored_list(self, conn: Connection, row: Row[Any]) -> TrustedList | None:
+    def _open_stored_list(self, conn: Connection, row: TrustListRow) -> TrustedList | None:
         opened_list = self._opened.get(row.sha256)
         if opened_list is not None:
             return opened_list

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.evidence import EvidenceReader, canonicalize_json, select_seen_fields
 from gateway.hub import read_standing_warnings
@@ -19,6 +19,8 @@ from gateway.operations import (
     read_custody_times,
 )
 from gateway.store import (
+    CaseRow,
+    EvidenceRow,
     PartyCaseFilter,
     agency_requests,
     case_searches,
@@ -102,7 +104,7 @@ def _list_cases(call: ApiCall) -> ApiAnswer:
     return ApiAnswer(CaseList(cases=summaries, next=next_cursor))
 
 
-def _find_case(conn: Connection, call: ApiCall) -> Row[Any]:
+def _find_case(conn: Connection, call: ApiCall) -> CaseRow:
     row = case_searches.find_party_case(conn, call.party, call.path["number"])
     if row is None:
         raise make_not_found_error("such case")
@@ -273,7 +275,7 @@ def _list_evidence(call: ApiCall) -> ApiAnswer:
     )
 
 
-def _read_record(row: Row[Any], fields: dict[str, Any]) -> EvidenceRecord:
+def _read_record(row: EvidenceRow, fields: dict[str, Any]) -> EvidenceRecord:
     """Return a record of which the caller sees these fields of its data."""
     return read_model(
         EvidenceRecord,

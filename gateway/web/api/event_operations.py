@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from pydantic import Field
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from gateway.config import mask_url
 from gateway.errors import NO_ROOM, NOT_ALLOWED, REQUEST_MALFORMED, TOO_MANY_REQUESTS, GatewayError
@@ -25,6 +25,8 @@ from gateway.hub import (
 )
 from gateway.store import (
     AuditEntry,
+    PartyEventRow,
+    WebhookRow,
     audit_log,
     confirm_copies,
     deliveries,
@@ -67,7 +69,7 @@ class EventStream:
     The stream is counted while it is open, so `close` must be called.
     """
 
-    def __init__(self, call: ApiCall, after: int, write: Callable[[Sequence[Row[Any]]], bytes]) -> None:
+    def __init__(self, call: ApiCall, after: int, write: Callable[[Sequence[PartyEventRow]], bytes]) -> None:
         self._call = call
         self._after = after
         self._write = write
@@ -164,7 +166,7 @@ class EventList(AnswerModel):
     )
 
 
-def _read_event(row: Row[Any]) -> Event:
+def _read_event(row: PartyEventRow) -> Event:
     return Event(id=write_cursor(_KIND, row.sequence), **describe_event(row))
 
 
@@ -217,7 +219,7 @@ def _open_stream(call: ApiCall) -> ApiAnswer:
     return ApiAnswer(b"", media_type=_STREAM, headers=headers, stream=stream)
 
 
-def _write_events(rows: Sequence[Row[Any]]) -> bytes:
+def _write_events(rows: Sequence[PartyEventRow]) -> bytes:
     """Return events in the form of server-sent events."""
     parts = []
     for row in rows:
@@ -325,7 +327,7 @@ def _check_url(call: ApiCall, url: str) -> None:
         raise GatewayError(NOT_ALLOWED, detail, "url")
 
 
-def _find_webhook(conn: Connection, call: ApiCall) -> Row[Any]:
+def _find_webhook(conn: Connection, call: ApiCall) -> WebhookRow:
     row = event_readers.find_webhook(conn, call.path["webhook"], call.party)
     if row is None:
         raise make_not_found_error("such webhook")

@@ -9,13 +9,13 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pydantic import Field
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import MIME_MALFORMED, REQUEST_MALFORMED, GatewayError
 from gateway.hub import FiledSubmission, file_submission
 from gateway.message_model import Payload
 from gateway.operations import read_message_properties
-from gateway.store import case_searches, cases, messages, read_transaction
+from gateway.store import MessageRow, case_searches, cases, messages, read_transaction
 from gateway.web.api.api_operations import (
     BASE_PATH,
     XML,
@@ -165,7 +165,7 @@ def _read_parts(call: ApiCall) -> tuple[bytes, tuple[Payload, ...]]:
     return submissions[0].content, tuple(payload for name, payload in call.parts if name == _ATTACHMENTS)
 
 
-def _find_message(conn: Connection, call: ApiCall) -> Row[Any]:
+def _find_message(conn: Connection, call: ApiCall) -> MessageRow:
     row = case_searches.find_own_message(conn, call.party, call.path["id"])
     if row is None:
         raise make_not_found_error("such message")

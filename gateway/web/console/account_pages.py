@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Blueprint, abort, g, redirect, render_template, request
+from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from gateway.accounts import (
@@ -326,7 +327,7 @@ def remove_passkey(passkey: int) -> Response | tuple[str, int]:
     return redirect(_PAGE)
 
 
-def _keeps_way(conn: Any, account: int) -> bool:
+def _keeps_way(conn: Connection, account: int) -> bool:
     """Return whether an account has a way to sign in when one of its passkeys is removed."""
     row = accounts.find_by_id(conn, account)
     others = row is not None and any((row.password, row.certificate_sha256, row.oidc_subject))

@@ -23,7 +23,7 @@ from flask import current_app, g, make_response, redirect, render_template, requ
 from werkzeug.wrappers import Response
 
 from gateway.accounts import Organisation, OrganisationKind, derive_form_token, digest_token
-from gateway.store import read_transaction, sessions
+from gateway.store import SessionOfAccountRow, read_transaction, sessions
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
     COOKIE,
@@ -143,7 +143,7 @@ def _decrypt_form(kept_form: KeptForm) -> dict[str, Any] | None:
     return typed_form
 
 
-def _return_to_organisation(before: Any, token: str) -> str | None:
+def _return_to_organisation(before: SessionOfAccountRow, token: str) -> str | None:
     """Return the token of a session in the organisation of the ended one; None without a role there."""
     visitor = find_visitor(token)
     if visitor is None:
@@ -154,7 +154,7 @@ def _return_to_organisation(before: Any, token: str) -> str | None:
     return switch_organisation(visitor, former_organisation, get_network())
 
 
-def _find_session(token: str) -> Any:
+def _find_session(token: str) -> SessionOfAccountRow | None:
     with read_transaction(services.engine) as conn:
         return sessions.find_session(conn, digest_token(token))
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.accounts import (
     Passkey,
@@ -29,7 +29,14 @@ from gateway.accounts import (
     verify_assertion,
     verify_registration,
 )
-from gateway.store import NewChallenge, NewPasskey, read_transaction, sessions, write_transaction
+from gateway.store import (
+    NewChallenge,
+    NewPasskey,
+    PasskeyOfAccountRow,
+    read_transaction,
+    sessions,
+    write_transaction,
+)
 from gateway.web.console.page_guards import services
 
 if TYPE_CHECKING:
@@ -132,7 +139,7 @@ def offer_sign_in(network: str) -> str | None:
     return build_assertion_options(party, challenge)
 
 
-def take_sign_in(conn: Connection, answer: str) -> Row[Any]:
+def take_sign_in(conn: Connection, answer: str) -> PasskeyOfAccountRow:
     """Return the passkey that answers a challenge for a sign-in, with its account; raises PasskeyError."""
     row, challenge = _find_passkey(conn, answer), _read_challenge(answer)
     _take_challenge(conn, "sign-in", challenge, None)
@@ -147,7 +154,7 @@ def _keep_challenge(purpose: str, challenge: bytes, visitor: Visitor, life: time
         sessions.insert_challenge(conn, new)
 
 
-def _take_use(conn: Connection, challenge: bytes, row: Row[Any], answer: str) -> ConfirmedAct:
+def _take_use(conn: Connection, challenge: bytes, row: PasskeyOfAccountRow, answer: str) -> ConfirmedAct:
     """Verify the answer of the passkey in `row` to a challenge; return the passkey and the evidence."""
     passkey = Passkey(row.credential_id, row.public_key, row.sign_count)
     used = verify_assertion(_get_relying_party(), challenge, answer, passkey, row.account_id)
@@ -169,7 +176,7 @@ def _read_challenge(answer: str) -> bytes:
         raise PasskeyError("the challenge is not base64url") from problem
 
 
-def _find_passkey(conn: Connection, answer: str) -> Row[Any]:
+def _find_passkey(conn: Connection, answer: str) -> PasskeyOfAccountRow:
     row = sessions.find_passkey(conn, read_answer_credential(answer))
     if row is None:
         raise PasskeyError("the passkey is not registered")

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.accounts import (
     WINDOW,
@@ -25,7 +25,7 @@ from gateway.accounts import (
 )
 from gateway.errors import GatewayError
 from gateway.pki import CertificateUse
-from gateway.store import AuditEntry, accounts, audit_log, read_transaction, write_transaction
+from gateway.store import AccountRow, AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import Visitor, begin_session, services
 from gateway.web.console.passkey_challenges import take_sign_in
@@ -76,7 +76,12 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
     # Hashing takes tenths of a second: never inside a transaction.
     right = verify_password(None if account is None else account.password, password)
     new_hash = None
-    if right and account is not None and is_hash_of_typed_form(account.password, password):
+    if (
+        right
+        and account is not None
+        and account.password is not None
+        and is_hash_of_typed_form(account.password, password)
+    ):
         new_hash = hash_password(password, services.random(_SALT))
     with write_transaction(services.engine, "console.sign_in") as conn:
         token = None
@@ -225,7 +230,7 @@ def _is_certificate_valid(der: bytes) -> bool:
     return True
 
 
-def needs_new_sign_in(visitor: Visitor, account: Row[Any] | None) -> bool:
+def needs_new_sign_in(visitor: Visitor, account: AccountRow | None) -> bool:
     """Return whether a person must sign in again before a sign-in method is added.
 
     That is so for an account without a password, when the sign-in is some minutes old.
@@ -234,7 +239,7 @@ def needs_new_sign_in(visitor: Visitor, account: Row[Any] | None) -> bool:
     return not has_password and services.clock() - visitor.signed_in_at > _FRESH
 
 
-def find_binding_problem(account: Row[Any]) -> str | None:
+def find_binding_problem(account: AccountRow) -> str | None:
     """Return a sentence on why an account may not have a password or passkey; None if it may."""
     is_bound = account.oidc_subject is not None or account.certificate_sha256 is not None
     if is_bound and not services.settings.console.further_ways:

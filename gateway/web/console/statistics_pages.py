@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, abort, render_template
@@ -21,7 +21,15 @@ from werkzeug.wrappers import Response
 from gateway.accounts import OrganisationKind, Right
 from gateway.errors import PROBLEMS
 from gateway.harmonize import DocumentMapping
-from gateway.store import StatisticsFilter, WorkTab, daily_statistics, decisions, read_transaction, work_lists
+from gateway.store import (
+    StatisticsFilter,
+    StatisticsSumRow,
+    WorkTab,
+    daily_statistics,
+    decisions,
+    read_transaction,
+    work_lists,
+)
 from gateway.web.console.charts import Chart, Series, draw_bars, draw_columns
 from gateway.web.console.following.case_signatures import (
     describe_case_state,
@@ -80,15 +88,16 @@ class _Period:
         """Return the first moment of the days, and the first one after them."""
         return begin_day(self.since, self.zone), end_day(self.until, self.zone)
 
-    def list_sums(self, conn: Connection, measure: str, by: Sequence[str]) -> Sequence[Any]:
+    def list_sums(self, conn: Connection, measure: str, by: Sequence[str]) -> Sequence[StatisticsSumRow]:
         """Return the sums of a measure for each value of the dimensions `by`."""
         criteria = StatisticsFilter(measure, self.since, self.until, self.party, self.agency)
         return daily_statistics.sum_statistics(conn, criteria, by)
 
     def sum_by(self, conn: Connection, measure: str, dimension: str) -> Counter[str]:
         """Return the sums of a measure by a dimension."""
-        rows = self.list_sums(conn, measure, (dimension,))
-        return Counter({str(row[0]): int(row.number) for row in rows})  # bounded: rows of our own
+        sums = self.list_sums(conn, measure, (dimension,))
+        # bounded: rows of our own
+        return Counter({str(getattr(row, dimension)): int(row.number) for row in sums})
 
     def sum_up(self, conn: Connection, measure: str) -> int:
         """Return the sum of a measure."""
@@ -110,7 +119,8 @@ def _answer_csv(
 ) -> Response:
     """Return every sum of the measures in the period, as it is stored."""
     rows = [
-        (measure, *row[: len(dimensions)], int(row.number), int(row.seconds))  # bounded: rows of our own
+        # bounded: rows of our own
+        (measure, *(getattr(row, name) for name in dimensions), int(row.number), int(row.seconds))
         for measure in measures
         for row in period.list_sums(conn, measure, dimensions)
     ]

@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from lxml import etree
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import SignedReply, build_act_call, read_callback
 from gateway.errors import OUR_MISTAKE, SIGNER_MISMATCH, GatewayError, find_resource_problem
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import AgencyKeys, Hub, apply_call_back, record_performed_act, record_refused_act
-from gateway.store import OpenRequest, agency_requests, officer_work, read_transaction
+from gateway.store import OfficerActRow, OpenRequest, agency_requests, officer_work, read_transaction
 from gateway.web.agency_service import admit_agency_signer
 from gateway.web.officers.act_confirmation import ActOutcome
 from gateway.web.officers.application_view import read_act
@@ -53,7 +53,7 @@ class ActPerformer:
         kill_at_failpoint("officer.called")
         return self._settle_act(act, problem)
 
-    def _build_call(self, number: int) -> tuple[Row[Any], etree._Element]:
+    def _build_call(self, number: int) -> tuple[OfficerActRow, etree._Element]:
         """Return the row of an act, and the content of its call."""
         with read_transaction(self._hub.engine) as conn:
             row = officer_work.find_act(conn, number)
@@ -64,7 +64,7 @@ class ActPerformer:
         issued_at = row.issued_at or row.at
         return row, build_act_call(act, request.number, row.notice_number, issued_at)
 
-    def _apply_act(self, act: Row[Any], content: etree._Element) -> GatewayError | None:
+    def _apply_act(self, act: OfficerActRow, content: etree._Element) -> GatewayError | None:
         """Apply an act at the hub, and return the reason of its refusal; None if it was accepted."""
         try:
             self._check_call(content)
@@ -83,7 +83,7 @@ class ActPerformer:
             return find_resource_problem(mistake) or GatewayError(OUR_MISTAKE)
         return None
 
-    def _sign_call(self, act: Row[Any], content: etree._Element) -> SignedReply:
+    def _sign_call(self, act: OfficerActRow, content: etree._Element) -> SignedReply:
         """Return the call of an act, signed by its agency; raises GW209 for a key of another party."""
         signer, now = self._keys.get_signer(act.agency), self._hub.clock()
         if admit_agency_signer(self._hub, signer.certificate, now) != self._keys.get_party(act.agency):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import Decision, OfficerAct, list_unsent_words, restore_act
 from gateway.hub import ApplicationFacts
-from gateway.store import accounts, officer_work, payloads
+from gateway.store import AgencyRequestRow, OfficerActRow, WorkClaimRow, accounts, officer_work, payloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class ClaimView:
 class ActView:
     """A stored act of an officer, with its content."""
 
-    row: Row[Any]
+    row: OfficerActRow
     act: OfficerAct
 
     @property
@@ -47,7 +46,7 @@ class ApplicationView:
     fee is paid. With `was_paid` a rest of a paid fee is left that the agency may give back.
     """
 
-    request: Row[Any]
+    request: AgencyRequestRow
     number: str
     state: str
     required: tuple[tuple[int, str], ...]
@@ -83,14 +82,14 @@ def make_application_view(conn: Connection, facts: ApplicationFacts) -> Applicat
     )
 
 
-def make_claim_view(conn: Connection, claim: Row[Any]) -> ClaimView:
+def make_claim_view(conn: Connection, claim: WorkClaimRow) -> ClaimView:
     """Return the view of a claim, with the name of its owner."""
     owner = None if claim.account_id is None else accounts.find_by_id(conn, claim.account_id)
     name = None if owner is None else owner.display_name
     return ClaimView(claim.account_id, name, claim.since, claim.version)
 
 
-def read_act(conn: Connection, row: Row[Any]) -> ActView:
+def read_act(conn: Connection, row: OfficerActRow) -> ActView:
     """Return the act of a row; raises GW805 where its octets do not match its digest."""
     return ActView(row, restore_act(json.loads(payloads.get_payload_octets(conn, row.content))))
 

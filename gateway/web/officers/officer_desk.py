@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.accounts import RelyingParty, Right, find_relying_party
 from gateway.cases import (
@@ -45,7 +45,14 @@ from gateway.hub import (
     read_application_facts,
 )
 from gateway.share import get_data_folder
-from gateway.store import accounts, agency_requests, officer_work, payloads, read_transaction
+from gateway.store import (
+    AgencyRequestRow,
+    accounts,
+    agency_requests,
+    officer_work,
+    payloads,
+    read_transaction,
+)
 from gateway.web.agency_service import WSDL
 from gateway.web.officers.act_confirmation import (
     SESSION_ONLY,
@@ -129,7 +136,7 @@ class OfficerDesk:
         return tuple(status_code for status_code in codes if _may_say(facts, status_code))
 
     def _list_act_codes(
-        self, conn: Connection, kind: str, request: Row[Any] | None
+        self, conn: Connection, kind: str, request: AgencyRequestRow | None
     ) -> tuple[StatusCode, ...]:
         rules = self._hub.rules if request is None else self._hub.load_rules_of(conn, request)
         events = ACT_EVENTS.get(kind, ())

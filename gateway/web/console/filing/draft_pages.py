@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Blueprint, Response, abort, g, redirect, render_template, request
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.accounts import Right
@@ -29,6 +29,10 @@ from gateway.hub import (
 )
 from gateway.message_model import Payload
 from gateway.store import (
+    CaseAnswerRow,
+    CaseRow,
+    MessageRow,
+    SubmissionDraftRow,
     cases,
     messages,
     read_position,
@@ -122,8 +126,8 @@ def read_version() -> int:
 class HandedIn:
     """A draft that was handed in: its message, its case as soon as there is one, and its receipt."""
 
-    message: Row[Any]
-    case: Row[Any] | None
+    message: MessageRow
+    case: CaseRow | None
     receipt: bytes
 
 
@@ -152,7 +156,7 @@ class PreparedDocument:
     """
 
     kind: str
-    row: Row[Any]
+    row: SubmissionDraftRow | CaseAnswerRow
     fingerprint: str
     files: tuple[Payload, ...]
     mismatch: str
@@ -220,7 +224,7 @@ def mend_draft(draft: Draft) -> bool:
 
 def find_handed_in(draft: Draft) -> HandedIn | None:
     """Return message, case and receipt of a draft that was handed in; None for any other."""
-    if draft.is_open:
+    if draft.row.message is None:
         return None
     with read_transaction(services.engine, promises=True) as conn:
         message = messages.find_by_id(conn, draft.row.message)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from flask import abort, g
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import (
     ATTACHMENT_MISMATCH,
@@ -40,7 +40,9 @@ from gateway.harmonize import (
 )
 from gateway.store import (
     DraftContent,
+    DraftFileSummaryRow,
     NewDraftFile,
+    SubmissionDraftRow,
     messages,
     read_row_number,
     read_transaction,
@@ -92,10 +94,10 @@ class DraftChangedError(DraftRefusedError):
 class Draft:
     """A draft as it is stored: its row, its form, its values, and the rows of its files."""
 
-    row: Row[Any]
+    row: SubmissionDraftRow
     form: FilingForm
     values: FormValues
-    files: tuple[Row[Any], ...]
+    files: tuple[DraftFileSummaryRow, ...]
 
     @property
     def id(self) -> int:
@@ -112,7 +114,7 @@ class Draft:
         """Return the path of its first page."""
         return f"/console/submissions/{self.id}"
 
-    def find_file(self, cid: str) -> Row[Any] | None:
+    def find_file(self, cid: str) -> DraftFileSummaryRow | None:
         """Return the file with a content id."""
         return next((file for file in self.files if file.cid == cid), None)
 

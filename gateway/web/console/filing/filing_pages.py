@@ -15,7 +15,13 @@ from flask import Blueprint, Response, abort, g, redirect, render_template, requ
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.harmonize import list_item_columns, list_template_rows, read_item_table
-from gateway.store import read_row_number, read_transaction, submission_drafts, write_transaction
+from gateway.store import (
+    read_columns,
+    read_row_number,
+    read_transaction,
+    submission_drafts,
+    write_transaction,
+)
 from gateway.web.console.filing.draft_pages import (
     MIB,
     check_open_draft,
@@ -247,7 +253,7 @@ def list_drafts() -> AnyResponse | str:
         rows = submission_drafts.list_drafts(conn, owner, most, _read_number("after"))
     if is_csv_wanted():
         columns = ("id", "reference", "documents", "created_at", "changed_at", "changed_by", "handed_in_at")
-        return answer_row_csv("submissions", columns, [row._mapping for row in rows])
+        return answer_row_csv("submissions", columns, [read_columns(row) for row in rows])
     return render_template("filing/list.html", rows=rows[:_ROWS], more=len(rows) > _ROWS)
 
 

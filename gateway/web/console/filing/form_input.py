@@ -10,11 +10,10 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from flask import g
-from sqlalchemy import Row
 from werkzeug.datastructures import FileStorage
 
 from gateway.harmonize import FiledApplication, FormField, FormValues, count_occurrences, remove_occurrence
-from gateway.store import NewDraftFile, read_row_number
+from gateway.store import DraftFileSummaryRow, NewDraftFile, read_row_number
 from gateway.web.console.filing.draft_service import Draft, DraftRefusedError, keep_file
 from gateway.web.console.filing.form_view import (
     FieldNode,
@@ -202,7 +201,7 @@ class SectionLink:
 def make_painter(
     values: FormValues,
     errors: Mapping[str, Sequence[str]],
-    files: Mapping[str, Row[object]] = MappingProxyType({}),
+    files: Mapping[str, DraftFileSummaryRow] = MappingProxyType({}),
 ) -> FormPainter:
     """Return the painter of a form with these values, errors and files, in the language of the request."""
     input_words = {

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row
-
 from gateway.harmonize import (
     FormField,
     FormValues,
@@ -22,6 +20,7 @@ from gateway.harmonize import (
     list_field_codes,
     write_sentence,
 )
+from gateway.store import DraftFileSummaryRow
 from gateway.wire import convert_to_utc, parse_day, parse_iso_datetime, place_in_zone
 
 #: A list with more codes is offered while one types, and not as a drop-down list.
@@ -47,7 +46,7 @@ class FieldNode:
     suggestions: str = ""
     longest: int | None = None
     unit: FieldNode | None = None
-    file: Row[object] | None = None
+    file: DraftFileSummaryRow | None = None
     accept: str = ""
 
     @property
@@ -122,7 +121,7 @@ class FormPainter:
     values: FormValues
     zone: ZoneInfo
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    files: Mapping[str, Row[object]] = field(default_factory=dict)
+    files: Mapping[str, DraftFileSummaryRow] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
     lists: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 

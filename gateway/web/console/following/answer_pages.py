@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, make_response, redirect, render_template, request
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
 from gateway.errors import GatewayError
 from gateway.harmonize import AnswerField
-from gateway.store import agency_requests, case_answers, cases, messages, read_transaction
+from gateway.store import (
+    AgencyRequestRow,
+    CaseAnswerRow,
+    CaseRow,
+    agency_requests,
+    case_answers,
+    cases,
+    messages,
+    read_transaction,
+)
 from gateway.web.console.filing.draft_service import DraftFinding
 from gateway.web.console.filing.form_input import make_painter
 from gateway.web.console.filing.form_view import FieldNode, FormPainter, list_leaf_keys, to_stated_moment
@@ -58,12 +67,12 @@ def show_answer_form(number: str, application: str) -> _Answer:
     return _render_form(case, _read_base(case, application), {}, ())
 
 
-def _read_case(number: str) -> Row[Any]:
+def _read_case(number: str) -> CaseRow:
     with read_transaction(services.engine) as conn:
         return find_case(conn, number)
 
 
-def _read_base(case: Row[Any], number: str) -> AnswerBase:
+def _read_base(case: CaseRow, number: str) -> AnswerBase:
     """Return the filed values and the notice with which the form of an answer to an agency begins.
 
     Answers 409 with the reason if there is no form: the application is decided, or the filed document cannot
@@ -83,7 +92,7 @@ def _read_base(case: Row[Any], number: str) -> AnswerBase:
     return base
 
 
-def _find_request(conn: Connection, case: Row[Any], number: str) -> Row[Any]:
+def _find_request(conn: Connection, case: CaseRow, number: str) -> AgencyRequestRow:
     request_row = agency_requests.find_by_number(conn, number)
     if request_row is None or request_row.case_id != case.id:
         abort(HTTPStatus.NOT_FOUND)
@@ -91,7 +100,7 @@ def _find_request(conn: Connection, case: Row[Any], number: str) -> Row[Any]:
 
 
 def _render_form(
-    case: Row[Any], base: AnswerBase, typed: Mapping[str, str], findings: Sequence[DraftFinding]
+    case: CaseRow, base: AnswerBase, typed: Mapping[str, str], findings: Sequence[DraftFinding]
 ) -> str:
     """Return the page of the form, with `typed` values in place of those that were filed."""
     with read_transaction(services.engine) as conn:
@@ -182,7 +191,7 @@ def show_answer(number: str, application: str, answer: int) -> str:
     return _render_answer(_read_case(number), application, answer)
 
 
-def _render_answer(case: Row[Any], number: str, answer: int, findings: Sequence[DraftFinding] = ()) -> str:
+def _render_answer(case: CaseRow, number: str, answer: int, findings: Sequence[DraftFinding] = ()) -> str:
     """Return the page of a supplement: to be signed, or with the message that it has become."""
     with read_transaction(services.engine, promises=True) as conn:
         request_row, row = _find_answer(conn, case, number, answer)
@@ -204,7 +213,9 @@ def _render_answer(case: Row[Any], number: str, answer: int, findings: Sequence[
     )
 
 
-def _find_answer(conn: Connection, case: Row[Any], number: str, answer: int) -> tuple[Row[Any], Row[Any]]:
+def _find_answer(
+    conn: Connection, case: CaseRow, number: str, answer: int
+) -> tuple[AgencyRequestRow, CaseAnswerRow]:
     request_row = _find_request(conn, case, number)
     row = case_answers.find_answer(conn, visitor.organisation.code, request_row.id, answer)
     if row is None:
@@ -212,7 +223,7 @@ def _find_answer(conn: Connection, case: Row[Any], number: str, answer: int) -> 
     return request_row, row
 
 
-def _name_file(case: Row[Any], answer: Row[Any]) -> str:
+def _name_file(case: CaseRow, answer: CaseAnswerRow) -> str:
     return f"{case.number}-answer-{answer.id}.xml"
 
 

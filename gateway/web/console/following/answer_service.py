@@ -11,15 +11,26 @@ import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.errors import DOCUMENT_INVALID, TOO_MANY_REQUESTS, GatewayError
 from gateway.harmonize import AnswerForm, FormAttachment, compose_answer, make_answer_form
 from gateway.message_model import Payload
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import NewAnswer, agency_requests, case_answers, messages, notices, write_transaction
+from gateway.store import (
+    AgencyRequestRow,
+    CaseAnswerRow,
+    CaseRow,
+    NewAnswer,
+    NoticeRow,
+    agency_requests,
+    case_answers,
+    messages,
+    notices,
+    write_transaction,
+)
 from gateway.web.case_bundle import clean_file_name
 from gateway.web.console.filing.draft_pages import PreparedDocument, file_signed, make_judge
 from gateway.web.console.filing.draft_service import DraftFinding, describe_problem, link_finding
@@ -50,14 +61,14 @@ class UploadedFile:
 class AnswerBase:
     """The start of an answer: the request, its form with the filed values, and the files sent before."""
 
-    request: Row[Any]
+    request: AgencyRequestRow
     form: AnswerForm
     files: tuple[Payload, ...]
-    question: Row[Any] | None
+    question: NoticeRow | None
 
 
 def read_answer_base(
-    conn: Connection, case: Row[Any], number: str, *, every_field: bool = False
+    conn: Connection, case: CaseRow, number: str, *, every_field: bool = False
 ) -> AnswerBase | None:
     """Return the notice to answer and the form with the filed values; None if no answer is possible.
 
@@ -160,7 +171,7 @@ def _guess_type(name: str) -> str:
     return mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE
 
 
-def hand_in_answer(answer: Row[Any], files: Sequence[Payload], content: bytes) -> list[DraftFinding]:
+def hand_in_answer(answer: CaseAnswerRow, files: Sequence[Payload], content: bytes) -> list[DraftFinding]:
     """File the signed supplement; return the findings on it, none when it is stored."""
     mismatch = translate("This is not the document that was prepared here.")
     prepared = PreparedDocument("answer", answer, answer.fingerprint, tuple(files), mismatch)

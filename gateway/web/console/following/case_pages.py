@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, abort, render_template, request
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.accounts import Right
@@ -23,8 +23,11 @@ from gateway.message_model import Body
 from gateway.operations import read_request_custody
 from gateway.state_machines import CASE
 from gateway.store import (
+    CaseRow,
+    MessageRow,
     PartyCaseFilter,
     PartyCasePage,
+    RequestWithFeesRow,
     agency_requests,
     case_searches,
     messages,
@@ -154,7 +157,7 @@ def _make_lines(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Cas
 
 
 def _make_line(
-    case: Mapping[str, Any], requests: Iterable[Any], bundle: MappingBundle, now: datetime
+    case: Mapping[str, Any], requests: Iterable[RequestWithFeesRow], bundle: MappingBundle, now: datetime
 ) -> CaseLine:
     requests = tuple(requests)
     held = [read_request_custody(request_row) for request_row in requests]
@@ -228,7 +231,7 @@ def show_case(number: str) -> str:
     return render_template("following/case.html", view=view, now=services.clock())
 
 
-def find_case(conn: Connection, number: str) -> Row[Any]:
+def find_case(conn: Connection, number: str) -> CaseRow:
     """Return a case of the person's party; any other number is not found."""
     party = visitor.organisation.code
     case_row = case_searches.find_party_case(conn, party, normalize_hub_number(number[:64]))
@@ -257,7 +260,7 @@ def fetch_part(number: str, message: int, part: str) -> Response:
         return make_attachment(f"{case.number}-{message}-{name}", content)
 
 
-def _find_part(conn: Connection, row: Row[Any], part: str) -> tuple[str, bytes | Body] | None:
+def _find_part(conn: Connection, row: MessageRow, part: str) -> tuple[str, bytes | Body] | None:
     if part == "receipt":
         response = messages.find_response(conn, row.id) if row.direction == "in" else None
         return None if response is None else ("receipt.xml", response.body)

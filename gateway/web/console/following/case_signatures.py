@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import CaseCustody, CustodyTask, find_hold_task
 from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves, list_verdict_references, read_leaf_data
 from gateway.harmonize import MappingBundle
-from gateway.store import parties, verdicts
+from gateway.store import EvidenceRow, MessageRow, parties, verdicts
 from gateway.web.console.page_formats import name_agency, translate
 from gateway.wire import parse_xml
 from gateway.xmlsec import verify_document
@@ -67,7 +67,7 @@ def list_agency_statements(conn: Connection, request: int) -> list[SignedStateme
     return statements
 
 
-def _list_following(leaves: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
+def _list_following(leaves: Sequence[EvidenceRow]) -> Iterator[EvidenceRow]:
     """Yield the leaves before the next signed reply: they record the content of the present one."""
     for leaf in leaves:
         if leaf.kind == "reply":
@@ -75,14 +75,14 @@ def _list_following(leaves: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
         yield leaf
 
 
-def _read_notice_number(leaf: Row[Any]) -> str:
+def _read_notice_number(leaf: EvidenceRow) -> str:
     try:
         return str(read_leaf_data(leaf).get("number", ""))
     except GatewayError:
         return ""
 
 
-def _read_reply_signature(conn: Connection, leaf: Row[Any]) -> SignatureFact:
+def _read_reply_signature(conn: Connection, leaf: EvidenceRow) -> SignatureFact:
     try:
         reply = read_leaf_data(leaf)
     except GatewayError as broken:
@@ -90,7 +90,7 @@ def _read_reply_signature(conn: Connection, leaf: Row[Any]) -> SignatureFact:
     return _read_verdict(conn, "reply", reply.get("verdict"), reply.get("signer") or "", leaf.at)
 
 
-def list_message_signatures(conn: Connection, message: Row[Any]) -> list[SignatureFact]:
+def list_message_signatures(conn: Connection, message: MessageRow) -> list[SignatureFact]:
     """Return the signatures on a message received and on the submission in it, by the stored verdicts."""
     signatures = []
     for reference in list_verdict_references(conn, message):

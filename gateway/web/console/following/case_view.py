@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.cases import CaseCustody, CustodyHolder, CustodyTask, CustomsReason, find_case_custody
 from gateway.errors import PROBLEMS, GatewayError, Problem
@@ -21,7 +21,23 @@ from gateway.operations import (
     read_request_custody,
 )
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, customs_notices, decisions, fees, messages, notices, transitions
+from gateway.store import (
+    CaseRow,
+    DecisionWithTextRow,
+    FeeMovementRow,
+    FeeRow,
+    MessageRow,
+    NoticeRow,
+    RequestWithFeesRow,
+    TransitionRow,
+    agency_requests,
+    customs_notices,
+    decisions,
+    fees,
+    messages,
+    notices,
+    transitions,
+)
 from gateway.web.console.following.case_signatures import (
     SignatureFact,
     SignedStatement,
@@ -67,7 +83,7 @@ class PointedField:
 class NoticeView:
     """A notice of an agency as received, with the signed octets that contained it."""
 
-    row: Any
+    row: NoticeRow
     status: str
     event: str
     fields: tuple[PointedField, ...]
@@ -82,7 +98,7 @@ class DecisionView:
     `no_effect` says why a decision does not count that was not replaced.
     """
 
-    row: Any
+    row: DecisionWithTextRow
     words: StateWords
     past: bool
     no_effect: str = ""
@@ -92,7 +108,7 @@ class DecisionView:
 class RefundView:
     """An amount that is given back, or was."""
 
-    row: Any
+    row: FeeMovementRow
     words: StateWords
 
 
@@ -104,7 +120,7 @@ class FeeView:
     paid in time. `refunds` are the amounts that the payment provider gives back.
     """
 
-    row: Any
+    row: FeeRow
     words: StateWords
     address: str
     due_at: datetime | None = None
@@ -116,7 +132,7 @@ class FeeView:
 class ApplicationView:
     """One application of the case at its agency."""
 
-    row: Any
+    row: RequestWithFeesRow
     agency: str
     document: str
     state: StateWords
@@ -156,7 +172,7 @@ class TimelineEntry:
 class DocumentView:
     """A message of the case whose octets can be fetched, and the signatures on it."""
 
-    message: Any
+    message: MessageRow
     words: str
     signatures: tuple[SignatureFact, ...]
     attachments: int
@@ -177,7 +193,7 @@ class ProblemView:
 class CaseView:
     """Everything that the page of a case shows."""
 
-    case: Any
+    case: CaseRow
     state: StateWords
     held: tuple[str, ...]
     until: datetime | None
@@ -203,7 +219,7 @@ class CaseView:
         )
 
 
-def read_case_view(conn: Connection, case: Row[Any]) -> CaseView:
+def read_case_view(conn: Connection, case: CaseRow) -> CaseView:
     """Return the content of the page of a case."""
     reader = _CaseReader(conn, case)
     applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
@@ -238,17 +254,17 @@ def read_case_view(conn: Connection, case: Row[Any]) -> CaseView:
 class _CaseReader:
     """Reads the parts of one case."""
 
-    def __init__(self, conn: Connection, case: Row[Any]) -> None:
+    def __init__(self, conn: Connection, case: CaseRow) -> None:
         self._conn = conn
         self._case = case
         self._hub = services.hub
         self._signers = frozenset(signer.certificate.sha256 for signer in services.hub.signers)
         self._bundle: MappingBundle = services.hub.rules.bundle
         self._fields = FieldFinder(self._bundle)
-        self._steps: dict[int, Sequence[Row[Any]]] = {}
+        self._steps: dict[int, Sequence[TransitionRow]] = {}
         self._about: dict[int, str] = {}
 
-    def read_application(self, row: Row[Any]) -> ApplicationView:
+    def read_application(self, row: RequestWithFeesRow) -> ApplicationView:
         steps = self._steps[row.id] = transitions.list_transitions(self._conn, REQUEST, row.id)
         decision_rows = decisions.list_by_request(self._conn, row.id)
         current = {
@@ -274,7 +290,7 @@ class _CaseReader:
             fees=tuple(self._list_fees(row)),
         )
 
-    def _list_fees(self, request: Row[Any]) -> Iterator[FeeView]:
+    def _list_fees(self, request: RequestWithFeesRow) -> Iterator[FeeView]:
         rows = fees.list_by_request(self._conn, request.id)
         due = find_fee_deadlines(self._conn, rows)
         for row in rows:
@@ -290,14 +306,16 @@ class _CaseReader:
             if row.kind == "refund" and row.state in _REFUND_STATES:
                 yield RefundView(row, describe_fee_state(_REFUND_STATES[row.state]))
 
-    def _read_decision(self, request: Row[Any], decision: Row[Any]) -> DecisionView:
+    def _read_decision(self, request: RequestWithFeesRow, decision: DecisionWithTextRow) -> DecisionView:
         why = explain_no_effect(self._case, request, decision)
         past = why is NoEffect.SUPERSEDED
         return DecisionView(
             decision, describe_decision(decision.decision), past, "" if past else translate_word(why or "")
         )
 
-    def _list_notices(self, request: Row[Any], decision_rows: Sequence[Row[Any]]) -> Iterator[NoticeView]:
+    def _list_notices(
+        self, request: RequestWithFeesRow, decision_rows: Sequence[DecisionWithTextRow]
+    ) -> Iterator[NoticeView]:
         statements = {
             number: statement
             for statement in list_agency_statements(self._conn, request.id)
@@ -339,9 +357,9 @@ class _CaseReader:
 
     def list_timeline(
         self,
-        steps: Sequence[Row[Any]],
+        steps: Sequence[TransitionRow],
         applications: Sequence[ApplicationView],
-        stored: Sequence[Row[Any]],
+        stored: Sequence[MessageRow],
     ) -> list[TimelineEntry]:
         """Return the events of the case, the newest first."""
         entries = [*self._list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
@@ -352,7 +370,7 @@ class _CaseReader:
         # Events with the same time happened in the order of this list.
         return sorted(entries, key=lambda entry: entry.at)[::-1]
 
-    def _list_message_entries(self, stored: Sequence[Row[Any]], direction: str) -> Iterator[TimelineEntry]:
+    def _list_message_entries(self, stored: Sequence[MessageRow], direction: str) -> Iterator[TimelineEntry]:
         sentences = {
             ("in", "Submit"): translate("The submission was received."),
             ("in", "Supplement"): translate("The answer to a question was received."),
@@ -369,7 +387,7 @@ class _CaseReader:
                 sentence = f"{sentence} {subject}." if subject else sentence
                 yield TimelineEntry(row.received_at, actor, sentence, "idle", None, row.id)
 
-    def _list_case_entries(self, steps: Sequence[Row[Any]], *, first: bool) -> Iterator[TimelineEntry]:
+    def _list_case_entries(self, steps: Sequence[TransitionRow], *, first: bool) -> Iterator[TimelineEntry]:
         gateway = translate("Gateway")
         sentences = {
             "refuse": (translate("The submission was not accepted."), "bad"),
@@ -440,7 +458,7 @@ class _CaseReader:
             kind = "good" if notice.decided else "warn"
             yield TimelineEntry(notice.row.received_at, application.agency, sentence, kind, notice)
 
-    def read_document(self, row: Row[Any]) -> DocumentView:
+    def read_document(self, row: MessageRow) -> DocumentView:
         """Return a message of the case with the signatures on it."""
         signatures: tuple[SignatureFact, ...]
         parts = messages.load_payloads(self._conn, row.id)
@@ -471,7 +489,7 @@ class _CaseReader:
         return f"{name_agency(self._bundle, agency)}, {state_words}"
 
 
-def _name_message(row: Row[Any]) -> str:
+def _name_message(row: MessageRow) -> str:
     names = {
         ("in", "Submit"): translate("Submission"),
         ("in", "Supplement"): translate("Answer to a question"),

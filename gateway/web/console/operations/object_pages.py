@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, abort, render_template, request
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
@@ -37,8 +37,10 @@ from gateway.operations import (
 from gateway.state_machines import CASE, DELIVERY, MESSAGE
 from gateway.store import (
     LIST_COUNT_LIMIT,
+    CaseRow,
     ListFilter,
     ListPage,
+    MessageRow,
     cases,
     deliveries,
     delivery_leases,
@@ -225,7 +227,7 @@ def show_case(number: str) -> str:
     return render_template("operations/case.html", report=report)
 
 
-def _read_custody(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
+def _read_custody(conn: Connection, case: CaseRow) -> list[dict[str, Any]]:
     """Return the records of who has the next move, with the working time of each holder as a timedelta."""
     timetable = services.hub.timetable.read_timetable(conn)
     read = read_custody_times(conn, case, timetable, services.clock())
@@ -236,7 +238,7 @@ def _read_custody(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
     return custody
 
 
-def _require_message(conn: Connection, number: int) -> Any:
+def _require_message(conn: Connection, number: int) -> MessageRow:
     row = messages.find_by_id(conn, number)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)

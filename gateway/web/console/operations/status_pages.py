@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, abort, g, make_response, redirect, render_template, request
@@ -29,7 +29,7 @@ from gateway.operations import (
     list_disturbed_agencies,
     open_change,
 )
-from gateway.store import NewStatusNotice, operator_acts, read_transaction
+from gateway.store import NewStatusNotice, StatusNoticeRow, operator_acts, read_transaction
 from gateway.web.console.page_formats import read_moment, translate
 from gateway.web.console.page_guards import (
     COOKIE,
@@ -77,9 +77,9 @@ class _StoredStatus:
     """The content from the database: notices, and agencies that do not answer properly."""
 
     is_read: bool = False
-    current: Sequence[Any] = ()
-    planned: Sequence[Any] = ()
-    past: Sequence[Any] = ()
+    current: Sequence[StatusNoticeRow] = ()
+    planned: Sequence[StatusNoticeRow] = ()
+    past: Sequence[StatusNoticeRow] = ()
     away: Sequence[AwayPartner] = ()
     disturbed: Sequence[DisturbedAgency] = ()
 

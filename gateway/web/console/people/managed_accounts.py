@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from gateway.accounts import (
     Organisation,
@@ -25,6 +25,7 @@ from gateway.accounts import (
 )
 from gateway.hub import record_account_change
 from gateway.store import (
+    AccountRow,
     AuditEntry,
     NewAccount,
     NewInvitation,
@@ -54,7 +55,7 @@ class AccountRefusedError(Exception):
 class ManagedAccount:
     """An account: its row, its roles where the manager manages, and whether it has none elsewhere."""
 
-    row: Row[Any]
+    row: AccountRow
     roles: Mapping[Organisation, frozenset[str]]
     whole: bool
 
@@ -220,7 +221,7 @@ def _require_account(conn: Connection, number: int) -> ManagedAccount:
     return account
 
 
-def _require_whole_account(conn: Connection, number: int) -> Row[Any]:
+def _require_whole_account(conn: Connection, number: int) -> AccountRow:
     """Return the row of an account that the person manages as a whole; raises as `change_roles` does."""
     account = _require_account(conn, number)
     if not account.whole:

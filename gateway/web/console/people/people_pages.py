@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Blueprint, abort, redirect, render_template, request
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from gateway.accounts import (
@@ -24,6 +24,7 @@ from gateway.operations import ActOrder
 from gateway.store import (
     AccountFilter,
     AuditEntry,
+    InvitedAccountRow,
     ListFilter,
     ListPage,
     accounts,
@@ -341,12 +342,12 @@ def show_welcome(token: str) -> _WelcomePage:
     return _render_welcome(_find_account(token))
 
 
-def _find_account(token: str) -> Row[Any] | None:
+def _find_account(token: str) -> InvitedAccountRow | None:
     with read_transaction(services.engine) as conn:
         return accounts.find_invitation(conn, digest_token(token), services.clock())
 
 
-def _render_welcome(account: Row[Any] | None, problem: str = "") -> tuple[str, int]:
+def _render_welcome(account: InvitedAccountRow | None, problem: str = "") -> tuple[str, int]:
     if account is None:
         return render_template("people/welcome.html", account=None), HTTPStatus.NOT_FOUND
     status = HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK

@@ -11,15 +11,19 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, abort, redirect, render_template, request
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.accounts import Right
 from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm, SentAttachment, list_application_history, refresh_summaries
 from gateway.store import (
+    AccountRow,
+    ApplicationSummaryRow,
+    CaseRow,
     WorkFilter,
     WorkPlace,
+    WorkRow,
     WorkTab,
     accounts,
     cases,
@@ -98,7 +102,7 @@ def build_list_url(**changes: str) -> str:
     return "/console/work" + (f"?{urlencode(parameters)}" if parameters else "")
 
 
-def format_place(row: Row[Any], criteria: WorkFilter) -> str:
+def format_place(row: WorkRow, criteria: WorkFilter) -> str:
     """Return where the list goes on behind a row."""
     if row.due_at is None or (criteria.order != "due" and criteria.tab is not WorkTab.OVERDUE):
         return str(row.id)
@@ -181,7 +185,7 @@ def _answer_list() -> AnyResponse | str:
         return _render_list(conn, criteria, rows)
 
 
-def _list_rows(conn: Connection, criteria: WorkFilter) -> Sequence[Row[Any]]:
+def _list_rows(conn: Connection, criteria: WorkFilter) -> Sequence[WorkRow]:
     """Return the rows of a page; the summaries that are missing are read from the calls first."""
     rows = work_lists.list_work(conn, criteria)
     if refresh_summaries(services.hub, conn, [row.id for row in rows]):
@@ -191,7 +195,7 @@ def _list_rows(conn: Connection, criteria: WorkFilter) -> Sequence[Row[Any]]:
 
 
 def _render_list(
-    conn: Connection, criteria: WorkFilter, rows: Sequence[Row[Any]], search_text: str = ""
+    conn: Connection, criteria: WorkFilter, rows: Sequence[WorkRow], search_text: str = ""
 ) -> str:
     page_rows = rows[: criteria.limit]
     goes_on = format_place(page_rows[-1], criteria) if len(rows) > criteria.limit else ""
@@ -217,7 +221,7 @@ def _render_list(
     )
 
 
-def _make_csv_row(row: Row[Any]) -> list[Any]:
+def _make_csv_row(row: WorkRow) -> list[Any]:
     return [
         *(row.number, row.case_number, row.document, row.state, row.applicant_id, row.applicant, row.hs),
         *(row.goods, row.item_count, row.laws, row.opened_at, row.due_at, row.decided_at, row.receipt_number),
@@ -275,9 +279,9 @@ def send_file(number: str, position: int) -> Response:
 class _Background:
     """The information beside the form: the case, the summary, earlier applications."""
 
-    case: Row[Any]
-    summary: Row[Any] | None
-    previous: tuple[Row[Any], ...]
+    case: CaseRow
+    summary: ApplicationSummaryRow | None
+    previous: tuple[WorkRow, ...]
 
 
 @pages.get("/applications/<number>")
@@ -325,7 +329,7 @@ def _load_background(conn: Connection, application: ApplicationForm) -> _Backgro
     return _Background(case, summary, tuple(previous))
 
 
-def _list_colleagues(view: ApplicationView | None) -> Sequence[Row[Any]]:
+def _list_colleagues(view: ApplicationView | None) -> Sequence[AccountRow]:
     """Return the accounts of the colleagues to which the visitor may hand an application over."""
     if view is None or view.claim is None:
         return ()
